@@ -1,0 +1,3 @@
+//! nixvol-net: a declared network of volumes, proven and rendered for macOS.
+
+pub mod pf;

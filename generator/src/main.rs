@@ -1,0 +1,3 @@
+//! The `nixvol-net` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One test binary; the list of modules is its table of contents.
