@@ -1,3 +1,8 @@
 //! nixvol-net: a declared network of volumes, proven and rendered for macOS.
 
+pub mod input;
+pub mod model;
 pub mod pf;
+pub mod place;
+pub mod plan;
+pub mod problem;

@@ -1,0 +1,354 @@
+//! From JSON to the raw mirror: every wrong shape is reported, and reading goes on behind it.
+
+use std::collections::BTreeMap;
+
+use super::tree::Tree;
+use super::{Conditions, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume};
+use crate::place::{FieldPath, Place};
+use crate::problem::{Kind, Problem};
+
+/// Where problems are gathered.
+type Problems = Vec<Problem>;
+
+pub fn input(bytes: &[u8]) -> (Input, Problems) {
+    let mut problems = Vec::new();
+    let input = match serde_json::from_slice(bytes) {
+        Ok(tree) => Input::read(tree, &FieldPath::root(), &mut problems).unwrap_or_default(),
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            let reason = error.to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+            problems.push(Problem::new(
+                FieldPath::root(),
+                Kind::NotJson { line, column, reason },
+            ));
+            Input::default()
+        }
+    };
+    (input, problems)
+}
+
+/// A value that can be read from a JSON tree. `None` means that a problem was reported.
+trait Read: Sized {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self>;
+}
+
+/// One object whose fields are being read.
+struct Fields<'a> {
+    at: &'a FieldPath,
+    entries: BTreeMap<String, Tree>,
+    known: Vec<&'static str>,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Fields<'a> {
+    fn open(tree: Tree, at: &'a FieldPath, problems: &'a mut Problems) -> Option<Self> {
+        let entries = entries(tree, at, problems)?;
+        Some(Self {
+            at,
+            entries,
+            known: Vec::new(),
+            problems,
+        })
+    }
+
+    /// A field that may be left out or null.
+    fn optional<T: Read>(&mut self, name: &'static str) -> Option<T> {
+        self.known.push(name);
+        match self.entries.remove(name)? {
+            Tree::Null => None,
+            tree => T::read(tree, &self.at.child(name), self.problems),
+        }
+    }
+
+    /// A field that must be there.
+    fn required<T: Read>(&mut self, name: &'static str) -> Option<T> {
+        self.known.push(name);
+        if let Some(tree) = self.entries.remove(name) {
+            return T::read(tree, &self.at.child(name), self.problems);
+        }
+        self.problems
+            .push(Problem::new(self.at.clone(), Kind::Missing { field: name }));
+        None
+    }
+
+    /// Reports what is left: fields that nobody asked for.
+    fn close(self) {
+        for field in self.entries.into_keys() {
+            let nearest = nearest(&field, self.known.iter().copied());
+            self.problems.push(Problem::new(
+                self.at.child(&field),
+                Kind::UnknownField { field, nearest },
+            ));
+        }
+    }
+}
+
+/// The entries of an object; a key that is given twice is reported, and its first value kept.
+fn entries(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<BTreeMap<String, Tree>> {
+    let Tree::Map(list) = tree else {
+        return wrong("an object", &tree, at, problems);
+    };
+    let mut map = BTreeMap::new();
+    for (key, value) in list {
+        if map.contains_key(&key) {
+            problems.push(Problem::new(at.child(&key), Kind::Duplicate { key }));
+        } else {
+            map.insert(key, value);
+        }
+    }
+    Some(map)
+}
+
+fn wrong<T>(expected: &'static str, tree: &Tree, at: &FieldPath, problems: &mut Problems) -> Option<T> {
+    problems.push(Problem::new(
+        at.clone(),
+        Kind::WrongType {
+            expected,
+            found: tree.describe(),
+        },
+    ));
+    None
+}
+
+/// The known word nearest to a mistyped one, if any is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be added, removed or changed to turn one word into the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(80).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().take(80).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+impl Read for String {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::String(value) => Some(value),
+            other => wrong("a string", &other, at, problems),
+        }
+    }
+}
+
+impl Read for bool {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::Bool(value) => Some(value),
+            other => wrong("true or false", &other, at, problems),
+        }
+    }
+}
+
+impl Read for i64 {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        if let Tree::Number(number) = &tree
+            && let Some(value) = number.as_i64()
+        {
+            return Some(value);
+        }
+        wrong("a whole number", &tree, at, problems)
+    }
+}
+
+impl Read for f64 {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        match &tree {
+            Tree::Number(number) => number.as_f64(),
+            other => wrong("a number", other, at, problems),
+        }
+    }
+}
+
+impl Read for Port {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::String(range) => Some(Port::Range(range)),
+            Tree::Number(ref number) if number.is_i64() => number.as_i64().map(Port::Number),
+            other => wrong("a port, or a range as \"2379-2380\"", &other, at, problems),
+        }
+    }
+}
+
+impl Read for HostsFile {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        String::read(tree, at, problems).map(HostsFile::At)
+    }
+}
+
+impl Read for Ignored {
+    fn read(_: Tree, _: &FieldPath, _: &mut Problems) -> Option<Self> {
+        Some(Ignored)
+    }
+}
+
+/// A list keeps its length: an element that could not be read leaves `None`, so that indices stay true.
+impl<T: Read> Read for Vec<Option<T>> {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let Tree::List(items) = tree else {
+            return wrong("a list", &tree, at, problems);
+        };
+        let read = |(index, item)| T::read(item, &at.child(index), problems);
+        Some(items.into_iter().enumerate().map(read).collect())
+    }
+}
+
+/// An entry that could not be read stays as an empty one: its name is known, so nothing else complains of it.
+impl<T: Read + Default> Read for BTreeMap<String, T> {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut map = BTreeMap::new();
+        for (key, value) in entries(tree, at, problems)? {
+            let value = T::read(value, &at.child(&key), problems).unwrap_or_default();
+            map.insert(key, value);
+        }
+        Some(map)
+    }
+}
+
+impl Read for Input {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let hosts_file_is_null = fields.entries.get("hostsFile") == Some(&Tree::Null);
+        let input = Input {
+            version: fields.required("version"),
+            base: fields.optional("base"),
+            state_dir: fields.optional("stateDir"),
+            log_file: fields.optional("logFile"),
+            hosts_file: match fields.optional("hostsFile") {
+                _ if hosts_file_is_null => HostsFile::Nowhere,
+                said => said.unwrap_or_default(),
+            },
+            anchor: fields.optional("anchor"),
+            allow_overlap: fields.optional("allowOverlap"),
+            providers: fields.required("providers"),
+            volumes: fields.required("volumes"),
+            localhost: fields.optional("localhost"),
+            links: fields.optional::<Vec<Option<Link>>>("links").map(kept),
+            positions: fields
+                .optional::<BTreeMap<String, Option<Place>>>("positions")
+                .map(|places| {
+                    places
+                        .into_iter()
+                        .filter_map(|(path, place)| Some((path, place?)))
+                        .collect()
+                }),
+            resolved: fields.optional("resolved").unwrap_or_default(),
+        };
+        fields.close();
+        Some(input)
+    }
+}
+
+/// Links that could not be read stay as empty ones, so that the indices of the others stay true.
+fn kept(links: Vec<Option<Link>>) -> Vec<Link> {
+    links.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+impl Read for Provider {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let provider = Provider {
+            network: fields.required("network"),
+            gateway: fields.required("gateway"),
+            bridge: fields.optional("bridge"),
+            attachment: fields.optional("attachment"),
+            internet: fields.optional("internet"),
+        };
+        fields.close();
+        Some(provider)
+    }
+}
+
+impl Read for Volume {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let volume = Volume {
+            provider: fields.required("provider"),
+            address: fields.required("address"),
+            localhost: fields.optional("localhost"),
+            attachment: fields.optional("attachment"),
+            publish: fields.optional("publish"),
+            mount_point: fields.optional("mountPoint"),
+        };
+        fields.close();
+        Some(volume)
+    }
+}
+
+impl Read for Localhost {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let localhost = Localhost {
+            bridge: fields.optional("bridge"),
+            gateway: fields.optional("gateway"),
+        };
+        fields.close();
+        Some(localhost)
+    }
+}
+
+impl Read for Link {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let link = Link {
+            from: fields.required("from"),
+            to: fields.required("to"),
+            protocol: fields.optional("protocol"),
+            ports: fields.optional("ports"),
+            bidirectional: fields.optional("bidirectional"),
+            masquerade: fields.optional("masquerade"),
+            conditions: fields.optional("conditions"),
+        };
+        fields.close();
+        Some(link)
+    }
+}
+
+impl Read for Conditions {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let conditions = Conditions {
+            latency_ms: fields.optional("latencyMs"),
+            loss: fields.optional("loss"),
+            bandwidth_kbit: fields.optional("bandwidthKbit"),
+        };
+        fields.close();
+        Some(conditions)
+    }
+}
+
+impl Read for Option<Place> {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        if tree == Tree::Null {
+            return Some(None);
+        }
+        let mut fields = Fields::open(tree, at, problems)?;
+        let file = fields.required("file");
+        let line = fields
+            .required("line")
+            .and_then(|line: i64| usize::try_from(line).ok());
+        let column = fields
+            .required("column")
+            .and_then(|column: i64| usize::try_from(column).ok());
+        fields.close();
+        Some(
+            file.zip(line)
+                .zip(column)
+                .map(|((file, line), column)| Place { file, line, column }),
+        )
+    }
+}

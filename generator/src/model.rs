@@ -1,0 +1,167 @@
+//! The declaration as values that cannot be wrong: parsed once, never validated again.
+//!
+//! Whoever holds a [`Declaration`] knows that names are names, networks do not overlap, every volume lies in its
+//! provider's network and every link end exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
+
+mod check;
+mod free;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
+use crate::place::Positions;
+use crate::problem::Problem;
+pub use value::{AbsolutePath, AnchorPath, Name, PortRange, PortSet};
+
+/// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
+/// point can depend on the order of the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    /// The directory under which everything is installed.
+    pub base: AbsolutePath,
+    /// Where the manager keeps its state.
+    pub state_dir: AbsolutePath,
+    /// The manager's log.
+    pub log_file: AbsolutePath,
+    /// The file that gets the volumes' names, if any.
+    pub hosts_file: Option<AbsolutePath>,
+    /// The pf anchor.
+    pub anchor: AnchorPath,
+    /// Networks that may be overlapped although the Mac has them.
+    pub allow_overlap: BTreeSet<Ipv4Net>,
+    /// Clouds by name.
+    pub providers: BTreeMap<Name, Provider>,
+    /// Volumes by name.
+    pub volumes: BTreeMap<Name, Volume>,
+    /// The group of localhost aliases.
+    pub localhost: Localhost,
+    /// Permissions, in canonical order.
+    pub links: Vec<Link>,
+    /// Where things stand in the user's Nix source.
+    pub positions: Positions,
+}
+
+/// A cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Its network.
+    pub network: Ipv4Net,
+    /// The Mac's address in it, with the prefix length that its bridge has.
+    pub gateway: Ipv4Net,
+    /// The logical name of its bridge.
+    pub bridge: Name,
+    /// Who makes the bridge.
+    pub attachment: ProviderAttachment,
+    /// Whether its volumes reach the world outside.
+    pub internet: bool,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its provider.
+    pub provider: Name,
+    /// Its address, inside the provider's network.
+    pub address: Ipv4Addr,
+    /// Its alias on loopback, inside the localhost range.
+    pub localhost: Option<Ipv4Addr>,
+    /// Who owns the address.
+    pub attachment: VolumeAttachment,
+    /// TCP ports that answer on the alias too; empty without an alias.
+    pub publish: BTreeSet<u16>,
+    /// Where it is mounted, if its addresses depend on that.
+    pub mount_point: Option<AbsolutePath>,
+}
+
+/// The group of localhost aliases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Localhost {
+    /// Its logical name.
+    pub bridge: Name,
+    /// The Mac's alias in it; the prefix is the range of the others.
+    pub gateway: Ipv4Net,
+}
+
+/// A permission: `from` may open connections to `to`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// Who may open.
+    pub from: BTreeSet<End>,
+    /// Who may be reached.
+    pub to: BTreeSet<End>,
+    /// The protocol; `None` is every one.
+    pub protocol: Option<Protocol>,
+    /// Destination ports; `None` is every one. Only with tcp, udp, or no protocol (which then means both).
+    pub ports: Option<PortSet>,
+    /// Whether `to` may open connections to `from` as well.
+    pub bidirectional: bool,
+    /// Whether the traffic takes the gateway address of the receiving provider.
+    pub masquerade: bool,
+    /// What the way is like.
+    pub conditions: Option<Conditions>,
+    /// Its index in the user's list: `links.N`.
+    pub index: usize,
+}
+
+/// One end of a link. Providers and volumes share their names' space.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// Every address of a provider's network.
+    Provider(Name),
+    /// One volume.
+    Volume(Name),
+}
+
+impl End {
+    /// The name, of whichever.
+    pub fn name(&self) -> &Name {
+        match self {
+            End::Provider(name) | End::Volume(name) => name,
+        }
+    }
+}
+
+/// What the way between two ends is like. At least one field is set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conditions {
+    /// Added delay in milliseconds, one way: 0 to 10,000.
+    pub latency_ms: Option<u16>,
+    /// The share of packets lost: 0 to 1.
+    pub loss: Option<f64>,
+    /// The rate in kilobits a second: 1 to 100,000,000.
+    pub bandwidth_kbit: Option<u32>,
+}
+
+/// A declaration that is not valid, with what is needed to say so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejected {
+    /// Everything that is wrong, by path. Never empty.
+    pub problems: Vec<Problem>,
+    /// The places that the input told.
+    pub positions: Positions,
+}
+
+/// Reads a declaration from its JSON.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn read(json: &[u8]) -> Result<Declaration, Rejected> {
+    let (input, problems) = crate::input::read(json);
+    check::declaration(input, problems)
+}
+
+impl Declaration {
+    /// The embedded declaration: five providers, thirteen volumes, every pair of providers linked.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    pub fn embedded() -> Self {
+        read(crate::input::DEFAULT.as_bytes()).expect("the embedded declaration is valid")
+    }
+}

@@ -1,0 +1,305 @@
+//! From the raw mirror to the model: every value judged, every problem kept.
+
+mod links;
+mod networks;
+mod volumes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+
+use super::value::{AbsolutePath, AnchorPath, Name};
+use super::{Declaration, Rejected};
+use crate::input::{HostsFile, Input, VERSION};
+use crate::place::{FieldPath, Positions};
+use crate::problem::{Kind, PathReason, Problem};
+
+/// What is being checked, and what was found wrong so far.
+struct Check<'a> {
+    input: &'a Input,
+    problems: Vec<Problem>,
+}
+
+/// The declaration that `input` makes, unless something is wrong; `problems` are those of its shape.
+pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declaration, Rejected> {
+    let positions = Positions::new(input.positions.take().unwrap_or_default());
+    let mut check = Check {
+        input: &input,
+        problems,
+    };
+    let declaration = check.declaration();
+    let mut problems = check.problems;
+    if let Some(declaration) = declaration
+        && problems.is_empty()
+    {
+        return Ok(Declaration {
+            positions,
+            ..declaration
+        });
+    }
+    problems.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
+    Err(Rejected { problems, positions })
+}
+
+impl Check<'_> {
+    fn declaration(&mut self) -> Option<Declaration> {
+        if let Some(found) = self.input.version.filter(|version| *version != VERSION) {
+            self.wrong(FieldPath::of(&["version"]), Kind::Version { found });
+        }
+        let base = self.path(
+            "base",
+            self.input.base.as_deref(),
+            "/opt/nix-volumes",
+            AbsolutePath::new,
+        );
+        let state_dir = self.path(
+            "stateDir",
+            self.input.state_dir.as_deref(),
+            "/var/db/nix-volumes-networking",
+            AbsolutePath::new,
+        );
+        let log_file = self.path(
+            "logFile",
+            self.input.log_file.as_deref(),
+            "/var/log/nix-volumes-networking.log",
+            AbsolutePath::for_log,
+        );
+        let hosts_file = match &self.input.hosts_file {
+            HostsFile::Nowhere => Some(None),
+            HostsFile::Unsaid => self
+                .path("hostsFile", None, "/etc/hosts", AbsolutePath::new)
+                .map(Some),
+            HostsFile::At(path) => self
+                .path("hostsFile", Some(path), "", AbsolutePath::new)
+                .map(Some),
+        };
+        let anchor = self.anchor();
+        let allow_overlap = self.allow_overlap();
+        self.names();
+        let providers = self.providers();
+        let localhost = self.localhost();
+        let volumes = self.volumes(&providers, localhost.as_ref());
+        let links = self.links();
+        Some(Declaration {
+            base: base?,
+            state_dir: state_dir?,
+            log_file: log_file?,
+            hosts_file: hosts_file?,
+            anchor: anchor?,
+            allow_overlap,
+            providers: whole(providers)?,
+            volumes: whole(volumes)?,
+            localhost: localhost?,
+            links: links?,
+            positions: Positions::default(),
+        })
+    }
+
+    fn wrong(&mut self, at: FieldPath, kind: Kind) {
+        self.problems.push(Problem::new(at, kind));
+    }
+
+    fn path(
+        &mut self,
+        field: &str,
+        given: Option<&str>,
+        default: &str,
+        parse: fn(&str) -> Result<AbsolutePath, PathReason>,
+    ) -> Option<AbsolutePath> {
+        self.path_at(&FieldPath::of(&[field]), given.unwrap_or(default), parse)
+    }
+
+    fn path_at(
+        &mut self,
+        at: &FieldPath,
+        found: &str,
+        parse: fn(&str) -> Result<AbsolutePath, PathReason>,
+    ) -> Option<AbsolutePath> {
+        match parse(found) {
+            Ok(path) => Some(path),
+            Err(reason) => {
+                self.wrong(
+                    at.clone(),
+                    Kind::Path {
+                        found: found.to_owned(),
+                        reason,
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    fn anchor(&mut self) -> Option<AnchorPath> {
+        let found = self.input.anchor.as_deref().unwrap_or("com.apple/250.nixvol");
+        match AnchorPath::new(found) {
+            Ok(anchor) => Some(anchor),
+            Err(reason) => {
+                self.wrong(
+                    FieldPath::of(&["anchor"]),
+                    Kind::Anchor {
+                        found: found.to_owned(),
+                        reason,
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    fn allow_overlap(&mut self) -> BTreeSet<Ipv4Net> {
+        let at = FieldPath::of(&["allowOverlap"]);
+        let mut allowed = BTreeSet::new();
+        for (index, found) in self.input.allow_overlap.iter().flatten().enumerate() {
+            if let Some(found) = found {
+                allowed.extend(self.network(&at.child(index), found));
+            }
+        }
+        allowed
+    }
+
+    /// A CIDR that is a network address.
+    fn network(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
+        let network = self.cidr(at, text)?;
+        if network.trunc() != network {
+            self.wrong(at.clone(), Kind::HostBits { found: network });
+            return None;
+        }
+        Some(network)
+    }
+
+    /// An address with a prefix length.
+    fn cidr(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.wrong(
+                at.clone(),
+                Kind::NotANetwork {
+                    found: text.to_owned(),
+                },
+            );
+        }
+        parsed
+    }
+
+    /// Checks every name, and that no name, logical or not, stands for two things.
+    fn names(&mut self) {
+        let providers = self.input.providers.iter().flatten().map(|(name, _)| name);
+        let volumes = self.input.volumes.iter().flatten().map(|(name, _)| name);
+        let mut logical = LogicalNames::default();
+        for name in providers {
+            let at = FieldPath::of(&["providers", name]);
+            self.name(&at, name, Name::LONGEST);
+            let given = self
+                .input
+                .providers
+                .as_ref()
+                .and_then(|all| all.get(name)?.bridge.as_deref());
+            let at = if given.is_some() { at.child("bridge") } else { at };
+            let bridge = given.map_or_else(|| format!("bridge-{name}"), str::to_owned);
+            self.claim(
+                &mut logical,
+                bridge,
+                format!("the bridge of provider `{name}`"),
+                at,
+            );
+        }
+        let localhost = self
+            .input
+            .localhost
+            .as_ref()
+            .and_then(|group| group.bridge.as_deref());
+        let at = FieldPath::of(&["localhost", "bridge"]);
+        let group = localhost.unwrap_or("bridge-localhost").to_owned();
+        self.claim(&mut logical, group, "the localhost group".to_owned(), at);
+        for name in volumes {
+            let at = FieldPath::of(&["volumes", name]);
+            self.name(&at, name, Name::LONGEST);
+            self.claim(
+                &mut logical,
+                format!("veth-{name}"),
+                format!("the port of volume `{name}`"),
+                at.clone(),
+            );
+            if self
+                .input
+                .providers
+                .as_ref()
+                .is_some_and(|all| all.contains_key(name))
+            {
+                let (first, second) = (format!("provider `{name}`"), format!("volume `{name}`"));
+                let kind = Kind::NamesCollide {
+                    name: name.clone(),
+                    first,
+                    second,
+                };
+                self.problems
+                    .push(Problem::new(at, kind).with(FieldPath::of(&["providers", name])));
+            }
+        }
+    }
+
+    fn claim(&mut self, names: &mut LogicalNames, name: String, owner: String, at: FieldPath) {
+        match names.0.get(&name) {
+            Some((first, with)) => {
+                let kind = Kind::NamesCollide {
+                    name,
+                    first: first.clone(),
+                    second: owner,
+                };
+                self.problems.push(Problem::new(at, kind).with(with.clone()));
+            }
+            None => {
+                names.0.insert(name, (owner, at));
+            }
+        }
+    }
+
+    fn name(&mut self, at: &FieldPath, found: &str, longest: usize) -> Option<Name> {
+        let name = Name::new(found, longest);
+        if name.is_none() {
+            self.wrong(
+                at.clone(),
+                Kind::Name {
+                    found: found.to_owned(),
+                    longest,
+                },
+            );
+        }
+        name
+    }
+
+    /// The value of a word, or the problem that it is none.
+    fn word<T>(
+        &mut self,
+        at: &FieldPath,
+        given: Option<&str>,
+        default: T,
+        parse: fn(&str) -> Option<T>,
+        known: &'static [&'static str],
+    ) -> T {
+        let Some(found) = given else { return default };
+        if let Some(value) = parse(found) {
+            return value;
+        }
+        self.wrong(
+            at.clone(),
+            Kind::UnknownWord {
+                found: found.to_owned(),
+                known,
+            },
+        );
+        default
+    }
+}
+
+/// Logical names taken so far: who has them, and where that was said.
+#[derive(Default)]
+struct LogicalNames(BTreeMap<String, (String, FieldPath)>);
+
+/// The map without its broken entries, if it has none.
+fn whole<T>(map: BTreeMap<String, Option<T>>) -> Option<BTreeMap<Name, T>> {
+    map.into_iter()
+        .map(|(name, value)| Some((Name::new(&name, Name::LONGEST)?, value?)))
+        .collect()
+}

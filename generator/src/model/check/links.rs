@@ -1,0 +1,252 @@
+//! Links: ends that exist, protocols, ports, conditions; and the canonical order.
+
+use std::collections::BTreeSet;
+
+use super::{Check, Name};
+use crate::input::{self, Port, Protocol, nearest};
+use crate::model::{Conditions, End, Link, PortRange, PortSet};
+use crate::place::FieldPath;
+use crate::problem::Kind;
+
+impl Check<'_> {
+    /// The links in canonical order, unless one of them is wrong.
+    pub(super) fn links(&mut self) -> Option<Vec<Link>> {
+        let raw = self.input.links.as_deref().unwrap_or_default();
+        let links: Vec<Option<Link>> = raw
+            .iter()
+            .enumerate()
+            .map(|(index, raw)| self.link(index, raw))
+            .collect();
+        let mut links: Vec<Link> = links.into_iter().collect::<Option<_>>()?;
+        links.sort_by(|a, b| order(a).cmp(&order(b)));
+        Some(links)
+    }
+
+    fn link(&mut self, index: usize, raw: &input::Link) -> Option<Link> {
+        let at = FieldPath::of(&["links".to_owned(), index.to_string()]);
+        let from = self.ends(&at.child("from"), raw.from.as_deref());
+        let to = self.ends(&at.child("to"), raw.to.as_deref());
+        if let (Some(from), Some(to)) = (&from, &to)
+            && let Some(end) = from.first()
+            && from == to
+            && from.len() == 1
+        {
+            self.wrong(
+                at.clone(),
+                Kind::LinkToItself {
+                    end: end.name().to_string(),
+                },
+            );
+        }
+        let protocol = raw.protocol.as_deref().and_then(|found| {
+            self.word(
+                &at.child("protocol"),
+                Some(found),
+                None,
+                |word| Protocol::from_word(word).map(Some),
+                Protocol::WORDS,
+            )
+        });
+        let ports = self.ports(&at.child("ports"), raw.ports.as_deref());
+        if let (Some(Protocol::Icmp), Some(_)) = (protocol, &raw.ports) {
+            self.wrong(
+                at.child("ports"),
+                Kind::PortsWithoutPorts {
+                    protocol: Protocol::Icmp.word(),
+                },
+            );
+        }
+        let conditions = raw
+            .conditions
+            .as_ref()
+            .and_then(|raw| self.conditions(&at.child("conditions"), raw));
+        Some(Link {
+            from: from?,
+            to: to?,
+            protocol,
+            ports,
+            bidirectional: raw.bidirectional.unwrap_or(false),
+            masquerade: raw.masquerade.unwrap_or(false),
+            conditions,
+            index,
+        })
+    }
+
+    fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+        let names = names?;
+        if names.is_empty() {
+            self.wrong(
+                at.clone(),
+                Kind::EmptyList {
+                    what: "the list of ends",
+                },
+            );
+            return None;
+        }
+        let mut ends = BTreeSet::new();
+        let mut known = true;
+        for (index, found) in names.iter().enumerate() {
+            let Some(found) = found else { continue };
+            match self.end(found) {
+                Some(end) => {
+                    ends.insert(end);
+                }
+                None => known &= self.unknown_end(at.child(index), found),
+            }
+        }
+        known.then_some(ends)
+    }
+
+    /// The end of this name, if it is declared under a valid name.
+    fn end(&self, found: &str) -> Option<End> {
+        let name = Name::new(found, Name::LONGEST)?;
+        if self
+            .input
+            .providers
+            .as_ref()
+            .is_some_and(|all| all.contains_key(found))
+        {
+            return Some(End::Provider(name));
+        }
+        let volumes = self.input.volumes.as_ref()?;
+        volumes.contains_key(found).then_some(End::Volume(name))
+    }
+
+    /// Reports an unknown end, unless its declaration was reported already. False: the link has no such end.
+    fn unknown_end(&mut self, at: FieldPath, found: &str) -> bool {
+        let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
+            return false;
+        };
+        if !providers.contains_key(found) && !volumes.contains_key(found) {
+            let known = providers.keys().chain(volumes.keys()).map(String::as_str);
+            let nearest = nearest(found, known).map(str::to_owned);
+            self.wrong(
+                at,
+                Kind::UnknownEnd {
+                    found: found.to_owned(),
+                    nearest,
+                },
+            );
+        }
+        false
+    }
+
+    fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
+        let ports = ports?;
+        if ports.is_empty() {
+            self.wrong(
+                at.clone(),
+                Kind::EmptyList {
+                    what: "the list of ports",
+                },
+            );
+        }
+        let mut ranges = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            if let Some(port) = port {
+                ranges.extend(self.port(at.child(index), port));
+            }
+        }
+        PortSet::new(ranges)
+    }
+
+    fn port(&mut self, at: FieldPath, port: &Port) -> Option<PortRange> {
+        let number = |text: &str| -> Option<u16> {
+            let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+            text.parse().ok().filter(|port| digits && *port > 0)
+        };
+        let text = match port {
+            Port::Number(port) => port.to_string(),
+            Port::Range(text) => text.clone(),
+        };
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        let (Some(first), Some(last)) = (number(first), number(last)) else {
+            let found = match port {
+                Port::Number(_) => text,
+                Port::Range(_) => crate::place::Quoted(&text).to_string(),
+            };
+            self.wrong(at, Kind::NotAPort { found });
+            return None;
+        };
+        if first > last {
+            self.wrong(
+                at,
+                Kind::PortsReversed {
+                    found: text,
+                    first,
+                    last,
+                },
+            );
+            return None;
+        }
+        Some(PortRange { first, last })
+    }
+
+    fn conditions(&mut self, at: &FieldPath, raw: &input::Conditions) -> Option<Conditions> {
+        let latency_ms = raw.latency_ms.and_then(|found| {
+            let range = "from 0 to 10000 milliseconds";
+            self.in_range(
+                at.child("latencyMs"),
+                found,
+                u16::try_from(found).ok().filter(|ms| *ms <= 10_000),
+                range,
+            )
+        });
+        let loss = raw.loss.and_then(|found| {
+            let share = (0.0..=1.0).contains(&found).then_some(found);
+            self.in_range(at.child("loss"), found, share, "a share from 0 to 1")
+        });
+        let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
+            let rate = u32::try_from(found)
+                .ok()
+                .filter(|kbit| (1..=100_000_000).contains(kbit));
+            self.in_range(
+                at.child("bandwidthKbit"),
+                found,
+                rate,
+                "from 1 to 100000000 kilobits a second",
+            )
+        });
+        let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
+        any.then_some(Conditions {
+            latency_ms,
+            loss,
+            bandwidth_kbit,
+        })
+    }
+
+    fn in_range<T>(
+        &mut self,
+        at: FieldPath,
+        found: impl ToString,
+        value: Option<T>,
+        range: &'static str,
+    ) -> Option<T> {
+        if value.is_none() {
+            self.wrong(
+                at,
+                Kind::NumberOutOfRange {
+                    found: found.to_string(),
+                    range,
+                },
+            );
+        }
+        value
+    }
+}
+
+/// What a link says, in an order that does not depend on where it stands.
+fn order(link: &Link) -> impl Ord + '_ {
+    let conditions = link
+        .conditions
+        .map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
+    let service = (link.protocol, &link.ports);
+    (
+        (&link.from, &link.to),
+        service,
+        link.bidirectional,
+        link.masquerade,
+        conditions,
+        link.index,
+    )
+}

@@ -1,0 +1,255 @@
+//! Volumes: addresses inside their provider's network, localhost aliases, publishes, mount points.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::networks::edge;
+use super::{AbsolutePath, Check};
+use crate::input::{self, VolumeAttachment, nearest};
+use crate::model::free::FreeAddresses;
+use crate::model::{Localhost, Name, Provider, Volume};
+use crate::place::FieldPath;
+use crate::problem::{Kind, Problem};
+
+/// The addresses that are taken, and by whom.
+struct Taken<'a> {
+    by: BTreeMap<Ipv4Addr, &'a str>,
+    /// Free addresses by provider, made when a hint first needs them.
+    free: BTreeMap<&'a str, FreeAddresses>,
+}
+
+impl<'a> Taken<'a> {
+    /// Those that volumes ask for, rightly or not: a hint must not propose one.
+    fn asked(volumes: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<Ipv4Addr> {
+        volumes.flatten().filter_map(|text| text.parse().ok()).collect()
+    }
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn volumes(
+        &mut self,
+        providers: &BTreeMap<String, Option<Provider>>,
+        localhost: Option<&Localhost>,
+    ) -> BTreeMap<String, Option<Volume>> {
+        let input = self.input;
+        let mut addresses = Taken {
+            by: BTreeMap::new(),
+            free: BTreeMap::new(),
+        };
+        let mut aliases = Taken {
+            by: BTreeMap::new(),
+            free: BTreeMap::new(),
+        };
+        let mut volumes = BTreeMap::new();
+        for (name, raw) in input.volumes.iter().flatten() {
+            let provider = self.provider_of(name, raw);
+            let address = self.address(name, raw, providers, &mut addresses);
+            let alias = self.alias(name, raw, localhost, &mut aliases);
+            let volume = self.volume(name, raw, provider, address, alias);
+            volumes.insert(name.clone(), volume);
+        }
+        volumes
+    }
+
+    fn volume(
+        &mut self,
+        name: &str,
+        raw: &input::Volume,
+        provider: Option<Name>,
+        address: Option<Ipv4Addr>,
+        localhost: Option<Ipv4Addr>,
+    ) -> Option<Volume> {
+        let at = FieldPath::of(&["volumes", name]);
+        let attachment = self.word(
+            &at.child("attachment"),
+            raw.attachment.as_deref(),
+            VolumeAttachment::Host,
+            VolumeAttachment::from_word,
+            VolumeAttachment::WORDS,
+        );
+        let mount_point = raw
+            .mount_point
+            .as_deref()
+            .and_then(|path| self.path_at(&at.child("mountPoint"), path, AbsolutePath::new));
+        let publish = self.publish(name, raw, localhost);
+        Some(Volume {
+            provider: provider?,
+            address: address?,
+            localhost,
+            attachment,
+            publish,
+            mount_point,
+        })
+    }
+
+    fn provider_of(&mut self, name: &str, raw: &input::Volume) -> Option<Name> {
+        let found = raw.provider.as_deref()?;
+        let declared = self.input.providers.as_ref()?;
+        if !declared.contains_key(found) {
+            let nearest = nearest(found, declared.keys().map(String::as_str)).map(str::to_owned);
+            let kind = Kind::UnknownProvider {
+                found: found.to_owned(),
+                nearest,
+            };
+            self.wrong(FieldPath::of(&["volumes", name, "provider"]), kind);
+            return None;
+        }
+        Name::new(found, Name::LONGEST)
+    }
+
+    fn parse_address(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Addr> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.wrong(
+                at.clone(),
+                Kind::NotAnAddress {
+                    found: text.to_owned(),
+                },
+            );
+        }
+        parsed
+    }
+
+    fn address(
+        &mut self,
+        name: &'a str,
+        raw: &'a input::Volume,
+        providers: &BTreeMap<String, Option<Provider>>,
+        taken: &mut Taken<'a>,
+    ) -> Option<Ipv4Addr> {
+        let at = FieldPath::of(&["volumes", name, "address"]);
+        let address = self.parse_address(&at, raw.address.as_deref()?)?;
+        let owner = raw
+            .provider
+            .as_deref()
+            .and_then(|owner| Some((owner, providers.get(owner)?.as_ref()?)));
+        let volumes = self.input.volumes.as_ref()?;
+        let free = |taken: &mut Taken<'a>| {
+            let (owner, provider) = owner?;
+            let asked = || Taken::asked(volumes.values().map(|volume| volume.address.as_deref()));
+            let make = || FreeAddresses::new(provider.network, provider.gateway, asked());
+            taken.free.entry(owner).or_insert_with(make).take()
+        };
+        if let Some((owner, provider)) = owner {
+            let network = provider.network;
+            if !network.contains(&address) {
+                let kind = Kind::AddressOutside {
+                    address,
+                    provider: owner.to_owned(),
+                    network,
+                    free: free(taken),
+                };
+                let with = FieldPath::of(&["providers", owner, "network"]);
+                self.problems.push(Problem::new(at.clone(), kind).with(with));
+            } else if address == provider.gateway.addr() {
+                let kind = Kind::AddressIsGateway {
+                    address,
+                    of: owner.to_owned(),
+                    free: free(taken),
+                };
+                let with = FieldPath::of(&["providers", owner, "gateway"]);
+                self.problems.push(Problem::new(at.clone(), kind).with(with));
+            } else if let Some(kind) = edge(address, network).or_else(|| edge(address, provider.gateway)) {
+                self.wrong(at.clone(), kind);
+            }
+        }
+        if let Some(by) = taken.by.get(&address).map(|by| (*by).to_owned()) {
+            let with = FieldPath::of(&["volumes", &by, "address"]);
+            let kind = Kind::AddressTaken {
+                address,
+                by,
+                free: free(taken),
+            };
+            self.problems.push(Problem::new(at, kind).with(with));
+        } else {
+            taken.by.insert(address, name);
+        }
+        Some(address)
+    }
+
+    fn alias(
+        &mut self,
+        name: &'a str,
+        raw: &'a input::Volume,
+        localhost: Option<&Localhost>,
+        taken: &mut Taken<'a>,
+    ) -> Option<Ipv4Addr> {
+        let at = FieldPath::of(&["volumes", name, "localhost"]);
+        let alias = self.parse_address(&at, raw.localhost.as_deref()?)?;
+        let gateway = localhost.map(|group| group.gateway);
+        let volumes = self.input.volumes.as_ref()?;
+        let free = |taken: &mut Taken<'a>| {
+            let make = |gateway| {
+                let mut asked = Taken::asked(volumes.values().map(|volume| volume.localhost.as_deref()));
+                asked.insert(Ipv4Addr::LOCALHOST);
+                FreeAddresses::new(gateway, gateway, asked)
+            };
+            gateway.and_then(|gateway| taken.free.entry("").or_insert_with(|| make(gateway)).take())
+        };
+        if let Some(gateway) = gateway {
+            if !gateway.contains(&alias) {
+                let kind = Kind::AliasOutside {
+                    alias,
+                    range: gateway.trunc(),
+                    free: free(taken),
+                };
+                let with = FieldPath::of(&["localhost", "gateway"]);
+                self.problems.push(Problem::new(at.clone(), kind).with(with));
+            } else if alias == Ipv4Addr::LOCALHOST {
+                self.wrong(at.clone(), Kind::MacsOwn { found: alias });
+            } else if alias == gateway.addr() {
+                let kind = Kind::AliasIsGateway {
+                    alias,
+                    free: free(taken),
+                };
+                self.problems
+                    .push(Problem::new(at.clone(), kind).with(FieldPath::of(&["localhost", "gateway"])));
+            } else if let Some(kind) = edge(alias, gateway) {
+                self.wrong(at.clone(), kind);
+            }
+        }
+        if let Some(by) = taken.by.get(&alias).map(|by| (*by).to_owned()) {
+            let with = FieldPath::of(&["volumes", &by, "localhost"]);
+            let kind = Kind::AliasTaken {
+                alias,
+                by,
+                free: free(taken),
+            };
+            self.problems.push(Problem::new(at, kind).with(with));
+        } else {
+            taken.by.insert(alias, name);
+        }
+        Some(alias)
+    }
+
+    fn publish(&mut self, name: &str, raw: &input::Volume, alias: Option<Ipv4Addr>) -> BTreeSet<u16> {
+        let at = FieldPath::of(&["volumes", name, "publish"]);
+        let mut ports = BTreeSet::new();
+        for (index, found) in raw.publish.iter().flatten().enumerate() {
+            let Some(found) = *found else { continue };
+            let Some(port) = u16::try_from(found).ok().filter(|port| *port > 0) else {
+                self.wrong(
+                    at.child(index),
+                    Kind::NotAPort {
+                        found: found.to_string(),
+                    },
+                );
+                continue;
+            };
+            if !ports.insert(port)
+                && let Some(alias) = alias
+            {
+                self.wrong(at.child(index), Kind::PublishTwice { alias, port });
+            }
+        }
+        if !ports.is_empty() && raw.localhost.is_none() {
+            self.wrong(
+                at,
+                Kind::PublishWithoutAlias {
+                    volume: name.to_owned(),
+                },
+            );
+        }
+        ports
+    }
+}

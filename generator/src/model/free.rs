@@ -1,0 +1,113 @@
+//! What is free: the address or network that a hint proposes. Each is proposed once, so that following every
+//! hint of a run leads to no new collision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// Free addresses of a network, lowest first from the one behind its gateway.
+pub struct FreeAddresses {
+    taken: BTreeSet<Ipv4Addr>,
+    network: Ipv4Net,
+    next: u32,
+}
+
+impl FreeAddresses {
+    /// Those of `network` that are not `taken`; `prefix` is the part that the gateway's interface has.
+    pub fn new(network: Ipv4Net, prefix: Ipv4Net, mut taken: BTreeSet<Ipv4Addr>) -> Self {
+        taken.extend([
+            network.network(),
+            network.broadcast(),
+            prefix.network(),
+            prefix.broadcast(),
+            prefix.addr(),
+        ]);
+        Self {
+            taken,
+            network,
+            next: prefix.addr().into(),
+        }
+    }
+
+    /// The next one.
+    pub fn take(&mut self) -> Option<Ipv4Addr> {
+        loop {
+            self.next = self.next.checked_add(1)?;
+            let candidate = Ipv4Addr::from(self.next);
+            if !self.network.contains(&candidate) {
+                return None;
+            }
+            if self.taken.insert(candidate) {
+                return Some(candidate);
+            }
+        }
+    }
+}
+
+/// Free networks in private space.
+pub struct FreeNetworks {
+    /// First and last address of what is taken: disjoint, as the widest of nested networks stands for all.
+    taken: BTreeMap<u32, u32>,
+    /// Where the search for a prefix length goes on: what was taken stays taken.
+    next: BTreeMap<u8, (usize, Ipv4Net)>,
+}
+
+impl FreeNetworks {
+    const PRIVATE: [Ipv4Net; 3] = [
+        Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+        Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+        Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    ];
+
+    /// Those that overlap none of `taken`.
+    pub fn new(taken: impl IntoIterator<Item = Ipv4Net>) -> Self {
+        let mut networks: Vec<Ipv4Net> = taken.into_iter().collect();
+        networks.sort_unstable_by_key(|network| (network.network(), network.prefix_len()));
+        let mut free = Self {
+            taken: BTreeMap::new(),
+            next: BTreeMap::new(),
+        };
+        for network in networks {
+            if free.in_the_way(network).is_none() {
+                free.occupy(network);
+            }
+        }
+        free
+    }
+
+    /// The next one with this prefix length.
+    pub fn take(&mut self, prefix_len: u8) -> Option<Ipv4Net> {
+        let (mut space, mut candidate) = match self.next.get(&prefix_len) {
+            Some(next) => *next,
+            None => (0, Ipv4Net::new(Self::PRIVATE[0].network(), prefix_len).ok()?),
+        };
+        loop {
+            if !Self::PRIVATE[space].contains(&candidate) {
+                space += 1;
+                candidate = Ipv4Net::new(Self::PRIVATE.get(space)?.network(), prefix_len).ok()?;
+                continue;
+            }
+            let Some(last) = self.in_the_way(candidate) else {
+                self.occupy(candidate);
+                self.next.insert(prefix_len, (space, candidate));
+                return Some(candidate);
+            };
+            // Jump behind whatever is in the way: steps grow with what is taken, not with what is possible.
+            let behind = last.max(candidate.broadcast().into()).checked_add(1)?;
+            candidate = Ipv4Net::new(behind.into(), prefix_len).ok()?;
+        }
+    }
+
+    /// The last address of something taken that overlaps the network.
+    fn in_the_way(&self, network: Ipv4Net) -> Option<u32> {
+        let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
+        let (_, end) = self.taken.range(..=last).next_back()?;
+        (*end >= first).then_some(*end)
+    }
+
+    fn occupy(&mut self, network: Ipv4Net) {
+        self.taken
+            .insert(network.network().into(), network.broadcast().into());
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a value of the declaration stands: its path in the input, and its place in the user's Nix source.
+//!
+//! Every error, rule and explanation points back at what the user wrote; this room holds the two ways of
+//! pointing. Sees: nothing. Never: reads the source files (only `main` reads).
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The path of a value in the input: `volumes.etcd-1.address`, `links.0.ports.1`; empty for the whole input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct FieldPath(Vec<String>);
+
+impl FieldPath {
+    /// The path of the whole input.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// A path from its segments, outermost first.
+    pub fn of<S: ToString>(segments: &[S]) -> Self {
+        Self(segments.iter().map(ToString::to_string).collect())
+    }
+
+    /// This path with one more segment.
+    #[must_use]
+    pub fn child(&self, segment: impl ToString) -> Self {
+        let mut segments = self.0.clone();
+        segments.push(segment.to_string());
+        Self(segments)
+    }
+
+    /// This path and those of its ancestors, longest first, the root left out.
+    fn upward(&self) -> impl Iterator<Item = &[String]> {
+        (1..=self.0.len()).rev().map(|length| &self.0[..length])
+    }
+
+    /// The last segment, if there is one.
+    pub fn last(&self) -> Option<&str> {
+        self.0.last().map(String::as_str)
+    }
+}
+
+impl Ord for FieldPath {
+    /// By segment; indices of lists by their number.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let segment = |a: &String, b: &String| match (a.parse::<usize>(), b.parse::<usize>()) {
+            (Ok(a), Ok(b)) => a.cmp(&b),
+            _ => a.cmp(b),
+        };
+        let differing = self
+            .0
+            .iter()
+            .zip(&other.0)
+            .map(|(a, b)| segment(a, b))
+            .find(|order| order.is_ne());
+        differing.unwrap_or(self.0.len().cmp(&other.0.len()))
+    }
+}
+
+impl PartialOrd for FieldPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, segment) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(".")?;
+            }
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if !segment.is_empty() && segment.chars().all(plain) {
+                f.write_str(segment)?;
+            } else {
+                write!(f, "{}", Quoted(segment))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A string as an error shows it: control and direction-changing characters escaped, cut at 80 characters,
+/// in double quotes. A hostile value must not be able to redraw the reader's terminal.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Harmless(self.0))
+    }
+}
+
+/// As [`Quoted`], without the quotes.
+pub struct Harmless<'a>(pub &'a str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 80;
+        for (count, character) in self.0.chars().enumerate() {
+            if count == LONGEST {
+                return f.write_str("…");
+            }
+            if is_hostile(character) {
+                write!(f, "{}", character.escape_unicode())?;
+            } else {
+                write!(f, "{character}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character can change what surrounds it on a terminal or in a file: control characters, line and
+/// paragraph separators, and the marks that turn the direction of writing.
+pub fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A place in a Nix file: lines and columns count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The file, as Nix names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", Harmless(&self.file), self.line, self.column)
+    }
+}
+
+/// The places that Nix told, by input path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Positions(BTreeMap<String, Place>);
+
+impl Positions {
+    /// Places by dotted path, as `positions` of the input has them.
+    pub fn new(places: BTreeMap<String, Place>) -> Self {
+        Self(places)
+    }
+
+    /// The place of a value, or of the nearest thing around it that has one.
+    pub fn find(&self, path: &FieldPath) -> Option<&Place> {
+        path.upward().find_map(|segments| self.0.get(&segments.join(".")))
+    }
+}

@@ -1,0 +1,216 @@
+//! The plan: what must be true on the Mac, as pure data, without pf, shell or XML.
+//!
+//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is taken once.
+//! Kernel names are not in it: macOS hands them out, and the manager keeps them.
+//! Sees: model. Never: a file format, or the order of the input.
+
+pub mod flows;
+pub mod policy;
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{
+    AbsolutePath, AnchorPath, Conditions, Declaration, End, Name, ProviderAttachment, VolumeAttachment,
+};
+pub use flows::{Flow, Masquerade};
+pub use policy::Policy;
+
+/// What must be true on the Mac. Lists are sorted by name.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where everything is installed, in `networking`.
+    pub base: AbsolutePath,
+    /// Where the manager keeps its state.
+    pub state_dir: AbsolutePath,
+    /// The manager's log.
+    pub log_file: AbsolutePath,
+    /// The file that gets the volumes' names, if any.
+    pub hosts_file: Option<AbsolutePath>,
+    /// The pf anchor.
+    pub anchor: AnchorPath,
+    /// Networks that may be overlapped although the Mac has them.
+    pub allow_overlap: Vec<Ipv4Net>,
+    /// A bridge and a route for every provider.
+    pub bridges: Vec<Bridge>,
+    /// The group of localhost aliases.
+    pub localhost: Localhost,
+    /// Addresses, ports and names of every volume.
+    pub volumes: Vec<Volume>,
+    /// What may pass between providers: rectangles that together are the links, none of them needless.
+    pub flows: Vec<Flow>,
+    /// Which of it takes the gateway address of the receiving provider.
+    pub masquerades: Vec<Masquerade>,
+    /// Ports that answer on a localhost alias.
+    pub publishes: Vec<Publish>,
+    /// What the ways between ends are like.
+    pub conditions: Vec<Condition>,
+    /// Who may send what to whom.
+    pub policy: Policy,
+}
+
+/// A provider's bridge, and the route of its network to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// The provider.
+    pub provider: Name,
+    /// The logical name.
+    pub logical: Name,
+    /// The network that is routed to the bridge.
+    pub network: Ipv4Net,
+    /// The bridge's own address and prefix length.
+    pub gateway: Ipv4Net,
+    /// Who makes the bridge; vmnet's is found by its gateway address.
+    pub attachment: ProviderAttachment,
+    /// Whether NAT takes the network to the world outside.
+    pub internet: bool,
+}
+
+/// The group of localhost aliases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Localhost {
+    /// The logical name.
+    pub logical: Name,
+    /// The Mac's alias in it, and the range.
+    pub gateway: Ipv4Net,
+}
+
+/// What a volume has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: Name,
+    /// Its provider.
+    pub provider: Name,
+    /// Its address. A host's is a /32 alias on lo0; a guest's is nowhere on the Mac.
+    pub address: Ipv4Addr,
+    /// Who owns the address.
+    pub attachment: VolumeAttachment,
+    /// The logical name of the feth pair that joins it to its provider's bridge; none where vmnet owns the bridge.
+    pub port: Option<Name>,
+    /// Its alias on lo0.
+    pub alias: Option<Ipv4Addr>,
+    /// Where it must be mounted for all this to exist.
+    pub mount_point: Option<AbsolutePath>,
+    /// The gateway of its provider.
+    pub gateway: Ipv4Addr,
+}
+
+/// A TCP port that answers on a localhost alias.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Publish {
+    /// The volume.
+    pub volume: Name,
+    /// The alias.
+    pub alias: Ipv4Addr,
+    /// The port, on both sides.
+    pub port: u16,
+    /// The volume's address.
+    pub address: Ipv4Addr,
+}
+
+/// What the way from some ends to others is like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// From these ends,
+    pub from: Vec<End>,
+    /// to these ones,
+    pub to: Vec<End>,
+    /// it is like this.
+    pub conditions: Conditions,
+}
+
+impl Plan {
+    /// The plan of a declaration.
+    pub fn of(declaration: &Declaration) -> Self {
+        let policy = Policy::of(declaration);
+        let bridges = declaration.providers.iter().map(|(name, provider)| Bridge {
+            provider: name.clone(),
+            logical: provider.bridge.clone(),
+            network: provider.network,
+            gateway: provider.gateway,
+            attachment: provider.attachment,
+            internet: provider.internet,
+        });
+        let localhost = Localhost {
+            logical: declaration.localhost.bridge.clone(),
+            gateway: declaration.localhost.gateway,
+        };
+        Self {
+            base: declaration.base.clone(),
+            state_dir: declaration.state_dir.clone(),
+            log_file: declaration.log_file.clone(),
+            hosts_file: declaration.hosts_file.clone(),
+            anchor: declaration.anchor.clone(),
+            allow_overlap: declaration.allow_overlap.iter().copied().collect(),
+            bridges: bridges.collect(),
+            localhost,
+            volumes: volumes(declaration),
+            flows: flows::flows(declaration),
+            masquerades: flows::masquerades(declaration),
+            publishes: publishes(declaration),
+            conditions: conditions(declaration),
+            policy,
+        }
+    }
+}
+
+fn volumes(declaration: &Declaration) -> Vec<Volume> {
+    let volume = |(name, volume): (&Name, &crate::model::Volume)| {
+        let provider = &declaration.providers[&volume.provider];
+        let ours = provider.attachment == ProviderAttachment::Bridge;
+        Volume {
+            name: name.clone(),
+            provider: volume.provider.clone(),
+            address: volume.address,
+            attachment: volume.attachment,
+            port: ours.then(|| name.behind("veth")),
+            alias: volume.localhost,
+            mount_point: volume.mount_point.clone(),
+            gateway: provider.gateway.addr(),
+        }
+    };
+    declaration.volumes.iter().map(volume).collect()
+}
+
+fn publishes(declaration: &Declaration) -> Vec<Publish> {
+    let of_volume = |(name, volume): (&Name, &crate::model::Volume)| {
+        let alias = volume.localhost?;
+        let (name, address) = (name.clone(), volume.address);
+        Some(volume.publish.clone().into_iter().map(move |port| Publish {
+            volume: name.clone(),
+            alias,
+            port,
+            address,
+        }))
+    };
+    declaration
+        .volumes
+        .iter()
+        .filter_map(of_volume)
+        .flatten()
+        .collect()
+}
+
+fn conditions(declaration: &Declaration) -> Vec<Condition> {
+    let mut all = Vec::new();
+    for link in &declaration.links {
+        let Some(conditions) = link.conditions else {
+            continue;
+        };
+        let (from, to): (Vec<End>, Vec<End>) = (
+            link.from.iter().cloned().collect(),
+            link.to.iter().cloned().collect(),
+        );
+        if link.bidirectional {
+            all.push(Condition {
+                from: to.clone(),
+                to: from.clone(),
+                conditions,
+            });
+        }
+        all.push(Condition { from, to, conditions });
+    }
+    all
+}

@@ -1,0 +1,336 @@
+//! The policy: what happens to a packet, straight from the declaration.
+//!
+//! This is the table of what is permitted, read row by row, first match decides. It knows nothing of rules:
+//! the rules are written from [`super::flows`], and the proof holds the one against the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{Declaration, End, Name, PortSet, Protocol};
+
+/// Who may send what to whom.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Disjoint, in the order of their addresses.
+    networks: Vec<Network>,
+    volumes: BTreeMap<Ipv4Addr, Name>,
+    links: Vec<Permission>,
+    publishes: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
+}
+
+#[derive(Debug, Clone)]
+struct Network {
+    provider: Name,
+    network: Ipv4Net,
+    gateway: Ipv4Addr,
+    internet: bool,
+}
+
+/// One direction of a link.
+#[derive(Debug, Clone)]
+struct Permission {
+    from: EndSet,
+    to: EndSet,
+    protocol: Option<Protocol>,
+    ports: Option<PortSet>,
+    masquerade: bool,
+    link: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct EndSet {
+    providers: BTreeSet<Name>,
+    volumes: BTreeSet<Name>,
+}
+
+/// A packet at one of pf's hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Packet {
+    /// Whether it comes in or goes out there.
+    pub direction: Direction,
+    /// Over what.
+    pub interface: Interface,
+    /// Its source.
+    pub source: Ipv4Addr,
+    /// Its destination.
+    pub destination: Ipv4Addr,
+    /// Its protocol, by IANA's number.
+    pub protocol: u8,
+    /// Its destination port, where the protocol has ports.
+    pub port: u16,
+    /// Whether it opens something: a TCP segment that is a SYN and no ACK, or anything that is not TCP.
+    pub opening: bool,
+}
+
+/// The direction in which a packet crosses an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Into the Mac.
+    In,
+    /// Out of it.
+    Out,
+}
+
+/// The kinds of interface that the policy tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// lo0: the Mac talks to itself.
+    Loopback,
+    /// One that leads outside and that NAT is loaded for.
+    Egress,
+    /// Any other, a provider's bridge among them.
+    Other,
+}
+
+/// What happens to a packet, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it passes.
+    pub verdict: Verdict,
+    /// The row of the table that says so.
+    pub because: Because,
+    /// What becomes of its addresses.
+    pub translation: Option<Translation>,
+}
+
+/// Whether a packet passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It passes, and so do the answers.
+    Pass,
+    /// It does not, and the sender is told (RST or ICMP).
+    Refuse,
+    /// It does not, in silence.
+    Drop,
+    /// It is none of ours: no rule of the anchor may match it.
+    Untouched,
+}
+
+/// The row that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    /// Between a volume's network and 127.0.0.0/8.
+    Loopback,
+    /// Inside one provider.
+    Within(Name),
+    /// These links of the user's list cover it, by index.
+    Links(Vec<usize>),
+    /// No link covers it.
+    NoLink,
+    /// The provider reaches the world outside.
+    Internet(Name),
+    /// The provider does not.
+    NoInternet(Name),
+    /// The Mac itself talks to a volume.
+    ThisMac,
+    /// It comes from outside, and nobody asked for it.
+    Outside,
+    /// It has nothing to do with any volume.
+    NotOurs,
+}
+
+/// A changed address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Translation {
+    /// The source becomes the address of the interface that the packet leaves by.
+    EgressSource,
+    /// The source becomes the gateway of the receiving provider.
+    GatewaySource(Ipv4Addr),
+    /// The destination becomes the volume's address.
+    Published(Ipv4Addr),
+}
+
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
+impl Policy {
+    /// The policy of a declaration.
+    pub fn of(declaration: &Declaration) -> Self {
+        let mut networks: Vec<Network> = declaration
+            .providers
+            .iter()
+            .map(|(name, provider)| Network {
+                provider: name.clone(),
+                network: provider.network,
+                gateway: provider.gateway.addr(),
+                internet: provider.internet,
+            })
+            .collect();
+        networks.sort_by_key(|network| network.network.network());
+        let mut links = Vec::new();
+        for link in &declaration.links {
+            let permission = |from: &BTreeSet<End>, to: &BTreeSet<End>| Permission {
+                from: EndSet::of(from),
+                to: EndSet::of(to),
+                protocol: link.protocol,
+                ports: link.ports.clone(),
+                masquerade: link.masquerade,
+                link: link.index,
+            };
+            links.push(permission(&link.from, &link.to));
+            if link.bidirectional {
+                links.push(permission(&link.to, &link.from));
+            }
+        }
+        let mut publishes = BTreeMap::new();
+        for volume in declaration.volumes.values() {
+            for (alias, port) in volume
+                .localhost
+                .iter()
+                .flat_map(|alias| volume.publish.iter().map(|p| (*alias, *p)))
+            {
+                publishes.insert((alias, port), volume.address);
+            }
+        }
+        let volumes = declaration
+            .volumes
+            .iter()
+            .map(|(name, volume)| (volume.address, name.clone()))
+            .collect();
+        Self {
+            networks,
+            volumes,
+            links,
+            publishes,
+        }
+    }
+
+    /// What happens to a packet that belongs to no state.
+    pub fn decide(&self, packet: &Packet) -> Decision {
+        let (source, destination) = (self.network(packet.source), self.network(packet.destination));
+        let plain = |verdict, because| Decision {
+            verdict,
+            because,
+            translation: None,
+        };
+        if let (Some(published), Direction::In, Interface::Loopback) =
+            (self.published(packet), packet.direction, packet.interface)
+        {
+            return Decision {
+                translation: Some(Translation::Published(published)),
+                ..plain(Verdict::Pass, Because::Loopback)
+            };
+        }
+        match (source, destination) {
+            (Some(_), None) if LOOPBACK.contains(&packet.destination) => {
+                plain(Verdict::Pass, Because::Loopback)
+            }
+            (None, Some(_)) if LOOPBACK.contains(&packet.source) => plain(Verdict::Pass, Because::Loopback),
+            (Some(from), Some(to)) if from.provider == to.provider => {
+                plain(Verdict::Pass, Because::Within(from.provider.clone()))
+            }
+            (Some(from), Some(to)) => self.between(packet, from, to),
+            (Some(from), None) if from.internet => {
+                let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
+                let translation = leaves.then_some(Translation::EgressSource);
+                Decision {
+                    translation,
+                    ..plain(Verdict::Pass, Because::Internet(from.provider.clone()))
+                }
+            }
+            (Some(from), None) => plain(Verdict::Refuse, Because::NoInternet(from.provider.clone())),
+            (None, Some(_)) if packet.interface == Interface::Loopback => {
+                plain(Verdict::Pass, Because::ThisMac)
+            }
+            (None, Some(_)) if packet.direction == Direction::In => plain(Verdict::Drop, Because::Outside),
+            (None, Some(_) | None) => plain(Verdict::Untouched, Because::NotOurs),
+        }
+    }
+
+    fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {
+        let links: Vec<&Permission> = self
+            .links
+            .iter()
+            .filter(|link| self.covers(link, packet, from, to))
+            .collect();
+        let indices = || {
+            links
+                .iter()
+                .map(|link| link.link)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect()
+        };
+        let masquerade = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
+        if masquerade {
+            // Translation comes first and makes it traffic inside the receiving provider, whatever its flags.
+            let translation = Some(Translation::GatewaySource(to.gateway));
+            return Decision {
+                verdict: Verdict::Pass,
+                because: Because::Links(indices()),
+                translation,
+            };
+        }
+        let (verdict, because) = if links.is_empty() || !packet.opening {
+            (Verdict::Refuse, Because::NoLink)
+        } else {
+            (Verdict::Pass, Because::Links(indices()))
+        };
+        Decision {
+            verdict,
+            because,
+            translation: None,
+        }
+    }
+
+    fn covers(&self, link: &Permission, packet: &Packet, from: &Network, to: &Network) -> bool {
+        let protocol = match link.protocol {
+            _ if link.ports.is_some() && !matches!(packet.protocol, TCP | UDP) => false,
+            None => true,
+            Some(Protocol::Tcp) => packet.protocol == TCP,
+            Some(Protocol::Udp) => packet.protocol == UDP,
+            Some(Protocol::Icmp) => packet.protocol == ICMP,
+        };
+        protocol
+            && link
+                .ports
+                .as_ref()
+                .is_none_or(|ports| ports.contains(packet.port))
+            && self.holds(&link.from, from, packet.source)
+            && self.holds(&link.to, to, packet.destination)
+    }
+
+    fn holds(&self, ends: &EndSet, network: &Network, address: Ipv4Addr) -> bool {
+        ends.providers.contains(&network.provider)
+            || self
+                .volumes
+                .get(&address)
+                .is_some_and(|volume| ends.volumes.contains(volume))
+    }
+
+    /// The network that an address lies in.
+    fn network(&self, address: Ipv4Addr) -> Option<&Network> {
+        let behind = self
+            .networks
+            .partition_point(|network| network.network.network() <= address);
+        self.networks[..behind]
+            .last()
+            .filter(|network| network.network.contains(&address))
+    }
+
+    fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {
+        let published = self.publishes.get(&(packet.destination, packet.port))?;
+        (packet.protocol == TCP).then_some(*published)
+    }
+}
+
+/// IANA's number of ICMP.
+pub const ICMP: u8 = 1;
+/// IANA's number of TCP.
+pub const TCP: u8 = 6;
+/// IANA's number of UDP.
+pub const UDP: u8 = 17;
+
+impl EndSet {
+    fn of(ends: &BTreeSet<End>) -> Self {
+        let mut set = Self::default();
+        for end in ends {
+            match end {
+                End::Provider(name) => set.providers.insert(name.clone()),
+                End::Volume(name) => set.volumes.insert(name.clone()),
+            };
+        }
+        set
+    }
+}

@@ -1,0 +1,295 @@
+//! The words of every problem: a code that never changes its meaning, a message, and a hint that says what to do.
+
+use super::{AnchorReason, Edge, Kind, PathReason, Problem};
+use crate::place::{Harmless, Quoted};
+
+impl Problem {
+    /// What is wrong, in one line.
+    pub fn message(&self) -> String {
+        self.kind.message()
+    }
+}
+
+impl Kind {
+    /// The code of this kind of problem, `E001` to `E064`. Codes are never given to another kind.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Kind::NotJson { .. } => "E001",
+            Kind::WrongType { .. } => "E002",
+            Kind::Missing { .. } => "E003",
+            Kind::UnknownField { .. } => "E004",
+            Kind::Duplicate { .. } => "E005",
+            Kind::Version { .. } => "E006",
+            Kind::EmptyList { .. } => "E007",
+            Kind::UnknownWord { .. } => "E008",
+            Kind::NumberOutOfRange { .. } => "E009",
+            Kind::Name { .. } => "E010",
+            Kind::NamesCollide { .. } => "E011",
+            Kind::Path { .. } => "E012",
+            Kind::Anchor { .. } => "E013",
+            Kind::NotANetwork { .. } => "E020",
+            Kind::NotAnAddress { .. } => "E021",
+            Kind::HostBits { .. } => "E022",
+            Kind::ReservedSpace { .. } => "E023",
+            Kind::NoRoom { .. } => "E024",
+            Kind::NetworksOverlap { .. } => "E025",
+            Kind::GatewayOutside { .. } => "E030",
+            Kind::GatewayWider { .. } => "E031",
+            Kind::EdgeAddress { .. } => "E032",
+            Kind::UnknownProvider { .. } => "E040",
+            Kind::AddressOutside { .. } => "E041",
+            Kind::AddressIsGateway { .. } => "E042",
+            Kind::AddressTaken { .. } => "E043",
+            Kind::NotLoopback { .. } => "E050",
+            Kind::MacsOwn { .. } => "E051",
+            Kind::AliasOutside { .. } => "E052",
+            Kind::AliasIsGateway { .. } => "E053",
+            Kind::AliasTaken { .. } => "E054",
+            Kind::PublishWithoutAlias { .. } => "E055",
+            Kind::PublishTwice { .. } => "E056",
+            Kind::UnknownEnd { .. } => "E060",
+            Kind::LinkToItself { .. } => "E061",
+            Kind::NotAPort { .. } => "E062",
+            Kind::PortsReversed { .. } => "E063",
+            Kind::PortsWithoutPorts { .. } => "E064",
+        }
+    }
+
+    /// What is wrong, with the value: lower case, no full stop.
+    pub fn message(&self) -> String {
+        match self {
+            Kind::NotJson { line, column, reason } => {
+                format!(
+                    "the input is not JSON: {} at line {line}, column {column}",
+                    Harmless(reason)
+                )
+            }
+            Kind::WrongType { expected, found } => format!("expected {expected}, found {}", Harmless(found)),
+            Kind::Missing { field } => format!("`{field}` is missing"),
+            Kind::UnknownField { field, .. } => format!("unknown field {}", Quoted(field)),
+            Kind::Duplicate { key } => format!("{} is given twice", Quoted(key)),
+            Kind::Version { found } => format!("version {found} of the input is not known"),
+            Kind::EmptyList { what } => format!("{what} is empty"),
+            Kind::UnknownWord { found, .. } => format!("{} is not known here", Quoted(found)),
+            Kind::NumberOutOfRange { found, range } => format!("{found} is not {range}"),
+            Kind::Name { found, .. } => format!("{} is not a name", Quoted(found)),
+            Kind::NamesCollide { name, first, second } => {
+                format!("`{name}` names both {first} and {second}")
+            }
+            Kind::Path { found, reason } => format!("the path {} {}", Quoted(found), reason.words()),
+            Kind::Anchor { found, reason } => format!("the anchor {} {}", Quoted(found), reason.words()),
+            Kind::NotANetwork { found } => {
+                format!("{} is not an IPv4 address with a prefix length", Quoted(found))
+            }
+            Kind::NotAnAddress { found } => format!("{} is not an IPv4 address", Quoted(found)),
+            Kind::HostBits { found } => {
+                format!("`{found}` is not a network address: bits right of the prefix are set")
+            }
+            Kind::ReservedSpace {
+                found,
+                reserved,
+                what,
+            } => {
+                format!("the network `{found}` touches `{reserved}`, which is {what}")
+            }
+            Kind::NoRoom { found } => format!("the network `{found}` has no room for a gateway and a volume"),
+            Kind::NetworksOverlap { first, second, .. } => format!(
+                "the network `{}` of provider `{}` overlaps `{}` of provider `{}`",
+                first.1, first.0, second.1, second.0
+            ),
+            Kind::GatewayOutside {
+                provider,
+                gateway,
+                network,
+            } => format!(
+                "the gateway `{}` lies outside the network `{network}` of provider `{provider}`",
+                gateway.addr()
+            ),
+            Kind::GatewayWider {
+                provider,
+                gateway,
+                network,
+            } => {
+                format!(
+                    "the gateway's prefix `{gateway}` is wider than the network `{network}` of provider `{provider}`"
+                )
+            }
+            Kind::EdgeAddress {
+                address,
+                network,
+                edge,
+            } => {
+                format!("`{address}` is the {} address of `{network}`", edge.words())
+            }
+            Kind::UnknownProvider { found, .. } => format!("there is no provider {}", Quoted(found)),
+            Kind::AddressOutside {
+                address,
+                provider,
+                network,
+                ..
+            } => {
+                format!(
+                    "the address `{address}` lies outside the network `{network}` of its provider `{provider}`"
+                )
+            }
+            Kind::AddressIsGateway { address, of, .. } => {
+                format!("the address `{address}` is the gateway of provider `{of}`")
+            }
+            Kind::AddressTaken { address, by, .. } => {
+                format!("the address `{address}` is taken by volume `{by}`")
+            }
+            Kind::NotLoopback { found } => format!(
+                "the localhost range `{}` lies outside `127.0.0.0/8`",
+                found.trunc()
+            ),
+            Kind::MacsOwn { found } => format!("`{found}` belongs to the Mac itself"),
+            Kind::AliasOutside { alias, range, .. } => {
+                format!("the localhost alias `{alias}` lies outside the range `{range}`")
+            }
+            Kind::AliasIsGateway { alias, .. } => {
+                format!("the localhost alias `{alias}` is the gateway of the localhost group")
+            }
+            Kind::AliasTaken { alias, by, .. } => {
+                format!("the localhost alias `{alias}` is taken by volume `{by}`")
+            }
+            Kind::PublishWithoutAlias { volume } => {
+                format!("volume `{volume}` publishes a port but has no localhost alias to publish it on")
+            }
+            Kind::PublishTwice { alias, port } => format!("port {port} is published twice on `{alias}`"),
+            Kind::UnknownEnd { found, .. } => format!("there is no provider or volume {}", Quoted(found)),
+            Kind::LinkToItself { end } => format!("the link joins `{end}` with nothing but itself"),
+            Kind::NotAPort { found } => format!("{} is not a port or a range of ports", Harmless(found)),
+            Kind::PortsReversed { found, .. } => {
+                format!("the port range {} runs the wrong way round", Quoted(found))
+            }
+            Kind::PortsWithoutPorts { protocol } => format!("the protocol `{protocol}` has no ports"),
+        }
+    }
+
+    /// What to do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Kind::NotJson { .. } => {
+                "the input is what Nix evaluates `services.nixvol-net.input` to".to_owned()
+            }
+            Kind::Missing { field } => format!("add `{field}`"),
+            Kind::WrongType { .. } => return None,
+            Kind::UnknownField { nearest, .. } => match nearest {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => "`nixvol-net schema` lists the fields".to_owned(),
+            },
+            Kind::Duplicate { .. } => "keep one of the two".to_owned(),
+            Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
+            Kind::EmptyList { .. } => "name at least one, or leave the field out".to_owned(),
+            Kind::UnknownWord { known, .. } => format!("write one of {}", list(known)),
+            Kind::NumberOutOfRange { .. } => return None,
+            Kind::Name { longest, .. } => {
+                format!("use lower-case letters, digits and `-`, not `-` first, {longest} characters at most")
+            }
+            Kind::NamesCollide { .. } => "give one of them another name".to_owned(),
+            Kind::Path { reason, .. } => reason.hint().to_owned(),
+            Kind::Anchor { .. } => {
+                "write `com.apple/` and a name of your own, as `com.apple/250.nixvol`".to_owned()
+            }
+            Kind::NotANetwork { .. } => "write it as `10.0.0.0/16`".to_owned(),
+            Kind::NotAnAddress { .. } => "write it as `10.0.1.2`".to_owned(),
+            Kind::HostBits { found } => format!("write `{}`", found.trunc()),
+            Kind::ReservedSpace { .. } => {
+                "use private space: a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16".to_owned()
+            }
+            Kind::NoRoom { .. } => "use a prefix of 30 or less".to_owned(),
+            Kind::NetworksOverlap { free, second, .. } => match free {
+                Some(network) => format!("`{network}` is free for `{}`", second.0),
+                None => "no network of that size is free in private space: use smaller ones".to_owned(),
+            },
+            Kind::GatewayOutside { network, .. } => format!("use an address inside `{network}`"),
+            Kind::GatewayWider { network, gateway, .. } => {
+                format!("write `{}/{}`", gateway.addr(), network.prefix_len().max(24))
+            }
+            Kind::EdgeAddress { .. } => {
+                "use an address between the network and the broadcast address".to_owned()
+            }
+            Kind::UnknownProvider { nearest, .. } | Kind::UnknownEnd { nearest, .. } => match nearest {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => "declare it under `providers`".to_owned(),
+            },
+            Kind::AddressOutside { free, .. }
+            | Kind::AddressIsGateway { free, .. }
+            | Kind::AddressTaken { free, .. }
+            | Kind::AliasOutside { free, .. }
+            | Kind::AliasIsGateway { free, .. }
+            | Kind::AliasTaken { free, .. } => match free {
+                Some(address) => format!("`{address}` is free"),
+                None => "no address is free there: widen the network".to_owned(),
+            },
+            Kind::NotLoopback { .. } => "write it as `127.0.1.1/24`".to_owned(),
+            Kind::MacsOwn { .. } => "take another address of 127.0.0.0/8".to_owned(),
+            Kind::PublishWithoutAlias { .. } => {
+                "give it `localhost`, an address of the localhost range".to_owned()
+            }
+            Kind::PublishTwice { .. } => "remove one of the two".to_owned(),
+            Kind::LinkToItself { .. } => {
+                "traffic inside a provider always passes: remove the link, or name the other end".to_owned()
+            }
+            Kind::NotAPort { .. } => "write a number from 1 to 65535, or a range as \"2379-2380\"".to_owned(),
+            Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
+            Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
+        };
+        Some(text)
+    }
+}
+
+impl PathReason {
+    fn words(self) -> String {
+        match self {
+            Self::Relative => "does not start at `/`".to_owned(),
+            Self::Root => "is the root itself".to_owned(),
+            Self::NotNormal => "has an empty part, `.`, `..`, or a `/` at its end".to_owned(),
+            Self::HostileCharacter(found) => format!(
+                "has a character that no line can hold ({})",
+                found.escape_unicode()
+            ),
+            Self::TooLong => "is longer than macOS takes (1023 bytes)".to_owned(),
+            Self::LogLine(found) => format!("has `{found}`, which a line of newsyslog.conf cannot hold"),
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Relative => "write it from the root, as `/opt/nix-volumes`",
+            Self::Root => "name a directory of its own, as `/opt/nix-volumes`",
+            Self::NotNormal => "write it in its shortest form",
+            Self::HostileCharacter(_) => "remove that character",
+            Self::TooLong => "use a shorter path",
+            Self::LogLine(_) => "use letters, digits and `._/@%+,:=~-`",
+        }
+    }
+}
+
+impl AnchorReason {
+    fn words(self) -> &'static str {
+        match self {
+            Self::NotAChild => "is not a child of `com.apple`, so macOS's main ruleset never calls it",
+            Self::Word => "has a character outside letters, digits, `.`, `-` and `_`, or starts with `_`",
+            Self::Apples => "begins as one of Apple's own does",
+            Self::TooLong => "is longer than pf takes (63 characters a part)",
+        }
+    }
+}
+
+impl Edge {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
+fn list(words: &[&str]) -> String {
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
