@@ -1,8 +1,12 @@
 //! nixvol-net: a declared network of volumes, proven and rendered for macOS.
 
+pub mod diagnostic;
 pub mod input;
+pub mod matrix;
 pub mod model;
 pub mod pf;
 pub mod place;
 pub mod plan;
 pub mod problem;
+pub mod render;
+pub mod source;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub localhost: Localhost,
     /// Addresses, ports and names of every volume.
     pub volumes: Vec<Volume>,
+    /// The addresses of every end that a flow can name: a provider's network, a volume as a /32.
+    pub ends: Vec<(End, Ipv4Net)>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
     /// Which of it takes the gateway address of the receiving provider.
@@ -147,6 +149,7 @@ impl Plan {
             bridges: bridges.collect(),
             localhost,
             volumes: volumes(declaration),
+            ends: ends(declaration),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -154,6 +157,29 @@ impl Plan {
             policy,
         }
     }
+}
+
+impl Plan {
+    /// The volume of this name.
+    pub fn volume(&self, name: &Name) -> Option<&Volume> {
+        let index = self
+            .volumes
+            .binary_search_by(|volume| volume.name.cmp(name))
+            .ok()?;
+        self.volumes.get(index)
+    }
+}
+
+fn ends(declaration: &Declaration) -> Vec<(End, Ipv4Net)> {
+    let providers = declaration
+        .providers
+        .iter()
+        .map(|(name, p)| (End::Provider(name.clone()), p.network));
+    let volumes = declaration
+        .volumes
+        .iter()
+        .map(|(name, v)| (End::Volume(name.clone()), v.address.into()));
+    providers.chain(volumes).collect()
 }
 
 fn volumes(declaration: &Declaration) -> Vec<Volume> {

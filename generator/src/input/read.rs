@@ -1,6 +1,7 @@
 //! From JSON to the raw mirror: every wrong shape is reported, and reading goes on behind it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
 use super::{Conditions, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume};
@@ -91,10 +92,14 @@ fn entries(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<BTreeM
     };
     let mut map = BTreeMap::new();
     for (key, value) in list {
-        if map.contains_key(&key) {
-            problems.push(Problem::new(at.child(&key), Kind::Duplicate { key }));
-        } else {
-            map.insert(key, value);
+        match map.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+            Entry::Occupied(entry) => {
+                let key = entry.key().clone();
+                problems.push(Problem::new(at.child(&key), Kind::Duplicate { key }));
+            }
         }
     }
     Some(map)

@@ -173,7 +173,6 @@ impl Kind {
                 "the input is what Nix evaluates `services.nixvol-net.input` to".to_owned()
             }
             Kind::Missing { field } => format!("add `{field}`"),
-            Kind::WrongType { .. } => return None,
             Kind::UnknownField { nearest, .. } => match nearest {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "`nixvol-net schema` lists the fields".to_owned(),
@@ -182,7 +181,7 @@ impl Kind {
             Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
             Kind::EmptyList { .. } => "name at least one, or leave the field out".to_owned(),
             Kind::UnknownWord { known, .. } => format!("write one of {}", list(known)),
-            Kind::NumberOutOfRange { .. } => return None,
+            Kind::WrongType { .. } | Kind::NumberOutOfRange { .. } => return None,
             Kind::Name { longest, .. } => {
                 format!("use lower-case letters, digits and `-`, not `-` first, {longest} characters at most")
             }
@@ -191,7 +190,9 @@ impl Kind {
             Kind::Anchor { .. } => {
                 "write `com.apple/` and a name of your own, as `com.apple/250.nixvol`".to_owned()
             }
-            Kind::NotANetwork { .. } => "write it as `10.0.0.0/16`".to_owned(),
+            Kind::NotANetwork { .. } => {
+                "write an address, `/` and a prefix length, as `10.0.0.0/16`".to_owned()
+            }
             Kind::NotAnAddress { .. } => "write it as `10.0.1.2`".to_owned(),
             Kind::HostBits { found } => format!("write `{}`", found.trunc()),
             Kind::ReservedSpace { .. } => {

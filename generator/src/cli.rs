@@ -1,0 +1,76 @@
+//! The command line: what there is to call, and how.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Declare a network of volumes; get a pf ruleset and a manager for macOS.
+///
+/// Without --input, every command works on the embedded topology: five cloud providers, thirteen volumes.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
+    ///
+    /// The directory is replaced as a whole or not at all. One that holds anything but a bundle is refused.
+    #[command(after_help = "Examples:
+  nixvol-net render --out /tmp/bundle
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net render --input - --out /tmp/bundle
+
+Exit: 0 written, 2 bad input or a directory that is not ours.")]
+    Render {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// The directory to write.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// How to tell what was written.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Validate the declaration: every problem at once, each with its place and what to do.
+    #[command(after_help = "Exit: 0 valid, 2 not.")]
+    Check {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// How to tell what is wrong.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print the JSON Schema of the input.
+    Schema,
+}
+
+/// Where the declaration comes from.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+}
+
+/// How something is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,76 @@
+//! `render`: the bundle on disk, and a look at it.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use nixvol_net::matrix;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{Bundle, bundle, picture};
+use serde_json::json;
+
+use super::{note_what_is_not_done, print, read, reject};
+use crate::cli::{Format, Source};
+use crate::disk;
+
+/// Runs `render`.
+pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
+    let reading = read(source)?;
+    let declaration = match &reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(reject(&reading.name, rejected)),
+    };
+    note_what_is_not_done(declaration);
+    let plan = Plan::of(declaration);
+    let bundle = bundle(declaration, &plan)?;
+    let written = disk::write(&bundle, out)?;
+    let text = match format {
+        Format::Json => {
+            let files: Vec<&String> = bundle.files.keys().collect();
+            format!(
+                "{:#}\n",
+                json!({ "directory": out, "changed": written, "files": files })
+            )
+        }
+        Format::Text => {
+            let heading = if written { "written" } else { "as it was" };
+            let (tree, picture) = (tree(&bundle), picture::text(&plan));
+            let matrix = matrix::text(&plan, picture::WIDTH);
+            format!("{} ({heading})\n{tree}\n{picture}\n{matrix}", out.display())
+        }
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files as a tree. Directories below the first level that look like each other are shown once.
+fn tree(bundle: &Bundle) -> String {
+    let mut out = String::new();
+    let mut guests = 0;
+    for (path, file) in &bundle.files {
+        let mark = if file.executable { "*" } else { "" };
+        match path.strip_prefix("guests/") {
+            Some(_) => guests += 1,
+            None => {
+                let _ = writeln!(out, "  {path}{mark}");
+            }
+        }
+    }
+    if let Some(first) = bundle
+        .files
+        .keys()
+        .find_map(|path| path.strip_prefix("guests/")?.split_once('/'))
+    {
+        let names: Vec<&str> = bundle
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix("guests/")?.split_once('/'))
+            .filter(|(guest, _)| *guest == first.0)
+            .map(|(_, file)| file)
+            .collect();
+        let each = format!("guests/NAME/{{{}}}", names.join(","));
+        let _ = writeln!(out, "  {each}  for each of {} volumes", guests / names.len());
+    }
+    out
+}

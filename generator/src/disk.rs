@@ -1,0 +1,142 @@
+//! The bundle on disk: replaced as a whole, or left as it was.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
+
+/// Writes the bundle as the directory `out`, and says whether anything changed.
+///
+/// It is built beside `out` and put in its place in one step, so nobody ever sees half of it and a failure leaves
+/// the old one. A directory that holds anything that no bundle has is refused.
+pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
+    let (parent, old) = target(out)?;
+    if let Some(old) = &old
+        && is_same(bundle, out, old)?
+    {
+        return Ok(false);
+    }
+    fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".nixvol-net-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot write into {}", parent.display()))?;
+    let new = staging.path().join("bundle");
+    directory(&new)?;
+    for (path, file) in &bundle.files {
+        let path = new.join(path);
+        if let Some(parent) = path.parent() {
+            directory(parent)?;
+        }
+        fs::write(&path, &file.text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode(file)))?;
+    }
+    match old {
+        None => fs::rename(&new, out),
+        Some(_) => exchange(&new, out, &staging.path().join("old")),
+    }
+    .with_context(|| format!("cannot put the bundle in place at {}", out.display()))?;
+    // What is left in the staging directory is the old bundle.
+    staging
+        .close()
+        .context("the bundle is in place, but what it replaced could not be removed")?;
+    Ok(true)
+}
+
+fn mode(file: &File) -> u32 {
+    if file.executable { 0o755 } else { 0o644 }
+}
+
+/// Makes a directory, and those above it, readable for all whatever the umask.
+fn directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        directory(parent)?;
+    }
+    fs::create_dir(path).with_context(|| format!("cannot make {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Swaps two directories in one step, where the file system can; in two, with the way back open, where not.
+fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if renameat_with(CWD, new, CWD, out, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
+    }
+    fs::rename(out, old)?;
+    fs::rename(new, out).inspect_err(|_| {
+        // The old bundle goes back; if even that fails, the error that is reported is the first.
+        let _ = fs::rename(old, out);
+    })
+}
+
+/// The directory to write into, and the files of the bundle that is there already.
+fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
+    let refuse = |why: &str| {
+        format!(
+            "{} {why}; name a new directory, or one that holds a bundle",
+            out.display()
+        )
+    };
+    if out.file_name().is_none() {
+        bail!(refuse("has no name of its own"));
+    }
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let Ok(found) = fs::symlink_metadata(out) else {
+        return Ok((parent, None));
+    };
+    if !found.is_dir() {
+        bail!(refuse("is not a directory"));
+    }
+    let mut files = BTreeSet::new();
+    gather(out, "", &mut files).with_context(|| format!("cannot look into {}", out.display()))?;
+    if let Some(foreign) = files.iter().find(|path| !is_bundle_path(path)) {
+        bail!(refuse(&format!(
+            "holds {foreign:?}, which is no part of a bundle"
+        )));
+    }
+    if !files.is_empty() && !files.contains(NETWORK) {
+        bail!(refuse(&format!("has no {NETWORK}")));
+    }
+    Ok((parent, Some(files)))
+}
+
+/// The paths of everything under a directory that is not a directory itself, and of empty directories.
+fn gather(directory: &Path, below: &str, files: &mut BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            gather(&entry.path(), &format!("{path}/"), files)?;
+        } else if entry.file_type()?.is_file() {
+            files.insert(path);
+        } else {
+            files.insert(format!("{path} (not a plain file)"));
+        }
+    }
+    Ok(())
+}
+
+fn is_same(bundle: &Bundle, out: &Path, old: &BTreeSet<String>) -> Result<bool> {
+    if !bundle.files.keys().eq(old) {
+        return Ok(false);
+    }
+    for (path, file) in &bundle.files {
+        let path = out.join(path);
+        let same_mode = fs::metadata(&path)?.permissions().mode() & 0o777 == mode(file);
+        if !same_mode || fs::read(&path)? != file.text.as_bytes() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,185 @@
+//! The template engine, and escaping by language: every value, in every file, without anyone remembering it.
+//!
+//! The language of a template follows from its name. What a language cannot express is refused, never altered:
+//! a rule with a changed name would be another rule.
+
+use std::sync::LazyLock;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
+use serde::Serialize;
+
+use super::Error;
+use crate::place::is_hostile;
+
+/// Every template there is.
+pub const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "pf/anchor.conf",
+        include_str!("../../../templates/pf/anchor.conf.j2"),
+    ),
+    (
+        "launchd/daemon.plist",
+        include_str!("../../../templates/launchd/daemon.plist.j2"),
+    ),
+    (
+        "newsyslog/nix-volumes.conf",
+        include_str!("../../../templates/newsyslog/nix-volumes.conf.j2"),
+    ),
+    ("hosts/hosts", include_str!("../../../templates/hosts/hosts.j2")),
+    (
+        "guest/10-nixvol.network",
+        include_str!("../../../templates/guest/10-nixvol.network.j2"),
+    ),
+    (
+        "guest/interfaces",
+        include_str!("../../../templates/guest/interfaces.j2"),
+    ),
+    (
+        "guest/talos.yaml",
+        include_str!("../../../templates/guest/talos.yaml.j2"),
+    ),
+];
+
+/// How a value is written down in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    /// In single quotes.
+    Sh,
+    /// With entities.
+    Xml,
+    /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
+    Pf,
+    /// A word of a file that has no quotes: no blank, no `#`, no control character.
+    Word,
+}
+
+impl Language {
+    fn of(template: &str) -> Self {
+        match template.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("sh") => Self::Sh,
+            Some("plist") => Self::Xml,
+            _ if template.starts_with("pf/") => Self::Pf,
+            _ => Self::Word,
+        }
+    }
+
+    const ALL: [(Self, &str); 4] = [
+        (Self::Sh, "sh"),
+        (Self::Xml, "xml"),
+        (Self::Pf, "pf"),
+        (Self::Word, "word"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(language, _)| *language == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(language, _)| *language)
+    }
+
+    /// The text as this language writes it, if it can.
+    fn write(self, text: &str) -> Option<String> {
+        if text.chars().any(is_hostile) {
+            return None;
+        }
+        let pf_word = |c: char| c.is_ascii_alphanumeric() || "._:/,-".contains(c);
+        let bare_word = |c: char| !c.is_whitespace() && !"#'\"\\`$;&|<>(){}*?[]!".contains(c);
+        match self {
+            Self::Sh => Some(format!("'{}'", text.replace('\'', r"'\''"))),
+            Self::Xml => Some(
+                text.replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('>', "&gt;")
+                    .replace('"', "&quot;"),
+            ),
+            Self::Pf => {
+                let table = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+                let word = table.unwrap_or(text);
+                (!word.is_empty() && word.chars().all(pf_word)).then(|| text.to_owned())
+            }
+            Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.to_owned()),
+        }
+    }
+}
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.expect("the standard delimiters"));
+    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Language::of(name).name().into()));
+    environment.set_formatter(|out, state, value| format(out, state, value));
+    for (name, source) in TEMPLATES {
+        environment
+            .add_template(name, source)
+            .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
+    }
+    environment
+});
+
+/// Writes one value into a file.
+fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
+    let refuse = |what: String| minijinja::Error::new(ErrorKind::BadEscape, what);
+    let AutoEscape::Custom(name) = state.auto_escape() else {
+        return Err(refuse("a template without a language".to_owned()));
+    };
+    let language = Language::named(name).ok_or_else(|| refuse(format!("no language {name}")))?;
+    let text = match value.kind() {
+        ValueKind::Number => value.to_string(),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            language
+                .write(text)
+                .ok_or_else(|| refuse(format!("{name} cannot hold {text:?}")))?
+        }
+        kind => {
+            return Err(refuse(format!(
+                "a template places strings and numbers, not a {kind}"
+            )));
+        }
+    };
+    out.write_str(&text).map_err(minijinja::Error::from)
+}
+
+/// Renders a template with its context.
+pub fn render(name: &str, context: impl Serialize) -> Result<String, Error> {
+    let template = ENVIRONMENT.get_template(name).map_err(Error)?;
+    template.render(Serde(context)).map_err(Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Language;
+
+    #[test]
+    fn a_language_refuses_or_keeps_a_value_in_its_place() {
+        let hostile = "a'b\"c $(id) `id` <x> & # ; \\";
+        assert_eq!(
+            Language::Sh.write(hostile).as_deref(),
+            Some(r#"'a'\''b"c $(id) `id` <x> & # ; \'"#)
+        );
+        assert_eq!(
+            Language::Xml.write(hostile).as_deref(),
+            Some(r"a'b&quot;c $(id) `id` &lt;x&gt; &amp; # ; \")
+        );
+        assert_eq!(Language::Pf.write(hostile), None);
+        assert_eq!(Language::Word.write(hostile), None);
+        for language in [Language::Sh, Language::Xml, Language::Pf, Language::Word] {
+            assert_eq!(language.write("two\nlines"), None);
+            assert!(language.write("10.0.0.0/16").is_some());
+        }
+    }
+}

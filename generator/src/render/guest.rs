@@ -1,0 +1,71 @@
+//! What a VM needs to take a volume's address, and the names by which volumes are found.
+
+use serde::Serialize;
+
+use super::{Error, engine};
+use crate::model::{Name, VolumeAttachment};
+use crate::plan::Plan;
+
+#[derive(Serialize)]
+struct Guest {
+    name: String,
+    provider: String,
+    address: String,
+    gateway: String,
+    /// The address is the Mac's as long as the declaration says so.
+    served_by_mac: bool,
+}
+
+/// A guest's files: the names of the templates, and of the files in the guest's directory.
+pub const FILES: [&str; 3] = ["10-nixvol.network", "interfaces", "talos.yaml"];
+
+/// The files of every volume, by path. Those of a volume that the Mac serves say so.
+pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, Error> {
+    let mut files = Vec::new();
+    for volume in &plan.volumes {
+        let guest = Guest {
+            name: volume.name.to_string(),
+            provider: volume.provider.to_string(),
+            address: volume.address.to_string(),
+            gateway: volume.gateway.to_string(),
+            served_by_mac: volume.attachment == VolumeAttachment::Host,
+        };
+        for file in FILES {
+            files.push((
+                format!("guests/{}/{file}", volume.name),
+                engine::render(&format!("guest/{file}"), &guest)?,
+            ));
+        }
+    }
+    Ok(files)
+}
+
+/// The names of a volume's address, longest first.
+pub fn names(volume: &Name, provider: &Name) -> [String; 2] {
+    [format!("{volume}.{provider}.nixvol"), format!("{volume}.nixvol")]
+}
+
+#[derive(Serialize)]
+struct Hosts {
+    lines: Vec<HostLine>,
+}
+
+#[derive(Serialize)]
+struct HostLine {
+    address: String,
+    names: [String; 2],
+}
+
+/// The lines for the hosts file.
+pub fn hosts(plan: &Plan) -> Result<String, Error> {
+    let lines = plan.volumes.iter().map(|volume| HostLine {
+        address: volume.address.to_string(),
+        names: names(&volume.name, &volume.provider),
+    });
+    engine::render(
+        "hosts/hosts",
+        Hosts {
+            lines: lines.collect(),
+        },
+    )
+}

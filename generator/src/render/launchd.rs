@@ -1,0 +1,36 @@
+//! What launchd and newsyslog are told.
+
+use serde::Serialize;
+
+use super::{Error, MANAGER, engine};
+use crate::plan::Plan;
+
+#[derive(Serialize)]
+struct Daemon {
+    manager: String,
+    log_file: String,
+}
+
+/// The launchd job that keeps the network as it should be.
+pub fn plist(plan: &Plan) -> Result<String, Error> {
+    let daemon = Daemon {
+        manager: format!("{}/networking/{MANAGER}", plan.base),
+        log_file: plan.log_file.to_string(),
+    };
+    engine::render("launchd/daemon.plist", daemon)
+}
+
+#[derive(Serialize)]
+struct Rotation {
+    log_file: String,
+}
+
+/// The rotation of the manager's log.
+pub fn newsyslog(plan: &Plan) -> Result<String, Error> {
+    engine::render(
+        "newsyslog/nix-volumes.conf",
+        Rotation {
+            log_file: plan.log_file.to_string(),
+        },
+    )
+}

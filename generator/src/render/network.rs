@@ -1,0 +1,214 @@
+//! `network.json`: the declaration with every default filled in, and what was resolved from it.
+//!
+//! The fields are those of the input, so that it is one: `verify` reads the declaration back from it. Positions
+//! are left out: a bundle does not change because a comment moved a line.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::guest;
+use crate::input::{Protocol, ProviderAttachment, VERSION, VolumeAttachment};
+use crate::model::{self, AbsolutePath, Conditions, Declaration, End, PortRange, PortSet};
+use crate::plan::{self, Flow, Plan};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Network<'a> {
+    version: i64,
+    base: &'a str,
+    state_dir: &'a str,
+    log_file: &'a str,
+    hosts_file: Option<&'a str>,
+    anchor: &'a str,
+    allow_overlap: Vec<Ipv4Net>,
+    providers: BTreeMap<&'a str, Provider<'a>>,
+    volumes: BTreeMap<&'a str, Volume<'a>>,
+    localhost: Localhost<'a>,
+    links: Vec<Link<'a>>,
+    resolved: Resolved<'a>,
+}
+
+#[derive(Serialize)]
+struct Provider<'a> {
+    network: Ipv4Net,
+    gateway: Ipv4Net,
+    bridge: &'a str,
+    attachment: ProviderAttachment,
+    internet: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Volume<'a> {
+    provider: &'a str,
+    address: Ipv4Addr,
+    localhost: Option<Ipv4Addr>,
+    attachment: VolumeAttachment,
+    publish: Vec<u16>,
+    mount_point: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Localhost<'a> {
+    bridge: &'a str,
+    gateway: Ipv4Net,
+}
+
+#[derive(Serialize)]
+struct Link<'a> {
+    from: Vec<&'a str>,
+    to: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<Vec<Port>>,
+    bidirectional: bool,
+    masquerade: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditions: Option<Conditions>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Port {
+    One(u16),
+    Range(String),
+}
+
+/// What the declaration comes to.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resolved<'a> {
+    /// The logical name of each volume's port, where it has one.
+    ports: BTreeMap<&'a str, &'a str>,
+    /// The names of each volume's address.
+    names: BTreeMap<&'a str, [String; 2]>,
+    /// Routed networks by the logical name of the bridge.
+    routes: BTreeMap<&'a str, Ipv4Net>,
+    /// What may pass between providers, with nothing said twice.
+    flows: Vec<ResolvedFlow<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResolvedFlow<'a> {
+    from: Vec<&'a str>,
+    to: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<Vec<Port>>,
+}
+
+/// The text of `network.json`.
+pub fn json(declaration: &Declaration, plan: &Plan) -> String {
+    let network = Network {
+        version: VERSION,
+        base: declaration.base.as_str(),
+        state_dir: declaration.state_dir.as_str(),
+        log_file: declaration.log_file.as_str(),
+        hosts_file: declaration.hosts_file.as_ref().map(AbsolutePath::as_str),
+        anchor: declaration.anchor.as_str(),
+        allow_overlap: declaration.allow_overlap.iter().copied().collect(),
+        providers: declaration
+            .providers
+            .iter()
+            .map(|(name, it)| (name.as_str(), provider(it)))
+            .collect(),
+        volumes: declaration
+            .volumes
+            .iter()
+            .map(|(name, it)| (name.as_str(), volume(it)))
+            .collect(),
+        localhost: Localhost {
+            bridge: declaration.localhost.bridge.as_str(),
+            gateway: declaration.localhost.gateway,
+        },
+        links: declaration.links.iter().map(link).collect(),
+        resolved: resolved(plan),
+    };
+    let mut text = serde_json::to_string_pretty(&network).expect("strings, numbers and lists are JSON");
+    text.push('\n');
+    text
+}
+
+fn provider(provider: &model::Provider) -> Provider<'_> {
+    Provider {
+        network: provider.network,
+        gateway: provider.gateway,
+        bridge: provider.bridge.as_str(),
+        attachment: provider.attachment,
+        internet: provider.internet,
+    }
+}
+
+fn volume(volume: &model::Volume) -> Volume<'_> {
+    Volume {
+        provider: volume.provider.as_str(),
+        address: volume.address,
+        localhost: volume.localhost,
+        attachment: volume.attachment,
+        publish: volume.publish.iter().copied().collect(),
+        mount_point: volume.mount_point.as_ref().map(AbsolutePath::as_str),
+    }
+}
+
+fn link(link: &model::Link) -> Link<'_> {
+    Link {
+        from: names(&link.from),
+        to: names(&link.to),
+        protocol: link.protocol,
+        ports: link.ports.as_ref().map(ports),
+        bidirectional: link.bidirectional,
+        masquerade: link.masquerade,
+        conditions: link.conditions,
+    }
+}
+
+fn resolved(plan: &Plan) -> Resolved<'_> {
+    let names_of = |volume: &plan::Volume| guest::names(&volume.name, &volume.provider);
+    Resolved {
+        ports: plan
+            .volumes
+            .iter()
+            .filter_map(|volume| Some((volume.name.as_str(), volume.port.as_ref()?.as_str())))
+            .collect(),
+        names: plan
+            .volumes
+            .iter()
+            .map(|volume| (volume.name.as_str(), names_of(volume)))
+            .collect(),
+        routes: plan
+            .bridges
+            .iter()
+            .map(|bridge| (bridge.logical.as_str(), bridge.network))
+            .collect(),
+        flows: plan.flows.iter().map(flow).collect(),
+    }
+}
+
+fn flow(flow: &Flow) -> ResolvedFlow<'_> {
+    ResolvedFlow {
+        from: names(&flow.from),
+        to: names(&flow.to),
+        protocol: flow.protocol,
+        ports: flow.ports.as_ref().map(ports),
+    }
+}
+
+fn names<'a>(ends: impl IntoIterator<Item = &'a End>) -> Vec<&'a str> {
+    ends.into_iter().map(|end| end.name().as_str()).collect()
+}
+
+fn ports(ports: &PortSet) -> Vec<Port> {
+    let port = |range: &PortRange| {
+        if range.first == range.last {
+            Port::One(range.first)
+        } else {
+            Port::Range(range.to_string())
+        }
+    };
+    ports.ranges().iter().map(port).collect()
+}

@@ -1,0 +1,285 @@
+//! The anchor: the rules that let pass what the plan says.
+//!
+//! The number of rules grows with providers, flows and publishes; tables carry the rest. A rule that would change
+//! nothing is not written. Never: the reader of pf, which proves what is written here.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::{Error, engine};
+use crate::model::{End, PortRange, PortSet, Protocol};
+use crate::plan::{Flow, Plan};
+
+/// The table of all networks.
+const ALL: &str = "nixvol";
+/// The table of the networks that reach the world outside.
+const INTERNET: &str = "internet";
+/// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
+const LONGEST_TABLE: usize = 31;
+/// The longest label (`PF_RULE_LABEL_SIZE` without the final NUL).
+const LONGEST_LABEL: usize = 63;
+/// How many entries of a table stand on a line.
+const ENTRIES_A_LINE: usize = 6;
+
+#[derive(Serialize)]
+struct Anchor {
+    anchor: String,
+    tables: Vec<Table>,
+    /// Networks inside which nothing is masqueraded.
+    inside: Vec<String>,
+    masquerades: Vec<Masquerade>,
+    publishes: Vec<Publish>,
+    providers: Vec<Provider>,
+    flows: Vec<Rule>,
+    /// The table of all networks, if there is one.
+    all: Option<&'static str>,
+    /// The table of networks with internet, if there is one.
+    internet: Option<&'static str>,
+    /// Whether some network has no internet.
+    offline: bool,
+    /// Whether there is anything between providers.
+    several: bool,
+}
+
+#[derive(Serialize)]
+struct Table {
+    name: String,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Provider {
+    name: String,
+    network: String,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    protocol: Option<&'static str>,
+    from: String,
+    to: String,
+    ports: Vec<String>,
+    flags: Option<&'static str>,
+    label: String,
+}
+
+#[derive(Serialize)]
+struct Masquerade {
+    protocol: Option<&'static str>,
+    from: String,
+    to: String,
+    ports: Vec<String>,
+    gateway: String,
+}
+
+#[derive(Serialize)]
+struct Publish {
+    alias: String,
+    port: u16,
+    address: String,
+}
+
+/// The text of the anchor.
+pub fn anchor(plan: &Plan) -> Result<String, Error> {
+    let mut sets = Sets::new(plan);
+    let flows = plan.flows.iter().map(|flow| rule(&mut sets, flow)).collect();
+    let masquerades = plan.masquerades.iter().map(|masquerade| Masquerade {
+        protocol: masquerade.flow.protocol.map(Protocol::word),
+        from: sets.reference(&masquerade.flow.from),
+        to: sets.reference(&masquerade.flow.to),
+        ports: ports(masquerade.flow.ports.as_ref()),
+        gateway: masquerade.gateway.to_string(),
+    });
+    let masquerades = masquerades.collect();
+    let mut inside: Vec<String> = Vec::new();
+    for masquerade in plan
+        .masquerades
+        .iter()
+        .filter(|masquerade| masquerade.from_inside)
+    {
+        let network = masquerade.network.to_string();
+        if !inside.contains(&network) {
+            inside.push(network);
+        }
+    }
+    let publishes = plan.publishes.iter().map(|publish| Publish {
+        alias: publish.alias.to_string(),
+        port: publish.port,
+        address: publish.address.to_string(),
+    });
+    let providers = plan.bridges.iter().map(|bridge| Provider {
+        name: bridge.provider.to_string(),
+        network: bridge.network.to_string(),
+    });
+    let anchor = Anchor {
+        anchor: plan.anchor.to_string(),
+        inside,
+        masquerades,
+        publishes: publishes.collect(),
+        providers: providers.collect(),
+        flows,
+        all: (!plan.bridges.is_empty()).then_some(ALL),
+        internet: plan
+            .bridges
+            .iter()
+            .any(|bridge| bridge.internet)
+            .then_some(INTERNET),
+        offline: plan.bridges.iter().any(|bridge| !bridge.internet),
+        several: plan.bridges.len() > 1,
+        tables: sets.tables(plan),
+    };
+    engine::render("pf/anchor.conf", anchor)
+}
+
+fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
+    let ports = ports(flow.ports.as_ref());
+    Rule {
+        protocol: flow.protocol.map(Protocol::word),
+        from: sets.reference(&flow.from),
+        to: sets.reference(&flow.to),
+        // pf allows flags where TCP can be meant. Only a SYN opens: what is under way needs a state, so a link
+        // of one direction stays one.
+        flags: matches!(flow.protocol, None | Some(Protocol::Tcp)).then_some("S/SA"),
+        label: label(sets, flow),
+        ports,
+    }
+}
+
+fn ports(ports: Option<&PortSet>) -> Vec<String> {
+    let range = |range: &PortRange| {
+        if range.first == range.last {
+            range.first.to_string()
+        } else {
+            format!("{}:{}", range.first, range.last)
+        }
+    };
+    ports
+        .map(PortSet::ranges)
+        .unwrap_or_default()
+        .iter()
+        .map(range)
+        .collect()
+}
+
+/// The label by which counters are told apart: `link:aws:azure,gcp:tcp:2379-2380`, shortened to the names of the
+/// tables, and then to a digest, where it would be too long.
+fn label(sets: &Sets, flow: &Flow) -> String {
+    let protocol = flow.protocol.map_or("any", Protocol::word);
+    let ports = flow
+        .ports
+        .as_ref()
+        .map_or(String::new(), |ports| format!(":{ports}"));
+    let service = format!("{protocol}{ports}");
+    let names = |ends: &[End]| {
+        ends.iter()
+            .map(|end| end.name().as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let full = format!("link:{}:{}:{service}", names(&flow.from), names(&flow.to));
+    let by_set = format!("link:{}:{}:{service}", sets.name(&flow.from), sets.name(&flow.to));
+    let short = [full, by_set]
+        .into_iter()
+        .find(|label| label.len() <= LONGEST_LABEL);
+    short.unwrap_or_else(|| {
+        format!(
+            "link:{:016x}:{protocol}",
+            digest(&[names(&flow.from), names(&flow.to), service])
+        )
+    })
+}
+
+/// Sets of ends as pf names them: one end by its address, several by a table.
+struct Sets<'a> {
+    addresses: BTreeMap<&'a End, String>,
+    /// Tables that rules refer to, by name.
+    used: BTreeMap<String, Vec<String>>,
+    providers: Vec<&'a End>,
+}
+
+impl<'a> Sets<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let providers = plan
+            .ends
+            .iter()
+            .filter(|(end, _)| matches!(end, End::Provider(_)))
+            .map(|(end, _)| end);
+        Self {
+            addresses: plan
+                .ends
+                .iter()
+                .map(|(end, network)| (end, address(*network)))
+                .collect(),
+            used: BTreeMap::new(),
+            providers: providers.collect(),
+        }
+    }
+
+    /// A set in a rule: an address, or a table that is remembered as used.
+    fn reference(&mut self, ends: &[End]) -> String {
+        if let [end] = ends {
+            return self.addresses[end].clone();
+        }
+        let name = self.name(ends);
+        if name != ALL {
+            let entries = ends.iter().map(|end| self.addresses[end].clone()).collect();
+            self.used.insert(name.clone(), entries);
+        }
+        format!("<{name}>")
+    }
+
+    /// A set's name, from its members alone, so that other links do not change it.
+    fn name(&self, ends: &[End]) -> String {
+        if ends.iter().eq(self.providers.iter().copied()) {
+            return ALL.to_owned();
+        }
+        let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
+        let joined = names.join("_");
+        if joined.len() <= LONGEST_TABLE {
+            joined
+        } else {
+            format!("set.{:016x}", digest(&names))
+        }
+    }
+
+    /// The tables to declare: all networks, those with internet, and what rules refer to.
+    fn tables(self, plan: &Plan) -> Vec<Table> {
+        let networks = |wanted: fn(&crate::plan::Bridge) -> bool| -> Vec<String> {
+            plan.bridges
+                .iter()
+                .filter(|bridge| wanted(bridge))
+                .map(|bridge| bridge.network.to_string())
+                .collect()
+        };
+        let all = (ALL.to_owned(), networks(|_| true));
+        let internet = (INTERNET.to_owned(), networks(|bridge| bridge.internet));
+        let table = |(name, entries): (String, Vec<String>)| Table {
+            name,
+            rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
+        };
+        let tables = [all, internet].into_iter().chain(self.used);
+        tables
+            .filter(|(_, entries)| !entries.is_empty())
+            .map(table)
+            .collect()
+    }
+}
+
+/// A network, or a single address without its /32.
+fn address(network: Ipv4Net) -> String {
+    if network.prefix_len() == 32 {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
+}
+
+/// FNV-1a, 64 bits: a short name for a long list. It distinguishes; it does not protect.
+fn digest(parts: &[String]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
