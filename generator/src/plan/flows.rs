@@ -74,7 +74,7 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
         }
     }
     let of_receiver = |(receiver, rectangles): (u32, Vec<Rectangle>)| {
-        let name = ends.ends[receiver as usize].name().clone();
+        let name = ends.all[receiver as usize].name().clone();
         let provider = &declaration.providers[&name];
         let flows = ends.flows(without_needless(&ends, merged_by_ends(rectangles)));
         let masquerade = move |flow: Flow| {
@@ -99,7 +99,7 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
 
 /// Ends by number: providers first, both sorted by name.
 struct Ends {
-    ends: Vec<End>,
+    all: Vec<End>,
     number: HashMap<End, u32>,
     /// The number of each end's provider; a provider's is its own.
     provider: Vec<u32>,
@@ -120,18 +120,18 @@ impl Ends {
     fn of(declaration: &Declaration) -> Self {
         let providers = declaration.providers.keys().cloned().map(End::Provider);
         let volumes = declaration.volumes.keys().cloned().map(End::Volume);
-        let ends: Vec<End> = providers.chain(volumes).collect();
+        let all: Vec<End> = providers.chain(volumes).collect();
         let number: HashMap<End, u32> = (0..)
-            .zip(&ends)
+            .zip(&all)
             .map(|(number, end)| (end.clone(), number))
             .collect();
         let provider = |end: &End| match end {
             End::Provider(_) => number[end],
             End::Volume(name) => number[&End::Provider(declaration.volumes[name].provider.clone())],
         };
-        let provider = ends.iter().map(provider).collect();
+        let provider = all.iter().map(provider).collect();
         Self {
-            ends,
+            all,
             number,
             provider,
         }
@@ -177,7 +177,7 @@ impl Ends {
     fn flows(&self, rectangles: Vec<Rectangle>) -> Vec<Flow> {
         let names = |set: EndSet| {
             set.into_iter()
-                .map(|end| self.ends[end as usize].clone())
+                .map(|end| self.all[end as usize].clone())
                 .collect()
         };
         let flow = |Rectangle {

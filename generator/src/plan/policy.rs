@@ -23,7 +23,7 @@ pub struct Policy {
 #[derive(Debug, Clone)]
 struct Network {
     provider: Name,
-    network: Ipv4Net,
+    range: Ipv4Net,
     gateway: Ipv4Addr,
     internet: bool,
 }
@@ -152,12 +152,12 @@ impl Policy {
             .iter()
             .map(|(name, provider)| Network {
                 provider: name.clone(),
-                network: provider.network,
+                range: provider.network,
                 gateway: provider.gateway.addr(),
                 internet: provider.internet,
             })
             .collect();
-        networks.sort_by_key(|network| network.network.network());
+        networks.sort_by_key(|network| network.range.network());
         let mut links = Vec::new();
         for link in &declaration.links {
             let permission = |from: &BTreeSet<End>, to: &BTreeSet<End>| Permission {
@@ -303,10 +303,10 @@ impl Policy {
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         let behind = self
             .networks
-            .partition_point(|network| network.network.network() <= address);
+            .partition_point(|network| network.range.network() <= address);
         self.networks[..behind]
             .last()
-            .filter(|network| network.network.contains(&address))
+            .filter(|network| network.range.contains(&address))
     }
 
     fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {

@@ -25,7 +25,7 @@ const ENTRIES_A_LINE: usize = 6;
 
 #[derive(Serialize)]
 struct Anchor {
-    anchor: String,
+    path: String,
     tables: Vec<Table>,
     /// Networks inside which nothing is masqueraded.
     inside: Vec<String>,
@@ -114,7 +114,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         network: bridge.network.to_string(),
     });
     let anchor = Anchor {
-        anchor: plan.anchor.to_string(),
+        path: plan.anchor.to_string(),
         inside,
         masquerades,
         publishes: publishes.collect(),
