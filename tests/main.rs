@@ -1,1 +1,10 @@
-//! One test binary; the list of modules is its table of contents.
+//! One test binary; this list is its table of contents.
+
+mod hostile;
+mod house;
+mod laws;
+mod problems;
+mod program;
+mod schema;
+mod snapshots;
+mod support;

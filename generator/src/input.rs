@@ -45,6 +45,7 @@ pub struct Input {
     /// The pf anchor, a child of `com.apple`. Default `com.apple/250.nixvol`.
     pub anchor: Option<String>,
     /// Networks that a provider's network may overlap although the Mac already has them. Default none.
+    #[schemars(with = "Option<Vec<String>>")]
     pub allow_overlap: Option<Vec<Option<String>>>,
     /// The clouds, by name.
     #[schemars(required)]
@@ -57,7 +58,7 @@ pub struct Input {
     /// What may pass between providers. Default nothing.
     pub links: Option<Vec<Link>>,
     /// Where in the user's Nix source a value stands, by its dotted path (`volumes.etcd-1.address`).
-    pub positions: Option<BTreeMap<String, Place>>,
+    pub positions: Option<BTreeMap<String, Option<Place>>>,
     /// What a bundle's `network.json` adds to the declaration; ignored on reading.
     #[schemars(with = "Option<serde_json::Value>")]
     pub resolved: Ignored,

@@ -243,14 +243,7 @@ impl Read for Input {
             volumes: fields.required("volumes"),
             localhost: fields.optional("localhost"),
             links: fields.optional::<Vec<Option<Link>>>("links").map(kept),
-            positions: fields
-                .optional::<BTreeMap<String, Option<Place>>>("positions")
-                .map(|places| {
-                    places
-                        .into_iter()
-                        .filter_map(|(path, place)| Some((path, place?)))
-                        .collect()
-                }),
+            positions: fields.optional("positions"),
             resolved: fields.optional("resolved").unwrap_or_default(),
         };
         fields.close();

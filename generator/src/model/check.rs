@@ -22,7 +22,13 @@ struct Check<'a> {
 
 /// The declaration that `input` makes, unless something is wrong; `problems` are those of its shape.
 pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declaration, Rejected> {
-    let positions = Positions::new(input.positions.take().unwrap_or_default());
+    let places = input.positions.take().unwrap_or_default();
+    let positions = Positions::new(
+        places
+            .into_iter()
+            .filter_map(|(path, place)| Some((path, place?)))
+            .collect(),
+    );
     let mut check = Check {
         input: &input,
         problems,

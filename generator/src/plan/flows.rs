@@ -386,7 +386,7 @@ fn covered(
                 _ => false,
             }
         };
-        !candidates.is_empty() && rectangle.to.iter().all(pair)
+        rectangle.to.iter().all(pair)
     })
 }
 

@@ -1,0 +1,157 @@
+//! The rules of the house: which room sees which, who reads and writes, no dead template, no forgotten test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use crate::support::{files_below, root};
+
+/// Which rooms each room of the library may use. Data flows one way.
+const SEES: &[(&str, &[&str])] = &[
+    ("place", &[]),
+    ("problem", &["place"]),
+    ("source", &[]),
+    ("diagnostic", &["place", "problem", "source"]),
+    ("input", &["place", "problem"]),
+    ("model", &["place", "problem", "input"]),
+    ("plan", &["model"]),
+    ("matrix", &["model", "plan"]),
+    ("render", &["place", "input", "model", "plan"]),
+    ("pf", &[]),
+];
+
+fn source_of(path: &std::path::Path) -> String {
+    fs::read_to_string(root().join(path)).expect("a source file")
+}
+
+/// The room that a file of the library belongs to.
+fn room(path: &std::path::Path) -> Option<String> {
+    let inside = path.strip_prefix("generator/src").ok()?;
+    let first = inside
+        .components()
+        .next()?
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    Some(first.trim_end_matches(".rs").to_owned())
+}
+
+fn sources() -> Vec<std::path::PathBuf> {
+    let mut files = files_below("generator/src");
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    files
+}
+
+/// The rooms of the program, which may use the whole library.
+const PROGRAM: [&str; 4] = ["main", "cli", "commands", "disk"];
+
+#[test]
+fn rooms_see_only_what_they_may() {
+    let sees: BTreeMap<&str, &[&str]> = SEES.iter().copied().collect();
+    let mut rooms = BTreeSet::new();
+    for path in sources() {
+        let room = room(&path).expect("a room");
+        if room == "lib" || PROGRAM.contains(&room.as_str()) {
+            continue;
+        }
+        let allowed = sees
+            .get(room.as_str())
+            .unwrap_or_else(|| panic!("the room {room} is not in the table"));
+        let text = source_of(&path);
+        for used in text.split("crate::").skip(1) {
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            // A macro's own crate, and the room itself.
+            if used.is_empty() || used == room {
+                continue;
+            }
+            assert!(allowed.contains(&used.as_str()), "{} uses {used}", path.display());
+        }
+        rooms.insert(room);
+    }
+    let listed: BTreeSet<String> = SEES.iter().map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(rooms, listed, "a room without a rule, or a rule without a room");
+}
+
+#[test]
+fn only_the_program_reads_writes_and_prints() {
+    for path in sources() {
+        let room = room(&path).expect("a room");
+        if PROGRAM.contains(&room.as_str()) {
+            continue;
+        }
+        let text = source_of(&path);
+        for deed in [
+            "std::fs",
+            "std::io",
+            "std::process",
+            "std::env",
+            "println!",
+            "print!(",
+            "dbg!",
+        ] {
+            assert!(!text.contains(deed), "{} has {deed}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_room_says_what_it_is_and_what_it_never_does() {
+    for (room, _) in SEES {
+        let text = source_of(std::path::Path::new(&format!("generator/src/{room}.rs")));
+        let docs: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        assert!(
+            docs.contains("Sees:") && docs.contains("Never:"),
+            "{room} does not say what it sees and never does"
+        );
+    }
+}
+
+#[test]
+fn no_template_is_dead() {
+    let mut code: String = sources().iter().map(|path| source_of(path)).collect();
+    for template in files_below("templates") {
+        if template.extension().is_some_and(|extension| extension == "j2") {
+            code += &source_of(&template);
+        }
+    }
+    for template in files_below("templates") {
+        let name = template
+            .strip_prefix("templates")
+            .expect("below it")
+            .to_string_lossy()
+            .into_owned();
+        if !name.ends_with(".j2") {
+            continue;
+        }
+        assert!(
+            code.contains(&format!("templates/{name}")),
+            "{name} is embedded nowhere"
+        );
+        let name = name.trim_end_matches(".j2");
+        let (_, file) = name.rsplit_once('/').unwrap_or(("", name));
+        assert!(
+            code.contains(&format!("\"{name}\"")) && code.contains(file),
+            "{name} is rendered nowhere"
+        );
+    }
+}
+
+#[test]
+fn no_test_is_forgotten() {
+    let contents = source_of(std::path::Path::new("tests/main.rs"));
+    for entry in fs::read_dir(root().join("tests")).expect("the tests") {
+        let name = entry
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(story) = name.strip_suffix(".rs").filter(|story| *story != "main") {
+            assert!(
+                contents.contains(&format!("mod {story};")),
+                "tests/{name} is not in the table of contents"
+            );
+        }
+    }
+}

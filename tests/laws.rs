@@ -1,0 +1,267 @@
+//! The laws that hold for every declaration: determinism, independence, growth, and values that stay in place.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use nixvol_net::model::{self, End, Protocol};
+use nixvol_net::plan::policy::{Because, Direction, ICMP, Interface, Packet, TCP, UDP, Verdict};
+use nixvol_net::plan::{Flow, Plan};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{declared, default_input, names, providers, rendered, topologies};
+
+#[test]
+fn the_same_input_renders_the_same_bytes() {
+    for (topology, input) in topologies() {
+        assert_eq!(rendered(&input), rendered(&input), "{topology}");
+    }
+}
+
+#[test]
+fn every_file_ends_in_exactly_one_newline() {
+    for (topology, input) in topologies() {
+        for (path, file) in rendered(&input).files {
+            assert!(
+                file.text.ends_with('\n') && !file.text.ends_with("\n\n"),
+                "{topology}/{path}"
+            );
+        }
+    }
+}
+
+/// JSON text with the keys of every object, and the elements of every list, turned round.
+fn turned(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().rev().map(turned).collect::<Vec<_>>().join(",")
+        ),
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, &Value)| format!("{}:{}", json!(key), turned(value));
+            format!(
+                "{{{}}}",
+                entries.iter().rev().map(entry).collect::<Vec<_>>().join(",")
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn the_order_of_the_input_changes_nothing() {
+    for (topology, input) in topologies() {
+        let turned = model::read(turned(&input).as_bytes()).expect("the same declaration");
+        let plan = Plan::of(&turned);
+        let turned = nixvol_net::render::bundle(&turned, &plan).expect("the same bundle");
+        assert_eq!(turned, rendered(&input), "{topology}");
+    }
+}
+
+#[test]
+fn network_json_is_an_input_that_renders_the_same_bundle() {
+    for (topology, input) in topologies() {
+        let bundle = rendered(&input);
+        let network: Value = serde_json::from_str(&bundle.files["network.json"].text).expect("JSON");
+        assert_eq!(rendered(&network), bundle, "{topology}");
+    }
+}
+
+#[test]
+fn a_new_volume_changes_nothing_of_another() {
+    let (before, mut input) = (Plan::of(&declared(&default_input())), default_input());
+    input["volumes"]["aaa"] = json!({ "provider": "gcp", "address": "10.2.9.9", "localhost": "127.0.1.99" });
+    let after = Plan::of(&declared(&input));
+    let others: Vec<_> = after
+        .volumes
+        .iter()
+        .filter(|volume| volume.name.as_str() != "aaa")
+        .cloned()
+        .collect();
+    assert_eq!(before.volumes, others);
+    assert_eq!(before.bridges, after.bridges);
+    let (old, new) = (rendered(&default_input()).files, rendered(&input).files);
+    for path in old
+        .keys()
+        .filter(|path| path.starts_with("guests/") || *path == "pf/anchor.conf")
+    {
+        assert_eq!(old[path], new[path], "{path}");
+    }
+}
+
+/// The number of rules that the kernel holds: a list in braces stands for a rule for each of its members.
+fn rules(anchor: &str) -> usize {
+    let rule = |line: &&str| {
+        ["pass", "block", "nat", "no nat", "rdr"]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    let members = |line: &str| match line.split_once('{') {
+        Some((_, list)) => list
+            .split_once('}')
+            .expect("a closed list")
+            .0
+            .split_whitespace()
+            .count(),
+        None => 1,
+    };
+    anchor.lines().filter(rule).map(members).sum()
+}
+
+fn rules_of(input: &Value) -> usize {
+    rules(&rendered(input).files["pf/anchor.conf"].text)
+}
+
+#[test]
+fn rules_grow_with_providers_and_not_with_their_pairs() {
+    for count in [5, 50, 500] {
+        let mut mesh = providers(count);
+        mesh["links"] = json!([{ "from": names(count), "to": names(count) }]);
+        assert_eq!(rules_of(&mesh), count + 8, "a mesh of {count}");
+
+        let mut ports = mesh.clone();
+        ports["links"][0]["protocol"] = json!("tcp");
+        ports["links"][0]["ports"] = json!([443, "2379-2380"]);
+        assert_eq!(rules_of(&ports), count + 9, "a mesh of {count} by ports");
+    }
+}
+
+#[test]
+fn a_mesh_written_as_pairs_costs_no_more() {
+    for count in [5, 50, 500] {
+        let pair = |from: usize, to: usize| json!({ "from": [format!("p{from}")], "to": [format!("p{to}")], "bidirectional": true });
+        let mut pairs = providers(count);
+        pairs["links"] = (0..count)
+            .flat_map(|from| (from + 1..count).map(move |to| pair(from, to)))
+            .collect();
+        assert_eq!(rules_of(&pairs), count + 8, "{count} providers in pairs");
+    }
+}
+
+#[test]
+fn masquerading_and_publishing_grow_linearly_too() {
+    for count in [5, 50, 250] {
+        let mut input = providers(count);
+        input["links"] =
+            json!([{ "from": names(count), "to": names(count), "protocol": "udp", "masquerade": true }]);
+        for n in 0..count {
+            let volume = json!({ "provider": format!("p{n}"), "address": format!("10.0.{n}.2"), "localhost": format!("127.0.1.{}", n + 2), "publish": [80] });
+            input["volumes"][format!("v{n}")] = volume;
+        }
+        assert_eq!(rules_of(&input), 4 * count + 8, "{count} providers");
+    }
+}
+
+#[test]
+fn what_other_links_cover_needs_no_rule() {
+    let mut input = default_input();
+    let mesh = rules_of(&input);
+    let links = input["links"].as_array_mut().expect("links");
+    links.push(json!({ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": [443] }));
+    links.push(json!({ "from": ["etcd-1"], "to": ["etcd-2"], "bidirectional": true }));
+    links.push(json!({ "from": ["etcd-1"], "to": ["aws"] }));
+    assert_eq!(rules_of(&input), mesh);
+}
+
+/// Links over a few ends and ports, so that they overlap in every way.
+fn links() -> impl Strategy<Value = Vec<Value>> {
+    let ends = || {
+        proptest::sample::subsequence(
+            vec!["aws", "azure", "gcp", "etcd-1", "etcd-2", "talos-control-plane-1"],
+            1..4,
+        )
+    };
+    let service = prop_oneof![
+        Just((None, None)),
+        Just((Some("icmp"), None)),
+        Just((Some("tcp"), None)),
+        (prop_oneof![Just("tcp"), Just("udp")], 78u16..82, 0u16..3).prop_map(|(protocol, first, more)| {
+            (Some(protocol), Some(format!("{first}-{}", first + more)))
+        }),
+        (78u16..82).prop_map(|port| (None, Some(port.to_string()))),
+    ];
+    let link = (ends(), ends(), service, any::<bool>(), any::<bool>());
+    let link = link.prop_filter("an end linked with itself", |(from, to, ..)| {
+        from.len() > 1 || from != to
+    });
+    let link = link.prop_map(|(from, to, (protocol, ports), bidirectional, masquerade)| {
+        json!({ "from": from, "to": to, "protocol": protocol, "ports": ports.map(|ports| vec![ports]),
+                "bidirectional": bidirectional, "masquerade": masquerade })
+    });
+    proptest::collection::vec(link, 0..6)
+}
+
+proptest! {
+    #![proptest_config(crate::support::cases(400))]
+
+    /// The rectangles that become rules, against the links read one by one: an opening packet between two
+    /// providers passes exactly where some rectangle has it, and is masqueraded where some masquerade has it.
+    #[test]
+    fn flows_are_the_links(links in links()) {
+        let mut input = default_input();
+        input["links"] = json!(links);
+        let plan = Plan::of(&declared(&input));
+        let hosts: Vec<Ipv4Addr> = ["10.0.1.2", "10.0.2.2", "10.0.9.9", "10.1.1.2", "10.1.9.9", "10.2.9.9", "10.3.9.9"]
+            .iter().map(|host| host.parse().expect("an address")).collect();
+        let range: BTreeMap<&End, _> = plan.ends.iter().map(|(end, range)| (end, range)).collect();
+        let in_flow = |flow: &Flow, packet: &Packet| {
+            let holds = |ends: &[End], address: &Ipv4Addr| ends.iter().any(|end| range[end].contains(address));
+            let number = flow.protocol.map(|protocol| match protocol.word() { "tcp" => TCP, "udp" => UDP, _ => ICMP });
+            number.is_none_or(|number| number == packet.protocol)
+                && flow.ports.as_ref().is_none_or(|ports| ports.contains(packet.port))
+                && holds(&flow.from, &packet.source) && holds(&flow.to, &packet.destination)
+        };
+        for source in &hosts {
+            for destination in &hosts {
+                for (protocol, port) in [(TCP, 77), (TCP, 79), (TCP, 81), (UDP, 80), (ICMP, 0), (47, 0)] {
+                    let packet = |direction| Packet {
+                        direction, interface: Interface::Loopback, source: *source, destination: *destination,
+                        protocol, port, opening: true,
+                    };
+                    let incoming = plan.policy.decide(&packet(Direction::In));
+                    if matches!(incoming.because, Because::Within(_)) {
+                        continue;
+                    }
+                    let passes = plan.flows.iter().any(|flow| in_flow(flow, &packet(Direction::In)));
+                    prop_assert_eq!(incoming.verdict == Verdict::Pass, passes, "{:?}", packet(Direction::In));
+                    let outgoing = plan.policy.decide(&packet(Direction::Out));
+                    let masqueraded = plan.masquerades.iter().any(|m| in_flow(&m.flow, &packet(Direction::Out)));
+                    prop_assert_eq!(outgoing.translation.is_some(), masqueraded);
+                }
+            }
+        }
+    }
+
+    /// No rule repeats what the others let pass: each range of ports of each rectangle has a packet of its own.
+    #[test]
+    fn no_flow_is_needless(links in links()) {
+        let mut input = default_input();
+        input["links"] = json!(links);
+        let plan = Plan::of(&declared(&input));
+        let provider = |end: &End| match end {
+            End::Provider(name) => name.clone(),
+            End::Volume(name) => plan.volume(name).expect("a volume").provider.clone(),
+        };
+        // Whether the flow lets pass from any address of one end to any of another. Ends nest or are disjoint.
+        let passes = |flow: &Flow, from: &End, to: &End, protocol: Option<Protocol>, port: Option<u16>| {
+            let holds = |ends: &[End], end: &End| ends.contains(end) || ends.contains(&End::Provider(provider(end)));
+            holds(&flow.from, from) && holds(&flow.to, to)
+                && (flow.protocol.is_none() || flow.protocol == protocol)
+                && flow.ports.as_ref().is_none_or(|ports| port.is_some_and(|port| ports.contains(port)))
+        };
+        for (index, flow) in plan.flows.iter().enumerate() {
+            let ports: Vec<Vec<Option<u16>>> = match &flow.ports {
+                None => vec![vec![None]],
+                Some(ports) => ports.ranges().iter().map(|r| (r.first..=r.last).map(Some).collect()).collect(),
+            };
+            let others = || plan.flows.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, flow)| flow);
+            for range in ports {
+                let needed = flow.from.iter().any(|from| flow.to.iter().any(|to| {
+                    provider(from) != provider(to)
+                        && range.iter().any(|port| !others().any(|other| passes(other, from, to, flow.protocol, *port)))
+                }));
+                prop_assert!(needed, "{:?} of {:?}", range, plan.flows);
+            }
+        }
+    }
+}

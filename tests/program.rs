@@ -1,0 +1,168 @@
+//! The program as a user runs it: exit codes, what goes where, and a bundle that is whole or not there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{default_input, fixture, program, rendered, root, run};
+
+fn render(out: &Path, arguments: &[&str]) -> std::process::Output {
+    program()
+        .arg("render")
+        .arg("--out")
+        .arg(out)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+#[test]
+fn render_writes_every_kind_of_file_and_again_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("a/b/bundle");
+    let first = render(&out, &[]);
+    assert_eq!(
+        first.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    for (path, file) in rendered(&default_input()).files {
+        let on_disk = out.join(&path);
+        assert_eq!(fs::read_to_string(&on_disk).expect(&path), file.text, "{path}");
+        let mode = fs::metadata(&on_disk).expect(&path).permissions().mode() & 0o7777;
+        assert_eq!(mode, if file.executable { 0o755 } else { 0o644 }, "{path}");
+    }
+    for kind in [
+        "manage-macos-networking.sh",
+        "pf/anchor.conf",
+        "launchd/org.nix-volumes.networking.plist",
+        "newsyslog.d/nix-volumes.conf",
+        "hosts",
+        "guests/etcd-1/10-nixvol.network",
+        "guests/etcd-1/interfaces",
+        "guests/etcd-1/talos.yaml",
+        "topology.txt",
+        "network.json",
+    ] {
+        assert!(out.join(kind).is_file(), "{kind}");
+    }
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("the bundle"));
+    let before = inode(&out);
+    let second = render(&out, &[]);
+    assert!(String::from_utf8_lossy(&second.stdout).contains("(as it was)"));
+    assert_eq!(inode(&out), before, "an unchanged bundle was replaced");
+    let left: Vec<_> = fs::read_dir(out.parent().expect("a parent"))
+        .expect("a directory")
+        .collect();
+    assert_eq!(left.len(), 1, "something was left beside the bundle");
+}
+
+#[test]
+fn a_new_bundle_replaces_the_old_one_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("bundle");
+    render(&out, &[]);
+    let single = root().join("tests/fixtures/single.json");
+    let output = render(&out, &["--input", &single.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        !out.join("guests/etcd-2").exists(),
+        "a file of the old bundle survived"
+    );
+    let text = fs::read_to_string(out.join("network.json")).expect("network.json");
+    assert_eq!(text, rendered(&fixture("single.json")).files["network.json"].text);
+}
+
+#[test]
+fn a_failed_run_leaves_the_old_bundle() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("bundle");
+    render(&out, &[]);
+    let before = fs::read(out.join("network.json")).expect("network.json");
+    let missing = render(&out, &["--input", "/nowhere/input.json"]);
+    assert_eq!(missing.status.code(), Some(2));
+    let broken = run(&["render", "--input", "-", "--out", &out.to_string_lossy()], "{}");
+    assert_eq!(broken.status.code(), Some(2));
+    assert_eq!(fs::read(out.join("network.json")).expect("network.json"), before);
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let refused = |out: &Path| {
+        let output = render(out, &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", out.display());
+        assert!(output.stdout.is_empty());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let foreign = directory.path().join("home");
+    fs::create_dir(&foreign).expect("a directory");
+    fs::write(foreign.join("thesis.tex"), "years of work").expect("a file");
+    assert!(refused(&foreign).contains("thesis.tex"));
+    assert_eq!(
+        fs::read_to_string(foreign.join("thesis.tex")).expect("still there"),
+        "years of work"
+    );
+
+    let mixed = directory.path().join("mixed");
+    render(&mixed, &[]);
+    fs::write(mixed.join("guests/etcd-1/notes"), "mine").expect("a file");
+    assert!(refused(&mixed).contains("guests/etcd-1/notes"));
+    assert!(mixed.join("guests/etcd-1/notes").exists());
+
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("a file");
+    refused(&file);
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&foreign, &link).expect("a link");
+    refused(&link);
+    let hosts_only = directory.path().join("etc");
+    fs::create_dir(&hosts_only).expect("a directory");
+    fs::write(hosts_only.join("hosts"), "127.0.0.1 localhost").expect("a file");
+    assert!(refused(&hosts_only).contains("network.json"));
+    refused(Path::new("/"));
+
+    let empty = directory.path().join("empty");
+    fs::create_dir(&empty).expect("a directory");
+    assert_eq!(
+        render(&empty, &[]).status.code(),
+        Some(0),
+        "an empty directory is nobody's"
+    );
+}
+
+#[test]
+fn data_goes_to_standard_output_and_problems_do_not() {
+    let valid = run(&["check"], "");
+    assert_eq!(
+        (
+            valid.status.code(),
+            String::from_utf8_lossy(&valid.stdout).as_ref()
+        ),
+        (Some(0), "5 providers, 13 volumes, 1 link: valid\n")
+    );
+    let broken = run(&["check", "--input", "-"], "{}");
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(broken.stdout.is_empty());
+    let json = run(&["check", "--input", "-", "--format", "json"], "{}");
+    assert_eq!(json.status.code(), Some(2));
+    let problems: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(problems["problems"].as_array().map(Vec::len), Some(3));
+    assert_eq!(problems["problems"][0]["code"], "E003");
+    let wrong_use = run(&["check", "--no-such-flag"], "");
+    assert_eq!(wrong_use.status.code(), Some(2));
+    assert_eq!(run(&[], "").status.code(), Some(2));
+    assert_eq!(run(&["--help"], "").status.code(), Some(0));
+}
+
+#[test]
+fn a_condition_that_is_not_applied_yet_is_said() {
+    let rich = root().join("tests/fixtures/rich.json");
+    let output = run(&["check", "--input", &rich.to_string_lossy()], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("links.4.conditions"));
+}

@@ -1,0 +1,134 @@
+//! Topologies that several stories use, and the program itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nixvol_net::input;
+use nixvol_net::model::{self, Declaration};
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{self, Bundle};
+use proptest::prelude::ProptestConfig;
+use serde_json::{Value, json};
+
+/// The root of the source tree.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fixture's JSON.
+pub fn fixture(name: &str) -> Value {
+    let path = root().join("tests/fixtures").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("a fixture is JSON")
+}
+
+/// The embedded declaration's JSON.
+pub fn default_input() -> Value {
+    serde_json::from_str(input::DEFAULT).expect("the embedded declaration is JSON")
+}
+
+/// The topologies whose every file is kept as a snapshot.
+pub fn topologies() -> Vec<(&'static str, Value)> {
+    vec![
+        ("default", default_input()),
+        ("single", fixture("single.json")),
+        ("rich", fixture("rich.json")),
+        ("fifty", fifty()),
+    ]
+}
+
+/// Providers `p0`, `p1`, … with a /24 each, without volumes or links.
+pub fn providers(count: usize) -> Value {
+    let providers: serde_json::Map<String, Value> = (0..count)
+        .map(|n| {
+            let (high, low) = (n / 256, n % 256);
+            let network = json!({ "network": format!("10.{high}.{low}.0/24"), "gateway": format!("10.{high}.{low}.1/24") });
+            (format!("p{n}"), network)
+        })
+        .collect();
+    json!({ "version": 1, "providers": providers, "volumes": {}, "links": [] })
+}
+
+/// The names of [`providers`].
+pub fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("p{n}")).collect()
+}
+
+/// Fifty providers in a ring, a mesh of etcd ports among all, and a volume here and there.
+fn fifty() -> Value {
+    let mut input = providers(50);
+    for n in (0..50).step_by(16) {
+        let volume = json!({ "provider": format!("p{n}"), "address": format!("10.0.{n}.2"), "localhost": format!("127.0.1.{}", n + 2) });
+        input["volumes"][format!("etcd-{n}")] = volume;
+    }
+    let ring = (0..50).map(|n| json!({ "from": [format!("p{n}")], "to": [format!("p{}", (n + 1) % 50)] }));
+    let mesh = json!({ "from": names(50), "to": names(50), "protocol": "tcp", "ports": ["2379-2380"] });
+    input["links"] = ring.chain([mesh]).collect();
+    input
+}
+
+/// The declaration of a JSON value that must be valid.
+pub fn declared(input: &Value) -> Declaration {
+    model::read(input.to_string().as_bytes()).unwrap_or_else(|rejected| panic!("{:#?}", rejected.problems))
+}
+
+/// The bundle of a JSON value that must be valid.
+pub fn rendered(input: &Value) -> Bundle {
+    let declaration = declared(input);
+    render::bundle(&declaration, &Plan::of(&declaration)).expect("a valid declaration can be rendered")
+}
+
+/// The program, as a user runs it.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nixvol-net"));
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// Runs the program with arguments and a standard input.
+pub fn run(arguments: &[&str], input: &str) -> Output {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut child = program()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A program that refuses its arguments never reads its input.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("the program ends")
+}
+
+/// Every file below a directory of the source tree, by path from the root.
+pub fn files_below(directory: &str) -> Vec<PathBuf> {
+    fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).expect("a directory of the tree") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&root().join(directory), &mut files);
+    files.sort();
+    files
+        .iter()
+        .map(|file| file.strip_prefix(root()).expect("below the root").to_owned())
+        .collect()
+}
+
+/// So many cases of a property. A failure is shown with its smallest case and written nowhere.
+pub fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
