@@ -101,11 +101,7 @@ fn hostile() -> impl Strategy<Value = String> {
 /// The ways in which a value may be written down in a file of this path.
 fn written(path: &str, value: &str) -> Vec<String> {
     let json = json!(value).to_string();
-    let xml = value
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;");
+    let xml = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     match path.rsplit('.').next() {
         Some("sh") => vec![value.replace('\'', "'\\''"), value.to_owned()],
         Some("plist") => vec![xml],
@@ -163,16 +159,8 @@ fn a_property_list_reader_reads_the_hostile_path_back() {
     let bundle = rendered(&with("/base", base));
     let text = &bundle.files["launchd/org.nix-volumes.networking.plist"].text;
     let list = plist::Value::from_reader_xml(Cursor::new(text)).expect("a property list");
-    let arguments = list
-        .as_dictionary()
-        .and_then(|job| job.get("ProgramArguments")?.as_array())
-        .expect("arguments");
+    let arguments =
+        list.as_dictionary().and_then(|job| job.get("ProgramArguments")?.as_array()).expect("arguments");
     let arguments: Vec<&str> = arguments.iter().filter_map(plist::Value::as_string).collect();
-    assert_eq!(
-        arguments,
-        [
-            &format!("{base}/networking/manage-macos-networking.sh"),
-            "reconcile"
-        ]
-    );
+    assert_eq!(arguments, [&format!("{base}/networking/manage-macos-networking.sh"), "reconcile"]);
 }

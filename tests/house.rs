@@ -26,12 +26,7 @@ fn source_of(path: &std::path::Path) -> String {
 /// The room that a file of the library belongs to.
 fn room(path: &std::path::Path) -> Option<String> {
     let inside = path.strip_prefix("generator/src").ok()?;
-    let first = inside
-        .components()
-        .next()?
-        .as_os_str()
-        .to_string_lossy()
-        .into_owned();
+    let first = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
     Some(first.trim_end_matches(".rs").to_owned())
 }
 
@@ -53,15 +48,11 @@ fn rooms_see_only_what_they_may() {
         if room == "lib" || PROGRAM.contains(&room.as_str()) {
             continue;
         }
-        let allowed = sees
-            .get(room.as_str())
-            .unwrap_or_else(|| panic!("the room {room} is not in the table"));
+        let allowed =
+            sees.get(room.as_str()).unwrap_or_else(|| panic!("the room {room} is not in the table"));
         let text = source_of(&path);
         for used in text.split("crate::").skip(1) {
-            let used: String = used
-                .chars()
-                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
-                .collect();
+            let used: String = used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
             // A macro's own crate, and the room itself.
             if used.is_empty() || used == room {
                 continue;
@@ -82,15 +73,7 @@ fn only_the_program_reads_writes_and_prints() {
             continue;
         }
         let text = source_of(&path);
-        for deed in [
-            "std::fs",
-            "std::io",
-            "std::process",
-            "std::env",
-            "println!",
-            "print!(",
-            "dbg!",
-        ] {
+        for deed in ["std::fs", "std::io", "std::process", "std::env", "println!", "print!(", "dbg!"] {
             assert!(!text.contains(deed), "{} has {deed}", path.display());
         }
     }
@@ -117,24 +100,14 @@ fn no_template_is_dead() {
         }
     }
     for template in files_below("templates") {
-        let name = template
-            .strip_prefix("templates")
-            .expect("below it")
-            .to_string_lossy()
-            .into_owned();
+        let name = template.strip_prefix("templates").expect("below it").to_string_lossy().into_owned();
         if !name.ends_with(".j2") {
             continue;
         }
-        assert!(
-            code.contains(&format!("templates/{name}")),
-            "{name} is embedded nowhere"
-        );
+        assert!(code.contains(&format!("templates/{name}")), "{name} is embedded nowhere");
         let name = name.trim_end_matches(".j2");
         let (_, file) = name.rsplit_once('/').unwrap_or(("", name));
-        assert!(
-            code.contains(&format!("\"{name}\"")) && code.contains(file),
-            "{name} is rendered nowhere"
-        );
+        assert!(code.contains(&format!("\"{name}\"")) && code.contains(file), "{name} is rendered nowhere");
     }
 }
 
@@ -142,11 +115,7 @@ fn no_template_is_dead() {
 fn no_test_is_forgotten() {
     let contents = source_of(std::path::Path::new("tests/main.rs"));
     for entry in fs::read_dir(root().join("tests")).expect("the tests") {
-        let name = entry
-            .expect("an entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         if let Some(story) = name.strip_suffix(".rs").filter(|story| *story != "main") {
             assert!(
                 contents.contains(&format!("mod {story};")),

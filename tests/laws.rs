@@ -22,10 +22,7 @@ fn the_same_input_renders_the_same_bytes() {
 fn every_file_ends_in_exactly_one_newline() {
     for (topology, input) in topologies() {
         for (path, file) in rendered(&input).files {
-            assert!(
-                file.text.ends_with('\n') && !file.text.ends_with("\n\n"),
-                "{topology}/{path}"
-            );
+            assert!(file.text.ends_with('\n') && !file.text.ends_with("\n\n"), "{topology}/{path}");
         }
     }
 }
@@ -33,16 +30,10 @@ fn every_file_ends_in_exactly_one_newline() {
 /// JSON text with the keys of every object, and the elements of every list, turned round.
 fn turned(value: &Value) -> String {
     match value {
-        Value::Array(items) => format!(
-            "[{}]",
-            items.iter().rev().map(turned).collect::<Vec<_>>().join(",")
-        ),
+        Value::Array(items) => format!("[{}]", items.iter().rev().map(turned).collect::<Vec<_>>().join(",")),
         Value::Object(entries) => {
             let entry = |(key, value): (&String, &Value)| format!("{}:{}", json!(key), turned(value));
-            format!(
-                "{{{}}}",
-                entries.iter().rev().map(entry).collect::<Vec<_>>().join(",")
-            )
+            format!("{{{}}}", entries.iter().rev().map(entry).collect::<Vec<_>>().join(","))
         }
         other => other.to_string(),
     }
@@ -72,37 +63,22 @@ fn a_new_volume_changes_nothing_of_another() {
     let (before, mut input) = (Plan::of(&declared(&default_input())), default_input());
     input["volumes"]["aaa"] = json!({ "provider": "gcp", "address": "10.2.9.9", "localhost": "127.0.1.99" });
     let after = Plan::of(&declared(&input));
-    let others: Vec<_> = after
-        .volumes
-        .iter()
-        .filter(|volume| volume.name.as_str() != "aaa")
-        .cloned()
-        .collect();
+    let others: Vec<_> =
+        after.volumes.iter().filter(|volume| volume.name.as_str() != "aaa").cloned().collect();
     assert_eq!(before.volumes, others);
     assert_eq!(before.bridges, after.bridges);
     let (old, new) = (rendered(&default_input()).files, rendered(&input).files);
-    for path in old
-        .keys()
-        .filter(|path| path.starts_with("guests/") || *path == "pf/anchor.conf")
-    {
+    for path in old.keys().filter(|path| path.starts_with("guests/") || *path == "pf/anchor.conf") {
         assert_eq!(old[path], new[path], "{path}");
     }
 }
 
 /// The number of rules that the kernel holds: a list in braces stands for a rule for each of its members.
 fn rules(anchor: &str) -> usize {
-    let rule = |line: &&str| {
-        ["pass", "block", "nat", "no nat", "rdr"]
-            .iter()
-            .any(|word| line.starts_with(word))
-    };
+    let rule =
+        |line: &&str| ["pass", "block", "nat", "no nat", "rdr"].iter().any(|word| line.starts_with(word));
     let members = |line: &str| match line.split_once('{') {
-        Some((_, list)) => list
-            .split_once('}')
-            .expect("a closed list")
-            .0
-            .split_whitespace()
-            .count(),
+        Some((_, list)) => list.split_once('}').expect("a closed list").0.split_whitespace().count(),
         None => 1,
     };
     anchor.lines().filter(rule).map(members).sum()
@@ -131,9 +107,8 @@ fn a_mesh_written_as_pairs_costs_no_more() {
     for count in [5, 50, 500] {
         let pair = |from: usize, to: usize| json!({ "from": [format!("p{from}")], "to": [format!("p{to}")], "bidirectional": true });
         let mut pairs = providers(count);
-        pairs["links"] = (0..count)
-            .flat_map(|from| (from + 1..count).map(move |to| pair(from, to)))
-            .collect();
+        pairs["links"] =
+            (0..count).flat_map(|from| (from + 1..count).map(move |to| pair(from, to))).collect();
         assert_eq!(rules_of(&pairs), count + 8, "{count} providers in pairs");
     }
 }
@@ -181,9 +156,7 @@ fn links() -> impl Strategy<Value = Vec<Value>> {
         (78u16..82).prop_map(|port| (None, Some(port.to_string()))),
     ];
     let link = (ends(), ends(), service, any::<bool>(), any::<bool>());
-    let link = link.prop_filter("an end linked with itself", |(from, to, ..)| {
-        from.len() > 1 || from != to
-    });
+    let link = link.prop_filter("an end linked with itself", |(from, to, ..)| from.len() > 1 || from != to);
     let link = link.prop_map(|(from, to, (protocol, ports), bidirectional, masquerade)| {
         json!({ "from": from, "to": to, "protocol": protocol, "ports": ports.map(|ports| vec![ports]),
                 "bidirectional": bidirectional, "masquerade": masquerade })

@@ -10,39 +10,22 @@ use crate::support::{default_input, root, run};
 type Breakage = (&'static str, &'static str, fn(&mut Value));
 
 const BREAKAGES: &[Breakage] = &[
-    ("E002", "wrong type", |input| {
-        input["providers"]["aws"]["network"] = json!(["10.0.0.0/16"])
-    }),
-    ("E002", "a number with a fraction", |input| {
-        input["volumes"]["etcd-1"]["publish"] = json!([1.5])
-    }),
-    ("E002", "an entry that is no object", |input| {
-        input["volumes"]["etcd-1"] = json!("10.0.1.2")
-    }),
+    ("E002", "wrong type", |input| input["providers"]["aws"]["network"] = json!(["10.0.0.0/16"])),
+    ("E002", "a number with a fraction", |input| input["volumes"]["etcd-1"]["publish"] = json!([1.5])),
+    ("E002", "an entry that is no object", |input| input["volumes"]["etcd-1"] = json!("10.0.1.2")),
     ("E003", "missing field", |input| {
-        input["volumes"]["etcd-1"]
-            .as_object_mut()
-            .expect("a volume")
-            .remove("address");
+        input["volumes"]["etcd-1"].as_object_mut().expect("a volume").remove("address");
     }),
     ("E003", "missing providers", |input| {
         input.as_object_mut().expect("an object").remove("providers");
     }),
-    ("E004", "unknown field", |input| {
-        input["providers"]["aws"]["interet"] = json!(true)
-    }),
-    ("E004", "unknown field like no other", |input| {
-        input["colour"] = json!("red")
-    }),
+    ("E004", "unknown field", |input| input["providers"]["aws"]["interet"] = json!(true)),
+    ("E004", "unknown field like no other", |input| input["colour"] = json!("red")),
     ("E006", "unknown version", |input| input["version"] = json!(2)),
     ("E007", "no ends", |input| input["links"][0]["from"] = json!([])),
     ("E007", "no ports", |input| input["links"][0]["ports"] = json!([])),
-    ("E008", "unknown protocol", |input| {
-        input["links"][0]["protocol"] = json!("sctp")
-    }),
-    ("E008", "unknown attachment", |input| {
-        input["volumes"]["etcd-1"]["attachment"] = json!("vm")
-    }),
+    ("E008", "unknown protocol", |input| input["links"][0]["protocol"] = json!("sctp")),
+    ("E008", "unknown attachment", |input| input["volumes"]["etcd-1"]["attachment"] = json!("vm")),
     ("E009", "conditions out of range", |input| {
         input["links"][0]["conditions"] = json!({ "latencyMs": -1, "loss": 1.5, "bandwidthKbit": 0 });
     }),
@@ -52,33 +35,19 @@ const BREAKAGES: &[Breakage] = &[
     ("E010", "name of 25 characters", |input| {
         input["volumes"]["a2345678901234567890bcdef"] = json!({ "provider": "aws", "address": "10.0.1.9" });
     }),
-    ("E010", "hostile bridge", |input| {
-        input["providers"]["aws"]["bridge"] = json!("bridge aws")
-    }),
-    ("E011", "bridges collide", |input| {
-        input["providers"]["aws"]["bridge"] = json!("bridge-azure")
-    }),
+    ("E010", "hostile bridge", |input| input["providers"]["aws"]["bridge"] = json!("bridge aws")),
+    ("E011", "bridges collide", |input| input["providers"]["aws"]["bridge"] = json!("bridge-azure")),
     ("E011", "bridge and localhost group collide", |input| {
         input["providers"]["aws"]["bridge"] = json!("bridge-localhost")
     }),
-    ("E011", "bridge and port collide", |input| {
-        input["providers"]["aws"]["bridge"] = json!("veth-etcd-1")
-    }),
+    ("E011", "bridge and port collide", |input| input["providers"]["aws"]["bridge"] = json!("veth-etcd-1")),
     ("E011", "provider and volume collide", |input| {
         input["volumes"]["aws"] = json!({ "provider": "aws", "address": "10.0.1.9" });
     }),
-    ("E012", "relative base", |input| {
-        input["base"] = json!("opt/volumes")
-    }),
-    ("E012", "base with dots", |input| {
-        input["base"] = json!("/opt/../etc")
-    }),
-    ("E012", "the root as state", |input| {
-        input["stateDir"] = json!("/")
-    }),
-    ("E012", "a log that newsyslog cannot name", |input| {
-        input["logFile"] = json!("/var/log/my volumes.log")
-    }),
+    ("E012", "relative base", |input| input["base"] = json!("opt/volumes")),
+    ("E012", "base with dots", |input| input["base"] = json!("/opt/../etc")),
+    ("E012", "the root as state", |input| input["stateDir"] = json!("/")),
+    ("E012", "a log that newsyslog cannot name", |input| input["logFile"] = json!("/var/log/my volumes.log")),
     ("E012", "mount point with a newline", |input| {
         input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a\nb")
     }),
@@ -91,51 +60,25 @@ const BREAKAGES: &[Breakage] = &[
     ("E012", "mount point too long", |input| {
         input["volumes"]["etcd-1"]["mountPoint"] = json!(format!("/{}", "a".repeat(1023)))
     }),
-    ("E013", "anchor that nothing calls", |input| {
-        input["anchor"] = json!("nixvol")
-    }),
-    ("E013", "grandchild anchor", |input| {
-        input["anchor"] = json!("com.apple/250.nixvol/aws")
-    }),
-    ("E013", "anchor of Apple's", |input| {
-        input["anchor"] = json!("com.apple/250.ApplicationFirewall")
-    }),
-    ("E013", "anchor with a quote", |input| {
-        input["anchor"] = json!("com.apple/a\"b")
-    }),
-    ("E013", "anchor too long", |input| {
-        input["anchor"] = json!(format!("com.apple/{}", "a".repeat(64)))
-    }),
-    ("E020", "not a network", |input| {
-        input["providers"]["aws"]["network"] = json!("10.0.0.0")
-    }),
-    ("E020", "overlap that is no network", |input| {
-        input["allowOverlap"] = json!(["lan"])
-    }),
-    ("E021", "not an address", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.1")
-    }),
-    ("E021", "an IPv6 alias", |input| {
-        input["volumes"]["etcd-1"]["localhost"] = json!("::1")
-    }),
-    ("E022", "not a network address", |input| {
-        input["providers"]["aws"]["network"] = json!("10.0.1.0/16")
-    }),
-    ("E023", "network in loopback", |input| {
-        input["providers"]["aws"]["network"] = json!("127.0.0.0/16")
-    }),
-    ("E023", "network in multicast", |input| {
-        input["providers"]["aws"]["network"] = json!("224.0.0.0/8")
-    }),
+    ("E013", "anchor that nothing calls", |input| input["anchor"] = json!("nixvol")),
+    ("E013", "grandchild anchor", |input| input["anchor"] = json!("com.apple/250.nixvol/aws")),
+    ("E013", "anchor of Apple's", |input| input["anchor"] = json!("com.apple/250.ApplicationFirewall")),
+    ("E013", "anchor with a quote", |input| input["anchor"] = json!("com.apple/a\"b")),
+    ("E013", "anchor too long", |input| input["anchor"] = json!(format!("com.apple/{}", "a".repeat(64)))),
+    ("E020", "not a network", |input| input["providers"]["aws"]["network"] = json!("10.0.0.0")),
+    ("E020", "overlap that is no network", |input| input["allowOverlap"] = json!(["lan"])),
+    ("E021", "not an address", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.1")),
+    ("E021", "an IPv6 alias", |input| input["volumes"]["etcd-1"]["localhost"] = json!("::1")),
+    ("E022", "not a network address", |input| input["providers"]["aws"]["network"] = json!("10.0.1.0/16")),
+    ("E023", "network in loopback", |input| input["providers"]["aws"]["network"] = json!("127.0.0.0/16")),
+    ("E023", "network in multicast", |input| input["providers"]["aws"]["network"] = json!("224.0.0.0/8")),
     ("E023", "network in link-local space", |input| {
         input["providers"]["aws"]["network"] = json!("169.254.0.0/16")
     }),
     ("E023", "network in reserved space", |input| {
         input["providers"]["aws"]["network"] = json!("250.0.0.0/8")
     }),
-    ("E023", "network of everything", |input| {
-        input["providers"]["aws"]["network"] = json!("0.0.0.0/0")
-    }),
+    ("E023", "network of everything", |input| input["providers"]["aws"]["network"] = json!("0.0.0.0/0")),
     ("E024", "network without room", |input| {
         input["providers"]["tiny"] = json!({ "network": "10.9.0.0/31", "gateway": "10.9.0.1/31" });
     }),
@@ -145,9 +88,7 @@ const BREAKAGES: &[Breakage] = &[
     ("E025", "the same network twice", |input| {
         input["providers"]["new"] = json!({ "network": "10.1.0.0/16", "gateway": "10.1.1.1/24" });
     }),
-    ("E030", "gateway outside", |input| {
-        input["providers"]["aws"]["gateway"] = json!("10.1.1.1/24")
-    }),
+    ("E030", "gateway outside", |input| input["providers"]["aws"]["gateway"] = json!("10.1.1.1/24")),
     ("E031", "gateway wider than its network", |input| {
         input["providers"]["aws"]["gateway"] = json!("10.0.1.1/8")
     }),
@@ -166,51 +107,25 @@ const BREAKAGES: &[Breakage] = &[
     ("E032", "alias on the broadcast address", |input| {
         input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.255")
     }),
-    ("E040", "unknown provider", |input| {
-        input["volumes"]["etcd-1"]["provider"] = json!("aw")
-    }),
-    ("E041", "address outside", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.1.9.9")
-    }),
-    ("E042", "address of the gateway", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.1.1")
-    }),
-    ("E043", "address taken", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.2.2")
-    }),
-    ("E050", "localhost outside loopback", |input| {
-        input["localhost"]["gateway"] = json!("10.9.0.1/24")
-    }),
-    ("E051", "the Mac's own address", |input| {
-        input["localhost"]["gateway"] = json!("127.0.0.1/8")
-    }),
-    ("E052", "alias outside", |input| {
-        input["volumes"]["etcd-1"]["localhost"] = json!("127.0.2.1")
-    }),
-    ("E053", "alias of the gateway", |input| {
-        input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.1")
-    }),
-    ("E054", "alias taken", |input| {
-        input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.12")
-    }),
+    ("E040", "unknown provider", |input| input["volumes"]["etcd-1"]["provider"] = json!("aw")),
+    ("E041", "address outside", |input| input["volumes"]["etcd-1"]["address"] = json!("10.1.9.9")),
+    ("E042", "address of the gateway", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.1.1")),
+    ("E043", "address taken", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.2.2")),
+    ("E050", "localhost outside loopback", |input| input["localhost"]["gateway"] = json!("10.9.0.1/24")),
+    ("E051", "the Mac's own address", |input| input["localhost"]["gateway"] = json!("127.0.0.1/8")),
+    ("E052", "alias outside", |input| input["volumes"]["etcd-1"]["localhost"] = json!("127.0.2.1")),
+    ("E053", "alias of the gateway", |input| input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.1")),
+    ("E054", "alias taken", |input| input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.12")),
     ("E055", "publish without alias", |input| {
         input["volumes"]["etcd-1"] = json!({ "provider": "aws", "address": "10.0.1.2", "publish": [2379] });
     }),
-    ("E056", "publish twice", |input| {
-        input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380, 2379])
-    }),
-    ("E060", "unknown end", |input| {
-        input["links"][0]["to"] = json!(["etcd1"])
-    }),
-    ("E061", "link to itself", |input| {
-        input["links"] = json!([{ "from": ["aws"], "to": ["aws"] }])
-    }),
+    ("E056", "publish twice", |input| input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380, 2379])),
+    ("E060", "unknown end", |input| input["links"][0]["to"] = json!(["etcd1"])),
+    ("E061", "link to itself", |input| input["links"] = json!([{ "from": ["aws"], "to": ["aws"] }])),
     ("E062", "port zero", |input| {
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": [0, 65536, "http", "1-2-3", ""] }]);
     }),
-    ("E062", "published port out of range", |input| {
-        input["volumes"]["etcd-1"]["publish"] = json!([65536])
-    }),
+    ("E062", "published port out of range", |input| input["volumes"]["etcd-1"]["publish"] = json!([65536])),
     ("E063", "ports reversed", |input| {
         input["links"] =
             json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": ["2380-2379"] }]);
@@ -229,17 +144,9 @@ fn broken(change: fn(&mut Value)) -> String {
 /// What the program would say, without a source.
 fn told(json: &str) -> (Vec<&'static str>, String) {
     let rejected = model::read(json.as_bytes()).expect_err("the declaration is broken");
-    let shown = Shown {
-        input: "input.json",
-        positions: &rejected.positions,
-        text_of: &|_| None,
-        colour: false,
-    };
-    let codes = rejected
-        .problems
-        .iter()
-        .map(|problem| problem.kind.code())
-        .collect();
+    let shown =
+        Shown { input: "input.json", positions: &rejected.positions, text_of: &|_| None, colour: false };
+    let codes = rejected.problems.iter().map(|problem| problem.kind.code()).collect();
     (codes, shown.text(&rejected.problems))
 }
 
@@ -253,10 +160,7 @@ fn each_problem_has_its_words() {
     }
     for (name, json) in [
         ("not JSON", "{\n  \"version\": 1,\n}"),
-        (
-            "a key twice",
-            "{\"version\":1,\"version\":1,\"providers\":{\"a\":{},\"a\":{}},\"volumes\":{}}",
-        ),
+        ("a key twice", "{\"version\":1,\"version\":1,\"providers\":{\"a\":{},\"a\":{}},\"volumes\":{}}"),
         ("nothing", ""),
         ("a list", "[]"),
     ] {
@@ -275,10 +179,7 @@ fn every_code_has_a_golden() {
     let codes: Vec<&str> = words.split("=> \"E").skip(1).map(|rest| &rest[..3]).collect();
     assert!(codes.len() > 30, "the codes were not found");
     for code in codes {
-        assert!(
-            goldens.contains(&format!("error[E{code}]")),
-            "E{code} has no golden"
-        );
+        assert!(goldens.contains(&format!("error[E{code}]")), "E{code} has no golden");
     }
 }
 
@@ -287,14 +188,7 @@ fn a_broken_entry_hides_no_problem_of_another_and_causes_none() {
     let mut input = default_input();
     for (_, name, change) in BREAKAGES {
         // These take away what others break.
-        if ![
-            "missing providers",
-            "an entry that is no object",
-            "missing field",
-            "no ends",
-        ]
-        .contains(name)
-        {
+        if !["missing providers", "an entry that is no object", "missing field", "no ends"].contains(name) {
             change(&mut input);
         }
     }
@@ -316,28 +210,18 @@ fn every_breakage_is_refused_by_the_program_and_writes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
     for (code, name, change) in BREAKAGES {
-        let output = run(
-            &["render", "--input", "-", "--out", &out.to_string_lossy()],
-            &broken(*change),
-        );
+        let output = run(&["render", "--input", "-", "--out", &out.to_string_lossy()], &broken(*change));
         assert_eq!(output.status.code(), Some(2), "{name}");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.contains(&format!("error[{code}]")), "{name}: {stderr}");
-        assert!(
-            output.stdout.is_empty() && !out.exists(),
-            "{name} wrote something"
-        );
+        assert!(output.stdout.is_empty() && !out.exists(), "{name} wrote something");
     }
 }
 
 #[test]
 fn hints_lead_to_a_declaration_that_is_valid() {
     for (name, field) in [("address taken", "address"), ("alias taken", "localhost")] {
-        let change = BREAKAGES
-            .iter()
-            .find(|(_, breakage, _)| *breakage == name)
-            .expect("a breakage")
-            .2;
+        let change = BREAKAGES.iter().find(|(_, breakage, _)| *breakage == name).expect("a breakage").2;
         let mut input = default_input();
         change(&mut input);
         let rejected = model::read(input.to_string().as_bytes()).expect_err("broken");
@@ -346,10 +230,7 @@ fn hints_lead_to_a_declaration_that_is_valid() {
         let volume = rejected.problems[0].at.to_string();
         let volume = volume.split('.').nth(1).expect("a volume");
         input["volumes"][volume][field] = json!(free);
-        assert!(
-            model::read(input.to_string().as_bytes()).is_ok(),
-            "{name}: {free}"
-        );
+        assert!(model::read(input.to_string().as_bytes()).is_ok(), "{name}: {free}");
     }
 }
 
@@ -366,12 +247,7 @@ fn places_are_shown_with_every_end_of_a_problem() {
         (file == "aws.nix")
             .then(|| "{\n  providers.aws = {\n    network = \"10.0.0.0/16\";\n  };\n}\n".to_owned())
     };
-    let shown = Shown {
-        input: "-",
-        positions: &rejected.positions,
-        text_of: &text_of,
-        colour: false,
-    };
+    let shown = Shown { input: "-", positions: &rejected.positions, text_of: &text_of, colour: false };
     insta::with_settings!({ snapshot_path => "snapshots/problems", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("places", shown.text(&rejected.problems));
     });

@@ -9,13 +9,7 @@ use serde_json::Value;
 use crate::support::{default_input, fixture, program, rendered, root, run};
 
 fn render(out: &Path, arguments: &[&str]) -> std::process::Output {
-    program()
-        .arg("render")
-        .arg("--out")
-        .arg(out)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
+    program().arg("render").arg("--out").arg(out).args(arguments).output().expect("the program runs")
 }
 
 #[test]
@@ -23,12 +17,7 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("a/b/bundle");
     let first = render(&out, &[]);
-    assert_eq!(
-        first.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&first.stderr)
-    );
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
     for (path, file) in rendered(&default_input()).files {
         let on_disk = out.join(&path);
         assert_eq!(fs::read_to_string(&on_disk).expect(&path), file.text, "{path}");
@@ -54,9 +43,7 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
     let second = render(&out, &[]);
     assert!(String::from_utf8_lossy(&second.stdout).contains("(as it was)"));
     assert_eq!(inode(&out), before, "an unchanged bundle was replaced");
-    let left: Vec<_> = fs::read_dir(out.parent().expect("a parent"))
-        .expect("a directory")
-        .collect();
+    let left: Vec<_> = fs::read_dir(out.parent().expect("a parent")).expect("a directory").collect();
     assert_eq!(left.len(), 1, "something was left beside the bundle");
 }
 
@@ -68,10 +55,7 @@ fn a_new_bundle_replaces_the_old_one_whole() {
     let single = root().join("tests/fixtures/single.json");
     let output = render(&out, &["--input", &single.to_string_lossy()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(
-        !out.join("guests/etcd-2").exists(),
-        "a file of the old bundle survived"
-    );
+    assert!(!out.join("guests/etcd-2").exists(), "a file of the old bundle survived");
     let text = fs::read_to_string(out.join("network.json")).expect("network.json");
     assert_eq!(text, rendered(&fixture("single.json")).files["network.json"].text);
 }
@@ -103,10 +87,7 @@ fn a_directory_that_is_not_ours_is_refused() {
     fs::create_dir(&foreign).expect("a directory");
     fs::write(foreign.join("thesis.tex"), "years of work").expect("a file");
     assert!(refused(&foreign).contains("thesis.tex"));
-    assert_eq!(
-        fs::read_to_string(foreign.join("thesis.tex")).expect("still there"),
-        "years of work"
-    );
+    assert_eq!(fs::read_to_string(foreign.join("thesis.tex")).expect("still there"), "years of work");
 
     let mixed = directory.path().join("mixed");
     render(&mixed, &[]);
@@ -128,21 +109,14 @@ fn a_directory_that_is_not_ours_is_refused() {
 
     let empty = directory.path().join("empty");
     fs::create_dir(&empty).expect("a directory");
-    assert_eq!(
-        render(&empty, &[]).status.code(),
-        Some(0),
-        "an empty directory is nobody's"
-    );
+    assert_eq!(render(&empty, &[]).status.code(), Some(0), "an empty directory is nobody's");
 }
 
 #[test]
 fn data_goes_to_standard_output_and_problems_do_not() {
     let valid = run(&["check"], "");
     assert_eq!(
-        (
-            valid.status.code(),
-            String::from_utf8_lossy(&valid.stdout).as_ref()
-        ),
+        (valid.status.code(), String::from_utf8_lossy(&valid.stdout).as_ref()),
         (Some(0), "5 providers, 13 volumes, 1 link: valid\n")
     );
     let broken = run(&["check", "--input", "-"], "{}");

@@ -54,15 +54,7 @@ fn variations(input: &Value) -> Vec<Value> {
             Value::Array(items) => paths.extend((0..items.len()).map(|index| format!("{path}/{index}"))),
             _ => {}
         }
-        for other in [
-            json!(null),
-            json!(true),
-            json!(1),
-            json!(1.5),
-            json!("1"),
-            json!([]),
-            json!({}),
-        ] {
+        for other in [json!(null), json!(true), json!(1), json!(1.5), json!("1"), json!([]), json!({})] {
             let mut changed = input.clone();
             *changed.pointer_mut(&path).expect("the same path") = other;
             all.push(changed);
@@ -93,27 +85,16 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     let mut tried = 0;
     for changed in variations(&input) {
         let (_, problems) = input::read(changed.to_string().as_bytes());
-        let wrong_shape = problems
-            .iter()
-            .any(|problem| shape.contains(&problem.kind.code()));
+        let wrong_shape = problems.iter().any(|problem| shape.contains(&problem.kind.code()));
         let codes: Vec<&str> = match nixvol_net::model::read(changed.to_string().as_bytes()) {
             Ok(_) => Vec::new(),
-            Err(rejected) => rejected
-                .problems
-                .iter()
-                .map(|problem| problem.kind.code())
-                .collect(),
+            Err(rejected) => rejected.problems.iter().map(|problem| problem.kind.code()).collect(),
         };
         let fits = validator.is_valid(&changed);
         let words = codes.iter().any(|code| beyond.contains(code));
-        let unfit: Vec<String> = validator
-            .iter_errors(&changed)
-            .map(|e| format!("{}: {e}", e.instance_path()))
-            .collect();
-        assert!(
-            fits != (wrong_shape || words),
-            "schema: {unfit:?}; reader: {codes:?}; {changed}"
-        );
+        let unfit: Vec<String> =
+            validator.iter_errors(&changed).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(fits != (wrong_shape || words), "schema: {unfit:?}; reader: {codes:?}; {changed}");
         tried += 1;
     }
     assert!(tried > 300, "only {tried} variations");

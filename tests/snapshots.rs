@@ -10,11 +10,7 @@ fn every_file_is_as_it_was_reviewed() {
         for (path, file) in rendered(&input).files {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
             // insta wants an extension; a file that has none is kept as text.
-            let name = if name.contains('.') {
-                name.to_owned()
-            } else {
-                format!("{name}.txt")
-            };
+            let name = if name.contains('.') { name.to_owned() } else { format!("{name}.txt") };
             let mut settings = Settings::clone_current();
             settings.set_snapshot_path(format!("snapshots/{topology}/{directory}"));
             settings.set_prepend_module_to_snapshot(false);
@@ -28,28 +24,16 @@ fn every_file_is_as_it_was_reviewed() {
 fn every_snapshot_is_still_rendered() {
     let mut expected: Vec<String> = Vec::new();
     for (topology, input) in topologies() {
-        expected.extend(
-            rendered(&input)
-                .files
-                .into_keys()
-                .map(|path| format!("{topology}/{path}")),
-        );
+        expected.extend(rendered(&input).files.into_keys().map(|path| format!("{topology}/{path}")));
     }
     for snapshot in crate::support::files_below("tests/snapshots") {
-        let path = snapshot
-            .strip_prefix("tests/snapshots")
-            .expect("below it")
-            .to_string_lossy()
-            .into_owned();
+        let path = snapshot.strip_prefix("tests/snapshots").expect("below it").to_string_lossy().into_owned();
         if path.starts_with("problems/") {
             continue;
         }
         let (stem, rest) = path.split_once(".snap").expect("a snapshot's name");
-        let found = [
-            format!("{stem}{rest}"),
-            stem.to_owned(),
-            format!("{stem}{}", rest.trim_end_matches(".txt")),
-        ];
+        let found =
+            [format!("{stem}{rest}"), stem.to_owned(), format!("{stem}{}", rest.trim_end_matches(".txt"))];
         let of_metadata = rest.is_empty() && expected.iter().any(|path| path.starts_with(stem));
         assert!(
             of_metadata || found.iter().any(|path| expected.contains(path)),

@@ -118,17 +118,10 @@ pub fn files_below(directory: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     walk(&root().join(directory), &mut files);
     files.sort();
-    files
-        .iter()
-        .map(|file| file.strip_prefix(root()).expect("below the root").to_owned())
-        .collect()
+    files.iter().map(|file| file.strip_prefix(root()).expect("below the root").to_owned()).collect()
 }
 
 /// So many cases of a property. A failure is shown with its smallest case and written nowhere.
 pub fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

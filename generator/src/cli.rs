@@ -8,12 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Without --input, every command works on the embedded topology: five cloud providers, thirteen volumes.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    propagate_version = true,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

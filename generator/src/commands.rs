@@ -40,15 +40,10 @@ struct Reading {
 
 fn read(source: &Source) -> Result<Reading> {
     let (name, json) = match source.input.as_deref() {
-        None => (
-            "the embedded topology".to_owned(),
-            input::DEFAULT.as_bytes().to_vec(),
-        ),
+        None => ("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec()),
         Some(path) if path == Path::new("-") => {
             let mut json = Vec::new();
-            io::stdin()
-                .read_to_end(&mut json)
-                .context("cannot read standard input")?;
+            io::stdin().read_to_end(&mut json).context("cannot read standard input")?;
             ("standard input".to_owned(), json)
         }
         Some(path) => {
@@ -56,10 +51,7 @@ fn read(source: &Source) -> Result<Reading> {
             (path.display().to_string(), json)
         }
     };
-    Ok(Reading {
-        name,
-        declaration: model::read(&json),
-    })
+    Ok(Reading { name, declaration: model::read(&json) })
 }
 
 /// Calls `show` with what is needed to show the problems of a declaration.
@@ -80,10 +72,7 @@ fn colour(stream: &impl IsTerminal) -> bool {
 
 /// Tells on standard error what is wrong.
 fn reject(name: &str, rejected: &Rejected) -> ExitCode {
-    eprint!(
-        "{}",
-        shown(name, rejected, |shown| shown.text(&rejected.problems))
-    );
+    eprint!("{}", shown(name, rejected, |shown| shown.text(&rejected.problems)));
     ExitCode::from(BAD_INPUT)
 }
 
@@ -99,9 +88,6 @@ fn print(text: &str) -> Result<()> {
 /// Says on standard error what the declaration asks for and this version does not do.
 fn note_what_is_not_done(declaration: &Declaration) {
     for link in declaration.links.iter().filter(|link| link.conditions.is_some()) {
-        eprintln!(
-            "note: links.{}.conditions: recorded, and not applied by this version",
-            link.index
-        );
+        eprintln!("note: links.{}.conditions: recorded, and not applied by this version", link.index);
     }
 }

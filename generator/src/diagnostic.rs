@@ -26,16 +26,10 @@ pub struct Shown<'a> {
 impl Shown<'_> {
     /// All problems, one behind the other, with a last line that counts them.
     pub fn text(&self, problems: &[Problem]) -> String {
-        let renderer = if self.colour {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let out: String = problems
-            .iter()
-            .map(|problem| renderer.render(&[self.group(problem)]) + "\n\n")
-            .collect();
+        let out: String =
+            problems.iter().map(|problem| renderer.render(&[self.group(problem)]) + "\n\n").collect();
         let count = match problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
@@ -54,12 +48,7 @@ impl Shown<'_> {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }
         let mut places = vec![(self.positions.find(&problem.at), AnnotationKind::Primary)];
-        places.extend(
-            problem
-                .with
-                .iter()
-                .map(|path| (self.positions.find(path), AnnotationKind::Context)),
-        );
+        places.extend(problem.with.iter().map(|path| (self.positions.find(path), AnnotationKind::Context)));
         for (place, kind) in places {
             if let Some(place) = place {
                 group = self.with_place(group, place, kind);
@@ -74,20 +63,12 @@ impl Shown<'_> {
     /// Shows a place: with its source if that can be read, by name otherwise.
     fn with_place<'a>(&self, group: Group<'a>, place: &Place, kind: AnnotationKind) -> Group<'a> {
         let text = (self.text_of)(&place.file);
-        let range = text
-            .as_deref()
-            .and_then(|text| source::underlined(text, place.line, place.column));
+        let range = text.as_deref().and_then(|text| source::underlined(text, place.line, place.column));
         match (text, range) {
-            (Some(text), Some(range)) => group.element(
-                Snippet::source(text)
-                    .path(place.file.clone())
-                    .annotation(kind.span(range)),
-            ),
-            _ => group.element(
-                Origin::path(place.file.clone())
-                    .line(place.line)
-                    .char_column(place.column),
-            ),
+            (Some(text), Some(range)) => {
+                group.element(Snippet::source(text).path(place.file.clone()).annotation(kind.span(range)))
+            }
+            _ => group.element(Origin::path(place.file.clone()).line(place.line).char_column(place.column)),
         }
     }
 
@@ -104,10 +85,7 @@ impl Shown<'_> {
     }
 
     fn located(&self, path: &FieldPath) -> Located {
-        Located {
-            field: path.to_string(),
-            place: self.positions.find(path).cloned(),
-        }
+        Located { field: path.to_string(), place: self.positions.find(path).cloned() }
     }
 }
 

@@ -41,9 +41,7 @@ pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
     }
     .with_context(|| format!("cannot put the bundle in place at {}", out.display()))?;
     // What is left in the staging directory is the old bundle.
-    staging
-        .close()
-        .context("the bundle is in place, but what it replaced could not be removed")?;
+    staging.close().context("the bundle is in place, but what it replaced could not be removed")?;
     Ok(true)
 }
 
@@ -79,12 +77,8 @@ fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
 
 /// The directory to write into, and the files of the bundle that is there already.
 fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
-    let refuse = |why: &str| {
-        format!(
-            "{} {why}; name a new directory, or one that holds a bundle",
-            out.display()
-        )
-    };
+    let refuse =
+        |why: &str| format!("{} {why}; name a new directory, or one that holds a bundle", out.display());
     if out.file_name().is_none() {
         bail!(refuse("has no name of its own"));
     }
@@ -101,9 +95,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     let mut files = BTreeSet::new();
     gather(out, "", &mut files).with_context(|| format!("cannot look into {}", out.display()))?;
     if let Some(foreign) = files.iter().find(|path| !is_bundle_path(path)) {
-        bail!(refuse(&format!(
-            "holds {foreign:?}, which is no part of a bundle"
-        )));
+        bail!(refuse(&format!("holds {foreign:?}, which is no part of a bundle")));
     }
     if !files.is_empty() && !files.contains(NETWORK) {
         bail!(refuse(&format!("has no {NETWORK}")));

@@ -24,11 +24,7 @@ pub const VERSION: i64 = 1;
 /// A network of providers, volumes and links, as Nix evaluates it. Fields that are left out, or null, have the
 /// defaults described.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
-#[schemars(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    title = "nixvol-net input, version 1"
-)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, title = "nixvol-net input, version 1")]
 pub struct Input {
     /// The version of this format.
     #[schemars(required, range(min = 1, max = 1))]

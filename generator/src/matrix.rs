@@ -39,9 +39,9 @@ pub fn reach(plan: &Plan, from: &Bridge, to: &Bridge) -> Reach {
         let part = |ends: &[End], bridge: &Bridge| {
             ends.iter().any(|end| match end {
                 End::Provider(name) => *name == bridge.provider,
-                End::Volume(name) => plan
-                    .volume(name)
-                    .is_some_and(|volume| volume.provider == bridge.provider),
+                End::Volume(name) => {
+                    plan.volume(name).is_some_and(|volume| volume.provider == bridge.provider)
+                }
             })
         };
         if flow.protocol.is_none() && whole(&flow.from, from) && whole(&flow.to, to) {
@@ -56,11 +56,7 @@ pub fn reach(plan: &Plan, from: &Bridge, to: &Bridge) -> Reach {
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let names: Vec<&str> = plan
-        .bridges
-        .iter()
-        .map(|bridge| bridge.provider.as_str())
-        .collect();
+    let names: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.provider.as_str()).collect();
     let first = names.iter().map(|name| name.len()).chain([8]).max().unwrap_or(0);
     let columns: Vec<usize> = names.iter().map(|name| name.len().max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
@@ -77,17 +73,8 @@ pub fn text(plan: &Plan, width: usize) -> String {
     };
     row("", names.clone(), "internet", "localhost");
     for from in &plan.bridges {
-        let cells = plan
-            .bridges
-            .iter()
-            .map(|to| reach(plan, from, to).word())
-            .collect();
-        row(
-            from.provider.as_str(),
-            cells,
-            if from.internet { "NAT" } else { "-" },
-            "all",
-        );
+        let cells = plan.bridges.iter().map(|to| reach(plan, from, to).word()).collect();
+        row(from.provider.as_str(), cells, if from.internet { "NAT" } else { "-" }, "all");
     }
     row("this Mac", vec!["all"; names.len()], "", "");
     row("outside", vec!["-"; names.len()], "", "");
@@ -95,16 +82,8 @@ pub fn text(plan: &Plan, width: usize) -> String {
 }
 
 fn sentence(plan: &Plan) -> String {
-    let pairs = || {
-        plan.bridges
-            .iter()
-            .flat_map(|from| plan.bridges.iter().map(move |to| (from, to)))
-    };
-    let count = |wanted| {
-        pairs()
-            .filter(|(from, to)| from != to && reach(plan, from, to) == wanted)
-            .count()
-    };
+    let pairs = || plan.bridges.iter().flat_map(|from| plan.bridges.iter().map(move |to| (from, to)));
+    let count = |wanted| pairs().filter(|(from, to)| from != to && reach(plan, from, to) == wanted).count();
     format!(
         "Of the {} ordered pairs of providers, {} pass everything, {} something and {} nothing.\n",
         plan.bridges.len() * plan.bridges.len().saturating_sub(1),

@@ -51,12 +51,7 @@ impl Ord for FieldPath {
             (Ok(a), Ok(b)) => a.cmp(&b),
             _ => a.cmp(b),
         };
-        let differing = self
-            .0
-            .iter()
-            .zip(&other.0)
-            .map(|(a, b)| segment(a, b))
-            .find(|order| order.is_ne());
+        let differing = self.0.iter().zip(&other.0).map(|(a, b)| segment(a, b)).find(|order| order.is_ne());
         differing.unwrap_or(self.0.len().cmp(&other.0.len()))
     }
 }

@@ -162,23 +162,14 @@ impl Plan {
 impl Plan {
     /// The volume of this name.
     pub fn volume(&self, name: &Name) -> Option<&Volume> {
-        let index = self
-            .volumes
-            .binary_search_by(|volume| volume.name.cmp(name))
-            .ok()?;
+        let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
     }
 }
 
 fn ends(declaration: &Declaration) -> Vec<(End, Ipv4Net)> {
-    let providers = declaration
-        .providers
-        .iter()
-        .map(|(name, p)| (End::Provider(name.clone()), p.network));
-    let volumes = declaration
-        .volumes
-        .iter()
-        .map(|(name, v)| (End::Volume(name.clone()), v.address.into()));
+    let providers = declaration.providers.iter().map(|(name, p)| (End::Provider(name.clone()), p.network));
+    let volumes = declaration.volumes.iter().map(|(name, v)| (End::Volume(name.clone()), v.address.into()));
     providers.chain(volumes).collect()
 }
 
@@ -211,12 +202,7 @@ fn publishes(declaration: &Declaration) -> Vec<Publish> {
             address,
         }))
     };
-    declaration
-        .volumes
-        .iter()
-        .filter_map(of_volume)
-        .flatten()
-        .collect()
+    declaration.volumes.iter().filter_map(of_volume).flatten().collect()
 }
 
 fn conditions(declaration: &Declaration) -> Vec<Condition> {
@@ -225,16 +211,10 @@ fn conditions(declaration: &Declaration) -> Vec<Condition> {
         let Some(conditions) = link.conditions else {
             continue;
         };
-        let (from, to): (Vec<End>, Vec<End>) = (
-            link.from.iter().cloned().collect(),
-            link.to.iter().cloned().collect(),
-        );
+        let (from, to): (Vec<End>, Vec<End>) =
+            (link.from.iter().cloned().collect(), link.to.iter().cloned().collect());
         if link.bidirectional {
-            all.push(Condition {
-                from: to.clone(),
-                to: from.clone(),
-                conditions,
-            });
+            all.push(Condition { from: to.clone(), to: from.clone(), conditions });
         }
         all.push(Condition { from, to, conditions });
     }

@@ -25,11 +25,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with one value.
     pub fn new(at: FieldPath, kind: Kind) -> Self {
-        Self {
-            kind,
-            at,
-            with: Vec::new(),
-        }
+        Self { kind, at, with: Vec::new() }
     }
 
     /// The same problem, naming another value that takes part.
@@ -46,163 +42,49 @@ impl Problem {
 #[expect(missing_docs, reason = "the words of each kind say what its fields are")]
 pub enum Kind {
     // The shape of the JSON.
-    NotJson {
-        line: usize,
-        column: usize,
-        reason: String,
-    },
-    WrongType {
-        expected: &'static str,
-        found: String,
-    },
-    Missing {
-        field: &'static str,
-    },
-    UnknownField {
-        field: String,
-        nearest: Option<&'static str>,
-    },
-    Duplicate {
-        key: String,
-    },
-    Version {
-        found: i64,
-    },
-    EmptyList {
-        what: &'static str,
-    },
-    UnknownWord {
-        found: String,
-        known: &'static [&'static str],
-    },
-    NumberOutOfRange {
-        found: String,
-        range: &'static str,
-    },
+    NotJson { line: usize, column: usize, reason: String },
+    WrongType { expected: &'static str, found: String },
+    Missing { field: &'static str },
+    UnknownField { field: String, nearest: Option<&'static str> },
+    Duplicate { key: String },
+    Version { found: i64 },
+    EmptyList { what: &'static str },
+    UnknownWord { found: String, known: &'static [&'static str] },
+    NumberOutOfRange { found: String, range: &'static str },
     // Names and paths.
-    Name {
-        found: String,
-        longest: usize,
-    },
-    NamesCollide {
-        name: String,
-        first: String,
-        second: String,
-    },
-    Path {
-        found: String,
-        reason: PathReason,
-    },
-    Anchor {
-        found: String,
-        reason: AnchorReason,
-    },
+    Name { found: String, longest: usize },
+    NamesCollide { name: String, first: String, second: String },
+    Path { found: String, reason: PathReason },
+    Anchor { found: String, reason: AnchorReason },
     // Networks and addresses.
-    NotANetwork {
-        found: String,
-    },
-    NotAnAddress {
-        found: String,
-    },
-    HostBits {
-        found: Ipv4Net,
-    },
-    ReservedSpace {
-        found: Ipv4Net,
-        reserved: Ipv4Net,
-        what: &'static str,
-    },
-    NoRoom {
-        found: Ipv4Net,
-    },
-    NetworksOverlap {
-        first: (String, Ipv4Net),
-        second: (String, Ipv4Net),
-        free: Option<Ipv4Net>,
-    },
-    GatewayOutside {
-        provider: String,
-        gateway: Ipv4Net,
-        network: Ipv4Net,
-    },
-    GatewayWider {
-        provider: String,
-        gateway: Ipv4Net,
-        network: Ipv4Net,
-    },
-    EdgeAddress {
-        address: Ipv4Addr,
-        network: Ipv4Net,
-        edge: Edge,
-    },
+    NotANetwork { found: String },
+    NotAnAddress { found: String },
+    HostBits { found: Ipv4Net },
+    ReservedSpace { found: Ipv4Net, reserved: Ipv4Net, what: &'static str },
+    NoRoom { found: Ipv4Net },
+    NetworksOverlap { first: (String, Ipv4Net), second: (String, Ipv4Net), free: Option<Ipv4Net> },
+    GatewayOutside { provider: String, gateway: Ipv4Net, network: Ipv4Net },
+    GatewayWider { provider: String, gateway: Ipv4Net, network: Ipv4Net },
+    EdgeAddress { address: Ipv4Addr, network: Ipv4Net, edge: Edge },
     // Volumes.
-    UnknownProvider {
-        found: String,
-        nearest: Option<String>,
-    },
-    AddressOutside {
-        address: Ipv4Addr,
-        provider: String,
-        network: Ipv4Net,
-        free: Option<Ipv4Addr>,
-    },
-    AddressIsGateway {
-        address: Ipv4Addr,
-        of: String,
-        free: Option<Ipv4Addr>,
-    },
-    AddressTaken {
-        address: Ipv4Addr,
-        by: String,
-        free: Option<Ipv4Addr>,
-    },
+    UnknownProvider { found: String, nearest: Option<String> },
+    AddressOutside { address: Ipv4Addr, provider: String, network: Ipv4Net, free: Option<Ipv4Addr> },
+    AddressIsGateway { address: Ipv4Addr, of: String, free: Option<Ipv4Addr> },
+    AddressTaken { address: Ipv4Addr, by: String, free: Option<Ipv4Addr> },
     // Localhost aliases.
-    NotLoopback {
-        found: Ipv4Net,
-    },
-    MacsOwn {
-        found: Ipv4Addr,
-    },
-    AliasOutside {
-        alias: Ipv4Addr,
-        range: Ipv4Net,
-        free: Option<Ipv4Addr>,
-    },
-    AliasIsGateway {
-        alias: Ipv4Addr,
-        free: Option<Ipv4Addr>,
-    },
-    AliasTaken {
-        alias: Ipv4Addr,
-        by: String,
-        free: Option<Ipv4Addr>,
-    },
-    PublishWithoutAlias {
-        volume: String,
-    },
-    PublishTwice {
-        alias: Ipv4Addr,
-        port: u16,
-    },
+    NotLoopback { found: Ipv4Net },
+    MacsOwn { found: Ipv4Addr },
+    AliasOutside { alias: Ipv4Addr, range: Ipv4Net, free: Option<Ipv4Addr> },
+    AliasIsGateway { alias: Ipv4Addr, free: Option<Ipv4Addr> },
+    AliasTaken { alias: Ipv4Addr, by: String, free: Option<Ipv4Addr> },
+    PublishWithoutAlias { volume: String },
+    PublishTwice { alias: Ipv4Addr, port: u16 },
     // Links.
-    UnknownEnd {
-        found: String,
-        nearest: Option<String>,
-    },
-    LinkToItself {
-        end: String,
-    },
-    NotAPort {
-        found: String,
-    },
-    PortsReversed {
-        found: String,
-        first: u16,
-        last: u16,
-    },
-    PortsWithoutPorts {
-        protocol: &'static str,
-    },
+    UnknownEnd { found: String, nearest: Option<String> },
+    LinkToItself { end: String },
+    NotAPort { found: String },
+    PortsReversed { found: String, first: u16, last: u16 },
+    PortsWithoutPorts { protocol: &'static str },
 }
 
 /// Why a path is refused.

@@ -71,13 +71,7 @@ const FILES: [&str; 7] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PIC
 pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     let mut files = BTreeMap::new();
     let mut data = |path: &str, text: String| {
-        files.insert(
-            path.to_owned(),
-            File {
-                text,
-                executable: false,
-            },
-        );
+        files.insert(path.to_owned(), File { text, executable: false });
     };
     data(ANCHOR, pf::anchor(plan)?);
     data(DAEMON, launchd::plist(plan)?);

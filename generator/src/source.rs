@@ -19,18 +19,13 @@ pub fn underlined(text: &str, line: usize, column: usize) -> Option<Range<usize>
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
     let at = TextSize::try_from(offset).ok()?;
-    let token = root
-        .token_at_offset(at)
-        .right_biased()
-        .filter(|token| !token.kind().is_trivia())?;
+    let token = root.token_at_offset(at).right_biased().filter(|token| !token.kind().is_trivia())?;
     let definition = token
         .parent_ancestors()
         .take_while(|node| !matches!(node.kind(), SyntaxKind::NODE_ATTR_SET | SyntaxKind::NODE_LIST))
         .find_map(AttrpathValue::cast)
         .filter(|definition| {
-            definition
-                .attrpath()
-                .is_some_and(|path| bytes(path.syntax()).contains(&offset))
+            definition.attrpath().is_some_and(|path| bytes(path.syntax()).contains(&offset))
         });
     let Some(definition) = definition else {
         return Some(token.text_range().start().into()..token.text_range().end().into());
@@ -46,11 +41,7 @@ fn bytes(node: &SyntaxNode) -> Range<usize> {
 
 /// The byte at which a line and column stand.
 fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
-    let start = text
-        .split_inclusive('\n')
-        .take(line.checked_sub(1)?)
-        .map(str::len)
-        .sum();
+    let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let rest: &str = text.get(start..)?;
     let here = rest.split('\n').next()?;
     let (within, _) = here.char_indices().nth(column.checked_sub(1)?)?;

@@ -28,10 +28,7 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
     let text = match format {
         Format::Json => {
             let files: Vec<&String> = bundle.files.keys().collect();
-            format!(
-                "{:#}\n",
-                json!({ "directory": out, "changed": written, "files": files })
-            )
+            format!("{:#}\n", json!({ "directory": out, "changed": written, "files": files }))
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };
@@ -57,11 +54,7 @@ fn tree(bundle: &Bundle) -> String {
             }
         }
     }
-    if let Some(first) = bundle
-        .files
-        .keys()
-        .find_map(|path| path.strip_prefix("guests/")?.split_once('/'))
-    {
+    if let Some(first) = bundle.files.keys().find_map(|path| path.strip_prefix("guests/")?.split_once('/')) {
         let names: Vec<&str> = bundle
             .files
             .keys()

@@ -19,10 +19,7 @@ pub fn input(bytes: &[u8]) -> (Input, Problems) {
             let (line, column) = (error.line(), error.column());
             let reason = error.to_string();
             let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-            problems.push(Problem::new(
-                FieldPath::root(),
-                Kind::NotJson { line, column, reason },
-            ));
+            problems.push(Problem::new(FieldPath::root(), Kind::NotJson { line, column, reason }));
             Input::default()
         }
     };
@@ -45,12 +42,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn open(tree: Tree, at: &'a FieldPath, problems: &'a mut Problems) -> Option<Self> {
         let entries = entries(tree, at, problems)?;
-        Some(Self {
-            at,
-            entries,
-            known: Vec::new(),
-            problems,
-        })
+        Some(Self { at, entries, known: Vec::new(), problems })
     }
 
     /// A field that may be left out or null.
@@ -68,8 +60,7 @@ impl<'a> Fields<'a> {
         if let Some(tree) = self.entries.remove(name) {
             return T::read(tree, &self.at.child(name), self.problems);
         }
-        self.problems
-            .push(Problem::new(self.at.clone(), Kind::Missing { field: name }));
+        self.problems.push(Problem::new(self.at.clone(), Kind::Missing { field: name }));
         None
     }
 
@@ -77,10 +68,7 @@ impl<'a> Fields<'a> {
     fn close(self) {
         for field in self.entries.into_keys() {
             let nearest = nearest(&field, self.known.iter().copied());
-            self.problems.push(Problem::new(
-                self.at.child(&field),
-                Kind::UnknownField { field, nearest },
-            ));
+            self.problems.push(Problem::new(self.at.child(&field), Kind::UnknownField { field, nearest }));
         }
     }
 }
@@ -106,13 +94,7 @@ fn entries(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<BTreeM
 }
 
 fn wrong<T>(expected: &'static str, tree: &Tree, at: &FieldPath, problems: &mut Problems) -> Option<T> {
-    problems.push(Problem::new(
-        at.clone(),
-        Kind::WrongType {
-            expected,
-            found: tree.describe(),
-        },
-    ));
+    problems.push(Problem::new(at.clone(), Kind::WrongType { expected, found: tree.describe() }));
     None
 }
 
@@ -290,10 +272,7 @@ impl Read for Volume {
 impl Read for Localhost {
     fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let localhost = Localhost {
-            bridge: fields.optional("bridge"),
-            gateway: fields.optional("gateway"),
-        };
+        let localhost = Localhost { bridge: fields.optional("bridge"), gateway: fields.optional("gateway") };
         fields.close();
         Some(localhost)
     }
@@ -336,17 +315,9 @@ impl Read for Option<Place> {
         }
         let mut fields = Fields::open(tree, at, problems)?;
         let file = fields.required("file");
-        let line = fields
-            .required("line")
-            .and_then(|line: i64| usize::try_from(line).ok());
-        let column = fields
-            .required("column")
-            .and_then(|column: i64| usize::try_from(column).ok());
+        let line = fields.required("line").and_then(|line: i64| usize::try_from(line).ok());
+        let column = fields.required("column").and_then(|column: i64| usize::try_from(column).ok());
         fields.close();
-        Some(
-            file.zip(line)
-                .zip(column)
-                .map(|((file, line), column)| Place { file, line, column }),
-        )
+        Some(file.zip(line).zip(column).map(|((file, line), column)| Place { file, line, column }))
     }
 }

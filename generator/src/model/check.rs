@@ -23,25 +23,15 @@ struct Check<'a> {
 /// The declaration that `input` makes, unless something is wrong; `problems` are those of its shape.
 pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declaration, Rejected> {
     let places = input.positions.take().unwrap_or_default();
-    let positions = Positions::new(
-        places
-            .into_iter()
-            .filter_map(|(path, place)| Some((path, place?)))
-            .collect(),
-    );
-    let mut check = Check {
-        input: &input,
-        problems,
-    };
+    let positions =
+        Positions::new(places.into_iter().filter_map(|(path, place)| Some((path, place?))).collect());
+    let mut check = Check { input: &input, problems };
     let declaration = check.declaration();
     let mut problems = check.problems;
     if let Some(declaration) = declaration
         && problems.is_empty()
     {
-        return Ok(Declaration {
-            positions,
-            ..declaration
-        });
+        return Ok(Declaration { positions, ..declaration });
     }
     problems.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
     Err(Rejected { problems, positions })
@@ -52,12 +42,7 @@ impl Check<'_> {
         if let Some(found) = self.input.version.filter(|version| *version != VERSION) {
             self.wrong(FieldPath::of(&["version"]), Kind::Version { found });
         }
-        let base = self.path(
-            "base",
-            self.input.base.as_deref(),
-            "/opt/nix-volumes",
-            AbsolutePath::new,
-        );
+        let base = self.path("base", self.input.base.as_deref(), "/opt/nix-volumes", AbsolutePath::new);
         let state_dir = self.path(
             "stateDir",
             self.input.state_dir.as_deref(),
@@ -72,12 +57,8 @@ impl Check<'_> {
         );
         let hosts_file = match &self.input.hosts_file {
             HostsFile::Nowhere => Some(None),
-            HostsFile::Unsaid => self
-                .path("hostsFile", None, "/etc/hosts", AbsolutePath::new)
-                .map(Some),
-            HostsFile::At(path) => self
-                .path("hostsFile", Some(path), "", AbsolutePath::new)
-                .map(Some),
+            HostsFile::Unsaid => self.path("hostsFile", None, "/etc/hosts", AbsolutePath::new).map(Some),
+            HostsFile::At(path) => self.path("hostsFile", Some(path), "", AbsolutePath::new).map(Some),
         };
         let anchor = self.anchor();
         let allow_overlap = self.allow_overlap();
@@ -124,13 +105,7 @@ impl Check<'_> {
         match parse(found) {
             Ok(path) => Some(path),
             Err(reason) => {
-                self.wrong(
-                    at.clone(),
-                    Kind::Path {
-                        found: found.to_owned(),
-                        reason,
-                    },
-                );
+                self.wrong(at.clone(), Kind::Path { found: found.to_owned(), reason });
                 None
             }
         }
@@ -141,13 +116,7 @@ impl Check<'_> {
         match AnchorPath::new(found) {
             Ok(anchor) => Some(anchor),
             Err(reason) => {
-                self.wrong(
-                    FieldPath::of(&["anchor"]),
-                    Kind::Anchor {
-                        found: found.to_owned(),
-                        reason,
-                    },
-                );
+                self.wrong(FieldPath::of(&["anchor"]), Kind::Anchor { found: found.to_owned(), reason });
                 None
             }
         }
@@ -178,12 +147,7 @@ impl Check<'_> {
     fn cidr(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(
-                at.clone(),
-                Kind::NotANetwork {
-                    found: text.to_owned(),
-                },
-            );
+            self.wrong(at.clone(), Kind::NotANetwork { found: text.to_owned() });
         }
         parsed
     }
@@ -196,25 +160,12 @@ impl Check<'_> {
         for name in providers {
             let at = FieldPath::of(&["providers", name]);
             self.name(&at, name, Name::LONGEST);
-            let given = self
-                .input
-                .providers
-                .as_ref()
-                .and_then(|all| all.get(name)?.bridge.as_deref());
+            let given = self.input.providers.as_ref().and_then(|all| all.get(name)?.bridge.as_deref());
             let at = if given.is_some() { at.child("bridge") } else { at };
             let bridge = given.map_or_else(|| format!("bridge-{name}"), str::to_owned);
-            self.claim(
-                &mut logical,
-                bridge,
-                format!("the bridge of provider `{name}`"),
-                at,
-            );
+            self.claim(&mut logical, bridge, format!("the bridge of provider `{name}`"), at);
         }
-        let localhost = self
-            .input
-            .localhost
-            .as_ref()
-            .and_then(|group| group.bridge.as_deref());
+        let localhost = self.input.localhost.as_ref().and_then(|group| group.bridge.as_deref());
         let at = FieldPath::of(&["localhost", "bridge"]);
         let group = localhost.unwrap_or("bridge-localhost").to_owned();
         self.claim(&mut logical, group, "the localhost group".to_owned(), at);
@@ -227,20 +178,10 @@ impl Check<'_> {
                 format!("the port of volume `{name}`"),
                 at.clone(),
             );
-            if self
-                .input
-                .providers
-                .as_ref()
-                .is_some_and(|all| all.contains_key(name))
-            {
+            if self.input.providers.as_ref().is_some_and(|all| all.contains_key(name)) {
                 let (first, second) = (format!("provider `{name}`"), format!("volume `{name}`"));
-                let kind = Kind::NamesCollide {
-                    name: name.clone(),
-                    first,
-                    second,
-                };
-                self.problems
-                    .push(Problem::new(at, kind).with(FieldPath::of(&["providers", name])));
+                let kind = Kind::NamesCollide { name: name.clone(), first, second };
+                self.problems.push(Problem::new(at, kind).with(FieldPath::of(&["providers", name])));
             }
         }
     }
@@ -248,11 +189,7 @@ impl Check<'_> {
     fn claim(&mut self, names: &mut LogicalNames, name: String, owner: String, at: FieldPath) {
         match names.0.get(&name) {
             Some((first, with)) => {
-                let kind = Kind::NamesCollide {
-                    name,
-                    first: first.clone(),
-                    second: owner,
-                };
+                let kind = Kind::NamesCollide { name, first: first.clone(), second: owner };
                 self.problems.push(Problem::new(at, kind).with(with.clone()));
             }
             None => {
@@ -264,13 +201,7 @@ impl Check<'_> {
     fn name(&mut self, at: &FieldPath, found: &str, longest: usize) -> Option<Name> {
         let name = Name::new(found, longest);
         if name.is_none() {
-            self.wrong(
-                at.clone(),
-                Kind::Name {
-                    found: found.to_owned(),
-                    longest,
-                },
-            );
+            self.wrong(at.clone(), Kind::Name { found: found.to_owned(), longest });
         }
         name
     }
@@ -288,13 +219,7 @@ impl Check<'_> {
         if let Some(value) = parse(found) {
             return value;
         }
-        self.wrong(
-            at.clone(),
-            Kind::UnknownWord {
-                found: found.to_owned(),
-                known,
-            },
-        );
+        self.wrong(at.clone(), Kind::UnknownWord { found: found.to_owned(), known });
         default
     }
 }
@@ -305,7 +230,5 @@ struct LogicalNames(BTreeMap<String, (String, FieldPath)>);
 
 /// The map without its broken entries, if it has none.
 fn whole<T>(map: BTreeMap<String, Option<T>>) -> Option<BTreeMap<Name, T>> {
-    map.into_iter()
-        .map(|(name, value)| Some((Name::new(&name, Name::LONGEST)?, value?)))
-        .collect()
+    map.into_iter().map(|(name, value)| Some((Name::new(&name, Name::LONGEST)?, value?))).collect()
 }

@@ -23,11 +23,9 @@ impl FreeAddresses {
             prefix.broadcast(),
             prefix.addr(),
         ]);
-        Self {
-            taken,
-            network,
-            next: prefix.addr().into(),
-        }
+        // A gateway that is itself misplaced says nothing of where addresses are free.
+        let first = if network.contains(&prefix.addr()) { prefix.addr() } else { network.network() };
+        Self { taken, network, next: first.into() }
     }
 
     /// The next one.
@@ -64,10 +62,7 @@ impl FreeNetworks {
     pub fn new(taken: impl IntoIterator<Item = Ipv4Net>) -> Self {
         let mut networks: Vec<Ipv4Net> = taken.into_iter().collect();
         networks.sort_unstable_by_key(|network| (network.network(), network.prefix_len()));
-        let mut free = Self {
-            taken: BTreeMap::new(),
-            next: BTreeMap::new(),
-        };
+        let mut free = Self { taken: BTreeMap::new(), next: BTreeMap::new() };
         for network in networks {
             if free.in_the_way(network).is_none() {
                 free.occupy(network);
@@ -107,7 +102,6 @@ impl FreeNetworks {
     }
 
     fn occupy(&mut self, network: Ipv4Net) {
-        self.taken
-            .insert(network.network().into(), network.broadcast().into());
+        self.taken.insert(network.network().into(), network.broadcast().into());
     }
 }

@@ -186,18 +186,12 @@ impl PortSet {
 
     /// Whether a port is in it.
     pub fn contains(&self, port: u16) -> bool {
-        self.0
-            .iter()
-            .any(|range| RangeInclusive::new(range.first, range.last).contains(&port))
+        self.0.iter().any(|range| RangeInclusive::new(range.first, range.last).contains(&port))
     }
 
     /// Whether every port of `other` is in it.
     pub fn covers(&self, other: &Self) -> bool {
-        other.0.iter().all(|wanted| {
-            self.0
-                .iter()
-                .any(|r| r.first <= wanted.first && wanted.last <= r.last)
-        })
+        other.0.iter().all(|wanted| self.0.iter().any(|r| r.first <= wanted.first && wanted.last <= r.last))
     }
 
     /// Both together.

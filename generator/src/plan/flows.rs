@@ -41,11 +41,7 @@ pub struct Masquerade {
 /// What may pass between providers.
 pub fn flows(declaration: &Declaration) -> Vec<Flow> {
     let ends = Ends::of(declaration);
-    let rectangles = declaration
-        .links
-        .iter()
-        .flat_map(|link| ends.rectangles(link))
-        .collect();
+    let rectangles = declaration.links.iter().flat_map(|link| ends.rectangles(link)).collect();
     ends.flows(without_needless(&ends, merged(&ends, rectangles)))
 }
 
@@ -55,20 +51,14 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
     let mut by_receiver: BTreeMap<u32, Vec<Rectangle>> = BTreeMap::new();
     for link in declaration.links.iter().filter(|link| link.masquerade) {
         for rectangle in ends.rectangles(link) {
-            for receiver in rectangle
-                .to
-                .iter()
-                .map(|end| ends.provider[*end as usize])
-                .collect::<BTreeSet<_>>()
+            for receiver in
+                rectangle.to.iter().map(|end| ends.provider[*end as usize]).collect::<BTreeSet<_>>()
             {
                 let inside = |end: &u32| ends.provider[*end as usize] == receiver;
                 let to: Vec<u32> = rectangle.to.iter().copied().filter(inside).collect();
                 // A rectangle that never leaves its provider masquerades nothing.
                 if !rectangle.from.iter().all(inside) {
-                    by_receiver.entry(receiver).or_default().push(Rectangle {
-                        to,
-                        ..rectangle.clone()
-                    });
+                    by_receiver.entry(receiver).or_default().push(Rectangle { to, ..rectangle.clone() });
                 }
             }
         }
@@ -84,13 +74,7 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
             };
             let from_inside = flow.from.iter().any(inside);
             let (network, gateway) = (provider.network, provider.gateway.addr());
-            Masquerade {
-                flow,
-                provider: name.clone(),
-                network,
-                gateway,
-                from_inside,
-            }
+            Masquerade { flow, provider: name.clone(), network, gateway, from_inside }
         };
         flows.into_iter().map(masquerade).collect::<Vec<_>>()
     };
@@ -121,20 +105,13 @@ impl Ends {
         let providers = declaration.providers.keys().cloned().map(End::Provider);
         let volumes = declaration.volumes.keys().cloned().map(End::Volume);
         let all: Vec<End> = providers.chain(volumes).collect();
-        let number: HashMap<End, u32> = (0..)
-            .zip(&all)
-            .map(|(number, end)| (end.clone(), number))
-            .collect();
+        let number: HashMap<End, u32> = (0..).zip(&all).map(|(number, end)| (end.clone(), number)).collect();
         let provider = |end: &End| match end {
             End::Provider(_) => number[end],
             End::Volume(name) => number[&End::Provider(declaration.volumes[name].provider.clone())],
         };
         let provider = all.iter().map(provider).collect();
-        Self {
-            all,
-            number,
-            provider,
-        }
+        Self { all, number, provider }
     }
 
     fn set<'a>(&self, ends: impl IntoIterator<Item = &'a End>) -> EndSet {
@@ -156,18 +133,9 @@ impl Ends {
         let mut rectangles = Vec::new();
         for protocol in protocols {
             let ports = link.ports.clone();
-            let forward = Rectangle {
-                from: from.clone(),
-                to: to.clone(),
-                protocol,
-                ports,
-            };
+            let forward = Rectangle { from: from.clone(), to: to.clone(), protocol, ports };
             if link.bidirectional && from != to {
-                rectangles.push(Rectangle {
-                    from: to.clone(),
-                    to: from.clone(),
-                    ..forward.clone()
-                });
+                rectangles.push(Rectangle { from: to.clone(), to: from.clone(), ..forward.clone() });
             }
             rectangles.push(forward);
         }
@@ -175,17 +143,8 @@ impl Ends {
     }
 
     fn flows(&self, rectangles: Vec<Rectangle>) -> Vec<Flow> {
-        let names = |set: EndSet| {
-            set.into_iter()
-                .map(|end| self.all[end as usize].clone())
-                .collect()
-        };
-        let flow = |Rectangle {
-                        from,
-                        to,
-                        protocol,
-                        ports,
-                    }| Flow {
+        let names = |set: EndSet| set.into_iter().map(|end| self.all[end as usize].clone()).collect();
+        let flow = |Rectangle { from, to, protocol, ports }| Flow {
             from: names(from),
             to: names(to),
             protocol,
@@ -207,43 +166,26 @@ fn merged(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
     let rectangles = merged_by_ends(rectangles);
     // A mesh written as pairs: each provider reaches all the others. A provider always reaches itself, so with
     // itself added the destinations of all of them become the same set.
-    let closed = rectangles
-        .into_iter()
-        .map(|rectangle| match rectangle.from.as_slice() {
-            [end] => {
-                let mut to = rectangle.to.clone();
-                let own = ends.provider[*end as usize];
-                if let Err(place) = to.binary_search(&own) {
-                    to.insert(place, own);
-                }
-                (
-                    Rectangle {
-                        to,
-                        ..rectangle.clone()
-                    },
-                    Some(rectangle),
-                )
+    let closed = rectangles.into_iter().map(|rectangle| match rectangle.from.as_slice() {
+        [end] => {
+            let mut to = rectangle.to.clone();
+            let own = ends.provider[*end as usize];
+            if let Err(place) = to.binary_search(&own) {
+                to.insert(place, own);
             }
-            _ => (rectangle, None),
-        });
+            (Rectangle { to, ..rectangle.clone() }, Some(rectangle))
+        }
+        _ => (rectangle, None),
+    });
     let mut meshes: BTreeMap<Rectangle, Vec<(EndSet, Option<Rectangle>)>> = BTreeMap::new();
     for (closed, original) in closed {
         let from = closed.from.clone();
-        meshes
-            .entry(Rectangle {
-                from: EndSet::new(),
-                ..closed
-            })
-            .or_default()
-            .push((from, original));
+        meshes.entry(Rectangle { from: EndSet::new(), ..closed }).or_default().push((from, original));
     }
     let mut result = Vec::new();
     for (key, members) in meshes {
         if let [(from, original)] = members.as_slice() {
-            result.push(original.clone().unwrap_or(Rectangle {
-                from: from.clone(),
-                ..key
-            }));
+            result.push(original.clone().unwrap_or(Rectangle { from: from.clone(), ..key }));
         } else {
             let from = union(members.into_iter().map(|(from, _)| from));
             result.push(Rectangle { from, ..key });
@@ -265,9 +207,7 @@ fn merged_by_ends(rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
             .and_modify(|all| *all = all.take().map(|all| all.union(&ports)))
             .or_insert(Some(ports));
     }
-    let rectangles = by_ends
-        .into_iter()
-        .map(|(rectangle, ports)| Rectangle { ports, ..rectangle });
+    let rectangles = by_ends.into_iter().map(|(rectangle, ports)| Rectangle { ports, ..rectangle });
     // The same sources: destinations together; then the other way round.
     let by_source = grouped(rectangles, |rectangle| &mut rectangle.to);
     grouped(by_source, |rectangle| &mut rectangle.from)
@@ -291,20 +231,13 @@ fn grouped(
 }
 
 fn union(sets: impl IntoIterator<Item = EndSet>) -> EndSet {
-    sets.into_iter()
-        .flatten()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    sets.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Leaves out what the others cover together, one range of ports at a time.
 fn without_needless(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
-    let mut single: Vec<Option<Rectangle>> = rectangles
-        .into_iter()
-        .flat_map(one_range_each)
-        .map(Some)
-        .collect();
+    let mut single: Vec<Option<Rectangle>> =
+        rectangles.into_iter().flat_map(one_range_each).map(Some).collect();
     let mut by_source: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, rectangle) in single.iter().enumerate() {
         for end in rectangle.iter().flat_map(|rectangle| &rectangle.from) {
@@ -325,10 +258,8 @@ fn one_range_each(rectangle: Rectangle) -> Vec<Rectangle> {
     match &rectangle.ports {
         None => vec![rectangle],
         Some(ports) => {
-            let one = |range: &PortRange| Rectangle {
-                ports: PortSet::new(vec![*range]),
-                ..rectangle.clone()
-            };
+            let one =
+                |range: &PortRange| Rectangle { ports: PortSet::new(vec![*range]), ..rectangle.clone() };
             ports.ranges().iter().map(one).collect()
         }
     }
@@ -338,18 +269,9 @@ fn merged_ports(rectangles: impl Iterator<Item = Rectangle>) -> Vec<Rectangle> {
     let mut by_rest: BTreeMap<Rectangle, Vec<PortRange>> = BTreeMap::new();
     for mut rectangle in rectangles {
         let ports = rectangle.ports.take();
-        by_rest
-            .entry(rectangle)
-            .or_default()
-            .extend(ports.iter().flat_map(PortSet::ranges));
+        by_rest.entry(rectangle).or_default().extend(ports.iter().flat_map(PortSet::ranges));
     }
-    by_rest
-        .into_iter()
-        .map(|(rest, ranges)| Rectangle {
-            ports: PortSet::new(ranges),
-            ..rest
-        })
-        .collect()
+    by_rest.into_iter().map(|(rest, ranges)| Rectangle { ports: PortSet::new(ranges), ..rest }).collect()
 }
 
 /// Whether the others let pass all that `rectangle` does between different providers.
@@ -372,10 +294,7 @@ fn covered(
                 return true;
             }
             let mut ranges = Vec::new();
-            for other in candidates
-                .iter()
-                .filter(|other| ends.holds(&other.to, *destination))
-            {
+            for other in candidates.iter().filter(|other| ends.holds(&other.to, *destination)) {
                 match &other.ports {
                     None => return true,
                     Some(ports) => ranges.extend(ports.ranges()),
@@ -399,10 +318,7 @@ impl Flow {
             if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
                 return "every provider".to_owned();
             }
-            ends.iter()
-                .map(|end| end.name().as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
+            ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ")
         };
         format!("{} -> {} {}", set(&self.from), set(&self.to), self.service())
     }

@@ -175,35 +175,21 @@ impl Policy {
         }
         let mut publishes = BTreeMap::new();
         for volume in declaration.volumes.values() {
-            for (alias, port) in volume
-                .localhost
-                .iter()
-                .flat_map(|alias| volume.publish.iter().map(|p| (*alias, *p)))
+            for (alias, port) in
+                volume.localhost.iter().flat_map(|alias| volume.publish.iter().map(|p| (*alias, *p)))
             {
                 publishes.insert((alias, port), volume.address);
             }
         }
-        let volumes = declaration
-            .volumes
-            .iter()
-            .map(|(name, volume)| (volume.address, name.clone()))
-            .collect();
-        Self {
-            networks,
-            volumes,
-            links,
-            publishes,
-        }
+        let volumes =
+            declaration.volumes.iter().map(|(name, volume)| (volume.address, name.clone())).collect();
+        Self { networks, volumes, links, publishes }
     }
 
     /// What happens to a packet that belongs to no state.
     pub fn decide(&self, packet: &Packet) -> Decision {
         let (source, destination) = (self.network(packet.source), self.network(packet.destination));
-        let plain = |verdict, because| Decision {
-            verdict,
-            because,
-            translation: None,
-        };
+        let plain = |verdict, because| Decision { verdict, because, translation: None };
         if let (Some(published), Direction::In, Interface::Loopback) =
             (self.published(packet), packet.direction, packet.interface)
         {
@@ -224,10 +210,7 @@ impl Policy {
             (Some(from), None) if from.internet => {
                 let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
                 let translation = leaves.then_some(Translation::EgressSource);
-                Decision {
-                    translation,
-                    ..plain(Verdict::Pass, Because::Internet(from.provider.clone()))
-                }
+                Decision { translation, ..plain(Verdict::Pass, Because::Internet(from.provider.clone())) }
             }
             (Some(from), None) => plain(Verdict::Refuse, Because::NoInternet(from.provider.clone())),
             (None, Some(_)) if packet.interface == Interface::Loopback => {
@@ -239,39 +222,21 @@ impl Policy {
     }
 
     fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {
-        let links: Vec<&Permission> = self
-            .links
-            .iter()
-            .filter(|link| self.covers(link, packet, from, to))
-            .collect();
-        let indices = || {
-            links
-                .iter()
-                .map(|link| link.link)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect()
-        };
+        let links: Vec<&Permission> =
+            self.links.iter().filter(|link| self.covers(link, packet, from, to)).collect();
+        let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
         let masquerade = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
         if masquerade {
             // Translation comes first and makes it traffic inside the receiving provider, whatever its flags.
             let translation = Some(Translation::GatewaySource(to.gateway));
-            return Decision {
-                verdict: Verdict::Pass,
-                because: Because::Links(indices()),
-                translation,
-            };
+            return Decision { verdict: Verdict::Pass, because: Because::Links(indices()), translation };
         }
         let (verdict, because) = if links.is_empty() || !packet.opening {
             (Verdict::Refuse, Because::NoLink)
         } else {
             (Verdict::Pass, Because::Links(indices()))
         };
-        Decision {
-            verdict,
-            because,
-            translation: None,
-        }
+        Decision { verdict, because, translation: None }
     }
 
     fn covers(&self, link: &Permission, packet: &Packet, from: &Network, to: &Network) -> bool {
@@ -283,30 +248,20 @@ impl Policy {
             Some(Protocol::Icmp) => packet.protocol == ICMP,
         };
         protocol
-            && link
-                .ports
-                .as_ref()
-                .is_none_or(|ports| ports.contains(packet.port))
+            && link.ports.as_ref().is_none_or(|ports| ports.contains(packet.port))
             && self.holds(&link.from, from, packet.source)
             && self.holds(&link.to, to, packet.destination)
     }
 
     fn holds(&self, ends: &EndSet, network: &Network, address: Ipv4Addr) -> bool {
         ends.providers.contains(&network.provider)
-            || self
-                .volumes
-                .get(&address)
-                .is_some_and(|volume| ends.volumes.contains(volume))
+            || self.volumes.get(&address).is_some_and(|volume| ends.volumes.contains(volume))
     }
 
     /// The network that an address lies in.
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
-        let behind = self
-            .networks
-            .partition_point(|network| network.range.network() <= address);
-        self.networks[..behind]
-            .last()
-            .filter(|network| network.range.contains(&address))
+        let behind = self.networks.partition_point(|network| network.range.network() <= address);
+        self.networks[..behind].last().filter(|network| network.range.contains(&address))
     }
 
     fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {

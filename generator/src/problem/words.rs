@@ -59,10 +59,7 @@ impl Kind {
     pub fn message(&self) -> String {
         match self {
             Kind::NotJson { line, column, reason } => {
-                format!(
-                    "the input is not JSON: {} at line {line}, column {column}",
-                    Harmless(reason)
-                )
+                format!("the input is not JSON: {} at line {line}, column {column}", Harmless(reason))
             }
             Kind::WrongType { expected, found } => format!("expected {expected}, found {}", Harmless(found)),
             Kind::Missing { field } => format!("`{field}` is missing"),
@@ -85,11 +82,7 @@ impl Kind {
             Kind::HostBits { found } => {
                 format!("`{found}` is not a network address: bits right of the prefix are set")
             }
-            Kind::ReservedSpace {
-                found,
-                reserved,
-                what,
-            } => {
+            Kind::ReservedSpace { found, reserved, what } => {
                 format!("the network `{found}` touches `{reserved}`, which is {what}")
             }
             Kind::NoRoom { found } => format!("the network `{found}` has no room for a gateway and a volume"),
@@ -97,37 +90,20 @@ impl Kind {
                 "the network `{}` of provider `{}` overlaps `{}` of provider `{}`",
                 first.1, first.0, second.1, second.0
             ),
-            Kind::GatewayOutside {
-                provider,
-                gateway,
-                network,
-            } => format!(
+            Kind::GatewayOutside { provider, gateway, network } => format!(
                 "the gateway `{}` lies outside the network `{network}` of provider `{provider}`",
                 gateway.addr()
             ),
-            Kind::GatewayWider {
-                provider,
-                gateway,
-                network,
-            } => {
+            Kind::GatewayWider { provider, gateway, network } => {
                 format!(
                     "the gateway's prefix `{gateway}` is wider than the network `{network}` of provider `{provider}`"
                 )
             }
-            Kind::EdgeAddress {
-                address,
-                network,
-                edge,
-            } => {
+            Kind::EdgeAddress { address, network, edge } => {
                 format!("`{address}` is the {} address of `{network}`", edge.words())
             }
             Kind::UnknownProvider { found, .. } => format!("there is no provider {}", Quoted(found)),
-            Kind::AddressOutside {
-                address,
-                provider,
-                network,
-                ..
-            } => {
+            Kind::AddressOutside { address, provider, network, .. } => {
                 format!(
                     "the address `{address}` lies outside the network `{network}` of its provider `{provider}`"
                 )
@@ -138,10 +114,9 @@ impl Kind {
             Kind::AddressTaken { address, by, .. } => {
                 format!("the address `{address}` is taken by volume `{by}`")
             }
-            Kind::NotLoopback { found } => format!(
-                "the localhost range `{}` lies outside `127.0.0.0/8`",
-                found.trunc()
-            ),
+            Kind::NotLoopback { found } => {
+                format!("the localhost range `{}` lies outside `127.0.0.0/8`", found.trunc())
+            }
             Kind::MacsOwn { found } => format!("`{found}` belongs to the Mac itself"),
             Kind::AliasOutside { alias, range, .. } => {
                 format!("the localhost alias `{alias}` lies outside the range `{range}`")
@@ -246,10 +221,9 @@ impl PathReason {
             Self::Relative => "does not start at `/`".to_owned(),
             Self::Root => "is the root itself".to_owned(),
             Self::NotNormal => "has an empty part, `.`, `..`, or a `/` at its end".to_owned(),
-            Self::HostileCharacter(found) => format!(
-                "has a character that no line can hold ({})",
-                found.escape_unicode()
-            ),
+            Self::HostileCharacter(found) => {
+                format!("has a character that no line can hold ({})", found.escape_unicode())
+            }
             Self::TooLong => "is longer than macOS takes (1023 bytes)".to_owned(),
             Self::LogLine(found) => format!("has `{found}`, which a line of newsyslog.conf cannot hold"),
         }
@@ -288,9 +262,5 @@ impl Edge {
 }
 
 fn list(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

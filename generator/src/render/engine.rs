@@ -15,31 +15,13 @@ use crate::place::is_hostile;
 
 /// Every template there is.
 pub const TEMPLATES: &[(&str, &str)] = &[
-    (
-        "pf/anchor.conf",
-        include_str!("../../../templates/pf/anchor.conf.j2"),
-    ),
-    (
-        "launchd/daemon.plist",
-        include_str!("../../../templates/launchd/daemon.plist.j2"),
-    ),
-    (
-        "newsyslog/nix-volumes.conf",
-        include_str!("../../../templates/newsyslog/nix-volumes.conf.j2"),
-    ),
+    ("pf/anchor.conf", include_str!("../../../templates/pf/anchor.conf.j2")),
+    ("launchd/daemon.plist", include_str!("../../../templates/launchd/daemon.plist.j2")),
+    ("newsyslog/nix-volumes.conf", include_str!("../../../templates/newsyslog/nix-volumes.conf.j2")),
     ("hosts/hosts", include_str!("../../../templates/hosts/hosts.j2")),
-    (
-        "guest/10-nixvol.network",
-        include_str!("../../../templates/guest/10-nixvol.network.j2"),
-    ),
-    (
-        "guest/interfaces",
-        include_str!("../../../templates/guest/interfaces.j2"),
-    ),
-    (
-        "guest/talos.yaml",
-        include_str!("../../../templates/guest/talos.yaml.j2"),
-    ),
+    ("guest/10-nixvol.network", include_str!("../../../templates/guest/10-nixvol.network.j2")),
+    ("guest/interfaces", include_str!("../../../templates/guest/interfaces.j2")),
+    ("guest/talos.yaml", include_str!("../../../templates/guest/talos.yaml.j2")),
 ];
 
 /// How a value is written down in a file.
@@ -65,25 +47,15 @@ impl Language {
         }
     }
 
-    const ALL: [(Self, &str); 4] = [
-        (Self::Sh, "sh"),
-        (Self::Xml, "xml"),
-        (Self::Pf, "pf"),
-        (Self::Word, "word"),
-    ];
+    const ALL: [(Self, &str); 4] =
+        [(Self::Sh, "sh"), (Self::Xml, "xml"), (Self::Pf, "pf"), (Self::Word, "word")];
 
     fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(language, _)| *language == self)
-            .map_or("", |(_, name)| name)
+        Self::ALL.iter().find(|(language, _)| *language == self).map_or("", |(_, name)| name)
     }
 
     fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(language, _)| *language)
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(language, _)| *language)
     }
 
     /// The text as this language writes it, if it can.
@@ -96,10 +68,7 @@ impl Language {
         match self {
             Self::Sh => Some(format!("'{}'", text.replace('\'', r"'\''"))),
             Self::Xml => Some(
-                text.replace('&', "&amp;")
-                    .replace('<', "&lt;")
-                    .replace('>', "&gt;")
-                    .replace('"', "&quot;"),
+                text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
             ),
             Self::Pf => {
                 let table = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
@@ -114,18 +83,13 @@ impl Language {
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder()
-        .keep_trailing_newline(true)
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
+    let syntax =
+        SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the standard delimiters"));
     environment.set_auto_escape_callback(|name| AutoEscape::Custom(Language::of(name).name().into()));
     environment.set_formatter(|out, state, value| format(out, state, value));
     for (name, source) in TEMPLATES {
-        environment
-            .add_template(name, source)
-            .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
+        environment.add_template(name, source).unwrap_or_else(|error| panic!("template {name}: {error:#}"));
     }
     environment
 });
@@ -141,14 +105,10 @@ fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinj
         ValueKind::Number => value.to_string(),
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            language
-                .write(text)
-                .ok_or_else(|| refuse(format!("{name} cannot hold {text:?}")))?
+            language.write(text).ok_or_else(|| refuse(format!("{name} cannot hold {text:?}")))?
         }
         kind => {
-            return Err(refuse(format!(
-                "a template places strings and numbers, not a {kind}"
-            )));
+            return Err(refuse(format!("a template places strings and numbers, not a {kind}")));
         }
     };
     out.write_str(&text).map_err(minijinja::Error::from)
@@ -167,10 +127,7 @@ mod tests {
     #[test]
     fn a_language_refuses_or_keeps_a_value_in_its_place() {
         let hostile = "a'b\"c $(id) `id` <x> & # ; \\";
-        assert_eq!(
-            Language::Sh.write(hostile).as_deref(),
-            Some(r#"'a'\''b"c $(id) `id` <x> & # ; \'"#)
-        );
+        assert_eq!(Language::Sh.write(hostile).as_deref(), Some(r#"'a'\''b"c $(id) `id` <x> & # ; \'"#));
         assert_eq!(
             Language::Xml.write(hostile).as_deref(),
             Some(r"a'b&quot;c $(id) `id` &lt;x&gt; &amp; # ; \")

@@ -62,10 +62,5 @@ pub fn hosts(plan: &Plan) -> Result<String, Error> {
         address: volume.address.to_string(),
         names: names(&volume.name, &volume.provider),
     });
-    engine::render(
-        "hosts/hosts",
-        Hosts {
-            lines: lines.collect(),
-        },
-    )
+    engine::render("hosts/hosts", Hosts { lines: lines.collect() })
 }

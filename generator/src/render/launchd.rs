@@ -27,10 +27,5 @@ struct Rotation {
 
 /// The rotation of the manager's log.
 pub fn newsyslog(plan: &Plan) -> Result<String, Error> {
-    engine::render(
-        "newsyslog/nix-volumes.conf",
-        Rotation {
-            log_file: plan.log_file.to_string(),
-        },
-    )
+    engine::render("newsyslog/nix-volumes.conf", Rotation { log_file: plan.log_file.to_string() })
 }

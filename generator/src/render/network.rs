@@ -112,16 +112,8 @@ pub fn json(declaration: &Declaration, plan: &Plan) -> String {
         hosts_file: declaration.hosts_file.as_ref().map(AbsolutePath::as_str),
         anchor: declaration.anchor.as_str(),
         allow_overlap: declaration.allow_overlap.iter().copied().collect(),
-        providers: declaration
-            .providers
-            .iter()
-            .map(|(name, it)| (name.as_str(), provider(it)))
-            .collect(),
-        volumes: declaration
-            .volumes
-            .iter()
-            .map(|(name, it)| (name.as_str(), volume(it)))
-            .collect(),
+        providers: declaration.providers.iter().map(|(name, it)| (name.as_str(), provider(it))).collect(),
+        volumes: declaration.volumes.iter().map(|(name, it)| (name.as_str(), volume(it))).collect(),
         localhost: Localhost {
             bridge: declaration.localhost.bridge.as_str(),
             gateway: declaration.localhost.gateway,
@@ -175,16 +167,8 @@ fn resolved(plan: &Plan) -> Resolved<'_> {
             .iter()
             .filter_map(|volume| Some((volume.name.as_str(), volume.port.as_ref()?.as_str())))
             .collect(),
-        names: plan
-            .volumes
-            .iter()
-            .map(|volume| (volume.name.as_str(), names_of(volume)))
-            .collect(),
-        routes: plan
-            .bridges
-            .iter()
-            .map(|bridge| (bridge.logical.as_str(), bridge.network))
-            .collect(),
+        names: plan.volumes.iter().map(|volume| (volume.name.as_str(), names_of(volume))).collect(),
+        routes: plan.bridges.iter().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
         flows: plan.flows.iter().map(flow).collect(),
     }
 }
@@ -204,11 +188,7 @@ fn names<'a>(ends: impl IntoIterator<Item = &'a End>) -> Vec<&'a str> {
 
 fn ports(ports: &PortSet) -> Vec<Port> {
     let port = |range: &PortRange| {
-        if range.first == range.last {
-            Port::One(range.first)
-        } else {
-            Port::Range(range.to_string())
-        }
+        if range.first == range.last { Port::One(range.first) } else { Port::Range(range.to_string()) }
     };
     ports.ranges().iter().map(port).collect()
 }

@@ -94,11 +94,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     });
     let masquerades = masquerades.collect();
     let mut inside: Vec<String> = Vec::new();
-    for masquerade in plan
-        .masquerades
-        .iter()
-        .filter(|masquerade| masquerade.from_inside)
-    {
+    for masquerade in plan.masquerades.iter().filter(|masquerade| masquerade.from_inside) {
         let network = masquerade.network.to_string();
         if !inside.contains(&network) {
             inside.push(network);
@@ -109,10 +105,10 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         port: publish.port,
         address: publish.address.to_string(),
     });
-    let providers = plan.bridges.iter().map(|bridge| Provider {
-        name: bridge.provider.to_string(),
-        network: bridge.network.to_string(),
-    });
+    let providers = plan
+        .bridges
+        .iter()
+        .map(|bridge| Provider { name: bridge.provider.to_string(), network: bridge.network.to_string() });
     let anchor = Anchor {
         path: plan.anchor.to_string(),
         inside,
@@ -121,11 +117,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         providers: providers.collect(),
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
-        internet: plan
-            .bridges
-            .iter()
-            .any(|bridge| bridge.internet)
-            .then_some(INTERNET),
+        internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
         offline: plan.bridges.iter().any(|bridge| !bridge.internet),
         several: plan.bridges.len() > 1,
         tables: sets.tables(plan),
@@ -155,39 +147,21 @@ fn ports(ports: Option<&PortSet>) -> Vec<String> {
             format!("{}:{}", range.first, range.last)
         }
     };
-    ports
-        .map(PortSet::ranges)
-        .unwrap_or_default()
-        .iter()
-        .map(range)
-        .collect()
+    ports.map(PortSet::ranges).unwrap_or_default().iter().map(range).collect()
 }
 
 /// The label by which counters are told apart: `link:aws:azure,gcp:tcp:2379-2380`, shortened to the names of the
 /// tables, and then to a digest, where it would be too long.
 fn label(sets: &Sets, flow: &Flow) -> String {
     let protocol = flow.protocol.map_or("any", Protocol::word);
-    let ports = flow
-        .ports
-        .as_ref()
-        .map_or(String::new(), |ports| format!(":{ports}"));
+    let ports = flow.ports.as_ref().map_or(String::new(), |ports| format!(":{ports}"));
     let service = format!("{protocol}{ports}");
-    let names = |ends: &[End]| {
-        ends.iter()
-            .map(|end| end.name().as_str())
-            .collect::<Vec<_>>()
-            .join(",")
-    };
+    let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(",");
     let full = format!("link:{}:{}:{service}", names(&flow.from), names(&flow.to));
     let by_set = format!("link:{}:{}:{service}", sets.name(&flow.from), sets.name(&flow.to));
-    let short = [full, by_set]
-        .into_iter()
-        .find(|label| label.len() <= LONGEST_LABEL);
+    let short = [full, by_set].into_iter().find(|label| label.len() <= LONGEST_LABEL);
     short.unwrap_or_else(|| {
-        format!(
-            "link:{:016x}:{protocol}",
-            digest(&[names(&flow.from), names(&flow.to), service])
-        )
+        format!("link:{:016x}:{protocol}", digest(&[names(&flow.from), names(&flow.to), service]))
     })
 }
 
@@ -201,17 +175,10 @@ struct Sets<'a> {
 
 impl<'a> Sets<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let providers = plan
-            .ends
-            .iter()
-            .filter(|(end, _)| matches!(end, End::Provider(_)))
-            .map(|(end, _)| end);
+        let providers =
+            plan.ends.iter().filter(|(end, _)| matches!(end, End::Provider(_))).map(|(end, _)| end);
         Self {
-            addresses: plan
-                .ends
-                .iter()
-                .map(|(end, network)| (end, address(*network)))
-                .collect(),
+            addresses: plan.ends.iter().map(|(end, network)| (end, address(*network))).collect(),
             used: BTreeMap::new(),
             providers: providers.collect(),
         }
@@ -237,11 +204,7 @@ impl<'a> Sets<'a> {
         }
         let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
         let joined = names.join("_");
-        if joined.len() <= LONGEST_TABLE {
-            joined
-        } else {
-            format!("set.{:016x}", digest(&names))
-        }
+        if joined.len() <= LONGEST_TABLE { joined } else { format!("set.{:016x}", digest(&names)) }
     }
 
     /// The tables to declare: all networks, those with internet, and what rules refer to.
@@ -260,26 +223,17 @@ impl<'a> Sets<'a> {
             rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
         };
         let tables = [all, internet].into_iter().chain(self.used);
-        tables
-            .filter(|(_, entries)| !entries.is_empty())
-            .map(table)
-            .collect()
+        tables.filter(|(_, entries)| !entries.is_empty()).map(table).collect()
     }
 }
 
 /// A network, or a single address without its /32.
 fn address(network: Ipv4Net) -> String {
-    if network.prefix_len() == 32 {
-        network.addr().to_string()
-    } else {
-        network.to_string()
-    }
+    if network.prefix_len() == 32 { network.addr().to_string() } else { network.to_string() }
 }
 
 /// FNV-1a, 64 bits: a short name for a long list. It distinguishes; it does not protect.
 fn digest(parts: &[String]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -22,12 +22,7 @@ pub fn text(plan: &Plan) -> String {
     boxes.push(localhost(plan));
     // The frame takes four columns, the gap between two boxes one, a box's own sides four.
     let room = WIDTH - 4;
-    let widest = boxes
-        .iter()
-        .flat_map(Box::lines)
-        .map(|line| line.chars().count())
-        .max()
-        .unwrap_or(0);
+    let widest = boxes.iter().flat_map(Box::lines).map(|line| line.chars().count()).max().unwrap_or(0);
     let columns = ((room + 1) / (widest + 5)).clamp(1, 3);
     let inner = (room + 1) / columns - 5;
     let mut out = String::new();
@@ -55,11 +50,7 @@ fn provider(plan: &Plan, bridge: &Bridge) -> Box {
         ProviderAttachment::Bridge => "",
         ProviderAttachment::Vmnet => " (vmnet)",
     };
-    let internet = if bridge.internet {
-        "NAT to the internet"
-    } else {
-        "no internet"
-    };
+    let internet = if bridge.internet { "NAT to the internet" } else { "no internet" };
     let title = vec![
         bridge.provider.to_string(),
         format!("{}{attachment}", bridge.logical),
@@ -67,14 +58,8 @@ fn provider(plan: &Plan, bridge: &Bridge) -> Box {
         format!("network {}", bridge.network),
         internet.to_owned(),
     ];
-    let of_provider = plan
-        .volumes
-        .iter()
-        .filter(|volume| volume.provider == bridge.provider);
-    Box {
-        title,
-        groups: of_provider.map(volume).collect(),
-    }
+    let of_provider = plan.volumes.iter().filter(|volume| volume.provider == bridge.provider);
+    Box { title, groups: of_provider.map(volume).collect() }
 }
 
 fn volume(volume: &Volume) -> Vec<String> {
@@ -98,15 +83,9 @@ fn localhost(plan: &Plan) -> Box {
     ];
     let alias = |volume: &Volume| Some(format!("{} {}", volume.alias?, volume.name));
     let aliases: Vec<String> = plan.volumes.iter().filter_map(alias).collect();
-    let published = plan
-        .publishes
-        .iter()
-        .map(|p| format!("{}:{} -> {}", p.alias, p.port, p.address));
+    let published = plan.publishes.iter().map(|p| format!("{}:{} -> {}", p.alias, p.port, p.address));
     let groups = [aliases, published.collect()];
-    Box {
-        title,
-        groups: groups.into_iter().filter(|group| !group.is_empty()).collect(),
-    }
+    Box { title, groups: groups.into_iter().filter(|group| !group.is_empty()).collect() }
 }
 
 impl Box {
@@ -122,11 +101,7 @@ impl Box {
         lines.extend(self.title.iter().map(|line| side(&centred(line, inner))));
         for group in &self.groups {
             lines.push(side(&format!("┌{}┐", "─".repeat(inner - 2))));
-            lines.extend(
-                group
-                    .iter()
-                    .map(|line| side(&format!("│ {} │", padded(line, inner - 4)))),
-            );
+            lines.extend(group.iter().map(|line| side(&format!("│ {} │", padded(line, inner - 4)))));
             lines.push(side(&format!("└{}┘", "─".repeat(inner - 2))));
         }
         lines
@@ -140,9 +115,7 @@ fn drawn(row: &[Box], inner: usize) -> Vec<String> {
     let empty = format!("│ {} │", " ".repeat(inner));
     let mut lines: Vec<String> = (0..height)
         .map(|line| {
-            let cells = drawings
-                .iter()
-                .map(|drawing| drawing.get(line).unwrap_or(&empty).as_str());
+            let cells = drawings.iter().map(|drawing| drawing.get(line).unwrap_or(&empty).as_str());
             cells.collect::<Vec<_>>().join(" ")
         })
         .collect();
@@ -152,16 +125,8 @@ fn drawn(row: &[Box], inner: usize) -> Vec<String> {
 
 /// What passes between providers, one line a flow.
 fn links(plan: &Plan, out: &mut String) {
-    let lines: Vec<String> = plan
-        .flows
-        .iter()
-        .map(|flow| flow.describe(&plan.bridges))
-        .collect();
-    let heading = if lines.is_empty() {
-        "Between providers nothing passes."
-    } else {
-        "Between providers:"
-    };
+    let lines: Vec<String> = plan.flows.iter().map(|flow| flow.describe(&plan.bridges)).collect();
+    let heading = if lines.is_empty() { "Between providers nothing passes." } else { "Between providers:" };
     let _ = writeln!(out, "\n{heading}");
     for line in lines {
         wrapped(out, &line);

@@ -12,11 +12,8 @@ impl Check<'_> {
     /// The links in canonical order, unless one of them is wrong.
     pub(super) fn links(&mut self) -> Option<Vec<Link>> {
         let raw = self.input.links.as_deref().unwrap_or_default();
-        let links: Vec<Option<Link>> = raw
-            .iter()
-            .enumerate()
-            .map(|(index, raw)| self.link(index, raw))
-            .collect();
+        let links: Vec<Option<Link>> =
+            raw.iter().enumerate().map(|(index, raw)| self.link(index, raw)).collect();
         let mut links: Vec<Link> = links.into_iter().collect::<Option<_>>()?;
         links.sort_by(|a, b| order(a).cmp(&order(b)));
         Some(links)
@@ -31,12 +28,7 @@ impl Check<'_> {
             && from == to
             && from.len() == 1
         {
-            self.wrong(
-                at.clone(),
-                Kind::LinkToItself {
-                    end: end.name().to_string(),
-                },
-            );
+            self.wrong(at.clone(), Kind::LinkToItself { end: end.name().to_string() });
         }
         let protocol = raw.protocol.as_deref().and_then(|found| {
             self.word(
@@ -49,17 +41,10 @@ impl Check<'_> {
         });
         let ports = self.ports(&at.child("ports"), raw.ports.as_deref());
         if let (Some(Protocol::Icmp), Some(_)) = (protocol, &raw.ports) {
-            self.wrong(
-                at.child("ports"),
-                Kind::PortsWithoutPorts {
-                    protocol: Protocol::Icmp.word(),
-                },
-            );
+            self.wrong(at.child("ports"), Kind::PortsWithoutPorts { protocol: Protocol::Icmp.word() });
         }
-        let conditions = raw
-            .conditions
-            .as_ref()
-            .and_then(|raw| self.conditions(&at.child("conditions"), raw));
+        let conditions =
+            raw.conditions.as_ref().and_then(|raw| self.conditions(&at.child("conditions"), raw));
         Some(Link {
             from: from?,
             to: to?,
@@ -75,12 +60,7 @@ impl Check<'_> {
     fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(
-                at.clone(),
-                Kind::EmptyList {
-                    what: "the list of ends",
-                },
-            );
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends" });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -100,12 +80,7 @@ impl Check<'_> {
     /// The end of this name, if it is declared under a valid name.
     fn end(&self, found: &str) -> Option<End> {
         let name = Name::new(found, Name::LONGEST)?;
-        if self
-            .input
-            .providers
-            .as_ref()
-            .is_some_and(|all| all.contains_key(found))
-        {
+        if self.input.providers.as_ref().is_some_and(|all| all.contains_key(found)) {
             return Some(End::Provider(name));
         }
         let volumes = self.input.volumes.as_ref()?;
@@ -120,13 +95,7 @@ impl Check<'_> {
         if !providers.contains_key(found) && !volumes.contains_key(found) {
             let known = providers.keys().chain(volumes.keys()).map(String::as_str);
             let nearest = nearest(found, known).map(str::to_owned);
-            self.wrong(
-                at,
-                Kind::UnknownEnd {
-                    found: found.to_owned(),
-                    nearest,
-                },
-            );
+            self.wrong(at, Kind::UnknownEnd { found: found.to_owned(), nearest });
         }
         false
     }
@@ -134,12 +103,7 @@ impl Check<'_> {
     fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(
-                at.clone(),
-                Kind::EmptyList {
-                    what: "the list of ports",
-                },
-            );
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports" });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -169,14 +133,7 @@ impl Check<'_> {
             return None;
         };
         if first > last {
-            self.wrong(
-                at,
-                Kind::PortsReversed {
-                    found: text,
-                    first,
-                    last,
-                },
-            );
+            self.wrong(at, Kind::PortsReversed { found: text, first, last });
             return None;
         }
         Some(PortRange { first, last })
@@ -197,22 +154,11 @@ impl Check<'_> {
             self.in_range(at.child("loss"), found, share, "a share from 0 to 1")
         });
         let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
-            let rate = u32::try_from(found)
-                .ok()
-                .filter(|kbit| (1..=100_000_000).contains(kbit));
-            self.in_range(
-                at.child("bandwidthKbit"),
-                found,
-                rate,
-                "from 1 to 100000000 kilobits a second",
-            )
+            let rate = u32::try_from(found).ok().filter(|kbit| (1..=100_000_000).contains(kbit));
+            self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 100000000 kilobits a second")
         });
         let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
-        any.then_some(Conditions {
-            latency_ms,
-            loss,
-            bandwidth_kbit,
-        })
+        any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
     }
 
     fn in_range<T>(
@@ -223,13 +169,7 @@ impl Check<'_> {
         range: &'static str,
     ) -> Option<T> {
         if value.is_none() {
-            self.wrong(
-                at,
-                Kind::NumberOutOfRange {
-                    found: found.to_string(),
-                    range,
-                },
-            );
+            self.wrong(at, Kind::NumberOutOfRange { found: found.to_string(), range });
         }
         value
     }
@@ -237,16 +177,7 @@ impl Check<'_> {
 
 /// What a link says, in an order that does not depend on where it stands.
 fn order(link: &Link) -> impl Ord + '_ {
-    let conditions = link
-        .conditions
-        .map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
+    let conditions = link.conditions.map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
     let service = (link.protocol, &link.ports);
-    (
-        (&link.from, &link.to),
-        service,
-        link.bidirectional,
-        link.masquerade,
-        conditions,
-        link.index,
-    )
+    ((&link.from, &link.to), service, link.bidirectional, link.masquerade, conditions, link.index)
 }

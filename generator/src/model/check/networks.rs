@@ -43,11 +43,7 @@ pub fn edge(address: Ipv4Addr, network: Ipv4Net) -> Option<Kind> {
         _ if address == network.broadcast() => Edge::Broadcast,
         _ => return None,
     };
-    Some(Kind::EdgeAddress {
-        address,
-        network,
-        edge,
-    })
+    Some(Kind::EdgeAddress { address, network, edge })
 }
 
 impl Check<'_> {
@@ -56,10 +52,8 @@ impl Check<'_> {
         let mut providers = BTreeMap::new();
         for (name, raw) in self.input.providers.iter().flatten() {
             let at = FieldPath::of(&["providers", name]);
-            let network = raw
-                .network
-                .as_deref()
-                .and_then(|text| self.provider_network(&at.child("network"), text));
+            let network =
+                raw.network.as_deref().and_then(|text| self.provider_network(&at.child("network"), text));
             networks.extend(network.map(|network| (network, name)));
             let provider = self.provider(name, raw, network);
             providers.insert(name.clone(), provider);
@@ -70,10 +64,7 @@ impl Check<'_> {
 
     fn provider(&mut self, name: &str, raw: &input::Provider, network: Option<Ipv4Net>) -> Option<Provider> {
         let at = FieldPath::of(&["providers", name]);
-        let gateway = raw
-            .gateway
-            .as_deref()
-            .and_then(|text| self.cidr(&at.child("gateway"), text));
+        let gateway = raw.gateway.as_deref().and_then(|text| self.cidr(&at.child("gateway"), text));
         if let (Some(network), Some(gateway)) = (network, gateway) {
             self.gateway(&at.child("gateway"), name, gateway, network);
         }
@@ -89,13 +80,7 @@ impl Check<'_> {
             ProviderAttachment::WORDS,
         );
         let internet = raw.internet.unwrap_or(true);
-        Some(Provider {
-            network: network?,
-            gateway: gateway?,
-            bridge: bridge?,
-            attachment,
-            internet,
-        })
+        Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet })
     }
 
     fn provider_network(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
@@ -103,14 +88,7 @@ impl Check<'_> {
         let mut right = true;
         for (reserved, what) in RESERVED {
             if overlap(found, reserved) {
-                self.wrong(
-                    at.clone(),
-                    Kind::ReservedSpace {
-                        found,
-                        reserved,
-                        what,
-                    },
-                );
+                self.wrong(at.clone(), Kind::ReservedSpace { found, reserved, what });
                 right = false;
             }
         }
@@ -124,23 +102,9 @@ impl Check<'_> {
     fn gateway(&mut self, at: &FieldPath, name: &str, gateway: Ipv4Net, network: Ipv4Net) {
         let provider = name.to_owned();
         if !network.contains(&gateway.addr()) {
-            self.wrong(
-                at.clone(),
-                Kind::GatewayOutside {
-                    provider,
-                    gateway,
-                    network,
-                },
-            );
+            self.wrong(at.clone(), Kind::GatewayOutside { provider, gateway, network });
         } else if gateway.prefix_len() < network.prefix_len() {
-            self.wrong(
-                at.clone(),
-                Kind::GatewayWider {
-                    provider,
-                    gateway,
-                    network,
-                },
-            );
+            self.wrong(at.clone(), Kind::GatewayWider { provider, gateway, network });
         } else if let Some(kind) = edge(gateway.addr(), network).or_else(|| edge(gateway.addr(), gateway)) {
             self.wrong(at.clone(), kind);
         }
@@ -170,13 +134,9 @@ impl Check<'_> {
     pub(super) fn localhost(&mut self) -> Option<Localhost> {
         let raw = self.input.localhost.as_ref();
         let at = FieldPath::of(&["localhost"]);
-        let bridge = raw
-            .and_then(|raw| raw.bridge.as_deref())
-            .unwrap_or("bridge-localhost");
+        let bridge = raw.and_then(|raw| raw.bridge.as_deref()).unwrap_or("bridge-localhost");
         let bridge = self.name(&at.child("bridge"), bridge, Name::LONGEST_LOGICAL);
-        let text = raw
-            .and_then(|raw| raw.gateway.as_deref())
-            .unwrap_or("127.0.1.1/24");
+        let text = raw.and_then(|raw| raw.gateway.as_deref()).unwrap_or("127.0.1.1/24");
         let at = at.child("gateway");
         let gateway = self.cidr(&at, text)?;
         if !LOOPBACK.contains(&gateway) {
@@ -184,18 +144,10 @@ impl Check<'_> {
             return None;
         }
         if gateway.addr() == Ipv4Addr::LOCALHOST {
-            self.wrong(
-                at,
-                Kind::MacsOwn {
-                    found: gateway.addr(),
-                },
-            );
+            self.wrong(at, Kind::MacsOwn { found: gateway.addr() });
         } else if let Some(kind) = edge(gateway.addr(), gateway) {
             self.wrong(at, kind);
         }
-        Some(Localhost {
-            bridge: bridge?,
-            gateway,
-        })
+        Some(Localhost { bridge: bridge?, gateway })
     }
 }

@@ -32,14 +32,8 @@ impl<'a> Check<'a> {
         localhost: Option<&Localhost>,
     ) -> BTreeMap<String, Option<Volume>> {
         let input = self.input;
-        let mut addresses = Taken {
-            by: BTreeMap::new(),
-            free: BTreeMap::new(),
-        };
-        let mut aliases = Taken {
-            by: BTreeMap::new(),
-            free: BTreeMap::new(),
-        };
+        let mut addresses = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
+        let mut aliases = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut volumes = BTreeMap::new();
         for (name, raw) in input.volumes.iter().flatten() {
             let provider = self.provider_of(name, raw);
@@ -72,14 +66,7 @@ impl<'a> Check<'a> {
             .as_deref()
             .and_then(|path| self.path_at(&at.child("mountPoint"), path, AbsolutePath::new));
         let publish = self.publish(name, raw, localhost);
-        Some(Volume {
-            provider: provider?,
-            address: address?,
-            localhost,
-            attachment,
-            publish,
-            mount_point,
-        })
+        Some(Volume { provider: provider?, address: address?, localhost, attachment, publish, mount_point })
     }
 
     fn provider_of(&mut self, name: &str, raw: &input::Volume) -> Option<Name> {
@@ -87,10 +74,7 @@ impl<'a> Check<'a> {
         let declared = self.input.providers.as_ref()?;
         if !declared.contains_key(found) {
             let nearest = nearest(found, declared.keys().map(String::as_str)).map(str::to_owned);
-            let kind = Kind::UnknownProvider {
-                found: found.to_owned(),
-                nearest,
-            };
+            let kind = Kind::UnknownProvider { found: found.to_owned(), nearest };
             self.wrong(FieldPath::of(&["volumes", name, "provider"]), kind);
             return None;
         }
@@ -100,12 +84,7 @@ impl<'a> Check<'a> {
     fn parse_address(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Addr> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(
-                at.clone(),
-                Kind::NotAnAddress {
-                    found: text.to_owned(),
-                },
-            );
+            self.wrong(at.clone(), Kind::NotAnAddress { found: text.to_owned() });
         }
         parsed
     }
@@ -119,10 +98,7 @@ impl<'a> Check<'a> {
     ) -> Option<Ipv4Addr> {
         let at = FieldPath::of(&["volumes", name, "address"]);
         let address = self.parse_address(&at, raw.address.as_deref()?)?;
-        let owner = raw
-            .provider
-            .as_deref()
-            .and_then(|owner| Some((owner, providers.get(owner)?.as_ref()?)));
+        let owner = raw.provider.as_deref().and_then(|owner| Some((owner, providers.get(owner)?.as_ref()?)));
         let volumes = self.input.volumes.as_ref()?;
         let free = |taken: &mut Taken<'a>| {
             let (owner, provider) = owner?;
@@ -133,20 +109,12 @@ impl<'a> Check<'a> {
         if let Some((owner, provider)) = owner {
             let network = provider.network;
             if !network.contains(&address) {
-                let kind = Kind::AddressOutside {
-                    address,
-                    provider: owner.to_owned(),
-                    network,
-                    free: free(taken),
-                };
+                let kind =
+                    Kind::AddressOutside { address, provider: owner.to_owned(), network, free: free(taken) };
                 let with = FieldPath::of(&["providers", owner, "network"]);
                 self.problems.push(Problem::new(at.clone(), kind).with(with));
             } else if address == provider.gateway.addr() {
-                let kind = Kind::AddressIsGateway {
-                    address,
-                    of: owner.to_owned(),
-                    free: free(taken),
-                };
+                let kind = Kind::AddressIsGateway { address, of: owner.to_owned(), free: free(taken) };
                 let with = FieldPath::of(&["providers", owner, "gateway"]);
                 self.problems.push(Problem::new(at.clone(), kind).with(with));
             } else if let Some(kind) = edge(address, network).or_else(|| edge(address, provider.gateway)) {
@@ -155,11 +123,7 @@ impl<'a> Check<'a> {
         }
         if let Some(by) = taken.by.get(&address).map(|by| (*by).to_owned()) {
             let with = FieldPath::of(&["volumes", &by, "address"]);
-            let kind = Kind::AddressTaken {
-                address,
-                by,
-                free: free(taken),
-            };
+            let kind = Kind::AddressTaken { address, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
             taken.by.insert(address, name);
@@ -188,20 +152,13 @@ impl<'a> Check<'a> {
         };
         if let Some(gateway) = gateway {
             if !gateway.contains(&alias) {
-                let kind = Kind::AliasOutside {
-                    alias,
-                    range: gateway.trunc(),
-                    free: free(taken),
-                };
+                let kind = Kind::AliasOutside { alias, range: gateway.trunc(), free: free(taken) };
                 let with = FieldPath::of(&["localhost", "gateway"]);
                 self.problems.push(Problem::new(at.clone(), kind).with(with));
             } else if alias == Ipv4Addr::LOCALHOST {
                 self.wrong(at.clone(), Kind::MacsOwn { found: alias });
             } else if alias == gateway.addr() {
-                let kind = Kind::AliasIsGateway {
-                    alias,
-                    free: free(taken),
-                };
+                let kind = Kind::AliasIsGateway { alias, free: free(taken) };
                 self.problems
                     .push(Problem::new(at.clone(), kind).with(FieldPath::of(&["localhost", "gateway"])));
             } else if let Some(kind) = edge(alias, gateway) {
@@ -210,11 +167,7 @@ impl<'a> Check<'a> {
         }
         if let Some(by) = taken.by.get(&alias).map(|by| (*by).to_owned()) {
             let with = FieldPath::of(&["volumes", &by, "localhost"]);
-            let kind = Kind::AliasTaken {
-                alias,
-                by,
-                free: free(taken),
-            };
+            let kind = Kind::AliasTaken { alias, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
             taken.by.insert(alias, name);
@@ -228,12 +181,7 @@ impl<'a> Check<'a> {
         for (index, found) in raw.publish.iter().flatten().enumerate() {
             let Some(found) = *found else { continue };
             let Some(port) = u16::try_from(found).ok().filter(|port| *port > 0) else {
-                self.wrong(
-                    at.child(index),
-                    Kind::NotAPort {
-                        found: found.to_string(),
-                    },
-                );
+                self.wrong(at.child(index), Kind::NotAPort { found: found.to_string() });
                 continue;
             };
             if !ports.insert(port)
@@ -243,12 +191,7 @@ impl<'a> Check<'a> {
             }
         }
         if !ports.is_empty() && raw.localhost.is_none() {
-            self.wrong(
-                at,
-                Kind::PublishWithoutAlias {
-                    volume: name.to_owned(),
-                },
-            );
+            self.wrong(at, Kind::PublishWithoutAlias { volume: name.to_owned() });
         }
         ports
     }
