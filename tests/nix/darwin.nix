@@ -1,0 +1,89 @@
+# A nix-darwin system with this module in it, evaluated against sources that are given by path. The packages are
+# stand-ins: nothing is built, and whatever a module asks of `pkgs` is a derivation of that name.
+{
+  nixDarwin,
+  nixpkgsLib,
+  modules ? [ ],
+}:
+let
+  lib = import (nixpkgsLib + "/lib");
+
+  drv =
+    name: extra:
+    derivation {
+      inherit name;
+      system = "aarch64-darwin";
+      builder = "/bin/sh";
+    }
+    // {
+      inherit name;
+      pname = name;
+      version = "0";
+      meta.mainProgram = name;
+      override = _: drv name extra;
+      overrideAttrs = _: drv name extra;
+    }
+    // extra;
+
+  # What a derivation was asked to do, kept beside it for the tests to read.
+  written = name: content: drv name { inherit content; };
+
+  platform = lib.systems.elaborate "aarch64-darwin";
+
+  tools = lib.genAttrs [
+    "bashInteractive"
+    "bashNonInteractive"
+    "coreutils"
+    "gnugrep"
+    "nix"
+    "rsync"
+    "gnused"
+    "openssh"
+    "shellcheck"
+  ] (name: drv name { });
+
+  pkgs = tools // {
+    inherit lib;
+    stdenv = drv "stdenv" {
+      shell = "/bin/sh";
+      hostPlatform = platform;
+      buildPlatform = platform;
+      targetPlatform = platform;
+      isDarwin = true;
+    };
+    stdenvNoCC.mkDerivation = attrs: drv attrs.name { inherit attrs; };
+    runCommand = name: attrs: script: drv name { inherit attrs script; };
+    writeText = written;
+    writeScript = written;
+    callPackage = _: _: drv "nixvol-net" { };
+    buildEnv = attrs: drv attrs.name { };
+    formats.json = _: { generate = written; };
+  };
+
+  evaluated = import (nixDarwin + "/eval-config.nix") {
+    inherit lib;
+    modules = [
+      ../../modules
+      {
+        _module.args.pkgs = lib.mkForce pkgs;
+        nixpkgs.hostPlatform = "aarch64-darwin";
+        nix.enable = false;
+        documentation.enable = false;
+        system.stateVersion = 6;
+        system.checks.verifyNixPath = false;
+      }
+    ]
+    ++ modules;
+  };
+
+  inherit (evaluated) config;
+  failed = lib.filter (assertion: !assertion.assertion) config.assertions;
+in
+{
+  inherit (config.services.nixvol-net) input;
+  activate = config.system.activationScripts.script.text;
+  daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
+  bundle = config.services.nixvol-net.bundle.script;
+  failures = map (assertion: assertion.message) failed;
+  toplevel = config.system.build.toplevel.name;
+}
