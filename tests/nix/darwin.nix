@@ -81,7 +81,10 @@ let
 in
 {
   inherit (config.services.nixvol-net) input;
-  activate = config.system.activationScripts.script.text;
+  # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
+  activate = lib.replaceStrings [ (builtins.fromJSON ''"\u001b"'') ] [
+    ""
+  ] config.system.activationScripts.script.text;
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
   failures = map (assertion: assertion.message) failed;
