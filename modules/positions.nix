@@ -2,8 +2,9 @@
 #
 # `data` is what the generator will read and `definitions` are the definitions of the options behind it. For
 # every value in `data` the definitions are followed in step: conditions are resolved and priorities compared as
-# the module system does it, so that the place is that of the definition that won. A value that a function made
-# has no place of its own; the generator then falls back to the nearest place above it.
+# the module system does it, so that the place is that of the definition that won. A value that a function made,
+# or that was typed on the command line, has no place of its own; the generator then falls back to the nearest
+# place above it.
 { lib }:
 { data, definitions }:
 let
@@ -29,7 +30,7 @@ let
     let
       position = builtins.unsafeGetAttrPos name attrs;
     in
-    if position == null then
+    if position == null || !(lib.hasPrefix "/" position.file) then
       null
     else
       {
@@ -37,13 +38,42 @@ let
         file = fileName position.file;
       };
 
-  # Of several definitions of one thing, those that count.
+  # A definition without the conditions around it: none, one or several.
+  discharge =
+    value:
+    let
+      kind = value._type or null;
+    in
+    if kind == "merge" then
+      lib.concatMap discharge value.contents
+    else if kind == "if" then
+      lib.optionals value.condition (discharge value.content)
+    else
+      [ value ];
+
+  priorityOf = value: if value._type or null == "override" then value.priority else 100;
+
+  bare =
+    value:
+    if builtins.elem (value._type or null) [
+      "override"
+      "order"
+    ] then
+      bare value.content
+    else
+      value;
+
+  # Of several definitions of one thing, those that count: a smaller priority wins.
   settle =
-    candidates:
-    lib.modules.filterOverrides (
-      lib.concatMap (
-        candidate: map (value: candidate // { inherit value; }) (lib.modules.dischargeProperties candidate.value)
-      ) candidates
+    definitions:
+    let
+      discharged = lib.concatMap (
+        definition: map (value: definition // { inherit value; }) (discharge definition.value)
+      ) definitions;
+      highest = lib.foldl' lib.min 9999 (map (definition: priorityOf definition.value) discharged);
+    in
+    map (definition: definition // { value = bare definition.value; }) (
+      lib.filter (definition: priorityOf definition.value == highest) discharged
     );
 
   has = name: definition: builtins.isAttrs definition.value && definition.value ? ${name};
