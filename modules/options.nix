@@ -46,7 +46,7 @@ let
     };
 
   provider =
-    args:
+    { name, ... }:
     {
       options = {
         enable = enablePart "provider, with its volumes,";
@@ -71,7 +71,7 @@ let
 
         bridge = mkOption {
           type = bridgeName;
-          default = "bridge-${args.name}";
+          default = "bridge-${name}";
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
           description = ''
             The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show the

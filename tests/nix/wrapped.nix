@@ -2,9 +2,10 @@
 { lib }:
 {
   volumes = {
+    # marked: the entry itself
     a = lib.mkMerge [
       {
-        provider = lib.mkDefault "o"; # marked: the first place of the entry
+        provider = lib.mkDefault "o";
         address = "10.0.0.9";
       }
       (lib.mkIf true {
