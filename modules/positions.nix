@@ -2,13 +2,14 @@
 #
 # `data` is what the generator will read and `definitions` are the definitions of the options behind it. For
 # every value in `data` the definitions are followed in step: conditions are resolved and priorities compared as
-# the module system does it, so that the place is that of the definition that won. A value that a function made,
-# or that was typed on the command line, has no place of its own; the generator then falls back to the nearest
-# place above it.
+# the module system does it, so that the place is that of the definition that won. A value that was typed on
+# the command line, or whose name a function of `lib` made, has no place of its own; the generator then falls
+# back to the nearest place above it.
 { lib }:
 { data, definitions }:
 let
   source = toString ../. + "/";
+  library = dirOf ((builtins.unsafeGetAttrPos "concatMap" lib).file or "") + "/";
 
   # Files of this project are named as such, files of a flake relative to it: no store path, which would make
   # the JSON differ after every edit.
@@ -30,7 +31,9 @@ let
     let
       position = builtins.unsafeGetAttrPos name attrs;
     in
-    if position == null || !(lib.hasPrefix "/" position.file) then
+    if
+      position == null || !(lib.hasPrefix "/" position.file) || lib.hasPrefix library position.file
+    then
       null
     else
       {

@@ -104,13 +104,16 @@ forget() { # TARGET
 	rm -f "$1" "$1.new"
 	directory=${1%/*}
 	while [ "${directory#"$installed"/}" != "$directory" ]; do
-		rmdir "$directory" 2>/dev/null || break
+		[ ! -d "$directory" ] || rmdir "$directory" 2>/dev/null || break
 		directory=${directory%/*}
 	done
 }
 
 remove_installed() {
-	[ -f "$receipt" ] || return 0
+	if [ ! -f "$receipt" ]; then
+		discard_receipt
+		return 0
+	fi
 	read -r installed <"$receipt"
 	case $installed in
 	/?*) ;;
@@ -126,7 +129,13 @@ remove_installed() {
 		forget "$target"
 	done <"$receipt.files"
 	rmdir "$installed" 2>/dev/null || :
-	rm -f "$receipt.files" "$receipt"
+	discard_receipt
+}
+
+# The receipt goes last: as long as it is there, the removal is tried again.
+discard_receipt() {
+	rm -f "$receipt.files" "$receipt.files.new" "$receipt.new"
+	rm -f "$receipt"
 }
 
 [ "$#" -ge 2 ] || fail 'usage: activate.sh RECEIPT install|remove …'

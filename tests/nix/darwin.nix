@@ -8,25 +8,24 @@
 let
   lib = import (nixpkgsLib + "/lib");
 
+  # `inputs` are what it is made of; they are forced with it, as Nix would force them.
   drv =
-    name: extra:
-    derivation {
-      inherit name;
-      system = "aarch64-darwin";
-      builder = "/bin/sh";
-    }
+    name: inputs:
+    derivation (
+      {
+        inherit name;
+        system = "aarch64-darwin";
+        builder = "/bin/sh";
+      }
+      // inputs
+    )
     // {
-      inherit name;
-      pname = name;
-      version = "0";
       meta.mainProgram = name;
-      override = _: drv name extra;
-      overrideAttrs = _: drv name extra;
-    }
-    // extra;
+      override = _: drv name inputs;
+      overrideAttrs = _: drv name inputs;
+    };
 
-  # What a derivation was asked to do, kept beside it for the tests to read.
-  written = name: content: drv name { inherit content; };
+  written = name: text: drv name { inherit text; };
 
   platform = lib.systems.elaborate "aarch64-darwin";
 
@@ -39,25 +38,27 @@ let
     "rsync"
     "gnused"
     "openssh"
+    "cacert"
     "shellcheck"
   ] (name: drv name { });
 
   pkgs = tools // {
     inherit lib;
-    stdenv = drv "stdenv" {
+    stdenv = drv "stdenv" { } // {
       shell = "/bin/sh";
       hostPlatform = platform;
       buildPlatform = platform;
       targetPlatform = platform;
       isDarwin = true;
     };
-    stdenvNoCC.mkDerivation = attrs: drv attrs.name { inherit attrs; };
-    runCommand = name: attrs: script: drv name { inherit attrs script; };
+    stdenvNoCC.mkDerivation =
+      attrs: drv attrs.name { inherit (attrs) activationScript buildCommand; };
+    runCommand = name: attrs: script: drv name (attrs // { inherit script; });
     writeText = written;
     writeScript = written;
     callPackage = _: _: drv "nixvol-net" { };
     buildEnv = attrs: drv attrs.name { };
-    formats.json = _: { generate = written; };
+    formats.json = _: { generate = name: _: drv name { }; };
   };
 
   evaluated = import (nixDarwin + "/eval-config.nix") {
@@ -88,5 +89,5 @@ in
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
   failures = map (assertion: assertion.message) failed;
-  toplevel = config.system.build.toplevel.name;
+  toplevel = config.system.build.toplevel.drvPath;
 }

@@ -1,6 +1,6 @@
 # The pure parts of the module, without the module system.
 let
-  lib = import ./lib.nix;
+  lib = import ./lib;
   data = import ../../modules/data.nix { inherit lib; };
   positions = import ../../modules/positions.nix { inherit lib; };
 
