@@ -17,7 +17,7 @@ let
     file:
     let
       path = builtins.unsafeDiscardStringContext file;
-      inStore = builtins.match "${lib.escapeRegex builtins.storeDir}/[^/]+/(.+)" path;
+      inStore = builtins.match ".*${lib.escapeRegex builtins.storeDir}/[^/]+/(.+)" path;
     in
     if lib.hasPrefix source path then
       "nixvol-net/" + lib.removePrefix source path

@@ -8,7 +8,13 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/activation/activate.sh");
+/// The script, but with the tools of whoever runs the tests.
+fn script() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/activation/activate.sh");
+    let text = fs::read_to_string(path).unwrap();
+    let (before, after) = text.split_once("\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n").unwrap();
+    format!("{before}\n{after}")
+}
 
 /// A disk of its own, with a manager that only tells that it was called.
 struct Disk(TempDir);
@@ -18,6 +24,7 @@ impl Disk {
         let disk = Self(tempfile::tempdir().unwrap());
         disk.bundle("one", &["hosts", "guests/a/10-volume.network"]);
         fs::create_dir(disk.at("newsyslog.d")).unwrap();
+        disk.write("called.sh", &script(), 0o644);
         disk
     }
 
@@ -81,11 +88,11 @@ impl Disk {
 
     /// Installs a bundle under a base, for a state directory that only has a name.
     fn install(&self, bundle: &str, base: &str, state: &str) -> Output {
-        self.install_with(Path::new(SCRIPT), bundle, base, state)
+        self.install_with(&self.at("called.sh"), bundle, base, state)
     }
 
     fn remove(&self) -> Output {
-        self.run_with(Path::new(SCRIPT), &[Path::new("remove")])
+        self.run_with(&self.at("called.sh"), &[Path::new("remove")])
     }
 
     /// Every file and directory but the bundles and what the managers told, by its path.
@@ -246,19 +253,15 @@ fn a_base_that_others_can_change_is_refused() {
 /// The script, killed before the given one of the commands that change the disk.
 fn mortal(disk: &Disk, dies_at: usize) -> PathBuf {
     let count = disk.at("called.count").display().to_string();
-    let mut script = format!(
+    let mut mortal = format!(
         "set -eu\nstep() {{ echo >>{count}; [ $(wc -l <{count}) -ne {dies_at} ] || {{ kill -9 $$; exit 9; }}; }}\n"
     );
     for command in ["chmod", "cp", "mkdir", "mv", "rm", "rmdir"] {
-        writeln!(script, "{command}() {{ step; command {command} \"$@\"; }}").unwrap();
+        writeln!(mortal, "{command}() {{ step; command {command} \"$@\"; }}").unwrap();
     }
     disk.write("called.count", "", 0o644);
-    disk.write(
-        "called.sh",
-        &fs::read_to_string(SCRIPT).unwrap().replace("set -eu\n", &script),
-        0o644,
-    );
-    disk.at("called.sh")
+    disk.write("called.mortal", &script().replace("set -eu\n", &mortal), 0o644);
+    disk.at("called.mortal")
 }
 
 #[test]
