@@ -395,7 +395,9 @@ in
     };
 
     anchor = mkOption {
-      type = described "name of a pf anchor" (types.strMatching "${word}(/${word})*");
+      type = described "pf anchor that is a child of com.apple" (
+        types.strMatching "com\\.apple/[A-Za-z0-9.-][A-Za-z0-9._-]*"
+      );
       default = "com.apple/250.nixvol";
       description = ''
         The pf anchor that holds the rules. The main ruleset of macOS calls every child of `com.apple`.

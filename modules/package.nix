@@ -25,7 +25,7 @@ rustPlatform.buildRustPackage {
       ]
       ++ lib.optionals withTests [
         ../.rustfmt.toml
-        ../README.md
+        (lib.fileset.maybeMissing ../README.md)
         ../flake.nix
         ../flake.lock
         ../modules
