@@ -347,6 +347,37 @@ fn wrong_types_name_the_option() {
 }
 
 #[test]
+fn every_option_is_described_in_sentences() {
+    with_darwin("{ }", "options", |options| {
+        let options = options.as_object().unwrap();
+        for name in [
+            "enable",
+            "providers.<name>.network",
+            "volumes.<name>.publish",
+            "links.*.conditions.loss",
+        ] {
+            assert!(
+                options.contains_key(&format!("services.nixvol-net.{name}")),
+                "{name}: {options:?}"
+            );
+        }
+        for (name, description) in options {
+            let description = description.as_str().unwrap().trim();
+            let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+            assert!(sentence || name.contains("_module"), "{name}: {description}");
+        }
+    });
+}
+
+#[test]
+fn template_is_a_system() {
+    with_darwin("./templates/flake/configuration.nix", "toplevel", |_| ());
+    with_darwin("./templates/flake/configuration.nix", "input", |input| {
+        assert_eq!(input["volumes"].as_object().unwrap().len(), 14);
+    });
+}
+
+#[test]
 fn assertions_name_the_option_and_the_mend() {
     refused(
         "{ services.nixvol-net.enable = true; }",

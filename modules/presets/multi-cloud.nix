@@ -5,7 +5,7 @@
 { config, lib, ... }:
 let
   cfg = config.services.nixvol-net;
-  isPresent = name: cfg.providers.${name}.enable;
+  isPresent = name: cfg.providers.${name}.enable or false;
   clouds = lib.filter isPresent [
     "aws"
     "azure"

@@ -78,7 +78,6 @@ let
   };
 
   inherit (evaluated) config;
-  failed = lib.filter (assertion: !assertion.assertion) config.assertions;
 in
 {
   inherit (config.services.nixvol-net) input;
@@ -88,6 +87,14 @@ in
   ] config.system.activationScripts.script.text;
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
-  failures = map (assertion: assertion.message) failed;
+
+  # The options as a manual would list them, those inside entries too.
+  options = builtins.listToAttrs (
+    map (option: {
+      inherit (option) name;
+      value = option.description;
+    }) (lib.optionAttrSetToDocList evaluated.options.services.nixvol-net)
+  );
+
   toplevel = config.system.build.toplevel.drvPath;
 }
