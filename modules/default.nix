@@ -31,9 +31,11 @@ in
   config.services.nixvol-net = {
     input = data // lib.optionalAttrs (positions != { }) { inherit positions; };
 
+    # Rendered in the build directory first: a build may write nothing beside its output in the store.
     bundle = pkgs.runCommand "nixvol-net-bundle" { nativeBuildInputs = [ cfg.package ]; } ''
-      nixvol-net render --input ${pkgs.writeText "nixvol-net.json" (builtins.toJSON cfg.input)} --out "$out"
-      nixvol-net verify "$out"
+      nixvol-net render --input ${pkgs.writeText "nixvol-net.json" (builtins.toJSON cfg.input)} --out bundle
+      nixvol-net verify bundle
+      cp -R bundle "$out"
     '';
   };
 

@@ -4,23 +4,23 @@
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Once;
 
 use serde_json::{Value, json};
 
+use crate::support::{default_input, files_below, rendered, root, run};
+
 static SKIPPED: Once = Once::new();
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
 fn nix_instantiate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     Command::new("nix-instantiate")
         .args(arguments)
-        .current_dir(ROOT)
+        .current_dir(root())
         .env("NIX_REMOTE", "dummy://")
         .env("NIX_STATE_DIR", home.path())
         .env("NIX_CONF_DIR", home.path())
@@ -80,45 +80,16 @@ fn refused(module: &str, words: &[&str]) {
     }
 }
 
-/// The embedded declaration without what the generator assumes anyway.
-fn default_input() -> Value {
-    let mut input: Value =
-        serde_json::from_slice(&fs::read(Path::new(ROOT).join("generator/default.json")).unwrap()).unwrap();
-    for (name, provider) in input["providers"].as_object_mut().unwrap() {
-        if provider["bridge"] == format!("bridge-{name}") {
-            provider.as_object_mut().unwrap().remove("bridge");
-        }
-    }
-    assert_eq!(
-        input["localhost"],
-        json!({ "bridge": "bridge-localhost", "gateway": "127.0.1.1/24" })
-    );
-    input.as_object_mut().unwrap().remove("localhost");
-    input
-}
-
-fn without_positions(mut input: Value) -> Value {
-    input.as_object_mut().unwrap().remove("positions");
-    input
-}
-
-fn nix_files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy();
-        if path.is_dir() && name != "target" && !name.starts_with(['.', '_']) {
-            nix_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "nix") {
-            found.push(path);
-        }
-    }
-}
-
 #[test]
 fn every_file_parses() {
-    let mut files = Vec::new();
-    nix_files(Path::new(ROOT), &mut files);
-    assert!(files.len() > 10, "{files:?}");
+    let mut files = vec![PathBuf::from("flake.nix")];
+    files.extend(
+        ["modules", "templates", "tests/nix"]
+            .into_iter()
+            .flat_map(files_below),
+    );
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "nix"));
+    assert!(files.len() > 15, "{files:?}");
     for file in files {
         let output = nix_instantiate(&["--parse", file.to_str().unwrap()]);
         assert!(
@@ -131,18 +102,22 @@ fn every_file_parses() {
 
 #[test]
 fn preset_is_the_embedded_declaration() {
-    assert_eq!(pure("preset"), default_input());
+    // The same bytes in every file: what is said in one and assumed in the other makes no difference.
+    let expected = rendered(&default_input());
+    assert_eq!(rendered(&pure("preset")), expected);
     with_darwin(
         r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#,
         "input",
-        |input| assert_eq!(without_positions(input), default_input()),
+        |mut input| {
+            input.as_object_mut().unwrap().remove("positions");
+            assert_eq!(rendered(&input), expected);
+        },
     );
 }
 
 #[test]
 fn every_field_reaches_the_json() {
-    let golden = fs::read(Path::new(ROOT).join("tests/nix/declared.json")).unwrap();
-    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("nix/declared.json")).unwrap();
     assert_eq!(pure("declared"), golden);
     with_darwin(
         "{ services.nixvol-net = import ./tests/nix/declared.nix; }",
@@ -151,6 +126,30 @@ fn every_field_reaches_the_json() {
             assert_eq!(input, golden);
         },
     );
+}
+
+#[test]
+fn the_generator_takes_it_and_points_into_the_nix_source() {
+    let mut input = pure("declared");
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+
+    input["volumes"]["etcd-1"]["address"] = json!("10.7.1.2");
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    let error = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(2), "{error}");
+    for place in [
+        "volumes.etcd-1.address",
+        "tests/nix/declared.nix:32",
+        "tests/nix/declared.nix:12",
+    ] {
+        assert!(error.contains(place), "`{place}` is not in:\n{error}");
+    }
 }
 
 /// The line of each place, by path.
@@ -248,7 +247,7 @@ fn switch_installs_before_launchd_and_starts_last() {
     with_darwin(module, "bundle", |script| {
         let script = script.as_str().unwrap();
         assert!(
-            script.contains("render --input /nix/store/") && script.contains("verify \"$out\""),
+            script.contains("render --input /nix/store/") && script.contains("verify bundle\n"),
             "{script}"
         );
     });
@@ -441,7 +440,7 @@ fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
 
 #[test]
 fn lock_is_that_of_the_inputs() {
-    let lock: Value = serde_json::from_slice(&fs::read(Path::new(ROOT).join("flake.lock")).unwrap()).unwrap();
+    let lock: Value = serde_json::from_str(include_str!("../flake.lock")).unwrap();
     let inputs = evaluate("(import ./flake.nix).inputs").unwrap();
     assert_eq!(lock["version"], 7);
     for (name, input) in inputs.as_object().unwrap() {
