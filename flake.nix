@@ -83,12 +83,16 @@
           };
 
           # A check that runs one command where the tests would be built.
-          command =
-            name: tools: buildPhase:
+          check =
+            {
+              name,
+              tool,
+              command,
+            }:
             tests.overrideAttrs (previous: {
               pname = "nixvol-net-${name}";
-              nativeBuildInputs = previous.nativeBuildInputs ++ tools;
-              inherit buildPhase;
+              nativeBuildInputs = previous.nativeBuildInputs ++ [ tool ];
+              buildPhase = command;
               doCheck = false;
               installPhase = "touch $out";
             });
@@ -96,14 +100,17 @@
           example = exampleSystem system;
         in
         {
-          format = command "format" [
-            pkgs.nixfmt
-            pkgs.rustfmt
-          ] "cargo fmt --check && find . -name '*.nix' -exec nixfmt --check {} +";
+          format = check {
+            name = "format";
+            tool = pkgs.rustfmt;
+            command = "cargo fmt --check";
+          };
 
-          clippy = command "clippy" [
-            pkgs.clippy
-          ] "cargo clippy --offline --all-targets -- --deny warnings";
+          clippy = check {
+            name = "clippy";
+            tool = pkgs.clippy;
+            command = "cargo clippy --offline --all-targets -- --deny warnings";
+          };
 
           tests = tests.overrideAttrs {
             NIXVOL_NIX_DARWIN = "${nix-darwin}";

@@ -32,19 +32,18 @@ let
     '';
   };
 
-  endsOf =
-    index: link:
-    lib.concatMap (
-      side:
-      map (end: {
-        assertion = lib.elem end ends;
-        message = ''
-          ${option}.links, entry ${toString (index + 1)}: `${side}` names ${quoted end}, which ${
-            state (if cfg.volumes ? ${end} then "volumes" else "providers") end
-          }. Name a provider or a volume that takes part: ${listed ends}.
-        '';
-      }) link.${side}
-    ) [ "from" "to" ];
+  endsOn =
+    side: index: link:
+    map (end: {
+      assertion = lib.elem end ends;
+      message = ''
+        ${option}.links, entry ${toString (index + 1)}: `${side}` names ${quoted end}, which ${
+          state (if cfg.volumes ? ${end} then "volumes" else "providers") end
+        }. Name a provider or a volume that takes part: ${listed ends}.
+      '';
+    }) link.${side};
+
+  endsOf = index: link: endsOn "from" index link ++ endsOn "to" index link;
 in
 {
   config.assertions = lib.mkIf cfg.enable (

@@ -58,13 +58,10 @@ let
 
   bare =
     value:
-    if builtins.elem (value._type or null) [
-      "override"
-      "order"
-    ] then
-      bare value.content
-    else
-      value;
+    let
+      kind = value._type or null;
+    in
+    if kind == "override" || kind == "order" then bare value.content else value;
 
   # Of several definitions of one thing, those that count: a smaller priority wins.
   settle =
@@ -112,7 +109,8 @@ let
   elements =
     path: values: from:
     let
-      candidates = lib.concatMap (definition: map (value: [ { inherit value; } ]) definition.value) from;
+      alone = value: [ { inherit value; } ];
+      candidates = lib.concatMap (definition: map alone definition.value) from;
       present = lib.filter (found: found != [ ]) (map settle candidates);
       element =
         index: value:

@@ -32,13 +32,13 @@ let
   tools = lib.genAttrs [
     "bashInteractive"
     "bashNonInteractive"
+    "cacert"
     "coreutils"
     "gnugrep"
-    "nix"
-    "rsync"
     "gnused"
+    "nix"
     "openssh"
-    "cacert"
+    "rsync"
     "shellcheck"
   ] (name: drv name { });
 
@@ -82,9 +82,12 @@ in
 {
   inherit (config.services.nixvol-net) input;
   # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
-  activate = lib.replaceStrings [ (builtins.fromJSON ''"\u001b"'') ] [
-    ""
-  ] config.system.activationScripts.script.text;
+  activate =
+    let
+      escape = builtins.fromJSON ''"\u001b"'';
+    in
+    lib.replaceStrings [ escape ] [ "" ] config.system.activationScripts.script.text;
+
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
 
