@@ -1,8 +1,10 @@
 //! One test binary; this list is its table of contents.
 
+mod activation;
 mod hostile;
 mod house;
 mod laws;
+mod nix;
 mod problems;
 mod program;
 mod schema;

@@ -1,0 +1,145 @@
+{
+  description = "Declare a multi-cloud network of volumes in Nix; get a proven pf ruleset and a manager for macOS";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixpkgs-unstable";
+    nix-darwin = {
+      url = "github:nix-darwin/nix-darwin";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+  };
+
+  outputs =
+    {
+      self,
+      nixpkgs,
+      nix-darwin,
+    }:
+    let
+      inherit (nixpkgs) lib;
+
+      # A system that Nixpkgs no longer has is left out. The packages of one system are never looked at for the
+      # sake of another.
+      systems = lib.filter (system: nixpkgs.legacyPackages ? ${system}) [
+        "aarch64-darwin"
+        "x86_64-darwin"
+        "aarch64-linux"
+        "x86_64-linux"
+      ];
+
+      forSystems = outputs: lib.genAttrs systems (system: outputs system nixpkgs.legacyPackages.${system});
+
+      package = pkgs: pkgs.callPackage ./modules/package.nix { };
+
+      # The system of the template, as a user would have it.
+      exampleSystem =
+        system:
+        nix-darwin.lib.darwinSystem {
+          modules = [
+            self.darwinModules.default
+            ./templates/flake/configuration.nix
+            { nixpkgs.hostPlatform = lib.mkForce system; }
+          ];
+        };
+    in
+    {
+      darwinModules.default = ./modules;
+
+      overlays.default = final: _prev: { nixvol-net = package final; };
+
+      templates.default = {
+        path = ./templates/flake;
+        description = "A nix-darwin system with a multi-cloud network of volumes";
+      };
+
+      packages = forSystems (
+        system: pkgs: {
+          default = self.packages.${system}.nixvol-net;
+          nixvol-net = package pkgs;
+        }
+      );
+
+      apps = forSystems (
+        system: _pkgs: {
+          default = self.apps.${system}.nixvol-net;
+          nixvol-net = {
+            type = "app";
+            program = lib.getExe self.packages.${system}.nixvol-net;
+            meta.description = "Render, prove and explain a declared network of volumes";
+          };
+        }
+      );
+
+      checks = forSystems (
+        system: pkgs:
+        let
+          tests = pkgs.callPackage ./modules/package.nix {
+            withTests = true;
+            testInputs = [
+              pkgs.dash
+              pkgs.nix
+              pkgs.shellcheck
+            ];
+          };
+
+          # A check that runs one command where the tests would be built.
+          check =
+            {
+              name,
+              tool,
+              command,
+            }:
+            tests.overrideAttrs (previous: {
+              pname = "nixvol-net-${name}";
+              nativeBuildInputs = previous.nativeBuildInputs ++ [ tool ];
+              buildPhase = command;
+              doCheck = false;
+              installPhase = "touch $out";
+            });
+
+          example = exampleSystem system;
+        in
+        {
+          format = check {
+            name = "format";
+            tool = pkgs.rustfmt;
+            command = "cargo fmt --check";
+          };
+
+          clippy = check {
+            name = "clippy";
+            tool = pkgs.clippy;
+            command = "cargo clippy --offline --all-targets -- --deny warnings";
+          };
+
+          tests = tests.overrideAttrs {
+            NIXVOL_NIX_DARWIN = "${nix-darwin}";
+            NIXVOL_NIXPKGS_LIB = "${nixpkgs}";
+          };
+
+          # The module evaluated on this system, its network rendered and proven.
+          bundle = example.config.services.nixvol-net.bundle;
+        }
+        // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { system = example.system; }
+      );
+
+      devShells = forSystems (
+        system: pkgs: {
+          default = pkgs.mkShell {
+            inputsFrom = [ self.packages.${system}.nixvol-net ];
+            packages = [
+              pkgs.cargo-insta
+              pkgs.clippy
+              pkgs.dash
+              pkgs.nixfmt
+              pkgs.rust-analyzer
+              pkgs.rustfmt
+              pkgs.shellcheck
+            ];
+          };
+        }
+      );
+
+      formatter = forSystems (_system: pkgs: pkgs.nixfmt-tree);
+    };
+}

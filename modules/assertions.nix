@@ -1,0 +1,63 @@
+# What Nix can see to be wrong before anything is built. Arithmetic on addresses is left to the generator, which
+# names every mistake at once; here are the slips that are cheaper to mend early.
+{ config, lib, ... }:
+let
+  cfg = config.services.nixvol-net;
+  option = "services.nixvol-net";
+
+  data = import ./data.nix { inherit lib; } cfg;
+  providers = lib.attrNames data.providers;
+  ends = providers ++ lib.attrNames data.volumes;
+
+  quoted = lib.strings.escapeNixString;
+  listed = names: lib.concatMapStringsSep ", " quoted names;
+
+  state =
+    kind: name:
+    if cfg.${kind} ? ${name} then "is switched off by `enable`" else "is not declared in ${option}.${kind}";
+
+  namesOf =
+    kind:
+    lib.mapAttrsToList (name: _value: {
+      assertion = builtins.match "[a-z0-9][a-z0-9-]{0,23}" name != null;
+      message = ''
+        ${option}.${kind} has an entry named ${quoted name}. Rename it: a name has at most 24 characters, all of them lower-case letters, digits or hyphens, and does not start with a hyphen.
+      '';
+    }) cfg.${kind};
+
+  providerOf = name: volume: {
+    assertion = lib.elem volume.provider providers;
+    message = ''
+      ${option}.volumes.${name}.provider is ${quoted volume.provider}, which ${state "providers" volume.provider}. Declare that provider, or choose one of: ${listed providers}.
+    '';
+  };
+
+  endsOn =
+    side: index: link:
+    map (end: {
+      assertion = lib.elem end ends;
+      message = ''
+        ${option}.links, entry ${toString (index + 1)}: `${side}` names ${quoted end}, which ${
+          state (if cfg.volumes ? ${end} then "volumes" else "providers") end
+        }. Name a provider or a volume that takes part: ${listed ends}.
+      '';
+    }) link.${side};
+
+  endsOf = index: link: endsOn "from" index link ++ endsOn "to" index link;
+in
+{
+  config.assertions = lib.mkIf cfg.enable (
+    [
+      {
+        assertion = providers != [ ];
+        message = ''
+          ${option}.enable is set, but no provider is declared. Declare one in ${option}.providers, or set ${option}.preset = "multi-cloud".
+        '';
+      }
+    ]
+    ++ namesOf "providers"
+    ++ namesOf "volumes"
+    ++ lib.mapAttrsToList providerOf data.volumes
+    ++ lib.concatLists (lib.imap0 endsOf cfg.links)
+  );
+}

@@ -1,0 +1,93 @@
+# The declaration as the generator reads it: the values of the options in, the attribute set of the JSON out.
+#
+# It is pure and needs little of `lib`, so that it can be evaluated without the module system. A value that is
+# null, or that says what the generator assumes anyway, is left out: the JSON shows what the user decided.
+{ lib }:
+cfg:
+let
+  # The fields of each part, and what the generator assumes of them. Null means that nothing is assumed.
+  places = {
+    base = "/opt/nix-volumes";
+    stateDir = "/var/db/nix-volumes-networking";
+    logFile = "/var/log/nix-volumes-networking.log";
+    anchor = "com.apple/250.nixvol";
+    allowOverlap = [ ];
+  };
+
+  provider = name: {
+    network = null;
+    gateway = null;
+    bridge = "bridge-${name}";
+    attachment = "bridge";
+    internet = true;
+  };
+
+  volume = {
+    provider = null;
+    address = null;
+    localhost = null;
+    attachment = "host";
+    publish = [ ];
+    mountPoint = null;
+  };
+
+  localhost = {
+    bridge = "bridge-localhost";
+    gateway = "127.0.1.1/24";
+  };
+
+  link = {
+    from = null;
+    to = null;
+    protocol = null;
+    ports = null;
+    bidirectional = false;
+    masquerade = false;
+    conditions = null;
+  };
+
+  conditions = {
+    latencyMs = null;
+    loss = null;
+    bandwidthKbit = null;
+  };
+
+  said =
+    assumed: values:
+    lib.filterAttrs (field: value: value != null && value != assumed.${field}) (
+      builtins.intersectAttrs assumed values
+    );
+
+  isPresent = part: part.enable or true;
+  saidIfAny = name: value: lib.optionalAttrs (value != { } && value != [ ]) { ${name} = value; };
+
+  providers = lib.filterAttrs (_name: isPresent) cfg.providers;
+
+  # A volume of a provider that is switched off is off too. One of a provider that was never declared is kept,
+  # for whoever reads the JSON to complain about.
+  volumes = lib.filterAttrs (
+    _name: value: isPresent value && isPresent (cfg.providers.${value.provider} or { })
+  ) cfg.volumes;
+
+  linkData =
+    value:
+    said link (
+      value
+      // lib.optionalAttrs (value.conditions or null != null) {
+        conditions =
+          let
+            kept = said conditions value.conditions;
+          in
+          if kept == { } then null else kept;
+      }
+    );
+in
+{
+  version = 1;
+  providers = builtins.mapAttrs (name: said (provider name)) providers;
+  volumes = builtins.mapAttrs (_name: said volume) volumes;
+}
+// said places cfg
+// lib.optionalAttrs (!(cfg.hosts.enable or true)) { hostsFile = null; }
+// saidIfAny "localhost" (said localhost (cfg.localhost or { }))
+// saidIfAny "links" (map linkData (cfg.links or [ ]))

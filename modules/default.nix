@@ -1,0 +1,43 @@
+# The nix-darwin module. It can be imported by its path alone; the flake adds nothing to it.
+{
+  config,
+  lib,
+  options,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.nixvol-net;
+  declared = options.services.nixvol-net;
+  data = import ./data.nix { inherit lib; } cfg;
+  positions = import ./positions.nix { inherit lib; } {
+    inherit data;
+    definitions = lib.genAttrs [
+      "providers"
+      "volumes"
+      "localhost"
+      "links"
+    ] (name: declared.${name}.definitionsWithLocations);
+  };
+in
+{
+  imports = [
+    ./options.nix
+    ./assertions.nix
+    ./activate.nix
+    ./presets/multi-cloud.nix
+  ];
+
+  config.services.nixvol-net = {
+    input = data // lib.optionalAttrs (positions != { }) { inherit positions; };
+
+    # Rendered in the build directory first: a build may write nothing beside its output in the store.
+    bundle = pkgs.runCommand "nixvol-net-bundle" { nativeBuildInputs = [ cfg.package ]; } ''
+      nixvol-net render --input ${pkgs.writeText "nixvol-net.json" (builtins.toJSON cfg.input)} --out bundle
+      nixvol-net verify bundle
+      cp -R bundle "$out"
+    '';
+  };
+
+  config.environment.systemPackages = lib.mkIf cfg.enable [ cfg.package ];
+}

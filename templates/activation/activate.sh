@@ -1,0 +1,148 @@
+#!/bin/sh
+# Puts the files of a bundle where macOS looks for them, and takes them away again.
+#
+#   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
+#   activate.sh RECEIPT remove
+#
+# RECEIPT holds BASE and the other places that the bundle was rendered for, one a line, and RECEIPT.files the
+# paths of the files that were installed. A bundle for other places is another manager with another ledger: the
+# old one cleans up before the new one is put in place. A file that the receipt does not know is never touched.
+set -eu
+umask 022
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+
+fail() {
+	printf 'nixvol-net: %s\n' "$1" >&2
+	exit 1
+}
+
+# Root runs what lies under BASE, so nobody else may be able to change it.
+check_owner() {
+	for directory in "$1" "$1/networking"; do
+		[ -d "$directory" ] || continue
+		[ -z "$(find "$directory" -prune \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \))" ] ||
+			fail "$directory can be changed by others than root; hint: chown root:wheel $directory && chmod go-w $directory"
+	done
+}
+
+is_ours() {
+	[ -f "$receipt.files" ] && grep -Fqx -- "$1" "$receipt.files"
+}
+
+# Replaces a file in one step: at no moment is there half of one.
+put() { # SOURCE TARGET
+	mkdir -p "${2%/*}"
+	rm -f "$2.new"
+	cp "$1" "$2.new"
+	if [ -x "$1" ]; then chmod 755 "$2.new"; else chmod 644 "$2.new"; fi
+	mv -f "$2.new" "$2"
+}
+
+# The lines of standard input become the file.
+write() { # TARGET
+	cat >"$1.new"
+	mv -f "$1.new" "$1"
+}
+
+bundle_files() {
+	(cd "$bundle" && find . -type f) | sed 's|^\./||' | LC_ALL=C sort
+}
+
+# The files to be, one a line.
+targets() {
+	bundle_files | while read -r file; do
+		printf '%s\n' "$base/networking/$file"
+	done
+	printf '%s\n' "$newsyslog"
+}
+
+source_of() {
+	case $1 in
+	"$newsyslog") printf '%s\n' "$bundle/newsyslog.d/nix-volumes.conf" ;;
+	*) printf '%s\n' "$bundle/${1#"$base/networking/"}" ;;
+	esac
+}
+
+install_bundle() {
+	bundle=$1 newsyslog=$2
+	shift 2
+	base=$1
+	[ -x "$bundle/manage-macos-networking.sh" ] || fail "$bundle is not a bundle"
+	check_owner "$base"
+
+	if [ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"; then
+		remove_installed
+	fi
+	installed=$base
+
+	wanted=$(targets)
+	printf '%s\n' "$wanted" | while read -r target; do
+		if [ -e "$target" ] && ! is_ours "$target"; then
+			fail "$target is in the way; hint: move it elsewhere and switch again"
+		fi
+	done
+
+	known=
+	[ ! -f "$receipt.files" ] || known=$(cat "$receipt.files")
+	mkdir -p "${receipt%/*}"
+	# First what is there or will be, last what is there: a run that dies in between forgets no file.
+	printf '%s\n' "$wanted" "$known" | LC_ALL=C sort -u | sed '/^$/d' | write "$receipt.files"
+	printf '%s\n' "$@" | write "$receipt"
+
+	printf '%s\n' "$wanted" | while read -r target; do
+		put "$(source_of "$target")" "$target"
+	done
+	printf '%s\n' "$known" | while read -r target; do
+		printf '%s\n' "$wanted" | grep -Fqx -- "$target" || forget "$target"
+	done
+	printf '%s\n' "$wanted" | write "$receipt.files"
+}
+
+# Removes a file and the directories below BASE that it leaves empty.
+forget() { # TARGET
+	[ -n "$1" ] || return 0
+	rm -f "$1" "$1.new"
+	directory=${1%/*}
+	while [ "${directory#"$installed"/}" != "$directory" ]; do
+		[ ! -d "$directory" ] || rmdir "$directory" 2>/dev/null || break
+		directory=${directory%/*}
+	done
+}
+
+remove_installed() {
+	if [ ! -f "$receipt" ]; then
+		discard_receipt
+		return 0
+	fi
+	read -r installed <"$receipt"
+	case $installed in
+	/?*) ;;
+	*) fail "$receipt is not a receipt of this program; hint: remove it, and what is left of the network by hand" ;;
+	esac
+	check_owner "$installed"
+	if [ -x "$installed/networking/manage-macos-networking.sh" ]; then
+		"$installed/networking/manage-macos-networking.sh" cleanup
+	else
+		printf 'nixvol-net: warning: the manager in %s is gone, so the network was not cleaned up\n' "$installed" >&2
+	fi
+	[ ! -f "$receipt.files" ] || while read -r target; do
+		forget "$target"
+	done <"$receipt.files"
+	rmdir "$installed" 2>/dev/null || :
+	discard_receipt
+}
+
+# The receipt goes last: as long as it is there, the removal is tried again.
+discard_receipt() {
+	rm -f "$receipt.files" "$receipt.files.new" "$receipt.new"
+	rm -f "$receipt"
+}
+
+[ "$#" -ge 2 ] || fail 'usage: activate.sh RECEIPT install|remove …'
+receipt=$1 installed='' action=$2
+shift 2
+case $action in
+install) install_bundle "$@" ;;
+remove) remove_installed ;;
+*) fail "no such action: $action" ;;
+esac

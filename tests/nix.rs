@@ -1,0 +1,467 @@
+//! The Nix face: what the modules make of a configuration, evaluated by Nix itself.
+//!
+//! The pure parts need nothing but Nix. The module as a whole needs nix-darwin and Nixpkgs' lib, which are taken
+//! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Once;
+
+use serde_json::{Value, json};
+
+use crate::support::{default_input, files_below, rendered, root, run};
+
+static SKIPPED: Once = Once::new();
+
+/// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
+fn nix_instantiate(arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    Command::new("nix-instantiate")
+        .args(arguments)
+        .current_dir(root())
+        .env("NIX_REMOTE", "dummy://")
+        .env("NIX_STATE_DIR", home.path())
+        .env("NIX_CONF_DIR", home.path())
+        .env("HOME", home.path())
+        .env_remove("NIX_CONFIG")
+        .env_remove("NIX_PATH")
+        .output()
+        .expect("nix-instantiate does not run; hint: install Nix (Debian's package is `nix-bin`)")
+}
+
+/// The value of an expression, or what Nix says of it.
+fn evaluate(expression: &str) -> Result<Value, String> {
+    let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
+    if output.status.success() {
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn pure(attribute: &str) -> Value {
+    evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
+}
+
+/// A system with one more module, given as a Nix expression, and what is asked of it.
+fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
+    let source = |name| std::env::var(name).ok();
+    let (Some(nix_darwin), Some(lib)) = (source("NIXVOL_NIX_DARWIN"), source("NIXVOL_NIXPKGS_LIB")) else {
+        SKIPPED.call_once(|| {
+            // Past the test harness, which keeps the words of a test that passes to itself.
+            let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
+            std::io::stderr().write_all(words).unwrap();
+        });
+        return None;
+    };
+    let sources = format!("nixDarwin = {}; nixpkgsLib = {};", json!(nix_darwin), json!(lib));
+    Some(evaluate(&format!(
+        "(import ./tests/nix/darwin.nix {{ {sources} modules = [ ({module}) ]; }}).{attribute}"
+    )))
+}
+
+/// Looks at one attribute of a system, where there is a nix-darwin to make it with.
+fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
+    if let Some(value) = darwin(module, attribute) {
+        look(value.unwrap());
+    }
+}
+
+/// The error of a system that must not evaluate has all of these words.
+fn refused(module: &str, words: &[&str]) {
+    let Some(result) = darwin(module, "toplevel") else {
+        return;
+    };
+    let error = result.expect_err(module);
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in:\n{error}");
+    }
+}
+
+#[test]
+fn every_file_parses() {
+    let mut files = vec![PathBuf::from("flake.nix")];
+    files.extend(
+        ["modules", "templates", "tests/nix"]
+            .into_iter()
+            .flat_map(files_below),
+    );
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "nix"));
+    assert!(files.len() > 15, "{files:?}");
+    for file in files {
+        let output = nix_instantiate(&["--parse", file.to_str().unwrap()]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn preset_is_the_embedded_declaration() {
+    // The same bytes in every file: what is said in one and assumed in the other makes no difference.
+    let expected = rendered(&default_input());
+    assert_eq!(rendered(&pure("preset")), expected);
+    with_darwin(
+        r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#,
+        "input",
+        |mut input| {
+            input.as_object_mut().unwrap().remove("positions");
+            assert_eq!(rendered(&input), expected);
+        },
+    );
+}
+
+#[test]
+fn every_field_reaches_the_json() {
+    let golden: Value = serde_json::from_str(include_str!("nix/declared.json")).unwrap();
+    assert_eq!(pure("declared"), golden);
+    with_darwin(
+        "{ services.nixvol-net = import ./tests/nix/declared.nix; }",
+        "input",
+        |input| {
+            assert_eq!(input, golden);
+        },
+    );
+}
+
+#[test]
+fn the_generator_takes_it_and_points_into_the_nix_source() {
+    let mut input = pure("declared");
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+
+    input["volumes"]["etcd-1"]["address"] = json!("10.7.1.2");
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    let error = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(2), "{error}");
+    for place in [
+        "volumes.etcd-1.address",
+        "tests/nix/declared.nix:32",
+        "tests/nix/declared.nix:12",
+    ] {
+        assert!(error.contains(place), "`{place}` is not in:\n{error}");
+    }
+}
+
+/// The line of each place, by path.
+fn lines(positions: &Value) -> BTreeMap<&str, u64> {
+    let positions = positions.as_object().unwrap().iter();
+    positions
+        .map(|(path, place)| (path.as_str(), place["line"].as_u64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn positions_are_those_of_the_definition_that_won() {
+    let expected = BTreeMap::from([
+        ("volumes.a", 6),
+        ("volumes.a.provider", 12),
+        ("volumes.a.address", 13),
+        ("volumes.a.publish", 16),
+        ("links.0", 22),
+        ("links.0.from", 22),
+        ("links.1.to", 23),
+    ]);
+    assert_eq!(lines(&pure("wrapped")), expected);
+
+    with_darwin("./tests/nix/override.nix", "input", |input| {
+        let lines = lines(&input["positions"]);
+        let place = |path: &str| (input["positions"][path]["file"].as_str().unwrap(), lines[path]);
+        let user = "nixvol-net/tests/nix/override.nix";
+        assert_eq!(place("volumes.etcd-1.address"), (user, 9));
+        assert_eq!(place("providers.aws.network"), (user, 14));
+        assert_eq!(place("links.0"), (user, 24));
+        assert_eq!(place("links.1.ports"), (user, 32));
+        assert_eq!(
+            place("volumes.etcd-2.address").0,
+            "nixvol-net/modules/presets/multi-cloud.nix"
+        );
+        assert_eq!(place("volumes.etcd-9.address").0, user);
+        assert_eq!(lines.get("volumes.etcd-9"), None, "a generated name has no place");
+    });
+}
+
+#[test]
+fn every_part_of_the_preset_can_be_overridden() {
+    with_darwin("./tests/nix/override.nix", "input", |input| {
+        assert_eq!(input["volumes"]["etcd-1"]["address"], "10.9.1.7");
+        assert_eq!(input["volumes"]["etcd-1"]["localhost"], "127.0.1.11");
+        assert_eq!(input["providers"]["aws"]["network"], "10.9.0.0/16");
+        assert_eq!(input["providers"].get("ibm"), None);
+        assert_eq!(
+            input["volumes"].get("talos-control-plane-4"),
+            None,
+            "its provider is off"
+        );
+        assert_eq!(input["volumes"].get("etcd-3"), None);
+        assert_eq!(input["volumes"]["etcd-9"]["provider"], "gcp");
+        assert_eq!(input["links"].as_array().unwrap().len(), 2);
+        assert_eq!(input["hostsFile"], Value::Null);
+    });
+    with_darwin(
+        r#"{ services.nixvol-net = { preset = "multi-cloud"; providers.ibm.enable = false; }; }"#,
+        "input",
+        |input| {
+            assert_eq!(
+                input["links"][0]["to"],
+                json!(["aws", "azure", "digitalocean", "gcp"])
+            );
+        },
+    );
+}
+
+#[test]
+fn switch_installs_before_launchd_and_starts_last() {
+    let module =
+        r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; confirmWithin = 90; }; }"#;
+    with_darwin(module, "activate", |text| {
+        let text = text.as_str().unwrap();
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"))
+        };
+        let start = "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --confirm-within 90\n";
+        let install = at("-activate.sh /var/db/org.nix-volumes.networking.receipt install /nix/store/");
+        assert!(at("set -e\n") < install);
+        assert!(install < at("setting up launchd services"));
+        assert!(at("setting up launchd services") < at(start));
+        assert!(at(start) < at("ln -sfn \"$(readlink -f \"$systemConfig\")\" /run/current-system"));
+        assert!(!text.contains("receipt remove"));
+    });
+    with_darwin(module, "daemons.\"org.nix-volumes.networking.plist\"", |source| {
+        let source = source.as_str().unwrap();
+        assert!(
+            source.ends_with("-nixvol-net-bundle/launchd/org.nix-volumes.networking.plist"),
+            "{source}"
+        );
+    });
+    with_darwin(module, "bundle", |script| {
+        let script = script.as_str().unwrap();
+        assert!(
+            script.contains("render --input /nix/store/") && script.contains("verify bundle\n"),
+            "{script}"
+        );
+    });
+    with_darwin(module, "toplevel", |_| ());
+}
+
+#[test]
+fn switched_off_it_cleans_up_after_launchd() {
+    for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#] {
+        with_darwin(module, "activate", |text| {
+            let text = text.as_str().unwrap();
+            let remove = text
+                .find("-activate.sh /var/db/org.nix-volumes.networking.receipt remove\n")
+                .unwrap();
+            assert!(text.find("setting up launchd services").unwrap() < remove);
+            assert!(!text.contains("manage-macos-networking.sh"));
+        });
+        with_darwin(module, "daemons", |daemons| {
+            assert!(daemons.get("org.nix-volumes.networking.plist").is_none());
+        });
+    }
+}
+
+#[test]
+fn hostile_values_stay_in_their_place() {
+    let volume = |field: &str| {
+        format!(r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {field} }}; }}"#)
+    };
+    let mount = r#"/Volumes/a "b" 'c' \${d} $(e) `f` ; # é"#;
+    with_darwin(
+        &volume(&format!("volumes.etcd-1.mountPoint = {mount:?};").replace(r"\\$", r"\$")),
+        "input",
+        |input| {
+            assert_eq!(input["volumes"]["etcd-1"]["mountPoint"], mount.replace('\\', ""));
+        },
+    );
+
+    let option = |field: &str| format!("services.nixvol-net.{field}");
+    for (field, value) in [
+        ("base", r#""/opt/$(reboot)""#),
+        ("stateDir", r#""/var/db/it's""#),
+        ("logFile", r#""/var/log/a b""#),
+        ("anchor", "\"com.apple/x\\n\""),
+        ("volumes.etcd-1.mountPoint", r#""/Volumes/two\nlines""#),
+        ("providers.aws.bridge", r#""bridge;reboot""#),
+    ] {
+        refused(
+            &volume(&format!("{field} = {value};")),
+            &[&option(field), "is not of type"],
+        );
+    }
+    for name in [r"a\nb", r"\${x}", r#"\"quoted\""#, "Etcd", "-a", "a.b"] {
+        let field = format!(r#"volumes."{name}" = {{ provider = "aws"; address = "10.0.1.77"; }};"#);
+        refused(
+            &volume(&field),
+            &["services.nixvol-net.volumes has an entry named", "lower-case"],
+        );
+    }
+}
+
+#[test]
+fn wrong_types_name_the_option() {
+    for (field, value) in [
+        ("volumes.etcd-1.address", r#""10.0.1""#),
+        ("volumes.etcd-1.address", r#""10.0.1.256""#),
+        ("volumes.etcd-1.publish", r#"[ "2379" ]"#),
+        ("volumes.etcd-1.publish", "[ 65536 ]"),
+        ("volumes.etcd-1.attachment", r#""vm""#),
+        ("providers.aws.network", r#""10.0.0.0/33""#),
+        ("providers.aws.gateway", r#""10.0.0.1""#),
+        ("providers.aws.internet", r#""yes""#),
+        ("links", r#"[ { from = [ ]; to = [ "aws" ]; } ]"#),
+        (
+            "links",
+            r#"[ { from = [ "aws" ]; to = [ "gcp" ]; ports = [ "80:90" ]; } ]"#,
+        ),
+        (
+            "links",
+            r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.loss = 2; } ]"#,
+        ),
+        ("allowOverlap", r#"[ "10.0.0.0" ]"#),
+        ("confirmWithin", "0"),
+    ] {
+        let module = format!(
+            r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {field} = {value}; }}; }}"#
+        );
+        refused(
+            &module,
+            &[&format!("services.nixvol-net.{field}"), "is not of type"],
+        );
+    }
+    refused(
+        r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; volumes.etcd-1.adress = ""; }; }"#,
+        &["services.nixvol-net.volumes.etcd-1.adress", "does not exist"],
+    );
+}
+
+#[test]
+fn every_option_is_described_in_sentences() {
+    with_darwin("{ }", "options", |options| {
+        let options = options.as_object().unwrap();
+        for name in [
+            "enable",
+            "providers.<name>.network",
+            "volumes.<name>.publish",
+            "links.*.conditions.loss",
+        ] {
+            assert!(
+                options.contains_key(&format!("services.nixvol-net.{name}")),
+                "{name}: {options:?}"
+            );
+        }
+        for (name, description) in options {
+            let description = description.as_str().unwrap().trim();
+            let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+            assert!(sentence || name.contains("_module"), "{name}: {description}");
+        }
+    });
+}
+
+#[test]
+fn template_is_a_system() {
+    with_darwin("./templates/flake/configuration.nix", "toplevel", |_| ());
+    with_darwin("./templates/flake/configuration.nix", "input", |input| {
+        assert_eq!(input["volumes"].as_object().unwrap().len(), 14);
+    });
+}
+
+#[test]
+fn assertions_name_the_option_and_the_mend() {
+    refused(
+        "{ services.nixvol-net.enable = true; }",
+        &["no provider is declared", r#"preset = "multi-cloud""#],
+    );
+    let module = |rest: &str| {
+        format!(r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {rest} }}; }}"#)
+    };
+    refused(
+        &module(r#"volumes.etcd-1.provider = "asw";"#),
+        &[
+            r#"services.nixvol-net.volumes.etcd-1.provider is "asw""#,
+            "not declared",
+            r#"choose one of: "aws""#,
+        ],
+    );
+    refused(
+        &module(r#"links = [ { from = [ "aws" ]; to = [ "etcd-44" ]; } ];"#),
+        &[r#"services.nixvol-net.links, entry 1: `to` names "etcd-44""#],
+    );
+    refused(
+        &module(r#"volumes.etcd-2.enable = false; links = [ { from = [ "etcd-2" ]; to = [ "aws" ]; } ];"#),
+        &[r#"`from` names "etcd-2", which is switched off by `enable`"#],
+    );
+}
+
+#[test]
+fn flake_evaluates() {
+    let outputs = evaluate("import ./tests/nix/flake.nix { }").unwrap();
+    let systems = json!(["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]);
+    for kind in ["packages", "apps", "checks", "devShells", "formatter"] {
+        assert_eq!(outputs["systems"][kind], systems, "{kind}");
+    }
+    assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]));
+    assert_eq!(
+        outputs["checks"],
+        json!(["bundle", "clippy", "format", "system", "tests"])
+    );
+    assert_eq!(
+        outputs["linuxChecks"],
+        json!(["bundle", "clippy", "format", "tests"])
+    );
+    assert_eq!(
+        outputs["program"].as_str().unwrap().rsplit('/').next(),
+        Some("nixvol-net")
+    );
+}
+
+#[test]
+fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
+    for how in ["throws", "missing"] {
+        let outputs = evaluate(&format!(
+            r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#
+        ))
+        .unwrap();
+        assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]), "{how}");
+        let systems = outputs["systems"]["packages"].as_array().unwrap();
+        assert_eq!(systems.contains(&json!("x86_64-darwin")), how == "throws");
+    }
+}
+
+#[test]
+fn lock_is_that_of_the_inputs() {
+    let lock: Value = serde_json::from_str(include_str!("../flake.lock")).unwrap();
+    let inputs = evaluate("(import ./flake.nix).inputs").unwrap();
+    assert_eq!(lock["version"], 7);
+    for (name, input) in inputs.as_object().unwrap() {
+        let node = &lock["nodes"][name];
+        let original = &node["original"];
+        let mut url = format!(
+            "github:{}/{}",
+            original["owner"].as_str().unwrap(),
+            original["repo"].as_str().unwrap()
+        );
+        if let Some(branch) = original["ref"].as_str() {
+            url = format!("{url}/{branch}");
+        }
+        assert_eq!(input["url"], url);
+        assert_eq!(lock["nodes"]["root"]["inputs"][name], *name);
+        assert_eq!(node["locked"]["rev"].as_str().unwrap().len(), 40);
+        assert!(node["locked"]["narHash"].as_str().unwrap().starts_with("sha256-"));
+    }
+    assert_eq!(inputs["nix-darwin"]["inputs"]["nixpkgs"]["follows"], "nixpkgs");
+    assert_eq!(
+        lock["nodes"]["nix-darwin"]["inputs"]["nixpkgs"],
+        json!(["nixpkgs"])
+    );
+}

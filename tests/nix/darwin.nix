@@ -1,0 +1,103 @@
+# A nix-darwin system with this module in it, evaluated against sources that are given by path. The packages are
+# stand-ins: nothing is built, and whatever a module asks of `pkgs` is a derivation of that name.
+{
+  nixDarwin,
+  nixpkgsLib,
+  modules ? [ ],
+}:
+let
+  lib = import (nixpkgsLib + "/lib");
+
+  # `inputs` are what it is made of; they are forced with it, as Nix would force them.
+  drv =
+    name: inputs:
+    derivation (
+      {
+        inherit name;
+        system = "aarch64-darwin";
+        builder = "/bin/sh";
+      }
+      // inputs
+    )
+    // {
+      meta.mainProgram = name;
+      override = _: drv name inputs;
+      overrideAttrs = _: drv name inputs;
+    };
+
+  written = name: text: drv name { inherit text; };
+
+  platform = lib.systems.elaborate "aarch64-darwin";
+
+  tools = lib.genAttrs [
+    "bashInteractive"
+    "bashNonInteractive"
+    "cacert"
+    "coreutils"
+    "gnugrep"
+    "gnused"
+    "nix"
+    "openssh"
+    "rsync"
+    "shellcheck"
+  ] (name: drv name { });
+
+  pkgs = tools // {
+    inherit lib;
+    stdenv = drv "stdenv" { } // {
+      shell = "/bin/sh";
+      hostPlatform = platform;
+      buildPlatform = platform;
+      targetPlatform = platform;
+      isDarwin = true;
+    };
+    stdenvNoCC.mkDerivation =
+      attrs: drv attrs.name { inherit (attrs) activationScript buildCommand; };
+    runCommand = name: attrs: script: drv name (attrs // { inherit script; });
+    writeText = written;
+    writeScript = written;
+    callPackage = _: _: drv "nixvol-net" { };
+    buildEnv = attrs: drv attrs.name { };
+    formats.json = _: { generate = name: _: drv name { }; };
+  };
+
+  evaluated = import (nixDarwin + "/eval-config.nix") {
+    inherit lib;
+    modules = [
+      ../../modules
+      {
+        _module.args.pkgs = lib.mkForce pkgs;
+        nixpkgs.hostPlatform = "aarch64-darwin";
+        nix.enable = false;
+        documentation.enable = false;
+        system.stateVersion = 6;
+        system.checks.verifyNixPath = false;
+      }
+    ]
+    ++ modules;
+  };
+
+  inherit (evaluated) config;
+in
+{
+  inherit (config.services.nixvol-net) input;
+  # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
+  activate =
+    let
+      escape = builtins.fromJSON ''"\u001b"'';
+    in
+    lib.replaceStrings [ escape ] [ "" ] config.system.activationScripts.script.text;
+
+  daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
+  bundle = config.services.nixvol-net.bundle.script;
+
+  # The options as a manual would list them, those inside entries too.
+  options = builtins.listToAttrs (
+    map (option: {
+      inherit (option) name;
+      value = option.description;
+    }) (lib.optionAttrSetToDocList evaluated.options.services.nixvol-net)
+  );
+
+  toplevel = config.system.build.toplevel.drvPath;
+}

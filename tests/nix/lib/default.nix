@@ -1,0 +1,47 @@
+# The few functions of Nixpkgs' lib that the pure parts of the module use, so that they can be evaluated where
+# there is no Nixpkgs.
+rec {
+  inherit (builtins)
+    concatMap
+    elemAt
+    filter
+    foldl'
+    head
+    length
+    ;
+
+  min = a: b: if a < b then a else b;
+
+  optionals = condition: list: if condition then list else [ ];
+  optional = condition: value: optionals condition [ value ];
+  optionalAttrs = condition: attrs: if condition then attrs else { };
+
+  filterAttrs =
+    keep: attrs:
+    removeAttrs attrs (filter (name: !(keep name attrs.${name})) (builtins.attrNames attrs));
+  mergeAttrsList = foldl' (a: b: a // b) { };
+  concatMapAttrs = f: attrs: mergeAttrsList (builtins.attrValues (builtins.mapAttrs f attrs));
+
+  imap0 = f: list: builtins.genList (index: f index (elemAt list index)) (length list);
+
+  hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+  removePrefix =
+    prefix: text:
+    builtins.substring (builtins.stringLength prefix) (builtins.stringLength text) text;
+  escapeRegex = builtins.replaceStrings [ "." "+" ] [ "\\." "\\+" ];
+
+  mkIf = condition: content: {
+    _type = "if";
+    inherit condition content;
+  };
+  mkMerge = contents: {
+    _type = "merge";
+    inherit contents;
+  };
+  mkOverride = priority: content: {
+    _type = "override";
+    inherit priority content;
+  };
+  mkDefault = mkOverride 1000;
+  mkForce = mkOverride 50;
+}
