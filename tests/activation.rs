@@ -35,16 +35,9 @@ impl Disk {
     /// Writes a bundle with these files beside those that every bundle has.
     fn bundle(&self, name: &str, files: &[&str]) {
         let called = self.at("called");
-        let manager = format!(
-            "#!/bin/sh\necho {name} \"$1\" >>{}\n[ ! -e {0}.fail ]\n",
-            called.display()
-        );
+        let manager = format!("#!/bin/sh\necho {name} \"$1\" >>{}\n[ ! -e {0}.fail ]\n", called.display());
         self.write(&format!("{name}/manage-macos-networking.sh"), &manager, 0o555);
-        self.write(
-            &format!("{name}/newsyslog.d/nix-volumes.conf"),
-            &format!("# {name}\n"),
-            0o444,
-        );
+        self.write(&format!("{name}/newsyslog.d/nix-volumes.conf"), &format!("# {name}\n"), 0o444);
         for file in files {
             self.write(&format!("{name}/{file}"), &format!("{file} of {name}\n"), 0o444);
         }
@@ -62,12 +55,7 @@ impl Disk {
     }
 
     fn run_with(&self, script: &Path, arguments: &[&Path]) -> Output {
-        Command::new("/bin/sh")
-            .arg(script)
-            .arg(self.at("db/receipt"))
-            .args(arguments)
-            .output()
-            .unwrap()
+        Command::new("/bin/sh").arg(script).arg(self.at("db/receipt")).args(arguments).output().unwrap()
     }
 
     fn install_with(&self, script: &Path, bundle: &str, base: &str, state: &str) -> Output {
@@ -75,14 +63,7 @@ impl Disk {
         let install = Path::new("install");
         self.run_with(
             script,
-            &[
-                install,
-                &bundle,
-                &newsyslog,
-                &self.at(base),
-                Path::new(state),
-                Path::new(""),
-            ],
+            &[install, &bundle, &newsyslog, &self.at(base), Path::new(state), Path::new("")],
         )
     }
 
@@ -118,11 +99,7 @@ impl Disk {
 
 #[track_caller]
 fn done(output: &Output) {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[track_caller]
@@ -140,15 +117,9 @@ fn installs_copies_and_removes_them_without_a_trace() {
 
     done(&disk.install("one", "opt/base", "/state"));
     let manager = disk.at("opt/base/networking/manage-macos-networking.sh");
-    assert_eq!(
-        fs::metadata(&manager).unwrap().permissions().mode() & 0o7777,
-        0o755
-    );
+    assert_eq!(fs::metadata(&manager).unwrap().permissions().mode() & 0o7777, 0o755);
     let hosts = disk.at("opt/base/networking/hosts");
-    assert_eq!(
-        fs::symlink_metadata(hosts).unwrap().permissions().mode() & 0o7777,
-        0o644
-    );
+    assert_eq!(fs::symlink_metadata(hosts).unwrap().permissions().mode() & 0o7777, 0o644);
     assert_eq!(
         disk.read("opt/base/networking/guests/a/10-volume.network"),
         "guests/a/10-volume.network of one\n"
@@ -165,11 +136,7 @@ fn installs_copies_and_removes_them_without_a_trace() {
     fs::remove_dir(disk.at("opt")).unwrap();
     assert_eq!(disk.listing(), before);
     done(&disk.remove());
-    assert_eq!(
-        disk.read("called"),
-        "one cleanup\n",
-        "a second removal finds nothing"
-    );
+    assert_eq!(disk.read("called"), "one cleanup\n", "a second removal finds nothing");
 }
 
 #[test]
@@ -181,10 +148,7 @@ fn a_newer_bundle_replaces_the_older() {
     assert_eq!(disk.read("opt/networking/hosts"), "hosts of two\n");
     assert!(disk.at("opt/networking/guests/b").exists());
     assert!(!disk.at("opt/networking/guests/a").exists());
-    assert!(
-        !disk.at("called").exists(),
-        "the same places: nothing to clean up"
-    );
+    assert!(!disk.at("called").exists(), "the same places: nothing to clean up");
 }
 
 #[test]
@@ -240,10 +204,7 @@ fn a_base_that_others_can_change_is_refused() {
         fs::create_dir_all(disk.at(directory)).unwrap();
         for mode in [0o775, 0o757] {
             fs::set_permissions(disk.at(directory), fs::Permissions::from_mode(mode)).unwrap();
-            failed(
-                &disk.install("one", "opt", "/state"),
-                "can be changed by others than root",
-            );
+            failed(&disk.install("one", "opt", "/state"), "can be changed by others than root");
         }
         fs::set_permissions(disk.at(directory), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -270,11 +231,7 @@ fn killed_at_any_step_it_converges() {
         let disk = Disk::new();
         let first = disk.install_with(&mortal(&disk, dies_at), "one", "opt", "/state");
         done(&disk.install("one", "opt", "/state"));
-        assert!(
-            !disk.listing().iter().any(|path| path.contains(".new")),
-            "{dies_at}: {:?}",
-            disk.listing()
-        );
+        assert!(!disk.listing().iter().any(|path| path.contains(".new")), "{dies_at}: {:?}", disk.listing());
 
         let second = disk.run_with(&mortal(&disk, dies_at), &[Path::new("remove")]);
         done(&disk.remove());
@@ -293,9 +250,6 @@ fn killed_while_it_installs_for_the_first_time_it_can_be_removed() {
         disk.install_with(&mortal(&disk, dies_at), "one", "opt", "/state");
         done(&disk.remove());
         let left = disk.listing();
-        assert!(
-            left.iter().all(|path| path == "db" || path == "newsyslog.d"),
-            "{dies_at}: {left:?}"
-        );
+        assert!(left.iter().all(|path| path == "db" || path == "newsyslog.d"), "{dies_at}: {left:?}");
     }
 }

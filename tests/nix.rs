@@ -83,20 +83,12 @@ fn refused(module: &str, words: &[&str]) {
 #[test]
 fn every_file_parses() {
     let mut files = vec![PathBuf::from("flake.nix")];
-    files.extend(
-        ["modules", "templates", "tests/nix"]
-            .into_iter()
-            .flat_map(files_below),
-    );
+    files.extend(["modules", "templates", "tests/nix"].into_iter().flat_map(files_below));
     files.retain(|file| file.extension().is_some_and(|extension| extension == "nix"));
     assert!(files.len() > 15, "{files:?}");
     for file in files {
         let output = nix_instantiate(&["--parse", file.to_str().unwrap()]);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -119,35 +111,22 @@ fn preset_is_the_embedded_declaration() {
 fn every_field_reaches_the_json() {
     let golden: Value = serde_json::from_str(include_str!("nix/declared.json")).unwrap();
     assert_eq!(pure("declared"), golden);
-    with_darwin(
-        "{ services.nixvol-net = import ./tests/nix/declared.nix; }",
-        "input",
-        |input| {
-            assert_eq!(input, golden);
-        },
-    );
+    with_darwin("{ services.nixvol-net = import ./tests/nix/declared.nix; }", "input", |input| {
+        assert_eq!(input, golden);
+    });
 }
 
 #[test]
 fn the_generator_takes_it_and_points_into_the_nix_source() {
     let mut input = pure("declared");
     let checked = run(&["check", "--input", "-"], &input.to_string());
-    assert_eq!(
-        checked.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&checked.stderr)
-    );
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
 
     input["volumes"]["etcd-1"]["address"] = json!("10.7.1.2");
     let checked = run(&["check", "--input", "-"], &input.to_string());
     let error = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!(checked.status.code(), Some(2), "{error}");
-    for place in [
-        "volumes.etcd-1.address",
-        "tests/nix/declared.nix:32",
-        "tests/nix/declared.nix:12",
-    ] {
+    for place in ["volumes.etcd-1.address", "tests/nix/declared.nix:32", "tests/nix/declared.nix:12"] {
         assert!(error.contains(place), "`{place}` is not in:\n{error}");
     }
 }
@@ -155,9 +134,7 @@ fn the_generator_takes_it_and_points_into_the_nix_source() {
 /// The line of each place, by path.
 fn lines(positions: &Value) -> BTreeMap<&str, u64> {
     let positions = positions.as_object().unwrap().iter();
-    positions
-        .map(|(path, place)| (path.as_str(), place["line"].as_u64().unwrap()))
-        .collect()
+    positions.map(|(path, place)| (path.as_str(), place["line"].as_u64().unwrap())).collect()
 }
 
 #[test]
@@ -181,10 +158,7 @@ fn positions_are_those_of_the_definition_that_won() {
         assert_eq!(place("providers.aws.network"), (user, 14));
         assert_eq!(place("links.0"), (user, 24));
         assert_eq!(place("links.1.ports"), (user, 32));
-        assert_eq!(
-            place("volumes.etcd-2.address").0,
-            "nixvol-net/modules/presets/multi-cloud.nix"
-        );
+        assert_eq!(place("volumes.etcd-2.address").0, "nixvol-net/modules/presets/multi-cloud.nix");
         assert_eq!(place("volumes.etcd-9.address").0, user);
         assert_eq!(lines.get("volumes.etcd-9"), None, "a generated name has no place");
     });
@@ -197,11 +171,7 @@ fn every_part_of_the_preset_can_be_overridden() {
         assert_eq!(input["volumes"]["etcd-1"]["localhost"], "127.0.1.11");
         assert_eq!(input["providers"]["aws"]["network"], "10.9.0.0/16");
         assert_eq!(input["providers"].get("ibm"), None);
-        assert_eq!(
-            input["volumes"].get("talos-control-plane-4"),
-            None,
-            "its provider is off"
-        );
+        assert_eq!(input["volumes"].get("talos-control-plane-4"), None, "its provider is off");
         assert_eq!(input["volumes"].get("etcd-3"), None);
         assert_eq!(input["volumes"]["etcd-9"]["provider"], "gcp");
         assert_eq!(input["links"].as_array().unwrap().len(), 2);
@@ -211,10 +181,7 @@ fn every_part_of_the_preset_can_be_overridden() {
         r#"{ services.nixvol-net = { preset = "multi-cloud"; providers.ibm.enable = false; }; }"#,
         "input",
         |input| {
-            assert_eq!(
-                input["links"][0]["to"],
-                json!(["aws", "azure", "digitalocean", "gcp"])
-            );
+            assert_eq!(input["links"][0]["to"], json!(["aws", "azure", "digitalocean", "gcp"]));
         },
     );
 }
@@ -225,10 +192,7 @@ fn switch_installs_before_launchd_and_starts_last() {
         r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; confirmWithin = 90; }; }"#;
     with_darwin(module, "activate", |text| {
         let text = text.as_str().unwrap();
-        let at = |part: &str| {
-            text.find(part)
-                .unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"))
-        };
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"));
         let start = "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --confirm-within 90\n";
         let install = at("-activate.sh /var/db/org.nix-volumes.networking.receipt install /nix/store/");
         assert!(at("set -e\n") < install);
@@ -239,10 +203,7 @@ fn switch_installs_before_launchd_and_starts_last() {
     });
     with_darwin(module, "daemons.\"org.nix-volumes.networking.plist\"", |source| {
         let source = source.as_str().unwrap();
-        assert!(
-            source.ends_with("-nixvol-net-bundle/launchd/org.nix-volumes.networking.plist"),
-            "{source}"
-        );
+        assert!(source.ends_with("-nixvol-net-bundle/launchd/org.nix-volumes.networking.plist"), "{source}");
     });
     with_darwin(module, "bundle", |script| {
         let script = script.as_str().unwrap();
@@ -259,9 +220,8 @@ fn switched_off_it_cleans_up_after_launchd() {
     for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#] {
         with_darwin(module, "activate", |text| {
             let text = text.as_str().unwrap();
-            let remove = text
-                .find("-activate.sh /var/db/org.nix-volumes.networking.receipt remove\n")
-                .unwrap();
+            let remove =
+                text.find("-activate.sh /var/db/org.nix-volumes.networking.receipt remove\n").unwrap();
             assert!(text.find("setting up launchd services").unwrap() < remove);
             assert!(!text.contains("manage-macos-networking.sh"));
         });
@@ -294,17 +254,11 @@ fn hostile_values_stay_in_their_place() {
         ("volumes.etcd-1.mountPoint", r#""/Volumes/two\nlines""#),
         ("providers.aws.bridge", r#""bridge;reboot""#),
     ] {
-        refused(
-            &volume(&format!("{field} = {value};")),
-            &[&option(field), "is not of type"],
-        );
+        refused(&volume(&format!("{field} = {value};")), &[&option(field), "is not of type"]);
     }
     for name in [r"a\nb", r"\${x}", r#"\"quoted\""#, "Etcd", "-a", "a.b"] {
         let field = format!(r#"volumes."{name}" = {{ provider = "aws"; address = "10.0.1.77"; }};"#);
-        refused(
-            &volume(&field),
-            &["services.nixvol-net.volumes has an entry named", "lower-case"],
-        );
+        refused(&volume(&field), &["services.nixvol-net.volumes has an entry named", "lower-case"]);
     }
 }
 
@@ -320,24 +274,15 @@ fn wrong_types_name_the_option() {
         ("providers.aws.gateway", r#""10.0.0.1""#),
         ("providers.aws.internet", r#""yes""#),
         ("links", r#"[ { from = [ ]; to = [ "aws" ]; } ]"#),
-        (
-            "links",
-            r#"[ { from = [ "aws" ]; to = [ "gcp" ]; ports = [ "80:90" ]; } ]"#,
-        ),
-        (
-            "links",
-            r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.loss = 2; } ]"#,
-        ),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; ports = [ "80:90" ]; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.loss = 2; } ]"#),
         ("allowOverlap", r#"[ "10.0.0.0" ]"#),
         ("confirmWithin", "0"),
     ] {
         let module = format!(
             r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {field} = {value}; }}; }}"#
         );
-        refused(
-            &module,
-            &[&format!("services.nixvol-net.{field}"), "is not of type"],
-        );
+        refused(&module, &[&format!("services.nixvol-net.{field}"), "is not of type"]);
     }
     refused(
         r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; volumes.etcd-1.adress = ""; }; }"#,
@@ -349,16 +294,10 @@ fn wrong_types_name_the_option() {
 fn every_option_is_described_in_sentences() {
     with_darwin("{ }", "options", |options| {
         let options = options.as_object().unwrap();
-        for name in [
-            "enable",
-            "providers.<name>.network",
-            "volumes.<name>.publish",
-            "links.*.conditions.loss",
-        ] {
-            assert!(
-                options.contains_key(&format!("services.nixvol-net.{name}")),
-                "{name}: {options:?}"
-            );
+        for name in
+            ["enable", "providers.<name>.network", "volumes.<name>.publish", "links.*.conditions.loss"]
+        {
+            assert!(options.contains_key(&format!("services.nixvol-net.{name}")), "{name}: {options:?}");
         }
         for (name, description) in options {
             let description = description.as_str().unwrap().trim();
@@ -411,27 +350,16 @@ fn flake_evaluates() {
         assert_eq!(outputs["systems"][kind], systems, "{kind}");
     }
     assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]));
-    assert_eq!(
-        outputs["checks"],
-        json!(["bundle", "clippy", "format", "system", "tests"])
-    );
-    assert_eq!(
-        outputs["linuxChecks"],
-        json!(["bundle", "clippy", "format", "tests"])
-    );
-    assert_eq!(
-        outputs["program"].as_str().unwrap().rsplit('/').next(),
-        Some("nixvol-net")
-    );
+    assert_eq!(outputs["checks"], json!(["bundle", "clippy", "format", "system", "tests"]));
+    assert_eq!(outputs["linuxChecks"], json!(["bundle", "clippy", "format", "tests"]));
+    assert_eq!(outputs["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
 }
 
 #[test]
 fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
     for how in ["throws", "missing"] {
-        let outputs = evaluate(&format!(
-            r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#
-        ))
-        .unwrap();
+        let outputs =
+            evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
         assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]), "{how}");
         let systems = outputs["systems"]["packages"].as_array().unwrap();
         assert_eq!(systems.contains(&json!("x86_64-darwin")), how == "throws");
@@ -446,11 +374,8 @@ fn lock_is_that_of_the_inputs() {
     for (name, input) in inputs.as_object().unwrap() {
         let node = &lock["nodes"][name];
         let original = &node["original"];
-        let mut url = format!(
-            "github:{}/{}",
-            original["owner"].as_str().unwrap(),
-            original["repo"].as_str().unwrap()
-        );
+        let mut url =
+            format!("github:{}/{}", original["owner"].as_str().unwrap(), original["repo"].as_str().unwrap());
         if let Some(branch) = original["ref"].as_str() {
             url = format!("{url}/{branch}");
         }
@@ -460,8 +385,5 @@ fn lock_is_that_of_the_inputs() {
         assert!(node["locked"]["narHash"].as_str().unwrap().starts_with("sha256-"));
     }
     assert_eq!(inputs["nix-darwin"]["inputs"]["nixpkgs"]["follows"], "nixpkgs");
-    assert_eq!(
-        lock["nodes"]["nix-darwin"]["inputs"]["nixpkgs"],
-        json!(["nixpkgs"])
-    );
+    assert_eq!(lock["nodes"]["nix-darwin"]["inputs"]["nixpkgs"], json!(["nixpkgs"]));
 }

@@ -50,6 +50,13 @@ Exit: 0 written, 2 bad input or a directory that is not ours.")]
     },
     /// Print the JSON Schema of the input.
     Schema,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
 }
 
 /// Where the declaration comes from.

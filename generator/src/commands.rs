@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
 
-use crate::cli::{Command, Source};
+use crate::cli::{Cli, Command, Source};
 
 /// The exit code of bad input and of wrong use.
 pub const BAD_INPUT: u8 = 2;
@@ -28,7 +29,37 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             print(&format!("{schema}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "nixvol-net", &mut script);
+            print(&String::from_utf8(script)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            manual(&Cli::command(), &mut page)?;
+            print(&String::from_utf8(page)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// One manual page: the program, then each of its commands under a heading of its own.
+fn manual(program: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
+    clap_mangen::Man::new(program.clone()).render(page)?;
+    for command in program.get_subcommands() {
+        let man = clap_mangen::Man::new(command.clone());
+        writeln!(
+            page,
+            ".SH \"{} {}\"",
+            program.get_name().to_uppercase(),
+            command.get_name().to_uppercase()
+        )?;
+        man.render_synopsis_section(page)?;
+        man.render_description_section(page)?;
+        man.render_options_section(page)?;
+    }
+    Ok(())
 }
 
 /// A declaration, or everything that is wrong with it.
