@@ -1,1 +1,3 @@
 //! One test binary; the list of modules is its table of contents.
+
+mod pf_corpus;

@@ -38,6 +38,44 @@ pub struct Ruleset {
     pub loads: Vec<LoadAnchor>,
 }
 
+impl Ruleset {
+    /// The same ruleset without places and names of files: what two inputs have in common that say the same.
+    #[must_use]
+    pub fn without_places(&self) -> Self {
+        let mut plain = self.clone();
+        plain.files.clear();
+        plain
+            .settings
+            .iter_mut()
+            .for_each(|setting| setting.place = Place::default());
+        for load in &mut plain.loads {
+            load.place = Place::default();
+            load.ruleset = load
+                .ruleset
+                .take()
+                .map(|ruleset| Box::new(ruleset.without_places()));
+        }
+        let rules = &mut plain.rules;
+        let lists = [&mut rules.scrub, &mut rules.nat, &mut rules.rdr, &mut rules.binat];
+        for rule in lists
+            .into_iter()
+            .chain([&mut rules.filter, &mut rules.dummynet])
+            .flatten()
+        {
+            rule.place = Place::default();
+            if let Some(call) = &mut rule.anchor {
+                call.path = if call.name.is_empty() {
+                    String::new()
+                } else {
+                    std::mem::take(&mut call.path)
+                };
+                call.body = call.body.take().map(|body| Box::new(body.without_places()));
+            }
+        }
+        plain
+    }
+}
+
 /// The six lists of one ruleset, in the order in which pfctl prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
@@ -49,10 +87,10 @@ pub struct Rules {
     pub rdr: Vec<Rule>,
     /// `binat`, `no binat` and `binat-anchor`.
     pub binat: Vec<Rule>,
-    /// `dummynet`, `no dummynet` and `dummynet-anchor`: Apple's own list.
-    pub dummynet: Vec<Rule>,
     /// `pass`, `block`, `antispoof` as expanded, and `anchor`.
     pub filter: Vec<Rule>,
+    /// `dummynet`, `no dummynet` and `dummynet-anchor`: Apple's own list.
+    pub dummynet: Vec<Rule>,
 }
 
 impl Rules {
@@ -104,8 +142,6 @@ pub enum SettingValue {
 pub enum SetOption {
     /// `set optimization NAME`.
     Optimization(String),
-    /// `set ruleset-optimization NAME`.
-    RulesetOptimization(String),
     /// `set timeout NAME SECONDS`.
     Timeout(&'static str, u32),
     /// `set limit NAME COUNT`.
