@@ -8,7 +8,7 @@
 use super::host::Host;
 use super::names::{self, ICMP, ICMP6, TCP, UDP};
 use super::parse::matcher::FromTo;
-use super::parse::{MOST_RULES, Parser};
+use super::parse::{MOST_RULES, PORT_UNREACHABLE, PORT_UNREACHABLE6, Parser};
 use super::syntax::{
     Action, Address, Block, Endpoint, Family, Icmp, IdMatch, Interface, NumberMatch, PoolHost, PortMatch,
     Rule, SourceTrack, StateKind,
@@ -262,6 +262,7 @@ fn build(
     {
         call.body = None;
     }
+    forget_other_family(&mut rule);
     fill_pool(&mut rule, draft, &mut problems);
     fill_variables(&mut rule, choice, number, &mut problems);
     if rule.anchor.is_none() || matches!(rule.action, Action::Pass | Action::Rdr) {
@@ -271,6 +272,17 @@ fn build(
         Ok(rule)
     } else {
         Err(problems)
+    }
+}
+
+/// A rule of one family never answers in the other; so its code there is the default.
+fn forget_other_family(rule: &mut Rule) {
+    if let Action::Block(Block::ReturnIcmp { icmp, icmp6 }) = &mut rule.action {
+        match rule.family {
+            Some(Family::Inet) => *icmp6 = PORT_UNREACHABLE6,
+            Some(Family::Inet6) => *icmp = PORT_UNREACHABLE,
+            None => {}
+        }
     }
 }
 

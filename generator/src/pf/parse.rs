@@ -23,7 +23,7 @@ use super::expand;
 use super::syntax::{BlockPolicy, LoadAnchor, Place, Ruleset, Setting, SettingValue, StatePolicy};
 use super::token::{Kind, Lexer};
 
-pub(super) use filter::parse_probability;
+pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
 pub(super) use translate::NAT_PORTS;
 
 /// Rules that one input may expand to. Lists multiply: eight lists of ten are a hundred million rules.

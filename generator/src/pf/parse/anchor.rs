@@ -44,13 +44,12 @@ impl Parser<'_> {
         rule.family = self.family();
         let protocols = self.protocols()?;
         let from_to = self.from_to()?;
+        // What pfctl prints behind a scrub-anchor, it reads too.
+        if action == Action::Scrub && self.eat_key("fragment") {
+            self.expect_key("reassemble")?;
+        }
         if self.eat_key("rtable") {
             rule.rtable = Some(self.routing_table()?);
-        } else if action == Action::Scrub {
-            // What pfctl prints behind a scrub-anchor, it reads too.
-            if self.eat_key("fragment") {
-                self.expect_key("reassemble")?;
-            }
         }
         self.peek();
         self.section(section)?;

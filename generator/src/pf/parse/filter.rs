@@ -16,9 +16,9 @@ use crate::pf::token::Kind;
 use crate::pf::{host, names};
 
 /// The type and code of an unreachable port.
-pub(super) const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+pub(in crate::pf) const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 /// The same for IPv6.
-pub(super) const PORT_UNREACHABLE6: (u8, u8) = (1, 4);
+pub(in crate::pf) const PORT_UNREACHABLE6: (u8, u8) = (1, 4);
 
 /// The largest rate that the kernel counts.
 const LARGEST_RATE: u32 = u32::MAX / 1000;
