@@ -196,7 +196,9 @@ fn from_interface(environment: &Environment, text: &str, mask: Option<u8>) -> Re
     }
     let mut hosts = addresses_of(environment, name, modifiers);
     if let Some(mask) = mask {
-        hosts.iter_mut().for_each(|host| host.set_mask(mask));
+        for host in &mut hosts {
+            host.set_mask(mask);
+        }
     }
     Ok(hosts)
 }
@@ -260,11 +262,9 @@ fn from_literal(text: &str, mask: Option<u8>) -> Option<Host> {
 /// `10`, `10.1`, `192.168.0`: the octets that are missing are 0.
 fn short_prefix(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
-    let mut count = 0;
-    for part in text.split('.') {
+    for (count, part) in text.split('.').enumerate() {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         *octets.get_mut(count)? = part.parse().ok().filter(|_| digits)?;
-        count += 1;
     }
     Some(Ipv4Addr::from(octets))
 }

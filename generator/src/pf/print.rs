@@ -9,13 +9,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::names;
 use super::syntax::{
-    Action, Address, AnchorCall, Block, BlockPolicy, Direction, Dummynet, Endpoint, Family, FragmentCache,
-    Icmp, Log, NumberMatch, PortMatch, Rule, Ruleset, SetOption, Setting, SettingValue, StateKind,
-    StatePolicy, Table, TableSource, TcpFlags, UNKNOWN_ID,
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Endpoint, Family, FragmentCache, Icmp, Log,
+    NumberMatch, PortMatch, Rule, Ruleset, SetOption, SettingValue, StateKind, StatePolicy, TcpFlags,
+    UNKNOWN_ID,
 };
 use super::token::{begins_word, in_word, keyword};
 
 mod pool;
+mod setting;
 mod state;
 
 /// Prints a ruleset.
@@ -133,13 +134,13 @@ impl Printer {
         while let Some(first) = settings.first() {
             let together = settings
                 .iter()
-                .take_while(|next| is_skip(next) && next.place == first.place)
+                .take_while(|next| setting::is_skip(next) && next.place == first.place)
                 .count();
             let (now, later) = settings.split_at(together.max(1));
             if together > 0 {
-                self.skips(now)
+                self.skips(now);
             } else {
-                self.setting(&first.value)
+                self.setting(&first.value);
             }
             settings = later;
         }
@@ -173,81 +174,6 @@ impl Printer {
         }
     }
 
-    fn skips(&mut self, settings: &[Setting]) {
-        let names: Vec<_> = settings
-            .iter()
-            .filter_map(|setting| match &setting.value {
-                SettingValue::Option(SetOption::Skip(interface)) => Some(bare(&interface.name)),
-                _ => None,
-            })
-            .collect();
-        if names.as_slice() == ["none"] {
-            self.put("set skip on none\n");
-        } else {
-            self.put(format_args!("set skip on {{ {} }}\n", names.join(" ")));
-        }
-    }
-
-    fn setting(&mut self, value: &SettingValue) {
-        match value {
-            SettingValue::Macro { name, value } => {
-                self.put(format_args!("{} = {}\n", bare(name), quoted(value)));
-            }
-            SettingValue::Table(table) => self.table(table),
-            SettingValue::Option(option) => {
-                let text = match option {
-                    SetOption::Optimization(name) => format!("optimization {}", bare(name)),
-                    SetOption::Timeout(name, seconds) => format!("timeout {name} {seconds}"),
-                    SetOption::Limit(name, count) => format!("limit {name} {count}"),
-                    SetOption::LogInterface(None) => "loginterface none".to_owned(),
-                    SetOption::LogInterface(Some(name)) if name == "all" => "loginterface all".to_owned(),
-                    SetOption::LogInterface(Some(name)) => format!("loginterface {}", bare(name)),
-                    SetOption::HostId(number) => format!("hostid 0x{number:08x}"),
-                    SetOption::BlockPolicy(BlockPolicy::Drop) => "block-policy drop".to_owned(),
-                    SetOption::BlockPolicy(BlockPolicy::Return) => "block-policy return".to_owned(),
-                    SetOption::RequireOrder(true) => "require-order yes".to_owned(),
-                    SetOption::RequireOrder(false) => "require-order no".to_owned(),
-                    SetOption::Fingerprints(file) => format!("fingerprints {}", quoted(file)),
-                    SetOption::StatePolicy(StatePolicy::Floating) => "state-policy floating".to_owned(),
-                    SetOption::StatePolicy(StatePolicy::IfBound) => "state-policy if-bound".to_owned(),
-                    SetOption::Debug(level) => format!("debug {}", bare(level)),
-                    SetOption::Skip(interface) => format!("skip on {{ {} }}", bare(&interface.name)),
-                };
-                self.put(format_args!("set {text}\n"));
-            }
-        }
-    }
-
-    fn table(&mut self, table: &Table) {
-        self.put(format_args!("table <{}>", bare(&table.name)));
-        for (set, word) in [
-            (table.constant, " const"),
-            (table.persist, " persist"),
-            (table.counters, " counters"),
-        ] {
-            if set {
-                self.put(word);
-            }
-        }
-        for source in &table.sources {
-            match source {
-                TableSource::File { path, .. } => self.put(format_args!(" file {}", quoted(path))),
-                TableSource::List(entries) => {
-                    self.put(" {");
-                    for entry in entries {
-                        self.put(if entry.not { " !" } else { " " });
-                        self.put(prefixed(entry.address, entry.prefix));
-                    }
-                    self.put(" }");
-                }
-            }
-        }
-        if table.initialised && table.sources.is_empty() {
-            self.put(" { }");
-        }
-        self.put("\n");
-    }
-
     fn rule(&mut self, rule: &Rule) {
         self.action(rule);
         match rule.direction {
@@ -277,7 +203,7 @@ impl Printer {
                 None => self.put(format_args!(" proto {protocol}")),
             }
         }
-        self.from_to(rule);
+        self.endpoints(rule);
         self.conditions(rule);
         self.state(rule);
         self.tail(rule);
@@ -367,7 +293,7 @@ impl Printer {
         }
     }
 
-    fn from_to(&mut self, rule: &Rule) {
+    fn endpoints(&mut self, rule: &Rule) {
         let everything = Endpoint::default();
         if rule.source == everything && rule.destination == everything && rule.os.is_none() {
             return self.put(" all");
@@ -541,10 +467,6 @@ impl Printer {
             });
         }
     }
-}
-
-fn is_skip(setting: &Setting) -> bool {
-    matches!(setting.value, SettingValue::Option(SetOption::Skip(_)))
 }
 
 fn show_address(address: &Address) -> String {

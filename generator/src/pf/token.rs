@@ -46,8 +46,11 @@ struct Source {
     line: u32,
     line_start: usize,
     /// What waited in front of the rest of this file when another was opened before it.
-    waiting: (Vec<Byte>, Option<(Rc<[u8]>, usize)>),
+    waiting: (Vec<Byte>, Option<Expansion>),
 }
+
+/// The value of a macro, and how much of it is read.
+type Expansion = (Rc<[u8]>, usize);
 
 /// A byte and where it came from; the offset is 0 for what a macro brought.
 #[derive(Clone, Copy)]
@@ -59,7 +62,7 @@ struct Byte {
 pub(super) struct Lexer {
     sources: Vec<Source>,
     pushed_back: Vec<Byte>,
-    expansion: Option<(Rc<[u8]>, usize)>,
+    expansion: Option<Expansion>,
     macros: HashMap<String, (Rc<[u8]>, bool)>,
     /// Where the token that was read last begins.
     pub place: Place,
@@ -312,21 +315,9 @@ impl Lexer {
     fn token(&mut self, first: Byte) -> Kind {
         match first.value {
             b'"' | b'\'' => return self.quoted(first.value),
-            b'<' => {
-                if self.follows(b'>') {
-                    return Kind::PortOperator("<>");
-                }
-            }
-            b'>' => {
-                if self.follows(b'<') {
-                    return Kind::PortOperator("><");
-                }
-            }
-            b'-' => {
-                if self.follows(b'>') {
-                    return Kind::Arrow;
-                }
-            }
+            b'<' if self.follows(b'>') => return Kind::PortOperator("<>"),
+            b'>' if self.follows(b'<') => return Kind::PortOperator("><"),
+            b'-' if self.follows(b'>') => return Kind::Arrow,
             _ => {}
         }
         if (first.value == b'-' || first.value.is_ascii_digit())
@@ -379,7 +370,7 @@ impl Lexer {
                     next => self.unget(next),
                 }
             } else if value == quote {
-                return self.finish_word(text);
+                return self.finish_word(&text);
             }
             if text.len() >= LONGEST_WORD {
                 self.complain("string too long".to_owned());
@@ -390,12 +381,12 @@ impl Lexer {
     }
 
     /// No word ends in a backslash: it could not be written back.
-    fn finish_word(&mut self, text: Vec<u8>) -> Kind {
+    fn finish_word(&mut self, text: &[u8]) -> Kind {
         if text.last() == Some(&b'\\') {
             self.complain("a word cannot end in a backslash".to_owned());
             return Kind::Bad;
         }
-        Kind::Word(String::from_utf8_lossy(&text).into_owned())
+        Kind::Word(String::from_utf8_lossy(text).into_owned())
     }
 
     /// A number, or nothing read at all: `10.0.0.1` and `22:25` are words.
@@ -442,6 +433,6 @@ impl Lexer {
             text.extend(next.map(|byte| byte.value));
         }
         let key = std::str::from_utf8(&text).ok().and_then(keyword);
-        key.map_or_else(|| self.finish_word(text), Kind::Key)
+        key.map_or_else(|| self.finish_word(&text), Kind::Key)
     }
 }

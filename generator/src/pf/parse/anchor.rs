@@ -43,7 +43,7 @@ impl Parser<'_> {
         }
         rule.family = self.family();
         let protocols = self.protocols()?;
-        let from_to = self.from_to()?;
+        let from_to = self.endpoints()?;
         // What pfctl prints behind a scrub-anchor, it reads too.
         if action == Action::Scrub && self.eat_key("fragment") {
             self.expect_key("reassemble")?;
@@ -104,7 +104,7 @@ impl Parser<'_> {
         let interfaces = self.interfaces()?;
         let mut family = self.family();
         let protocols = self.protocols()?;
-        let from_to = self.from_to()?;
+        let from_to = self.endpoints()?;
         let mut options = self.filter_options(Action::Pass)?;
         let body = if self.at_char('{') {
             Some(self.body()?)
@@ -272,9 +272,9 @@ impl Parser<'_> {
                 }
                 Err(mut errors) => {
                     let name = load.file.clone();
-                    errors.iter_mut().for_each(|error| {
+                    for error in &mut errors {
                         error.file.get_or_insert_with(|| name.clone());
-                    });
+                    }
                     self.foreign_errors.append(&mut errors);
                 }
             }

@@ -45,7 +45,9 @@ impl Parser<'_> {
             }
             _ => self.host()?,
         };
-        hosts.iter_mut().for_each(|host| host.not = not);
+        for host in &mut hosts {
+            host.not = not;
+        }
         Ok(hosts)
     }
 
@@ -136,9 +138,8 @@ impl Parser<'_> {
         if !text.starts_with(|first: char| first.is_ascii_alphabetic()) {
             return self.fail(format!("invalid interface name `{text}`"));
         }
-        let (name, modifiers) = match Modifiers::split(&text) {
-            Ok(found) => found,
-            Err(_) => return self.fail(format!("interface `{text}` has a bad modifier")),
+        let Ok((name, modifiers)) = Modifiers::split(&text) else {
+            return self.fail(format!("interface `{text}` has a bad modifier"));
         };
         if modifiers.conflict() {
             return self.fail("illegal combination of interface modifiers");

@@ -128,20 +128,17 @@ impl Parser<'_> {
     }
 
     fn protocol(&mut self) -> Parsed<u8> {
-        let protocol = match *self.peek() {
-            Kind::Number(number) => {
-                self.next();
-                match u8::try_from(number) {
-                    Ok(number) => number,
-                    Err(_) => return self.fail(format!("protocol {number} is not from 1 to 255")),
-                }
+        let protocol = if let Kind::Number(number) = *self.peek() {
+            self.next();
+            match u8::try_from(number) {
+                Ok(number) => number,
+                Err(_) => return self.fail(format!("protocol {number} is not from 1 to 255")),
             }
-            _ => {
-                let name = self.word()?;
-                match names::protocol(&name) {
-                    Some(number) => number,
-                    None => return self.fail(format!("unknown protocol `{name}`")),
-                }
+        } else {
+            let name = self.word()?;
+            match names::protocol(&name) {
+                Some(number) => number,
+                None => return self.fail(format!("unknown protocol `{name}`")),
             }
         };
         if protocol == 0 {
@@ -151,7 +148,7 @@ impl Parser<'_> {
     }
 
     /// `all`, or `from`, `os` and `to`, each of which may be absent.
-    pub(super) fn from_to(&mut self) -> Parsed<FromTo> {
+    pub(super) fn endpoints(&mut self) -> Parsed<FromTo> {
         let mut result = FromTo::default();
         if self.eat_key("all") {
             return Ok(result);

@@ -32,7 +32,7 @@ impl Parser<'_> {
         let interfaces = self.interfaces()?;
         rule.family = self.family();
         let protocols = self.protocols()?;
-        let from_to = self.from_to()?;
+        let from_to = self.endpoints()?;
         let mut given = Given::default();
         while self.scrub_option(&mut rule, &mut given)? {}
         self.section(Section::Normalization)?;

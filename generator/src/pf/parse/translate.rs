@@ -1,4 +1,4 @@
-//! `nat`, `rdr`, `binat`, and the pools behind `->` and `route-to`.
+//! `nat`, `rdr`, and the pools behind `->` and `route-to`.
 //!
 //! It exists because translation chooses from addresses where a filter compares with them.
 //! Sees: the parser, expand. Never: states.
@@ -11,8 +11,7 @@ use crate::pf::parse::numbers::Ports;
 use crate::pf::parse::scrub::shared_family;
 use crate::pf::parse::{Parsed, Parser, Section};
 use crate::pf::syntax::{
-    Action, Address, EndpointKind, Family, Interface, NumberMatch, Pool, PoolHost, PoolKind, PortMatch,
-    Route, RouteKind, Rule,
+    Action, Address, EndpointKind, Family, NumberMatch, Pool, PoolKind, PortMatch, Route, RouteKind, Rule,
 };
 use crate::pf::token::Kind;
 
@@ -20,9 +19,9 @@ use crate::pf::token::Kind;
 pub(in crate::pf) const NAT_PORTS: (u16, u16) = (50001, 65535);
 
 /// What stands behind `->`.
-struct Target {
-    hosts: Vec<Host>,
-    ports: Option<Ports>,
+pub(super) struct Target {
+    pub hosts: Vec<Host>,
+    pub ports: Option<Ports>,
 }
 
 impl Parser<'_> {
@@ -41,7 +40,7 @@ impl Parser<'_> {
         let interfaces = self.interfaces()?;
         rule.family = self.family();
         let protocols = self.protocols()?;
-        let from_to = self.from_to()?;
+        let from_to = self.endpoints()?;
         self.tags_and_rtable(&mut rule)?;
         let target = self.target(true)?;
         let mut pool = self.pool_options()?;
@@ -63,7 +62,7 @@ impl Parser<'_> {
                 let ports = target.ports;
                 hosts = self.target_hosts(target.hosts, &mut rule.family, true)?;
                 pool.ports = if nat {
-                    nat_ports(ports)
+                    Some(nat_ports(ports))
                 } else {
                     rdr_ports(ports, &from_to.destination_ports)
                 };
@@ -114,7 +113,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn tags_and_rtable(&mut self, rule: &mut Rule) -> Parsed<()> {
+    pub(super) fn tags_and_rtable(&mut self, rule: &mut Rule) -> Parsed<()> {
         if self.eat_key("tag") {
             rule.tag = Some(self.word()?).filter(|tag| !tag.is_empty());
         }
@@ -128,7 +127,7 @@ impl Parser<'_> {
     }
 
     /// `-> …`, with a list where the rule may have one.
-    fn target(&mut self, list: bool) -> Parsed<Option<Target>> {
+    pub(super) fn target(&mut self, list: bool) -> Parsed<Option<Target>> {
         if *self.peek() != Kind::Arrow {
             return Ok(None);
         }
@@ -146,7 +145,7 @@ impl Parser<'_> {
         Ok(Some(Target { hosts, ports }))
     }
 
-    fn target_hosts(
+    pub(super) fn target_hosts(
         &mut self,
         mut hosts: Vec<Host>,
         family: &mut Option<Family>,
@@ -276,156 +275,6 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn binat(&mut self, no: bool) -> Parsed<()> {
-        self.next();
-        let mut rule = Rule::new(if no { Action::NoBinat } else { Action::Binat });
-        rule.nat_pass = self.eat_key("pass");
-        rule.log = self.log()?;
-        let interface = self.interfaces()?.into_iter().next();
-        rule.family = self.family();
-        rule.protocol = self.protocols()?.first().copied();
-        self.expect_key("from")?;
-        let source = self.host()?;
-        let destination = if self.eat_key("to") {
-            self.hosts()?
-        } else {
-            Vec::new()
-        };
-        self.tags_and_rtable(&mut rule)?;
-        let target = self.target(false)?;
-        if target.as_ref().is_none_or(|target| target.ports.is_none()) {
-            self.peek();
-        }
-        self.section(Section::Translation)?;
-        if no && rule.nat_pass {
-            return self.fail("`pass` not valid with `no`");
-        }
-        self.finish_binat(rule, interface, &source, &destination, target)
-    }
-
-    fn finish_binat(
-        &mut self,
-        mut rule: Rule,
-        interface: Option<Interface>,
-        source: &[Host],
-        destination: &[Host],
-        target: Option<Target>,
-    ) -> Parsed<()> {
-        if destination.iter().any(|host| host.address == Address::UrpfFailed) {
-            return self.fail("`urpf-failed` is not permitted as a binat destination");
-        }
-        let targets = target.as_ref().map_or(&[] as &[Host], |target| &target.hosts);
-        for hosts in [source, destination, targets] {
-            rule.family = rule
-                .family
-                .or_else(|| hosts.first().and_then(|first| first.family));
-        }
-        let family = rule.family;
-        if family.is_none() {
-            return self.fail("address family (inet/inet6) undefined");
-        }
-        rule.interface = interface;
-        self.check_tags(&rule)?;
-        for (hosts, what) in [(source, "source"), (targets, "redirect")] {
-            if hosts.iter().any(Host::is_table) {
-                return self.fail(format!(
-                    "invalid use of a table as the {what} address of a binat rule"
-                ));
-            }
-            if hosts.iter().any(Host::is_many) {
-                return self.fail(format!(
-                    "invalid use of an interface as the {what} address of a binat rule"
-                ));
-            }
-        }
-        let from = self.binat_host(source, family, false)?;
-        rule.source.address = from.map_or(Ok(Address::Any), |from| self.finished(from, family))?;
-        if let Some(to) = self.binat_host(destination, family, true)? {
-            rule.destination.not = to.not;
-            rule.destination.address = self.finished(to, family)?;
-        }
-        rule.redirect = self.binat_target(rule.action, from, target, rule.family)?;
-        self.add_binat(rule);
-        Ok(())
-    }
-
-    fn add_binat(&mut self, mut rule: Rule) {
-        rule.place = self.start;
-        let frame = self
-            .frames
-            .last_mut()
-            .expect("the file's own frame is always there");
-        let list = &mut frame.ruleset.rules.binat;
-        rule.number = u32::try_from(list.len()).unwrap_or(u32::MAX);
-        list.push(rule);
-        self.rules += 1;
-    }
-
-    fn finished(&mut self, host: &Host, family: Option<Family>) -> Parsed<Address> {
-        match host.finish(family) {
-            Ok(address) => Ok(address),
-            Err(message) => self.fail(message),
-        }
-    }
-
-    fn binat_host<'h>(
-        &mut self,
-        hosts: &'h [Host],
-        family: Option<Family>,
-        loose: bool,
-    ) -> Parsed<Option<&'h Host>> {
-        match hosts {
-            [] => Ok(None),
-            [host] => {
-                let follows = matches!(host.address, Address::Dynamic(_)) || (loose && host.family.is_none());
-                if !follows && host.family != family {
-                    return self.fail("binat ip versions must match");
-                }
-                Ok(Some(host))
-            }
-            _ => self.fail("multiple binat ip addresses"),
-        }
-    }
-
-    fn binat_target(
-        &mut self,
-        action: Action,
-        source: Option<&Host>,
-        target: Option<Target>,
-        mut family: Option<Family>,
-    ) -> Parsed<Option<Pool>> {
-        if action == Action::NoBinat {
-            return match target {
-                Some(_) => self.fail("`no binat` rule does not need `->`"),
-                None => Ok(None),
-            };
-        }
-        let Some(target) = target else {
-            return self.fail("`binat` rule requires `-> address`");
-        };
-        let hosts = self.target_hosts(target.hosts, &mut family, false)?;
-        let [host] = hosts.as_slice() else {
-            return self.fail("binat rule must redirect to a single address");
-        };
-        let (Ok(theirs), Ok(ours)) = (
-            source.map_or(Ok(0), |host| host.mask_in(family)),
-            host.mask_in(family),
-        ) else {
-            return self.fail("netmask invalid for IPv4 address");
-        };
-        if theirs != 0 && theirs != ours {
-            return self.fail("`binat` source mask and redirect mask must be the same");
-        }
-        let address = self.finished(host, family)?;
-        Ok(Some(Pool {
-            hosts: vec![PoolHost {
-                interface: None,
-                address,
-            }],
-            ..Pool::default()
-        }))
-    }
-
     /// `route-to (en0 10.0.0.1)` and its relatives.
     pub(super) fn route(&mut self) -> Parsed<Option<(Route, Vec<Host>)>> {
         let Kind::Key(key) = *self.peek() else {
@@ -471,9 +320,9 @@ impl Parser<'_> {
         let name = self.interface()?;
         let mut hosts = self.host()?;
         self.expect_char(')')?;
-        hosts
-            .iter_mut()
-            .for_each(|host| host.interface = Some(name.clone()));
+        for host in &mut hosts {
+            host.interface = Some(name.clone());
+        }
         Ok(hosts)
     }
 }
@@ -489,17 +338,17 @@ pub(super) fn keep_family(hosts: &mut Vec<Host>, family: &mut Option<Family>) {
     });
 }
 
-fn nat_ports(ports: Option<Ports>) -> Option<(u16, u16)> {
+fn nat_ports(ports: Option<Ports>) -> (u16, u16) {
     let (first, last) = match ports {
         None => (0, 0),
         Some(Ports::One(port) | Ports::From(port)) => (port, 0),
         Some(Ports::Range(first, last)) => (first, last),
     };
-    Some(match (first, last) {
+    match (first, last) {
         (0, 0) => NAT_PORTS,
         (first, 0) => (first, first),
         range => range,
-    })
+    }
 }
 
 /// `port 8000:*` is as wide as the ports that the rule matches.
