@@ -5,6 +5,8 @@ mod hostile;
 mod house;
 mod laws;
 mod nix;
+mod pf_corpus;
+mod pf_properties;
 mod problems;
 mod program;
 mod schema;

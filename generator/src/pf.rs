@@ -2,3 +2,19 @@
 //!
 //! It exists so that a ruleset is judged by what it says and not by who wrote it.
 //! Sees: bytes. Never: the plan, the templates, or anything else of this project.
+
+pub mod environment;
+mod expand;
+mod host;
+mod md5;
+mod names;
+pub mod parse;
+pub mod print;
+mod services;
+pub mod syntax;
+mod token;
+
+pub use environment::Environment;
+pub use parse::{Error, parse};
+pub use print::{print, print_dry_run, print_rule};
+pub use syntax::{Place, Ruleset};

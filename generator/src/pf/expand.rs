@@ -1,0 +1,498 @@
+//! Expansion: a rule with lists becomes rules without.
+//!
+//! It exists because the kernel knows no lists, and verdicts and labels depend on the order in which
+//! pfctl multiplies them: interface, protocol, ICMP type, source, source port, OS, destination,
+//! destination port, user, group.
+//! Sees: host, names, parse (to add rules and tell errors), syntax. Never: text.
+
+use super::host::Host;
+use super::names::{self, ICMP, ICMP6, TCP, UDP};
+use super::parse::matcher::FromTo;
+use super::parse::{MOST_RULES, PORT_UNREACHABLE, PORT_UNREACHABLE6, Parser};
+use super::syntax::{
+    Action, Address, Block, Endpoint, Family, Icmp, IdMatch, Interface, NumberMatch, PoolHost, PortMatch,
+    Rule, SourceTrack, StateKind,
+};
+
+/// The longest label and tag, variables filled in.
+const LONGEST_LABEL: usize = 63;
+
+/// A rule with its lists; an empty list is one turn without the thing.
+pub(super) struct Draft {
+    pub rule: Rule,
+    pub interfaces: Vec<Interface>,
+    pub protocols: Vec<u8>,
+    pub icmp: Vec<(u8, Icmp)>,
+    pub source: Vec<Host>,
+    pub source_ports: Vec<PortMatch>,
+    pub oses: Vec<String>,
+    pub destination: Vec<Host>,
+    pub destination_ports: Vec<PortMatch>,
+    pub users: Vec<IdMatch>,
+    pub groups: Vec<IdMatch>,
+    /// The addresses behind `->` or `route-to`: every rule gets all of them.
+    pub pool: Vec<Host>,
+}
+
+impl Draft {
+    pub(super) fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            interfaces: Vec::new(),
+            protocols: Vec::new(),
+            icmp: Vec::new(),
+            source: Vec::new(),
+            source_ports: Vec::new(),
+            oses: Vec::new(),
+            destination: Vec::new(),
+            destination_ports: Vec::new(),
+            users: Vec::new(),
+            groups: Vec::new(),
+            pool: Vec::new(),
+        }
+    }
+
+    pub(super) fn set_from_to(&mut self, from_to: FromTo) {
+        self.source = from_to.source;
+        self.source_ports = from_to.source_ports;
+        self.oses = from_to.oses;
+        self.destination = from_to.destination;
+        self.destination_ports = from_to.destination_ports;
+    }
+
+    fn combinations(&self) -> usize {
+        let counts = [
+            self.interfaces.len(),
+            self.protocols.len(),
+            self.icmp.len(),
+            self.source.len(),
+            self.source_ports.len(),
+            self.oses.len(),
+            self.destination.len(),
+            self.destination_ports.len(),
+            self.users.len(),
+            self.groups.len(),
+        ];
+        counts
+            .iter()
+            .fold(1, |product, count| product.saturating_mul((*count).max(1)))
+    }
+}
+
+/// One choice from every list.
+struct Choice<'d> {
+    interface: Option<&'d Interface>,
+    protocol: Option<u8>,
+    icmp: Option<(u8, Icmp)>,
+    source: Option<&'d Host>,
+    source_port: Option<PortMatch>,
+    os: Option<&'d String>,
+    destination: Option<&'d Host>,
+    destination_port: Option<PortMatch>,
+    user: Option<IdMatch>,
+    group: Option<IdMatch>,
+}
+
+impl<'d> Choice<'d> {
+    /// The turn with this number: the last list turns fastest.
+    fn new(draft: &'d Draft, mut turn: usize) -> Self {
+        fn pick<'l, T>(list: &'l [T], turn: &mut usize) -> Option<&'l T> {
+            let count = list.len().max(1);
+            let index = *turn % count;
+            *turn /= count;
+            list.get(index)
+        }
+        let turn = &mut turn;
+        let group = pick(&draft.groups, turn).copied();
+        let user = pick(&draft.users, turn).copied();
+        let destination_port = pick(&draft.destination_ports, turn).copied();
+        let destination = pick(&draft.destination, turn);
+        let os = pick(&draft.oses, turn);
+        let source_port = pick(&draft.source_ports, turn).copied();
+        let source = pick(&draft.source, turn);
+        let icmp = pick(&draft.icmp, turn).copied();
+        let protocol = pick(&draft.protocols, turn).copied();
+        let interface = pick(&draft.interfaces, turn);
+        Self {
+            interface,
+            protocol,
+            icmp,
+            source,
+            source_port,
+            os,
+            destination,
+            destination_port,
+            user,
+            group,
+        }
+    }
+
+    /// The rule's family and interface, or none when addresses contradict each other.
+    fn settle(&self, family: Option<Family>) -> Option<(Option<Family>, Option<Interface>)> {
+        let families = [family, self.source.and_then(|host| host.family)];
+        let families = families
+            .into_iter()
+            .chain([self.destination.and_then(|host| host.family)]);
+        let mut families = families.flatten();
+        let first = families.next();
+        if families.any(|other| Some(other) != first) {
+            return None;
+        }
+        let scopes = [self.source, self.destination].map(|host| host.and_then(|host| host.scope.as_ref()));
+        let mut names = self
+            .interface
+            .map(|interface| &interface.name)
+            .into_iter()
+            .chain(scopes.into_iter().flatten());
+        let name = names.next();
+        if names.any(|other| Some(other) != name) {
+            return None;
+        }
+        let not = self.interface.is_some_and(|interface| interface.not);
+        Some((
+            first,
+            name.map(|name| Interface {
+                not,
+                name: name.clone(),
+            }),
+        ))
+    }
+}
+
+/// Adds every rule that a draft stands for.
+pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
+    let combinations = draft.combinations();
+    if combinations.saturating_add(parser.rules) > MOST_RULES {
+        parser.complain(format!("the lists expand to more than {MOST_RULES} rules"));
+        return;
+    }
+    let mut added = 0;
+    let mut bad_netmask = false;
+    for turn in 0..combinations {
+        let choice = Choice::new(draft, turn);
+        let Some((family, interface)) = choice.settle(draft.rule.family) else {
+            continue;
+        };
+        let frame = parser
+            .frames
+            .last()
+            .expect("the file's own frame is always there");
+        match build(draft, &choice, family, interface, frame.matched, added == 0) {
+            Ok(rule) if !bad_netmask => {
+                added += 1;
+                add(parser, rule);
+            }
+            Ok(_) => parser.complain("skipping rule due to errors"),
+            Err(errors) => {
+                // After a bad netmask or type pfctl skips the other combinations too.
+                bad_netmask = bad_netmask || errors.fatal;
+                errors
+                    .messages
+                    .into_iter()
+                    .for_each(|message| parser.complain(message));
+            }
+        }
+    }
+    if added == 0 {
+        parser.complain("rule expands to no valid combination");
+    }
+}
+
+fn add(parser: &mut Parser<'_>, mut rule: Rule) {
+    rule.place = parser.start;
+    parser.rules += 1;
+    let frame = parser
+        .frames
+        .last_mut()
+        .expect("the file's own frame is always there");
+    frame.matched += 1;
+    let rules = &mut frame.ruleset.rules;
+    let list = match rule.action {
+        Action::Pass | Action::Block(_) => &mut rules.filter,
+        Action::Scrub | Action::NoScrub => &mut rules.scrub,
+        Action::Nat | Action::NoNat => &mut rules.nat,
+        Action::Rdr | Action::NoRdr => &mut rules.rdr,
+        Action::Binat | Action::NoBinat => &mut rules.binat,
+        Action::Dummynet | Action::NoDummynet => &mut rules.dummynet,
+    };
+    rule.number = u32::try_from(list.len()).unwrap_or(u32::MAX);
+    list.push(rule);
+}
+
+#[derive(Default)]
+struct Problems {
+    messages: Vec<String>,
+    fatal: bool,
+}
+
+fn build(
+    draft: &Draft,
+    choice: &Choice<'_>,
+    family: Option<Family>,
+    interface: Option<Interface>,
+    number: u32,
+    first: bool,
+) -> Result<Rule, Problems> {
+    let mut problems = Problems::default();
+    let mut rule = draft.rule.clone();
+    rule.family = family;
+    rule.interface = interface;
+    rule.protocol = choice.protocol;
+    rule.source = endpoint(choice.source, choice.source_port, family, &mut problems);
+    rule.destination = endpoint(choice.destination, choice.destination_port, family, &mut problems);
+    rule.os = choice.os.cloned();
+    rule.user = choice.user;
+    rule.group = choice.group;
+    rule.icmp = choice.icmp.map(|(_, icmp)| icmp);
+    if rule.protocol.is_some_and(|protocol| protocol != TCP) {
+        rule.tcp_flags = None;
+        if matches!(rule.state, StateKind::Modulate | StateKind::Synproxy) {
+            rule.state = StateKind::Keep;
+        }
+    }
+    if let Some((implied, _)) = choice.icmp
+        && rule.protocol != Some(implied)
+    {
+        problems.fatal = true;
+        problems.messages.push("icmp-type mismatch".to_owned());
+    }
+    if let Some(call) = &mut rule.anchor
+        && !first
+        && !call.name.is_empty()
+    {
+        call.body = None;
+    }
+    forget_other_family(&mut rule);
+    fill_pool(&mut rule, draft, &mut problems);
+    fill_variables(&mut rule, choice, number, &mut problems);
+    if rule.anchor.is_none() || matches!(rule.action, Action::Pass | Action::Rdr) {
+        check(&rule, &mut problems.messages);
+    }
+    if problems.messages.is_empty() {
+        Ok(rule)
+    } else {
+        Err(problems)
+    }
+}
+
+/// A rule of one family never answers in the other; so its code there is the default.
+fn forget_other_family(rule: &mut Rule) {
+    if let Action::Block(Block::ReturnIcmp { icmp, icmp6 }) = &mut rule.action {
+        match rule.family {
+            Some(Family::Inet) => *icmp6 = PORT_UNREACHABLE6,
+            Some(Family::Inet6) => *icmp = PORT_UNREACHABLE,
+            None => {}
+        }
+    }
+}
+
+fn endpoint(
+    host: Option<&Host>,
+    port: Option<PortMatch>,
+    family: Option<Family>,
+    problems: &mut Problems,
+) -> Endpoint {
+    let Some(host) = host else {
+        return Endpoint {
+            not: false,
+            address: Address::Any,
+            port,
+        };
+    };
+    let address = host.finish(family).unwrap_or_else(|message| {
+        problems.fatal = true;
+        problems.messages.push(message);
+        Address::Any
+    });
+    Endpoint {
+        not: host.not,
+        address,
+        port,
+    }
+}
+
+fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
+    let family = rule.family;
+    let pool = match (&mut rule.route, &mut rule.redirect) {
+        (Some(route), _) => &mut route.pool,
+        (None, Some(pool)) => pool,
+        (None, None) => return,
+    };
+    for host in &draft.pool {
+        match host.finish(family) {
+            Ok(address) => pool.hosts.push(PoolHost {
+                interface: host.interface.clone(),
+                address,
+            }),
+            Err(message) => problems.messages.push(message),
+        }
+    }
+}
+
+/// `$if`, `$srcaddr` and so on in labels and tags.
+fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &mut Problems) {
+    let texts = [
+        rule.label.as_deref(),
+        rule.tag.as_deref(),
+        rule.tagged.as_ref().map(|tagged| tagged.tag.as_str()),
+    ];
+    if !texts.iter().flatten().any(|text| text.contains('$')) {
+        return;
+    }
+    let interface = rule
+        .interface
+        .as_ref()
+        .map_or("any", |interface| &interface.name)
+        .to_owned();
+    let protocol = rule.protocol.unwrap_or(0);
+    let values = [
+        ("$if", interface),
+        ("$srcaddr", address_variable(choice.source, rule.family)),
+        ("$dstaddr", address_variable(choice.destination, rule.family)),
+        ("$srcport", port_variable(rule.source.port)),
+        ("$dstport", port_variable(rule.destination.port)),
+        (
+            "$proto",
+            names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned),
+        ),
+        ("$nr", number.to_string()),
+    ];
+    let mut fill = |text: &mut String| {
+        for (variable, value) in &values {
+            if text.contains(variable) {
+                *text = text.replace(variable, value);
+            }
+        }
+        if text.len() > LONGEST_LABEL {
+            problems
+                .messages
+                .push(format!("label or tag too long with its variables: `{text}`"));
+        }
+    };
+    rule.label.iter_mut().for_each(&mut fill);
+    rule.tag.iter_mut().for_each(&mut fill);
+    rule.tagged.iter_mut().for_each(|tagged| fill(&mut tagged.tag));
+    rule.label = rule.label.take().filter(|label| !label.is_empty());
+    rule.tag = rule.tag.take().filter(|tag| !tag.is_empty());
+    rule.tagged = rule.tagged.take().filter(|tagged| !tagged.tag.is_empty());
+}
+
+fn address_variable(host: Option<&Host>, family: Option<Family>) -> String {
+    let Some(host) = host else { return "any".to_owned() };
+    let text = match &host.address {
+        Address::Dynamic(dynamic) => format!("({})", dynamic.interface),
+        Address::Table(name) => format!("<{name}>"),
+        Address::NoRoute => "no-route".to_owned(),
+        Address::UrpfFailed => "urpf-failed".to_owned(),
+        Address::Any => "any".to_owned(),
+        Address::Prefix { address, prefix } => {
+            let full = if family == Some(Family::Inet) { 32 } else { 128 };
+            if *prefix == 0 && address.is_unspecified() {
+                "any".to_owned()
+            } else if *prefix < full {
+                format!("{}/{prefix}", super::print::ip(*address))
+            } else {
+                super::print::ip(*address)
+            }
+        }
+        Address::Range(..) | Address::RouteLabel(_) => "?".to_owned(),
+    };
+    if host.not { format!("! {text}") } else { text }
+}
+
+fn port_variable(port: Option<PortMatch>) -> String {
+    match port {
+        None | Some(NumberMatch::Range(..)) => String::new(),
+        Some(NumberMatch::Equal(a)) => a.to_string(),
+        Some(NumberMatch::NotEqual(a)) => format!("!={a}"),
+        Some(NumberMatch::Less(a)) => format!("<{a}"),
+        Some(NumberMatch::LessEqual(a)) => format!("<={a}"),
+        Some(NumberMatch::Greater(a)) => format!(">{a}"),
+        Some(NumberMatch::GreaterEqual(a)) => format!(">={a}"),
+        Some(NumberMatch::Inside(a, b)) => format!("{a}><{b}"),
+        Some(NumberMatch::Outside(a, b)) => format!("{a}<>{b}"),
+    }
+}
+
+/// What contradicts itself in one rule.
+fn check(rule: &Rule, problems: &mut Vec<String>) {
+    match rule.action {
+        Action::Rdr | Action::NoRdr => check_rdr(rule, problems),
+        Action::Nat | Action::NoNat | Action::Binat | Action::NoBinat => {}
+        _ => check_filter(rule, problems),
+    }
+}
+
+fn check_rdr(rule: &Rule, problems: &mut Vec<String>) {
+    let ports = matches!(rule.protocol, Some(TCP | UDP));
+    if !ports && rule.source.port.is_some() {
+        problems.push("src port only applies to tcp/udp".to_owned());
+    }
+    if !ports && rule.destination.port.is_some() {
+        problems.push("dst port only applies to tcp/udp".to_owned());
+    }
+    if !ports && rule.redirect.as_ref().is_some_and(|pool| pool.ports.is_some()) {
+        problems.push("rpool port only applies to tcp/udp".to_owned());
+    }
+    if !matches!(
+        rule.destination.port,
+        None | Some(NumberMatch::Equal(_) | NumberMatch::Range(..))
+    ) {
+        problems.push("invalid port operator for rdr destination port".to_owned());
+    }
+}
+
+fn check_filter(rule: &Rule, problems: &mut Vec<String>) {
+    let mut problem = |found: bool, message: &str| {
+        if found {
+            problems.push(message.to_owned());
+        }
+    };
+    let port = rule.source.port.is_some() || rule.destination.port.is_some();
+    let icmp = matches!(rule.protocol, Some(ICMP | ICMP6));
+    let options = &rule.state_options;
+    problem(
+        port && !matches!(rule.protocol, Some(TCP | UDP)),
+        "port only applies to tcp/udp",
+    );
+    problem(
+        rule.icmp.is_some() && !icmp,
+        "icmp-type/code only applies to icmp",
+    );
+    problem(
+        rule.icmp.is_some() && rule.family.is_none(),
+        "must indicate address family with icmp-type/code",
+    );
+    problem(
+        options.overload.is_some() && options.max_src_conn == 0 && options.max_src_conn_rate.is_none(),
+        "`overload` requires `max-src-conn` or `max-src-conn-rate`",
+    );
+    problem(
+        rule.protocol == Some(ICMP) && rule.family == Some(Family::Inet6),
+        "proto icmp doesn't match address family inet6",
+    );
+    problem(
+        rule.protocol == Some(ICMP6) && rule.family == Some(Family::Inet),
+        "proto icmp6 doesn't match address family inet",
+    );
+    problem(
+        rule.allow_opts && !matches!(rule.action, Action::Pass | Action::Dummynet | Action::NoDummynet),
+        "allow-opts can only be specified for pass rules",
+    );
+    problem(
+        rule.fragment && (port || rule.tcp_flags.is_some_and(|flags| flags.mask != 0) || rule.icmp.is_some()),
+        "fragments can be filtered only on IP header fields",
+    );
+    problem(
+        matches!(rule.action, Action::Block(Block::ReturnRst { .. })) && rule.protocol != Some(TCP),
+        "return-rst can only be applied to TCP rules",
+    );
+    problem(
+        options.max_src_nodes != 0 && options.source_track != Some(SourceTrack::Rule),
+        "max-src-nodes requires `source-track rule`",
+    );
+    problem(
+        matches!(rule.action, Action::Block(_)) && rule.state != StateKind::None,
+        "keep state on block rules doesn't make sense",
+    );
+}

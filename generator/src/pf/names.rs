@@ -1,0 +1,289 @@
+//! The words of pf that stand for numbers: ICMP types and codes, flags, timeouts, users, services.
+//!
+//! It exists so that the parser and the printer use one table each way.
+//! Sees: services. Never: a rule.
+
+use super::services::{PROTOCOLS, SERVICES, Transport};
+use super::syntax::Family;
+
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMP6: u8 = 58;
+
+/// The letters of TCP's flags, from the lowest bit.
+pub(super) const FLAG_LETTERS: &str = "FSRPAUEW";
+
+static ICMP_TYPES: &[(&str, u8)] = &[
+    ("echoreq", 8),
+    ("echorep", 0),
+    ("unreach", 3),
+    ("squench", 4),
+    ("redir", 5),
+    ("althost", 6),
+    ("routeradv", 9),
+    ("routersol", 10),
+    ("timex", 11),
+    ("paramprob", 12),
+    ("timereq", 13),
+    ("timerep", 14),
+    ("inforeq", 15),
+    ("inforep", 16),
+    ("maskreq", 17),
+    ("maskrep", 18),
+    ("trace", 30),
+    ("dataconv", 31),
+    ("mobredir", 32),
+    ("ipv6-where", 33),
+    ("ipv6-here", 34),
+    ("mobregreq", 35),
+    ("mobregrep", 36),
+    ("photuris", 40),
+];
+
+static ICMP6_TYPES: &[(&str, u8)] = &[
+    ("unreach", 1),
+    ("toobig", 2),
+    ("timex", 3),
+    ("paramprob", 4),
+    ("echoreq", 128),
+    ("echorep", 129),
+    ("groupqry", 130),
+    ("listqry", 130),
+    ("grouprep", 131),
+    ("listenrep", 131),
+    ("groupterm", 132),
+    ("listendone", 132),
+    ("routersol", 133),
+    ("routeradv", 134),
+    ("neighbrsol", 135),
+    ("neighbradv", 136),
+    ("redir", 137),
+    ("routrrenum", 138),
+    ("wrureq", 139),
+    ("wrurep", 140),
+    ("fqdnreq", 139),
+    ("fqdnrep", 140),
+    ("niqry", 139),
+    ("nirep", 140),
+    ("mtraceresp", 200),
+    ("mtrace", 201),
+];
+
+static ICMP_CODES: &[(&str, u8, u8)] = &[
+    ("net-unr", 3, 0),
+    ("host-unr", 3, 1),
+    ("proto-unr", 3, 2),
+    ("port-unr", 3, 3),
+    ("needfrag", 3, 4),
+    ("srcfail", 3, 5),
+    ("net-unk", 3, 6),
+    ("host-unk", 3, 7),
+    ("isolate", 3, 8),
+    ("net-prohib", 3, 9),
+    ("host-prohib", 3, 10),
+    ("net-tos", 3, 11),
+    ("host-tos", 3, 12),
+    ("filter-prohib", 3, 13),
+    ("host-preced", 3, 14),
+    ("cutoff-preced", 3, 15),
+    ("redir-net", 5, 0),
+    ("redir-host", 5, 1),
+    ("redir-tos-net", 5, 2),
+    ("redir-tos-host", 5, 3),
+    ("normal-adv", 9, 0),
+    ("common-adv", 9, 16),
+    ("transit", 11, 0),
+    ("reassemb", 11, 1),
+    ("badhead", 12, 0),
+    ("optmiss", 12, 1),
+    ("badlen", 12, 2),
+    ("unknown-ind", 40, 1),
+    ("auth-fail", 40, 2),
+    ("decrypt-fail", 40, 3),
+];
+
+static ICMP6_CODES: &[(&str, u8, u8)] = &[
+    ("admin-unr", 1, 1),
+    ("noroute-unr", 1, 0),
+    ("notnbr-unr", 1, 2),
+    ("beyond-unr", 1, 2),
+    ("addr-unr", 1, 3),
+    ("port-unr", 1, 4),
+    ("transit", 3, 0),
+    ("reassemb", 3, 1),
+    ("badhead", 4, 0),
+    ("nxthdr", 4, 1),
+    ("redironlink", 137, 0),
+    ("redirrouter", 137, 1),
+];
+
+/// Timeouts in the kernel's order; the last is whether a rule may have it.
+pub(super) static TIMEOUTS: &[&str] = &[
+    "tcp.first",
+    "tcp.opening",
+    "tcp.established",
+    "tcp.closing",
+    "tcp.finwait",
+    "tcp.closed",
+    "udp.first",
+    "udp.single",
+    "udp.multiple",
+    "icmp.first",
+    "icmp.error",
+    "grev1.first",
+    "grev1.initiating",
+    "grev1.established",
+    "esp.first",
+    "esp.initiating",
+    "esp.established",
+    "other.first",
+    "other.single",
+    "other.multiple",
+    "frag",
+    "interval",
+    "adaptive.start",
+    "adaptive.end",
+    "src.track",
+    "tcp.tsdiff",
+];
+
+/// What `set limit` knows.
+pub(super) static LIMITS: &[&str] = &["states", "src-nodes", "frags", "tables", "table-entries"];
+
+/// What `set optimization` knows.
+pub(super) static OPTIMIZATIONS: &[&str] = &[
+    "normal",
+    "satellite",
+    "high-latency",
+    "conservative",
+    "aggressive",
+];
+
+static USERS: &[(&str, u32)] = &[
+    ("root", 0),
+    ("daemon", 1),
+    ("operator", 2),
+    ("bin", 3),
+    ("smmsp", 25),
+    ("sshd", 27),
+    ("www", 67),
+    ("named", 70),
+    ("proxy", 71),
+    ("nobody", 32767),
+];
+
+static GROUPS: &[(&str, u32)] = &[
+    ("wheel", 0),
+    ("daemon", 1),
+    ("kmem", 2),
+    ("sys", 3),
+    ("tty", 4),
+    ("operator", 5),
+    ("bin", 7),
+    ("news", 8),
+    ("users", 10),
+    ("auth", 11),
+    ("games", 13),
+    ("staff", 20),
+    ("smmsp", 25),
+    ("sshd", 27),
+    ("guest", 31),
+    ("www", 67),
+    ("network", 69),
+    ("named", 70),
+    ("proxy", 71),
+    ("authpf", 72),
+    ("nogroup", 32766),
+    ("nobody", 32767),
+];
+
+fn by_name<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
+    table
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| *value)
+}
+
+pub(super) fn user(name: &str) -> Option<u32> {
+    by_name(USERS, name)
+}
+
+pub(super) fn group(name: &str) -> Option<u32> {
+    by_name(GROUPS, name)
+}
+
+fn icmp_types(family: Family) -> &'static [(&'static str, u8)] {
+    match family {
+        Family::Inet => ICMP_TYPES,
+        Family::Inet6 => ICMP6_TYPES,
+    }
+}
+
+fn icmp_codes(family: Family) -> &'static [(&'static str, u8, u8)] {
+    match family {
+        Family::Inet => ICMP_CODES,
+        Family::Inet6 => ICMP6_CODES,
+    }
+}
+
+pub(super) fn icmp_type(family: Family, name: &str) -> Option<u8> {
+    by_name(icmp_types(family), name)
+}
+
+pub(super) fn icmp_type_name(family: Family, kind: u8) -> Option<&'static str> {
+    icmp_types(family)
+        .iter()
+        .find(|(_, value)| *value == kind)
+        .map(|(name, _)| *name)
+}
+
+pub(super) fn icmp_code(family: Family, kind: u8, name: &str) -> Option<u8> {
+    let found = icmp_codes(family)
+        .iter()
+        .find(|(known, of, _)| *of == kind && *known == name);
+    found.map(|(_, _, code)| *code)
+}
+
+pub(super) fn icmp_code_name(family: Family, kind: u8, code: u8) -> Option<&'static str> {
+    let found = icmp_codes(family)
+        .iter()
+        .find(|(_, of, value)| *of == kind && *value == code);
+    found.map(|(name, _, _)| *name)
+}
+
+/// The port of a service: as tcp knows it, else as udp does.
+pub(super) fn service(name: &str) -> Option<u16> {
+    let find = |not: Transport| {
+        let mut table = SERVICES.iter().filter(|(_, transport, _)| *transport != not);
+        table.find(|(_, _, names)| names.split(' ').any(|known| known == name))
+    };
+    find(Transport::Udp)
+        .or_else(|| find(Transport::Tcp))
+        .map(|(port, _, _)| *port)
+}
+
+/// The name of a port. Every protocol but tcp is looked up as udp, as pfctl does.
+pub(super) fn service_name(protocol: Option<u8>, port: u16) -> Option<&'static str> {
+    let not = if protocol == Some(TCP) {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    let found = SERVICES
+        .iter()
+        .find(|(known, transport, _)| *known == port && *transport != not);
+    found.and_then(|(_, _, names)| names.split(' ').next())
+}
+
+pub(super) fn protocol(name: &str) -> Option<u8> {
+    let found = PROTOCOLS
+        .iter()
+        .find(|(_, names)| names.split(' ').any(|known| known == name));
+    found.map(|(number, _)| *number)
+}
+
+pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
+    let found = PROTOCOLS.iter().find(|(known, _)| *known == number);
+    found.and_then(|(_, names)| names.split(' ').next())
+}

@@ -1,0 +1,427 @@
+//! The parser: a ruleset as the kernel would hold it, or every error at once.
+//!
+//! It exists because verdicts must be proven from the bytes that will be loaded. It refuses the lines
+//! that pfctl refuses, which needs three habits of a yacc parser: an error skips to the next line break;
+//! a syntax error so soon after another (fewer than three tokens) is not told; and a rule is judged when
+//! the token behind it has been seen, so its errors stand on that token's line.
+//! Sees: token, host, expand, environment, syntax. Never: a disk, a kernel, the rest of this project.
+
+mod anchor;
+mod binat;
+mod cursor;
+mod filter;
+mod hosts;
+pub(super) mod matcher;
+mod numbers;
+mod option;
+mod scrub;
+mod state;
+mod table;
+mod translate;
+
+use std::fmt;
+
+use super::environment::Environment;
+use super::expand;
+use super::syntax::{BlockPolicy, LoadAnchor, Place, Ruleset, Setting, SettingValue, StatePolicy};
+use super::token::{Kind, Lexer};
+
+pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
+pub(super) use translate::NAT_PORTS;
+
+/// Rules that one input may expand to. Lists multiply: eight lists of ten are a hundred million rules.
+pub const MOST_RULES: usize = 100_000;
+
+/// Braces in braces, of lists and of anchors.
+const DEEPEST: usize = 64;
+
+/// Something that pfctl refuses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Error {
+    /// The file that was included or loaded; none is the input itself.
+    pub file: Option<String>,
+    /// The line, from 1: the one that pfctl names.
+    pub line: u32,
+    /// The column in bytes, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Error {
+    /// `LINE:COLUMN: message`; the caller puts the name of the file in front.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads a ruleset.
+///
+/// `text` is the file; `environment` says what the words in it stand for. Every error is told, sorted by
+/// place; with one error there is no ruleset.
+///
+/// ```
+/// use nixvol_net::pf::{Environment, parse, print};
+/// let ruleset = parse("pass in proto tcp to port { 22, 80 }\n", &Environment::default()).unwrap();
+/// assert_eq!(ruleset.rules.filter.len(), 2);
+/// assert!(print(&ruleset).starts_with("pass in proto tcp from any to any port = ssh flags S/SA keep state\n"));
+/// let errors = parse("pass\npass to port 22\n", &Environment::default()).unwrap_err();
+/// assert_eq!(errors[0].line, 2);
+/// ```
+pub fn parse(text: &str, environment: &Environment) -> Result<Ruleset, Vec<Error>> {
+    parse_at(text, environment, "")
+}
+
+fn parse_at(text: &str, environment: &Environment, anchor: &str) -> Result<Ruleset, Vec<Error>> {
+    let mut parser = Parser::new(text, environment, anchor);
+    parser.ruleset();
+    parser.load_anchors();
+    parser.finish()
+}
+
+/// The error is told already; all that is left is to go on behind it.
+#[derive(Debug)]
+pub(super) struct Failed;
+
+pub(super) type Parsed<T> = Result<T, Failed>;
+
+/// The sections of a file, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    None,
+    Options,
+    Normalization,
+    Translation,
+    Filtering,
+}
+
+/// A ruleset under construction: the file's own, or one between braces.
+#[derive(Default)]
+pub(super) struct Frame {
+    pub ruleset: Ruleset,
+    /// What `$nr` stands for: rules so far, of every list.
+    pub matched: u32,
+    /// Names of anchors that have rules between braces already.
+    inline: Vec<String>,
+}
+
+pub(super) struct Parser<'e> {
+    lexer: Lexer,
+    environment: &'e Environment,
+    /// The path of the anchor that is read; empty for the main ruleset.
+    anchor: &'e str,
+    ahead: Option<Kind>,
+    /// Tokens to come before a syntax error is told again.
+    quiet: u8,
+    errors: Vec<(Place, String)>,
+    foreign_errors: Vec<Error>,
+    files: Vec<String>,
+    /// Where the statement at hand begins.
+    pub(super) start: Place,
+    section: Section,
+    require_order: bool,
+    block_policy: BlockPolicy,
+    state_policy: StatePolicy,
+    settings: Vec<Setting>,
+    loads: Vec<LoadAnchor>,
+    pub(super) frames: Vec<Frame>,
+    unnamed: u32,
+    depth: usize,
+    pub(super) rules: usize,
+}
+
+impl<'e> Parser<'e> {
+    fn new(text: &str, environment: &'e Environment, anchor: &'e str) -> Self {
+        let mut lexer = Lexer::new(text);
+        for (name, value) in &environment.macros {
+            lexer.define(name, value, true);
+        }
+        Self {
+            lexer,
+            environment,
+            anchor,
+            ahead: None,
+            quiet: 0,
+            errors: Vec::new(),
+            foreign_errors: Vec::new(),
+            files: vec![String::new()],
+            start: Place::default(),
+            section: Section::None,
+            require_order: true,
+            block_policy: BlockPolicy::Drop,
+            state_policy: StatePolicy::Floating,
+            settings: Vec::new(),
+            loads: Vec::new(),
+            frames: vec![Frame::default()],
+            unnamed: 0,
+            depth: 0,
+            rules: 0,
+        }
+    }
+
+    fn finish(mut self) -> Result<Ruleset, Vec<Error>> {
+        let mut errors = self.foreign_errors;
+        for (place, message) in self.errors {
+            let file = self
+                .files
+                .get(place.file as usize)
+                .filter(|name| !name.is_empty())
+                .cloned();
+            errors.push(Error {
+                file,
+                line: place.line,
+                column: place.column,
+                message,
+            });
+        }
+        if !errors.is_empty() {
+            errors.sort();
+            errors.dedup();
+            return Err(errors);
+        }
+        let mut ruleset = self.frames.swap_remove(0).ruleset;
+        ruleset.files = self.files;
+        ruleset.settings = self.settings;
+        ruleset.loads = self.loads;
+        Ok(ruleset)
+    }
+
+    fn recover(&mut self) {
+        self.quiet = 3;
+        self.depth = 0;
+        self.frames.truncate(1);
+        while !matches!(self.peek(), Kind::Newline | Kind::End) {
+            self.ahead = None;
+        }
+        if *self.peek() == Kind::Newline {
+            self.next();
+        }
+    }
+
+    // The file.
+
+    fn ruleset(&mut self) {
+        if self.at_char('{') {
+            let parsed = self.braced_file();
+            if parsed.is_err() {
+                self.recover();
+            }
+        }
+        while *self.peek() != Kind::End {
+            if self.eat_newline() {
+                continue;
+            }
+            let parsed = self.statement().and_then(|()| self.end_of_line());
+            if parsed.is_err() {
+                self.recover();
+            }
+        }
+    }
+
+    pub(super) fn eat_newline(&mut self) -> bool {
+        let found = *self.peek() == Kind::Newline;
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    pub(super) fn eat_newlines(&mut self) {
+        while self.eat_newline() {}
+    }
+
+    fn end_of_line(&mut self) -> Parsed<()> {
+        if self.eat_newline() {
+            Ok(())
+        } else {
+            self.unexpected()
+        }
+    }
+
+    fn statement(&mut self) -> Parsed<()> {
+        self.peek();
+        self.start = self.lexer.place;
+        let Kind::Key(key) = *self.peek() else {
+            return if self.at_word() {
+                self.macro_definition()
+            } else {
+                self.unexpected()
+            };
+        };
+        match key {
+            "include" => self.include(),
+            "set" => self.option(),
+            "table" => self.table(),
+            "load" => self.load_anchor(),
+            "antispoof" => self.antispoof(),
+            "altq" | "queue" => self.fail("queueing (altq) does not exist on macOS"),
+            "no" => {
+                self.next();
+                self.negated()
+            }
+            _ => self.rule(key, false),
+        }
+    }
+
+    fn negated(&mut self) -> Parsed<()> {
+        match *self.peek() {
+            Kind::Key(key @ ("scrub" | "nat" | "rdr" | "binat" | "dummynet")) => self.rule(key, true),
+            _ => self.unexpected(),
+        }
+    }
+
+    fn rule(&mut self, key: &'static str, no: bool) -> Parsed<()> {
+        match key {
+            "scrub" => self.scrub(no),
+            "nat" | "rdr" => self.translation(no),
+            "binat" => self.binat(no),
+            "dummynet" => self.dummynet(no),
+            "pass" | "block" => self.filter(),
+            "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" | "scrub-anchor" | "dummynet-anchor" => {
+                self.anchor_rule()
+            }
+            _ => self.unexpected(),
+        }
+    }
+
+    /// A file that is one pair of braces: an old form in which anchors are written back.
+    fn braced_file(&mut self) -> Parsed<()> {
+        self.expect_char('{')?;
+        loop {
+            if self.eat_newline() {
+                continue;
+            }
+            if self.eat_char('}') {
+                return self.end_of_line();
+            }
+            self.peek();
+            self.start = self.lexer.place;
+            let parsed = match *self.peek() {
+                Kind::End => return self.unexpected(),
+                Kind::Key("no") => {
+                    self.next();
+                    self.negated()
+                }
+                Kind::Key(key) if !key.starts_with("scrub") => self.rule(key, false),
+                _ => self.unexpected(),
+            };
+            if parsed.and_then(|()| self.end_of_line()).is_err() {
+                self.recover();
+            }
+        }
+    }
+
+    fn macro_definition(&mut self) -> Parsed<()> {
+        let name = self.word()?;
+        self.expect_char('=')?;
+        let mut value = self.number_or_word()?;
+        while matches!(self.peek(), Kind::Word(_) | Kind::Number(_)) {
+            value.push(' ');
+            value.push_str(&self.number_or_word()?);
+        }
+        self.lexer.define(&name, &value, false);
+        self.set(SettingValue::Macro { name, value });
+        Ok(())
+    }
+
+    pub(super) fn number_or_word(&mut self) -> Parsed<String> {
+        match *self.peek() {
+            Kind::Number(number) => {
+                self.next();
+                Ok(number.to_string())
+            }
+            _ => self.word(),
+        }
+    }
+
+    pub(super) fn set(&mut self, value: SettingValue) {
+        self.settings.push(Setting {
+            place: self.start,
+            value,
+        });
+    }
+
+    fn include(&mut self) -> Parsed<()> {
+        self.next();
+        let name = self.word()?;
+        let text = match self.read(&name) {
+            Ok(text) => text,
+            Err(reason) => return self.fail(format!("failed to include file `{name}`: {reason}")),
+        };
+        let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        // The rest of this line is read when the other file is at its end.
+        self.end_of_line()?;
+        if !self.lexer.open(&text, file) {
+            return self.fail(format!(
+                "failed to include file `{name}`: too many files are open"
+            ));
+        }
+        self.files.push(name);
+        // The caller wants a line break behind the statement.
+        self.ahead = Some(Kind::Newline);
+        Ok(())
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<String, String> {
+        match &self.environment.reader {
+            Some(reader) => reader(name),
+            None => Err("no other file can be read here".to_owned()),
+        }
+    }
+
+    // Sections and rules.
+
+    pub(super) fn in_options(&mut self) -> Parsed<()> {
+        self.section(Section::Options)
+    }
+
+    fn section(&mut self, wanted: Section) -> Parsed<()> {
+        if self.require_order && self.section > wanted {
+            return self
+                .fail("Rules must be in order: options, normalization, queueing, translation, filtering");
+        }
+        self.section = wanted;
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, draft: &expand::Draft) {
+        expand::expand(self, draft);
+    }
+
+    /// Enters a brace; Err when there are too many.
+    pub(super) fn descend(&mut self) -> Parsed<()> {
+        if self.depth >= DEEPEST {
+            return self.fail(format!("braces nested more than {DEEPEST} deep"));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    pub(super) fn ascend(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// One item, or several between braces: `{ a, b c }`.
+    pub(super) fn list<T>(&mut self, item: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        if !self.eat_char('{') {
+            return Ok(vec![item(self)?]);
+        }
+        self.eat_newlines();
+        self.rest_of_list(item)
+    }
+
+    /// What follows an opening brace and its line breaks.
+    pub(super) fn rest_of_list<T>(&mut self, item: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut items = vec![item(self)?];
+        loop {
+            self.eat_newlines();
+            if self.eat_char('}') {
+                return Ok(items);
+            }
+            self.eat_char(',');
+            items.push(item(self)?);
+        }
+    }
+}

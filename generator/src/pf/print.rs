@@ -1,0 +1,498 @@
+//! The canonical form: a ruleset as text, as `pfctl -o none -nv` prints it.
+//!
+//! It exists so that a person reads what the kernel got, and so that reading can be checked: what is
+//! printed reads back as the same ruleset.
+//! Sees: names, syntax, the words of the grammar. Never: the text that was read.
+
+use std::fmt::{Display, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::names;
+use super::syntax::{
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Endpoint, Family, FragmentCache, Icmp, Log,
+    NumberMatch, PortMatch, Rule, Ruleset, SetOption, SettingValue, StateKind, StatePolicy, TcpFlags,
+    UNKNOWN_ID,
+};
+use super::token::{begins_word, in_word, keyword};
+
+mod pool;
+mod setting;
+mod state;
+
+/// Prints a ruleset.
+///
+/// Settings come first, then scrub, nat, rdr, binat, filter and dummynet rules, then `load anchor`.
+/// `parse` of the result is the same ruleset, places aside. Where pfctl's own print would not read back
+/// as what it stands for, this one writes it so that it does: an anchor keeps its whole path (pfctl
+/// cuts `com.apple/*` to `/*` in a dry run), `load anchor` is a line, and words that need quotes get them.
+/// Use [`print_dry_run`] for pfctl's letter.
+pub fn print(ruleset: &Ruleset) -> String {
+    Printer::new(ruleset, false).ruleset(ruleset)
+}
+
+/// Prints a ruleset to the letter of `pfctl -nv`: the last part only of an anchor's path, with its slash,
+/// and no `load anchor`.
+pub fn print_dry_run(ruleset: &Ruleset) -> String {
+    Printer::new(ruleset, true).ruleset(ruleset)
+}
+
+/// One rule on one line, without a line break and without what stands between its braces.
+pub fn print_rule(rule: &Rule) -> String {
+    let mut printer = Printer {
+        out: String::new(),
+        dry_run: false,
+        policy: StatePolicy::Floating,
+    };
+    printer.rule(rule);
+    printer.out
+}
+
+struct Printer {
+    out: String,
+    dry_run: bool,
+    /// The last `set state-policy`: a rule that differs from it says so.
+    policy: StatePolicy,
+}
+
+/// An address as inet_ntop writes it.
+pub(super) fn ip(address: IpAddr) -> String {
+    if let IpAddr::V6(v6) = address {
+        let segments = v6.segments();
+        if segments[..6] == [0; 6] && segments[6] != 0 {
+            let low = Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
+            return format!("::{low}");
+        }
+    }
+    address.to_string()
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\\\""))
+}
+
+fn is_bare(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    bytes.first().copied().is_some_and(begins_word)
+        && bytes.iter().copied().all(in_word)
+        && !bytes.contains(&b'\\')
+        && !bytes.iter().all(u8::is_ascii_digit)
+        && keyword(word).is_none()
+}
+
+/// A word as it stands, or in quotes where it would read as something else.
+fn bare(word: &str) -> String {
+    if is_bare(word) {
+        word.to_owned()
+    } else {
+        quoted(word)
+    }
+}
+
+/// The same where several words are joined by spaces.
+fn bare_words(text: &str) -> String {
+    if text.split(' ').all(is_bare) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+fn prefixed(address: IpAddr, prefix: u8) -> String {
+    let full = if address.is_ipv4() { 32 } else { 128 };
+    if prefix == full {
+        ip(address)
+    } else {
+        format!("{}/{prefix}", ip(address))
+    }
+}
+
+impl Printer {
+    fn new(ruleset: &Ruleset, dry_run: bool) -> Self {
+        let policies = ruleset
+            .settings
+            .iter()
+            .rev()
+            .filter_map(|setting| match &setting.value {
+                SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
+                _ => None,
+            });
+        let policy = policies.into_iter().next().unwrap_or_default();
+        Self {
+            out: String::new(),
+            dry_run,
+            policy,
+        }
+    }
+
+    fn put(&mut self, text: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.out, "{text}");
+    }
+
+    fn ruleset(mut self, ruleset: &Ruleset) -> String {
+        let mut settings = ruleset.settings.as_slice();
+        while let Some(first) = settings.first() {
+            let together = settings
+                .iter()
+                .take_while(|next| setting::is_skip(next) && next.place == first.place)
+                .count();
+            let (now, later) = settings.split_at(together.max(1));
+            if together > 0 {
+                self.skips(now);
+            } else {
+                self.setting(&first.value);
+            }
+            settings = later;
+        }
+        self.rules(ruleset, 0);
+        if !self.dry_run {
+            for load in &ruleset.loads {
+                self.put(format_args!(
+                    "load anchor {} from {}\n",
+                    quoted(&load.anchor),
+                    quoted(&load.file)
+                ));
+            }
+        }
+        self.out
+    }
+
+    fn rules(&mut self, ruleset: &Ruleset, depth: usize) {
+        for rule in ruleset.rules.lists().into_iter().flatten() {
+            self.put("  ".repeat(depth));
+            self.rule(rule);
+            let call = rule.anchor.as_ref();
+            match call.and_then(|call| call.body.as_ref()) {
+                Some(body) if !(self.dry_run && body.rules.is_empty()) => {
+                    self.put(" {\n");
+                    self.rules(body, depth + 1);
+                    self.put("  ".repeat(depth));
+                    self.put("}\n");
+                }
+                _ => self.put("\n"),
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.action(rule);
+        match rule.direction {
+            Some(Direction::In) => self.put(" in"),
+            Some(Direction::Out) => self.put(" out"),
+            None => {}
+        }
+        self.log(rule.log);
+        if rule.quick {
+            self.put(" quick");
+        }
+        if let Some(interface) = &rule.interface {
+            let not = if interface.not { "! " } else { "" };
+            self.put(format_args!(" on {not}{}", bare(&interface.name)));
+        }
+        if let Some(route) = &rule.route {
+            self.route(route);
+        }
+        match rule.family {
+            Some(Family::Inet) => self.put(" inet"),
+            Some(Family::Inet6) => self.put(" inet6"),
+            None => {}
+        }
+        if let Some(protocol) = rule.protocol {
+            match names::protocol_name(protocol) {
+                Some(name) => self.put(format_args!(" proto {name}")),
+                None => self.put(format_args!(" proto {protocol}")),
+            }
+        }
+        self.endpoints(rule);
+        self.conditions(rule);
+        self.state(rule);
+        self.tail(rule);
+    }
+
+    fn action(&mut self, rule: &Rule) {
+        if let Some(call) = &rule.anchor {
+            return self.anchor(rule.action, call);
+        }
+        self.put(match rule.action {
+            Action::Pass => "pass",
+            Action::Block(_) => "block",
+            Action::Scrub => "scrub",
+            Action::NoScrub => "no scrub",
+            Action::Nat => "nat",
+            Action::NoNat => "no nat",
+            Action::Rdr => "rdr",
+            Action::NoRdr => "no rdr",
+            Action::Binat => "binat",
+            Action::NoBinat => "no binat",
+            Action::Dummynet => "dummynet",
+            Action::NoDummynet => "no dummynet",
+        });
+        if rule.nat_pass {
+            self.put(" pass");
+        }
+        if let Action::Block(block) = rule.action {
+            self.block(block, rule.family);
+        }
+    }
+
+    fn anchor(&mut self, action: Action, call: &AnchorCall) {
+        self.put(match action {
+            Action::Pass | Action::Block(_) => "anchor",
+            Action::Scrub | Action::NoScrub => "scrub-anchor",
+            Action::Nat | Action::NoNat => "nat-anchor",
+            Action::Rdr | Action::NoRdr => "rdr-anchor",
+            Action::Binat | Action::NoBinat => "binat-anchor",
+            Action::Dummynet | Action::NoDummynet => "dummynet-anchor",
+        });
+        let cut = match call.name.rfind('/') {
+            Some(at) if self.dry_run => &call.name[if call.body.is_some() { at + 1 } else { at }..],
+            _ => &call.name,
+        };
+        if !cut.is_empty() {
+            self.put(format_args!(" {}", quoted(cut)));
+        }
+    }
+
+    fn block(&mut self, block: Block, family: Option<Family>) {
+        let code = |family, (kind, code): (u8, u8)| {
+            names::icmp_code_name(family, kind, code).map_or_else(|| code.to_string(), str::to_owned)
+        };
+        match block {
+            Block::Drop => self.put(" drop"),
+            Block::Return { .. } => self.put(" return"),
+            Block::ReturnRst { ttl: 0 } => self.put(" return-rst"),
+            Block::ReturnRst { ttl } => self.put(format_args!(" return-rst(ttl {ttl})")),
+            Block::ReturnIcmp { icmp, icmp6 } => {
+                let (four, six) = (code(Family::Inet, icmp), code(Family::Inet6, icmp6));
+                self.put(match family {
+                    Some(Family::Inet) => format!(" return-icmp({four})"),
+                    Some(Family::Inet6) => format!(" return-icmp6({six})"),
+                    None => format!(" return-icmp({four}, {six})"),
+                });
+            }
+        }
+    }
+
+    fn log(&mut self, log: Log) {
+        if !log.on {
+            return;
+        }
+        self.put(" log");
+        let mut options = Vec::new();
+        if log.all {
+            options.push("all".to_owned());
+        }
+        if log.user {
+            options.push("user".to_owned());
+        }
+        if log.interface != 0 {
+            options.push(format!("to pflog{}", log.interface));
+        }
+        if !options.is_empty() {
+            self.put(format_args!(" ({})", options.join(", ")));
+        }
+    }
+
+    fn endpoints(&mut self, rule: &Rule) {
+        let everything = Endpoint::default();
+        if rule.source == everything && rule.destination == everything && rule.os.is_none() {
+            return self.put(" all");
+        }
+        self.put(" from ");
+        self.endpoint(&rule.source, rule);
+        if let Some(os) = &rule.os {
+            self.put(format_args!(" os {}", quoted(os)));
+        }
+        self.put(" to ");
+        self.endpoint(&rule.destination, rule);
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint, rule: &Rule) {
+        if endpoint.not {
+            self.put("! ");
+        }
+        match (&endpoint.address, rule.family) {
+            // `! any` is no host to the grammar.
+            (Address::Any, Some(Family::Inet)) if endpoint.not => self.put("0.0.0.0/0"),
+            (Address::Any, Some(Family::Inet6)) if endpoint.not => self.put("::/0"),
+            (address, _) => self.put(show_address(address)),
+        }
+        if let Some(port) = endpoint.port {
+            self.put(" port");
+            self.port(port, rule.protocol);
+        }
+    }
+
+    fn port(&mut self, port: PortMatch, protocol: Option<u8>) {
+        let named =
+            |port: &u16| names::service_name(protocol, *port).map_or_else(|| port.to_string(), str::to_owned);
+        self.comparison(port, named);
+    }
+
+    fn comparison<T: Display>(&mut self, comparison: NumberMatch<T>, named: impl Fn(&T) -> String) {
+        match comparison {
+            NumberMatch::Equal(a) => self.put(format_args!(" = {}", named(&a))),
+            NumberMatch::NotEqual(a) => self.put(format_args!(" != {}", named(&a))),
+            NumberMatch::Less(a) => self.put(format_args!(" < {a}")),
+            NumberMatch::LessEqual(a) => self.put(format_args!(" <= {a}")),
+            NumberMatch::Greater(a) => self.put(format_args!(" > {a}")),
+            NumberMatch::GreaterEqual(a) => self.put(format_args!(" >= {a}")),
+            NumberMatch::Range(a, b) => self.put(format_args!(" {a}:{b}")),
+            NumberMatch::Inside(a, b) => self.put(format_args!(" {a} >< {b}")),
+            NumberMatch::Outside(a, b) => self.put(format_args!(" {a} <> {b}")),
+        }
+    }
+
+    /// What a rule looks at beside addresses.
+    fn conditions(&mut self, rule: &Rule) {
+        for (ids, word) in [(rule.user, "user"), (rule.group, "group")] {
+            if let Some(ids) = ids {
+                self.put(format_args!(" {word}"));
+                self.comparison(ids, |id: &u32| {
+                    if *id == UNKNOWN_ID {
+                        "unknown".to_owned()
+                    } else {
+                        id.to_string()
+                    }
+                });
+            }
+        }
+        self.flags(rule);
+        if let Some(icmp) = rule.icmp {
+            self.icmp(icmp, rule.family.unwrap_or(Family::Inet));
+        }
+        if rule.tos != 0 {
+            self.put(format_args!(" tos 0x{:02x}", rule.tos));
+        }
+    }
+
+    fn flags(&mut self, rule: &Rule) {
+        if let Some(TcpFlags { set, mask }) = rule.tcp_flags {
+            let letters = |bits: u8| -> String {
+                let letters = names::FLAG_LETTERS.chars().enumerate();
+                letters
+                    .filter(|(bit, _)| bits & (1 << bit) != 0)
+                    .map(|(_, letter)| letter)
+                    .collect()
+            };
+            self.put(format_args!(" flags {}/{}", letters(set), letters(mask)));
+        } else if rule.action == Action::Pass
+            && matches!(rule.protocol, None | Some(names::TCP))
+            && !rule.fragment
+            && rule.anchor.is_none()
+            && rule.state != StateKind::None
+        {
+            self.put(" flags any");
+        }
+    }
+
+    fn icmp(&mut self, icmp: Icmp, family: Family) {
+        self.put(if family == Family::Inet {
+            " icmp-type "
+        } else {
+            " icmp6-type "
+        });
+        match names::icmp_type_name(family, icmp.kind) {
+            Some(name) => self.put(name),
+            None => self.put(icmp.kind),
+        }
+        if let Some(code) = icmp.code {
+            self.put(" code ");
+            match names::icmp_code_name(family, icmp.kind, code) {
+                Some(name) => self.put(name),
+                None => self.put(code),
+            }
+        }
+    }
+
+    /// What a rule does beside its action.
+    fn tail(&mut self, rule: &Rule) {
+        if rule.fragment {
+            self.put(" fragment");
+        }
+        self.scrub(rule);
+        if let Some(label) = &rule.label {
+            self.put(format_args!(" label {}", quoted(label)));
+        }
+        let filter = matches!(rule.action, Action::Pass | Action::Block(_));
+        if let Some(tag) = &rule.tag {
+            self.put(format_args!(
+                " tag {}",
+                if filter { bare_words(tag) } else { bare(tag) }
+            ));
+        }
+        if let Some(tagged) = &rule.tagged {
+            let not = if tagged.not { "! " } else { "" };
+            self.put(format_args!(" {not}tagged {}", bare_words(&tagged.tag)));
+        }
+        if let Some(table) = rule.rtable {
+            self.put(format_args!(" rtable {table}"));
+        }
+        match rule.dummynet {
+            Some(Dummynet::Pipe(number)) => self.put(format_args!(" pipe {number}")),
+            Some(Dummynet::Queue(number)) => self.put(format_args!(" queue {number}")),
+            None => {}
+        }
+        if let Some(pool) = &rule.redirect {
+            self.put(" -> ");
+            self.redirect(pool, rule.action);
+        }
+    }
+
+    fn scrub(&mut self, rule: &Rule) {
+        let scrub = rule.scrub;
+        if scrub.no_df {
+            self.put(" no-df");
+        }
+        if scrub.random_id {
+            self.put(" random-id");
+        }
+        if scrub.min_ttl != 0 {
+            self.put(format_args!(" min-ttl {}", scrub.min_ttl));
+        }
+        if scrub.max_mss != 0 {
+            self.put(format_args!(" max-mss {}", scrub.max_mss));
+        }
+        if rule.allow_opts {
+            self.put(" allow-opts");
+        }
+        if rule.action == Action::Scrub {
+            if scrub.reassemble_tcp {
+                self.put(" reassemble tcp");
+            }
+            self.put(match scrub.fragments {
+                FragmentCache::Reassemble => " fragment reassemble",
+                FragmentCache::Crop => " fragment crop",
+                FragmentCache::DropOverlap => " fragment drop-ovl",
+            });
+        }
+    }
+}
+
+fn show_address(address: &Address) -> String {
+    match address {
+        Address::Any => "any".to_owned(),
+        Address::Prefix { address, prefix } => prefixed(*address, *prefix),
+        Address::Range(first, last) => format!("{} - {}", ip(*first), ip(*last)),
+        Address::Table(name) => format!("<{}>", bare(name)),
+        Address::NoRoute => "no-route".to_owned(),
+        Address::UrpfFailed => "urpf-failed".to_owned(),
+        Address::RouteLabel(label) => format!("route {}", quoted(label)),
+        Address::Dynamic(dynamic) => {
+            let mut text = dynamic.interface.clone();
+            let modifiers = [
+                (dynamic.network, ":network"),
+                (dynamic.broadcast, ":broadcast"),
+                (dynamic.peer, ":peer"),
+                (dynamic.no_alias, ":0"),
+            ];
+            for (_, modifier) in modifiers.into_iter().filter(|(set, _)| *set) {
+                text.push_str(modifier);
+            }
+            let prefix = dynamic
+                .prefix
+                .map_or_else(String::new, |prefix| format!("/{prefix}"));
+            format!("({}){prefix}", bare(&text))
+        }
+    }
+}

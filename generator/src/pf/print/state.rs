@@ -1,0 +1,85 @@
+//! States in print: `keep state (…)` and probability.
+//!
+//! It exists because the options of a state are a list of their own.
+//! Sees: the printer. Never: a state.
+
+use super::{Printer, bare};
+use crate::pf::parse::parse_probability;
+use crate::pf::syntax::{Action, Rule, SourceTrack, StateKind, StatePolicy};
+
+impl Printer {
+    pub(super) fn state(&mut self, rule: &Rule) {
+        match rule.state {
+            StateKind::None if rule.action == Action::Pass && rule.anchor.is_none() => self.put(" no state"),
+            StateKind::None => {}
+            StateKind::Keep => self.put(" keep state"),
+            StateKind::Modulate => self.put(" modulate state"),
+            StateKind::Synproxy => self.put(" synproxy state"),
+        }
+        let options = self.state_options(rule);
+        if !options.is_empty() {
+            self.put(format_args!(" ({})", options.join(", ")));
+        }
+        // pfctl puts this in front of the options, where it cannot be read back.
+        if rule.probability != 0 {
+            self.put(format_args!(" probability {}%", percent(rule.probability)));
+        }
+    }
+
+    fn state_options(&self, rule: &Rule) -> Vec<String> {
+        let options = &rule.state_options;
+        let mut list = Vec::new();
+        let count = |list: &mut Vec<String>, count: u32, word: &str| {
+            if count != 0 {
+                list.push(format!("{word} {count}"));
+            }
+        };
+        count(&mut list, options.max, "max");
+        if options.no_sync {
+            list.push("no-sync".to_owned());
+        }
+        match options.source_track {
+            Some(SourceTrack::Rule) => list.push("source-track rule".to_owned()),
+            Some(SourceTrack::Global) => list.push("source-track global".to_owned()),
+            None => {}
+        }
+        count(&mut list, options.max_src_states, "max-src-states");
+        count(&mut list, options.max_src_conn, "max-src-conn");
+        if let Some((limit, seconds)) = options.max_src_conn_rate {
+            list.push(format!("max-src-conn-rate {limit}/{seconds}"));
+        }
+        count(&mut list, options.max_src_nodes, "max-src-nodes");
+        if let Some(overload) = &options.overload {
+            let flush = if overload.flush { " flush" } else { "" };
+            let global = if overload.global { " global" } else { "" };
+            list.push(format!("overload <{}>{flush}{global}", bare(&overload.table)));
+        }
+        match options.policy {
+            StatePolicy::IfBound => list.push("if-bound".to_owned()),
+            StatePolicy::Floating if rule.state != StateKind::None && self.policy == StatePolicy::IfBound => {
+                list.push("floating".to_owned());
+            }
+            StatePolicy::Floating => {}
+        }
+        list.extend(
+            options
+                .timeouts
+                .iter()
+                .map(|(name, seconds)| format!("{name} {seconds}")),
+        );
+        list
+    }
+}
+
+/// A share of 2^32 as a percentage, with six digits or as many as it takes to read the same back.
+fn percent(probability: u32) -> String {
+    let value = f64::from(probability) * 100.0 / 4_294_967_296.0;
+    for digits in 6..18 {
+        let text = format!("{value:.digits$}");
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        if parse_probability(&format!("{text}%")) == Some(probability) {
+            return text.to_owned();
+        }
+    }
+    format!("{value:.6}")
+}

@@ -1,0 +1,438 @@
+//! Tokens with places: bytes in, words of the grammar out, one at a time.
+//!
+//! It exists because pf's words depend on what was read before: a macro is expanded as text, a backslash
+//! continues a line or a comment, `include` opens another file. So the parser pulls.
+//! Sees: syntax (for places). Never: what a word means.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::syntax::Place;
+
+/// The longest word or quoted string.
+const LONGEST_WORD: usize = 8094;
+
+/// Files that may be open at once: an `include` that includes itself ends here.
+const DEEPEST_INCLUDE: usize = 16;
+
+/// What a token is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A word that is not of the grammar, or anything in quotes.
+    Word(String),
+    /// A word of the grammar.
+    Key(&'static str),
+    /// A number.
+    Number(i64),
+    /// `><` or `<>`.
+    PortOperator(&'static str),
+    /// `->`.
+    Arrow,
+    /// Any other character.
+    Char(char),
+    /// The end of a line.
+    Newline,
+    /// What could not be a token; the error is told already.
+    Bad,
+    /// The end of the last file.
+    End,
+}
+
+/// One open file.
+struct Source {
+    text: Rc<[u8]>,
+    at: usize,
+    file: u32,
+    line: u32,
+    line_start: usize,
+    /// What waited in front of the rest of this file when another was opened before it.
+    waiting: (Vec<Byte>, Option<Expansion>),
+}
+
+/// The value of a macro, and how much of it is read.
+type Expansion = (Rc<[u8]>, usize);
+
+/// A byte and where it came from; the offset is 0 for what a macro brought.
+#[derive(Clone, Copy)]
+struct Byte {
+    value: u8,
+    offset: usize,
+}
+
+pub(super) struct Lexer {
+    sources: Vec<Source>,
+    pushed_back: Vec<Byte>,
+    expansion: Option<Expansion>,
+    macros: HashMap<String, (Rc<[u8]>, bool)>,
+    /// Where the token that was read last begins.
+    pub place: Place,
+    /// Complaints of the lexer itself, to be collected by the parser.
+    pub complaints: Vec<(Place, String)>,
+}
+
+/// Every word of the grammar, sorted.
+#[rustfmt::skip]
+static KEYWORDS: &[&str] = &[
+    "all", "allow-opts", "altq", "anchor", "antispoof", "any", "bandwidth", "binat", "binat-anchor", "bitmask",
+    "block", "block-policy", "cbq", "code", "crop", "debug", "divert-reply", "divert-to", "drop", "drop-ovl",
+    "dummynet", "dummynet-anchor", "dup-to", "extfilter", "extmap", "fastroute", "file", "fingerprints", "flags",
+    "floating", "flush", "for", "fragment", "from", "global", "group", "hfsc", "hostid", "icmp-type", "icmp6-type",
+    "if-bound", "in", "include", "inet", "inet6", "keep", "label", "limit", "linkshare", "load", "log",
+    "loginterface", "max", "max-mss", "max-src-conn", "max-src-conn-rate", "max-src-nodes", "max-src-states",
+    "min-ttl", "modulate", "nat", "nat-anchor", "no", "no-df", "no-route", "no-sync", "on", "optimization", "os",
+    "out", "overload", "pass", "pipe", "port", "priority", "priq", "probability", "proto", "qlimit", "queue",
+    "quick", "random", "random-id", "rdr", "rdr-anchor", "realtime", "reassemble", "reply-to", "require-order",
+    "return", "return-icmp", "return-icmp6", "return-rst", "round-robin", "route", "route-to", "rtable", "rule",
+    "ruleset-optimization", "scrub", "scrub-anchor", "set", "set-tos", "skip", "sloppy", "source-hash",
+    "source-track", "state", "state-policy", "static-port", "sticky-address", "synproxy", "table", "tag", "tagged",
+    "tbrsize", "timeout", "to", "tos", "ttl", "upperlimit", "urpf-failed", "user",
+];
+
+/// The word of the grammar that `word` is.
+pub(super) fn keyword(word: &str) -> Option<&'static str> {
+    KEYWORDS.binary_search(&word).ok().map(|index| KEYWORDS[index])
+}
+
+fn ends_number(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b || matches!(byte, b')' | b',' | b'/' | b'}' | b'=')
+}
+
+pub(super) fn begins_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b':' || byte == b'_'
+}
+
+pub(super) fn in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || (byte.is_ascii_punctuation()
+            && !matches!(
+                byte,
+                b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'!' | b'=' | b'/' | b'#' | b','
+            ))
+}
+
+impl Lexer {
+    pub(super) fn new(text: &str) -> Self {
+        let mut lexer = Self {
+            sources: Vec::new(),
+            pushed_back: Vec::new(),
+            expansion: None,
+            macros: HashMap::new(),
+            place: Place {
+                file: 0,
+                line: 1,
+                column: 1,
+            },
+            complaints: Vec::new(),
+        };
+        lexer.open(text, 0);
+        lexer
+    }
+
+    /// Reads `text` before the rest of the current file. False when too many files are open.
+    pub(super) fn open(&mut self, text: &str, file: u32) -> bool {
+        if self.sources.len() >= DEEPEST_INCLUDE {
+            return false;
+        }
+        let waiting = (std::mem::take(&mut self.pushed_back), self.expansion.take());
+        if let Some(outer) = self.sources.last_mut() {
+            outer.waiting = waiting;
+        }
+        self.sources.push(Source {
+            text: text.as_bytes().into(),
+            at: 0,
+            file,
+            line: 1,
+            line_start: 0,
+            waiting: (Vec::new(), None),
+        });
+        true
+    }
+
+    /// Defines a macro; one that came from outside stays.
+    pub(super) fn define(&mut self, name: &str, value: &str, from_outside: bool) {
+        if self.macros.get(name).is_none_or(|(_, fixed)| !fixed) {
+            self.macros
+                .insert(name.to_owned(), (value.as_bytes().into(), from_outside));
+        }
+    }
+
+    fn source(&mut self) -> &mut Source {
+        self.sources.last_mut().expect("one source is always open")
+    }
+
+    fn raw(&mut self) -> Option<Byte> {
+        let source = self.source();
+        let value = *source.text.get(source.at)?;
+        source.at += 1;
+        Some(Byte {
+            value,
+            offset: source.at - 1,
+        })
+    }
+
+    fn next_line(&mut self, start: usize) {
+        let source = self.source();
+        source.line += 1;
+        source.line_start = start;
+    }
+
+    /// What is waiting in front of the file: an expansion, then what was put back.
+    fn waiting(&mut self) -> Option<Byte> {
+        if let Some((value, at)) = &mut self.expansion {
+            if let Some(&byte) = value.get(*at) {
+                *at += 1;
+                return Some(Byte {
+                    value: byte,
+                    offset: 0,
+                });
+            }
+            self.expansion = None;
+        }
+        self.pushed_back.pop()
+    }
+
+    /// The next byte outside quotes; a backslash joins lines and loses its meaning otherwise.
+    fn get(&mut self) -> Option<Byte> {
+        if let Some(byte) = self.waiting() {
+            return Some(byte);
+        }
+        loop {
+            let Some(byte) = self.raw() else {
+                if self.sources.len() == 1 {
+                    return None;
+                }
+                self.sources.pop();
+                (self.pushed_back, self.expansion) = std::mem::take(&mut self.source().waiting);
+                return self.get();
+            };
+            if byte.value != b'\\' {
+                return Some(byte);
+            }
+            match self.raw() {
+                Some(next) if next.value == b'\n' => self.next_line(next.offset + 1),
+                other => return other,
+            }
+        }
+    }
+
+    fn unget(&mut self, byte: Option<Byte>) {
+        let Some(byte) = byte else { return };
+        if let Some((_, at)) = &mut self.expansion
+            && *at > 0
+        {
+            *at -= 1;
+            return;
+        }
+        self.pushed_back.push(byte);
+    }
+
+    fn complain(&mut self, message: String) {
+        self.complaints.push((self.place, message));
+    }
+
+    /// After an error of the lexer the rest of the line is gone, and what waited in front of it: so does
+    /// pfctl, whose next line is then lost to the parser's own recovery.
+    fn skip_line(&mut self) -> Kind {
+        self.expansion = None;
+        if let Some(newline) = self.pushed_back.iter().find(|byte| byte.value == b'\n').copied() {
+            self.next_line(newline.offset + 1);
+        }
+        self.pushed_back.clear();
+        while let Some(byte) = self.get() {
+            if byte.value == b'\n' {
+                self.next_line(byte.offset + 1);
+                break;
+            }
+        }
+        Kind::Bad
+    }
+
+    fn mark(&mut self, byte: Option<Byte>, in_expansion: bool) {
+        if in_expansion {
+            return;
+        }
+        let source = self.source();
+        let offset = byte.map_or(source.at, |byte| byte.offset);
+        let column = u32::try_from(offset.saturating_sub(source.line_start)).unwrap_or(u32::MAX - 1) + 1;
+        self.place = Place {
+            file: source.file,
+            line: source.line,
+            column,
+        };
+    }
+
+    /// The next token; [`Self::place`] is then where it begins.
+    pub(super) fn next(&mut self) -> Kind {
+        loop {
+            let mut byte = self.get();
+            while byte.is_some_and(|byte| matches!(byte.value, b' ' | b'\t')) {
+                byte = self.get();
+            }
+            let expanding = self.expansion.is_some();
+            self.mark(byte, expanding);
+            if byte.is_some_and(|byte| byte.value == b'#') {
+                while byte.is_some_and(|byte| byte.value != b'\n') {
+                    byte = self.get();
+                }
+                self.mark(byte, false);
+            }
+            let Some(first) = byte else { return Kind::End };
+            if first.value != b'$' || expanding {
+                return self.token(first);
+            }
+            match self.expand() {
+                Ok(true) => {}
+                Ok(false) => return Kind::End,
+                Err(bad) => return bad,
+            }
+        }
+    }
+
+    /// Puts the value of the macro whose name follows in front. False at the end of the file.
+    fn expand(&mut self) -> Result<bool, Kind> {
+        let mut name = String::new();
+        loop {
+            let Some(byte) = self.get() else { return Ok(false) };
+            if !byte.value.is_ascii_alphanumeric() && byte.value != b'_' {
+                self.unget(Some(byte));
+                break;
+            }
+            if name.len() >= LONGEST_WORD {
+                self.complain("string too long".to_owned());
+                return Err(self.skip_line());
+            }
+            name.push(char::from(byte.value));
+        }
+        if let Some((value, _)) = self.macros.get(&name) {
+            self.expansion = Some((Rc::clone(value), 0));
+            Ok(true)
+        } else {
+            self.complain(format!("macro `{name}` not defined"));
+            Err(self.skip_line())
+        }
+    }
+
+    fn token(&mut self, first: Byte) -> Kind {
+        match first.value {
+            b'"' | b'\'' => return self.quoted(first.value),
+            b'<' if self.follows(b'>') => return Kind::PortOperator("<>"),
+            b'>' if self.follows(b'<') => return Kind::PortOperator("><"),
+            b'-' if self.follows(b'>') => return Kind::Arrow,
+            _ => {}
+        }
+        if (first.value == b'-' || first.value.is_ascii_digit())
+            && let Some(number) = self.number(first)
+        {
+            return number;
+        }
+        if begins_word(first.value) {
+            return self.word(first);
+        }
+        if first.value == b'\n' {
+            self.next_line(first.offset + 1);
+            return Kind::Newline;
+        }
+        if first.value == 0 {
+            return Kind::End;
+        }
+        Kind::Char(char::from(first.value))
+    }
+
+    fn follows(&mut self, wanted: u8) -> bool {
+        let next = self.get();
+        if next.is_some_and(|byte| byte.value == wanted) {
+            return true;
+        }
+        self.unget(next);
+        false
+    }
+
+    fn quoted(&mut self, quote: u8) -> Kind {
+        let mut text = Vec::new();
+        loop {
+            let Some(byte) = self.waiting().or_else(|| self.raw()) else {
+                self.complain("reached end of file while parsing quoted string".to_owned());
+                return Kind::End;
+            };
+            let mut value = byte.value;
+            if value == b'\n' {
+                self.next_line(byte.offset + 1);
+                continue;
+            }
+            if value == b'\\' {
+                let next = self.waiting().or_else(|| self.raw());
+                match next {
+                    Some(next) if next.value == quote => value = quote,
+                    Some(next) if next.value == b'\n' => {
+                        self.next_line(next.offset + 1);
+                        continue;
+                    }
+                    next => self.unget(next),
+                }
+            } else if value == quote {
+                return self.finish_word(&text);
+            }
+            if text.len() >= LONGEST_WORD {
+                self.complain("string too long".to_owned());
+                return self.skip_line();
+            }
+            text.push(value);
+        }
+    }
+
+    /// No word ends in a backslash: it could not be written back.
+    fn finish_word(&mut self, text: &[u8]) -> Kind {
+        if text.last() == Some(&b'\\') {
+            self.complain("a word cannot end in a backslash".to_owned());
+            return Kind::Bad;
+        }
+        Kind::Word(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// A number, or nothing read at all: `10.0.0.1` and `22:25` are words.
+    fn number(&mut self, first: Byte) -> Option<Kind> {
+        let mut digits = vec![first];
+        let mut next = self.get();
+        while let Some(byte) = next.filter(|byte| byte.value.is_ascii_digit()) {
+            if digits.len() >= LONGEST_WORD {
+                self.complain("string too long".to_owned());
+                return Some(self.skip_line());
+            }
+            digits.push(byte);
+            next = self.get();
+        }
+        self.unget(next);
+        let bare_sign = digits.len() == 1 && first.value == b'-';
+        if !bare_sign && next.is_none_or(|byte| ends_number(byte.value)) {
+            let text: String = digits.iter().map(|byte| char::from(byte.value)).collect();
+            return Some(if let Ok(number) = text.parse() {
+                Kind::Number(number)
+            } else {
+                self.complain(format!("`{text}` is not a number that can be"));
+                self.skip_line()
+            });
+        }
+        for &byte in digits[1..].iter().rev() {
+            self.unget(Some(byte));
+        }
+        (first.value == b'-').then_some(Kind::Char('-'))
+    }
+
+    fn word(&mut self, first: Byte) -> Kind {
+        let mut text = vec![first.value];
+        loop {
+            let next = self.get();
+            if !next.is_some_and(|byte| in_word(byte.value)) {
+                self.unget(next);
+                break;
+            }
+            if text.len() > LONGEST_WORD {
+                self.complain("string too long".to_owned());
+                return self.skip_line();
+            }
+            text.extend(next.map(|byte| byte.value));
+        }
+        let key = std::str::from_utf8(&text).ok().and_then(keyword);
+        key.map_or_else(|| self.finish_word(&text), Kind::Key)
+    }
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs all of them. With --long, the fuzz and fault runs too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Command and Debian package of everything that the tests call.
+needed() {
+	cat <<-'END'
+		nix-instantiate nix-bin
+		shellcheck shellcheck
+		dash dash
+		mksh mksh
+		busybox busybox
+		mawk mawk
+		original-awk original-awk
+		plistutil libplist-utils
+		jq jq
+		cc build-essential
+	END
+}
+
+missing=()
+while read -r command package; do
+	command -v "$command" >/dev/null || missing+=("$package")
+done < <(needed)
+
+if ((${#missing[@]})); then
+	if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+		echo "installing: ${missing[*]}" >&2
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+	else
+		echo "error: the tests need: ${missing[*]} (names of Debian packages); hint: sudo apt-get install ${missing[*]}" >&2
+		exit 1
+	fi
+fi
+
+case ${1-} in
+--long) export NIXVOL_LONG=1 ;;
+'') ;;
+*)
+	echo "usage: tests/run.sh [--long]" >&2
+	exit 2
+	;;
+esac
+
+shellcheck .ci/run tests/run.sh
+cargo fmt --check
+cargo clippy --locked --all-targets --quiet -- --deny warnings
+cargo test --locked
