@@ -1,0 +1,323 @@
+//! Which rule decides: each test is a sentence about the kernel.
+
+use nixvol_net::pf::eval::{Outcome, Via};
+
+use crate::pf_words::{WEB, check, check_main, machine, packet};
+
+#[test]
+fn the_last_match_wins_and_quick_ends() {
+    check_main(
+        "block all\npass in proto tcp to port 80\n",
+        &[(WEB, "pass rule 1")],
+    );
+    check_main("block in quick proto tcp\npass all\n", &[(WEB, "block rule 0")]);
+    check_main("pass out all\n", &[(WEB, "pass default")]);
+}
+
+#[test]
+fn a_list_of_negated_addresses_matches_everything() {
+    check_main(
+        "block all\npass in from { !10.0.0.1, !10.0.0.2 }\n",
+        &[(WEB, "pass rule 2")],
+    );
+}
+
+#[test]
+fn in_a_table_the_longest_prefix_decides() {
+    let main =
+        "table <t> { 10/8 !10.1/16 10.1.2/24 }\nblock all\npass in from <t>\npass in on en1 from !<t>\n";
+    check_main(
+        main,
+        &[
+            ("in en0 icmp 10.1.2.9 1.1.1.1", "pass rule 1"),
+            ("in en0 icmp 10.1.9.9 1.1.1.1", "block rule 0"),
+            ("in en1 icmp 10.1.9.9 1.1.1.1", "pass rule 2"),
+        ],
+    );
+    check_main("block all\npass in from !<nothing>\n", &[(WEB, "pass rule 1")]);
+}
+
+#[test]
+fn a_table_is_looked_for_in_its_anchor_then_in_the_root_and_never_between() {
+    let main = |keep: &str| format!("table <t> {keep} {{ 10.0.0.1 }}\nanchor \"a\"\nanchor \"a/b\"\n");
+    let rule = "block quick from <t>\n";
+    let own = "table <t> { 10.0.0.2 }\nblock quick from <t>\n";
+    let other = "in en0 tcp 10.0.0.2:40000 192.0.2.10:80";
+    check(
+        &mut machine(&main("persist"), &[("a", rule)]),
+        &[(WEB, "block rule a#0"), (other, "pass default")],
+    );
+    check(
+        &mut machine(&main("persist"), &[("a", own)]),
+        &[(WEB, "pass default"), (other, "block rule a#0")],
+    );
+    let parent = "table <t> persist { 10.0.0.2 }\n";
+    check(
+        &mut machine(&main("persist"), &[("a", parent), ("a/b", rule)]),
+        &[(WEB, "block rule a/b#0"), (other, "pass default")],
+    );
+    // Nothing of the root uses it, so it is gone before the anchor asks.
+    check(&mut machine(&main(""), &[("a", rule)]), &[(WEB, "pass default")]);
+}
+
+#[test]
+fn a_wildcard_visits_direct_children_in_the_order_of_bytes() {
+    let main = "anchor \"com.apple/*\"\n";
+    let block = "block quick all\n";
+    let pass = "pass quick all\n";
+    check(
+        &mut machine(main, &[("com.apple/a", block), ("com.apple/B", pass)]),
+        &[(WEB, "pass rule com.apple/B#0")],
+    );
+    check(
+        &mut machine(main, &[("com.apple/a/b", block)]),
+        &[(WEB, "pass default")],
+    );
+    check(
+        &mut machine(main, &[("com.apple", block)]),
+        &[(WEB, "pass default")],
+    );
+    check(
+        &mut machine("pass all\n", &[("com.apple/a", block)]),
+        &[(WEB, "pass rule 0")],
+    );
+}
+
+#[test]
+fn each_list_needs_its_own_call() {
+    let anchor = "rdr on en0 inet proto tcp to any port 80 -> 10.0.0.8\nblock in proto tcp to port 80\n";
+    check(
+        &mut machine("anchor \"com.apple/*\"\n", &[("com.apple/x", anchor)]),
+        &[(WEB, "block rule com.apple/x#0")],
+    );
+    check(
+        &mut machine("rdr-anchor \"com.apple/*\"\n", &[("com.apple/x", anchor)]),
+        &[(WEB, "pass default: 10.0.0.1:40000 > 10.0.0.8:80")],
+    );
+}
+
+#[test]
+fn quick_on_a_call_counts_when_something_inside_matched_last() {
+    let quick = "block all\nanchor \"a\" quick {\n pass in proto tcp\n}\nblock in proto tcp\n";
+    check_main(quick, &[(WEB, "pass rule a#0")]);
+    let nested = "block all\nanchor \"a\" quick {\n pass in proto tcp\n anchor \"b\" {\n  block in proto udp\n }\n}\n\
+                  block in proto tcp\n";
+    check_main(nested, &[(WEB, "block rule 2")]);
+    let last = "anchor \"a\" {\n anchor \"b\" quick {\n  pass in proto tcp\n }\n}\nblock in proto tcp\n";
+    check_main(last, &[(WEB, "block rule 1")]);
+}
+
+#[test]
+fn interfaces_are_exact_names() {
+    check_main(
+        "block all\npass in on ! en0\n",
+        &[(WEB, "block rule 0"), (&WEB.replace("en0", "en1"), "pass rule 1")],
+    );
+    check_main(
+        "block all\npass in on bridge\n",
+        &[(&WEB.replace("en0", "bridge100"), "block rule 0")],
+    );
+}
+
+#[test]
+fn skipped_interfaces_are_not_looked_at() {
+    let mut machine = machine("set skip on lo0\nblock all\n", &[]);
+    let answer = machine.eval(&packet("in lo0 tcp 127.0.0.1:1 127.0.0.1:2"));
+    assert_eq!(answer.verdicts()[0].via, Via::Skip);
+    let value = serde_json::to_value(&answer).expect("an answer");
+    assert_eq!(value.get("rule"), None);
+    check(&mut machine, &[(WEB, "block rule 0")]);
+}
+
+#[test]
+fn port_zero_is_nobodys() {
+    check_main(
+        "pass all\n",
+        &[("in en0 udp 10.0.0.1:0 10.0.0.2:2", "block default")],
+    );
+}
+
+#[test]
+fn anchors_that_call_each_other_end() {
+    let call = "anchor \"/a\"\nanchor \"/a\"\npass all\n";
+    let answer = machine("anchor \"a\"\n", &[("a", call)]).decide(&packet(WEB));
+    assert_eq!(answer.action(), Outcome::Pass);
+}
+
+#[test]
+fn relative_and_absolute_calls() {
+    let block = "block quick all\n";
+    check(
+        &mut machine("anchor \"a\"\n", &[("a", "anchor \"../b\"\n"), ("b", block)]),
+        &[(WEB, "block rule b#0")],
+    );
+    check(
+        &mut machine("anchor \"a\"\n", &[("a", "anchor \"b\"\n"), ("a/b", block)]),
+        &[(WEB, "block rule a/b#0")],
+    );
+}
+
+/// The shape of the anchor that this project writes, on the stock main ruleset.
+#[test]
+fn an_anchor_under_the_stock_ruleset() {
+    let stock = "scrub-anchor \"com.apple/*\"\nnat-anchor \"com.apple/*\"\nrdr-anchor \"com.apple/*\"\n\
+                 dummynet-anchor \"com.apple/*\"\nanchor \"com.apple/*\"\n";
+    let anchor = "table <nets> persist { 10.0.0.0/16 10.1.0.0/16 }\ntable <internet> persist { 10.0.0.0/16 }\n\
+                  nat on en0 inet from <internet> to ! <nets> -> (en0:0) static-port\n\
+                  rdr pass on lo0 inet proto tcp from any to 127.0.1.11 port 2379 -> 10.0.1.2\n\
+                  pass quick inet from 10.0.0.0/16 to 10.0.0.0/16\n\
+                  pass quick inet proto tcp from 10.0.0.0/16 to 10.1.0.0/16 port 2379\n\
+                  block return quick inet from <nets> to <nets>\n\
+                  pass quick inet from 192.0.2.10 to ! <nets>\n\
+                  block return quick inet from <nets> to any\n\
+                  pass quick on lo0 inet from any to <nets>\n\
+                  block drop in quick inet from any to <nets>\n";
+    let name = "com.apple/250.nixvol";
+    check(
+        &mut machine(stock, &[(name, anchor)]),
+        &[
+            (
+                "out lo0, in lo0 tcp 10.0.1.2:7 10.1.1.2:2379",
+                "pass rule com.apple/250.nixvol#1, pass rule com.apple/250.nixvol#1",
+            ),
+            (
+                "out lo0, in lo0 tcp 10.1.1.2:2379 10.0.1.2:7 SA",
+                "pass state com.apple/250.nixvol#1, pass state com.apple/250.nixvol#1",
+            ),
+            (
+                "out lo0 tcp 10.1.1.2:7 10.0.1.2:2379",
+                "block rule com.apple/250.nixvol#2",
+            ),
+            (
+                "out en0 udp 10.0.1.2:7 8.8.8.8:53",
+                "pass rule com.apple/250.nixvol#3: 192.0.2.10:7 > 8.8.8.8:53",
+            ),
+            (
+                "out en0 udp 10.1.1.2:7 8.8.8.8:53",
+                "block rule com.apple/250.nixvol#4",
+            ),
+            (
+                "in en0 tcp 192.0.2.77:7 10.0.1.2:22",
+                "block rule com.apple/250.nixvol#6",
+            ),
+            (
+                "in lo0 tcp 127.0.0.1:7 127.0.1.11:2379",
+                "pass default: 127.0.0.1:7 > 10.0.1.2:2379",
+            ),
+            (
+                "out en0 tcp 192.0.2.10:7 1.1.1.1:443",
+                "pass rule com.apple/250.nixvol#3",
+            ),
+            ("in en0 tcp 192.0.2.77:7 192.0.2.10:22", "pass default"),
+        ],
+    );
+}
+
+#[test]
+fn ipv6() {
+    check_main(
+        "block all\npass in inet6 proto tcp from fd00::/32 to fd00::1 port 22\n",
+        &[
+            ("in en0 tcp fd00::5:7 fd00::1:22", "pass rule 1"),
+            ("in en0 tcp fd00:1::5:7 fd00::1:22", "block rule 0"),
+            ("in en0 icmp6 fd00::5 fd00::1", "block rule 0"),
+        ],
+    );
+}
+
+#[test]
+fn a_range_of_addresses_is_compared_from_the_last_byte() {
+    // 10.0.0.1 to 10.0.0.9 holds what one expects, and strangers: the kernel reads the bytes backwards.
+    check_main(
+        "block in from 10.0.0.1 - 10.0.0.9\n",
+        &[
+            ("in en0 icmp 10.0.0.5 1.1.1.1", "block rule 0"),
+            ("in en0 icmp 99.0.0.5 1.1.1.1", "block rule 0"),
+            ("in en0 icmp 10.0.0.10 1.1.1.1", "pass default"),
+        ],
+    );
+}
+
+#[test]
+fn owners_count_where_they_are_known() {
+    check_main(
+        "block all\npass out proto tcp user 501\npass out proto tcp from any to any port 99 user != 501\n",
+        &[
+            ("out en0 tcp 10.0.0.1:7 1.1.1.1:80 S{\"uid\":501}", "pass rule 1"),
+            ("out en0 tcp 10.0.0.1:8 1.1.1.1:80 S{\"uid\":502}", "block rule 0"),
+            ("out en0 tcp 10.0.0.1:9 1.1.1.1:80", "block rule 0"),
+            ("out en0 tcp 10.0.0.1:9 1.1.1.1:99", "pass rule 2"),
+        ],
+    );
+}
+
+#[test]
+fn icmp_types_and_codes() {
+    check_main(
+        "block all\npass in inet proto icmp icmp-type echoreq\npass in inet proto icmp icmp-type unreach code 3\n",
+        &[
+            ("in en0 icmp 10.0.0.1 10.0.0.2", "pass rule 1"),
+            (
+                "in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":3}",
+                "pass rule 2",
+            ),
+            (
+                "in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":1}",
+                "block rule 0",
+            ),
+            ("in en0 udp 10.0.0.3:1 10.0.0.2:2", "block rule 0"),
+        ],
+    );
+}
+
+#[test]
+fn fragments_meet_rules_that_need_no_header() {
+    let fragment = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
+    check_main(
+        "block all\npass in proto udp to port 53\n",
+        &[(fragment, "block rule 0")],
+    );
+    check_main(
+        "block all\npass in fragment\n",
+        &[(fragment, "pass rule 1"), (WEB, "block rule 0")],
+    );
+    // Scrub holds a lone fragment back.
+    check_main("scrub in all\npass all\n", &[(fragment, "block default")]);
+}
+
+#[test]
+fn scrub_drops_flags_that_make_no_sense() {
+    let main = "scrub in on en0 all\n";
+    for (flags, expected) in [
+        ("SR", "block default"),
+        ("F", "block default"),
+        ("FA", "pass default"),
+    ] {
+        check_main(main, &[(&format!("{WEB} {flags}"), expected)]);
+    }
+    check_main(
+        "no scrub in all\nscrub in all\n",
+        &[(&format!("{WEB} SR"), "pass default")],
+    );
+}
+
+#[test]
+fn what_is_loaded_is_told() {
+    let machine = machine(
+        "anchor \"b/*\"\n",
+        &[("b/x", "pass all\n"), ("b/y", "block all\n")],
+    );
+    let loaded = machine.loaded();
+    let main = loaded.ruleset(0).expect("the main ruleset");
+    let call = main.rules(nixvol_net::pf::eval::List::Filter)[0]
+        .call()
+        .expect("a call");
+    assert!(call.wildcard && loaded.find("b") == Some(call.ruleset));
+    let parent = loaded.ruleset(call.ruleset).expect("a parent");
+    let paths: Vec<_> = parent
+        .children()
+        .filter_map(|child| loaded.ruleset(child))
+        .map(nixvol_net::pf::eval::LoadedRuleset::path)
+        .collect();
+    assert_eq!(paths, ["b/x", "b/y"]);
+}
