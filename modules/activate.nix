@@ -22,6 +22,7 @@ let
     cfg.stateDir
     cfg.logFile
     (if cfg.hosts.enable then "/etc/hosts" else "")
+    cfg.anchor
   ];
 
   start = lib.escapeShellArgs (

@@ -4,9 +4,10 @@
 #   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
 #   activate.sh RECEIPT remove
 #
-# RECEIPT holds BASE and the other places that the bundle was rendered for, one a line, and RECEIPT.files the
-# paths of the files that were installed. A bundle for other places is another manager with another ledger: the
-# old one cleans up before the new one is put in place. A file that the receipt does not know is never touched.
+# RECEIPT holds BASE and the other places that the bundle was rendered for (files of the manager, its anchor), one
+# a line, and RECEIPT.files the paths of the files that were installed. A bundle for other places is another
+# manager, which knows nothing of what the old one made: so the old one cleans up before the new one is put in
+# place. A file that the receipt does not know is never touched.
 set -eu
 umask 022
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -70,17 +71,17 @@ install_bundle() {
 	[ -x "$bundle/manage-macos-networking.sh" ] || fail "$bundle is not a bundle"
 	check_owner "$base"
 
-	if [ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"; then
-		remove_installed
-	fi
-	installed=$base
-
 	wanted=$(targets)
 	printf '%s\n' "$wanted" | while read -r target; do
 		if [ -e "$target" ] && ! is_ours "$target"; then
 			fail "$target is in the way; hint: move it elsewhere and switch again"
 		fi
 	done
+
+	if [ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"; then
+		remove_installed
+	fi
+	installed=$base
 
 	known=
 	[ ! -f "$receipt.files" ] || known=$(cat "$receipt.files")

@@ -31,7 +31,10 @@
         ];
       };
 
-      # nix run .#nixvol-net -- test
+      # nix build .#network
+      packages.aarch64-darwin.network = self.darwinConfigurations.mac.config.services.nixvol-net.bundle;
+
+      # nix run .#nixvol-net -- test --input result/network.json
       inherit (nixvol-net) apps;
     };
 }
