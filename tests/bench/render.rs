@@ -48,7 +48,7 @@ fn benchmark(criterion: &mut Criterion) {
         let json = mesh(count).to_string();
         group.throughput(Throughput::Elements(count as u64));
         group.bench_with_input(BenchmarkId::from_parameter(count), &json, |b, json| {
-            b.iter(|| whole(black_box(json)))
+            b.iter(|| whole(black_box(json)));
         });
     }
     group.finish();
@@ -58,7 +58,7 @@ fn benchmark(criterion: &mut Criterion) {
         let json = volumes(count).to_string();
         group.throughput(Throughput::Elements(count as u64));
         group.bench_with_input(BenchmarkId::from_parameter(count), &json, |b, json| {
-            b.iter(|| whole(black_box(json)))
+            b.iter(|| whole(black_box(json)));
         });
     }
     group.finish();
