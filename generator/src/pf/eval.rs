@@ -78,6 +78,12 @@ impl Machine {
         &self.loaded
     }
 
+    /// Puts other rules in place of a list of the main ruleset, tables and all else as they are: whoever knows
+    /// which rules can match at all need not have the others looked at.
+    pub fn replace(&mut self, list: List, rules: Vec<CompiledRule>) {
+        self.loaded.replace(list, rules);
+    }
+
     /// How many states there are.
     pub fn states(&self) -> usize {
         self.memory.states.len()
