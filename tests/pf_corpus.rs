@@ -230,7 +230,7 @@ fn what_multiplies_has_an_end() {
         list(300)
     );
     let wide = format!("anchor on {{ {} }} {{\n", list(50));
-    let doubled = format!("a = \"x\"\n{}", "a = $a $a\n".repeat(100));
+    let doubled = format!("a = \"x\"\n{}", "a = $a $a\n".repeat(25));
     let nested = format!("{}pass\n{}", wide.repeat(20), "}\n".repeat(20));
     for text in [rule.repeat(2), nested, doubled] {
         assert!(parse(&text, &environment()).is_err());

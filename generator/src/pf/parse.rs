@@ -34,7 +34,7 @@ pub const MOST_RULES: usize = 100_000;
 
 /// Files that one input may include, and bytes that one macro may grow to.
 const MOST_FILES: usize = 1000;
-const LONGEST_MACRO: usize = 1 << 20;
+const LONGEST_MACRO: usize = 1 << 18;
 
 /// Braces in braces, of lists and of anchors.
 const DEEPEST: usize = 64;
