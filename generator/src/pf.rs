@@ -4,6 +4,7 @@
 //! Sees: bytes. Never: the plan, the templates, or anything else of this project.
 
 pub mod environment;
+pub mod eval;
 mod expand;
 mod host;
 mod md5;

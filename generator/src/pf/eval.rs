@@ -1,0 +1,141 @@
+//! The evaluator: what Apple's pf does with a packet.
+//!
+//! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
+//! and never fails: whatever the rules and the packet are, there is an answer.
+//! Left out: fragments are not put together, states do not expire, ESP and PPTP are told apart by addresses
+//! only, a SYN proxy is a plain state, dummynet and `max-src-conn` do nothing, and what the kernel leaves to
+//! chance always comes out the same.
+//! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
+
+mod address;
+mod decide;
+mod filter;
+mod flow;
+mod interface;
+mod loaded;
+mod memory;
+mod packet;
+mod pool;
+mod reply;
+mod rule;
+mod state;
+mod table;
+mod tables;
+mod tcp;
+mod translate;
+mod verdict;
+mod walk;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use address::{Bits, Ranges, address_of, bits_of, family_of};
+pub use interface::NetworkInterface;
+pub use loaded::{List, Loaded, LoadedRuleset, TableId};
+pub use packet::{Hook, Inner, Packet, PacketError, Segment, Transport};
+pub use rule::{AddressTest, Call, CompiledRule, Side};
+pub use table::Prefixes;
+pub use tables::Tables;
+pub use verdict::{
+    Answer, Detail, Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via,
+};
+
+use self::decide::judge;
+use self::flow::Flow;
+use self::loaded::NameId;
+use self::memory::Memory;
+use super::syntax::Ruleset;
+
+/// A machine with pf: interfaces, loaded rulesets, and states.
+///
+/// Load the main ruleset first and anchors after it, as the machine does: tables of the main ruleset that
+/// nothing uses are gone by the time an anchor looks for them.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    loaded: Loaded,
+    memory: Memory,
+}
+
+impl Default for Machine {
+    /// `lo0` with its three addresses, and `en0` with 192.0.2.10/24.
+    fn default() -> Self {
+        let lo0 = [
+            (IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
+            (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+            (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)), 64),
+        ];
+        let en0 = [(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), 24)];
+        Self::new(vec![NetworkInterface::new("lo0", &lo0), NetworkInterface::new("en0", &en0)])
+    }
+}
+
+impl Machine {
+    /// A machine with these interfaces and nothing loaded.
+    pub fn new(interfaces: Vec<NetworkInterface>) -> Self {
+        Self { loaded: Loaded::new(interfaces), memory: Memory::default() }
+    }
+
+    /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.
+    pub fn load(&mut self, path: &str, ruleset: &Ruleset) {
+        self.loaded.load(path, ruleset);
+    }
+
+    /// What is loaded, for whoever reasons about all packets.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// How many states there are.
+    pub fn states(&self) -> usize {
+        self.memory.states.len()
+    }
+
+    /// Forgets all states, and where pools stand.
+    pub fn forget(&mut self) {
+        self.memory = Memory::default();
+    }
+
+    /// What pf makes of a packet, which may make states and meet those of earlier packets.
+    pub fn eval(&mut self, packet: &Packet) -> Answer {
+        for hook in &packet.hooks {
+            self.loaded.names.intern(&hook.interface);
+        }
+        if let Some(tag) = &packet.tag {
+            self.loaded.names.intern(tag);
+        }
+        run(&self.loaded, &mut self.memory, packet)
+    }
+
+    /// What pf makes of a packet that is the first it ever sees.
+    pub fn decide(&self, packet: &Packet) -> Answer {
+        run(&self.loaded, &mut Memory::default(), packet)
+    }
+}
+
+fn run(loaded: &Loaded, memory: &mut Memory, packet: &Packet) -> Answer {
+    let name = |name: &str| -> NameId { loaded.names.get(name) };
+    let tag = packet.tag.as_deref().map_or(0, name);
+    let mut hops = Vec::with_capacity(packet.hooks.len());
+    let mut flow: Option<Flow> = None;
+    for hook in &packet.hooks {
+        let interface = name(&hook.interface);
+        let mut here = match &flow {
+            Some(flow) => flow.onward(hook, interface),
+            None => Flow::new(packet, hook, interface, tag),
+        };
+        let verdict = judge(loaded, memory, &mut here);
+        let is_blocked = verdict.action == Outcome::Block;
+        hops.push(verdict);
+        if is_blocked {
+            break;
+        }
+        flow = Some(here);
+    }
+    let action = hops.last().map_or(Outcome::Pass, |verdict| verdict.action);
+    match hops.pop() {
+        Some(single) if !packet.is_path => Answer::Single(single),
+        last => {
+            hops.extend(last);
+            Answer::Path { action, hops }
+        }
+    }
+}

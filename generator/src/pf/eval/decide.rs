@@ -1,0 +1,304 @@
+//! The decision about a packet in one place: states first, then translation, then the filter.
+//!
+//! It exists to put the parts in the kernel's order and to say what came of it.
+//! Sees: everything of the evaluator. Never: JSON.
+
+use super::filter::{Normalized, decide, normalize};
+use super::flow::{Flow, Kind};
+use super::loaded::{Loaded, NameId};
+use super::memory::{Memory, Source};
+use super::packet::{ICMP, ICMP6, is_icmp_error};
+use super::pool::choose;
+use super::reply::{Found, find_state};
+use super::rule::CompiledRule;
+use super::state::{Key, State, VARIANTS, variant};
+use super::tcp::Peer;
+use super::translate::{Translation, find};
+use super::verdict::{Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via};
+use crate::pf::syntax::{
+    Action, Direction, PoolKind, RouteKind, SourceTrack, StateKind, StatePolicy,
+};
+
+/// IKE's port, whose states are always strict.
+const IKE: u16 = 500;
+
+/// What pf makes of a packet here.
+pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
+    let before = flow.form();
+    if loaded.is_skipped(flow.interface) {
+        return Verdict { via: Via::Skip, ..blank(before, Outcome::Pass) };
+    }
+    match normalize(loaded, &mut memory.matched, flow) {
+        Normalized::Dropped => return blank(before, Outcome::Block),
+        Normalized::Tracked => flow.is_normalized = true,
+        Normalized::Passed => {}
+    }
+    if flow.fragment {
+        return judge_fragment(loaded, memory, flow, before);
+    }
+    let has_ports = matches!(flow.kind, Kind::Tcp(_) | Kind::Udp);
+    if has_ports && (flow.header.source == 0 || flow.header.destination == 0) {
+        return blank(before, Outcome::Block);
+    }
+    match find_state(memory, flow) {
+        Found::Passed(at) => of_state(memory, flow, at, Outcome::Pass, before),
+        Found::Refused(at) => of_state(memory, flow, at, Outcome::Block, before),
+        Found::None => judge_by_rules(loaded, memory, flow, before),
+    }
+}
+
+/// Nothing decided.
+fn blank(form: Form, action: Outcome) -> Verdict {
+    Verdict {
+        action,
+        via: Via::Default,
+        rule: None,
+        state: StateUse::None,
+        translation: None,
+        before: form,
+        after: form,
+        reply: None,
+    }
+}
+
+/// The verdict of a state; one that refuses names no rule.
+fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before: Form) -> Verdict {
+    let mut verdict = Verdict { via: Via::State, state: StateUse::Matched, ..blank(before, action) };
+    if let Some((state, _)) = memory.states.get(at) {
+        if action == Outcome::Pass {
+            verdict.rule = state.rule.as_ref().map(rule_ref);
+            if state.tag != 0 {
+                flow.tag = state.tag;
+            }
+        }
+        verdict.translation = state.translation.as_ref().map(translation_ref);
+    }
+    verdict.after = flow.form();
+    verdict
+}
+
+/// A fragment meets the filter only, and what a rule would look at in the header does not count.
+fn judge_fragment(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
+    let (rule, tag) = decide(loaded, &mut memory.matched, flow, None);
+    if let Some(tag) = tag.filter(|&tag| tag != 0) {
+        flow.tag = tag;
+    }
+    of_rule(rule, None, before, flow)
+}
+
+fn judge_by_rules(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
+    let translation = find(loaded, memory, flow);
+    let mut tag = None;
+    let mut is_passed = false;
+    if let Some(translation) = &translation {
+        translation.apply(flow);
+        tag = translation.tag();
+        is_passed = translation.rule.syntax.nat_pass;
+    }
+    let mut rule = None;
+    if !is_passed {
+        (rule, tag) = decide(loaded, &mut memory.matched, flow, tag);
+    }
+    let is_logged = rule.is_some_and(|rule| rule.syntax.log.on)
+        || translation.as_ref().is_some_and(|translation| translation.rule.syntax.log.on);
+    if is_logged && translation.is_some() {
+        flow.commit();
+    }
+    if let Some(Action::Block(block)) = rule.map(|rule| rule.syntax.action) {
+        if block != crate::pf::syntax::Block::Drop
+            && let Some(translation) = &translation
+        {
+            translation.undo(flow);
+        }
+        return of_rule(rule, translation.as_ref(), before, flow);
+    }
+    if let Some(tag) = tag.filter(|&tag| tag != 0) {
+        flow.tag = tag;
+    }
+    let is_error = matches!(flow.kind, Kind::Icmp { kind, .. } if is_icmp_error(flow.family, kind));
+    let keeps = rule.is_some_and(|rule| rule.syntax.state != StateKind::None);
+    let wants_state = !is_error && (keeps || translation.is_some() || flow.is_normalized);
+    let made = !wants_state || make_state(loaded, memory, flow, rule, translation.as_ref(), tag);
+    if made && translation.is_some() {
+        flow.commit();
+    }
+    let mut verdict = of_rule(rule, translation.as_ref(), before, flow);
+    if !made {
+        verdict.action = Outcome::Block;
+    } else if wants_state {
+        verdict.state = StateUse::Created;
+    }
+    verdict
+}
+
+fn of_rule(
+    rule: Option<&CompiledRule>,
+    translation: Option<&Translation>,
+    before: Form,
+    flow: &Flow,
+) -> Verdict {
+    let reply = rule.and_then(|rule| match rule.syntax.action {
+        Action::Block(block) => Some(block),
+        _ => None,
+    });
+    Verdict {
+        action: if reply.is_some() { Outcome::Block } else { Outcome::Pass },
+        via: if rule.is_some() { Via::Rule } else { Via::Default },
+        rule: rule.map(rule_ref),
+        translation: translation.map(|translation| translation_ref(translation.rule)),
+        after: flow.form(),
+        reply,
+        ..blank(before, Outcome::Pass)
+    }
+}
+
+fn rule_ref(rule: &CompiledRule) -> RuleRef {
+    RuleRef { number: rule.syntax.number, anchor: rule.anchor.clone(), label: rule.label.clone() }
+}
+
+fn translation_ref(rule: &CompiledRule) -> TranslationRef {
+    let kind = match rule.syntax.action {
+        Action::Rdr => TranslationKind::Rdr,
+        Action::Binat => TranslationKind::Binat,
+        _ => TranslationKind::Nat,
+    };
+    TranslationRef { kind, number: rule.syntax.number, anchor: rule.anchor.clone() }
+}
+
+/// Makes a state for a packet that passes; false where there is no room, and then it does not pass.
+fn make_state(
+    loaded: &Loaded,
+    memory: &mut Memory,
+    flow: &Flow,
+    rule: Option<&CompiledRule>,
+    translation: Option<&Translation>,
+    tag: Option<NameId>,
+) -> bool {
+    let Some(sources) = track_sources(memory, flow, rule, translation) else { return false };
+    let opener = match flow.kind {
+        Kind::Tcp(segment) => Peer::opener(&segment),
+        _ => Peer::silent(),
+    };
+    let mut state = State::new(rule.cloned(), translation.map(|translation| translation.rule.clone()), opener);
+    state.tag = tag.unwrap_or(0);
+    if let Some(rule) = rule {
+        let options = &rule.syntax.state_options;
+        state.interface = (options.policy == StatePolicy::IfBound).then_some(flow.interface);
+        state.routed_to = routed_to(loaded, memory, flow, rule);
+    }
+    if !memory.states.insert(key_of(flow, rule, translation), state) {
+        return false;
+    }
+    for key in sources {
+        memory.sources.entry(key).or_default().states += 1;
+    }
+    true
+}
+
+/// The interface that `route-to` and its relatives send the packet to.
+fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledRule) -> Option<NameId> {
+    let pool = rule.route.as_deref()?;
+    if rule.syntax.route.as_ref()?.kind == RouteKind::Fast {
+        return None;
+    }
+    let chosen = choose(rule, pool, &loaded.tables, memory, flow.family, flow.source);
+    chosen.map(|(_, member)| member).or(pool.members.first())?.interface
+}
+
+/// Counts the sources of a new state; `None` where a limit is reached.
+fn track_sources(
+    memory: &mut Memory,
+    flow: &Flow,
+    rule: Option<&CompiledRule>,
+    translation: Option<&Translation>,
+) -> Option<Vec<super::memory::SourceKey>> {
+    let mut counted = Vec::new();
+    if let Some(rule) = rule {
+        let options = &rule.syntax.state_options;
+        if options.max != 0 && memory.states.count(rule.id) >= options.max {
+            return None;
+        }
+        if let Some(track) = options.source_track {
+            let of = (track == SourceTrack::Rule).then_some(rule.id);
+            let key = (of, flow.family, flow.source);
+            match memory.sources.get(&key) {
+                Some(known) if options.max_src_states != 0 && known.states >= options.max_src_states => {
+                    return None;
+                }
+                Some(_) => {}
+                None => {
+                    let nodes = memory.sources.keys().filter(|(other, ..)| *other == of).count();
+                    let limit = usize::try_from(options.max_src_nodes).unwrap_or(usize::MAX);
+                    if limit != 0 && nodes >= limit {
+                        return None;
+                    }
+                    memory.sources.insert(key, Source::default());
+                }
+            }
+            counted.push(key);
+        }
+    }
+    if let Some(translation) = translation
+        && let Some(pool) = translation.rule.redirect.as_deref()
+        && pool.syntax.sticky
+        && pool.syntax.kind != PoolKind::None
+    {
+        // Known by its address before translation, and given the packet's new source: for a redirection that
+        // is its own address, so that Apple's sticky rdr sends a second connection back to where it came from.
+        let key = (Some(translation.rule.id), flow.family, translation.before.0);
+        memory.sources.entry(key).or_default().address = Some(flow.source);
+        counted.push(key);
+    }
+    Some(counted)
+}
+
+fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Translation>) -> Key {
+    let is_icmp = matches!(flow.protocol, ICMP | ICMP6) && matches!(flow.kind, Kind::Icmp { .. });
+    let (source, destination) = (flow.source, flow.destination);
+    let ports = flow.header;
+    let (old_source, old_destination, old_ports) =
+        translation.map_or((source, destination, ports), |translation| translation.before);
+    // Both kinds of ICMP are filed under the number of the first, with the identifier at the inner end.
+    let (near, far) = match (flow.direction, translation) {
+        (_, Some(translation)) if is_icmp => (translation.port, 0),
+        (Direction::Out, _) if is_icmp => (ports.source, 0),
+        (Direction::In, _) if is_icmp => (ports.destination, 0),
+        (Direction::Out, _) => (ports.source, ports.destination),
+        (Direction::In, _) => (ports.destination, ports.source),
+    };
+    let old_far = if is_icmp { 0 } else { old_ports.destination };
+    let (lan, gateway, outside_lan, outside_gateway) = match flow.direction {
+        Direction::Out => (
+            (old_source, old_ports.source),
+            (source, near),
+            (old_destination, old_far),
+            (destination, far),
+        ),
+        Direction::In => (
+            (destination, near),
+            (old_destination, old_ports.destination),
+            (source, far),
+            (source, far),
+        ),
+    };
+    Key {
+        family: flow.family,
+        protocol: if is_icmp { ICMP } else { flow.protocol },
+        variant: variant_of(flow, rule, translation),
+        direction: flow.direction,
+        lan,
+        gateway,
+        outside_lan,
+        outside_gateway,
+    }
+}
+
+/// How much of the far end a UDP state remembers.
+fn variant_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Translation>) -> u8 {
+    if (flow.header.source, flow.header.destination) == (IKE, IKE) {
+        return VARIANTS[0];
+    }
+    let made_by = translation.map(|translation| translation.rule).or(rule);
+    let pool = made_by.and_then(|rule| rule.redirect.as_deref());
+    pool.and_then(|pool| pool.syntax.extfilter).map_or(VARIANTS[0], variant)
+}

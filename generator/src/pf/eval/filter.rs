@@ -1,0 +1,170 @@
+//! Filtering: which rule decides about a packet.
+//!
+//! It exists to say `last match, or first quick match` with the kernel's conditions, in the kernel's order.
+//! Sees: packets as translation left them, and filter and scrub rules. Never: states.
+
+use super::flow::{Flow, Kind};
+use super::loaded::{List, Loaded, NameId};
+use super::packet::{ACK, FIN, ICMP, ICMP6, PUSH, RST, SYN, TCP, UDP, URG};
+use super::rule::{CompiledRule, Side};
+use super::walk::{Judgement, Walk};
+use crate::pf::syntax::{Action, IdMatch, NumberMatch, PortMatch, UNKNOWN_ID};
+
+/// Stands for the kernel's die: a rule with `probability` of a half or more matches.
+const CHANCE: u32 = u32::MAX / 2;
+
+/// The rule that decides, and the tag that the rules on the way left.
+pub(super) fn decide<'a>(
+    loaded: &'a Loaded,
+    matched: &mut Vec<bool>,
+    flow: &Flow,
+    tag: Option<NameId>,
+) -> (Option<&'a CompiledRule>, Option<NameId>) {
+    let mut tag = tag;
+    let rule = Walk::new(loaded, List::Filter, matched).last(|rule| {
+        let is_match = is_about(rule, flow)
+            && matches_ends(rule, loaded, flow)
+            && matches_rest(rule, flow)
+            && has_tag(rule, &mut tag, flow.tag);
+        if !is_match {
+            return Judgement::Differs;
+        }
+        // Every rule that matches tags, not the deciding one alone; but fragments stay as they are.
+        if !flow.fragment {
+            tag = rule.tag.or(tag);
+        }
+        Judgement::Matches
+    });
+    (rule, tag)
+}
+
+/// Interface, direction, family and protocol.
+pub(super) fn is_about(rule: &CompiledRule, flow: &Flow) -> bool {
+    rule.is_on(flow.interface)
+        && rule.direction.is_none_or(|direction| direction == flow.direction)
+        && rule.family.is_none_or(|family| family == flow.family)
+        && rule.protocol.is_none_or(|protocol| protocol == flow.protocol)
+}
+
+/// `tagged`: the packet's own tag counts until a rule of this walk has set another.
+pub(super) fn has_tag(rule: &CompiledRule, tag: &mut Option<NameId>, on_packet: NameId) -> bool {
+    let Some((wanted, not)) = rule.tagged else { return true };
+    (*tag.get_or_insert(on_packet) == wanted) != not
+}
+
+fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
+    let tables = &loaded.tables;
+    rule.source.matches(tables, flow.family, flow.source, true)
+        && fits_port(rule, &rule.source, flow, flow.header.source)
+        && rule.destination.matches(tables, flow.family, flow.destination, false)
+        && fits_port(rule, &rule.destination, flow, flow.header.destination)
+}
+
+fn fits_port(rule: &CompiledRule, side: &Side, flow: &Flow, port: u16) -> bool {
+    let Some(condition) = side.port else { return true };
+    if flow.fragment {
+        // A fragment has no ports to look at.
+        return !matches!(flow.protocol, TCP | UDP);
+    }
+    !matches!(rule.protocol, Some(TCP | UDP)) || condition.matches(port)
+}
+
+fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
+    let syntax = &*rule.syntax;
+    if syntax.tos != 0 && syntax.tos & flow.tos == 0 {
+        return false;
+    }
+    if syntax.os.is_some() || (syntax.probability != 0 && syntax.probability <= CHANCE) {
+        return false;
+    }
+    if flow.fragment {
+        let about_header = match flow.protocol {
+            TCP => syntax.tcp_flags.is_some(),
+            ICMP | ICMP6 => syntax.icmp.is_some(),
+            _ => false,
+        };
+        return !about_header;
+    }
+    // `fragment` means fragments only.
+    !syntax.fragment
+        && fits_icmp(rule, flow)
+        && syntax.tcp_flags.is_none_or(|wanted| {
+            flow.tcp_flags().is_none_or(|flags| flags & wanted.mask == wanted.set)
+        })
+        && syntax.user.is_none_or(|user| fits_owner(user, flow.user))
+        && syntax.group.is_none_or(|group| fits_owner(group, flow.group))
+}
+
+fn fits_icmp(rule: &CompiledRule, flow: &Flow) -> bool {
+    let Some(wanted) = rule.syntax.icmp else { return true };
+    let (kind, code) = match flow.kind {
+        Kind::Icmp { kind, code, .. } => (kind, code),
+        _ => (0, 0),
+    };
+    wanted.kind == kind && wanted.code.is_none_or(|wanted| wanted == code)
+}
+
+/// Nobody's socket is unknown, which is equal or unequal to an owner but never more or less than one.
+fn fits_owner(condition: IdMatch, owner: Option<u32>) -> bool {
+    let has_order = !matches!(condition, NumberMatch::Equal(_) | NumberMatch::NotEqual(_));
+    let owner = owner.unwrap_or(UNKNOWN_ID);
+    !(owner == UNKNOWN_ID && has_order) && condition.matches(owner)
+}
+
+/// What normalization does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Normalized {
+    /// Nothing that shows.
+    Passed,
+    /// It takes part in the tracking of TCP.
+    Tracked,
+    /// It is dropped: a lone fragment, held back, or a TCP segment with flags that make no sense.
+    Dropped,
+}
+
+/// Holds a packet against the scrub rules.
+pub(super) fn normalize(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Normalized {
+    if flow.fragment {
+        return scrub_rule(loaded, matched, flow, false).map_or(Normalized::Passed, |_| Normalized::Dropped);
+    }
+    let Some(flags) = flow.tcp_flags() else { return Normalized::Passed };
+    let Some(rule) = scrub_rule(loaded, matched, flow, true) else { return Normalized::Passed };
+    let has = |flag: u8| flags & flag != 0;
+    let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
+    // FIN beside SYN is taken away rather than held against the segment.
+    let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
+    if is_nonsense || (!has(ACK) && needs_ack) {
+        Normalized::Dropped
+    } else if rule.syntax.scrub.reassemble_tcp {
+        Normalized::Tracked
+    } else {
+        Normalized::Passed
+    }
+}
+
+/// The first scrub rule that matches, unless it says `no`.
+fn scrub_rule<'a>(
+    loaded: &'a Loaded,
+    matched: &mut Vec<bool>,
+    flow: &Flow,
+    with_ports: bool,
+) -> Option<&'a CompiledRule> {
+    let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
+        let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
+        let is_match = is_about(rule, flow)
+            && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
+            && rule.destination.matches(&loaded.tables, flow.family, flow.destination, false)
+            && (!with_ports || ports.iter().all(|(side, port)| scrub_fits_port(side, *port)));
+        if is_match { Judgement::Matches } else { Judgement::Differs }
+    });
+    rule.filter(|rule| rule.syntax.action == Action::Scrub)
+}
+
+/// Scrub rules look at ports only with `><` and `>`: for the others the kernel hands the number of the
+/// operator over as that of a protocol, and it is none that has ports.
+fn scrub_fits_port(side: &Side, port: u16) -> bool {
+    match side.port {
+        Some(condition @ (PortMatch::Inside(..) | PortMatch::Greater(_))) => condition.matches(port),
+        _ => true,
+    }
+}

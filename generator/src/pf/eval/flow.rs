@@ -1,0 +1,123 @@
+//! A packet on its way through pf in one place.
+//!
+//! It exists because pf rewrites addresses in the packet at once but ports in a copy of the header, which it
+//! writes back only when the packet passes (or is logged): a blocked packet shows the difference.
+//! Sees: a packet, and the numbers of names. Never: rules.
+
+use super::address::{Bits, address_of, bits_of};
+use super::loaded::NameId;
+use super::packet::{Hook, Inner, Packet, Segment, Transport};
+use super::verdict::{Detail, Form};
+use crate::pf::syntax::{Direction, Family};
+
+/// The ports of a packet. ICMP has its identifier in both, and only `source` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ports {
+    pub source: u16,
+    pub destination: u16,
+}
+
+/// A packet on its way through pf in one place.
+#[derive(Clone, Debug)]
+pub(super) struct Flow {
+    pub direction: Direction,
+    pub interface: NameId,
+    pub family: Family,
+    pub protocol: u8,
+    /// As the packet has them.
+    pub source: Bits,
+    /// As the packet has them.
+    pub destination: Bits,
+    /// The copy of the header that rules look at and translation writes to.
+    pub header: Ports,
+    /// As the packet has them.
+    wire: Ports,
+    pub kind: Kind,
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+    /// The tag on the packet; 0 is none.
+    pub tag: NameId,
+    pub tos: u8,
+    pub fragment: bool,
+    /// A scrub rule with `reassemble tcp` has seen it.
+    pub is_normalized: bool,
+}
+
+/// What the protocol shows beyond ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Tcp(Segment),
+    Udp,
+    Icmp { kind: u8, code: u8, inner: Option<Inner> },
+    Other,
+}
+
+impl Flow {
+    /// The packet at one of its hooks. Names have been looked up by whoever knows them.
+    pub fn new(packet: &Packet, hook: &Hook, interface: NameId, tag: NameId) -> Self {
+        let (header, kind) = match packet.transport {
+            Transport::Tcp { source, destination, segment } => {
+                (Ports { source, destination }, Kind::Tcp(segment))
+            }
+            Transport::Udp { source, destination } => (Ports { source, destination }, Kind::Udp),
+            Transport::Icmp { kind, code, id, inner } => {
+                (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
+            }
+            Transport::Other(_) => (Ports::default(), Kind::Other),
+        };
+        Self {
+            direction: hook.direction,
+            interface,
+            family: packet.family(),
+            protocol: packet.protocol(),
+            source: bits_of(packet.source),
+            destination: bits_of(packet.destination),
+            header,
+            wire: header,
+            kind,
+            user: packet.user,
+            group: packet.group,
+            tag,
+            tos: packet.tos,
+            fragment: packet.fragment,
+            is_normalized: false,
+        }
+    }
+
+    /// The same packet in its next place, as this one left it.
+    pub fn onward(&self, hook: &Hook, interface: NameId) -> Self {
+        Self {
+            direction: hook.direction,
+            interface,
+            header: self.wire,
+            is_normalized: false,
+            ..self.clone()
+        }
+    }
+
+    /// Writes the copy of the header back.
+    pub fn commit(&mut self) {
+        self.wire = self.header;
+    }
+
+    /// The packet as it is.
+    pub fn form(&self) -> Form {
+        Form {
+            source: address_of(self.family, self.source),
+            destination: address_of(self.family, self.destination),
+            detail: match self.kind {
+                Kind::Tcp(_) | Kind::Udp => Detail::Ports(self.wire.source, self.wire.destination),
+                Kind::Icmp { .. } => Detail::Id(self.wire.source),
+                Kind::Other => Detail::None,
+            },
+        }
+    }
+
+    /// The flags of a TCP segment.
+    pub fn tcp_flags(&self) -> Option<u8> {
+        match self.kind {
+            Kind::Tcp(segment) => Some(segment.flags),
+            _ => None,
+        }
+    }
+}

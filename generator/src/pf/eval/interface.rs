@@ -1,0 +1,168 @@
+//! The interfaces of the machine that a ruleset is loaded on, and the addresses that follow them.
+//!
+//! It exists because `(en0)`, `(en0:0)` and `(en0:network)` are answered by the machine and not by the file.
+//! Sees: interfaces and their addresses. Never: rules or packets.
+
+use std::net::IpAddr;
+
+use super::address::{address_of, bits_of, blend, family_of, last, mask, width};
+use super::table::Prefixes;
+use crate::pf::syntax::{Dynamic, Family, TableEntry};
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkInterface {
+    /// Its name.
+    pub name: String,
+    /// Its addresses with the lengths of their networks, the main one of each family first.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+impl NetworkInterface {
+    /// An interface with these addresses.
+    pub fn new(name: &str, addresses: &[(IpAddr, u8)]) -> Self {
+        Self { name: name.to_owned(), addresses: addresses.to_vec() }
+    }
+
+    /// Loopback and tunnels have no broadcast address.
+    fn broadcasts(&self) -> bool {
+        !["lo", "utun", "gif", "stf", "ppp", "ipsec"]
+            .iter()
+            .any(|kind| is_unit_of(&self.name, kind))
+    }
+
+    /// The addresses that a rule means by `(name)` with its modifiers.
+    ///
+    /// An interface tells no peer address here, so `:peer` is empty.
+    pub(super) fn addresses_for(&self, dynamic: &Dynamic) -> Prefixes {
+        let mut seen = Vec::new();
+        let mut entries = Vec::new();
+        for &(address, length) in &self.addresses {
+            let family = family_of(address);
+            if dynamic.peer
+                || (dynamic.broadcast && (family == Family::Inet6 || !self.broadcasts()))
+                || is_link_local(address)
+                || (dynamic.no_alias && seen.contains(&family))
+            {
+                continue;
+            }
+            seen.push(family);
+            let prefix = match effective_prefix(dynamic) {
+                None if dynamic.network => length,
+                None => width(family),
+                Some(prefix) => prefix.min(width(family)),
+            };
+            let address = if dynamic.broadcast { broadcast(address, length) } else { address };
+            entries.push(TableEntry { not: false, address, prefix });
+        }
+        Prefixes::new(entries)
+    }
+}
+
+/// The length that a rule gives to an address that follows an interface; full length is the same as none.
+fn effective_prefix(dynamic: &Dynamic) -> Option<u8> {
+    dynamic.prefix.filter(|&prefix| prefix != 32 && prefix != 128)
+}
+
+/// The name of the kernel's own table for such an address.
+///
+/// With a length it is the length alone: `(en0)/24` and `(en1)/24` share one table, and whichever was loaded
+/// first fills it.
+pub(super) fn table_name(dynamic: &Dynamic) -> String {
+    if let Some(prefix) = effective_prefix(dynamic) {
+        return format!("/{prefix}");
+    }
+    let mut name = dynamic.interface.clone();
+    for (set, modifier) in [
+        (dynamic.network, ":network"),
+        (dynamic.broadcast, ":broadcast"),
+        (dynamic.peer, ":peer"),
+        (dynamic.no_alias, ":0"),
+    ] {
+        if set {
+            name.push_str(modifier);
+        }
+    }
+    name
+}
+
+fn broadcast(address: IpAddr, length: u8) -> IpAddr {
+    let family = family_of(address);
+    address_of(family, blend(bits_of(address), mask(family, length), last(family), family))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+fn is_unit_of(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind).is_some_and(|unit| unit.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn en0() -> NetworkInterface {
+        let address = |text: &str| text.parse().expect("an address");
+        NetworkInterface::new(
+            "en0",
+            &[
+                (address("fe80::5"), 64),
+                (address("192.0.2.10"), 24),
+                (address("192.0.2.11"), 32),
+                (address("2001:db8::5"), 64),
+            ],
+        )
+    }
+
+    fn dynamic() -> Dynamic {
+        Dynamic {
+            interface: "en0".to_owned(),
+            network: false,
+            broadcast: false,
+            peer: false,
+            no_alias: false,
+            prefix: None,
+        }
+    }
+
+    fn has(dynamic: &Dynamic, address: &str) -> bool {
+        let address: IpAddr = address.parse().expect("an address");
+        en0().addresses_for(dynamic).matches(family_of(address), bits_of(address))
+    }
+
+    #[test]
+    fn plain_is_every_address_but_link_local_ones() {
+        for (address, expected) in [
+            ("192.0.2.10", true),
+            ("192.0.2.11", true),
+            ("192.0.2.12", false),
+            ("2001:db8::5", true),
+            ("fe80::5", false),
+        ] {
+            assert_eq!(has(&dynamic(), address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn modifiers() {
+        let no_alias = Dynamic { no_alias: true, ..dynamic() };
+        assert!(has(&no_alias, "192.0.2.10") && !has(&no_alias, "192.0.2.11"));
+        let network = Dynamic { network: true, ..dynamic() };
+        assert!(has(&network, "192.0.2.200") && has(&network, "2001:db8::9"));
+        let broadcast = Dynamic { broadcast: true, no_alias: true, ..dynamic() };
+        assert!(has(&broadcast, "192.0.2.255") && !has(&broadcast, "192.0.2.10"));
+        let peer = Dynamic { peer: true, ..dynamic() };
+        assert!(!has(&peer, "192.0.2.10"));
+        let wide = Dynamic { prefix: Some(16), ..dynamic() };
+        assert!(has(&wide, "192.0.200.1") && !has(&wide, "192.1.0.0"));
+    }
+
+    #[test]
+    fn tables_with_a_length_are_shared() {
+        let en1 = Dynamic { interface: "en1".to_owned(), prefix: Some(24), ..dynamic() };
+        assert_eq!(table_name(&en1), table_name(&Dynamic { prefix: Some(24), ..dynamic() }));
+        assert_eq!(table_name(&Dynamic { network: true, prefix: Some(32), ..dynamic() }), "en0:network");
+    }
+}

@@ -1,0 +1,48 @@
+//! What pf remembers from packet to packet.
+//!
+//! It exists apart from what is loaded, so that a packet can be judged as the first one ever seen: with a
+//! memory of its own.
+//! Sees: states and counters. Never: what is loaded.
+
+use std::collections::HashMap;
+
+use super::address::Bits;
+use super::rule::RuleId;
+use super::state::States;
+use crate::pf::syntax::Family;
+
+/// What pf remembers from packet to packet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    pub states: States,
+    /// Where each pool stands that does not start anew.
+    pub cursors: HashMap<RuleId, Cursor>,
+    /// Sources that are tracked: of one rule, or of all (`None`).
+    pub sources: HashMap<SourceKey, Source>,
+    /// See [`super::walk::Walk`].
+    pub matched: Vec<bool>,
+}
+
+/// A source, tracked for one rule or for all of them.
+pub(super) type SourceKey = (Option<RuleId>, Family, Bits);
+
+/// A tracked source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Source {
+    pub states: u32,
+    /// The address that `sticky-address` gives it.
+    pub address: Option<Bits>,
+}
+
+/// Where a pool stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    /// The member.
+    pub member: usize,
+    /// The block inside the member's table. The kernel starts with the first one but with an address outside.
+    pub block: Option<usize>,
+    /// The next address.
+    pub counter: Bits,
+    /// The pool has been used: until then `block` is the first.
+    pub is_used: bool,
+}

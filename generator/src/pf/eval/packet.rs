@@ -1,0 +1,426 @@
+//! A packet as it is asked about.
+//!
+//! It exists so that everything behind it works on a packet that can exist: one family, ports where the
+//! protocol has them, and at least one place where pf sees it.
+//! Sees: JSON's shape. Never: rules or states.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::address::family_of;
+use crate::pf::syntax::{Direction, Family};
+
+/// ICMP's protocol number.
+pub const ICMP: u8 = 1;
+/// TCP's protocol number.
+pub const TCP: u8 = 6;
+/// UDP's protocol number.
+pub const UDP: u8 = 17;
+/// ICMP's protocol number in IPv6.
+pub const ICMP6: u8 = 58;
+
+/// FIN of a TCP header.
+pub const FIN: u8 = 0x01;
+/// SYN of a TCP header.
+pub const SYN: u8 = 0x02;
+/// RST of a TCP header.
+pub const RST: u8 = 0x04;
+/// PUSH of a TCP header.
+pub const PUSH: u8 = 0x08;
+/// ACK of a TCP header.
+pub const ACK: u8 = 0x10;
+/// URG of a TCP header.
+pub const URG: u8 = 0x20;
+
+const FLAG_LETTERS: &str = "FSRPAUEW";
+
+/// A packet and the places where pf sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawPacket")]
+pub struct Packet {
+    /// Where pf sees it, in order: one place or more.
+    pub hooks: Vec<Hook>,
+    /// It was asked about as a path, and is answered as one.
+    pub is_path: bool,
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes to; of the same family.
+    pub destination: IpAddr,
+    /// What follows the IP header.
+    pub transport: Transport,
+    /// The owner of the local socket.
+    pub user: Option<u32>,
+    /// The group of that owner.
+    pub group: Option<u32>,
+    /// The tag that it already carries.
+    pub tag: Option<String>,
+    /// The type of service.
+    pub tos: u8,
+    /// It is a fragment other than the first, or the first of several.
+    pub fragment: bool,
+}
+
+/// One place where pf sees a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Which way it goes there.
+    pub direction: Direction,
+    /// The interface.
+    pub interface: String,
+}
+
+/// What follows the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp {
+        /// Where from.
+        source: u16,
+        /// Where to.
+        destination: u16,
+        /// The rest of the header.
+        segment: Segment,
+    },
+    /// UDP.
+    Udp {
+        /// Where from.
+        source: u16,
+        /// Where to.
+        destination: u16,
+    },
+    /// ICMP in the family that it belongs to.
+    Icmp {
+        /// The type.
+        kind: u8,
+        /// The code.
+        code: u8,
+        /// The identifier of a query; 0 where there is none.
+        id: u16,
+        /// What an error is about.
+        inner: Option<Inner>,
+    },
+    /// Any other protocol, of which pf sees addresses only.
+    Other(u8),
+}
+
+/// What the state table looks at in a TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The flags.
+    pub flags: u8,
+    /// The sequence number.
+    pub sequence: u32,
+    /// The acknowledgement number.
+    pub acknowledgement: u32,
+    /// The bytes of data.
+    pub length: u32,
+    /// The window.
+    pub window: u16,
+}
+
+/// The packet that an ICMP error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Its protocol.
+    pub protocol: u8,
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Where it went.
+    pub destination: IpAddr,
+    /// Its source port, or the identifier of an ICMP query.
+    pub source_port: u16,
+    /// Its destination port.
+    pub destination_port: u16,
+    /// The sequence number of a TCP segment.
+    pub sequence: u32,
+}
+
+impl Packet {
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
+        family_of(self.source)
+    }
+
+    /// Its protocol number.
+    pub fn protocol(&self) -> u8 {
+        match (self.transport, self.family()) {
+            (Transport::Tcp { .. }, _) => TCP,
+            (Transport::Udp { .. }, _) => UDP,
+            (Transport::Icmp { .. }, Family::Inet) => ICMP,
+            (Transport::Icmp { .. }, Family::Inet6) => ICMP6,
+            (Transport::Other(protocol), _) => protocol,
+        }
+    }
+}
+
+/// Whether an ICMP message of this type quotes another packet.
+pub(super) fn is_icmp_error(family: Family, kind: u8) -> bool {
+    match family {
+        // Unreachable, source quench, redirect, time exceeded, parameter problem.
+        Family::Inet => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        Family::Inet6 => kind < 128,
+    }
+}
+
+/// Why a packet cannot exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PacketError {
+    /// Neither `dir` and `if` nor a `path`, or both.
+    Place,
+    /// The addresses are of two families.
+    Families,
+    /// `proto` is neither a name that is known nor a number.
+    Protocol(String),
+    /// A port is missing.
+    Port(&'static str),
+    /// A letter of `flags` is not a flag.
+    Flag(char),
+}
+
+impl fmt::Display for PacketError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place => write!(out, "a packet needs either `dir` and `if` or a `path` of one hook or more"),
+            Self::Families => write!(out, "`src` and `dst` must be of one family"),
+            Self::Protocol(name) => {
+                write!(out, "unknown `proto` `{name}`; hint: tcp, udp, icmp, icmp6, esp, gre or a number")
+            }
+            Self::Port(field) => write!(out, "tcp and udp need `{field}`"),
+            Self::Flag(letter) => write!(out, "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}"),
+        }
+    }
+}
+
+impl std::error::Error for PacketError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPacket {
+    dir: Option<RawDirection>,
+    #[serde(rename = "if")]
+    interface: Option<String>,
+    path: Option<Vec<(RawDirection, String)>>,
+    proto: RawProtocol,
+    src: IpAddr,
+    dst: IpAddr,
+    sport: Option<u16>,
+    dport: Option<u16>,
+    flags: Option<String>,
+    seq: Option<u32>,
+    ack: Option<u32>,
+    len: Option<u32>,
+    win: Option<u16>,
+    icmp_type: Option<u8>,
+    icmp_code: Option<u8>,
+    icmp_id: Option<u16>,
+    inner: Option<RawInner>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    tag: Option<String>,
+    #[serde(default)]
+    tos: u8,
+    #[serde(default)]
+    fragment: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInner {
+    proto: RawProtocol,
+    src: IpAddr,
+    dst: IpAddr,
+    #[serde(default)]
+    sport: u16,
+    #[serde(default)]
+    dport: u16,
+    #[serde(default)]
+    icmp_id: u16,
+    seq: Option<u32>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawDirection {
+    In,
+    Out,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawProtocol {
+    Number(u8),
+    Name(String),
+}
+
+/// Sequence numbers that a packet has when it does not say: any will do that are near each other.
+const SEQUENCE: u32 = 1000;
+
+impl RawProtocol {
+    fn number(self) -> Result<u8, PacketError> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Name(name) => Ok(match name.as_str() {
+                "icmp" => ICMP,
+                "tcp" => TCP,
+                "udp" => UDP,
+                "gre" => 47,
+                "esp" => 50,
+                "ah" => 51,
+                "icmp6" | "ipv6-icmp" => ICMP6,
+                other => other.parse().map_err(|_| PacketError::Protocol(name))?,
+            }),
+        }
+    }
+}
+
+impl From<RawDirection> for Direction {
+    fn from(raw: RawDirection) -> Self {
+        match raw {
+            RawDirection::In => Self::In,
+            RawDirection::Out => Self::Out,
+        }
+    }
+}
+
+impl TryFrom<RawPacket> for Packet {
+    type Error = PacketError;
+
+    fn try_from(raw: RawPacket) -> Result<Self, PacketError> {
+        let is_path = raw.path.is_some();
+        let hooks = match (raw.dir, raw.interface, raw.path) {
+            (Some(direction), Some(interface), None) => vec![(direction, interface)],
+            (None, None, Some(path)) if !path.is_empty() => path,
+            _ => return Err(PacketError::Place),
+        };
+        let hooks = hooks
+            .into_iter()
+            .map(|(direction, interface)| Hook { direction: direction.into(), interface })
+            .collect();
+        let family = family_of(raw.src);
+        if family != family_of(raw.dst) {
+            return Err(PacketError::Families);
+        }
+        let segment = RawSegment { flags: raw.flags, seq: raw.seq, ack: raw.ack, len: raw.len, win: raw.win };
+        let transport = match (raw.proto.number()?, family) {
+            (TCP, _) => Transport::Tcp {
+                source: raw.sport.ok_or(PacketError::Port("sport"))?,
+                destination: raw.dport.ok_or(PacketError::Port("dport"))?,
+                segment: segment.check()?,
+            },
+            (UDP, _) => Transport::Udp {
+                source: raw.sport.ok_or(PacketError::Port("sport"))?,
+                destination: raw.dport.ok_or(PacketError::Port("dport"))?,
+            },
+            (ICMP, Family::Inet) | (ICMP6, Family::Inet6) => {
+                let kind = raw.icmp_type.unwrap_or(if family == Family::Inet { 8 } else { 128 });
+                let id = if is_icmp_error(family, kind) { 0 } else { 1 };
+                Transport::Icmp {
+                    kind,
+                    code: raw.icmp_code.unwrap_or(0),
+                    id: raw.icmp_id.unwrap_or(id),
+                    inner: raw.inner.map(RawInner::check).transpose()?,
+                }
+            }
+            (other, _) => Transport::Other(other),
+        };
+        Ok(Self {
+            hooks,
+            is_path,
+            source: raw.src,
+            destination: raw.dst,
+            transport,
+            user: raw.uid,
+            group: raw.gid,
+            tag: raw.tag,
+            tos: raw.tos,
+            fragment: raw.fragment,
+        })
+    }
+}
+
+struct RawSegment {
+    flags: Option<String>,
+    seq: Option<u32>,
+    ack: Option<u32>,
+    len: Option<u32>,
+    win: Option<u16>,
+}
+
+impl RawSegment {
+    fn check(self) -> Result<Segment, PacketError> {
+        let flags = self.flags.as_deref().unwrap_or("S").chars().try_fold(0, |flags, letter| {
+            let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
+            Ok(flags | 1 << bit)
+        })?;
+        let acknowledgement = if flags & ACK == 0 { 0 } else { SEQUENCE + 1 };
+        Ok(Segment {
+            flags,
+            sequence: self.seq.unwrap_or(SEQUENCE),
+            acknowledgement: self.ack.unwrap_or(acknowledgement),
+            length: self.len.unwrap_or(0),
+            window: self.win.unwrap_or(u16::MAX),
+        })
+    }
+}
+
+impl RawInner {
+    fn check(self) -> Result<Inner, PacketError> {
+        if family_of(self.src) != family_of(self.dst) {
+            return Err(PacketError::Families);
+        }
+        let protocol = self.proto.number()?;
+        let is_icmp = matches!(protocol, ICMP | ICMP6);
+        Ok(Inner {
+            protocol,
+            source: self.src,
+            destination: self.dst,
+            source_port: if is_icmp { self.icmp_id } else { self.sport },
+            destination_port: self.dport,
+            sequence: self.seq.unwrap_or(SEQUENCE),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Packet, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults() {
+        let packet = read(
+            r#"{"dir":"in","if":"en0","proto":"tcp","src":"10.0.0.1","dst":"10.0.0.2","sport":1,"dport":2}"#,
+        )
+        .expect("a packet");
+        assert!(matches!(packet.transport, Transport::Tcp { segment: Segment { flags: SYN, .. }, .. }));
+        let ping = read(r#"{"dir":"out","if":"en0","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#);
+        assert!(matches!(
+            ping.expect("a packet").transport,
+            Transport::Icmp { kind: 8, code: 0, id: 1, .. }
+        ));
+    }
+
+    #[test]
+    fn what_cannot_exist_is_refused() {
+        for (text, error) in [
+            (r#"{"dir":"in","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#, "either `dir` and `if`"),
+            (r#"{"path":[],"proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#, "either `dir` and `if`"),
+            (r#"{"dir":"in","if":"x","proto":"icmp","src":"10.0.0.1","dst":"::1"}"#, "of one family"),
+            (r#"{"dir":"in","if":"x","proto":"udp","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`sport`"),
+            (r#"{"dir":"in","if":"x","proto":"xyz","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`xyz`"),
+            (r#"{"dir":"in","if":"x","proto":"icmp","src":"1.1.1.1","dst":"1.1.1.2","tpyo":1}"#, "tpyo"),
+            (
+                r#"{"dir":"in","if":"x","proto":6,"src":"1.1.1.1","dst":"1.1.1.2","sport":1,"dport":1,"flags":"X"}"#,
+                "flag `X`",
+            ),
+        ] {
+            let message = read(text).expect_err(text);
+            assert!(message.contains(error), "{message}");
+        }
+    }
+}

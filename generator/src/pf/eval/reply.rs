@@ -1,0 +1,134 @@
+//! The way of a packet that belongs to a state.
+//!
+//! It exists apart from the state table because an ICMP error belongs to the state of the packet it quotes,
+//! and because what a state does to its packets depends on the protocol.
+//! Sees: states and packets. Never: what is loaded.
+
+use super::address::{bits_of, family_of};
+use super::flow::{Flow, Kind, Ports};
+use super::memory::Memory;
+use super::packet::{ICMP, ICMP6, Inner, TCP, UDP, is_icmp_error};
+use super::state::{End, Find, Key, States, VARIANTS};
+use super::tcp::{Fit, is_plausible, track};
+use crate::pf::syntax::{Direction, Family};
+
+/// Whether a state answers for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This one does, and passes it.
+    Passed(usize),
+    /// This one does, and refuses it.
+    Refused(usize),
+    /// None does.
+    None,
+}
+
+/// Looks for the state of a packet, moves it on and rewrites the packet.
+pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
+    if let Kind::Icmp { kind, inner, .. } = flow.kind
+        && is_icmp_error(flow.family, kind)
+    {
+        return inner.map_or(Found::None, |inner| find_quoted(&mut memory.states, flow, &inner));
+    }
+    let is_icmp = matches!(flow.kind, Kind::Icmp { .. });
+    let (source, destination) =
+        ((flow.source, flow.header.source), (flow.destination, flow.header.destination));
+    let (near, far) = match flow.direction {
+        Direction::Out => (source, destination),
+        Direction::In => (destination, source),
+    };
+    let protocol = if is_icmp { ICMP } else { flow.protocol };
+    let Some(at) = find(&memory.states, flow, protocol, near, far) else { return Found::None };
+    let Some((key, is_past)) = about(&memory.states, at, flow) else { return Found::None };
+    if is_past {
+        return Found::Passed(at);
+    }
+    if let Kind::Tcp(segment) = flow.kind
+        && let Some(state) = memory.states.get_mut(at)
+    {
+        let [opener, other] = &mut state.peers;
+        let (from, to) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
+        match track(from, to, &segment) {
+            Fit::Good => {}
+            Fit::Bad => return Found::Refused(at),
+            Fit::Reopens => {
+                memory.states.remove(at);
+                return Found::None;
+            }
+        }
+    }
+    if key.translates() {
+        rewrite(flow, &key);
+    }
+    Found::Passed(at)
+}
+
+fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Option<usize> {
+    // Only UDP has more than one kind of state.
+    let variants = if protocol == UDP { &VARIANTS[..] } else { &VARIANTS[..1] };
+    variants.iter().find_map(|&variant| {
+        let find = Find::new(flow.family, protocol, variant, near, far);
+        states.find(flow.direction, &find, flow.interface)
+    })
+}
+
+/// The key of a state, and whether the packet has been routed past its interface.
+fn about(states: &States, at: usize, flow: &Flow) -> Option<(Key, bool)> {
+    let (state, key) = states.get(at)?;
+    Some((*key, state.is_routed_past(flow.direction, flow.interface)))
+}
+
+fn rewrite(flow: &mut Flow, key: &Key) {
+    let is_out = flow.direction == Direction::Out;
+    let (address, port) = if is_out { key.gateway } else { key.lan };
+    if is_out {
+        flow.source = address;
+    } else {
+        flow.destination = address;
+    }
+    match flow.kind {
+        Kind::Tcp(_) | Kind::Udp if is_out => flow.header.source = port,
+        Kind::Tcp(_) | Kind::Udp => flow.header.destination = port,
+        Kind::Icmp { .. } if flow.family == Family::Inet => {
+            flow.header = Ports { source: port, destination: port };
+        }
+        Kind::Icmp { .. } | Kind::Other => {}
+    }
+    flow.commit();
+}
+
+/// An ICMP error follows the packet it quotes, which went the other way.
+fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
+    if family_of(inner.source) != flow.family {
+        return Found::None;
+    }
+    let is_query = matches!((inner.protocol, flow.family), (ICMP, Family::Inet) | (ICMP6, Family::Inet6));
+    let source = (bits_of(inner.source), inner.source_port);
+    let port = if is_query { inner.source_port } else { inner.destination_port };
+    let destination = (bits_of(inner.destination), port);
+    let (near, far) = match flow.direction {
+        Direction::Out => (destination, source),
+        Direction::In => (source, destination),
+    };
+    let Some(at) = find(states, flow, inner.protocol, near, far) else { return Found::None };
+    let Some((key, is_past)) = about(states, at, flow) else { return Found::None };
+    if is_past {
+        return Found::Passed(at);
+    }
+    if inner.protocol == TCP
+        && let Some(state) = states.get_mut(at)
+    {
+        let [opener, other] = &state.peers;
+        let (to, from) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
+        if !is_plausible(from, to, inner.sequence) {
+            return Found::Refused(at);
+        }
+    }
+    if key.translates() {
+        match flow.direction {
+            Direction::Out => flow.source = key.gateway.0,
+            Direction::In => flow.destination = key.lan.0,
+        }
+    }
+    Found::Passed(at)
+}

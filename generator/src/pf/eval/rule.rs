@@ -1,0 +1,332 @@
+//! A rule made ready: names are numbers, addresses are tests.
+//!
+//! It exists so that a packet can be held against thousands of rules without comparing a string, and so that
+//! whoever reasons about rules (for all packets, not for one) sees exactly what the evaluator sees.
+//! Sees: one rule's syntax. Never: packets.
+
+use std::sync::Arc;
+
+use super::address::{Bits, Ranges, bits_of, family_of, mask, range_order};
+use super::loaded::{Loaded, NameId, TableId};
+use super::tables::Tables;
+use crate::pf::syntax::{Address, Direction, Endpoint, Family, Pool, PortMatch, Rule};
+
+/// A rule made ready.
+#[derive(Clone, Debug)]
+pub struct CompiledRule {
+    pub(super) id: RuleId,
+    pub(super) interface: Option<(NameId, bool)>,
+    pub(super) direction: Option<Direction>,
+    pub(super) family: Option<Family>,
+    pub(super) protocol: Option<u8>,
+    pub(super) source: Side,
+    pub(super) destination: Side,
+    pub(super) call: Option<Call>,
+    pub(super) quick: bool,
+    pub(super) tag: Option<NameId>,
+    pub(super) tagged: Option<(NameId, bool)>,
+    /// Where the walk goes on when a condition fails that the rules behind this one share.
+    pub(super) skip: Skip,
+    pub(super) redirect: Option<Arc<CompiledPool>>,
+    pub(super) route: Option<Arc<CompiledPool>>,
+    pub(super) syntax: Arc<Rule>,
+    pub(super) anchor: Arc<str>,
+    pub(super) label: Option<Arc<str>>,
+}
+
+/// The number of a rule among all that were ever loaded.
+pub(super) type RuleId = u32;
+
+/// What an anchor rule calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The index of the ruleset, see [`Loaded::ruleset`].
+    pub ruleset: usize,
+    /// Its direct children are called instead of itself.
+    pub wildcard: bool,
+}
+
+/// The indices at which runs of rules with an equal field end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Skip {
+    pub source_port: usize,
+    pub destination: usize,
+    pub destination_port: usize,
+}
+
+/// One side of a rule.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub(super) not: bool,
+    pub(super) test: AddressTest,
+    pub(super) port: Option<PortMatch>,
+}
+
+/// A condition on an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressTest {
+    /// Always true.
+    Any,
+    /// The bits under the mask are equal.
+    Net {
+        /// The family that it speaks of.
+        family: Family,
+        /// The network.
+        bits: Bits,
+        /// The mask.
+        mask: Bits,
+    },
+    /// Between two ends, in the kernel's peculiar order.
+    Between {
+        /// The family that it speaks of.
+        family: Family,
+        /// The lower end, put in that order.
+        low: Bits,
+        /// The upper end, put in that order.
+        high: Bits,
+    },
+    /// In a table, or in the table of an interface's addresses.
+    Table(TableId),
+    /// Never true: `no-route` and `route`, because macOS finds every address routable and knows no labels.
+    Never,
+    /// `urpf-failed`: for the same reason never true of a source, and always of a destination.
+    Urpf,
+}
+
+/// A pool made ready.
+#[derive(Clone, Debug)]
+pub(super) struct CompiledPool {
+    pub members: Vec<Member>,
+    pub syntax: Pool,
+}
+
+/// A member of a pool.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub interface: Option<NameId>,
+    pub target: Target,
+}
+
+/// What a member of a pool stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Net { bits: Bits, prefix: u8 },
+    /// A table proper, from which only round-robin can choose.
+    Table(TableId),
+    /// The table of an interface's addresses.
+    Dynamic(TableId),
+    Nothing,
+}
+
+impl CompiledRule {
+    /// The rule as it was read. The body of an anchor is not kept here, see [`CompiledRule::call`].
+    pub fn syntax(&self) -> &Rule {
+        &self.syntax
+    }
+
+    /// The path of the ruleset that holds it; empty for the main one.
+    pub fn anchor(&self) -> &str {
+        &self.anchor
+    }
+
+    /// What it calls, if it is an anchor rule.
+    pub fn call(&self) -> Option<Call> {
+        self.call
+    }
+
+    /// The condition on the source.
+    pub fn source(&self) -> &Side {
+        &self.source
+    }
+
+    /// The condition on the destination.
+    pub fn destination(&self) -> &Side {
+        &self.destination
+    }
+
+    /// Whether it looks at packets of this interface: names are exact, there are no groups.
+    pub(super) fn is_on(&self, interface: NameId) -> bool {
+        self.interface.is_none_or(|(name, not)| (name == interface) != not)
+    }
+}
+
+impl Side {
+    /// The condition on the address, before `!`.
+    pub fn test(&self) -> &AddressTest {
+        &self.test
+    }
+
+    /// `!`.
+    pub fn is_negated(&self) -> bool {
+        self.not
+    }
+
+    /// The condition on the port.
+    pub fn port(&self) -> Option<PortMatch> {
+        self.port
+    }
+
+    /// Every address of a family that the side matches, `!` included; `None` for the conditions that no set
+    /// of ranges says well (`a - b`, which the kernel compares in an order of its own).
+    pub fn addresses(&self, loaded: &Loaded, family: Family, is_source: bool) -> Option<Ranges> {
+        let ranges = match &self.test {
+            AddressTest::Any => Ranges::all(family),
+            AddressTest::Never => Ranges::none(),
+            AddressTest::Urpf if is_source => Ranges::none(),
+            AddressTest::Urpf => Ranges::all(family),
+            AddressTest::Net { family: own, bits, mask } if *own == family => {
+                // A contiguous mask: its ones are the prefix.
+                let prefix = u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
+                Ranges::prefix(family, *bits, prefix)
+            }
+            AddressTest::Net { .. } => Ranges::none(),
+            AddressTest::Between { .. } => return None,
+            AddressTest::Table(table) => loaded.tables().ranges(*table, family),
+        };
+        Some(if self.not { ranges.complement(family) } else { ranges })
+    }
+
+    /// Whether an address passes, `!` included.
+    pub(super) fn matches(&self, tables: &Tables, family: Family, bits: Bits, is_source: bool) -> bool {
+        self.test.hits(tables, family, bits, is_source) != self.not
+    }
+}
+
+impl AddressTest {
+    pub(super) fn new(address: &Address, anchor: &str, tables: &mut Tables) -> Self {
+        match address {
+            Address::Any => Self::Any,
+            Address::Prefix { address, prefix } => {
+                let family = family_of(*address);
+                let mask = mask(family, *prefix);
+                if mask == 0 {
+                    return Self::Any;
+                }
+                Self::Net { family, bits: bits_of(*address) & mask, mask }
+            }
+            Address::Range(low, high) => {
+                let family = family_of(*low);
+                let order = |end| range_order(family, bits_of(end));
+                Self::Between { family, low: order(*low), high: order(*high) }
+            }
+            Address::Dynamic(dynamic) => Self::Table(tables.dynamic(dynamic)),
+            Address::Table(name) => Self::Table(tables.reference(anchor, name)),
+            Address::NoRoute | Address::RouteLabel(_) => Self::Never,
+            Address::UrpfFailed => Self::Urpf,
+        }
+    }
+
+    pub(super) fn hits(&self, tables: &Tables, family: Family, bits: Bits, is_source: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Net { family: own, bits: net, mask } => *own == family && bits & mask == *net,
+            Self::Between { family: own, low, high } => {
+                let bits = range_order(family, bits);
+                *own == family && *low <= bits && bits <= *high
+            }
+            Self::Table(table) => tables.matches(*table, family, bits),
+            Self::Never => false,
+            Self::Urpf => !is_source,
+        }
+    }
+}
+
+/// Makes one rule ready; `call` has been resolved by whoever knows the anchors.
+pub(super) fn compile(rule: &Rule, id: RuleId, anchor: &Arc<str>, call: Option<Call>, to: &mut Loaded) -> CompiledRule {
+    let names = &mut to.names;
+    let interface = rule.interface.as_ref().map(|on| (names.intern(&on.name), on.not));
+    let tag = rule.tag.as_ref().map(|tag| names.intern(tag));
+    let tagged = rule.tagged.as_ref().map(|tagged| (names.intern(&tagged.tag), tagged.not));
+    // The order in which the kernel meets them matters where tables of interfaces are shared.
+    let redirect = rule.redirect.as_ref().map(|pool| compile_pool(pool, anchor, to));
+    let route = rule.route.as_ref().map(|route| compile_pool(&route.pool, anchor, to));
+    let source = compile_side(&rule.source, anchor, &mut to.tables);
+    let destination = compile_side(&rule.destination, anchor, &mut to.tables);
+    if let Some(overload) = &rule.state_options.overload {
+        to.tables.reference(anchor, &overload.table);
+    }
+    CompiledRule {
+        id,
+        interface,
+        direction: rule.direction,
+        family: rule.family,
+        protocol: rule.protocol,
+        source,
+        destination,
+        call,
+        quick: rule.quick,
+        tag,
+        tagged,
+        skip: Skip::default(),
+        redirect,
+        route,
+        syntax: Arc::new(without_body(rule)),
+        anchor: Arc::clone(anchor),
+        label: rule.label.as_deref().map(Arc::from),
+    }
+}
+
+fn without_body(rule: &Rule) -> Rule {
+    let mut anchor = rule.anchor.clone();
+    if let Some(call) = &mut anchor {
+        call.body = None;
+    }
+    Rule { anchor, ..rule.clone() }
+}
+
+fn compile_side(endpoint: &Endpoint, anchor: &str, tables: &mut Tables) -> Side {
+    Side {
+        not: endpoint.not,
+        test: AddressTest::new(&endpoint.address, anchor, tables),
+        port: endpoint.port,
+    }
+}
+
+fn compile_pool(pool: &Pool, anchor: &str, to: &mut Loaded) -> Arc<CompiledPool> {
+    let members = pool.hosts.iter().map(|host| Member {
+        interface: host.interface.as_ref().map(|name| to.names.intern(name)),
+        target: match &host.address {
+            Address::Prefix { address, prefix } => Target::Net { bits: bits_of(*address), prefix: *prefix },
+            Address::Table(name) => Target::Table(to.tables.reference(anchor, name)),
+            Address::Dynamic(dynamic) => Target::Dynamic(to.tables.dynamic(dynamic)),
+            _ => Target::Nothing,
+        },
+    });
+    let members = members.collect();
+    Arc::new(CompiledPool { members, syntax: pool.clone() })
+}
+
+/// Fills in where each rule's runs end, as the kernel does after loading a list.
+pub(super) fn link_skips(rules: &mut [CompiledRule]) {
+    for at in (0..rules.len()).rev() {
+        let mut skip = Skip { source_port: at + 1, destination: at + 1, destination_port: at + 1 };
+        if let Some(next) = rules.get(at + 1) {
+            let (this, after) = (&rules[at], &next.skip);
+            if same_ports(this, next, |rule| &rule.source, &[]) {
+                skip.source_port = after.source_port;
+            }
+            if this.destination.not == next.destination.not && this.destination.test == next.destination.test {
+                skip.destination = after.destination;
+            }
+            if same_ports(this, next, |rule| &rule.destination, &[this.protocol, next.protocol]) {
+                skip.destination_port = after.destination_port;
+            }
+        }
+        rules[at].skip = skip;
+    }
+}
+
+/// Whether two neighbours have equal ports. GRE and ESP have other things there: as source they are never
+/// equal, as destination (`both` given) only among themselves.
+fn same_ports(
+    this: &CompiledRule,
+    next: &CompiledRule,
+    side: fn(&CompiledRule) -> &Side,
+    both: &[Option<u8>],
+) -> bool {
+    let odd = |rule: &CompiledRule| matches!(rule.protocol, Some(47 | 50));
+    if odd(this) || odd(next) {
+        return matches!(both, [a, b] if a == b);
+    }
+    side(this).port == side(next).port
+}

@@ -1,0 +1,120 @@
+//! All tables: those of files, looked up in the rule's anchor and then in the root, and those of interfaces.
+//!
+//! It exists because which table a name means depends on where it is used and on what else uses it.
+//! Sees: definitions and references of tables. Never: rules or packets.
+
+use std::collections::HashMap;
+
+use super::address::{Bits, Ranges};
+use super::interface::{NetworkInterface, table_name};
+use super::loaded::TableId;
+use super::table::Prefixes;
+use crate::pf::syntax::{Dynamic, Family, Table};
+
+/// The anchor of interfaces' tables: no other has this name, so they are never forgotten.
+const OF_INTERFACES: &str = "\0";
+
+/// All tables.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    slots: Vec<Slot>,
+    by_name: HashMap<(String, String), TableId>,
+    dynamic: HashMap<String, (Dynamic, TableId)>,
+}
+
+/// A table, or the place for one.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    anchor: String,
+    /// What it holds while it is active.
+    content: Option<Prefixes>,
+    /// A rule of its own anchor uses it.
+    is_referenced: bool,
+    /// The table of the same name in the root, which stands in while this one is not active.
+    root: Option<TableId>,
+}
+
+impl Tables {
+    /// Whether a table matches an address. One that is not active anywhere matches none.
+    pub fn matches(&self, table: TableId, family: Family, bits: Bits) -> bool {
+        self.active(table).is_some_and(|content| content.matches(family, bits))
+    }
+
+    /// The addresses that a table matches.
+    pub fn ranges(&self, table: TableId, family: Family) -> Ranges {
+        self.active(table).map_or_else(Ranges::none, |content| content.ranges(family).clone())
+    }
+
+    /// Whether it is the table of an interface's addresses.
+    pub(super) fn is_dynamic(&self, table: TableId) -> bool {
+        self.slots.get(table).is_some_and(|slot| slot.anchor == OF_INTERFACES)
+    }
+
+    pub(super) fn active(&self, table: TableId) -> Option<&Prefixes> {
+        let slot = self.slots.get(table)?;
+        let root = || self.slots.get(slot.root?)?.content.as_ref();
+        slot.content.as_ref().or_else(root)
+    }
+
+    /// Forgets what the rules and definitions of an anchor said: it is being loaded again.
+    pub(super) fn forget(&mut self, anchor: &str) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.anchor == anchor) {
+            slot.is_referenced = false;
+            slot.content = None;
+        }
+    }
+
+    /// The table that a rule of `anchor` means by `name`.
+    pub(super) fn reference(&mut self, anchor: &str, name: &str) -> TableId {
+        let id = self.slot(anchor, name);
+        self.slots[id].is_referenced = true;
+        id
+    }
+
+    /// Defines a table. It vanishes where nothing keeps it: neither `persist`, nor a rule of its own anchor,
+    /// nor (for a table of the root) a rule or table of that name in an anchor loaded by then.
+    pub(super) fn define(&mut self, anchor: &str, table: &Table) {
+        let id = self.slot(anchor, &table.name);
+        let is_root_of = |slot: &Slot| slot.root == Some(id) && (slot.is_referenced || slot.content.is_some());
+        let is_kept = table.persist || self.slots[id].is_referenced || self.slots.iter().any(is_root_of);
+        self.slots[id].content = is_kept.then(|| Prefixes::new(table.entries().copied()));
+    }
+
+    /// The table of an interface's addresses.
+    pub(super) fn dynamic(&mut self, dynamic: &Dynamic) -> TableId {
+        let name = table_name(dynamic);
+        if let Some((_, id)) = self.dynamic.get(&name) {
+            return *id;
+        }
+        // Active from the start, and empty until the interfaces are told.
+        let id = self.slots.len();
+        self.slots.push(Slot {
+            anchor: OF_INTERFACES.to_owned(),
+            content: Some(Prefixes::default()),
+            ..Slot::default()
+        });
+        self.dynamic.insert(name, (dynamic.clone(), id));
+        id
+    }
+
+    /// Fills the tables of interfaces.
+    pub(super) fn refresh(&mut self, interfaces: &[NetworkInterface]) {
+        for (dynamic, id) in self.dynamic.values() {
+            let interface = interfaces.iter().find(|interface| interface.name == dynamic.interface);
+            let content = interface.map(|interface| interface.addresses_for(dynamic));
+            self.slots[*id].content = Some(content.unwrap_or_default());
+        }
+    }
+
+    fn slot(&mut self, anchor: &str, name: &str) -> TableId {
+        let key = (anchor.to_owned(), name.to_owned());
+        if let Some(id) = self.by_name.get(&key) {
+            return *id;
+        }
+        let root = (!anchor.is_empty()).then(|| self.slot("", name));
+        let id = self.slots.len();
+        self.slots.push(Slot { anchor: anchor.to_owned(), root, ..Slot::default() });
+        self.by_name.insert(key, id);
+        id
+    }
+}

@@ -1,0 +1,261 @@
+//! Translation: which nat, rdr or binat rule a packet meets, and what that does to it.
+//!
+//! It exists because translation comes before filtering, and because the kernel's way of undoing a redirection
+//! for packets without a state is more than a look at rules in reverse.
+//! Sees: packets, rules and pools. Never: filter rules.
+
+use super::address::{Bits, blend};
+use super::filter::{has_tag, is_about};
+use super::flow::{Flow, Kind, Ports};
+use super::loaded::{List, Loaded, NameId};
+use super::memory::Memory;
+use super::packet::{TCP, UDP};
+use super::pool::{choose, choose_nat, current, first_number, redirected_port, single};
+use super::rule::{AddressTest, CompiledRule, Member, Side, Target};
+use super::tables::Tables;
+use super::walk::{Judgement, Walk};
+use crate::pf::syntax::{Action, Direction, Family, PoolKind, PortMatch};
+
+/// A rule that translates a packet, and the packet's new ends.
+#[derive(Clone, Debug)]
+pub(super) struct Translation<'a> {
+    pub rule: &'a CompiledRule,
+    source: Bits,
+    destination: Bits,
+    /// The new source port of a packet going out, or destination port of one coming in.
+    pub port: u16,
+    /// The packet before.
+    pub before: (Bits, Bits, Ports),
+}
+
+/// The translation of a packet. `flow.tag` changes where a rule on the way tags.
+pub(super) fn find<'a>(
+    loaded: &'a Loaded,
+    memory: &mut Memory,
+    flow: &mut Flow,
+) -> Option<Translation<'a>> {
+    let order: &[List] = match flow.direction {
+        Direction::Out => &[List::Binat, List::Rdr, List::Nat],
+        Direction::In => &[List::Rdr, List::Binat],
+    };
+    let rule = order.iter().find_map(|list| find_in(loaded, *list, memory, flow))?;
+    let mut found = Translation {
+        rule,
+        source: flow.source,
+        destination: flow.destination,
+        port: match flow.direction {
+            Direction::Out => flow.header.source,
+            Direction::In => flow.header.destination,
+        },
+        before: (flow.source, flow.destination, flow.header),
+    };
+    let tables = &loaded.tables;
+    match (rule.syntax.action, flow.direction) {
+        (Action::Nat, _) => (found.source, found.port) = choose_nat(rule, tables, memory, flow)?,
+        (Action::Binat, Direction::Out) => {
+            let pool = rule.redirect.as_deref()?;
+            let (network, mask) = single(current(pool, rule.id, memory)?, tables, flow.family)?;
+            found.source = blend(network, mask, flow.source, flow.family);
+        }
+        (Action::Binat, Direction::In) => {
+            let (network, mask) = network_of(&rule.source, tables, flow.family)?;
+            found.destination = blend(network, mask, flow.destination, flow.family);
+        }
+        (Action::Rdr, Direction::Out) => {
+            // The kernel mends the source with the host part of the destination. For a rule to one address
+            // that is the address; for a rule to any it is the destination itself.
+            let (network, mask) = network_of(&rule.destination, tables, flow.family)?;
+            found.source = blend(network, mask, flow.destination, flow.family);
+            let port = rule.destination.port.map_or(0, first_number);
+            if port != 0 {
+                found.port = port;
+            }
+        }
+        (Action::Rdr, Direction::In) => redirect(&mut found, tables, memory, flow)?,
+        _ => return None,
+    }
+    Some(found)
+}
+
+fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow: &Flow) -> Option<()> {
+    let pool = found.rule.redirect.as_deref()?;
+    let (address, member) = choose(found.rule, pool, tables, memory, flow.family, flow.source)?;
+    found.destination = address;
+    if let (PoolKind::Bitmask, Some((_, mask))) = (&pool.syntax.kind, single(member, tables, flow.family)) {
+        found.destination = blend(address, mask, flow.destination, flow.family);
+    }
+    found.port = redirected_port(found.rule, pool, flow.header);
+    Some(())
+}
+
+/// The prefix that one side of a rule names. What is no prefix (a table, a range) has no bits to give.
+fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
+    match &side.test {
+        AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
+        AddressTest::Table(table) if tables.is_dynamic(*table) => {
+            single(&Member { interface: None, target: Target::Dynamic(*table) }, tables, family)
+        }
+        _ => Some((0, 0)),
+    }
+}
+
+/// The first rule of one list that matches, unless it says `no`.
+fn find_in<'a>(loaded: &'a Loaded, list: List, memory: &mut Memory, flow: &mut Flow) -> Option<&'a CompiledRule> {
+    let mut matched = std::mem::take(&mut memory.matched);
+    let mut tag = None;
+    let rule = Walk::new(loaded, list, &mut matched).first(|rule| {
+        let judgement = judge(rule, loaded, memory, flow);
+        if !matches!(judgement, Judgement::Matches) {
+            return judgement;
+        }
+        if !has_tag(rule, &mut tag, flow.tag) {
+            return Judgement::Differs;
+        }
+        if rule.syntax.os.is_some() {
+            return Judgement::Differs;
+        }
+        tag = rule.tag.or(tag);
+        Judgement::Matches
+    });
+    memory.matched = matched;
+    flow.tag = tag.filter(|&tag| tag != 0).unwrap_or(flow.tag);
+    rule.filter(|rule| !matches!(rule.syntax.action, Action::NoNat | Action::NoRdr | Action::NoBinat))
+}
+
+/// Whether a rule is about a packet. The kernel jumps over neighbours that share the condition that failed,
+/// by the rule's own source and destination even where it looks at them the other way round.
+fn judge(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
+    if !is_about(rule, flow) {
+        return Judgement::Differs;
+    }
+    let is_call = rule.call.is_some();
+    match (rule.syntax.action, flow.direction) {
+        (Action::Rdr, Direction::Out) if !is_call && rule.redirect.is_some() => {
+            judge_undone_redirect(rule, loaded, memory, flow)
+        }
+        (Action::Binat, Direction::In) if !is_call => judge_inward_binat(rule, loaded, memory, flow),
+        _ => judge_plainly(rule, &loaded.tables, flow),
+    }
+}
+
+fn judge_plainly(rule: &CompiledRule, tables: &Tables, flow: &Flow) -> Judgement {
+    if !rule.source.matches(tables, flow.family, flow.source, true) {
+        Judgement::Differs
+    } else if !fits_port(rule, rule.source.port, flow.header.source) {
+        Judgement::SkipTo(rule.skip.source_port)
+    } else if !rule.destination.matches(tables, flow.family, flow.destination, false) {
+        Judgement::SkipTo(rule.skip.destination)
+    } else if !fits_port(rule, rule.destination.port, flow.header.destination) {
+        Judgement::SkipTo(rule.skip.destination_port)
+    } else {
+        Judgement::Matches
+    }
+}
+
+/// A packet going out that looks like the answer of a redirection's target.
+fn judge_undone_redirect(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
+    let tables = &loaded.tables;
+    let Some(pool) = rule.redirect.as_deref() else { return Judgement::Differs };
+    let port = pool.syntax.ports.map_or(0, |(low, _)| low);
+    let is_target = current(pool, rule.id, memory)
+        .is_some_and(|member| is_member(member, tables, flow.family, flow.source));
+    if !is_target || port == 0 || !fits_port(rule, Some(PortMatch::Equal(port)), flow.header.source) {
+        Judgement::Differs
+    } else if !rule.source.matches(tables, flow.family, flow.destination, false) {
+        Judgement::SkipTo(rule.skip.destination)
+    } else if !fits_port(rule, rule.source.port, flow.header.destination) {
+        Judgement::SkipTo(rule.skip.destination_port)
+    } else {
+        Judgement::Matches
+    }
+}
+
+fn judge_inward_binat(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
+    let tables = &loaded.tables;
+    let member = rule.redirect.as_deref().and_then(|pool| current(pool, rule.id, memory));
+    if !rule.destination.matches(tables, flow.family, flow.source, true) {
+        Judgement::Differs
+    } else if !fits_port(rule, rule.destination.port, flow.header.source) {
+        Judgement::SkipTo(rule.skip.destination_port)
+    } else if member.is_some_and(|member| !is_member(member, tables, flow.family, flow.destination)) {
+        Judgement::Differs
+    } else {
+        Judgement::Matches
+    }
+}
+
+fn is_member(member: &Member, tables: &Tables, family: Family, bits: Bits) -> bool {
+    match &member.target {
+        Target::Net { bits: net, prefix } => {
+            let mask = super::address::mask(family, *prefix);
+            bits & mask == *net & mask
+        }
+        Target::Table(table) | Target::Dynamic(table) => tables.matches(*table, family, bits),
+        Target::Nothing => true,
+    }
+}
+
+/// A condition on a port counts where the rule itself names a protocol that has ports.
+fn fits_port(rule: &CompiledRule, condition: Option<PortMatch>, port: u16) -> bool {
+    let has_ports = matches!(rule.protocol, Some(TCP | UDP));
+    !has_ports || condition.is_none_or(|condition| condition.matches(port))
+}
+
+impl Translation<'_> {
+    /// Rewrites a packet: addresses in the packet, ports in the copy of the header.
+    pub fn apply(&self, flow: &mut Flow) {
+        let is_redirect = self.rule.syntax.action == Action::Rdr;
+        match flow.kind {
+            Kind::Tcp(_) | Kind::Udp => {
+                if flow.source != self.source {
+                    flow.source = self.source;
+                    flow.header.source = self.port;
+                }
+                // Apple's kernel does the second half for redirections undone on the way out, too, where the
+                // port is meant for the source.
+                if flow.destination != self.destination
+                    || (is_redirect && flow.header.destination != self.port)
+                {
+                    flow.destination = self.destination;
+                    if is_redirect {
+                        flow.header.destination = self.port;
+                    }
+                }
+            }
+            Kind::Icmp { .. } => {
+                if flow.source != self.source && flow.family == Family::Inet {
+                    flow.header = Ports { source: self.port, destination: self.port };
+                }
+                flow.source = self.source;
+                flow.destination = self.destination;
+            }
+            Kind::Other => {
+                flow.source = self.source;
+                flow.destination = self.destination;
+            }
+        }
+    }
+
+    /// Takes the change of addresses back, before a rule answers the sender of a blocked packet. It is not
+    /// done for ICMP, nor for GRE and ESP going out.
+    pub fn undo(&self, flow: &mut Flow) {
+        let is_kept = |flow: &Flow| match flow.kind {
+            Kind::Icmp { .. } => true,
+            Kind::Other => matches!(flow.protocol, 47 | 50) && flow.direction == Direction::Out,
+            _ => false,
+        };
+        if is_kept(flow) {
+            return;
+        }
+        let (source, destination, _) = self.before;
+        match flow.direction {
+            Direction::Out => flow.source = source,
+            Direction::In => flow.destination = destination,
+        }
+    }
+
+    /// The tag that the rule puts on the packet.
+    pub fn tag(&self) -> Option<NameId> {
+        self.rule.tag
+    }
+}

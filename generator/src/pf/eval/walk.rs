@@ -1,0 +1,169 @@
+//! The walk over a list of rules and the anchors that it calls.
+//!
+//! It exists because how the kernel enters and leaves anchors decides what `quick` means there: the
+//! bookkeeping is kept as the kernel keeps it, surprises included, rather than written as recursion.
+//! Sees: loaded rulesets. Never: packets; whether a rule matches is the caller's to say.
+
+use super::loaded::{DEPTH, List, Loaded};
+use super::rule::CompiledRule;
+
+/// How many rules one walk looks at before it gives up. Anchors that call each other would otherwise keep a
+/// packet for ever: with a stack of 64, two calls each are 2^64 visits.
+const BUDGET: u32 = 4_000_000;
+
+/// What a caller makes of a rule.
+pub(super) enum Judgement {
+    /// It does not match.
+    Differs,
+    /// It does not match, and neither do those before this index.
+    SkipTo(usize),
+    /// It matches.
+    Matches,
+}
+
+/// A walk over one list, from the main ruleset.
+pub(super) struct Walk<'a, 'm> {
+    loaded: &'a Loaded,
+    list: List,
+    ruleset: usize,
+    at: usize,
+    frames: Vec<Frame<'a>>,
+    /// For each ruleset: a wildcard call found a match among its children. The kernel keeps this with the
+    /// anchor and between packets, and clears it only when the anchor is called.
+    matched: &'m mut Vec<bool>,
+    budget: u32,
+}
+
+struct Frame<'a> {
+    ruleset: usize,
+    at: usize,
+    /// For a wildcard call: the child that is being visited.
+    child: Option<(&'a str, usize)>,
+}
+
+impl<'a, 'm> Walk<'a, 'm> {
+    pub fn new(loaded: &'a Loaded, list: List, matched: &'m mut Vec<bool>) -> Self {
+        matched.resize(loaded.count().max(matched.len()), false);
+        Self { loaded, list, ruleset: 0, at: 0, frames: Vec::new(), matched, budget: BUDGET }
+    }
+
+    /// The first rule that matches: how translation and normalization choose.
+    pub fn first(mut self, mut judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
+        loop {
+            let Some(rule) = self.current() else {
+                if self.is_over() {
+                    return None;
+                }
+                self.leave(None);
+                continue;
+            };
+            match judge(rule) {
+                Judgement::Differs => self.at += 1,
+                Judgement::SkipTo(index) => self.at = index,
+                Judgement::Matches if rule.call.is_none() => return Some(rule),
+                Judgement::Matches => self.enter(rule, None),
+            }
+        }
+    }
+
+    /// The last rule that matches, or the first `quick` one: how the filter chooses.
+    pub fn last(mut self, mut judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
+        let mut found = None;
+        let mut has_match = false;
+        loop {
+            let Some(rule) = self.current() else {
+                if self.is_over() || self.leave(Some(&mut has_match)) {
+                    return found;
+                }
+                continue;
+            };
+            match judge(rule) {
+                Judgement::Differs => self.at += 1,
+                Judgement::SkipTo(index) => self.at = index,
+                Judgement::Matches if rule.call.is_none() => {
+                    has_match = true;
+                    found = Some(rule);
+                    if rule.quick {
+                        return found;
+                    }
+                    self.at += 1;
+                }
+                Judgement::Matches => self.enter(rule, Some(&mut has_match)),
+            }
+        }
+    }
+
+    fn current(&mut self) -> Option<&'a CompiledRule> {
+        let rule = self.rules(self.ruleset).get(self.at)?;
+        self.budget = self.budget.checked_sub(1)?;
+        Some(rule)
+    }
+
+    fn rules(&self, ruleset: usize) -> &'a [CompiledRule] {
+        self.loaded.ruleset(ruleset).map_or(&[], |ruleset| ruleset.rules(self.list))
+    }
+
+    fn is_over(&self) -> bool {
+        self.frames.is_empty() || self.budget == 0
+    }
+
+    fn enter(&mut self, rule: &'a CompiledRule, has_match: Option<&mut bool>) {
+        let Some(call) = rule.call else { return };
+        self.matched[call.ruleset] = false;
+        // Entering clears the match even where the stack is full.
+        if let Some(has_match) = has_match {
+            *has_match = false;
+        }
+        if self.frames.len() >= DEPTH {
+            self.at += 1;
+            return;
+        }
+        let target = self.loaded.ruleset(call.ruleset);
+        let child = target.filter(|_| call.wildcard).and_then(|target| target.child_after(None));
+        self.frames.push(Frame { ruleset: self.ruleset, at: self.at, child });
+        match (call.wildcard, child) {
+            (false, _) => (self.ruleset, self.at) = (call.ruleset, 0),
+            (true, Some((_, index))) => (self.ruleset, self.at) = (index, 0),
+            // Nothing to visit: the next look finds no rule and leaves again.
+            (true, None) => self.at = usize::MAX,
+        }
+    }
+
+    /// Goes on behind the end of a ruleset; true when a `quick` call matched and the walk ends.
+    fn leave(&mut self, mut has_match: Option<&mut bool>) -> bool {
+        let mut quick = false;
+        while let Some(frame) = self.frames.last_mut() {
+            let caller = &self.loaded.ruleset(frame.ruleset).map_or(&[][..], |set| set.rules(self.list))[frame.at];
+            let Some(call) = caller.call else { return false };
+            if let Some((path, index)) = frame.child {
+                let child_matched = self.matched[index];
+                if child_matched || has_match.as_deref().is_some_and(|has_match| *has_match) {
+                    self.matched[call.ruleset] = true;
+                    if let Some(has_match) = has_match.as_deref_mut() {
+                        *has_match = false;
+                    }
+                }
+                let parent = self.loaded.ruleset(call.ruleset);
+                frame.child = parent.and_then(|parent| parent.child_after(Some(path)));
+                if let Some((_, index)) = frame.child {
+                    (self.ruleset, self.at) = (index, 0);
+                    self.budget = self.budget.saturating_sub(1);
+                    if self.rules(self.ruleset).is_empty() {
+                        continue;
+                    }
+                    return quick;
+                }
+            }
+            (self.ruleset, self.at) = (frame.ruleset, frame.at + 1);
+            // The verdict of an inner call is overwritten by that of an outer one that ends with it.
+            if self.matched[call.ruleset] || has_match.as_deref().is_some_and(|has_match| *has_match) {
+                quick = caller.quick;
+            }
+            self.frames.pop();
+            if self.at < self.rules(self.ruleset).len() {
+                break;
+            }
+        }
+        quick
+    }
+}
