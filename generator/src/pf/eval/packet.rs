@@ -315,7 +315,7 @@ impl TryFrom<RawPacket> for Packet {
             },
             (ICMP, Family::Inet) | (ICMP6, Family::Inet6) => {
                 let kind = raw.icmp_type.unwrap_or(if family == Family::Inet { 8 } else { 128 });
-                let id = if is_icmp_error(family, kind) { 0 } else { 1 };
+                let id = u16::from(!is_icmp_error(family, kind));
                 Transport::Icmp {
                     kind,
                     code: raw.icmp_code.unwrap_or(0),

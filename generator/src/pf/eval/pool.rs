@@ -183,10 +183,11 @@ fn free_port(pool: &CompiledPool, memory: &Memory, flow: &Flow, address: Bits) -
         })
     };
     let (low, high) = match (flow.kind, pool.syntax.ports) {
-        (Kind::Other, _) => return is_free(flow.header.destination).then_some(flow.header.source),
         (Kind::Icmp { .. }, _) if flow.protocol == ICMP => (1, u16::MAX),
         // ICMP for IPv6 is not among the protocols that have ports to choose.
-        (Kind::Icmp { .. }, _) => return is_free(flow.header.destination).then_some(flow.header.source),
+        (Kind::Other | Kind::Icmp { .. }, _) => {
+            return is_free(flow.header.destination).then_some(flow.header.source);
+        }
         (_, None | Some((0, 0))) => {
             return is_free(flow.header.source).then_some(flow.header.source);
         }
@@ -219,8 +220,8 @@ pub(super) fn first_number(port: crate::pf::syntax::PortMatch) -> u16 {
         Equal, Greater, GreaterEqual, Inside, Less, LessEqual, NotEqual, Outside, Range,
     };
     match port {
-        Equal(a) | NotEqual(a) | Less(a) | LessEqual(a) | Greater(a) | GreaterEqual(a) => a,
-        Range(a, _) | Inside(a, _) | Outside(a, _) => a,
+        Equal(a) | NotEqual(a) | Less(a) | LessEqual(a) | Greater(a) | GreaterEqual(a) | Range(a, _)
+        | Inside(a, _) | Outside(a, _) => a,
     }
 }
 

@@ -169,19 +169,17 @@ impl Side {
     /// Every address of a family that the side matches, `!` included; `None` for the conditions that no set
     /// of ranges says well (`a - b`, which the kernel compares in an order of its own).
     pub fn addresses(&self, loaded: &Loaded, family: Family, is_source: bool) -> Option<Ranges> {
+        let always = self.test == AddressTest::Any || (self.test == AddressTest::Urpf && !is_source);
         let ranges = match &self.test {
-            AddressTest::Any => Ranges::all(family),
-            AddressTest::Never => Ranges::none(),
-            AddressTest::Urpf if is_source => Ranges::none(),
-            AddressTest::Urpf => Ranges::all(family),
+            _ if always => Ranges::all(family),
             AddressTest::Net { family: own, bits, mask } if *own == family => {
                 // A contiguous mask: its ones are the prefix.
                 let prefix = u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
                 Ranges::prefix(family, *bits, prefix)
             }
-            AddressTest::Net { .. } => Ranges::none(),
             AddressTest::Between { .. } => return None,
             AddressTest::Table(table) => loaded.tables().ranges(*table, family),
+            _ => Ranges::none(),
         };
         Some(if self.not { ranges.complement(family) } else { ranges })
     }

@@ -140,7 +140,7 @@ impl State {
 #[derive(Clone, Debug, Default)]
 pub(super) struct States {
     /// In order of their making; removed ones leave a gap.
-    states: Vec<Option<State>>,
+    entries: Vec<Option<State>>,
     keys: Vec<(Key, Vec<usize>)>,
     by_lan: HashMap<Find, usize>,
     by_gateway: HashMap<Find, usize>,
@@ -156,19 +156,19 @@ impl States {
         };
         let (_, states) = self.keys.get(*tree.get(find)?)?;
         let fits = |at: &&usize| {
-            let state = self.states.get(**at).and_then(Option::as_ref);
+            let state = self.entries.get(**at).and_then(Option::as_ref);
             state.is_some_and(|state| state.interface.is_none_or(|bound| bound == interface))
         };
         states.iter().find(fits).copied()
     }
 
     pub fn get(&self, at: usize) -> Option<(&State, &Key)> {
-        let state = self.states.get(at)?.as_ref()?;
+        let state = self.entries.get(at)?.as_ref()?;
         Some((state, &self.keys.get(state.key)?.0))
     }
 
     pub fn get_mut(&mut self, at: usize) -> Option<&mut State> {
-        self.states.get_mut(at)?.as_mut()
+        self.entries.get_mut(at)?.as_mut()
     }
 
     /// How many states a rule has.
@@ -177,7 +177,7 @@ impl States {
     }
 
     pub fn len(&self) -> usize {
-        self.states.iter().flatten().count()
+        self.entries.iter().flatten().count()
     }
 
     /// Whether nobody outside speaks with this end yet.
@@ -189,7 +189,7 @@ impl States {
     /// The outer port of the first state that a translation rule made for the source of a packet.
     pub fn binding(&self, rule: RuleId, protocol: u8, flow: &Flow, far: Option<Bits>) -> Option<u16> {
         let inner = (flow.source, flow.header.source);
-        self.states.iter().flatten().find_map(|state| {
+        self.entries.iter().flatten().find_map(|state| {
             let (key, _) = self.keys.get(state.key)?;
             let fits = state.translation.as_ref().is_some_and(|made_by| made_by.id == rule)
                 && (key.protocol, key.family) == (protocol, flow.family)
@@ -201,13 +201,13 @@ impl States {
 
     /// Adds a state; false where its place is taken, and then the packet is dropped.
     pub fn insert(&mut self, key: Key, mut state: State) -> bool {
-        let at = self.states.len();
+        let at = self.entries.len();
         let rule = state.rule.as_ref().map(|rule| rule.id);
         if let Some(&known) = self.by_lan.get(&key.lan_side()) {
             let bound = state.interface;
             let same = &mut self.keys[known].1;
             let is_taken =
-                |at: &usize| self.states[*at].as_ref().is_some_and(|other| other.interface == bound);
+                |at: &usize| self.entries[*at].as_ref().is_some_and(|other| other.interface == bound);
             if same.iter().any(is_taken) {
                 return false;
             }
@@ -223,7 +223,7 @@ impl States {
             self.by_gateway.insert(key.gateway_side(), state.key);
             self.keys.push((key, vec![at]));
         }
-        self.states.push(Some(state));
+        self.entries.push(Some(state));
         if let Some(rule) = rule {
             *self.of_rule.entry(rule).or_default() += 1;
         }
@@ -232,7 +232,7 @@ impl States {
 
     /// Removes a state, and its key with the last state of it.
     pub fn remove(&mut self, at: usize) {
-        let Some(state) = self.states.get_mut(at).and_then(Option::take) else { return };
+        let Some(state) = self.entries.get_mut(at).and_then(Option::take) else { return };
         if let Some(count) = state.rule.and_then(|rule| self.of_rule.get_mut(&rule.id)) {
             *count = count.saturating_sub(1);
         }

@@ -128,12 +128,9 @@ fn judge(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> 
     if !is_about(rule, flow) {
         return Judgement::Differs;
     }
-    let is_call = rule.call.is_some();
     match (rule.syntax.action, flow.direction) {
-        (Action::Rdr, Direction::Out) if !is_call && rule.redirect.is_some() => {
-            judge_undone_redirect(rule, loaded, memory, flow)
-        }
-        (Action::Binat, Direction::In) if !is_call => judge_inward_binat(rule, loaded, memory, flow),
+        (Action::Rdr, Direction::Out) => judge_backwards(rule, loaded, memory, flow),
+        (Action::Binat, Direction::In) => judge_inward_binat(rule, loaded, memory, flow),
         _ => judge_plainly(rule, &loaded.tables, flow),
     }
 }
@@ -152,16 +149,23 @@ fn judge_plainly(rule: &CompiledRule, tables: &Tables, flow: &Flow) -> Judgement
     }
 }
 
-/// A packet going out that looks like the answer of a redirection's target.
-fn judge_undone_redirect(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
+/// A packet going out that looks like the answer of a redirection's target. The rule's destination is then
+/// the target; an anchor call has none, and its own destination is held against the source.
+fn judge_backwards(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     let tables = &loaded.tables;
-    let Some(pool) = rule.redirect.as_deref() else { return Judgement::Differs };
-    let port = pool.syntax.ports.map_or(0, |(low, _)| low);
-    let is_target = current(pool, rule.id, memory)
-        .is_some_and(|member| is_member(member, tables, flow.family, flow.source));
-    if !is_target || port == 0 || !fits_port(rule, Some(PortMatch::Equal(port)), flow.header.source) {
-        Judgement::Differs
-    } else if !rule.source.matches(tables, flow.family, flow.destination, false) {
+    if let Some(pool) = rule.redirect.as_deref() {
+        let port = pool.syntax.ports.map_or(0, |(low, _)| low);
+        let is_target = current(pool, rule.id, memory)
+            .is_some_and(|member| is_member(member, tables, flow.family, flow.source));
+        if !is_target || port == 0 || !fits_port(rule, Some(PortMatch::Equal(port)), flow.header.source) {
+            return Judgement::Differs;
+        }
+    } else if !rule.destination.matches(tables, flow.family, flow.source, true) {
+        return Judgement::Differs;
+    } else if !fits_port(rule, rule.destination.port, flow.header.source) {
+        return Judgement::SkipTo(rule.skip.destination_port);
+    }
+    if !rule.source.matches(tables, flow.family, flow.destination, false) {
         Judgement::SkipTo(rule.skip.destination)
     } else if !fits_port(rule, rule.source.port, flow.header.destination) {
         Judgement::SkipTo(rule.skip.destination_port)
