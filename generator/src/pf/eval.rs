@@ -26,10 +26,7 @@ mod translate;
 mod verdict;
 mod walk;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
-pub use interface::NetworkInterface;
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
 pub use packet::{Hook, Inner, Packet, PacketError, Segment, Transport};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
@@ -43,6 +40,7 @@ use self::decide::judge;
 use self::flow::Flow;
 use self::loaded::NameId;
 use self::memory::Memory;
+use super::environment::{Environment, InterfaceInfo};
 use super::syntax::Ruleset;
 
 /// A machine with pf: interfaces, loaded rulesets, and states.
@@ -56,22 +54,19 @@ pub struct Machine {
 }
 
 impl Default for Machine {
-    /// `lo0` with its three addresses, and `en0` with 192.0.2.10/24.
+    /// A machine with nothing but the default environment's interfaces: lo0.
     fn default() -> Self {
-        let lo0 = [
-            (IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
-            (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-            (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)), 64),
-        ];
-        let en0 = [(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), 24)];
-        Self::new(vec![NetworkInterface::new("lo0", &lo0), NetworkInterface::new("en0", &en0)])
+        Self::new(Environment::default().interfaces)
     }
 }
 
 impl Machine {
     /// A machine with these interfaces and nothing loaded.
-    pub fn new(interfaces: Vec<NetworkInterface>) -> Self {
-        Self { loaded: Loaded::new(interfaces), memory: Memory::default() }
+    pub fn new(interfaces: Vec<InterfaceInfo>) -> Self {
+        Self {
+            loaded: Loaded::new(interfaces),
+            memory: Memory::default(),
+        }
     }
 
     /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.

@@ -15,9 +15,7 @@ use super::state::{Key, State, VARIANTS, variant};
 use super::tcp::Peer;
 use super::translate::{Translation, find};
 use super::verdict::{Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via};
-use crate::pf::syntax::{
-    Action, Direction, PoolKind, RouteKind, SourceTrack, StateKind, StatePolicy,
-};
+use crate::pf::syntax::{Action, Direction, PoolKind, RouteKind, SourceTrack, StateKind, StatePolicy};
 
 /// IKE's port, whose states are always strict.
 const IKE: u16 = 500;
@@ -26,7 +24,10 @@ const IKE: u16 = 500;
 pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
     let before = flow.form();
     if loaded.is_skipped(flow.interface) {
-        return Verdict { via: Via::Skip, ..blank(before, Outcome::Pass) };
+        return Verdict {
+            via: Via::Skip,
+            ..blank(before, Outcome::Pass)
+        };
     }
     match normalize(loaded, &mut memory.matched, flow) {
         Normalized::Dropped => return blank(before, Outcome::Block),
@@ -63,7 +64,11 @@ fn blank(form: Form, action: Outcome) -> Verdict {
 
 /// The verdict of a state; one that refuses names no rule.
 fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before: Form) -> Verdict {
-    let mut verdict = Verdict { via: Via::State, state: StateUse::Matched, ..blank(before, action) };
+    let mut verdict = Verdict {
+        via: Via::State,
+        state: StateUse::Matched,
+        ..blank(before, action)
+    };
     if let Some((state, _)) = memory.states.get(at) {
         if action == Outcome::Pass {
             verdict.rule = state.rule.as_ref().map(rule_ref);
@@ -100,7 +105,9 @@ fn judge_by_rules(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before:
         (rule, tag) = decide(loaded, &mut memory.matched, flow, tag);
     }
     let is_logged = rule.is_some_and(|rule| rule.syntax.log.on)
-        || translation.as_ref().is_some_and(|translation| translation.rule.syntax.log.on);
+        || translation
+            .as_ref()
+            .is_some_and(|translation| translation.rule.syntax.log.on);
     if is_logged && translation.is_some() {
         flow.commit();
     }
@@ -142,7 +149,11 @@ fn of_rule(
         _ => None,
     });
     Verdict {
-        action: if reply.is_some() { Outcome::Block } else { Outcome::Pass },
+        action: if reply.is_some() {
+            Outcome::Block
+        } else {
+            Outcome::Pass
+        },
         via: if rule.is_some() { Via::Rule } else { Via::Default },
         rule: rule.map(rule_ref),
         translation: translation.map(|translation| translation_ref(translation.rule)),
@@ -153,7 +164,11 @@ fn of_rule(
 }
 
 fn rule_ref(rule: &CompiledRule) -> RuleRef {
-    RuleRef { number: rule.syntax.number, anchor: rule.anchor.clone(), label: rule.label.clone() }
+    RuleRef {
+        number: rule.syntax.number,
+        anchor: rule.anchor.clone(),
+        label: rule.label.clone(),
+    }
 }
 
 fn translation_ref(rule: &CompiledRule) -> TranslationRef {
@@ -162,7 +177,11 @@ fn translation_ref(rule: &CompiledRule) -> TranslationRef {
         Action::Binat => TranslationKind::Binat,
         _ => TranslationKind::Nat,
     };
-    TranslationRef { kind, number: rule.syntax.number, anchor: rule.anchor.clone() }
+    TranslationRef {
+        kind,
+        number: rule.syntax.number,
+        anchor: rule.anchor.clone(),
+    }
 }
 
 /// Makes a state for a packet that passes; false where there is no room, and then it does not pass.
@@ -174,12 +193,18 @@ fn make_state(
     translation: Option<&Translation>,
     tag: Option<NameId>,
 ) -> bool {
-    let Some(sources) = track_sources(memory, flow, rule, translation) else { return false };
+    let Some(sources) = track_sources(memory, flow, rule, translation) else {
+        return false;
+    };
     let opener = match flow.kind {
         Kind::Tcp(segment) => Peer::opener(&segment),
         _ => Peer::silent(),
     };
-    let mut state = State::new(rule.cloned(), translation.map(|translation| translation.rule.clone()), opener);
+    let mut state = State::new(
+        rule.cloned(),
+        translation.map(|translation| translation.rule.clone()),
+        opener,
+    );
     state.tag = tag.unwrap_or(0);
     if let Some(rule) = rule {
         let options = &rule.syntax.state_options;
@@ -202,7 +227,10 @@ fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledR
         return None;
     }
     let chosen = choose(rule, pool, &loaded.tables, memory, flow.family, flow.source);
-    chosen.map(|(_, member)| member).or(pool.members.first())?.interface
+    chosen
+        .map(|(_, member)| member)
+        .or(pool.members.first())?
+        .interface
 }
 
 /// Counts the sources of a new state; `None` where a limit is reached.
@@ -300,5 +328,6 @@ fn variant_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Tra
     }
     let made_by = translation.map(|translation| translation.rule).or(rule);
     let pool = made_by.and_then(|rule| rule.redirect.as_deref());
-    pool.and_then(|pool| pool.syntax.extfilter).map_or(VARIANTS[0], variant)
+    pool.and_then(|pool| pool.syntax.extfilter)
+        .map_or(VARIANTS[0], variant)
 }

@@ -48,7 +48,9 @@ pub(super) fn is_about(rule: &CompiledRule, flow: &Flow) -> bool {
 
 /// `tagged`: the packet's own tag counts until a rule of this walk has set another.
 pub(super) fn has_tag(rule: &CompiledRule, tag: &mut Option<NameId>, on_packet: NameId) -> bool {
-    let Some((wanted, not)) = rule.tagged else { return true };
+    let Some((wanted, not)) = rule.tagged else {
+        return true;
+    };
     (*tag.get_or_insert(on_packet) == wanted) != not
 }
 
@@ -56,7 +58,9 @@ fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
     let tables = &loaded.tables;
     rule.source.matches(tables, flow.family, flow.source, true)
         && fits_port(rule, &rule.source, flow, flow.header.source)
-        && rule.destination.matches(tables, flow.family, flow.destination, false)
+        && rule
+            .destination
+            .matches(tables, flow.family, flow.destination, false)
         && fits_port(rule, &rule.destination, flow, flow.header.destination)
 }
 
@@ -89,14 +93,17 @@ fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
     !syntax.fragment
         && fits_icmp(rule, flow)
         && syntax.tcp_flags.is_none_or(|wanted| {
-            flow.tcp_flags().is_none_or(|flags| flags & wanted.mask == wanted.set)
+            flow.tcp_flags()
+                .is_none_or(|flags| flags & wanted.mask == wanted.set)
         })
         && syntax.user.is_none_or(|user| fits_owner(user, flow.user))
         && syntax.group.is_none_or(|group| fits_owner(group, flow.group))
 }
 
 fn fits_icmp(rule: &CompiledRule, flow: &Flow) -> bool {
-    let Some(wanted) = rule.syntax.icmp else { return true };
+    let Some(wanted) = rule.syntax.icmp else {
+        return true;
+    };
     let (kind, code) = match flow.kind {
         Kind::Icmp { kind, code, .. } => (kind, code),
         _ => (0, 0),
@@ -127,10 +134,18 @@ pub(super) fn normalize(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -
     if flow.fragment {
         return scrub_rule(loaded, matched, flow, false).map_or(Normalized::Passed, |_| Normalized::Dropped);
     }
-    let Some(flags) = flow.tcp_flags() else { return Normalized::Passed };
-    let Some(rule) = scrub_rule(loaded, matched, flow, true) else { return Normalized::Passed };
+    let Some(flags) = flow.tcp_flags() else {
+        return Normalized::Passed;
+    };
+    let Some(rule) = scrub_rule(loaded, matched, flow, true) else {
+        return Normalized::Passed;
+    };
     let has = |flag: u8| flags & flag != 0;
-    let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
+    let is_nonsense = if has(SYN) {
+        has(RST)
+    } else {
+        !has(ACK) && !has(RST)
+    };
     // FIN beside SYN is taken away rather than held against the segment.
     let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
     if is_nonsense || (!has(ACK) && needs_ack) {
@@ -150,12 +165,23 @@ fn scrub_rule<'a>(
     with_ports: bool,
 ) -> Option<&'a CompiledRule> {
     let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
-        let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
+        let ports = [
+            (&rule.source, flow.header.source),
+            (&rule.destination, flow.header.destination),
+        ];
         let is_match = is_about(rule, flow)
-            && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
-            && rule.destination.matches(&loaded.tables, flow.family, flow.destination, false)
+            && rule
+                .source
+                .matches(&loaded.tables, flow.family, flow.source, true)
+            && rule
+                .destination
+                .matches(&loaded.tables, flow.family, flow.destination, false)
             && (!with_ports || ports.iter().all(|(side, port)| scrub_fits_port(side, *port)));
-        if is_match { Judgement::Matches } else { Judgement::Differs }
+        if is_match {
+            Judgement::Matches
+        } else {
+            Judgement::Differs
+        }
     });
     rule.filter(|rule| rule.syntax.action == Action::Scrub)
 }

@@ -48,7 +48,11 @@ pub(super) struct Flow {
 pub(super) enum Kind {
     Tcp(Segment),
     Udp,
-    Icmp { kind: u8, code: u8, inner: Option<Inner> },
+    Icmp {
+        kind: u8,
+        code: u8,
+        inner: Option<Inner>,
+    },
     Other,
 }
 
@@ -56,13 +60,24 @@ impl Flow {
     /// The packet at one of its hooks. Names have been looked up by whoever knows them.
     pub fn new(packet: &Packet, hook: &Hook, interface: NameId, tag: NameId) -> Self {
         let (header, kind) = match packet.transport {
-            Transport::Tcp { source, destination, segment } => {
-                (Ports { source, destination }, Kind::Tcp(segment))
-            }
+            Transport::Tcp {
+                source,
+                destination,
+                segment,
+            } => (Ports { source, destination }, Kind::Tcp(segment)),
             Transport::Udp { source, destination } => (Ports { source, destination }, Kind::Udp),
-            Transport::Icmp { kind, code, id, inner } => {
-                (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
-            }
+            Transport::Icmp {
+                kind,
+                code,
+                id,
+                inner,
+            } => (
+                Ports {
+                    source: id,
+                    destination: id,
+                },
+                Kind::Icmp { kind, code, inner },
+            ),
             Transport::Other(_) => (Ports::default(), Kind::Other),
         };
         Self {

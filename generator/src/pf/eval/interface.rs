@@ -1,4 +1,4 @@
-//! The interfaces of the machine that a ruleset is loaded on, and the addresses that follow them.
+//! The addresses that follow an interface.
 //!
 //! It exists because `(en0)`, `(en0:0)` and `(en0:network)` are answered by the machine and not by the file.
 //! Sees: interfaces and their addresses. Never: rules or packets.
@@ -7,56 +7,48 @@ use std::net::IpAddr;
 
 use super::address::{address_of, bits_of, blend, family_of, last, mask, width};
 use super::table::Prefixes;
+use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{Dynamic, Family, TableEntry};
 
-/// An interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkInterface {
-    /// Its name.
-    pub name: String,
-    /// Its addresses with the lengths of their networks, the main one of each family first.
-    pub addresses: Vec<(IpAddr, u8)>,
+/// The addresses that a rule means by `(name)` with its modifiers.
+///
+/// An interface tells no peer address here, so `:peer` is empty.
+pub(super) fn addresses_for(interface: &InterfaceInfo, dynamic: &Dynamic) -> Prefixes {
+    let mut seen = Vec::new();
+    let mut entries = Vec::new();
+    for &(address, length) in &interface.addresses {
+        let family = family_of(address);
+        if dynamic.peer
+            || (dynamic.broadcast && (family == Family::Inet6 || !broadcasts(interface)))
+            || is_link_local(address)
+            || (dynamic.no_alias && seen.contains(&family))
+        {
+            continue;
+        }
+        seen.push(family);
+        let prefix = match effective_prefix(dynamic) {
+            None if dynamic.network => length,
+            None => width(family),
+            Some(prefix) => prefix.min(width(family)),
+        };
+        let address = if dynamic.broadcast {
+            broadcast(address, length)
+        } else {
+            address
+        };
+        entries.push(TableEntry {
+            not: false,
+            address,
+            prefix,
+        });
+    }
+    Prefixes::new(entries)
 }
 
-impl NetworkInterface {
-    /// An interface with these addresses.
-    pub fn new(name: &str, addresses: &[(IpAddr, u8)]) -> Self {
-        Self { name: name.to_owned(), addresses: addresses.to_vec() }
-    }
-
-    /// Loopback and tunnels have no broadcast address.
-    fn broadcasts(&self) -> bool {
-        !["lo", "utun", "gif", "stf", "ppp", "ipsec"]
-            .iter()
-            .any(|kind| is_unit_of(&self.name, kind))
-    }
-
-    /// The addresses that a rule means by `(name)` with its modifiers.
-    ///
-    /// An interface tells no peer address here, so `:peer` is empty.
-    pub(super) fn addresses_for(&self, dynamic: &Dynamic) -> Prefixes {
-        let mut seen = Vec::new();
-        let mut entries = Vec::new();
-        for &(address, length) in &self.addresses {
-            let family = family_of(address);
-            if dynamic.peer
-                || (dynamic.broadcast && (family == Family::Inet6 || !self.broadcasts()))
-                || is_link_local(address)
-                || (dynamic.no_alias && seen.contains(&family))
-            {
-                continue;
-            }
-            seen.push(family);
-            let prefix = match effective_prefix(dynamic) {
-                None if dynamic.network => length,
-                None => width(family),
-                Some(prefix) => prefix.min(width(family)),
-            };
-            let address = if dynamic.broadcast { broadcast(address, length) } else { address };
-            entries.push(TableEntry { not: false, address, prefix });
-        }
-        Prefixes::new(entries)
-    }
+/// Loopback and tunnels have no broadcast address.
+fn broadcasts(interface: &InterfaceInfo) -> bool {
+    let tunnels = ["utun", "gif", "stf", "ppp", "ipsec"];
+    !interface.loopback && !tunnels.iter().any(|kind| is_unit_of(&interface.name, kind))
 }
 
 /// The length that a rule gives to an address that follows an interface; full length is the same as none.
@@ -88,7 +80,10 @@ pub(super) fn table_name(dynamic: &Dynamic) -> String {
 
 fn broadcast(address: IpAddr, length: u8) -> IpAddr {
     let family = family_of(address);
-    address_of(family, blend(bits_of(address), mask(family, length), last(family), family))
+    address_of(
+        family,
+        blend(bits_of(address), mask(family, length), last(family), family),
+    )
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -96,24 +91,27 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 fn is_unit_of(name: &str, kind: &str) -> bool {
-    name.strip_prefix(kind).is_some_and(|unit| unit.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix(kind)
+        .is_some_and(|unit| unit.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn en0() -> NetworkInterface {
+    fn en0() -> InterfaceInfo {
         let address = |text: &str| text.parse().expect("an address");
-        NetworkInterface::new(
-            "en0",
-            &[
-                (address("fe80::5"), 64),
-                (address("192.0.2.10"), 24),
-                (address("192.0.2.11"), 32),
-                (address("2001:db8::5"), 64),
-            ],
-        )
+        let addresses = vec![
+            (address("fe80::5"), 64),
+            (address("192.0.2.10"), 24),
+            (address("192.0.2.11"), 32),
+            (address("2001:db8::5"), 64),
+        ];
+        InterfaceInfo {
+            name: "en0".to_owned(),
+            addresses,
+            loopback: false,
+        }
     }
 
     fn dynamic() -> Dynamic {
@@ -129,7 +127,7 @@ mod tests {
 
     fn has(dynamic: &Dynamic, address: &str) -> bool {
         let address: IpAddr = address.parse().expect("an address");
-        en0().addresses_for(dynamic).matches(family_of(address), bits_of(address))
+        addresses_for(&en0(), dynamic).matches(family_of(address), bits_of(address))
     }
 
     #[test]
@@ -147,22 +145,55 @@ mod tests {
 
     #[test]
     fn modifiers() {
-        let no_alias = Dynamic { no_alias: true, ..dynamic() };
+        let no_alias = Dynamic {
+            no_alias: true,
+            ..dynamic()
+        };
         assert!(has(&no_alias, "192.0.2.10") && !has(&no_alias, "192.0.2.11"));
-        let network = Dynamic { network: true, ..dynamic() };
+        let network = Dynamic {
+            network: true,
+            ..dynamic()
+        };
         assert!(has(&network, "192.0.2.200") && has(&network, "2001:db8::9"));
-        let broadcast = Dynamic { broadcast: true, no_alias: true, ..dynamic() };
+        let broadcast = Dynamic {
+            broadcast: true,
+            no_alias: true,
+            ..dynamic()
+        };
         assert!(has(&broadcast, "192.0.2.255") && !has(&broadcast, "192.0.2.10"));
-        let peer = Dynamic { peer: true, ..dynamic() };
+        let peer = Dynamic {
+            peer: true,
+            ..dynamic()
+        };
         assert!(!has(&peer, "192.0.2.10"));
-        let wide = Dynamic { prefix: Some(16), ..dynamic() };
+        let wide = Dynamic {
+            prefix: Some(16),
+            ..dynamic()
+        };
         assert!(has(&wide, "192.0.200.1") && !has(&wide, "192.1.0.0"));
     }
 
     #[test]
     fn tables_with_a_length_are_shared() {
-        let en1 = Dynamic { interface: "en1".to_owned(), prefix: Some(24), ..dynamic() };
-        assert_eq!(table_name(&en1), table_name(&Dynamic { prefix: Some(24), ..dynamic() }));
-        assert_eq!(table_name(&Dynamic { network: true, prefix: Some(32), ..dynamic() }), "en0:network");
+        let en1 = Dynamic {
+            interface: "en1".to_owned(),
+            prefix: Some(24),
+            ..dynamic()
+        };
+        assert_eq!(
+            table_name(&en1),
+            table_name(&Dynamic {
+                prefix: Some(24),
+                ..dynamic()
+            })
+        );
+        assert_eq!(
+            table_name(&Dynamic {
+                network: true,
+                prefix: Some(32),
+                ..dynamic()
+            }),
+            "en0:network"
+        );
     }
 }

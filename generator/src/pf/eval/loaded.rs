@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::interface::NetworkInterface;
 use super::rule::{Call, CompiledRule, compile, link_skips};
 use super::tables::Tables;
+use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{AnchorCall, Rule, Ruleset, SetOption, SettingValue};
 
 /// How deep anchors can be nested: the kernel's stack.
@@ -100,14 +100,14 @@ pub struct Loaded {
     by_path: HashMap<String, usize>,
     pub(super) tables: Tables,
     pub(super) names: Names,
-    interfaces: Vec<NetworkInterface>,
+    interfaces: Vec<InterfaceInfo>,
     skipped: HashSet<NameId>,
     rules_made: u32,
 }
 
 impl Loaded {
     /// A machine with these interfaces and an empty main ruleset.
-    pub(super) fn new(interfaces: Vec<NetworkInterface>) -> Self {
+    pub(super) fn new(interfaces: Vec<InterfaceInfo>) -> Self {
         Self {
             rulesets: vec![LoadedRuleset::default()],
             by_path: HashMap::from([(String::new(), 0)]),
@@ -135,7 +135,7 @@ impl Loaded {
     }
 
     /// The interfaces.
-    pub fn interfaces(&self) -> &[NetworkInterface] {
+    pub fn interfaces(&self) -> &[InterfaceInfo] {
         &self.interfaces
     }
 
@@ -192,7 +192,10 @@ impl Loaded {
             if let Some(body) = call.body.as_ref().filter(|_| depth < DEPTH) {
                 self.load_rules(&target, body, depth + 1);
             }
-            Call { ruleset: self.find_or_create(&target), wildcard }
+            Call {
+                ruleset: self.find_or_create(&target),
+                wildcard,
+            }
         });
         self.rules_made = self.rules_made.wrapping_add(1);
         compile(rule, self.rules_made, &path, call, self)
@@ -210,7 +213,10 @@ impl Loaded {
             }
             let index = self.rulesets.len();
             let shared: Arc<str> = Arc::from(own);
-            self.rulesets.push(LoadedRuleset { path: Arc::clone(&shared), ..LoadedRuleset::default() });
+            self.rulesets.push(LoadedRuleset {
+                path: Arc::clone(&shared),
+                ..LoadedRuleset::default()
+            });
             self.by_path.insert(own.to_owned(), index);
             self.rulesets[parent].children.insert(shared, index);
             parent = index;
@@ -242,5 +248,9 @@ fn resolve(holder: &str, call: &AnchorCall) -> (String, bool) {
 }
 
 fn join(base: &str, name: &str) -> String {
-    if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") }
+    if base.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{base}/{name}")
+    }
 }

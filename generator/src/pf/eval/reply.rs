@@ -31,15 +31,21 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         return inner.map_or(Found::None, |inner| find_quoted(&mut memory.states, flow, &inner));
     }
     let is_icmp = matches!(flow.kind, Kind::Icmp { .. });
-    let (source, destination) =
-        ((flow.source, flow.header.source), (flow.destination, flow.header.destination));
+    let (source, destination) = (
+        (flow.source, flow.header.source),
+        (flow.destination, flow.header.destination),
+    );
     let (near, far) = match flow.direction {
         Direction::Out => (source, destination),
         Direction::In => (destination, source),
     };
     let protocol = if is_icmp { ICMP } else { flow.protocol };
-    let Some(at) = find(&memory.states, flow, protocol, near, far) else { return Found::None };
-    let Some((key, is_past)) = about(&memory.states, at, flow) else { return Found::None };
+    let Some(at) = find(&memory.states, flow, protocol, near, far) else {
+        return Found::None;
+    };
+    let Some((key, is_past)) = about(&memory.states, at, flow) else {
+        return Found::None;
+    };
     if is_past {
         return Found::Passed(at);
     }
@@ -47,7 +53,11 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         && let Some(state) = memory.states.get_mut(at)
     {
         let [opener, other] = &mut state.peers;
-        let (from, to) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
+        let (from, to) = if flow.direction == key.direction {
+            (opener, other)
+        } else {
+            (other, opener)
+        };
         match track(from, to, &segment) {
             Fit::Good => {}
             Fit::Bad => return Found::Refused(at),
@@ -65,7 +75,11 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
 
 fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Option<usize> {
     // Only UDP has more than one kind of state.
-    let variants = if protocol == UDP { &VARIANTS[..] } else { &VARIANTS[..1] };
+    let variants = if protocol == UDP {
+        &VARIANTS[..]
+    } else {
+        &VARIANTS[..1]
+    };
     variants.iter().find_map(|&variant| {
         let find = Find::new(flow.family, protocol, variant, near, far);
         states.find(flow.direction, &find, flow.interface)
@@ -90,7 +104,10 @@ fn rewrite(flow: &mut Flow, key: &Key) {
         Kind::Tcp(_) | Kind::Udp if is_out => flow.header.source = port,
         Kind::Tcp(_) | Kind::Udp => flow.header.destination = port,
         Kind::Icmp { .. } if flow.family == Family::Inet => {
-            flow.header = Ports { source: port, destination: port };
+            flow.header = Ports {
+                source: port,
+                destination: port,
+            };
         }
         Kind::Icmp { .. } | Kind::Other => {}
     }
@@ -102,16 +119,27 @@ fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
     if family_of(inner.source) != flow.family {
         return Found::None;
     }
-    let is_query = matches!((inner.protocol, flow.family), (ICMP, Family::Inet) | (ICMP6, Family::Inet6));
+    let is_query = matches!(
+        (inner.protocol, flow.family),
+        (ICMP, Family::Inet) | (ICMP6, Family::Inet6)
+    );
     let source = (bits_of(inner.source), inner.source_port);
-    let port = if is_query { inner.source_port } else { inner.destination_port };
+    let port = if is_query {
+        inner.source_port
+    } else {
+        inner.destination_port
+    };
     let destination = (bits_of(inner.destination), port);
     let (near, far) = match flow.direction {
         Direction::Out => (destination, source),
         Direction::In => (source, destination),
     };
-    let Some(at) = find(states, flow, inner.protocol, near, far) else { return Found::None };
-    let Some((key, is_past)) = about(states, at, flow) else { return Found::None };
+    let Some(at) = find(states, flow, inner.protocol, near, far) else {
+        return Found::None;
+    };
+    let Some((key, is_past)) = about(states, at, flow) else {
+        return Found::None;
+    };
     if is_past {
         return Found::Passed(at);
     }
@@ -119,7 +147,11 @@ fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
         && let Some(state) = states.get_mut(at)
     {
         let [opener, other] = &state.peers;
-        let (to, from) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
+        let (to, from) = if flow.direction == key.direction {
+            (opener, other)
+        } else {
+            (other, opener)
+        };
         if !is_plausible(from, to, inner.sequence) {
             return Found::Refused(at);
         }

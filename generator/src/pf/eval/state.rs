@@ -49,11 +49,23 @@ impl Key {
     }
 
     fn lan_side(&self) -> Find {
-        Find::new(self.family, self.protocol, self.variant, self.lan, self.outside_lan)
+        Find::new(
+            self.family,
+            self.protocol,
+            self.variant,
+            self.lan,
+            self.outside_lan,
+        )
     }
 
     fn gateway_side(&self) -> Find {
-        Find::new(self.family, self.protocol, self.variant, self.gateway, self.outside_gateway)
+        Find::new(
+            self.family,
+            self.protocol,
+            self.variant,
+            self.gateway,
+            self.outside_gateway,
+        )
     }
 }
 
@@ -77,7 +89,13 @@ impl Find {
             UDP => (variant, near, far),
             _ => (0, (near.0, 0), (far.0, 0)),
         };
-        Self { family, protocol, variant, near, far }
+        Self {
+            family,
+            protocol,
+            variant,
+            near,
+            far,
+        }
     }
 }
 
@@ -182,7 +200,13 @@ impl States {
 
     /// Whether nobody outside speaks with this end yet.
     pub fn is_free(&self, probe: &Probe) -> bool {
-        let find = Find::new(probe.family, probe.protocol, probe.variant, probe.gateway, probe.outside);
+        let find = Find::new(
+            probe.family,
+            probe.protocol,
+            probe.variant,
+            probe.gateway,
+            probe.outside,
+        );
         !self.by_gateway.contains_key(&find)
     }
 
@@ -191,7 +215,10 @@ impl States {
         let inner = (flow.source, flow.header.source);
         self.entries.iter().flatten().find_map(|state| {
             let (key, _) = self.keys.get(state.key)?;
-            let fits = state.translation.as_ref().is_some_and(|made_by| made_by.id == rule)
+            let fits = state
+                .translation
+                .as_ref()
+                .is_some_and(|made_by| made_by.id == rule)
                 && (key.protocol, key.family) == (protocol, flow.family)
                 && key.lan == inner
                 && far.is_none_or(|far| key.outside_lan.0 == far);
@@ -206,8 +233,11 @@ impl States {
         if let Some(&known) = self.by_lan.get(&key.lan_side()) {
             let bound = state.interface;
             let same = &mut self.keys[known].1;
-            let is_taken =
-                |at: &usize| self.entries[*at].as_ref().is_some_and(|other| other.interface == bound);
+            let is_taken = |at: &usize| {
+                self.entries[*at]
+                    .as_ref()
+                    .is_some_and(|other| other.interface == bound)
+            };
             if same.iter().any(is_taken) {
                 return false;
             }
@@ -232,11 +262,15 @@ impl States {
 
     /// Removes a state, and its key with the last state of it.
     pub fn remove(&mut self, at: usize) {
-        let Some(state) = self.entries.get_mut(at).and_then(Option::take) else { return };
+        let Some(state) = self.entries.get_mut(at).and_then(Option::take) else {
+            return;
+        };
         if let Some(count) = state.rule.and_then(|rule| self.of_rule.get_mut(&rule.id)) {
             *count = count.saturating_sub(1);
         }
-        let Some((key, states)) = self.keys.get_mut(state.key) else { return };
+        let Some((key, states)) = self.keys.get_mut(state.key) else {
+            return;
+        };
         states.retain(|other| *other != at);
         if states.is_empty() {
             self.by_lan.remove(&key.lan_side());

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use super::address::{Bits, Ranges};
-use super::interface::{NetworkInterface, table_name};
+use super::interface::{addresses_for, table_name};
 use super::loaded::TableId;
 use super::table::Prefixes;
+use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{Dynamic, Family, Table};
 
 /// The anchor of interfaces' tables: no other has this name, so they are never forgotten.
@@ -37,17 +38,21 @@ struct Slot {
 impl Tables {
     /// Whether a table matches an address. One that is not active anywhere matches none.
     pub fn matches(&self, table: TableId, family: Family, bits: Bits) -> bool {
-        self.active(table).is_some_and(|content| content.matches(family, bits))
+        self.active(table)
+            .is_some_and(|content| content.matches(family, bits))
     }
 
     /// The addresses that a table matches.
     pub fn ranges(&self, table: TableId, family: Family) -> Ranges {
-        self.active(table).map_or_else(Ranges::none, |content| content.ranges(family).clone())
+        self.active(table)
+            .map_or_else(Ranges::none, |content| content.ranges(family).clone())
     }
 
     /// Whether it is the table of an interface's addresses.
     pub(super) fn is_dynamic(&self, table: TableId) -> bool {
-        self.slots.get(table).is_some_and(|slot| slot.anchor == OF_INTERFACES)
+        self.slots
+            .get(table)
+            .is_some_and(|slot| slot.anchor == OF_INTERFACES)
     }
 
     pub(super) fn active(&self, table: TableId) -> Option<&Prefixes> {
@@ -75,7 +80,8 @@ impl Tables {
     /// nor (for a table of the root) a rule or table of that name in an anchor loaded by then.
     pub(super) fn define(&mut self, anchor: &str, table: &Table) {
         let id = self.slot(anchor, &table.name);
-        let is_root_of = |slot: &Slot| slot.root == Some(id) && (slot.is_referenced || slot.content.is_some());
+        let is_root_of =
+            |slot: &Slot| slot.root == Some(id) && (slot.is_referenced || slot.content.is_some());
         let is_kept = table.persist || self.slots[id].is_referenced || self.slots.iter().any(is_root_of);
         self.slots[id].content = is_kept.then(|| Prefixes::new(table.entries().copied()));
     }
@@ -98,10 +104,12 @@ impl Tables {
     }
 
     /// Fills the tables of interfaces.
-    pub(super) fn refresh(&mut self, interfaces: &[NetworkInterface]) {
+    pub(super) fn refresh(&mut self, interfaces: &[InterfaceInfo]) {
         for (dynamic, id) in self.dynamic.values() {
-            let interface = interfaces.iter().find(|interface| interface.name == dynamic.interface);
-            let content = interface.map(|interface| interface.addresses_for(dynamic));
+            let interface = interfaces
+                .iter()
+                .find(|interface| interface.name == dynamic.interface);
+            let content = interface.map(|interface| addresses_for(interface, dynamic));
             self.slots[*id].content = Some(content.unwrap_or_default());
         }
     }
@@ -113,7 +121,11 @@ impl Tables {
         }
         let root = (!anchor.is_empty()).then(|| self.slot("", name));
         let id = self.slots.len();
-        self.slots.push(Slot { anchor: anchor.to_owned(), root, ..Slot::default() });
+        self.slots.push(Slot {
+            anchor: anchor.to_owned(),
+            root,
+            ..Slot::default()
+        });
         self.by_name.insert(key, id);
         id
     }

@@ -29,16 +29,14 @@ pub(super) struct Translation<'a> {
 }
 
 /// The translation of a packet. `flow.tag` changes where a rule on the way tags.
-pub(super) fn find<'a>(
-    loaded: &'a Loaded,
-    memory: &mut Memory,
-    flow: &mut Flow,
-) -> Option<Translation<'a>> {
+pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow) -> Option<Translation<'a>> {
     let order: &[List] = match flow.direction {
         Direction::Out => &[List::Binat, List::Rdr, List::Nat],
         Direction::In => &[List::Rdr, List::Binat],
     };
-    let rule = order.iter().find_map(|list| find_in(loaded, *list, memory, flow))?;
+    let rule = order
+        .iter()
+        .find_map(|list| find_in(loaded, *list, memory, flow))?;
     let mut found = Translation {
         rule,
         source: flow.source,
@@ -92,15 +90,25 @@ fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow:
 fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &side.test {
         AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
-        AddressTest::Table(table) if tables.is_dynamic(*table) => {
-            single(&Member { interface: None, target: Target::Dynamic(*table) }, tables, family)
-        }
+        AddressTest::Table(table) if tables.is_dynamic(*table) => single(
+            &Member {
+                interface: None,
+                target: Target::Dynamic(*table),
+            },
+            tables,
+            family,
+        ),
         _ => Some((0, 0)),
     }
 }
 
 /// The first rule of one list that matches, unless it says `no`.
-fn find_in<'a>(loaded: &'a Loaded, list: List, memory: &mut Memory, flow: &mut Flow) -> Option<&'a CompiledRule> {
+fn find_in<'a>(
+    loaded: &'a Loaded,
+    list: List,
+    memory: &mut Memory,
+    flow: &mut Flow,
+) -> Option<&'a CompiledRule> {
     let mut matched = std::mem::take(&mut memory.matched);
     let mut tag = None;
     let rule = Walk::new(loaded, list, &mut matched).first(|rule| {
@@ -119,7 +127,12 @@ fn find_in<'a>(loaded: &'a Loaded, list: List, memory: &mut Memory, flow: &mut F
     });
     memory.matched = matched;
     flow.tag = tag.filter(|&tag| tag != 0).unwrap_or(flow.tag);
-    rule.filter(|rule| !matches!(rule.syntax.action, Action::NoNat | Action::NoRdr | Action::NoBinat))
+    rule.filter(|rule| {
+        !matches!(
+            rule.syntax.action,
+            Action::NoNat | Action::NoRdr | Action::NoBinat
+        )
+    })
 }
 
 /// Whether a rule is about a packet. The kernel jumps over neighbours that share the condition that failed,
@@ -140,7 +153,10 @@ fn judge_plainly(rule: &CompiledRule, tables: &Tables, flow: &Flow) -> Judgement
         Judgement::Differs
     } else if !fits_port(rule, rule.source.port, flow.header.source) {
         Judgement::SkipTo(rule.skip.source_port)
-    } else if !rule.destination.matches(tables, flow.family, flow.destination, false) {
+    } else if !rule
+        .destination
+        .matches(tables, flow.family, flow.destination, false)
+    {
         Judgement::SkipTo(rule.skip.destination)
     } else if !fits_port(rule, rule.destination.port, flow.header.destination) {
         Judgement::SkipTo(rule.skip.destination_port)
@@ -176,7 +192,10 @@ fn judge_backwards(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: 
 
 fn judge_inward_binat(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     let tables = &loaded.tables;
-    let member = rule.redirect.as_deref().and_then(|pool| current(pool, rule.id, memory));
+    let member = rule
+        .redirect
+        .as_deref()
+        .and_then(|pool| current(pool, rule.id, memory));
     if !rule.destination.matches(tables, flow.family, flow.source, true) {
         Judgement::Differs
     } else if !fits_port(rule, rule.destination.port, flow.header.source) {
@@ -228,7 +247,10 @@ impl Translation<'_> {
             }
             Kind::Icmp { .. } => {
                 if flow.source != self.source && flow.family == Family::Inet {
-                    flow.header = Ports { source: self.port, destination: self.port };
+                    flow.header = Ports {
+                        source: self.port,
+                        destination: self.port,
+                    };
                 }
                 flow.source = self.source;
                 flow.destination = self.destination;
