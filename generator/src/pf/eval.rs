@@ -30,7 +30,6 @@ pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
 pub use packet::{Hook, Inner, Packet, PacketError, Segment, Transport};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
-pub use table::Prefixes;
 pub use tables::Tables;
 pub use verdict::{
     Answer, Detail, Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via,

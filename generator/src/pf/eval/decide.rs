@@ -255,9 +255,14 @@ fn track_sources(
                 }
                 Some(_) => {}
                 None => {
-                    let nodes = memory.sources.keys().filter(|(other, ..)| *other == of).count();
+                    // Only sources of one rule are counted: a global limit never bites.
+                    let nodes = memory
+                        .sources
+                        .keys()
+                        .filter(|(other, ..)| *other == Some(rule.id))
+                        .count();
                     let limit = usize::try_from(options.max_src_nodes).unwrap_or(usize::MAX);
-                    if limit != 0 && nodes >= limit {
+                    if limit != 0 && of.is_some() && nodes >= limit {
                         return None;
                     }
                     memory.sources.insert(key, Source::default());

@@ -1,0 +1,153 @@
+//! What states do: each test is a sentence about the kernel.
+
+use crate::pf_words::{WEB, check, check_main, machine};
+
+#[test]
+fn a_translation_makes_a_state_even_without_state() {
+    let main = "nat on en0 inet from 10/8 to any -> 192.0.2.10 static-port\npass out all no state\n";
+    let mut machine = machine(main, &[]);
+    check(
+        &mut machine,
+        &[(
+            "out en0 udp 10.0.0.1:7 8.8.8.8:53",
+            "pass rule 0: 192.0.2.10:7 > 8.8.8.8:53",
+        )],
+    );
+    assert_eq!(machine.states(), 1);
+}
+
+#[test]
+fn pass_means_syn_and_state_and_no_rule_means_neither() {
+    let mut machine = machine("pass in proto tcp to port 80\n", &[]);
+    check(
+        &mut machine,
+        &[
+            ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A", "pass default"),
+            ("in en0 tcp 10.0.0.1:40000 192.0.2.10:81 S", "pass default"),
+        ],
+    );
+    assert_eq!(machine.states(), 0);
+    check(&mut machine, &[(WEB, "pass rule 0")]);
+    assert_eq!(machine.states(), 1);
+}
+
+#[test]
+fn states_float_and_forwarding_needs_both_passes() {
+    let main = "block all\npass in on bridge2000 from 10.1/16\n";
+    check_main(
+        main,
+        &[
+            (
+                "in bridge2000, out en0 tcp 10.1.0.2:7 10.2.0.2:80",
+                "pass rule 1, block rule 0",
+            ),
+            // The reply meets the state of the first hook on whatever interface it leaves by.
+            ("out en7 tcp 10.2.0.2:80 10.1.0.2:7 SA", "pass state 1"),
+        ],
+    );
+}
+
+#[test]
+fn bound_states_stay_on_their_interface() {
+    let main = "set state-policy if-bound\nblock all\npass in on en0 proto tcp\n";
+    check_main(
+        main,
+        &[
+            (WEB, "pass rule 1"),
+            ("out en1 tcp 192.0.2.10:80 10.0.0.1:40000 SA", "block rule 0"),
+            ("out en0 tcp 192.0.2.10:80 10.0.0.1:40000 SA", "pass state 1"),
+        ],
+    );
+}
+
+#[test]
+fn host_local_traffic_is_seen_twice_and_makes_two_states() {
+    let there = "out lo0, in lo0 tcp 10.0.1.2:7 10.1.1.2:80";
+    let back = "out lo0, in lo0 tcp 10.1.1.2:80 10.0.1.2:7 SA";
+    let one_sided = "block all\npass out on lo0 from 10.0/16 to 10.1/16\n";
+    check_main(one_sided, &[(there, "pass rule 1, block rule 0")]);
+    let mut both = machine("block all\npass from 10.0/16 to 10.1/16\n", &[]);
+    check(
+        &mut both,
+        &[
+            (there, "pass rule 1, pass rule 1"),
+            (back, "pass state 1, pass state 1"),
+        ],
+    );
+    assert_eq!(both.states(), 2);
+}
+
+#[test]
+fn icmp_errors_follow_the_packet_they_quote() {
+    let error = |port: u16| {
+        format!(
+            "in en0 icmp 9.9.9.9 192.0.2.10 {{\"icmp_type\":3,\"inner\":{{\"proto\":\"udp\",\
+             \"src\":\"192.0.2.10\",\"sport\":{port},\"dst\":\"8.8.8.8\",\"dport\":53}}}}"
+        )
+    };
+    let mut machine = machine(
+        "nat on en0 inet from 10/8 to any -> 192.0.2.10 static-port\nblock all\npass out on en0 proto udp\n",
+        &[],
+    );
+    check(
+        &mut machine,
+        &[
+            (
+                "out en0 udp 10.0.0.1:7 8.8.8.8:53",
+                "pass rule 1: 192.0.2.10:7 > 8.8.8.8:53",
+            ),
+            (&error(7), "pass state 1: 9.9.9.9 > 10.0.0.1"),
+            (&error(8), "block rule 0"),
+        ],
+    );
+}
+
+#[test]
+fn segments_outside_the_window_are_dropped() {
+    check_main(
+        "pass in proto tcp to port 80\n",
+        &[
+            (WEB, "pass rule 0"),
+            ("out en0 tcp 192.0.2.10:80 10.0.0.1:40000 SA", "pass state 0"),
+            ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A", "pass state 0"),
+            (
+                "in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}",
+                "block state",
+            ),
+            ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 R", "pass state 0"),
+            // The connection is over: a new one is judged by the rules.
+            (WEB, "pass rule 0"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_has_as_many_states_as_it_says() {
+    check_main(
+        "pass in proto udp keep state (max 1)\n",
+        &[
+            ("in en0 udp 10.0.0.1:1 10.0.0.2:2", "pass rule 0"),
+            ("in en0 udp 10.0.0.1:2 10.0.0.2:2", "block rule 0"),
+            ("in en0 udp 10.0.0.1:1 10.0.0.2:2", "pass state 0"),
+        ],
+    );
+}
+
+#[test]
+fn tags_go_with_the_packet() {
+    let main = "block all\npass in on bridge2000 tag VOL\npass out on en0 tagged VOL\n";
+    check_main(
+        main,
+        &[
+            (
+                "in bridge2000, out en0 udp 10.1.0.2:7 10.2.0.2:80",
+                "pass rule 1, pass rule 2",
+            ),
+            ("out en0 udp 10.1.0.3:7 10.2.0.2:80", "block rule 0"),
+            (
+                "out en0 udp 10.1.0.3:7 10.2.0.2:80 {\"tag\":\"VOL\"}",
+                "pass rule 2",
+            ),
+        ],
+    );
+}
