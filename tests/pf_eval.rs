@@ -317,7 +317,7 @@ fn what_is_loaded_is_told() {
     let paths: Vec<_> = parent
         .children()
         .filter_map(|child| loaded.ruleset(child))
-        .map(|set| set.path())
+        .map(nixvol_net::pf::eval::LoadedRuleset::path)
         .collect();
     assert_eq!(paths, ["b/x", "b/y"]);
 }

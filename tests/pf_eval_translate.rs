@@ -177,15 +177,15 @@ fn a_port_range_moves_as_a_whole_or_to_one() {
     let packet = "in en0 tcp 10.0.0.6:7 192.0.2.10:8004";
     let rule = "rdr on en0 inet proto tcp to any port 8000:8010 -> 10.0.0.8 port ";
     check_main(
-        &format!("{rdr}9000:*\n", rdr = rule),
+        &format!("{rule}9000:*\n"),
         &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9004")],
     );
     check_main(
-        &format!("{rdr}9000\n", rdr = rule),
+        &format!("{rule}9000\n"),
         &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9000")],
     );
     check_main(
-        &format!("{rdr}9000:9002\n", rdr = rule),
+        &format!("{rule}9000:9002\n"),
         &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9001")],
     );
 }

@@ -124,6 +124,11 @@ impl Loaded {
         self.rulesets.get(index)
     }
 
+    /// Every ruleset, the main one first.
+    pub fn rulesets(&self) -> &[LoadedRuleset] {
+        &self.rulesets
+    }
+
     /// The index of the ruleset at a path, if something was loaded there or calls it.
     pub fn find(&self, path: &str) -> Option<usize> {
         self.by_path.get(path.trim_start_matches('/')).copied()

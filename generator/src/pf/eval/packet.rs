@@ -230,7 +230,7 @@ struct RawPacket {
     tag: Option<String>,
     #[serde(default)]
     tos: u8,
-    #[serde(default)]
+    #[serde(default, alias = "frag")]
     fragment: bool,
 }
 
