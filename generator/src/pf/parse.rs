@@ -29,8 +29,12 @@ use super::token::{Kind, Lexer};
 pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
 pub(super) use translate::NAT_PORTS;
 
-/// Rules that one input may expand to. Lists multiply: eight lists of ten are a hundred million rules.
+/// Rules that one input may expand to, with what they carry. Lists multiply: eight lists of ten are a hundred million rules.
 pub const MOST_RULES: usize = 100_000;
+
+/// Files that one input may include, and bytes that one macro may grow to.
+const MOST_FILES: usize = 1000;
+const LONGEST_MACRO: usize = 1 << 18;
 
 /// Braces in braces, of lists and of anchors.
 const DEEPEST: usize = 64;
@@ -321,6 +325,9 @@ impl<'e> Parser<'e> {
             value.push(' ');
             value.push_str(&self.number_or_word()?);
         }
+        if value.len() > LONGEST_MACRO {
+            return self.fail(format!("macro `{name}` is longer than {LONGEST_MACRO} bytes"));
+        }
         self.lexer.define(&name, &value, false);
         self.set(SettingValue::Macro { name, value });
         Ok(())
@@ -352,8 +359,7 @@ impl<'e> Parser<'e> {
         };
         let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         // The rest of this line is read when the other file is at its end.
-        self.end_of_line()?;
-        if !self.lexer.open(&text, file) {
+        if self.files.len() > MOST_FILES || !self.lexer.open(&text, file) {
             return self.fail(format!(
                 "failed to include file `{name}`: too many files are open"
             ));
