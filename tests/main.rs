@@ -18,3 +18,4 @@ mod program;
 mod schema;
 mod snapshots;
 mod support;
+mod tmp_prove;

@@ -55,8 +55,8 @@ pub enum Violation {
 pub struct Counterexample {
     /// The packet, at one hook.
     pub packet: Packet,
-    /// What the policy says. `None` for a packet that is none of its business, as every IPv6 packet.
-    pub expected: Option<Decision>,
+    /// What the policy says.
+    pub expected: Decision,
     /// What the rules do.
     pub found: Found,
 }
@@ -73,7 +73,7 @@ pub struct Found {
 }
 
 /// Whether a packet passes, as the rules have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Treatment {
     /// As the policy has it.
     Verdict(Verdict),
@@ -129,6 +129,10 @@ pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     let rules = ruleset.rules.lists().iter().map(|list| list.len()).sum();
     let mut machine = Machine::new(environment.interfaces);
     machine.load("", &ruleset);
+    let for_ipv6 = limits::for_ipv6(&machine);
+    if !for_ipv6.is_empty() {
+        return Err(Refutation::Violations(for_ipv6));
+    }
     let outcome = classes::Classes::new(plan, machine, egress).compare();
     match outcome {
         Ok(classes) => Ok(Proof { classes, rules }),
@@ -140,7 +144,7 @@ impl fmt::Display for Violation {
     /// One line: the packet, what the rules do, and what was declared.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unprovable { place, what } => write!(f, "line {}: {what}: nothing can be proven of it", place.line),
+            Self::Unprovable { place, what } => write!(f, "line {}: {what}, which no proof accounts for", place.line),
             Self::Packet(example) => example.fmt(f),
         }
     }
@@ -153,10 +157,7 @@ impl fmt::Display for Counterexample {
             Some((line, rule)) => write!(f, " (line {line}: {rule})")?,
             None => f.write_str(" (no rule matches)")?,
         }
-        match &self.expected {
-            Some(decision) => write!(f, ", but it must be {decision}"),
-            None => f.write_str(", but it is no IPv4 packet and none of theirs"),
-        }
+        write!(f, ", but it must be {}", self.expected)
     }
 }
 

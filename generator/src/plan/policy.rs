@@ -4,6 +4,7 @@
 //! the rules are written from [`super::flows`], and the proof holds the one against the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -294,21 +295,24 @@ impl Policy {
         all
     }
 
-    /// The sets of destinations that the policy tells apart for packets from `source`.
+    /// The sets of destinations that the policy tells apart for packets from `source`: each the union of some of
+    /// its [`Policy::constants`].
     pub fn destinations_for(&self, source: Ipv4Addr) -> Vec<Vec<Ipv4Net>> {
         let mut sets = vec![vec![LOOPBACK], self.networks.iter().map(|network| network.range).collect()];
         sets.extend(self.publishes.keys().map(|(alias, _)| vec![(*alias).into()]));
-        if let Some(from) = self.network(source) {
-            sets.push(vec![from.range]);
-            for link in self.permissions(from, source) {
-                sets.push(link.destinations.clone());
-                // Masqueraded traffic takes the gateway of the network that receives it.
-                if link.masquerade {
-                    let receivers = link.destinations.iter().filter_map(|range| self.network(range.network()));
-                    sets.extend(receivers.map(|network| vec![network.range]));
-                }
+        let Some(from) = self.network(source) else { return sets };
+        sets.push(vec![from.range]);
+        let mut by_service: BTreeMap<_, Vec<Ipv4Net>> = BTreeMap::new();
+        for link in self.permissions(from, source) {
+            let of_service = by_service.entry((link.protocol, &link.ports, link.masquerade)).or_default();
+            of_service.extend(&link.destinations);
+            // Masqueraded traffic takes the gateway of the network that receives it.
+            if link.masquerade {
+                let receivers = link.destinations.iter().filter_map(|range| self.network(range.network()));
+                sets.extend(receivers.map(|network| vec![network.range]));
             }
         }
+        sets.extend(by_service.into_values());
         sets
     }
 
@@ -343,5 +347,53 @@ impl EndSet {
             };
         }
         set
+    }
+}
+
+impl fmt::Display for Decision {
+    /// `passed, as 10.1.1.1: links.0 covers it`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.verdict {
+            Verdict::Pass => "passed",
+            Verdict::Refuse => "refused with an answer",
+            Verdict::Drop => "dropped in silence",
+            Verdict::Untouched => "left alone",
+        })?;
+        if let Some(translation) = self.translation {
+            write!(f, ", {translation}")?;
+        }
+        write!(f, ": {}", self.because)
+    }
+}
+
+impl fmt::Display for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EgressSource => f.write_str("from the address of the interface that it leaves by"),
+            Self::GatewaySource(gateway) => write!(f, "from {gateway}"),
+            Self::Published(address) => write!(f, "to {address}"),
+        }
+    }
+}
+
+impl fmt::Display for Because {
+    /// The row of the table that decides, in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("volumes and localhost reach each other"),
+            Self::Within(provider) => write!(f, "it stays inside `{provider}`"),
+            Self::Links(links) => {
+                for (index, link) in links.iter().enumerate() {
+                    write!(f, "{}links.{link}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str(if links.len() == 1 { " covers it" } else { " cover it" })
+            }
+            Self::NoLink => f.write_str("no link covers it"),
+            Self::Internet(provider) => write!(f, "`{provider}` reaches the world outside"),
+            Self::NoInternet(provider) => write!(f, "`{provider}` has no internet"),
+            Self::ThisMac => f.write_str("the Mac itself reaches every volume"),
+            Self::Outside => f.write_str("nobody outside reaches a volume"),
+            Self::NotOurs => f.write_str("it has nothing to do with any volume"),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! partition by a table of a thousand networks costs what refining it by one address does.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use crate::pf::eval::Ranges;
 
@@ -31,15 +32,33 @@ impl Space {
 
     /// The atoms of a set. Its ends must be among those that the space was cut at.
     pub fn set(&self, ranges: &Ranges) -> Set {
-        let mut words = vec![0; self.starts.len().div_ceil(64)];
+        let mut set = Set(vec![0; self.starts.len().div_ceil(64)]);
+        self.add(ranges, &mut set);
+        set
+    }
+
+    fn add(&self, ranges: &Ranges, set: &mut Set) {
         for (low, high) in ranges.iter() {
             let from = self.starts.partition_point(|start| u128::from(*start) < low);
             let to = self.starts.partition_point(|start| u128::from(*start) <= high);
             for atom in from..to {
-                words[atom / 64] |= 1 << (atom % 64);
+                set.0[atom / 64] |= 1 << (atom % 64);
             }
         }
-        Set(words)
+    }
+
+    /// The atoms of several sets together.
+    pub fn union(&self, sets: &[Ranges]) -> Set {
+        let mut all = Set(vec![0; self.starts.len().div_ceil(64)]);
+        for set in sets {
+            self.add(set, &mut all);
+        }
+        all
+    }
+
+    /// The number of the atom that an address lies in.
+    pub fn atom(&self, address: Ipv4Addr) -> usize {
+        self.starts.partition_point(|start| *start <= u32::from(address)) - 1
     }
 
     /// Every atom.
@@ -89,6 +108,11 @@ fn mark(number: u64) -> u128 {
 }
 
 impl Set {
+    /// Whether an atom is in it.
+    pub fn has(&self, atom: usize) -> bool {
+        self.0[atom / 64] >> (atom % 64) & 1 == 1
+    }
+
     fn atoms(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().enumerate().flat_map(|(index, word)| {
             let mut left = *word;
