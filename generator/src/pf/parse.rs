@@ -207,12 +207,6 @@ impl<'e> Parser<'e> {
     // The file.
 
     fn ruleset(&mut self) {
-        if self.at_char('{') {
-            let parsed = self.braced_file();
-            if parsed.is_err() {
-                self.recover();
-            }
-        }
         while *self.peek() != Kind::End {
             if self.eat_newline() {
                 continue;
@@ -287,33 +281,6 @@ impl<'e> Parser<'e> {
                 self.anchor_rule()
             }
             _ => self.unexpected(),
-        }
-    }
-
-    /// A file that is one pair of braces: an old form in which anchors are written back.
-    fn braced_file(&mut self) -> Parsed<()> {
-        self.expect_char('{')?;
-        loop {
-            if self.eat_newline() {
-                continue;
-            }
-            if self.eat_char('}') {
-                return self.end_of_line();
-            }
-            self.peek();
-            self.start = self.lexer.place;
-            let parsed = match *self.peek() {
-                Kind::End => return self.unexpected(),
-                Kind::Key("no") => {
-                    self.next();
-                    self.negated()
-                }
-                Kind::Key(key) if !key.starts_with("scrub") => self.rule(key, false),
-                _ => self.unexpected(),
-            };
-            if parsed.and_then(|()| self.end_of_line()).is_err() {
-                self.recover();
-            }
         }
     }
 
