@@ -18,4 +18,3 @@ mod program;
 mod schema;
 mod snapshots;
 mod support;
-mod tmp_prove;

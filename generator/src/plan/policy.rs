@@ -209,26 +209,31 @@ impl Policy {
             };
         }
         match (source, destination) {
-            (Some(_), None) if LOOPBACK.contains(&packet.destination) => {
-                plain(Verdict::Pass, Because::Loopback)
-            }
             (None, Some(_)) if LOOPBACK.contains(&packet.source) => plain(Verdict::Pass, Because::Loopback),
             (Some(from), Some(to)) if from.provider == to.provider => {
                 plain(Verdict::Pass, Because::Within(from.provider.clone()))
             }
             (Some(from), Some(to)) => self.between(packet, from, to),
-            (Some(from), None) if from.internet => {
-                let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
-                let translation = leaves.then_some(Translation::EgressSource);
-                Decision { translation, ..plain(Verdict::Pass, Because::Internet(from.provider.clone())) }
-            }
-            (Some(from), None) => plain(Verdict::Refuse, Because::NoInternet(from.provider.clone())),
+            (Some(from), None) => Self::outward(packet, from),
             (None, Some(_)) if packet.interface == Interface::Loopback => {
                 plain(Verdict::Pass, Because::ThisMac)
             }
             (None, Some(_)) if packet.direction == Direction::In => plain(Verdict::Drop, Because::Outside),
             (None, Some(_) | None) => plain(Verdict::Untouched, Because::NotOurs),
         }
+    }
+
+    /// From a volume's network to what is nobody's.
+    fn outward(packet: &Packet, from: &Network) -> Decision {
+        let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
+        let (verdict, because) = if LOOPBACK.contains(&packet.destination) {
+            (Verdict::Pass, Because::Loopback)
+        } else if from.internet {
+            (Verdict::Pass, Because::Internet(from.provider.clone()))
+        } else {
+            (Verdict::Refuse, Because::NoInternet(from.provider.clone()))
+        };
+        Decision { verdict, because, translation: (leaves && from.internet).then_some(Translation::EgressSource) }
     }
 
     fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {

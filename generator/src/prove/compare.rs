@@ -135,12 +135,15 @@ fn flags(rules: &[&Rule]) -> Vec<u8> {
         return vec![SYN, ACK];
     }
     let mask = mask | SYN | ACK;
-    // Every subset of the bits, by counting inside the mask.
-    let mut subsets = vec![mask];
+    // An opening segment first, as the plainest example; then every other subset, by counting inside the mask.
+    let mut subsets = vec![SYN];
     let mut subset = mask;
-    while subset != 0 {
+    loop {
+        subsets.extend((subset != SYN).then_some(subset));
+        if subset == 0 {
+            break;
+        }
         subset = (subset - 1) & mask;
-        subsets.push(subset);
     }
     subsets
 }
