@@ -15,6 +15,7 @@ mod pf_verdicts;
 mod pf_words;
 mod problems;
 mod program;
+mod proof;
 mod schema;
 mod snapshots;
 mod support;

@@ -225,15 +225,16 @@ impl Policy {
 
     /// From a volume's network to what is nobody's.
     fn outward(packet: &Packet, from: &Network) -> Decision {
+        let plain = |verdict, because| Decision { verdict, because, translation: None };
+        if LOOPBACK.contains(&packet.destination) {
+            return plain(Verdict::Pass, Because::Loopback);
+        }
+        if !from.internet {
+            return plain(Verdict::Refuse, Because::NoInternet(from.provider.clone()));
+        }
         let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
-        let (verdict, because) = if LOOPBACK.contains(&packet.destination) {
-            (Verdict::Pass, Because::Loopback)
-        } else if from.internet {
-            (Verdict::Pass, Because::Internet(from.provider.clone()))
-        } else {
-            (Verdict::Refuse, Because::NoInternet(from.provider.clone()))
-        };
-        Decision { verdict, because, translation: (leaves && from.internet).then_some(Translation::EgressSource) }
+        let translation = leaves.then_some(Translation::EgressSource);
+        Decision { translation, ..plain(Verdict::Pass, Because::Internet(from.provider.clone())) }
     }
 
     fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {

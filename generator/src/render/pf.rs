@@ -14,6 +14,8 @@ use crate::plan::{Flow, Plan};
 
 /// The table of all networks.
 const ALL: &str = "nixvol";
+/// The table of all networks and of localhost: what is not outside.
+const LOCAL: &str = "local";
 /// The table of the networks that reach the world outside.
 const INTERNET: &str = "internet";
 /// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
@@ -37,6 +39,8 @@ struct Anchor {
     all: Option<&'static str>,
     /// The table of networks with internet, if there is one.
     internet: Option<&'static str>,
+    /// The table of what is not outside.
+    local: &'static str,
     /// Whether some network has no internet.
     offline: bool,
     /// Whether there is anything between providers.
@@ -117,6 +121,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         providers: providers.collect(),
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
+        local: LOCAL,
         internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
         offline: plan.bridges.iter().any(|bridge| !bridge.internet),
         several: plan.bridges.len() > 1,
@@ -217,13 +222,16 @@ impl<'a> Sets<'a> {
                 .collect()
         };
         let all = (ALL.to_owned(), networks(|_| true));
+        let mut near = all.1.clone();
+        near.push("127.0.0.0/8".to_owned());
+        let local = (LOCAL.to_owned(), near);
         let internet = (INTERNET.to_owned(), networks(|bridge| bridge.internet));
         let table = |(name, entries): (String, Vec<String>)| Table {
             name,
             rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
         };
-        let tables = [all, internet].into_iter().chain(self.used);
-        tables.filter(|(_, entries)| !entries.is_empty()).map(table).collect()
+        let general = [all, internet, local].into_iter().take(if plan.bridges.is_empty() { 0 } else { 3 });
+        general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect()
     }
 }
 
