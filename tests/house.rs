@@ -17,6 +17,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("matrix", &["model", "plan"]),
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
+    ("explain", &["place", "input", "model", "plan", "pf"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

@@ -10,6 +10,7 @@ mod pf_eval;
 mod pf_eval_any;
 mod pf_eval_states;
 mod pf_eval_translate;
+mod pf_program;
 mod pf_properties;
 mod pf_verdicts;
 mod pf_words;

@@ -1,5 +1,7 @@
 //! The command line: what there is to call, and how.
 
+pub mod pf;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -47,6 +49,12 @@ Exit: 0 written, 2 bad input or a directory that is not ours.")]
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, judge packets by them.
+    Pf {
+        /// What to do.
+        #[command(subcommand)]
+        command: pf::Pf,
     },
     /// Print the JSON Schema of the input.
     Schema,
