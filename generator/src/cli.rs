@@ -1,5 +1,6 @@
 //! The command line: what there is to call, and how.
 
+pub mod explain;
 pub mod pf;
 
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ Exit: 0 written, 2 bad input or a directory that is not ours.")]
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Tell the way of a packet, and the rule and the declaration that decide.
+    Explain(explain::Explain),
     /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, judge packets by them.
     Pf {
         /// What to do.

@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod explain;
 mod pf;
 mod render;
 
@@ -25,6 +26,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Render { source, out, format } => render::run(source, out, *format),
         Command::Check { source, format } => check::run(source, *format),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
