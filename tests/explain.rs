@@ -274,6 +274,23 @@ fn a_capture_that_lacks_what_is_needed_says_so() {
     assert_eq!((rule.anchor.as_str(), rule.line), ("x", Some(2)), "{}", nested.text());
 }
 
+#[test]
+fn rules_that_are_not_the_declaration_are_told_loudly() {
+    let mut mine = mine();
+    let (before, rest) =
+        mine.anchor.split_once("pass quick inet from <nixvol> to <nixvol>").expect("the link");
+    mine.anchor = format!("{before}# {rest}");
+    let explanation = mine.ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
+    assert!(!explanation.passes && !explanation.agrees());
+    let text = explanation.text();
+    assert!(text.contains("THE RULES ARE WRONG: as declared this packet passes"), "{text}");
+    mine.anchor = mine.anchor.replace("-> ($egress:0)", "-> 192.0.2.99");
+    let text = mine.ask("etcd-1", "internet:80", None).expect("an explanation").text();
+    assert!(text.contains("THE RULES ARE WRONG: as declared this packet becomes 192.0.2.10 ->"), "{text}");
+    mine.anchor = "pass quick from any to".to_owned();
+    assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(Error::Rules(_))));
+}
+
 /// Every way to name an end of these two topologies, and a few strangers.
 const ENDS: [&str; 16] = [
     "api",

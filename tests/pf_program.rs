@@ -97,7 +97,7 @@ fn evaluated(directory: &Path, case: &Value) -> String {
         arguments.extend(["-D".to_owned(), format!("{name}={}", value.as_str().expect("text"))]);
     }
     let packets = case["packets"].as_array().expect("packets");
-    let packets: String = packets.iter().map(|packet| format!("{packet}\n")).collect();
+    let packets: String = packets.iter().flat_map(|packet| [packet.to_string(), "\n".to_owned()]).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     out(&pf(&arguments, &packets, 0))
 }

@@ -8,7 +8,7 @@ use nixvol_net::explain::{Captured, Error, Question, Rules, explain};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
 
-use super::pf::read_file;
+use super::pf::{harmless, read_file};
 use super::{BAD_INPUT, print, read, reject};
 use crate::cli::Format;
 use crate::cli::explain::Explain;
@@ -41,7 +41,9 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
             return Ok(ExitCode::from(BAD_INPUT));
         }
         Err(Error::Rules(refused)) => {
-            refused.iter().for_each(|refused| eprintln!("{refused}"));
+            for refused in refused {
+                eprintln!("{}", harmless(&refused.to_string()));
+            }
             return Ok(ExitCode::from(BAD_INPUT));
         }
     };

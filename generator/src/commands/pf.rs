@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use nixvol_net::explain::STOCK_MAIN;
 use nixvol_net::pf::eval::{self, Packet};
 use nixvol_net::pf::{self, Environment, Error, Ruleset};
 use nixvol_net::place::is_hostile;
@@ -77,13 +78,11 @@ fn print_canonical(file: &Path, machine: &Machine) -> Result<ExitCode> {
 fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateless: bool) -> Result<ExitCode> {
     let environment = environment(machine);
     // The main ruleset comes first: what it does not use of its tables is gone when the anchors are loaded.
-    let mut texts = vec![match main {
-        Some(file) => (String::new(), read_file(file)?),
-        None => {
-            let text = nixvol_net::explain::STOCK_MAIN.to_owned();
-            (String::new(), Text { name: "/etc/pf.conf".to_owned(), text })
-        }
-    }];
+    let main = match main {
+        Some(file) => read_file(file)?,
+        None => Text { name: "/etc/pf.conf".to_owned(), text: STOCK_MAIN.to_owned() },
+    };
+    let mut texts = vec![(String::new(), main)];
     for anchor in anchors {
         if texts.iter().any(|(path, _)| *path == anchor.name) {
             bail!("the anchor `{}` is given twice", anchor.name);
@@ -164,7 +163,7 @@ fn read(file: &Path) -> Result<Text> {
 /// Reads a ruleset from a file, where standard input has another use.
 pub(super) fn read_file(file: &Path) -> Result<Text> {
     if is_stdin(file) {
-        bail!("`-` is no file: standard input carries the packets");
+        bail!("`-` cannot be read here: name a file");
     }
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Text { name: file.display().to_string(), text: text_of(&bytes) })
@@ -217,7 +216,7 @@ pub(super) fn tell(errors: &[Located]) {
 }
 
 /// One line, whatever a file's words hold: what would redraw a terminal is escaped.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if is_hostile(character) {

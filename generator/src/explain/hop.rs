@@ -313,9 +313,8 @@ fn answered(block: Block, protocol: u8) -> &'static str {
         _ => UNREACHABLE,
     };
     match block {
-        Block::Drop => SILENCE,
         Block::Return { .. } | Block::ReturnRst { .. } if protocol == TCP => RESET,
-        Block::ReturnRst { .. } => SILENCE,
+        Block::Drop | Block::ReturnRst { .. } => SILENCE,
         Block::Return { .. } | Block::ReturnIcmp { .. } => unreachable,
     }
 }

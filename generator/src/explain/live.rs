@@ -76,8 +76,8 @@ impl Loaded {
             List::Filter => &lists.filter,
         };
         let rule = list.get(usize::try_from(number).ok()?)?;
-        let (file, line) = self.texts.get(*text)?.origin(rule.place.line);
-        Some(Found { rule, file, line })
+        let origin = self.texts.get(*text)?.origin(rule.place.line)?;
+        Some(Found { rule, file: &origin.file, line: origin.number })
     }
 
     fn add(&mut self, path: &str, ruleset: &Ruleset, text: usize) {
@@ -96,30 +96,46 @@ impl Loaded {
 /// A text to parse, each line with where it comes from.
 #[derive(Debug, Default)]
 struct Text {
-    lines: Vec<(String, String, u32)>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
+    file: String,
+    number: u32,
+    /// How much of the file's line stands before the text.
+    offset: u32,
 }
 
 impl Text {
     fn of(name: &str, text: &str) -> Self {
-        let lines = (1..).zip(text.lines());
-        Self { lines: lines.map(|(number, line)| (line.to_owned(), name.to_owned(), number)).collect() }
+        let line = |(number, line): (u32, &str)| Line {
+            text: line.to_owned(),
+            file: name.to_owned(),
+            number,
+            offset: 0,
+        };
+        Self { lines: (1..).zip(text.lines()).map(line).collect() }
     }
 
     fn text(&self) -> String {
-        self.lines.iter().map(|(line, _, _)| format!("{line}\n")).collect()
+        self.lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
-    fn origin(&self, line: u32) -> (&str, u32) {
-        let index = usize::try_from(line).unwrap_or_default().saturating_sub(1);
-        let origin = self.lines.get(index).or(self.lines.last());
-        origin.map_or(("", line), |(_, file, number)| (file, *number))
+    /// Where a line of the text comes from; behind the last one, the last.
+    fn origin(&self, line: u32) -> Option<&Line> {
+        let index = usize::try_from(line).ok()?.saturating_sub(1);
+        self.lines.get(index).or(self.lines.last())
     }
 
     fn parse(&self, environment: &Environment) -> Result<Ruleset, Vec<Refused>> {
         pf::parse(&self.text(), environment).map_err(|errors| {
             let refused = |error: pf::parse::Error| {
-                let (file, line) = self.origin(error.line);
-                Refused { file: file.to_owned(), line, column: error.column, message: error.message }
+                let origin = self.origin(error.line);
+                let file = origin.map_or(String::new(), |line| line.file.clone());
+                let (line, offset) = origin.map_or((error.line, 0), |line| (line.number, line.offset));
+                Refused { file, line, column: error.column + offset, message: error.message }
             };
             errors.into_iter().map(refused).collect()
         })
@@ -148,6 +164,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
         notes,
     };
     let mut refused = Vec::new();
+    let mut elsewhere = BTreeSet::new();
     // The main ruleset's path is empty and comes first, as it must: tables that nothing in it uses are gone by then.
     for (path, text) in sections {
         match text.parse(environment) {
@@ -158,12 +175,23 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                     loaded.notes.extend(difference(ours, &ruleset, &rendered_rules));
                 }
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
+                elsewhere.extend(
+                    interfaces(&ruleset)
+                        .filter(|name| environment.interface(name).is_none())
+                        .map(str::to_owned),
+                );
                 loaded.machine.load(&path, &ruleset);
                 let number = loaded.texts.len();
                 loaded.texts.push(text);
                 loaded.add(&path, &ruleset, number);
             }
         }
+    }
+    if !elsewhere.is_empty() {
+        let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
+        loaded.notes.push(format!(
+            "rules on {names}: no hop is there as far as is known here; `--egress` names another way out"
+        ));
     }
     if refused.is_empty() { Ok(loaded) } else { Err(refused) }
 }
@@ -181,7 +209,9 @@ fn sections(captured: &[Captured]) -> BTreeMap<String, Text> {
                 sections.entry(path.clone()).or_default();
             } else if let Some(rule) = rule_of(line) {
                 let section = sections.entry(path.clone()).or_default();
-                section.lines.push((rule.to_owned(), file.name.clone(), number));
+                let offset = line.find(rule).and_then(|at| u32::try_from(at).ok()).unwrap_or_default();
+                let (text, file) = (rule.to_owned(), file.name.clone());
+                section.lines.push(Line { text, file, number, offset });
             }
         }
         if file.anchor.is_some() {
@@ -222,16 +252,16 @@ fn rule_of(line: &str) -> Option<&str> {
 
 /// Puts statements into the order that pf asks for; what stands in braces, or behind a backslash, stays together.
 fn in_order(text: &mut Text) {
-    let mut statements: Vec<(u8, Vec<(String, String, u32)>)> = Vec::new();
+    let mut statements: Vec<(u8, Vec<Line>)> = Vec::new();
     let mut depth = 0_usize;
     let mut goes_on = false;
     for line in text.lines.drain(..) {
         let begins = depth == 0 && !goes_on;
-        goes_on = line.0.ends_with('\\');
-        depth = (depth + line.0.matches('{').count()).saturating_sub(line.0.matches('}').count());
+        goes_on = line.text.ends_with('\\');
+        depth = (depth + line.text.matches('{').count()).saturating_sub(line.text.matches('}').count());
         match statements.last_mut() {
             Some((_, statement)) if !begins => statement.push(line),
-            _ => statements.push((section_of(&line.0), vec![line])),
+            _ => statements.push((section_of(&line.text), vec![line])),
         }
     }
     statements.sort_by_key(|(section, _)| *section);
@@ -252,11 +282,11 @@ fn section_of(line: &str) -> u8 {
 
 /// The names of the tables that a ruleset defines.
 fn defined(ruleset: &Ruleset) -> BTreeSet<&str> {
-    let table = |value| match value {
-        &SettingValue::Table(ref table) => Some(table.name.as_str()),
+    let table = |setting: &'_ crate::pf::syntax::Setting| match &setting.value {
+        SettingValue::Table(table) => Some(table.name.as_str()),
         _ => None,
     };
-    ruleset.settings.iter().filter_map(|setting| table(&setting.value)).collect()
+    ruleset.settings.iter().filter_map(table).collect()
 }
 
 /// Adds the tables of the rendered anchor that the captured one does not define.
@@ -269,6 +299,12 @@ fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
             ruleset.settings.push(setting.clone());
         }
     }
+}
+
+/// The interfaces that rules of a ruleset stand on.
+fn interfaces(ruleset: &Ruleset) -> impl Iterator<Item = &str> {
+    let rules = ruleset.rules.lists().into_iter().flatten();
+    rules.filter_map(|rule| rule.interface.as_ref()).filter(|on| !on.not).map(|on| on.name.as_str())
 }
 
 /// The tables that a ruleset names and that no capture can fill.
