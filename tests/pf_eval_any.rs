@@ -330,8 +330,6 @@ fn packets() -> impl Strategy<Value = Packet> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn never_panics(main in rulesets(), anchors in vec(rulesets(), 0..3), packets in vec(packets(), 1..20)) {
         let mut machine = Machine::default();

@@ -23,13 +23,14 @@ pub struct Cli {
 pub enum Command {
     /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
     ///
+    /// Before anything is written, the rendered rules are read back and proven to do what was declared.
     /// The directory is replaced as a whole or not at all. One that holds anything but a bundle is refused.
     #[command(after_help = "Examples:
   nixvol-net render --out /tmp/bundle
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net render --input - --out /tmp/bundle
 
-Exit: 0 written, 2 bad input or a directory that is not ours.")]
+Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     Render {
         /// What to read.
         #[command(flatten)]
@@ -38,6 +39,32 @@ Exit: 0 written, 2 bad input or a directory that is not ours.")]
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// How to tell what was written.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Prove that a bundle's bytes do what was declared, for all packets.
+    ///
+    /// The anchor is read back and held against the declaration in network.json; every other file must be what
+    /// that declaration renders. A violation comes with a packet that shows it.
+    #[command(after_help = "Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
+    Verify {
+        /// The bundle.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// How to tell what was found.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Render in memory, prove, and show who may open connections to whom.
+    #[command(after_help = "Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
+    Test {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// Probe the running network too: on a Mac where it is installed, as root.
+        #[arg(long)]
+        live: bool,
+        /// How to tell what was found.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },

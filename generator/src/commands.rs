@@ -3,7 +3,10 @@
 mod check;
 mod explain;
 mod pf;
+mod prove;
 mod render;
+mod test;
+mod verify;
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
@@ -20,11 +23,15 @@ use crate::cli::{Cli, Command, Source};
 
 /// The exit code of bad input and of wrong use.
 pub const BAD_INPUT: u8 = 2;
+/// The exit code of rules that do not do what was declared.
+const NOT_PROVEN: u8 = 1;
 
 /// Runs a command.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Render { source, out, format } => render::run(source, out, *format),
+        Command::Verify { directory, format } => verify::run(directory, *format),
+        Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),

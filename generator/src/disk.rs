@@ -1,6 +1,6 @@
 //! The bundle on disk: replaced as a whole, or left as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +8,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
+
+/// The texts of a bundle's files, by path inside it.
+pub type Files = BTreeMap<String, String>;
+
+/// Reads a bundle.
+pub fn read(directory: &Path) -> Result<Files> {
+    let mut paths = BTreeSet::new();
+    gather(directory, "", &mut paths).with_context(|| format!("cannot look into {}", directory.display()))?;
+    let text = |path: String| {
+        let text = fs::read_to_string(directory.join(&path)).with_context(|| format!("cannot read {path}"))?;
+        Ok((path, text))
+    };
+    paths.into_iter().map(text).collect()
+}
 
 /// Writes the bundle as the directory `out`, and says whether anything changed.
 ///

@@ -9,5 +9,6 @@ pub mod pf;
 pub mod place;
 pub mod plan;
 pub mod problem;
+pub mod prove;
 pub mod render;
 pub mod source;

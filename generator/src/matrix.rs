@@ -2,9 +2,10 @@
 //!
 //! Sees: plan. Never: rules; this is what was declared, not what was proven.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::model::End;
+use crate::model::{End, Name};
 use crate::plan::{Bridge, Plan};
 
 /// How much one provider may open to another.
@@ -19,7 +20,8 @@ pub enum Reach {
 }
 
 impl Reach {
-    fn word(self) -> &'static str {
+    /// The word for it in a table.
+    pub fn word(self) -> &'static str {
         match self {
             Self::All => "all",
             Self::Some => "some",
@@ -28,39 +30,65 @@ impl Reach {
     }
 }
 
-/// How much `from` may open to `to`.
-pub fn reach(plan: &Plan, from: &Bridge, to: &Bridge) -> Reach {
-    if from.provider == to.provider {
-        return Reach::All;
-    }
-    let mut reach = Reach::None;
-    for flow in &plan.flows {
-        let whole = |ends: &[End], bridge: &Bridge| ends.contains(&End::Provider(bridge.provider.clone()));
-        let part = |ends: &[End], bridge: &Bridge| {
-            ends.iter().any(|end| match end {
-                End::Provider(name) => *name == bridge.provider,
-                End::Volume(name) => {
-                    plan.volume(name).is_some_and(|volume| volume.provider == bridge.provider)
-                }
-            })
+/// How much every provider may open to every other.
+pub struct Matrix<'a> {
+    bridges: &'a [Bridge],
+    /// Row by row, in the order of the bridges.
+    cells: Vec<Reach>,
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix of a plan.
+    pub fn of(plan: &'a Plan) -> Self {
+        let bridges = plan.bridges.as_slice();
+        let number = |name: &Name| bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
+        // The providers that ends touch, and whether all of each.
+        let touched = |ends: &[End]| -> BTreeMap<usize, bool> {
+            let touch = |end: &End| match end {
+                End::Provider(name) => Some((number(name)?, true)),
+                End::Volume(name) => Some((number(&plan.volume(name)?.provider)?, false)),
+            };
+            let mut touched = BTreeMap::new();
+            for (provider, whole) in ends.iter().filter_map(touch) {
+                *touched.entry(provider).or_insert(false) |= whole;
+            }
+            touched
         };
-        if flow.protocol.is_none() && whole(&flow.from, from) && whole(&flow.to, to) {
-            return Reach::All;
+        let mut cells = vec![Reach::None; bridges.len() * bridges.len()];
+        for flow in &plan.flows {
+            let (from, to) = (touched(&flow.from), touched(&flow.to));
+            for (row, from_whole) in &from {
+                for (column, to_whole) in &to {
+                    let cell = &mut cells[row * bridges.len() + column];
+                    let all = flow.protocol.is_none() && *from_whole && *to_whole;
+                    *cell = if all || *cell == Reach::All { Reach::All } else { Reach::Some };
+                }
+            }
         }
-        if part(&flow.from, from) && part(&flow.to, to) {
-            reach = Reach::Some;
+        for own in 0..bridges.len() {
+            cells[own * bridges.len() + own] = Reach::All;
         }
+        Self { bridges, cells }
     }
-    reach
+
+    /// Each provider with how much it may open to each.
+    pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
+        self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
+    }
+
+    fn count(&self, wanted: Reach) -> usize {
+        self.cells.iter().filter(|reach| **reach == wanted).count()
+    }
 }
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
+    let matrix = Matrix::of(plan);
     let names: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.provider.as_str()).collect();
     let first = names.iter().map(|name| name.len()).chain([8]).max().unwrap_or(0);
     let columns: Vec<usize> = names.iter().map(|name| name.len().max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
-        return sentence(plan);
+        return sentence(&matrix);
     }
     let mut out = String::from("What may open connections (rows) to what (columns):\n");
     let mut row = |name: &str, cells: Vec<&str>, internet: &str, localhost: &str| {
@@ -72,8 +100,8 @@ pub fn text(plan: &Plan, width: usize) -> String {
         let _ = writeln!(out, "{}", line.trim_end());
     };
     row("", names.clone(), "internet", "localhost");
-    for from in &plan.bridges {
-        let cells = plan.bridges.iter().map(|to| reach(plan, from, to).word()).collect();
+    for (from, reaches) in matrix.rows() {
+        let cells = reaches.iter().map(|reach| reach.word()).collect();
         row(from.provider.as_str(), cells, if from.internet { "NAT" } else { "-" }, "all");
     }
     row("this Mac", vec!["all"; names.len()], "", "");
@@ -81,14 +109,13 @@ pub fn text(plan: &Plan, width: usize) -> String {
     out
 }
 
-fn sentence(plan: &Plan) -> String {
-    let pairs = || plan.bridges.iter().flat_map(|from| plan.bridges.iter().map(move |to| (from, to)));
-    let count = |wanted| pairs().filter(|(from, to)| from != to && reach(plan, from, to) == wanted).count();
+fn sentence(matrix: &Matrix) -> String {
+    let providers = matrix.bridges.len();
     format!(
         "Of the {} ordered pairs of providers, {} pass everything, {} something and {} nothing.\n",
-        plan.bridges.len() * plan.bridges.len().saturating_sub(1),
-        count(Reach::All),
-        count(Reach::Some),
-        count(Reach::None),
+        providers * providers.saturating_sub(1),
+        matrix.count(Reach::All) - providers,
+        matrix.count(Reach::Some),
+        matrix.count(Reach::None),
     )
 }

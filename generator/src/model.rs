@@ -157,6 +157,17 @@ pub fn read(json: &[u8]) -> Result<Declaration, Rejected> {
 }
 
 impl Declaration {
+    /// The addresses of an end: a provider's network, a volume as a /32.
+    ///
+    /// # Panics
+    /// For an end of another declaration.
+    pub fn range(&self, end: &End) -> Ipv4Net {
+        match end {
+            End::Provider(name) => self.providers[name].network,
+            End::Volume(name) => self.volumes[name].address.into(),
+        }
+    }
+
     /// The embedded declaration: five providers, thirteen volumes, every pair of providers linked.
     ///
     /// # Panics

@@ -168,9 +168,9 @@ impl Plan {
 }
 
 fn ends(declaration: &Declaration) -> Vec<(End, Ipv4Net)> {
-    let providers = declaration.providers.iter().map(|(name, p)| (End::Provider(name.clone()), p.network));
-    let volumes = declaration.volumes.iter().map(|(name, v)| (End::Volume(name.clone()), v.address.into()));
-    providers.chain(volumes).collect()
+    let providers = declaration.providers.keys().cloned().map(End::Provider);
+    let ends = providers.chain(declaration.volumes.keys().cloned().map(End::Volume));
+    ends.map(|end| (end.clone(), declaration.range(&end))).collect()
 }
 
 fn volumes(declaration: &Declaration) -> Vec<Volume> {

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use nixvol_net::matrix;
 use nixvol_net::plan::Plan;
-use nixvol_net::render::{Bundle, bundle, picture};
+use nixvol_net::render::{ANCHOR, Bundle, bundle, picture};
 use serde_json::json;
 
-use super::{note_what_is_not_done, print, read, reject};
+use super::{NOT_PROVEN, note_what_is_not_done, print, prove, read, reject};
 use crate::cli::{Format, Source};
 use crate::disk;
 
@@ -24,17 +24,24 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
     note_what_is_not_done(declaration);
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
+    let anchor = &bundle.files[ANCHOR].text;
+    let Ok(proof) = prove::proven(&plan, &declaration.positions, ANCHOR, anchor) else {
+        return Ok(ExitCode::from(NOT_PROVEN));
+    };
     let written = disk::write(&bundle, out)?;
     let text = match format {
         Format::Json => {
             let files: Vec<&String> = bundle.files.keys().collect();
-            format!("{:#}\n", json!({ "directory": out, "changed": written, "files": files }))
+            format!("{:#}\n", json!({ "directory": out, "changed": written, "files": files,
+                "rules": proof.rules, "classes": proof.classes }))
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };
             let (tree, picture) = (tree(&bundle), picture::text(&plan));
             let matrix = matrix::text(&plan, picture::WIDTH);
-            format!("{} ({heading})\n{tree}\n{picture}\n{matrix}", out.display())
+            let proof =
+                format!("{} rules, proven in each of {} classes of packets", proof.rules, proof.classes);
+            format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
         }
     };
     print(&text)?;

@@ -282,11 +282,13 @@ fn section_of(line: &str) -> u8 {
 
 /// The names of the tables that a ruleset defines.
 fn defined(ruleset: &Ruleset) -> BTreeSet<&str> {
-    let table = |setting: &'_ crate::pf::syntax::Setting| match &setting.value {
-        SettingValue::Table(table) => Some(table.name.as_str()),
-        _ => None,
-    };
-    ruleset.settings.iter().filter_map(table).collect()
+    let mut names = BTreeSet::new();
+    for setting in &ruleset.settings {
+        if let SettingValue::Table(table) = &setting.value {
+            names.insert(table.name.as_str());
+        }
+    }
+    names
 }
 
 /// Adds the tables of the rendered anchor that the captured one does not define.

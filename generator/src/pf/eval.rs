@@ -37,7 +37,7 @@ pub use verdict::{
 
 use self::decide::judge;
 use self::flow::Flow;
-use self::loaded::NameId;
+use self::loaded::{NameId, STRANGER};
 use self::memory::Memory;
 use super::environment::{Environment, InterfaceInfo};
 use super::syntax::Ruleset;
@@ -46,6 +46,23 @@ use super::syntax::Ruleset;
 ///
 /// Load the main ruleset first and anchors after it, as the machine does: tables of the main ruleset that
 /// nothing uses are gone by the time an anchor looks for them.
+///
+/// ```
+/// use nixvol_net::pf::eval::{Machine, Outcome, Packet};
+/// use nixvol_net::pf::{Environment, parse};
+///
+/// let environment = Environment::default();
+/// let ruleset = parse("block all\npass in proto tcp to port 80\n", &environment).unwrap();
+/// let mut machine = Machine::new(environment.interfaces);
+/// machine.load("", &ruleset);
+/// let packet: Packet = serde_json::from_str(
+///     r#"{"dir":"in","if":"en0","proto":"tcp","src":"10.0.0.1","sport":7,"dst":"10.0.0.2","dport":80}"#,
+/// )
+/// .unwrap();
+/// let answer = machine.eval(&packet);
+/// assert_eq!(answer.action(), Outcome::Pass);
+/// assert_eq!(answer.verdicts()[0].rule.as_ref().unwrap().number, 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Machine {
     loaded: Loaded,
@@ -78,6 +95,12 @@ impl Machine {
         &self.loaded
     }
 
+    /// Puts other rules in place of a list of the main ruleset, tables and all else as they are: whoever knows
+    /// which rules can match at all need not have the others looked at.
+    pub fn replace(&mut self, list: List, rules: Vec<CompiledRule>) {
+        self.loaded.replace(list, rules);
+    }
+
     /// How many states there are.
     pub fn states(&self) -> usize {
         self.memory.states.len()
@@ -105,13 +128,25 @@ impl Machine {
     }
 }
 
+/// The number of a hook's interface; strangers are told apart inside one path.
+fn interface_of(loaded: &Loaded, packet: &Packet, hook: &Hook) -> NameId {
+    let known = loaded.names.get(&hook.interface);
+    if known != STRANGER {
+        return known;
+    }
+    let first = packet
+        .hooks
+        .iter()
+        .position(|other| other.interface == hook.interface);
+    STRANGER.saturating_sub(first.and_then(|first| NameId::try_from(first).ok()).unwrap_or(0))
+}
+
 fn run(loaded: &Loaded, memory: &mut Memory, packet: &Packet) -> Answer {
-    let name = |name: &str| -> NameId { loaded.names.get(name) };
-    let tag = packet.tag.as_deref().map_or(0, name);
+    let tag = packet.tag.as_deref().map_or(0, |tag| loaded.names.get(tag));
     let mut hops = Vec::with_capacity(packet.hooks.len());
     let mut flow: Option<Flow> = None;
     for hook in &packet.hooks {
-        let interface = name(&hook.interface);
+        let interface = interface_of(loaded, packet, hook);
         let mut here = match &flow {
             Some(flow) => flow.onward(hook, interface),
             None => Flow::new(packet, hook, interface, tag),

@@ -77,6 +77,12 @@ impl Draft {
             .iter()
             .fold(1, |product, count| product.saturating_mul((*count).max(1)))
     }
+
+    /// What one combination costs: itself, its pool, and what stands in its braces.
+    fn weight(&self) -> usize {
+        let body = self.rule.anchor.as_ref().and_then(|call| call.body.as_ref());
+        1 + self.pool.len() + body.map_or(0, |body| body.rules.count())
+    }
 }
 
 /// One choice from every list.
@@ -162,10 +168,12 @@ impl<'d> Choice<'d> {
 /// Adds every rule that a draft stands for.
 pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
     let combinations = draft.combinations();
-    if combinations.saturating_add(parser.rules) > MOST_RULES {
+    let work = combinations.saturating_mul(draft.weight());
+    if work.saturating_add(parser.rules) > MOST_RULES {
         parser.complain(format!("the lists expand to more than {MOST_RULES} rules"));
         return;
     }
+    parser.rules += work;
     let mut added = 0;
     let mut bad_netmask = false;
     for turn in 0..combinations {
@@ -200,7 +208,6 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
 
 fn add(parser: &mut Parser<'_>, mut rule: Rule) {
     rule.place = parser.start;
-    parser.rules += 1;
     let frame = parser
         .frames
         .last_mut()

@@ -170,7 +170,7 @@ pub(super) fn resolve(environment: &Environment, text: &str) -> Result<Vec<Host>
     };
     let mut hosts = from_interface(environment, name, mask)?;
     if hosts.is_empty() {
-        hosts.extend(from_literal(name, mask));
+        hosts.extend(from_literal(environment, name, mask));
     }
     if hosts.is_empty() {
         hosts = from_name(environment, name, mask);
@@ -238,7 +238,7 @@ fn addresses(interface: &InterfaceInfo, modifiers: Modifiers) -> Vec<Host> {
     hosts
 }
 
-fn from_literal(text: &str, mask: Option<u8>) -> Option<Host> {
+fn from_literal(environment: &Environment, text: &str, mask: Option<u8>) -> Option<Host> {
     if let Some(mask) = mask.filter(|mask| *mask <= 32)
         && let Some(address) = short_prefix(text)
     {
@@ -254,6 +254,12 @@ fn from_literal(text: &str, mask: Option<u8>) -> Option<Host> {
         None => (text, None),
     };
     let address: Ipv6Addr = address.parse().ok()?;
+    // Only a link-local address has an interface, and it must be one that is there.
+    if let Some(name) = &scope
+        && (!address.is_unicast_link_local() || environment.interface(name).is_none())
+    {
+        return None;
+    }
     let mut host = Host::literal(IpAddr::V6(address), mask.unwrap_or(128));
     host.scope = scope;
     Some(host)

@@ -29,8 +29,12 @@ use super::token::{Kind, Lexer};
 pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
 pub(super) use translate::NAT_PORTS;
 
-/// Rules that one input may expand to. Lists multiply: eight lists of ten are a hundred million rules.
+/// Rules that one input may expand to, with what they carry. Lists multiply: eight lists of ten are a hundred million rules.
 pub const MOST_RULES: usize = 100_000;
+
+/// Files that one input may include, and bytes that one macro may grow to.
+const MOST_FILES: usize = 1000;
+const LONGEST_MACRO: usize = 1 << 18;
 
 /// Braces in braces, of lists and of anchors.
 const DEEPEST: usize = 64;
@@ -203,12 +207,6 @@ impl<'e> Parser<'e> {
     // The file.
 
     fn ruleset(&mut self) {
-        if self.at_char('{') {
-            let parsed = self.braced_file();
-            if parsed.is_err() {
-                self.recover();
-            }
-        }
         while *self.peek() != Kind::End {
             if self.eat_newline() {
                 continue;
@@ -286,33 +284,6 @@ impl<'e> Parser<'e> {
         }
     }
 
-    /// A file that is one pair of braces: an old form in which anchors are written back.
-    fn braced_file(&mut self) -> Parsed<()> {
-        self.expect_char('{')?;
-        loop {
-            if self.eat_newline() {
-                continue;
-            }
-            if self.eat_char('}') {
-                return self.end_of_line();
-            }
-            self.peek();
-            self.start = self.lexer.place;
-            let parsed = match *self.peek() {
-                Kind::End => return self.unexpected(),
-                Kind::Key("no") => {
-                    self.next();
-                    self.negated()
-                }
-                Kind::Key(key) if !key.starts_with("scrub") => self.rule(key, false),
-                _ => self.unexpected(),
-            };
-            if parsed.and_then(|()| self.end_of_line()).is_err() {
-                self.recover();
-            }
-        }
-    }
-
     fn macro_definition(&mut self) -> Parsed<()> {
         let name = self.word()?;
         self.expect_char('=')?;
@@ -320,6 +291,9 @@ impl<'e> Parser<'e> {
         while matches!(self.peek(), Kind::Word(_) | Kind::Number(_)) {
             value.push(' ');
             value.push_str(&self.number_or_word()?);
+        }
+        if value.len() > LONGEST_MACRO {
+            return self.fail(format!("macro `{name}` is longer than {LONGEST_MACRO} bytes"));
         }
         self.lexer.define(&name, &value, false);
         self.set(SettingValue::Macro { name, value });
@@ -352,8 +326,7 @@ impl<'e> Parser<'e> {
         };
         let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         // The rest of this line is read when the other file is at its end.
-        self.end_of_line()?;
-        if !self.lexer.open(&text, file) {
+        if self.files.len() > MOST_FILES || !self.lexer.open(&text, file) {
             return self.fail(format!(
                 "failed to include file `{name}`: too many files are open"
             ));

@@ -116,7 +116,11 @@ impl Printer {
                 SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
                 _ => None,
             });
-        let policy = policies.into_iter().next().unwrap_or_default();
+        let policy = policies
+            .into_iter()
+            .next()
+            .filter(|_| !dry_run)
+            .unwrap_or_default();
         Self {
             out: String::new(),
             dry_run,
@@ -313,8 +317,8 @@ impl Printer {
         }
         match (&endpoint.address, rule.family) {
             // `! any` is no host to the grammar.
-            (Address::Any, Some(Family::Inet)) if endpoint.not => self.put("0.0.0.0/0"),
-            (Address::Any, Some(Family::Inet6)) if endpoint.not => self.put("::/0"),
+            (Address::Any, Some(Family::Inet)) if endpoint.not && !self.dry_run => self.put("0.0.0.0/0"),
+            (Address::Any, Some(Family::Inet6)) if endpoint.not && !self.dry_run => self.put("::/0"),
             (address, _) => self.put(show_address(address)),
         }
         if let Some(port) = endpoint.port {
@@ -416,14 +420,13 @@ impl Printer {
         }
         let filter = matches!(rule.action, Action::Pass | Action::Block(_));
         if let Some(tag) = &rule.tag {
-            self.put(format_args!(
-                " tag {}",
-                if filter { bare_words(tag) } else { bare(tag) }
-            ));
+            let tag = self.tag(tag, filter);
+            self.put(format_args!(" tag {tag}"));
         }
         if let Some(tagged) = &rule.tagged {
             let not = if tagged.not { "! " } else { "" };
-            self.put(format_args!(" {not}tagged {}", bare_words(&tagged.tag)));
+            let tag = self.tag(&tagged.tag, true);
+            self.put(format_args!(" {not}tagged {tag}"));
         }
         if let Some(table) = rule.rtable {
             self.put(format_args!(" rtable {table}"));
@@ -436,6 +439,15 @@ impl Printer {
         if let Some(pool) = &rule.redirect {
             self.put(" -> ");
             self.redirect(pool, rule.action);
+        }
+    }
+
+    /// A tag as pfctl writes it, or so that it reads back.
+    fn tag(&self, tag: &str, words: bool) -> String {
+        match (self.dry_run, words) {
+            (true, _) => tag.to_owned(),
+            (false, true) => bare_words(tag),
+            (false, false) => bare(tag),
         }
     }
 

@@ -107,9 +107,18 @@ impl Rules {
             &self.nat,
             &self.rdr,
             &self.binat,
-            &self.dummynet,
             &self.filter,
+            &self.dummynet,
         ]
+    }
+
+    /// How many rules there are, those between braces included.
+    pub fn count(&self) -> usize {
+        let inside = |rule: &Rule| {
+            let body = rule.anchor.as_ref().and_then(|call| call.body.as_ref());
+            1 + body.map_or(0, |body| body.rules.count())
+        };
+        self.lists().into_iter().flatten().map(inside).sum()
     }
 
     /// True when no list holds a rule.

@@ -15,6 +15,9 @@ const LONGEST_WORD: usize = 8094;
 /// Files that may be open at once: an `include` that includes itself ends here.
 const DEEPEST_INCLUDE: usize = 16;
 
+/// Bytes that all uses of macros may bring: a macro may hold itself twice, line after line.
+const MOST_EXPANDED: usize = 1 << 26;
+
 /// What a token is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -63,6 +66,8 @@ pub(super) struct Lexer {
     sources: Vec<Source>,
     pushed_back: Vec<Byte>,
     expansion: Option<Expansion>,
+    /// Bytes that macros have brought so far.
+    expanded: usize,
     macros: HashMap<String, (Rc<[u8]>, bool)>,
     /// Where the token that was read last begins.
     pub place: Place,
@@ -116,6 +121,7 @@ impl Lexer {
             sources: Vec::new(),
             pushed_back: Vec::new(),
             expansion: None,
+            expanded: 0,
             macros: HashMap::new(),
             place: Place {
                 file: 0,
@@ -304,6 +310,14 @@ impl Lexer {
             name.push(char::from(byte.value));
         }
         if let Some((value, _)) = self.macros.get(&name) {
+            self.expanded += value.len();
+            if self.expanded > MOST_EXPANDED {
+                self.complain(format!("the macros stand for more than {MOST_EXPANDED} bytes"));
+                self.sources.truncate(1);
+                self.source().at = usize::MAX;
+                self.pushed_back.clear();
+                return Ok(false);
+            }
             self.expansion = Some((Rc::clone(value), 0));
             Ok(true)
         } else {

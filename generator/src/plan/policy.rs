@@ -4,11 +4,12 @@
 //! the rules are written from [`super::flows`], and the proof holds the one against the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Declaration, End, Name, PortSet, Protocol};
+use crate::model::{Declaration, End, Name, PortRange, PortSet, Protocol};
 
 /// Who may send what to whom.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Policy {
     networks: Vec<Network>,
     volumes: BTreeMap<Ipv4Addr, Name>,
     links: Vec<Permission>,
+    /// Links by the name of an end that may open them.
+    by_source: BTreeMap<Name, Vec<usize>>,
     publishes: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
 }
 
@@ -31,8 +34,9 @@ struct Network {
 /// One direction of a link.
 #[derive(Debug, Clone)]
 struct Permission {
-    from: EndSet,
     to: EndSet,
+    /// The addresses of `to`.
+    destinations: Vec<Ipv4Net>,
     protocol: Option<Protocol>,
     ports: Option<PortSet>,
     masquerade: bool,
@@ -159,18 +163,24 @@ impl Policy {
             .collect();
         networks.sort_by_key(|network| network.range.network());
         let mut links = Vec::new();
+        let mut by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
         for link in &declaration.links {
-            let permission = |from: &BTreeSet<End>, to: &BTreeSet<End>| Permission {
-                from: EndSet::of(from),
-                to: EndSet::of(to),
-                protocol: link.protocol,
-                ports: link.ports.clone(),
-                masquerade: link.masquerade,
-                link: link.index,
+            let mut permit = |from: &BTreeSet<End>, to: &BTreeSet<End>| {
+                for end in from {
+                    by_source.entry(end.name().clone()).or_default().push(links.len());
+                }
+                links.push(Permission {
+                    to: EndSet::of(to),
+                    destinations: to.iter().map(|end| declaration.range(end)).collect(),
+                    protocol: link.protocol,
+                    ports: link.ports.clone(),
+                    masquerade: link.masquerade,
+                    link: link.index,
+                });
             };
-            links.push(permission(&link.from, &link.to));
+            permit(&link.from, &link.to);
             if link.bidirectional {
-                links.push(permission(&link.to, &link.from));
+                permit(&link.to, &link.from);
             }
         }
         let mut publishes = BTreeMap::new();
@@ -183,7 +193,7 @@ impl Policy {
         }
         let volumes =
             declaration.volumes.iter().map(|(name, volume)| (volume.address, name.clone())).collect();
-        Self { networks, volumes, links, publishes }
+        Self { networks, volumes, links, by_source, publishes }
     }
 
     /// What happens to a packet that belongs to no state.
@@ -199,20 +209,12 @@ impl Policy {
             };
         }
         match (source, destination) {
-            (Some(_), None) if LOOPBACK.contains(&packet.destination) => {
-                plain(Verdict::Pass, Because::Loopback)
-            }
             (None, Some(_)) if LOOPBACK.contains(&packet.source) => plain(Verdict::Pass, Because::Loopback),
             (Some(from), Some(to)) if from.provider == to.provider => {
                 plain(Verdict::Pass, Because::Within(from.provider.clone()))
             }
             (Some(from), Some(to)) => self.between(packet, from, to),
-            (Some(from), None) if from.internet => {
-                let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
-                let translation = leaves.then_some(Translation::EgressSource);
-                Decision { translation, ..plain(Verdict::Pass, Because::Internet(from.provider.clone())) }
-            }
-            (Some(from), None) => plain(Verdict::Refuse, Because::NoInternet(from.provider.clone())),
+            (Some(from), None) => Self::outward(packet, from),
             (None, Some(_)) if packet.interface == Interface::Loopback => {
                 plain(Verdict::Pass, Because::ThisMac)
             }
@@ -221,9 +223,22 @@ impl Policy {
         }
     }
 
+    /// From a volume's network to what is nobody's.
+    fn outward(packet: &Packet, from: &Network) -> Decision {
+        let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
+        let (verdict, because) = if LOOPBACK.contains(&packet.destination) {
+            (Verdict::Pass, Because::Loopback)
+        } else if from.internet {
+            (Verdict::Pass, Because::Internet(from.provider.clone()))
+        } else {
+            (Verdict::Refuse, Because::NoInternet(from.provider.clone()))
+        };
+        Decision { verdict, because, translation: (leaves && from.internet).then_some(Translation::EgressSource) }
+    }
+
     fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {
         let links: Vec<&Permission> =
-            self.links.iter().filter(|link| self.covers(link, packet, from, to)).collect();
+            self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect();
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
         let masquerade = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
         if masquerade {
@@ -239,7 +254,14 @@ impl Policy {
         Decision { verdict, because, translation: None }
     }
 
-    fn covers(&self, link: &Permission, packet: &Packet, from: &Network, to: &Network) -> bool {
+    /// The permissions of a source in a network.
+    fn permissions<'a>(&'a self, from: &Network, source: Ipv4Addr) -> impl Iterator<Item = &'a Permission> {
+        let of = |name: &Name| self.by_source.get(name).map_or(&[][..], Vec::as_slice);
+        let volume = self.volumes.get(&source).map_or(&[][..], of);
+        of(&from.provider).iter().chain(volume).map(|index| &self.links[*index])
+    }
+
+    fn covers(&self, link: &Permission, packet: &Packet, to: &Network) -> bool {
         let protocol = match link.protocol {
             _ if link.ports.is_some() && !matches!(packet.protocol, TCP | UDP) => false,
             None => true,
@@ -249,7 +271,6 @@ impl Policy {
         };
         protocol
             && link.ports.as_ref().is_none_or(|ports| ports.contains(packet.port))
-            && self.holds(&link.from, from, packet.source)
             && self.holds(&link.to, to, packet.destination)
     }
 
@@ -262,6 +283,50 @@ impl Policy {
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         let behind = self.networks.partition_point(|network| network.range.network() <= address);
         self.networks[..behind].last().filter(|network| network.range.contains(&address))
+    }
+
+    /// Every network and address that the policy tells apart. Two addresses that lie in the same ones are
+    /// treated alike.
+    pub fn constants(&self) -> Vec<Ipv4Net> {
+        let networks = self.networks.iter().map(|network| network.range);
+        let linked = |name: &&Name| self.by_source.contains_key(*name);
+        let sources = self.volumes.iter().filter(|(_, name)| linked(name)).map(|(address, _)| (*address).into());
+        let destinations = self.links.iter().flat_map(|link| link.destinations.iter().copied());
+        let aliases = self.publishes.keys().map(|(alias, _)| (*alias).into());
+        let mut all: Vec<Ipv4Net> =
+            networks.chain(sources).chain(destinations).chain(aliases).chain([LOOPBACK]).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The sets of destinations that the policy tells apart for packets from `source`: each the union of some of
+    /// its [`Policy::constants`].
+    pub fn destinations_for(&self, source: Ipv4Addr) -> Vec<Vec<Ipv4Net>> {
+        let mut sets = vec![vec![LOOPBACK], self.networks.iter().map(|network| network.range).collect()];
+        sets.extend(self.publishes.keys().map(|(alias, _)| vec![(*alias).into()]));
+        let Some(from) = self.network(source) else { return sets };
+        sets.push(vec![from.range]);
+        let mut by_service: BTreeMap<_, Vec<Ipv4Net>> = BTreeMap::new();
+        for link in self.permissions(from, source) {
+            let of_service = by_service.entry((link.protocol, &link.ports, link.masquerade)).or_default();
+            of_service.extend(&link.destinations);
+            // Masqueraded traffic takes the gateway of the network that receives it.
+            if link.masquerade {
+                let receivers = link.destinations.iter().filter_map(|range| self.network(range.network()));
+                sets.extend(receivers.map(|network| vec![network.range]));
+            }
+        }
+        sets.extend(by_service.into_values());
+        sets
+    }
+
+    /// The ranges of destination ports that the policy tells apart for packets from `source`.
+    pub fn ports_for(&self, source: Ipv4Addr) -> Vec<PortRange> {
+        let links = self.network(source).into_iter().flat_map(|from| self.permissions(from, source));
+        let ranges = links.flat_map(|link| link.ports.iter().flat_map(PortSet::ranges)).copied();
+        let published = self.publishes.keys().map(|(_, port)| PortRange { first: *port, last: *port });
+        ranges.chain(published).collect()
     }
 
     fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {
@@ -287,5 +352,53 @@ impl EndSet {
             };
         }
         set
+    }
+}
+
+impl fmt::Display for Decision {
+    /// `passed, as 10.1.1.1: links.0 covers it`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.verdict {
+            Verdict::Pass => "passed",
+            Verdict::Refuse => "refused with an answer",
+            Verdict::Drop => "dropped in silence",
+            Verdict::Untouched => "left alone",
+        })?;
+        if let Some(translation) = self.translation {
+            write!(f, ", {translation}")?;
+        }
+        write!(f, ": {}", self.because)
+    }
+}
+
+impl fmt::Display for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EgressSource => f.write_str("from the address of the interface that it leaves by"),
+            Self::GatewaySource(gateway) => write!(f, "from {gateway}"),
+            Self::Published(address) => write!(f, "to {address}"),
+        }
+    }
+}
+
+impl fmt::Display for Because {
+    /// The row of the table that decides, in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("volumes and localhost reach each other"),
+            Self::Within(provider) => write!(f, "it stays inside `{provider}`"),
+            Self::Links(links) => {
+                for (index, link) in links.iter().enumerate() {
+                    write!(f, "{}links.{link}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str(if links.len() == 1 { " covers it" } else { " cover it" })
+            }
+            Self::NoLink => f.write_str("no link covers it"),
+            Self::Internet(provider) => write!(f, "`{provider}` reaches the world outside"),
+            Self::NoInternet(provider) => write!(f, "`{provider}` has no internet"),
+            Self::ThisMac => f.write_str("the Mac itself reaches every volume"),
+            Self::Outside => f.write_str("nobody outside reaches a volume"),
+            Self::NotOurs => f.write_str("it has nothing to do with any volume"),
+        }
     }
 }

@@ -152,6 +152,12 @@ impl Loaded {
         self.skipped.contains(&interface)
     }
 
+    /// Puts other rules in place of a list of the main ruleset.
+    pub(super) fn replace(&mut self, list: List, mut rules: Vec<CompiledRule>) {
+        link_skips(&mut rules);
+        self.rulesets[0].lists[list as usize] = rules;
+    }
+
     /// Loads a ruleset at a path, in place of what was there.
     pub(super) fn load(&mut self, path: &str, ruleset: &Ruleset) {
         let path = path.trim_matches('/');

@@ -51,7 +51,7 @@ impl Parser<'_> {
         if self.eat_key("rtable") {
             rule.rtable = Some(self.routing_table()?);
         }
-        self.peek();
+        self.rule_ends()?;
         self.section(section)?;
         self.check_name(&name)?;
         self.check_plain_anchor(action, &protocols, &from_to)?;
@@ -109,6 +109,7 @@ impl Parser<'_> {
         let body = if self.at_char('{') {
             Some(self.body()?)
         } else {
+            self.rule_ends()?;
             None
         };
         self.start = start;

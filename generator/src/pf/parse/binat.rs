@@ -27,7 +27,7 @@ impl Parser<'_> {
         self.tags_and_rtable(&mut rule)?;
         let target = self.target(false)?;
         if target.as_ref().is_none_or(|target| target.ports.is_none()) {
-            self.peek();
+            self.rule_ends()?;
         }
         self.section(Section::Translation)?;
         if no && rule.nat_pass {

@@ -116,6 +116,15 @@ impl Parser<'_> {
         Err(Failed)
     }
 
+    /// A rule is judged only when nothing but the end of its line follows.
+    pub(super) fn rule_ends(&mut self) -> Parsed<()> {
+        if *self.peek() == Kind::Newline {
+            Ok(())
+        } else {
+            self.unexpected()
+        }
+    }
+
     /// Tells an error at the token that was read last, and goes on.
     pub(in crate::pf) fn complain(&mut self, message: impl Into<String>) {
         let mut place = self.lexer.place;

@@ -63,6 +63,7 @@ impl Parser<'_> {
         let protocols = self.protocols()?;
         let from_to = self.endpoints()?;
         let mut options = self.filter_options(action)?;
+        self.rule_ends()?;
         self.section(Section::Filtering)?;
         options.rule.direction = direction;
         options.rule.log = log;
@@ -123,6 +124,7 @@ impl Parser<'_> {
         let protocols = self.protocols()?;
         let from_to = self.endpoints()?;
         let mut options = self.filter_options(action)?;
+        self.rule_ends()?;
         self.section(Section::Filtering)?;
         if options.state.is_some() {
             return self.fail("cannot specify state handling on dummynet rules");

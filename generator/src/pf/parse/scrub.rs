@@ -35,6 +35,7 @@ impl Parser<'_> {
         let from_to = self.endpoints()?;
         let mut given = Given::default();
         while self.scrub_option(&mut rule, &mut given)? {}
+        self.rule_ends()?;
         self.section(Section::Normalization)?;
         if quick {
             return self.fail("scrub rules do not support `quick`");
@@ -173,7 +174,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        self.peek();
+        self.rule_ends()?;
         self.section(Section::Filtering)?;
         self.check_tags(&rule)?;
         rule.label = rule.label.filter(|label| !label.is_empty());
@@ -189,6 +190,9 @@ impl Parser<'_> {
         }
         let name = self.interface()?;
         self.expect_char(')')?;
+        if !name.starts_with(|first: char| first.is_ascii_alphabetic()) || name.contains(':') {
+            return self.fail(format!("invalid interface name `{name}`"));
+        }
         Ok((name, true))
     }
 

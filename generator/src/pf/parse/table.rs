@@ -22,6 +22,7 @@ impl Parser<'_> {
         table.name = self.word()?;
         self.expect_char('>')?;
         while self.table_option(&mut table)? {}
+        self.rule_ends()?;
         if table.name.is_empty() || table.name.len() > super::hosts::LONGEST_TABLE {
             let longest = super::hosts::LONGEST_TABLE;
             return self.fail(format!("table name is empty or too long, max {longest} chars"));

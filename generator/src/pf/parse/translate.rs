@@ -44,6 +44,7 @@ impl Parser<'_> {
         self.tags_and_rtable(&mut rule)?;
         let target = self.target(true)?;
         let mut pool = self.pool_options()?;
+        self.rule_ends()?;
         self.section(Section::Translation)?;
         for hosts in [&from_to.source, &from_to.destination] {
             if rule.family.is_none()

@@ -16,13 +16,26 @@ impl Printer {
             StateKind::Modulate => self.put(" modulate state"),
             StateKind::Synproxy => self.put(" synproxy state"),
         }
+        // pfctl puts the options last, where they cannot be read back.
+        if self.dry_run {
+            self.probability(rule);
+        }
         let options = self.state_options(rule);
         if !options.is_empty() {
             self.put(format_args!(" ({})", options.join(", ")));
         }
-        // pfctl puts this in front of the options, where it cannot be read back.
+        if !self.dry_run {
+            self.probability(rule);
+        }
+    }
+
+    fn probability(&mut self, rule: &Rule) {
         if rule.probability != 0 {
-            self.put(format_args!(" probability {}%", percent(rule.probability)));
+            let digits = if self.dry_run { 6..7 } else { 6..18 };
+            self.put(format_args!(
+                " probability {}%",
+                percent(rule.probability, digits)
+            ));
         }
     }
 
@@ -72,14 +85,18 @@ impl Printer {
 }
 
 /// A share of 2^32 as a percentage, with six digits or as many as it takes to read the same back.
-fn percent(probability: u32) -> String {
+fn percent(probability: u32, digits: std::ops::Range<usize>) -> String {
     let value = f64::from(probability) * 100.0 / 4_294_967_296.0;
-    for digits in 6..18 {
+    let rounded = |digits: usize| {
         let text = format!("{value:.digits$}");
-        let text = text.trim_end_matches('0').trim_end_matches('.');
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let first = rounded(digits.start);
+    for digits in digits {
+        let text = rounded(digits);
         if parse_probability(&format!("{text}%")) == Some(probability) {
-            return text.to_owned();
+            return text;
         }
     }
-    format!("{value:.6}")
+    first
 }

@@ -1,0 +1,109 @@
+//! What `render`, `verify` and `test` share: the proof, and how its failure is told.
+
+use std::net::IpAddr;
+
+use nixvol_net::place::{FieldPath, Positions};
+use nixvol_net::plan::Plan;
+use nixvol_net::plan::policy::Because;
+use nixvol_net::prove::{Counterexample, Proof, Refutation, Violation, prove};
+use serde_json::{Value, json};
+
+/// Proves an anchor, or tells on standard error why it is not what was declared.
+pub fn proven(plan: &Plan, positions: &Positions, name: &str, anchor: &str) -> Result<Proof, Refutation> {
+    prove(plan, anchor).inspect_err(|refutation| tell(refutation, positions, name))
+}
+
+fn tell(refutation: &Refutation, positions: &Positions, name: &str) {
+    match refutation {
+        Refutation::Unreadable(errors) => {
+            for error in errors {
+                eprintln!("{name}:{error}");
+            }
+        }
+        Refutation::Violations(violations) => {
+            for violation in violations {
+                eprintln!("{name}: {violation}");
+                if let Violation::Packet(example) = violation {
+                    for place in declared(example, positions) {
+                        eprintln!("  declared at {place}");
+                    }
+                }
+            }
+            let count = violations.len();
+            eprintln!("{name}: not proven: {count} {}", if count == 1 { "violation" } else { "violations" });
+        }
+    }
+}
+
+/// Where the user's source asks for what the rules do not do.
+fn declared(example: &Counterexample, positions: &Positions) -> Vec<String> {
+    let paths = match &example.expected.because {
+        Because::Links(links) => {
+            links.iter().map(|link| FieldPath::of(&["links".to_owned(), link.to_string()])).collect()
+        }
+        Because::Within(provider) | Because::Internet(provider) | Because::NoInternet(provider) => {
+            vec![FieldPath::of(&["providers", provider.as_str()])]
+        }
+        _ => Vec::new(),
+    };
+    paths.iter().filter_map(|path| positions.find(path)).map(ToString::to_string).collect()
+}
+
+/// A refutation as data.
+pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
+    match refutation {
+        Refutation::Unreadable(errors) => errors
+            .iter()
+            .map(|error| json!({ "line": error.line, "column": error.column, "message": error.message }))
+            .collect(),
+        Refutation::Violations(violations) => violations
+            .iter()
+            .map(|violation| match violation {
+                Violation::Unprovable { place, what } => json!({ "line": place.line, "message": what }),
+                Violation::Packet(example) => json!({
+                    "message": violation.to_string(),
+                    "line": example.found.rule.as_ref().map(|(line, _)| line),
+                    "rule": example.found.rule.as_ref().map(|(_, rule)| rule),
+                    "expected": example.expected.to_string(),
+                    "found": example.found.to_string(),
+                    "packet": packet(example),
+                    "declared": declared(example, positions),
+                }),
+            })
+            .collect(),
+    }
+}
+
+/// The packet in the form that `pf eval` reads.
+fn packet(example: &Counterexample) -> Value {
+    use nixvol_net::pf::eval::Transport;
+    use nixvol_net::pf::syntax::Direction;
+    let packet = &example.packet;
+    let mut value = json!({ "src": IpAddr::to_string(&packet.source), "dst": packet.destination.to_string() });
+    if let Some(hook) = packet.hooks.first() {
+        value["dir"] = json!(if hook.direction == Direction::In { "in" } else { "out" });
+        value["if"] = json!(hook.interface);
+    }
+    match packet.transport {
+        Transport::Tcp { source, destination, segment } => {
+            let letters = "FSRPAUEW".char_indices().filter(|(bit, _)| segment.flags >> bit & 1 == 1);
+            value["proto"] = json!("tcp");
+            value["sport"] = json!(source);
+            value["dport"] = json!(destination);
+            value["flags"] = json!(letters.map(|(_, letter)| letter).collect::<String>());
+        }
+        Transport::Udp { source, destination } => {
+            value["proto"] = json!("udp");
+            value["sport"] = json!(source);
+            value["dport"] = json!(destination);
+        }
+        Transport::Icmp { kind, code, id, .. } => {
+            value["proto"] = json!("icmp");
+            value["icmp_type"] = json!(kind);
+            value["icmp_code"] = json!(code);
+            value["icmp_id"] = json!(id);
+        }
+        Transport::Other(protocol) => value["proto"] = json!(protocol),
+    }
+    value
+}

@@ -1,0 +1,65 @@
+//! `test`: the declaration rendered in memory, proven, and shown as a matrix; on a Mac, probed as well.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use nixvol_net::matrix::{self, Matrix, Reach};
+use nixvol_net::model::Declaration;
+use nixvol_net::plan::{Bridge, Plan};
+use nixvol_net::render::{ANCHOR, MANAGER, bundle, picture};
+use serde_json::{Value, json};
+
+use super::{NOT_PROVEN, note_what_is_not_done, print, prove, read, reject};
+use crate::cli::{Format, Source};
+
+/// Runs `test`.
+pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
+    let reading = read(source)?;
+    let declaration = match &reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(reject(&reading.name, rejected)),
+    };
+    note_what_is_not_done(declaration);
+    let plan = Plan::of(declaration);
+    let bundle = bundle(declaration, &plan)?;
+    let Ok(proof) = prove::proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {
+        return Ok(ExitCode::from(NOT_PROVEN));
+    };
+    let text = match format {
+        Format::Text => format!(
+            "proven: {} rules do what was declared, in each of {} classes of packets\n\n{}",
+            proof.rules,
+            proof.classes,
+            matrix::text(&plan, picture::WIDTH)
+        ),
+        Format::Json => {
+            let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(&plan) });
+            format!("{value:#}\n")
+        }
+    };
+    print(&text)?;
+    if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// From each provider, to each provider: `all`, `some` or `none`.
+fn reach(plan: &Plan) -> Value {
+    let matrix = Matrix::of(plan);
+    let word = |reach: &Reach| match reach {
+        Reach::All => "all",
+        Reach::Some => "some",
+        Reach::None => "none",
+    };
+    let cell = |(to, reach): (&Bridge, &Reach)| (to.provider.to_string(), json!(word(reach)));
+    let row = |reaches: &[Reach]| plan.bridges.iter().zip(reaches).map(cell).collect::<Value>();
+    matrix.rows().map(|(from, reaches)| (from.provider.to_string(), row(reaches))).collect()
+}
+
+/// Lets the installed manager probe the running network.
+fn probe(declaration: &Declaration) -> Result<ExitCode> {
+    let manager = Path::new(declaration.base.as_str()).join("networking").join(MANAGER);
+    let status = Command::new(&manager).arg("test").status().with_context(|| {
+        format!("cannot run {}; hint: --live is for a Mac on which the network is installed", manager.display())
+    })?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
+}

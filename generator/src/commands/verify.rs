@@ -1,0 +1,77 @@
+//! `verify`: a bundle on disk against its own declaration.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use nixvol_net::model::{self, Declaration};
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{ANCHOR, NETWORK, bundle};
+use serde_json::json;
+
+use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject};
+use crate::cli::Format;
+use crate::disk;
+
+/// Runs `verify`.
+pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
+    let files = disk::read(directory)?;
+    let network = files.get(NETWORK).with_context(|| {
+        format!("{} has no {NETWORK}; hint: name the directory that `render` wrote", directory.display())
+    })?;
+    let name = directory.join(NETWORK).display().to_string();
+    let reading = Reading { name, declaration: model::read(network.as_bytes()) };
+    let declaration = match &reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(reject(&reading.name, rejected)),
+    };
+    let plan = Plan::of(declaration);
+    let Some(anchor) = files.get(ANCHOR) else {
+        eprintln!("error: {} has no {ANCHOR}", directory.display());
+        return Ok(ExitCode::from(BAD_INPUT));
+    };
+    let strangers = strangers(declaration, &plan, &files)?;
+    for (path, what) in &strangers {
+        eprintln!("{}: {what}", directory.join(path).display());
+    }
+    let name = directory.join(ANCHOR).display().to_string();
+    let proof = prove::proven(&plan, &declaration.positions, &name, anchor);
+    let exit = if proof.is_ok() && strangers.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) };
+    let text = match (&proof, format) {
+        (Ok(proof), Format::Text) => {
+            format!("proven: {} rules do what was declared, in each of {} classes of packets\n", proof.rules, proof.classes)
+        }
+        (Err(_), Format::Text) => String::new(),
+        (proof, Format::Json) => {
+            let violations = match proof {
+                Ok(_) => json!([]),
+                Err(refutation) => prove::data(refutation, &declaration.positions),
+            };
+            let (rules, classes) = proof.as_ref().map_or((None, None), |proof| (Some(proof.rules), Some(proof.classes)));
+            let files: Vec<_> = strangers.iter().map(|(path, what)| json!({ "path": path, "message": what })).collect();
+            let proven = proof.is_ok() && strangers.is_empty();
+            let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files });
+            format!("{value:#}\n")
+        }
+    };
+    print(&text)?;
+    Ok(exit)
+}
+
+/// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.
+fn strangers(declaration: &Declaration, plan: &Plan, files: &disk::Files) -> Result<Vec<(String, &'static str)>> {
+    let rendered = bundle(declaration, plan)?;
+    let mut strangers = Vec::new();
+    for (path, file) in &rendered.files {
+        match files.get(path) {
+            None => strangers.push((path.clone(), "is missing")),
+            Some(text) if path != ANCHOR && *text != file.text => {
+                strangers.push((path.clone(), "is not what the declaration renders"));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = files.keys().filter(|path| !rendered.files.contains_key(*path));
+    strangers.extend(extra.map(|path| (path.clone(), "is no part of this bundle")));
+    Ok(strangers)
+}
