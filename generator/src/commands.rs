@@ -58,17 +58,19 @@ pub fn run(command: &Command) -> Result<ExitCode> {
 /// One manual page: the program, then each of its commands under a heading of its own.
 fn manual(program: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
     clap_mangen::Man::new(program.clone()).render(page)?;
-    for command in program.get_subcommands() {
+    sections(program, &program.get_name().to_uppercase(), page)
+}
+
+/// The headings of a command's commands, and of theirs.
+fn sections(parent: &clap::Command, title: &str, page: &mut Vec<u8>) -> Result<()> {
+    for command in parent.get_subcommands() {
+        let title = format!("{title} {}", command.get_name().to_uppercase());
         let man = clap_mangen::Man::new(command.clone());
-        writeln!(
-            page,
-            ".SH \"{} {}\"",
-            program.get_name().to_uppercase(),
-            command.get_name().to_uppercase()
-        )?;
+        writeln!(page, ".SH \"{title}\"")?;
         man.render_synopsis_section(page)?;
         man.render_description_section(page)?;
         man.render_options_section(page)?;
+        sections(command, &title, page)?;
     }
     Ok(())
 }

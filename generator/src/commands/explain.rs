@@ -8,7 +8,7 @@ use nixvol_net::explain::{Captured, Error, Question, Rules, explain};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
 
-use super::pf::{harmless, read_file};
+use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject};
 use crate::cli::Format;
 use crate::cli::explain::Explain;
@@ -23,6 +23,11 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(reject(&reading.name, rejected)),
     };
+    let is_stdin = |file: &Path| file == Path::new("-") || file.to_string_lossy().ends_with("=-");
+    let readers = arguments.rulesets.iter().chain(&arguments.input.input).filter(|file| is_stdin(file));
+    if readers.count() > 1 {
+        bail!("`-` is standard input and can be read once only");
+    }
     let captured = arguments.rulesets.iter().map(|file| captured(file)).collect::<Result<Vec<_>>>()?;
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
@@ -69,6 +74,6 @@ fn captured(argument: &Path) -> Result<Captured> {
         Some(_) => bail!("`{text}` names no anchor or no file; expected NAME=FILE"),
         None => (None, argument),
     };
-    let text = read_file(file)?;
+    let text = pf::read(file)?;
     Ok(Captured { name: text.name, anchor, text: text.text })
 }

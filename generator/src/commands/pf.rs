@@ -151,7 +151,7 @@ pub(super) struct Text {
 }
 
 /// Reads a ruleset; `-` is standard input.
-fn read(file: &Path) -> Result<Text> {
+pub(super) fn read(file: &Path) -> Result<Text> {
     if !is_stdin(file) {
         return read_file(file);
     }
@@ -161,9 +161,9 @@ fn read(file: &Path) -> Result<Text> {
 }
 
 /// Reads a ruleset from a file, where standard input has another use.
-pub(super) fn read_file(file: &Path) -> Result<Text> {
+fn read_file(file: &Path) -> Result<Text> {
     if is_stdin(file) {
-        bail!("`-` cannot be read here: name a file");
+        bail!("`-` is no file here: standard input carries the packets");
     }
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Text { name: file.display().to_string(), text: text_of(&bytes) })
@@ -179,7 +179,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 /// An error with the name of its file.
-pub(super) struct Located {
+struct Located {
     file: String,
     error: Error,
 }
@@ -198,7 +198,7 @@ impl Display for Located {
 }
 
 /// The ruleset of a text, or its errors with the name of the file that each stands in.
-pub(super) fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
+fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
     pf::parse(&text.text, environment).map_err(|errors| {
         let located = |error: Error| {
             let file = error.file.clone().unwrap_or_else(|| text.name.clone());
@@ -209,7 +209,7 @@ pub(super) fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, V
 }
 
 /// Tells errors on standard error, one a line.
-pub(super) fn tell(errors: &[Located]) {
+fn tell(errors: &[Located]) {
     for error in errors {
         eprintln!("{error}");
     }
@@ -229,7 +229,7 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// The machine that the user describes: lo0, and an example en0 where no interface is named.
-pub(super) fn environment(machine: &Machine) -> Environment {
+fn environment(machine: &Machine) -> Environment {
     let mut environment = Environment::default();
     for given in &machine.macros {
         environment.macros.insert(given.name.clone(), given.value.clone());

@@ -113,6 +113,15 @@ pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
     }
     let service = service(question.protocol, port)?;
     let (mut source, mut destination) = (resolver.end(question.source)?, resolver.end(destination)?);
+    if let (true, At::Bridge(bridge)) = (source.address == destination.address, destination.at) {
+        // A provider's name asks about any two of its machines; one machine talks to itself without this Mac.
+        let other =
+            resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));
+        destination.address = other.filter(|_| destination.volume.is_none()).ok_or_else(|| {
+            let message = format!("`{}` and `{}` are one machine", source.name, destination.name);
+            Wrong::new(message, "what a VM sends to itself never reaches this Mac")
+        })?;
+    }
     let mut notes = Vec::new();
     for end in [&source, &destination] {
         notes.extend(resolver.note(end));
@@ -203,7 +212,7 @@ impl<'a> Resolver<'a> {
         let name = word.to_ascii_lowercase();
         let plain = name.strip_suffix(".nixvol").unwrap_or(&name);
         let found = match plain.split_once('.') {
-            _ if name.parse::<Ipv4Addr>().is_ok() => None,
+            _ if is_address(&name) => None,
             None => self.named(plain),
             Some((first, rest)) => self.dotted(first, rest)?,
         };
@@ -229,7 +238,7 @@ impl<'a> Resolver<'a> {
             return Some(self.volume(name, index));
         }
         let index = self.plan.bridges.iter().position(|bridge| bridge.provider.as_str() == name)?;
-        let address = self.stranger(index)?;
+        let address = self.stranger(index, None)?;
         let what = format!("somebody in {name} who is no volume, on its bridge");
         Some(End::new(name, address, &what, At::Bridge(index)))
     }
@@ -288,7 +297,7 @@ impl<'a> Resolver<'a> {
         }
         if address == self.mac() {
             let what = "this Mac's address on the interface that leads outside";
-            return Ok(End { at: At::Mac, ..End::new(&word, address, what, At::Mac) });
+            return Ok(End::new(&word, address, what, At::Mac));
         }
         Ok(End::new(&word, address, "outside, as far as the declaration tells", At::Outside))
     }
@@ -321,10 +330,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// An address of a network that nobody was declared to have.
-    fn stranger(&self, bridge: usize) -> Option<Ipv4Addr> {
+    fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {
             *address != bridge.gateway.addr()
+                && Some(*address) != taken
                 && self.plan.volumes.iter().all(|volume| volume.address != *address)
         };
         let near = bridge.gateway.trunc().hosts().rev().find(free);
@@ -338,11 +348,11 @@ impl<'a> Resolver<'a> {
             return Some(format!("{} has its addresses only while {mount} is mounted", volume.name));
         }
         match end.at {
-            At::Bridge(bridge) if end.name.parse::<Ipv4Addr>().is_err() => Some(format!(
+            At::Bridge(bridge) if !is_address(&end.name) => Some(format!(
                 "`{}` stands for {}, an address of {} that no volume has",
                 end.name, end.address, self.plan.bridges[bridge].network
             )),
-            At::Outside if end.name.parse::<Ipv4Addr>().is_err() => {
+            At::Outside if !is_address(&end.name) => {
                 Some(format!("`{}` stands for {}", end.name, end.address))
             }
             _ => None,
@@ -351,7 +361,7 @@ impl<'a> Resolver<'a> {
 
     /// Gives the Mac, as a source, the address that macOS takes for a process that binds none.
     fn bind(&self, source: &mut End, destination: &End) -> Option<String> {
-        if source.name.parse::<Ipv4Addr>().is_ok() {
+        if is_address(&source.name) {
             return None;
         }
         let (address, whose) = match destination.at {
@@ -389,6 +399,10 @@ impl End {
     fn new(name: &str, address: Ipv4Addr, what: &str, at: At) -> Self {
         Self { name: name.to_owned(), address, what: what.to_owned(), at, volume: None }
     }
+}
+
+fn is_address(word: &str) -> bool {
+    word.parse::<Ipv4Addr>().is_ok()
 }
 
 fn host(network: Ipv4Net, last: u8) -> Ipv4Addr {

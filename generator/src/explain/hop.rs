@@ -238,10 +238,14 @@ impl Judge<'_> {
         let place = match decider {
             _ if verdict.via == Via::Skip => "pf does not look at this interface (`set skip`)".to_owned(),
             Some(path) if mine(path) => format!("the anchor {path} says otherwise"),
-            Some("") => "the main ruleset says otherwise".to_owned(),
+            Some("") => "the main ruleset decides instead".to_owned(),
             Some(path) => format!("the anchor {path} decides instead"),
             None => "no rule decides".to_owned(),
         };
+        let same = passes == matches!(decision.verdict, policy::Verdict::Pass | policy::Verdict::Untouched);
+        if !said.0 && same && decider.is_some_and(|path| !mine(path)) {
+            return Some(format!("{place}, to the same effect"));
+        }
         if !said.0 {
             return Some(format!("as declared this packet {}, but {place}", said.1));
         }
