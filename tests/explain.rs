@@ -287,6 +287,18 @@ fn a_capture_that_lacks_what_is_needed_says_so() {
 }
 
 #[test]
+fn a_foreign_translation_is_named_too() {
+    let mine = mine();
+    let vpn = "# anchor com.apple/100.vpn\nnat on en0 inet from any to any -> 10.8.0.2\n";
+    let told = mine.captured("etcd-1", "internet:443", None, &[capture(&mine, vpn)]).expect("an explanation");
+    assert_eq!(
+        told.disagreements,
+        ["as declared this packet passes, but the anchor com.apple/100.vpn translates it"]
+    );
+    assert!(told.text().contains("-> 10.8.0.2  (anchor com.apple/100.vpn)"), "{}", told.text());
+}
+
+#[test]
 fn rules_that_are_not_the_declaration_are_told_loudly() {
     let mut mine = mine();
     let (before, rest) =

@@ -240,7 +240,11 @@ impl Judge<'_> {
             Some(path) if mine(path) => format!("the anchor {path} says otherwise"),
             Some("") => "the main ruleset decides instead".to_owned(),
             Some(path) => format!("the anchor {path} decides instead"),
-            None => "no rule decides".to_owned(),
+            None => match verdict.translation.as_ref().filter(|by| !mine(&by.anchor)) {
+                Some(by) if by.anchor.is_empty() => "the main ruleset translates it".to_owned(),
+                Some(by) => format!("the anchor {} translates it", by.anchor),
+                None => "no rule decides".to_owned(),
+            },
         };
         let same = passes == matches!(decision.verdict, policy::Verdict::Pass | policy::Verdict::Untouched);
         if !said.0 && same && decider.is_some_and(|path| !mine(path)) {
