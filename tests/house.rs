@@ -18,6 +18,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
+    ("explain", &["place", "input", "model", "plan", "pf"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

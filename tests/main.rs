@@ -1,6 +1,7 @@
 //! One test binary; this list is its table of contents.
 
 mod activation;
+mod explain;
 mod hostile;
 mod house;
 mod laws;
@@ -10,6 +11,7 @@ mod pf_eval;
 mod pf_eval_any;
 mod pf_eval_states;
 mod pf_eval_translate;
+mod pf_program;
 mod pf_properties;
 mod pf_verdicts;
 mod pf_words;

@@ -1,5 +1,8 @@
 //! The command line: what there is to call, and how.
 
+pub mod explain;
+pub mod pf;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +77,22 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Tell the way of a packet, and the rule and the declaration that decide.
+    ///
+    /// Shows every place where pf sees the packet on macOS (what the Mac sends to itself it sees on lo0, going out and
+    /// coming in; what a VM sends, on its bridge and where it leaves), what the rendered anchor does with it there, with
+    /// the line of the rule, and which link or default of the declaration asked for that; then the same for the answer.
+    ///
+    /// An end is a volume (etcd-1, etcd-1.aws, etcd-1.aws.nixvol), its localhost alias (etcd-1.localhost), a provider
+    /// (somebody in its network who is no volume) or its gateway (aws.gateway), an IPv4 address, `internet`, `lan`,
+    /// `localhost`, or `mac`.
+    Explain(explain::Explain),
+    /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, judge packets by them.
+    Pf {
+        /// What to do.
+        #[command(subcommand)]
+        command: pf::Pf,
     },
     /// Print the JSON Schema of the input.
     Schema,

@@ -1,6 +1,8 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod explain;
+mod pf;
 mod prove;
 mod render;
 mod test;
@@ -31,6 +33,8 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Verify { directory, format } => verify::run(directory, *format),
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Pf { command } => pf::run(command),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;
@@ -54,17 +58,19 @@ pub fn run(command: &Command) -> Result<ExitCode> {
 /// One manual page: the program, then each of its commands under a heading of its own.
 fn manual(program: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
     clap_mangen::Man::new(program.clone()).render(page)?;
-    for command in program.get_subcommands() {
+    sections(program, &program.get_name().to_uppercase(), page)
+}
+
+/// The headings of a command's commands, and of theirs.
+fn sections(parent: &clap::Command, title: &str, page: &mut Vec<u8>) -> Result<()> {
+    for command in parent.get_subcommands() {
+        let title = format!("{title} {}", command.get_name().to_uppercase());
         let man = clap_mangen::Man::new(command.clone());
-        writeln!(
-            page,
-            ".SH \"{} {}\"",
-            program.get_name().to_uppercase(),
-            command.get_name().to_uppercase()
-        )?;
+        writeln!(page, ".SH \"{title}\"")?;
         man.render_synopsis_section(page)?;
         man.render_description_section(page)?;
         man.render_options_section(page)?;
+        sections(command, &title, page)?;
     }
     Ok(())
 }

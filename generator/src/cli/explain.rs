@@ -1,0 +1,53 @@
+//! The command line of `explain`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Format, Source};
+
+/// What `explain` is asked.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Explain {
+    /// Who opens.
+    #[arg(value_name = "SRC")]
+    pub from: String,
+    /// Who is to be reached; with :PORT for tcp and udp.
+    #[arg(value_name = "DST[:PORT]")]
+    pub to: String,
+    /// tcp, udp, icmp, another name or a number [default: tcp with a port, icmp without]
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// What to read.
+    #[command(flatten)]
+    pub input: Source,
+    /// What a Mac was captured to hold, as `pfctl -sr` and `-sn` print it: NAME=FILE for an anchor, main=FILE for the
+    /// main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who else decides.
+    ///
+    /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
+    /// below the main ruleset of macOS.
+    #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
+    pub rulesets: Vec<PathBuf>,
+    /// The interface that leads outside.
+    #[arg(long, value_name = "NAME", default_value = "en0")]
+    pub egress: String,
+    /// How to tell it.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+const EXAMPLES: &str = "Examples:
+  nixvol-net explain etcd-1 etcd-2:2379
+  nixvol-net explain etcd-1.aws gcp --protocol icmp
+  nixvol-net explain karpenter-worker-1 internet:443
+  nixvol-net explain lan etcd-1:2379 --format json
+
+Who else decides, on a Mac, as root:
+  { pfctl -sr; pfctl -sn
+    pfctl -vs Anchors | while read -r anchor; do
+      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -sr; pfctl -a \"$anchor\" -sn
+    done; } 2>/dev/null >capture
+  nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
+
+Exit: 0 the packet and its answer pass; 1 one of them is blocked; 2 bad input.";

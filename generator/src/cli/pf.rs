@@ -1,0 +1,171 @@
+//! The command line of `pf`: the reader of pf alone.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// What to do with a ruleset.
+#[derive(Debug, Subcommand)]
+pub enum Pf {
+    /// Read rulesets and tell every error in them.
+    ///
+    /// Refuses the lines that pfctl refuses. Errors go to standard error, one a line, in the order of the files
+    /// and their lines: FILE:LINE:COLUMN: MESSAGE. A ruleset without errors is met with silence, as pfctl does.
+    #[command(after_help = "Examples:
+  nixvol-net pf check /etc/pf.conf
+  nixvol-net pf check -D egress=en0 bundle/pf/anchor.conf
+  pfctl -a com.apple/250.nixvol -sr | nixvol-net pf check -
+
+Exit: 0 no errors, 1 errors, 2 wrong use or a file that cannot be read.")]
+    Check {
+        /// The rulesets; `-` is standard input, which errors call `stdin`.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The machine.
+        #[command(flatten)]
+        machine: Machine,
+        /// How to tell the errors: lines on standard error, or an object on standard output.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print a ruleset in canonical form: lists multiplied out, names as numbers, defaults written.
+    ///
+    /// To the letter what `pfctl -o none -nvf FILE` prints, which shows of an anchor's path the last part only.
+    #[command(after_help = "Examples:
+  nixvol-net pf print /etc/pf.conf
+  echo 'pass in proto tcp to port { 22, 80 }' | nixvol-net pf print -
+
+Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be read.")]
+    Print {
+        /// The ruleset; `-` is standard input, which errors call `stdin`.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The machine.
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Tell what pf does with packets: one JSON object a line in, one answer a line out.
+    ///
+    /// A packet says where pf sees it, `dir` and `if`, or several places in a row, `path`; then `proto` (a name or
+    /// a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),
+    /// `icmp_type`, `icmp_code`, `icmp_id`. The lines are one sequence: states that earlier packets made let later
+    /// ones pass. The answer names the rule that decides by its number inside its ruleset, -1 where none matched.
+    #[command(after_help = "Examples:
+  nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
+  {\"dir\":\"out\",\"if\":\"lo0\",\"proto\":\"tcp\",\"src\":\"10.0.1.2\",\"sport\":40000,\"dst\":\"10.1.1.2\",\"dport\":2379}
+  {\"path\":[[\"in\",\"bridge2000\"],[\"out\",\"en0\"]],\"proto\":\"icmp\",\"src\":\"10.0.1.2\",\"dst\":\"1.1.1.1\"}
+  END
+
+Exit: 0 every packet answered, whatever the answers; 1 errors in a ruleset; 2 wrong use, a file that cannot be
+read, or a line that is no packet.")]
+    Eval {
+        /// The main ruleset [default: that of macOS, which calls the anchors com.apple/*]
+        #[arg(long, value_name = "FILE")]
+        main: Option<PathBuf>,
+        /// An anchor and its ruleset. Only what the main ruleset calls takes part.
+        #[arg(long = "anchor", value_name = "NAME=FILE")]
+        anchors: Vec<AnchorFile>,
+        /// The machine.
+        #[command(flatten)]
+        machine: Machine,
+        /// Judge every packet as if it were the first.
+        #[arg(long)]
+        stateless: bool,
+    },
+}
+
+/// What a ruleset's meaning depends on beside its bytes.
+#[derive(Debug, Args)]
+pub struct Machine {
+    /// A macro; a definition in the file does not replace it.
+    #[arg(short = 'D', value_name = "NAME=VALUE")]
+    pub macros: Vec<Macro>,
+    /// An interface and an address of it; again for more. lo0 is always there [default: en0=192.0.2.10/24]
+    #[arg(long = "interface", value_name = "NAME=ADDRESS/LENGTH")]
+    pub interfaces: Vec<Interface>,
+}
+
+/// `NAME=FILE`.
+#[derive(Debug, Clone)]
+pub struct AnchorFile {
+    /// The anchor's path.
+    pub name: String,
+    /// Its ruleset.
+    pub file: PathBuf,
+}
+
+/// `NAME=VALUE`.
+#[derive(Debug, Clone)]
+pub struct Macro {
+    /// The macro's name.
+    pub name: String,
+    /// What stands in its place.
+    pub value: String,
+}
+
+/// `NAME=ADDRESS/LENGTH`.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// The interface's name.
+    pub name: String,
+    /// One address of it.
+    pub address: IpAddr,
+    /// The length of the prefix.
+    pub prefix: u8,
+}
+
+/// Both sides of the first `=`, the left one not empty.
+fn pair<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), String> {
+    text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| format!("expected {form}"))
+}
+
+impl FromStr for AnchorFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = pair(text, "NAME=FILE, as com.apple/250.nixvol=pf/anchor.conf")?;
+        let name = name.trim_matches('/').to_owned();
+        if name.is_empty() || file.is_empty() {
+            return Err("expected NAME=FILE with neither of them empty".to_owned());
+        }
+        Ok(Self { name, file: PathBuf::from(file) })
+    }
+}
+
+impl FromStr for Macro {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = pair(text, "NAME=VALUE, as egress=en0")?;
+        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl FromStr for Interface {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "NAME=ADDRESS/LENGTH, as en0=192.0.2.10/24";
+        let (name, address) = pair(text, form)?;
+        let (address, prefix) = match address.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (address, None),
+        };
+        let address: IpAddr =
+            address.parse().map_err(|_| format!("`{address}` is no address; expected {form}"))?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(prefix) => prefix
+                .parse()
+                .ok()
+                .filter(|length| *length <= longest)
+                .ok_or_else(|| format!("`{prefix}` is no prefix length from 0 to {longest}"))?,
+        };
+        Ok(Self { name: name.to_owned(), address, prefix })
+    }
+}

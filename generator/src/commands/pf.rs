@@ -1,0 +1,258 @@
+//! `pf`: the reader of pf alone, over files and packets that the user names.
+
+use std::fmt::{Display, Write as _};
+use std::fs;
+use std::io::{self, BufRead, Read, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use nixvol_net::explain::STOCK_MAIN;
+use nixvol_net::pf::eval::{self, Packet};
+use nixvol_net::pf::{self, Environment, Error, Ruleset};
+use nixvol_net::place::is_hostile;
+use serde_json::{Value, json};
+
+use super::{BAD_INPUT, print};
+use crate::cli::Format;
+use crate::cli::pf::{AnchorFile, Machine, Pf};
+
+/// The exit code of a ruleset with errors.
+const ERRORS: u8 = 1;
+
+/// An address for `(en0)` and `(en0:0)` to mean something where the user names no interface (RFC 5737).
+const EXAMPLE: (&str, [u8; 4], u8) = ("en0", [192, 0, 2, 10], 24);
+
+/// Runs `pf`.
+pub fn run(command: &Pf) -> Result<ExitCode> {
+    match command {
+        Pf::Check { files, machine, format } => check(files, machine, *format),
+        Pf::Print { file, machine } => print_canonical(file, machine),
+        Pf::Eval { main, anchors, machine, stateless } => eval(main.as_deref(), anchors, machine, *stateless),
+    }
+}
+
+fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Result<ExitCode> {
+    let environment = environment(machine);
+    if files.iter().filter(|file| is_stdin(file.as_ref())).count() > 1 {
+        bail!("`-` is standard input and can be read once only");
+    }
+    let mut errors = Vec::new();
+    let mut unreadable = false;
+    for file in files {
+        match read(file.as_ref()) {
+            Ok(ruleset) => errors.extend(parse(&ruleset, &environment).err().unwrap_or_default()),
+            Err(error) => {
+                unreadable = true;
+                eprintln!("error: {error:#}");
+            }
+        }
+    }
+    match format {
+        Format::Text => tell(&errors),
+        Format::Json => {
+            let errors: Vec<Value> = errors.iter().map(Located::json).collect();
+            print(&format!("{:#}\n", json!({ "errors": errors })))?;
+        }
+    }
+    Ok(match (unreadable, errors.is_empty()) {
+        (true, _) => ExitCode::from(BAD_INPUT),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(ERRORS),
+    })
+}
+
+fn print_canonical(file: &Path, machine: &Machine) -> Result<ExitCode> {
+    match parse(&read(file)?, &environment(machine)) {
+        Ok(ruleset) => {
+            print(&pf::print_dry_run(&ruleset))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) => {
+            tell(&errors);
+            Ok(ExitCode::from(ERRORS))
+        }
+    }
+}
+
+fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateless: bool) -> Result<ExitCode> {
+    let environment = environment(machine);
+    // The main ruleset comes first: what it does not use of its tables is gone when the anchors are loaded.
+    let main = match main {
+        Some(file) => read_file(file)?,
+        None => Text { name: "/etc/pf.conf".to_owned(), text: STOCK_MAIN.to_owned() },
+    };
+    let mut texts = vec![(String::new(), main)];
+    for anchor in anchors {
+        if texts.iter().any(|(path, _)| *path == anchor.name) {
+            bail!("the anchor `{}` is given twice", anchor.name);
+        }
+        texts.push((anchor.name.clone(), read_file(&anchor.file)?));
+    }
+    let mut machine = eval::Machine::new(environment.interfaces.clone());
+    let mut errors = Vec::new();
+    for (path, text) in &texts {
+        match parse(text, &environment) {
+            Ok(ruleset) => machine.load(path, &ruleset),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if !errors.is_empty() {
+        tell(&errors);
+        return Ok(ExitCode::from(ERRORS));
+    }
+    answer(&mut machine, stateless)
+}
+
+/// Answers the packets of standard input, each as soon as its line is there.
+fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        if input.read_until(b'\n', &mut line).context("cannot read standard input")? == 0 {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let packet: Packet = match serde_json::from_slice(&line) {
+            Ok(packet) => packet,
+            Err(error) => {
+                eprintln!("stdin:{number}:{}: {}", error.column().max(1), harmless(&without_place(&error)));
+                return Ok(ExitCode::from(BAD_INPUT));
+            }
+        };
+        let answer = if stateless { machine.decide(&packet) } else { machine.eval(&packet) };
+        let mut answer = serde_json::to_vec(&answer)?;
+        answer.push(b'\n');
+        match io::stdout().lock().write_all(&answer) {
+            // Whoever reads has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.context("cannot write to standard output")?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// serde_json's message without its ` at line 1 column 2`, which would name the line inside the line.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+}
+
+/// A ruleset's text and the name that errors call it by.
+pub(super) struct Text {
+    /// The name.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Reads a ruleset; `-` is standard input.
+pub(super) fn read(file: &Path) -> Result<Text> {
+    if !is_stdin(file) {
+        return read_file(file);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+    Ok(Text { name: "stdin".to_owned(), text: text_of(&bytes) })
+}
+
+/// Reads a ruleset from a file, where standard input has another use.
+fn read_file(file: &Path) -> Result<Text> {
+    if is_stdin(file) {
+        bail!("`-` is no file here: standard input carries the packets");
+    }
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Text { name: file.display().to_string(), text: text_of(&bytes) })
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// Comments may hold anything; pf itself reads bytes.
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An error with the name of its file.
+struct Located {
+    file: String,
+    error: Error,
+}
+
+impl Located {
+    fn json(&self) -> Value {
+        let Error { line, column, message, .. } = &self.error;
+        json!({ "file": self.file, "line": line, "column": column, "message": message })
+    }
+}
+
+impl Display for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", harmless(&format!("{}:{}", self.file, self.error)))
+    }
+}
+
+/// The ruleset of a text, or its errors with the name of the file that each stands in.
+fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
+    pf::parse(&text.text, environment).map_err(|errors| {
+        let located = |error: Error| {
+            let file = error.file.clone().unwrap_or_else(|| text.name.clone());
+            Located { file, error }
+        };
+        errors.into_iter().map(located).collect()
+    })
+}
+
+/// Tells errors on standard error, one a line.
+fn tell(errors: &[Located]) {
+    for error in errors {
+        eprintln!("{error}");
+    }
+}
+
+/// One line, whatever a file's words hold: what would redraw a terminal is escaped.
+pub(super) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hostile(character) {
+            let _ = write!(out, "{}", character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The machine that the user describes: lo0, and an example en0 where no interface is named.
+fn environment(machine: &Machine) -> Environment {
+    let mut environment = Environment::default();
+    for given in &machine.macros {
+        environment.macros.insert(given.name.clone(), given.value.clone());
+    }
+    if machine.interfaces.is_empty() {
+        let (name, address, prefix) = EXAMPLE;
+        environment.add_address(name, address.into(), prefix);
+    }
+    for given in &machine.interfaces {
+        let known = environment.interface(&given.name);
+        if known.is_none_or(|known| !known.addresses.contains(&(given.address, given.prefix))) {
+            environment.add_address(&given.name, given.address, given.prefix);
+        }
+    }
+    environment.reader = Some(Box::new(|name| {
+        let bytes = fs::read(name).map_err(|error| reason(&error))?;
+        Ok(text_of(&bytes))
+    }));
+    environment
+}
+
+/// The system's sentence, without Rust's number behind it.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(sentence, _)| sentence.to_owned())
+}

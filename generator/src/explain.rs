@@ -1,0 +1,212 @@
+//! The way of a packet: where pf sees it on macOS, what the rules make of it there, and who asked for that.
+//!
+//! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
+//! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
+//! anchor say what happens, the policy says what was declared, and where the two differ it says so.
+//! Sees: place, input, model, plan, pf. Never: reads a file, asks the Mac, or knows how a rule is written.
+
+mod end;
+mod hop;
+mod live;
+mod reason;
+mod text;
+mod way;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::model::Declaration;
+use crate::pf::Environment;
+use crate::plan::Plan;
+
+pub use end::{End, Service};
+pub use hop::{Hop, RuleAt};
+pub use live::{Captured, Refused};
+pub use reason::{Declared, Reason};
+
+/// The main ruleset that macOS ships in `/etc/pf.conf`: it calls what is loaded below `com.apple`, and filters
+/// nothing itself.
+pub const STOCK_MAIN: &str = "\
+scrub-anchor \"com.apple/*\"
+nat-anchor \"com.apple/*\"
+rdr-anchor \"com.apple/*\"
+dummynet-anchor \"com.apple/*\"
+anchor \"com.apple/*\"
+";
+
+/// The macro that stands for the interface that leads outside.
+const EGRESS: &str = "egress";
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who opens.
+    pub source: &'a str,
+    /// Who is to be reached, with `:PORT` behind it where the protocol has ports.
+    pub destination: &'a str,
+    /// A protocol's name or number.
+    pub protocol: Option<&'a str>,
+    /// The interface that leads outside.
+    pub egress: &'a str,
+}
+
+/// What the rules are.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The anchor as it was rendered.
+    pub anchor: &'a str,
+    /// What errors and explanations call it.
+    pub name: &'a str,
+    /// What a Mac really holds, if that was captured.
+    pub captured: &'a [Captured],
+}
+
+/// The answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The packet and its answer both get through.
+    pub passes: bool,
+    /// The same in words, with the place where it ends.
+    pub verdict: String,
+    /// Who opens.
+    pub source: End,
+    /// Who is to be reached.
+    pub destination: End,
+    /// The protocol and the port.
+    pub service: Service,
+    /// Where pf sees the packet, until something blocks it.
+    pub packet: Vec<Hop>,
+    /// Where pf sees the answer.
+    pub answer: Vec<Hop>,
+    /// What macOS itself refuses, whatever pf says.
+    pub refused: Option<String>,
+    /// The rules and the declaration say different things: a mistake in this program, or in a captured ruleset
+    /// the work of another.
+    pub disagreements: Vec<String>,
+    /// Whether a captured ruleset was asked.
+    pub live: bool,
+    /// What was taken for granted.
+    pub notes: Vec<String>,
+    /// What cannot be known here.
+    pub unknown: String,
+}
+
+/// A question that has no answer: what is wrong with it, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Wrong {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there is no explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The question makes no sense.
+    Question(Wrong),
+    /// Rules that pf would refuse, one by one.
+    Rules(Vec<Refused>),
+}
+
+impl From<Wrong> for Error {
+    fn from(wrong: Wrong) -> Self {
+        Self::Question(wrong)
+    }
+}
+
+/// Explains the way of a packet and of its answer.
+///
+/// # Errors
+/// A question that makes no sense, or rules that cannot be read.
+pub fn explain(
+    declaration: &Declaration,
+    plan: &Plan,
+    rules: &Rules,
+    question: &Question,
+) -> Result<Explanation, Error> {
+    let asked = end::asked(plan, question)?;
+    let way = way::way(plan, &asked)?;
+    let environment = environment(question.egress, &asked);
+    let mut loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
+    let live = !rules.captured.is_empty();
+    let judge = hop::Judge { declaration, plan, asked: &asked };
+    let (packet, answer) = judge.both_ways(&mut loaded, &way);
+    let disagreements = packet.iter().chain(&answer).filter_map(|hop| hop.disagreement.clone()).collect();
+    let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
+    let mut notes = asked.notes.clone();
+    notes.extend(way.notes(plan, &asked));
+    notes.extend(loaded.notes.iter().cloned());
+    Ok(Explanation {
+        passes,
+        verdict: verdict(way.refused.as_deref(), &packet, &answer),
+        source: asked.source,
+        destination: asked.destination,
+        service: asked.service,
+        packet,
+        answer,
+        refused: way.refused,
+        disagreements,
+        live,
+        notes,
+        unknown: unknown(live),
+    })
+}
+
+impl Explanation {
+    /// Whether rules and declaration say the same, where only ours are asked.
+    pub fn agrees(&self) -> bool {
+        self.live || self.disagreements.is_empty()
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        text::text(self)
+    }
+}
+
+/// A Mac with an address on the interface that leads outside.
+fn environment(egress: &str, asked: &end::Asked) -> Environment {
+    let mut environment = Environment::default();
+    environment.macros.insert(EGRESS.to_owned(), egress.to_owned());
+    environment.add_address(egress, asked.egress_address.into(), 24);
+    environment
+}
+
+fn verdict(refused: Option<&str>, packet: &[Hop], answer: &[Hop]) -> String {
+    let blocked = |hops: &[Hop]| {
+        let (index, hop) = hops.iter().enumerate().find(|(_, hop)| !hop.passes())?;
+        let (number, way, how) = (index + 1, hop.direction.word(), hop.answered.unwrap_or("in silence"));
+        Some(format!("blocked at hop {number} ({way} {}), {how}", hop.interface))
+    };
+    blocked(packet)
+        .or_else(|| refused.map(|_| "refused by macOS, whatever pf says".to_owned()))
+        .or_else(|| Some(format!("passes, but its answer is {}", blocked(answer)?)))
+        .unwrap_or_else(|| "passes, and so does the answer".to_owned())
+}
+
+fn unknown(live: bool) -> String {
+    let others = if live {
+        "what changed since the capture"
+    } else {
+        "what other anchors say (`--ruleset` takes a capture)"
+    };
+    format!("routes, whether the network is up on this Mac, and {others}")
+}

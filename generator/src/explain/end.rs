@@ -1,0 +1,411 @@
+//! The ends of a way: names, addresses and words, and where on the Mac each of them lives.
+//!
+//! A name that the declaration knows goes before a word of ours. Never: how a packet gets from one to the other.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use super::{Question, Wrong};
+use crate::input::nearest;
+use crate::model::VolumeAttachment;
+use crate::place::Harmless;
+use crate::plan::policy::{ICMP, TCP, UDP};
+use crate::plan::{Plan, Volume};
+
+/// Networks for documentation (RFC 5737): one for the Mac's own neighbourhood and one for the world. The last two
+/// step in where a provider's network has the others.
+const EXAMPLES: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24),
+    Ipv4Net::new_assert(Ipv4Addr::new(198, 51, 100, 0), 24),
+    Ipv4Net::new_assert(Ipv4Addr::new(203, 0, 113, 0), 24),
+    Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 24),
+    Ipv4Net::new_assert(Ipv4Addr::new(198, 19, 255, 0), 24),
+];
+
+/// Words that stand for an end, beside the names of the declaration.
+const WORDS: [&str; 4] = ["internet", "lan", "localhost", "mac"];
+
+/// One end, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// What the user called it.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What it is, in words.
+    pub what: String,
+    /// Where it lives.
+    #[serde(skip)]
+    pub(super) at: At,
+    /// The volume that it is, or whose alias.
+    #[serde(skip)]
+    pub(super) volume: Option<usize>,
+}
+
+/// Where an end lives. Bridges are numbered as the plan has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// An address of 127.0.0.0/8.
+    Loopback,
+    /// An address on lo0 that is none of 127.0.0.0/8: a volume that the Mac serves.
+    Host,
+    /// The Mac's own address on a bridge.
+    Gateway(usize),
+    /// The Mac's own address on the interface that leads outside.
+    Mac,
+    /// Behind a bridge.
+    Bridge(usize),
+    /// Beyond the interface that leads outside.
+    Outside,
+}
+
+impl At {
+    /// Whether the Mac itself has the address.
+    pub fn is_here(self) -> bool {
+        !matches!(self, Self::Bridge(_) | Self::Outside)
+    }
+}
+
+/// A protocol, and a port where it has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// IANA's number.
+    pub protocol: u8,
+    /// The destination's port.
+    pub port: Option<u16>,
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match PROTOCOLS.iter().find(|(_, number)| *number == self.protocol) {
+            Some((name, _)) => f.write_str(name)?,
+            None => write!(f, "protocol {}", self.protocol)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " {port}"))
+    }
+}
+
+const PROTOCOLS: [(&str, u8); 6] =
+    [("tcp", TCP), ("udp", UDP), ("icmp", ICMP), ("gre", 47), ("esp", 50), ("ah", 51)];
+
+/// A question with everything in it resolved.
+pub(super) struct Asked {
+    pub source: End,
+    pub destination: End,
+    pub service: Service,
+    pub egress: String,
+    pub egress_address: Ipv4Addr,
+    /// What was taken for granted on the way.
+    pub notes: Vec<String>,
+}
+
+/// Resolves a question.
+pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
+    let resolver = Resolver::new(plan);
+    let (destination, port) = port_of(question.destination)?;
+    if question.source.contains(':') {
+        return Err(Wrong::new(
+            format!("`{}` has a port, and sources have none", Harmless(question.source)),
+            "the port belongs behind the destination, as in `etcd-2:2379`; addresses are IPv4",
+        ));
+    }
+    let service = service(question.protocol, port)?;
+    let (mut source, mut destination) = (resolver.end(question.source)?, resolver.end(destination)?);
+    if let (true, At::Bridge(bridge)) = (source.address == destination.address, destination.at) {
+        // A provider's name asks about any two of its machines; one machine talks to itself without this Mac.
+        let other =
+            resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));
+        destination.address = other.filter(|_| destination.volume.is_none()).ok_or_else(|| {
+            let message = format!("`{}` and `{}` are one machine", source.name, destination.name);
+            Wrong::new(message, "what a VM sends to itself never reaches this Mac")
+        })?;
+    }
+    let mut notes = Vec::new();
+    for end in [&source, &destination] {
+        notes.extend(resolver.note(end));
+    }
+    if source.at == At::Mac {
+        notes.extend(resolver.bind(&mut source, &destination));
+    }
+    if destination.at == At::Mac && source.at == At::Mac {
+        destination.address = source.address;
+    }
+    let egress = question.egress.to_owned();
+    Ok(Asked { source, destination, service, egress, egress_address: resolver.mac(), notes })
+}
+
+fn port_of(word: &str) -> Result<(&str, Option<u16>), Wrong> {
+    let Some((end, port)) = word.rsplit_once(':') else {
+        return Ok((word, None));
+    };
+    if end.contains(':') {
+        return Err(Wrong::new(
+            format!("`{}` is no end", Harmless(word)),
+            "addresses are IPv4, as in `10.0.1.2:443`",
+        ));
+    }
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((end, Some(port))),
+        _ => Err(Wrong::new(format!("`{}` is no port", Harmless(port)), "a number from 1 to 65535")),
+    }
+}
+
+fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> {
+    let known = |word: &str| {
+        let lower = word.to_ascii_lowercase();
+        let named = PROTOCOLS.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
+        named.or_else(|| word.parse().ok())
+    };
+    let protocol = match (protocol, port) {
+        (None, Some(_)) => TCP,
+        (None, None) => ICMP,
+        (Some(word), _) => known(word).ok_or_else(|| {
+            let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+            Wrong::new(
+                format!("unknown protocol `{}`", Harmless(word)),
+                format!("{} or a number", names.join(", ")),
+            )
+        })?,
+    };
+    let service = Service { protocol, port };
+    match (matches!(protocol, TCP | UDP), port) {
+        (true, None) => Err(Wrong::new(
+            format!("{service} needs a port"),
+            "put it behind the destination, as in `etcd-2:2379`",
+        )),
+        (false, Some(port)) => {
+            let protocol = Service { protocol, port: None };
+            Err(Wrong::new(
+                format!("{protocol} has no ports"),
+                format!("leave out `:{port}`, or ask for tcp or udp"),
+            ))
+        }
+        _ => Ok(service),
+    }
+}
+
+struct Resolver<'a> {
+    plan: &'a Plan,
+    /// Two networks that no provider has: the Mac's neighbourhood, and the world.
+    examples: [Ipv4Net; 2],
+}
+
+impl<'a> Resolver<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let free = |net: &Ipv4Net| {
+            plan.bridges.iter().all(|bridge| !bridge.network.contains(net) && !net.contains(&bridge.network))
+        };
+        let mut free = EXAMPLES.into_iter().filter(free);
+        let mut next = || free.next().unwrap_or(EXAMPLES[0]);
+        Self { plan, examples: [next(), next()] }
+    }
+
+    /// The Mac's address on the interface that leads outside.
+    fn mac(&self) -> Ipv4Addr {
+        host(self.examples[0], 10)
+    }
+
+    /// The end that a word means.
+    fn end(&self, word: &str) -> Result<End, Wrong> {
+        let name = word.to_ascii_lowercase();
+        let plain = name.strip_suffix(".nixvol").unwrap_or(&name);
+        let found = match plain.split_once('.') {
+            _ if is_address(&name) => None,
+            None => self.named(plain),
+            Some((first, rest)) => self.dotted(first, rest)?,
+        };
+        if let Some(end) = found {
+            return Ok(end);
+        }
+        if let Ok(address) = name.parse() {
+            return self.address(address);
+        }
+        match plain {
+            "internet" => Ok(End::new(word, host(self.examples[1], 7), "the world outside", At::Outside)),
+            "lan" => Ok(End::new(word, host(self.examples[0], 77), "a neighbour of this Mac", At::Outside)),
+            "localhost" => Ok(End::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback)),
+            "mac" => Ok(End::new(word, self.mac(), "this Mac itself", At::Mac)),
+            _ => Err(self.unknown(word, plain)),
+        }
+    }
+
+    /// A name without dots: a volume or a provider.
+    fn named(&self, name: &str) -> Option<End> {
+        let volumes = &self.plan.volumes;
+        if let Some(index) = volumes.iter().position(|volume| volume.name.as_str() == name) {
+            return Some(self.volume(name, index));
+        }
+        let index = self.plan.bridges.iter().position(|bridge| bridge.provider.as_str() == name)?;
+        let address = self.stranger(index, None)?;
+        let what = format!("somebody in {name} who is no volume, on its bridge");
+        Some(End::new(name, address, &what, At::Bridge(index)))
+    }
+
+    /// `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
+    fn dotted(&self, first: &str, rest: &str) -> Result<Option<End>, Wrong> {
+        let word = format!("{first}.{rest}");
+        let position = |name: &str| self.plan.bridges.iter().position(|b| b.provider.as_str() == name);
+        let volume = self.plan.volumes.iter().position(|volume| volume.name.as_str() == first);
+        let Some(index) = volume else {
+            let gateway = position(first).filter(|_| rest == "gateway");
+            return Ok(gateway.map(|bridge| self.gateway(&word, bridge)));
+        };
+        let volume = &self.plan.volumes[index];
+        if rest == volume.provider.as_str() {
+            return Ok(Some(self.volume(&word, index)));
+        }
+        if rest == "localhost" {
+            let alias = volume.alias.ok_or_else(|| {
+                Wrong::new(
+                    format!("`{first}` has no localhost alias"),
+                    format!("declare `volumes.{first}.localhost`"),
+                )
+            })?;
+            return Ok(Some(self.alias(&word, alias, index)));
+        }
+        Err(Wrong::new(
+            format!("`{first}` is no volume of `{}`", Harmless(rest)),
+            format!("it belongs to `{0}`: `{first}.{0}`", volume.provider),
+        ))
+    }
+
+    fn address(&self, address: Ipv4Addr) -> Result<End, Wrong> {
+        let word = address.to_string();
+        let volumes = || self.plan.volumes.iter().enumerate();
+        if let Some((index, _)) = volumes().find(|(_, volume)| volume.address == address) {
+            return Ok(self.volume(&word, index));
+        }
+        if let Some((index, _)) = volumes().find(|(_, volume)| volume.alias == Some(address)) {
+            return Ok(self.alias(&word, address, index));
+        }
+        if address.is_loopback() {
+            return Ok(End::new(&word, address, "this Mac's loopback", At::Loopback));
+        }
+        let bridges = || self.plan.bridges.iter().enumerate();
+        if let Some((index, _)) = bridges().find(|(_, bridge)| bridge.gateway.addr() == address) {
+            return Ok(self.gateway(&word, index));
+        }
+        if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.network.contains(&address)) {
+            let what = format!("somebody in {} who is no volume, on its bridge", bridge.provider);
+            return Ok(End::new(&word, address, &what, At::Bridge(index)));
+        }
+        if address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240 {
+            let message = format!("`{address}` is not the address of one machine");
+            return Err(Wrong::new(message, "a volume's address, or one outside"));
+        }
+        if address == self.mac() {
+            let what = "this Mac's address on the interface that leads outside";
+            return Ok(End::new(&word, address, what, At::Mac));
+        }
+        Ok(End::new(&word, address, "outside, as far as the declaration tells", At::Outside))
+    }
+
+    fn volume(&self, name: &str, index: usize) -> End {
+        let volume = &self.plan.volumes[index];
+        let (served, at) = match volume.attachment {
+            VolumeAttachment::Host => ("served by this Mac", At::Host),
+            VolumeAttachment::Guest => ("a VM's", At::Bridge(self.bridge(volume))),
+        };
+        let title = if volume.name.as_str() == name { String::new() } else { format!(" {}", volume.name) };
+        let what = format!("volume{title} of {}, {served}", volume.provider);
+        End { volume: Some(index), ..End::new(name, volume.address, &what, at) }
+    }
+
+    fn alias(&self, name: &str, alias: Ipv4Addr, index: usize) -> End {
+        let what = format!("localhost alias of {}", self.plan.volumes[index].name);
+        End { volume: Some(index), ..End::new(name, alias, &what, At::Loopback) }
+    }
+
+    fn gateway(&self, name: &str, bridge: usize) -> End {
+        let plan = &self.plan.bridges[bridge];
+        let what = format!("this Mac's address on {}, the gateway of {}", plan.logical, plan.provider);
+        End::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
+    }
+
+    /// The number of a volume's bridge.
+    fn bridge(&self, volume: &Volume) -> usize {
+        self.plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default()
+    }
+
+    /// An address of a network that nobody was declared to have.
+    fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let bridge = &self.plan.bridges[bridge];
+        let free = |address: &Ipv4Addr| {
+            *address != bridge.gateway.addr()
+                && Some(*address) != taken
+                && self.plan.volumes.iter().all(|volume| volume.address != *address)
+        };
+        let near = bridge.gateway.trunc().hosts().rev().find(free);
+        near.or_else(|| bridge.network.hosts().find(free))
+    }
+
+    /// What is worth saying about an end.
+    fn note(&self, end: &End) -> Option<String> {
+        if let Some(volume) = end.volume.map(|index| &self.plan.volumes[index]) {
+            let mount = volume.mount_point.as_ref()?;
+            return Some(format!("{} has its addresses only while {mount} is mounted", volume.name));
+        }
+        match end.at {
+            At::Bridge(bridge) if !is_address(&end.name) => Some(format!(
+                "`{}` stands for {}, an address of {} that no volume has",
+                end.name, end.address, self.plan.bridges[bridge].network
+            )),
+            At::Outside if !is_address(&end.name) => {
+                Some(format!("`{}` stands for {}", end.name, end.address))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the Mac, as a source, the address that macOS takes for a process that binds none.
+    fn bind(&self, source: &mut End, destination: &End) -> Option<String> {
+        if is_address(&source.name) {
+            return None;
+        }
+        let (address, whose) = match destination.at {
+            At::Loopback | At::Host | At::Gateway(_) => {
+                (destination.address, "the destination's own address")
+            }
+            At::Bridge(bridge) => (self.plan.bridges[bridge].gateway.addr(), "its address on that bridge"),
+            At::Mac | At::Outside => return None,
+        };
+        source.address = address;
+        Some(format!("a process of this Mac that binds no address gets {address} here, {whose}"))
+    }
+
+    fn unknown(&self, word: &str, plain: &str) -> Wrong {
+        let volumes = self.plan.volumes.iter().map(|volume| volume.name.as_str());
+        let providers = self.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
+        let first = plain.split('.').next().unwrap_or(plain);
+        let known: Vec<&str> = volumes.chain(providers).chain(WORDS).collect();
+        let begins = || known.iter().copied().find(|known| !first.is_empty() && known.starts_with(first));
+        let near = nearest(plain, known.iter().copied())
+            .or_else(|| nearest(first, known.iter().copied()))
+            .or_else(begins);
+        let message = format!("no volume, provider or address is called `{}`", Harmless(word));
+        match near {
+            Some(near) => Wrong::new(message, format!("did you mean `{near}`?")),
+            None => Wrong::new(
+                message,
+                "a volume, a provider, PROVIDER.gateway, an IPv4 address, internet, lan, localhost or mac",
+            ),
+        }
+    }
+}
+
+impl End {
+    fn new(name: &str, address: Ipv4Addr, what: &str, at: At) -> Self {
+        Self { name: name.to_owned(), address, what: what.to_owned(), at, volume: None }
+    }
+}
+
+fn is_address(word: &str) -> bool {
+    word.parse::<Ipv4Addr>().is_ok()
+}
+
+fn host(network: Ipv4Net, last: u8) -> Ipv4Addr {
+    let [a, b, c, _] = network.addr().octets();
+    Ipv4Addr::new(a, b, c, last)
+}

@@ -1,0 +1,328 @@
+//! One place where pf sees a packet: what the rules make of it, and what was declared.
+//!
+//! Both are asked for every packet that no state passes, and held against each other. Never: why a place is on
+//! the way.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::end::Asked;
+use super::live::Loaded;
+use super::reason::{self, Reason};
+use super::way::{Step, Way};
+use crate::model::Declaration;
+use crate::pf::eval::{
+    self, Detail, Form, Hook, List, Outcome, Segment, StateUse, TranslationKind, Transport, Via,
+};
+use crate::pf::print_rule;
+use crate::pf::syntax::{self, Block};
+use crate::plan::Plan;
+use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP};
+
+/// The source port of what is opened: the first that macOS hands out.
+const EPHEMERAL: u16 = 49_152;
+/// SYN of a TCP header.
+const SYN: u8 = 0x02;
+/// ACK of a TCP header.
+const ACK: u8 = 0x10;
+/// A sequence number; an acknowledgement is one more.
+const SEQUENCE: u32 = 1000;
+/// IANA's numbers of ESP and AH, to which pf answers nothing.
+const IPSEC: [u8; 2] = [50, 51];
+
+/// Where pf sees a packet, and what it does there.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hop {
+    /// Whether the packet comes in or goes out.
+    #[serde(serialize_with = "as_word")]
+    pub direction: Direction,
+    /// Over what: the logical name of a bridge.
+    pub interface: String,
+    /// The packet before pf.
+    pub before: Form,
+    /// The packet behind it.
+    pub after: Form,
+    /// Through, or not.
+    pub action: Outcome,
+    /// What decided.
+    pub via: Via,
+    /// What became of the state table.
+    pub state: StateUse,
+    /// How the sender learns that it is blocked.
+    pub answered: Option<&'static str>,
+    /// The filter rule that decides; the one that made the state where a state does.
+    pub rule: Option<RuleAt>,
+    /// The rule that changed an address, here or when the state was made.
+    pub translation: Option<RuleAt>,
+    /// What was declared; none where a state passes the packet.
+    pub reason: Option<Reason>,
+    /// How the two differ.
+    pub disagreement: Option<String>,
+}
+
+/// A rule and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleAt {
+    /// The path of its ruleset; empty for the main one.
+    pub anchor: String,
+    /// Its number inside its list of that ruleset.
+    pub number: u32,
+    /// The file, if the rule's text is known.
+    pub file: Option<String>,
+    /// The line there.
+    pub line: Option<u32>,
+    /// The rule as pfctl prints it.
+    pub text: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+    /// Whether it stands in our anchor.
+    pub ours: bool,
+}
+
+impl Hop {
+    /// Whether the packet gets through here.
+    pub fn passes(&self) -> bool {
+        self.action == Outcome::Pass
+    }
+}
+
+impl Direction {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+// serde hands a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn as_word<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(direction.word())
+}
+
+/// Whoever asks the rules and the policy.
+pub(super) struct Judge<'a> {
+    pub declaration: &'a Declaration,
+    pub plan: &'a Plan,
+    pub asked: &'a Asked,
+}
+
+impl Judge<'_> {
+    /// The packet's hops, and its answer's where the packet arrives.
+    pub fn both_ways(&self, rules: &mut Loaded, way: &Way) -> (Vec<Hop>, Vec<Hop>) {
+        let packet = self.hops(rules, &way.steps, self.opening(), true);
+        let arrives = packet.len() == way.steps.len() && packet.iter().all(Hop::passes);
+        match packet.last() {
+            Some(last) if arrives && way.refused.is_none() => {
+                let answer = self.answering(last.after);
+                let answer = self.hops(rules, &way.back(), answer, false);
+                (packet, answer)
+            }
+            _ => (packet, Vec::new()),
+        }
+    }
+
+    fn hops(&self, rules: &mut Loaded, steps: &[Step], packet: eval::Packet, opening: bool) -> Vec<Hop> {
+        let hooks = steps.iter().map(|step| Hook {
+            direction: match step.direction {
+                Direction::In => syntax::Direction::In,
+                Direction::Out => syntax::Direction::Out,
+            },
+            interface: step.over.name(self.plan, self.asked),
+        });
+        let packet = eval::Packet { hooks: hooks.collect(), is_path: true, ..packet };
+        if packet.hooks.is_empty() {
+            return Vec::new();
+        }
+        let answer = rules.machine.eval(&packet);
+        let verdicts = steps.iter().zip(answer.verdicts());
+        verdicts.map(|(step, verdict)| self.hop(rules, *step, verdict, opening)).collect()
+    }
+
+    fn hop(&self, rules: &Loaded, step: Step, verdict: &eval::Verdict, opening: bool) -> Hop {
+        let mut rule = verdict.rule.as_ref().map(|rule| RuleAt {
+            label: rule.label.as_deref().map(str::to_owned),
+            ..self.rule_at(rules, &rule.anchor, List::Filter, rule.number)
+        });
+        let changed = verdict.before != verdict.after;
+        let translation = verdict.translation.as_ref().filter(|_| changed).map(|translation| {
+            let list = match translation.kind {
+                TranslationKind::Nat => List::Nat,
+                TranslationKind::Rdr => List::Rdr,
+                TranslationKind::Binat => List::Binat,
+            };
+            self.rule_at(rules, &translation.anchor, list, translation.number)
+        });
+        if verdict.via == Via::Skip {
+            rule = None;
+        }
+        let decision = (verdict.via != Via::State).then(|| {
+            let packet = self.policy_packet(step, verdict.before, opening);
+            (self.plan.policy.decide(&packet), packet)
+        });
+        let disagreement = decision.as_ref().and_then(|(decision, _)| self.differs(decision, verdict));
+        let protocol = self.asked.service.protocol;
+        Hop {
+            direction: step.direction,
+            interface: step.over.name(self.plan, self.asked),
+            before: verdict.before,
+            after: verdict.after,
+            action: verdict.action,
+            via: verdict.via,
+            state: verdict.state,
+            answered: verdict.reply.map(|block| answered(block, protocol)),
+            rule,
+            translation,
+            reason: decision.map(|(decision, packet)| reason::reason(self.declaration, &decision, &packet)),
+            disagreement,
+        }
+    }
+
+    fn rule_at(&self, rules: &Loaded, anchor: &str, list: List, number: u32) -> RuleAt {
+        let found = rules.find(anchor, list, number);
+        RuleAt {
+            anchor: anchor.to_owned(),
+            number,
+            file: found.as_ref().map(|found| found.file.to_owned()),
+            line: found.as_ref().map(|found| found.line),
+            text: found.as_ref().map(|found| print_rule(found.rule)),
+            label: None,
+            ours: anchor == self.plan.anchor.as_str(),
+        }
+    }
+
+    /// The packet as the policy knows it.
+    fn policy_packet(&self, step: Step, form: Form, opening: bool) -> policy::Packet {
+        let address = |address: IpAddr| match address {
+            IpAddr::V4(address) => address,
+            // No question has such an address.
+            IpAddr::V6(_) => std::net::Ipv4Addr::UNSPECIFIED,
+        };
+        let protocol = self.asked.service.protocol;
+        policy::Packet {
+            direction: step.direction,
+            interface: step.over.kind(),
+            source: address(form.source),
+            destination: address(form.destination),
+            protocol,
+            port: if let Detail::Ports(_, port) = form.detail { port } else { 0 },
+            opening: opening || protocol != TCP,
+        }
+    }
+
+    /// How the rules differ from what was declared, if they do.
+    fn differs(&self, decision: &Decision, verdict: &eval::Verdict) -> Option<String> {
+        let anchor = self.plan.anchor.as_str();
+        let mine = |of: &str| of == anchor;
+        let decider = verdict.rule.as_ref().map(|rule| &*rule.anchor);
+        let returns = !matches!(verdict.reply, None | Some(Block::Drop));
+        let passes = verdict.action == Outcome::Pass;
+        let translated = verdict.translation.as_ref().is_some_and(|by| mine(&by.anchor));
+        let said = match decision.verdict {
+            policy::Verdict::Pass => (passes && decider.map_or(translated, mine), "passes"),
+            policy::Verdict::Refuse => (!passes && returns && decider.is_some_and(mine), "is refused"),
+            policy::Verdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
+            policy::Verdict::Untouched => (!decider.is_some_and(mine) && !translated, "is none of ours"),
+        };
+        let moved = (verdict.before.source, verdict.before.destination);
+        let expected = match decision.translation {
+            None => moved,
+            Some(Translation::EgressSource) => (self.asked.egress_address.into(), moved.1),
+            Some(Translation::GatewaySource(gateway)) => (gateway.into(), moved.1),
+            Some(Translation::Published(volume)) => (moved.0, volume.into()),
+        };
+        let (after, is_ours) = (verdict.after, decision.verdict != policy::Verdict::Untouched);
+        let place = match decider {
+            _ if verdict.via == Via::Skip => "pf does not look at this interface (`set skip`)".to_owned(),
+            Some(path) if mine(path) => format!("the anchor {path} says otherwise"),
+            Some("") => "the main ruleset decides instead".to_owned(),
+            Some(path) => format!("the anchor {path} decides instead"),
+            None => match verdict.translation.as_ref().filter(|by| !mine(&by.anchor)) {
+                Some(by) if by.anchor.is_empty() => "the main ruleset translates it".to_owned(),
+                Some(by) => format!("the anchor {} translates it", by.anchor),
+                None => "no rule decides".to_owned(),
+            },
+        };
+        let same = passes == matches!(decision.verdict, policy::Verdict::Pass | policy::Verdict::Untouched);
+        if !said.0 && same && decider.is_some_and(|path| !mine(path)) {
+            return Some(format!("{place}, to the same effect"));
+        }
+        if !said.0 {
+            return Some(format!("as declared this packet {}, but {place}", said.1));
+        }
+        if is_ours && (after.source, after.destination) != expected {
+            return Some(format!(
+                "as declared this packet becomes {} -> {}, but the rules make it {} -> {}",
+                expected.0, expected.1, after.source, after.destination
+            ));
+        }
+        None
+    }
+
+    /// The packet that opens.
+    fn opening(&self) -> eval::Packet {
+        let service = self.asked.service;
+        let port = service.port.unwrap_or_default();
+        let transport = match service.protocol {
+            TCP => Transport::Tcp { source: EPHEMERAL, destination: port, segment: segment(SYN, 0) },
+            UDP => Transport::Udp { source: EPHEMERAL, destination: port },
+            ICMP => Transport::Icmp { kind: 8, code: 0, id: 1, inner: None },
+            other => Transport::Other(other),
+        };
+        packet(self.asked.source.address.into(), self.asked.destination.address.into(), transport)
+    }
+
+    /// The answer to a packet that arrived.
+    fn answering(&self, arrived: Form) -> eval::Packet {
+        let transport = match (self.asked.service.protocol, arrived.detail) {
+            (TCP, Detail::Ports(theirs, ours)) => Transport::Tcp {
+                source: ours,
+                destination: theirs,
+                segment: segment(SYN | ACK, SEQUENCE + 1),
+            },
+            (UDP, Detail::Ports(theirs, ours)) => Transport::Udp { source: ours, destination: theirs },
+            (ICMP, Detail::Id(id)) => Transport::Icmp { kind: 0, code: 0, id, inner: None },
+            (other, _) => Transport::Other(other),
+        };
+        packet(arrived.destination, arrived.source, transport)
+    }
+}
+
+fn segment(flags: u8, acknowledgement: u32) -> Segment {
+    Segment { flags, sequence: SEQUENCE, acknowledgement, length: 0, window: u16::MAX }
+}
+
+fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Packet {
+    eval::Packet {
+        hooks: Vec::new(),
+        is_path: true,
+        source,
+        destination,
+        transport,
+        user: None,
+        group: None,
+        tag: None,
+        tos: 0,
+        fragment: false,
+    }
+}
+
+/// How the sender learns that a packet is blocked.
+fn answered(block: Block, protocol: u8) -> &'static str {
+    const RESET: &str = "answered with a RST";
+    const UNREACHABLE: &str = "answered with an ICMP unreachable";
+    const SILENCE: &str = "in silence";
+    let unreachable = match protocol {
+        ICMP => "in silence (pf answers no ICMP with ICMP)",
+        other if IPSEC.contains(&other) => SILENCE,
+        _ => UNREACHABLE,
+    };
+    match block {
+        Block::Return { .. } | Block::ReturnRst { .. } if protocol == TCP => RESET,
+        Block::Drop | Block::ReturnRst { .. } => SILENCE,
+        Block::Return { .. } | Block::ReturnIcmp { .. } => unreachable,
+    }
+}

@@ -1,0 +1,342 @@
+//! The rules that are asked: the rendered anchor below macOS's own main ruleset, or what a Mac was captured to hold.
+//!
+//! A capture is what `pfctl -sr` and `-sn` print, of the main ruleset and of anchors. Both print a part of one
+//! ruleset, so the lines of a section are put into pf's order before they are read, and errors and rules are told by
+//! their lines in the capture. Tables are not printed: ours are taken from the rendered anchor.
+//! Never: what the rules mean for a packet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::pf::eval::{List, Machine};
+use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
+use crate::pf::{self, Environment};
+use crate::plan::Plan;
+
+use super::{Rules, STOCK_MAIN};
+
+/// The name of the stock main ruleset.
+const STOCK_NAME: &str = "/etc/pf.conf";
+
+/// Part of what a Mac holds, or all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The name of the file.
+    pub name: String,
+    /// The anchor that it holds, `main` for the main ruleset; none where its lines `# anchor NAME` say so.
+    pub anchor: Option<String>,
+    /// The text.
+    pub text: String,
+}
+
+/// A line that pf would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+/// Rules that are loaded, with where each of them stands.
+pub(super) struct Loaded {
+    pub machine: Machine,
+    rulesets: BTreeMap<String, (Lists, usize)>,
+    texts: Vec<Text>,
+    /// What is worth saying about the capture.
+    pub notes: Vec<String>,
+}
+
+/// A rule and its place.
+pub(super) struct Found<'a> {
+    pub rule: &'a Rule,
+    pub file: &'a str,
+    pub line: u32,
+}
+
+impl Loaded {
+    /// The rule of a number in a list of a ruleset.
+    pub fn find(&self, path: &str, list: List, number: u32) -> Option<Found<'_>> {
+        let (lists, text) = self.rulesets.get(path)?;
+        let list = match list {
+            List::Scrub => &lists.scrub,
+            List::Nat => &lists.nat,
+            List::Rdr => &lists.rdr,
+            List::Binat => &lists.binat,
+            List::Filter => &lists.filter,
+        };
+        let rule = list.get(usize::try_from(number).ok()?)?;
+        let origin = self.texts.get(*text)?.origin(rule.place.line)?;
+        Some(Found { rule, file: &origin.file, line: origin.number })
+    }
+
+    fn add(&mut self, path: &str, ruleset: &Ruleset, text: usize) {
+        for rule in ruleset.rules.lists().into_iter().flatten() {
+            if let Some((call, body)) =
+                rule.anchor.as_ref().and_then(|call| Some((call, call.body.as_ref()?)))
+            {
+                let inner = if path.is_empty() { call.path.clone() } else { format!("{path}/{}", call.path) };
+                self.add(&inner, body, text);
+            }
+        }
+        self.rulesets.insert(path.to_owned(), (ruleset.rules.clone(), text));
+    }
+}
+
+/// A text to parse, each line with where it comes from.
+#[derive(Debug, Default)]
+struct Text {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
+    file: String,
+    number: u32,
+    /// How much of the file's line stands before the text.
+    offset: u32,
+}
+
+impl Text {
+    fn of(name: &str, text: &str) -> Self {
+        let line = |(number, line): (u32, &str)| Line {
+            text: line.to_owned(),
+            file: name.to_owned(),
+            number,
+            offset: 0,
+        };
+        Self { lines: (1..).zip(text.lines()).map(line).collect() }
+    }
+
+    fn text(&self) -> String {
+        self.lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
+    }
+
+    /// Where a line of the text comes from; behind the last one, the last.
+    fn origin(&self, line: u32) -> Option<&Line> {
+        let index = usize::try_from(line).ok()?.saturating_sub(1);
+        self.lines.get(index).or(self.lines.last())
+    }
+
+    fn parse(&self, environment: &Environment) -> Result<Ruleset, Vec<Refused>> {
+        pf::parse(&self.text(), environment).map_err(|errors| {
+            let refused = |error: pf::parse::Error| {
+                let origin = self.origin(error.line);
+                let file = origin.map_or(String::new(), |line| line.file.clone());
+                let (line, offset) = origin.map_or((error.line, 0), |line| (line.number, line.offset));
+                Refused { file, line, column: error.column + offset, message: error.message }
+            };
+            errors.into_iter().map(refused).collect()
+        })
+    }
+}
+
+/// Loads what is to be asked.
+pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Result<Loaded, Vec<Refused>> {
+    let ours = plan.anchor.as_str();
+    let mut sections = sections(rules.captured);
+    let mut notes = Vec::new();
+    let is_whole = sections.contains_key("");
+    sections.entry(String::new()).or_insert_with(|| Text::of(STOCK_NAME, STOCK_MAIN));
+    let rendered = Text::of(rules.name, rules.anchor);
+    let rendered_rules = rendered.parse(environment)?;
+    let is_captured = sections.contains_key(ours);
+    if is_captured || !is_whole {
+        sections.entry(ours.to_owned()).or_insert(rendered);
+    } else {
+        notes.push(format!("the anchor {ours} is not in the capture: nothing of ours decides"));
+    }
+    let mut loaded = Loaded {
+        machine: Machine::new(environment.interfaces.clone()),
+        rulesets: BTreeMap::new(),
+        texts: Vec::new(),
+        notes,
+    };
+    let mut refused = Vec::new();
+    let mut elsewhere = BTreeSet::new();
+    // The main ruleset's path is empty and comes first, as it must: tables that nothing in it uses are gone by then.
+    for (path, text) in sections {
+        match text.parse(environment) {
+            Err(errors) => refused.extend(errors),
+            Ok(mut ruleset) => {
+                if path == ours && is_captured {
+                    add_tables(&mut ruleset, &rendered_rules);
+                    loaded.notes.extend(difference(ours, &ruleset, &rendered_rules));
+                }
+                loaded.notes.extend(unknown_tables(&path, &ruleset));
+                elsewhere.extend(
+                    interfaces(&ruleset)
+                        .filter(|name| environment.interface(name).is_none())
+                        .map(str::to_owned),
+                );
+                loaded.machine.load(&path, &ruleset);
+                let number = loaded.texts.len();
+                loaded.texts.push(text);
+                loaded.add(&path, &ruleset, number);
+            }
+        }
+    }
+    if !elsewhere.is_empty() {
+        let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
+        loaded.notes.push(format!(
+            "rules on {names}: no hop is there as far as is known here; `--egress` names another way out"
+        ));
+    }
+    if refused.is_empty() { Ok(loaded) } else { Err(refused) }
+}
+
+/// The captured lines by the path of their ruleset, each section in pf's order.
+fn sections(captured: &[Captured]) -> BTreeMap<String, Text> {
+    let mut sections: BTreeMap<String, Text> = BTreeMap::new();
+    for file in captured {
+        let mut path = file.anchor.as_deref().map_or(String::new(), path_of);
+        for (number, line) in (1..).zip(file.text.lines()) {
+            if file.anchor.is_none()
+                && let Some(header) = header(line)
+            {
+                path = header;
+                sections.entry(path.clone()).or_default();
+            } else if let Some(rule) = rule_of(line) {
+                let section = sections.entry(path.clone()).or_default();
+                let offset = line.find(rule).and_then(|at| u32::try_from(at).ok()).unwrap_or_default();
+                let (text, file) = (rule.to_owned(), file.name.clone());
+                section.lines.push(Line { text, file, number, offset });
+            }
+        }
+        if file.anchor.is_some() {
+            sections.entry(path).or_default();
+        }
+    }
+    sections.values_mut().for_each(in_order);
+    sections
+}
+
+/// The path that a line `# anchor NAME` or `# main` begins.
+fn header(line: &str) -> Option<String> {
+    let comment = line.trim().strip_prefix('#')?.trim();
+    if comment == "main" {
+        return Some(String::new());
+    }
+    let name = comment.strip_prefix("anchor ")?.trim();
+    (!name.contains(char::is_whitespace)).then(|| path_of(name))
+}
+
+fn path_of(name: &str) -> String {
+    let name = name.trim_matches('"').trim_matches('/');
+    if name == "main" { String::new() } else { name.to_owned() }
+}
+
+/// The rule of a line, without what pfctl prints around it: numbers (`-vv`), counters (`-v`), its remarks on ALTQ.
+fn rule_of(line: &str) -> Option<&str> {
+    let rule = line.trim();
+    let is_remark = rule.starts_with('[') || rule.starts_with('#') || rule.contains("ALTQ");
+    if rule.is_empty() || is_remark || rule.starts_with("pfctl:") {
+        return None;
+    }
+    match rule.strip_prefix('@') {
+        Some(numbered) => numbered.split_once(' ').map(|(_, rule)| rule.trim_start()),
+        None => Some(rule),
+    }
+}
+
+/// Puts statements into the order that pf asks for; what stands in braces, or behind a backslash, stays together.
+fn in_order(text: &mut Text) {
+    let mut statements: Vec<(u8, Vec<Line>)> = Vec::new();
+    let mut depth = 0_usize;
+    let mut goes_on = false;
+    for line in text.lines.drain(..) {
+        let begins = depth == 0 && !goes_on;
+        goes_on = line.text.ends_with('\\');
+        depth = (depth + line.text.matches('{').count()).saturating_sub(line.text.matches('}').count());
+        match statements.last_mut() {
+            Some((_, statement)) if !begins => statement.push(line),
+            _ => statements.push((section_of(&line.text), vec![line])),
+        }
+    }
+    statements.sort_by_key(|(section, _)| *section);
+    text.lines = statements.into_iter().flat_map(|(_, lines)| lines).collect();
+}
+
+/// Options and tables, normalization, translation, filtering.
+fn section_of(line: &str) -> u8 {
+    let mut words = line.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    match if first == "no" { words.next().unwrap_or_default() } else { first } {
+        "scrub" | "scrub-anchor" => 1,
+        "nat" | "rdr" | "binat" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => 2,
+        "pass" | "block" | "anchor" | "antispoof" | "dummynet" | "dummynet-anchor" | "load" => 3,
+        _ => 0,
+    }
+}
+
+/// The names of the tables that a ruleset defines.
+fn defined(ruleset: &Ruleset) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for setting in &ruleset.settings {
+        if let SettingValue::Table(table) = &setting.value {
+            names.insert(table.name.as_str());
+        }
+    }
+    names
+}
+
+/// Adds the tables of the rendered anchor that the captured one does not define.
+fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
+    let known: BTreeSet<String> = defined(ruleset).into_iter().map(str::to_owned).collect();
+    for setting in &rendered.settings {
+        if let SettingValue::Table(table) = &setting.value
+            && !known.contains(&table.name)
+        {
+            ruleset.settings.push(setting.clone());
+        }
+    }
+}
+
+/// The interfaces that rules of a ruleset stand on.
+fn interfaces(ruleset: &Ruleset) -> impl Iterator<Item = &str> {
+    let rules = ruleset.rules.lists().into_iter().flatten();
+    rules.filter_map(|rule| rule.interface.as_ref()).filter(|on| !on.not).map(|on| on.name.as_str())
+}
+
+/// The tables that a ruleset names and that no capture can fill.
+fn unknown_tables(path: &str, ruleset: &Ruleset) -> Option<String> {
+    let defined = defined(ruleset);
+    let mut unknown = BTreeSet::new();
+    for rule in ruleset.rules.lists().into_iter().flatten() {
+        for side in [&rule.source, &rule.destination] {
+            if let Address::Table(name) = &side.address
+                && !defined.contains(name.as_str())
+            {
+                unknown.insert(format!("<{name}>"));
+            }
+        }
+    }
+    let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+    let whose = if path.is_empty() { "the main ruleset".to_owned() } else { format!("the anchor {path}") };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{names} of {whose}: not in the capture, taken as empty; a line `table <NAME> {{ … }}` fills it"
+        )
+    })
+}
+
+/// Whether what is loaded is what the declaration renders. A capture has a NAT line for each egress, or none.
+fn difference(ours: &str, captured: &Ruleset, rendered: &Ruleset) -> Option<String> {
+    let rules = |ruleset: &Ruleset| -> Vec<String> {
+        ruleset.rules.rdr.iter().chain(&ruleset.rules.filter).map(pf::print_rule).collect()
+    };
+    (rules(captured) != rules(rendered)).then(|| {
+        format!("the captured {ours} is not what this declaration renders: the Mac holds an older one, or another's")
+    })
+}

@@ -1,0 +1,179 @@
+//! The row of the policy that decides, in plain words, and what in the declaration it comes from.
+//!
+//! Where no link covers a packet, the links that nearly do are named: the other direction, another port. Never: a
+//! rule; what is said here would be so whatever was rendered.
+
+use serde::Serialize;
+
+use super::way::link_protocol;
+use crate::model::{Declaration, End, Link, Name};
+use crate::place::{FieldPath, Place};
+use crate::plan::policy::{Because, Decision, Packet, Translation, Verdict};
+
+/// How many links are named that nearly cover a packet.
+const NEAR: usize = 3;
+
+/// Why a packet passes or does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// What was declared: `pass`, `refuse`, `drop` or `untouched`.
+    pub verdict: &'static str,
+    /// The row in words.
+    pub words: String,
+    /// What in the declaration it comes from; none for what always holds.
+    pub declared: Vec<Declared>,
+    /// What nearly covers the packet.
+    pub near: Vec<Declared>,
+}
+
+/// A value of the declaration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Declared {
+    /// Its path in the input.
+    pub path: String,
+    /// What it says.
+    pub says: String,
+    /// Its place in the user's Nix source, if the input told.
+    pub place: Option<Place>,
+}
+
+/// The reason of a decision.
+pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Packet) -> Reason {
+    let says = Says { declaration };
+    let mut declared = Vec::new();
+    let mut near = Vec::new();
+    let words = match &decision.because {
+        Because::Loopback => match decision.translation {
+            Some(Translation::Published(_)) => {
+                declared.extend(says.publish(packet));
+                "the port is published on this localhost alias".to_owned()
+            }
+            _ => "between volumes and 127.0.0.0/8 everything passes".to_owned(),
+        },
+        Because::Within(provider) => {
+            declared.push(says.provider(provider, "network"));
+            format!("inside {provider} everything passes")
+        }
+        Because::Links(links) => {
+            let links = links.iter().filter_map(|index| says.find(*index));
+            declared.extend(links.map(|link| says.link(link)));
+            if declared.len() == 1 { "a link covers it" } else { "links cover it" }.to_owned()
+        }
+        Because::NoLink => {
+            near = says.near(packet);
+            "no link covers it, and between providers nothing else passes".to_owned()
+        }
+        Because::Internet(provider) => {
+            declared.push(says.provider(provider, "internet"));
+            format!("{provider} reaches the world outside")
+        }
+        Because::NoInternet(provider) => {
+            declared.push(says.provider(provider, "internet"));
+            format!("{provider} does not reach the world outside")
+        }
+        Because::ThisMac => "this Mac itself may talk to every volume".to_owned(),
+        Because::Outside => "nobody outside reaches a volume through this Mac".to_owned(),
+        Because::NotOurs => "it has nothing to do with a volume here: no rule of ours touches it".to_owned(),
+    };
+    let verdict = match decision.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Refuse => "refuse",
+        Verdict::Drop => "drop",
+        Verdict::Untouched => "untouched",
+    };
+    Reason { verdict, words, declared, near }
+}
+
+struct Says<'a> {
+    declaration: &'a Declaration,
+}
+
+impl Says<'_> {
+    fn at(&self, path: FieldPath, says: String) -> Declared {
+        let place = self.declaration.positions.find(&path).cloned();
+        Declared { path: path.to_string(), says, place }
+    }
+
+    fn provider(&self, name: &Name, field: &str) -> Declared {
+        let says = self.declaration.providers.get(name).map(|provider| match field {
+            "internet" => provider.internet.to_string(),
+            _ => provider.network.to_string(),
+        });
+        self.at(FieldPath::of(&["providers", name.as_str(), field]), says.unwrap_or_default())
+    }
+
+    fn publish(&self, packet: &Packet) -> Option<Declared> {
+        let is_alias =
+            |(_, volume): &(&Name, &crate::model::Volume)| volume.localhost == Some(packet.destination);
+        let (name, volume) = self.declaration.volumes.iter().find(is_alias)?;
+        let (alias, port) = (packet.destination, packet.port);
+        let says = format!("{alias}:{port} is {}:{port}", volume.address);
+        Some(self.at(FieldPath::of(&["volumes", name.as_str(), "publish"]), says))
+    }
+
+    fn find(&self, index: usize) -> Option<&Link> {
+        self.declaration.links.iter().find(|link| link.index == index)
+    }
+
+    fn link(&self, link: &Link) -> Declared {
+        self.at(FieldPath::of(&["links", &link.index.to_string()]), self.words(link))
+    }
+
+    /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
+    fn words(&self, link: &Link) -> String {
+        let providers = &self.declaration.providers;
+        let set = |ends: &std::collections::BTreeSet<End>| {
+            let all = providers.len() > 1
+                && providers.keys().all(|name| ends.contains(&End::Provider(name.clone())));
+            if all {
+                return "every provider".to_owned();
+            }
+            ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let protocol = link.protocol.map_or("any protocol", crate::model::Protocol::word);
+        let ports = link.ports.as_ref().map_or(String::new(), |ports| match link.protocol {
+            Some(_) => format!(" {ports}"),
+            None => format!(" with port {ports}"),
+        });
+        let both = if link.bidirectional { ", both ways" } else { "" };
+        let masquerade = if link.masquerade { ", masqueraded" } else { "" };
+        format!("{} -> {}, {protocol}{ports}{both}{masquerade}", set(&link.from), set(&link.to))
+    }
+
+    /// The links that have these ends and not this packet, the ones of its own direction first.
+    fn near(&self, packet: &Packet) -> Vec<Declared> {
+        let holds = |ends: &std::collections::BTreeSet<End>, address| {
+            ends.iter().any(|end| match end {
+                End::Provider(name) => {
+                    self.declaration.providers.get(name).is_some_and(|p| p.network.contains(&address))
+                }
+                End::Volume(name) => self.declaration.volumes.get(name).is_some_and(|v| v.address == address),
+            })
+        };
+        let (source, destination) = (packet.source, packet.destination);
+        let joins = |link: &Link| {
+            let forth = holds(&link.from, source) && holds(&link.to, destination);
+            let back = holds(&link.from, destination) && holds(&link.to, source);
+            (forth || (back && link.bidirectional), back)
+        };
+        let mut near: Vec<((bool, usize), Declared)> = Vec::new();
+        for link in &self.declaration.links {
+            let (forth, back) = joins(link);
+            if !forth && !back {
+                continue;
+            }
+            let why = match (forth, link.protocol) {
+                (false, _) => "goes the other way only",
+                (true, Some(_)) if link_protocol(packet.protocol) != link.protocol => {
+                    "is of another protocol"
+                }
+                (true, _) => "has other ports",
+            };
+            let mut declared = self.link(link);
+            declared.says = format!("{why}: {}", declared.says);
+            near.push(((!forth, link.index), declared));
+        }
+        near.sort_by_key(|(order, _)| *order);
+        near.into_iter().take(NEAR).map(|(_, declared)| declared).collect()
+    }
+}

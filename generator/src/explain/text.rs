@@ -1,0 +1,142 @@
+//! An explanation for people: the verdict first, then each hop with its rule and its reason.
+//!
+//! Never: colour, or a word that is not in the explanation.
+
+use std::fmt::Write;
+
+use super::hop::{Hop, RuleAt};
+use super::reason::Declared;
+use super::{End, Explanation};
+use crate::pf::eval::{Detail, Form, StateUse, Via};
+use crate::place::Harmless;
+
+/// The text. Writing to a string cannot fail.
+pub(super) fn text(explanation: &Explanation) -> String {
+    let mut out = String::new();
+    let (source, destination) = (&explanation.source, &explanation.destination);
+    let title = format!("{} -> {} {}", source.name, destination.name, explanation.service);
+    let _ = writeln!(out, "{title}: {}", explanation.verdict);
+    for disagreement in &explanation.disagreements {
+        if explanation.live {
+            let _ = writeln!(out, "  NOTE: {disagreement}");
+        } else {
+            let _ = writeln!(out, "  THE RULES ARE WRONG: {disagreement}; do not load them, and report this");
+        }
+    }
+    ends(&mut out, &[source, destination]);
+    if let Some(refused) = &explanation.refused {
+        let _ = writeln!(out, "\nmacOS: {refused}");
+    }
+    hops(&mut out, "The packet", &explanation.packet);
+    hops(&mut out, "Its answer", &explanation.answer);
+    out.push('\n');
+    for note in &explanation.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    let _ = writeln!(out, "not known here: {}", explanation.unknown);
+    out
+}
+
+fn ends(out: &mut String, ends: &[&End]) {
+    let name = ends.iter().map(|end| end.name.chars().count()).max().unwrap_or_default();
+    let address = ends.iter().map(|end| end.address.to_string().len()).max().unwrap_or_default();
+    out.push('\n');
+    for end in ends {
+        let _ = writeln!(out, "  {:<name$}  {:<address$}  {}", end.name, end.address.to_string(), end.what);
+    }
+}
+
+fn hops(out: &mut String, title: &str, hops: &[Hop]) {
+    if hops.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}");
+    let interface = hops.iter().map(|hop| hop.interface.len()).max().unwrap_or_default();
+    let forms = hops.iter().map(|hop| form(&hop.before).len()).max().unwrap_or_default();
+    let mut before = String::new();
+    for (number, hop) in (1_usize..).zip(hops) {
+        let _ = writeln!(
+            out,
+            "  {number}  {:<3} {:<interface$}  {:<forms$}  {}",
+            hop.direction.word(),
+            hop.interface,
+            form(&hop.before),
+            outcome(hop)
+        );
+        let told = why(hop);
+        // Both looks at lo0 are mostly alike.
+        if told == before && !told.is_empty() {
+            line(out, "as above", "");
+        } else {
+            out.push_str(&told);
+        }
+        before = told;
+    }
+}
+
+/// The lines below a hop.
+fn why(hop: &Hop) -> String {
+    let mut out = String::new();
+    if hop.before != hop.after {
+        line(&mut out, "becomes", &form(&hop.after));
+    }
+    if let Some(rule) = &hop.translation {
+        line(&mut out, "by", &at(rule));
+    }
+    if let Some(rule) = &hop.rule {
+        line(&mut out, if hop.via == Via::State { "state of" } else { "rule" }, &at(rule));
+    }
+    if let Some(reason) = &hop.reason {
+        // What another decides has other reasons.
+        let ours = hop.disagreement.is_none() && hop.rule.as_ref().is_none_or(|rule| rule.ours);
+        line(&mut out, if ours { "because" } else { "declared" }, &reason.words);
+        reason.declared.iter().for_each(|declared| line(&mut out, "", &said(declared)));
+        reason.near.iter().for_each(|declared| line(&mut out, "but", &said(declared)));
+    }
+    out
+}
+
+fn line(out: &mut String, what: &str, text: &str) {
+    let line = format!("       {what:<8}  {text}");
+    let _ = writeln!(out, "{}", line.trim_end());
+}
+
+fn outcome(hop: &Hop) -> String {
+    match (hop.passes(), hop.via) {
+        (false, Via::State) => "BLOCKED by a state".to_owned(),
+        (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("in silence")),
+        (true, Via::State) => "passes by state".to_owned(),
+        (true, Via::Skip) => "passes, pf does not look here (set skip)".to_owned(),
+        (true, Via::Default) if hop.translation.is_none() => "passes, no rule matches".to_owned(),
+        (true, _) if hop.state == StateUse::Created => "passes, and keeps a state".to_owned(),
+        (true, _) => "passes".to_owned(),
+    }
+}
+
+fn at(rule: &RuleAt) -> String {
+    let place = match (&rule.file, rule.line) {
+        (Some(file), Some(line)) => format!("{}:{line}", Harmless(file)),
+        _ => format!("rule {} of {}", rule.number, rule.anchor),
+    };
+    let text = rule.text.as_deref().unwrap_or("(its text is not known)");
+    let whose = match rule.anchor.as_str() {
+        _ if rule.ours => String::new(),
+        "" => "  (main ruleset)".to_owned(),
+        anchor => format!("  (anchor {})", Harmless(anchor)),
+    };
+    format!("{place}  {text}{whose}")
+}
+
+fn said(declared: &Declared) -> String {
+    let place = declared.place.as_ref().map_or(String::new(), |place| format!("  ({place})"));
+    format!("{}  {}{place}", declared.path, declared.says)
+}
+
+fn form(form: &Form) -> String {
+    match form.detail {
+        Detail::Ports(source, destination) => {
+            format!("{}:{source} -> {}:{destination}", form.source, form.destination)
+        }
+        Detail::Id(_) | Detail::None => format!("{} -> {}", form.source, form.destination),
+    }
+}

@@ -1,0 +1,171 @@
+//! The way on macOS: at which interfaces pf sees a packet, and where macOS itself ends it.
+//!
+//! What both ends of are this Mac's is seen on lo0, going out and coming in. What a VM sends comes in on its bridge
+//! and goes out where it leads. Never: what the rules say there.
+
+use super::Wrong;
+use super::end::{Asked, At};
+use crate::model::{Protocol, ProviderAttachment};
+use crate::plan::Plan;
+use crate::plan::policy::{Direction, Interface};
+
+/// Where pf sees a packet once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    pub direction: Direction,
+    pub over: Over,
+}
+
+/// Over what. Bridges are numbered as the plan has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Loopback,
+    Bridge(usize),
+    Egress,
+}
+
+impl Over {
+    /// The interface's name: logical where the kernel's is only known to a Mac.
+    pub fn name(self, plan: &Plan, asked: &Asked) -> String {
+        match self {
+            Self::Loopback => "lo0".to_owned(),
+            Self::Bridge(bridge) => plan.bridges[bridge].logical.to_string(),
+            Self::Egress => asked.egress.clone(),
+        }
+    }
+
+    /// The kind of interface that the policy tells apart.
+    pub fn kind(self) -> Interface {
+        match self {
+            Self::Loopback => Interface::Loopback,
+            Self::Bridge(_) => Interface::Other,
+            Self::Egress => Interface::Egress,
+        }
+    }
+}
+
+/// The way of a packet.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub steps: Vec<Step>,
+    /// Why it ends behind the steps, whatever pf says.
+    pub refused: Option<String>,
+}
+
+impl Way {
+    /// The answer's way: the same back.
+    pub fn back(&self) -> Vec<Step> {
+        let turn = |step: &Step| match step.direction {
+            Direction::In => Step { direction: Direction::Out, ..*step },
+            Direction::Out => Step { direction: Direction::In, ..*step },
+        };
+        self.steps.iter().rev().map(turn).collect()
+    }
+
+    /// What is worth saying about the interfaces.
+    pub fn notes(&self, plan: &Plan, asked: &Asked) -> Vec<String> {
+        let mut notes = Vec::new();
+        let has = |wanted: fn(&Over) -> bool| self.steps.iter().any(|step| wanted(&step.over));
+        if has(|over| matches!(over, Over::Bridge(_))) {
+            notes.push("bridges are shown by their logical names; `status` knows the kernel's".to_owned());
+        }
+        if has(|over| *over == Over::Egress) {
+            notes.push(format!(
+                "{} with {} stands for the interface that leads outside",
+                asked.egress, asked.egress_address
+            ));
+        }
+        if let (At::Bridge(from), At::Bridge(to)) = (asked.source.at, asked.destination.at)
+            && from == to
+        {
+            let bridge = &plan.bridges[from];
+            let why = match bridge.attachment {
+                ProviderAttachment::Vmnet => "vmnet may join its VMs on the bridge itself",
+                ProviderAttachment::Bridge => "VMs that are set up as rendered send by the gateway",
+            };
+            notes.push(format!("{why}; what a bridge passes between its members pf never sees"));
+        }
+        notes
+    }
+}
+
+/// The way of the packet that is asked about.
+pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
+    let (source, destination) = (asked.source.at, asked.destination.at);
+    let step = |direction, over| Step { direction, over };
+    let (out, into) = (|over| step(Direction::Out, over), |over| step(Direction::In, over));
+    let through = |steps| Way { steps, refused: None };
+    let lo0 = vec![out(Over::Loopback), into(Over::Loopback)];
+    let way = match (source, destination) {
+        (At::Outside, At::Outside) => {
+            return Err(Wrong::new(
+                format!(
+                    "neither `{}` nor `{}` is of this network",
+                    asked.source.name, asked.destination.name
+                ),
+                "one end must be a volume, a provider or this Mac",
+            ));
+        }
+        (At::Outside | At::Bridge(_), At::Loopback) => refused(
+            Vec::new(),
+            "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",
+        ),
+        (from, At::Loopback) if from.is_here() => published(plan, asked, lo0),
+        (At::Loopback, At::Bridge(_) | At::Outside) => {
+            refused(Vec::new(), "a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)")
+        }
+        (At::Gateway(_), At::Outside) => refused(
+            Vec::new(),
+            "what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)",
+        ),
+        (from, to) if from.is_here() && to.is_here() => through(lo0),
+        (_, At::Bridge(to)) if source.is_here() => through(vec![out(Over::Bridge(to))]),
+        (At::Bridge(from), At::Bridge(to)) => through(vec![into(Over::Bridge(from)), out(Over::Bridge(to))]),
+        (At::Bridge(from), At::Outside) => through(vec![into(Over::Bridge(from)), out(Over::Egress)]),
+        // What comes in for an address of the Mac is delivered at once: it crosses no second interface.
+        (At::Bridge(from), _) => through(vec![into(Over::Bridge(from))]),
+        (At::Outside, At::Bridge(to)) => through(vec![into(Over::Egress), out(Over::Bridge(to))]),
+        (At::Outside, _) => through(vec![into(Over::Egress)]),
+        (_, _) => through(vec![out(Over::Egress)]),
+    };
+    Ok(way)
+}
+
+fn refused(steps: Vec<Step>, why: &str) -> Way {
+    Way { steps, refused: Some(why.to_owned()) }
+}
+
+/// From this Mac to a loopback address: a published port goes on to the volume, which may be a VM's.
+fn published(plan: &Plan, asked: &Asked, mut steps: Vec<Step>) -> Way {
+    let publish = plan.publishes.iter().find(|publish| {
+        publish.alias == asked.destination.address
+            && Some(publish.port) == asked.service.port
+            && asked.service.protocol == crate::plan::policy::TCP
+    });
+    let behind = publish.and_then(|publish| {
+        let volume = plan.volume(&publish.volume)?;
+        let is_guest = volume.attachment == crate::model::VolumeAttachment::Guest;
+        is_guest.then(|| plan.bridges.iter().position(|bridge| bridge.provider == volume.provider))?
+    });
+    let Some(bridge) = behind else {
+        return Way { steps, refused: None };
+    };
+    if asked.source.address.is_loopback() {
+        return refused(
+            steps,
+            "the redirected packet has a source in 127.0.0.0/8, which macOS never forwards to a VM",
+        );
+    }
+    steps.push(Step { direction: Direction::Out, over: Over::Bridge(bridge) });
+    Way { steps, refused: None }
+}
+
+/// The word of a protocol that a link can name, where there is one.
+pub(super) fn link_protocol(number: u8) -> Option<Protocol> {
+    match number {
+        crate::plan::policy::TCP => Some(Protocol::Tcp),
+        crate::plan::policy::UDP => Some(Protocol::Udp),
+        crate::plan::policy::ICMP => Some(Protocol::Icmp),
+        _ => None,
+    }
+}

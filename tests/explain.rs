@@ -1,0 +1,422 @@
+//! The way of a packet as it is told: goldens, exit codes, captured rulesets, and the policy that it must agree with.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, explain};
+use nixvol_net::model::Declaration;
+use nixvol_net::pf::eval::{Detail, Outcome, Via};
+use nixvol_net::plan::Plan;
+use nixvol_net::plan::policy::{Interface, Packet, TCP, UDP, Verdict};
+use nixvol_net::render::{ANCHOR, bundle};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{cases, declared, default_input, fixture, root, run};
+
+/// A declaration with everything that is made from it.
+struct World {
+    declaration: Declaration,
+    plan: Plan,
+    anchor: String,
+}
+
+impl World {
+    fn new(input: &Value) -> Self {
+        let declaration = declared(input);
+        let plan = Plan::of(&declaration);
+        let anchor = bundle(&declaration, &plan).expect("a bundle").files[ANCHOR].text.clone();
+        Self { declaration, plan, anchor }
+    }
+
+    fn ask(&self, from: &str, to: &str, protocol: Option<&str>) -> Result<Explanation, Error> {
+        self.captured(from, to, protocol, &[])
+    }
+
+    fn captured(
+        &self,
+        source: &str,
+        destination: &str,
+        protocol: Option<&str>,
+        captured: &[Captured],
+    ) -> Result<Explanation, Error> {
+        let question = Question { source, destination, protocol, egress: "en0" };
+        let rules = Rules { anchor: &self.anchor, name: ANCHOR, captured };
+        explain(&self.declaration, &self.plan, &rules, &question)
+    }
+
+    /// The text of an explanation, which must have this outcome.
+    fn told(&self, from: &str, to: &str, protocol: Option<&str>, passes: bool) -> String {
+        let explanation =
+            self.ask(from, to, protocol).unwrap_or_else(|error| panic!("{from} {to}: {error:?}"));
+        assert_eq!(explanation.passes, passes, "{}", explanation.text());
+        assert!(explanation.agrees(), "{}", explanation.text());
+        explanation.text()
+    }
+}
+
+/// The user's own topology, with a few places in the user's source.
+fn mine() -> World {
+    let mut input = default_input();
+    input["positions"] = json!({
+        "links.0": { "file": "network.nix", "line": 31, "column": 7 },
+        "providers.aws": { "file": "network.nix", "line": 4, "column": 5 },
+    });
+    World::new(&input)
+}
+
+/// Guests, vmnet, publishes, masquerade, restricted links, no internet.
+fn rich() -> World {
+    World::new(&fixture("rich.json"))
+}
+
+fn golden(name: &str, text: &str) {
+    insta::with_settings!({ snapshot_path => "snapshots/explain", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn ways_of_the_default() {
+    let mine = mine();
+    let told = [
+        mine.told("etcd-1", "etcd-2:2379", None, true),
+        mine.told("etcd-1.aws.nixvol", "karpenter-worker-1.nixvol", None, true),
+        mine.told("karpenter-worker-1", "internet:443", None, true),
+        mine.told("lan", "etcd-1:2379", None, false),
+        mine.told("mac", "etcd-1:2379", None, true),
+        mine.told("aws", "gcp:53", Some("udp"), true),
+        mine.told("etcd-1", "aws.gateway", None, true),
+        mine.told("192.0.2.10", "10.0.1.2:22", None, true),
+    ];
+    golden("default", &told.join("\n----\n\n"));
+}
+
+#[test]
+fn ways_of_the_rich_fixture() {
+    let rich = rich();
+    let told = [
+        rich.told("api", "db:5432", None, true),
+        rich.told("api", "db:5433", None, false),
+        rich.told("db", "api:5432", None, false),
+        rich.told("api", "node:6443", None, true),
+        rich.told("node", "talos:80", None, true),
+        rich.told("node", "api:2379", None, true),
+        rich.told("node", "internet:443", None, true),
+        rich.told("probe", "internet", None, false),
+        rich.told("probe", "cache", None, true),
+        rich.told("mac", "api.localhost:443", None, true),
+        rich.told("talos", "localhost:80", None, false),
+        rich.told("aws.gateway", "internet", None, false),
+        rich.told("192.0.2.10", "lab:22", None, false),
+        rich.told("talos", "vm", None, true),
+        rich.told("lab", "lab", Some("47"), true),
+    ];
+    golden("rich", &told.join("\n----\n\n"));
+}
+
+#[test]
+fn json_has_all_of_it() {
+    let explanation = mine().ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
+    golden("json", &serde_json::to_string_pretty(&explanation).expect("JSON"));
+}
+
+#[test]
+fn questions_without_an_answer_say_what_is_wrong() {
+    let rich = rich();
+    let wrong = |world: &World, from: &str, to: &str, protocol| match world.ask(from, to, protocol) {
+        Err(Error::Question(wrong)) => format!("{from:?} {to:?}: {wrong}\n"),
+        other => panic!("{from} {to}: {other:?}"),
+    };
+    let mut told = String::new();
+    for (from, to, protocol) in [
+        ("etcd-9", "etcd-1", None),
+        ("karpenter", "etcd-1", None),
+        ("nobody-knows-whom", "etcd-1", None),
+        ("etcd-1.gcp", "etcd-2", None),
+        ("awz", "gcp", None),
+        ("internett", "gcp", None),
+        ("aws.gatway", "gcp", None),
+        ("etcd-1:80", "etcd-2", None),
+        ("::1", "etcd-2", None),
+        ("etcd-1", "[::1]:80", None),
+        ("etcd-1", "etcd-2:0", None),
+        ("etcd-1", "etcd-2:ssh", None),
+        ("etcd-1", "etcd-2:70000", None),
+        ("etcd-1", "etcd-2", Some("tcp")),
+        ("etcd-1", "etcd-2:80", Some("icmp")),
+        ("etcd-1", "etcd-2", Some("sctp")),
+        ("etcd-1", "224.0.0.1", None),
+        ("internet", "lan", None),
+        ("\u{1b}[2J", "lan", None),
+    ] {
+        told += &wrong(&mine(), from, to, protocol);
+    }
+    told += &wrong(&rich, "node.localhost", "api", None);
+    told += &wrong(&rich, "node", "10.21.0.20", None);
+    assert!(!told.contains('\u{1b}'));
+    golden("wrong", &told);
+}
+
+#[test]
+fn exit_codes_and_streams() {
+    let check = |arguments: &[&str], code: i32| {
+        let output = run(&[&["explain"], arguments].concat(), "");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{err}");
+        assert_eq!((out.is_empty(), err.is_empty()), (code == 2, code != 2), "{arguments:?}: {out}{err}");
+        out + &err
+    };
+    let rich = root().join("tests/fixtures/rich.json");
+    let rich = rich.to_string_lossy();
+    check(&["etcd-1", "etcd-2:2379"], 0);
+    check(&["lan", "etcd-2:2379"], 1);
+    assert!(check(&["etcd-9", "etcd-2"], 2).starts_with("error: no volume, provider or address"));
+    check(&["etcd-1"], 2);
+    check(&["api", "db:5432", "--input", &rich], 0);
+    check(&["api", "db:5432", "--protocol", "udp", "--input", &rich], 1);
+    check(&["etcd-1", "etcd-2", "--ruleset", "/nowhere/capture"], 2);
+    check(&["etcd-1", "etcd-2", "--ruleset", "main="], 2);
+    let json: Value =
+        serde_json::from_str(&check(&["lan", "etcd-1:2379", "--format", "json"], 1)).expect("JSON");
+    assert_eq!(json["passes"], false);
+    assert_eq!(json["packet"][0]["rule"]["label"], "outside");
+    assert_eq!(json["packet"][0]["reason"]["verdict"], "drop");
+    check(&["etcd-1", "internet:443", "--egress", "utun3"], 0);
+}
+
+#[test]
+fn a_capture_in_files_is_read_by_the_program() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("vpn");
+    std::fs::write(&file, "block drop quick from any to 10.1.0.0/16\n").expect("a file");
+    let code = |name: &str| {
+        let ruleset = format!("{name}={}", file.display());
+        run(&["explain", "etcd-1", "etcd-2:2379", "--ruleset", &ruleset], "").status.code()
+    };
+    assert_eq!(code("com.apple/100.vpn"), Some(1), "it comes before ours");
+    assert_eq!(code("com.apple/300.vpn"), Some(0), "it comes behind ours");
+    assert_eq!(code("com.vpn"), Some(0), "nothing calls it");
+    assert_eq!(code("main"), Some(1));
+    let piped = |arguments: &[&str]| {
+        run(&[&["explain", "etcd-1", "etcd-2:2379"], arguments].concat(), "block drop quick all\n")
+            .status
+            .code()
+    };
+    assert_eq!(piped(&["--ruleset", "-"]), Some(1));
+    assert_eq!(piped(&["--ruleset", "-", "--ruleset", "com.apple/1=-"]), Some(2));
+    assert_eq!(piped(&["--ruleset", "-", "--input", "-"]), Some(2));
+    std::fs::write(&file, "pass\n\n  block bogus\n").expect("a file");
+    let broken = run(&["explain", "etcd-1", "etcd-2", "--ruleset", &file.to_string_lossy()], "");
+    assert_eq!(broken.status.code(), Some(2));
+    let place = format!("{}:3:9: ", file.display());
+    assert!(String::from_utf8_lossy(&broken.stderr).starts_with(&place));
+}
+
+/// What pfctl prints of the main ruleset and of our anchor: rules first, then translation, no tables.
+fn capture(world: &World, foreign: &str) -> Captured {
+    let mut environment = nixvol_net::pf::Environment::default();
+    environment.macros.insert("egress".to_owned(), "en0".to_owned());
+    let anchor = nixvol_net::pf::parse(&world.anchor, &environment).expect("an anchor");
+    let print = |rules: &[nixvol_net::pf::syntax::Rule]| -> String {
+        rules.iter().map(|rule| nixvol_net::pf::print_rule(rule) + "\n").collect()
+    };
+    let rules = anchor.rules;
+    let (filter, nat, rdr) = (print(&rules.filter), print(&rules.nat), print(&rules.rdr));
+    let noise = "No ALTQ support in kernel\nALTQ related functions disabled\n";
+    let text = format!(
+        "{noise}scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n\
+         nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n{foreign}\
+         # anchor com.apple/250.nixvol\n{filter}{nat}{rdr}"
+    );
+    Captured { name: "capture".to_owned(), anchor: None, text }
+}
+
+const VPN: &str = "# anchor com.apple/100.vpn
+@0 block drop in quick on lo0 proto tcp from any to any port = 2379
+  [ Evaluations: 12        Packets: 3         Bytes: 180         States: 0     ]
+@1 pass out from <peers> to any flags S/SA keep state
+@0 nat on utun3 inet from any to any -> 10.8.0.2
+";
+
+#[test]
+fn a_foreign_anchor_is_named_when_it_decides() {
+    let mine = mine();
+    let ask = |to: &str, foreign: &str| {
+        mine.captured("etcd-1", to, None, &[capture(&mine, foreign)]).expect("an explanation")
+    };
+    let blocked = ask("etcd-2:2379", VPN);
+    assert!(!blocked.passes && blocked.agrees() && !blocked.disagreements.is_empty());
+    let rule = blocked.packet[1].rule.as_ref().expect("a rule");
+    assert_eq!((rule.anchor.as_str(), rule.line, rule.ours), ("com.apple/100.vpn", Some(8), false));
+    golden("captured", &blocked.text());
+    let passes = ask("etcd-2:2380", VPN);
+    assert!(passes.passes && passes.disagreements.is_empty(), "{}", passes.text());
+    assert!(passes.packet[0].rule.as_ref().is_some_and(|rule| rule.ours));
+    let quiet = ask("etcd-2:2379", "");
+    assert!(quiet.passes && quiet.notes.is_empty(), "{}", quiet.text());
+}
+
+#[test]
+fn a_capture_that_lacks_what_is_needed_says_so() {
+    let mine = mine();
+    let ask = |name: Option<&str>, text: &str| {
+        let anchor = name.map(str::to_owned);
+        let captured = Captured { name: "capture".to_owned(), anchor, text: text.to_owned() };
+        mine.captured("lan", "etcd-1:22", None, &[captured]).expect("an explanation")
+    };
+    let bare = ask(None, STOCK_MAIN);
+    assert!(bare.passes && bare.text().contains("nothing of ours decides"), "{}", bare.text());
+    let uncalled = ask(Some("main"), "pass all\n");
+    assert!(uncalled.disagreements[0].contains("the main ruleset decides instead"), "{}", uncalled.text());
+    let kind = ask(Some("com.apple/100.x"), "block drop in quick on en0 all\n");
+    assert_eq!(kind.disagreements, ["the anchor com.apple/100.x decides instead, to the same effect"]);
+    let older = ask(Some("com.apple/250.nixvol"), "pass quick from any to <nixvol>\n");
+    assert!(older.passes && older.text().contains("is not what this declaration renders"));
+    assert!(!older.text().contains("taken as empty"), "our tables come from the rendered anchor");
+    let skip = ask(Some("main"), &format!("set skip on en0\n{STOCK_MAIN}"));
+    assert!(skip.passes && skip.text().contains("set skip"), "{}", skip.text());
+    let friends = ask(Some("com.apple/100.x"), "block from <friends> to any\ntable <known> { 10.0.0.1 }\n");
+    assert!(friends.text().contains("<friends> of the anchor com.apple/100.x"), "{}", friends.text());
+    let nested = ask(
+        Some("main"),
+        "anchor \"x\" all {\n  block drop in quick on en0 all\n}\nnat on en1 all -> 1.2.3.4\n",
+    );
+    let rule = nested.packet[0].rule.as_ref().expect("a rule");
+    assert_eq!((rule.anchor.as_str(), rule.line), ("x", Some(2)), "{}", nested.text());
+}
+
+#[test]
+fn a_foreign_translation_is_named_too() {
+    let mine = mine();
+    let vpn = "# anchor com.apple/100.vpn\nnat on en0 inet from any to any -> 10.8.0.2\n";
+    let told = mine.captured("etcd-1", "internet:443", None, &[capture(&mine, vpn)]).expect("an explanation");
+    assert_eq!(
+        told.disagreements,
+        ["as declared this packet passes, but the anchor com.apple/100.vpn translates it"]
+    );
+    assert!(told.text().contains("-> 10.8.0.2  (anchor com.apple/100.vpn)"), "{}", told.text());
+}
+
+#[test]
+fn rules_that_are_not_the_declaration_are_told_loudly() {
+    let mut mine = mine();
+    let (before, rest) =
+        mine.anchor.split_once("pass quick inet from <nixvol> to <nixvol>").expect("the link");
+    mine.anchor = format!("{before}# {rest}");
+    let explanation = mine.ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
+    assert!(!explanation.passes && !explanation.agrees());
+    let text = explanation.text();
+    assert!(text.contains("THE RULES ARE WRONG: as declared this packet passes"), "{text}");
+    mine.anchor = mine.anchor.replace("-> ($egress:0)", "-> 192.0.2.99");
+    let text = mine.ask("etcd-1", "internet:80", None).expect("an explanation").text();
+    assert!(text.contains("THE RULES ARE WRONG: as declared this packet becomes 192.0.2.10 ->"), "{text}");
+    mine.anchor = "pass quick from any to".to_owned();
+    assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(Error::Rules(_))));
+}
+
+/// Every way to name an end of these two topologies, and a few strangers.
+const ENDS: [&str; 16] = [
+    "api",
+    "db",
+    "node",
+    "probe",
+    "talos",
+    "cache",
+    "aws",
+    "gcp",
+    "lab",
+    "vm",
+    "aws.gateway",
+    "vm.gateway",
+    "internet",
+    "lan",
+    "mac",
+    "api.localhost",
+];
+
+const MINE: [&str; 12] = [
+    "etcd-1",
+    "etcd-2",
+    "karpenter-worker-1",
+    "talos-control-plane-1",
+    "aws",
+    "azure",
+    "gcp",
+    "ibm.gateway",
+    "internet",
+    "mac",
+    "192.0.2.10",
+    "localhost",
+];
+
+/// The policy's word for the packet of each hop that no state passes, against the hop.
+fn agrees_with_the_policy(world: &World, explanation: &Explanation) -> Result<(), TestCaseError> {
+    let v4 = |address: IpAddr| match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    let hops = explanation.packet.iter().map(|hop| (hop, true));
+    for (hop, opening) in hops.chain(explanation.answer.iter().map(|hop| (hop, false))) {
+        if hop.via == Via::State {
+            continue;
+        }
+        let interface = match hop.interface.as_str() {
+            "lo0" => Interface::Loopback,
+            "en0" => Interface::Egress,
+            _ => Interface::Other,
+        };
+        let protocol = explanation.service.protocol;
+        let packet = Packet {
+            direction: hop.direction,
+            interface,
+            source: v4(hop.before.source),
+            destination: v4(hop.before.destination),
+            protocol,
+            port: if let Detail::Ports(_, port) = hop.before.detail { port } else { 0 },
+            opening: opening || protocol != TCP,
+        };
+        let decision = world.plan.policy.decide(&packet);
+        let passes = matches!(decision.verdict, Verdict::Pass | Verdict::Untouched);
+        prop_assert_eq!(hop.action == Outcome::Pass, passes, "{}", explanation.text());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn the_verdict_is_the_policys(
+        is_rich in any::<bool>(),
+        from in 0_usize..16,
+        to in 0_usize..16,
+        service in prop_oneof![
+            prop::sample::select(vec![53_u16, 80, 443, 2379, 5432, 6443]).prop_map(|port| (TCP, port)),
+            prop::sample::select(vec![53_u16, 2379]).prop_map(|port| (UDP, port)),
+            Just((1, 0)),
+            Just((47, 0)),
+        ],
+    ) {
+        let world = if is_rich { rich() } else { mine() };
+        let name = |index: usize| if is_rich { ENDS[index] } else { MINE[index % MINE.len()] };
+        let (protocol, port) = service;
+        let to = if port == 0 { name(to).to_owned() } else { format!("{}:{port}", name(to)) };
+        let explanation = match world.ask(name(from), &to, Some(&protocol.to_string())) {
+            Ok(explanation) => explanation,
+            Err(Error::Question(wrong)) => {
+                let known = wrong.message.starts_with("neither") || wrong.message.ends_with("are one machine");
+                prop_assert!(known, "{}", wrong);
+                return Ok(());
+            }
+            Err(error) => return Err(TestCaseError::fail(format!("{error:?}"))),
+        };
+        prop_assert!(explanation.disagreements.is_empty(), "{}", explanation.text());
+        agrees_with_the_policy(&world, &explanation)?;
+        let hops = explanation.packet.iter().chain(&explanation.answer);
+        let through = explanation.refused.is_none() && hops.clone().all(|hop| hop.action == Outcome::Pass);
+        prop_assert_eq!(explanation.passes, through);
+        let blocked = hops.filter(|hop| hop.action == Outcome::Block).count();
+        prop_assert!(blocked <= 1, "a packet goes on where it was blocked: {}", explanation.text());
+    }
+}
