@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod diff;
 mod render;
 
 use std::fs;
@@ -24,6 +25,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Render { source, out, format } => render::run(source, out, *format),
         Command::Check { source, format } => check::run(source, *format),
+        Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

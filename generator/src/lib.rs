@@ -1,6 +1,7 @@
 //! nixvol-net: a declared network of volumes, proven and rendered for macOS.
 
 pub mod diagnostic;
+pub mod diff;
 pub mod input;
 pub mod matrix;
 pub mod model;
