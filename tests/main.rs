@@ -1,6 +1,7 @@
 //! One test binary; this list is its table of contents.
 
 mod activation;
+mod diff;
 mod hostile;
 mod house;
 mod laws;

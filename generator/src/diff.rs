@@ -30,8 +30,8 @@ use judge::Judge;
 pub use objects::{FieldChange, ObjectChange, Presence};
 pub use services::Services;
 use space::{Class, Space};
-use spots::Seen;
 pub use spots::Kind;
+use spots::Seen;
 use statement::Speaker;
 pub use statement::{Change, Statement, Verb};
 
@@ -66,7 +66,12 @@ impl Diff {
     /// Compares two sides.
     pub fn of(old: Side, new: Side) -> Self {
         let (flows, translations) = statements(old, new);
-        Self { flows, translations, objects: objects::changes(old, new), files: files::changes(old.files, new.files) }
+        Self {
+            flows,
+            translations,
+            objects: objects::changes(old, new),
+            files: files::changes(old.files, new.files),
+        }
     }
 
     /// Whether nothing differs.
@@ -140,9 +145,7 @@ impl Candidates {
         }
         let [old, new] = &judge.links;
         let rows = [old.row(from).to_vec(), new.row(from).to_vec()];
-        let parting = partings
-            .entry(rows)
-            .or_insert_with_key(|[a, b]| links::parting((old, a), (new, b)));
+        let parting = partings.entry(rows).or_insert_with_key(|[a, b]| links::parting((old, a), (new, b)));
         let mut row = parting.clone();
         row.extend(self.moved.iter().chain(&self.republished));
         if links::internet_changed(space, from) {

@@ -171,7 +171,8 @@ impl<'a> Judge<'a> {
     fn compare(&mut self, from: Class, to: Class, key: &[Relationship; 2]) -> Vec<Turn> {
         let mut by_aspect: BTreeMap<(Seen, Aspect), Services> = BTreeMap::new();
         for (protocol, range) in self.services(key) {
-            let [old, new] = [0, 1].map(|side| self.profile(side, &key[side], from, to, protocol, range.first));
+            let [old, new] =
+                [0, 1].map(|side| self.profile(side, &key[side], from, to, protocol, range.first));
             for seen in [Seen::Verdict, Seen::Translation] {
                 for aspect in parts(spots::aspect(seen, &old, &new), key) {
                     // What is under way without opening anything is TCP's alone.

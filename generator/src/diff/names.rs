@@ -69,7 +69,8 @@ impl<'a> Names<'a> {
     /// `every provider`, or all but a few of many.
     fn every(&self, classes: &[Class], peers: &[Class], side: usize) -> Option<String> {
         let providers = &self.classes[side];
-        let mut missing: BTreeMap<&Name, usize> = providers.iter().map(|(name, count)| (*name, *count)).collect();
+        let mut missing: BTreeMap<&Name, usize> =
+            providers.iter().map(|(name, count)| (*name, *count)).collect();
         let home = self.space.home(peers[0]);
         let home = home.filter(|home| peers.iter().all(|peer| self.space.home(*peer) == Some(*home)));
         let own = self.space.all().filter(|class| home.is_some() && self.space.home(*class) == home);
@@ -206,10 +207,12 @@ impl<'a> Names<'a> {
         if classes.len() == self.loopbacks {
             return vec!["localhost".to_owned()];
         }
-        let alias = |class: &Class| self.space.facts(*class).owner.iter().find_map(|owner| match owner {
-            Owner::Loopback(alias) => *alias,
-            _ => None,
-        });
+        let alias = |class: &Class| {
+            self.space.facts(*class).owner.iter().find_map(|owner| match owner {
+                Owner::Loopback(alias) => *alias,
+                _ => None,
+            })
+        };
         let word = |alias: Ipv4Addr| match self.aliases.get(&alias) {
             Some(volume) => format!("{alias} (alias of {volume})"),
             None => alias.to_string(),

@@ -10,6 +10,9 @@ pub const EVERY_PORT: PortRange = PortRange { first: 0, last: u16::MAX };
 /// A protocol that no link can name: GRE stands for all of them.
 pub const OTHER: u8 = 47;
 
+/// Ports that everybody knows.
+const FAMILIAR: [u16; 3] = [443, 80, 22];
+
 /// A set of services.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Services {
@@ -55,17 +58,15 @@ impl Services {
         !self.tcp.is_empty()
     }
 
-    /// Only what is TCP of it.
-    #[must_use]
-    pub fn tcp_only(&self) -> Self {
-        Self { tcp: self.tcp.clone(), ..Self::default() }
-    }
-
     /// The protocol and port of a packet that a person would try first.
     pub fn example(&self) -> (u8, u16) {
         let port = |ranges: &[PortRange]| match ranges.first() {
-            Some(range) if *range == EVERY_PORT => 443,
-            Some(range) => range.first.max(1).min(range.last),
+            // Ports without a name of their own: any that a person knows is as good as the lowest.
+            Some(range) if range.first <= 1 => {
+                let known = FAMILIAR.into_iter().find(|port| range.first <= *port && *port <= range.last);
+                known.unwrap_or(range.last)
+            }
+            Some(range) => range.first,
             None => 0,
         };
         if self.has_tcp() {

@@ -127,10 +127,9 @@ pub fn changes(aspect: &Aspect) -> Vec<((u8, u8), Vec<usize>)> {
             }
         }
         for (change, spots) in of_half {
-            let same =
-                |(known, opening): &&mut ((u8, u8), Vec<usize>)| {
-                    *known == change && opening.iter().map(|spot| spot + OPENING).eq(spots.iter().copied())
-                };
+            let same = |(known, opening): &&mut ((u8, u8), Vec<usize>)| {
+                *known == change && opening.iter().map(|spot| spot + OPENING).eq(spots.iter().copied())
+            };
             match changes.iter_mut().find(same) {
                 Some((_, opening)) => opening.extend(spots),
                 None => changes.push((change, spots)),
@@ -142,7 +141,8 @@ pub fn changes(aspect: &Aspect) -> Vec<((u8, u8), Vec<usize>)> {
 
 /// Which hooks are meant, in words; nothing where all of them are.
 pub fn hooks(spots: &[usize]) -> &'static str {
-    let has = |direction, interface| spots.iter().any(|it| (SPOTS[*it].0, SPOTS[*it].1) == (direction, interface));
+    let has =
+        |direction, interface| spots.iter().any(|it| (SPOTS[*it].0, SPOTS[*it].1) == (direction, interface));
     let (come, go) = (|it| has(In, it), |it| has(Out, it));
     let shape = |has: &dyn Fn(Interface) -> bool| (has(Loopback), has(Egress), has(Other));
     match (shape(&come), shape(&go)) {

@@ -77,7 +77,9 @@ impl Verb {
             Self::Translates(Kind::Publish) => "publishes",
             Self::Keeps(Kind::Publish) => "no publish",
             Self::Retranslates(Kind::Publish) => "publishes otherwise",
-            Self::Translates(Kind::None) | Self::Keeps(Kind::None) | Self::Retranslates(_) => "translates otherwise",
+            Self::Translates(Kind::None) | Self::Keeps(Kind::None) | Self::Retranslates(_) => {
+                "translates otherwise"
+            }
         }
     }
 
@@ -222,7 +224,8 @@ impl<'a> Speaker<'a> {
     /// On lo0 a source outside is this Mac, by an address of its own.
     fn source(&self, class: Class, interface: Interface) -> Ipv4Addr {
         let own = FAMILIAR[1];
-        if interface == Interface::Loopback && self.space.is_outside(class) && self.space.class(own) == class {
+        if interface == Interface::Loopback && self.space.is_outside(class) && self.space.class(own) == class
+        {
             return own;
         }
         self.space.facts(class).representative

@@ -142,7 +142,8 @@ pub fn file(file: &FileChange) -> String {
 fn unified(file: &FileChange, style: Style) -> String {
     let line = |line: &str| {
         // A bundle may have been tampered with; its lines must not redraw the terminal.
-        let safe: String = line.chars().map(|c| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c }).collect();
+        let safe: String =
+            line.chars().map(|c| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c }).collect();
         signed(&safe, style) + "\n"
     };
     file.unified.lines().map(line).collect()
