@@ -57,14 +57,16 @@ fn narrow() -> Value {
     input
 }
 
+fn add_link(input: &mut Value, ports: Value) {
+    let link = json!({ "from": ["azure", "aws"], "to": ["gcp"], "protocol": "tcp", "ports": ports });
+    input["links"].as_array_mut().expect("links").push(link);
+}
+
 type Edit = fn(&mut Value);
 
 const EDITS: &[(&str, Edit)] = &[
-    ("link-added", |input| {
-        let link =
-            json!({ "from": ["azure", "aws"], "to": ["gcp"], "protocol": "tcp", "ports": ["2379-2380"] });
-        input["links"].as_array_mut().expect("links").push(link);
-    }),
+    ("link-added", |input| add_link(input, json!(["6443"]))),
+    ("link-added-over-another", |input| add_link(input, json!(["2379-2380"]))),
     ("link-widened", |input| input["links"][0]["ports"] = json!([443, "8000-8080"])),
     ("link-removed", |input| input["links"] = json!([input["links"][0]])),
     ("link-end-removed", |input| input["links"][1]["from"] = json!(["etcd-1"])),
@@ -120,23 +122,21 @@ fn every_golden_is_of_an_edit() {
 #[test]
 fn there_and_back_is_said_with_the_signs_turned() {
     let (old, mut new) = (narrow(), narrow());
-    EDITS[0].1(&mut new);
-    assert_eq!(headlines(&old, &new), ["+ opens aws, azure -> gcp tcp 2379-2380"]);
-    assert_eq!(headlines(&new, &old), ["- closes aws, azure -> gcp tcp 2379-2380"]);
+    add_link(&mut new, json!([6443]));
+    assert_eq!(headlines(&old, &new), ["+ opens aws, azure -> gcp tcp 6443"]);
+    assert_eq!(headlines(&new, &old), ["- closes aws, azure -> gcp tcp 6443"]);
 }
 
 #[test]
 fn what_a_volume_had_already_is_not_said_again() {
     let (old, mut new) = (narrow(), narrow());
-    new["links"]
-        .as_array_mut()
-        .expect("links")
-        .push(json!({ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": ["2379-2380"] }));
-    // etcd-1 of aws reached etcd-3 of gcp before, and nothing else there.
-    assert_eq!(
-        headlines(&old, &new),
-        ["+ opens aws -> gcp but etcd-3 tcp 2379-2380", "+ opens aws but etcd-1 -> etcd-3 tcp 2379-2380"]
-    );
+    add_link(&mut new, json!(["2379-2380"]));
+    // etcd-1 and etcd-2 reached etcd-3 of gcp before, and nothing else there.
+    let said = [
+        "+ opens aws but etcd-1, azure but etcd-2 -> gcp tcp 2379-2380",
+        "+ opens etcd-1, etcd-2 -> gcp but etcd-3 tcp 2379-2380",
+    ];
+    assert_eq!(headlines(&old, &new), said);
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn a_provider_more_costs_a_handful_of_lines() {
 #[test]
 fn lines_of_files_and_other_formats() {
     let (old, mut new) = (narrow(), narrow());
-    EDITS[0].1(&mut new);
-    EDITS[7].1(&mut new);
+    add_link(&mut new, json!([6443]));
+    new["providers"]["aws"]["internet"] = json!(false);
     let diff = diff(&old, &new);
     let [old_anchor, new_anchor] = [&old, &new].map(|input| files(input)["pf/anchor.conf"].clone());
     let anchor = diff.files.iter().find(|file| file.path == "pf/anchor.conf").expect("the anchor differs");
