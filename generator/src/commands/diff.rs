@@ -24,16 +24,15 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
         bail!("`-` stands for both sides\nhint: standard input can be read once; name a file for the other");
     }
     let (old_reading, new_reading) = (read_side(old)?, read_side(new)?);
-    let (old_declaration, new_declaration) = match (&old_reading.declaration, &new_reading.declaration) {
-        (Ok(old), Ok(new)) => (old, new),
-        _ => {
-            for reading in [&old_reading, &new_reading] {
-                if let Err(rejected) = &reading.declaration {
-                    reject(&reading.name, rejected);
-                }
+    let readings = [&old_reading, &new_reading];
+    let (Ok(old_declaration), Ok(new_declaration)) = (&old_reading.declaration, &new_reading.declaration)
+    else {
+        for reading in readings {
+            if let Err(rejected) = &reading.declaration {
+                reject(&reading.name, rejected);
             }
-            return Ok(ExitCode::from(BAD_INPUT));
         }
+        return Ok(ExitCode::from(BAD_INPUT));
     };
     let (old_plan, new_plan) = (Plan::of(old_declaration), Plan::of(new_declaration));
     let old_files = files(old, old_declaration, &old_plan)?;

@@ -14,7 +14,8 @@ const EXCEPTIONS: usize = 3;
 pub struct Names<'a> {
     space: &'a Space,
     declarations: [&'a Declaration; 2],
-    classes: [HashMap<&'a Name, usize>; 2],
+    /// The classes of each provider, in order.
+    classes: [HashMap<&'a Name, Vec<Class>>; 2],
     volumes: [HashMap<Ipv4Addr, &'a Name>; 2],
     aliases: HashMap<Ipv4Addr, &'a Name>,
     loopbacks: usize,
@@ -33,15 +34,15 @@ impl<'a> Names<'a> {
     pub fn of(old: Side<'a>, new: Side<'a>, space: &'a Space) -> Self {
         let declarations = [old.declaration, new.declaration];
         let classes = [0, 1].map(|side: usize| {
-            let mut count: HashMap<&Name, usize> = HashMap::new();
-            for facts in &space.classes {
-                let name = facts.owner[side].provider();
+            let mut classes: HashMap<&Name, Vec<Class>> = HashMap::new();
+            for class in space.all() {
+                let name = space.facts(class).owner[side].provider();
                 let name = name.and_then(|name| declarations[side].providers.get_key_value(name));
                 if let Some((name, _)) = name {
-                    *count.entry(name).or_default() += 1;
+                    classes.entry(name).or_default().push(class);
                 }
             }
-            count
+            classes
         });
         let volumes =
             declarations.map(|it| it.volumes.iter().map(|(name, volume)| (volume.address, name)).collect());
@@ -70,7 +71,7 @@ impl<'a> Names<'a> {
     fn every(&self, classes: &[Class], peers: &[Class], side: usize) -> Option<String> {
         let providers = &self.classes[side];
         let mut missing: BTreeMap<&Name, usize> =
-            providers.iter().map(|(name, count)| (*name, *count)).collect();
+            providers.iter().map(|(name, all)| (*name, all.len())).collect();
         let home = self.space.home(peers[0]);
         let home = home.filter(|home| peers.iter().all(|peer| self.space.home(*peer) == Some(*home)));
         let own = self.space.all().filter(|class| home.is_some() && self.space.home(*class) == home);
@@ -81,7 +82,7 @@ impl<'a> Names<'a> {
             *missing.get_mut(name)? -= 1;
         }
         missing.retain(|_, count| *count > 0);
-        let whole = missing.iter().all(|(name, count)| providers[*name] == *count);
+        let whole = missing.iter().all(|(name, count)| providers[*name].len() == *count);
         let few = missing.len() <= EXCEPTIONS.min(providers.len() / 4);
         let names: Vec<&str> = missing.keys().map(|name| name.as_str()).collect();
         match names.as_slice() {
@@ -127,7 +128,8 @@ impl<'a> Names<'a> {
         if !own {
             notes.push(format!("outside {}", other(1 - named)));
         }
-        if classes.len() == self.classes[named][provider] {
+        let whole = &self.classes[named][provider];
+        if classes.len() == whole.len() {
             return vec![(provider.to_string(), format!("{provider}{}", note(notes)))];
         }
         let (volumes, rest): (Vec<Class>, Vec<Class>) =
@@ -143,10 +145,8 @@ impl<'a> Names<'a> {
             };
             return volumes.into_iter().map(volume).collect();
         }
-        let missing = self.space.all().filter(|class| {
-            self.space.facts(*class).owner[named].provider() == Some(provider) && !classes.contains(class)
-        });
-        let exceptions: Vec<String> = missing.map(|class| self.part(class, named)).collect();
+        let missing = whole.iter().filter(|class| classes.binary_search(class).is_err());
+        let exceptions: Vec<String> = missing.map(|class| self.part(*class, named)).collect();
         let word = format!("{provider} but {}{}", exceptions.join(" and "), note(notes));
         vec![(provider.to_string(), word)]
     }

@@ -63,7 +63,8 @@ struct Object<'a> {
 
 #[derive(Debug, Serialize)]
 struct Field<'a> {
-    field: &'static str,
+    #[serde(rename = "field")]
+    name: &'static str,
     before: Option<&'a str>,
     now: Option<&'a str>,
 }
@@ -105,7 +106,7 @@ impl<'a> Record<'a> {
 }
 
 fn field(field: &super::FieldChange) -> Field<'_> {
-    Field { field: field.field, before: field.old.as_deref(), now: field.new.as_deref() }
+    Field { name: field.field, before: field.old.as_deref(), now: field.new.as_deref() }
 }
 
 fn flow(statement: &Statement) -> Flow<'_> {

@@ -90,7 +90,7 @@ impl Services {
                 }
                 next = u32::from(range.last) + 1;
             }
-            if next <= u32::from(u16::MAX) {
+            if u16::try_from(next).is_ok() {
                 rest.push(between(next, u32::from(u16::MAX)));
             }
             rest

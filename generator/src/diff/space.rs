@@ -74,7 +74,7 @@ pub struct Space {
 
 /// Addresses for those who have none of their own: this Mac, a host of the Internet (RFC 5737), localhost.
 pub const FAMILIAR: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(192, 168, 1, 10), Ipv4Addr::new(127, 0, 0, 1)];
+    [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(192, 168, 1, 10), Ipv4Addr::LOCALHOST];
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 

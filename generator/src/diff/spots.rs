@@ -63,7 +63,7 @@ pub enum Kind {
 /// A kind of translation by its rank.
 pub const KINDS: [Kind; 4] = [Kind::None, Kind::Nat, Kind::Masquerade, Kind::Publish];
 
-fn rank(seen: Seen, (verdict, translation): &(Verdict, Option<Translation>)) -> u8 {
+fn rank(seen: Seen, (verdict, translation): (Verdict, Option<Translation>)) -> u8 {
     match (seen, verdict, translation) {
         (Seen::Verdict, Verdict::Pass, _) | (Seen::Translation, _, None) => 0,
         (Seen::Verdict, Verdict::Refuse, _) | (Seen::Translation, _, Some(Translation::EgressSource)) => 1,
@@ -75,7 +75,7 @@ fn rank(seen: Seen, (verdict, translation): &(Verdict, Option<Translation>)) -> 
 /// What changes between two profiles.
 pub fn aspect(seen: Seen, old: &Profile, new: &Profile) -> Aspect {
     std::array::from_fn(|spot| {
-        let (old, new) = (&old[spot], &new[spot]);
+        let (old, new) = (old[spot], new[spot]);
         let differs = match seen {
             Seen::Verdict => old.0 != new.0,
             Seen::Translation => old.1 != new.1,
