@@ -217,8 +217,8 @@ fn networks() -> impl Strategy<Value = Value> {
 }
 
 fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Value {
-    let (internet, wide, address, first_gateway, without_oci, publishes) = shape;
-    let published = &[80, 443][..publishes];
+    let (internet, wide, address, first_gateway, without_oci, count) = shape;
+    let published = &[80, 443][..count];
     let mut input = json!({
         "version": 1,
         "providers": {
