@@ -15,6 +15,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("model", &["place", "problem", "input"]),
     ("plan", &["model"]),
     ("matrix", &["model", "plan"]),
+    ("diff", &["place", "model", "plan"]),
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),

@@ -1,6 +1,7 @@
 //! One test binary; this list is its table of contents.
 
 mod activation;
+mod diff;
 mod explain;
 mod hostile;
 mod house;

@@ -94,6 +94,32 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         #[command(subcommand)]
         command: pf::Pf,
     },
+    /// Show what a change opens and closes: for all packets, in the words of the declaration.
+    ///
+    /// Each line has a packet that the two sides decide otherwise about. Then: translations, what the manager makes,
+    /// files. A flow between providers never speaks of traffic inside one of them, which always passes.
+    #[command(after_help = "Examples:
+  nixvol-net diff /tmp/before /tmp/after
+  nixvol-net diff result/ new.json --format markdown | gh pr comment --body-file -
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net diff /opt/nix-volumes/networking -
+
+Signs: + more passes or exists, - less, ~ otherwise.
+Exit: 0 the same, 1 different, 2 bad input.")]
+    Diff {
+        /// What was: a bundle's directory, an input, or `-` for an input from standard input.
+        #[arg(value_name = "OLD")]
+        old: PathBuf,
+        /// What is to be; the same kinds. Only one of the two can be standard input.
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+        /// How to tell what differs.
+        #[arg(long, value_enum, default_value_t)]
+        format: DiffFormat,
+        /// Show the lines of the files that differ, too.
+        #[arg(long)]
+        lines: bool,
+    },
     /// Print the JSON Schema of the input.
     Schema,
     /// Print the completions of a shell.
@@ -121,4 +147,16 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How a difference is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For a pull request.
+    Markdown,
 }

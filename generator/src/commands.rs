@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod pf;
 mod prove;
+mod diff;
 mod render;
 mod test;
 mod verify;
@@ -35,6 +36,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),
+        Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

@@ -2,6 +2,7 @@
 
 pub mod diagnostic;
 pub mod explain;
+pub mod diff;
 pub mod input;
 pub mod matrix;
 pub mod model;

@@ -1,0 +1,54 @@
+//! Files of two bundles, line by line.
+
+use similar::{ChangeTag, TextDiff};
+
+use super::{Files, Presence};
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Its path inside the bundle.
+    pub path: String,
+    /// Whether it is new.
+    pub presence: Presence,
+    /// How many lines are new.
+    pub added: usize,
+    /// How many lines are gone.
+    pub removed: usize,
+    /// The difference as `diff -u` and `git apply` write it.
+    pub unified: String,
+}
+
+/// What differs between two bundles, by path.
+pub fn changes(old: &Files, new: &Files) -> Vec<FileChange> {
+    let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths.into_iter().filter_map(|path| change(path, old.get(path), new.get(path))).collect()
+}
+
+fn change(path: &str, old: Option<&String>, new: Option<&String>) -> Option<FileChange> {
+    if old == new {
+        return None;
+    }
+    let text = |side: Option<&String>| side.cloned().unwrap_or_default();
+    let (old_text, new_text) = (text(old), text(new));
+    let diff = TextDiff::from_lines(&old_text, &new_text);
+    let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
+    let name = |side: &str, file: Option<&String>| match file {
+        Some(_) => format!("{side}/{path}"),
+        None => "/dev/null".to_owned(),
+    };
+    let presence = match (old, new) {
+        (None, _) => Presence::Added,
+        (_, None) => Presence::Removed,
+        _ => Presence::Changed,
+    };
+    Some(FileChange {
+        path: path.to_owned(),
+        presence,
+        added: count(ChangeTag::Insert),
+        removed: count(ChangeTag::Delete),
+        unified: diff.unified_diff().header(&name("a", old), &name("b", new)).to_string(),
+    })
+}

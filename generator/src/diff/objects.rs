@@ -1,0 +1,147 @@
+//! What the manager makes of a declaration, thing by thing: bridges with their routes, volumes with their addresses,
+//! ports, aliases and names, and where everything is kept.
+
+use std::collections::BTreeMap;
+
+use super::Side;
+use crate::model::{AbsolutePath, End, Name};
+use crate::plan::{Bridge, Condition, Plan, Volume};
+
+/// Whether a thing is new, gone, or otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Only on the new side.
+    Added,
+    /// Only on the old side.
+    Removed,
+    /// On both, and not the same.
+    Changed,
+}
+
+/// A thing that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectChange {
+    /// What it is: `provider`, `volume`, `settings`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Whether it is new.
+    pub presence: Presence,
+    /// Its fields that differ.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldChange {
+    /// What it is.
+    pub field: &'static str,
+    /// What it was, if it was.
+    pub old: Option<String>,
+    /// What it is, if it is.
+    pub new: Option<String>,
+}
+
+type Fields = Vec<(&'static str, Option<String>)>;
+type Objects = BTreeMap<(&'static str, String), Fields>;
+
+/// What differs, by kind and name.
+pub fn changes(old: Side, new: Side) -> Vec<ObjectChange> {
+    let [old, new] = [objects(old.plan), objects(new.plan)];
+    let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter().filter_map(|key| change(key, old.get(key), new.get(key))).collect()
+}
+
+fn change(
+    (kind, name): &(&'static str, String),
+    old: Option<&Fields>,
+    new: Option<&Fields>,
+) -> Option<ObjectChange> {
+    let value = |fields: Option<&Fields>, field| {
+        fields.and_then(|fields| fields.iter().find(|(name, _)| *name == field)?.1.clone())
+    };
+    let known = new.or(old)?.iter().map(|(field, _)| *field);
+    let fields = known.map(|field| FieldChange { field, old: value(old, field), new: value(new, field) });
+    let fields: Vec<FieldChange> = fields.filter(|field| field.old != field.new).collect();
+    let presence = match (old, new) {
+        (None, _) => Presence::Added,
+        (_, None) => Presence::Removed,
+        _ => Presence::Changed,
+    };
+    let differs = presence != Presence::Changed || !fields.is_empty();
+    differs.then(|| ObjectChange { kind, name: name.clone(), presence, fields })
+}
+
+fn objects(plan: &Plan) -> Objects {
+    let mut objects = Objects::new();
+    objects.insert(("settings", String::new()), settings(plan));
+    for bridge in &plan.bridges {
+        objects.insert(("provider", bridge.provider.to_string()), provider(bridge));
+    }
+    let mut published: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
+    for publish in &plan.publishes {
+        published.entry(&publish.volume).or_default().push(publish.port.to_string());
+    }
+    for it in &plan.volumes {
+        let ports = published.get(&it.name).map(|ports| ports.join(", "));
+        objects.insert(("volume", it.name.to_string()), volume(it, ports));
+    }
+    for condition in &plan.conditions {
+        let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ");
+        let mut way = format!("{} -> {}", names(&condition.from), names(&condition.to));
+        // Links of the same ends may have conditions each.
+        while objects.contains_key(&("conditions", way.clone())) {
+            way += " again";
+        }
+        objects.insert(("conditions", way), conditions(condition));
+    }
+    objects
+}
+
+fn settings(plan: &Plan) -> Fields {
+    let overlap: Vec<String> = plan.allow_overlap.iter().map(ToString::to_string).collect();
+    vec![
+        ("base", Some(plan.base.to_string())),
+        ("state directory", Some(plan.state_dir.to_string())),
+        ("log", Some(plan.log_file.to_string())),
+        ("hosts file", plan.hosts_file.as_ref().map(ToString::to_string)),
+        ("anchor", Some(plan.anchor.to_string())),
+        ("allowed overlap", (!overlap.is_empty()).then(|| overlap.join(", "))),
+        ("localhost group", Some(format!("{} {}", plan.localhost.logical, plan.localhost.gateway))),
+    ]
+}
+
+fn provider(bridge: &Bridge) -> Fields {
+    vec![
+        ("bridge", Some(bridge.logical.to_string())),
+        ("gateway", Some(bridge.gateway.to_string())),
+        ("route", Some(bridge.network.to_string())),
+        ("attachment", Some(bridge.attachment.word().to_owned())),
+        ("internet", Some(if bridge.internet { "NAT" } else { "none" }.to_owned())),
+    ]
+}
+
+fn volume(volume: &Volume, published: Option<String>) -> Fields {
+    let names = format!("{0}.{1}.nixvol {0}.nixvol", volume.name, volume.provider);
+    vec![
+        ("provider", Some(volume.provider.to_string())),
+        ("address", Some(volume.address.to_string())),
+        ("attachment", Some(volume.attachment.word().to_owned())),
+        ("port", volume.port.as_ref().map(ToString::to_string)),
+        ("alias", volume.alias.map(|alias| alias.to_string())),
+        ("publishes", published),
+        ("names", Some(names)),
+        ("mount point", volume.mount_point.as_ref().map(AbsolutePath::to_string)),
+    ]
+}
+
+fn conditions(condition: &Condition) -> Fields {
+    let it = condition.conditions;
+    vec![
+        ("latency", it.latency_ms.map(|ms| format!("{ms} ms"))),
+        ("loss", it.loss.map(|loss| loss.to_string())),
+        ("bandwidth", it.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"))),
+    ]
+}
