@@ -12,13 +12,14 @@ use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
 /// The texts of a bundle's files, by path inside it.
 pub type Files = BTreeMap<String, String>;
 
-/// Reads a bundle.
+/// Reads a bundle. What is no UTF-8 is no text of ours, and is shown as near as can be.
 pub fn read(directory: &Path) -> Result<Files> {
     let mut paths = BTreeSet::new();
     gather(directory, "", &mut paths).with_context(|| format!("cannot look into {}", directory.display()))?;
     let text = |path: String| {
-        let text = fs::read_to_string(directory.join(&path)).with_context(|| format!("cannot read {path}"))?;
-        Ok((path, text))
+        let file = directory.join(&path);
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
     };
     paths.into_iter().map(text).collect()
 }
@@ -145,16 +146,4 @@ fn is_same(bundle: &Bundle, out: &Path, old: &BTreeSet<String>) -> Result<bool> 
         }
     }
     Ok(true)
-}
-
-/// The text of every file of a bundle, by path. What is no UTF-8 is no text of ours, and is shown as near as can be.
-pub fn read(directory: &Path) -> Result<BTreeMap<String, String>> {
-    let mut paths = BTreeSet::new();
-    gather(directory, "", &mut paths).with_context(|| format!("cannot look into {}", directory.display()))?;
-    let text = |path: String| {
-        let file = directory.join(&path);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
-    };
-    paths.into_iter().map(text).collect()
 }
