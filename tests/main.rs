@@ -6,6 +6,8 @@ mod explain;
 mod hostile;
 mod house;
 mod laws;
+mod manager;
+mod network;
 mod nix;
 mod pf_corpus;
 mod pf_eval;

@@ -139,6 +139,29 @@ impl Mac {
         fs::write(self.root().join("kernel"), change(self.kernel())).expect("the kernel");
     }
 
+    /// Adds a record behind the last of its kind.
+    pub fn add(&self, record: &str) {
+        let kind = format!("{}\t", record.split('\t').next().unwrap_or_default());
+        self.edit(|kernel| {
+            let mut lines: Vec<&str> = kernel.lines().collect();
+            let last = lines.iter().rposition(|line| line.starts_with(&kind));
+            lines.insert(last.map_or(lines.len(), |at| at + 1), record);
+            lines.iter().map(|line| format!("{line}\n")).collect()
+        });
+    }
+
+    /// Takes away the records that begin like this.
+    pub fn remove(&self, beginning: &str) {
+        let keep = |line: &&str| !line.starts_with(beginning);
+        self.edit(|kernel| {
+            kernel
+                .lines()
+                .filter(keep)
+                .map(|line| format!("{line}\n"))
+                .collect()
+        });
+    }
+
     pub fn journal(&self) -> Vec<Call> {
         let text = fs::read_to_string(self.root().join("journal")).expect("the journal");
         text.lines()

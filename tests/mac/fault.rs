@@ -1,6 +1,7 @@
 //! Faults: the k-th command fails, the caller dies before or after it, the power goes.
 //!
-//! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`.
+//! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
+//! and `cut 3` takes the default route away before the third command runs.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs;
@@ -14,6 +15,7 @@ pub enum Fault {
     KillBefore,
     KillAfter,
     Power,
+    Cut,
 }
 
 /// The number of this command.
@@ -38,6 +40,7 @@ pub fn at(root: &Path, number: u64) -> Option<Fault> {
         "kill-before" => Some(Fault::KillBefore),
         "kill-after" => Some(Fault::KillAfter),
         "power" => Some(Fault::Power),
+        "cut" => Some(Fault::Cut),
         _ => None,
     }
 }
@@ -57,6 +60,16 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             power_loss(root);
             kill_group();
             Some(137)
+        }
+        Fault::Cut => {
+            let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+            let kept: String = text
+                .lines()
+                .filter(|line| !line.starts_with("route\t0.0.0.0/0\t"))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            let _ = fs::write(root.join("kernel"), kept);
+            None
         }
         Fault::KillAfter => None,
     }

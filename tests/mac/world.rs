@@ -29,8 +29,11 @@ const COMMANDS: [&str; 14] = [
     "id",
 ];
 
-/// Real tools that change files: they run as they are, but count, and can be struck.
-const STRUCK: [&str; 8] = ["mv", "rm", "mkdir", "rmdir", "ln", "cp", "chmod", "cat"];
+/// Real tools: they run as they are, but count, and can be struck.
+const STRUCK: [&str; 17] = [
+    "mv", "rm", "mkdir", "rmdir", "cp", "cat", "awk", "ps", "date", "head", "tail", "wc", "cmp", "sleep",
+    "sh", "ls", "ln",
+];
 
 /// What lives on the Mac: hardware, Thunderbolt Bridge, a VM tool's vmnet, a VPN, another tool's feth.
 const WORLD: &str = "\
