@@ -3,6 +3,7 @@
 mod activation;
 mod diff;
 mod explain;
+mod faults;
 mod hostile;
 mod house;
 mod laws;

@@ -105,6 +105,11 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         "dnctl" => misc::dnctl(&mut kernel, &borrowed),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
+        "sleep" if borrowed == ["1"] => {
+            // A second of waiting between two looks goes by faster here.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            Answer::default()
+        }
         "id" if borrowed == ["-u"] => Answer {
             out: format!("{}\n", kernel.uid),
             ..Answer::default()
