@@ -51,11 +51,7 @@ fn mends(network: &Network, before: &str, why: &str) {
     if wish == "up\n" {
         network.assert_up();
     } else {
-        assert_eq!(
-            rest(&network.mac.kernel()),
-            rest(before),
-            "{why}: as it was, by the wish {wish:?}"
-        );
+        assert_eq!(rest(&network.mac.kernel()), rest(before), "{why}: as it was, by the wish {wish:?}");
     }
     gone(network, before, why);
 }
@@ -63,17 +59,10 @@ fn mends(network: &Network, before: &str, why: &str) {
 fn gone(network: &Network, before: &str, why: &str) {
     let ran = network.run("cleanup");
     assert_eq!(ran.code, 0, "{why}: cleanup: {}{}", ran.out, ran.err);
-    assert_eq!(
-        rest(&network.mac.kernel()),
-        rest(before),
-        "{why}: cleanup left something"
-    );
+    assert_eq!(rest(&network.mac.kernel()), rest(before), "{why}: cleanup left something");
     assert_eq!(network.hosts(), HOSTS, "{why}");
-    let left: Vec<_> = std::fs::read_dir(network.mac.dir().join("var"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect();
+    let left: Vec<_> =
+        std::fs::read_dir(network.mac.dir().join("var")).into_iter().flatten().flatten().collect();
     assert!(left.is_empty(), "{why}: {left:?}");
 }
 
@@ -147,10 +136,7 @@ fn changed() -> Value {
     let mut input = tiny();
     let volumes = input["volumes"].as_object_mut().expect("volumes");
     volumes.remove("etcd-1");
-    volumes.insert(
-        "etcd-9".to_owned(),
-        json!({ "provider": "aws", "address": "10.0.1.9" }),
-    );
+    volumes.insert("etcd-9".to_owned(), json!({ "provider": "aws", "address": "10.0.1.9" }));
     input
 }
 
@@ -163,11 +149,8 @@ fn every_upgrade(kind: &str) {
     };
     let old = started(&tiny()).mac.kernel();
     let records = |kernel: &str| {
-        let mut records: Vec<String> = kernel
-            .lines()
-            .filter(|line| !line.starts_with("token\t15"))
-            .map(str::to_owned)
-            .collect();
+        let mut records: Vec<String> =
+            kernel.lines().filter(|line| !line.starts_with("token\t15")).map(str::to_owned).collect();
         for record in &mut records {
             // A bridge lists its members as they came; an index tells only when an interface was made.
             let mut fields: Vec<String> = record.split('\t').map(str::to_owned).collect();
@@ -187,11 +170,7 @@ fn every_upgrade(kind: &str) {
     strike("start", kind, prepare, |network, k, code| {
         let why = format!("upgrade, {kind} at {k}");
         if kind == "fail" && code != 0 {
-            assert_eq!(
-                records(&network.mac.kernel()),
-                records(&old),
-                "{why}: not rolled back"
-            );
+            assert_eq!(records(&network.mac.kernel()), records(&old), "{why}: not rolled back");
         }
         mends(network, &before, &why);
     });

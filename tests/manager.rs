@@ -73,10 +73,7 @@ fn every_shell_reads_it_and_shellcheck_is_silent() {
         let ran = Ran::of(&output.expect("the shell runs"));
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{shell:?}");
     }
-    let output = Command::new("shellcheck")
-        .args(["-s", "sh"])
-        .arg(&manager)
-        .output();
+    let output = Command::new("shellcheck").args(["-s", "sh"]).arg(&manager).output();
     let ran = Ran::of(&output.expect("shellcheck runs"));
     assert_eq!((ran.code, ran.out.as_str()), (0, ""));
     let text = fs::read_to_string(manager).expect("the manager");
@@ -105,25 +102,10 @@ fn wrong_use_and_no_root() {
     assert_eq!((bare.code, bare.out), (2, help));
     network.fails("up", 2, "there is no command 'up'");
     network.fails("status --yaml", 2, "'status' does not know '--yaml'");
-    network.fails(
-        "start --confirm-within soon",
-        2,
-        "--confirm-within takes a number of seconds",
-    );
+    network.fails("start --confirm-within soon", 2, "--confirm-within takes a number of seconds");
     let before = network.mac.kernel();
-    network
-        .mac
-        .edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
-    for command in [
-        "status",
-        "start",
-        "stop",
-        "plan",
-        "reconcile",
-        "cleanup",
-        "logs",
-        "confirm",
-    ] {
+    network.mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
+    for command in ["status", "start", "stop", "plan", "reconcile", "cleanup", "logs", "confirm"] {
         network.fails(command, 77, "this needs root");
     }
     assert!(!network.state().exists());
@@ -153,11 +135,7 @@ fn a_network_that_the_mac_has_is_refused() {
     network.assert_clean(&before);
     // A default in two halves is a VPN's way of taking all; it is nobody's network.
     network.install(&topology());
-    network.mac.edit(|_| {
-        before
-            .replace("10.2.0.0/15", "128.0.0.0/1")
-            .replace("10.5.0.0/16", "0.0.0.0/1")
-    });
+    network.mac.edit(|_| before.replace("10.2.0.0/15", "128.0.0.0/1").replace("10.5.0.0/16", "0.0.0.0/1"));
     network.ok("start");
 }
 
@@ -167,11 +145,7 @@ fn an_overlap_that_appears_later_is_told_and_nothing_is_torn_down() {
     network.ok("start");
     let up = network.mac.kernel();
     network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
-    network.fails(
-        "reconcile",
-        1,
-        "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4",
-    );
+    network.fails("reconcile", 1, "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4");
     assert_eq!(network.status().0, 1);
     network.mac.remove("route\t10.3.7.0/24");
     assert_eq!(network.mac.kernel(), up);
@@ -208,14 +182,8 @@ fn units_of_others_are_skipped_and_ours_are_kept() {
     network.ok("reconcile");
     network.assert_up();
     let (_, again) = network.status();
-    assert_eq!(
-        again["providers"][0]["kernel"], "bridge2001",
-        "kept over a reboot"
-    );
-    assert_eq!(
-        again["providers"][1]["kernel"], "bridge2000",
-        "the old name was taken meanwhile"
-    );
+    assert_eq!(again["providers"][0]["kernel"], "bridge2001", "kept over a reboot");
+    assert_eq!(again["providers"][1]["kernel"], "bridge2000", "the old name was taken meanwhile");
     network.ok("stop");
     network.mac.ok("ifconfig bridge2002 destroy");
     network.mac.reboot();
@@ -256,26 +224,16 @@ fn a_change_of_volumes_touches_only_theirs() {
         ]
     );
     network.assert_up();
-    assert!(
-        network
-            .hosts()
-            .contains("10.0.9.9\tadded.aws.nixvol added.nixvol\n")
-    );
+    assert!(network.hosts().contains("10.0.9.9\tadded.aws.nixvol added.nixvol\n"));
     network.install(&topology());
     network.ok("start");
     let (_, status) = network.status();
-    assert_eq!(
-        status["volumes"][1]["kernel"], "feth20002",
-        "it has its name again"
-    );
+    assert_eq!(status["volumes"][1]["kernel"], "feth20002", "it has its name again");
 }
 
 #[test]
 fn a_volume_is_there_while_it_is_mounted() {
-    for point in [
-        "/Volumes/data",
-        "/Volumes/My Disk (old) on $HOME `x` \"q\" 'p' \\n",
-    ] {
+    for point in ["/Volumes/data", "/Volumes/My Disk (old) on $HOME `x` \"q\" 'p' \\n"] {
         let mut input = small();
         input["volumes"]["etcd-1"]["mountPoint"] = json!(point);
         let network = Network::new(&input);
@@ -288,21 +246,12 @@ fn a_volume_is_there_while_it_is_mounted() {
         let line = format!("/dev/disk5s1 on {point} (apfs, local, nodev, nosuid, journaled)");
         let unmounted = network.mac.kernel();
         network.mac.edit(|kernel| {
-            kernel.replace(
-                "mount\tdevfs",
-                &format!("mount\t{}\nmount\tdevfs", line.replace('\\', "\\\\")),
-            )
+            kernel.replace("mount\tdevfs", &format!("mount\t{}\nmount\tdevfs", line.replace('\\', "\\\\")))
         });
         network.ok("reconcile");
         assert_eq!(network.status().1["volumes"][0]["state"], "up");
         assert!(network.mac.kernel().contains("10.0.1.2/32"));
-        network.mac.edit(|kernel| {
-            kernel
-                .lines()
-                .filter(|line| !line.contains("disk5s1"))
-                .map(|line| format!("{line}\n"))
-                .collect()
-        });
+        network.mac.remove("mount\t/dev/disk5s1");
         network.ok("reconcile");
         let sorted = |text: String| {
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -315,12 +264,7 @@ fn a_volume_is_there_while_it_is_mounted() {
 
 #[test]
 fn the_hosts_file_keeps_every_other_byte() {
-    for text in [
-        HOSTS,
-        "",
-        "127.0.0.1 localhost",
-        "# no end\r\n\n\n127.0.0.1 localhost\n\n",
-    ] {
+    for text in [HOSTS, "", "127.0.0.1 localhost", "# no end\r\n\n\n127.0.0.1 localhost\n\n"] {
         let network = Network::new(&small());
         let file = network.mac.dir().join("hosts");
         fs::write(&file, text).expect("hosts");
@@ -366,9 +310,7 @@ fn rules_that_nobody_calls_are_told() {
         let network = Network::new(&small());
         let whole = network.mac.kernel();
         network.ok("start");
-        network
-            .mac
-            .edit(|kernel| kernel.replace(call, "\\n").replace("\\n\\n", "\\n"));
+        network.mac.edit(|kernel| kernel.replace(call, "\\n").replace("\\n\\n", "\\n"));
         let said = format!("does not call com.apple/* any more (missing: {word})");
         network.fails("reconcile", 1, &said);
         let (code, status) = network.status();
@@ -391,10 +333,7 @@ fn nat_follows_the_way_out() {
     let online = network.mac.kernel();
     network.mac.edit(|kernel| {
         kernel
-            .replace(
-                "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten0",
-                "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten1",
-            )
+            .replace("route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten0", "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten1")
             .replace(
                 "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t",
                 "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t192.168.1.24/24",
@@ -421,19 +360,12 @@ fn vmnet_keeps_its_bridge() {
     network.ok("start");
     assert_eq!(network.status().1["providers"][1]["state"], "waiting for vmnet");
     let waiting = network.mac.kernel();
-    network
-        .mac
-        .add("if\tbridge103\t90\t1\t1\t1500\t36:7d:da:00:00:67\t\t\t10.3.1.1/24");
+    network.mac.add("if\tbridge103\t90\t1\t1\t1500\t36:7d:da:00:00:67\t\t\t10.3.1.1/24");
     network.mac.add("route\t10.3.1.0/24\tlink#90\tUC\tbridge103\t!");
     network.ok("reconcile");
     network.assert_up();
     assert_eq!(network.status().1["providers"][1]["kernel"], "bridge103");
-    assert!(
-        network
-            .mac
-            .ok("route -n get 10.3.9.9")
-            .contains("interface: bridge103")
-    );
+    assert!(network.mac.ok("route -n get 10.3.9.9").contains("interface: bridge103"));
     network.ok("start");
     network.mac.edit(|_| waiting.clone());
     network.ok("reconcile");
@@ -490,10 +422,9 @@ fn a_ledger_of_others_is_refused() {
     let up = network.mac.kernel();
     let file = network.state().join("ledger");
     let ledger = fs::read_to_string(&file).expect("the ledger");
-    for (from, to) in [
-        ("nixvol-net ledger\t1\t.", "nixvol-net ledger\t9\t."),
-        ("opt/nix-volumes\t.", "opt/other\t."),
-    ] {
+    for (from, to) in
+        [("nixvol-net ledger\t1\t.", "nixvol-net ledger\t9\t."), ("opt/nix-volumes\t.", "opt/other\t.")]
+    {
         fs::write(&file, ledger.replacen(from, to, 1)).expect("a ledger");
         for command in ["start", "stop", "cleanup", "reconcile"] {
             assert_eq!(network.run(command).code, 3, "{command}");
@@ -515,10 +446,7 @@ fn a_start_without_confirmation_is_taken_back() {
     network.ok("start --confirm-within 2");
     std::thread::sleep(std::time::Duration::from_secs(5));
     assert_eq!(network.mac.kernel(), before);
-    assert_eq!(
-        fs::read_to_string(network.state().join("wish")).expect("the wish"),
-        "down\n"
-    );
+    assert_eq!(fs::read_to_string(network.state().join("wish")).expect("the wish"), "down\n");
 }
 
 #[test]
@@ -540,18 +468,11 @@ fn logs_tell_what_was_done() {
     let network = Network::new(&small());
     network.ok("start");
     let logs = network.ok("logs");
-    assert!(
-        logs.contains("Z start: create bridge-aws (bridge2000)\n"),
-        "{logs}"
-    );
+    assert!(logs.contains("Z start: create bridge-aws (bridge2000)\n"), "{logs}");
     assert!(logs.contains("\nlink:"), "{logs}");
     let log = network.mac.dir().join("var/log");
     let lines = fs::read_to_string(&log).expect("the log");
     network.ok("reconcile");
     network.ok("start");
-    assert_eq!(
-        fs::read_to_string(&log).expect("the log"),
-        lines,
-        "what changes nothing is no event"
-    );
+    assert_eq!(fs::read_to_string(&log).expect("the log"), lines, "what changes nothing is no event");
 }

@@ -55,10 +55,7 @@ impl Network {
         fs::write(mac.dir().join("hosts"), HOSTS).expect("hosts");
         fs::create_dir_all(mac.dir().join("var")).expect("var");
         fs::create_dir_all(mac.dir().join("tools")).expect("tools");
-        let mut network = Self {
-            mac,
-            shell: SHELLS[0],
-        };
+        let mut network = Self { mac, shell: SHELLS[0] };
         network.install(input);
         network.under(SHELLS[0], AWKS[0]);
         network
@@ -93,11 +90,7 @@ impl Network {
         for (path, file) in bundle.files {
             let target = self.base().join(&path);
             fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
-            let text = if path == MANAGER {
-                self.on_the_toy(&file.text)
-            } else {
-                file.text
-            };
+            let text = if path == MANAGER { self.on_the_toy(&file.text) } else { file.text };
             fs::write(&target, text).expect("a file of the bundle");
             let mode = if file.executable { 0o755 } else { 0o644 };
             fs::set_permissions(&target, fs::Permissions::from_mode(mode)).expect("its mode");
@@ -110,8 +103,7 @@ impl Network {
         assert_eq!(text.matches(own).count(), 1, "one line sets PATH");
         let dir = self.mac.dir().display();
         let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:/usr/bin:/bin:/usr/sbin:/sbin\n");
-        text.replace(own, &toy)
-            .replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
+        text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
     pub fn base(&self) -> PathBuf {
@@ -130,9 +122,7 @@ impl Network {
     pub fn run(&self, args: &str) -> Ran {
         let mut command = Command::new(Path::new("/usr/bin/env"));
         command.arg("-i").args(["PATH=/usr/bin:/bin"]).args(self.shell);
-        command
-            .arg(self.base().join(MANAGER))
-            .args(args.split_whitespace());
+        command.arg(self.base().join(MANAGER)).args(args.split_whitespace());
         let output = command.process_group(0).output();
         Ran::of(&output.expect("the manager runs"))
     }
@@ -155,10 +145,7 @@ impl Network {
     pub fn status(&self) -> (i32, Value) {
         let ran = self.run("status --json");
         let value = serde_json::from_str(&ran.out);
-        (
-            ran.code,
-            value.unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err)),
-        )
+        (ran.code, value.unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err)))
     }
 
     /// Asserts that the Mac is as the network wants it.

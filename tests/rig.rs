@@ -23,10 +23,7 @@ fn program() -> &'static Path {
                 build.arg("--release");
             }
             let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-            assert!(
-                status.expect("cargo runs").success(),
-                "the toy Mac does not build"
-            );
+            assert!(status.expect("cargo runs").success(), "the toy Mac does not build");
         }
         toy
     })
@@ -39,9 +36,7 @@ fn is_fresh(toy: &Path) -> bool {
     };
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mac");
     let sources = fs::read_dir(sources).into_iter().flatten().flatten();
-    sources
-        .filter_map(|entry| time(&entry.path()))
-        .all(|changed| changed <= built)
+    sources.filter_map(|entry| time(&entry.path())).all(|changed| changed <= built)
 }
 
 /// What a command printed and how it ended.
@@ -85,9 +80,8 @@ pub struct Mac {
 impl Mac {
     pub fn new() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
-        let made = Command::new(program())
-            .args(["new", &dir.path().join("mac").display().to_string()])
-            .status();
+        let made =
+            Command::new(program()).args(["new", &dir.path().join("mac").display().to_string()]).status();
         assert!(made.expect("toymac runs").success());
         Self { dir }
     }
@@ -113,13 +107,8 @@ impl Mac {
     pub fn run_with(&self, line: &str, input: Option<&Path>) -> Ran {
         let mut words = line.split_whitespace();
         let name = words.next().expect("a command");
-        let stdin = input.map_or(Stdio::null(), |file| {
-            Stdio::from(fs::File::open(file).expect("the input"))
-        });
-        let output = Command::new(self.bin().join(name))
-            .args(words)
-            .stdin(stdin)
-            .output();
+        let stdin = input.map_or(Stdio::null(), |file| Stdio::from(fs::File::open(file).expect("the input")));
+        let output = Command::new(self.bin().join(name)).args(words).stdin(stdin).output();
         Ran::of(&output.expect("the command runs"))
     }
 
@@ -143,22 +132,20 @@ impl Mac {
     pub fn add(&self, record: &str) {
         let kind = format!("{}\t", record.split('\t').next().unwrap_or_default());
         self.edit(|kernel| {
-            let mut lines: Vec<&str> = kernel.lines().collect();
+            let mut lines: Vec<&str> = kernel.split_inclusive('\n').collect();
+            let record = format!("{record}\n");
             let last = lines.iter().rposition(|line| line.starts_with(&kind));
-            lines.insert(last.map_or(lines.len(), |at| at + 1), record);
-            lines.iter().map(|line| format!("{line}\n")).collect()
+            lines.insert(last.map_or(lines.len(), |at| at + 1), &record);
+            lines.concat()
         });
     }
 
     /// Takes away the records that begin like this.
     pub fn remove(&self, beginning: &str) {
-        let keep = |line: &&str| !line.starts_with(beginning);
         self.edit(|kernel| {
-            kernel
-                .lines()
-                .filter(keep)
-                .map(|line| format!("{line}\n"))
-                .collect()
+            let mut lines: Vec<&str> = kernel.split_inclusive('\n').collect();
+            lines.retain(|line| !line.starts_with(beginning));
+            lines.concat()
         });
     }
 
@@ -184,11 +171,7 @@ impl Mac {
 
     /// The calls that changed the kernel since the journal was last forgotten.
     pub fn changes(&self) -> Vec<String> {
-        self.journal()
-            .iter()
-            .filter(|call| call.mark == '!')
-            .map(Call::line)
-            .collect()
+        self.journal().iter().filter(|call| call.mark == '!').map(Call::line).collect()
     }
 
     /// Sets what strikes at the k-th command from now; `None` lets everything be.

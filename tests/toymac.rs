@@ -8,11 +8,7 @@ fn refused(mac: &Mac, line: &str, code: i32, err: &str) {
     let before = mac.kernel();
     let ran = mac.run(line);
     let text = format!("{err}\n");
-    let expected = Ran {
-        code,
-        out: String::new(),
-        err: text,
-    };
+    let expected = Ran { code, out: String::new(), err: text };
     assert_eq!(ran, expected, "{line}");
     assert_eq!(mac.kernel(), before, "{line} changed something");
 }
@@ -20,53 +16,21 @@ fn refused(mac: &Mac, line: &str, code: i32, err: &str) {
 #[test]
 fn names_are_a_cloner_and_a_unit() {
     let mac = Mac::new();
-    for name in [
-        "bridge-aws",
-        "br0",
-        "veth-etcd-1",
-        "bridge0200",
-        "feth20000x",
-        "tap0",
-    ] {
-        refused(
-            &mac,
-            &format!("ifconfig {name} create"),
-            1,
-            "ifconfig: SIOCIFCREATE2: Invalid argument",
-        );
+    for name in ["bridge-aws", "br0", "veth-etcd-1", "bridge0200", "feth20000x", "tap0"] {
+        refused(&mac, &format!("ifconfig {name} create"), 1, "ifconfig: SIOCIFCREATE2: Invalid argument");
     }
-    refused(
-        &mac,
-        "ifconfig bridge32768 create",
-        1,
-        "ifconfig: SIOCIFCREATE2: Device not configured",
-    );
+    refused(&mac, "ifconfig bridge32768 create", 1, "ifconfig: SIOCIFCREATE2: Device not configured");
     refused(
         &mac,
         "ifconfig bridge12345678901 create",
         1,
         "ifconfig: bridge12345678901: cloning name too long",
     );
-    refused(
-        &mac,
-        "ifconfig bridge0 create",
-        1,
-        "ifconfig: SIOCIFCREATE2: File exists",
-    );
-    refused(
-        &mac,
-        "ifconfig bridge9 up",
-        1,
-        "ifconfig: interface bridge9 does not exist",
-    );
+    refused(&mac, "ifconfig bridge0 create", 1, "ifconfig: SIOCIFCREATE2: File exists");
+    refused(&mac, "ifconfig bridge9 up", 1, "ifconfig: interface bridge9 does not exist");
     assert_eq!(mac.ok("ifconfig bridge32767 create"), "");
     assert_eq!(mac.ok("ifconfig bridge create"), "bridge1\n");
-    refused(
-        &mac,
-        "ifconfig en0 destroy",
-        1,
-        "ifconfig: SIOCIFDESTROY: Invalid argument",
-    );
+    refused(&mac, "ifconfig en0 destroy", 1, "ifconfig: SIOCIFDESTROY: Invalid argument");
 }
 
 #[test]
@@ -79,10 +43,7 @@ fn a_bridge_is_up_only_when_told() {
         shown.starts_with("bridge2000: flags=8823<UP,BROADCAST,SMART,SIMPLEX,MULTICAST> mtu 1500\n"),
         "{shown}"
     );
-    assert!(
-        shown.contains("\tinet 10.0.1.1 netmask 0xffffff00 broadcast 10.0.1.255\n"),
-        "{shown}"
-    );
+    assert!(shown.contains("\tinet 10.0.1.1 netmask 0xffffff00 broadcast 10.0.1.255\n"), "{shown}");
     assert!(shown.ends_with("\tstatus: inactive\n"), "{shown}");
     mac.ok("ifconfig bridge2000 up");
     assert!(
@@ -104,30 +65,12 @@ fn peers_and_members() {
     mac.ok("ifconfig feth20000 create up");
     mac.ok("ifconfig feth20001 create up");
     mac.ok("ifconfig feth20000 peer feth20001");
-    refused(
-        &mac,
-        "ifconfig feth20000 peer feth20001",
-        1,
-        "ifconfig: SIOCDRVSPEC set peer: Resource busy",
-    );
-    assert!(
-        mac.ok("ifconfig feth20001")
-            .contains("\tether 66:65:74:68:4e:21\n\tpeer: feth20000\n")
-    );
+    refused(&mac, "ifconfig feth20000 peer feth20001", 1, "ifconfig: SIOCDRVSPEC set peer: Resource busy");
+    assert!(mac.ok("ifconfig feth20001").contains("\tether 66:65:74:68:4e:21\n\tpeer: feth20000\n"));
     mac.ok("ifconfig bridge2000 create up");
     mac.ok("ifconfig bridge2000 addm feth20001");
-    refused(
-        &mac,
-        "ifconfig bridge2000 addm feth20001",
-        1,
-        "ifconfig: BRDGADD feth20001: File exists",
-    );
-    refused(
-        &mac,
-        "ifconfig bridge0 addm feth20001",
-        1,
-        "ifconfig: BRDGADD feth20001: Resource busy",
-    );
+    refused(&mac, "ifconfig bridge2000 addm feth20001", 1, "ifconfig: BRDGADD feth20001: File exists");
+    refused(&mac, "ifconfig bridge0 addm feth20001", 1, "ifconfig: BRDGADD feth20001: Resource busy");
     refused(
         &mac,
         "ifconfig bridge2000 addm feth20009",
@@ -135,18 +78,10 @@ fn peers_and_members() {
         "ifconfig: BRDGADD feth20009: No such file or directory",
     );
     let shown = mac.ok("ifconfig bridge2000");
-    assert!(
-        shown.contains("\tmember: feth20001 flags=3<LEARNING,DISCOVER>\n"),
-        "{shown}"
-    );
+    assert!(shown.contains("\tmember: feth20001 flags=3<LEARNING,DISCOVER>\n"), "{shown}");
     assert!(shown.ends_with("\tstatus: active\n"), "{shown}");
     mac.ok("ifconfig feth20000 mtu 2000");
-    refused(
-        &mac,
-        "ifconfig bridge2000 addm feth20000",
-        1,
-        "ifconfig: BRDGADD feth20000: Invalid argument",
-    );
+    refused(&mac, "ifconfig bridge2000 addm feth20000", 1, "ifconfig: BRDGADD feth20000: Invalid argument");
     mac.ok("ifconfig feth20001 destroy");
     assert!(mac.ok("ifconfig feth20000").contains("\tpeer: <none>\n"));
     assert!(!mac.ok("ifconfig bridge2000").contains("feth20001"));
@@ -198,10 +133,7 @@ fn route_succeeds_when_it_fails() {
         get.contains("destination: 10.0.0.0\n       mask: 255.255.0.0\n  interface: bridge2000\n"),
         "{get}"
     );
-    assert!(
-        mac.ok("route -n get default")
-            .contains("    gateway: 192.168.1.1\n  interface: en0\n")
-    );
+    assert!(mac.ok("route -n get default").contains("    gateway: 192.168.1.1\n  interface: en0\n"));
     mac.ok("route -n delete -net 10.0.0.0/16 -interface bridge2000");
     let gone = mac.run("route -n delete -net 10.0.0.0/16 -interface bridge2000");
     assert_eq!(
@@ -235,10 +167,7 @@ fn netstat_abbreviates() {
     ] {
         mac.ok(&format!("route -n add -net {net} -interface bridge2000"));
         let table = mac.ok("netstat -rn -f inet");
-        assert!(
-            table.lines().any(|line| line.starts_with(shown)),
-            "{net} in {table}"
-        );
+        assert!(table.lines().any(|line| line.starts_with(shown)), "{net} in {table}");
     }
     let table = mac.ok("netstat -rn -f inet");
     assert!(table.starts_with("Routing tables\n\nInternet:\nDestination        Gateway            Flags               Netif Expire\ndefault            192.168.1.1        UGScg"), "{table}");
@@ -249,18 +178,8 @@ fn who_is_not_root() {
     let mac = Mac::new();
     mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
     assert_eq!(mac.ok("id -u"), "501\n");
-    refused(
-        &mac,
-        "ifconfig bridge2000 create",
-        1,
-        "ifconfig: SIOCIFCREATE2: Operation not permitted",
-    );
-    refused(
-        &mac,
-        "route -n delete -net 10.0.0.0/16",
-        77,
-        "route: must be root to alter routing table",
-    );
+    refused(&mac, "ifconfig bridge2000 create", 1, "ifconfig: SIOCIFCREATE2: Operation not permitted");
+    refused(&mac, "route -n delete -net 10.0.0.0/16", 77, "route: must be root to alter routing table");
     refused(&mac, "pfctl -s info", 1, "pfctl: /dev/pf: Permission denied");
 }
 
@@ -270,11 +189,7 @@ fn tokens_are_counted() {
     let before = mac.kernel();
     let ran = mac.run("pfctl -E");
     assert_eq!((ran.code, ran.out.as_str()), (0, ""));
-    let token = ran
-        .err
-        .lines()
-        .find_map(|line| line.strip_prefix("Token : "))
-        .expect("a token");
+    let token = ran.err.lines().find_map(|line| line.strip_prefix("Token : ")).expect("a token");
     let held = mac.ok("pfctl -s References");
     assert!(
         held.starts_with(
@@ -307,11 +222,7 @@ fn anchors_load_whole_or_not_at_all() {
     assert_eq!(mac.kernel(), before);
     let loaded = mac.run(&load);
     assert_eq!((loaded.code, loaded.out.as_str()), (0, ""));
-    assert!(
-        loaded
-            .err
-            .starts_with("No ALTQ support in kernel\nALTQ related functions disabled\n")
-    );
+    assert!(loaded.err.starts_with("No ALTQ support in kernel\nALTQ related functions disabled\n"));
     let held = mac.kernel();
     for bad in [
         "pass quick inet from any to any",
@@ -324,8 +235,7 @@ fn anchors_load_whole_or_not_at_all() {
         let ran = mac.run(&load);
         assert_eq!(ran.code, 1, "{bad}");
         assert!(
-            ran.err
-                .ends_with("pfctl: Syntax error in config file: pf rules not loaded\n"),
+            ran.err.ends_with("pfctl: Syntax error in config file: pf rules not loaded\n"),
             "{}",
             ran.err
         );
@@ -336,10 +246,7 @@ fn anchors_load_whole_or_not_at_all() {
         "nat on en0 inet from <all> to ! <all> -> (en0:0)\n"
     );
     assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s Tables"), "all\n");
-    assert_eq!(
-        mac.ok("pfctl -a com.apple/250.nixvol -t all -T show"),
-        "   10.0.0.0/16\n   10.1.0.0/16\n"
-    );
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -t all -T show"), "   10.0.0.0/16\n   10.1.0.0/16\n");
     mac.ok("pfctl -a com.apple/250.nixvol -F all");
     assert_eq!(mac.kernel(), before);
     let absent = mac.run("pfctl -q -a com.apple/250.nixvol -s nat");
@@ -359,41 +266,25 @@ fn what_nobody_may_ask_for() {
         assert_eq!(mac.run(line).code, 99, "{line}");
         assert_eq!(mac.kernel(), before);
     }
-    assert_eq!(
-        mac.run(&format!("pfctl -a com.apple/x -f {}", file.display()))
-            .code,
-        99
-    );
+    assert_eq!(mac.run(&format!("pfctl -a com.apple/x -f {}", file.display())).code, 99);
     let nat = mac.ok("pfctl -s nat");
-    assert_eq!(
-        nat,
-        "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n"
-    );
+    assert_eq!(nat, "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n");
     assert!(mac.ok("pfctl -s rules").ends_with("anchor \"com.apple/*\" all\n"));
 }
 
 #[test]
 fn small_commands() {
     let mac = Mac::new();
-    assert_eq!(
-        mac.ok("sysctl -n net.inet.ip.forwarding kern.bootsessionuuid"),
-        "0\nsession-0\n"
-    );
-    assert_eq!(
-        mac.ok("sysctl -w net.inet.ip.forwarding=1"),
-        "net.inet.ip.forwarding: 0 -> 1\n"
-    );
+    assert_eq!(mac.ok("sysctl -n net.inet.ip.forwarding kern.bootsessionuuid"), "0\nsession-0\n");
+    assert_eq!(mac.ok("sysctl -w net.inet.ip.forwarding=1"), "net.inet.ip.forwarding: 0 -> 1\n");
     assert_eq!(mac.run("sysctl -n net.link.bridge.pfil_member").code, 1);
-    assert!(
-        mac.ok("mount")
-            .starts_with("/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n")
-    );
-    assert_eq!(
-        mac.run("launchctl print system/org.nix-volumes.networking").code,
-        113
-    );
+    assert!(mac.ok("mount").starts_with("/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n"));
+    assert_eq!(mac.run("launchctl print system/org.nix-volumes.networking").code, 113);
     assert_eq!(mac.run("ping -n -q -c 1 -t 2 -S 10.0.1.2 192.168.1.1").code, 71);
     assert_eq!(mac.run("ping -n -q -c 1 -t 2 192.168.1.77").code, 2);
+    let closed = mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53");
+    assert_eq!(closed.err, "nc: connectx to 127.0.0.53 port 53 (tcp) failed: Connection refused\n");
+    mac.edit(|kernel| kernel + "listen\t127.0.0.53\t53\n");
     assert_eq!(mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53").code, 0);
 }
 

@@ -21,10 +21,7 @@ pub enum Fault {
 /// The number of this command.
 pub fn next_number(root: &Path) -> u64 {
     let file = root.join("count");
-    let last: u64 = fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0);
+    let last: u64 = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let _ = fs::write(&file, format!("{}\n", last + 1));
     last + 1
 }
@@ -63,11 +60,9 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
         }
         Fault::Cut => {
             let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
-            let kept: String = text
-                .lines()
-                .filter(|line| !line.starts_with("route\t0.0.0.0/0\t"))
-                .map(|line| format!("{line}\n"))
-                .collect();
+            let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
+            kept.retain(|line| !line.starts_with("route\t0.0.0.0/0\t"));
+            let kept = kept.concat();
             let _ = fs::write(root.join("kernel"), kept);
             None
         }
@@ -97,15 +92,11 @@ pub fn power_loss(root: &Path) {
 /// Kills the process group that this command runs in: the shell and all of its children.
 fn kill_group() {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let group = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(2).map(str::to_owned));
+    let group = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2).map(str::to_owned));
     let Some(group) = group.filter(|group| group != "0" && group != "1") else {
         return;
     };
-    let _ = Command::new("/bin/kill")
-        .args(["-KILL", "--", &format!("-{group}")])
-        .status();
+    let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
     // The signal may arrive a moment later; nothing may happen in between.
     std::thread::sleep(std::time::Duration::from_secs(5));
 }

@@ -17,10 +17,7 @@ pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
         ["-a", "inet"] => return list(kernel, Some("inet")),
         ["-l"] => {
             let names: Vec<&str> = kernel.interfaces.iter().map(|i| i.name.as_str()).collect();
-            return Answer {
-                out: names.join(" ") + "\n",
-                ..Answer::default()
-            };
+            return Answer { out: names.join(" ") + "\n", ..Answer::default() };
         }
         ["-v", name, rest @ ..] | [name, rest @ ..] => (*name, rest),
     };
@@ -47,10 +44,7 @@ pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
         return Answer::fail(1, format!("ifconfig: {call}"));
     }
     match change(kernel, name, rest) {
-        Ok(out) => Answer {
-            out,
-            ..Answer::default()
-        },
+        Ok(out) => Answer { out, ..Answer::default() },
         Err(text) => Answer::fail(1, format!("ifconfig: {text}")),
     }
 }
@@ -147,9 +141,8 @@ fn keyword(
             }
         }
         address => {
-            let (ip, len) = address
-                .split_once('/')
-                .map_or((address, None), |(ip, len)| (ip, len.parse().ok()));
+            let (ip, len) =
+                address.split_once('/').map_or((address, None), |(ip, len)| (ip, len.parse().ok()));
             let ip: Ipv4Addr = ip.parse().map_err(|_| format!("{address}: bad value"))?;
             if len.is_some() {
                 request.len = len;
@@ -179,10 +172,7 @@ fn finish(kernel: &mut Kernel, name: &str, request: &Request) -> Result<(), Stri
         return Ok(());
     };
     if request.clear {
-        let first = kernel
-            .interface(name)
-            .and_then(|i| i.addresses.first())
-            .map(|a| a.ip);
+        let first = kernel.interface(name).and_then(|i| i.addresses.first()).map(|a| a.ip);
         if let Some(first) = first {
             kernel.remove_address(name, first);
         }
@@ -235,9 +225,7 @@ fn clone(kernel: &mut Kernel, name: &str) -> Result<String, String> {
 }
 
 fn destroy(kernel: &mut Kernel, name: &str) -> Result<(), String> {
-    let cloned = kernel
-        .interface(name)
-        .is_some_and(|i| matches!(i.cloner(), "bridge" | "feth"));
+    let cloned = kernel.interface(name).is_some_and(|i| matches!(i.cloner(), "bridge" | "feth"));
     if !cloned {
         return Err("SIOCIFDESTROY: Invalid argument".to_owned());
     }
@@ -442,12 +430,7 @@ fn flags(i: &Interface) -> (u32, String) {
         "lo" => &[(0x8, "LOOPBACK"), (0x8000, "MULTICAST")],
         "utun" => &[(0x10, "POINTOPOINT"), (0x8000, "MULTICAST")],
         "feth" => &[(0x2, "BROADCAST"), (0x800, "SIMPLEX"), (0x8000, "MULTICAST")],
-        _ => &[
-            (0x2, "BROADCAST"),
-            (0x20, "SMART"),
-            (0x800, "SIMPLEX"),
-            (0x8000, "MULTICAST"),
-        ],
+        _ => &[(0x2, "BROADCAST"), (0x20, "SMART"), (0x800, "SIMPLEX"), (0x8000, "MULTICAST")],
     };
     all.extend_from_slice(fixed);
     if i.up {

@@ -45,9 +45,7 @@ impl Interface {
         match self.cloner() {
             "feth" => !self.peer.is_empty(),
             "bridge" => self.members.iter().any(|member| {
-                kernel
-                    .interface(member)
-                    .is_some_and(|member| member.running && member.active(kernel))
+                kernel.interface(member).is_some_and(|member| member.running && member.active(kernel))
             }),
             _ => true,
         }
@@ -83,6 +81,10 @@ pub struct Kernel {
     pub tokens: Vec<(u64, u32, String)>,
     /// Rulesets by anchor path; the main one has the empty path.
     pub anchors: BTreeMap<String, Ruleset>,
+    /// Packets by anchor and label.
+    pub counts: BTreeMap<(String, String), u64>,
+    /// `ADDRESS PORT` pairs on which something answers.
+    pub listening: Vec<(Ipv4Addr, u16)>,
     /// The number of this command; not part of the state.
     pub tick: u64,
 }
@@ -117,9 +119,7 @@ impl Kernel {
 
     /// The interface that holds this address.
     pub fn holder(&self, ip: Ipv4Addr) -> Option<&Interface> {
-        self.interfaces
-            .iter()
-            .find(|i| i.addresses.iter().any(|a| a.ip == ip))
+        self.interfaces.iter().find(|i| i.addresses.iter().any(|a| a.ip == ip))
     }
 
     pub fn next_index(&self) -> u32 {
@@ -136,11 +136,7 @@ impl Kernel {
         interface.addresses.retain(|a| a.ip != address.ip);
         interface.addresses.push(address.clone());
         let route = connected(address, name, index, &cloner);
-        if !self
-            .routes
-            .iter()
-            .any(|r| r.net == route.net && !r.flags.contains('I'))
-        {
+        if !self.routes.iter().any(|r| r.net == route.net && !r.flags.contains('I')) {
             self.routes.push(route);
         }
     }
@@ -180,11 +176,8 @@ impl Kernel {
             );
         }
         for r in &self.routes {
-            let _ = writeln!(
-                t,
-                "route\t{}\t{}\t{}\t{}\t{}",
-                r.net, r.gateway, r.flags, r.interface, r.expire
-            );
+            let _ =
+                writeln!(t, "route\t{}\t{}\t{}\t{}\t{}", r.net, r.gateway, r.flags, r.interface, r.expire);
         }
         for (key, value) in &self.sysctl {
             let _ = writeln!(t, "sysctl\t{key}\t{value}");
@@ -208,6 +201,12 @@ impl Kernel {
         }
         for (path, ruleset) in &self.anchors {
             let _ = writeln!(t, "anchor\t{path}\t{}", escape(&ruleset.source()));
+        }
+        for ((anchor, label), packets) in &self.counts {
+            let _ = writeln!(t, "count\t{anchor}\t{label}\t{packets}");
+        }
+        for (ip, port) in &self.listening {
+            let _ = writeln!(t, "listen\t{ip}\t{port}");
         }
         t
     }
@@ -236,23 +235,24 @@ impl Kernel {
                 expire: (*f.get(5)?).to_owned(),
             }),
             "sysctl" => {
-                self.sysctl
-                    .insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
+                self.sysctl.insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
             }
             "mount" => self.mounts.push(unescape(f.get(1)?)),
             "dns" => self.dns = unescape(f.get(1)?),
             "job" => self.jobs.push((*f.get(1)?).to_owned()),
             "pipe" => {
-                self.pipes
-                    .insert(f.get(1)?.parse().ok()?, (*f.get(2)?).to_owned());
+                self.pipes.insert(f.get(1)?.parse().ok()?, (*f.get(2)?).to_owned());
             }
             "lost" => self.lost.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
             "pf" => self.pf_enabled = *f.get(1)? == "1",
-            "token" => self.tokens.push((
-                f.get(1)?.parse().ok()?,
-                f.get(2)?.parse().ok()?,
-                (*f.get(3)?).to_owned(),
-            )),
+            "token" => {
+                self.tokens.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?, (*f.get(3)?).to_owned()));
+            }
+            "count" => {
+                let key = ((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
+                self.counts.insert(key, f.get(3)?.parse().ok()?);
+            }
+            "listen" => self.listening.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
             "anchor" => {
                 let ruleset = Ruleset::kept(&unescape(f.get(2)?));
                 self.anchors.insert((*f.get(1)?).to_owned(), ruleset);
@@ -265,9 +265,7 @@ impl Kernel {
 
 /// The route that comes and goes with an address.
 fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
-    let net = Ipv4Net::new(address.ip, address.len)
-        .unwrap_or_else(|_| Ipv4Net::from(address.ip))
-        .trunc();
+    let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
     let (net, gateway, flags, expire) = if cloner == "lo" && net.prefix_len() < 32 {
         (net, address.ip.to_string(), "UCS", "")
     } else if cloner == "lo" {
@@ -277,13 +275,7 @@ fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     } else {
         (net, format!("link#{index}"), "UCS", "!")
     };
-    Route {
-        net,
-        gateway,
-        flags: flags.to_owned(),
-        interface: name.to_owned(),
-        expire: expire.to_owned(),
-    }
+    Route { net, gateway, flags: flags.to_owned(), interface: name.to_owned(), expire: expire.to_owned() }
 }
 
 fn address_text(address: &Address) -> String {
@@ -308,9 +300,7 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
 
 /// Keeps a text on one line and in one field.
 pub fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('\t', "\\t")
-        .replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
 }
 
 pub fn unescape(text: &str) -> String {

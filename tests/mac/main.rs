@@ -56,9 +56,8 @@ fn main() -> ExitCode {
     let mut words = env::args();
     let called = words.next().unwrap_or_default();
     let args: Vec<String> = words.collect();
-    let name = Path::new(&called)
-        .file_name()
-        .map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    let name =
+        Path::new(&called).file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     if name == "toymac" {
         return world::command(&args);
     }
@@ -100,8 +99,8 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         "mount" => misc::mount(&kernel, &borrowed),
         "scutil" => misc::scutil(&kernel, &borrowed),
         "launchctl" => misc::launchctl(&mut kernel, &borrowed),
-        "ping" => misc::ping(&kernel, &borrowed),
-        "nc" => misc::nc(&kernel, &borrowed),
+        "ping" => misc::ping(&mut kernel, &borrowed),
+        "nc" => misc::nc(&mut kernel, &borrowed),
         "dnctl" => misc::dnctl(&mut kernel, &borrowed),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
@@ -110,10 +109,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
             std::thread::sleep(std::time::Duration::from_millis(100));
             Answer::default()
         }
-        "id" if borrowed == ["-u"] => Answer {
-            out: format!("{}\n", kernel.uid),
-            ..Answer::default()
-        },
+        "id" if borrowed == ["-u"] => Answer { out: format!("{}\n", kernel.uid), ..Answer::default() },
         _ => return (hand_over(root, name, args), '.'),
     };
     let after = kernel.text();
@@ -142,12 +138,7 @@ fn hand_over(root: &Path, name: &str, args: &[String]) -> u8 {
         return 127;
     };
     let status = Command::new(real).args(args).stdin(Stdio::inherit()).status();
-    status.map_or(126, |status| {
-        status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(128)
-    })
+    status.map_or(126, |status| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128))
 }
 
 /// The directory that holds `bin` and `kernel`: beside the link that was called.
@@ -160,9 +151,7 @@ fn root(called: &str, name: &str) -> Option<PathBuf> {
         return beside(Path::new(called).parent()?);
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .filter(|dir| dir.join(name).exists())
-        .find_map(|dir| beside(&dir))
+    env::split_paths(&path).filter(|dir| dir.join(name).exists()).find_map(|dir| beside(&dir))
 }
 
 /// One line a call: exit code, mark, and the words with tabs between.
@@ -170,13 +159,11 @@ fn journal(root: &Path, name: &str, args: &[String], code: u8, mark: char) {
     let mut line = format!("{code}\t{mark}\t{name}");
     for arg in args {
         line.push('\t');
-        line.push_str(&kernel::escape(arg));
+        // Of a program in an argument, the first line is enough.
+        line.push_str(&kernel::escape(arg.split('\n').next().unwrap_or_default()));
     }
     line.push('\n');
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(root.join("journal"));
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(root.join("journal"));
     if let Ok(mut file) = file {
         let _ = file.write_all(line.as_bytes());
     }

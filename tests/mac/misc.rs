@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::Answer;
 use crate::kernel::Kernel;
+use crate::pf::{self, Way};
 use crate::route;
 
 pub fn sysctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
@@ -13,9 +14,7 @@ pub fn sysctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
     };
     let mut answer = Answer::default();
     for word in words {
-        let (key, new) = word
-            .split_once('=')
-            .map_or((*word, None), |(key, new)| (key, Some(new)));
+        let (key, new) = word.split_once('=').map_or((*word, None), |(key, new)| (key, Some(new)));
         let old = if key == "kern.bootsessionuuid" {
             kernel.boot.clone()
         } else if let Some(value) = kernel.sysctl.get(key) {
@@ -52,10 +51,7 @@ pub fn mount(kernel: &Kernel, args: &[&str]) -> Answer {
 
 pub fn scutil(kernel: &Kernel, args: &[&str]) -> Answer {
     match args {
-        ["--dns"] => Answer {
-            out: kernel.dns.clone(),
-            ..Answer::default()
-        },
+        ["--dns"] => Answer { out: kernel.dns.clone(), ..Answer::default() },
         _ => Answer::fail(64, "usage: scutil --dns"),
     }
 }
@@ -75,11 +71,7 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
             }
         }
         ["bootstrap", "system", plist] => {
-            let label = plist
-                .rsplit('/')
-                .next()
-                .unwrap_or(plist)
-                .trim_end_matches(".plist");
+            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
             if kernel.jobs.iter().any(|job| job == label) {
                 answer.warn("Bootstrap failed: 5: Input/output error");
                 answer.code = 5;
@@ -107,11 +99,13 @@ enum Fate {
     /// The source is not an address of this machine.
     NoSource,
     NoRoute,
+    Refused,
     Lost,
     Arrives,
 }
 
-fn fate(kernel: &Kernel, from: Option<&str>, to: &str) -> Fate {
+/// What becomes of a packet; `form` says the rest of it as JSON, there and back.
+fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> Fate {
     let Ok(to) = to.parse::<Ipv4Addr>() else {
         return Fate::NoRoute;
     };
@@ -120,15 +114,18 @@ fn fate(kernel: &Kernel, from: Option<&str>, to: &str) -> Fate {
         Some(_) => return Fate::NoSource,
         None => to,
     };
-    if kernel
-        .lost
-        .iter()
-        .any(|(a, b)| a.contains(&from) && b.contains(&to))
-    {
+    if kernel.lost.iter().any(|(a, b)| a.contains(&from) && b.contains(&to)) {
         return Fate::Lost;
     }
     if kernel.holder(to).is_some() {
-        return Fate::Arrives;
+        let way = |form: &str, from: Ipv4Addr, to: Ipv4Addr| {
+            format!(r#"{{"path":[["out","lo0"],["in","lo0"]],"src":"{from}","dst":"{to}",{form}}}"#)
+        };
+        return match pf::loop_back(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
+            Way::Through => Fate::Arrives,
+            Way::Refused => Fate::Refused,
+            Way::Dropped => Fate::Lost,
+        };
     }
     match route::lookup(kernel, to) {
         None => Fate::NoRoute,
@@ -142,12 +139,14 @@ fn value_of<'a>(args: &[&'a str], option: &str) -> Option<&'a str> {
     args.get(at + 1).copied()
 }
 
-pub fn ping(kernel: &Kernel, args: &[&str]) -> Answer {
+pub fn ping(kernel: &mut Kernel, args: &[&str]) -> Answer {
     let Some(to) = args.last() else {
         return Answer::fail(64, "usage: ping host");
     };
     let mut answer = Answer::default();
-    let (received, loss) = match fate(kernel, value_of(args, "-S"), to) {
+    let echo =
+        [r#""proto":"icmp","icmp_type":8,"icmp_id":77"#, r#""proto":"icmp","icmp_type":0,"icmp_id":77"#];
+    let (received, loss) = match fate(kernel, value_of(args, "-S"), to, echo) {
         Fate::NoSource => {
             return Answer::fail(71, "ping: bind: Can't assign requested address");
         }
@@ -155,37 +154,38 @@ pub fn ping(kernel: &Kernel, args: &[&str]) -> Answer {
             answer.warn("ping: sendto: No route to host");
             (0, "100.0")
         }
-        Fate::Lost => (0, "100.0"),
+        Fate::Lost | Fate::Refused => (0, "100.0"),
         Fate::Arrives => (1, "0.0"),
     };
-    answer.say(format!(
-        "PING {to} ({to}): 56 data bytes\n\n--- {to} ping statistics ---"
-    ));
-    answer.say(format!(
-        "1 packets transmitted, {received} packets received, {loss}% packet loss"
-    ));
+    answer.say(format!("PING {to} ({to}): 56 data bytes\n\n--- {to} ping statistics ---"));
+    answer.say(format!("1 packets transmitted, {received} packets received, {loss}% packet loss"));
     answer.code = if received == 1 { 0 } else { 2 };
     answer
 }
 
-pub fn nc(kernel: &Kernel, args: &[&str]) -> Answer {
+pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
     let [.., to, port] = args else {
         return Answer::fail(1, "usage: nc [-z] [-G seconds] [-s source] host port");
     };
-    match fate(kernel, value_of(args, "-s"), to) {
-        Fate::Arrives => Answer {
-            err: format!("Connection to {to} port {port} [tcp/*] succeeded!\n"),
-            ..Answer::default()
-        },
+    let number: u16 = port.parse().unwrap_or(0);
+    let there = format!(r#""proto":"tcp","sport":50000,"dport":{number},"flags":"S","seq":1000"#);
+    let back = format!(r#""proto":"tcp","sport":{number},"dport":50000,"flags":"SA","seq":5000,"ack":1001"#);
+    let failed = |why: &str| Answer::fail(1, format!("nc: connectx to {to} port {port} (tcp) failed: {why}"));
+    match fate(kernel, value_of(args, "-s"), to, [&there, &back]) {
+        Fate::Arrives => {
+            let to = to.parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            if kernel.holder(to).is_some() && !kernel.listening.contains(&(to, number)) {
+                return failed("Connection refused");
+            }
+            Answer {
+                err: format!("Connection to {to} port {port} [tcp/*] succeeded!\n"),
+                ..Answer::default()
+            }
+        }
         Fate::NoSource => Answer::fail(1, "nc: bind failed: Can't assign requested address"),
-        Fate::NoRoute => Answer::fail(
-            1,
-            format!("nc: connectx to {to} port {port} (tcp) failed: No route to host"),
-        ),
-        Fate::Lost => Answer::fail(
-            1,
-            format!("nc: connectx to {to} port {port} (tcp) failed: Operation timed out"),
-        ),
+        Fate::NoRoute => failed("No route to host"),
+        Fate::Refused => failed("Connection refused"),
+        Fate::Lost => failed("Operation timed out"),
     }
 }
 

@@ -1,6 +1,12 @@
 //! Rulesets: what a load accepts and what the kernel keeps of it.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use nixvol_net::pf::Environment;
+use nixvol_net::pf::eval::{Machine, Outcome, Packet};
+use nixvol_net::pf::syntax::Block;
+
+use crate::kernel::Kernel;
 
 /// The rules of one anchor, one line each, macros replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,9 +28,7 @@ pub enum Section {
 impl Ruleset {
     /// A ruleset as it was kept on disk.
     pub fn kept(source: &str) -> Self {
-        Self {
-            lines: source.lines().map(str::to_owned).collect(),
-        }
+        Self { lines: source.lines().map(str::to_owned).collect() }
     }
 
     pub fn source(&self) -> String {
@@ -36,10 +40,7 @@ impl Ruleset {
     }
 
     pub fn of(&self, wanted: Section) -> impl Iterator<Item = &str> {
-        self.lines
-            .iter()
-            .map(String::as_str)
-            .filter(move |line| section(line) == Some(wanted))
+        self.lines.iter().map(String::as_str).filter(move |line| section(line) == Some(wanted))
     }
 
     /// The names of the tables.
@@ -50,9 +51,7 @@ impl Ruleset {
 
     /// The members of a table.
     pub fn table(&self, name: &str) -> Option<Vec<&str>> {
-        let line = self
-            .of(Section::Table)
-            .find(|line| between(line, '<', '>') == Some(name))?;
+        let line = self.of(Section::Table).find(|line| between(line, '<', '>') == Some(name))?;
         let members = between(line, '{', '}').unwrap_or("");
         Some(members.split([',', ' ']).filter(|m| !m.is_empty()).collect())
     }
@@ -61,9 +60,7 @@ impl Ruleset {
     pub fn labels(&self) -> Vec<&str> {
         let mut labels: Vec<&str> = Vec::new();
         for line in &self.lines {
-            let label = line
-                .split_once("label \"")
-                .and_then(|(_, rest)| rest.split('"').next());
+            let label = line.split_once("label \"").and_then(|(_, rest)| rest.split('"').next());
             labels.extend(label.filter(|label| !labels.contains(label)));
         }
         labels
@@ -75,51 +72,67 @@ impl Ruleset {
     }
 }
 
-/// Reads a ruleset for an anchor, or says on which line it is wrong.
-///
-/// This is the place where the project's own reader of pf belongs; until then it looks only at what a
-/// load most often fails for.
-pub fn read(text: &str, defines: &[(String, String)]) -> Result<Ruleset, (usize, String)> {
-    let syntax = |line: usize| (line, "syntax error".to_owned());
-    if !text.is_empty() && !text.ends_with('\n') {
-        return Err(syntax(text.lines().count()));
+/// Reads a ruleset with the project's own reader, or says on which line it is wrong.
+pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result<Ruleset, (u32, String)> {
+    let mut environment = environment(kernel);
+    environment.macros = defines.iter().cloned().collect();
+    match nixvol_net::pf::parse(text, &environment) {
+        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
+        Err(errors) => {
+            let first = errors.first();
+            Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))
+        }
     }
-    let mut macros: BTreeMap<String, String> = defines.iter().cloned().collect();
-    let mut rules = Ruleset::default();
-    let mut reached = Section::Option;
-    let mut pending = String::new();
-    for (index, raw) in text.lines().enumerate() {
-        let number = index + 1;
-        if let Some(start) = raw.strip_suffix('\\') {
-            pending.push_str(start);
-            pending.push(' ');
-            continue;
+}
+
+fn environment(kernel: &Kernel) -> Environment {
+    let mut environment = Environment { interfaces: Vec::new(), ..Environment::default() };
+    for interface in &kernel.interfaces {
+        for address in &interface.addresses {
+            environment.add_address(&interface.name, IpAddr::V4(address.ip), address.len);
         }
-        let whole = std::mem::take(&mut pending) + raw;
-        let line = whole.split('#').next().unwrap_or("").trim();
-        if line.is_empty() {
-            continue;
+    }
+    environment
+}
+
+/// What pf did with a packet on its way through lo0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Through,
+    /// Blocked, and the sender was told.
+    Refused,
+    /// Blocked in silence.
+    Dropped,
+}
+
+/// Sends packets from this Mac to itself, one after the other, and counts them by label.
+pub fn loop_back(kernel: &mut Kernel, packets: &[String]) -> Way {
+    if !kernel.pf_enabled {
+        return Way::Through;
+    }
+    let environment = environment(kernel);
+    let mut machine = Machine::new(environment.interfaces.clone());
+    for (path, kept) in &kernel.anchors {
+        if let Ok(ruleset) = nixvol_net::pf::parse(&kept.source(), &environment) {
+            machine.load(path, &ruleset);
         }
-        if let Some((name, value)) = definition(line) {
-            macros.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-            continue;
-        }
-        let line = expand(line, &macros).map_err(|error| (number, error))?;
-        let section = section(&line).ok_or_else(|| syntax(number))?;
-        if line.contains("({") || line.matches('{').count() != line.matches('}').count() {
-            return Err(syntax(number));
-        }
-        if section != Section::Table {
-            if section < reached {
-                let order =
-                    "Rules must be in order: options, normalization, queueing, translation, filtering";
-                return Err((number, order.to_owned()));
+    }
+    for packet in packets {
+        let packet: Packet = serde_json::from_str(packet).expect("a packet of the toy");
+        let answer = machine.eval(&packet);
+        for verdict in answer.verdicts() {
+            if let Some((rule, label)) =
+                verdict.rule.as_ref().and_then(|rule| Some((rule, rule.label.as_ref()?)))
+            {
+                *kernel.counts.entry((rule.anchor.to_string(), label.to_string())).or_default() += 1;
             }
-            reached = section;
+            if verdict.action == Outcome::Block {
+                let silent = matches!(verdict.reply, None | Some(Block::Drop));
+                return if silent { Way::Dropped } else { Way::Refused };
+            }
         }
-        rules.lines.push(line);
     }
-    Ok(rules)
+    Way::Through
 }
 
 fn section(line: &str) -> Option<Section> {
@@ -135,31 +148,6 @@ fn section(line: &str) -> Option<Section> {
         "pass" | "block" | "anchor" | "antispoof" => Section::Filter,
         _ => return None,
     })
-}
-
-fn definition(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once('=')?;
-    let name = name.trim();
-    let word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    word.then(|| (name, value.trim().trim_matches('"')))
-}
-
-fn expand(line: &str, macros: &BTreeMap<String, String>) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        let end = after
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(after.len());
-        let name = &after[..end];
-        let value = macros
-            .get(name)
-            .ok_or_else(|| format!("macro '{name}' not defined"))?;
-        out.push_str(value);
-        rest = &after[end..];
-    }
-    Ok(out + rest)
 }
 
 fn between(text: &str, open: char, close: char) -> Option<&str> {

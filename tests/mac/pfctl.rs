@@ -71,11 +71,7 @@ fn options(args: &[&str]) -> Result<Options, Answer> {
         while let Some(letter) = letters.next() {
             let mut value = || {
                 let attached: String = letters.by_ref().collect();
-                if attached.is_empty() {
-                    args.next().map(|v| (*v).to_owned())
-                } else {
-                    Some(attached)
-                }
+                if attached.is_empty() { args.next().map(|v| (*v).to_owned()) } else { Some(attached) }
             };
             match letter {
                 'n' => o.dry = true,
@@ -130,13 +126,14 @@ fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer)
         answer.code = 1;
         return;
     };
-    match pf::read(&text, &options.defines) {
+    match pf::read(&text, kernel, &options.defines) {
         Ok(ruleset) if ruleset.of(Section::Option).next().is_some() => {
             answer.warn("toymac: an option in an anchor changes the whole machine");
             answer.code = FORBIDDEN;
         }
         Ok(ruleset) => {
             if !options.dry {
+                kernel.counts.retain(|(path, _), _| *path != anchor);
                 kernel.anchors.insert(anchor, ruleset);
             }
         }
@@ -161,11 +158,7 @@ fn act(kernel: &mut Kernel, options: &Options, answer: &mut Answer) {
         let pid = u32::try_from(4000 + kernel.tick).unwrap_or(u32::MAX);
         kernel.tokens.insert(0, (token, pid, "pfctl".to_owned()));
         if !options.quiet {
-            answer.warn(if kernel.pf_enabled {
-                "pf already enabled"
-            } else {
-                "pf enabled"
-            });
+            answer.warn(if kernel.pf_enabled { "pf already enabled" } else { "pf enabled" });
             answer.warn(format!("Token : {token}"));
         }
         kernel.pf_enabled = true;
@@ -208,6 +201,7 @@ fn flush(kernel: &mut Kernel, options: &Options, what: &str, answer: &mut Answer
         }
     }
     if ruleset.is_empty() {
+        kernel.counts.retain(|(path, _), _| *path != anchor);
         kernel.anchors.remove(&anchor);
     }
     answer.warn("rules cleared\nnat cleared\n0 tables deleted.");
@@ -219,9 +213,7 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
     match what {
         "info" => {
             let status = if kernel.pf_enabled { "Enabled" } else { "Disabled" };
-            answer.say(format!(
-                "Status: {status} for 0 days 00:01:02           Debug: Urgent"
-            ));
+            answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
         }
         "References" | "references" => references(kernel, answer),
         "Anchors" => {
@@ -250,10 +242,13 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
                     }
                 }
                 "Tables" => rules.tables().iter().for_each(|name| answer.say(name)),
-                _ => rules
-                    .labels()
-                    .iter()
-                    .for_each(|label| answer.say(format!("{label} 0 0 0 0 0 0 0"))),
+                _ => {
+                    for label in rules.labels() {
+                        let key = (anchor.clone(), label.to_owned());
+                        let (n, bytes) = kernel.counts.get(&key).map_or((0, 0), |n| (*n, n * 84));
+                        answer.say(format!("{label} {n} {n} {bytes} 0 0 {n} {bytes}"));
+                    }
+                }
             }
         }
         "states" => {}

@@ -9,11 +9,8 @@ use crate::Answer;
 use crate::kernel::{Kernel, Route};
 
 pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
-    let words: Vec<&str> = args
-        .iter()
-        .copied()
-        .skip_while(|word| matches!(*word, "-n" | "-q" | "-v"))
-        .collect();
+    let words: Vec<&str> =
+        args.iter().copied().skip_while(|word| matches!(*word, "-n" | "-q" | "-v")).collect();
     let Some((&verb, rest)) = words.split_first() else {
         return Answer::fail(64, "usage: route [-dnqtv] command [[modifiers] args]");
     };
@@ -131,27 +128,15 @@ fn add(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
     kernel.routes.push(Route {
         net: request.net,
         gateway: request.gateway.clone(),
-        flags: if request.host {
-            flags.replace('c', "") + "H"
-        } else {
-            flags.to_owned()
-        },
+        flags: if request.host { flags.replace('c', "") + "H" } else { flags.to_owned() },
         interface,
-        expire: if request.interface {
-            "!".to_owned()
-        } else {
-            String::new()
-        },
+        expire: if request.interface { "!".to_owned() } else { String::new() },
     });
     Ok(())
 }
 
 fn delete(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
-    let at = kernel
-        .routes
-        .iter()
-        .position(|r| same(r, request))
-        .ok_or("not in table")?;
+    let at = kernel.routes.iter().position(|r| same(r, request)).ok_or("not in table")?;
     kernel.routes.remove(at);
     Ok(())
 }
@@ -172,10 +157,7 @@ pub fn lookup(kernel: &Kernel, ip: Ipv4Addr) -> Option<&Route> {
 
 fn get(kernel: &Kernel, request: &Request) -> Answer {
     let found = if request.net.prefix_len() == 0 {
-        kernel
-            .routes
-            .iter()
-            .find(|r| r.net.prefix_len() == 0 && !r.flags.contains('I'))
+        kernel.routes.iter().find(|r| r.net.prefix_len() == 0 && !r.flags.contains('I'))
     } else {
         lookup(kernel, request.net.addr())
     };
@@ -258,13 +240,7 @@ fn abbreviated(route: &Route) -> String {
         128..=191 => (16, 2),
         _ => (24, 3),
     };
-    let shown = (at_least..=4)
-        .find(|&n| octets[n..].iter().all(|&o| o == 0))
-        .unwrap_or(4);
+    let shown = (at_least..=4).find(|&n| octets[n..].iter().all(|&o| o == 0)).unwrap_or(4);
     let text: Vec<String> = octets[..shown].iter().map(u8::to_string).collect();
-    if len == class {
-        text.join(".")
-    } else {
-        format!("{}/{len}", text.join("."))
-    }
+    if len == class { text.join(".") } else { format!("{}/{len}", text.join(".")) }
 }

@@ -23,53 +23,18 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("guest/interfaces", include_str!("../../../templates/guest/interfaces.j2")),
     ("guest/talos.yaml", include_str!("../../../templates/guest/talos.yaml.j2")),
     (
-        "guest/10-nixvol.network",
-        include_str!("../../../templates/guest/10-nixvol.network.j2"),
-    ),
-    (
-        "guest/interfaces",
-        include_str!("../../../templates/guest/interfaces.j2"),
-    ),
-    (
-        "guest/talos.yaml",
-        include_str!("../../../templates/guest/talos.yaml.j2"),
-    ),
-    (
         "script/manage-macos-networking.sh",
         include_str!("../../../templates/script/manage-macos-networking.sh.j2"),
     ),
-    (
-        "script/network.table",
-        include_str!("../../../templates/script/network.table.j2"),
-    ),
-    (
-        "script/machine.sh",
-        include_str!("../../../templates/script/machine.sh.j2"),
-    ),
-    (
-        "script/change.sh",
-        include_str!("../../../templates/script/change.sh.j2"),
-    ),
-    (
-        "script/commands.sh",
-        include_str!("../../../templates/script/commands.sh.j2"),
-    ),
-    (
-        "script/engine.sh",
-        include_str!("../../../templates/script/engine.sh.j2"),
-    ),
-    (
-        "script/look.awk",
-        include_str!("../../../templates/script/look.awk.j2"),
-    ),
-    (
-        "script/differ.awk",
-        include_str!("../../../templates/script/differ.awk.j2"),
-    ),
-    (
-        "script/report.awk",
-        include_str!("../../../templates/script/report.awk.j2"),
-    ),
+    ("script/network.table", include_str!("../../../templates/script/network.table.j2")),
+    ("script/machine.sh", include_str!("../../../templates/script/machine.sh.j2")),
+    ("script/change.sh", include_str!("../../../templates/script/change.sh.j2")),
+    ("script/commands.sh", include_str!("../../../templates/script/commands.sh.j2")),
+    ("script/probe.sh", include_str!("../../../templates/script/probe.sh.j2")),
+    ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
+    ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
+    ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
+    ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
 /// How a value is written down in a file.
@@ -98,8 +63,6 @@ impl Language {
         }
     }
 
-    const ALL: [(Self, &str); 4] =
-        [(Self::Sh, "sh"), (Self::Xml, "xml"), (Self::Pf, "pf"), (Self::Word, "word")];
     const ALL: [(Self, &str); 5] = [
         (Self::Sh, "sh"),
         (Self::Xml, "xml"),

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use super::probes::{Probe, probes};
 use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{Bridge, Plan, Volume};
 
 /// What stands in the table where there is nothing to say.
-const NOTHING: &str = "-";
+pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
 struct Manager<'a> {
@@ -20,6 +21,7 @@ struct Manager<'a> {
     localhost: Localhost<'a>,
     allowed: Vec<Allowed>,
     volumes: Vec<Row<'a>>,
+    probes: Vec<Probe>,
 }
 
 #[derive(Serialize)]
@@ -58,10 +60,10 @@ struct Row<'a> {
 
 /// The text of the manager.
 pub fn manager(plan: &Plan) -> Result<String, Error> {
-    let allowed = plan.allow_overlap.iter().map(|net| Allowed {
-        network: net.addr().to_string(),
-        length: net.prefix_len(),
-    });
+    let allowed = plan
+        .allow_overlap
+        .iter()
+        .map(|net| Allowed { network: net.addr().to_string(), length: net.prefix_len() });
     let manager = Manager {
         base: plan.base.as_str(),
         state_dir: plan.state_dir.as_str(),
@@ -75,6 +77,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
         },
         allowed: allowed.collect(),
         volumes: plan.volumes.iter().map(row).collect(),
+        probes: probes(plan),
     };
     engine::render("script/manage-macos-networking.sh", manager)
 }
@@ -104,9 +107,7 @@ fn row(volume: &Volume) -> Row<'_> {
             VolumeAttachment::Guest => "guest",
         },
         port: volume.port.as_ref().map_or(NOTHING, Name::as_str),
-        alias: volume
-            .alias
-            .map_or_else(|| NOTHING.to_owned(), |alias| alias.to_string()),
+        alias: volume.alias.map_or_else(|| NOTHING.to_owned(), |alias| alias.to_string()),
         mount_point: volume.mount_point.as_ref().map_or(NOTHING, |path| path.as_str()),
     }
 }
