@@ -215,7 +215,7 @@ fn anchors_load_whole_or_not_at_all() {
     let mac = Mac::new();
     let file = mac.dir().join("rules");
     let load = format!("pfctl -a com.apple/250.nixvol -f {}", file.display());
-    let good = "table <all> { 10.0.0.0/16, 10.1.0.0/16 }\nnat on en0 inet from <all> to ! <all> -> (en0:0)\npass quick inet from <all> to <all>\n";
+    let good = "table <nets> { 10.0.0.0/16, 10.1.0.0/16 }\nnat on en0 inet from <nets> to ! <nets> -> (en0:0)\npass quick inet from <nets> to <nets>\n";
     fs::write(&file, good).expect("rules");
     let before = mac.kernel();
     mac.ok(&load.replace("-a", "-n -a"));
@@ -243,10 +243,10 @@ fn anchors_load_whole_or_not_at_all() {
     }
     assert_eq!(
         mac.ok("pfctl -a com.apple/250.nixvol -s nat"),
-        "nat on en0 inet from <all> to ! <all> -> (en0:0)\n"
+        "nat on en0 inet from <nets> to ! <nets> -> (en0:0)\n"
     );
-    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s Tables"), "all\n");
-    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -t all -T show"), "   10.0.0.0/16\n   10.1.0.0/16\n");
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s Tables"), "nets\n");
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -t nets -T show"), "   10.0.0.0/16\n   10.1.0.0/16\n");
     mac.ok("pfctl -a com.apple/250.nixvol -F all");
     assert_eq!(mac.kernel(), before);
     let absent = mac.run("pfctl -q -a com.apple/250.nixvol -s nat");

@@ -90,7 +90,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub fn load(root: &Path) -> io::Result<Self> {
+    /// The kernel, and the text that it was read from.
+    pub fn load(root: &Path) -> io::Result<(Self, String)> {
         let text = fs::read_to_string(root.join("kernel"))?;
         let mut kernel = Self::default();
         for line in text.lines() {
@@ -98,7 +99,7 @@ impl Kernel {
                 .read_record(line)
                 .ok_or_else(|| io::Error::other(format!("kernel: bad record `{line}`")))?;
         }
-        Ok(kernel)
+        Ok((kernel, text))
     }
 
     /// Writes the state so that a reader sees the old one or the new one.

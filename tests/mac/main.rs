@@ -80,15 +80,14 @@ fn main() -> ExitCode {
 /// Runs one command; the mark tells whether the kernel changed (`!`), was only asked (`=`),
 /// or was not concerned (`.`: a real tool ran).
 fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
-    let mut kernel = match Kernel::load(root) {
-        Ok(kernel) => kernel,
+    let (mut kernel, before) = match Kernel::load(root) {
+        Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("toymac: {error}");
             return (FORBIDDEN, '=');
         }
     };
     kernel.tick = number;
-    let before = kernel.text();
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     let answer = match name {
         "ifconfig" => ifconfig::run(&mut kernel, &borrowed),
