@@ -186,3 +186,40 @@ fn an_upgrade_whose_command_fails() {
 fn an_upgrade_that_is_killed_after_a_command() {
     every_upgrade(KINDS[2]);
 }
+
+/// Every kind of fault at every command of what the tests above leave out.
+#[test]
+#[ignore = "takes minutes, and finds little that the others do not"]
+fn stop_reconcile_and_the_other_kinds() {
+    let before = Network::new(&tiny()).mac.kernel();
+    for kind in KINDS {
+        strike(
+            "stop",
+            kind,
+            || started(&tiny()),
+            |network, k, _| {
+                let why = format!("stop, {kind} at {k}");
+                network.run("stop");
+                assert_eq!(rest(&network.mac.kernel()), rest(&before), "{why}");
+                gone(network, &before, &why);
+            },
+        );
+        let rebooted = || {
+            let network = started(&tiny());
+            network.mac.reboot();
+            network
+        };
+        strike("reconcile", kind, rebooted, |network, k, _| {
+            mends(network, &before, &format!("reconcile, {kind} at {k}"));
+        });
+        strike(
+            "cleanup",
+            kind,
+            || started(&tiny()),
+            |network, k, _| {
+                gone(network, &before, &format!("cleanup, {kind} at {k}"));
+            },
+        );
+        every_upgrade(kind);
+    }
+}

@@ -254,3 +254,31 @@ fn a_start_that_cuts_the_mac_off_is_taken_back() {
     assert!(!network.state().join("wish").exists());
     assert_eq!(network.hosts(), HOSTS);
 }
+
+#[test]
+fn a_torn_ledger_harms_no_one() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    network.ok("start");
+    let up = network.mac.kernel();
+    let state = network.mac.dir().join("kept");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        fs::create_dir_all(to).expect("a directory");
+        for entry in fs::read_dir(from).expect("the state").flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a file of the state");
+        }
+    };
+    copy(&network.state(), &state);
+    let hosts = network.hosts();
+    let ledger = fs::read_to_string(state.join("ledger")).expect("the ledger");
+    let last = ledger.trim_end().rfind('\n').expect("several lines") + 1;
+    for end in last..ledger.len() {
+        copy(&state, &network.state());
+        fs::write(network.state().join("ledger"), &ledger[..end]).expect("a torn ledger");
+        fs::write(network.mac.dir().join("hosts"), &hosts).expect("hosts");
+        network.mac.edit(|_| up.clone());
+        network.assert_up();
+        network.ok("cleanup");
+        network.assert_clean(&before);
+    }
+}

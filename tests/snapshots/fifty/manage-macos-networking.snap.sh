@@ -260,10 +260,11 @@ function read_names(file, line, w) {
     }
     close(file)
 }
-function read_ledger(file, line, n, w, i, k, lines, current) {
+function read_ledger(file, line, n, w, k, lines, current, torn) {
     while ((getline line < file) > 0) {
         n = split(line, w, "\t")
-        if (w[n] != ".") continue
+        torn = (w[n] != ".") ? line : ""
+        if (torn != "") continue
         if (++lines == 1 && line != "nixvol-net ledger\t1\t.") { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
         if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
         if (w[1] == "boot") current = (w[2] == boot)
@@ -281,6 +282,31 @@ function read_ledger(file, line, n, w, i, k, lines, current) {
         if (w[1] == "token") { ourtoken = w[2]; pending = 0 }
     }
     close(file)
+    if (current && torn != "") mend_torn(torn)
+}
+# The last line was torn. What it may have said about things of ours that are there is taken as said.
+function mend_torn(torn, i, v, p) {
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]
+        if (attachment[v] == "host") may_have(torn, "address", "lo0", address[v], ("lo0", address[v]) in has)
+        if (alias[v] != "-") may_have(torn, "address", "lo0", alias[v], ("lo0", alias[v]) in has)
+        if (port[v] in kernel) { may_have(torn, "if", kernel[port[v]], "", kernel[port[v]] in exists); may_have(torn, "if", far[port[v]], "", far[port[v]] in exists) }
+    }
+    may_have(torn, "address", "lo0", groupaddress, ("lo0", groupaddress) in has)
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        if (!(bridge[p] in kernel)) continue
+        may_have(torn, "if", kernel[bridge[p]], "", kernel[bridge[p]] in exists)
+        may_have(torn, "route", network[p], kernel[bridge[p]], routed[network[p]] == kernel[bridge[p]])
+    }
+    may_have(torn, "anchor", P["anchor"], "", 1)
+    if (torn ~ /^forwarding\t[01]\t/) { forwardingwas = substr(torn, 12, 1); bridgeswere = "," substr(torn, 14) "," }
+}
+function may_have(torn, what, a, b, there, line) {
+    line = "have\t" what "\t" a (b == "" ? "" : "\t" b) "\t."
+    if (!there || in_ledger(what, a, b) || index(line, torn) != 1) return
+    order[++nl] = what SUBSEP a SUBSEP b
+    L[what, a, b] = "have"
 }
 # A token that pf gave us in a run that died before it could write it down.
 function adopt_token(t, found, count) {
@@ -957,7 +983,7 @@ HOSTS_END='# nixvol-net: end'
 write_hosts() {
     if [ ! -e "$HOSTS" ]; then
         if [ "$1" = remove ]; then return 0; fi
-        note have hosts-file "$HOSTS" && : >"$HOSTS" || return 1
+        note have hosts-file "$HOSTS" && (umask 022 && : >"$HOSTS") || return 1
     fi
     bounds=$(awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" '
         $0 == b && !first { first = NR }
