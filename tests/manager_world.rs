@@ -282,3 +282,40 @@ fn a_torn_ledger_harms_no_one() {
         network.assert_clean(&before);
     }
 }
+
+#[test]
+fn paths_may_be_hostile() {
+    let mut input = small();
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let plain = Network::new(&small());
+        let dir = plain.mac.dir().join("a 'b' \"c\" $(d) `e` \\f=g");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("hosts"), HOSTS).expect("hosts");
+        for (field, name) in [("base", "base"), ("stateDir", "state"), ("hostsFile", "hosts")] {
+            input[field] = json!(dir.join(name));
+        }
+        let mut network = plain;
+        network.install_at(&input, &dir.join("base/networking"));
+        network.under(crate::network::SHELLS[shell], crate::network::AWKS[awk]);
+        let before = network.mac.kernel();
+        network.ok("start");
+        network.assert_up();
+        assert!(fs::read_to_string(dir.join("hosts")).expect("hosts").contains("etcd-1.nixvol"));
+        network.ok("cleanup");
+        assert_eq!(network.mac.kernel(), before);
+        assert_eq!(fs::read_to_string(dir.join("hosts")).expect("hosts"), HOSTS);
+        assert!(!dir.join("state").exists());
+    }
+}
+
+#[test]
+fn a_network_of_nothing_comes_and_goes() {
+    let network = Network::new(&json!({ "version": 1, "providers": {}, "volumes": {} }));
+    let before = network.mac.kernel();
+    network.ok("start");
+    network.assert_up();
+    network.ok("test");
+    network.ok("start");
+    network.ok("cleanup");
+    network.assert_clean(&before);
+}

@@ -25,6 +25,7 @@ pub const HOSTS: &str = "##\n# Host Database\n##\n127.0.0.1\tlocalhost\n255.255.
 pub struct Network {
     pub mac: Mac,
     shell: &'static [&'static str],
+    base: PathBuf,
 }
 
 /// The embedded topology.
@@ -55,7 +56,8 @@ impl Network {
         fs::write(mac.dir().join("hosts"), HOSTS).expect("hosts");
         fs::create_dir_all(mac.dir().join("var")).expect("var");
         fs::create_dir_all(mac.dir().join("tools")).expect("tools");
-        let mut network = Self { mac, shell: SHELLS[0] };
+        let base = mac.dir().join("opt/nix-volumes/networking");
+        let mut network = Self { mac, shell: SHELLS[0], base };
         network.install(input);
         network.under(SHELLS[0], AWKS[0]);
         network
@@ -107,7 +109,13 @@ impl Network {
     }
 
     pub fn base(&self) -> PathBuf {
-        self.mac.dir().join("opt/nix-volumes/networking")
+        self.base.clone()
+    }
+
+    /// Installs a bundle in this directory, and runs it there from now on.
+    pub fn install_at(&mut self, input: &Value, base: &Path) {
+        self.base = base.to_path_buf();
+        self.install(input);
     }
 
     pub fn state(&self) -> PathBuf {

@@ -134,7 +134,11 @@ fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer)
         Ok(ruleset) => {
             if !options.dry {
                 kernel.counts.retain(|(path, _), _| *path != anchor);
-                kernel.anchors.insert(anchor, ruleset);
+                if ruleset.is_empty() {
+                    kernel.anchors.remove(&anchor);
+                } else {
+                    kernel.anchors.insert(anchor, ruleset);
+                }
             }
         }
         Err((line, error)) => {
