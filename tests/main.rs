@@ -27,5 +27,4 @@ mod rig;
 mod schema;
 mod snapshots;
 mod support;
-mod tmp_prove;
 mod toymac;

@@ -193,9 +193,11 @@ fn a_ledger_of_others_is_refused() {
     let up = network.mac.kernel();
     let file = network.state().join("ledger");
     let ledger = fs::read_to_string(&file).expect("the ledger");
-    for (from, to) in
-        [("nixvol-net ledger\t1\t.", "nixvol-net ledger\t9\t."), ("opt/nix-volumes\t.", "opt/other\t.")]
-    {
+    for (from, to) in [
+        ("nixvol-net ledger\t1\t.", "nixvol-net ledger\t9\t."),
+        ("nixvol-net ledger\t1\t.", "bridges of another program"),
+        ("opt/nix-volumes\t.", "opt/other\t."),
+    ] {
         fs::write(&file, ledger.replacen(from, to, 1)).expect("a ledger");
         for command in ["start", "stop", "cleanup", "reconcile"] {
             assert_eq!(network.run(command).code, 3, "{command}");

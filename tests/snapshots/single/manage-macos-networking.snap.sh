@@ -193,16 +193,19 @@ function read_names(file, line, w) {
         if (w[1] == "" || w[2] == "") continue
         kernel[w[1]] = w[2]; nameorder[++nn] = w[1]
         taken[w[2]] = w[1]
-        if (w[3] != "-" && w[3] != "") { far[w[1]] = w[3]; taken[w[3]] = w[1]; partner[w[2]] = w[3]; partner[w[3]] = w[2] }
+        if (w[3] != "-" && w[3] != "") { far[w[1]] = w[3]; taken[w[3]] = w[1] }
     }
     close(file)
 }
-function read_ledger(file, line, n, w, k, lines, current, torn) {
+function read_ledger(file, line, n, w, k, head, form, current, torn) {
+    head = "nixvol-net ledger\t1\t."
     while ((getline line < file) > 0) {
         n = split(line, w, "\t")
+        # A head that was torn has nothing behind it.
+        if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
+        if (form == "") { form = line; continue }
         torn = (w[n] != ".") ? line : ""
         if (torn != "") continue
-        if (++lines == 1 && line != "nixvol-net ledger\t1\t.") { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
         if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
         if (w[1] == "boot") current = (w[2] == boot)
         if (w[1] == "have" && w[2] == "hosts-file") madehosts = 1
@@ -280,11 +283,7 @@ function name_for(logical, prefix, paired) {
     if (logical in kernel) return
     kernel[logical] = free_unit(prefix); taken[kernel[logical]] = logical
     nameorder[++nn] = logical
-    if (paired) {
-        far[logical] = free_unit(prefix); taken[far[logical]] = logical
-        partner[kernel[logical]] = far[logical]; partner[far[logical]] = kernel[logical]
-    }
-    newnames = 1
+    if (paired) { far[logical] = free_unit(prefix); taken[far[logical]] = logical }
 }
 function foreign(name) { return (name in exists) && !ours(name) }
 function forget_name(logical, i) {
@@ -320,7 +319,7 @@ function rules_stand(line, i, same) {
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
 function trouble(text) { problem[++nt] = text }
-# Changes in phases: 1 the rules, 2 what goes, 3 what comes, 4 names; the other way round when all goes.
+# Changes in phases: 1 rules, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
 function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
 function allowed(net, len, i) {
@@ -699,10 +698,19 @@ take_lock() {
         warn "cannot make $STATE"
         exit 1
     fi
-    since=$(began "$$") || since='-'
+    if ! since=$(began "$$"); then
+        warn "ps does not tell when this process began"
+        exit 1
+    fi
     waited=0
+    empty=
     while ! (set -C && printf '%s\t%s\n' "$$" "$since" >"$STATE/lock") 2>/dev/null; do
-        if [ -e "$STATE/lock" ] && ! held; then
+        if held; then
+            empty=
+        elif [ -z "$HOLDER$empty" ]; then
+            # It is being written, or has just gone; a moment later it is empty for good.
+            empty=yes
+        else
             # Its holder is gone. Whoever still finds its own name there a moment later has it.
             printf '%s\t%s\n' "$$" "$since" >"$STATE/lock.$$" && mv -f "$STATE/lock.$$" "$STATE/lock"
             sleep 1
