@@ -9,6 +9,8 @@ mod launchd;
 mod network;
 mod pf;
 pub mod picture;
+mod probes;
+mod script;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -82,6 +84,8 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     }
     data(PICTURE, picture::text(plan));
     data(NETWORK, network::json(declaration, plan));
+    let manager = File { text: script::manager(plan)?, executable: true };
+    files.insert(MANAGER.to_owned(), manager);
     Ok(Bundle { files })
 }
 

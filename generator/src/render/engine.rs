@@ -22,6 +22,19 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("guest/10-nixvol.network", include_str!("../../../templates/guest/10-nixvol.network.j2")),
     ("guest/interfaces", include_str!("../../../templates/guest/interfaces.j2")),
     ("guest/talos.yaml", include_str!("../../../templates/guest/talos.yaml.j2")),
+    (
+        "script/manage-macos-networking.sh",
+        include_str!("../../../templates/script/manage-macos-networking.sh.j2"),
+    ),
+    ("script/network.table", include_str!("../../../templates/script/network.table.j2")),
+    ("script/machine.sh", include_str!("../../../templates/script/machine.sh.j2")),
+    ("script/change.sh", include_str!("../../../templates/script/change.sh.j2")),
+    ("script/commands.sh", include_str!("../../../templates/script/commands.sh.j2")),
+    ("script/probe.sh", include_str!("../../../templates/script/probe.sh.j2")),
+    ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
+    ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
+    ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
+    ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
 /// How a value is written down in a file.
@@ -33,6 +46,8 @@ enum Language {
     Xml,
     /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
     Pf,
+    /// A field of the manager's table, which ends at a tab or a line's end and means itself up to there.
+    Field,
     /// A word of a file that has no quotes: no blank, no `#`, no control character.
     Word,
 }
@@ -42,13 +57,19 @@ impl Language {
         match template.rsplit_once('.').map(|(_, extension)| extension) {
             Some("sh") => Self::Sh,
             Some("plist") => Self::Xml,
+            Some("table") => Self::Field,
             _ if template.starts_with("pf/") => Self::Pf,
             _ => Self::Word,
         }
     }
 
-    const ALL: [(Self, &str); 4] =
-        [(Self::Sh, "sh"), (Self::Xml, "xml"), (Self::Pf, "pf"), (Self::Word, "word")];
+    const ALL: [(Self, &str); 5] = [
+        (Self::Sh, "sh"),
+        (Self::Xml, "xml"),
+        (Self::Pf, "pf"),
+        (Self::Field, "field"),
+        (Self::Word, "word"),
+    ];
 
     fn name(self) -> &'static str {
         Self::ALL.iter().find(|(language, _)| *language == self).map_or("", |(_, name)| name)
@@ -75,6 +96,7 @@ impl Language {
                 let word = table.unwrap_or(text);
                 (!word.is_empty() && word.chars().all(pf_word)).then(|| text.to_owned())
             }
+            Self::Field => (!text.is_empty()).then(|| text.to_owned()),
             Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.to_owned()),
         }
     }
@@ -134,7 +156,9 @@ mod tests {
         );
         assert_eq!(Language::Pf.write(hostile), None);
         assert_eq!(Language::Word.write(hostile), None);
-        for language in [Language::Sh, Language::Xml, Language::Pf, Language::Word] {
+        assert_eq!(Language::Field.write(hostile).as_deref(), Some(hostile));
+        assert_eq!(Language::Field.write("two\tfields"), None);
+        for (language, _) in Language::ALL {
             assert_eq!(language.write("two\nlines"), None);
             assert!(language.write("10.0.0.0/16").is_some());
         }

@@ -1,0 +1,102 @@
+//! Faults: the k-th command fails, the caller dies before or after it, the power goes.
+//!
+//! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
+//! and `cut 3` takes the default route away before the third command runs.
+//! Commands are counted over all of the toy's links, from 1, in the file `count`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What strikes at the command that is about to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Fail,
+    KillBefore,
+    KillAfter,
+    Power,
+    Cut,
+}
+
+/// The number of this command.
+pub fn next_number(root: &Path) -> u64 {
+    let file = root.join("count");
+    let last: u64 = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let _ = fs::write(&file, format!("{}\n", last + 1));
+    last + 1
+}
+
+pub fn at(root: &Path, number: u64) -> Option<Fault> {
+    let text = fs::read_to_string(root.join("fault")).ok()?;
+    let (kind, at) = text.trim().split_once(' ')?;
+    if at.parse() != Ok(number) {
+        return None;
+    }
+    match kind {
+        "fail" => Some(Fault::Fail),
+        "kill-before" => Some(Fault::KillBefore),
+        "kill-after" => Some(Fault::KillAfter),
+        "power" => Some(Fault::Power),
+        "cut" => Some(Fault::Cut),
+        _ => None,
+    }
+}
+
+/// The exit code of a command that fails before it does anything.
+pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
+    match fault? {
+        Fault::Fail => {
+            eprintln!("toymac: this command was told to fail");
+            Some(1)
+        }
+        Fault::KillBefore => {
+            kill_group();
+            Some(137)
+        }
+        Fault::Power => {
+            power_loss(root);
+            kill_group();
+            Some(137)
+        }
+        Fault::Cut => {
+            let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+            let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
+            kept.retain(|line| !line.starts_with("route\t0.0.0.0/0\t"));
+            let kept = kept.concat();
+            let _ = fs::write(root.join("kernel"), kept);
+            None
+        }
+        Fault::KillAfter => None,
+    }
+}
+
+pub fn after(_root: &Path, fault: Option<Fault>) {
+    if fault == Some(Fault::KillAfter) {
+        kill_group();
+    }
+}
+
+/// What a reboot leaves: the state that was kept as `boot`, with another boot session.
+pub fn power_loss(root: &Path) {
+    let Ok(text) = fs::read_to_string(root.join("boot")) else {
+        return;
+    };
+    let session = format!(
+        "boot\tsession-{}\n",
+        fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
+    );
+    let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
+    let _ = fs::write(root.join("kernel"), session + rest);
+}
+
+/// Kills the process group that this command runs in: the shell and all of its children.
+fn kill_group() {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let group = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2).map(str::to_owned));
+    let Some(group) = group.filter(|group| group != "0" && group != "1") else {
+        return;
+    };
+    let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
+    // The signal may arrive a moment later; nothing may happen in between.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+}

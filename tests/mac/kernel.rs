@@ -1,0 +1,322 @@
+//! The kernel's state and its form on disk: one record a line, fields between tabs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use ipnet::Ipv4Net;
+
+use crate::pf::Ruleset;
+
+/// An IPv4 address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub ip: Ipv4Addr,
+    pub len: u8,
+    /// The far end of a point-to-point interface.
+    pub far: Option<Ipv4Addr>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub index: u32,
+    pub up: bool,
+    pub running: bool,
+    pub mtu: u32,
+    pub ether: String,
+    pub peer: String,
+    pub members: Vec<String>,
+    pub addresses: Vec<Address>,
+}
+
+impl Interface {
+    /// The letters before the unit number.
+    pub fn cloner(&self) -> &str {
+        self.name.trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
+    /// Whether the medium carries anything: a peered feth, a bridge with an active member, hardware.
+    pub fn active(&self, kernel: &Kernel) -> bool {
+        match self.cloner() {
+            "feth" => !self.peer.is_empty(),
+            "bridge" => self.members.iter().any(|member| {
+                kernel.interface(member).is_some_and(|member| member.running && member.active(kernel))
+            }),
+            _ => true,
+        }
+    }
+}
+
+/// A route of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub net: Ipv4Net,
+    pub gateway: String,
+    pub flags: String,
+    pub interface: String,
+    pub expire: String,
+}
+
+/// All that a command can see or change.
+#[derive(Default)]
+pub struct Kernel {
+    pub boot: String,
+    pub uid: u32,
+    pub interfaces: Vec<Interface>,
+    pub routes: Vec<Route>,
+    pub sysctl: BTreeMap<String, String>,
+    pub mounts: Vec<String>,
+    pub dns: String,
+    pub jobs: Vec<String>,
+    pub pipes: BTreeMap<u32, String>,
+    /// `SRC DST` pairs of networks whose packets get lost, beside what pf says.
+    pub lost: Vec<(Ipv4Net, Ipv4Net)>,
+    pub pf_enabled: bool,
+    /// Token, process id, process name.
+    pub tokens: Vec<(u64, u32, String)>,
+    /// Rulesets by anchor path; the main one has the empty path.
+    pub anchors: BTreeMap<String, Ruleset>,
+    /// Packets by anchor and label.
+    pub counts: BTreeMap<(String, String), u64>,
+    /// `ADDRESS PORT` pairs on which something answers.
+    pub listening: Vec<(Ipv4Addr, u16)>,
+    /// The number of this command; not part of the state.
+    pub tick: u64,
+}
+
+impl Kernel {
+    /// The kernel, and the text that it was read from.
+    pub fn load(root: &Path) -> io::Result<(Self, String)> {
+        let text = fs::read_to_string(root.join("kernel"))?;
+        let mut kernel = Self::default();
+        for line in text.lines() {
+            kernel
+                .read_record(line)
+                .ok_or_else(|| io::Error::other(format!("kernel: bad record `{line}`")))?;
+        }
+        Ok((kernel, text))
+    }
+
+    /// Writes the state so that a reader sees the old one or the new one.
+    #[allow(clippy::unused_self)]
+    pub fn save(&self, root: &Path, text: &str) -> io::Result<()> {
+        let new = root.join(format!("kernel.{}", std::process::id()));
+        fs::write(&new, text)?;
+        fs::rename(&new, root.join("kernel"))
+    }
+
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|i| i.name == name)
+    }
+
+    pub fn interface_mut(&mut self, name: &str) -> Option<&mut Interface> {
+        self.interfaces.iter_mut().find(|i| i.name == name)
+    }
+
+    /// The interface that holds this address.
+    pub fn holder(&self, ip: Ipv4Addr) -> Option<&Interface> {
+        self.interfaces.iter().find(|i| i.addresses.iter().any(|a| a.ip == ip))
+    }
+
+    pub fn next_index(&self) -> u32 {
+        self.interfaces.iter().map(|i| i.index).max().unwrap_or(0) + 1
+    }
+
+    /// Adds an address and the route that the kernel makes for it.
+    pub fn add_address(&mut self, name: &str, address: &Address) {
+        let Some(interface) = self.interface_mut(name) else {
+            return;
+        };
+        interface.up = true;
+        let (index, cloner) = (interface.index, interface.cloner().to_owned());
+        interface.addresses.retain(|a| a.ip != address.ip);
+        interface.addresses.push(address.clone());
+        let route = connected(address, name, index, &cloner);
+        if !self.routes.iter().any(|r| r.net == route.net && !r.flags.contains('I')) {
+            self.routes.push(route);
+        }
+    }
+
+    /// Removes an address and its route; false when it was not there.
+    pub fn remove_address(&mut self, name: &str, ip: Ipv4Addr) -> bool {
+        let Some(interface) = self.interface_mut(name) else {
+            return false;
+        };
+        let Some(at) = interface.addresses.iter().position(|a| a.ip == ip) else {
+            return false;
+        };
+        let gone = interface.addresses.remove(at);
+        let (index, cloner) = (interface.index, interface.cloner().to_owned());
+        let route = connected(&gone, name, index, &cloner);
+        self.routes.retain(|r| *r != route);
+        true
+    }
+
+    pub fn text(&self) -> String {
+        let mut t = String::with_capacity(16 * 1024);
+        let _ = writeln!(t, "boot\t{}\nuid\t{}", self.boot, self.uid);
+        for i in &self.interfaces {
+            let addresses: Vec<String> = i.addresses.iter().map(address_text).collect();
+            let _ = writeln!(
+                t,
+                "if\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+                i.name,
+                i.index,
+                u8::from(i.up),
+                u8::from(i.running),
+                i.mtu,
+                i.ether,
+                i.peer,
+                i.members.join(","),
+                addresses.join(",")
+            );
+        }
+        for r in &self.routes {
+            let _ =
+                writeln!(t, "route\t{}\t{}\t{}\t{}\t{}", r.net, r.gateway, r.flags, r.interface, r.expire);
+        }
+        for (key, value) in &self.sysctl {
+            let _ = writeln!(t, "sysctl\t{key}\t{value}");
+        }
+        for mount in &self.mounts {
+            let _ = writeln!(t, "mount\t{}", escape(mount));
+        }
+        let _ = writeln!(t, "dns\t{}", escape(&self.dns));
+        for job in &self.jobs {
+            let _ = writeln!(t, "job\t{job}");
+        }
+        for (number, config) in &self.pipes {
+            let _ = writeln!(t, "pipe\t{number}\t{config}");
+        }
+        for (from, to) in &self.lost {
+            let _ = writeln!(t, "lost\t{from}\t{to}");
+        }
+        let _ = writeln!(t, "pf\t{}", u8::from(self.pf_enabled));
+        for (token, pid, name) in &self.tokens {
+            let _ = writeln!(t, "token\t{token}\t{pid}\t{name}");
+        }
+        for (path, ruleset) in &self.anchors {
+            let _ = writeln!(t, "anchor\t{path}\t{}", escape(&ruleset.source()));
+        }
+        for ((anchor, label), packets) in &self.counts {
+            let _ = writeln!(t, "count\t{anchor}\t{label}\t{packets}");
+        }
+        for (ip, port) in &self.listening {
+            let _ = writeln!(t, "listen\t{ip}\t{port}");
+        }
+        t
+    }
+
+    fn read_record(&mut self, line: &str) -> Option<()> {
+        let f: Vec<&str> = line.split('\t').collect();
+        match *f.first()? {
+            "boot" => (*f.get(1)?).clone_into(&mut self.boot),
+            "uid" => self.uid = f.get(1)?.parse().ok()?,
+            "if" => self.interfaces.push(Interface {
+                name: (*f.get(1)?).to_owned(),
+                index: f.get(2)?.parse().ok()?,
+                up: *f.get(3)? == "1",
+                running: *f.get(4)? == "1",
+                mtu: f.get(5)?.parse().ok()?,
+                ether: (*f.get(6)?).to_owned(),
+                peer: (*f.get(7)?).to_owned(),
+                members: list(f.get(8)?).map(str::to_owned).collect(),
+                addresses: list(f.get(9)?).map(read_address).collect::<Option<_>>()?,
+            }),
+            "route" => self.routes.push(Route {
+                net: f.get(1)?.parse().ok()?,
+                gateway: (*f.get(2)?).to_owned(),
+                flags: (*f.get(3)?).to_owned(),
+                interface: (*f.get(4)?).to_owned(),
+                expire: (*f.get(5)?).to_owned(),
+            }),
+            "sysctl" => {
+                self.sysctl.insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
+            }
+            "mount" => self.mounts.push(unescape(f.get(1)?)),
+            "dns" => self.dns = unescape(f.get(1)?),
+            "job" => self.jobs.push((*f.get(1)?).to_owned()),
+            "pipe" => {
+                self.pipes.insert(f.get(1)?.parse().ok()?, (*f.get(2)?).to_owned());
+            }
+            "lost" => self.lost.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
+            "pf" => self.pf_enabled = *f.get(1)? == "1",
+            "token" => {
+                self.tokens.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?, (*f.get(3)?).to_owned()));
+            }
+            "count" => {
+                let key = ((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
+                self.counts.insert(key, f.get(3)?.parse().ok()?);
+            }
+            "listen" => self.listening.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
+            "anchor" => {
+                let ruleset = Ruleset::kept(&unescape(f.get(2)?));
+                self.anchors.insert((*f.get(1)?).to_owned(), ruleset);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// The route that comes and goes with an address.
+fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
+    let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
+    let (net, gateway, flags, expire) = if cloner == "lo" && net.prefix_len() < 32 {
+        (net, address.ip.to_string(), "UCS", "")
+    } else if cloner == "lo" {
+        (net, address.ip.to_string(), "UH", "")
+    } else if let Some(far) = address.far {
+        (Ipv4Net::from(far), address.ip.to_string(), "UH", "")
+    } else {
+        (net, format!("link#{index}"), "UCS", "!")
+    };
+    Route { net, gateway, flags: flags.to_owned(), interface: name.to_owned(), expire: expire.to_owned() }
+}
+
+fn address_text(address: &Address) -> String {
+    match address.far {
+        Some(far) => format!("{}/{}/{far}", address.ip, address.len),
+        None => format!("{}/{}", address.ip, address.len),
+    }
+}
+
+fn read_address(text: &str) -> Option<Address> {
+    let mut parts = text.split('/');
+    Some(Address {
+        ip: parts.next()?.parse().ok()?,
+        len: parts.next()?.parse().ok()?,
+        far: parts.next().and_then(|far| far.parse().ok()),
+    })
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|item| !item.is_empty())
+}
+
+/// Keeps a text on one line and in one field.
+pub fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
+}
+
+pub fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => match chars.next() {
+                Some('t') => '\t',
+                Some('n') => '\n',
+                Some(other) => other,
+                None => '\\',
+            },
+            other => other,
+        });
+    }
+    out
+}

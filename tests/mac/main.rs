@@ -1,0 +1,169 @@
+//! The toy Mac: one program that answers for macOS's network commands over one kernel state.
+//!
+//! It exists so that the manager is tried against what macOS is strict about, on any machine.
+//! It is called by symlinks named `ifconfig`, `route`, `pfctl` …; the state lies in `../kernel` beside
+//! the directory of the link. A name that is not a network command (`mv`, `rm`) is journaled and then
+//! handed to the real tool, so that a fault can strike there too.
+//!
+//! Sees: facts about macOS. Never: the plan, the templates, or what the manager ought to do.
+
+mod fault;
+mod ifconfig;
+mod kernel;
+mod misc;
+mod pf;
+mod pfctl;
+mod route;
+mod world;
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use kernel::Kernel;
+
+/// What one command prints and how it ends.
+#[derive(Default)]
+struct Answer {
+    out: String,
+    err: String,
+    code: u8,
+}
+
+impl Answer {
+    fn say(&mut self, line: impl AsRef<str>) {
+        let _ = writeln!(self.out, "{}", line.as_ref());
+    }
+
+    fn warn(&mut self, line: impl AsRef<str>) {
+        let _ = writeln!(self.err, "{}", line.as_ref());
+    }
+
+    fn fail(code: u8, line: impl AsRef<str>) -> Self {
+        let mut answer = Self::default();
+        answer.warn(line);
+        answer.code = code;
+        answer
+    }
+}
+
+/// The exit code for what macOS would do and this project must never ask for.
+const FORBIDDEN: u8 = 99;
+
+fn main() -> ExitCode {
+    let mut words = env::args();
+    let called = words.next().unwrap_or_default();
+    let args: Vec<String> = words.collect();
+    let name =
+        Path::new(&called).file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    if name == "toymac" {
+        return world::command(&args);
+    }
+    let Some(root) = root(&called, &name) else {
+        eprintln!("toymac: no kernel beside `{called}`");
+        return ExitCode::from(FORBIDDEN);
+    };
+    let number = fault::next_number(&root);
+    let fault = fault::at(&root, number);
+    if let Some(code) = fault::before(&root, fault) {
+        journal(&root, &name, &args, code, '-');
+        return ExitCode::from(code);
+    }
+    let (code, mark) = run(&root, &name, &args, number);
+    journal(&root, &name, &args, code, mark);
+    fault::after(&root, fault);
+    ExitCode::from(code)
+}
+
+/// Runs one command; the mark tells whether the kernel changed (`!`), was only asked (`=`),
+/// or was not concerned (`.`: a real tool ran).
+fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
+    let (mut kernel, before) = match Kernel::load(root) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("toymac: {error}");
+            return (FORBIDDEN, '=');
+        }
+    };
+    kernel.tick = number;
+    let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
+    let answer = match name {
+        "ifconfig" => ifconfig::run(&mut kernel, &borrowed),
+        "route" => route::run(&mut kernel, &borrowed),
+        "netstat" => route::netstat(&kernel, &borrowed),
+        "pfctl" => pfctl::run(&mut kernel, &borrowed),
+        "sysctl" => misc::sysctl(&mut kernel, &borrowed),
+        "mount" => misc::mount(&kernel, &borrowed),
+        "scutil" => misc::scutil(&kernel, &borrowed),
+        "launchctl" => misc::launchctl(&mut kernel, &borrowed),
+        "ping" => misc::ping(&mut kernel, &borrowed),
+        "nc" => misc::nc(&mut kernel, &borrowed),
+        "dnctl" => misc::dnctl(&mut kernel, &borrowed),
+        "sw_vers" => misc::sw_vers(),
+        "logger" => Answer::default(),
+        "sleep" if borrowed == ["1"] => {
+            // A second of waiting between two looks goes by faster here.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            Answer::default()
+        }
+        "id" if borrowed == ["-u"] => Answer { out: format!("{}\n", kernel.uid), ..Answer::default() },
+        _ => return (hand_over(root, name, args), '.'),
+    };
+    let after = kernel.text();
+    let mark = if after == before { '=' } else { '!' };
+    if mark == '!'
+        && let Err(error) = kernel.save(root, &after)
+    {
+        eprintln!("toymac: {error}");
+        return (FORBIDDEN, mark);
+    }
+    let _ = std::io::stderr().write_all(answer.err.as_bytes());
+    let _ = std::io::stdout().write_all(answer.out.as_bytes());
+    (answer.code, mark)
+}
+
+/// The machine's own tool of that name, found outside the toy's directory.
+fn hand_over(root: &Path, name: &str, args: &[String]) -> u8 {
+    let own = root.join("bin");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let real = env::split_paths(&path)
+        .filter(|dir| *dir != own)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file());
+    let Some(real) = real else {
+        eprintln!("{name}: command not found");
+        return 127;
+    };
+    let status = Command::new(real).args(args).stdin(Stdio::inherit()).status();
+    status.map_or(126, |status| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128))
+}
+
+/// The directory that holds `bin` and `kernel`: beside the link that was called.
+fn root(called: &str, name: &str) -> Option<PathBuf> {
+    let beside = |dir: &Path| {
+        let root = dir.parent()?.to_path_buf();
+        root.join("kernel").is_file().then_some(root)
+    };
+    if called.contains('/') {
+        return beside(Path::new(called).parent()?);
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).filter(|dir| dir.join(name).exists()).find_map(|dir| beside(&dir))
+}
+
+/// One line a call: exit code, mark, and the words with tabs between.
+fn journal(root: &Path, name: &str, args: &[String], code: u8, mark: char) {
+    let mut line = format!("{code}\t{mark}\t{name}");
+    for arg in args {
+        line.push('\t');
+        // Of a program in an argument, the first line is enough.
+        line.push_str(&kernel::escape(arg.split('\n').next().unwrap_or_default()));
+    }
+    line.push('\n');
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(root.join("journal"));
+    if let Ok(mut file) = file {
+        let _ = file.write_all(line.as_bytes());
+    }
+}

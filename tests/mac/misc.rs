@@ -1,0 +1,225 @@
+//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, sw_vers.
+
+use std::net::Ipv4Addr;
+
+use crate::Answer;
+use crate::kernel::Kernel;
+use crate::pf::{self, Way};
+use crate::route;
+
+pub fn sysctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    let (names_only, words) = match args {
+        ["-n", rest @ ..] => (true, rest),
+        ["-w", rest @ ..] | rest => (false, rest),
+    };
+    let mut answer = Answer::default();
+    for word in words {
+        let (key, new) = word.split_once('=').map_or((*word, None), |(key, new)| (key, Some(new)));
+        let old = if key == "kern.bootsessionuuid" {
+            kernel.boot.clone()
+        } else if let Some(value) = kernel.sysctl.get(key) {
+            value.clone()
+        } else {
+            answer.warn(format!("sysctl: unknown oid '{key}'"));
+            answer.code = 1;
+            continue;
+        };
+        match new {
+            Some(_) if kernel.uid != 0 => {
+                answer.warn(format!("sysctl: {key}={old}: Operation not permitted"));
+                answer.code = 1;
+            }
+            Some(new) => {
+                kernel.sysctl.insert(key.to_owned(), new.to_owned());
+                answer.say(format!("{key}: {old} -> {new}"));
+            }
+            None if names_only => answer.say(old),
+            None => answer.say(format!("{key}: {old}")),
+        }
+    }
+    answer
+}
+
+pub fn mount(kernel: &Kernel, args: &[&str]) -> Answer {
+    if !args.is_empty() {
+        return Answer::fail(64, "toymac: mount only lists");
+    }
+    let mut answer = Answer::default();
+    kernel.mounts.iter().for_each(|line| answer.say(line));
+    answer
+}
+
+pub fn scutil(kernel: &Kernel, args: &[&str]) -> Answer {
+    match args {
+        ["--dns"] => Answer { out: kernel.dns.clone(), ..Answer::default() },
+        _ => Answer::fail(64, "usage: scutil --dns"),
+    }
+}
+
+pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    let mut answer = Answer::default();
+    match args {
+        ["print", target] => {
+            let label = target.strip_prefix("system/").unwrap_or(target);
+            if kernel.jobs.iter().any(|job| job == label) {
+                answer.say(format!(
+                    "system/{label} = {{\n\tstate = not running\n\truns = 1\n\tlast exit code = 0\n}}"
+                ));
+            } else {
+                answer.warn(format!("Could not find service \"{label}\" in domain for system"));
+                answer.code = 113;
+            }
+        }
+        ["bootstrap", "system", plist] => {
+            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
+            if kernel.jobs.iter().any(|job| job == label) {
+                answer.warn("Bootstrap failed: 5: Input/output error");
+                answer.code = 5;
+            } else {
+                kernel.jobs.push(label.to_owned());
+            }
+        }
+        ["bootout", target] => {
+            let label = target.strip_prefix("system/").unwrap_or(target);
+            let before = kernel.jobs.len();
+            kernel.jobs.retain(|job| job != label);
+            if kernel.jobs.len() == before {
+                answer.warn("Boot-out failed: 3: No such process");
+                answer.code = 3;
+            }
+        }
+        ["enable" | "disable", _] | ["kickstart", "-k", _] => {}
+        _ => return Answer::fail(64, "Unrecognized subcommand"),
+    }
+    answer
+}
+
+/// Where a packet between two addresses ends.
+enum Fate {
+    /// The source is not an address of this machine.
+    NoSource,
+    NoRoute,
+    Refused,
+    Lost,
+    Arrives,
+}
+
+/// What becomes of a packet; `form` says the rest of it as JSON, there and back.
+fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> Fate {
+    let Ok(to) = to.parse::<Ipv4Addr>() else {
+        return Fate::NoRoute;
+    };
+    let from = match from.map(str::parse::<Ipv4Addr>) {
+        Some(Ok(from)) if kernel.holder(from).is_some() => from,
+        Some(_) => return Fate::NoSource,
+        None => to,
+    };
+    if kernel.lost.iter().any(|(a, b)| a.contains(&from) && b.contains(&to)) {
+        return Fate::Lost;
+    }
+    if kernel.holder(to).is_some() {
+        let way = |form: &str, from: Ipv4Addr, to: Ipv4Addr| {
+            format!(r#"{{"path":[["out","lo0"],["in","lo0"]],"src":"{from}","dst":"{to}",{form}}}"#)
+        };
+        return match pf::loop_back(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
+            Way::Through => Fate::Arrives,
+            Way::Refused => Fate::Refused,
+            Way::Dropped => Fate::Lost,
+        };
+    }
+    match route::lookup(kernel, to) {
+        None => Fate::NoRoute,
+        Some(route) if route.flags.contains('G') => Fate::Arrives,
+        Some(_) => Fate::Lost,
+    }
+}
+
+fn value_of<'a>(args: &[&'a str], option: &str) -> Option<&'a str> {
+    let at = args.iter().position(|arg| *arg == option)?;
+    args.get(at + 1).copied()
+}
+
+pub fn ping(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    let Some(to) = args.last() else {
+        return Answer::fail(64, "usage: ping host");
+    };
+    let mut answer = Answer::default();
+    let echo =
+        [r#""proto":"icmp","icmp_type":8,"icmp_id":77"#, r#""proto":"icmp","icmp_type":0,"icmp_id":77"#];
+    let (received, loss) = match fate(kernel, value_of(args, "-S"), to, echo) {
+        Fate::NoSource => {
+            return Answer::fail(71, "ping: bind: Can't assign requested address");
+        }
+        Fate::NoRoute => {
+            answer.warn("ping: sendto: No route to host");
+            (0, "100.0")
+        }
+        Fate::Lost | Fate::Refused => (0, "100.0"),
+        Fate::Arrives => (1, "0.0"),
+    };
+    answer.say(format!("PING {to} ({to}): 56 data bytes\n\n--- {to} ping statistics ---"));
+    answer.say(format!("1 packets transmitted, {received} packets received, {loss}% packet loss"));
+    answer.code = if received == 1 { 0 } else { 2 };
+    answer
+}
+
+pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    let [.., to, port] = args else {
+        return Answer::fail(1, "usage: nc [-z] [-G seconds] [-s source] host port");
+    };
+    let number: u16 = port.parse().unwrap_or(0);
+    let there = format!(r#""proto":"tcp","sport":50000,"dport":{number},"flags":"S","seq":1000"#);
+    let back = format!(r#""proto":"tcp","sport":{number},"dport":50000,"flags":"SA","seq":5000,"ack":1001"#);
+    let failed = |why: &str| Answer::fail(1, format!("nc: connectx to {to} port {port} (tcp) failed: {why}"));
+    match fate(kernel, value_of(args, "-s"), to, [&there, &back]) {
+        Fate::Arrives => {
+            let to = to.parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            if kernel.holder(to).is_some() && !kernel.listening.contains(&(to, number)) {
+                return failed("Connection refused");
+            }
+            Answer {
+                err: format!("Connection to {to} port {port} [tcp/*] succeeded!\n"),
+                ..Answer::default()
+            }
+        }
+        Fate::NoSource => Answer::fail(1, "nc: bind failed: Can't assign requested address"),
+        Fate::NoRoute => failed("No route to host"),
+        Fate::Refused => failed("Connection refused"),
+        Fate::Lost => failed("Operation timed out"),
+    }
+}
+
+pub fn dnctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    match args {
+        ["pipe", number, "config", config @ ..] => match number.parse() {
+            Ok(number) => {
+                kernel.pipes.insert(number, config.join(" "));
+                Answer::default()
+            }
+            Err(_) => Answer::fail(64, "dnctl: bad pipe number"),
+        },
+        ["pipe", "delete", number] => {
+            let gone = number.parse().ok().and_then(|n: u32| kernel.pipes.remove(&n));
+            if gone.is_some() {
+                Answer::default()
+            } else {
+                Answer::fail(1, "dnctl: setsockopt(IP_DUMMYNET_DEL): Invalid argument")
+            }
+        }
+        ["list"] | ["pipe", "list" | "show"] => {
+            let mut answer = Answer::default();
+            for (number, config) in &kernel.pipes {
+                answer.say(format!("{number:05}: {config}"));
+            }
+            answer
+        }
+        _ => Answer::fail(64, "usage: dnctl pipe N config …"),
+    }
+}
+
+pub fn sw_vers() -> Answer {
+    Answer {
+        out: "ProductName:\t\tmacOS\nProductVersion:\t\t15.5\nBuildVersion:\t\t24F74\n".to_owned(),
+        ..Answer::default()
+    }
+}

@@ -1,0 +1,156 @@
+//! Rulesets: what a load accepts and what the kernel keeps of it.
+
+use std::net::IpAddr;
+
+use nixvol_net::pf::Environment;
+use nixvol_net::pf::eval::{Machine, Outcome, Packet};
+use nixvol_net::pf::syntax::Block;
+
+use crate::kernel::Kernel;
+
+/// The rules of one anchor, one line each, macros replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    lines: Vec<String>,
+}
+
+/// The sections of a ruleset, in the only order that macOS takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    Table,
+    Option,
+    Normalization,
+    Queueing,
+    Translation,
+    Filter,
+}
+
+impl Ruleset {
+    /// A ruleset as it was kept on disk.
+    pub fn kept(source: &str) -> Self {
+        Self { lines: source.lines().map(str::to_owned).collect() }
+    }
+
+    pub fn source(&self) -> String {
+        self.lines.iter().map(|line| line.clone() + "\n").collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub fn of(&self, wanted: Section) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str).filter(move |line| section(line) == Some(wanted))
+    }
+
+    /// The names of the tables.
+    pub fn tables(&self) -> Vec<&str> {
+        let name = |line| between(line, '<', '>');
+        self.of(Section::Table).filter_map(name).collect()
+    }
+
+    /// The members of a table.
+    pub fn table(&self, name: &str) -> Option<Vec<&str>> {
+        let line = self.of(Section::Table).find(|line| between(line, '<', '>') == Some(name))?;
+        let members = between(line, '{', '}').unwrap_or("");
+        Some(members.split([',', ' ']).filter(|m| !m.is_empty()).collect())
+    }
+
+    /// The labels, in order, each once.
+    pub fn labels(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = Vec::new();
+        for line in &self.lines {
+            let label = line.split_once("label \"").and_then(|(_, rest)| rest.split('"').next());
+            labels.extend(label.filter(|label| !labels.contains(label)));
+        }
+        labels
+    }
+
+    /// Drops what `-F` names.
+    pub fn flush(&mut self, drop: impl Fn(Section) -> bool) {
+        self.lines.retain(|line| section(line).is_none_or(|s| !drop(s)));
+    }
+}
+
+/// Reads a ruleset with the project's own reader, or says on which line it is wrong.
+pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result<Ruleset, (u32, String)> {
+    let mut environment = environment(kernel);
+    environment.macros = defines.iter().cloned().collect();
+    match nixvol_net::pf::parse(text, &environment) {
+        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
+        Err(errors) => {
+            let first = errors.first();
+            Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))
+        }
+    }
+}
+
+fn environment(kernel: &Kernel) -> Environment {
+    let mut environment = Environment { interfaces: Vec::new(), ..Environment::default() };
+    for interface in &kernel.interfaces {
+        for address in &interface.addresses {
+            environment.add_address(&interface.name, IpAddr::V4(address.ip), address.len);
+        }
+    }
+    environment
+}
+
+/// What pf did with a packet on its way through lo0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Through,
+    /// Blocked, and the sender was told.
+    Refused,
+    /// Blocked in silence.
+    Dropped,
+}
+
+/// Sends packets from this Mac to itself, one after the other, and counts them by label.
+pub fn loop_back(kernel: &mut Kernel, packets: &[String]) -> Way {
+    if !kernel.pf_enabled {
+        return Way::Through;
+    }
+    let environment = environment(kernel);
+    let mut machine = Machine::new(environment.interfaces.clone());
+    for (path, kept) in &kernel.anchors {
+        if let Ok(ruleset) = nixvol_net::pf::parse(&kept.source(), &environment) {
+            machine.load(path, &ruleset);
+        }
+    }
+    for packet in packets {
+        let packet: Packet = serde_json::from_str(packet).expect("a packet of the toy");
+        let answer = machine.eval(&packet);
+        for verdict in answer.verdicts() {
+            if let Some((rule, label)) =
+                verdict.rule.as_ref().and_then(|rule| Some((rule, rule.label.as_ref()?)))
+            {
+                *kernel.counts.entry((rule.anchor.to_string(), label.to_string())).or_default() += 1;
+            }
+            if verdict.action == Outcome::Block {
+                let silent = matches!(verdict.reply, None | Some(Block::Drop));
+                return if silent { Way::Dropped } else { Way::Refused };
+            }
+        }
+    }
+    Way::Through
+}
+
+fn section(line: &str) -> Option<Section> {
+    let mut words = line.split_whitespace();
+    let first = words.next()?;
+    Some(match first {
+        "table" => Section::Table,
+        "set" => Section::Option,
+        "scrub" | "scrub-anchor" => Section::Normalization,
+        "no" if words.next() == Some("scrub") => Section::Normalization,
+        "altq" | "queue" | "dummynet" | "dummynet-anchor" => Section::Queueing,
+        "nat" | "rdr" | "binat" | "no" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => Section::Translation,
+        "pass" | "block" | "anchor" | "antispoof" => Section::Filter,
+        _ => return None,
+    })
+}
+
+fn between(text: &str, open: char, close: char) -> Option<&str> {
+    let (_, rest) = text.split_once(open)?;
+    Some(rest.split_once(close)?.0)
+}

@@ -1,0 +1,298 @@
+//! `pfctl`: atomic loads into anchors, enable tokens, and noise on standard error.
+
+use std::fs;
+use std::io::Read as _;
+
+use crate::kernel::Kernel;
+use crate::pf::{self, Section};
+use crate::{Answer, FORBIDDEN};
+
+#[derive(Default)]
+struct Options {
+    dry: bool,
+    quiet: bool,
+    verbose: u8,
+    anchor: Option<String>,
+    file: Option<String>,
+    enable: bool,
+    release: Option<String>,
+    flush: Option<String>,
+    show: Option<String>,
+    kill: Vec<String>,
+    table: Option<String>,
+    table_command: Option<String>,
+    defines: Vec<(String, String)>,
+    forbidden: Option<&'static str>,
+}
+
+pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    if kernel.uid != 0 {
+        return Answer::fail(1, "pfctl: /dev/pf: Permission denied");
+    }
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(answer) => return answer,
+    };
+    let main = options.anchor.is_none();
+    let forbidden = options.forbidden.or(match (&options.flush, &options.file) {
+        (Some(what), _) if main && what == "all" => Some("-F all without -a"),
+        (Some(_), _) if main => Some("-F without -a"),
+        (_, Some(_)) if main => Some("-f without -a"),
+        _ => None,
+    });
+    if let Some(what) = forbidden {
+        return Answer::fail(FORBIDDEN, format!("toymac: nobody may call pfctl {what} here"));
+    }
+    let mut answer = Answer::default();
+    if !options.quiet {
+        answer.warn("No ALTQ support in kernel\nALTQ related functions disabled");
+    }
+    if let Some(file) = &options.file {
+        load(kernel, &options, file, &mut answer);
+    }
+    if answer.code == 0 && options.table_command.is_some() {
+        table(kernel, &options, &mut answer);
+    }
+    if answer.code == 0 && !options.dry {
+        act(kernel, &options, &mut answer);
+    }
+    answer
+}
+
+fn options(args: &[&str]) -> Result<Options, Answer> {
+    let usage = || Answer::fail(1, "usage: pfctl [-AdeghmNnOqRrvz] [-a anchor] [-D macro=value] …");
+    let mut o = Options::default();
+    let mut args = args.iter();
+    while let Some(&arg) = args.next() {
+        let Some(letters) = arg.strip_prefix('-').filter(|l| !l.is_empty()) else {
+            return Err(usage());
+        };
+        let mut letters = letters.chars();
+        while let Some(letter) = letters.next() {
+            let mut value = || {
+                let attached: String = letters.by_ref().collect();
+                if attached.is_empty() { args.next().map(|v| (*v).to_owned()) } else { Some(attached) }
+            };
+            match letter {
+                'n' => o.dry = true,
+                'q' => o.quiet = true,
+                'v' => o.verbose += 1,
+                'E' => o.enable = true,
+                'e' => o.forbidden = Some("-e"),
+                'd' => o.forbidden = Some("-d"),
+                'a' => o.anchor = Some(value().ok_or_else(usage)?),
+                'f' => o.file = Some(value().ok_or_else(usage)?),
+                'X' => o.release = Some(value().ok_or_else(usage)?),
+                'F' => o.flush = Some(value().ok_or_else(usage)?),
+                's' => o.show = Some(value().ok_or_else(usage)?),
+                'k' | 'K' => o.kill.push(value().ok_or_else(usage)?),
+                't' => o.table = Some(value().ok_or_else(usage)?),
+                'T' => o.table_command = Some(value().ok_or_else(usage)?),
+                'D' => {
+                    let text = value().ok_or_else(usage)?;
+                    let (name, text) = text.split_once('=').ok_or_else(usage)?;
+                    o.defines.push((name.to_owned(), text.to_owned()));
+                }
+                _ => return Err(usage()),
+            }
+        }
+    }
+    Ok(o)
+}
+
+/// Reads the whole file first: what is refused changes nothing.
+fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer) {
+    let anchor = options.anchor.clone().unwrap_or_default();
+    answer.warn(concat!(
+        "pfctl: Use of -f option, could result in flushing of rules\n",
+        "present in the main ruleset added by the system at startup.\n",
+        "See /etc/pf.conf for further details.\n"
+    ));
+    let bad_name = anchor.split('/').any(|part| part.is_empty() || part.len() > 63);
+    if bad_name || anchor.starts_with('_') {
+        answer.warn(format!("pfctl: invalid anchor name `{anchor}`"));
+        answer.code = 1;
+        return;
+    }
+    let (name, text) = if file == "-" {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        ("stdin", read.map(|_| text))
+    } else {
+        (file, fs::read_to_string(file))
+    };
+    let Ok(text) = text else {
+        answer.warn(format!("pfctl: {file}: No such file or directory"));
+        answer.code = 1;
+        return;
+    };
+    match pf::read(&text, kernel, &options.defines) {
+        Ok(ruleset) if ruleset.of(Section::Option).next().is_some() => {
+            answer.warn("toymac: an option in an anchor changes the whole machine");
+            answer.code = FORBIDDEN;
+        }
+        Ok(ruleset) => {
+            if !options.dry {
+                kernel.counts.retain(|(path, _), _| *path != anchor);
+                if ruleset.is_empty() {
+                    kernel.anchors.remove(&anchor);
+                } else {
+                    kernel.anchors.insert(anchor, ruleset);
+                }
+            }
+        }
+        Err((line, error)) => {
+            answer.warn(format!("{name}:{line}: {error}"));
+            answer.warn("pfctl: Syntax error in config file: pf rules not loaded");
+            answer.code = 1;
+        }
+    }
+}
+
+fn act(kernel: &mut Kernel, options: &Options, answer: &mut Answer) {
+    if let Some(what) = &options.flush {
+        flush(kernel, options, what, answer);
+    }
+    if let [first, rest @ ..] = options.kill.as_slice() {
+        let to = rest.first().map_or(String::new(), |to| format!(" and {to}"));
+        answer.warn(format!("killed 0 states from {first}{to}"));
+    }
+    if options.enable {
+        let token = 15_000_000_000_000_000_000 + kernel.tick * 7919;
+        let pid = u32::try_from(4000 + kernel.tick).unwrap_or(u32::MAX);
+        kernel.tokens.insert(0, (token, pid, "pfctl".to_owned()));
+        if !options.quiet {
+            answer.warn(if kernel.pf_enabled { "pf already enabled" } else { "pf enabled" });
+            answer.warn(format!("Token : {token}"));
+        }
+        kernel.pf_enabled = true;
+    }
+    if let Some(token) = &options.release {
+        release(kernel, token, answer);
+    }
+    if let Some(what) = &options.show {
+        show(kernel, options, what, answer);
+    }
+}
+
+fn release(kernel: &mut Kernel, token: &str, answer: &mut Answer) {
+    let before = kernel.tokens.len();
+    kernel.tokens.retain(|(held, _, _)| held.to_string() != token);
+    if kernel.tokens.len() == before {
+        answer.warn("pfctl: DIOCSTOPREF: Invalid argument");
+        answer.code = 1;
+    } else if kernel.tokens.is_empty() {
+        kernel.pf_enabled = false;
+        answer.warn("pf disabled");
+    }
+}
+
+fn flush(kernel: &mut Kernel, options: &Options, what: &str, answer: &mut Answer) {
+    let anchor = options.anchor.clone().unwrap_or_default();
+    let Some(ruleset) = kernel.anchors.get_mut(&anchor) else {
+        answer.warn("rules cleared");
+        return;
+    };
+    match what {
+        "all" => ruleset.flush(|_| true),
+        "nat" => ruleset.flush(|s| s == Section::Translation),
+        "rules" => ruleset.flush(|s| s >= Section::Normalization && s != Section::Translation),
+        "Tables" => ruleset.flush(|s| s == Section::Table),
+        _ => {
+            answer.warn(format!("pfctl: Unknown flush modifier '{what}'"));
+            answer.code = 1;
+            return;
+        }
+    }
+    if ruleset.is_empty() {
+        kernel.counts.retain(|(path, _), _| *path != anchor);
+        kernel.anchors.remove(&anchor);
+    }
+    answer.warn("rules cleared\nnat cleared\n0 tables deleted.");
+}
+
+fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
+    let anchor = options.anchor.clone().unwrap_or_default();
+    let ruleset = kernel.anchors.get(&anchor);
+    match what {
+        "info" => {
+            let status = if kernel.pf_enabled { "Enabled" } else { "Disabled" };
+            answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
+        }
+        "References" | "references" => references(kernel, answer),
+        "Anchors" => {
+            for path in kernel.anchors.keys().filter(|path| !path.is_empty()) {
+                if path.rsplit_once('/').map_or("", |(parent, _)| parent) == anchor {
+                    answer.say(format!("  {path}"));
+                }
+            }
+        }
+        "nat" | "rules" | "Tables" | "labels" => {
+            let Some(rules) = ruleset else {
+                answer.warn("pfctl: DIOCGETRULES: Invalid argument");
+                return;
+            };
+            match what {
+                "nat" => rules.of(Section::Translation).for_each(|line| answer.say(line)),
+                "rules" => {
+                    for section in [Section::Normalization, Section::Filter] {
+                        for line in rules.of(section) {
+                            answer.say(line);
+                            if options.verbose > 0 {
+                                answer.say("  [ Evaluations: 0         Packets: 0         Bytes: 0           States: 0     ]");
+                                answer.say("  [ Inserted: uid 0 pid 0 ]");
+                            }
+                        }
+                    }
+                }
+                "Tables" => rules.tables().iter().for_each(|name| answer.say(name)),
+                _ => {
+                    for label in rules.labels() {
+                        let key = (anchor.clone(), label.to_owned());
+                        let (n, bytes) = kernel.counts.get(&key).map_or((0, 0), |n| (*n, n * 84));
+                        answer.say(format!("{label} {n} {n} {bytes} 0 0 {n} {bytes}"));
+                    }
+                }
+            }
+        }
+        "states" => {}
+        "Interfaces" => kernel.interfaces.iter().for_each(|i| answer.say(&i.name)),
+        _ => {
+            answer.warn(format!("pfctl: Unknown show modifier '{what}'"));
+            answer.code = 1;
+        }
+    }
+}
+
+fn references(kernel: &Kernel, answer: &mut Answer) {
+    if kernel.tokens.is_empty() {
+        answer.say("No pf starter references held");
+        return;
+    }
+    answer.say("TOKENS:");
+    answer.say("PID      Process Name                 TOKEN                    TIMESTAMP");
+    for (token, pid, name) in &kernel.tokens {
+        answer.say(format!("{pid:<8} {name:<28} {token:<24} 0 days 00:00:00"));
+    }
+}
+
+fn table(kernel: &Kernel, options: &Options, answer: &mut Answer) {
+    let anchor = options.anchor.clone().unwrap_or_default();
+    let name = options.table.clone().unwrap_or_default();
+    let members = kernel.anchors.get(&anchor).and_then(|r| r.table(&name));
+    match (options.table_command.as_deref(), members) {
+        (Some("show"), Some(members)) => {
+            for member in members {
+                answer.say(format!("   {member}"));
+            }
+        }
+        (Some("show"), None) => {
+            answer.warn("pfctl: Table does not exist.");
+            answer.code = 255;
+        }
+        _ => {
+            answer.warn("toymac: tables are only shown here");
+            answer.code = FORBIDDEN;
+        }
+    }
+}

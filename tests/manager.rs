@@ -1,0 +1,326 @@
+//! The manager's commands on the toy Mac: what they do, say and exit with.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::network::{AWKS, HOSTS, Network, SHELLS, small, topology};
+use crate::rig::Ran;
+
+fn lifecycle(shell: &'static [&'static str]) {
+    let mut network = Network::new(&topology());
+    let before = network.mac.kernel();
+    for awk in AWKS {
+        network.under(shell, awk);
+        network.ok("start");
+        network.assert_up();
+        let up = network.mac.kernel();
+        assert_ne!(up, before);
+        network.mac.forget_journal();
+        network.ok("start");
+        network.ok("reconcile");
+        network.ok("status");
+        network.ok("plan");
+        assert_eq!(network.mac.changes(), [""; 0], "{shell:?} {awk}");
+        assert_eq!(network.mac.kernel(), up);
+        network.ok("stop");
+        assert_eq!(network.mac.kernel(), before, "{shell:?} {awk}");
+        assert_eq!(network.hosts(), HOSTS);
+        network.mac.forget_journal();
+        network.ok("stop");
+        network.ok("reconcile");
+        assert_eq!(network.mac.changes(), [""; 0]);
+        network.ok("cleanup");
+        network.assert_clean(&before);
+        network.mac.forget_journal();
+        network.ok("cleanup");
+        network.assert_clean(&before);
+        assert_eq!(network.mac.changes(), [""; 0]);
+    }
+}
+
+#[test]
+fn up_and_down_under_dash() {
+    lifecycle(SHELLS[0]);
+}
+
+#[test]
+fn up_and_down_under_bash() {
+    lifecycle(SHELLS[1]);
+}
+
+#[test]
+fn up_and_down_under_busybox() {
+    lifecycle(SHELLS[2]);
+}
+
+#[test]
+fn up_and_down_under_mksh() {
+    lifecycle(SHELLS[3]);
+}
+
+#[test]
+fn every_shell_reads_it_and_shellcheck_is_silent() {
+    let mut input = small();
+    input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a 'b' \"c\" $(d) `e` \\f END OF NETWORK");
+    let network = Network::new(&input);
+    let manager = network.base().join("manage-macos-networking.sh");
+    for shell in SHELLS {
+        let mut check = Command::new(shell[0]);
+        let output = check.args(&shell[1..]).arg("-n").arg(&manager).output();
+        let ran = Ran::of(&output.expect("the shell runs"));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{shell:?}");
+    }
+    let output = Command::new("shellcheck").args(["-s", "sh"]).arg(&manager).output();
+    let ran = Ran::of(&output.expect("shellcheck runs"));
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    let text = fs::read_to_string(manager).expect("the manager");
+    assert!(!text.contains("eval ") && !text.contains("/nix/store") && !text.contains("/tmp/nix"));
+}
+
+#[test]
+fn what_start_does_is_what_plan_said() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    let planned = network.ok("plan");
+    assert_eq!(network.mac.kernel(), before);
+    assert!(!network.state().exists());
+    let done = network.ok("start");
+    assert_eq!(done, format!("{planned}the network is up\n"));
+    assert_eq!(network.ok("plan"), "nothing to change\n");
+    let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
+    assert_eq!(plan, json!({ "refused": [], "problems": [], "changes": [] }));
+}
+
+#[test]
+fn wrong_use_and_no_root() {
+    let network = Network::new(&small());
+    let help = network.ok("help");
+    let bare = network.run("");
+    assert_eq!((bare.code, bare.out), (2, help));
+    network.fails("up", 2, "there is no command 'up'");
+    network.fails("status --yaml", 2, "'status' does not know '--yaml'");
+    network.fails("start --confirm-within soon", 2, "--confirm-within takes a number of seconds");
+    let before = network.mac.kernel();
+    network.mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
+    for command in ["status", "start", "stop", "plan", "reconcile", "cleanup", "logs", "confirm"] {
+        network.fails(command, 77, "this needs root");
+    }
+    assert!(!network.state().exists());
+    network.mac.edit(|_| before);
+}
+
+#[test]
+fn without_a_wish_reconcile_does_nothing() {
+    let network = Network::new(&small());
+    network.ok("reconcile");
+    let calls: Vec<String> = network.mac.journal().iter().map(crate::rig::Call::line).collect();
+    assert_eq!(calls, ["id -u"]);
+    assert!(!network.state().exists());
+}
+
+#[test]
+fn a_change_of_volumes_touches_only_theirs() {
+    let network = Network::new(&topology());
+    network.ok("start");
+    let mut input = topology();
+    let volumes = input["volumes"].as_object_mut().expect("volumes");
+    volumes.remove("etcd-2");
+    volumes.insert(
+        "added".to_owned(),
+        json!({ "provider": "aws", "address": "10.0.9.9", "localhost": "127.0.1.99" }),
+    );
+    network.install(&input);
+    network.mac.forget_journal();
+    network.ok("start");
+    let changes = network.mac.changes();
+    assert_eq!(
+        changes,
+        [
+            "ifconfig lo0 -alias 10.1.1.2",
+            "ifconfig lo0 -alias 127.0.1.12",
+            "ifconfig feth20002 destroy",
+            "ifconfig feth20003 destroy",
+            "ifconfig feth20026 create up",
+            "ifconfig feth20027 create up",
+            "ifconfig feth20026 peer feth20027",
+            "ifconfig bridge2000 addm feth20027",
+            "ifconfig lo0 alias 10.0.9.9 netmask 255.255.255.255",
+            "ifconfig lo0 alias 127.0.1.99 netmask 255.255.255.255",
+        ]
+    );
+    network.assert_up();
+    assert!(network.hosts().contains("10.0.9.9\tadded.aws.nixvol added.nixvol\n"));
+    network.install(&topology());
+    network.ok("start");
+    let (_, status) = network.status();
+    assert_eq!(status["volumes"][1]["kernel"], "feth20002", "it has its name again");
+}
+
+#[test]
+fn a_lock_is_honoured_while_its_holder_lives() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let lock = network.state().join("lock");
+    let me = std::process::id();
+    let began = Command::new("ps")
+        .args(["-o", "lstart=", "-p", &me.to_string()])
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC0")
+        .output();
+    let began = String::from_utf8(began.expect("ps").stdout).expect("a date");
+    fs::write(&lock, format!("{me}\t{began}")).expect("a lock");
+    network.fails("stop", 4, "another run");
+    network.ok("status");
+    network.ok("plan");
+    for dead in [
+        format!("{me}\tMon Jan  1 00:00:00 2001\n"),
+        "4194303\tx\n".to_owned(),
+        String::new(),
+        "tor".to_owned(),
+    ] {
+        fs::write(&lock, dead).expect("a lock");
+        network.ok("reconcile");
+        assert!(!lock.exists());
+    }
+}
+
+#[test]
+fn a_ledger_of_others_is_refused() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    let file = network.state().join("ledger");
+    let ledger = fs::read_to_string(&file).expect("the ledger");
+    for (from, to) in [
+        ("nixvol-net ledger\t1\t.", "nixvol-net ledger\t9\t."),
+        ("nixvol-net ledger\t1\t.", "bridges of another program"),
+        ("opt/nix-volumes\t.", "opt/other\t."),
+    ] {
+        fs::write(&file, ledger.replacen(from, to, 1)).expect("a ledger");
+        for command in ["start", "stop", "cleanup", "reconcile"] {
+            assert_eq!(network.run(command).code, 3, "{command}");
+        }
+        assert_eq!(network.mac.kernel(), up);
+    }
+}
+
+#[test]
+fn a_start_without_confirmation_is_taken_back() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    network.fails("confirm", 1, "nothing to confirm");
+    network.ok("start --confirm-within 600");
+    network.ok("confirm");
+    network.fails("confirm", 1, "nothing to confirm");
+    network.assert_up();
+    network.ok("stop");
+    network.ok("start --confirm-within 2");
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert_eq!(network.mac.kernel(), before);
+    assert_eq!(fs::read_to_string(network.state().join("wish")).expect("the wish"), "down\n");
+}
+
+#[test]
+fn logs_tell_what_was_done() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let logs = network.ok("logs");
+    assert!(logs.contains("Z start: create bridge-aws (bridge2000)\n"), "{logs}");
+    assert!(logs.contains("\nlink:"), "{logs}");
+    let log = network.mac.dir().join("var/log");
+    let lines = fs::read_to_string(&log).expect("the log");
+    network.ok("reconcile");
+    network.ok("start");
+    assert_eq!(fs::read_to_string(&log).expect("the log"), lines, "what changes nothing is no event");
+    // What is wrong and stays wrong is one event.
+    network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
+    for _ in 0..3 {
+        network.fails("reconcile", 1, "overlaps");
+    }
+    let told = fs::read_to_string(&log).expect("the log");
+    assert_eq!(told.strip_prefix(&lines).expect("more").lines().count(), 1);
+}
+
+#[test]
+fn test_tries_what_was_declared_and_wants_evidence() {
+    for shell in SHELLS {
+        for awk in AWKS {
+            let mut network = Network::new(&small());
+            network.under(shell, awk);
+            network.fails("test", 1, "the network is not up");
+            network.ok("start");
+            let said = network.ok("test");
+            let expected = [
+                "ok: etcd-1 (10.0.1.2) to bridge-aws (10.0.1.1), icmp: expected pass, found pass: it answered",
+                "1 tried, 0 failed, 0 left out because a volume is not mounted",
+            ];
+            assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{shell:?} {awk}");
+        }
+    }
+    let mut input = topology();
+    input["links"] = json!([
+        { "from": ["aws", "gcp"], "to": ["azure"], "protocol": "tcp", "ports": [2379] },
+        { "from": ["ibm"], "to": ["aws"] },
+    ]);
+    let network = Network::new(&input);
+    network.ok("start");
+    network.mac.edit(|kernel| kernel + "listen\t10.1.1.2\t2379\n");
+    let said = network.ok("test");
+    for line in [
+        "ok: etcd-1 (10.0.1.2) to etcd-2 (10.1.1.2), tcp port 2379: expected pass, found pass: it answered",
+        "ok: karpenter-worker-4 (10.3.2.2) to etcd-1 (10.0.1.2), icmp: expected pass, found pass: it answered",
+        "ok: etcd-2 (10.1.1.2) to karpenter-worker-5 (10.4.2.2), icmp: expected block, found block: a rule of ours blocked it",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&network.ok("test --json")).expect("JSON");
+    assert_eq!(json["ok"], true);
+    // A rule that lets everything pass, and a way on which packets get lost.
+    network.mac.edit(|kernel| {
+        kernel.replace(
+            "block return quick inet from <nixvol> to <nixvol>",
+            "pass quick inet from <nixvol> to <nixvol>",
+        )
+    });
+    network.mac.add("lost\t10.3.0.0/16\t10.0.0.0/16");
+    let ran = network.run("test");
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("icmp: expected block, found pass: it answered"), "{}", ran.out);
+    assert!(
+        ran.out.contains("icmp: expected pass, found lost: no answer, and none of our rules blocked it"),
+        "{}",
+        ran.out
+    );
+}
+
+/// A network of this many volumes in five providers.
+fn many(volumes: usize) -> serde_json::Value {
+    let mut input = topology();
+    let providers = ["aws", "azure", "gcp", "ibm", "digitalocean"];
+    let nets = [0, 1, 2, 3, 4];
+    let volume = |index: usize| {
+        let (which, number) = (index % 5, index / 5);
+        let address = format!("10.{}.{}.{}", nets[which], 16 + number / 200, 2 + number % 200);
+        (format!("volume-{index}"), json!({ "provider": providers[which], "address": address }))
+    };
+    input["volumes"] = (0..volumes).map(volume).collect::<serde_json::Map<_, _>>().into();
+    input
+}
+
+#[test]
+fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
+    let mut calls = Vec::new();
+    for volumes in [13, 1000] {
+        let network = Network::new(&many(volumes));
+        network.ok("start");
+        network.mac.forget_journal();
+        network.ok("reconcile");
+        let lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
+        assert_eq!(network.mac.changes(), [""; 0]);
+        calls.push(lines);
+    }
+    assert_eq!(calls[0], calls[1]);
+    assert!(calls[0].len() <= 15, "{:?}", calls[0]);
+}

@@ -1,0 +1,321 @@
+//! The manager and a Mac that others use too: what it finds, follows and leaves alone.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use serde_json::json;
+
+use crate::network::{HOSTS, Network, small, topology};
+
+#[test]
+fn a_network_that_the_mac_has_is_refused() {
+    let network = Network::new(&topology());
+    network.mac.add("route\t10.2.0.0/15\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.5.0.0/16\tutun4\tUSc\tutun4\t");
+    let before = network.mac.kernel();
+    network.fails(
+        "start",
+        3,
+        "the network 10.2.0.0/16 of gcp overlaps the route 10.2.0.0/15 on utun4: 10.6.0.0/16 is free",
+    );
+    assert_eq!(network.mac.kernel(), before);
+    assert_eq!(network.run("plan").code, 3);
+    network.ok("reconcile");
+    assert_eq!(network.mac.kernel(), before);
+    let mut allowed = topology();
+    allowed["allowOverlap"] = json!(["10.0.0.0/8"]);
+    network.install(&allowed);
+    network.ok("start");
+    network.ok("cleanup");
+    network.assert_clean(&before);
+    // A default in two halves is a VPN's way of taking all; it is nobody's network.
+    network.install(&topology());
+    network.mac.edit(|_| before.replace("10.2.0.0/15", "128.0.0.0/1").replace("10.5.0.0/16", "0.0.0.0/1"));
+    network.ok("start");
+}
+
+#[test]
+fn an_overlap_that_appears_later_is_told_and_nothing_is_torn_down() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
+    network.fails("reconcile", 1, "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4");
+    assert_eq!(network.status().0, 1);
+    network.mac.remove("route\t10.3.7.0/24");
+    assert_eq!(network.mac.kernel(), up);
+}
+
+#[test]
+fn units_of_others_are_skipped_and_ours_are_kept() {
+    let network = Network::new(&small());
+    for line in [
+        "ifconfig bridge2000 create",
+        "ifconfig feth20001 create up",
+        "ifconfig lo0 alias 127.0.1.11 netmask 255.255.255.255",
+    ] {
+        network.mac.ok(line);
+    }
+    let before = network.mac.kernel();
+    network.ok("start");
+    let (_, status) = network.status();
+    assert_eq!(status["providers"][0]["kernel"], "bridge2001");
+    assert_eq!(status["volumes"][0]["kernel"], "feth20000");
+    let names = fs::read_to_string(network.state().join("names")).expect("names");
+    assert!(names.contains("veth-etcd-1\tfeth20000\tfeth20002\n"), "{names}");
+    network.mac.reboot();
+    network.mac.ok("ifconfig bridge2002 create");
+    network.ok("reconcile");
+    network.assert_up();
+    let (_, again) = network.status();
+    assert_eq!(again["providers"][0]["kernel"], "bridge2001", "kept over a reboot");
+    assert_eq!(again["providers"][1]["kernel"], "bridge2000", "the old name was taken meanwhile");
+    network.ok("stop");
+    network.mac.ok("ifconfig bridge2002 destroy");
+    network.mac.reboot();
+    network.ok("cleanup");
+    let gone = network.mac.kernel();
+    assert!(!gone.contains("bridge2001") && !gone.contains("feth20000"));
+    assert!(before.contains("feth20001"));
+}
+
+#[test]
+fn a_volume_is_there_while_it_is_mounted() {
+    for point in ["/Volumes/data", "/Volumes/My Disk (old) on $HOME `x` \"q\" 'p' \\n"] {
+        let mut input = small();
+        input["volumes"]["etcd-1"]["mountPoint"] = json!(point);
+        let network = Network::new(&input);
+        network.ok("start");
+        let (code, status) = network.status();
+        assert_eq!((code, &status["volumes"][0]["state"]), (0, &json!("not mounted")));
+        assert_eq!(status["volumes"][0]["mountPoint"], point);
+        assert_eq!(status["volumes"][0]["kernel"], "feth20000");
+        assert!(!network.mac.kernel().contains("10.0.1.2/32"));
+        let line = format!("/dev/disk5s1 on {point} (apfs, local, nodev, nosuid, journaled)");
+        let unmounted = network.mac.kernel();
+        network.mac.edit(|kernel| {
+            kernel.replace("mount\tdevfs", &format!("mount\t{}\nmount\tdevfs", line.replace('\\', "\\\\")))
+        });
+        network.ok("reconcile");
+        assert_eq!(network.status().1["volumes"][0]["state"], "up");
+        assert!(network.mac.kernel().contains("10.0.1.2/32"));
+        network.mac.remove("mount\t/dev/disk5s1");
+        network.ok("reconcile");
+        let sorted = |text: String| {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(network.mac.kernel()), sorted(unmounted));
+    }
+}
+
+#[test]
+fn the_hosts_file_keeps_every_other_byte() {
+    for text in [HOSTS, "", "127.0.0.1 localhost", "# no end\r\n\n\n127.0.0.1 localhost\n\n"] {
+        let network = Network::new(&small());
+        let file = network.mac.dir().join("hosts");
+        fs::write(&file, text).expect("hosts");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("mode");
+        let inode = fs::metadata(&file).expect("hosts").ino();
+        network.ok("start");
+        let block = "# nixvol-net: begin\n10.0.1.2\tetcd-1.aws.nixvol etcd-1.nixvol\n10.3.1.2\ttalos-4.ibm.nixvol talos-4.nixvol\n# nixvol-net: end\n";
+        assert_eq!(network.hosts().replace(block, ""), text);
+        // Somebody adds a line of his own behind the block.
+        fs::write(&file, network.hosts() + "192.168.1.9 printer\n").expect("hosts");
+        network.ok("start");
+        network.ok("stop");
+        assert_eq!(network.hosts(), format!("{text}192.168.1.9 printer\n"));
+        let meta = fs::metadata(&file).expect("hosts");
+        assert_eq!((meta.ino(), meta.mode() & 0o777), (inode, 0o640));
+    }
+    let network = Network::new(&small());
+    fs::remove_file(network.mac.dir().join("hosts")).expect("hosts");
+    network.ok("start");
+    assert!(network.hosts().contains("etcd-1.nixvol"));
+    network.ok("stop");
+    assert!(!network.mac.dir().join("hosts").exists(), "it was made for the names");
+    let mut without = small();
+    without["hostsFile"] = json!(null);
+    let network = Network::new(&without);
+    network.ok("start");
+    assert_eq!(network.hosts(), HOSTS);
+}
+
+#[test]
+fn a_torn_hosts_file_is_finished() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let whole = network.hosts();
+    fs::write(network.state().join("hosts.pending"), &whole).expect("pending");
+    fs::write(network.mac.dir().join("hosts"), &whole[..70]).expect("hosts");
+    network.ok("reconcile");
+    assert_eq!(network.hosts(), whole);
+    assert!(!network.state().join("hosts.pending").exists());
+}
+
+#[test]
+fn rules_that_nobody_calls_are_told() {
+    for (call, word) in [
+        ("nat-anchor \"com.apple/*\" all\\n", "nat"),
+        ("rdr-anchor \"com.apple/*\" all\\n", "rdr"),
+        ("\\nanchor \"com.apple/*\" all\\n", "filter"),
+    ] {
+        let network = Network::new(&small());
+        let whole = network.mac.kernel();
+        network.ok("start");
+        network.mac.edit(|kernel| kernel.replace(call, "\\n").replace("\\n\\n", "\\n"));
+        let said = format!("does not call com.apple/* any more (missing: {word})");
+        network.fails("reconcile", 1, &said);
+        let (code, status) = network.status();
+        assert_eq!((code, &status["rules"]["called"][word]), (1, &json!(false)));
+        network.ok("stop");
+        network.fails("start", 1, &said);
+        network.mac.edit(|_| whole.clone());
+        network.ok("reconcile");
+        network.ok("start");
+    }
+}
+
+#[test]
+fn nat_follows_the_way_out() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
+    let both = "nat on en0 inet from <internet> to ! <nixvol> -> (en0:0)\nnat on utun4 inet from <internet> to ! <nixvol> -> (utun4:0)\n";
+    assert_eq!(nat(&network), both);
+    let online = network.mac.kernel();
+    network.mac.edit(|kernel| {
+        kernel
+            .replace("route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten0", "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten1")
+            .replace(
+                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t",
+                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t192.168.1.24/24",
+            )
+    });
+    network.mac.forget_journal();
+    network.ok("reconcile");
+    assert_eq!(nat(&network), both.replace("en0", "en1"));
+    assert_eq!(network.mac.changes().len(), 1);
+    network.mac.edit(|_| online);
+    network.ok("stop");
+    network.mac.remove("route\t0.0.0.0/0");
+    network.mac.remove("route\t100.64.0.0/10");
+    network.ok("start");
+    assert_eq!(nat(&network), "");
+    network.assert_up();
+}
+
+#[test]
+fn vmnet_keeps_its_bridge() {
+    let mut input = small();
+    input["providers"]["ibm"]["attachment"] = json!("vmnet");
+    let network = Network::new(&input);
+    network.ok("start");
+    assert_eq!(network.status().1["providers"][1]["state"], "waiting for vmnet");
+    let waiting = network.mac.kernel();
+    network.mac.add("if\tbridge103\t90\t1\t1\t1500\t36:7d:da:00:00:67\t\t\t10.3.1.1/24");
+    network.mac.add("route\t10.3.1.0/24\tlink#90\tUC\tbridge103\t!");
+    network.ok("reconcile");
+    network.assert_up();
+    assert_eq!(network.status().1["providers"][1]["kernel"], "bridge103");
+    assert!(network.mac.ok("route -n get 10.3.9.9").contains("interface: bridge103"));
+    network.ok("start");
+    network.mac.edit(|_| waiting.clone());
+    network.ok("reconcile");
+    assert_eq!(network.mac.kernel(), waiting);
+}
+
+#[test]
+fn forwarding_is_given_back_unless_another_needs_it() {
+    let forwarding = |network: &Network| network.mac.ok("sysctl -n net.inet.ip.forwarding");
+    let network = Network::new(&small());
+    network.mac.ok("sysctl -w net.inet.ip.forwarding=1");
+    network.ok("start");
+    network.ok("stop");
+    assert_eq!(forwarding(&network), "1\n", "it was on before");
+    network.mac.ok("sysctl -w net.inet.ip.forwarding=0");
+    network.ok("start");
+    network.mac.ok("ifconfig bridge101 create up");
+    network.ok("stop");
+    assert_eq!(forwarding(&network), "1\n", "a bridge of another came up since");
+}
+
+#[test]
+fn a_start_that_cuts_the_mac_off_is_taken_back() {
+    let network = Network::new(&small());
+    network.mac.fault(Some(("cut", 30)));
+    let before = network.mac.kernel();
+    network.fails("start", 1, "the Mac has lost its default route");
+    let after = network.mac.kernel();
+    network.mac.edit(|_| before);
+    network.mac.remove("route\t0.0.0.0/0");
+    assert_eq!(after, network.mac.kernel());
+    assert!(!network.state().join("wish").exists());
+    assert_eq!(network.hosts(), HOSTS);
+}
+
+#[test]
+fn a_torn_ledger_harms_no_one() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    network.ok("start");
+    let up = network.mac.kernel();
+    let state = network.mac.dir().join("kept");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        fs::create_dir_all(to).expect("a directory");
+        for entry in fs::read_dir(from).expect("the state").flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a file of the state");
+        }
+    };
+    copy(&network.state(), &state);
+    let hosts = network.hosts();
+    let ledger = fs::read_to_string(state.join("ledger")).expect("the ledger");
+    let last = ledger.trim_end().rfind('\n').expect("several lines") + 1;
+    for end in last..ledger.len() {
+        copy(&state, &network.state());
+        fs::write(network.state().join("ledger"), &ledger[..end]).expect("a torn ledger");
+        fs::write(network.mac.dir().join("hosts"), &hosts).expect("hosts");
+        network.mac.edit(|_| up.clone());
+        network.assert_up();
+        network.ok("cleanup");
+        network.assert_clean(&before);
+    }
+}
+
+#[test]
+fn paths_may_be_hostile() {
+    let mut input = small();
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let plain = Network::new(&small());
+        let dir = plain.mac.dir().join("a 'b' \"c\" $(d) `e` \\f=g");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("hosts"), HOSTS).expect("hosts");
+        for (field, name) in [("base", "base"), ("stateDir", "state"), ("hostsFile", "hosts")] {
+            input[field] = json!(dir.join(name));
+        }
+        let mut network = plain;
+        network.install_at(&input, &dir.join("base/networking"));
+        network.under(crate::network::SHELLS[shell], crate::network::AWKS[awk]);
+        let before = network.mac.kernel();
+        network.ok("start");
+        network.assert_up();
+        assert!(fs::read_to_string(dir.join("hosts")).expect("hosts").contains("etcd-1.nixvol"));
+        network.ok("cleanup");
+        assert_eq!(network.mac.kernel(), before);
+        assert_eq!(fs::read_to_string(dir.join("hosts")).expect("hosts"), HOSTS);
+        assert!(!dir.join("state").exists());
+    }
+}
+
+#[test]
+fn a_network_of_nothing_comes_and_goes() {
+    let network = Network::new(&json!({ "version": 1, "providers": {}, "volumes": {} }));
+    let before = network.mac.kernel();
+    network.ok("start");
+    network.assert_up();
+    network.ok("test");
+    network.ok("start");
+    network.ok("cleanup");
+    network.assert_clean(&before);
+}

@@ -1,0 +1,173 @@
+//! A network installed on a toy Mac, and its manager under any shell and awk.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nixvol_net::model;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{self, MANAGER};
+use serde_json::{Value, json};
+
+use crate::rig::{Mac, Ran};
+
+/// Shells that the manager must be at home in.
+pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+/// And awks.
+pub const AWKS: [&str; 3] = ["mawk", "original-awk", "busybox"];
+
+/// What a Mac's hosts file holds before anyone adds to it.
+pub const HOSTS: &str = "##\n# Host Database\n##\n127.0.0.1\tlocalhost\n255.255.255.255\tbroadcasthost\n::1             localhost\n";
+
+/// A toy Mac with a bundle installed.
+pub struct Network {
+    pub mac: Mac,
+    shell: &'static [&'static str],
+    base: PathBuf,
+}
+
+/// The embedded topology.
+pub fn topology() -> Value {
+    serde_json::from_str(nixvol_net::input::DEFAULT).expect("the embedded topology is JSON")
+}
+
+/// Two providers with a volume each: small enough to try everything.
+pub fn small() -> Value {
+    json!({
+        "version": 1,
+        "providers": {
+            "aws": { "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" },
+            "ibm": { "network": "10.3.0.0/16", "gateway": "10.3.1.1/24", "internet": false },
+        },
+        "volumes": {
+            "etcd-1": { "provider": "aws", "address": "10.0.1.2", "localhost": "127.0.1.11" },
+            "talos-4": { "provider": "ibm", "address": "10.3.1.2", "attachment": "guest" },
+        },
+        "links": [{ "from": ["aws"], "to": ["ibm"], "protocol": "tcp", "ports": [6443] }],
+    })
+}
+
+impl Network {
+    /// A Mac with this network's bundle on it; nothing is started.
+    pub fn new(input: &Value) -> Self {
+        let mac = Mac::new();
+        fs::write(mac.dir().join("hosts"), HOSTS).expect("hosts");
+        fs::create_dir_all(mac.dir().join("var")).expect("var");
+        fs::create_dir_all(mac.dir().join("tools")).expect("tools");
+        let base = mac.dir().join("opt/nix-volumes/networking");
+        let mut network = Self { mac, shell: SHELLS[0], base };
+        network.install(input);
+        network.under(SHELLS[0], AWKS[0]);
+        network
+    }
+
+    /// From now on the manager runs under this shell with this awk.
+    pub fn under(&mut self, shell: &'static [&'static str], awk: &str) {
+        self.shell = shell;
+        let link = self.mac.dir().join("tools").join("awk");
+        if link.exists() {
+            fs::remove_file(&link).expect("the old awk");
+        }
+        symlink(Path::new("/usr/bin").join(awk), link).expect("the awk");
+    }
+
+    /// Installs a bundle over what is there.
+    pub fn install(&self, input: &Value) {
+        let dir = self.mac.dir();
+        let mut input = input.clone();
+        for (field, path) in [
+            ("base", "opt/nix-volumes"),
+            ("stateDir", "var/state"),
+            ("logFile", "var/log"),
+            ("hostsFile", "hosts"),
+        ] {
+            if input.get(field).is_none() {
+                input[field] = json!(dir.join(path));
+            }
+        }
+        let declaration = model::read(input.to_string().as_bytes()).expect("a valid declaration");
+        let bundle = render::bundle(&declaration, &Plan::of(&declaration)).expect("a bundle");
+        for (path, file) in bundle.files {
+            let target = self.base().join(&path);
+            fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
+            let text = if path == MANAGER { self.on_the_toy(&file.text) } else { file.text };
+            fs::write(&target, text).expect("a file of the bundle");
+            let mode = if file.executable { 0o755 } else { 0o644 };
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode)).expect("its mode");
+        }
+    }
+
+    /// The manager with the toy's commands first, and less patience.
+    fn on_the_toy(&self, text: &str) -> String {
+        let own = "\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n";
+        assert_eq!(text.matches(own).count(), 1, "one line sets PATH");
+        let dir = self.mac.dir().display();
+        let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:/usr/bin:/bin:/usr/sbin:/sbin\n");
+        text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
+    }
+
+    pub fn base(&self) -> PathBuf {
+        self.base.clone()
+    }
+
+    /// Installs a bundle in this directory, and runs it there from now on.
+    pub fn install_at(&mut self, input: &Value, base: &Path) {
+        self.base = base.to_path_buf();
+        self.install(input);
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.mac.dir().join("var/state")
+    }
+
+    pub fn hosts(&self) -> String {
+        fs::read_to_string(self.mac.dir().join("hosts")).expect("hosts")
+    }
+
+    /// Runs the manager in a process group of its own and with nothing in its environment.
+    pub fn run(&self, args: &str) -> Ran {
+        let mut command = Command::new(Path::new("/usr/bin/env"));
+        command.arg("-i").args(["PATH=/usr/bin:/bin"]).args(self.shell);
+        command.arg(self.base().join(MANAGER)).args(args.split_whitespace());
+        let output = command.process_group(0).output();
+        Ran::of(&output.expect("the manager runs"))
+    }
+
+    /// Runs a command of the manager that must end well.
+    pub fn ok(&self, args: &str) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{:?} {args}\n{}{}", self.shell, ran.out, ran.err);
+        ran.out
+    }
+
+    /// Runs a command of the manager that must end with this code and say this on standard error.
+    pub fn fails(&self, args: &str, code: i32, words: &str) {
+        let ran = self.run(args);
+        assert_eq!(ran.code, code, "{args}\n{}{}", ran.out, ran.err);
+        assert!(ran.err.contains(words), "{args}: {}", ran.err);
+    }
+
+    /// The status as JSON, with its exit code.
+    pub fn status(&self) -> (i32, Value) {
+        let ran = self.run("status --json");
+        let value = serde_json::from_str(&ran.out);
+        (ran.code, value.unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err)))
+    }
+
+    /// Asserts that the Mac is as the network wants it.
+    pub fn assert_up(&self) {
+        let (code, status) = self.status();
+        assert_eq!((code, &status["healthy"]), (0, &json!(true)), "{status:#}");
+    }
+
+    /// Asserts that nothing of the network is on the Mac: kernel, hosts file, state and log.
+    pub fn assert_clean(&self, kernel: &str) {
+        assert_eq!(self.mac.kernel(), kernel);
+        assert_eq!(self.hosts(), HOSTS);
+        let left = fs::read_dir(self.mac.dir().join("var")).expect("var");
+        let left: Vec<_> = left.flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

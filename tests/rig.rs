@@ -1,0 +1,192 @@
+//! A toy Mac in a temporary directory, and what a test wants to know of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The toy Mac's program beside this test. `cargo test` builds it; `cargo test --test it` does not,
+/// so it is built here when it is missing or older than its source.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test has a path");
+        let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
+        let toy = profile.join("examples").join("toymac");
+        if !is_fresh(&toy) {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--example", "toymac"]);
+            if profile.ends_with("release") {
+                build.arg("--release");
+            }
+            let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+            assert!(status.expect("cargo runs").success(), "the toy Mac does not build");
+        }
+        toy
+    })
+}
+
+fn is_fresh(toy: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let Some(built) = time(toy) else {
+        return false;
+    };
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mac");
+    let sources = fs::read_dir(sources).into_iter().flatten().flatten();
+    sources.filter_map(|entry| time(&entry.path())).all(|changed| changed <= built)
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// One call in the journal.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub code: i32,
+    /// `!` when it changed the kernel, `=` when it did not, `.` when a real tool ran, `-` when a fault struck.
+    pub mark: char,
+    pub words: Vec<String>,
+}
+
+impl Call {
+    pub fn line(&self) -> String {
+        self.words.join(" ")
+    }
+}
+
+/// A toy Mac.
+pub struct Mac {
+    dir: TempDir,
+}
+
+impl Mac {
+    pub fn new() -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let made =
+            Command::new(program()).args(["new", &dir.path().join("mac").display().to_string()]).status();
+        assert!(made.expect("toymac runs").success());
+        Self { dir }
+    }
+
+    /// The directory that holds the Mac's kernel and whatever a test adds beside it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("mac")
+    }
+
+    pub fn bin(&self) -> PathBuf {
+        self.root().join("bin")
+    }
+
+    /// Runs one command of the Mac; the words are split at blanks.
+    pub fn run(&self, line: &str) -> Ran {
+        self.run_with(line, None)
+    }
+
+    pub fn run_with(&self, line: &str, input: Option<&Path>) -> Ran {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a command");
+        let stdin = input.map_or(Stdio::null(), |file| Stdio::from(fs::File::open(file).expect("the input")));
+        let output = Command::new(self.bin().join(name)).args(words).stdin(stdin).output();
+        Ran::of(&output.expect("the command runs"))
+    }
+
+    /// Runs a command that must succeed and say nothing on standard error but pf's noise.
+    pub fn ok(&self, line: &str) -> String {
+        let ran = self.run(line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+        ran.out
+    }
+
+    pub fn kernel(&self) -> String {
+        fs::read_to_string(self.root().join("kernel")).expect("the kernel")
+    }
+
+    /// Replaces part of the kernel's state: the world changes without us.
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
+        fs::write(self.root().join("kernel"), change(self.kernel())).expect("the kernel");
+    }
+
+    /// Adds a record behind the last of its kind.
+    pub fn add(&self, record: &str) {
+        let kind = format!("{}\t", record.split('\t').next().unwrap_or_default());
+        self.edit(|kernel| {
+            let mut lines: Vec<&str> = kernel.split_inclusive('\n').collect();
+            let record = format!("{record}\n");
+            let last = lines.iter().rposition(|line| line.starts_with(&kind));
+            lines.insert(last.map_or(lines.len(), |at| at + 1), &record);
+            lines.concat()
+        });
+    }
+
+    /// Takes away the records that begin like this.
+    pub fn remove(&self, beginning: &str) {
+        self.edit(|kernel| {
+            let mut lines: Vec<&str> = kernel.split_inclusive('\n').collect();
+            lines.retain(|line| !line.starts_with(beginning));
+            lines.concat()
+        });
+    }
+
+    pub fn journal(&self) -> Vec<Call> {
+        let text = fs::read_to_string(self.root().join("journal")).expect("the journal");
+        text.lines()
+            .map(|line| {
+                let mut fields = line.split('\t');
+                let code = fields.next().and_then(|code| code.parse().ok());
+                let mark = fields.next().and_then(|mark| mark.chars().next());
+                Call {
+                    code: code.expect("an exit code"),
+                    mark: mark.expect("a mark"),
+                    words: fields.map(str::to_owned).collect(),
+                }
+            })
+            .collect()
+    }
+
+    pub fn forget_journal(&self) {
+        fs::write(self.root().join("journal"), "").expect("the journal");
+    }
+
+    /// The calls that changed the kernel since the journal was last forgotten.
+    pub fn changes(&self) -> Vec<String> {
+        self.journal().iter().filter(|call| call.mark == '!').map(Call::line).collect()
+    }
+
+    /// Sets what strikes at the k-th command from now; `None` lets everything be.
+    pub fn fault(&self, fault: Option<(&str, usize)>) {
+        let (count, file) = (self.root().join("count"), self.root().join("fault"));
+        fs::write(count, "0\n").expect("the counter");
+        match fault {
+            Some((kind, at)) => fs::write(file, format!("{kind} {at}\n")).expect("the fault"),
+            None => fs::write(file, "").expect("the fault"),
+        }
+    }
+
+    /// The power goes and comes back.
+    pub fn reboot(&self) {
+        let status = Command::new(program()).arg("reboot").arg(self.root()).status();
+        assert!(status.expect("toymac runs").success());
+    }
+}

@@ -1,0 +1,1512 @@
+#!/bin/sh
+# Brings the nixvol-net network up on this Mac, takes it down and shows it.
+#
+# The program is the same for every network; what this one is made of stands in the table below.
+# It looks with a fixed number of commands, lets one awk say what differs, does only that, and looks again.
+# Whatever it makes is written into the ledger first, so that a run that dies anywhere is mended by the next.
+
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+export PATH
+LC_ALL=C
+export LC_ALL
+TZ=UTC0
+export TZ
+unset IFS CDPATH ENV BASH_ENV
+umask 077
+set -u
+
+BASE='/opt/nix-volumes'
+STATE='/var/db/nix-volumes-networking'
+LOG='/var/log/nix-volumes-networking.log'
+HOSTS='/etc/hosts'
+ANCHOR='com.apple/250.nixvol'
+JOB=org.nix-volumes.networking
+
+# Seconds to wait for another run, and looks that a change gets to show itself.
+LOCK_SECONDS=30
+LOOKS=3
+
+TAB='	'
+
+# The network: one thing a line, fields between tabs, `-` for none, a mount point always last.
+table() {
+    cat <<'END OF NETWORK'
+network	aws	10.0.0.0	16	10.0.1.1	24	bridge-aws	bridge
+network	azure	10.1.0.0	16	10.1.1.1	24	bridge-azure	bridge
+network	digitalocean	10.4.0.0	16	10.4.1.1	24	bridge-do	bridge
+network	gcp	10.2.0.0	16	10.2.1.1	24	bridge-gcp	bridge
+network	ibm	10.3.0.0	16	10.3.1.1	24	bridge-ibm	bridge
+localhost	bridge-localhost	127.0.1.1
+volume	etcd-1	aws	10.0.1.2	host	veth-etcd-1	127.0.1.11	-
+volume	etcd-2	azure	10.1.1.2	host	veth-etcd-2	127.0.1.12	-
+volume	etcd-3	gcp	10.2.1.2	host	veth-etcd-3	127.0.1.13	-
+volume	karpenter-worker-1	aws	10.0.3.2	host	veth-karpenter-worker-1	127.0.1.31	-
+volume	karpenter-worker-2	azure	10.1.3.2	host	veth-karpenter-worker-2	127.0.1.32	-
+volume	karpenter-worker-3	gcp	10.2.3.2	host	veth-karpenter-worker-3	127.0.1.33	-
+volume	karpenter-worker-4	ibm	10.3.2.2	host	veth-karpenter-worker-4	127.0.1.34	-
+volume	karpenter-worker-5	digitalocean	10.4.2.2	host	veth-karpenter-worker-5	127.0.1.35	-
+volume	talos-control-plane-1	aws	10.0.2.2	host	veth-talos-control-plane-1	127.0.1.21	-
+volume	talos-control-plane-2	azure	10.1.2.2	host	veth-talos-control-plane-2	127.0.1.22	-
+volume	talos-control-plane-3	gcp	10.2.2.2	host	veth-talos-control-plane-3	127.0.1.23	-
+volume	talos-control-plane-4	ibm	10.3.1.2	host	veth-talos-control-plane-4	127.0.1.24	-
+volume	talos-control-plane-5	digitalocean	10.4.1.2	host	veth-talos-control-plane-5	127.0.1.25	-
+probe	pass	icmp	etcd-1	10.0.1.2	bridge-aws	10.0.1.1	-
+probe	pass	icmp	etcd-2	10.1.1.2	bridge-azure	10.1.1.1	-
+probe	pass	icmp	karpenter-worker-5	10.4.2.2	bridge-do	10.4.1.1	-
+probe	pass	icmp	etcd-3	10.2.1.2	bridge-gcp	10.2.1.1	-
+probe	pass	icmp	karpenter-worker-4	10.3.2.2	bridge-ibm	10.3.1.1	-
+probe	pass	icmp	etcd-1	10.0.1.2	etcd-2	10.1.1.2	-
+probe	pass	icmp	etcd-2	10.1.1.2	karpenter-worker-5	10.4.2.2	-
+probe	pass	icmp	karpenter-worker-5	10.4.2.2	etcd-3	10.2.1.2	-
+probe	pass	icmp	etcd-3	10.2.1.2	karpenter-worker-4	10.3.2.2	-
+probe	pass	icmp	karpenter-worker-4	10.3.2.2	etcd-1	10.0.1.2	-
+end
+END OF NETWORK
+}
+
+# The engine: reads what was seen and says what differs. It changes nothing on the Mac; asked to apply, it writes
+# names, ledger, rules and changes into the state directory, for the shell to act on.
+engine() {
+    awk '
+BEGIN { FS = "\t"; section = ""; ended = 0 }
+
+/^@@nixvol / {
+    section = substr($1, 10)
+    if (section == "set") P[$2] = $3
+    if (section == "set" && NF > 3) { for (i = 2; i < NF; i += 2) P[$i] = $(i + 1) }
+    if (section == "failed") failed = failed (failed == "" ? "" : ", ") $2
+    if (section == "end") ended = 1
+    next
+}
+
+# ---- the table; what stands behind its end in a kept bundle are the rules
+section == "table" && whole { kept[++nkept] = $0; next }
+section == "table" && $1 == "network" {
+    p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
+    netlen[p] = $4; lo[p] = number($3); hi[p] = lo[p] + size($4) - 1
+    next
+}
+section == "table" && $1 == "localhost" { group = $2; groupaddress = $3; next }
+section == "table" && $1 == "allow" { allow[++na] = $2; allowlen[na] = $3; next }
+section == "table" && $1 == "volume" {
+    v = $2; volume[++nv] = v; of[v] = $3; address[v] = $4; attachment[v] = $5; port[v] = $6; alias[v] = $7
+    point = $8
+    for (i = 9; i <= NF; i++) point = point "\t" $i
+    mountpoint[v] = point
+    if (point != "-") awaited[point] = 1
+    next
+}
+section == "table" && $1 == "probe" { probe[++nprobes] = substr($0, 7); prober[nprobes] = $4; probed[nprobes] = $6; next }
+section == "table" && $1 == "end" { whole = 1; next }
+
+# ---- interfaces
+section == "ifconfig" && /^[^ \t]/ {
+    name = substr($0, 1, index($0, ":") - 1)
+    iface[++ni] = name; exists[name] = 1
+    running[name] = ($0 ~ /[<,]UP[,>]/ && $0 ~ /[<,]RUNNING[,>]/)
+    next
+}
+section == "ifconfig" {
+    n = split($0, w, " ")
+    if (w[1] == "inet") {
+        len = 32
+        for (i = 3; i < n; i++) if (w[i] == "netmask") len = masklength(w[i + 1])
+        has[name, w[2]] = len; holds[name] = holds[name] w[2] " "
+        at[++nat] = w[2]; atlen[nat] = len; aton[nat] = name
+    }
+    if (w[1] == "peer:" && w[2] != "<none>") peer[name] = w[2]
+    if (w[1] == "member:") { memberof[w[2]] = name; members[name] = members[name] w[2] " " }
+    next
+}
+
+# ---- routes
+section == "netstat" {
+    n = split($0, w, " ")
+    if (n < 4 || (w[1] !~ /^[0-9]/ && w[1] != "default")) next
+    if (!destination(w[1], w[3])) next
+    rnet[++nr] = dest; rlen[nr] = destlen; rflags[nr] = w[3]; rif[nr] = w[4]
+    if (destlen == 0 && w[3] !~ /I/ && defaultvia == "") defaultvia = w[2] " " w[4]
+    if (w[3] !~ /I/) routed[dest "/" destlen] = w[4]
+    if (usable(w[4]) && destlen <= 1 && (number(dest) % 2147483648) == 0) egress(w[4])
+    if (w[4] ~ /^(utun|ppp|ipsec|tun|tap)[0-9]+$/ && w[3] !~ /[HW]/ && destlen > 0) egress(w[4])
+    next
+}
+
+section == "sysctl" {
+    if (++nsysctl == 1) forwarding = $0
+    else if (nsysctl == 2) boot = $0
+    next
+}
+
+section == "mount" {
+    line = $0
+    if (!match(line, / \([^()]*\)$/)) next
+    line = substr(line, 1, RSTART - 1)
+    while ((i = index(line, " on ")) > 0) {
+        line = substr(line, i + 4)
+        if (line in awaited) mounted[line] = 1
+    }
+    next
+}
+
+section == "references" {
+    n = split($0, w, " ")
+    if (n < 6 || w[1] !~ /^[0-9]+$/) next
+    token = w[n - 3]
+    listed[token] = 1; tokenpid[token] = w[1]; tokenname[token] = w[2]
+    tokenlist = tokenlist (tokenlist == "" ? "" : ",") token
+    next
+}
+
+section == "main" {
+    if (index($0, "nat-anchor \"com.apple/*\"") == 1) calls["nat"] = 1
+    else if (index($0, "rdr-anchor \"com.apple/*\"") == 1) calls["rdr"] = 1
+    else if (index($0, "anchor \"com.apple/*\"") == 1) calls["filter"] = 1
+    next
+}
+
+section == "loaded" { seen[++ns] = $0; next }
+
+# ---- numbers and prefixes
+function number(ip, o) { split(ip, o, "."); return ((o[1] * 256 + o[2]) * 256 + o[3]) * 256 + o[4] }
+function size(len, s) { s = 1; while (len++ < 32) s *= 2; return s }
+function dotted(n, a, b, c) {
+    a = int(n / 16777216); n -= a * 16777216
+    b = int(n / 65536); n -= b * 65536
+    c = int(n / 256); n -= c * 256
+    return a "." b "." c "." n
+}
+function dottedmask(len) { return dotted(4294967296 - size(len)) }
+function masklength(hex, i, c, len) {
+    len = 0
+    if (length(hex) != 10) return 0
+    for (i = 3; i <= 10; i++) {
+        c = substr(hex, i, 1)
+        if (c == "f") len += 4
+        else if (c == "e") len += 3
+        else if (c == "c") len += 2
+        else if (c == "8") len += 1
+    }
+    return len
+}
+# A destination as netstat prints it: short forms, and no length where it is that of the address class.
+function destination(text, flags, i, o, n) {
+    if (text == "default") { dest = "0.0.0.0"; destlen = 0; return 1 }
+    i = index(text, "/")
+    destlen = -1
+    if (i > 0) { destlen = substr(text, i + 1) + 0; text = substr(text, 1, i - 1) }
+    if (text !~ /^[0-9.]+$/) return 0
+    n = split(text, o, ".")
+    while (n < 4) o[++n] = 0
+    dest = (o[1] + 0) "." (o[2] + 0) "." (o[3] + 0) "." (o[4] + 0)
+    if (destlen < 0) destlen = (flags ~ /H/) ? 32 : (o[1] < 128) ? 8 : (o[1] < 192) ? 16 : 24
+    return 1
+}
+function usable(name) { return name !~ /^(lo|bridge|feth|vmenet|awdl|llw|ap|gif|stf)[0-9]+$/ }
+# Interfaces that packets leave by, each once, in the order of their names.
+function egress(name, i) {
+    if (name in leaving || holds[name] == "") return
+    leaving[name] = 1
+    for (i = ++ne; i > 1 && way[i - 1] > name; i--) way[i] = way[i - 1]
+    way[i] = name
+}
+
+# ---- names, ledger and rules, from their files
+function read_names(file, line, w) {
+    while ((getline line < file) > 0) {
+        split(line, w, "\t")
+        if (w[1] == "" || w[2] == "") continue
+        kernel[w[1]] = w[2]; nameorder[++nn] = w[1]
+        taken[w[2]] = w[1]
+        if (w[3] != "-" && w[3] != "") { far[w[1]] = w[3]; taken[w[3]] = w[1] }
+    }
+    close(file)
+}
+function read_ledger(file, line, n, w, k, head, form, current, torn) {
+    head = "nixvol-net ledger\t1\t."
+    while ((getline line < file) > 0) {
+        n = split(line, w, "\t")
+        # A head that was torn has nothing behind it.
+        if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
+        if (form == "") { form = line; continue }
+        torn = (w[n] != ".") ? line : ""
+        if (torn != "") continue
+        if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
+        if (w[1] == "boot") current = (w[2] == boot)
+        if (w[1] == "have" && w[2] == "hosts-file") madehosts = 1
+        if (!current) continue
+        if (w[1] == "want" || w[1] == "have" || w[1] == "gone") {
+            k = w[2] SUBSEP w[3] SUBSEP (n > 4 ? w[4] : "")
+            if (w[2] == "token") { if (ourtoken == w[3]) ourtoken = "" }
+            else if (w[2] == "forwarding") forwardingwas = ""
+            else { if (!(k in L)) order[++nl] = k; L[k] = w[1] }
+        }
+        if (w[1] == "forwarding") { forwardingwas = w[2]; bridgeswere = "," w[3] "," }
+        if (w[1] == "token-before") { tokensbefore = "," w[2] ","; pending = 1; pendingpid = "" }
+        if (w[1] == "token-pid") pendingpid = w[2]
+        if (w[1] == "token") { ourtoken = w[2]; pending = 0 }
+    }
+    close(file)
+    if (current && torn != "") mend_torn(torn)
+}
+# The last line was torn. What it may have said about things of ours that are there is taken as said.
+function mend_torn(torn, i, v, p) {
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]
+        if (attachment[v] == "host") may_have(torn, "address", "lo0", address[v], ("lo0", address[v]) in has)
+        if (alias[v] != "-") may_have(torn, "address", "lo0", alias[v], ("lo0", alias[v]) in has)
+        if (port[v] in kernel) { may_have(torn, "if", kernel[port[v]], "", kernel[port[v]] in exists); may_have(torn, "if", far[port[v]], "", far[port[v]] in exists) }
+    }
+    may_have(torn, "address", "lo0", groupaddress, ("lo0", groupaddress) in has)
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        if (!(bridge[p] in kernel)) continue
+        may_have(torn, "if", kernel[bridge[p]], "", kernel[bridge[p]] in exists)
+        may_have(torn, "route", network[p], kernel[bridge[p]], routed[network[p]] == kernel[bridge[p]])
+    }
+    may_have(torn, "anchor", P["anchor"], "", 1)
+    if (torn ~ /^forwarding\t[01]\t/) { forwardingwas = substr(torn, 12, 1); bridgeswere = "," substr(torn, 14) "," }
+}
+function may_have(torn, what, a, b, there, line) {
+    line = "have\t" what "\t" a (b == "" ? "" : "\t" b) "\t."
+    if (!there || in_ledger(what, a, b) || index(line, torn) != 1) return
+    order[++nl] = what SUBSEP a SUBSEP b
+    L[what, a, b] = "have"
+}
+# A token that pf gave us in a run that died before it could write it down.
+function adopt_token(t, found, count) {
+    if (ourtoken != "" && !(ourtoken in listed)) ourtoken = ""
+    if (!pending || ourtoken != "") return
+    for (t in listed) {
+        if (index(tokensbefore, "," t ",") || tokenname[t] != "pfctl") continue
+        if (tokenpid[t] == pendingpid) { ourtoken = t; return }
+        count++; found = t
+    }
+    if (count == 1) ourtoken = found
+}
+function in_ledger(what, a, b) { return ((what, a, b) in L) && L[what, a, b] != "gone" }
+# An interface is ours when the ledger says that it was made, or that it was about to be and nobody uses it.
+function ours(name, w, n, i) {
+    if (!(name in exists) || !in_ledger("if", name, "")) return 0
+    if (L["if", name, ""] == "have") return 1
+    if (holds[name] != "" || (name in peer && !in_ledger("if", peer[name], ""))) return 0
+    n = split(members[name], w, " ")
+    for (i = 1; i <= n; i++) if (!in_ledger("if", w[i], "")) return 0
+    return 1
+}
+function free_unit(prefix, unit) {
+    for (unit = nextunit[prefix]; unit <= 32767; unit++)
+        if (!((prefix unit) in exists) && !((prefix unit) in taken)) break
+    nextunit[prefix] = unit + 1
+    if (unit > 32767) refuse("no unit of " prefix " is free at or above the first of ours")
+    return prefix unit
+}
+# The kernel name that a logical name keeps for good, unless somebody else has it now.
+function name_for(logical, prefix, paired) {
+    if (logical in kernel && foreign(kernel[logical])) forget_name(logical)
+    else if (logical in far && foreign(far[logical])) forget_name(logical)
+    if (logical in kernel) return
+    kernel[logical] = free_unit(prefix); taken[kernel[logical]] = logical
+    nameorder[++nn] = logical
+    if (paired) { far[logical] = free_unit(prefix); taken[far[logical]] = logical }
+}
+function foreign(name) { return (name in exists) && !ours(name) }
+function forget_name(logical, i) {
+    for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
+    delete kernel[logical]; delete far[logical]
+}
+# Our rules with each line that names the egress once for every way out; without a way out, not at all.
+function read_rules(file, line, i) {
+    for (i = 1; i <= nkept; i++) read_rule(kept[i])
+    if (!nkept) {
+        while ((getline line < file) > 0) read_rule(line)
+        close(file)
+    }
+    if (nrules == 0) refuse("there are no rules in " file ": the bundle is not complete, install it again")
+}
+function read_rule(line, i, copy) {
+    if (line ~ /^[ \t]*#/ || index(line, "$egress") == 0) { rule[++nrules] = line; return }
+    for (i = 1; i <= ne; i++) { copy = line; gsub(/\$egress/, way[i], copy); rule[++nrules] = copy }
+}
+# Whether pf holds what was loaded last, and that is what should be loaded now.
+function rules_stand(line, i, same) {
+    same = in_ledger("anchor", P["anchor"], "")
+    for (i = 1; (getline line < (P["state"] "/rules.conf")) > 0; i++) if (line != rule[i]) same = 0
+    if (i != nrules + 1) same = 0
+    close(P["state"] "/rules.conf")
+    for (i = 0; (getline line < (P["state"] "/rules.seen")) > 0; i++)
+        if (line != (i == 0 ? boot : seen[i])) same = 0
+    if (i != ns + 1) same = 0
+    close(P["state"] "/rules.seen")
+    return same
+}
+
+# ---- refusals and changes
+function refuse(text) { refusal[++nf] = text }
+function trouble(text) { problem[++nt] = text }
+# Changes in phases: 1 rules, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
+function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
+function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
+function allowed(net, len, i) {
+    for (i = 1; i <= na; i++)
+        if (len >= allowlen[i] && int(number(net) / size(allowlen[i])) == int(number(allow[i]) / size(allowlen[i]))) return 1
+    return 0
+}
+# Whether a route or an address has to do with what we made, or with the vmnet that a provider lives on.
+function known(ip, len, name, flags) {
+    if (name in ownbridge || name in vmnet) return 1
+    if (flags ~ /W/ || ip in ownaddress) return 1
+    return name == "lo0" && len == 32 && in_ledger("address", "lo0", ip)
+}
+function free_network(len, n, step, moved, i) {
+    step = size(len)
+    n = number("10.0.0.0")
+    while (n + step - 1 <= number("10.255.255.255")) {
+        moved = 0
+        for (i = 1; i <= np; i++) if (n <= hi[provider[i]] && n + step - 1 >= lo[provider[i]]) moved = past(hi[provider[i]], step, moved)
+        for (i = 1; i <= nr; i++) if (rlen[i] > 1 && n <= number(rnet[i]) + size(rlen[i]) - 1 && n + step - 1 >= number(rnet[i])) moved = past(number(rnet[i]) + size(rlen[i]) - 1, step, moved)
+        for (i = 1; i <= nat; i++) if (n <= number(at[i]) && n + step - 1 >= number(at[i])) moved = past(number(at[i]), step, moved)
+        if (!moved) return dotted(n) "/" len
+        n = moved
+    }
+    return ""
+}
+function past(end, step, moved, next_) { next_ = (int(end / step) + 1) * step; return next_ > moved ? next_ : moved }
+function collide(p, what, net, len, name, text, free) {
+    if ((p, net, len) in told || allowed(net, len)) return
+    told[p, net, len] = 1
+    free = free_network(netlen[p])
+    text = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " name
+    text = text (free == "" ? "" : ": " free " is free") "; or name it in allowOverlap"
+    if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(text)
+    else trouble(text)
+}
+function collisions(i, k, p) {
+    for (i = 1; i <= nr; i++) {
+        if (rlen[i] == 0 || (rlen[i] == 1 && number(rnet[i]) % 2147483648 == 0) || known(rnet[i], rlen[i], rif[i], rflags[i])) continue
+        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(rnet[i], rlen[i], p)) collide(p, "route", rnet[i], rlen[i], rif[i]) }
+    }
+    for (i = 1; i <= nat; i++) {
+        if (known(at[i], atlen[i], aton[i], "")) continue
+        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
+    }
+}
+
+# ---- what should be, against what is
+function want_bridge(p, b) {
+    if (kind[p] == "vmnet") { want_vmnet(p); return }
+    b = kernel[bridge[p]]
+    wanted["if", b, ""] = 1; wanted["address", b, gateway[p]] = 1
+    if (!ours(b)) op("make", b, "-", "-", "create " bridge[p] " (" b ")")
+    if (!((b, gateway[p]) in has)) op("address", b, gateway[p], dottedmask(gatelen[p]), "give " bridge[p] " (" b ") the address " gateway[p] "/" gatelen[p])
+    else if (has[b, gateway[p]] != gatelen[p]) {
+        op("unaddress", b, gateway[p], "-", "take " gateway[p] "/" has[b, gateway[p]] " from " bridge[p] " (" b ")")
+        op("address", b, gateway[p], dottedmask(gatelen[p]), "give " bridge[p] " (" b ") the address " gateway[p] "/" gatelen[p])
+    }
+    if (ours(b) && !running[b]) op("up", b, "-", "-", "bring " bridge[p] " (" b ") up")
+    if (gatelen[p] != netlen[p]) want_route(p, b)
+}
+function want_vmnet(p) {
+    if (!(p in vmbridge)) return
+    if (has[vmbridge[p], gateway[p]] != netlen[p]) want_route(p, vmbridge[p])
+}
+function want_route(p, b) {
+    wanted["route", network[p], b] = 1
+    if (routed[network[p]] == b) return
+    op("route", network[p], b, "-", "route " network[p] " to " bridge[p] " (" b ")")
+}
+function want_port(v, a, b, up) {
+    a = kernel[port[v]]; b = far[port[v]]; up = kernel[bridge[of[v]]]
+    wanted["if", a, ""] = 1; wanted["if", b, ""] = 1
+    if (!ours(a)) op("make", a, "-", "-", "create " port[v] " (" a ")")
+    else if (!running[a]) op("up", a, "-", "-", "bring " port[v] " (" a ") up")
+    if (!ours(b)) op("make", b, "-", "-", "create the far end of " port[v] " (" b ")")
+    else if (!running[b]) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
+    if (!(ours(a) && ours(b) && (a in peer) && peer[a] == b)) {
+        if (ours(a) && a in peer) op("unpeer", a, "-", "-", "part " a " from " peer[a])
+        if (ours(b) && b in peer && peer[b] != a) op("unpeer", b, "-", "-", "part " b " from " peer[b])
+        op("peer", a, b, "-", "join the ends of " port[v] " (" a ", " b ")")
+    }
+    if (ours(b) && b in memberof && memberof[b] != up) op("leave", memberof[b], b, "-", "take " b " out of " memberof[b])
+    if (!(ours(b) && ours(up) && (b in memberof) && memberof[b] == up)) op("join", up, b, "-", "put " port[v] " (" b ") into " bridge[of[v]] " (" up ")")
+}
+function want_alias(ip, whose) {
+    wanted["address", "lo0", ip] = 1
+    if (!(("lo0", ip) in has)) op("address", "lo0", ip, "255.255.255.255", "give lo0 " ip " for " whose)
+}
+# What the ledger has and nobody wants any more goes: routes, addresses, then interfaces.
+function drop_unwanted(i, k, w) {
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] == "route" && in_ledger(w[1], w[2], w[3]) && !((w[1], w[2], w[3]) in wanted) && routed[w[2]] == w[3])
+            op("unroute", w[2], w[3], "-", "remove the route " w[2] " to " w[3])
+    }
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] != "address" || !in_ledger(w[1], w[2], w[3]) || (w[1], w[2], w[3]) in wanted || !((w[2], w[3]) in has)) continue
+        if (w[2] == "lo0" || (ours(w[2]) && ("if", w[2], "") in wanted)) op("unaddress", w[2], w[3], "-", "take " w[3] " from " w[2])
+    }
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] == "if" && ours(w[2]) && !((w[1], w[2], w[3]) in wanted))
+            op("destroy", w[2], "-", "-", "remove " ((w[2] in taken) ? taken[w[2]] " (" w[2] ")" : w[2]))
+    }
+}
+function active(v) { return mountpoint[v] == "-" || mountpoint[v] in mounted }
+function prepare(i, p, k) {
+    nextunit["bridge"] = 2000; nextunit["feth"] = 20000
+    read_names(P["state"] "/names")
+    read_ledger(P["state"] "/ledger")
+    adopt_token()
+    if (P["target"] == "up") {
+        for (i = 1; i <= np; i++) if (kind[provider[i]] == "bridge") name_for(bridge[provider[i]], "bridge", 0)
+        for (i = 1; i <= nv; i++) if (port[volume[i]] != "-") name_for(port[volume[i]], "feth", 1)
+    }
+    for (i = 1; i <= ni; i++) if (ours(iface[i])) ownbridge[iface[i]] = 1
+    for (i = 1; i <= nat; i++) if (aton[i] in ownbridge) ownaddress[at[i]] = 1
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        if (kind[p] == "bridge") { if ((bridge[p] in kernel) && ours(kernel[bridge[p]])) present[p] = 1; continue }
+        for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
+    }
+}
+function differ_up(i, v, before) {
+    read_rules(P["rules"])
+    collisions()
+    if (!(("nat" in calls) && ("rdr" in calls) && ("filter" in calls)))
+        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    phase = 1
+    if (!rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
+    if (ourtoken == "") op("token", "-", "-", "-", "take a token of pf")
+    if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
+    phase = 3
+    for (i = 1; i <= np; i++) { before = no; want_bridge(provider[i]); if (no > before) amiss["provider", provider[i]] = 1 }
+    want_alias(groupaddress, group)
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]; before = no
+        if (!active(v)) continue
+        if (port[v] != "-") want_port(v)
+        if (attachment[v] == "host") want_alias(address[v], v)
+        if (alias[v] != "-") want_alias(alias[v], v)
+        if (no > before) amiss["volume", v] = 1
+    }
+    phase = 2
+    drop_unwanted()
+    phase = 4
+    differ_hosts(1)
+}
+function differ_down(i, w, n, kept, anchored) {
+    anchored = in_ledger("anchor", P["anchor"], "")
+    phase = 2
+    drop_unwanted()
+    phase = 4
+    differ_hosts(0)
+    if (forwardingwas != "" && forwardingwas != 1 && forwarding == 1) {
+        n = split(strangers(), w, ",")
+        for (i = 1; i <= n; i++) if (w[i] != "-" && index(bridgeswere, "," w[i] ",") == 0) kept = 1
+        if (!kept) op("unforwarding", forwardingwas, "-", "-", "turn IP forwarding back to " forwardingwas)
+    }
+    if (anchored && ns > 1) {
+        op("unrules", "-", "-", "-", "empty " P["anchor"])
+        for (i = 1; i <= np; i++) op("forget", network[provider[i]], "-", "-", "end the connections of " provider[i])
+    }
+    if (ourtoken != "") op("untoken", ourtoken, "-", "-", "give the token of pf back")
+}
+# Bridges of vmnet, Internet Sharing and the like that are not ours.
+function strangers(i, list) {
+    for (i = 1; i <= ni; i++)
+        if (iface[i] ~ /^bridge[0-9]+$/ && substr(iface[i], 7) + 0 >= 100 && !(iface[i] in ownbridge)) list = list (list == "" ? "" : ",") iface[i]
+    return list == "" ? "-" : list
+}
+function differ_hosts(up, line, inside, i, same, found, n) {
+    if (P["hosts"] == "") return
+    for (i = 1; up && i <= nv; i++) block[i] = address[volume[i]] "\t" volume[i] "." of[volume[i]] ".nixvol " volume[i] ".nixvol"
+    same = 1
+    while ((getline line < P["hosts"]) > 0) {
+        if (line == "# nixvol-net: begin") { inside = 1; found = 1; continue }
+        if (line == "# nixvol-net: end") { inside = 0; continue }
+        if (inside && line != block[++n]) same = 0
+    }
+    close(P["hosts"])
+    if (up && !(found && same && n == nv)) op("hosts", "-", "-", "-", "write the names into " P["hosts"])
+    if (!up && found) op("unhosts", (madehosts ? "ours" : "-"), "-", "-", "take the names out of " P["hosts"])
+}
+
+# ---- answers
+END {
+    if (!ended || !whole || nsysctl < 2 || failed != "") {
+        failed = "could not look at the Mac: " (failed == "" ? "a command said too little" : failed " failed") "; try again"
+        if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&2"
+        else print "problem\t" failed
+        exit 1
+    }
+    prepare()
+    if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
+    if (P["ask"] == "status") { healthy = P["wish"] == "up" && !no && !nt && !nf; if (P["json"]) status_json(); else status_text(); exit !healthy }
+    if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
+    for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
+    for (i = 1; i <= nt; i++) print "problem\t" problem[i]
+    if (P["ask"] == "test") {
+        for (i = 1; i <= nprobes; i++) {
+            if (active(prober[i]) && (!(probed[i] in of) || active(probed[i]))) print "probe\t" probe[i]
+            else skipped++
+        }
+        print "skipped\t" skipped + 0
+    }
+    print "default\t" defaultvia
+    print "changes\t" no + 0
+    if (!nf && no && P["ask"] != "test") write_changes()
+}
+
+# ---- for the shell
+function line_of(a, b, c, d) { return a "\t" b "\t" c (d == "" ? "" : "\t" d) "\t." }
+function write_changes(i, k, w, f) {
+    f = P["state"] "/changes"
+    printf "boot\t%s\ntokens\t%s\n", boot, (tokenlist == "" ? "-" : tokenlist) > f
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print ops[k, i] > f
+    print "end" > f
+    close(f)
+    f = P["state"] "/names.new"
+    printf "" > f
+    for (i = 1; i <= nn; i++) if (nameorder[i] != "") { k = nameorder[i]; print k "\t" kernel[k] "\t" ((k in far) ? far[k] : "-") > f }
+    close(f)
+    f = P["state"] "/ledger.new"
+    print "nixvol-net ledger\t1\t." > f
+    print "base\t" P["base"] "\t." > f
+    print "boot\t" boot "\t." > f
+    if (madehosts) print line_of("have", "hosts-file", P["hosts"]) > f
+    if (forwardingwas != "") print "forwarding\t" forwardingwas "\t" substr(bridgeswere, 2, length(bridgeswere) - 2) "\t." > f
+    if (ourtoken != "") print "token\t" ourtoken "\t." > f
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (!in_ledger(w[1], w[2], w[3])) continue
+        if (w[1] == "if" && !ours(w[2])) continue
+        if (w[1] == "address" && !((w[2], w[3]) in has)) continue
+        if (w[1] == "route" && routed[w[2]] != w[3]) continue
+        if (w[1] == "hosts-file") continue
+        print line_of("have", w[1], w[2], w[3]) > f
+    }
+    close(f)
+    f = P["state"] "/hosts.block"
+    print "# nixvol-net: begin" > f
+    for (i = 1; i <= nv; i++) if (i in block) print block[i] > f
+    print "# nixvol-net: end" > f
+    close(f)
+    f = P["state"] "/rules.new"
+    printf "" > f
+    for (i = 1; i <= nrules; i++) print rule[i] > f
+    close(f)
+}
+
+# ---- for people
+function both(logical) { return (logical in kernel) ? logical " (" kernel[logical] ")" : logical }
+function state_of_provider(p) {
+    if (P["target"] != "up") return "down"
+    if (kind[p] == "vmnet" && !(p in vmbridge)) return "waiting for vmnet"
+    return (("provider", p) in amiss) ? "not as declared" : "up"
+}
+function state_of_volume(v) {
+    if (P["target"] != "up") return "down"
+    if (!active(v)) return "not mounted"
+    return (("volume", v) in amiss) ? "not as declared" : (attachment[v] == "guest") ? "ready for its guest" : "up"
+}
+function bridge_of(p) { return kind[p] == "vmnet" ? bridge[p] " (" ((p in vmbridge) ? vmbridge[p] : "vmnet") ")" : both(bridge[p]) }
+function kernel_of(p) {
+    if (kind[p] == "vmnet") return (p in vmbridge) ? vmbridge[p] : ""
+    return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
+}
+function ways(i, list) { for (i = 1; i <= ne; i++) list = list (i > 1 ? ", " : "") way[i]; return list == "" ? "nothing" : list }
+function text_of(k, i, w) { split(ops[k, i], w, "\t"); return w[5] }
+function status_text(i, k, p, v) {
+    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : "down") "; wish: " P["wish"]
+    printf "\n%-14s %-34s %-18s %-18s %s\n", "PROVIDER", "BRIDGE", "GATEWAY", "NETWORK", "STATE"
+    for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
+    printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
+    for (i = 1; i <= nv; i++) { v = volume[i]; printf "%-24s %-42s %-15s %-15s %s\n", v, (port[v] == "-" ? "-" : both(port[v])), address[v], alias[v], state_of_volume(v) }
+    print ""
+    print "localhost    " group " (" groupaddress " on lo0)"
+    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") "; token " (ourtoken == "" ? "none" : ourtoken)
+    print "ways out     " ways() "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
+    print "forwarding   " (forwarding == 1 ? "on" : "off")
+    for (i = 1; i <= nf; i++) print "refused      " refusal[i]
+    for (i = 1; i <= nt; i++) print "problem      " problem[i]
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
+}
+function plan_text(i, k) {
+    for (i = 1; i <= nf; i++) print "refused: " refusal[i]
+    for (i = 1; i <= nt; i++) print "problem: " problem[i]
+    if (!nf && !no) print "nothing to change"
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
+}
+function quoted(text, i, c, out) {
+    for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out ((c == "\"" || c == "\\") ? "\\" c : c) }
+    return "\"" out "\""
+}
+function texts(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? "," : "") quoted(list[i]); return "[" out "]" }
+function changes_json(i, k, out) {
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) out = out (out == "" ? "" : ",") quoted(text_of(k, i))
+    return "[" out "]"
+}
+function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
+function truth(yes) { return yes ? "true" : "false" }
+function plan_json() {
+    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+}
+function status_json(i, p, v) {
+    printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        printf "%s{\"name\":%s,\"bridge\":%s,\"kernel\":%s,\"gateway\":%s,\"network\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(p), quoted(bridge[p]), or_null(kernel_of(p)), quoted(gateway[p] "/" gatelen[p]), quoted(network[p]), quoted(state_of_provider(p))
+    }
+    printf "],\"volumes\":["
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]
+        printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
+    }
+    printf "],\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s},\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), or_null(ourtoken), texts(way, ne)
+    printf "\"forwarding\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), or_null(defaultvia)
+    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+}
+'
+}
+
+# ---- words and exits
+
+# launchd sends what reconcile prints into the log, where it stands already.
+QUIET=
+say() { if [ -z "$QUIET" ]; then printf '%s\n' "$*"; fi; }
+warn() { if [ -z "$QUIET" ]; then printf 'nixvol: %s\n' "$*" >&2; fi; }
+
+NOW=
+log() {
+    if [ -z "$NOW" ]; then
+        NOW=$(date '+%Y-%m-%dT%H:%M:%SZ') || NOW='-'
+    fi
+    printf '%s %s: %s\n' "$NOW" "$COMMAND" "$*" >>"$LOG" || warn "cannot write to $LOG"
+}
+
+wrong_use() {
+    warn "$1"
+    warn "try: manage-macos-networking.sh help"
+    exit 2
+}
+
+need_root() {
+    uid=$(id -u) || uid=unknown
+    if [ "$uid" != 0 ]; then
+        warn "this needs root: run it with sudo"
+        exit 77
+    fi
+}
+
+# ---- one at a time
+
+LOCKED=
+STOPPED=
+
+# When a process began, which tells it from a later one of the same number.
+began() { ps -o lstart= -p "$1" 2>/dev/null; }
+
+# Reads the lock; true while its holder lives.
+held() {
+    HOLDER=
+    SINCE=
+    IFS=$TAB read -r HOLDER SINCE 2>/dev/null <"$STATE/lock" || :
+    case $HOLDER in
+        '' | *[!0-9]*) return 1 ;;
+    esac
+    [ "$(began "$HOLDER")" = "$SINCE" ]
+}
+
+take_lock() {
+    if [ ! -d "$STATE" ] && ! mkdir -p "$STATE"; then
+        warn "cannot make $STATE"
+        exit 1
+    fi
+    if ! since=$(began "$$"); then
+        warn "ps does not tell when this process began"
+        exit 1
+    fi
+    waited=0
+    empty=
+    while ! (set -C && printf '%s\t%s\n' "$$" "$since" >"$STATE/lock") 2>/dev/null; do
+        if held; then
+            empty=
+        elif [ -z "$HOLDER$empty" ]; then
+            # It is being written, or has just gone; a moment later it is empty for good.
+            empty=yes
+        else
+            # Its holder is gone. Whoever still finds its own name there a moment later has it.
+            printf '%s\t%s\n' "$$" "$since" >"$STATE/lock.$$" && mv -f "$STATE/lock.$$" "$STATE/lock"
+            sleep 1
+            if held && [ "$HOLDER" = "$$" ]; then
+                break
+            fi
+        fi
+        if [ "$waited" -ge "$LOCK_SECONDS" ]; then
+            warn "another run (process ${HOLDER:-unknown}) has been at work for $LOCK_SECONDS seconds: try again when it is done"
+            exit 4
+        fi
+        waited=$((waited + 1))
+        sleep 1
+    done
+    LOCKED=yes
+    trap 'release_lock' EXIT
+    trap 'STOPPED=yes' HUP INT TERM
+}
+
+release_lock() {
+    if [ -n "$LOCKED" ] && [ -e "$STATE/lock" ]; then
+        LOCKED=
+        rm -f "$STATE/lock" || warn "cannot remove $STATE/lock"
+    fi
+}
+
+# ---- the wish
+
+WISH=
+read_wish() {
+    WISH=
+    if [ -f "$STATE/wish" ]; then
+        IFS= read -r WISH <"$STATE/wish" || :
+    fi
+    case $WISH in
+        up | down) ;;
+        *) WISH=none ;;
+    esac
+}
+
+write_wish() {
+    if [ "$1" = none ]; then
+        rm -f "$STATE/wish"
+    else
+        printf '%s\n' "$1" >"$STATE/wish.new" && mv -f "$STATE/wish.new" "$STATE/wish"
+    fi
+}
+
+# ---- looking
+
+# Everything the engine has to know. $1: what it is asked; $2: the wish it measures by;
+# $3: a bundle that was kept, to measure by instead of the installed one.
+observe() {
+    printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" \
+        wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf"
+    printf '@@nixvol table\n'
+    if [ -n "${3:-}" ]; then cat "$3"; else table; fi || printf '@@nixvol failed\tcat\n'
+    printf '@@nixvol ifconfig\n'
+    ifconfig -a || printf '@@nixvol failed\tifconfig -a\n'
+    printf '@@nixvol netstat\n'
+    netstat -rn -f inet || printf '@@nixvol failed\tnetstat -rn -f inet\n'
+    printf '@@nixvol sysctl\n'
+    sysctl -n net.inet.ip.forwarding kern.bootsessionuuid || printf '@@nixvol failed\tsysctl\n'
+    printf '@@nixvol mount\n'
+    mount || printf '@@nixvol failed\tmount\n'
+    printf '@@nixvol references\n'
+    pfctl -s References 2>/dev/null || printf '@@nixvol failed\tpfctl -s References\n'
+    printf '@@nixvol main\n'
+    pfctl -s nat 2>/dev/null || printf '@@nixvol failed\tpfctl -s nat\n'
+    pfctl -s rules 2>/dev/null || printf '@@nixvol failed\tpfctl -s rules\n'
+    printf '@@nixvol loaded\n'
+    loaded || printf '@@nixvol failed\tpfctl -a %s\n' "$ANCHOR"
+    printf '@@nixvol end\n'
+}
+
+# What the anchor holds, as pf prints it.
+loaded() {
+    pfctl -a "$ANCHOR" -s nat 2>/dev/null && printf '%s\n' -- && pfctl -a "$ANCHOR" -s rules 2>/dev/null
+}
+
+# Looks, and reads what the engine says: REFUSED, PROBLEMS, CHANGES (their number), DEFAULT (route).
+look() {
+    REFUSED=
+    PROBLEMS=
+    CHANGES=
+    DEFAULT=
+    answer=$(observe "$@" | engine)
+    while IFS=$TAB read -r word text; do
+        case $word in
+            refused) REFUSED=$REFUSED$text$NEWLINE ;;
+            problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
+            changes) CHANGES=$text ;;
+            default) DEFAULT=$text ;;
+            *) ;;
+        esac
+    done <<END
+$answer
+END
+    [ -n "$CHANGES" ]
+}
+
+NEWLINE='
+'
+
+tell() {
+    printf '%s' "$1" | while IFS= read -r line; do
+        warn "$line"
+        log "$line"
+    done
+}
+
+# Whether some name server is known.
+has_dns() {
+    resolvers=$(scutil --dns) || return 1
+    case $resolvers in
+        *nameserver*) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
+# ---- changing
+
+# Every line of the ledger ends in a dot of its own: a line without it was torn and says nothing.
+note() {
+    line=
+    for word in "$@"; do line=$line$word$TAB; done
+    printf '%s.\n' "$line" >>"$STATE/ledger"
+}
+
+# Runs a command whose words on success are of no interest.
+quietly() {
+    if words=$("$@" 2>&1 </dev/null); then
+        case $words in
+            # route ends well when it fails.
+            *'writing to routing socket'*) ;;
+            *) return 0 ;;
+        esac
+    fi
+    warn "failed: $*: $words"
+    log "failed: $*: $words"
+    return 1
+}
+
+# One change; its words come from the engine.
+change() {
+    case $1 in
+        rules) load_rules ;;
+        unrules) unload_rules ;;
+        token) take_token ;;
+        untoken) quietly pfctl -X "$2" && note gone token "$2" ;;
+        forwarding) note forwarding "$2" "$3" && quietly sysctl -w net.inet.ip.forwarding=1 ;;
+        unforwarding) quietly sysctl -w "net.inet.ip.forwarding=$2" && note gone forwarding ;;
+        make) note want if "$2" && quietly ifconfig "$2" create up && note have if "$2" ;;
+        destroy) quietly ifconfig "$2" destroy && note gone if "$2" ;;
+        up) quietly ifconfig "$2" up ;;
+        peer) quietly ifconfig "$2" peer "$3" ;;
+        unpeer) quietly ifconfig "$2" -peer ;;
+        join) quietly ifconfig "$2" addm "$3" ;;
+        leave) quietly ifconfig "$2" deletem "$3" ;;
+        address) note have address "$2" "$3" && quietly ifconfig "$2" alias "$3" netmask "$4" ;;
+        unaddress) quietly ifconfig "$2" -alias "$3" && note gone address "$2" "$3" ;;
+        route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
+        unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
+        forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
+        hosts) write_hosts install ;;
+        unhosts)
+            write_hosts remove || return 1
+            # A file that was made for the names alone goes with them.
+            if [ "$2" = ours ] && [ ! -s "$HOSTS" ]; then rm -f "$HOSTS"; fi
+            ;;
+        *)
+            warn "the engine asked for an unknown change: $1"
+            return 1
+            ;;
+    esac
+}
+
+# A dry run, then the load, which pf takes whole or not at all; then what pf made of it.
+load_rules() {
+    quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
+        note have anchor "$ANCHOR" &&
+        quietly pfctl -a "$ANCHOR" -f "$STATE/rules.new" &&
+        { printf '%s\n' "$BOOT" && loaded; } >"$STATE/rules.seen.new" &&
+        mv -f "$STATE/rules.seen.new" "$STATE/rules.seen" &&
+        mv -f "$STATE/rules.new" "$STATE/rules.conf"
+}
+
+unload_rules() {
+    quietly pfctl -a "$ANCHOR" -F all &&
+        rm -f "$STATE/rules.conf" "$STATE/rules.seen" &&
+        note gone anchor "$ANCHOR"
+}
+
+# pf's token. Which tokens there were, and the number of the process that asks for one more,
+# are on disk before it asks: a death in between leaks none.
+take_token() {
+    note token-before "$TOKENS" || return 1
+    words=$(STATE=$STATE sh -c 'printf "token-pid\t%s\t.\n" "$$" >>"$STATE/ledger" && exec pfctl -E' 2>&1 </dev/null)
+    status=$?
+    token=${words##*Token : }
+    token=${token%%[!0-9]*}
+    if [ "$status" -ne 0 ] || [ -z "$token" ]; then
+        warn "failed: pfctl -E"
+        log "failed: pfctl -E: $words"
+        return 1
+    fi
+    note token "$token"
+}
+
+HOSTS_BEGIN='# nixvol-net: begin'
+HOSTS_END='# nixvol-net: end'
+
+# The hosts file without the block, then with it; written in place, so that inode, owner and mode stay.
+# What is about to be written lies in the state directory first: a write that was torn is finished later.
+write_hosts() {
+    if [ ! -e "$HOSTS" ]; then
+        if [ "$1" = remove ]; then return 0; fi
+        note have hosts-file "$HOSTS" && (umask 022 && : >"$HOSTS") || return 1
+    fi
+    bounds=$(awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" '
+        $0 == b && !first { first = NR }
+        $0 == e && first && !last { last = NR }
+        END { print first + 0, last + 0 }' "$HOSTS") || return 1
+    first=${bounds% *}
+    last=${bounds#* }
+    if [ "$first" -gt 0 ] && [ "$last" -eq 0 ]; then
+        warn "$HOSTS has the line '$HOSTS_BEGIN' but no '$HOSTS_END' behind it: mend it by hand"
+        return 1
+    fi
+    hosts_text "$1" >"$STATE/hosts.new" || return 1
+    mv -f "$STATE/hosts.new" "$STATE/hosts.pending" || return 1
+    finish_hosts
+}
+
+hosts_text() {
+    if [ "$first" -gt 0 ]; then
+        if [ "$first" -gt 1 ]; then head -n "$((first - 1))" "$HOSTS" || return 1; fi
+        if [ "$1" = install ]; then cat "$STATE/hosts.block" || return 1; fi
+        tail -n "+$((last + 1))" "$HOSTS"
+        return
+    fi
+    if [ "$1" = remove ]; then
+        cat "$HOSTS"
+        return
+    fi
+    end=$(tail -c 1 "$HOSTS") || return 1
+    if [ -z "$end" ]; then
+        cat "$HOSTS" "$STATE/hosts.block"
+    else
+        # The last line has no end: the block goes in front, and no byte of the rest changes.
+        cat "$STATE/hosts.block" "$HOSTS"
+    fi
+}
+
+finish_hosts() {
+    cat "$STATE/hosts.pending" >"$HOSTS" || return 1
+    rm -f "$STATE/hosts.pending"
+}
+
+# A hosts file that is the beginning of what was being written, and no more, is finished now.
+mend_hosts() {
+    if [ ! -f "$STATE/hosts.pending" ]; then return 0; fi
+    if [ ! -f "$HOSTS" ]; then : >"$HOSTS" || return 1; fi
+    size=$(wc -c <"$HOSTS") || return 1
+    size=$((size))
+    if [ "$size" -eq 0 ] || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$HOSTS"; then
+        finish_hosts
+    else
+        rm -f "$STATE/hosts.pending"
+    fi
+}
+
+# Does what the engine wrote down. $1: `strict` ends with the first failure.
+apply() {
+    mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
+    BOOT=
+    TOKENS=
+    failures=0
+    while IFS=$TAB read -r word one two three text <&3; do
+        case $word in
+            boot) BOOT=$one ;;
+            tokens) TOKENS=$one ;;
+            end) break ;;
+            *)
+                if [ -n "$STOPPED" ]; then
+                    warn "interrupted"
+                    return 1
+                fi
+                if change "$word" "$one" "$two" "$three"; then
+                    say "$text"
+                    log "$text"
+                else
+                    failures=$((failures + 1))
+                    if [ "$1" = strict ]; then return 1; fi
+                fi
+                ;;
+        esac
+    done 3<"$STATE/changes"
+    [ "$word" = end ] && [ "$failures" -eq 0 ]
+}
+
+# Looks until nothing is left to change, or the looks are used up.
+settle() {
+    looks=$LOOKS
+    while :; do
+        if look "$@" && [ "$CHANGES" = 0 ]; then return 0; fi
+        looks=$((looks - 1))
+        if [ "$looks" -le 0 ]; then return 1; fi
+        sleep 1
+    done
+}
+
+# Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
+keep_applied() {
+    { table && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
+        mv -f "$STATE/applied.new" "$STATE/applied"
+}
+
+# ---- trying
+
+# How many packets our blocking rules have met. It tells `blocked` from `lost`.
+blocked() {
+    pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null | awk '
+        $1 == "between" || $1 == "no-internet" || $1 == "outside" { packets += $3 }
+        END { print packets + 0 }'
+}
+
+# One probe: FOUND becomes `pass`, `block`, or `lost` with the reason in WHY.
+probe() {
+    FOUND=lost
+    WHY='no answer, and none of our rules blocked it: a firewall, a VPN, or nobody there'
+    count=$(blocked) || count=0
+    if [ "$1" = icmp ]; then
+        words=$(ping -n -q -c 1 -t 2 -W 500 -S "$2" "$3" 2>&1 </dev/null)
+    else
+        words=$(nc -z -G 2 -s "$2" "$3" "$4" 2>&1 </dev/null)
+    fi
+    status=$?
+    if [ "$status" -eq 0 ]; then
+        FOUND=pass
+        WHY='it answered'
+        return
+    fi
+    now=$(blocked) || now=0
+    if [ "$now" -gt "$count" ]; then
+        FOUND=block
+        WHY='a rule of ours blocked it'
+        return
+    fi
+    case $1$words in
+        tcp*refused*)
+            FOUND=pass
+            WHY='it arrived, and nobody listens there'
+            ;;
+        *'No route to host'*) WHY='no route to host: a VPN took the route, the bridge is gone, or Local Network privacy forbids it to this terminal (System Settings, Privacy & Security)' ;;
+        *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
+    esac
+}
+
+probe_all() {
+    read_wish
+    if [ "$WISH" != up ]; then
+        warn "the network is not up: start it first"
+        exit 1
+    fi
+    answer=$(observe test up | engine)
+    failures=0
+    tried=0
+    skipped=0
+    list=
+    changes=
+    while IFS=$TAB read -r word expected protocol from source to destination port; do
+        case $word in
+            refused | problem)
+                warn "$expected"
+                failures=$((failures + 1))
+                continue
+                ;;
+            skipped) skipped=$expected ;;
+            changes) changes=$expected ;;
+        esac
+        if [ "$word" != probe ]; then continue; fi
+        probe "$protocol" "$source" "$destination" "$port"
+        tried=$((tried + 1))
+        verdict=ok
+        good=true
+        if [ "$FOUND" != "$expected" ]; then
+            verdict=FAILED
+            good=false
+            failures=$((failures + 1))
+        fi
+        what=$protocol
+        number=null
+        if [ "$port" != - ]; then
+            what="$protocol port $port"
+            number=$port
+        fi
+        if [ "$JSON" = 0 ]; then
+            say "$verdict: $from ($source) to $to ($destination), $what: expected $expected, found $FOUND: $WHY"
+        else
+            list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"ok\":$good}"
+        fi
+    done <<END
+$answer
+END
+    if [ "$changes" != 0 ]; then
+        warn "the network is not as declared: see status"
+        failures=$((failures + 1))
+    fi
+    if [ "$JSON" = 1 ]; then
+        good=true
+        if [ "$failures" -gt 0 ]; then good=false; fi
+        printf '{"ok":%s,"tried":%s,"skipped":%s,"probes":[%s]}\n' "$good" "$tried" "$skipped" "$list"
+    else
+        say "$tried tried, $failures failed, $skipped left out because a volume is not mounted"
+    fi
+    [ "$failures" -eq 0 ]
+}
+
+# ---- commands
+
+help() {
+    cat <<'END OF HELP'
+usage: manage-macos-networking.sh COMMAND
+
+  status [--json]            what is up, what is not, and what is to do
+  start [--confirm-within S] bring the network up; with S, take it back unless `confirm` comes within S seconds
+  confirm                    keep what was started with --confirm-within
+  stop                       take the network down, until the next start
+  test [--json]              try it: what may pass, and a sample of what must not
+  plan [--json]              what start would do; changes nothing
+  reconcile                  bring the Mac to what was last wished; without a wish, nothing
+  cleanup                    take everything away: network, names, log and state
+  logs                       what was done, and what pf counted
+  help                       this
+
+Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.
+END OF HELP
+}
+
+# Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
+roll_back() {
+    warn "going back to the state before this run"
+    log "rolling back"
+    STOPPED=
+    mend_hosts || warn "cannot write $HOSTS"
+    write_wish "$1" || warn "cannot write $STATE/wish"
+    read_wish
+    if [ "$1" = up ] && [ -f "$STATE/before" ]; then
+        set -- up "$STATE/before"
+    else
+        set -- down
+    fi
+    if look rollback "$@" && { [ "$CHANGES" = 0 ] || apply lenient; } && settle rollback "$@" && forget_run "$1"; then
+        warn "rolled back: nothing of this run is left"
+        log "rolled back"
+    else
+        warn "not all could be rolled back: run cleanup, then start again"
+        log "not all could be rolled back"
+        tell "$PROBLEMS"
+    fi
+    exit 1
+}
+
+forget_run() {
+    if [ "$1" = up ]; then
+        cp "$STATE/before" "$STATE/applied.new" && mv -f "$STATE/applied.new" "$STATE/applied"
+    else
+        rm -f "$STATE/before" "$STATE/applied"
+    fi && rm -f "$STATE/pending"
+}
+
+start() {
+    take_lock
+    read_wish
+    before=$WISH
+    mend_hosts || warn "cannot write $HOSTS"
+    if ! look start up; then
+        tell "$PROBLEMS"
+        exit 1
+    fi
+    if [ -n "$REFUSED" ]; then
+        tell "$REFUSED"
+        warn "refused: nothing was changed"
+        exit 3
+    fi
+    if [ -n "$PROBLEMS" ]; then
+        tell "$PROBLEMS"
+        warn "not started: nothing was changed"
+        exit 1
+    fi
+    if [ "$CHANGES" = 0 ]; then
+        if [ "$before" != up ]; then write_wish up || exit 1; fi
+        say "the network is up already: nothing to change"
+        exit 0
+    fi
+    default=$DEFAULT
+    dns=
+    if has_dns; then dns=yes; fi
+    arm "$before" || exit 1
+    write_wish up || exit 1
+    WISH=up
+    if apply strict && settle start up && [ -z "$REFUSED$PROBLEMS" ] && still_connected && keep_applied; then
+        log "the network is up"
+        say "the network is up"
+        watch
+        exit 0
+    fi
+    tell "$REFUSED$PROBLEMS"
+    if [ -n "$CHANGES" ] && [ "$CHANGES" != 0 ] && still_connected; then
+        warn "not all came to be as it should"
+    fi
+    roll_back "$before"
+}
+
+# Whether the Mac still has the default route and the name server that it had.
+still_connected() {
+    if [ -n "$default" ] && [ -z "$DEFAULT" ]; then
+        warn "the Mac has lost its default route ($default)"
+        log "the Mac has lost its default route ($default)"
+        return 1
+    fi
+    if [ -n "$dns" ] && ! has_dns; then
+        warn "the Mac has lost its name servers"
+        log "the Mac has lost its name servers"
+        return 1
+    fi
+}
+
+# Before a start changes anything, what it goes back to is on disk.
+arm() {
+    if [ -f "$STATE/applied" ]; then
+        cp "$STATE/applied" "$STATE/before" || return 1
+    else
+        rm -f "$STATE/before" || return 1
+    fi
+    if [ -z "$CONFIRM" ]; then
+        rm -f "$STATE/pending"
+        return
+    fi
+    now=$(date +%s) || return 1
+    printf '%s\t%s\n' "$((now + CONFIRM))" "$1" >"$STATE/pending.new" && mv -f "$STATE/pending.new" "$STATE/pending"
+}
+
+watch() {
+    if [ -z "$CONFIRM" ]; then return 0; fi
+    say "say 'confirm' within $CONFIRM seconds, or it is taken back"
+    (
+        trap '' HUP
+        sleep "$CONFIRM"
+        exec sh "$SELF" reconcile
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# Takes back a start that nobody confirmed in time.
+expire() {
+    if [ ! -f "$STATE/pending" ]; then return 0; fi
+    deadline=
+    wished=
+    IFS=$TAB read -r deadline wished <"$STATE/pending" || :
+    now=$(date +%s) || return 1
+    case $deadline in
+        '' | *[!0-9]*) deadline=0 ;;
+    esac
+    if [ "$now" -lt "$deadline" ]; then return 0; fi
+    warn "the start was not confirmed in time"
+    log "the start was not confirmed in time"
+    roll_back "${wished:-none}"
+}
+
+confirm() {
+    take_lock
+    if [ ! -f "$STATE/pending" ]; then
+        warn "there is nothing to confirm"
+        exit 1
+    fi
+    expire || exit 1
+    rm -f "$STATE/pending" "$STATE/before" || exit 1
+    log "confirmed"
+    say "confirmed: the network stays"
+}
+
+# Brings the Mac to the wish, as far as it goes.
+reconcile() {
+    if [ ! -d "$STATE" ]; then return 0; fi
+    take_lock
+    expire || exit 1
+    read_wish
+    if [ "$WISH" = none ]; then return 0; fi
+    if [ -f "$STATE/hosts.pending" ]; then mend_hosts || warn "cannot write $HOSTS"; fi
+    if ! look reconcile "$WISH"; then
+        tell "$PROBLEMS"
+        exit 1
+    fi
+    if [ -n "$REFUSED" ]; then
+        tell_once "$REFUSED"
+        exit 3
+    fi
+    if [ "$CHANGES" != 0 ]; then
+        if ! apply lenient || ! settle reconcile "$WISH"; then
+            tell "$PROBLEMS"
+            warn "the network is not as it should be: see status"
+            exit 1
+        fi
+        if [ "$WISH" = up ]; then keep_applied || exit 1; fi
+    fi
+    if [ -n "$PROBLEMS" ]; then
+        tell_once "$PROBLEMS"
+        exit 1
+    fi
+    if [ -f "$STATE/told" ]; then rm -f "$STATE/told" || exit 1; fi
+}
+
+# What the last reconcile wrote into the log is not written there again.
+tell_once() {
+    known=
+    if [ -f "$STATE/told" ]; then known=$(cat "$STATE/told")$NEWLINE; fi
+    if [ "$known" = "$1" ]; then
+        printf '%s' "$1" | while IFS= read -r line; do warn "$line"; done
+    else
+        tell "$1"
+        printf '%s' "$1" >"$STATE/told" || warn "cannot write $STATE/told"
+    fi
+}
+
+# Takes everything of ours down; $1 is the command's name.
+take_down() {
+    mend_hosts || warn "cannot write $HOSTS"
+    if ! look "$1" down; then
+        tell "$PROBLEMS"
+        exit 1
+    fi
+    if [ -n "$REFUSED" ]; then
+        tell "$REFUSED"
+        exit 3
+    fi
+    if [ "$CHANGES" = 0 ]; then return 0; fi
+    if ! apply lenient || ! settle "$1" down; then
+        tell "$PROBLEMS"
+        warn "not all is gone: run $1 again"
+        exit 1
+    fi
+}
+
+stop() {
+    if [ ! -d "$STATE" ]; then
+        say "the network is down already"
+        return 0
+    fi
+    take_lock
+    read_wish
+    if [ "$WISH" = up ]; then
+        write_wish down || exit 1
+        WISH=down
+    fi
+    if [ -f "$STATE/pending" ]; then rm -f "$STATE/pending" || exit 1; fi
+    take_down stop
+    if [ "$CHANGES" = 0 ] && [ ! -f "$STATE/applied" ]; then
+        say "the network is down already"
+        return 0
+    fi
+    rm -f "$STATE/applied" "$STATE/before" || exit 1
+    log "the network is down"
+    say "the network is down"
+}
+
+# What the state directory holds of ours; whatever else lies there stays, and the directory with it.
+STATE_FILES="wish wish.new names names.new ledger ledger.new changes rules.new rules.conf rules.seen rules.seen.new
+    hosts.new hosts.block hosts.pending applied applied.new before pending pending.new told"
+
+cleanup() {
+    if [ ! -d "$STATE" ] && [ ! -e "$LOG" ]; then
+        say "nothing of this network is here"
+        return 0
+    fi
+    take_lock
+    read_wish
+    if [ "$WISH" = up ]; then
+        write_wish down || exit 1
+        WISH=down
+    fi
+    take_down cleanup
+    for file in $STATE_FILES; do
+        rm -f "$STATE/$file" || exit 1
+    done
+    rm -f "$LOG" "$LOG".[0-9]* || exit 1
+    for file in "$STATE"/lock.*; do
+        if [ -e "$file" ]; then rm -f "$file" || exit 1; fi
+    done
+    release_lock
+    if ! rmdir "$STATE" 2>/dev/null; then
+        warn "$STATE holds files of others and stays"
+    fi
+    say "everything of this network is gone"
+}
+
+logs() {
+    if [ -e "$LOG" ]; then
+        tail -n 100 "$LOG"
+    else
+        say "there is no log yet at $LOG"
+    fi
+    say ""
+    say "packets and bytes by label, as pf counted them:"
+    pfctl -a "$ANCHOR" -s labels 2>/dev/null || {
+        warn "pf could not be asked"
+        exit 1
+    }
+    say ""
+    say "the launchd job:"
+    if job=$(launchctl print "system/$JOB" 2>/dev/null); then
+        printf '%s\n' "$job" | awk '$1 == "state" || $1 == "runs" || ($1 == "last" && $2 == "exit")'
+    else
+        say "not loaded: system/$JOB"
+    fi
+}
+
+# status and plan only look: they take no lock and write nothing.
+show() {
+    read_wish
+    target=up
+    if [ "$1" = status ] && [ "$WISH" != up ]; then target=down; fi
+    { printf '@@nixvol set\tjson\t%s\n' "$JSON" && observe "$1" "$target"; } | engine
+}
+
+# ---- what was asked for
+
+SELF=$0
+COMMAND=${1:-}
+CONFIRM=
+JSON=0
+case $COMMAND in
+    '')
+        help
+        exit 2
+        ;;
+    help | status | test | start | confirm | stop | plan | reconcile | cleanup | logs) shift ;;
+    *) wrong_use "there is no command '$COMMAND'" ;;
+esac
+while [ $# -gt 0 ]; do
+    case $COMMAND$TAB$1 in
+        "status$TAB--json" | "test$TAB--json" | "plan$TAB--json") JSON=1 ;;
+        "start$TAB--confirm-within")
+            shift
+            CONFIRM=${1:-}
+            case $CONFIRM in
+                '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds, 1 to 99999" ;;
+            esac
+            ;;
+        *) wrong_use "'$COMMAND' does not know '$1'" ;;
+    esac
+    shift
+done
+
+case $COMMAND in
+    help) help ;;
+    status | plan)
+        need_root
+        show "$COMMAND"
+        ;;
+    test)
+        need_root
+        probe_all
+        ;;
+    reconcile)
+        need_root
+        if [ "$PPID" = 1 ]; then QUIET=yes; fi
+        reconcile
+        ;;
+    *)
+        need_root
+        "$COMMAND"
+        ;;
+esac

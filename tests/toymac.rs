@@ -1,0 +1,320 @@
+//! The toy Mac against what is known of macOS: texts, exit codes, and what stays as it was.
+
+use std::fs;
+
+use crate::rig::{Mac, Ran};
+
+fn refused(mac: &Mac, line: &str, code: i32, err: &str) {
+    let before = mac.kernel();
+    let ran = mac.run(line);
+    let text = format!("{err}\n");
+    let expected = Ran { code, out: String::new(), err: text };
+    assert_eq!(ran, expected, "{line}");
+    assert_eq!(mac.kernel(), before, "{line} changed something");
+}
+
+#[test]
+fn names_are_a_cloner_and_a_unit() {
+    let mac = Mac::new();
+    for name in ["bridge-aws", "br0", "veth-etcd-1", "bridge0200", "feth20000x", "tap0"] {
+        refused(&mac, &format!("ifconfig {name} create"), 1, "ifconfig: SIOCIFCREATE2: Invalid argument");
+    }
+    refused(&mac, "ifconfig bridge32768 create", 1, "ifconfig: SIOCIFCREATE2: Device not configured");
+    refused(
+        &mac,
+        "ifconfig bridge12345678901 create",
+        1,
+        "ifconfig: bridge12345678901: cloning name too long",
+    );
+    refused(&mac, "ifconfig bridge0 create", 1, "ifconfig: SIOCIFCREATE2: File exists");
+    refused(&mac, "ifconfig bridge9 up", 1, "ifconfig: interface bridge9 does not exist");
+    assert_eq!(mac.ok("ifconfig bridge32767 create"), "");
+    assert_eq!(mac.ok("ifconfig bridge create"), "bridge1\n");
+    refused(&mac, "ifconfig en0 destroy", 1, "ifconfig: SIOCIFDESTROY: Invalid argument");
+}
+
+#[test]
+fn a_bridge_is_up_only_when_told() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create");
+    mac.ok("ifconfig bridge2000 inet 10.0.1.1 netmask 255.255.255.0 alias");
+    let shown = mac.ok("ifconfig bridge2000");
+    assert!(
+        shown.starts_with("bridge2000: flags=8823<UP,BROADCAST,SMART,SIMPLEX,MULTICAST> mtu 1500\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("\tinet 10.0.1.1 netmask 0xffffff00 broadcast 10.0.1.255\n"), "{shown}");
+    assert!(shown.ends_with("\tstatus: inactive\n"), "{shown}");
+    mac.ok("ifconfig bridge2000 up");
+    assert!(
+        mac.ok("ifconfig -a")
+            .contains("bridge2000: flags=8863<UP,BROADCAST,SMART,RUNNING,SIMPLEX,MULTICAST>")
+    );
+}
+
+#[test]
+fn peers_and_members() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    refused(
+        &mac,
+        "ifconfig feth20000 create peer feth20001",
+        1,
+        "ifconfig: SIOCDRVSPEC set peer: Device not configured",
+    );
+    mac.ok("ifconfig feth20000 create up");
+    mac.ok("ifconfig feth20001 create up");
+    mac.ok("ifconfig feth20000 peer feth20001");
+    refused(&mac, "ifconfig feth20000 peer feth20001", 1, "ifconfig: SIOCDRVSPEC set peer: Resource busy");
+    assert!(mac.ok("ifconfig feth20001").contains("\tether 66:65:74:68:4e:21\n\tpeer: feth20000\n"));
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("ifconfig bridge2000 addm feth20001");
+    refused(&mac, "ifconfig bridge2000 addm feth20001", 1, "ifconfig: BRDGADD feth20001: File exists");
+    refused(&mac, "ifconfig bridge0 addm feth20001", 1, "ifconfig: BRDGADD feth20001: Resource busy");
+    refused(
+        &mac,
+        "ifconfig bridge2000 addm feth20009",
+        1,
+        "ifconfig: BRDGADD feth20009: No such file or directory",
+    );
+    let shown = mac.ok("ifconfig bridge2000");
+    assert!(shown.contains("\tmember: feth20001 flags=3<LEARNING,DISCOVER>\n"), "{shown}");
+    assert!(shown.ends_with("\tstatus: active\n"), "{shown}");
+    mac.ok("ifconfig feth20000 mtu 2000");
+    refused(&mac, "ifconfig bridge2000 addm feth20000", 1, "ifconfig: BRDGADD feth20000: Invalid argument");
+    mac.ok("ifconfig feth20001 destroy");
+    assert!(mac.ok("ifconfig feth20000").contains("\tpeer: <none>\n"));
+    assert!(!mac.ok("ifconfig bridge2000").contains("feth20001"));
+    refused(
+        &mac,
+        "ifconfig bridge2000 deletem feth20001",
+        1,
+        "ifconfig: BRDGDEL feth20001: No such file or directory",
+    );
+    mac.ok("ifconfig feth20000 destroy");
+    mac.ok("ifconfig bridge2000 destroy");
+    assert_eq!(mac.kernel(), before);
+}
+
+#[test]
+fn without_alias_the_first_address_goes() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    mac.ok("ifconfig lo0 alias 127.0.1.11 netmask 255.255.255.255");
+    mac.ok("ifconfig lo0 alias 127.0.1.11 netmask 255.255.255.255");
+    assert!(
+        mac.ok("netstat -rn -f inet")
+            .contains("127.0.1.11         127.0.1.11         UH                    lo0")
+    );
+    mac.ok("ifconfig lo0 -alias 127.0.1.11");
+    refused(
+        &mac,
+        "ifconfig lo0 -alias 127.0.1.11",
+        1,
+        "ifconfig: ioctl (SIOCDIFADDR): Can't assign requested address",
+    );
+    assert_eq!(mac.kernel(), before);
+    mac.ok("ifconfig lo0 127.0.1.11");
+    assert!(!mac.ok("ifconfig lo0").contains("inet 127.0.0.1 "));
+}
+
+#[test]
+fn route_succeeds_when_it_fails() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create up");
+    let add = "route -n add -net 10.0.0.0/16 -interface bridge2000";
+    assert_eq!(mac.ok(add), "add net 10.0.0.0: gateway bridge2000\n");
+    let again = mac.run(add);
+    assert_eq!(again.code, 0);
+    assert_eq!(again.out, "add net 10.0.0.0: gateway bridge2000: File exists\n");
+    assert_eq!(again.err, "route: writing to routing socket: File exists\n");
+    let get = mac.ok("route -n get 10.0.2.2");
+    assert!(
+        get.contains("destination: 10.0.0.0\n       mask: 255.255.0.0\n  interface: bridge2000\n"),
+        "{get}"
+    );
+    assert!(mac.ok("route -n get default").contains("    gateway: 192.168.1.1\n  interface: en0\n"));
+    mac.ok("route -n delete -net 10.0.0.0/16 -interface bridge2000");
+    let gone = mac.run("route -n delete -net 10.0.0.0/16 -interface bridge2000");
+    assert_eq!(
+        (gone.code, gone.out.as_str()),
+        (0, "delete net 10.0.0.0: gateway bridge2000: not in table\n")
+    );
+    refused(
+        &mac,
+        "route -n add -net 10.0.0.0/16 -interface bridge-aws",
+        68,
+        "route: bad address: bridge-aws",
+    );
+}
+
+#[test]
+fn netstat_abbreviates() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create up");
+    for (net, shown) in [
+        ("10.0.0.0/16", "10/16 "),
+        ("10.1.0.0/16", "10.1/16 "),
+        ("12.0.0.0/8", "12 "),
+        ("10.2.3.0/24", "10.2.3/24 "),
+        ("10.2.3.4/30", "10.2.3.4/30 "),
+        ("172.16.0.0/16", "172.16 "),
+        ("172.20.0.0/14", "172.20/14 "),
+        ("192.168.7.0/24", "192.168.7 "),
+        ("192.168.0.0/16", "192.168.0/16 "),
+        ("128.0.0.0/1", "128.0/1 "),
+        ("0.0.0.0/1", "0/1 "),
+    ] {
+        mac.ok(&format!("route -n add -net {net} -interface bridge2000"));
+        let table = mac.ok("netstat -rn -f inet");
+        assert!(table.lines().any(|line| line.starts_with(shown)), "{net} in {table}");
+    }
+    let table = mac.ok("netstat -rn -f inet");
+    assert!(table.starts_with("Routing tables\n\nInternet:\nDestination        Gateway            Flags               Netif Expire\ndefault            192.168.1.1        UGScg"), "{table}");
+}
+
+#[test]
+fn who_is_not_root() {
+    let mac = Mac::new();
+    mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
+    assert_eq!(mac.ok("id -u"), "501\n");
+    refused(&mac, "ifconfig bridge2000 create", 1, "ifconfig: SIOCIFCREATE2: Operation not permitted");
+    refused(&mac, "route -n delete -net 10.0.0.0/16", 77, "route: must be root to alter routing table");
+    refused(&mac, "pfctl -s info", 1, "pfctl: /dev/pf: Permission denied");
+}
+
+#[test]
+fn tokens_are_counted() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    let ran = mac.run("pfctl -E");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    let token = ran.err.lines().find_map(|line| line.strip_prefix("Token : ")).expect("a token");
+    let held = mac.ok("pfctl -s References");
+    assert!(
+        held.starts_with(
+            "TOKENS:\nPID      Process Name                 TOKEN                    TIMESTAMP\n"
+        ),
+        "{held}"
+    );
+    assert!(held.contains(token));
+    assert!(
+        held.contains("618      socketfilterfw               9813589183660731843      0 days 00:00:00\n"),
+        "{held}"
+    );
+    mac.ok(&format!("pfctl -q -X {token}"));
+    assert_eq!(mac.kernel(), before);
+    assert_eq!(mac.run(&format!("pfctl -X {token}")).code, 1);
+    mac.ok("pfctl -X 9813589183660731843");
+    assert_eq!(mac.ok("pfctl -s References"), "No pf starter references held\n");
+    assert!(mac.ok("pfctl -s info").starts_with("Status: Disabled"));
+}
+
+#[test]
+fn anchors_load_whole_or_not_at_all() {
+    let mac = Mac::new();
+    let file = mac.dir().join("rules");
+    let load = format!("pfctl -a com.apple/250.nixvol -f {}", file.display());
+    let good = "table <nets> { 10.0.0.0/16, 10.1.0.0/16 }\nnat on en0 inet from <nets> to ! <nets> -> (en0:0)\npass quick inet from <nets> to <nets>\n";
+    fs::write(&file, good).expect("rules");
+    let before = mac.kernel();
+    mac.ok(&load.replace("-a", "-n -a"));
+    assert_eq!(mac.kernel(), before);
+    let loaded = mac.run(&load);
+    assert_eq!((loaded.code, loaded.out.as_str()), (0, ""));
+    assert!(loaded.err.starts_with("No ALTQ support in kernel\nALTQ related functions disabled\n"));
+    let held = mac.kernel();
+    for bad in [
+        "pass quick inet from any to any",
+        "pass quick\nnat on en0 inet from any to any -> (en0:0)\n",
+        "nat on $egress inet from any to any -> ($egress:0)\n",
+        "nat on { en0, en1 } inet from any to any -> ({ en0, en1 }:0)\n",
+        "allow all\n",
+    ] {
+        fs::write(&file, bad).expect("rules");
+        let ran = mac.run(&load);
+        assert_eq!(ran.code, 1, "{bad}");
+        assert!(
+            ran.err.ends_with("pfctl: Syntax error in config file: pf rules not loaded\n"),
+            "{}",
+            ran.err
+        );
+        assert_eq!(mac.kernel(), held);
+    }
+    assert_eq!(
+        mac.ok("pfctl -a com.apple/250.nixvol -s nat"),
+        "nat on en0 inet from <nets> to ! <nets> -> (en0:0)\n"
+    );
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s Tables"), "nets\n");
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -t nets -T show"), "   10.0.0.0/16\n   10.1.0.0/16\n");
+    mac.ok("pfctl -a com.apple/250.nixvol -F all");
+    assert_eq!(mac.kernel(), before);
+    let absent = mac.run("pfctl -q -a com.apple/250.nixvol -s nat");
+    assert_eq!(
+        (absent.code, absent.out.as_str(), absent.err.as_str()),
+        (0, "", "pfctl: DIOCGETRULES: Invalid argument\n")
+    );
+}
+
+#[test]
+fn what_nobody_may_ask_for() {
+    let mac = Mac::new();
+    let file = mac.dir().join("rules");
+    fs::write(&file, "set skip on lo0\n").expect("rules");
+    for line in ["pfctl -F all", "pfctl -d", "pfctl -e", "pfctl -f /etc/pf.conf"] {
+        let before = mac.kernel();
+        assert_eq!(mac.run(line).code, 99, "{line}");
+        assert_eq!(mac.kernel(), before);
+    }
+    assert_eq!(mac.run(&format!("pfctl -a com.apple/x -f {}", file.display())).code, 99);
+    let nat = mac.ok("pfctl -s nat");
+    assert_eq!(nat, "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n");
+    assert!(mac.ok("pfctl -s rules").ends_with("anchor \"com.apple/*\" all\n"));
+}
+
+#[test]
+fn small_commands() {
+    let mac = Mac::new();
+    assert_eq!(mac.ok("sysctl -n net.inet.ip.forwarding kern.bootsessionuuid"), "0\nsession-0\n");
+    assert_eq!(mac.ok("sysctl -w net.inet.ip.forwarding=1"), "net.inet.ip.forwarding: 0 -> 1\n");
+    assert_eq!(mac.run("sysctl -n net.link.bridge.pfil_member").code, 1);
+    assert!(mac.ok("mount").starts_with("/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n"));
+    assert_eq!(mac.run("launchctl print system/org.nix-volumes.networking").code, 113);
+    assert_eq!(mac.run("ping -n -q -c 1 -t 2 -S 10.0.1.2 192.168.1.1").code, 71);
+    assert_eq!(mac.run("ping -n -q -c 1 -t 2 192.168.1.77").code, 2);
+    let closed = mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53");
+    assert_eq!(closed.err, "nc: connectx to 127.0.0.53 port 53 (tcp) failed: Connection refused\n");
+    mac.edit(|kernel| kernel + "listen\t127.0.0.53\t53\n");
+    assert_eq!(mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53").code, 0);
+}
+
+#[test]
+fn a_reboot_forgets_what_the_kernel_held() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("pfctl -E");
+    mac.reboot();
+    let after = mac.kernel();
+    assert_ne!(after, before, "another boot session");
+    let rest = |text: &str| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(rest(&after), rest(&before));
+}
+
+#[test]
+fn a_command_told_to_fail_changes_nothing() {
+    let mac = Mac::new();
+    mac.fault(Some(("fail", 2)));
+    let before = mac.kernel();
+    mac.ok("ifconfig -a");
+    assert_eq!(mac.run("ifconfig bridge2000 create").code, 1);
+    assert_eq!(mac.kernel(), before);
+    mac.ok("ifconfig bridge2000 create");
+    let journal = mac.journal();
+    let marks: String = journal.iter().map(|call| call.mark).collect();
+    assert_eq!(marks, "=-!");
+    assert_eq!(journal[1].code, 1);
+    assert_eq!(mac.changes(), ["ifconfig bridge2000 create"]);
+    mac.forget_journal();
+    assert!(mac.journal().is_empty());
+}
