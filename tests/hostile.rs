@@ -137,7 +137,7 @@ proptest! {
     fn a_hostile_name_is_refused(text in hostile(), volume in any::<bool>()) {
         let mut input = fixture("rich.json");
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        prop_assume!(!(text.chars().all(plain) && !text.starts_with('-')));
+        prop_assume!(text.starts_with('-') || !text.chars().all(plain));
         if volume {
             input["volumes"][&text] = json!({ "provider": "aws", "address": "10.20.9.9" });
         } else {

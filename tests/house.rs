@@ -104,11 +104,9 @@ fn no_template_is_dead() {
     }
     for template in files_below("templates") {
         let name = template.strip_prefix("templates").expect("below it").to_string_lossy().into_owned();
-        if !name.ends_with(".j2") {
-            continue;
-        }
+        let Some(rendered) = name.strip_suffix(".j2") else { continue };
         assert!(code.contains(&format!("templates/{name}")), "{name} is embedded nowhere");
-        let name = name.trim_end_matches(".j2");
+        let name = rendered;
         let (_, file) = name.rsplit_once('/').unwrap_or(("", name));
         assert!(code.contains(&format!("\"{name}\"")) && code.contains(file), "{name} is rendered nowhere");
     }

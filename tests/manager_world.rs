@@ -182,7 +182,7 @@ fn nat_follows_the_way_out() {
     let network = Network::new(&small());
     network.ok("start");
     let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
-    let both = "nat on en0 inet from <internet> to ! <nixvol> -> (en0:0)\nnat on utun4 inet from <internet> to ! <nixvol> -> (utun4:0)\n";
+    let both = "nat on en0 inet from <internet> to ! <local> -> (en0:0)\nnat on utun4 inet from <internet> to ! <local> -> (utun4:0)\n";
     assert_eq!(nat(&network), both);
     let online = network.mac.kernel();
     network.mac.edit(|kernel| {

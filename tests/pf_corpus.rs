@@ -19,27 +19,17 @@ pub fn pairs(directory: &Path) -> Vec<(String, String, String)> {
         println!("skipped: no {}", directory.display());
         return Vec::new();
     };
-    let mut inputs: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a readable directory").path())
-        .collect();
+    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable directory").path()).collect();
     inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
     inputs.sort();
     let read =
         |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let pair = |path: PathBuf| {
-        (
-            path.display().to_string(),
-            read(&path),
-            read(&path.with_extension("ok")),
-        )
-    };
+    let pair = |path: PathBuf| (path.display().to_string(), read(&path), read(&path.with_extension("ok")));
     inputs.into_iter().map(pair).collect()
 }
 
 fn corpus(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/pf-corpus")
-        .join(kind)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/pf-corpus").join(kind)
 }
 
 fn ours(kind: &str) -> PathBuf {
@@ -67,15 +57,11 @@ fn accepted(directory: &Path) {
             Err(errors) => wrong.push(format!("{name}: its print is refused: {errors:?}\n")),
             Ok(again) => {
                 if again.without_places() != ruleset.without_places() {
-                    wrong.push(format!(
-                        "{name}: its print reads as another ruleset:\n{canonical}\n"
-                    ));
+                    wrong.push(format!("{name}: its print reads as another ruleset:\n{canonical}\n"));
                 }
                 if print(&again) != canonical {
-                    wrong.push(format!(
-                        "{name}: no fixed point:\n{}",
-                        difference(&canonical, &print(&again))
-                    ));
+                    wrong
+                        .push(format!("{name}: no fixed point:\n{}", difference(&canonical, &print(&again))));
                 }
             }
         }
@@ -155,46 +141,26 @@ fn other_files_are_read_through_the_environment() {
         "loop" => Ok("include \"loop\"\n".to_owned()),
         _ => Err("No such file or directory".to_owned()),
     }));
-    let good = parse(
-        "include \"good\"\ntable <t> file \"table\"\nblock in proto tcp to port $b\n",
-        &environment,
-    );
+    let good =
+        parse("include \"good\"\ntable <t> file \"table\"\nblock in proto tcp to port $b\n", &environment);
     let good = good.expect("a ruleset");
     assert_eq!(good.rules.filter.len(), 2);
     assert_eq!(good.files, ["", "good"]);
-    assert_eq!(
-        (good.rules.filter[0].place.file, good.rules.filter[0].place.line),
-        (1, 2)
-    );
-    assert_eq!(
-        (good.rules.filter[1].place.file, good.rules.filter[1].place.line),
-        (0, 3)
-    );
+    assert_eq!((good.rules.filter[0].place.file, good.rules.filter[0].place.line), (1, 2));
+    assert_eq!((good.rules.filter[1].place.file, good.rules.filter[1].place.line), (0, 3));
     let told = |text| parse(text, &environment).expect_err(text).remove(0);
     let bad = told("block in\ninclude \"bad\"\n");
     assert_eq!((bad.file.as_deref(), bad.line), (Some("bad"), 3));
-    assert_eq!(
-        told("pass\nload anchor x from \"bad\"\n").file.as_deref(),
-        Some("bad")
-    );
+    assert_eq!(told("pass\nload anchor x from \"bad\"\n").file.as_deref(), Some("bad"));
     assert_eq!(told("include \"nowhere\"\n").line, 1);
     assert_eq!(told("table <t> file \"nowhere\"\n").line, 1);
-    assert_eq!(
-        told("include \"loop\"\n").message,
-        "failed to include file `loop`: too many files are open"
-    );
+    assert_eq!(told("include \"loop\"\n").message, "failed to include file `loop`: too many files are open");
     // The line of the include ends what the file left open.
     let open = parse("include \"rules\"\npass out\n", &environment).expect("a ruleset");
     assert_eq!(open.rules.filter.len(), 2);
     let loaded = parse("load anchor \"a/b\" from \"good\"\n", &environment).expect("a ruleset");
     assert_eq!(loaded.loads[0].anchor, "a/b");
-    assert_eq!(
-        loaded.loads[0]
-            .ruleset
-            .as_ref()
-            .map(|ruleset| ruleset.rules.filter.len()),
-        Some(1)
-    );
+    assert_eq!(loaded.loads[0].ruleset.as_ref().map(|ruleset| ruleset.rules.filter.len()), Some(1));
 }
 
 #[test]
@@ -218,17 +184,8 @@ fn nesting_has_an_end() {
 
 #[test]
 fn what_multiplies_has_an_end() {
-    let list = |count: u32| {
-        (1..=count)
-            .map(|port| port.to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    let rule = format!(
-        "pass proto tcp from any port {{ {} }} to any port {{ {} }}\n",
-        list(300),
-        list(300)
-    );
+    let list = |count: u32| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(" ");
+    let rule = format!("pass proto tcp from any port {{ {} }} to any port {{ {} }}\n", list(300), list(300));
     let wide = format!("anchor on {{ {} }} {{\n", list(50));
     let doubled = format!("a = \"x\"\n{}", "a = $a $a\n".repeat(25));
     let nested = format!("{}pass\n{}", wide.repeat(20), "}\n".repeat(20));

@@ -6,20 +6,14 @@ use crate::pf_words::{WEB, check, check_main, machine, packet};
 
 #[test]
 fn the_last_match_wins_and_quick_ends() {
-    check_main(
-        "block all\npass in proto tcp to port 80\n",
-        &[(WEB, "pass rule 1")],
-    );
+    check_main("block all\npass in proto tcp to port 80\n", &[(WEB, "pass rule 1")]);
     check_main("block in quick proto tcp\npass all\n", &[(WEB, "block rule 0")]);
     check_main("pass out all\n", &[(WEB, "pass default")]);
 }
 
 #[test]
 fn a_list_of_negated_addresses_matches_everything() {
-    check_main(
-        "block all\npass in from { !10.0.0.1, !10.0.0.2 }\n",
-        &[(WEB, "pass rule 2")],
-    );
+    check_main("block all\npass in from { !10.0.0.1, !10.0.0.2 }\n", &[(WEB, "pass rule 2")]);
 }
 
 #[test]
@@ -47,10 +41,7 @@ fn a_table_is_looked_for_in_its_anchor_then_in_the_root_and_never_between() {
         &mut machine(&main("persist"), &[("a", rule)]),
         &[(WEB, "block rule a#0"), (other, "pass default")],
     );
-    check(
-        &mut machine(&main("persist"), &[("a", own)]),
-        &[(WEB, "pass default"), (other, "block rule a#0")],
-    );
+    check(&mut machine(&main("persist"), &[("a", own)]), &[(WEB, "pass default"), (other, "block rule a#0")]);
     let parent = "table <t> persist { 10.0.0.2 }\n";
     check(
         &mut machine(&main("persist"), &[("a", parent), ("a/b", rule)]),
@@ -69,18 +60,9 @@ fn a_wildcard_visits_direct_children_in_the_order_of_bytes() {
         &mut machine(main, &[("com.apple/a", block), ("com.apple/B", pass)]),
         &[(WEB, "pass rule com.apple/B#0")],
     );
-    check(
-        &mut machine(main, &[("com.apple/a/b", block)]),
-        &[(WEB, "pass default")],
-    );
-    check(
-        &mut machine(main, &[("com.apple", block)]),
-        &[(WEB, "pass default")],
-    );
-    check(
-        &mut machine("pass all\n", &[("com.apple/a", block)]),
-        &[(WEB, "pass rule 0")],
-    );
+    check(&mut machine(main, &[("com.apple/a/b", block)]), &[(WEB, "pass default")]);
+    check(&mut machine(main, &[("com.apple", block)]), &[(WEB, "pass default")]);
+    check(&mut machine("pass all\n", &[("com.apple/a", block)]), &[(WEB, "pass rule 0")]);
 }
 
 #[test]
@@ -113,10 +95,7 @@ fn interfaces_are_exact_names() {
         "block all\npass in on ! en0\n",
         &[(WEB, "block rule 0"), (&WEB.replace("en0", "en1"), "pass rule 1")],
     );
-    check_main(
-        "block all\npass in on bridge\n",
-        &[(&WEB.replace("en0", "bridge100"), "block rule 0")],
-    );
+    check_main("block all\npass in on bridge\n", &[(&WEB.replace("en0", "bridge100"), "block rule 0")]);
 }
 
 #[test]
@@ -131,10 +110,7 @@ fn skipped_interfaces_are_not_looked_at() {
 
 #[test]
 fn port_zero_is_nobodys() {
-    check_main(
-        "pass all\n",
-        &[("in en0 udp 10.0.0.1:0 10.0.0.2:2", "block default")],
-    );
+    check_main("pass all\n", &[("in en0 udp 10.0.0.1:0 10.0.0.2:2", "block default")]);
 }
 
 #[test]
@@ -184,30 +160,15 @@ fn an_anchor_under_the_stock_ruleset() {
                 "out lo0, in lo0 tcp 10.1.1.2:2379 10.0.1.2:7 SA",
                 "pass state com.apple/250.nixvol#1, pass state com.apple/250.nixvol#1",
             ),
-            (
-                "out lo0 tcp 10.1.1.2:7 10.0.1.2:2379",
-                "block rule com.apple/250.nixvol#2",
-            ),
+            ("out lo0 tcp 10.1.1.2:7 10.0.1.2:2379", "block rule com.apple/250.nixvol#2"),
             (
                 "out en0 udp 10.0.1.2:7 8.8.8.8:53",
                 "pass rule com.apple/250.nixvol#3: 192.0.2.10:7 > 8.8.8.8:53",
             ),
-            (
-                "out en0 udp 10.1.1.2:7 8.8.8.8:53",
-                "block rule com.apple/250.nixvol#4",
-            ),
-            (
-                "in en0 tcp 192.0.2.77:7 10.0.1.2:22",
-                "block rule com.apple/250.nixvol#6",
-            ),
-            (
-                "in lo0 tcp 127.0.0.1:7 127.0.1.11:2379",
-                "pass default: 127.0.0.1:7 > 10.0.1.2:2379",
-            ),
-            (
-                "out en0 tcp 192.0.2.10:7 1.1.1.1:443",
-                "pass rule com.apple/250.nixvol#3",
-            ),
+            ("out en0 udp 10.1.1.2:7 8.8.8.8:53", "block rule com.apple/250.nixvol#4"),
+            ("in en0 tcp 192.0.2.77:7 10.0.1.2:22", "block rule com.apple/250.nixvol#6"),
+            ("in lo0 tcp 127.0.0.1:7 127.0.1.11:2379", "pass default: 127.0.0.1:7 > 10.0.1.2:2379"),
+            ("out en0 tcp 192.0.2.10:7 1.1.1.1:443", "pass rule com.apple/250.nixvol#3"),
             ("in en0 tcp 192.0.2.77:7 192.0.2.10:22", "pass default"),
         ],
     );
@@ -257,14 +218,8 @@ fn icmp_types_and_codes() {
         "block all\npass in inet proto icmp icmp-type echoreq\npass in inet proto icmp icmp-type unreach code 3\n",
         &[
             ("in en0 icmp 10.0.0.1 10.0.0.2", "pass rule 1"),
-            (
-                "in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":3}",
-                "pass rule 2",
-            ),
-            (
-                "in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":1}",
-                "block rule 0",
-            ),
+            ("in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":3}", "pass rule 2"),
+            ("in en0 icmp 10.0.0.3 10.0.0.2 {\"icmp_type\":3,\"icmp_code\":1}", "block rule 0"),
             ("in en0 udp 10.0.0.3:1 10.0.0.2:2", "block rule 0"),
         ],
     );
@@ -273,14 +228,8 @@ fn icmp_types_and_codes() {
 #[test]
 fn fragments_meet_rules_that_need_no_header() {
     let fragment = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
-    check_main(
-        "block all\npass in proto udp to port 53\n",
-        &[(fragment, "block rule 0")],
-    );
-    check_main(
-        "block all\npass in fragment\n",
-        &[(fragment, "pass rule 1"), (WEB, "block rule 0")],
-    );
+    check_main("block all\npass in proto udp to port 53\n", &[(fragment, "block rule 0")]);
+    check_main("block all\npass in fragment\n", &[(fragment, "pass rule 1"), (WEB, "block rule 0")]);
     // Scrub holds a lone fragment back.
     check_main("scrub in all\npass all\n", &[(fragment, "block default")]);
 }
@@ -288,30 +237,18 @@ fn fragments_meet_rules_that_need_no_header() {
 #[test]
 fn scrub_drops_flags_that_make_no_sense() {
     let main = "scrub in on en0 all\n";
-    for (flags, expected) in [
-        ("SR", "block default"),
-        ("F", "block default"),
-        ("FA", "pass default"),
-    ] {
+    for (flags, expected) in [("SR", "block default"), ("F", "block default"), ("FA", "pass default")] {
         check_main(main, &[(&format!("{WEB} {flags}"), expected)]);
     }
-    check_main(
-        "no scrub in all\nscrub in all\n",
-        &[(&format!("{WEB} SR"), "pass default")],
-    );
+    check_main("no scrub in all\nscrub in all\n", &[(&format!("{WEB} SR"), "pass default")]);
 }
 
 #[test]
 fn what_is_loaded_is_told() {
-    let machine = machine(
-        "anchor \"b/*\"\n",
-        &[("b/x", "pass all\n"), ("b/y", "block all\n")],
-    );
+    let machine = machine("anchor \"b/*\"\n", &[("b/x", "pass all\n"), ("b/y", "block all\n")]);
     let loaded = machine.loaded();
     let main = loaded.ruleset(0).expect("the main ruleset");
-    let call = main.rules(nixvol_net::pf::eval::List::Filter)[0]
-        .call()
-        .expect("a call");
+    let call = main.rules(nixvol_net::pf::eval::List::Filter)[0].call().expect("a call");
     assert!(call.wildcard && loaded.find("b") == Some(call.ruleset));
     let parent = loaded.ruleset(call.ruleset).expect("a parent");
     let paths: Vec<_> = parent

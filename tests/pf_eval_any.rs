@@ -32,14 +32,7 @@ fn rule_addresses() -> impl Strategy<Value = Address> {
     let dynamic =
         (names(), any::<[bool; 4]>(), option::of(any::<u8>())).prop_map(|(interface, set, prefix)| {
             let [network, broadcast, peer, no_alias] = set;
-            Address::Dynamic(Dynamic {
-                interface,
-                network,
-                broadcast,
-                peer,
-                no_alias,
-                prefix,
-            })
+            Address::Dynamic(Dynamic { interface, network, broadcast, peer, no_alias, prefix })
         });
     prop_oneof![
         3 => Just(Address::Any),
@@ -96,15 +89,7 @@ fn pools() -> impl Strategy<Value = Pool> {
         |(hosts, kind, sticky, ports, (extmap, extfilter))| {
             let host = |(interface, address)| PoolHost { interface, address };
             let hosts = hosts.into_iter().map(host).collect();
-            Pool {
-                hosts,
-                kind,
-                sticky,
-                static_port: ports.is_none(),
-                ports,
-                extmap,
-                extfilter,
-            }
+            Pool { hosts, kind, sticky, static_port: ports.is_none(), ports, extmap, extfilter }
         },
     )
 }
@@ -127,19 +112,7 @@ fn actions() -> impl Strategy<Value = Action> {
 }
 
 fn calls() -> impl Strategy<Value = AnchorCall> {
-    let names = vec![
-        "a",
-        "a/*",
-        "/a",
-        "../a",
-        "../../../x",
-        "*",
-        "",
-        "/",
-        "/*",
-        "a/b/c",
-        "../*",
-    ];
+    let names = vec!["a", "a/*", "/a", "../a", "../../../x", "*", "", "/", "/*", "a/b/c", "../*"];
     prop::sample::select(names).prop_map(|name| AnchorCall {
         name: name.to_owned(),
         path: "_1".to_owned(),
@@ -149,63 +122,26 @@ fn calls() -> impl Strategy<Value = AnchorCall> {
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
-    let place = (
-        option::of(any::<bool>()),
-        option::of((any::<bool>(), names())),
-        option::of(any::<bool>()),
-    );
-    let ends = (
-        endpoints(),
-        endpoints(),
-        option::of(prop::sample::select(vec![1u8, 6, 17, 47, 50, 58])),
-    );
+    let place = (option::of(any::<bool>()), option::of((any::<bool>(), names())), option::of(any::<bool>()));
+    let ends = (endpoints(), endpoints(), option::of(prop::sample::select(vec![1u8, 6, 17, 47, 50, 58])));
     let states = (0usize..4, any::<bool>(), 0u32..3, option::of(any::<bool>()));
-    let tags = (
-        option::of(names()),
-        option::of((any::<bool>(), names())),
-        any::<[bool; 5]>(),
-    );
-    let pools = (
-        option::of(pools()),
-        option::of((0usize..4, pools())),
-        option::of(calls()),
-    );
-    let header = (
-        option::of((any::<u8>(), option::of(any::<u8>()))),
-        option::of(any::<[u8; 2]>()),
-        0u32..3,
-    );
+    let tags = (option::of(names()), option::of((any::<bool>(), names())), any::<[bool; 5]>());
+    let pools = (option::of(pools()), option::of((0usize..4, pools())), option::of(calls()));
+    let header = (option::of((any::<u8>(), option::of(any::<u8>()))), option::of(any::<[u8; 2]>()), 0u32..3);
     (actions(), place, ends, states, tags, pools, header).prop_map(
         |(action, place, ends, states, tags, pools, header)| {
             let mut rule = Rule::new(action);
-            rule.direction = place
-                .0
-                .map(|is_in| if is_in { Direction::In } else { Direction::Out });
+            rule.direction = place.0.map(|is_in| if is_in { Direction::In } else { Direction::Out });
             rule.interface = place.1.map(|(not, name)| Interface { not, name });
-            rule.family = place
-                .2
-                .map(|is_four| if is_four { Family::Inet } else { Family::Inet6 });
+            rule.family = place.2.map(|is_four| if is_four { Family::Inet } else { Family::Inet6 });
             (rule.source, rule.destination, rule.protocol) = ends;
-            rule.state = [
-                StateKind::None,
-                StateKind::Keep,
-                StateKind::Modulate,
-                StateKind::Synproxy,
-            ][states.0];
-            rule.state_options.policy = if states.1 {
-                StatePolicy::IfBound
-            } else {
-                StatePolicy::Floating
-            };
+            rule.state =
+                [StateKind::None, StateKind::Keep, StateKind::Modulate, StateKind::Synproxy][states.0];
+            rule.state_options.policy = if states.1 { StatePolicy::IfBound } else { StatePolicy::Floating };
             rule.state_options.max = states.2;
             rule.state_options.max_src_nodes = states.2;
-            rule.state_options.source_track = states.3.map(|global| {
-                if global {
-                    SourceTrack::Global
-                } else {
-                    SourceTrack::Rule
-                }
-            });
+            rule.state_options.source_track =
+                states.3.map(|global| if global { SourceTrack::Global } else { SourceTrack::Rule });
             rule.tag = tags.0;
             rule.tagged = tags.1.map(|(not, tag)| Tagged { not, tag });
             let [quick, log, fragment, nat_pass, reassemble] = tags.2;
@@ -233,10 +169,7 @@ fn tables() -> impl Strategy<Value = Table> {
         persist,
         counters: false,
         sources: vec![TableSource::List(
-            entries
-                .into_iter()
-                .map(|(not, address, prefix)| TableEntry { not, address, prefix })
-                .collect(),
+            entries.into_iter().map(|(not, address, prefix)| TableEntry { not, address, prefix }).collect(),
         )],
         initialised: true,
     })
@@ -250,10 +183,7 @@ fn rulesets() -> impl Strategy<Value = Ruleset> {
         [rules.scrub, rules.nat, rules.rdr, rules.binat, rules.filter] = lists;
         let settings = tables.into_iter().map(SettingValue::Table);
         let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
-        let setting = |value| Setting {
-            place: Place::default(),
-            value,
-        };
+        let setting = |value| Setting { place: Place::default(), value };
         ruleset.settings = settings.chain(skip).map(setting).collect();
         ruleset
     })
@@ -270,24 +200,16 @@ fn transports() -> impl Strategy<Value = Transport> {
             window,
         },
     );
-    let inner = (
-        any::<u8>(),
-        addresses(),
-        addresses(),
-        port(),
-        port(),
-        any::<u32>(),
-    )
-        .prop_map(
-            |(protocol, source, destination, source_port, destination_port, sequence)| Inner {
-                protocol,
-                source,
-                destination,
-                source_port,
-                destination_port,
-                sequence,
-            },
-        );
+    let inner = (any::<u8>(), addresses(), addresses(), port(), port(), any::<u32>()).prop_map(
+        |(protocol, source, destination, source_port, destination_port, sequence)| Inner {
+            protocol,
+            source,
+            destination,
+            source_port,
+            destination_port,
+            sequence,
+        },
+    );
     prop_oneof![
         3 => (port(), port(), segment).prop_map(|(source, destination, segment)| {
             Transport::Tcp { source, destination, segment }
@@ -305,28 +227,19 @@ fn packets() -> impl Strategy<Value = Packet> {
         direction: if is_in { Direction::In } else { Direction::Out },
         interface,
     });
-    (
-        vec(hook, 0..4),
-        any::<[bool; 2]>(),
-        addresses(),
-        addresses(),
-        transports(),
-        option::of(names()),
-    )
-        .prop_map(
-            |(hooks, [is_path, fragment], source, destination, transport, tag)| Packet {
-                hooks,
-                is_path,
-                source,
-                destination,
-                transport,
-                user: None,
-                group: None,
-                tag,
-                tos: 0,
-                fragment,
-            },
-        )
+    (vec(hook, 0..4), any::<[bool; 2]>(), addresses(), addresses(), transports(), option::of(names()))
+        .prop_map(|(hooks, [is_path, fragment], source, destination, transport, tag)| Packet {
+            hooks,
+            is_path,
+            source,
+            destination,
+            transport,
+            user: None,
+            group: None,
+            tag,
+            tos: 0,
+            fragment,
+        })
 }
 
 proptest! {

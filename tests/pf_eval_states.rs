@@ -6,13 +6,7 @@ use crate::pf_words::{WEB, check, check_main, machine};
 fn a_translation_makes_a_state_even_without_state() {
     let main = "nat on en0 inet from 10/8 to any -> 192.0.2.10 static-port\npass out all no state\n";
     let mut machine = machine(main, &[]);
-    check(
-        &mut machine,
-        &[(
-            "out en0 udp 10.0.0.1:7 8.8.8.8:53",
-            "pass rule 0: 192.0.2.10:7 > 8.8.8.8:53",
-        )],
-    );
+    check(&mut machine, &[("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass rule 0: 192.0.2.10:7 > 8.8.8.8:53")]);
     assert_eq!(machine.states(), 1);
 }
 
@@ -37,10 +31,7 @@ fn states_float_and_forwarding_needs_both_passes() {
     check_main(
         main,
         &[
-            (
-                "in bridge2000, out en0 tcp 10.1.0.2:7 10.2.0.2:80",
-                "pass rule 1, block rule 0",
-            ),
+            ("in bridge2000, out en0 tcp 10.1.0.2:7 10.2.0.2:80", "pass rule 1, block rule 0"),
             // The reply meets the state of the first hook on whatever interface it leaves by.
             ("out en7 tcp 10.2.0.2:80 10.1.0.2:7 SA", "pass state 1"),
         ],
@@ -67,13 +58,7 @@ fn host_local_traffic_is_seen_twice_and_makes_two_states() {
     let one_sided = "block all\npass out on lo0 from 10.0/16 to 10.1/16\n";
     check_main(one_sided, &[(there, "pass rule 1, block rule 0")]);
     let mut both = machine("block all\npass from 10.0/16 to 10.1/16\n", &[]);
-    check(
-        &mut both,
-        &[
-            (there, "pass rule 1, pass rule 1"),
-            (back, "pass state 1, pass state 1"),
-        ],
-    );
+    check(&mut both, &[(there, "pass rule 1, pass rule 1"), (back, "pass state 1, pass state 1")]);
     assert_eq!(both.states(), 2);
 }
 
@@ -92,10 +77,7 @@ fn icmp_errors_follow_the_packet_they_quote() {
     check(
         &mut machine,
         &[
-            (
-                "out en0 udp 10.0.0.1:7 8.8.8.8:53",
-                "pass rule 1: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
+            ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass rule 1: 192.0.2.10:7 > 8.8.8.8:53"),
             (&error(7), "pass state 1: 9.9.9.9 > 10.0.0.1"),
             (&error(8), "block rule 0"),
         ],
@@ -110,10 +92,7 @@ fn segments_outside_the_window_are_dropped() {
             (WEB, "pass rule 0"),
             ("out en0 tcp 192.0.2.10:80 10.0.0.1:40000 SA", "pass state 0"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A", "pass state 0"),
-            (
-                "in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}",
-                "block state",
-            ),
+            ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}", "block state"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 R", "pass state 0"),
             // The connection is over: a new one is judged by the rules.
             (WEB, "pass rule 0"),
@@ -139,15 +118,9 @@ fn tags_go_with_the_packet() {
     check_main(
         main,
         &[
-            (
-                "in bridge2000, out en0 udp 10.1.0.2:7 10.2.0.2:80",
-                "pass rule 1, pass rule 2",
-            ),
+            ("in bridge2000, out en0 udp 10.1.0.2:7 10.2.0.2:80", "pass rule 1, pass rule 2"),
             ("out en0 udp 10.1.0.3:7 10.2.0.2:80", "block rule 0"),
-            (
-                "out en0 udp 10.1.0.3:7 10.2.0.2:80 {\"tag\":\"VOL\"}",
-                "pass rule 2",
-            ),
+            ("out en0 udp 10.1.0.3:7 10.2.0.2:80 {\"tag\":\"VOL\"}", "pass rule 2"),
         ],
     );
 }

@@ -12,10 +12,7 @@ fn of_translations_the_first_match_wins_in_anchors_too() {
     let no = "no nat on en0 inet from 10.0.0.1 to any\n";
     check(&mut machine(calls, &[("a", no)]), &[(ping, "pass default")]);
     let other = "nat on en0 inet from any to any -> 192.0.2.7 static-port\n";
-    check(
-        &mut machine(calls, &[("a", other)]),
-        &[(ping, "pass default: 192.0.2.7:7 > 8.8.8.8:53")],
-    );
+    check(&mut machine(calls, &[("a", other)]), &[(ping, "pass default: 192.0.2.7:7 > 8.8.8.8:53")]);
 }
 
 #[test]
@@ -25,18 +22,9 @@ fn the_filter_sees_translated_addresses() {
     check_main(
         main,
         &[
-            (
-                "out en0 udp 10.0.0.1:7 8.8.8.8:53",
-                "pass rule 2: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
-            (
-                "in en0 udp 8.8.8.8:53 192.0.2.10:7",
-                "pass state 2: 8.8.8.8:53 > 10.0.0.1:7",
-            ),
-            (
-                "out en0 icmp 10.0.0.1 8.8.8.8",
-                "block rule 0: 192.0.2.10 > 8.8.8.8",
-            ),
+            ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass rule 2: 192.0.2.10:7 > 8.8.8.8:53"),
+            ("in en0 udp 8.8.8.8:53 192.0.2.10:7", "pass state 2: 8.8.8.8:53 > 10.0.0.1:7"),
+            ("out en0 icmp 10.0.0.1 8.8.8.8", "block rule 0: 192.0.2.10 > 8.8.8.8"),
         ],
     );
 }
@@ -48,10 +36,7 @@ fn pass_on_a_translation_skips_the_filter() {
         main,
         &[
             (WEB, "pass default: 10.0.0.1:40000 > 10.0.0.8:8080"),
-            (
-                "out en0 tcp 10.0.0.8:8080 10.0.0.1:40000 SA",
-                "pass state: 192.0.2.10:80 > 10.0.0.1:40000",
-            ),
+            ("out en0 tcp 10.0.0.8:8080 10.0.0.1:40000 SA", "pass state: 192.0.2.10:80 > 10.0.0.1:40000"),
         ],
     );
 }
@@ -84,20 +69,11 @@ fn two_sources_cannot_share_a_port() {
     check_main(
         main,
         &[
-            (
-                "out en0 tcp 10.0.0.1:7 8.8.8.8:53",
-                "pass default: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
+            ("out en0 tcp 10.0.0.1:7 8.8.8.8:53", "pass default: 192.0.2.10:7 > 8.8.8.8:53"),
             // TCP finds no port and goes out as it is; UDP does not look and loses its packet.
             ("out en0 tcp 10.0.0.2:7 8.8.8.8:53", "pass default"),
-            (
-                "out en0 udp 10.0.0.1:7 8.8.8.8:53",
-                "pass default: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
-            (
-                "out en0 udp 10.0.0.2:7 8.8.8.8:53",
-                "block default: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
+            ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass default: 192.0.2.10:7 > 8.8.8.8:53"),
+            ("out en0 udp 10.0.0.2:7 8.8.8.8:53", "block default: 192.0.2.10:7 > 8.8.8.8:53"),
         ],
     );
 }
@@ -119,15 +95,9 @@ fn a_tcp_source_keeps_its_outer_port() {
 #[test]
 fn a_blocked_packet_keeps_its_ports_and_an_answered_one_its_addresses() {
     let rdr = "rdr on en0 inet proto tcp to any port 80 -> 10.0.0.8 port 8080\n";
-    check_main(
-        &format!("{rdr}block all\n"),
-        &[(WEB, "block rule 0: 10.0.0.1:40000 > 10.0.0.8:80")],
-    );
+    check_main(&format!("{rdr}block all\n"), &[(WEB, "block rule 0: 10.0.0.1:40000 > 10.0.0.8:80")]);
     check_main(&format!("{rdr}block return all\n"), &[(WEB, "block rule 0")]);
-    check_main(
-        &format!("{rdr}block log all\n"),
-        &[(WEB, "block rule 0: 10.0.0.1:40000 > 10.0.0.8:8080")],
-    );
+    check_main(&format!("{rdr}block log all\n"), &[(WEB, "block rule 0: 10.0.0.1:40000 > 10.0.0.8:8080")]);
 }
 
 #[test]
@@ -137,10 +107,7 @@ fn addresses_follow_interfaces() {
     check_main(
         main,
         &[
-            (
-                "out en0 udp 10.0.0.1:7 8.8.8.8:53",
-                "pass default: 192.0.2.10:7 > 8.8.8.8:53",
-            ),
+            ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass default: 192.0.2.10:7 > 8.8.8.8:53"),
             ("in en0 udp 10.0.0.1:7 192.0.2.10:53", "block rule 0"),
             ("in en0 udp 10.0.0.1:7 192.0.2.11:53", "pass default"),
             ("in en1 udp 192.0.2.200:7 192.0.2.10:53", "pass rule 1"),
@@ -160,14 +127,8 @@ fn binat_goes_both_ways() {
     check_main(
         "binat on en0 inet from 10.0.0.0/24 to any -> 192.0.2.0/24\n",
         &[
-            (
-                "out en0 tcp 10.0.0.5:7 8.8.8.8:80",
-                "pass default: 192.0.2.5:7 > 8.8.8.8:80",
-            ),
-            (
-                "in en0 tcp 8.8.8.8:9 192.0.2.6:22",
-                "pass default: 8.8.8.8:9 > 10.0.0.6:22",
-            ),
+            ("out en0 tcp 10.0.0.5:7 8.8.8.8:80", "pass default: 192.0.2.5:7 > 8.8.8.8:80"),
+            ("in en0 tcp 8.8.8.8:9 192.0.2.6:22", "pass default: 8.8.8.8:9 > 10.0.0.6:22"),
         ],
     );
 }
@@ -176,18 +137,9 @@ fn binat_goes_both_ways() {
 fn a_port_range_moves_as_a_whole_or_to_one() {
     let packet = "in en0 tcp 10.0.0.6:7 192.0.2.10:8004";
     let rule = "rdr on en0 inet proto tcp to any port 8000:8010 -> 10.0.0.8 port ";
-    check_main(
-        &format!("{rule}9000:*\n"),
-        &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9004")],
-    );
-    check_main(
-        &format!("{rule}9000\n"),
-        &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9000")],
-    );
-    check_main(
-        &format!("{rule}9000:9002\n"),
-        &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9001")],
-    );
+    check_main(&format!("{rule}9000:*\n"), &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9004")]);
+    check_main(&format!("{rule}9000\n"), &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9000")]);
+    check_main(&format!("{rule}9000:9002\n"), &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9001")]);
 }
 
 #[test]
@@ -196,10 +148,7 @@ fn a_redirection_is_undone_without_a_state_and_takes_the_port_along() {
     check_main(
         "rdr on en0 inet proto tcp from any to 192.0.2.10 port 80 -> 10.0.0.8 port 8080\n",
         &[
-            (
-                "out en0 tcp 10.0.0.8:8080 8.8.8.8:40000",
-                "pass default: 192.0.2.10:80 > 8.8.8.8:80",
-            ),
+            ("out en0 tcp 10.0.0.8:8080 8.8.8.8:40000", "pass default: 192.0.2.10:80 > 8.8.8.8:80"),
             ("out en0 tcp 10.0.0.8:8081 8.8.8.8:40000", "pass default"),
             ("out en0 tcp 10.0.0.9:8080 8.8.8.8:40000", "pass default"),
         ],
@@ -218,10 +167,7 @@ fn on_the_way_out_redirections_share_a_failed_source_by_their_destinations() {
     };
     let packet = "out en0 tcp 10.0.0.8:8080 8.8.8.8:40000";
     check_main(&rules("192.0.2.10"), &[(packet, "pass default")]);
-    check_main(
-        &rules("192.0.2.11"),
-        &[(packet, "pass default: 192.0.2.11:80 > 8.8.8.8:80")],
-    );
+    check_main(&rules("192.0.2.11"), &[(packet, "pass default: 192.0.2.11:80 > 8.8.8.8:80")]);
 }
 
 #[test]
@@ -255,18 +201,9 @@ fn sticky_sources_keep_their_address() {
     check_main(
         main,
         &[
-            (
-                "out en0 udp 10.0.0.5:1 8.8.8.8:53",
-                "pass default: 192.0.2.2:1 > 8.8.8.8:53",
-            ),
-            (
-                "out en0 udp 10.0.0.5:2 8.8.8.8:53",
-                "pass default: 192.0.2.2:2 > 8.8.8.8:53",
-            ),
-            (
-                "out en0 udp 10.0.0.6:3 8.8.8.8:53",
-                "pass default: 192.0.2.1:3 > 8.8.8.8:53",
-            ),
+            ("out en0 udp 10.0.0.5:1 8.8.8.8:53", "pass default: 192.0.2.2:1 > 8.8.8.8:53"),
+            ("out en0 udp 10.0.0.5:2 8.8.8.8:53", "pass default: 192.0.2.2:2 > 8.8.8.8:53"),
+            ("out en0 udp 10.0.0.6:3 8.8.8.8:53", "pass default: 192.0.2.1:3 > 8.8.8.8:53"),
         ],
     );
 }
@@ -277,10 +214,7 @@ fn tables_are_pools_that_go_round() {
     let mut machine = machine(main, &[]);
     for (port, last) in [(1, 20), (2, 8), (3, 9), (4, 20)] {
         let text = format!("in en0 udp 1.0.0.1:{port} 192.0.2.1:53");
-        check(
-            &mut machine,
-            &[(&text, &format!("pass default: 1.0.0.1:{port} > 10.0.0.{last}:53"))],
-        );
+        check(&mut machine, &[(&text, &format!("pass default: 1.0.0.1:{port} > 10.0.0.{last}:53"))]);
     }
 }
 
@@ -291,14 +225,8 @@ fn an_endpoint_independent_translation_lets_strangers_in() {
     check_main(
         main,
         &[
-            (
-                "out en0 udp 10.0.0.5:1 8.8.8.8:53",
-                "pass default: 192.0.2.10:1 > 8.8.8.8:53",
-            ),
-            (
-                "in en0 udp 9.9.9.9:99 192.0.2.10:1",
-                "pass state: 9.9.9.9:99 > 10.0.0.5:1",
-            ),
+            ("out en0 udp 10.0.0.5:1 8.8.8.8:53", "pass default: 192.0.2.10:1 > 8.8.8.8:53"),
+            ("in en0 udp 9.9.9.9:99 192.0.2.10:1", "pass state: 9.9.9.9:99 > 10.0.0.5:1"),
         ],
     );
 }

@@ -13,13 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::pf_corpus::{environment, pairs};
 
 fn runner(ordinary: u32) -> TestRunner {
-    let inputs = std::env::var("PF_INPUTS")
-        .ok()
-        .and_then(|number| number.parse().ok());
-    TestRunner::new(Config {
-        failure_persistence: None,
-        ..Config::with_cases(inputs.unwrap_or(ordinary))
-    })
+    let inputs = std::env::var("PF_INPUTS").ok().and_then(|number| number.parse().ok());
+    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(inputs.unwrap_or(ordinary)) })
 }
 
 /// parse(print(parse(x))) == parse(x), where x is accepted at all.
@@ -31,13 +26,7 @@ fn law(text: &str, environment: &Environment) -> Result<bool, TestCaseError> {
     let again = parse(&printed, environment).map_err(|errors| {
         TestCaseError::fail(format!("{text:?}\nprints {printed:?}\nrefused: {errors:?}"))
     })?;
-    prop_assert_eq!(
-        ruleset.without_places(),
-        again.without_places(),
-        "{:?} prints {:?}",
-        text,
-        printed
-    );
+    prop_assert_eq!(ruleset.without_places(), again.without_places(), "{:?} prints {:?}", text, printed);
     prop_assert_eq!(&print(&again), &printed);
     Ok(true)
 }
@@ -70,17 +59,9 @@ fn soup() -> impl Strategy<Value = String> {
 /// Real rulesets: the corpus where it is, and our own.
 fn seeds() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = [
-        "../shared/pf-corpus/accept",
-        "../shared/pf-corpus/reject",
-        "tests/pf/accept",
-        "tests/pf/reject",
-    ];
-    places
-        .into_iter()
-        .flat_map(|place| pairs(&root.join(place)))
-        .map(|(_, input, _)| input)
-        .collect()
+    let places =
+        ["../shared/pf-corpus/accept", "../shared/pf-corpus/reject", "tests/pf/accept", "tests/pf/reject"];
+    places.into_iter().flat_map(|place| pairs(&root.join(place))).map(|(_, input, _)| input).collect()
 }
 
 /// A few edits: (where, how many bytes go, what comes).
@@ -108,33 +89,17 @@ fn no_soup_of_tokens_panics() {
 fn no_bytes_panic() {
     let environment = environment();
     let bytes = vec(any::<u8>(), 0..200).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    runner(10_000)
-        .run(&bytes, |text| law(&text, &environment).map(drop))
-        .unwrap();
+    runner(10_000).run(&bytes, |text| law(&text, &environment).map(drop)).unwrap();
 }
 
 #[test]
 fn no_edit_of_a_real_ruleset_panics() {
     let environment = environment();
-    let new = prop_oneof![
-        select(SOUP).prop_map(str::to_owned),
-        Just(String::new()),
-        ".{0,3}"
-    ];
+    let new = prop_oneof![select(SOUP).prop_map(str::to_owned), Just(String::new()), ".{0,3}"];
     // Long rulesets are cut, so that many edits are tried.
-    let seeds = seeds()
-        .into_iter()
-        .map(|text| text.chars().take(2000).collect())
-        .collect::<Vec<String>>();
-    let input = (
-        select(seeds),
-        vec((any::<prop::sample::Index>(), 0..6usize, new), 1..4),
-    );
-    runner(10_000)
-        .run(&input, |(seed, edits)| {
-            law(&edited(seed, edits), &environment).map(drop)
-        })
-        .unwrap();
+    let seeds = seeds().into_iter().map(|text| text.chars().take(2000).collect()).collect::<Vec<String>>();
+    let input = (select(seeds), vec((any::<prop::sample::Index>(), 0..6usize, new), 1..4));
+    runner(10_000).run(&input, |(seed, edits)| law(&edited(seed, edits), &environment).map(drop)).unwrap();
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -184,15 +149,8 @@ fn rule() -> impl Strategy<Value = String> {
         "route-to (en0 10.0.0.0/24) random sticky-address",
     ]);
     let family = one_of(&["", "", "inet", "inet6"]);
-    let protocol = one_of(&[
-        "",
-        "proto tcp",
-        "proto tcp",
-        "proto { tcp udp }",
-        "proto icmp",
-        "proto 99",
-        "proto esp",
-    ]);
+    let protocol =
+        one_of(&["", "proto tcp", "proto tcp", "proto { tcp udp }", "proto icmp", "proto 99", "proto esp"]);
     let hosts = || {
         one_of(&[
             "any",
@@ -345,9 +303,5 @@ fn what_is_printed_reads_the_same() {
         Ok(())
     };
     runner(30_000).run(&text, run).unwrap();
-    assert!(
-        accepted.get() > 1000,
-        "only {} inputs were rulesets",
-        accepted.get()
-    );
+    assert!(accepted.get() > 1000, "only {} inputs were rulesets", accepted.get());
 }

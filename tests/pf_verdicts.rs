@@ -43,12 +43,7 @@ fn compare(file: &str) {
         packets += compare_case(&case, &mut differences);
     }
     let shown: Vec<_> = differences.iter().take(SHOWN).map(String::as_str).collect();
-    assert!(
-        differences.is_empty(),
-        "{} of {packets} differ\n{}",
-        differences.len(),
-        shown.join("\n")
-    );
+    assert!(differences.is_empty(), "{} of {packets} differ\n{}", differences.len(), shown.join("\n"));
 }
 
 fn compare_case(case: &Value, differences: &mut Vec<String>) -> usize {
@@ -65,9 +60,7 @@ fn compare_case(case: &Value, differences: &mut Vec<String>) -> usize {
         let answer = serde_json::to_value(machine.eval(&parsed)).expect("an answer");
         if answer != *expected {
             let (id, main) = (&case["id"], case["main"].as_str().unwrap_or_default());
-            differences.push(format!(
-                "{id}\n{main}{packet}\nexpected {expected}\nanswered {answer}\n"
-            ));
+            differences.push(format!("{id}\n{main}{packet}\nexpected {expected}\nanswered {answer}\n"));
         }
     }
     packets.len()
@@ -77,9 +70,7 @@ fn environment(macros: Option<&Map<String, Value>>) -> Environment {
     let mut environment = Environment::default();
     environment.add_address("en0", IpAddr::from([192, 0, 2, 10]), 24);
     for (name, value) in macros.into_iter().flatten() {
-        environment
-            .macros
-            .insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
+        environment.macros.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
     }
     environment
 }

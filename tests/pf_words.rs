@@ -26,18 +26,13 @@ pub fn machine(main: &str, anchors: &[(&str, &str)]) -> Machine {
 /// `in en0 tcp 10.0.0.1:40000 10.0.0.2:80 A` and the like, `in en0, out en1 …` for a path; flags are S where
 /// they are left out, and behind them come other fields as JSON.
 pub fn packet(text: &str) -> Packet {
-    let (text, more) = text
-        .split_once('{')
-        .map_or((text, "{}".to_owned()), |(a, b)| (a, format!("{{{b}")));
+    let (text, more) = text.split_once('{').map_or((text, "{}".to_owned()), |(a, b)| (a, format!("{{{b}")));
     let mut value: Value = serde_json::from_str(&more).expect("more fields");
     // The place is the first two words behind the last comma.
     let start = text.rfind(", ").map_or(0, |comma| comma + 2);
     let end = start + text[start..].match_indices(' ').nth(1).expect("a place").0;
     let (places, rest) = text.split_at(end);
-    let path: Vec<Vec<&str>> = places
-        .split(", ")
-        .map(|place| place.split(' ').collect())
-        .collect();
+    let path: Vec<Vec<&str>> = places.split(", ").map(|place| place.split(' ').collect()).collect();
     match path.as_slice() {
         [place] => (value["dir"], value["if"]) = (json!(place[0]), json!(place[1])),
         path => value["path"] = json!(path),
@@ -45,11 +40,7 @@ pub fn packet(text: &str) -> Packet {
     let words: Vec<_> = rest.split_whitespace().collect();
     value["proto"] = json!(words[0]);
     for (word, address, port) in [(words[1], "src", "sport"), (words[2], "dst", "dport")] {
-        let end = if matches!(words[0], "tcp" | "udp") {
-            word.rsplit_once(':')
-        } else {
-            None
-        };
+        let end = if matches!(words[0], "tcp" | "udp") { word.rsplit_once(':') } else { None };
         value[address] = json!(end.map_or(word, |(address, _)| address));
         if let Some((_, number)) = end {
             value[port] = json!(number.parse::<u16>().expect("a port"));
@@ -82,9 +73,7 @@ fn words(verdict: &Verdict) -> String {
         let out = &value["out"];
         let end = |address: &str, port: &str| {
             let address = out[address].as_str().unwrap_or_default().to_owned();
-            out[port]
-                .as_u64()
-                .map_or(address.clone(), |port| format!("{address}:{port}"))
+            out[port].as_u64().map_or(address.clone(), |port| format!("{address}:{port}"))
         };
         words = format!("{words}: {} > {}", end("src", "sport"), end("dst", "dport"));
     }

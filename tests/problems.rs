@@ -30,7 +30,7 @@ const BREAKAGES: &[Breakage] = &[
         input["links"][0]["conditions"] = json!({ "latencyMs": -1, "loss": 1.5, "bandwidthKbit": 0 });
     }),
     ("E010", "hostile name", |input| {
-        input["volumes"]["$(reboot)\n\u{1b}[2J"] = json!({ "provider": "aws", "address": "10.0.1.9" })
+        input["volumes"]["$(reboot)\n\u{1b}[2J"] = json!({ "provider": "aws", "address": "10.0.1.9" });
     }),
     ("E010", "name of 25 characters", |input| {
         input["volumes"]["a2345678901234567890bcdef"] = json!({ "provider": "aws", "address": "10.0.1.9" });
@@ -38,7 +38,7 @@ const BREAKAGES: &[Breakage] = &[
     ("E010", "hostile bridge", |input| input["providers"]["aws"]["bridge"] = json!("bridge aws")),
     ("E011", "bridges collide", |input| input["providers"]["aws"]["bridge"] = json!("bridge-azure")),
     ("E011", "bridge and localhost group collide", |input| {
-        input["providers"]["aws"]["bridge"] = json!("bridge-localhost")
+        input["providers"]["aws"]["bridge"] = json!("bridge-localhost");
     }),
     ("E011", "bridge and port collide", |input| input["providers"]["aws"]["bridge"] = json!("veth-etcd-1")),
     ("E011", "provider and volume collide", |input| {
@@ -49,16 +49,16 @@ const BREAKAGES: &[Breakage] = &[
     ("E012", "the root as state", |input| input["stateDir"] = json!("/")),
     ("E012", "a log that newsyslog cannot name", |input| input["logFile"] = json!("/var/log/my volumes.log")),
     ("E012", "mount point with a newline", |input| {
-        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a\nb")
+        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a\nb");
     }),
     ("E012", "mount point that turns the line", |input| {
-        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/\u{202e}a")
+        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/\u{202e}a");
     }),
     ("E012", "mount point with a final slash", |input| {
-        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a/")
+        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/a/");
     }),
     ("E012", "mount point too long", |input| {
-        input["volumes"]["etcd-1"]["mountPoint"] = json!(format!("/{}", "a".repeat(1023)))
+        input["volumes"]["etcd-1"]["mountPoint"] = json!(format!("/{}", "a".repeat(1023)));
     }),
     ("E013", "anchor that nothing calls", |input| input["anchor"] = json!("nixvol")),
     ("E013", "grandchild anchor", |input| input["anchor"] = json!("com.apple/250.nixvol/aws")),
@@ -73,10 +73,10 @@ const BREAKAGES: &[Breakage] = &[
     ("E023", "network in loopback", |input| input["providers"]["aws"]["network"] = json!("127.0.0.0/16")),
     ("E023", "network in multicast", |input| input["providers"]["aws"]["network"] = json!("224.0.0.0/8")),
     ("E023", "network in link-local space", |input| {
-        input["providers"]["aws"]["network"] = json!("169.254.0.0/16")
+        input["providers"]["aws"]["network"] = json!("169.254.0.0/16");
     }),
     ("E023", "network in reserved space", |input| {
-        input["providers"]["aws"]["network"] = json!("250.0.0.0/8")
+        input["providers"]["aws"]["network"] = json!("250.0.0.0/8");
     }),
     ("E023", "network of everything", |input| input["providers"]["aws"]["network"] = json!("0.0.0.0/0")),
     ("E024", "network without room", |input| {
@@ -90,22 +90,22 @@ const BREAKAGES: &[Breakage] = &[
     }),
     ("E030", "gateway outside", |input| input["providers"]["aws"]["gateway"] = json!("10.1.1.1/24")),
     ("E031", "gateway wider than its network", |input| {
-        input["providers"]["aws"]["gateway"] = json!("10.0.1.1/8")
+        input["providers"]["aws"]["gateway"] = json!("10.0.1.1/8");
     }),
     ("E032", "gateway on the network address", |input| {
-        input["providers"]["aws"]["gateway"] = json!("10.0.1.0/24")
+        input["providers"]["aws"]["gateway"] = json!("10.0.1.0/24");
     }),
     ("E032", "address on the broadcast address", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.255.255")
+        input["volumes"]["etcd-1"]["address"] = json!("10.0.255.255");
     }),
     ("E032", "address on the bridge's broadcast address", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.1.255")
+        input["volumes"]["etcd-1"]["address"] = json!("10.0.1.255");
     }),
     ("E032", "address on the network address", |input| {
-        input["volumes"]["etcd-1"]["address"] = json!("10.0.0.0")
+        input["volumes"]["etcd-1"]["address"] = json!("10.0.0.0");
     }),
     ("E032", "alias on the broadcast address", |input| {
-        input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.255")
+        input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.255");
     }),
     ("E040", "unknown provider", |input| input["volumes"]["etcd-1"]["provider"] = json!("aw")),
     ("E041", "address outside", |input| input["volumes"]["etcd-1"]["address"] = json!("10.1.9.9")),

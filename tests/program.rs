@@ -41,7 +41,7 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("the bundle"));
     let before = inode(&out);
     let second = render(&out, &[]);
-    assert!(String::from_utf8_lossy(&second.stdout).contains("(as it was)"));
+    assert!(String::from_utf8_lossy(&second.stdout).contains("(as it was; "));
     assert_eq!(inode(&out), before, "an unchanged bundle was replaced");
     let left: Vec<_> = fs::read_dir(out.parent().expect("a parent")).expect("a directory").collect();
     assert_eq!(left.len(), 1, "something was left beside the bundle");

@@ -39,14 +39,15 @@ fn what_is_rendered_is_proven() {
 
 /// The lines of an anchor that are rules.
 fn rule_lines(anchor: &str) -> Vec<usize> {
-    let is_rule = |line: &str| ["pass", "block", "nat", "no nat", "rdr"].iter().any(|word| line.starts_with(word));
+    let is_rule =
+        |line: &str| ["pass", "block", "nat", "no nat", "rdr"].iter().any(|word| line.starts_with(word));
     anchor.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(index, _)| index).collect()
 }
 
 fn with_line(anchor: &str, at: usize, line: Option<&str>) -> String {
     let lines = anchor.lines().enumerate();
     let changed = lines.filter_map(|(index, old)| if index == at { line } else { Some(old) });
-    changed.map(|line| format!("{line}\n")).collect()
+    changed.flat_map(|line| [line, "\n"]).collect()
 }
 
 fn machine(plan: &Plan, anchor: &str) -> Machine {
@@ -98,7 +99,10 @@ fn no_rule_can_be_deleted_or_flipped() {
                 }
                 Some(("nat", rest)) => format!("no nat {}", rest.split(" ->").next().expect("a rule")),
                 Some(("rdr", rest)) => {
-                    format!("no rdr {}", rest.trim_start_matches("pass ").split(" ->").next().expect("a rule"))
+                    format!(
+                        "no rdr {}",
+                        rest.trim_start_matches("pass ").split(" ->").next().expect("a rule")
+                    )
                 }
                 Some(("no", rest)) => format!("{rest} -> 192.0.2.99"),
                 _ => unreachable!("{line}"),
@@ -129,9 +133,10 @@ fn mutants(line: &str) -> Vec<(&'static str, String)> {
     if let Some((head, ends)) = line.split_once(" from ")
         && let Some((source, rest)) = ends.split_once(" to ")
     {
-        let end = rest.find(|c: char| c == ' ').filter(|_| !rest.starts_with('!')).or_else(|| {
-            rest.match_indices(' ').nth(1).map(|(at, _)| at)
-        });
+        let end = rest
+            .find(' ')
+            .filter(|_| !rest.starts_with('!'))
+            .or_else(|| rest.match_indices(' ').nth(1).map(|(at, _)| at));
         let (destination, tail) = rest.split_at(end.unwrap_or(rest.len()));
         change("wider source", format!("{head} from any to {destination}{tail}"));
         change("wider destination", format!("{head} from {source} to any{tail}"));
@@ -169,7 +174,8 @@ fn every_other_mutant_is_refuted_or_proven_equivalent() {
         }
         // Each rule moved before the one above it.
         for pair in rules.windows(2) {
-            let (above, below) = (anchor.lines().nth(pair[0]).expect("a line"), anchor.lines().nth(pair[1]).expect("a line"));
+            let (above, below) =
+                (anchor.lines().nth(pair[0]).expect("a line"), anchor.lines().nth(pair[1]).expect("a line"));
             let swapped = with_line(&with_line(&anchor, pair[0], Some(below)), pair[1], Some(above));
             if is_refuted(&plan, &anchor, &swapped) {
                 refuted += 1;
@@ -223,7 +229,9 @@ fn what_no_proof_accounts_for_is_refused() {
 #[test]
 fn an_anchor_that_pf_cannot_read_is_refused_with_its_places() {
     let (plan, _) = plan_and_anchor(&default_input());
-    let Err(Refutation::Unreadable(errors)) = prove(&plan, "pass quick\nnat on en0 from any to any -> (en0)\nblock\nfoo bar\n") else {
+    let Err(Refutation::Unreadable(errors)) =
+        prove(&plan, "pass quick\nnat on en0 from any to any -> (en0)\nblock\nfoo bar\n")
+    else {
         panic!("it was read");
     };
     assert_eq!(errors.iter().map(|error| error.line).collect::<Vec<_>>(), [2, 4]);
@@ -237,24 +245,38 @@ fn a_grid_of_packets_agrees_with_the_policy() {
     for input in [default_input(), every_kind()] {
         let (plan, anchor) = plan_and_anchor(&input);
         let machine = machine(&plan, &anchor);
-        let mut addresses: Vec<std::net::Ipv4Addr> = vec!["127.0.0.1", "127.0.1.1", "192.168.1.7", "8.8.8.8", "224.0.0.1"]
-            .into_iter().map(|text| text.parse().expect("an address")).collect();
+        let mut addresses: Vec<std::net::Ipv4Addr> =
+            vec!["127.0.0.1", "127.0.1.1", "192.168.1.7", "8.8.8.8", "224.0.0.1"]
+                .into_iter()
+                .map(|text| text.parse().expect("an address"))
+                .collect();
         for bridge in &plan.bridges {
             addresses.extend([bridge.gateway.addr(), bridge.network.network(), bridge.network.broadcast()]);
             let outside = u32::from(bridge.network.broadcast()).wrapping_add(1);
             addresses.push(outside.into());
         }
-        addresses.extend(plan.volumes.iter().flat_map(|volume| [Some(volume.address), volume.alias]).flatten());
+        addresses
+            .extend(plan.volumes.iter().flat_map(|volume| [Some(volume.address), volume.alias]).flatten());
         addresses.sort_unstable();
         addresses.dedup();
         let (mut tried, mut differ) = (0, Vec::new());
         for source in &addresses {
             for destination in &addresses {
-                for (name, number, port, flags) in
-                    [("tcp", 6, 2379, "S"), ("tcp", 6, 5432, "S"), ("tcp", 6, 2379, "A"), ("tcp", 6, 443, "SA"), ("udp", 17, 53, ""), ("icmp", 1, 0, ""), ("47", 47, 0, "")]
-                {
+                for (name, number, port, flags) in [
+                    ("tcp", 6, 2379, "S"),
+                    ("tcp", 6, 5432, "S"),
+                    ("tcp", 6, 2379, "A"),
+                    ("tcp", 6, 443, "SA"),
+                    ("udp", 17, 53, ""),
+                    ("icmp", 1, 0, ""),
+                    ("47", 47, 0, ""),
+                ] {
                     for (word, direction) in [("in", Direction::In), ("out", Direction::Out)] {
-                        for (hook, interface) in [("lo0", Interface::Loopback), ("en0", Interface::Egress), ("bridge2000", Interface::Other)] {
+                        for (hook, interface) in [
+                            ("lo0", Interface::Loopback),
+                            ("en0", Interface::Egress),
+                            ("bridge2000", Interface::Other),
+                        ] {
                             let mut packet = json!({ "dir": word, "if": hook, "proto": name, "src": source, "dst": destination });
                             if matches!(number, 6 | 17) {
                                 packet["sport"] = json!(40000);
@@ -263,11 +285,17 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                             if number == 6 {
                                 packet["flags"] = json!(flags);
                             }
-                            let packet: nixvol_net::pf::eval::Packet = serde_json::from_value(packet).expect("a packet");
+                            let packet: nixvol_net::pf::eval::Packet =
+                                serde_json::from_value(packet).expect("a packet");
                             let answer = machine.decide(&packet);
                             let asked = Packet {
-                                direction, interface, source: *source, destination: *destination,
-                                protocol: number, port, opening: number != 6 || flags == "S",
+                                direction,
+                                interface,
+                                source: *source,
+                                destination: *destination,
+                                protocol: number,
+                                port,
+                                opening: number != 6 || flags == "S",
                             };
                             let passes = format!("{:?}", answer.action()) == "Pass";
                             let decision = plan.policy.decide(&asked);
@@ -301,7 +329,12 @@ fn verify_holds_a_bundle_against_its_own_declaration() {
     std::fs::write(&anchor, text.replace("block return quick", "pass quick")).expect("a change");
     let (code, told) = verify();
     assert_eq!(code, Some(1));
-    assert!(told.contains("anchor.conf: ") && told.contains("10.0.0.0:40000 -> 10.1.0.0:1") && told.contains("no link covers it"), "{told}");
+    assert!(
+        told.contains("anchor.conf: ")
+            && told.contains("10.0.0.0:40000 -> 10.1.0.0:1")
+            && told.contains("no link covers it"),
+        "{told}"
+    );
 
     std::fs::write(&anchor, format!("{text}# a comment changes nothing\n")).expect("a change");
     assert_eq!(verify().0, Some(0));
@@ -351,7 +384,7 @@ proptest! {
         let (plan, anchor) = plan_and_anchor(&input);
         if let Err(refutation) = prove(&plan, &anchor) {
             let told = match refutation {
-                Refutation::Violations(violations) => violations.iter().map(|v| format!("{v}\n")).collect(),
+                Refutation::Violations(violations) => violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
                 Refutation::Unreadable(errors) => format!("{errors:?}"),
             };
             prop_assert!(false, "{}\n{}", told, anchor);

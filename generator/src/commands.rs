@@ -1,10 +1,10 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod diff;
 mod explain;
 mod pf;
 mod prove;
-mod diff;
 mod render;
 mod test;
 mod verify;

@@ -1,8 +1,8 @@
 //! nixvol-net: a declared network of volumes, proven and rendered for macOS.
 
 pub mod diagnostic;
-pub mod explain;
 pub mod diff;
+pub mod explain;
 pub mod input;
 pub mod matrix;
 pub mod model;

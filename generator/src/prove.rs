@@ -107,7 +107,8 @@ pub const EGRESS: &str = "en0";
 /// The outside interface has an address of documentation space that no provider has.
 pub fn environment(plan: &Plan) -> (Environment, Ipv4Addr) {
     let free = |address: &Ipv4Addr| !plan.bridges.iter().any(|bridge| bridge.network.contains(address));
-    let candidates = [[192, 0, 2, 10], [198, 51, 100, 10], [203, 0, 113, 10], [192, 88, 99, 10], [100, 64, 0, 10]];
+    let candidates =
+        [[192, 0, 2, 10], [198, 51, 100, 10], [203, 0, 113, 10], [192, 88, 99, 10], [100, 64, 0, 10]];
     let address = candidates.into_iter().map(Ipv4Addr::from).find(free).unwrap_or(Ipv4Addr::BROADCAST);
     let mut environment = Environment::default();
     environment.add_address(EGRESS, address.into(), 24);
@@ -144,7 +145,9 @@ impl fmt::Display for Violation {
     /// One line: the packet, what the rules do, and what was declared.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unprovable { place, what } => write!(f, "line {}: {what}, which no proof accounts for", place.line),
+            Self::Unprovable { place, what } => {
+                write!(f, "line {}: {what}, which no proof accounts for", place.line)
+            }
             Self::Packet(example) => example.fmt(f),
         }
     }

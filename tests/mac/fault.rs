@@ -4,9 +4,12 @@
 //! and `cut 3` takes the default route away before the third command runs.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::Command;
+
+use rustix::fs::FlockOperation;
 
 /// What strikes at the command that is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,12 +21,16 @@ pub enum Fault {
     Cut,
 }
 
-/// The number of this command.
+/// The number of this command. Commands of a pipeline run side by side, so the count is kept under a lock.
 pub fn next_number(root: &Path) -> u64 {
-    let file = root.join("count");
-    let last: u64 = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let _ = fs::write(&file, format!("{}\n", last + 1));
-    last + 1
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(root.join("count"));
+    let mut file = file.expect("the count can be opened");
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the count can be locked");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("the count can be read");
+    let number = text.trim().parse().unwrap_or(0) + 1;
+    file.rewind().and_then(|()| writeln!(file, "{number}")).expect("the count can be written");
+    number
 }
 
 pub fn at(root: &Path, number: u64) -> Option<Fault> {

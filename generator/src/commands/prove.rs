@@ -79,7 +79,8 @@ fn packet(example: &Counterexample) -> Value {
     use nixvol_net::pf::eval::Transport;
     use nixvol_net::pf::syntax::Direction;
     let packet = &example.packet;
-    let mut value = json!({ "src": IpAddr::to_string(&packet.source), "dst": packet.destination.to_string() });
+    let mut value =
+        json!({ "src": IpAddr::to_string(&packet.source), "dst": packet.destination.to_string() });
     if let Some(hook) = packet.hooks.first() {
         value["dir"] = json!(if hook.direction == Direction::In { "in" } else { "out" });
         value["if"] = json!(hook.interface);

@@ -32,8 +32,11 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
     let text = match format {
         Format::Json => {
             let files: Vec<&String> = bundle.files.keys().collect();
-            format!("{:#}\n", json!({ "directory": out, "changed": written, "files": files,
-                "rules": proof.rules, "classes": proof.classes }))
+            format!(
+                "{:#}\n",
+                json!({ "directory": out, "changed": written, "files": files,
+                "rules": proof.rules, "classes": proof.classes })
+            )
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };

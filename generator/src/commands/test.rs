@@ -59,7 +59,10 @@ fn reach(plan: &Plan) -> Value {
 fn probe(declaration: &Declaration) -> Result<ExitCode> {
     let manager = Path::new(declaration.base.as_str()).join("networking").join(MANAGER);
     let status = Command::new(&manager).arg("test").status().with_context(|| {
-        format!("cannot run {}; hint: --live is for a Mac on which the network is installed", manager.display())
+        format!(
+            "cannot run {}; hint: --live is for a Mac on which the network is installed",
+            manager.display()
+        )
     })?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }

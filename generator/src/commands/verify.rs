@@ -36,10 +36,14 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     }
     let name = directory.join(ANCHOR).display().to_string();
     let proof = prove::proven(&plan, &declaration.positions, &name, anchor);
-    let exit = if proof.is_ok() && strangers.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) };
+    let exit =
+        if proof.is_ok() && strangers.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) };
     let text = match (&proof, format) {
         (Ok(proof), Format::Text) => {
-            format!("proven: {} rules do what was declared, in each of {} classes of packets\n", proof.rules, proof.classes)
+            format!(
+                "proven: {} rules do what was declared, in each of {} classes of packets\n",
+                proof.rules, proof.classes
+            )
         }
         (Err(_), Format::Text) => String::new(),
         (proof, Format::Json) => {
@@ -47,8 +51,10 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
                 Ok(_) => json!([]),
                 Err(refutation) => prove::data(refutation, &declaration.positions),
             };
-            let (rules, classes) = proof.as_ref().map_or((None, None), |proof| (Some(proof.rules), Some(proof.classes)));
-            let files: Vec<_> = strangers.iter().map(|(path, what)| json!({ "path": path, "message": what })).collect();
+            let (rules, classes) =
+                proof.as_ref().map_or((None, None), |proof| (Some(proof.rules), Some(proof.classes)));
+            let files: Vec<_> =
+                strangers.iter().map(|(path, what)| json!({ "path": path, "message": what })).collect();
             let proven = proof.is_ok() && strangers.is_empty();
             let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files });
             format!("{value:#}\n")
@@ -59,7 +65,11 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
 }
 
 /// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.
-fn strangers(declaration: &Declaration, plan: &Plan, files: &disk::Files) -> Result<Vec<(String, &'static str)>> {
+fn strangers(
+    declaration: &Declaration,
+    plan: &Plan,
+    files: &disk::Files,
+) -> Result<Vec<(String, &'static str)>> {
     let rendered = bundle(declaration, plan)?;
     let mut strangers = Vec::new();
     for (path, file) in &rendered.files {

@@ -79,10 +79,7 @@ impl Default for Machine {
 impl Machine {
     /// A machine with these interfaces and nothing loaded.
     pub fn new(interfaces: Vec<InterfaceInfo>) -> Self {
-        Self {
-            loaded: Loaded::new(interfaces),
-            memory: Memory::default(),
-        }
+        Self { loaded: Loaded::new(interfaces), memory: Memory::default() }
     }
 
     /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.
@@ -134,10 +131,7 @@ fn interface_of(loaded: &Loaded, packet: &Packet, hook: &Hook) -> NameId {
     if known != STRANGER {
         return known;
     }
-    let first = packet
-        .hooks
-        .iter()
-        .position(|other| other.interface == hook.interface);
+    let first = packet.hooks.iter().position(|other| other.interface == hook.interface);
     STRANGER.saturating_sub(first.and_then(|first| NameId::try_from(first).ok()).unwrap_or(0))
 }
 

@@ -73,9 +73,7 @@ impl Draft {
             self.users.len(),
             self.groups.len(),
         ];
-        counts
-            .iter()
-            .fold(1, |product, count| product.saturating_mul((*count).max(1)))
+        counts.iter().fold(1, |product, count| product.saturating_mul((*count).max(1)))
     }
 
     /// What one combination costs: itself, its pool, and what stands in its braces.
@@ -136,32 +134,21 @@ impl<'d> Choice<'d> {
     /// The rule's family and interface, or none when addresses contradict each other.
     fn settle(&self, family: Option<Family>) -> Option<(Option<Family>, Option<Interface>)> {
         let families = [family, self.source.and_then(|host| host.family)];
-        let families = families
-            .into_iter()
-            .chain([self.destination.and_then(|host| host.family)]);
+        let families = families.into_iter().chain([self.destination.and_then(|host| host.family)]);
         let mut families = families.flatten();
         let first = families.next();
         if families.any(|other| Some(other) != first) {
             return None;
         }
         let scopes = [self.source, self.destination].map(|host| host.and_then(|host| host.scope.as_ref()));
-        let mut names = self
-            .interface
-            .map(|interface| &interface.name)
-            .into_iter()
-            .chain(scopes.into_iter().flatten());
+        let mut names =
+            self.interface.map(|interface| &interface.name).into_iter().chain(scopes.into_iter().flatten());
         let name = names.next();
         if names.any(|other| Some(other) != name) {
             return None;
         }
         let not = self.interface.is_some_and(|interface| interface.not);
-        Some((
-            first,
-            name.map(|name| Interface {
-                not,
-                name: name.clone(),
-            }),
-        ))
+        Some((first, name.map(|name| Interface { not, name: name.clone() })))
     }
 }
 
@@ -181,10 +168,7 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
         let Some((family, interface)) = choice.settle(draft.rule.family) else {
             continue;
         };
-        let frame = parser
-            .frames
-            .last()
-            .expect("the file's own frame is always there");
+        let frame = parser.frames.last().expect("the file's own frame is always there");
         match build(draft, &choice, family, interface, frame.matched, added == 0) {
             Ok(rule) if !bad_netmask => {
                 added += 1;
@@ -194,10 +178,7 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
             Err(errors) => {
                 // After a bad netmask or type pfctl skips the other combinations too.
                 bad_netmask = bad_netmask || errors.fatal;
-                errors
-                    .messages
-                    .into_iter()
-                    .for_each(|message| parser.complain(message));
+                errors.messages.into_iter().for_each(|message| parser.complain(message));
             }
         }
     }
@@ -208,10 +189,7 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
 
 fn add(parser: &mut Parser<'_>, mut rule: Rule) {
     rule.place = parser.start;
-    let frame = parser
-        .frames
-        .last_mut()
-        .expect("the file's own frame is always there");
+    let frame = parser.frames.last_mut().expect("the file's own frame is always there");
     frame.matched += 1;
     let rules = &mut frame.ruleset.rules;
     let list = match rule.action {
@@ -275,11 +253,7 @@ fn build(
     if rule.anchor.is_none() || matches!(rule.action, Action::Pass | Action::Rdr) {
         check(&rule, &mut problems.messages);
     }
-    if problems.messages.is_empty() {
-        Ok(rule)
-    } else {
-        Err(problems)
-    }
+    if problems.messages.is_empty() { Ok(rule) } else { Err(problems) }
 }
 
 /// A rule of one family never answers in the other; so its code there is the default.
@@ -300,22 +274,14 @@ fn endpoint(
     problems: &mut Problems,
 ) -> Endpoint {
     let Some(host) = host else {
-        return Endpoint {
-            not: false,
-            address: Address::Any,
-            port,
-        };
+        return Endpoint { not: false, address: Address::Any, port };
     };
     let address = host.finish(family).unwrap_or_else(|message| {
         problems.fatal = true;
         problems.messages.push(message);
         Address::Any
     });
-    Endpoint {
-        not: host.not,
-        address,
-        port,
-    }
+    Endpoint { not: host.not, address, port }
 }
 
 fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
@@ -327,10 +293,7 @@ fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
     };
     for host in &draft.pool {
         match host.finish(family) {
-            Ok(address) => pool.hosts.push(PoolHost {
-                interface: host.interface.clone(),
-                address,
-            }),
+            Ok(address) => pool.hosts.push(PoolHost { interface: host.interface.clone(), address }),
             Err(message) => problems.messages.push(message),
         }
     }
@@ -338,19 +301,12 @@ fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
 
 /// `$if`, `$srcaddr` and so on in labels and tags.
 fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &mut Problems) {
-    let texts = [
-        rule.label.as_deref(),
-        rule.tag.as_deref(),
-        rule.tagged.as_ref().map(|tagged| tagged.tag.as_str()),
-    ];
+    let texts =
+        [rule.label.as_deref(), rule.tag.as_deref(), rule.tagged.as_ref().map(|tagged| tagged.tag.as_str())];
     if !texts.iter().flatten().any(|text| text.contains('$')) {
         return;
     }
-    let interface = rule
-        .interface
-        .as_ref()
-        .map_or("any", |interface| &interface.name)
-        .to_owned();
+    let interface = rule.interface.as_ref().map_or("any", |interface| &interface.name).to_owned();
     let protocol = rule.protocol.unwrap_or(0);
     let values = [
         ("$if", interface),
@@ -358,10 +314,7 @@ fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &
         ("$dstaddr", address_variable(choice.destination, rule.family)),
         ("$srcport", port_variable(rule.source.port)),
         ("$dstport", port_variable(rule.destination.port)),
-        (
-            "$proto",
-            names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned),
-        ),
+        ("$proto", names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)),
         ("$nr", number.to_string()),
     ];
     let mut fill = |text: &mut String| {
@@ -371,9 +324,7 @@ fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &
             }
         }
         if text.len() > LONGEST_LABEL {
-            problems
-                .messages
-                .push(format!("label or tag too long with its variables: `{text}`"));
+            problems.messages.push(format!("label or tag too long with its variables: `{text}`"));
         }
     };
     rule.label.iter_mut().for_each(&mut fill);
@@ -441,10 +392,7 @@ fn check_rdr(rule: &Rule, problems: &mut Vec<String>) {
     if !ports && rule.redirect.as_ref().is_some_and(|pool| pool.ports.is_some()) {
         problems.push("rpool port only applies to tcp/udp".to_owned());
     }
-    if !matches!(
-        rule.destination.port,
-        None | Some(NumberMatch::Equal(_) | NumberMatch::Range(..))
-    ) {
+    if !matches!(rule.destination.port, None | Some(NumberMatch::Equal(_) | NumberMatch::Range(..))) {
         problems.push("invalid port operator for rdr destination port".to_owned());
     }
 }
@@ -458,18 +406,9 @@ fn check_filter(rule: &Rule, problems: &mut Vec<String>) {
     let port = rule.source.port.is_some() || rule.destination.port.is_some();
     let icmp = matches!(rule.protocol, Some(ICMP | ICMP6));
     let options = &rule.state_options;
-    problem(
-        port && !matches!(rule.protocol, Some(TCP | UDP)),
-        "port only applies to tcp/udp",
-    );
-    problem(
-        rule.icmp.is_some() && !icmp,
-        "icmp-type/code only applies to icmp",
-    );
-    problem(
-        rule.icmp.is_some() && rule.family.is_none(),
-        "must indicate address family with icmp-type/code",
-    );
+    problem(port && !matches!(rule.protocol, Some(TCP | UDP)), "port only applies to tcp/udp");
+    problem(rule.icmp.is_some() && !icmp, "icmp-type/code only applies to icmp");
+    problem(rule.icmp.is_some() && rule.family.is_none(), "must indicate address family with icmp-type/code");
     problem(
         options.overload.is_some() && options.max_src_conn == 0 && options.max_src_conn_rate.is_none(),
         "`overload` requires `max-src-conn` or `max-src-conn-rate`",

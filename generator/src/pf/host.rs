@@ -25,21 +25,11 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(address: Address) -> Self {
-        Self {
-            not: false,
-            family: None,
-            scope: None,
-            address,
-            mask: 0,
-            interface: None,
-        }
+        Self { not: false, family: None, scope: None, address, mask: 0, interface: None }
     }
 
     pub(super) fn literal(address: IpAddr, mask: u8) -> Self {
-        let mut host = Self::new(Address::Prefix {
-            address,
-            prefix: mask,
-        });
+        let mut host = Self::new(Address::Prefix { address, prefix: mask });
         host.family = Some(family_of(address));
         host.set_mask(mask);
         host
@@ -82,25 +72,17 @@ impl Host {
         let full = if family == Some(Family::Inet) { 32 } else { 128 };
         Ok(match &self.address {
             Address::Prefix { address, .. } if mask == 0 && is_zero(*address) => Address::Any,
-            Address::Prefix { address, .. } => Address::Prefix {
-                address: *address,
-                prefix: mask,
-            },
-            Address::Dynamic(dynamic) => Address::Dynamic(Dynamic {
-                prefix: (mask != full).then_some(mask),
-                ..dynamic.clone()
-            }),
+            Address::Prefix { address, .. } => Address::Prefix { address: *address, prefix: mask },
+            Address::Dynamic(dynamic) => {
+                Address::Dynamic(Dynamic { prefix: (mask != full).then_some(mask), ..dynamic.clone() })
+            }
             other => other.clone(),
         })
     }
 }
 
 pub(super) fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() {
-        Family::Inet
-    } else {
-        Family::Inet6
-    }
+    if address.is_ipv4() { Family::Inet } else { Family::Inet6 }
 }
 
 pub(super) fn is_zero(address: IpAddr) -> bool {
@@ -162,10 +144,7 @@ pub(super) fn resolve(environment: &Environment, text: &str) -> Result<Vec<Host>
         Some((name, mask)) => {
             let mask = number(mask).filter(|mask| *mask <= 128);
             let mask = mask.and_then(|mask| u8::try_from(mask).ok());
-            (
-                name,
-                Some(mask.ok_or_else(|| format!("invalid netmask in `{text}`"))?),
-            )
+            (name, Some(mask.ok_or_else(|| format!("invalid netmask in `{text}`"))?))
         }
     };
     let mut hosts = from_interface(environment, name, mask)?;
@@ -207,9 +186,7 @@ fn from_interface(environment: &Environment, text: &str, mask: Option<u8>) -> Re
 pub(super) fn addresses_of(environment: &Environment, name: &str, modifiers: Modifiers) -> Vec<Host> {
     let interfaces = environment.interfaces.iter();
     let interfaces = interfaces.filter(|interface| name == "self" || interface.name == name);
-    interfaces
-        .flat_map(|interface| addresses(interface, modifiers))
-        .collect()
+    interfaces.flat_map(|interface| addresses(interface, modifiers)).collect()
 }
 
 fn addresses(interface: &InterfaceInfo, modifiers: Modifiers) -> Vec<Host> {
@@ -296,21 +273,15 @@ fn from_name(environment: &Environment, text: &str, mask: Option<u8>) -> Vec<Hos
 
 /// The old forms that resolvers take for addresses: `10.1` is 10.0.0.1, parts may be octal or hexadecimal.
 fn loose_ipv4(text: &str) -> Option<Ipv4Addr> {
-    let parts: Option<Vec<u32>> = text
-        .split('.')
-        .map(|part| number(part).and_then(|number| u32::try_from(number).ok()))
-        .collect();
+    let parts: Option<Vec<u32>> =
+        text.split('.').map(|part| number(part).and_then(|number| u32::try_from(number).ok())).collect();
     let parts = parts.filter(|parts| parts.len() <= 4)?;
     let (last, leading) = parts.split_last()?;
     let room = 8 * (4 - u32::try_from(leading.len()).ok()?);
     if leading.iter().any(|part| *part > 255) || u64::from(*last) >= 1u64 << room {
         return None;
     }
-    let leading = leading
-        .iter()
-        .enumerate()
-        .map(|(index, part)| part << (24 - 8 * index))
-        .sum::<u32>();
+    let leading = leading.iter().enumerate().map(|(index, part)| part << (24 - 8 * index)).sum::<u32>();
     Some(Ipv4Addr::from_bits(leading | last))
 }
 

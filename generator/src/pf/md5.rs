@@ -34,10 +34,7 @@ fn mix(state: &mut [u32; 4], block: &[u8]) {
             2 => (b ^ c ^ d, (3 * step + 5) % 16),
             _ => (c ^ (b | !d), (7 * step) % 16),
         };
-        let sum = a
-            .wrapping_add(mixed)
-            .wrapping_add(constant(step))
-            .wrapping_add(word(index));
+        let sum = a.wrapping_add(mixed).wrapping_add(constant(step)).wrapping_add(word(index));
         (a, d, c) = (d, c, b);
         b = b.wrapping_add(sum.rotate_left(ROTATIONS[step / 16][step % 4]));
     }
@@ -47,11 +44,7 @@ fn mix(state: &mut [u32; 4], block: &[u8]) {
 }
 
 /// The integer part of 2^32 × |sin(step + 1)|, as RFC 1321 defines the table.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss
-)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn constant(step: usize) -> u32 {
     (((step + 1) as f64).sin().abs() * 4_294_967_296.0) as u32
 }
@@ -60,13 +53,7 @@ fn constant(step: usize) -> u32 {
 mod tests {
     #[test]
     fn known_digests() {
-        assert_eq!(
-            super::key(b""),
-            [0xd41d_8cd9, 0x8f00_b204, 0xe980_0998, 0xecf8_427e]
-        );
-        assert_eq!(
-            super::key(b"abc"),
-            [0x9001_5098, 0x3cd2_4fb0, 0xd696_3f7d, 0x28e1_7f72]
-        );
+        assert_eq!(super::key(b""), [0xd41d_8cd9, 0x8f00_b204, 0xe980_0998, 0xecf8_427e]);
+        assert_eq!(super::key(b"abc"), [0x9001_5098, 0x3cd2_4fb0, 0xd696_3f7d, 0x28e1_7f72]);
     }
 }

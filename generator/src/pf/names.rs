@@ -152,13 +152,8 @@ pub(super) static TIMEOUTS: &[&str] = &[
 pub(super) static LIMITS: &[&str] = &["states", "src-nodes", "frags", "tables", "table-entries"];
 
 /// What `set optimization` knows.
-pub(super) static OPTIMIZATIONS: &[&str] = &[
-    "normal",
-    "satellite",
-    "high-latency",
-    "conservative",
-    "aggressive",
-];
+pub(super) static OPTIMIZATIONS: &[&str] =
+    &["normal", "satellite", "high-latency", "conservative", "aggressive"];
 
 static USERS: &[(&str, u32)] = &[
     ("root", 0),
@@ -199,10 +194,7 @@ static GROUPS: &[(&str, u32)] = &[
 ];
 
 fn by_name<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
-    table
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, value)| *value)
+    table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 pub(super) fn user(name: &str) -> Option<u32> {
@@ -232,23 +224,16 @@ pub(super) fn icmp_type(family: Family, name: &str) -> Option<u8> {
 }
 
 pub(super) fn icmp_type_name(family: Family, kind: u8) -> Option<&'static str> {
-    icmp_types(family)
-        .iter()
-        .find(|(_, value)| *value == kind)
-        .map(|(name, _)| *name)
+    icmp_types(family).iter().find(|(_, value)| *value == kind).map(|(name, _)| *name)
 }
 
 pub(super) fn icmp_code(family: Family, kind: u8, name: &str) -> Option<u8> {
-    let found = icmp_codes(family)
-        .iter()
-        .find(|(known, of, _)| *of == kind && *known == name);
+    let found = icmp_codes(family).iter().find(|(known, of, _)| *of == kind && *known == name);
     found.map(|(_, _, code)| *code)
 }
 
 pub(super) fn icmp_code_name(family: Family, kind: u8, code: u8) -> Option<&'static str> {
-    let found = icmp_codes(family)
-        .iter()
-        .find(|(_, of, value)| *of == kind && *value == code);
+    let found = icmp_codes(family).iter().find(|(_, of, value)| *of == kind && *value == code);
     found.map(|(name, _, _)| *name)
 }
 
@@ -258,28 +243,18 @@ pub(super) fn service(name: &str) -> Option<u16> {
         let mut table = SERVICES.iter().filter(|(_, transport, _)| *transport != not);
         table.find(|(_, _, names)| names.split(' ').any(|known| known == name))
     };
-    find(Transport::Udp)
-        .or_else(|| find(Transport::Tcp))
-        .map(|(port, _, _)| *port)
+    find(Transport::Udp).or_else(|| find(Transport::Tcp)).map(|(port, _, _)| *port)
 }
 
 /// The name of a port. Every protocol but tcp is looked up as udp, as pfctl does.
 pub(super) fn service_name(protocol: Option<u8>, port: u16) -> Option<&'static str> {
-    let not = if protocol == Some(TCP) {
-        Transport::Udp
-    } else {
-        Transport::Tcp
-    };
-    let found = SERVICES
-        .iter()
-        .find(|(known, transport, _)| *known == port && *transport != not);
+    let not = if protocol == Some(TCP) { Transport::Udp } else { Transport::Tcp };
+    let found = SERVICES.iter().find(|(known, transport, _)| *known == port && *transport != not);
     found.and_then(|(_, _, names)| names.split(' ').next())
 }
 
 pub(super) fn protocol(name: &str) -> Option<u8> {
-    let found = PROTOCOLS
-        .iter()
-        .find(|(_, names)| names.split(' ').any(|known| known == name));
+    let found = PROTOCOLS.iter().find(|(_, names)| names.split(' ').any(|known| known == name));
     found.map(|(number, _)| *number)
 }
 

@@ -168,17 +168,8 @@ impl<'e> Parser<'e> {
     fn finish(mut self) -> Result<Ruleset, Vec<Error>> {
         let mut errors = self.foreign_errors;
         for (place, message) in self.errors {
-            let file = self
-                .files
-                .get(place.file as usize)
-                .filter(|name| !name.is_empty())
-                .cloned();
-            errors.push(Error {
-                file,
-                line: place.line,
-                column: place.column,
-                message,
-            });
+            let file = self.files.get(place.file as usize).filter(|name| !name.is_empty()).cloned();
+            errors.push(Error { file, line: place.line, column: place.column, message });
         }
         if !errors.is_empty() {
             errors.sort();
@@ -231,22 +222,14 @@ impl<'e> Parser<'e> {
     }
 
     fn end_of_line(&mut self) -> Parsed<()> {
-        if self.eat_newline() {
-            Ok(())
-        } else {
-            self.unexpected()
-        }
+        if self.eat_newline() { Ok(()) } else { self.unexpected() }
     }
 
     fn statement(&mut self) -> Parsed<()> {
         self.peek();
         self.start = self.lexer.place;
         let Kind::Key(key) = *self.peek() else {
-            return if self.at_word() {
-                self.macro_definition()
-            } else {
-                self.unexpected()
-            };
+            return if self.at_word() { self.macro_definition() } else { self.unexpected() };
         };
         match key {
             "include" => self.include(),
@@ -311,10 +294,7 @@ impl<'e> Parser<'e> {
     }
 
     pub(super) fn set(&mut self, value: SettingValue) {
-        self.settings.push(Setting {
-            place: self.start,
-            value,
-        });
+        self.settings.push(Setting { place: self.start, value });
     }
 
     fn include(&mut self) -> Parsed<()> {
@@ -327,9 +307,7 @@ impl<'e> Parser<'e> {
         let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         // The rest of this line is read when the other file is at its end.
         if self.files.len() > MOST_FILES || !self.lexer.open(&text, file) {
-            return self.fail(format!(
-                "failed to include file `{name}`: too many files are open"
-            ));
+            return self.fail(format!("failed to include file `{name}`: too many files are open"));
         }
         self.files.push(name);
         // The caller wants a line break behind the statement.

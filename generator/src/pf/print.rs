@@ -38,11 +38,7 @@ pub fn print_dry_run(ruleset: &Ruleset) -> String {
 
 /// One rule on one line, without a line break and without what stands between its braces.
 pub fn print_rule(rule: &Rule) -> String {
-    let mut printer = Printer {
-        out: String::new(),
-        dry_run: false,
-        policy: StatePolicy::Floating,
-    };
+    let mut printer = Printer { out: String::new(), dry_run: false, policy: StatePolicy::Floating };
     printer.rule(rule);
     printer.out
 }
@@ -81,51 +77,27 @@ fn is_bare(word: &str) -> bool {
 
 /// A word as it stands, or in quotes where it would read as something else.
 fn bare(word: &str) -> String {
-    if is_bare(word) {
-        word.to_owned()
-    } else {
-        quoted(word)
-    }
+    if is_bare(word) { word.to_owned() } else { quoted(word) }
 }
 
 /// The same where several words are joined by spaces.
 fn bare_words(text: &str) -> String {
-    if text.split(' ').all(is_bare) {
-        text.to_owned()
-    } else {
-        quoted(text)
-    }
+    if text.split(' ').all(is_bare) { text.to_owned() } else { quoted(text) }
 }
 
 fn prefixed(address: IpAddr, prefix: u8) -> String {
     let full = if address.is_ipv4() { 32 } else { 128 };
-    if prefix == full {
-        ip(address)
-    } else {
-        format!("{}/{prefix}", ip(address))
-    }
+    if prefix == full { ip(address) } else { format!("{}/{prefix}", ip(address)) }
 }
 
 impl Printer {
     fn new(ruleset: &Ruleset, dry_run: bool) -> Self {
-        let policies = ruleset
-            .settings
-            .iter()
-            .rev()
-            .filter_map(|setting| match &setting.value {
-                SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
-                _ => None,
-            });
-        let policy = policies
-            .into_iter()
-            .next()
-            .filter(|_| !dry_run)
-            .unwrap_or_default();
-        Self {
-            out: String::new(),
-            dry_run,
-            policy,
-        }
+        let policies = ruleset.settings.iter().rev().filter_map(|setting| match &setting.value {
+            SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
+            _ => None,
+        });
+        let policy = policies.into_iter().next().filter(|_| !dry_run).unwrap_or_default();
+        Self { out: String::new(), dry_run, policy }
     }
 
     fn put(&mut self, text: impl Display) {
@@ -151,11 +123,7 @@ impl Printer {
         self.rules(ruleset, 0);
         if !self.dry_run {
             for load in &ruleset.loads {
-                self.put(format_args!(
-                    "load anchor {} from {}\n",
-                    quoted(&load.anchor),
-                    quoted(&load.file)
-                ));
+                self.put(format_args!("load anchor {} from {}\n", quoted(&load.anchor), quoted(&load.file)));
             }
         }
         self.out
@@ -352,13 +320,12 @@ impl Printer {
         for (ids, word) in [(rule.user, "user"), (rule.group, "group")] {
             if let Some(ids) = ids {
                 self.put(format_args!(" {word}"));
-                self.comparison(ids, |id: &u32| {
-                    if *id == UNKNOWN_ID {
-                        "unknown".to_owned()
-                    } else {
-                        id.to_string()
-                    }
-                });
+                self.comparison(
+                    ids,
+                    |id: &u32| {
+                        if *id == UNKNOWN_ID { "unknown".to_owned() } else { id.to_string() }
+                    },
+                );
             }
         }
         self.flags(rule);
@@ -374,10 +341,7 @@ impl Printer {
         if let Some(TcpFlags { set, mask }) = rule.tcp_flags {
             let letters = |bits: u8| -> String {
                 let letters = names::FLAG_LETTERS.chars().enumerate();
-                letters
-                    .filter(|(bit, _)| bits & (1 << bit) != 0)
-                    .map(|(_, letter)| letter)
-                    .collect()
+                letters.filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, letter)| letter).collect()
             };
             self.put(format_args!(" flags {}/{}", letters(set), letters(mask)));
         } else if rule.action == Action::Pass
@@ -391,11 +355,7 @@ impl Printer {
     }
 
     fn icmp(&mut self, icmp: Icmp, family: Family) {
-        self.put(if family == Family::Inet {
-            " icmp-type "
-        } else {
-            " icmp6-type "
-        });
+        self.put(if family == Family::Inet { " icmp-type " } else { " icmp6-type " });
         match names::icmp_type_name(family, icmp.kind) {
             Some(name) => self.put(name),
             None => self.put(icmp.kind),
@@ -501,9 +461,7 @@ fn show_address(address: &Address) -> String {
             for (_, modifier) in modifiers.into_iter().filter(|(set, _)| *set) {
                 text.push_str(modifier);
             }
-            let prefix = dynamic
-                .prefix
-                .map_or_else(String::new, |prefix| format!("/{prefix}"));
+            let prefix = dynamic.prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
             format!("({}){prefix}", bare(&text))
         }
     }

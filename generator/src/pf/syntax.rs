@@ -50,31 +50,17 @@ impl Ruleset {
     pub fn without_places(&self) -> Self {
         let mut plain = self.clone();
         plain.files.clear();
-        plain
-            .settings
-            .iter_mut()
-            .for_each(|setting| setting.place = Place::default());
+        plain.settings.iter_mut().for_each(|setting| setting.place = Place::default());
         for load in &mut plain.loads {
             load.place = Place::default();
-            load.ruleset = load
-                .ruleset
-                .take()
-                .map(|ruleset| Box::new(ruleset.without_places()));
+            load.ruleset = load.ruleset.take().map(|ruleset| Box::new(ruleset.without_places()));
         }
         let rules = &mut plain.rules;
         let lists = [&mut rules.scrub, &mut rules.nat, &mut rules.rdr, &mut rules.binat];
-        for rule in lists
-            .into_iter()
-            .chain([&mut rules.filter, &mut rules.dummynet])
-            .flatten()
-        {
+        for rule in lists.into_iter().chain([&mut rules.filter, &mut rules.dummynet]).flatten() {
             rule.place = Place::default();
             if let Some(call) = &mut rule.anchor {
-                call.path = if call.name.is_empty() {
-                    String::new()
-                } else {
-                    std::mem::take(&mut call.path)
-                };
+                call.path = if call.name.is_empty() { String::new() } else { std::mem::take(&mut call.path) };
                 call.body = call.body.take().map(|body| Box::new(body.without_places()));
             }
         }
@@ -102,14 +88,7 @@ pub struct Rules {
 impl Rules {
     /// The lists in pfctl's order of printing.
     pub fn lists(&self) -> [&Vec<Rule>; 6] {
-        [
-            &self.scrub,
-            &self.nat,
-            &self.rdr,
-            &self.binat,
-            &self.filter,
-            &self.dummynet,
-        ]
+        [&self.scrub, &self.nat, &self.rdr, &self.binat, &self.filter, &self.dummynet]
     }
 
     /// How many rules there are, those between braces included.

@@ -109,10 +109,7 @@ pub(super) fn begins_word(byte: u8) -> bool {
 pub(super) fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || (byte.is_ascii_punctuation()
-            && !matches!(
-                byte,
-                b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'!' | b'=' | b'/' | b'#' | b','
-            ))
+            && !matches!(byte, b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'!' | b'=' | b'/' | b'#' | b','))
 }
 
 impl Lexer {
@@ -123,11 +120,7 @@ impl Lexer {
             expansion: None,
             expanded: 0,
             macros: HashMap::new(),
-            place: Place {
-                file: 0,
-                line: 1,
-                column: 1,
-            },
+            place: Place { file: 0, line: 1, column: 1 },
             complaints: Vec::new(),
         };
         lexer.open(text, 0);
@@ -157,8 +150,7 @@ impl Lexer {
     /// Defines a macro; one that came from outside stays.
     pub(super) fn define(&mut self, name: &str, value: &str, from_outside: bool) {
         if self.macros.get(name).is_none_or(|(_, fixed)| !fixed) {
-            self.macros
-                .insert(name.to_owned(), (value.as_bytes().into(), from_outside));
+            self.macros.insert(name.to_owned(), (value.as_bytes().into(), from_outside));
         }
     }
 
@@ -170,10 +162,7 @@ impl Lexer {
         let source = self.source();
         let value = *source.text.get(source.at)?;
         source.at += 1;
-        Some(Byte {
-            value,
-            offset: source.at - 1,
-        })
+        Some(Byte { value, offset: source.at - 1 })
     }
 
     fn next_line(&mut self, start: usize) {
@@ -187,10 +176,7 @@ impl Lexer {
         if let Some((value, at)) = &mut self.expansion {
             if let Some(&byte) = value.get(*at) {
                 *at += 1;
-                return Some(Byte {
-                    value: byte,
-                    offset: 0,
-                });
+                return Some(Byte { value: byte, offset: 0 });
             }
             self.expansion = None;
         }
@@ -260,11 +246,7 @@ impl Lexer {
         let source = self.source();
         let offset = byte.map_or(source.at, |byte| byte.offset);
         let column = u32::try_from(offset.saturating_sub(source.line_start)).unwrap_or(u32::MAX - 1) + 1;
-        self.place = Place {
-            file: source.file,
-            line: source.line,
-            column,
-        };
+        self.place = Place { file: source.file, line: source.line, column };
     }
 
     /// The next token; [`Self::place`] is then where it begins.

@@ -291,7 +291,8 @@ impl Policy {
     pub fn constants(&self) -> Vec<Ipv4Net> {
         let networks = self.networks.iter().map(|network| network.range);
         let linked = |name: &&Name| self.by_source.contains_key(*name);
-        let sources = self.volumes.iter().filter(|(_, name)| linked(name)).map(|(address, _)| (*address).into());
+        let sources =
+            self.volumes.iter().filter(|(_, name)| linked(name)).map(|(address, _)| (*address).into());
         let destinations = self.links.iter().flat_map(|link| link.destinations.iter().copied());
         let aliases = self.publishes.keys().map(|(alias, _)| (*alias).into());
         let mut all: Vec<Ipv4Net> =

@@ -56,13 +56,14 @@ impl<'a> Classes<'a> {
         let loaded = machine.loaded();
         let rules = |list: List| loaded.ruleset(0).map_or(&[][..], |ruleset| ruleset.rules(list));
         let mut matcher = |rule: &CompiledRule| {
-            let side = |side: &crate::pf::eval::Side, is_source| side.addresses(loaded, Family::Inet, is_source);
+            let side =
+                |side: &crate::pf::eval::Side, is_source| side.addresses(loaded, Family::Inet, is_source);
             let source = number(side(rule.source(), true).unwrap_or_default());
             let destination = number(side(rule.destination(), false).unwrap_or_default());
             Matcher { rule: rule.clone(), source, destination }
         };
         let lists = LISTS.map(|list| rules(list).iter().map(&mut matcher).collect());
-        let constants: Vec<Ranges> = plan.policy.constants().into_iter().map(prefix).collect();
+        let constants: Vec<Ranges> = plan.policy.constants().into_iter().map(ranges_of).collect();
         let space = Space::cut(ranges.iter().chain(&constants));
         let sets = ranges.iter().map(|ranges| space.set(ranges)).collect();
         let interfaces = interfaces(&lists);
@@ -72,7 +73,7 @@ impl<'a> Classes<'a> {
     /// Compares all classes; how many there were, or what is wrong.
     pub fn compare(&self) -> Result<usize, Vec<Violation>> {
         let constants: Vec<Set> =
-            self.plan.policy.constants().into_iter().map(|net| self.space.set(&prefix(net))).collect();
+            self.plan.policy.constants().into_iter().map(|net| self.space.set(&ranges_of(net))).collect();
         let sources: BTreeSet<usize> = self.lists.iter().flatten().map(|matcher| matcher.source).collect();
         let sources = sources.into_iter().map(|set| &self.sets[set]);
         let groups = self.space.groups(sources.chain(&constants));
@@ -84,7 +85,10 @@ impl<'a> Classes<'a> {
             several => std::thread::scope(|scope| {
                 let running: Vec<_> =
                     several.iter().map(|chunk| scope.spawn(|| self.compare_groups(chunk))).collect();
-                running.into_iter().map(|thread| thread.join().expect("a comparison does not panic")).collect()
+                running
+                    .into_iter()
+                    .map(|thread| thread.join().expect("a comparison does not panic"))
+                    .collect()
             }),
         };
         let mut whole = Comparison::default();
@@ -129,7 +133,7 @@ impl<'a> Classes<'a> {
             parts = refine(parts, &self.sets[set]);
         }
         for set in self.plan.policy.destinations_for(source) {
-            parts = refine(parts, &self.space.union(&set.into_iter().map(prefix).collect::<Vec<_>>()));
+            parts = refine(parts, &self.space.union(&set.into_iter().map(ranges_of).collect::<Vec<_>>()));
         }
         let mut services = Services::new(self.plan, source);
         for part in &parts {
@@ -171,6 +175,6 @@ fn interfaces(lists: &[Vec<Matcher>; 3]) -> Vec<String> {
     names
 }
 
-fn prefix(net: Ipv4Net) -> Ranges {
+fn ranges_of(net: Ipv4Net) -> Ranges {
     Ranges::prefix(Family::Inet, bits_of(net.network().into()), net.prefix_len())
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Counterexample, EGRESS, Found, Translated, Treatment};
 use crate::pf::eval::{
-    Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, Segment, StateUse, Transport,
-    TranslationKind, Verdict as Kernel, Via,
+    Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, Segment, StateUse, TranslationKind,
+    Transport, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{Block, Direction, NumberMatch, Rule};
@@ -68,7 +68,12 @@ impl Services {
             for direction in [Direction::In, Direction::Out] {
                 let hook = Hook { direction, interface: name.clone() };
                 let number = number * 2 + usize::from(direction == Direction::In);
-                let service = |transport: &Transport| Service { hook: hook.clone(), interface, transport: *transport, number };
+                let service = |transport: &Transport| Service {
+                    hook: hook.clone(),
+                    interface,
+                    transport: *transport,
+                    number,
+                };
                 services.extend(transports.iter().map(service));
             }
         }
@@ -93,7 +98,8 @@ fn transports(rules: &[&Rule], policy: &[(u16, u16)]) -> Vec<Transport> {
     }
     let mut kinds = BTreeSet::from([ECHO]);
     for icmp in rules.iter().filter_map(|rule| rule.icmp) {
-        kinds.extend([(icmp.kind, icmp.code.unwrap_or(0)), (icmp.kind, icmp.code.map_or(1, |code| code ^ 1))]);
+        kinds
+            .extend([(icmp.kind, icmp.code.unwrap_or(0)), (icmp.kind, icmp.code.map_or(1, |code| code ^ 1))]);
     }
     all.extend(kinds.into_iter().map(|(kind, code)| Transport::Icmp { kind, code, id: 7, inner: None }));
     let others = named.into_iter().filter(|number| ![TCP, UDP, ICMP].contains(number));
@@ -107,9 +113,12 @@ fn cuts(conditions: impl Iterator<Item = NumberMatch<u16>>, ranges: &[(u16, u16)
     let mut cut = |low: u16, high: u16| starts.extend([low].into_iter().chain(high.checked_add(1)));
     for condition in conditions {
         match condition {
-            NumberMatch::Equal(a) | NumberMatch::NotEqual(a) => cut(a, a),
-            NumberMatch::Less(a) | NumberMatch::GreaterEqual(a) => cut(a, a),
-            NumberMatch::LessEqual(a) | NumberMatch::Greater(a) => cut(a, a),
+            NumberMatch::Equal(a)
+            | NumberMatch::NotEqual(a)
+            | NumberMatch::Less(a)
+            | NumberMatch::LessEqual(a)
+            | NumberMatch::Greater(a)
+            | NumberMatch::GreaterEqual(a) => cut(a, a),
             NumberMatch::Range(a, b) | NumberMatch::Inside(a, b) | NumberMatch::Outside(a, b) => {
                 cut(a, a);
                 cut(b, b);
@@ -178,7 +187,14 @@ impl Comparison {
         }
     }
 
-    fn tell(&mut self, machine: &Machine, packet: Packet, expected: Decision, mut found: Found, kernel: &Kernel) {
+    fn tell(
+        &mut self,
+        machine: &Machine,
+        packet: Packet,
+        expected: Decision,
+        mut found: Found,
+        kernel: &Kernel,
+    ) {
         found.rule = deciding(machine, kernel).map(|rule| (rule.place.line, print_rule(rule)));
         let line = found.rule.as_ref().map_or(0, |(line, _)| *line);
         if self.told.insert((line, expected.to_string(), found.treatment)) {
@@ -249,10 +265,12 @@ fn translation(kernel: &Kernel, egress: Ipv4Addr) -> Translated {
             IpAddr::V4(source) => Translated::Known(Translation::GatewaySource(source)),
             IpAddr::V6(_) => other,
         },
-        Some(TranslationKind::Rdr) if before.source == source && before.detail == after.detail => match destination {
-            IpAddr::V4(destination) => Translated::Known(Translation::Published(destination)),
-            IpAddr::V6(_) => other,
-        },
+        Some(TranslationKind::Rdr) if before.source == source && before.detail == after.detail => {
+            match destination {
+                IpAddr::V4(destination) => Translated::Known(Translation::Published(destination)),
+                IpAddr::V6(_) => other,
+            }
+        }
         _ => other,
     }
 }
@@ -348,8 +366,12 @@ pub fn describe(packet: &Packet) -> String {
             let letters = if letters.is_empty() { "none".to_owned() } else { letters };
             format!("tcp {source}:{from} -> {destination}:{to} flags {letters}")
         }
-        Transport::Udp { source: from, destination: to } => format!("udp {source}:{from} -> {destination}:{to}"),
-        Transport::Icmp { kind, code, .. } => format!("icmp {source} -> {destination} type {kind} code {code}"),
+        Transport::Udp { source: from, destination: to } => {
+            format!("udp {source}:{from} -> {destination}:{to}")
+        }
+        Transport::Icmp { kind, code, .. } => {
+            format!("icmp {source} -> {destination} type {kind} code {code}")
+        }
         Transport::Other(protocol) => format!("protocol {protocol} {source} -> {destination}"),
     };
     format!("{hook}{ends}")

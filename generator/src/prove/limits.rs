@@ -17,11 +17,16 @@ pub fn unprovable(ruleset: &Ruleset) -> Vec<Violation> {
     ];
     let mut found: Vec<Violation> = of_lists
         .into_iter()
-        .flat_map(|(list, what)| list.iter().map(move |rule| Violation::Unprovable { place: rule.place, what }))
+        .flat_map(|(list, what)| {
+            list.iter().map(move |rule| Violation::Unprovable { place: rule.place, what })
+        })
         .collect();
     for setting in &ruleset.settings {
         if matches!(setting.value, SettingValue::Option(_)) {
-            found.push(Violation::Unprovable { place: setting.place, what: "an option, which is not the anchor's to set" });
+            found.push(Violation::Unprovable {
+                place: setting.place,
+                what: "an option, which is not the anchor's to set",
+            });
         }
     }
     for load in &ruleset.loads {
@@ -36,10 +41,16 @@ pub fn unprovable(ruleset: &Ruleset) -> Vec<Violation> {
 /// Why a rule cannot be judged.
 fn of_rule(rule: &Rule) -> Option<&'static str> {
     let odd_address = |address: &Address| {
-        matches!(address, Address::Range(..) | Address::NoRoute | Address::UrpfFailed | Address::RouteLabel(_))
+        matches!(
+            address,
+            Address::Range(..) | Address::NoRoute | Address::UrpfFailed | Address::RouteLabel(_)
+        )
     };
     let options = &rule.state_options;
-    let limited = options.max != 0 || options.max_src_states != 0 || options.max_src_conn != 0 || options.max_src_nodes != 0;
+    let limited = options.max != 0
+        || options.max_src_states != 0
+        || options.max_src_conn != 0
+        || options.max_src_nodes != 0;
     let odd_pool = rule.redirect.as_ref().is_some_and(|pool| {
         let single = |address: &Address| match address {
             Address::Prefix { address, prefix } => *prefix == if address.is_ipv4() { 32 } else { 128 },
@@ -49,7 +60,8 @@ fn of_rule(rule: &Rule) -> Option<&'static str> {
         !matches!(pool.hosts.as_slice(), [host] if single(&host.address))
     });
     // With a port behind `->`, the kernel takes what leaves that port for an answer and rewrites it, state or not.
-    let to_port = rule.action == Action::Rdr && rule.redirect.as_ref().is_some_and(|pool| pool.ports.is_some());
+    let to_port =
+        rule.action == Action::Rdr && rule.redirect.as_ref().is_some_and(|pool| pool.ports.is_some());
     let checks = [
         (odd_pool, "a translation to more than one address"),
         (to_port, "a redirection to a port"),
@@ -62,12 +74,18 @@ fn of_rule(rule: &Rule) -> Option<&'static str> {
         (rule.route.is_some(), "a route of its own"),
         (rule.rtable.is_some(), "a routing table of its own"),
         (rule.fragment, "a condition on fragments"),
-        (odd_address(&rule.source.address) || odd_address(&rule.destination.address), "an address that depends on routes"),
+        (
+            odd_address(&rule.source.address) || odd_address(&rule.destination.address),
+            "an address that depends on routes",
+        ),
         (limited || options.overload.is_some(), "a limit on states"),
         (options.policy != StatePolicy::Floating, "states that are bound to an interface"),
         (matches!(rule.state, StateKind::Synproxy), "a SYN proxy"),
         (!options.timeouts.is_empty(), "timeouts of its own"),
-        (matches!(rule.action, Action::Scrub | Action::NoScrub | Action::Binat | Action::NoBinat), "a rule of another kind"),
+        (
+            matches!(rule.action, Action::Scrub | Action::NoScrub | Action::Binat | Action::NoBinat),
+            "a rule of another kind",
+        ),
     ];
     checks.into_iter().find(|(is_so, _)| *is_so).map(|(_, what)| what)
 }
@@ -79,10 +97,13 @@ pub fn for_ipv6(machine: &Machine) -> Vec<Violation> {
         side.addresses(loaded, Family::Inet6, is_source).is_none_or(|ranges| ranges.iter().next().is_some())
     };
     let matches = |rule: &&CompiledRule| {
-        rule.syntax().family != Some(Family::Inet) && any(rule.source(), true) && any(rule.destination(), false)
+        rule.syntax().family != Some(Family::Inet)
+            && any(rule.source(), true)
+            && any(rule.destination(), false)
     };
     let lists = [List::Nat, List::Rdr, List::Filter];
-    let rules = lists.into_iter().flat_map(|list| loaded.ruleset(0).map_or(&[][..], |ruleset| ruleset.rules(list)));
+    let rules =
+        lists.into_iter().flat_map(|list| loaded.ruleset(0).map_or(&[][..], |ruleset| ruleset.rules(list)));
     let violation = |rule: &CompiledRule| Violation::Unprovable {
         place: rule.syntax().place,
         what: "a rule that IPv6 packets can match",

@@ -24,10 +24,7 @@ const IKE: u16 = 500;
 pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
     let before = flow.form();
     if loaded.is_skipped(flow.interface) {
-        return Verdict {
-            via: Via::Skip,
-            ..blank(before, Outcome::Pass)
-        };
+        return Verdict { via: Via::Skip, ..blank(before, Outcome::Pass) };
     }
     match normalize(loaded, &mut memory.matched, flow) {
         Normalized::Dropped => return blank(before, Outcome::Block),
@@ -64,11 +61,7 @@ fn blank(form: Form, action: Outcome) -> Verdict {
 
 /// The verdict of a state; one that refuses names no rule.
 fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before: Form) -> Verdict {
-    let mut verdict = Verdict {
-        via: Via::State,
-        state: StateUse::Matched,
-        ..blank(before, action)
-    };
+    let mut verdict = Verdict { via: Via::State, state: StateUse::Matched, ..blank(before, action) };
     if let Some((state, _)) = memory.states.get(at) {
         if action == Outcome::Pass {
             verdict.rule = state.rule.as_ref().map(rule_ref);
@@ -105,9 +98,7 @@ fn judge_by_rules(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before:
         (rule, tag) = decide(loaded, &mut memory.matched, flow, tag);
     }
     let is_logged = rule.is_some_and(|rule| rule.syntax.log.on)
-        || translation
-            .as_ref()
-            .is_some_and(|translation| translation.rule.syntax.log.on);
+        || translation.as_ref().is_some_and(|translation| translation.rule.syntax.log.on);
     if is_logged && translation.is_some() {
         flow.commit();
     }
@@ -149,11 +140,7 @@ fn of_rule(
         _ => None,
     });
     Verdict {
-        action: if reply.is_some() {
-            Outcome::Block
-        } else {
-            Outcome::Pass
-        },
+        action: if reply.is_some() { Outcome::Block } else { Outcome::Pass },
         via: if rule.is_some() { Via::Rule } else { Via::Default },
         rule: rule.map(rule_ref),
         translation: translation.map(|translation| translation_ref(translation.rule)),
@@ -164,11 +151,7 @@ fn of_rule(
 }
 
 fn rule_ref(rule: &CompiledRule) -> RuleRef {
-    RuleRef {
-        number: rule.syntax.number,
-        anchor: rule.anchor.clone(),
-        label: rule.label.clone(),
-    }
+    RuleRef { number: rule.syntax.number, anchor: rule.anchor.clone(), label: rule.label.clone() }
 }
 
 fn translation_ref(rule: &CompiledRule) -> TranslationRef {
@@ -177,11 +160,7 @@ fn translation_ref(rule: &CompiledRule) -> TranslationRef {
         Action::Binat => TranslationKind::Binat,
         _ => TranslationKind::Nat,
     };
-    TranslationRef {
-        kind,
-        number: rule.syntax.number,
-        anchor: rule.anchor.clone(),
-    }
+    TranslationRef { kind, number: rule.syntax.number, anchor: rule.anchor.clone() }
 }
 
 /// Makes a state for a packet that passes; false where there is no room, and then it does not pass.
@@ -200,11 +179,8 @@ fn make_state(
         Kind::Tcp(segment) => Peer::opener(&segment),
         _ => Peer::silent(),
     };
-    let mut state = State::new(
-        rule.cloned(),
-        translation.map(|translation| translation.rule.clone()),
-        opener,
-    );
+    let mut state =
+        State::new(rule.cloned(), translation.map(|translation| translation.rule.clone()), opener);
     state.tag = tag.unwrap_or(0);
     if let Some(rule) = rule {
         let options = &rule.syntax.state_options;
@@ -227,10 +203,7 @@ fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledR
         return None;
     }
     let chosen = choose(rule, pool, &loaded.tables, memory, flow.family, flow.source);
-    chosen
-        .map(|(_, member)| member)
-        .or(pool.members.first())?
-        .interface
+    chosen.map(|(_, member)| member).or(pool.members.first())?.interface
 }
 
 /// Counts the sources of a new state; `None` where a limit is reached.
@@ -256,11 +229,7 @@ fn track_sources(
                 Some(_) => {}
                 None => {
                     // Only sources of one rule are counted: a global limit never bites.
-                    let nodes = memory
-                        .sources
-                        .keys()
-                        .filter(|(other, ..)| *other == Some(rule.id))
-                        .count();
+                    let nodes = memory.sources.keys().filter(|(other, ..)| *other == Some(rule.id)).count();
                     let limit = usize::try_from(options.max_src_nodes).unwrap_or(usize::MAX);
                     if limit != 0 && of.is_some() && nodes >= limit {
                         return None;
@@ -301,18 +270,12 @@ fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Transla
     };
     let old_far = if is_icmp { 0 } else { old_ports.destination };
     let (lan, gateway, outside_lan, outside_gateway) = match flow.direction {
-        Direction::Out => (
-            (old_source, old_ports.source),
-            (source, near),
-            (old_destination, old_far),
-            (destination, far),
-        ),
-        Direction::In => (
-            (destination, near),
-            (old_destination, old_ports.destination),
-            (source, far),
-            (source, far),
-        ),
+        Direction::Out => {
+            ((old_source, old_ports.source), (source, near), (old_destination, old_far), (destination, far))
+        }
+        Direction::In => {
+            ((destination, near), (old_destination, old_ports.destination), (source, far), (source, far))
+        }
     };
     Key {
         family: flow.family,
@@ -333,6 +296,5 @@ fn variant_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Tra
     }
     let made_by = translation.map(|translation| translation.rule).or(rule);
     let pool = made_by.and_then(|rule| rule.redirect.as_deref());
-    pool.and_then(|pool| pool.syntax.extfilter)
-        .map_or(VARIANTS[0], variant)
+    pool.and_then(|pool| pool.syntax.extfilter).map_or(VARIANTS[0], variant)
 }

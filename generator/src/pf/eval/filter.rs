@@ -58,9 +58,7 @@ fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
     let tables = &loaded.tables;
     rule.source.matches(tables, flow.family, flow.source, true)
         && fits_port(rule, &rule.source, flow, flow.header.source)
-        && rule
-            .destination
-            .matches(tables, flow.family, flow.destination, false)
+        && rule.destination.matches(tables, flow.family, flow.destination, false)
         && fits_port(rule, &rule.destination, flow, flow.header.destination)
 }
 
@@ -92,10 +90,9 @@ fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
     // `fragment` means fragments only.
     !syntax.fragment
         && fits_icmp(rule, flow)
-        && syntax.tcp_flags.is_none_or(|wanted| {
-            flow.tcp_flags()
-                .is_none_or(|flags| flags & wanted.mask == wanted.set)
-        })
+        && syntax
+            .tcp_flags
+            .is_none_or(|wanted| flow.tcp_flags().is_none_or(|flags| flags & wanted.mask == wanted.set))
         && syntax.user.is_none_or(|user| fits_owner(user, flow.user))
         && syntax.group.is_none_or(|group| fits_owner(group, flow.group))
 }
@@ -141,11 +138,7 @@ pub(super) fn normalize(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -
         return Normalized::Passed;
     };
     let has = |flag: u8| flags & flag != 0;
-    let is_nonsense = if has(SYN) {
-        has(RST)
-    } else {
-        !has(ACK) && !has(RST)
-    };
+    let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
     // FIN beside SYN is taken away rather than held against the segment.
     let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
     if is_nonsense || (!has(ACK) && needs_ack) {
@@ -165,23 +158,12 @@ fn scrub_rule<'a>(
     with_ports: bool,
 ) -> Option<&'a CompiledRule> {
     let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
-        let ports = [
-            (&rule.source, flow.header.source),
-            (&rule.destination, flow.header.destination),
-        ];
+        let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
         let is_match = is_about(rule, flow)
-            && rule
-                .source
-                .matches(&loaded.tables, flow.family, flow.source, true)
-            && rule
-                .destination
-                .matches(&loaded.tables, flow.family, flow.destination, false)
+            && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
+            && rule.destination.matches(&loaded.tables, flow.family, flow.destination, false)
             && (!with_ports || ports.iter().all(|(side, port)| scrub_fits_port(side, *port)));
-        if is_match {
-            Judgement::Matches
-        } else {
-            Judgement::Differs
-        }
+        if is_match { Judgement::Matches } else { Judgement::Differs }
     });
     rule.filter(|rule| rule.syntax.action == Action::Scrub)
 }

@@ -48,11 +48,7 @@ pub(super) struct Flow {
 pub(super) enum Kind {
     Tcp(Segment),
     Udp,
-    Icmp {
-        kind: u8,
-        code: u8,
-        inner: Option<Inner>,
-    },
+    Icmp { kind: u8, code: u8, inner: Option<Inner> },
     Other,
 }
 
@@ -60,24 +56,13 @@ impl Flow {
     /// The packet at one of its hooks. Names have been looked up by whoever knows them.
     pub fn new(packet: &Packet, hook: &Hook, interface: NameId, tag: NameId) -> Self {
         let (header, kind) = match packet.transport {
-            Transport::Tcp {
-                source,
-                destination,
-                segment,
-            } => (Ports { source, destination }, Kind::Tcp(segment)),
+            Transport::Tcp { source, destination, segment } => {
+                (Ports { source, destination }, Kind::Tcp(segment))
+            }
             Transport::Udp { source, destination } => (Ports { source, destination }, Kind::Udp),
-            Transport::Icmp {
-                kind,
-                code,
-                id,
-                inner,
-            } => (
-                Ports {
-                    source: id,
-                    destination: id,
-                },
-                Kind::Icmp { kind, code, inner },
-            ),
+            Transport::Icmp { kind, code, id, inner } => {
+                (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
+            }
             Transport::Other(_) => (Ports::default(), Kind::Other),
         };
         Self {
@@ -101,13 +86,7 @@ impl Flow {
 
     /// The same packet in its next place, as this one left it.
     pub fn onward(&self, hook: &Hook, interface: NameId) -> Self {
-        Self {
-            direction: hook.direction,
-            interface,
-            header: self.wire,
-            is_normalized: false,
-            ..self.clone()
-        }
+        Self { direction: hook.direction, interface, header: self.wire, is_normalized: false, ..self.clone() }
     }
 
     /// Writes the copy of the header back.

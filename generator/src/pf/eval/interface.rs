@@ -31,16 +31,8 @@ pub(super) fn addresses_for(interface: &InterfaceInfo, dynamic: &Dynamic) -> Pre
             None => width(family),
             Some(prefix) => prefix.min(width(family)),
         };
-        let address = if dynamic.broadcast {
-            broadcast(address, length)
-        } else {
-            address
-        };
-        entries.push(TableEntry {
-            not: false,
-            address,
-            prefix,
-        });
+        let address = if dynamic.broadcast { broadcast(address, length) } else { address };
+        entries.push(TableEntry { not: false, address, prefix });
     }
     Prefixes::new(entries)
 }
@@ -80,10 +72,7 @@ pub(super) fn table_name(dynamic: &Dynamic) -> String {
 
 fn broadcast(address: IpAddr, length: u8) -> IpAddr {
     let family = family_of(address);
-    address_of(
-        family,
-        blend(bits_of(address), mask(family, length), last(family), family),
-    )
+    address_of(family, blend(bits_of(address), mask(family, length), last(family), family))
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -91,8 +80,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 fn is_unit_of(name: &str, kind: &str) -> bool {
-    name.strip_prefix(kind)
-        .is_some_and(|unit| unit.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix(kind).is_some_and(|unit| unit.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -107,11 +95,7 @@ mod tests {
             (address("192.0.2.11"), 32),
             (address("2001:db8::5"), 64),
         ];
-        InterfaceInfo {
-            name: "en0".to_owned(),
-            addresses,
-            loopback: false,
-        }
+        InterfaceInfo { name: "en0".to_owned(), addresses, loopback: false }
     }
 
     fn dynamic() -> Dynamic {
@@ -145,55 +129,22 @@ mod tests {
 
     #[test]
     fn modifiers() {
-        let no_alias = Dynamic {
-            no_alias: true,
-            ..dynamic()
-        };
+        let no_alias = Dynamic { no_alias: true, ..dynamic() };
         assert!(has(&no_alias, "192.0.2.10") && !has(&no_alias, "192.0.2.11"));
-        let network = Dynamic {
-            network: true,
-            ..dynamic()
-        };
+        let network = Dynamic { network: true, ..dynamic() };
         assert!(has(&network, "192.0.2.200") && has(&network, "2001:db8::9"));
-        let broadcast = Dynamic {
-            broadcast: true,
-            no_alias: true,
-            ..dynamic()
-        };
+        let broadcast = Dynamic { broadcast: true, no_alias: true, ..dynamic() };
         assert!(has(&broadcast, "192.0.2.255") && !has(&broadcast, "192.0.2.10"));
-        let peer = Dynamic {
-            peer: true,
-            ..dynamic()
-        };
+        let peer = Dynamic { peer: true, ..dynamic() };
         assert!(!has(&peer, "192.0.2.10"));
-        let wide = Dynamic {
-            prefix: Some(16),
-            ..dynamic()
-        };
+        let wide = Dynamic { prefix: Some(16), ..dynamic() };
         assert!(has(&wide, "192.0.200.1") && !has(&wide, "192.1.0.0"));
     }
 
     #[test]
     fn tables_with_a_length_are_shared() {
-        let en1 = Dynamic {
-            interface: "en1".to_owned(),
-            prefix: Some(24),
-            ..dynamic()
-        };
-        assert_eq!(
-            table_name(&en1),
-            table_name(&Dynamic {
-                prefix: Some(24),
-                ..dynamic()
-            })
-        );
-        assert_eq!(
-            table_name(&Dynamic {
-                network: true,
-                prefix: Some(32),
-                ..dynamic()
-            }),
-            "en0:network"
-        );
+        let en1 = Dynamic { interface: "en1".to_owned(), prefix: Some(24), ..dynamic() };
+        assert_eq!(table_name(&en1), table_name(&Dynamic { prefix: Some(24), ..dynamic() }));
+        assert_eq!(table_name(&Dynamic { network: true, prefix: Some(32), ..dynamic() }), "en0:network");
     }
 }

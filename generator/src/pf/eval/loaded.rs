@@ -203,10 +203,7 @@ impl Loaded {
             if let Some(body) = call.body.as_ref().filter(|_| depth < DEPTH) {
                 self.load_rules(&target, body, depth + 1);
             }
-            Call {
-                ruleset: self.find_or_create(&target),
-                wildcard,
-            }
+            Call { ruleset: self.find_or_create(&target), wildcard }
         });
         self.rules_made = self.rules_made.wrapping_add(1);
         compile(rule, self.rules_made, &path, call, self)
@@ -224,10 +221,7 @@ impl Loaded {
             }
             let index = self.rulesets.len();
             let shared: Arc<str> = Arc::from(own);
-            self.rulesets.push(LoadedRuleset {
-                path: Arc::clone(&shared),
-                ..LoadedRuleset::default()
-            });
+            self.rulesets.push(LoadedRuleset { path: Arc::clone(&shared), ..LoadedRuleset::default() });
             self.by_path.insert(own.to_owned(), index);
             self.rulesets[parent].children.insert(shared, index);
             parent = index;
@@ -259,9 +253,5 @@ fn resolve(holder: &str, call: &AnchorCall) -> (String, bool) {
 }
 
 fn join(base: &str, name: &str) -> String {
-    if base.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{base}/{name}")
-    }
+    if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") }
 }

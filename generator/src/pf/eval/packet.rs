@@ -182,22 +182,17 @@ pub enum PacketError {
 impl fmt::Display for PacketError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Place => write!(
-                out,
-                "a packet needs either `dir` and `if` or a `path` of one hook or more"
-            ),
+            Self::Place => {
+                write!(out, "a packet needs either `dir` and `if` or a `path` of one hook or more")
+            }
             Self::Families => write!(out, "`src` and `dst` must be of one family"),
             Self::Protocol(name) => {
-                write!(
-                    out,
-                    "unknown `proto` `{name}`; hint: tcp, udp, icmp, icmp6, esp, gre or a number"
-                )
+                write!(out, "unknown `proto` `{name}`; hint: tcp, udp, icmp, icmp6, esp, gre or a number")
             }
             Self::Port(field) => write!(out, "tcp and udp need `{field}`"),
-            Self::Flag(letter) => write!(
-                out,
-                "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}"
-            ),
+            Self::Flag(letter) => {
+                write!(out, "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}")
+            }
         }
     }
 }
@@ -305,22 +300,13 @@ impl TryFrom<RawPacket> for Packet {
         };
         let hooks = hooks
             .into_iter()
-            .map(|(direction, interface)| Hook {
-                direction: direction.into(),
-                interface,
-            })
+            .map(|(direction, interface)| Hook { direction: direction.into(), interface })
             .collect();
         let family = family_of(raw.src);
         if family != family_of(raw.dst) {
             return Err(PacketError::Families);
         }
-        let segment = RawSegment {
-            flags: raw.flags,
-            seq: raw.seq,
-            ack: raw.ack,
-            len: raw.len,
-            win: raw.win,
-        };
+        let segment = RawSegment { flags: raw.flags, seq: raw.seq, ack: raw.ack, len: raw.len, win: raw.win };
         let transport = match (raw.proto.number()?, family) {
             (TCP, _) => Transport::Tcp {
                 source: raw.sport.ok_or(PacketError::Port("sport"))?,
@@ -332,9 +318,7 @@ impl TryFrom<RawPacket> for Packet {
                 destination: raw.dport.ok_or(PacketError::Port("dport"))?,
             },
             (ICMP, Family::Inet) | (ICMP6, Family::Inet6) => {
-                let kind = raw
-                    .icmp_type
-                    .unwrap_or(if family == Family::Inet { 8 } else { 128 });
+                let kind = raw.icmp_type.unwrap_or(if family == Family::Inet { 8 } else { 128 });
                 let id = u16::from(!is_icmp_error(family, kind));
                 Transport::Icmp {
                     kind,
@@ -370,15 +354,10 @@ struct RawSegment {
 
 impl RawSegment {
     fn check(self) -> Result<Segment, PacketError> {
-        let flags = self
-            .flags
-            .as_deref()
-            .unwrap_or("S")
-            .chars()
-            .try_fold(0, |flags, letter| {
-                let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
-                Ok(flags | 1 << bit)
-            })?;
+        let flags = self.flags.as_deref().unwrap_or("S").chars().try_fold(0, |flags, letter| {
+            let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
+            Ok(flags | 1 << bit)
+        })?;
         let acknowledgement = if flags & ACK == 0 { 0 } else { SEQUENCE + 1 };
         Ok(Segment {
             flags,
@@ -422,52 +401,20 @@ mod tests {
             r#"{"dir":"in","if":"en0","proto":"tcp","src":"10.0.0.1","dst":"10.0.0.2","sport":1,"dport":2}"#,
         )
         .expect("a packet");
-        assert!(matches!(
-            packet.transport,
-            Transport::Tcp {
-                segment: Segment { flags: SYN, .. },
-                ..
-            }
-        ));
+        assert!(matches!(packet.transport, Transport::Tcp { segment: Segment { flags: SYN, .. }, .. }));
         let ping = read(r#"{"dir":"out","if":"en0","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#);
-        assert!(matches!(
-            ping.expect("a packet").transport,
-            Transport::Icmp {
-                kind: 8,
-                code: 0,
-                id: 1,
-                ..
-            }
-        ));
+        assert!(matches!(ping.expect("a packet").transport, Transport::Icmp { kind: 8, code: 0, id: 1, .. }));
     }
 
     #[test]
     fn what_cannot_exist_is_refused() {
         for (text, error) in [
-            (
-                r#"{"dir":"in","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#,
-                "either `dir` and `if`",
-            ),
-            (
-                r#"{"path":[],"proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#,
-                "either `dir` and `if`",
-            ),
-            (
-                r#"{"dir":"in","if":"x","proto":"icmp","src":"10.0.0.1","dst":"::1"}"#,
-                "of one family",
-            ),
-            (
-                r#"{"dir":"in","if":"x","proto":"udp","src":"1.1.1.1","dst":"1.1.1.2"}"#,
-                "`sport`",
-            ),
-            (
-                r#"{"dir":"in","if":"x","proto":"xyz","src":"1.1.1.1","dst":"1.1.1.2"}"#,
-                "`xyz`",
-            ),
-            (
-                r#"{"dir":"in","if":"x","proto":"icmp","src":"1.1.1.1","dst":"1.1.1.2","tpyo":1}"#,
-                "tpyo",
-            ),
+            (r#"{"dir":"in","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#, "either `dir` and `if`"),
+            (r#"{"path":[],"proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#, "either `dir` and `if`"),
+            (r#"{"dir":"in","if":"x","proto":"icmp","src":"10.0.0.1","dst":"::1"}"#, "of one family"),
+            (r#"{"dir":"in","if":"x","proto":"udp","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`sport`"),
+            (r#"{"dir":"in","if":"x","proto":"xyz","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`xyz`"),
+            (r#"{"dir":"in","if":"x","proto":"icmp","src":"1.1.1.1","dst":"1.1.1.2","tpyo":1}"#, "tpyo"),
             (
                 r#"{"dir":"in","if":"x","proto":6,"src":"1.1.1.1","dst":"1.1.1.2","sport":1,"dport":1,"flags":"X"}"#,
                 "flag `X`",

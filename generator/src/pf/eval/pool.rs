@@ -95,11 +95,7 @@ fn round_robin<'a>(
         Target::Nothing => return None,
     };
     while found.is_none() {
-        cursor.member = if cursor.member + 1 < pool.members.len() {
-            cursor.member + 1
-        } else {
-            0
-        };
+        cursor.member = if cursor.member + 1 < pool.members.len() { cursor.member + 1 } else { 0 };
         found = match &pool.members.get(cursor.member)?.target {
             Target::Net { bits, .. } => Some((None, *bits)),
             Target::Table(table) | Target::Dynamic(table) => draw(tables, *table, family, None, 0),
@@ -111,11 +107,7 @@ fn round_robin<'a>(
     }
     let (block, chosen) = found?;
     let member = pool.members.get(cursor.member)?;
-    *cursor = Cursor {
-        block,
-        counter: next(family, chosen),
-        ..*cursor
-    };
+    *cursor = Cursor { block, counter: next(family, chosen), ..*cursor };
     Some((chosen, member))
 }
 
@@ -170,9 +162,7 @@ fn bound_port(rule: &CompiledRule, pool: &CompiledPool, memory: &Memory, flow: &
                 EndpointKind::AddressDependent => false,
                 EndpointKind::EndpointIndependent => true,
             };
-            memory
-                .states
-                .binding(rule.id, UDP, flow, (!any_address).then_some(flow.destination))
+            memory.states.binding(rule.id, UDP, flow, (!any_address).then_some(flow.destination))
         }
         Kind::Tcp(_) => memory.states.binding(rule.id, TCP, flow, None),
         _ => None,
@@ -204,9 +194,7 @@ fn free_port(pool: &CompiledPool, memory: &Memory, flow: &Flow, address: Bits) -
     };
     let start = CHANCE % (u32::from(high - low) + 1) + u32::from(low);
     let start = u16::try_from(start).unwrap_or(low);
-    (start..=high)
-        .chain((low..start).rev())
-        .find(|&port| is_free(port))
+    (start..=high).chain((low..start).rev()).find(|&port| is_free(port))
 }
 
 /// The port that a rdr rule gives a packet that went to `ports.destination`.
@@ -222,11 +210,7 @@ pub(super) fn redirected_port(rule: &CompiledRule, pool: &CompiledPool, ports: P
     let count = i64::from(high) - i64::from(low) + 1;
     // A remainder that can be negative, cut to 32 bits and then to 16, as the kernel does it.
     let port = offset.checked_rem(count).unwrap_or(0) + i64::from(low);
-    let port = if (0..=65_535).contains(&port) {
-        port
-    } else {
-        port - 65_535
-    };
+    let port = if (0..=65_535).contains(&port) { port } else { port - 65_535 };
     u16::try_from(port.rem_euclid(65_536)).unwrap_or(low)
 }
 
@@ -253,9 +237,7 @@ fn hash(source: Bits, key: [u32; 4], family: Family) -> Bits {
     // Words lie in network byte order and are computed with as the machine's own.
     let word = |index: u32| {
         let shift = 96 - 32 * index;
-        u32::try_from((source >> shift) & Bits::from(u32::MAX))
-            .unwrap_or(0)
-            .swap_bytes()
+        u32::try_from((source >> shift) & Bits::from(u32::MAX)).unwrap_or(0).swap_bytes()
     };
     let golden = 0x9e37_79b9_u32;
     let mut state = [golden, golden, key[0]];
@@ -280,24 +262,12 @@ fn hash(source: Bits, key: [u32; 4], family: Family) -> Bits {
 
 fn mix(state: &mut [u32; 3]) {
     // Each step takes the two others from one word and folds one of them in, shifted.
-    for (target, shift) in [
-        (0, -13),
-        (1, 8),
-        (2, -13),
-        (0, -12),
-        (1, 16),
-        (2, -5),
-        (0, -3),
-        (1, 10),
-        (2, -15_i32),
-    ] {
+    for (target, shift) in
+        [(0, -13), (1, 8), (2, -13), (0, -12), (1, 16), (2, -5), (0, -3), (1, 10), (2, -15_i32)]
+    {
         let previous = state[(target + 2) % 3];
         let other = state[(target + 1) % 3];
-        let folded = if shift < 0 {
-            previous >> -shift
-        } else {
-            previous << shift
-        };
+        let folded = if shift < 0 { previous >> -shift } else { previous << shift };
         state[target] = state[target].wrapping_sub(other).wrapping_sub(previous) ^ folded;
     }
 }

@@ -31,10 +31,8 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         return inner.map_or(Found::None, |inner| find_quoted(&mut memory.states, flow, &inner));
     }
     let is_icmp = matches!(flow.kind, Kind::Icmp { .. });
-    let (source, destination) = (
-        (flow.source, flow.header.source),
-        (flow.destination, flow.header.destination),
-    );
+    let (source, destination) =
+        ((flow.source, flow.header.source), (flow.destination, flow.header.destination));
     let (near, far) = match flow.direction {
         Direction::Out => (source, destination),
         Direction::In => (destination, source),
@@ -53,11 +51,7 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         && let Some(state) = memory.states.get_mut(at)
     {
         let [opener, other] = &mut state.peers;
-        let (from, to) = if flow.direction == key.direction {
-            (opener, other)
-        } else {
-            (other, opener)
-        };
+        let (from, to) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
         match track(from, to, &segment) {
             Fit::Good => {}
             Fit::Bad => return Found::Refused(at),
@@ -75,11 +69,7 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
 
 fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Option<usize> {
     // Only UDP has more than one kind of state.
-    let variants = if protocol == UDP {
-        &VARIANTS[..]
-    } else {
-        &VARIANTS[..1]
-    };
+    let variants = if protocol == UDP { &VARIANTS[..] } else { &VARIANTS[..1] };
     variants.iter().find_map(|&variant| {
         let find = Find::new(flow.family, protocol, variant, near, far);
         states.find(flow.direction, &find, flow.interface)
@@ -104,10 +94,7 @@ fn rewrite(flow: &mut Flow, key: &Key) {
         Kind::Tcp(_) | Kind::Udp if is_out => flow.header.source = port,
         Kind::Tcp(_) | Kind::Udp => flow.header.destination = port,
         Kind::Icmp { .. } if flow.family == Family::Inet => {
-            flow.header = Ports {
-                source: port,
-                destination: port,
-            };
+            flow.header = Ports { source: port, destination: port };
         }
         Kind::Icmp { .. } | Kind::Other => {}
     }
@@ -119,16 +106,9 @@ fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
     if family_of(inner.source) != flow.family {
         return Found::None;
     }
-    let is_query = matches!(
-        (inner.protocol, flow.family),
-        (ICMP, Family::Inet) | (ICMP6, Family::Inet6)
-    );
+    let is_query = matches!((inner.protocol, flow.family), (ICMP, Family::Inet) | (ICMP6, Family::Inet6));
     let source = (bits_of(inner.source), inner.source_port);
-    let port = if is_query {
-        inner.source_port
-    } else {
-        inner.destination_port
-    };
+    let port = if is_query { inner.source_port } else { inner.destination_port };
     let destination = (bits_of(inner.destination), port);
     let (near, far) = match flow.direction {
         Direction::Out => (destination, source),
@@ -147,11 +127,7 @@ fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
         && let Some(state) = states.get_mut(at)
     {
         let [opener, other] = &state.peers;
-        let (to, from) = if flow.direction == key.direction {
-            (opener, other)
-        } else {
-            (other, opener)
-        };
+        let (to, from) = if flow.direction == key.direction { (opener, other) } else { (other, opener) };
         if !is_plausible(from, to, inner.sequence) {
             return Found::Refused(at);
         }

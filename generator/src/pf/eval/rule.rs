@@ -149,8 +149,7 @@ impl CompiledRule {
 
     /// Whether it looks at packets of this interface: names are exact, there are no groups.
     pub(super) fn is_on(&self, interface: NameId) -> bool {
-        self.interface
-            .is_none_or(|(name, not)| (name == interface) != not)
+        self.interface.is_none_or(|(name, not)| (name == interface) != not)
     }
 }
 
@@ -176,11 +175,7 @@ impl Side {
         let always = self.test == AddressTest::Any || (self.test == AddressTest::Urpf && !is_source);
         let ranges = match &self.test {
             _ if always => Ranges::all(family),
-            AddressTest::Net {
-                family: own,
-                bits,
-                mask,
-            } if *own == family => {
+            AddressTest::Net { family: own, bits, mask } if *own == family => {
                 // A contiguous mask: its ones are the prefix.
                 let prefix = u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
                 Ranges::prefix(family, *bits, prefix)
@@ -189,11 +184,7 @@ impl Side {
             AddressTest::Table(table) => loaded.tables().ranges(*table, family),
             _ => Ranges::none(),
         };
-        Some(if self.not {
-            ranges.complement(family)
-        } else {
-            ranges
-        })
+        Some(if self.not { ranges.complement(family) } else { ranges })
     }
 
     /// Whether an address passes, `!` included.
@@ -212,20 +203,12 @@ impl AddressTest {
                 if mask == 0 {
                     return Self::Any;
                 }
-                Self::Net {
-                    family,
-                    bits: bits_of(*address) & mask,
-                    mask,
-                }
+                Self::Net { family, bits: bits_of(*address) & mask, mask }
             }
             Address::Range(low, high) => {
                 let family = family_of(*low);
                 let order = |end| range_order(family, bits_of(end));
-                Self::Between {
-                    family,
-                    low: order(*low),
-                    high: order(*high),
-                }
+                Self::Between { family, low: order(*low), high: order(*high) }
             }
             Address::Dynamic(dynamic) => Self::Table(tables.dynamic(dynamic)),
             Address::Table(name) => Self::Table(tables.reference(anchor, name)),
@@ -237,16 +220,8 @@ impl AddressTest {
     pub(super) fn hits(&self, tables: &Tables, family: Family, bits: Bits, is_source: bool) -> bool {
         match self {
             Self::Any => true,
-            Self::Net {
-                family: own,
-                bits: net,
-                mask,
-            } => *own == family && bits & mask == *net,
-            Self::Between {
-                family: own,
-                low,
-                high,
-            } => {
+            Self::Net { family: own, bits: net, mask } => *own == family && bits & mask == *net,
+            Self::Between { family: own, low, high } => {
                 let bits = range_order(family, bits);
                 *own == family && *low <= bits && bits <= *high
             }
@@ -268,16 +243,10 @@ pub(super) fn compile(
     let names = &mut to.names;
     let interface = rule.interface.as_ref().map(|on| (names.intern(&on.name), on.not));
     let tag = rule.tag.as_ref().map(|tag| names.intern(tag));
-    let tagged = rule
-        .tagged
-        .as_ref()
-        .map(|tagged| (names.intern(&tagged.tag), tagged.not));
+    let tagged = rule.tagged.as_ref().map(|tagged| (names.intern(&tagged.tag), tagged.not));
     // The order in which the kernel meets them matters where tables of interfaces are shared.
     let redirect = rule.redirect.as_ref().map(|pool| compile_pool(pool, anchor, to));
-    let route = rule
-        .route
-        .as_ref()
-        .map(|route| compile_pool(&route.pool, anchor, to));
+    let route = rule.route.as_ref().map(|route| compile_pool(&route.pool, anchor, to));
     let source = compile_side(&rule.source, anchor, &mut to.tables);
     let destination = compile_side(&rule.destination, anchor, &mut to.tables);
     if let Some(overload) = &rule.state_options.overload {
@@ -309,48 +278,31 @@ fn without_body(rule: &Rule) -> Rule {
     if let Some(call) = &mut anchor {
         call.body = None;
     }
-    Rule {
-        anchor,
-        ..rule.clone()
-    }
+    Rule { anchor, ..rule.clone() }
 }
 
 fn compile_side(endpoint: &Endpoint, anchor: &str, tables: &mut Tables) -> Side {
-    Side {
-        not: endpoint.not,
-        test: AddressTest::new(&endpoint.address, anchor, tables),
-        port: endpoint.port,
-    }
+    Side { not: endpoint.not, test: AddressTest::new(&endpoint.address, anchor, tables), port: endpoint.port }
 }
 
 fn compile_pool(pool: &Pool, anchor: &str, to: &mut Loaded) -> Arc<CompiledPool> {
     let members = pool.hosts.iter().map(|host| Member {
         interface: host.interface.as_ref().map(|name| to.names.intern(name)),
         target: match &host.address {
-            Address::Prefix { address, prefix } => Target::Net {
-                bits: bits_of(*address),
-                prefix: *prefix,
-            },
+            Address::Prefix { address, prefix } => Target::Net { bits: bits_of(*address), prefix: *prefix },
             Address::Table(name) => Target::Table(to.tables.reference(anchor, name)),
             Address::Dynamic(dynamic) => Target::Dynamic(to.tables.dynamic(dynamic)),
             _ => Target::Nothing,
         },
     });
     let members = members.collect();
-    Arc::new(CompiledPool {
-        members,
-        syntax: pool.clone(),
-    })
+    Arc::new(CompiledPool { members, syntax: pool.clone() })
 }
 
 /// Fills in where each rule's runs end, as the kernel does after loading a list.
 pub(super) fn link_skips(rules: &mut [CompiledRule]) {
     for at in (0..rules.len()).rev() {
-        let mut skip = Skip {
-            source_port: at + 1,
-            destination: at + 1,
-            destination_port: at + 1,
-        };
+        let mut skip = Skip { source_port: at + 1, destination: at + 1, destination_port: at + 1 };
         if let Some(next) = rules.get(at + 1) {
             let (this, after) = (&rules[at], &next.skip);
             if same_ports(this, next, |rule| &rule.source, &[]) {
@@ -360,12 +312,7 @@ pub(super) fn link_skips(rules: &mut [CompiledRule]) {
             {
                 skip.destination = after.destination;
             }
-            if same_ports(
-                this,
-                next,
-                |rule| &rule.destination,
-                &[this.protocol, next.protocol],
-            ) {
+            if same_ports(this, next, |rule| &rule.destination, &[this.protocol, next.protocol]) {
                 skip.destination_port = after.destination_port;
             }
         }

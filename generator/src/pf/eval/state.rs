@@ -49,23 +49,11 @@ impl Key {
     }
 
     fn lan_side(&self) -> Find {
-        Find::new(
-            self.family,
-            self.protocol,
-            self.variant,
-            self.lan,
-            self.outside_lan,
-        )
+        Find::new(self.family, self.protocol, self.variant, self.lan, self.outside_lan)
     }
 
     fn gateway_side(&self) -> Find {
-        Find::new(
-            self.family,
-            self.protocol,
-            self.variant,
-            self.gateway,
-            self.outside_gateway,
-        )
+        Find::new(self.family, self.protocol, self.variant, self.gateway, self.outside_gateway)
     }
 }
 
@@ -89,13 +77,7 @@ impl Find {
             UDP => (variant, near, far),
             _ => (0, (near.0, 0), (far.0, 0)),
         };
-        Self {
-            family,
-            protocol,
-            variant,
-            near,
-            far,
-        }
+        Self { family, protocol, variant, near, far }
     }
 }
 
@@ -200,13 +182,7 @@ impl States {
 
     /// Whether nobody outside speaks with this end yet.
     pub fn is_free(&self, probe: &Probe) -> bool {
-        let find = Find::new(
-            probe.family,
-            probe.protocol,
-            probe.variant,
-            probe.gateway,
-            probe.outside,
-        );
+        let find = Find::new(probe.family, probe.protocol, probe.variant, probe.gateway, probe.outside);
         !self.by_gateway.contains_key(&find)
     }
 
@@ -215,10 +191,7 @@ impl States {
         let inner = (flow.source, flow.header.source);
         self.entries.iter().flatten().find_map(|state| {
             let (key, _) = self.keys.get(state.key)?;
-            let fits = state
-                .translation
-                .as_ref()
-                .is_some_and(|made_by| made_by.id == rule)
+            let fits = state.translation.as_ref().is_some_and(|made_by| made_by.id == rule)
                 && (key.protocol, key.family) == (protocol, flow.family)
                 && key.lan == inner
                 && far.is_none_or(|far| key.outside_lan.0 == far);
@@ -233,11 +206,8 @@ impl States {
         if let Some(&known) = self.by_lan.get(&key.lan_side()) {
             let bound = state.interface;
             let same = &mut self.keys[known].1;
-            let is_taken = |at: &usize| {
-                self.entries[*at]
-                    .as_ref()
-                    .is_some_and(|other| other.interface == bound)
-            };
+            let is_taken =
+                |at: &usize| self.entries[*at].as_ref().is_some_and(|other| other.interface == bound);
             if same.iter().any(is_taken) {
                 return false;
             }

@@ -37,17 +37,10 @@ impl Prefixes {
             let prefix = entry.prefix.min(width(family));
             let bits = bits_of(entry.address) & mask(family, prefix);
             let list = &mut sorted[usize::from(family == Family::Inet6)];
-            list.push(Block {
-                bits,
-                prefix,
-                not: entry.not,
-            });
+            list.push(Block { bits, prefix, not: entry.not });
         }
         let [inet, inet6] = sorted;
-        Self {
-            inet: OneFamily::new(Family::Inet, inet),
-            inet6: OneFamily::new(Family::Inet6, inet6),
-        }
+        Self { inet: OneFamily::new(Family::Inet, inet), inet6: OneFamily::new(Family::Inet6, inet6) }
     }
 
     /// Whether the longest prefix that covers an address says yes.
@@ -144,11 +137,7 @@ fn cut(family: Family, blocks: &[Block]) -> Ranges {
 fn close(open: &mut Vec<(Bits, bool)>, from: &mut Option<Bits>, until: Option<Bits>, ranges: &mut Ranges) {
     while let Some(&(end, matches)) = open.last() {
         let ends_before = until.is_none_or(|until| end < until);
-        let stop = if ends_before {
-            Some(end)
-        } else {
-            until.and_then(|until| until.checked_sub(1))
-        };
+        let stop = if ends_before { Some(end) } else { until.and_then(|until| until.checked_sub(1)) };
         if let (true, Some(low), Some(high)) = (matches, *from, stop)
             && low <= high
         {
@@ -158,9 +147,7 @@ fn close(open: &mut Vec<(Bits, bool)>, from: &mut Option<Bits>, until: Option<Bi
             break;
         }
         // A parent may end with its child: then nothing of it is left.
-        *from = from.map_or(end.checked_add(1), |low| {
-            end.checked_add(1).map(|next| next.max(low))
-        });
+        *from = from.map_or(end.checked_add(1), |low| end.checked_add(1).map(|next| next.max(low)));
         open.pop();
     }
     if let Some(until) = until {
@@ -228,9 +215,7 @@ mod tests {
     fn ranges_say_what_a_search_by_length_says() {
         let table = prefixes("!10.0.0.0/30 10.0.0.0/24 !10.0.0.128/25 10.0.0.255/32 0.0.0.0/5 !8.0.0.0/6");
         for bits in (0x0a00_0000u32..0x0a00_0200).chain([0, 0x0700_0000, 0x0800_0000, u32::MAX]) {
-            let slow = table
-                .longest(Family::Inet, bits.into())
-                .is_some_and(|block| !block.not);
+            let slow = table.longest(Family::Inet, bits.into()).is_some_and(|block| !block.not);
             assert_eq!(table.matches(Family::Inet, bits.into()), slow, "{bits:x}");
         }
     }

@@ -38,21 +38,17 @@ struct Slot {
 impl Tables {
     /// Whether a table matches an address. One that is not active anywhere matches none.
     pub fn matches(&self, table: TableId, family: Family, bits: Bits) -> bool {
-        self.active(table)
-            .is_some_and(|content| content.matches(family, bits))
+        self.active(table).is_some_and(|content| content.matches(family, bits))
     }
 
     /// The addresses that a table matches.
     pub fn ranges(&self, table: TableId, family: Family) -> Ranges {
-        self.active(table)
-            .map_or_else(Ranges::none, |content| content.ranges(family).clone())
+        self.active(table).map_or_else(Ranges::none, |content| content.ranges(family).clone())
     }
 
     /// Whether it is the table of an interface's addresses.
     pub(super) fn is_dynamic(&self, table: TableId) -> bool {
-        self.slots
-            .get(table)
-            .is_some_and(|slot| slot.anchor == OF_INTERFACES)
+        self.slots.get(table).is_some_and(|slot| slot.anchor == OF_INTERFACES)
     }
 
     pub(super) fn active(&self, table: TableId) -> Option<&Prefixes> {
@@ -106,9 +102,7 @@ impl Tables {
     /// Fills the tables of interfaces.
     pub(super) fn refresh(&mut self, interfaces: &[InterfaceInfo]) {
         for (dynamic, id) in self.dynamic.values() {
-            let interface = interfaces
-                .iter()
-                .find(|interface| interface.name == dynamic.interface);
+            let interface = interfaces.iter().find(|interface| interface.name == dynamic.interface);
             let content = interface.map(|interface| addresses_for(interface, dynamic));
             self.slots[*id].content = Some(content.unwrap_or_default());
         }
@@ -121,11 +115,7 @@ impl Tables {
         }
         let root = (!anchor.is_empty()).then(|| self.slot("", name));
         let id = self.slots.len();
-        self.slots.push(Slot {
-            anchor: anchor.to_owned(),
-            root,
-            ..Slot::default()
-        });
+        self.slots.push(Slot { anchor: anchor.to_owned(), root, ..Slot::default() });
         self.by_name.insert(key, id);
         id
     }

@@ -51,10 +51,7 @@ fn at_least(a: u32, b: u32) -> bool {
 impl Peer {
     /// The end that opens a connection with this segment.
     pub fn opener(segment: &Segment) -> Self {
-        let flags = [SYN, FIN]
-            .iter()
-            .filter(|&&flag| segment.flags & flag != 0)
-            .count();
+        let flags = [SYN, FIN].iter().filter(|&&flag| segment.flags & flag != 0).count();
         let extra = u32::try_from(flags).unwrap_or(0) + 1;
         Self {
             stage: Stage::SynSent,
@@ -66,12 +63,7 @@ impl Peer {
 
     /// The end that has not been heard yet.
     pub fn silent() -> Self {
-        Self {
-            stage: Stage::Closed,
-            low: 0,
-            high: 1,
-            window: 1,
-        }
+        Self { stage: Stage::Closed, low: 0, high: 1, window: 1 }
     }
 }
 
@@ -85,9 +77,7 @@ pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
     let scaled = |window: u16| u32::from(window) << scale;
     let mut sequence = segment.sequence;
     let mut end = sequence.wrapping_add(segment.length);
-    end = end
-        .wrapping_add(u32::from(has(SYN)))
-        .wrapping_add(u32::from(has(FIN)));
+    end = end.wrapping_add(u32::from(has(SYN))).wrapping_add(u32::from(has(FIN)));
     if from.low == 0 {
         // The first segment from this end.
         from.low = sequence;
@@ -119,10 +109,7 @@ pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
         && at_least(sequence, from.low.wrapping_sub(SKEW));
     if !is_inside && !is_loose {
         if to.stage == Stage::SynSent && from.stage == Stage::SynSent {
-            *from = Peer {
-                stage: from.stage,
-                ..Peer::silent()
-            };
+            *from = Peer { stage: from.stage, ..Peer::silent() };
         }
         return Fit::Bad;
     }

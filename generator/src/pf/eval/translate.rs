@@ -34,9 +34,7 @@ pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow)
         Direction::Out => &[List::Binat, List::Rdr, List::Nat],
         Direction::In => &[List::Rdr, List::Binat],
     };
-    let rule = order
-        .iter()
-        .find_map(|list| find_in(loaded, *list, memory, flow))?;
+    let rule = order.iter().find_map(|list| find_in(loaded, *list, memory, flow))?;
     let mut found = Translation {
         rule,
         source: flow.source,
@@ -90,14 +88,9 @@ fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow:
 fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &side.test {
         AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
-        AddressTest::Table(table) if tables.is_dynamic(*table) => single(
-            &Member {
-                interface: None,
-                target: Target::Dynamic(*table),
-            },
-            tables,
-            family,
-        ),
+        AddressTest::Table(table) if tables.is_dynamic(*table) => {
+            single(&Member { interface: None, target: Target::Dynamic(*table) }, tables, family)
+        }
         _ => Some((0, 0)),
     }
 }
@@ -127,12 +120,7 @@ fn find_in<'a>(
     });
     memory.matched = matched;
     flow.tag = tag.filter(|&tag| tag != 0).unwrap_or(flow.tag);
-    rule.filter(|rule| {
-        !matches!(
-            rule.syntax.action,
-            Action::NoNat | Action::NoRdr | Action::NoBinat
-        )
-    })
+    rule.filter(|rule| !matches!(rule.syntax.action, Action::NoNat | Action::NoRdr | Action::NoBinat))
 }
 
 /// Whether a rule is about a packet. The kernel jumps over neighbours that share the condition that failed,
@@ -153,10 +141,7 @@ fn judge_plainly(rule: &CompiledRule, tables: &Tables, flow: &Flow) -> Judgement
         Judgement::Differs
     } else if !fits_port(rule, rule.source.port, flow.header.source) {
         Judgement::SkipTo(rule.skip.source_port)
-    } else if !rule
-        .destination
-        .matches(tables, flow.family, flow.destination, false)
-    {
+    } else if !rule.destination.matches(tables, flow.family, flow.destination, false) {
         Judgement::SkipTo(rule.skip.destination)
     } else if !fits_port(rule, rule.destination.port, flow.header.destination) {
         Judgement::SkipTo(rule.skip.destination_port)
@@ -192,10 +177,7 @@ fn judge_backwards(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: 
 
 fn judge_inward_binat(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     let tables = &loaded.tables;
-    let member = rule
-        .redirect
-        .as_deref()
-        .and_then(|pool| current(pool, rule.id, memory));
+    let member = rule.redirect.as_deref().and_then(|pool| current(pool, rule.id, memory));
     if !rule.destination.matches(tables, flow.family, flow.source, true) {
         Judgement::Differs
     } else if !fits_port(rule, rule.destination.port, flow.header.source) {
@@ -247,10 +229,7 @@ impl Translation<'_> {
             }
             Kind::Icmp { .. } => {
                 if flow.source != self.source && flow.family == Family::Inet {
-                    flow.header = Ports {
-                        source: self.port,
-                        destination: self.port,
-                    };
+                    flow.header = Ports { source: self.port, destination: self.port };
                 }
                 flow.source = self.source;
                 flow.destination = self.destination;

@@ -164,10 +164,7 @@ impl Serialize for Verdict {
         map.serialize_entry("action", &self.action)?;
         map.serialize_entry("via", &self.via)?;
         if self.via != Via::Skip {
-            map.serialize_entry(
-                "rule",
-                &self.rule.as_ref().map_or(-1, |rule| i64::from(rule.number)),
-            )?;
+            map.serialize_entry("rule", &self.rule.as_ref().map_or(-1, |rule| i64::from(rule.number)))?;
             map.serialize_entry("anchor", self.rule.as_ref().map_or("", |rule| &*rule.anchor))?;
             if let Some(label) = self.rule.as_ref().and_then(|rule| rule.label.as_deref()) {
                 map.serialize_entry("label", label)?;
@@ -205,10 +202,9 @@ impl Form {
     /// The source and the destination; an identifier belongs to the source, which translation changes it with.
     fn sides(&self) -> ((IpAddr, Detail), (IpAddr, Detail)) {
         let (source, destination) = match self.detail {
-            Detail::Ports(source, destination) => (
-                Detail::Ports(source, source),
-                Detail::Ports(destination, destination),
-            ),
+            Detail::Ports(source, destination) => {
+                (Detail::Ports(source, source), Detail::Ports(destination, destination))
+            }
             Detail::Id(id) => (Detail::Id(id), Detail::None),
             Detail::None => (Detail::None, Detail::None),
         };

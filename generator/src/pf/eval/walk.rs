@@ -44,15 +44,7 @@ struct Frame<'a> {
 impl<'a, 'm> Walk<'a, 'm> {
     pub fn new(loaded: &'a Loaded, list: List, matched: &'m mut Vec<bool>) -> Self {
         matched.resize(loaded.count().max(matched.len()), false);
-        Self {
-            loaded,
-            list,
-            ruleset: 0,
-            at: 0,
-            frames: Vec::new(),
-            matched,
-            budget: BUDGET,
-        }
+        Self { loaded, list, ruleset: 0, at: 0, frames: Vec::new(), matched, budget: BUDGET }
     }
 
     /// The first rule that matches: how translation and normalization choose.
@@ -108,9 +100,7 @@ impl<'a, 'm> Walk<'a, 'm> {
     }
 
     fn rules(&self, ruleset: usize) -> &'a [CompiledRule] {
-        self.loaded
-            .ruleset(ruleset)
-            .map_or(&[], |ruleset| ruleset.rules(self.list))
+        self.loaded.ruleset(ruleset).map_or(&[], |ruleset| ruleset.rules(self.list))
     }
 
     fn is_over(&self) -> bool {
@@ -129,14 +119,8 @@ impl<'a, 'm> Walk<'a, 'm> {
             return;
         }
         let target = self.loaded.ruleset(call.ruleset);
-        let child = target
-            .filter(|_| call.wildcard)
-            .and_then(|target| target.child_after(None));
-        self.frames.push(Frame {
-            ruleset: self.ruleset,
-            at: self.at,
-            child,
-        });
+        let child = target.filter(|_| call.wildcard).and_then(|target| target.child_after(None));
+        self.frames.push(Frame { ruleset: self.ruleset, at: self.at, child });
         match (call.wildcard, child) {
             (false, _) => (self.ruleset, self.at) = (call.ruleset, 0),
             (true, Some((_, index))) => (self.ruleset, self.at) = (index, 0),
@@ -149,10 +133,8 @@ impl<'a, 'm> Walk<'a, 'm> {
     fn leave(&mut self, mut has_match: Option<&mut bool>) -> bool {
         let mut quick = false;
         while let Some(frame) = self.frames.last_mut() {
-            let caller = &self
-                .loaded
-                .ruleset(frame.ruleset)
-                .map_or(&[][..], |set| set.rules(self.list))[frame.at];
+            let caller =
+                &self.loaded.ruleset(frame.ruleset).map_or(&[][..], |set| set.rules(self.list))[frame.at];
             let Some(call) = caller.call else { return false };
             if let Some((path, index)) = frame.child {
                 let child_matched = self.matched[index];

@@ -71,13 +71,7 @@ impl Parser<'_> {
             if protocols.len() > 1 {
                 return self.fail("proto list expansion not supported in binat-anchor");
             }
-            let FromTo {
-                source,
-                source_ports,
-                destination,
-                destination_ports,
-                ..
-            } = from_to;
+            let FromTo { source, source_ports, destination, destination_ports, .. } = from_to;
             let plain = source.is_empty() && destination.is_empty();
             if !plain || !source_ports.is_empty() || !destination_ports.is_empty() {
                 return self.fail("fromto parameter not supported in binat-anchor");
@@ -117,23 +111,13 @@ impl Parser<'_> {
         let call = self.filter_call(name, body)?;
         self.check_tags(&options.rule)?;
         self.check_flags(&options, &protocols, !from_to.oses.is_empty())?;
-        if options
-            .state
-            .as_ref()
-            .is_some_and(|(kind, _)| *kind != crate::pf::syntax::StateKind::None)
-        {
+        if options.state.as_ref().is_some_and(|(kind, _)| *kind != crate::pf::syntax::StateKind::None) {
             return self.fail("cannot specify state handling on anchors");
         }
         shared_family(&from_to.source, &mut family);
         shared_family(&from_to.destination, &mut family);
         options.rule.tcp_flags = Self::plain_flags(&options);
-        let mut rule = Rule {
-            anchor: Some(call),
-            direction,
-            quick,
-            family,
-            ..options.rule
-        };
+        let mut rule = Rule { anchor: Some(call), direction, quick, family, ..options.rule };
         // An anchor has neither of these in pfctl: they are read and forgotten.
         rule.fragment = false;
         rule.allow_opts = false;
@@ -155,22 +139,14 @@ impl Parser<'_> {
             };
             self.unnamed += 1;
             let path = format!("_{}", self.unnamed);
-            return Ok(AnchorCall {
-                name: String::new(),
-                path,
-                wildcard: false,
-                body: Some(Box::new(body)),
-            });
+            return Ok(AnchorCall { name: String::new(), path, wildcard: false, body: Some(Box::new(body)) });
         };
         if name.starts_with('_') || name.contains("/_") {
             return self.fail("anchor names beginning with `_` are reserved for internal use");
         }
         self.check_name(&name)?;
         if let Some(body) = &body {
-            let frame = self
-                .frames
-                .last_mut()
-                .expect("the file's own frame is always there");
+            let frame = self.frames.last_mut().expect("the file's own frame is always there");
             if frame.inline.contains(&name) {
                 return self.fail(format!("inline anchor `{name}` already exists"));
             }
@@ -214,10 +190,7 @@ impl Parser<'_> {
         self.ascend();
         let mut ruleset = self.frames.pop().map(|frame| frame.ruleset).unwrap_or_default();
         // Of what stands in braces pfctl loads the filter rules only.
-        ruleset.rules = Rules {
-            filter: ruleset.rules.filter,
-            ..Rules::default()
-        };
+        ruleset.rules = Rules { filter: ruleset.rules.filter, ..Rules::default() };
         Ok(ruleset)
     }
 
@@ -228,18 +201,9 @@ impl Parser<'_> {
         self.expect_key("from")?;
         let file = self.words()?;
         self.peek();
-        let anchor = if self.anchor.is_empty() {
-            name
-        } else {
-            format!("{}/{name}", self.anchor)
-        };
+        let anchor = if self.anchor.is_empty() { name } else { format!("{}/{name}", self.anchor) };
         self.check_name(&anchor)?;
-        self.loads.push(LoadAnchor {
-            place: self.start,
-            anchor,
-            file,
-            ruleset: None,
-        });
+        self.loads.push(LoadAnchor { place: self.start, anchor, file, ruleset: None });
         Ok(())
     }
 
@@ -256,8 +220,7 @@ impl Parser<'_> {
             let parsed = match self.read(&load.file) {
                 Ok(text) => parse_at(&text, self.environment, &load.anchor),
                 Err(reason) => {
-                    self.errors
-                        .push((load.place, format!("cannot load `{}`: {reason}", load.file)));
+                    self.errors.push((load.place, format!("cannot load `{}`: {reason}", load.file)));
                     continue;
                 }
             };
@@ -292,10 +255,5 @@ fn call(name: &str, body: Option<Ruleset>) -> AnchorCall {
         Some(parent) => (parent, true),
         None => (name, false),
     };
-    AnchorCall {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        wildcard,
-        body: body.map(Box::new),
-    }
+    AnchorCall { name: name.to_owned(), path: path.to_owned(), wildcard, body: body.map(Box::new) }
 }

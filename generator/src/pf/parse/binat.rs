@@ -19,11 +19,7 @@ impl Parser<'_> {
         rule.protocol = self.protocols()?.first().copied();
         self.expect_key("from")?;
         let source = self.host()?;
-        let destination = if self.eat_key("to") {
-            self.hosts()?
-        } else {
-            Vec::new()
-        };
+        let destination = if self.eat_key("to") { self.hosts()? } else { Vec::new() };
         self.tags_and_rtable(&mut rule)?;
         let target = self.target(false)?;
         if target.as_ref().is_none_or(|target| target.ports.is_none()) {
@@ -49,9 +45,7 @@ impl Parser<'_> {
         }
         let targets = target.as_ref().map_or(&[] as &[Host], |target| &target.hosts);
         for hosts in [source, destination, targets] {
-            rule.family = rule
-                .family
-                .or_else(|| hosts.first().and_then(|first| first.family));
+            rule.family = rule.family.or_else(|| hosts.first().and_then(|first| first.family));
         }
         let family = rule.family;
         if family.is_none() {
@@ -61,14 +55,11 @@ impl Parser<'_> {
         self.check_tags(&rule)?;
         for (hosts, what) in [(source, "source"), (targets, "redirect")] {
             if hosts.iter().any(Host::is_table) {
-                return self.fail(format!(
-                    "invalid use of a table as the {what} address of a binat rule"
-                ));
+                return self.fail(format!("invalid use of a table as the {what} address of a binat rule"));
             }
             if hosts.iter().any(Host::is_many) {
-                return self.fail(format!(
-                    "invalid use of an interface as the {what} address of a binat rule"
-                ));
+                return self
+                    .fail(format!("invalid use of an interface as the {what} address of a binat rule"));
             }
         }
         let from = self.binat_host(source, family, false)?;
@@ -84,10 +75,7 @@ impl Parser<'_> {
 
     fn add_binat(&mut self, mut rule: Rule) {
         rule.place = self.start;
-        let frame = self
-            .frames
-            .last_mut()
-            .expect("the file's own frame is always there");
+        let frame = self.frames.last_mut().expect("the file's own frame is always there");
         let list = &mut frame.ruleset.rules.binat;
         rule.number = u32::try_from(list.len()).unwrap_or(u32::MAX);
         list.push(rule);
@@ -140,22 +128,15 @@ impl Parser<'_> {
         let [host] = hosts.as_slice() else {
             return self.fail("binat rule must redirect to a single address");
         };
-        let (Ok(theirs), Ok(ours)) = (
-            source.map_or(Ok(0), |host| host.mask_in(family)),
-            host.mask_in(family),
-        ) else {
+        let (Ok(theirs), Ok(ours)) =
+            (source.map_or(Ok(0), |host| host.mask_in(family)), host.mask_in(family))
+        else {
             return self.fail("netmask invalid for IPv4 address");
         };
         if theirs != 0 && theirs != ours {
             return self.fail("`binat` source mask and redirect mask must be the same");
         }
         let address = self.finished(host, family)?;
-        Ok(Some(Pool {
-            hosts: vec![PoolHost {
-                interface: None,
-                address,
-            }],
-            ..Pool::default()
-        }))
+        Ok(Some(Pool { hosts: vec![PoolHost { interface: None, address }], ..Pool::default() }))
     }
 }

@@ -46,19 +46,11 @@ impl Parser<'_> {
     }
 
     pub(super) fn expect_key(&mut self, key: &str) -> Parsed<()> {
-        if self.eat_key(key) {
-            Ok(())
-        } else {
-            self.unexpected()
-        }
+        if self.eat_key(key) { Ok(()) } else { self.unexpected() }
     }
 
     pub(super) fn expect_char(&mut self, wanted: char) -> Parsed<()> {
-        if self.eat_char(wanted) {
-            Ok(())
-        } else {
-            self.unexpected()
-        }
+        if self.eat_char(wanted) { Ok(()) } else { self.unexpected() }
     }
 
     pub(super) fn at_word(&mut self) -> bool {
@@ -110,19 +102,14 @@ impl Parser<'_> {
             Kind::Bad => return Err(Failed),
         };
         if self.quiet == 0 {
-            self.errors
-                .push((self.lexer.place, format!("syntax error: unexpected {what}")));
+            self.errors.push((self.lexer.place, format!("syntax error: unexpected {what}")));
         }
         Err(Failed)
     }
 
     /// A rule is judged only when nothing but the end of its line follows.
     pub(super) fn rule_ends(&mut self) -> Parsed<()> {
-        if *self.peek() == Kind::Newline {
-            Ok(())
-        } else {
-            self.unexpected()
-        }
+        if *self.peek() == Kind::Newline { Ok(()) } else { self.unexpected() }
     }
 
     /// Tells an error at the token that was read last, and goes on.

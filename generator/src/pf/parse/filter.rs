@@ -50,11 +50,7 @@ impl Options {
 
 impl Parser<'_> {
     pub(super) fn filter(&mut self) -> Parsed<()> {
-        let action = if self.eat_key("pass") {
-            Action::Pass
-        } else {
-            self.block()?
-        };
+        let action = if self.eat_key("pass") { Action::Pass } else { self.block()? };
         let direction = self.direction();
         let (log, quick) = self.log_quick()?;
         let interfaces = self.interfaces()?;
@@ -176,10 +172,7 @@ impl Parser<'_> {
     fn default_block(&self) -> Block {
         match self.block_policy {
             BlockPolicy::Drop => Block::Drop,
-            BlockPolicy::Return => Block::Return {
-                icmp: PORT_UNREACHABLE,
-                icmp6: PORT_UNREACHABLE6,
-            },
+            BlockPolicy::Return => Block::Return { icmp: PORT_UNREACHABLE, icmp6: PORT_UNREACHABLE6 },
         }
     }
 
@@ -265,11 +258,8 @@ impl Parser<'_> {
                 let Some(number) = u16::try_from(number).ok().filter(|number| *number != 0) else {
                     return self.fail(format!("illegal {key} number {number}"));
                 };
-                options.rule.dummynet = Some(if key == "pipe" {
-                    Dummynet::Pipe(number)
-                } else {
-                    Dummynet::Queue(number)
-                });
+                options.rule.dummynet =
+                    Some(if key == "pipe" { Dummynet::Pipe(number) } else { Dummynet::Queue(number) });
             }
             "queue" => return self.fail("queueing (altq) does not exist on macOS"),
             "divert-to" | "divert-reply" => return self.fail(format!("`{key}` does not exist on macOS")),
@@ -285,11 +275,7 @@ impl Parser<'_> {
                 self.next();
                 let user = key == "user";
                 let mut ids = self.list(if user { Self::user } else { Self::group })?;
-                let known = if user {
-                    &mut options.users
-                } else {
-                    &mut options.groups
-                };
+                let known = if user { &mut options.users } else { &mut options.groups };
                 // What comes later stands first, as pfctl links its lists.
                 ids.append(known);
                 *known = ids;
@@ -303,11 +289,7 @@ impl Parser<'_> {
             }
             "icmp-type" | "icmp6-type" => {
                 self.next();
-                let icmp = self.icmp(if key == "icmp-type" {
-                    Family::Inet
-                } else {
-                    Family::Inet6
-                })?;
+                let icmp = self.icmp(if key == "icmp-type" { Family::Inet } else { Family::Inet6 })?;
                 if !options.icmp.is_empty() {
                     return self.fail("icmp-type cannot be redefined");
                 }
@@ -372,9 +354,8 @@ pub(in crate::pf) fn parse_probability(text: &str) -> Option<u32> {
         Some(number) => (number, 0.01),
         None => (text, 1.0),
     };
-    let decimal = number
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'-' | b'+'));
+    let decimal =
+        number.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'-' | b'+'));
     let share = number.parse::<f64>().ok().filter(|_| decimal)? * scale;
     let share = (share * f64::from(u32::MAX) + 0.5).floor();
     if !(0.0..=f64::from(u32::MAX)).contains(&share) {
@@ -387,9 +368,7 @@ pub(in crate::pf) fn parse_probability(text: &str) -> Option<u32> {
 
 /// A key of 128 bits: 32 hexadecimal digits behind `0x`.
 pub(super) fn parse_key(text: &str) -> Option<[u32; 4]> {
-    let digits = text
-        .strip_prefix("0x")
-        .filter(|digits| digits.len() == 32 && digits.is_ascii())?;
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
     let mut key = [0; 4];
     for (part, slot) in key.iter_mut().enumerate() {
         let part = &digits[8 * part..8 * part + 8];

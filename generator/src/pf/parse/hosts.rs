@@ -99,11 +99,7 @@ impl Parser<'_> {
         let ([first], [last]) = (first.as_slice(), last.as_slice()) else {
             return self.fail("invalid address range");
         };
-        let full = if first.family == Some(Family::Inet) {
-            32
-        } else {
-            128
-        };
+        let full = if first.family == Some(Family::Inet) { 32 } else { 128 };
         match (&first.address, &last.address) {
             (Address::Prefix { address: from, .. }, Address::Prefix { address: to, .. })
                 if first.family == last.family && first.mask == full && last.mask == full =>
@@ -123,9 +119,7 @@ impl Parser<'_> {
         let name = self.word()?;
         self.expect_char('>')?;
         if name.is_empty() || name.len() > LONGEST_TABLE {
-            return self.fail(format!(
-                "table name `{name}` is empty or longer than {LONGEST_TABLE}"
-            ));
+            return self.fail(format!("table name `{name}` is empty or longer than {LONGEST_TABLE}"));
         }
         Ok(name)
     }

@@ -94,18 +94,13 @@ impl Parser<'_> {
 
     pub(super) fn interface_not(&mut self) -> Parsed<Interface> {
         let not = self.eat_char('!');
-        Ok(Interface {
-            not,
-            name: self.interface()?,
-        })
+        Ok(Interface { not, name: self.interface()? })
     }
 
     pub(super) fn interface(&mut self) -> Parsed<String> {
         let name = self.word()?;
         if name.is_empty() || name.len() > LONGEST_INTERFACE {
-            return self.fail(format!(
-                "interface name `{name}` is empty or longer than {LONGEST_INTERFACE}"
-            ));
+            return self.fail(format!("interface name `{name}` is empty or longer than {LONGEST_INTERFACE}"));
         }
         Ok(name)
     }
@@ -161,11 +156,7 @@ impl Parser<'_> {
         }
         if self.eat_key("to") {
             (result.destination, result.destination_ports) = self.host_and_port()?;
-            if result
-                .destination
-                .iter()
-                .any(|host| host.address == Address::UrpfFailed)
-            {
+            if result.destination.iter().any(|host| host.address == Address::UrpfFailed) {
                 return self.fail("`urpf-failed` is not permitted in a destination address");
             }
         }
@@ -173,16 +164,8 @@ impl Parser<'_> {
     }
 
     fn host_and_port(&mut self) -> Parsed<(Vec<Host>, Vec<PortMatch>)> {
-        let hosts = if self.at_key("port") {
-            Vec::new()
-        } else {
-            self.hosts()?
-        };
-        let ports = if self.eat_key("port") {
-            self.list(Self::port)?
-        } else {
-            Vec::new()
-        };
+        let hosts = if self.at_key("port") { Vec::new() } else { self.hosts()? };
+        let ports = if self.eat_key("port") { self.list(Self::port)? } else { Vec::new() };
         Ok((hosts, ports))
     }
 }

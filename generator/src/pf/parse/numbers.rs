@@ -31,19 +31,11 @@ impl Parser<'_> {
             return Ok(Some(NumberMatch::NotEqual));
         }
         if self.eat_char('<') {
-            return Ok(Some(if self.eat_char('=') {
-                NumberMatch::LessEqual
-            } else {
-                NumberMatch::Less
-            }));
+            return Ok(Some(if self.eat_char('=') { NumberMatch::LessEqual } else { NumberMatch::Less }));
         }
         if self.eat_char('>') {
             let or_equal = self.eat_char('=');
-            return Ok(Some(if or_equal {
-                NumberMatch::GreaterEqual
-            } else {
-                NumberMatch::Greater
-            }));
+            return Ok(Some(if or_equal { NumberMatch::GreaterEqual } else { NumberMatch::Greater }));
         }
         Ok(None)
     }
@@ -85,11 +77,7 @@ impl Parser<'_> {
             return Ok(Ports::From(first));
         }
         let last = self.service(last)?;
-        Ok(if first == last {
-            Ports::One(first)
-        } else {
-            Ports::Range(first, last)
-        })
+        Ok(if first == last { Ports::One(first) } else { Ports::Range(first, last) })
     }
 
     fn service(&mut self, text: &str) -> Parsed<u16> {
@@ -107,23 +95,13 @@ impl Parser<'_> {
 
     pub(super) fn user(&mut self) -> Parsed<IdMatch> {
         self.id("user", |parser, name| {
-            parser
-                .environment
-                .users
-                .get(name)
-                .copied()
-                .or_else(|| names::user(name))
+            parser.environment.users.get(name).copied().or_else(|| names::user(name))
         })
     }
 
     pub(super) fn group(&mut self) -> Parsed<IdMatch> {
         self.id("group", |parser, name| {
-            parser
-                .environment
-                .groups
-                .get(name)
-                .copied()
-                .or_else(|| names::group(name))
+            parser.environment.groups.get(name).copied().or_else(|| names::group(name))
         })
     }
 
@@ -176,16 +154,9 @@ impl Parser<'_> {
         if self.eat_key("any") {
             return Ok(TcpFlags { set: 0, mask: 0 });
         }
-        let set = if self.at_char('/') {
-            0
-        } else {
-            self.flag_letters()?
-        };
+        let set = if self.at_char('/') { 0 } else { self.flag_letters()? };
         self.expect_char('/')?;
-        Ok(TcpFlags {
-            set,
-            mask: self.flag_letters()?,
-        })
+        Ok(TcpFlags { set, mask: self.flag_letters()? })
     }
 
     fn flag_letters(&mut self) -> Parsed<u8> {
@@ -252,9 +223,7 @@ impl Parser<'_> {
             "lowdelay" => Some(0x10),
             "throughput" => Some(0x08),
             "reliability" => Some(0x04),
-            _ => word
-                .strip_prefix("0x")
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok()),
+            _ => word.strip_prefix("0x").and_then(|digits| u8::from_str_radix(digits, 16).ok()),
         };
         match tos {
             Some(tos) if tos != 0 && !word.contains('+') => Ok(tos),

@@ -95,10 +95,7 @@ impl Parser<'_> {
         let Ok(seconds) = u32::try_from(seconds) else {
             return self.fail("only positive values permitted");
         };
-        match names::TIMEOUTS
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(&name))
-        {
+        match names::TIMEOUTS.iter().find(|known| known.eq_ignore_ascii_case(&name)) {
             Some(known) => self.set_option(SetOption::Timeout(known, seconds)),
             None => return self.fail(format!("unknown timeout `{name}`")),
         }
@@ -112,10 +109,7 @@ impl Parser<'_> {
         let Ok(count) = u32::try_from(count) else {
             return self.fail("only positive values permitted");
         };
-        match names::LIMITS
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(&name))
-        {
+        match names::LIMITS.iter().find(|known| known.eq_ignore_ascii_case(&name)) {
             Some(known) => self.set_option(SetOption::Limit(known, count)),
             None => return self.fail(format!("unable to set limit `{name}`")),
         }
@@ -124,11 +118,7 @@ impl Parser<'_> {
 
     fn log_interface(&mut self) -> Parsed<()> {
         self.next();
-        let name = if self.eat_key("all") {
-            "all".to_owned()
-        } else {
-            self.word()?
-        };
+        let name = if self.eat_key("all") { "all".to_owned() } else { self.word()? };
         self.in_options()?;
         self.set_option(SetOption::LogInterface((name != "none").then_some(name)));
         Ok(())
@@ -194,10 +184,7 @@ impl Parser<'_> {
         self.next();
         let mut interfaces = self.interfaces()?;
         if interfaces.is_empty() {
-            interfaces.push(Interface {
-                not: false,
-                name: "none".to_owned(),
-            });
+            interfaces.push(Interface { not: false, name: "none".to_owned() });
         }
         if interfaces.iter().any(|interface| interface.not) {
             return self.fail("skip on ! <interface> is not supported");

@@ -198,10 +198,7 @@ impl Parser<'_> {
 
     /// What comes from an interface's networks on another, and from its own addresses on any.
     fn antispoof_rules(&mut self, rule: &Rule, log: Log, name: &str, dynamic: bool) {
-        let networks = Modifiers {
-            network: true,
-            ..Modifiers::default()
-        };
+        let networks = Modifiers { network: true, ..Modifiers::default() };
         let environment = self.environment;
         let sources = |modifiers| {
             if dynamic {
@@ -213,26 +210,17 @@ impl Parser<'_> {
         let from_networks = sources(networks);
         if !from_networks.is_empty() {
             let mut draft = Draft::new(Rule { log, ..rule.clone() });
-            draft.interfaces = vec![Interface {
-                not: true,
-                name: name.to_owned(),
-            }];
+            draft.interfaces = vec![Interface { not: true, name: name.to_owned() }];
             draft.source = from_networks;
             self.add(&draft);
         }
-        if environment
-            .interface(name)
-            .is_some_and(|interface| interface.loopback)
-        {
+        if environment.interface(name).is_some_and(|interface| interface.loopback) {
             return;
         }
         let own = sources(Modifiers::default());
         if !own.is_empty() {
             // pfctl forgets the unit of the pflog interface here.
-            let mut draft = Draft::new(Rule {
-                log: Log { interface: 0, ..log },
-                ..rule.clone()
-            });
+            let mut draft = Draft::new(Rule { log: Log { interface: 0, ..log }, ..rule.clone() });
             draft.source = own;
             self.add(&draft);
         }

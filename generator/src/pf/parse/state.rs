@@ -130,10 +130,7 @@ impl Parser<'_> {
         }
         if pass && options.flags.is_none_or(|flags| flags.set | flags.mask == 0) {
             let by_default = options.flags.is_none() && !options.rule.fragment && kind != StateKind::None;
-            options.rule.tcp_flags = by_default.then_some(TcpFlags {
-                set: 0x02,
-                mask: 0x12,
-            });
+            options.rule.tcp_flags = by_default.then_some(TcpFlags { set: 0x02, mask: 0x12 });
         } else {
             options.rule.tcp_flags = Self::plain_flags(options);
         }
@@ -187,14 +184,12 @@ fn set_state_option(
         StateOption::MaxSrcConnRate(0, _) | StateOption::MaxSrcConnRate(_, 0) => {
             Err("`max-src-conn-rate` values must be > 0".to_owned())
         }
-        StateOption::MaxSrcConnRate(limit, _) if limit > LARGEST_RATE => Err(format!(
-            "`max-src-conn-rate` maximum rate must be < {LARGEST_RATE}"
-        )),
-        StateOption::MaxSrcConnRate(limit, seconds) => set_once(
-            &mut state.max_src_conn_rate,
-            (limit, seconds),
-            "max-src-conn-rate",
-        ),
+        StateOption::MaxSrcConnRate(limit, _) if limit > LARGEST_RATE => {
+            Err(format!("`max-src-conn-rate` maximum rate must be < {LARGEST_RATE}"))
+        }
+        StateOption::MaxSrcConnRate(limit, seconds) => {
+            set_once(&mut state.max_src_conn_rate, (limit, seconds), "max-src-conn-rate")
+        }
         StateOption::Overload(overload) => set_once(&mut state.overload, overload, "overload"),
         StateOption::Policy(value) => set_once(policy, value, "if-bound"),
         StateOption::Timeout(name, seconds) => {
@@ -211,10 +206,7 @@ fn set_state_option(
 }
 
 fn imply_state_options(state: &mut StateOptions, track: Option<Track>) -> Result<(), String> {
-    let adaptive = state
-        .timeouts
-        .iter()
-        .any(|(name, _)| name.starts_with("adaptive."));
+    let adaptive = state.timeouts.iter().any(|(name, _)| name.starts_with("adaptive."));
     let tenth = state.max / 10;
     if !adaptive && tenth != 0 {
         state.timeouts.push(("adaptive.start", tenth.saturating_mul(6)));
@@ -233,11 +225,7 @@ fn imply_state_options(state: &mut StateOptions, track: Option<Track>) -> Result
             return Err(format!("`{option}` is incompatible with `source-track global`"));
         }
         let rule = per_rule || track == Some(Track::Rule);
-        state.source_track = Some(if rule {
-            SourceTrack::Rule
-        } else {
-            SourceTrack::Global
-        });
+        state.source_track = Some(if rule { SourceTrack::Rule } else { SourceTrack::Global });
         let seconds = state.max_src_conn_rate.map_or(0, |(_, seconds)| seconds);
         match state.timeouts.iter_mut().find(|(name, _)| *name == "src.track") {
             Some((_, known)) => *known = (*known).max(seconds),

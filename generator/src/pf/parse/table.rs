@@ -50,10 +50,7 @@ impl Parser<'_> {
         if self.eat_key("file") {
             let path = self.word()?;
             table.initialised = true;
-            table.sources.push(TableSource::File {
-                path,
-                entries: Vec::new(),
-            });
+            table.sources.push(TableSource::File { path, entries: Vec::new() });
             return Ok(true);
         }
         if !self.at_word() {
@@ -125,11 +122,7 @@ impl Parser<'_> {
 fn entry(host: &Host) -> Result<TableEntry, String> {
     let prefix = host.mask_in(host.family)?;
     match host.address {
-        Address::Prefix { address, .. } => Ok(TableEntry {
-            not: host.not,
-            address,
-            prefix,
-        }),
+        Address::Prefix { address, .. } => Ok(TableEntry { not: host.not, address, prefix }),
         _ => Err("only addresses are permitted inside tables".to_owned()),
     }
 }

@@ -62,11 +62,8 @@ impl Parser<'_> {
             (false, Some(target)) => {
                 let ports = target.ports;
                 hosts = self.target_hosts(target.hosts, &mut rule.family, true)?;
-                pool.ports = if nat {
-                    Some(nat_ports(ports))
-                } else {
-                    rdr_ports(ports, &from_to.destination_ports)
-                };
+                pool.ports =
+                    if nat { Some(nat_ports(ports)) } else { rdr_ports(ports, &from_to.destination_ports) };
                 self.check_pool(&mut pool, &hosts, "redirection")?;
                 if !self.finish_pool(&mut pool, nat)? {
                     return self.fail("the `static-port` option is only valid with nat rules");
@@ -133,16 +130,8 @@ impl Parser<'_> {
             return Ok(None);
         }
         self.next();
-        let hosts = if list {
-            self.list(Self::host)?.into_iter().flatten().collect()
-        } else {
-            self.host()?
-        };
-        let ports = if self.eat_key("port") {
-            Some(self.ports(true)?)
-        } else {
-            None
-        };
+        let hosts = if list { self.list(Self::host)?.into_iter().flatten().collect() } else { self.host()? };
+        let ports = if self.eat_key("port") { Some(self.ports(true)?) } else { None };
         Ok(Some(Target { hosts, ports }))
     }
 
@@ -159,9 +148,7 @@ impl Parser<'_> {
             *family = first.family;
         }
         keep_family(&mut hosts, family);
-        let fixed = hosts
-            .iter()
-            .any(|host| !matches!(host.address, Address::Table(_) | Address::Dynamic(_)));
+        let fixed = hosts.iter().any(|host| !matches!(host.address, Address::Table(_) | Address::Dynamic(_)));
         if family.is_none() && fixed {
             return self.fail(
                 "address family not given and translation address expands to multiple address families",
@@ -170,11 +157,7 @@ impl Parser<'_> {
         if hosts.is_empty() {
             return self.fail("no translation address with matching address family found");
         }
-        if let Some(Err(message)) = hosts
-            .iter()
-            .map(|host| host.mask_in(*family))
-            .find(Result::is_err)
-        {
+        if let Some(Err(message)) = hosts.iter().map(|host| host.mask_in(*family)).find(Result::is_err) {
             return self.fail(message);
         }
         Ok(hosts)
@@ -193,9 +176,7 @@ impl Parser<'_> {
             return self.fail(format!("tables are only supported in round-robin {what} pools"));
         }
         if hosts.iter().any(Host::is_many) {
-            return self.fail(format!(
-                "an interface is only supported in round-robin {what} pools"
-            ));
+            return self.fail(format!("an interface is only supported in round-robin {what} pools"));
         }
         if hosts.len() > 1 {
             return self.fail(format!("only round-robin valid for multiple {what} addresses"));
@@ -249,11 +230,7 @@ impl Parser<'_> {
             "ei" => EndpointKind::EndpointIndependent,
             _ => return self.fail(format!("`{key}` is `apd`, `ad` or `ei`, not `{word}`")),
         };
-        let slot = if key == "extmap" {
-            &mut pool.extmap
-        } else {
-            &mut pool.extfilter
-        };
+        let slot = if key == "extmap" { &mut pool.extmap } else { &mut pool.extfilter };
         if slot.replace(kind).is_some() {
             return self.fail(format!("{key} cannot be redefined"));
         }
@@ -290,13 +267,7 @@ impl Parser<'_> {
         };
         self.next();
         if kind == RouteKind::Fast {
-            return Ok(Some((
-                Route {
-                    kind,
-                    pool: Pool::default(),
-                },
-                Vec::new(),
-            )));
+            return Ok(Some((Route { kind, pool: Pool::default() }, Vec::new())));
         }
         let lists = self.list(Self::route_host)?;
         let mut first = None;

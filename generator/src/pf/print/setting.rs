@@ -54,11 +54,9 @@ impl Printer {
 
     pub(super) fn table(&mut self, table: &Table) {
         self.put(format_args!("table <{}>", bare(&table.name)));
-        for (set, word) in [
-            (table.constant, " const"),
-            (table.persist, " persist"),
-            (table.counters, " counters"),
-        ] {
+        for (set, word) in
+            [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
+        {
             if set {
                 self.put(word);
             }

@@ -32,10 +32,7 @@ impl Printer {
     fn probability(&mut self, rule: &Rule) {
         if rule.probability != 0 {
             let digits = if self.dry_run { 6..7 } else { 6..18 };
-            self.put(format_args!(
-                " probability {}%",
-                percent(rule.probability, digits)
-            ));
+            self.put(format_args!(" probability {}%", percent(rule.probability, digits)));
         }
     }
 
@@ -74,12 +71,7 @@ impl Printer {
             }
             StatePolicy::Floating => {}
         }
-        list.extend(
-            options
-                .timeouts
-                .iter()
-                .map(|(name, seconds)| format!("{name} {seconds}")),
-        );
+        list.extend(options.timeouts.iter().map(|(name, seconds)| format!("{name} {seconds}")));
         list
     }
 }
