@@ -23,6 +23,7 @@ mod pf_words;
 mod problems;
 mod program;
 mod proof;
+mod readme;
 mod rig;
 mod schema;
 mod snapshots;

@@ -1,5 +1,7 @@
 //! One golden for each kind of problem, as the program words it; and all of them at once.
 
+use std::fmt::Write;
+
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::model;
 use serde_json::{Value, json};
@@ -156,7 +158,7 @@ fn each_problem_has_its_words() {
     for (code, name, change) in BREAKAGES {
         let (codes, text) = told(&broken(*change));
         assert!(codes.contains(code), "{name}: {code} is not among {codes:?}");
-        all += &format!("== {name}\n{text}\n");
+        writeln!(all, "== {name}\n{text}").expect("a string");
     }
     for (name, json) in [
         ("not JSON", "{\n  \"version\": 1,\n}"),
@@ -164,7 +166,7 @@ fn each_problem_has_its_words() {
         ("nothing", ""),
         ("a list", "[]"),
     ] {
-        all += &format!("== {name}\n{}\n", told(json).1);
+        writeln!(all, "== {name}\n{}", told(json).1).expect("a string");
     }
     insta::with_settings!({ snapshot_path => "snapshots/problems", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("words", all);

@@ -23,7 +23,8 @@ pub enum Fault {
 
 /// The number of this command. Commands of a pipeline run side by side, so the count is kept under a lock.
 pub fn next_number(root: &Path) -> u64 {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(root.join("count"));
+    let file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(root.join("count"));
     let mut file = file.expect("the count can be opened");
     rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the count can be locked");
     let mut text = String::new();

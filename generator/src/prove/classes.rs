@@ -166,13 +166,13 @@ impl<'a> Classes<'a> {
 /// The interfaces that are told apart: lo0, the way out, any other, and whatever rules name.
 fn interfaces(lists: &[Vec<Matcher>; 3]) -> Vec<String> {
     let named = lists.iter().flatten().filter_map(|matcher| matcher.rule.syntax().interface.as_ref());
-    let mut names: Vec<String> = ["lo0", EGRESS, "bridge2000"].map(str::to_owned).to_vec();
+    let mut known: Vec<String> = ["lo0", EGRESS, "bridge2000"].map(str::to_owned).to_vec();
     for interface in named {
-        if !names.contains(&interface.name) {
-            names.push(interface.name.clone());
+        if !known.contains(&interface.name) {
+            known.push(interface.name.clone());
         }
     }
-    names
+    known
 }
 
 fn ranges_of(net: Ipv4Net) -> Ranges {
