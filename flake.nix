@@ -73,12 +73,21 @@
       checks = forSystems (
         system: pkgs:
         let
+          named = name: program: pkgs.writeShellScriptBin name ''exec ${program} "$@"'';
+
           tests = pkgs.callPackage ./modules/package.nix {
             withTests = true;
-            testInputs = [
+            # What tests/run.sh installs elsewhere; Debian calls the one true awk original-awk.
+            testInputs = lib.optionals (lib.hasSuffix "-linux" system) [
               pkgs.dash
+              pkgs.libplist
+              pkgs.mawk
+              pkgs.mksh
               pkgs.nix
+              pkgs.procps
               pkgs.shellcheck
+              (named "busybox" "${pkgs.busybox}/bin/busybox")
+              (named "original-awk" "${pkgs.nawk}/bin/nawk")
             ];
           };
 
@@ -112,15 +121,17 @@
             command = "cargo clippy --offline --all-targets -- --deny warnings";
           };
 
-          tests = tests.overrideAttrs {
-            NIXVOL_NIX_DARWIN = "${nix-darwin}";
-            NIXVOL_NIXPKGS_LIB = "${nixpkgs}";
-          };
-
           # The module evaluated on this system, its network rendered and proven.
           bundle = example.config.services.nixvol-net.bundle;
         }
         // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { system = example.system; }
+        # The toy Mac that the tests run the manager on is a Linux program.
+        // lib.optionalAttrs (lib.hasSuffix "-linux" system) {
+          tests = tests.overrideAttrs {
+            NIXVOL_NIX_DARWIN = "${nix-darwin}";
+            NIXVOL_NIXPKGS_LIB = "${nixpkgs}";
+          };
+        }
       );
 
       devShells = forSystems (

@@ -140,3 +140,22 @@ fn a_condition_that_is_not_applied_yet_is_said() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("links.4.conditions"));
 }
+
+#[test]
+fn a_real_reader_of_property_lists_takes_the_job() {
+    let text = &rendered(&default_input()).files["launchd/org.nix-volumes.networking.plist"].text;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("job.plist");
+    fs::write(&path, text).expect("a file");
+    let output = std::process::Command::new("plistutil").arg("-i").arg(&path).arg("-o").arg("-").output();
+    let output = output.expect("plistutil runs; hint: it is in Debian's libplist-utils");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let list = plist::Value::from_reader_xml(text.as_bytes()).expect("a property list");
+    let job = list.as_dictionary().expect("a dictionary");
+    let is_true = |key: &str| job.get(key).and_then(plist::Value::as_boolean);
+    assert_eq!(
+        (is_true("RunAtLoad"), is_true("StartOnMount"), is_true("KeepAlive")),
+        (Some(true), Some(true), Some(false))
+    );
+    assert_eq!(job.get("Label").and_then(plist::Value::as_string), Some("org.nix-volumes.networking"));
+}

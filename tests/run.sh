@@ -14,8 +14,8 @@ needed() {
 		mawk mawk
 		original-awk original-awk
 		plistutil libplist-utils
-		jq jq
 		cc build-essential
+		ps procps
 	END
 }
 

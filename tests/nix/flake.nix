@@ -37,12 +37,18 @@ let
   packagesOf =
     system:
     lib.genAttrs [
+      "busybox"
       "cargo-insta"
       "clippy"
       "dash"
+      "libplist"
+      "mawk"
+      "mksh"
+      "nawk"
       "nix"
       "nixfmt"
       "nixfmt-tree"
+      "procps"
       "rust-analyzer"
       "rustfmt"
       "shellcheck"
@@ -52,6 +58,7 @@ let
         file: arguments:
         assert builtins.pathExists file;
         builtins.seq (builtins.toJSON arguments) (drv system "nixvol-net");
+      writeShellScriptBin = name: text: builtins.seq text (drv system name);
       mkShell = arguments: builtins.seq (builtins.toJSON arguments) (drv system "shell");
     };
 
