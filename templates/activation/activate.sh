@@ -129,7 +129,10 @@ remove_installed() {
 	[ ! -f "$receipt.files" ] || while read -r target; do
 		forget "$target"
 	done <"$receipt.files"
-	rmdir "$installed" 2>/dev/null || :
+	# What others keep there stays, and the directory with it.
+	if [ -d "$installed" ] && [ -z "$(ls -A "$installed")" ]; then
+		rmdir "$installed"
+	fi
 	discard_receipt
 }
 

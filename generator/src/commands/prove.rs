@@ -1,15 +1,51 @@
 //! What `render`, `verify` and `test` share: the proof, and how its failure is told.
 
 use std::net::IpAddr;
+use std::process::ExitCode;
 
+use anyhow::Result;
+use nixvol_net::model::Declaration;
 use nixvol_net::place::{FieldPath, Positions};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::Because;
 use nixvol_net::prove::{Counterexample, Proof, Refutation, Violation, prove};
+use nixvol_net::render::{self, ANCHOR, Bundle};
 use serde_json::{Value, json};
 
+use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
+use crate::cli::Source;
+
+/// A declaration, and what was rendered and proven of it.
+pub struct Proven {
+    pub declaration: Declaration,
+    pub plan: Plan,
+    pub bundle: Bundle,
+    pub proof: Proof,
+}
+
+/// Reads a declaration, renders it in memory and proves it; or has told what is wrong, and gives the exit code.
+pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
+    let reading = read(source)?;
+    let declaration = match reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
+    };
+    note_what_is_not_done(&declaration);
+    let plan = Plan::of(&declaration);
+    let bundle = render::bundle(&declaration, &plan)?;
+    let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {
+        return Ok(Err(ExitCode::from(NOT_PROVEN)));
+    };
+    Ok(Ok(Proven { declaration, plan, bundle, proof }))
+}
+
 /// Proves an anchor, or tells on standard error why it is not what was declared.
-pub fn proven(plan: &Plan, positions: &Positions, name: &str, anchor: &str) -> Result<Proof, Refutation> {
+pub fn proven(
+    plan: &Plan,
+    positions: &Positions,
+    name: &str,
+    anchor: &str,
+) -> std::result::Result<Proof, Refutation> {
     prove(plan, anchor).inspect_err(|refutation| tell(refutation, positions, name))
 }
 

@@ -6,27 +6,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use nixvol_net::matrix;
-use nixvol_net::plan::Plan;
-use nixvol_net::render::{ANCHOR, Bundle, bundle, picture};
+use nixvol_net::render::{Bundle, picture};
 use serde_json::json;
 
-use super::{NOT_PROVEN, note_what_is_not_done, print, prove, read, reject};
+use super::print;
+use super::prove::{self, Proven};
 use crate::cli::{Format, Source};
 use crate::disk;
 
 /// Runs `render`.
 pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
-    let reading = read(source)?;
-    let declaration = match &reading.declaration {
-        Ok(declaration) => declaration,
-        Err(rejected) => return Ok(reject(&reading.name, rejected)),
-    };
-    note_what_is_not_done(declaration);
-    let plan = Plan::of(declaration);
-    let bundle = bundle(declaration, &plan)?;
-    let anchor = &bundle.files[ANCHOR].text;
-    let Ok(proof) = prove::proven(&plan, &declaration.positions, ANCHOR, anchor) else {
-        return Ok(ExitCode::from(NOT_PROVEN));
+    let Proven { plan, bundle, proof, .. } = match prove::rendered(source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(exit),
     };
     let written = disk::write(&bundle, out)?;
     let text = match format {

@@ -7,24 +7,18 @@ use anyhow::{Context, Result};
 use nixvol_net::matrix::{self, Matrix, Reach};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::{Bridge, Plan};
-use nixvol_net::render::{ANCHOR, MANAGER, bundle, picture};
+use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
-use super::{NOT_PROVEN, note_what_is_not_done, print, prove, read, reject};
+use super::prove::{self, Proven};
+use super::{NOT_PROVEN, print};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
 pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
-    let reading = read(source)?;
-    let declaration = match &reading.declaration {
-        Ok(declaration) => declaration,
-        Err(rejected) => return Ok(reject(&reading.name, rejected)),
-    };
-    note_what_is_not_done(declaration);
-    let plan = Plan::of(declaration);
-    let bundle = bundle(declaration, &plan)?;
-    let Ok(proof) = prove::proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {
-        return Ok(ExitCode::from(NOT_PROVEN));
+    let Proven { declaration, plan, proof, .. } = match prove::rendered(source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(exit),
     };
     let text = match format {
         Format::Text => format!(
@@ -39,7 +33,7 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
         }
     };
     print(&text)?;
-    if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
+    if live { probe(&declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// From each provider, to each provider: `all`, `some` or `none`.

@@ -61,13 +61,10 @@ struct Localhost<'a> {
 struct Link<'a> {
     from: Vec<&'a str>,
     to: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<Protocol>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<Vec<Port>>,
     bidirectional: bool,
     masquerade: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     conditions: Option<Conditions>,
 }
 
@@ -96,9 +93,7 @@ struct Resolved<'a> {
 struct ResolvedFlow<'a> {
     from: Vec<&'a str>,
     to: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<Protocol>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<Vec<Port>>,
 }
 
