@@ -12,11 +12,21 @@ use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
 /// The texts of a bundle's files, by path inside it.
 pub type Files = BTreeMap<String, String>;
 
-/// Reads a bundle. What is no UTF-8 is no text of ours, and is shown as near as can be.
+/// Reads a bundle. What is no UTF-8 is no text of ours, and is shown as near as can be; of what can be no part of a
+/// bundle only the name is told.
 pub fn read(directory: &Path) -> Result<Files> {
+    if !directory.join(NETWORK).is_file() {
+        bail!(
+            "{} has no {NETWORK}\nhint: name a bundle, as `nixvol-net render --out DIR` writes it",
+            directory.display()
+        );
+    }
     let mut paths = BTreeSet::new();
     gather(directory, "", &mut paths).with_context(|| format!("cannot look into {}", directory.display()))?;
     let text = |path: String| {
+        if !is_bundle_path(&path) {
+            return Ok((path, String::new()));
+        }
         let file = directory.join(&path);
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok((path, String::from_utf8_lossy(&bytes).into_owned()))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, NETWORK, bundle};
@@ -16,9 +16,7 @@ use crate::disk;
 /// Runs `verify`.
 pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     let files = disk::read(directory)?;
-    let network = files.get(NETWORK).with_context(|| {
-        format!("{} has no {NETWORK}; hint: name the directory that `render` wrote", directory.display())
-    })?;
+    let network = &files[NETWORK];
     let name = directory.join(NETWORK).display().to_string();
     let reading = Reading { name, declaration: model::read(network.as_bytes()) };
     let declaration = match &reading.declaration {
