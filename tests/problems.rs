@@ -62,6 +62,11 @@ const BREAKAGES: &[Breakage] = &[
     ("E012", "mount point too long", |input| {
         input["volumes"]["etcd-1"]["mountPoint"] = json!(format!("/{}", "a".repeat(1023)));
     }),
+    ("E012", "state in a directory of macOS's", |input| input["stateDir"] = json!("/etc")),
+    ("E014", "log in place of the hosts file", |input| input["logFile"] = json!("/etc/hosts")),
+    ("E014", "state beside the installed files", |input| {
+        input["stateDir"] = json!("/opt/nix-volumes/networking/state");
+    }),
     ("E013", "anchor that nothing calls", |input| input["anchor"] = json!("nixvol")),
     ("E013", "grandchild anchor", |input| input["anchor"] = json!("com.apple/250.nixvol/aws")),
     ("E013", "anchor of Apple's", |input| input["anchor"] = json!("com.apple/250.ApplicationFirewall")),

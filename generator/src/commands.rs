@@ -131,9 +131,19 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Says on standard error what the declaration asks for and this version does not do.
+/// Says on standard error what the declaration asks for in vain.
 fn note_what_is_not_done(declaration: &Declaration) {
     for link in declaration.links.iter().filter(|link| link.conditions.is_some()) {
         eprintln!("note: links.{}.conditions: recorded, and not applied by this version", link.index);
+    }
+    for link in &declaration.links {
+        let mut providers = link.from.iter().chain(&link.to).map(|end| declaration.provider_of(end));
+        let first = providers.next();
+        if let Some(provider) = first.filter(|first| providers.all(|other| other == *first)) {
+            eprintln!(
+                "note: links.{}: all of it lies in `{provider}`, where everything passes: it changes nothing",
+                link.index
+            );
+        }
     }
 }

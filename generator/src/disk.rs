@@ -34,6 +34,12 @@ pub fn read(directory: &Path) -> Result<Files> {
     paths.into_iter().map(text).collect()
 }
 
+/// Whether anyone may run a file.
+pub fn is_executable(path: &Path) -> Result<bool> {
+    let metadata = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    Ok(metadata.permissions().mode() & 0o111 != 0)
+}
+
 /// Writes the bundle as the directory `out`, and says whether anything changed.
 ///
 /// It is built beside `out` and put in its place in one step, so nobody ever sees half of it and a failure leaves
@@ -114,6 +120,9 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     let Ok(found) = fs::symlink_metadata(out) else {
         return Ok((parent, None));
     };
+    if found.is_symlink() {
+        bail!(refuse("is a symbolic link"));
+    }
     if !found.is_dir() {
         bail!(refuse("is not a directory"));
     }

@@ -168,6 +168,17 @@ impl Declaration {
         }
     }
 
+    /// The provider that an end belongs to, or is.
+    ///
+    /// # Panics
+    /// For an end of another declaration.
+    pub fn provider_of<'a>(&'a self, end: &'a End) -> &'a Name {
+        match end {
+            End::Provider(name) => name,
+            End::Volume(name) => &self.volumes[name].provider,
+        }
+    }
+
     /// The embedded declaration: five providers, thirteen volumes, every pair of providers linked.
     ///
     /// # Panics

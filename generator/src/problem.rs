@@ -55,6 +55,7 @@ pub enum Kind {
     Name { found: String, longest: usize },
     NamesCollide { name: String, first: String, second: String },
     Path { found: String, reason: PathReason },
+    PathsMeet { path: String, other: String, with: String },
     Anchor { found: String, reason: AnchorReason },
     // Networks and addresses.
     NotANetwork { found: String },
@@ -82,7 +83,7 @@ pub enum Kind {
     // Links.
     UnknownEnd { found: String, nearest: Option<String> },
     LinkToItself { end: String },
-    NotAPort { found: String },
+    NotAPort { found: String, ranges: bool },
     PortsReversed { found: String, first: u16, last: u16 },
     PortsWithoutPorts { protocol: &'static str },
 }
@@ -96,6 +97,7 @@ pub enum PathReason {
     NotNormal,
     HostileCharacter(char),
     TooLong,
+    Shared,
     /// A character that a line of newsyslog.conf cannot carry.
     LogLine(char),
 }

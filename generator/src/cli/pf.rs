@@ -63,6 +63,9 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
 Exit: 0 every packet answered, whatever the answers; 1 errors in a ruleset; 2 wrong use, a file that cannot be
 read, or a line that is no packet.")]
     Eval {
+        /// The main ruleset, as with --main
+        #[arg(value_name = "FILE", conflicts_with = "main")]
+        file: Option<PathBuf>,
         /// The main ruleset [default: that of macOS, which calls the anchors com.apple/*]
         #[arg(long, value_name = "FILE")]
         main: Option<PathBuf>,

@@ -28,7 +28,9 @@ pub fn run(command: &Pf) -> Result<ExitCode> {
     match command {
         Pf::Check { files, machine, format } => check(files, machine, *format),
         Pf::Print { file, machine } => print_canonical(file, machine),
-        Pf::Eval { main, anchors, machine, stateless } => eval(main.as_deref(), anchors, machine, *stateless),
+        Pf::Eval { file, main, anchors, machine, stateless } => {
+            eval(file.as_deref().or(main.as_deref()), anchors, machine, *stateless)
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
         eprintln!("error: {} has no {ANCHOR}", directory.display());
         return Ok(ExitCode::from(BAD_INPUT));
     };
-    let strangers = strangers(declaration, &plan, &files)?;
+    let strangers = strangers(directory, declaration, &plan, &files)?;
     for (path, what) in &strangers {
         eprintln!("{}: {what}", directory.join(path).display());
     }
@@ -38,10 +38,14 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
         if proof.is_ok() && strangers.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) };
     let text = match (&proof, format) {
         (Ok(proof), Format::Text) => {
-            format!(
-                "proven: {} rules do what was declared, in each of {} classes of packets\n",
-                proof.rules, proof.classes
-            )
+            let (rules, classes) = (proof.rules, proof.classes);
+            let rules =
+                format!("{rules} rules do what was declared, in each of {classes} classes of packets");
+            if strangers.is_empty() {
+                format!("proven: {rules}\n")
+            } else {
+                format!("not proven: {rules}, but files differ\n")
+            }
         }
         (Err(_), Format::Text) => String::new(),
         (proof, Format::Json) => {
@@ -64,6 +68,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
 
 /// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.
 fn strangers(
+    directory: &Path,
     declaration: &Declaration,
     plan: &Plan,
     files: &disk::Files,
@@ -73,6 +78,10 @@ fn strangers(
     for (path, file) in &rendered.files {
         match files.get(path) {
             None => strangers.push((path.clone(), "is missing")),
+            Some(_) if disk::is_executable(&directory.join(path))? != file.executable => {
+                let what = if file.executable { "must be executable" } else { "must not be executable" };
+                strangers.push((path.clone(), what));
+            }
             Some(text) if path != ANCHOR && *text != file.text => {
                 strangers.push((path.clone(), "is not what the declaration renders"));
             }

@@ -14,6 +14,41 @@ use crate::input::{HostsFile, Input, VERSION};
 use crate::place::{FieldPath, Positions};
 use crate::problem::{Kind, PathReason, Problem};
 
+/// Directories that are not one program's own, as the state must be: cleaning up removes files there by name.
+const SHARED: &[&str] = &[
+    "/Applications",
+    "/Library",
+    "/System",
+    "/Users",
+    "/Volumes",
+    "/bin",
+    "/dev",
+    "/etc",
+    "/home",
+    "/nix",
+    "/nix/store",
+    "/opt",
+    "/private",
+    "/private/etc",
+    "/private/tmp",
+    "/private/var",
+    "/private/var/db",
+    "/private/var/log",
+    "/private/var/root",
+    "/private/var/run",
+    "/private/var/tmp",
+    "/sbin",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/db",
+    "/var/log",
+    "/var/root",
+    "/var/run",
+    "/var/tmp",
+];
+
 /// What is being checked, and what was found wrong so far.
 struct Check<'a> {
     input: &'a Input,
@@ -60,6 +95,14 @@ impl Check<'_> {
             HostsFile::Unsaid => self.path("hostsFile", None, "/etc/hosts", AbsolutePath::new).map(Some),
             HostsFile::At(path) => self.path("hostsFile", Some(path), "", AbsolutePath::new).map(Some),
         };
+        let text = |path: Option<&AbsolutePath>| path.map(ToString::to_string);
+        let hosts = hosts_file.as_ref().and_then(Option::as_ref);
+        self.separate([
+            ("base", base.as_ref().map(|base| format!("{base}/networking"))),
+            ("stateDir", text(state_dir.as_ref())),
+            ("logFile", text(log_file.as_ref())),
+            ("hostsFile", text(hosts)),
+        ]);
         let anchor = self.anchor();
         let allow_overlap = self.allow_overlap();
         self.names();
@@ -84,6 +127,34 @@ impl Check<'_> {
 
     fn wrong(&mut self, at: FieldPath, kind: Kind) {
         self.problems.push(Problem::new(at, kind));
+    }
+
+    /// What the manager writes must not meet: cleaning one up would take another along.
+    fn separate(&mut self, paths: [(&'static str, Option<String>); 4]) {
+        let [_, (_, state_dir), ..] = &paths;
+        let is_shared = state_dir.as_deref().filter(|state| SHARED.contains(state));
+        if let Some(found) = is_shared.map(str::to_owned) {
+            self.wrong(FieldPath::of(&["stateDir"]), Kind::Path { found, reason: PathReason::Shared });
+        }
+        let is_in =
+            |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+        // The log may lie beside the state, where no file of the manager's own ends in `.log`.
+        let is_log = |field: &str, path: &str| field == "logFile" && path.strip_suffix(".log").is_some();
+        for (index, (field, path)) in paths.iter().enumerate() {
+            for (other, with) in &paths[..index] {
+                let (Some(path), Some(with)) = (path, with) else { continue };
+                let beside = is_log(field, path) && *other == "stateDir" && is_in(path, with);
+                if path == with || (is_in(path, with) && !beside) || is_in(with, path) {
+                    let kind = Kind::PathsMeet {
+                        path: path.clone(),
+                        other: (*other).to_owned(),
+                        with: with.clone(),
+                    };
+                    self.problems
+                        .push(Problem::new(FieldPath::of(&[*field]), kind).with(FieldPath::of(&[*other])));
+                }
+            }
+        }
     }
 
     fn path(
@@ -133,14 +204,14 @@ impl Check<'_> {
         allowed
     }
 
-    /// A CIDR that is a network address.
+    /// A CIDR that is a network address. One that is not is reported, and the network that it lies in goes on to
+    /// further checks, so that they need no second run.
     fn network(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
         let network = self.cidr(at, text)?;
         if network.trunc() != network {
             self.wrong(at.clone(), Kind::HostBits { found: network });
-            return None;
         }
-        Some(network)
+        Some(network.trunc())
     }
 
     /// An address with a prefix length.

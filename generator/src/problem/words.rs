@@ -27,6 +27,7 @@ impl Kind {
             Kind::NamesCollide { .. } => "E011",
             Kind::Path { .. } => "E012",
             Kind::Anchor { .. } => "E013",
+            Kind::PathsMeet { .. } => "E014",
             Kind::NotANetwork { .. } => "E020",
             Kind::NotAnAddress { .. } => "E021",
             Kind::HostBits { .. } => "E022",
@@ -74,6 +75,9 @@ impl Kind {
                 format!("`{name}` names both {first} and {second}")
             }
             Kind::Path { found, reason } => format!("the path {} {}", Quoted(found), reason.words()),
+            Kind::PathsMeet { path, other, with } => {
+                format!("{} meets `{other}`, which takes {}", Quoted(path), Quoted(with))
+            }
             Kind::Anchor { found, reason } => format!("the anchor {} {}", Quoted(found), reason.words()),
             Kind::NotANetwork { found } => {
                 format!("{} is not an IPv4 address with a prefix length", Quoted(found))
@@ -133,7 +137,7 @@ impl Kind {
             Kind::PublishTwice { alias, port } => format!("port {port} is published twice on `{alias}`"),
             Kind::UnknownEnd { found, .. } => format!("there is no provider or volume {}", Quoted(found)),
             Kind::LinkToItself { end } => format!("the link joins `{end}` with nothing but itself"),
-            Kind::NotAPort { found } => format!("{} is not a port or a range of ports", Harmless(found)),
+            Kind::NotAPort { found, .. } => format!("{} is not a port or a range of ports", Harmless(found)),
             Kind::PortsReversed { found, .. } => {
                 format!("the port range {} runs the wrong way round", Quoted(found))
             }
@@ -162,6 +166,7 @@ impl Kind {
             }
             Kind::NamesCollide { .. } => "give one of them another name".to_owned(),
             Kind::Path { reason, .. } => reason.hint().to_owned(),
+            Kind::PathsMeet { .. } => "give each a place of its own, none inside another".to_owned(),
             Kind::Anchor { .. } => {
                 "write `com.apple/` and a name of your own, as `com.apple/250.nixvol`".to_owned()
             }
@@ -196,7 +201,7 @@ impl Kind {
             | Kind::AliasIsGateway { free, .. }
             | Kind::AliasTaken { free, .. } => match free {
                 Some(address) => format!("`{address}` is free"),
-                None => "no address is free there: widen the network".to_owned(),
+                None => "take another address, or widen the network".to_owned(),
             },
             Kind::NotLoopback { .. } => "write it as `127.0.1.1/24`".to_owned(),
             Kind::MacsOwn { .. } => "take another address of 127.0.0.0/8".to_owned(),
@@ -207,7 +212,10 @@ impl Kind {
             Kind::LinkToItself { .. } => {
                 "traffic inside a provider always passes: remove the link, or name the other end".to_owned()
             }
-            Kind::NotAPort { .. } => "write a number from 1 to 65535, or a range as \"2379-2380\"".to_owned(),
+            Kind::NotAPort { ranges: true, .. } => {
+                "write a number from 1 to 65535, or a range as \"2379-2380\"".to_owned()
+            }
+            Kind::NotAPort { ranges: false, .. } => "write a number from 1 to 65535".to_owned(),
             Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
             Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
         };
@@ -224,6 +232,7 @@ impl PathReason {
             Self::HostileCharacter(found) => {
                 format!("has a character that no line can hold ({})", found.escape_unicode())
             }
+            Self::Shared => "is a directory that others use too".to_owned(),
             Self::TooLong => "is longer than macOS takes (1023 bytes)".to_owned(),
             Self::LogLine(found) => format!("has `{found}`, which a line of newsyslog.conf cannot hold"),
         }
@@ -235,6 +244,7 @@ impl PathReason {
             Self::Root => "name a directory of its own, as `/opt/nix-volumes`",
             Self::NotNormal => "write it in its shortest form",
             Self::HostileCharacter(_) => "remove that character",
+            Self::Shared => "name a directory of its own inside it",
             Self::TooLong => "use a shorter path",
             Self::LogLine(_) => "use letters, digits and `._/@%+,:=~-`",
         }

@@ -11,7 +11,10 @@ LC_ALL=C
 export LC_ALL
 TZ=UTC0
 export TZ
-unset IFS CDPATH ENV BASH_ENV
+unset IFS CDPATH ENV BASH_ENV TMPDIR
+# A shell takes functions from its environment too, and they would stand before the tools.
+unset -f id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
+    mkdir rmdir head tail wc cmp sh
 umask 077
 set -u
 
@@ -1229,6 +1232,8 @@ start() {
     fi
     if [ "$CHANGES" = 0 ]; then
         if [ "$before" != up ]; then write_wish up || exit 1; fi
+        # Whoever starts without a condition confirms an earlier start that had one.
+        if [ -z "$CONFIRM" ]; then arm "$before" || exit 1; fi
         say "the network is up already: nothing to change"
         exit 0
     fi

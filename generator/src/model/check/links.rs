@@ -129,7 +129,7 @@ impl Check<'_> {
                 Port::Number(_) => text,
                 Port::Range(_) => crate::place::Quoted(&text).to_string(),
             };
-            self.wrong(at, Kind::NotAPort { found });
+            self.wrong(at, Kind::NotAPort { found, ranges: true });
             return None;
         };
         if first > last {

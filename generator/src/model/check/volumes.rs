@@ -181,7 +181,7 @@ impl<'a> Check<'a> {
         for (index, found) in raw.publish.iter().flatten().enumerate() {
             let Some(found) = *found else { continue };
             let Some(port) = u16::try_from(found).ok().filter(|port| *port > 0) else {
-                self.wrong(at.child(index), Kind::NotAPort { found: found.to_string() });
+                self.wrong(at.child(index), Kind::NotAPort { found: found.to_string(), ranges: false });
                 continue;
             };
             if !ports.insert(port)
