@@ -36,7 +36,7 @@ if ((${#missing[@]})); then
 fi
 
 case ${1-} in
---long) export NIXVOL_LONG=1 ;;
+--long) export NIXVOL_LONG=1 PF_INPUTS=200000 ;;
 '') ;;
 *)
 	echo "usage: tests/run.sh [--long]" >&2
