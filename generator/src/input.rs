@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use read::nearest;
+
 use crate::place::Place;
 use crate::problem::Problem;
 
@@ -247,9 +249,4 @@ pub fn read(bytes: &[u8]) -> (Input, Vec<Problem>) {
 /// The JSON Schema of the input, made from the types above.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Input)
-}
-
-/// The known word nearest to a mistyped one, if any is near enough to be meant.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    read::nearest(word, known)
 }

@@ -159,6 +159,13 @@ impl Plan {
     }
 }
 
+impl Volume {
+    /// The names of its address, longest first.
+    pub fn host_names(&self) -> [String; 2] {
+        [format!("{}.{}.nixvol", self.name, self.provider), format!("{}.nixvol", self.name)]
+    }
+}
+
 impl Plan {
     /// The volume of this name.
     pub fn volume(&self, name: &Name) -> Option<&Volume> {

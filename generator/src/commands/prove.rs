@@ -123,11 +123,10 @@ fn packet(example: &Counterexample) -> Value {
     }
     match packet.transport {
         Transport::Tcp { source, destination, segment } => {
-            let letters = "FSRPAUEW".char_indices().filter(|(bit, _)| segment.flags >> bit & 1 == 1);
             value["proto"] = json!("tcp");
             value["sport"] = json!(source);
             value["dport"] = json!(destination);
-            value["flags"] = json!(letters.map(|(_, letter)| letter).collect::<String>());
+            value["flags"] = json!(segment.letters());
         }
         Transport::Udp { source, destination } => {
             value["proto"] = json!("udp");

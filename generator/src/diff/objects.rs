@@ -124,7 +124,7 @@ fn provider(bridge: &Bridge) -> Fields {
 }
 
 fn volume(volume: &Volume, published: Option<String>) -> Fields {
-    let names = format!("{0}.{1}.nixvol {0}.nixvol", volume.name, volume.provider);
+    let names = volume.host_names().join(" ");
     vec![
         ("provider", Some(volume.provider.to_string())),
         ("address", Some(volume.address.to_string())),

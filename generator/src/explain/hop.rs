@@ -13,7 +13,7 @@ use super::reason::{self, Reason};
 use super::way::{Step, Way};
 use crate::model::Declaration;
 use crate::pf::eval::{
-    self, Detail, Form, Hook, List, Outcome, Segment, StateUse, TranslationKind, Transport, Via,
+    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, StateUse, TranslationKind, Transport, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{self, Block};
@@ -22,10 +22,6 @@ use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP
 
 /// The source port of what is opened: the first that macOS hands out.
 const EPHEMERAL: u16 = 49_152;
-/// SYN of a TCP header.
-const SYN: u8 = 0x02;
-/// ACK of a TCP header.
-const ACK: u8 = 0x10;
 /// A sequence number; an acknowledgement is one more.
 const SEQUENCE: u32 = 1000;
 /// IANA's numbers of ESP and AH, to which pf answers nothing.

@@ -28,7 +28,7 @@ mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
-pub use packet::{Hook, Inner, Packet, PacketError, Segment, Transport};
+pub use packet::{ACK, Hook, Inner, Packet, PacketError, SYN, Segment, Transport};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{

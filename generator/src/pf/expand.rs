@@ -52,7 +52,14 @@ impl Draft {
         }
     }
 
-    pub(super) fn set_from_to(&mut self, from_to: FromTo) {
+    /// The draft of a rule that spreads over interfaces, protocols and both ends.
+    pub(super) fn over(rule: Rule, interfaces: Vec<Interface>, protocols: Vec<u8>, ends: FromTo) -> Self {
+        let mut draft = Self { interfaces, protocols, ..Self::new(rule) };
+        draft.set_from_to(ends);
+        draft
+    }
+
+    fn set_from_to(&mut self, from_to: FromTo) {
         self.source = from_to.source;
         self.source_ports = from_to.source_ports;
         self.oses = from_to.oses;

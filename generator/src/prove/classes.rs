@@ -31,6 +31,8 @@ pub struct Classes<'a> {
     space: Space,
     /// The sets of addresses that rules name, each once.
     sets: Vec<Set>,
+    /// The networks and addresses that the policy tells apart.
+    constants: Vec<Set>,
     /// The rules of each list.
     lists: [Vec<Matcher>; 3],
     interfaces: Vec<String>,
@@ -66,17 +68,16 @@ impl<'a> Classes<'a> {
         let constants: Vec<Ranges> = plan.policy.constants().into_iter().map(ranges_of).collect();
         let space = Space::cut(ranges.iter().chain(&constants));
         let sets = ranges.iter().map(|ranges| space.set(ranges)).collect();
+        let constants = constants.iter().map(|ranges| space.set(ranges)).collect();
         let interfaces = interfaces(&lists);
-        Self { plan, machine, egress, space, sets, lists, interfaces }
+        Self { plan, machine, egress, space, sets, constants, lists, interfaces }
     }
 
     /// Compares all classes; how many there were, or what is wrong.
     pub fn compare(&self) -> Result<usize, Vec<Violation>> {
-        let constants: Vec<Set> =
-            self.plan.policy.constants().into_iter().map(|net| self.space.set(&ranges_of(net))).collect();
         let sources: BTreeSet<usize> = self.lists.iter().flatten().map(|matcher| matcher.source).collect();
         let sources = sources.into_iter().map(|set| &self.sets[set]);
-        let groups = self.space.groups(sources.chain(&constants));
+        let groups = self.space.groups(sources.chain(&self.constants));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.min(groups.len() / GROUPS_A_THREAD + 1);
         let chunks: Vec<&[u32]> = groups.chunks(groups.len().div_ceil(threads)).collect();

@@ -5,17 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Counterexample, EGRESS, Found, Translated, Treatment};
 use crate::pf::eval::{
-    Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, Segment, StateUse, TranslationKind,
-    Transport, Verdict as Kernel, Via,
+    ACK, Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, SYN, Segment, StateUse,
+    TranslationKind, Transport, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{Block, Direction, NumberMatch, Rule};
 use crate::plan::Plan;
-use crate::plan::policy::{self, Decision, Interface, TCP, Translation, UDP, Verdict};
+use crate::plan::policy::{self, Decision, ICMP, Interface, TCP, Translation, UDP, Verdict};
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-const ICMP: u8 = 1;
 const ECHO: (u8, u8) = (8, 0);
 const ECHO_REPLY: u8 = 0;
 /// A protocol that no rule of ours names: SCTP, and those behind it where one does.
@@ -361,8 +358,7 @@ pub fn describe(packet: &Packet) -> String {
     let (source, destination) = (packet.source, packet.destination);
     let ends = match packet.transport {
         Transport::Tcp { source: from, destination: to, segment } => {
-            let letters = "FSRPAUEW".char_indices().filter(|(bit, _)| segment.flags >> bit & 1 == 1);
-            let letters: String = letters.map(|(_, letter)| letter).collect();
+            let letters = segment.letters();
             let letters = if letters.is_empty() { "none".to_owned() } else { letters };
             format!("tcp {source}:{from} -> {destination}:{to} flags {letters}")
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Error, engine};
-use crate::model::{Name, VolumeAttachment};
+use crate::model::VolumeAttachment;
 use crate::plan::Plan;
 
 #[derive(Serialize)]
@@ -40,11 +40,6 @@ pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, Error> {
     Ok(files)
 }
 
-/// The names of a volume's address, longest first.
-pub fn names(volume: &Name, provider: &Name) -> [String; 2] {
-    [format!("{volume}.{provider}.nixvol"), format!("{volume}.nixvol")]
-}
-
 #[derive(Serialize)]
 struct Hosts {
     lines: Vec<HostLine>,
@@ -58,9 +53,9 @@ struct HostLine {
 
 /// The lines for the hosts file.
 pub fn hosts(plan: &Plan) -> Result<String, Error> {
-    let lines = plan.volumes.iter().map(|volume| HostLine {
-        address: volume.address.to_string(),
-        names: names(&volume.name, &volume.provider),
-    });
+    let lines = plan
+        .volumes
+        .iter()
+        .map(|volume| HostLine { address: volume.address.to_string(), names: volume.host_names() });
     engine::render("hosts/hosts", Hosts { lines: lines.collect() })
 }

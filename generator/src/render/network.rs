@@ -9,10 +9,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::guest;
 use crate::input::{Protocol, ProviderAttachment, VERSION, VolumeAttachment};
 use crate::model::{self, AbsolutePath, Conditions, Declaration, End, PortRange, PortSet};
-use crate::plan::{self, Flow, Plan};
+use crate::plan::{Flow, Plan};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,14 +154,13 @@ fn link(link: &model::Link) -> Link<'_> {
 }
 
 fn resolved(plan: &Plan) -> Resolved<'_> {
-    let names_of = |volume: &plan::Volume| guest::names(&volume.name, &volume.provider);
     Resolved {
         ports: plan
             .volumes
             .iter()
             .filter_map(|volume| Some((volume.name.as_str(), volume.port.as_ref()?.as_str())))
             .collect(),
-        names: plan.volumes.iter().map(|volume| (volume.name.as_str(), names_of(volume))).collect(),
+        names: plan.volumes.iter().map(|volume| (volume.name.as_str(), volume.host_names())).collect(),
         routes: plan.bridges.iter().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
         flows: plan.flows.iter().map(flow).collect(),
     }

@@ -9,11 +9,8 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use crate::model::{End, Name, Protocol, VolumeAttachment};
-use crate::plan::policy::{Direction, Interface, Packet, Verdict};
+use crate::plan::policy::{Direction, ICMP, Interface, Packet, Verdict};
 use crate::plan::{Flow, Plan, Volume};
-
-/// ICMP's number.
-const ICMP: u8 = 1;
 
 /// One probe, from an address that this Mac holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::address::family_of;
+use crate::pf::names::FLAG_LETTERS;
 use crate::pf::syntax::{Direction, Family};
 
 /// ICMP's protocol number.
@@ -33,8 +34,6 @@ pub const PUSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
 /// URG of a TCP header.
 pub const URG: u8 = 0x20;
-
-const FLAG_LETTERS: &str = "FSRPAUEW";
 
 /// A packet and the places where pf sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -135,6 +134,14 @@ pub struct Inner {
     pub destination_port: u16,
     /// The sequence number of a TCP segment.
     pub sequence: u32,
+}
+
+impl Segment {
+    /// Its flags as letters, as `pfctl` writes them; empty without any.
+    pub fn letters(&self) -> String {
+        let set = |(bit, _): &(usize, char)| self.flags >> bit & 1 == 1;
+        FLAG_LETTERS.char_indices().filter(set).map(|(_, letter)| letter).collect()
+    }
 }
 
 impl Packet {

@@ -58,11 +58,7 @@ impl Parser<'_> {
         shared_family(&from_to.source, &mut rule.family);
         shared_family(&from_to.destination, &mut rule.family);
         rule.anchor = Some(call(&name, None));
-        let mut draft = Draft::new(rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
-        self.add(&draft);
+        self.add(&Draft::over(rule, interfaces, protocols, from_to));
         Ok(())
     }
 
@@ -121,10 +117,7 @@ impl Parser<'_> {
         // An anchor has neither of these in pfctl: they are read and forgotten.
         rule.fragment = false;
         rule.allow_opts = false;
-        let mut draft = Draft::new(rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
+        let mut draft = Draft::over(rule, interfaces, protocols, from_to);
         draft.users = options.users;
         draft.groups = options.groups;
         draft.icmp = options.icmp;

@@ -78,10 +78,7 @@ impl Parser<'_> {
             options.rule.route = Some(route);
         }
         options.rule.family = family;
-        let mut draft = Draft::new(options.rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
+        let mut draft = Draft::over(options.rule, interfaces, protocols, from_to);
         draft.users = options.users;
         draft.groups = options.groups;
         draft.icmp = options.icmp;
@@ -141,10 +138,7 @@ impl Parser<'_> {
         options.rule.log = log;
         options.rule.quick = quick;
         options.rule.family = family;
-        let mut draft = Draft::new(options.rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
+        let mut draft = Draft::over(options.rule, interfaces, protocols, from_to);
         draft.users = options.users;
         draft.groups = options.groups;
         draft.icmp = options.icmp;

@@ -44,11 +44,7 @@ impl Parser<'_> {
             return self.fail("reassemble tcp rules can not specify direction");
         }
         self.check_tags(&rule)?;
-        let mut draft = Draft::new(rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
-        self.add(&draft);
+        self.add(&Draft::over(rule, interfaces, protocols, from_to));
         Ok(())
     }
 

@@ -74,10 +74,7 @@ impl Parser<'_> {
         if no && pool.static_port {
             return self.fail("the `static-port` option is only valid with nat rules");
         }
-        let mut draft = Draft::new(rule);
-        draft.interfaces = interfaces;
-        draft.protocols = protocols;
-        draft.set_from_to(from_to);
+        let mut draft = Draft::over(rule, interfaces, protocols, from_to);
         draft.pool = hosts;
         self.add(&draft);
         Ok(())
