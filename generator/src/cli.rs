@@ -1,6 +1,7 @@
 //! The command line: what there is to call, and how.
 
 pub mod explain;
+pub mod lab;
 pub mod pf;
 
 use std::path::PathBuf;
@@ -119,6 +120,16 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
+    },
+    /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
+    ///
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
+    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// the host's network, and leaves nothing behind.
+    Lab {
+        /// What to do.
+        #[command(subcommand)]
+        command: lab::Lab,
     },
     /// Print the JSON Schema of the input.
     Schema,

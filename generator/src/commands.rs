@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod lab;
 mod pf;
 mod prove;
 mod render;
@@ -35,6 +36,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Lab { command } => lab::run(command),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Schema => {

@@ -25,7 +25,7 @@
 //! and lists, and every value is escaped by the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
-//! `commands`, `disk`), so that everything else can be tested as a function.
+//! `commands`, `disk`, `lab`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
 //! sorted once, in [`model`]; macOS hands out kernel names, and only the manager keeps them.
@@ -47,6 +47,8 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`wire`] | the bytes of packets |
+//! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
@@ -62,4 +64,6 @@ pub mod plan;
 pub mod problem;
 pub mod prove;
 pub mod render;
+pub mod router;
 pub mod source;
+pub mod wire;

@@ -3,6 +3,8 @@
 mod cli;
 mod commands;
 mod disk;
+#[cfg(target_os = "linux")]
+mod lab;
 
 use std::process::ExitCode;
 

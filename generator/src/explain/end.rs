@@ -186,6 +186,26 @@ fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> 
     }
 }
 
+/// The addresses that our own words stand for, and by bridge that of somebody who is no volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examples {
+    /// `mac`: this Mac, on the interface that leads outside.
+    pub mac: Ipv4Addr,
+    /// `lan`: its neighbour.
+    pub lan: Ipv4Addr,
+    /// `internet`.
+    pub internet: Ipv4Addr,
+    /// Somebody in each provider's network, where there is room.
+    pub strangers: Vec<Option<Ipv4Addr>>,
+}
+
+/// The addresses that are taken for ends which no declaration has.
+pub fn examples(plan: &Plan) -> Examples {
+    let resolver = Resolver::new(plan);
+    let strangers = (0..plan.bridges.len()).map(|bridge| resolver.stranger(bridge, None)).collect();
+    Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers }
+}
+
 struct Resolver<'a> {
     plan: &'a Plan,
     /// Two networks that no provider has: the Mac's neighbourhood, and the world.
@@ -207,6 +227,14 @@ impl<'a> Resolver<'a> {
         host(self.examples[0], 10)
     }
 
+    fn lan(&self) -> Ipv4Addr {
+        host(self.examples[0], 77)
+    }
+
+    fn internet(&self) -> Ipv4Addr {
+        host(self.examples[1], 7)
+    }
+
     /// The end that a word means.
     fn end(&self, word: &str) -> Result<End, Wrong> {
         let name = word.to_ascii_lowercase();
@@ -223,8 +251,8 @@ impl<'a> Resolver<'a> {
             return self.address(address);
         }
         match plain {
-            "internet" => Ok(End::new(word, host(self.examples[1], 7), "the world outside", At::Outside)),
-            "lan" => Ok(End::new(word, host(self.examples[0], 77), "a neighbour of this Mac", At::Outside)),
+            "internet" => Ok(End::new(word, self.internet(), "the world outside", At::Outside)),
+            "lan" => Ok(End::new(word, self.lan(), "a neighbour of this Mac", At::Outside)),
             "localhost" => Ok(End::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback)),
             "mac" => Ok(End::new(word, self.mac(), "this Mac itself", At::Mac)),
             _ => Err(self.unknown(word, plain)),

@@ -4,7 +4,7 @@
 //! and never fails: whatever the rules and the packet are, there is an answer.
 //! Left out: fragments are not put together, states expire only where the caller tells the time, ESP and PPTP are told apart by addresses
 //! only, a SYN proxy is a plain state, dummynet and `max-src-conn` do nothing, and what the kernel leaves to
-//! chance always comes out the same.
+//! chance always comes out the same, but for ports where the caller asks for it.
 //! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
@@ -29,7 +29,7 @@ mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
-pub use packet::{ACK, Hook, Inner, Packet, PacketError, SYN, Segment, Transport};
+pub use packet::{ACK, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP, Transport, UDP};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{
@@ -111,6 +111,11 @@ impl Machine {
     /// Tells the time, in seconds from any moment: states that have lasted too long go. Without it none do.
     pub fn tell_time(&mut self, seconds: u64) {
         self.memory.states.tell_time(seconds);
+    }
+
+    /// Draws the ports that the kernel leaves to chance from a sequence. Without it all connections ask for the same.
+    pub fn take_chances(&mut self, seed: u64) {
+        self.memory.chance = Some(seed);
     }
 
     /// Removes the states that `doomed` picks by the ends that opened them and were opened, and says how many.
