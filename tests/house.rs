@@ -20,6 +20,8 @@ const SEES: &[(&str, &[&str])] = &[
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
+    ("wire", &["pf"]),
+    ("router", &["model", "plan", "pf", "wire"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {
@@ -40,7 +42,7 @@ fn sources() -> Vec<std::path::PathBuf> {
 }
 
 /// The rooms of the program, which may use the whole library.
-const PROGRAM: [&str; 4] = ["main", "cli", "commands", "disk"];
+const PROGRAM: [&str; 5] = ["main", "cli", "commands", "disk", "lab"];
 
 #[test]
 fn rooms_see_only_what_they_may() {

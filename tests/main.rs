@@ -6,6 +6,8 @@ mod explain;
 mod faults;
 mod hostile;
 mod house;
+#[cfg(target_os = "linux")]
+mod lab;
 mod laws;
 mod manager;
 mod manager_world;
@@ -25,6 +27,7 @@ mod program;
 mod proof;
 mod readme;
 mod rig;
+mod router;
 mod schema;
 mod snapshots;
 mod support;

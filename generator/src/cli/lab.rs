@@ -62,7 +62,9 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
     ///
     /// Every volume, this Mac, a neighbour on its LAN and a machine of the internet ask each other by TCP, UDP and ICMP:
     /// at the ends of every declared range of ports, just outside, and at a port that no link names.
-    #[command(after_help = "Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad input.")]
+    #[command(
+        after_help = "Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad input."
+    )]
     Test {
         /// What to build it from.
         #[command(flatten)]

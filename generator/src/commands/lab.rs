@@ -9,7 +9,9 @@ use crate::cli::lab::Lab;
 #[cfg(not(target_os = "linux"))]
 /// Says where labs are.
 pub fn run(_: &Lab) -> Result<ExitCode> {
-    anyhow::bail!("the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself")
+    anyhow::bail!(
+        "the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself"
+    )
 }
 
 #[cfg(target_os = "linux")]
@@ -51,7 +53,9 @@ mod linux {
             Lab::Partition { one, other } => {
                 command_lab(&Request::Partition { one: one.clone(), other: other.clone() })
             }
-            Lab::Heal { one, other } => command_lab(&Request::Heal { one: one.clone(), other: other.clone() }),
+            Lab::Heal { one, other } => {
+                command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
+            }
             Lab::Capture { what, out } => {
                 lab::capture(what, out.as_deref())?;
                 Ok(ExitCode::SUCCESS)
@@ -134,8 +138,7 @@ mod linux {
         if !lab::is_up()? {
             return Ok(ExitCode::SUCCESS);
         }
-        // It ends while it answers: that the answer is missing is no failure.
-        let _ = lab::ask(&Request::Down);
+        lab::ask(&Request::Down)?;
         while lab::is_up()? {
             thread::sleep(Duration::from_millis(5));
         }

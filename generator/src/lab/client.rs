@@ -8,7 +8,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
 use anyhow::{Context, Result, bail};
-use rustix::net::sockopt::socket_peercred;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::geteuid;
 
@@ -36,11 +37,16 @@ pub fn connect(address: &str) -> Result<Option<UnixStream>> {
         Err(error) => return Err(error).context("cannot speak to the lab"),
     };
     // Anybody could have taken the name.
-    let peer = socket_peercred(&stream)?;
-    if peer.uid != geteuid() {
+    if !is_own(&stream)? {
         bail!("what answers at the lab's address is another user's");
     }
     Ok(Some(stream))
+}
+
+/// Whether the other end of a stream is this user's. Its process may be of another namespace, and have no number here.
+pub fn is_own(stream: &UnixStream) -> Result<bool> {
+    let peer = getsockopt(stream, PeerCredentials).context("cannot tell whose the other end is")?;
+    Ok(peer.uid() == geteuid().as_raw())
 }
 
 /// Whether the lab that a command means is up.

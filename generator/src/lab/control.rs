@@ -12,13 +12,12 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Counts, NodeId, Side, permitted};
-use rustix::net::sockopt::socket_peercred;
+use nixvol_net::router::{Cast, Counts, Filter, Node, NodeId, Router, Side, Topology, permitted};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::capture::serve as serve_capture;
+use super::client::is_own;
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
@@ -127,6 +126,8 @@ pub struct Lab {
     pub declaration: Declaration,
     /// The plan of it.
     pub plan: Plan,
+    /// Who takes part beside volumes.
+    pub cast: Cast,
     /// What the anchor's file is called.
     pub file: String,
 }
@@ -143,7 +144,7 @@ pub fn answer(lab: &Arc<Lab>, listener: &UnixListener) {
 }
 
 fn converse(lab: &Lab, stream: &UnixStream) -> Result<()> {
-    if socket_peercred(stream)?.uid != geteuid() {
+    if !is_own(stream)? {
         bail!("another user");
     }
     let mut line = String::new();
@@ -197,7 +198,8 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     let mut router = lab.shared.router();
     let message = match request {
         Request::Partition { one, other } => {
-            let (one_group, other_group) = (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
+            let (one_group, other_group) =
+                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
             router.ways_mut().cut(&one_group, other_group.as_deref());
             format!("{one} and {} are apart", other.as_deref().unwrap_or("everybody else"))
         }
@@ -206,14 +208,15 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             "nobody is apart any more".to_owned()
         }
         Request::Heal { one: Some(one), other } => {
-            let (one_group, other_group) = (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
+            let (one_group, other_group) =
+                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
             router.ways_mut().heal(&one_group, other_group.as_deref());
             format!("{one} and {} reach each other again", other.as_deref().unwrap_or("everybody else"))
         }
         Request::Apply { input, anchor, kill } => {
             let declaration = declared(input)?;
-            let (old, new) = (&lab.plan, Plan::of(&declaration));
-            if (&old.volumes, &old.bridges, &old.anchor) != (&new.volumes, &new.bridges, &new.anchor) {
+            let new = Plan::of(&declaration);
+            if Topology::of(&new, &lab.cast) != *router.topology() || new.anchor != lab.plan.anchor {
                 bail!(
                     "its volumes, providers or anchor are others than the lab's\nhint: `lab down` and `lab up` with it"
                 );
@@ -229,7 +232,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     Ok(Reply::Done { message })
 }
 
-fn count(router: &nixvol_net::router::Router) -> usize {
+fn count(router: &Router) -> usize {
     use nixvol_net::pf::eval::List;
     let lists = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter];
     let loaded = router.rules().machine().loaded();
@@ -237,13 +240,13 @@ fn count(router: &nixvol_net::router::Router) -> usize {
     rulesets.map(|ruleset| lists.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
-fn status(lab: &Lab, router: &nixvol_net::router::Router) -> Status {
+fn status(lab: &Lab, router: &Router) -> Status {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
         let cut = topology.nodes().filter(|(other, _)| router.ways().is_cut(id, *other));
         cut.map(|(_, node)| node.name.clone()).collect()
     };
-    let node = |(id, node): (NodeId, &nixvol_net::router::Node)| NodeStatus {
+    let node = |(id, node): (NodeId, &Node)| NodeStatus {
         name: node.name.clone(),
         provider: node.provider.clone(),
         addresses: node.addresses.clone(),
@@ -287,7 +290,7 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> anyhow::Erro
     }
 }
 
-fn group(lab: &Lab, name: &str, router: &nixvol_net::router::Router) -> Result<Vec<NodeId>> {
+fn group(lab: &Lab, name: &str, router: &Router) -> Result<Vec<NodeId>> {
     let topology = router.topology();
     let group = topology.group(name);
     if group.is_empty() {
@@ -297,17 +300,12 @@ fn group(lab: &Lab, name: &str, router: &nixvol_net::router::Router) -> Result<V
     Ok(group)
 }
 
-fn group_of(
-    lab: &Lab,
-    name: Option<&str>,
-    router: &nixvol_net::router::Router,
-) -> Result<Option<Vec<NodeId>>> {
+fn group_of(lab: &Lab, name: Option<&str>, router: &Router) -> Result<Option<Vec<NodeId>>> {
     name.map(|name| group(lab, name, router)).transpose()
 }
 
 /// What a capture is about.
-fn filter(lab: &Lab, what: &str) -> Result<nixvol_net::router::Filter> {
-    use nixvol_net::router::Filter;
+fn filter(lab: &Lab, what: &str) -> Result<Filter> {
     let Some(number) = what.strip_prefix("links.") else {
         let router = lab.shared.router();
         return Ok(Filter::Nodes(group(lab, what, &router)?));

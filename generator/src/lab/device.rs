@@ -159,7 +159,8 @@ impl Netlink {
         message.header.kind = RouteType::Unicast;
         message.header.scope = if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
         let attributes = [
-            (network.prefix_len() > 0).then(|| RouteAttribute::Destination(RouteAddress::Inet(network.addr()))),
+            (network.prefix_len() > 0)
+                .then(|| RouteAttribute::Destination(RouteAddress::Inet(network.addr()))),
             Some(RouteAttribute::Oif(index)),
             gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::Inet(gateway))),
             source.map(|source| RouteAttribute::PrefSource(RouteAddress::Inet(source))),

@@ -32,7 +32,7 @@ const ANY_PORT: u16 = 40_004;
 /// With more nodes than this, some of each provider stand for the others.
 const MANY: usize = 40;
 /// How long to wait for an answer, and again where one was expected: a busy machine is no silence.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(4000)];
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// How long to wait for the packets of a difference to be seen.
 const SEEN: Duration = Duration::from_millis(100);
 
@@ -77,7 +77,10 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
         probes.iter().filter(|probe| probe.found != probe.expected).cloned().collect();
     ask_all(lab, &mut again, PATIENCE[1])?;
     for probe in &mut probes {
-        let same = |other: &&Probe| (other.source, other.destination, other.service) == (probe.source, probe.destination, probe.service);
+        let same = |other: &&Probe| {
+            (other.source, other.destination, other.service)
+                == (probe.source, probe.destination, probe.service)
+        };
         if let Some(second) = again.iter().find(same) {
             probe.found = second.found;
         }
@@ -121,15 +124,17 @@ fn services(plan: &Plan) -> Vec<Service> {
         let (Some(protocol), Some(set)) = (flow.protocol, &flow.ports) else { continue };
         for range in set.ranges() {
             let (first, last) = (u32::from(range.first), u32::from(range.last));
-            [first - 1, first, last, last + 1].into_iter().for_each(|port| add(protocol, port));
+            for port in [first - 1, first, last, last + 1] {
+                add(protocol, port);
+            }
         }
     }
     for publish in &plan.publishes {
         add(Protocol::Tcp, publish.port.into());
     }
-    let with_ports = ports.into_iter().flat_map(|(protocol, ports)| {
-        ports.into_iter().map(move |port| Service { protocol, port })
-    });
+    let with_ports = ports
+        .into_iter()
+        .flat_map(|(protocol, ports)| ports.into_iter().map(move |port| Service { protocol, port }));
     with_ports.chain([Service { protocol: Protocol::Icmp, port: 0 }]).collect()
 }
 
@@ -145,7 +150,8 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
             }
             for destination in destinations(source, topology.node(to), to == topology.mac()) {
                 for service in services {
-                    let Some(expected) = expected(lab, anchor, source.addresses[0], destination, *service)? else {
+                    let Some(expected) = expected(lab, anchor, source.addresses[0], destination, *service)?
+                    else {
                         continue;
                     };
                     let (source, found) = (source.addresses[0], Answer::Silence);
@@ -160,8 +166,13 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
 /// The nodes to probe: all, or of many volumes those that links name and the first of each provider and kind.
 fn chosen(lab: &Lab, topology: &Topology) -> Vec<NodeId> {
     let is_few = topology.count() <= MANY;
-    let named: BTreeSet<&str> =
-        lab.declaration.links.iter().flat_map(|link| link.from.iter().chain(&link.to)).map(|end| end.name().as_str()).collect();
+    let named: BTreeSet<&str> = lab
+        .declaration
+        .links
+        .iter()
+        .flat_map(|link| link.from.iter().chain(&link.to))
+        .map(|end| end.name().as_str())
+        .collect();
     let mut kinds = BTreeSet::new();
     let mut is_chosen = |node: &Node| {
         let kind = (node.provider.clone(), node.side == Side::Here);
@@ -261,7 +272,11 @@ fn ask_all(lab: &Lab, probes: &mut [Probe], patience: Duration) -> Result<()> {
             threads.push(scope.spawn(move || {
                 let asks: Vec<Ask> = probes
                     .iter()
-                    .map(|probe| Ask { source: probe.source, destination: probe.destination, service: probe.service })
+                    .map(|probe| Ask {
+                        source: probe.source,
+                        destination: probe.destination,
+                        service: probe.service,
+                    })
                     .collect();
                 let answers = inside(net, || sockets::ask(&asks, patience))??;
                 probes.iter_mut().zip(answers).for_each(|(probe, answer)| probe.found = answer);
@@ -287,7 +302,12 @@ fn tell(lab: &Lab, topology: &Topology, anchor: &str, probe: Probe) -> Result<Di
             nixvol_net::pf::syntax::Direction::In => "in",
             nixvol_net::pf::syntax::Direction::Out => "out",
         };
-        seen.push(format!("{direction} {}: {} {}", packet.interface, report::packet(&packet.bytes), packet.comment));
+        seen.push(format!(
+            "{direction} {}: {} {}",
+            packet.interface,
+            report::packet(&packet.bytes),
+            packet.comment
+        ));
     }
     lab.shared.router().watches_mut().remove(id);
     let explanation = explanation(lab, anchor, probe.source, probe.destination, probe.service)?;

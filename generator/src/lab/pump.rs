@@ -105,10 +105,7 @@ impl Loop<'_> {
 
     fn nap(&self) -> Timespec {
         let nap = self.late.peek().map_or(NAP, |Reverse(late)| late.at.saturating_sub(self.now()).min(NAP));
-        Timespec {
-            tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1),
-            tv_nsec: i64::from(nap.subsec_nanos()),
-        }
+        Timespec { tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1), tv_nsec: i64::from(nap.subsec_nanos()) }
     }
 
     /// Takes what the ready devices have, and sends what is due.
@@ -166,8 +163,9 @@ impl Loop<'_> {
     fn hand_over(&self, seen: Vec<(WatchId, Seen)>) {
         let mut sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, seen) in seen {
-            let gone =
-                sinks.get(&id).is_some_and(|sink| matches!(sink.try_send(seen), Err(TrySendError::Disconnected(_))));
+            let gone = sinks
+                .get(&id)
+                .is_some_and(|sink| matches!(sink.try_send(seen), Err(TrySendError::Disconnected(_))));
             if gone {
                 sinks.remove(&id);
                 self.shared.router().watches_mut().remove(id);
@@ -183,4 +181,3 @@ fn send(devices: &[SyncDevice], to: NodeId, bytes: &[u8], offload: &Offload) {
     let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
     let _: io::Result<usize> = devices[to.0].send_vectored(&parts);
 }
-

@@ -16,17 +16,19 @@ use nixvol_net::explain::{STOCK_MAIN, examples};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::router::{Cast, Router, Rules, Source, Topology, Ways};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 use tun_rs::SyncDevice;
 
 use super::client::VARIABLE;
 use super::control::{self, Lab};
+use super::enter::prepare;
 use super::node::{self, Space};
 use super::probe;
 use super::pump::{Shared, pump};
 use super::setup::{Setup, Task};
-use super::enter::prepare;
 
 /// Plays the Mac until the task is done. `descriptor` is where the setup is.
 pub fn serve(descriptor: i32) -> Result<ExitCode> {
@@ -40,13 +42,17 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     }
     let declaration = declared(&setup.input)?;
     let plan = Plan::of(&declaration);
-    let topology = Topology::of(&plan, &cast(&plan, &setup.task));
-    let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &setup.anchor, file: &setup.file };
-    let rules = Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
+    let cast = cast(&plan, &setup.task);
+    let topology = Topology::of(&plan, &cast);
+    let source =
+        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &setup.anchor, file: &setup.file };
+    let rules =
+        Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
     let ways = Ways::of(&plan, &topology);
     own_mounts(&hosts(&setup.hosts, &topology))?;
     let outside = node::listen(&setup.address)?;
-    let spaces = topology.nodes().map(|(_, node)| node::make(node, &setup.address)).collect::<Result<Vec<_>>>()?;
+    let spaces =
+        topology.nodes().map(|(_, node)| node::make(node, &setup.address)).collect::<Result<Vec<_>>>()?;
     let mac = topology.mac();
     let shared = Arc::new(Shared {
         router: Mutex::new(Router::new(topology, rules, ways)),
@@ -67,6 +73,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         own: own_spaces()?,
         declaration,
         plan,
+        cast,
         file: setup.file,
     });
     carry(&shared, devices);
@@ -111,12 +118,14 @@ fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
 
 /// The declaration, which whoever started the lab has read already.
 pub fn declared(input: &str) -> Result<Declaration> {
-    model::read(input.as_bytes()).map_err(|rejected| anyhow!("{} problems in the declaration", rejected.problems.len()))
+    model::read(input.as_bytes())
+        .map_err(|rejected| anyhow!("{} problems in the declaration", rejected.problems.len()))
 }
 
 /// Errors of pf, as pfctl writes them.
 pub fn unreadable(file: &str, errors: &[nixvol_net::pf::Error]) -> String {
-    let line = |error: &nixvol_net::pf::Error| format!("{file}:{}:{}: {}", error.line, error.column, error.message);
+    let line =
+        |error: &nixvol_net::pf::Error| format!("{file}:{}:{}: {}", error.line, error.column, error.message);
     errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -135,8 +144,8 @@ fn cast(plan: &Plan, task: &Task) -> Cast {
 
 fn hosts(lines: &str, topology: &Topology) -> String {
     let outside = topology.nodes().filter(|(_, node)| node.provider.is_none());
-    let own: String = outside.map(|(_, node)| format!("{} {}\n", node.addresses[0], node.name)).collect();
-    format!("127.0.0.1 localhost\n{lines}{own}")
+    let own = outside.map(|(_, node)| format!("{} {}", node.addresses[0], node.name));
+    format!("127.0.0.1 localhost\n{lines}{}\n", own.collect::<Vec<_>>().join("\n"))
 }
 
 /// Mounts that only the lab sees: its processes, its names, and no resolver outside.
@@ -158,7 +167,9 @@ fn own_mounts(hosts: &str) -> Result<()> {
         let own = place.join(number.to_string());
         fs::write(&own, text)?;
         match fs::canonicalize(path) {
-            Ok(path) => mount_bind(&own, &path).with_context(|| format!("cannot cover {}", path.display()))?,
+            Ok(path) => {
+                mount_bind(&own, &path).with_context(|| format!("cannot cover {}", path.display()))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("cannot find {path}")),
         }
@@ -168,7 +179,9 @@ fn own_mounts(hosts: &str) -> Result<()> {
 
 /// This process's own namespaces: users, processes, mounts.
 fn own_spaces() -> Result<[File; 3]> {
-    let open = |name: &str| File::open(format!("/proc/self/ns/{name}")).with_context(|| format!("no {name} namespace"));
+    let open = |name: &str| {
+        File::open(format!("/proc/self/ns/{name}")).with_context(|| format!("no {name} namespace"))
+    };
     Ok([open("user")?, open("pid")?, open("mnt")?])
 }
 
@@ -190,4 +203,3 @@ fn reap(command: Option<u32>) -> Result<ExitCode> {
         }
     }
 }
-

@@ -68,6 +68,8 @@ fn separate() -> Result<()> {
          `sysctl kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
     )?;
     fs::write("/proc/self/setgroups", "deny").context("cannot set up the user namespace")?;
-    fs::write("/proc/self/uid_map", format!("0 {} 1", user.as_raw())).context("cannot set up the user namespace")?;
-    fs::write("/proc/self/gid_map", format!("0 {} 1", group.as_raw())).context("cannot set up the user namespace")
+    fs::write("/proc/self/uid_map", format!("0 {} 1", user.as_raw()))
+        .context("cannot set up the user namespace")?;
+    fs::write("/proc/self/gid_map", format!("0 {} 1", group.as_raw()))
+        .context("cannot set up the user namespace")
 }

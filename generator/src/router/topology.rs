@@ -88,7 +88,7 @@ pub(super) enum Place {
 }
 
 /// Who takes part, and where addresses live.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     nodes: Vec<Node>,
     by_address: HashMap<Ipv4Addr, NodeId>,
@@ -98,7 +98,7 @@ pub struct Topology {
     mac: NodeId,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Bridge {
     logical: String,
     gateway: Ipv4Addr,
@@ -116,9 +116,9 @@ impl Topology {
             let plan = &plan.bridges[*bridge];
             nodes.push(guest(plan.provider.as_str(), *address, *bridge, plan));
         }
-        let addresses = (0..).zip(&nodes).flat_map(|(number, node)| {
-            node.addresses.iter().map(move |address| (*address, NodeId(number)))
-        });
+        let addresses = (0..)
+            .zip(&nodes)
+            .flat_map(|(number, node)| node.addresses.iter().map(move |address| (*address, NodeId(number))));
         let by_address = addresses.collect();
         let mut networks: Vec<(Ipv4Net, usize)> =
             plan.bridges.iter().enumerate().map(|(number, bridge)| (bridge.network, number)).collect();
@@ -152,7 +152,8 @@ impl Topology {
 
     /// The nodes that a name means: a volume, or all of a provider.
     pub fn group(&self, name: &str) -> Vec<NodeId> {
-        if let Some(node) = self.named(name).filter(|node| self.node(*node).provider.as_deref() != Some(name)) {
+        if let Some(node) = self.named(name).filter(|node| self.node(*node).provider.as_deref() != Some(name))
+        {
             return vec![node];
         }
         let of_provider = |(_, node): &(NodeId, &Node)| node.provider.as_deref() == Some(name);
@@ -212,7 +213,9 @@ impl Topology {
         let behind = self.networks.partition_point(|(network, _)| network.network() <= address);
         let network = behind.checked_sub(1).and_then(|at| self.networks.get(at));
         match network.filter(|(network, _)| network.contains(&address)) {
-            Some((network, _)) if address == network.broadcast() && network.prefix_len() < 31 => Place::Nowhere,
+            Some((network, _)) if address == network.broadcast() && network.prefix_len() < 31 => {
+                Place::Nowhere
+            }
             Some((_, bridge)) => Place::Bridge(*bridge, None),
             None => Place::Outside(None),
         }
@@ -220,7 +223,8 @@ impl Topology {
 }
 
 fn volume_node(plan: &Plan, volume: &Volume) -> Node {
-    let bridge = plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default();
+    let bridge =
+        plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default();
     match volume.attachment {
         VolumeAttachment::Guest => guest(volume.name.as_str(), volume.address, bridge, &plan.bridges[bridge]),
         VolumeAttachment::Host => Node {

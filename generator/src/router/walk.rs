@@ -191,19 +191,19 @@ impl<'a> Walk<'a> {
     pub fn from(&mut self, from: NodeId, bytes: &mut [u8]) -> Result<NodeId, Stop> {
         self.from = from;
         match self.topology.node(from).side {
-            Side::Here => self.from_here(bytes),
-            Side::Bridge(bridge) => self.from_elsewhere(Over::Bridge(bridge), bytes),
+            Side::Here => self.start_here(bytes),
+            Side::Bridge(bridge) => self.come_in(Over::Bridge(bridge), bytes),
             Side::Outside => {
                 // What the neighbourhood and the internet have to say to each other does not come by.
                 if let Place::Outside(Some(to)) = self.place() {
                     return Ok(to);
                 }
-                self.from_elsewhere(Over::Egress, bytes)
+                self.come_in(Over::Egress, bytes)
             }
         }
     }
 
-    fn from_here(&mut self, bytes: &mut [u8]) -> Result<NodeId, Stop> {
+    fn start_here(&mut self, bytes: &mut [u8]) -> Result<NodeId, Stop> {
         let place = self.place();
         match place {
             Place::Here(_) => {
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn from_elsewhere(&mut self, over: Over, bytes: &mut [u8]) -> Result<NodeId, Stop> {
+    fn come_in(&mut self, over: Over, bytes: &mut [u8]) -> Result<NodeId, Stop> {
         if self.destination().is_loopback() || self.source().is_loopback() {
             return Err(Stop::Refused(
                 "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",

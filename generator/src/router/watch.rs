@@ -55,7 +55,7 @@ pub struct Seen {
 /// Everybody who watches.
 #[derive(Debug, Default)]
 pub struct Watches {
-    watches: Vec<(WatchId, Filter)>,
+    all: Vec<(WatchId, Filter)>,
     made: WatchId,
     seen: Vec<(WatchId, Seen)>,
 }
@@ -64,13 +64,13 @@ impl Watches {
     /// Begins to watch.
     pub fn add(&mut self, filter: Filter) -> WatchId {
         self.made += 1;
-        self.watches.push((self.made, filter));
+        self.all.push((self.made, filter));
         self.made
     }
 
     /// Ends it.
     pub fn remove(&mut self, id: WatchId) {
-        self.watches.retain(|(watch, _)| *watch != id);
+        self.all.retain(|(watch, _)| *watch != id);
     }
 
     /// What was seen since the last time, in order.
@@ -86,7 +86,7 @@ impl Watches {
         at: Duration,
     ) -> Option<Story> {
         let bytes = &bytes[..datagram.total];
-        (!self.watches.is_empty()).then(|| Story {
+        (!self.all.is_empty()).then(|| Story {
             at,
             from,
             destination: datagram.destination(),
@@ -102,9 +102,7 @@ impl Watches {
         };
         let is_met = |filter: &Filter| match filter {
             Filter::All => true,
-            Filter::Nodes(nodes) => {
-                nodes.contains(&story.from) || to.is_some_and(|to| nodes.contains(&to))
-            }
+            Filter::Nodes(nodes) => nodes.contains(&story.from) || to.is_some_and(|to| nodes.contains(&to)),
             Filter::Between(one, other) => {
                 let joins = |a: &[NodeId], b: &[NodeId]| {
                     a.contains(&story.from) && to.is_some_and(|to| b.contains(&to))
@@ -113,7 +111,7 @@ impl Watches {
             }
         };
         let met: Vec<WatchId> =
-            self.watches.iter().filter(|(_, filter)| is_met(filter)).map(|(id, _)| *id).collect();
+            self.all.iter().filter(|(_, filter)| is_met(filter)).map(|(id, _)| *id).collect();
         if met.is_empty() {
             return;
         }

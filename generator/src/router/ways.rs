@@ -135,7 +135,7 @@ impl Pipe {
             let rate = u64::from(kilobits) * 1000;
             let time = |bytes: u64| Duration::from_nanos(bytes * 8 * 1_000_000_000 / rate);
             let begins = self.free.max(now);
-            if begins - now > time(QUEUE) {
+            if begins > now + time(QUEUE) {
                 return None;
             }
             leaves = begins + time(bytes as u64);

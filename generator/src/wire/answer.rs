@@ -52,11 +52,13 @@ pub fn error(
     );
     let (source, destination) = (v4(datagram.packet.source), v4(datagram.packet.destination));
     let is_crowd = |address: Ipv4Addr| address.is_multicast() || address.is_broadcast();
-    if is_error || !datagram.is_first || is_crowd(destination) || is_crowd(source) || source.is_unspecified() {
+    if is_error || !datagram.is_first || is_crowd(destination) || is_crowd(source) || source.is_unspecified()
+    {
         return None;
     }
     let quoted = &bytes[..(datagram.header + QUOTED).min(datagram.total)];
-    let rest = [0, 0, (next >> 8) as u8, next as u8];
+    let [high, low] = next.to_be_bytes();
+    let rest = [0, 0, high, low];
     let builder = PacketBuilder::ipv4(from.octets(), source.octets(), TTL).icmpv4(Icmpv4Type::Unknown {
         type_u8: kind,
         code_u8: code,

@@ -12,6 +12,8 @@ use crate::pf::eval::UDP;
 /// The length of the header before each packet.
 pub const OFFLOAD_HEADER: usize = 10;
 
+const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
 const NEEDS_CHECKSUM: u8 = 1;
 const TCP_IPV4: u8 = 1;
 const UDP_L4: u8 = 5;
@@ -96,10 +98,12 @@ pub fn segments(bytes: &[u8], datagram: &Datagram, offload: &Offload) -> Vec<Vec
         complete(&mut single, &mut offload.clone());
         return vec![single];
     };
-    let headers = match gso.is_tcp {
-        true => datagram.header + usize::from(whole[datagram.header + 12] >> 4) * 4,
-        false => datagram.header + 8,
+    let transport = if gso.is_tcp {
+        whole.get(datagram.header + 12).map_or(0, |offset| usize::from(offset >> 4) * 4).max(TCP_HEADER)
+    } else {
+        UDP_HEADER
     };
+    let headers = datagram.header + transport;
     let Some((headers, data)) = whole.split_at_checked(headers) else {
         return vec![whole.to_vec()];
     };

@@ -21,8 +21,7 @@ pub fn rewrite(
 ) {
     let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
     let transport = transport_check(datagram, offload);
-    let of_address: Vec<Check> =
-        [ip].into_iter().chain(transport.filter(|_| has_pseudo(datagram))).collect();
+    let of_address: Vec<Check> = [ip].into_iter().chain(transport.filter(|_| has_pseudo(datagram))).collect();
     put_address(bytes, field::SOURCE, after.source, &of_address);
     put_address(bytes, field::DESTINATION, after.destination, &of_address);
     let ports_at = datagram.header;

@@ -17,7 +17,12 @@ use super::{Difference, Probe};
 const ALL: &str = "all";
 
 /// Prints what was found.
-pub fn print(topology: &Topology, probes: &[Probe], difference: Option<&Difference>, json: bool) -> Result<()> {
+pub fn print(
+    topology: &Topology,
+    probes: &[Probe],
+    difference: Option<&Difference>,
+    json: bool,
+) -> Result<()> {
     let text = if json {
         format!("{:#}\n", data(topology, probes, difference))
     } else {
@@ -91,7 +96,9 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
     };
     let mut order: Vec<&Probe> = probes.iter().collect();
     // Providers by name, and behind them those who have none.
-    order.sort_by_key(|probe| (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone()));
+    order.sort_by_key(|probe| {
+        (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone())
+    });
     for probe in &order {
         number(group(probe.from));
     }
@@ -144,7 +151,9 @@ pub fn packet(bytes: &[u8]) -> String {
         Transport::Tcp { source: from, destination: to, segment } => {
             format!("{source}:{from} > {destination}:{to} tcp {}", segment.letters())
         }
-        Transport::Udp { source: from, destination: to } => format!("{source}:{from} > {destination}:{to} udp"),
+        Transport::Udp { source: from, destination: to } => {
+            format!("{source}:{from} > {destination}:{to} udp")
+        }
         Transport::Icmp { kind, code, .. } => format!("{source} > {destination} icmp {kind}/{code}"),
         Transport::Other(protocol) => format!("{source} > {destination} protocol {protocol}"),
     }

@@ -148,7 +148,11 @@ pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<Answer>> {
             let waiting = || open.iter().filter(|(_, _, answer)| answer.is_none());
             let sockets: Vec<&Socket> = waiting().map(|(socket, ..)| socket).collect();
             let flags: Vec<PollFlags> = waiting()
-                .map(|(_, protocol, _)| if *protocol == Protocol::Tcp { PollFlags::OUT } else { PollFlags::IN })
+                .map(
+                    |(_, protocol, _)| {
+                        if *protocol == Protocol::Tcp { PollFlags::OUT } else { PollFlags::IN }
+                    },
+                )
                 .collect();
             wait_for(&sockets, &flags, ends.saturating_duration_since(Instant::now()).min(LOOK));
             for (socket, protocol, answer) in open.iter_mut().filter(|(_, _, answer)| answer.is_none()) {

@@ -355,7 +355,9 @@ impl States {
     pub fn remove_all(&mut self, doomed: impl Fn(&State, &Key) -> bool) -> usize {
         let picks = |at: &usize| self.get(*at).is_some_and(|(state, key)| doomed(state, key));
         let doomed: Vec<usize> = self.entries.iter().map(|(at, _)| at).filter(picks).collect();
-        doomed.iter().for_each(|at| self.remove(*at));
+        for at in &doomed {
+            self.remove(*at);
+        }
         doomed.len()
     }
 

@@ -48,7 +48,17 @@ struct Frame<'a> {
 impl<'a, 'm> Walk<'a, 'm> {
     pub fn new(loaded: &'a Loaded, list: List, matched: &'m mut Vec<bool>) -> Self {
         matched.resize(loaded.count().max(matched.len()), false);
-        Self { loaded, list, ruleset: 0, at: 0, frames: Vec::new(), matched, budget: BUDGET, toward: None, candidates: None }
+        Self {
+            loaded,
+            list,
+            ruleset: 0,
+            at: 0,
+            frames: Vec::new(),
+            matched,
+            budget: BUDGET,
+            toward: None,
+            candidates: None,
+        }
     }
 
     /// Leaves out the rules that an index knows not to be about these addresses.
