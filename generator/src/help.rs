@@ -85,5 +85,6 @@ pub fn nearest(topic: &str) -> Option<&'static str> {
 
 /// All codes with their titles, one a line.
 pub fn table() -> String {
-    ERRORS.iter().map(|page| format!("{}  {}\n", page.topic, page.title())).collect()
+    let rows: Vec<String> = ERRORS.iter().map(|page| format!("{}  {}", page.topic, page.title())).collect();
+    rows.join("\n") + "\n"
 }
