@@ -2,6 +2,7 @@
 
 mod activation;
 mod diff;
+mod examples;
 mod explain;
 mod faults;
 mod help;
@@ -27,6 +28,7 @@ mod proof;
 mod readme;
 mod rig;
 mod schema;
+mod shells;
 mod snapshots;
 mod support;
 mod toymac;

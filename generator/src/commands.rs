@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod completions;
 mod diff;
 mod explain;
 mod help;
@@ -17,12 +18,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
 
-use crate::cli::{Cli, Command, Source};
+use crate::cli::{Command, Source};
 
 /// The exit code of bad input and of wrong use.
 pub const BAD_INPUT: u8 = 2;
@@ -44,12 +44,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             print(&format!("{schema}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Completions(arguments) => {
-            let mut script = Vec::new();
-            clap_complete::generate(arguments.shell, &mut Cli::command(), "nixvol-net", &mut script);
-            print(&String::from_utf8(script)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Man(arguments) => man::run(arguments),
         Command::Help(arguments) => help::run(arguments),
     }

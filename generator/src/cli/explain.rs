@@ -22,7 +22,7 @@ pub struct Explain {
     /// What to read.
     #[command(flatten)]
     pub input: Source,
-    /// What a Mac was captured to hold, as `pfctl -sr` and `-sn` print it: NAME=FILE for an anchor, main=FILE for the
+    /// What a Mac was captured to hold, as `pfctl -s rules` and `-s nat` print it: NAME=FILE for an anchor, main=FILE for the
     /// main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who else decides.
     ///
     /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
@@ -44,9 +44,9 @@ const EXAMPLES: &str = "Examples:
   nixvol-net explain lan etcd-1:2379 --format json
 
 Who else decides, on a Mac, as root:
-  { pfctl -sr; pfctl -sn
-    pfctl -vs Anchors | while read -r anchor; do
-      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -sr; pfctl -a \"$anchor\" -sn
+  { pfctl -s rules; pfctl -s nat
+    pfctl -v -s Anchors | while read -r anchor; do
+      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -s rules; pfctl -a \"$anchor\" -s nat
     done; } 2>/dev/null >capture
   nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
 

@@ -51,7 +51,7 @@ impl TypedValueParser for Topics {
 /// Which manual pages to print, or where to write them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  nixvol-net man explain | mandoc | less
+  nixvol-net man explain | mandoc -a
   nixvol-net man --out ~/.local/share/man/man1
 
 Exit: 0 printed or written, 2 no such command, or a directory that cannot be written.")]
