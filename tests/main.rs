@@ -32,3 +32,4 @@ mod shells;
 mod snapshots;
 mod support;
 mod toymac;
+mod wrong_use;

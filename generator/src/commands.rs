@@ -17,10 +17,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::render::NETWORK;
 
 use crate::cli::{Command, Source};
 
@@ -65,6 +66,10 @@ fn read(source: &Source) -> Result<Reading> {
             io::stdin().read_to_end(&mut json).context("cannot read standard input")?;
             ("standard input".to_owned(), json)
         }
+        Some(path) if path.is_dir() => bail!(
+            "{} is a directory\nhint: name a file; a bundle's declaration is its {NETWORK}",
+            path.display()
+        ),
         Some(path) => {
             let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             (path.display().to_string(), json)
@@ -102,6 +107,13 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// The system's words without the numbers that Rust puts behind them.
+pub fn sentence(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Says on standard error what the declaration asks for in vain.

@@ -30,11 +30,19 @@ pub struct Explain {
     #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
     pub rulesets: Vec<PathBuf>,
     /// The interface that leads outside.
-    #[arg(long, value_name = "NAME", default_value = "en0")]
+    #[arg(long, value_name = "NAME", default_value = "en0", value_parser = interface)]
     pub egress: String,
     /// How to tell it.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// A name as macOS gives to interfaces: letters, then a number.
+fn interface(name: &str) -> Result<String, String> {
+    let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let is_name =
+        !kind.is_empty() && kind.len() < name.len() && kind.bytes().all(|c| c.is_ascii_alphabetic());
+    is_name.then(|| name.to_owned()).ok_or_else(|| "expected an interface, as en0 or utun4".to_owned())
 }
 
 const EXAMPLES: &str = "Examples:

@@ -1,8 +1,9 @@
 //! `help`: the page of an error, a guide, or what clap tells of a command.
 
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::CommandFactory;
 use nixvol_net::help::{ERRORS, GUIDES, Page, TABLE, nearest, page, table};
 use nixvol_net::input;
@@ -36,10 +37,12 @@ pub fn run(help: &Help) -> Result<ExitCode> {
                 let topic = help.topic.join(" ");
                 told(&format!("{:#}\n", json!({ "topic": topic, "text": text.render().to_string() })))
             }
-            Err(text) => {
-                let _ = text.print();
-                Ok(ExitCode::SUCCESS)
-            }
+            Err(text) => match text.print() {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(error).context("cannot write to standard output")
+                }
+                _ => Ok(ExitCode::SUCCESS),
+            },
             Ok(_) => Ok(ExitCode::SUCCESS),
         },
     }

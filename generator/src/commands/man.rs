@@ -34,7 +34,7 @@ fn find<'a>(program: &'a Command, words: &[String]) -> Result<&'a Command> {
     let mut command = program;
     for word in words {
         let Some(found) = command.find_subcommand(word) else {
-            let name = command.get_bin_name().unwrap_or_default();
+            let name = command.get_bin_name().unwrap_or("nixvol-net");
             bail!("`{name}` has no command {}\nhint: `{name} --help` lists them", Quoted(word));
         };
         command = found;
