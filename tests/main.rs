@@ -5,6 +5,7 @@ mod activation;
 mod diff;
 mod explain;
 mod faults;
+mod help;
 mod hostile;
 mod house;
 mod laws;

@@ -3,6 +3,8 @@
 mod check;
 mod diff;
 mod explain;
+mod help;
+mod man;
 mod pf;
 mod prove;
 mod render;
@@ -44,39 +46,15 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             print(&format!("{schema}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Completions { shell } => {
+        Command::Completions(arguments) => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "nixvol-net", &mut script);
+            clap_complete::generate(arguments.shell, &mut Cli::command(), "nixvol-net", &mut script);
             print(&String::from_utf8(script)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            manual(&Cli::command(), &mut page)?;
-            print(&String::from_utf8(page)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Man(arguments) => man::run(arguments),
+        Command::Help(arguments) => help::run(arguments),
     }
-}
-
-/// One manual page: the program, then each of its commands under a heading of its own.
-fn manual(program: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
-    clap_mangen::Man::new(program.clone()).render(page)?;
-    sections(program, &program.get_name().to_uppercase(), page)
-}
-
-/// The headings of a command's commands, and of theirs.
-fn sections(parent: &clap::Command, title: &str, page: &mut Vec<u8>) -> Result<()> {
-    for command in parent.get_subcommands() {
-        let title = format!("{title} {}", command.get_name().to_uppercase());
-        let man = clap_mangen::Man::new(command.clone());
-        writeln!(page, ".SH \"{title}\"")?;
-        man.render_synopsis_section(page)?;
-        man.render_description_section(page)?;
-        man.render_options_section(page)?;
-        sections(command, &title, page)?;
-    }
-    Ok(())
 }
 
 /// A declaration, or everything that is wrong with it.
