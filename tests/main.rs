@@ -1,5 +1,6 @@
 //! One test binary; this list is its table of contents.
 
+mod accepted;
 mod activation;
 mod diff;
 mod examples;
@@ -13,6 +14,7 @@ mod manager;
 mod manager_world;
 mod network;
 mod nix;
+mod nix_build;
 mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;

@@ -3,6 +3,7 @@
 pub mod explain;
 pub mod papers;
 pub mod pf;
+pub mod snapshot;
 
 use std::path::PathBuf;
 
@@ -143,6 +144,16 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
+    },
+    /// Hold what the declaration renders against the bundle that was reviewed and accepted.
+    ///
+    /// The accepted bundle is a directory in your repository. `check` fails when the declaration, or a new version of
+    /// this program, renders anything else, and says what opens and closes; `accept` takes it.
+    #[command(after_help = snapshot::EXAMPLES)]
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        command: snapshot::Snapshot,
     },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:

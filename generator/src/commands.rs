@@ -9,6 +9,7 @@ mod man;
 mod pf;
 mod prove;
 mod render;
+mod snapshot;
 mod test;
 mod verify;
 
@@ -40,6 +41,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
+        Command::Snapshot { command } => snapshot::run(command),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

@@ -144,10 +144,16 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     Ok((parent, Some(files)))
 }
 
-/// The paths of everything under a directory that is not a directory itself, and of empty directories.
+/// What the Finder leaves in every directory that it shows: nobody's work.
+const FINDERS: &str = ".DS_Store";
+
+/// The paths of everything under a directory that is not a directory itself.
 fn gather(directory: &Path, below: &str, files: &mut BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
+        if entry.file_name() == FINDERS {
+            continue;
+        }
         let path = format!("{below}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             gather(&entry.path(), &format!("{path}/"), files)?;

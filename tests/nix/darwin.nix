@@ -81,6 +81,8 @@ let
 in
 {
   inherit (config.services.nixvol-net) input;
+  declared = builtins.toJSON (removeAttrs config.services.nixvol-net.input [ "positions" ]);
+
   # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
   activate =
     let
