@@ -68,12 +68,12 @@ fn is_whole(command: &str) -> bool {
 }
 
 /// A Mac with the network up, and the files and tools that examples name.
-struct World {
+pub struct World {
     network: Network,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut network = Network::new(&topology());
         let dir = network.mac.dir().to_owned();
         let mut input = topology();
@@ -92,6 +92,7 @@ impl World {
             ("bundle", topology()),
             ("tmp/bundle", topology()),
             ("result", topology()),
+            ("nixvol-snapshot", input.clone()),
             ("tmp/before", fixture("restricted.json")),
             ("tmp/after", fixture("restricted-more.json")),
         ] {
@@ -101,7 +102,9 @@ impl World {
         world.render("opt/nix-volumes/networking", &topology());
         world.tool("sudo", "exec \"$@\"");
         world.tool("gh", "exec cat >/dev/null");
-        world.tool("nix", &format!("exec cat {}", dir.join("network.json").display()));
+        world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
+        let nix = "case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; *) exit 1 ;; esac";
+        world.tool("nix", nix);
         for directory in [".local/share/bash-completion/completions", ".config/fish/completions", ".zsh"] {
             fs::create_dir_all(dir.join("home").join(directory)).expect("a directory");
         }
@@ -131,7 +134,7 @@ impl World {
     }
 
     /// Runs a command as it stands; the roots that it names lie in the world.
-    fn run(&self, command: &str) -> Ran {
+    pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
         let mut text = command.to_owned();
         for root in ["/tmp/", "/opt/", "/etc/"] {

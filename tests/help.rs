@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use nixvol_net::help::{ERRORS, Page};
+use nixvol_net::help::{ERRORS, GUIDES, Page};
+use nixvol_net::render::MANAGER;
 use serde_json::{Value, json};
 
+use crate::network::{Network, topology};
 use crate::nix::evaluate;
 use crate::support::{program, root, run};
 
@@ -117,6 +119,33 @@ fn the_mend_of_every_page_is_valid() {
 }
 
 #[test]
+fn the_guide_for_migration_clears_the_way() {
+    let network = Network::new(&topology());
+    let before = network.mac.kernel();
+    for line in [
+        "ifconfig bridge200 create",
+        "ifconfig bridge200 inet 10.0.1.1 netmask 255.255.255.0 up",
+        "ifconfig lo0 alias 10.0.2.2 netmask 255.255.255.255",
+        "ifconfig lo0 alias 127.0.1.11 netmask 255.255.255.255",
+        "route -n add -net 10.0.0.0/16 -interface bridge200",
+    ] {
+        network.mac.ok(line);
+    }
+    network.fails("start", 3, "refused: nothing was changed");
+    let page = std::fs::read_to_string(root().join("generator/src/help/migration.md")).expect("the page");
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("a block")).collect();
+    let [remove, plan] = blocks.as_slice() else { panic!("{blocks:?}") };
+    for line in remove.lines() {
+        network.mac.ok(line.trim_start_matches("sudo "));
+    }
+    assert_eq!(network.mac.kernel(), before, "all of the old network is gone");
+    let command = plan.trim().rsplit_once(' ').expect("a command").1;
+    assert!(plan.contains(MANAGER) && network.ok(command).contains("create bridge-aws (bridge2000)"));
+    network.ok("start");
+}
+
+#[test]
 fn a_page_fits_a_terminal() {
     for page in ERRORS {
         let text = page.text();
@@ -128,6 +157,9 @@ fn a_page_fits_a_terminal() {
             assert!(line.starts_with("    ") || line.len() <= 82, "{}: {line}", page.topic);
         }
         assert!(!text.contains("```") && !text.contains("# E"), "{}", page.topic);
+    }
+    for line in GUIDES.iter().flat_map(|page| page.text().lines().map(str::to_owned).collect::<Vec<_>>()) {
+        assert!(line.len() <= 82 && !line.starts_with('#') && !line.contains("```"), "{line}");
     }
 }
 
