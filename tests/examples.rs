@@ -16,7 +16,7 @@ use crate::support::{fixture, program, run};
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
 
-/// The commands that have no commands below them, with what `--help` says of each; and the program itself.
+/// Every command with what `--help` says of it, the program itself and groups of commands among them.
 pub fn commands() -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut open = vec![Vec::new()];
@@ -24,13 +24,8 @@ pub fn commands() -> Vec<(Vec<String>, String)> {
         let output = program().args(&words).arg("--help").output().expect("the program runs");
         assert!(output.status.success(), "{words:?}");
         let help = String::from_utf8(output.stdout).expect("text");
-        let below = below(&help);
-        let is_program = words.is_empty();
-        let is_group = !below.is_empty();
-        open.extend(below.into_iter().map(|name| [words.clone(), vec![name]].concat()));
-        if is_program || !is_group {
-            found.push((words, help));
-        }
+        open.extend(below(&help).into_iter().map(|name| [words.clone(), vec![name]].concat()));
+        found.push((words, help));
     }
     found.sort();
     found
@@ -164,6 +159,10 @@ fn every_command_teaches_by_examples_that_run() {
         let name =
             ["nixvol-net"].into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
         let examples = examples(help);
+        let is_group = !words.is_empty() && help.contains("\nCommands:\n");
+        if is_group && examples.is_empty() {
+            continue;
+        }
         if examples.is_empty() {
             wrong.push(format!("{name}: no `Examples:` in --help"));
         }
