@@ -429,6 +429,16 @@ in
       '';
     };
 
+    reconcileInterval = mkOption {
+      type = types.ints.between 10 86400;
+      default = 120;
+      example = 30;
+      description = ''
+        The number of seconds after which launchd has the manager look at the network again. It does so at boot, at
+        mounts and when the network changes anyway, and a look that finds everything in place changes nothing.
+      '';
+    };
+
     hosts.enable = mkOption {
       type = types.bool;
       default = true;
