@@ -11,6 +11,7 @@ mod hostile;
 mod house;
 mod laws;
 mod manager;
+mod manager_report;
 mod manager_world;
 mod network;
 mod nix;

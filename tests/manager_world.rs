@@ -178,6 +178,71 @@ fn rules_that_nobody_calls_are_told() {
 }
 
 #[test]
+fn a_pf_that_skips_lo0_is_told() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.mac.edit(|kernel| kernel + "skip\tlo0\n");
+    network.fails("reconcile", 1, "pf skips lo0");
+    network.fails("test", 1, "pf skips lo0");
+    let (code, status) = network.status();
+    assert_eq!((code, &status["rules"]["skipsLoopback"]), (1, &json!(true)));
+    assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("sudo pfctl -f /etc/pf.conf")));
+    network.mac.remove("skip\t");
+    network.ok("reconcile");
+    network.assert_up();
+}
+
+#[test]
+fn a_table_that_somebody_changed_is_loaded_again() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    assert!(up.contains("table <nixvol> const { 10.0.0.0/16 10.3.0.0/16 }"), "{up}");
+    for (from, to) in [
+        ("table <nixvol> const { 10.0.0.0/16 10.3.0.0/16 }", "table <nixvol> const { 10.0.0.0/16 }"),
+        (
+            "table <nixvol> const { 10.0.0.0/16 10.3.0.0/16 }",
+            "table <nixvol> const { 10.0.0.0/16 10.9.0.0/16 }",
+        ),
+        ("table <internet> const { 10.0.0.0/16 }\\n", ""),
+    ] {
+        network.mac.edit(|kernel| kernel.replace(from, to));
+        assert_ne!(network.mac.kernel(), up);
+        let (code, status) = network.status();
+        let change = status["changes"][0].as_str().expect("a change");
+        assert!(code == 1 && change.contains("its table <") && change.ends_with("was changed"), "{status}");
+        network.ok("start");
+        assert_eq!(network.mac.kernel(), up);
+    }
+}
+
+#[test]
+fn no_name_of_a_device_or_directory_passes_for_a_mount() {
+    let mut input = small();
+    input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
+    let network = Network::new(&input);
+    network.ok("start");
+    let waiting = network.mac.kernel();
+    for line in [
+        "/dev/disk9s1 on /Volumes/x on /Volumes/data (apfs, local)",
+        "/dev/disk9s1 on /tmp/ on /Volumes/data (apfs, local)",
+        "/dev/disk9s1 on /Volumes/data (old) (apfs, local)",
+        "/dev/disk9s1 on /Volumes/data2 (apfs, local)",
+        "/Volumes/data (apfs, local)",
+    ] {
+        network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("mount\t{line}\nmount\tdevfs")));
+        network.mac.forget_journal();
+        network.ok("reconcile");
+        assert_eq!(network.mac.changes(), [""; 0], "{line}");
+    }
+    // A mount point with marks of ours on a line of its own.
+    let forged = "mount\t/dev/disk9s1 on /tmp/x\\n@@nixvol set\\tstate\\t/tmp/elsewhere\\n@@nixvol sysctl\\n0\\n@@nixvol end (apfs, local)";
+    network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("{forged}\nmount\tdevfs")));
+    network.ok("reconcile");
+    network.assert_up();
+}
+
+#[test]
 fn nat_follows_the_way_out() {
     let network = Network::new(&small());
     network.ok("start");

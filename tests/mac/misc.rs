@@ -1,6 +1,9 @@
-//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, sw_vers.
+//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, ls, sw_vers.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::Answer;
 use crate::kernel::Kernel;
@@ -215,6 +218,58 @@ pub fn dnctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         }
         _ => Answer::fail(64, "usage: dnctl pipe N config …"),
     }
+}
+
+/// `ls -ldn` as macOS prints it. Whoever owns the toy is its root.
+pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
+    let own = fs::symlink_metadata(root).map_or(0, |meta| meta.uid());
+    let mut answer = Answer::default();
+    let mut paths = paths.to_vec();
+    paths.sort_unstable();
+    for path in paths {
+        let Ok(meta) = fs::symlink_metadata(path) else {
+            answer.warn(format!("ls: {path}: No such file or directory"));
+            answer.code = 1;
+            continue;
+        };
+        let told = kernel.owners.iter().find(|(of, _, _)| of == path);
+        let user = told.map_or(if meta.uid() == own { 0 } else { meta.uid() }, |(_, user, _)| *user);
+        let mark = told.map_or(" ", |(_, _, mark)| if mark.is_empty() { " " } else { mark });
+        let name = match fs::read_link(path) {
+            Ok(target) => format!("{path} -> {}", target.display()),
+            Err(_) => path.to_owned(),
+        };
+        answer.say(format!(
+            "{}{mark} {} {user}  {}  {} Nov 22 23:29 {name}",
+            mode_text(meta.mode()),
+            meta.nlink(),
+            meta.gid(),
+            meta.size()
+        ));
+    }
+    answer
+}
+
+/// A mode in ten letters, such as `drwxr-xr-t`.
+fn mode_text(mode: u32) -> String {
+    let mut text = String::from(match mode & 0o170_000 {
+        0o040_000 => "d",
+        0o120_000 => "l",
+        _ => "-",
+    });
+    for (shift, special, letters) in [(6, 0o4000, "sS"), (3, 0o2000, "sS"), (0, 0o1000, "tT")] {
+        let bits = mode >> shift;
+        let (set, executes) = (mode & special != 0, bits & 1 != 0);
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (set, executes) {
+            (true, true) => letters.as_bytes()[0].into(),
+            (true, false) => letters.as_bytes()[1].into(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
 }
 
 pub fn sw_vers() -> Answer {

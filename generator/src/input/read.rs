@@ -237,6 +237,7 @@ impl Read for Input {
                 said => said.unwrap_or_default(),
             },
             anchor: fields.optional("anchor"),
+            reconcile_interval: fields.optional("reconcileInterval"),
             allow_overlap: fields.optional("allowOverlap"),
             providers: fields.required("providers"),
             volumes: fields.required("volumes"),

@@ -160,19 +160,6 @@ impl Check<'_> {
         let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
         any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
     }
-
-    fn in_range<T>(
-        &mut self,
-        at: FieldPath,
-        found: impl ToString,
-        value: Option<T>,
-        range: &'static str,
-    ) -> Option<T> {
-        if value.is_none() {
-            self.wrong(at, Kind::NumberOutOfRange { found: found.to_string(), range });
-        }
-        value
-    }
 }
 
 /// What a link says, in an order that does not depend on where it stands.
