@@ -61,6 +61,20 @@ fn its_first_command_renders_a_bundle() {
 }
 
 #[test]
+fn its_pictures_are_drawn_by_the_program() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let pictures: Vec<&str> = readme
+        .split("![")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("](")?.1.split_once(')'))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(pictures, ["tests/snapshots/default/topology-drawn.snap.svg"]);
+    let shown = std::fs::read_to_string(root().join(pictures[0])).expect("a picture");
+    assert_eq!(shown, run("graph --format svg"));
+}
+
+#[test]
 fn its_second_command_is_there() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
     assert!(readme.contains("```sh\ntests/run.sh\n```"));

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod graph;
 mod pf;
 mod prove;
 mod render;
@@ -37,6 +38,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
+        Command::Graph { source, format } => graph::run(source, *format),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;
