@@ -25,6 +25,7 @@ mod pf_program;
 mod pf_properties;
 mod pf_verdicts;
 mod pf_words;
+mod picture;
 mod problems;
 mod program;
 mod proof;

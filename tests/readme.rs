@@ -214,3 +214,17 @@ fn every_command_that_it_speaks_of_is_there() {
     }
     assert!(spoken > 3);
 }
+
+#[test]
+fn its_pictures_are_drawn_by_the_program() {
+    let readme = readme();
+    let pictures: Vec<&str> = readme
+        .split("![")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("](")?.1.split_once(')'))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(pictures, ["tests/snapshots/default/topology-drawn.snap.svg"]);
+    let shown = std::fs::read_to_string(root().join(pictures[0])).expect("a picture");
+    assert_eq!(shown, printed("nixvol-net graph --format svg"));
+}

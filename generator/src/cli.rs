@@ -155,6 +155,24 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[command(subcommand)]
         command: snapshot::Snapshot,
     },
+    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    ///
+    /// Each link rule is a lane that the ends it names are joined to, so a mesh is one line and not one for every pair.
+    /// The bundle holds the same drawing as topology.txt and topology.svg.
+    #[command(after_help = "Examples:
+  nixvol-net graph
+  nixvol-net graph --format svg >topology.svg
+  nixvol-net graph --format mermaid --input network.json
+
+Exit: 0 drawn, 2 bad input.")]
+    Graph {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// What to draw it as.
+        #[arg(long, value_enum, default_value_t)]
+        format: GraphFormat,
+    },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]
@@ -195,4 +213,16 @@ pub enum DiffFormat {
     Json,
     /// For a pull request.
     Markdown,
+}
+
+/// What the network is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GraphFormat {
+    /// Boxes of characters, for a terminal of 100 columns.
+    #[default]
+    Text,
+    /// An image, for light and dark.
+    Svg,
+    /// For viewers of Markdown.
+    Mermaid,
 }

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod explain;
+mod graph;
 mod help;
 mod man;
 mod pf;
@@ -42,6 +43,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Snapshot { command } => snapshot::run(command),
+        Command::Graph { source, format } => graph::run(source, *format),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

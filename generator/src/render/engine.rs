@@ -35,6 +35,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
+    ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
@@ -57,7 +58,7 @@ impl Language {
     fn of(template: &str) -> Self {
         match template.rsplit_once('.').map(|(_, extension)| extension) {
             Some("sh") => Self::Sh,
-            Some("plist") => Self::Xml,
+            Some("plist" | "svg") => Self::Xml,
             Some("table") => Self::Field,
             _ if template.starts_with("pf/") => Self::Pf,
             _ => Self::Word,
