@@ -188,15 +188,12 @@ fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
     }
     let mut nets: Vec<Ipv4Net> = Vec::new();
     for end in ends {
-        match end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Ipv4Net::from)) {
-            Ok(net) => nets.push(net),
-            Err(_) => {
-                answer
-                    .warn(format!("pfctl: getaddrinfo: nodename nor servname provided, or not known: {end}"));
-                answer.code = 1;
-                return;
-            }
-        }
+        let Ok(net) = end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Ipv4Net::from)) else {
+            answer.warn(format!("pfctl: getaddrinfo: nodename nor servname provided, or not known: {end}"));
+            answer.code = 1;
+            return;
+        };
+        nets.push(net);
     }
     let before = kernel.states.len();
     kernel.states.retain(|state| {

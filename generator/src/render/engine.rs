@@ -35,6 +35,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
+    ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
