@@ -12,6 +12,7 @@ mod house;
 mod laws;
 mod manager;
 mod manager_report;
+mod manager_states;
 mod manager_world;
 mod network;
 mod nix;

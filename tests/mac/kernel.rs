@@ -97,6 +97,10 @@ pub struct Kernel {
     pub states: Vec<State>,
     /// Interfaces that pf skips.
     pub skipped: Vec<String>,
+    /// For how many commands a destroyed interface stays listed, and its name taken.
+    pub linger: u64,
+    /// Such interfaces, and the command at which each is gone.
+    pub dying: Vec<(String, u64)>,
     /// Who owns a file here, beside what the machine's own disk says: path, user, and what `ls` puts behind the mode.
     pub owners: Vec<(String, u32, String)>,
     /// The number of this command; not part of the state.
@@ -229,6 +233,12 @@ impl Kernel {
         for name in &self.skipped {
             let _ = writeln!(t, "skip\t{name}");
         }
+        if self.linger > 0 {
+            let _ = writeln!(t, "linger\t{}", self.linger);
+        }
+        for (name, until) in &self.dying {
+            let _ = writeln!(t, "dying\t{name}\t{until}");
+        }
         for (path, user, mark) in &self.owners {
             let _ = writeln!(t, "owner\t{path}\t{user}\t{mark}");
         }
@@ -283,6 +293,8 @@ impl Kernel {
                 to: (f.get(4)?.parse().ok()?, f.get(5)?.parse().ok()?),
             }),
             "skip" => self.skipped.push((*f.get(1)?).to_owned()),
+            "linger" => self.linger = f.get(1)?.parse().ok()?,
+            "dying" => self.dying.push(((*f.get(1)?).to_owned(), f.get(2)?.parse().ok()?)),
             "owner" => {
                 self.owners.push(((*f.get(1)?).to_owned(), f.get(2)?.parse().ok()?, (*f.get(3)?).to_owned()));
             }

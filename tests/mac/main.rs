@@ -91,6 +91,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         }
     };
     kernel.tick = number;
+    kernel.dying.retain(|(_, until)| *until > number);
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     let answer = match name {
         "ifconfig" => ifconfig::run(&mut kernel, &borrowed),

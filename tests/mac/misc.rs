@@ -124,16 +124,21 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
         let way = |form: &str, from: Ipv4Addr, to: Ipv4Addr| {
             format!(r#"{{"path":[["out","lo0"],["in","lo0"]],"src":"{from}","dst":"{to}",{form}}}"#)
         };
-        return match pf::loop_back(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
+        return match pf::send(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
             Way::Through => Fate::Arrives,
             Way::Refused => Fate::Refused,
             Way::Dropped => Fate::Lost,
         };
     }
-    match route::lookup(kernel, to) {
-        None => Fate::NoRoute,
-        Some(route) if route.flags.contains('G') => Fate::Arrives,
-        Some(_) => Fate::Lost,
+    let Some(route) = route::lookup(kernel, to) else {
+        return Fate::NoRoute;
+    };
+    let (interface, beyond) = (route.interface.clone(), route.flags.contains('G'));
+    let packet = format!(r#"{{"dir":"out","if":"{interface}","src":"{from}","dst":"{to}",{}}}"#, form[0]);
+    match pf::send(kernel, &[packet]) {
+        Way::Refused => Fate::Refused,
+        Way::Through if beyond => Fate::Arrives,
+        Way::Through | Way::Dropped => Fate::Lost,
     }
 }
 
@@ -171,6 +176,9 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
         return Answer::fail(1, "usage: nc [-z] [-G seconds] [-s source] host port");
     };
     let number: u16 = port.parse().unwrap_or(0);
+    if args.contains(&"-u") {
+        return datagram(kernel, args, to, number);
+    }
     let there = format!(r#""proto":"tcp","sport":50000,"dport":{number},"flags":"S","seq":1000"#);
     let back = format!(r#""proto":"tcp","sport":{number},"dport":50000,"flags":"SA","seq":5000,"ack":1001"#);
     let failed = |why: &str| Answer::fail(1, format!("nc: connectx to {to} port {port} (tcp) failed: {why}"));
@@ -189,6 +197,23 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
         Fate::NoRoute => failed("No route to host"),
         Fate::Refused => failed("Connection refused"),
         Fate::Lost => failed("Operation timed out"),
+    }
+}
+
+/// A datagram that nobody answers: `nc` takes it for delivered wherever it can be sent.
+fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
+    let there = format!(r#""proto":"udp","sport":50000,"dport":{port}"#);
+    let back = format!(r#""proto":"udp","sport":{port},"dport":50000"#);
+    match fate(kernel, value_of(args, "-s"), to, [&there, &back]) {
+        Fate::NoSource => Answer::fail(1, "nc: bind failed: Can't assign requested address"),
+        Fate::NoRoute => {
+            Answer::fail(1, format!("nc: connectx to {to} port {port} (udp) failed: No route to host"))
+        }
+        Fate::Refused => Answer { code: 1, ..Answer::default() },
+        Fate::Lost | Fate::Arrives => Answer {
+            err: format!("Connection to {to} port {port} [udp/*] succeeded!\n"),
+            ..Answer::default()
+        },
     }
 }
 

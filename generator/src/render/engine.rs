@@ -36,6 +36,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
+    ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
