@@ -1,18 +1,24 @@
 //! One test binary; this list is its table of contents.
 
+mod accepted;
 mod activation;
 mod diff;
+mod examples;
 mod explain;
 mod faults;
+mod help;
 mod hostile;
 mod house;
 #[cfg(target_os = "linux")]
 mod lab;
 mod laws;
 mod manager;
+mod manager_report;
+mod manager_states;
 mod manager_world;
 mod network;
 mod nix;
+mod nix_build;
 mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;
@@ -22,6 +28,7 @@ mod pf_program;
 mod pf_properties;
 mod pf_verdicts;
 mod pf_words;
+mod picture;
 mod problems;
 mod program;
 mod proof;
@@ -29,6 +36,8 @@ mod readme;
 mod rig;
 mod router;
 mod schema;
+mod shells;
 mod snapshots;
 mod support;
 mod toymac;
+mod wrong_use;

@@ -49,12 +49,14 @@
 //! | [`diff`] | what a change opens and closes |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;
+pub mod help;
 pub mod input;
 pub mod matrix;
 pub mod model;

@@ -16,7 +16,7 @@ pub enum Lab {
     /// do the other commands: they mean this lab.
     #[command(after_help = "Examples:
   nixvol-net lab run -- nixvol-net lab exec etcd-1 -- ping -c 1 etcd-2.nixvol
-  nixvol-net lab run --input network.json -- make integration-tests
+  nixvol-net lab run --input network.json -- sh -c 'echo as this Mac; cat /etc/hosts'
 
 Exit: what the command exits with; 1 not proven or no lab, 2 bad input, 127 no such command.")]
     Run {
@@ -28,17 +28,28 @@ Exit: what the command exits with; 1 not proven or no lab, 2 bad input, 127 no s
         command: Vec<OsString>,
     },
     /// Start a lab that stays until `lab down`.
-    #[command(after_help = "Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab up
+  nixvol-net lab up --bundle result/
+
+Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
     Up {
         /// What to build it from.
         #[command(flatten)]
         from: From,
     },
     /// End the lab, and everything that runs in it.
-    #[command(after_help = "Exit: 0 ended, or there was none.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab down
+
+Exit: 0 ended, or there was none.")]
     Down,
     /// Tell who takes part, and what became of their packets.
-    #[command(after_help = "Exit: 0 a lab is up, 1 none is.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab status
+  nixvol-net lab status --format json >lab.json
+
+Exit: 0 a lab is up, 1 none is.")]
     Status {
         /// How to tell it.
         #[arg(long, value_enum, default_value_t)]
@@ -47,7 +58,8 @@ Exit: what the command exits with; 1 not proven or no lab, 2 bad input, 127 no s
     /// Run a command as a volume, or as `mac`, `lan` or `internet`.
     #[command(after_help = "Examples:
   nixvol-net lab exec etcd-1 -- bash
-  nixvol-net lab exec internet -- curl -m 2 http://etcd-1.nixvol:2379
+  nixvol-net lab exec karpenter-worker-1 -- ping -c 1 etcd-2.azure.nixvol
+  nixvol-net lab exec internet -- ip addr
 
 Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]
     Exec {
@@ -62,9 +74,11 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
     ///
     /// Every volume, this Mac, a neighbour on its LAN and a machine of the internet ask each other by TCP, UDP and ICMP:
     /// at the ends of every declared range of ports, just outside, and at a port that no link names.
-    #[command(
-        after_help = "Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad input."
-    )]
+    #[command(after_help = "Examples:
+  nixvol-net lab test --input network.json
+  nixvol-net lab test --bundle result/ --format json >probes.json
+
+Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad input.")]
     Test {
         /// What to build it from.
         #[command(flatten)]
@@ -74,7 +88,11 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
         format: Format,
     },
     /// Load the rules of another bundle, as one step. Open connections stay.
-    #[command(after_help = "Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab apply result/
+  nixvol-net lab apply result/ --kill
+
+Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
     Apply {
         /// The bundle.
         #[arg(value_name = "BUNDLE")]
@@ -84,7 +102,11 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
         kill: bool,
     },
     /// Cut the ways between two volumes or providers, or between one and everybody else.
-    #[command(after_help = "Exit: 0 cut, 2 no such lab or volume.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab partition aws
+  nixvol-net lab partition etcd-1 azure
+
+Exit: 0 cut, 2 no such lab or volume.")]
     Partition {
         /// A volume or a provider.
         #[arg(value_name = "A")]
@@ -94,7 +116,11 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
         other: Option<String>,
     },
     /// Mend what `partition` cut; everything, where nobody is named.
-    #[command(after_help = "Exit: 0 mended, 2 no such lab or volume.")]
+    #[command(after_help = "Examples:
+  nixvol-net lab heal aws
+  nixvol-net lab heal
+
+Exit: 0 mended, 2 no such lab or volume.")]
     Heal {
         /// A volume or a provider.
         #[arg(value_name = "A")]
@@ -106,10 +132,10 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
     ///
     /// A packet stands there once for every place where pf saw it: lo0 going out and coming in, or its bridge and where
-    /// it leaves. Ends with Ctrl-C, with its reader, or with the lab.
+    /// it leaves. Ends after --seconds, with Ctrl-C, with its reader, or with the lab.
     #[command(after_help = "Examples:
   nixvol-net lab capture etcd-1 | wireshark -k -i -
-  nixvol-net lab capture links.0 --out link.pcapng
+  nixvol-net lab capture links.0 --seconds 1 --out link.pcapng
 
 Exit: 0, 2 no such lab, volume or link.")]
     Capture {
@@ -119,6 +145,9 @@ Exit: 0, 2 no such lab, volume or link.")]
         /// The file; without it, standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// For how long; without it, until it is ended.
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
     },
     /// Play the Mac. For the lab's own use.
     #[command(hide = true)]

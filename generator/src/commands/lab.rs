@@ -56,8 +56,8 @@ mod linux {
             Lab::Heal { one, other } => {
                 command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
             }
-            Lab::Capture { what, out } => {
-                lab::capture(what, out.as_deref())?;
+            Lab::Capture { what, out, seconds } => {
+                lab::capture(what, out.as_deref(), seconds.map(Duration::from_secs))?;
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -88,7 +88,7 @@ mod linux {
             return Ok(Ok(Setup { address, input, anchor, file, hosts, task }));
         }
         let source = Source { input: from.input.clone() };
-        let Proven { bundle, .. } = match prove::rendered(&source)? {
+        let Proven { bundle, .. } = match prove::rendered_for_lab(&source)? {
             Ok(proven) => proven,
             Err(exit) => return Ok(Err(exit)),
         };

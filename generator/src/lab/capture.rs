@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::pf::syntax::Direction;
@@ -20,6 +20,8 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::client::ask;
 use super::control::{Lab, Reply, Request};
 
@@ -30,25 +32,51 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Nanoseconds, as a negative power of ten.
 const NANOSECONDS: u8 = 9;
 
-/// Writes what a lab tells of a node or a link, to a file or to standard output, until it is ended.
-pub fn capture(what: &str, out: Option<&Path>) -> Result<()> {
+/// Writes what a lab tells of a node or a link, to a file or to standard output, for a time or until it is ended.
+pub fn capture(what: &str, out: Option<&Path>, patience: Option<Duration>) -> Result<()> {
     let (reply, _, mut stream) = ask(&Request::Capture { what: what.to_owned() })?;
     if let Reply::Wrong { message } = reply {
         bail!(message);
     }
-    let copied = match out {
+    let ends = patience.map(|patience| Instant::now() + patience);
+    let mut out: Box<dyn Write> = match out {
         Some(path) => {
-            let mut file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            eprintln!("capturing {what} to {} until Ctrl-C", path.display());
-            io::copy(&mut stream, &mut file)
+            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+            let until = if ends.is_some() { "" } else { " until Ctrl-C" };
+            eprintln!("capturing {what} to {}{until}", path.display());
+            Box::new(file)
         }
-        None => io::copy(&mut stream, &mut io::stdout().lock()),
+        None => Box::new(io::stdout().lock()),
     };
-    match copied {
-        // The reader of a pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map(|_| ()).context("the capture broke off"),
+    let mut bytes = vec![0; 65_536];
+    while ends.is_none_or(|ends| Instant::now() < ends) && !is_reader_gone()? {
+        if !has_more(&stream)? {
+            continue;
+        }
+        let length = stream.read(&mut bytes).context("the capture broke off")?;
+        match out.write_all(&bytes[..length]).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.context("cannot write the capture")?,
+        }
+        if length == 0 {
+            break;
+        }
     }
+    Ok(())
+}
+
+/// Whether something comes within a short time.
+fn has_more(stream: &UnixStream) -> Result<bool> {
+    let nap = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
+    Ok(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&nap))? > 0)
+}
+
+/// Whether nobody reads standard output any more: a pipe tells, a file and a terminal have no reader to lose.
+fn is_reader_gone() -> Result<bool> {
+    let out = io::stdout();
+    let mut waiting = [PollFd::new(&out, PollFlags::empty())];
+    poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(waiting[0].revents().contains(PollFlags::ERR))
 }
 
 /// Tells packets until the reader goes away.
