@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::network::{AWKS, HOSTS, Network, SHELLS, small, topology};
+use crate::network::{AWKS, HOSTS, Network, SHELLS, many, small, topology};
 use crate::rig::Ran;
 
 fn lifecycle(shell: &'static [&'static str]) {
@@ -425,20 +425,6 @@ fn test_tries_what_was_declared_and_wants_evidence() {
         "{}",
         ran.out
     );
-}
-
-/// A network of this many volumes in five providers.
-pub fn many(volumes: usize) -> serde_json::Value {
-    let mut input = topology();
-    let providers = ["aws", "azure", "gcp", "ibm", "digitalocean"];
-    let nets = [0, 1, 2, 3, 4];
-    let volume = |index: usize| {
-        let (which, number) = (index % 5, index / 5);
-        let address = format!("10.{}.{}.{}", nets[which], 16 + number / 200, 2 + number % 200);
-        (format!("volume-{index}"), json!({ "provider": providers[which], "address": address }))
-    };
-    input["volumes"] = (0..volumes).map(volume).collect::<serde_json::Map<_, _>>().into();
-    input
 }
 
 #[test]
