@@ -6,6 +6,7 @@
 //! numbers of tokens are recovered from once. That a kill leaves just this is shown, with real kills, in `faults`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -81,7 +82,7 @@ impl Left {
         let mut text = format!("{}\n{}\n", records(&self.kernel).join("\n"), self.hosts);
         for (name, file) in self.state.iter().flatten() {
             if name != "lock" {
-                text += &format!("{name}\n{file}\n");
+                let _ = writeln!(text, "{name}\n{file}");
             }
         }
         numberless(&text)
@@ -264,12 +265,18 @@ impl Stage {
 
     /// A run whose k-th command fails.
     fn fails_at(&self, story: &Story, k: usize, shown: &Shown) {
-        let why = format!("{}, command {k} fails", story.name);
         let network = &self.network;
         self.prepared.put(network);
+        network.mac.forget_journal();
         network.mac.fault(Some(("fail", k)));
         let code = network.run(story.command).code;
         network.mac.fault(None);
+        let failed = network.mac.journal().into_iter().find(|call| call.mark == '-');
+        let why = format!(
+            "{}, command {k} fails: {}",
+            story.name,
+            failed.map_or(String::new(), |call| call.line())
+        );
         shown.runs.fetch_add(1, Ordering::Relaxed);
         if story.command == "start" && code != 0 {
             assert_eq!(code, 1, "{why}");

@@ -10,6 +10,7 @@ mod house;
 mod laws;
 mod manager;
 mod manager_moves;
+mod manager_owners;
 mod manager_report;
 mod manager_states;
 mod manager_world;

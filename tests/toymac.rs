@@ -454,7 +454,7 @@ fn launchd_and_the_disk() {
     assert!(lines[0].starts_with("drwxrwxrwt+ ") && lines[0].contains(" 501  "), "{}", ls.out);
     assert!(lines[0].ends_with(&format!(" Nov 22 23:29 {}", dir.display())), "{}", ls.out);
     assert!(
-        lines[1].starts_with("l") && lines[1].ends_with(&format!("{} -> a dir", link.display())),
+        lines[1].starts_with('l') && lines[1].ends_with(&format!("{} -> a dir", link.display())),
         "{}",
         ls.out
     );
