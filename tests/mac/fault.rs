@@ -72,8 +72,7 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
             let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
             kept.retain(|line| !line.starts_with("route\t0.0.0.0/0\t"));
-            let kept = kept.concat();
-            let _ = fs::write(root.join("kernel"), kept);
+            put_kernel(root, &kept.concat());
             None
         }
         Fault::KillAfter => None,
@@ -96,7 +95,14 @@ pub fn power_loss(root: &Path) {
         fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    let _ = fs::write(root.join("kernel"), session + rest);
+    put_kernel(root, &(session + rest));
+}
+
+/// Replaces the kernel in one step: another command of the same pipeline may be reading it.
+fn put_kernel(root: &Path, text: &str) {
+    let new = root.join(format!("kernel.{}", std::process::id()));
+    let done = fs::write(&new, text).and_then(|()| fs::rename(&new, root.join("kernel")));
+    done.expect("the kernel can be written");
 }
 
 /// Kills the process group that this command runs in: the shell and all of its children.
