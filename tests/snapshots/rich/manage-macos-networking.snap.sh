@@ -1418,18 +1418,22 @@ hide() {
 help() {
     say 'usage: manage-macos-networking.sh COMMAND
 
-  status [--json]            what is up, what is not, and what is to do
-  start [--confirm-within S] bring the network up; with S, take it back unless confirm comes within S seconds
+  start [--confirm-within S] bring the network up; with S, go back unless confirm comes in S seconds
   confirm                    keep what was started with --confirm-within
-  stop                       take the network down, until the next start
-  test [--json]              try it: what may pass, and a sample of what must not
+  stop                       take the network down; it stays down until the next start
+  status [--json]            what is up, what is not, and what is to do
   plan [--json]              what start would do; changes nothing
-  reconcile                  bring the Mac to what was last wished; without a wish, nothing
-  cleanup                    take everything away: network, names, log and state
-  logs [--collect DIR]       what was done, and what pf counted; with DIR, everything a bug report needs, there
-  help                       this
+  test [--json]              try what must pass, and a sample of what must not
+  reconcile                  mend what is not as the last start or stop left it; launchd runs this
+  logs [--collect DIR]       what was done, what pf counted; with DIR, all that a bug report needs
+  cleanup                    take everything away: network, kernel names, log and state
+  help                       this; the only one that does not need root
 
-Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.'
+Exit codes:
+  0   done, or healthy              3   refused: nothing was changed
+  1   not healthy, a probe failed,  4   another run is at work
+      or rolled back                77  not root
+  2   wrong use'
 }
 
 # Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
