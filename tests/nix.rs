@@ -16,7 +16,7 @@ use crate::support::{default_input, files_below, rendered, root, run};
 static SKIPPED: Once = Once::new();
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
-fn nix_instantiate(arguments: &[&str]) -> Output {
+pub fn nix_instantiate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     Command::new("nix-instantiate")
         .args(arguments)
@@ -32,7 +32,7 @@ fn nix_instantiate(arguments: &[&str]) -> Output {
 }
 
 /// The value of an expression, or what Nix says of it.
-fn evaluate(expression: &str) -> Result<Value, String> {
+pub fn evaluate(expression: &str) -> Result<Value, String> {
     let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
     if output.status.success() {
         Ok(serde_json::from_slice(&output.stdout).unwrap())
@@ -41,7 +41,7 @@ fn evaluate(expression: &str) -> Result<Value, String> {
     }
 }
 
-fn pure(attribute: &str) -> Value {
+pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
 }
 
 /// Looks at one attribute of a system, where there is a nix-darwin to make it with.
-fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
+pub fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
     if let Some(value) = darwin(module, attribute) {
         look(value.unwrap());
     }

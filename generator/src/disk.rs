@@ -16,8 +16,15 @@ pub type Files = BTreeMap<String, String>;
 /// bundle only the name is told.
 pub fn read(directory: &Path) -> Result<Files> {
     if !directory.join(NETWORK).is_file() {
+        let what = match fs::metadata(directory) {
+            Ok(found) if found.is_dir() => format!("has no {NETWORK}"),
+            Ok(_) => "is not a directory".to_owned(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot look into {}", directory.display()));
+            }
+        };
         bail!(
-            "{} has no {NETWORK}\nhint: name a bundle, as `nixvol-net render --out DIR` writes it",
+            "{} {what}\nhint: name a bundle, as `nixvol-net render --out DIR` writes it",
             directory.display()
         );
     }

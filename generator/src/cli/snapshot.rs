@@ -48,8 +48,8 @@ pub struct Arguments {
 
 /// How the two belong together.
 pub const EXAMPLES: &str = "Examples:
-  nixvol-net snapshot accept --input network.json     once, and after each review
+  nixvol-net snapshot accept --input network.json    # once, and after each review
   git add nixvol-snapshot
-  nixvol-net snapshot check --input network.json      in CI
+  nixvol-net snapshot check --input network.json     # in CI
 
 With Nix, `lib.snapshotCheck` of the flake is the check as a derivation.";

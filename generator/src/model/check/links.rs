@@ -60,7 +60,7 @@ impl Check<'_> {
     fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends" });
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -103,7 +103,7 @@ impl Check<'_> {
     fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports" });
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
