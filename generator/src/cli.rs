@@ -1,5 +1,6 @@
 //! The command line: what there is to call, and how.
 
+pub mod edit;
 pub mod explain;
 pub mod pf;
 
@@ -119,6 +120,22 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
+    },
+    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    ///
+    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
+    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
+    /// edited safely is left alone, and what to write by hand is printed.
+    Add {
+        /// What to add.
+        #[command(subcommand)]
+        what: edit::Add,
+    },
+    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    Remove {
+        /// What to remove.
+        #[command(subcommand)]
+        what: edit::Remove,
     },
     /// Print the JSON Schema of the input.
     Schema,

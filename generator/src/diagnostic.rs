@@ -3,6 +3,8 @@
 //! Every place that takes part is shown with its own line of source and the value underlined, both ends of an
 //! overlap too. Sees: place, problem, source. Never: reads a file; whoever calls gives the text.
 
+use std::ops::Range;
+
 use annotate_snippets::renderer::{DecorStyle, Renderer};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Snippet};
 use serde::Serialize;
@@ -87,6 +89,34 @@ impl Shown<'_> {
     fn located(&self, path: &FieldPath) -> Located {
         Located { field: path.to_string(), place: self.positions.find(path).cloned() }
     }
+}
+
+/// An error that is about places of one file, with each of them underlined.
+pub fn pointed(
+    title: &str,
+    file: &str,
+    text: &str,
+    at: &[Range<usize>],
+    hint: Option<&str>,
+    colour: bool,
+) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let mut group = Group::with_title(Level::ERROR.primary_title(title));
+    // A place of many lines is underlined on its first.
+    let first_line = |range: &Range<usize>| {
+        let length = text[range.clone()].find(['\r', '\n']).unwrap_or(range.len());
+        range.start..range.start + length
+    };
+    if at.is_empty() {
+        group = group.element(Origin::path(file));
+    } else {
+        let annotations = at.iter().map(|range| AnnotationKind::Primary.span(first_line(range)));
+        group = group.element(Snippet::source(text).path(file).annotations(annotations));
+    }
+    if let Some(hint) = hint {
+        group = group.element(Level::HELP.with_name("hint").message(hint));
+    }
+    renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
 /// A problem as data.

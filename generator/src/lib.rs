@@ -47,11 +47,13 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`edit`] | a change made in the user's own Nix file (rnix) |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 pub mod explain;
 pub mod input;
 pub mod matrix;
