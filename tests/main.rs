@@ -2,6 +2,7 @@
 
 mod activation;
 mod diff;
+mod edits;
 mod explain;
 mod faults;
 mod hostile;

@@ -32,7 +32,7 @@ fn nix_instantiate(arguments: &[&str]) -> Output {
 }
 
 /// The value of an expression, or what Nix says of it.
-fn evaluate(expression: &str) -> Result<Value, String> {
+pub fn evaluate(expression: &str) -> Result<Value, String> {
     let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
     if output.status.success() {
         Ok(serde_json::from_slice(&output.stdout).unwrap())

@@ -139,7 +139,18 @@ impl<'a> File<'a> {
     pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
         let parsed = Root::parse(text);
         if let Some(error) = parsed.errors().first() {
-            return Err(Refused::new(Why::NotNix { reason: error.to_string() }));
+            use rnix::parser::ParseError::{
+                DuplicatedArgs, Unexpected, UnexpectedDoubleBind, UnexpectedExtra, UnexpectedWanted,
+            };
+            let at = match error {
+                Unexpected(range)
+                | UnexpectedExtra(range)
+                | UnexpectedWanted(_, range, _)
+                | UnexpectedDoubleBind(range)
+                | DuplicatedArgs(range, _) => (*range).into(),
+                _ => text.trim_end().len()..text.trim_end().len(),
+            };
+            return Err(Refused::new(Why::NotNix).at(at));
         }
         let tree: ast::Root = parsed.tree();
         let definitions = find::definitions(&tree, within);
@@ -177,7 +188,12 @@ impl<'a> File<'a> {
 
     fn changed(&self, change: &Change, declaration: &Value, line: Option<usize>) -> Result<String, Refused> {
         let splice = match change {
-            Change::Add { kind, name, fields } => self.add(*kind, name, fields, line)?,
+            Change::Add { kind, name, fields } => {
+                if declaration[kind.option()].get(name).is_some() && self.statements_of(*kind, name).is_empty() {
+                    return Err(Refused::new(Why::Taken { kind: *kind, name: name.clone() }));
+                }
+                self.add(*kind, name, fields, line)?
+            }
             Change::AddLink { fields } => self.add_link(fields, declaration, line)?,
             Change::Remove { kind, name } => return self.remove(*kind, name, declaration),
             Change::RemoveLink { index } => self.remove_link(*index, declaration)?,
@@ -260,6 +276,10 @@ impl<'a> File<'a> {
         }
         let entries = &declaration[kind.option()];
         if entries.get(name).is_some() {
+            let place = &declaration["positions"][format!("{}.{name}", kind.option())]["file"];
+            if place.as_str().is_some_and(is_preset_file) {
+                return Refused::new(Why::OfPreset { kind, name: name.to_owned() });
+            }
             return Refused::new(Why::Elsewhere { kind, name: name.to_owned() });
         }
         let names = entries.as_object().into_iter().flatten().map(|it| it.0.as_str());
@@ -287,9 +307,15 @@ impl<'a> File<'a> {
                 let items: Vec<Range<usize>> = list.items().map(|item| bytes(item.syntax())).collect();
                 let container = Container { text: self.text, node: list.syntax().clone(), items };
                 let only = container.items.len() == 1;
-                let hugged = !self.text[container.inner()].trim_matches([' ', '\t', '\r']).starts_with('\n');
+                let inner = container.inner();
+                // The form in which `add` fills an empty list, as opposed to a statement that it makes.
+                let within = &self.text[inner.clone()];
+                let hugged = within.contains('\n') && !within.trim_matches([' ', '\t', '\r']).starts_with('\n');
+                let around = [inner.start..container.items[*at].start, container.items[*at].end..inner.end];
+                let is_bare = |text: &str| text.trim().is_empty() && text.matches('\n').count() < 2;
+                let bare = around.into_iter().all(|range| is_bare(&self.text[range]));
                 let alone = definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
-                if only && !hugged && alone && !self.declared().preset {
+                if only && bare && !hugged && alone && !self.declared().preset {
                     return target::removal(self.text, &[definition]).ok_or_else(|| Refused::new(Why::Lost));
                 }
                 Ok(container.without(*at))
@@ -322,7 +348,12 @@ fn same_link(one: &Value, other: &Value) -> bool {
 fn is_of_preset(declaration: &Value, own: &Declared) -> bool {
     let links = declaration["links"].as_array().is_some_and(|links| !links.is_empty());
     let place = &declaration["positions"]["links.0"]["file"];
-    links && (own.preset || place.as_str().is_some_and(|file| file.contains("modules/presets/")))
+    links && (own.preset || place.as_str().is_some_and(is_preset_file))
+}
+
+/// Whether a position points into a preset, as `modules/positions.nix` names its file.
+fn is_preset_file(file: &str) -> bool {
+    file.starts_with("nixvol-net/modules/presets/")
 }
 
 fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic;
 use nixvol_net::edit::{Change, Fields, File, Kind, Refused};
-use nixvol_net::model::{self, Declaration};
+use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::problem;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -113,7 +114,7 @@ impl Edit<'_> {
         let declaration = change.applied(&self.declaration).to_string();
         if let Err(rejected) = model::read(declaration.as_bytes()) {
             let exit = reject(&self.source, &rejected);
-            self.note_of_part();
+            self.note_of_part(&rejected);
             return Ok(exit);
         }
         let diff = TextDiff::from_lines(self.text, edited.as_str());
@@ -139,14 +140,18 @@ impl Edit<'_> {
             Ok(declaration) => Some(declaration),
             Err(rejected) => {
                 reject(&self.source, &rejected);
-                self.note_of_part();
+                self.note_of_part(&rejected);
                 None
             }
         }
     }
 
-    fn note_of_part(&self) {
-        if self.target.input.is_none() {
+    /// What is missing may be declared in another file.
+    fn note_of_part(&self, rejected: &Rejected) {
+        let is_missing = |kind: &problem::Kind| {
+            matches!(kind, problem::Kind::UnknownProvider { .. } | problem::Kind::UnknownEnd { .. } | problem::Kind::Missing { .. })
+        };
+        if self.target.input.is_none() && rejected.problems.iter().any(|problem| is_missing(&problem.kind)) {
             eprintln!("note: only what {} says was looked at; hint: {EVALUATE}", self.name);
         }
     }
@@ -171,7 +176,8 @@ impl Edit<'_> {
                         None => format!("`nixvol-net add provider {provider}` first"),
                     };
                     let error = format!("there is no provider `{}`", harmless(provider));
-                    bail!("{error}\nhint: {hint}");
+                    let part = if self.target.input.is_none() { format!("; or it is in another file: {EVALUATE}") } else { String::new() };
+                    bail!("{error}\nhint: {hint}{part}");
                 }
                 address = before.free_address(provider);
                 if address.is_none() {

@@ -8,7 +8,7 @@ use rnix::ast::Expr;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use super::find::{DEFAULT, Definition, bytes, segment};
+use super::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 use super::literal;
 use crate::input;
 
@@ -52,7 +52,8 @@ type Leaves = BTreeMap<Vec<String>, Vec<Leaf>>;
 
 #[derive(Debug, Clone)]
 struct Leaf {
-    priority: u32,
+    /// The priority at each level of the path.
+    priorities: Vec<u32>,
     value: Value,
     at: Option<usize>,
 }
@@ -60,8 +61,8 @@ struct Leaf {
 #[derive(Default)]
 struct Reader {
     leaves: Leaves,
-    /// Entries of [`PARTS`], and where they are first defined.
-    entries: BTreeMap<[String; 2], Option<usize>>,
+    /// Entries of [`PARTS`]: the priorities of each definition, and where it is.
+    entries: BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>,
     unknown: Vec<Unknown>,
     /// Elements of `links`, with the priority of their list.
     links: Vec<(u32, Value, BTreeMap<String, usize>)>,
@@ -77,6 +78,10 @@ pub fn declared(definitions: &[Definition]) -> Declared {
     if preset {
         reader.preset();
     }
+    reader.settle_entries();
+    if preset {
+        reader.preset_links();
+    }
     reader.json(preset)
 }
 
@@ -89,10 +94,12 @@ impl Reader {
         let at = definition.range().start;
         match path[..] {
             [part, name] if PARTS.contains(&part) => {
-                self.entries.entry([part.to_owned(), name.to_owned()]).or_insert(Some(at));
+                for body in &definition.bodies {
+                    self.entry(part, name, [definition.above[0], body.priority], Some(at));
+                }
             }
             [part, name, _, ..] if PARTS.contains(&part) => {
-                self.entries.entry([part.to_owned(), name.to_owned()]).or_insert(Some(at));
+                self.entry(part, name, [definition.above[0], definition.above[1]], Some(at));
             }
             [] | ["localhost" | "links" | "preset"] | ["localhost" | "hosts", _] => {}
             [option] if PARTS.contains(&option) || SCALARS.contains(&option) => {}
@@ -118,11 +125,14 @@ impl Reader {
                             self.links.push((body.priority, link.clone(), BTreeMap::new()));
                         }
                     }
-                    Ok(Value::Object(inner)) if path.len() < 3 => self.flatten(&path, body.priority, at, inner),
+                    Ok(Value::Object(inner)) if path.len() < 3 => {
+                        let priorities = [&definition.above[..], &[body.priority]].concat();
+                        self.flatten(&path, &priorities[..path.len()], at, inner);
+                    }
                     Ok(value) => {
                         let path = path.iter().map(|&name| name.to_owned()).collect();
-                        let leaf = Leaf { priority: body.priority, value, at: Some(at) };
-                        self.leaves.entry(path).or_default().push(leaf);
+                        let priorities = [&definition.above[..], &[body.priority]].concat();
+                        self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
                     }
                     Err(unknown) => self.unknown(definition, unknown.text_range().into()),
                 },
@@ -130,24 +140,48 @@ impl Reader {
         }
     }
 
+    fn entry(&mut self, part: &str, name: &str, priorities: [u32; 2], at: Option<usize>) {
+        self.entries.entry([part.to_owned(), name.to_owned()]).or_default().push((priorities, at));
+    }
+
     /// The leaves of a set that was reached through a name.
-    fn flatten(&mut self, path: &[&str], priority: u32, at: usize, inner: Map<String, Value>) {
+    fn flatten(&mut self, path: &[&str], priorities: &[u32], at: usize, inner: Map<String, Value>) {
         for (name, value) in inner {
             let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
-            if let [part, name, ..] = path[..]
+            let priorities = [priorities, &[PLAIN]].concat();
+            if let [part, name] = path[..]
                 && PARTS.contains(&part)
             {
-                self.entries.entry([part.to_owned(), name.to_owned()]).or_insert(Some(at));
+                self.entry(part, name, [priorities[0], priorities[1]], Some(at));
             }
             match value {
                 Value::Array(links) if path == ["links"] => {
-                    self.links.extend(links.into_iter().map(|link| (priority, link, BTreeMap::new())));
+                    self.links.extend(links.into_iter().map(|link| (PLAIN, link, BTreeMap::new())));
                 }
-                Value::Object(inner) if path.len() < 3 => self.flatten(&path, priority, at, inner),
+                Value::Object(inner) if path.len() < 3 => self.flatten(&path, &priorities, at, inner),
                 value => {
                     let path = path.iter().map(|&name| name.to_owned()).collect();
-                    self.leaves.entry(path).or_default().push(Leaf { priority, value, at: Some(at) });
+                    self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
                 }
+            }
+        }
+    }
+
+    /// Leaves out what a stronger definition of the whole entry, or of all of them, takes the place of.
+    fn settle_entries(&mut self) {
+        for part in PARTS {
+            let strongest = |definitions: &BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>, level: usize, name: Option<&str>| {
+                let of = definitions.iter().filter(|(key, _)| key[0] == part && name.is_none_or(|name| key[1] == name));
+                of.flat_map(|(_, all)| all).map(|(priorities, _)| priorities[level]).min().unwrap_or(PLAIN)
+            };
+            let all = strongest(&self.entries, 0, None);
+            for (_, definitions) in self.entries.iter_mut().filter(|(key, _)| key[0] == part) {
+                definitions.retain(|(priorities, _)| priorities[0] == all);
+            }
+            self.entries.retain(|_, definitions| !definitions.is_empty());
+            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path[0] == part && path.len() > 2) {
+                let one = strongest(&self.entries, 1, Some(&path[1]));
+                leaves.retain(|leaf| leaf.priorities[0] == all && leaf.priorities[1] == one);
             }
         }
     }
@@ -182,14 +216,19 @@ impl Reader {
         let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
         for part in PARTS {
             for (name, fields) in preset[part].as_object().into_iter().flatten() {
-                self.entries.entry([part.to_owned(), name.clone()]).or_insert(None);
+                self.entry(part, name, [PLAIN; 2], None);
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
-                    let leaf = Leaf { priority: DEFAULT, value: value.clone(), at: None };
+                    let leaf = Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
                     self.leaves.entry(path).or_default().insert(0, leaf);
                 }
             }
         }
+    }
+
+    /// The link of the embedded declaration, between those of its clouds that are there.
+    fn preset_links(&mut self) {
+        let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
         let clouds: Vec<&String> = preset["providers"].as_object().into_iter().flatten().map(|it| it.0).collect();
         let present = |name: &&&String| self.is_present("providers", name);
         let clouds: Vec<&String> = clouds.iter().filter(present).copied().collect();
@@ -200,7 +239,8 @@ impl Reader {
     }
 
     fn is_present(&self, part: &str, name: &str) -> bool {
-        self.settled(&[part, name, "enable"]).is_none_or(|leaf| leaf.value != json!(false))
+        let declared = self.entries.contains_key(&[part.to_owned(), name.to_owned()]);
+        declared && self.settled(&[part, name, "enable"]).is_none_or(|leaf| leaf.value != json!(false))
     }
 
     /// The value that wins at a path; lists of one priority are one list.
@@ -221,12 +261,13 @@ impl Reader {
             .filter(|[part, name]| part == "providers" && !self.is_present(part, name))
             .map(|[_, name]| name.clone())
             .collect();
-        for ([part, name], at) in &self.entries {
+        for ([part, name], definitions) in &self.entries {
             let of_off = self
                 .settled(&[part, name, "provider"])
                 .is_some_and(|leaf| leaf.value.as_str().is_some_and(|provider| off.contains(provider)));
             if self.is_present(part, name) && !(part == "volumes" && of_off) {
                 json[part][name] = json!({});
+                let at = definitions.iter().find_map(|(_, at)| *at);
                 places.extend(at.map(|at| (format!("{part}.{name}"), at)));
             }
         }
@@ -265,8 +306,9 @@ impl Reader {
 }
 
 fn settle(leaves: &[Leaf]) -> Option<Leaf> {
-    let strongest = leaves.iter().map(|leaf| leaf.priority).min()?;
-    let mut strong = leaves.iter().filter(|leaf| leaf.priority == strongest);
+    let own = |leaf: &Leaf| leaf.priorities.last().copied();
+    let strongest = leaves.iter().map(own).min()?;
+    let mut strong = leaves.iter().filter(|leaf| own(leaf) == strongest);
     let mut settled = strong.next()?.clone();
     for leaf in strong {
         match (&mut settled.value, &leaf.value) {

@@ -32,6 +32,8 @@ pub struct Definition {
     pub written: Vec<String>,
     /// What it says, without the wrappers. Empty for an `inherit`.
     pub bodies: Vec<Body>,
+    /// The priority at each level above the last.
+    pub above: Vec<u32>,
     /// How many conditions it stands under.
     pub conditions: usize,
 }
@@ -82,16 +84,17 @@ pub fn bytes(node: &SyntaxNode) -> Range<usize> {
 /// file that is no module.
 pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
     let mut finder = Finder { seen: HashSet::new(), found: Vec::new() };
+    let module = Around { path: Vec::new(), above: Vec::new(), priority: PLAIN, conditions: 0 };
     if !root.is_empty()
         && let Some(value) = file.expr()
     {
         let from = Body { value: innermost(value), priority: PLAIN, conditions: 0 };
-        let prefix: Vec<Segment> = root.iter().cloned().map(Some).collect();
-        finder.bodies(&bodies(&from), &prefix);
+        let path = root.iter().cloned().map(Some).collect();
+        finder.bodies(&bodies(&from), &Around { path, ..module.clone() });
     }
     for set in file.syntax().descendants().filter_map(AttrSet::cast) {
         if !finder.seen.contains(&set.syntax().text_range()) {
-            finder.set(&set, &[], PLAIN, 0);
+            finder.set(&set, &module);
         }
     }
     finder.found.sort_by_key(|definition| definition.statement.text_range().start());
@@ -107,75 +110,94 @@ fn innermost(value: Expr) -> Expr {
     }
 }
 
+/// What is around a set or a statement.
+#[derive(Debug, Clone)]
+struct Around {
+    /// The whole path.
+    path: Vec<Segment>,
+    /// The priority at each level below the option.
+    above: Vec<u32>,
+    /// The priority that is pushed down to the next level.
+    priority: u32,
+    conditions: usize,
+}
+
+impl Around {
+    /// The part of the path below the option, if it gets there.
+    fn below(&self) -> Option<&[Segment]> {
+        let is_option = |window: &[Segment]| {
+            window.iter().map(Option::as_deref).eq(OPTION.iter().map(|name| Some(*name)))
+        };
+        let at = self.path.windows(OPTION.len()).position(is_option)?;
+        let declares = self.path[..at].iter().flatten().any(|name| name == "options");
+        (!declares).then(|| &self.path[at + OPTION.len()..])
+    }
+
+    /// The same, with more segments. Only options have priorities; what stands above them hands its own down.
+    fn at(&self, segments: impl IntoIterator<Item = Segment>) -> Self {
+        let mut around = self.clone();
+        for segment in segments {
+            if around.below().is_some_and(|below| !below.is_empty()) {
+                around.above.push(around.priority);
+                around.priority = PLAIN;
+            }
+            around.path.push(segment);
+        }
+        around
+    }
+}
+
 struct Finder {
     seen: HashSet<TextRange>,
     found: Vec<Definition>,
 }
 
 impl Finder {
-    fn set(&mut self, set: &AttrSet, prefix: &[Segment], priority: u32, conditions: usize) {
+    fn set(&mut self, set: &AttrSet, around: &Around) {
         self.seen.insert(set.syntax().text_range());
         for entry in set.entries() {
             match entry {
                 Entry::Inherit(inherit) => {
                     for attr in inherit.attrs() {
-                        let path = joined(prefix, [segment(&attr)]);
-                        self.record(path, inherit.syntax(), set, vec![attr.to_string()], Vec::new(), conditions);
+                        let at = around.at([segment(&attr)]);
+                        self.record(&at, inherit.syntax(), set, vec![attr.to_string()], Vec::new());
                     }
                 }
-                Entry::AttrpathValue(statement) => self.statement(&statement, set, prefix, priority, conditions),
+                Entry::AttrpathValue(statement) => self.statement(&statement, set, around),
             }
         }
     }
 
-    fn statement(
-        &mut self,
-        statement: &AttrpathValue,
-        set: &AttrSet,
-        prefix: &[Segment],
-        priority: u32,
-        conditions: usize,
-    ) {
+    fn statement(&mut self, statement: &AttrpathValue, set: &AttrSet, around: &Around) {
         let (Some(attrpath), Some(value)) = (statement.attrpath(), statement.value()) else { return };
-        let path = joined(prefix, attrpath.attrs().map(|attr| segment(&attr)));
+        let at = around.at(attrpath.attrs().map(|attr| segment(&attr)));
         let written = attrpath.attrs().map(|attr| attr.to_string()).collect();
-        let bodies = bodies(&Body { value, priority, conditions });
-        self.bodies(&bodies, &path);
-        self.record(path, statement.syntax(), set, written, bodies, conditions);
+        let bodies = bodies(&Body { value, priority: at.priority, conditions: at.conditions });
+        self.bodies(&bodies, &at);
+        self.record(&at, statement.syntax(), set, written, bodies);
     }
 
-    fn bodies(&mut self, bodies: &[Body], path: &[Segment]) {
+    fn bodies(&mut self, bodies: &[Body], at: &Around) {
         for body in bodies {
             if let Expr::AttrSet(inner) = &body.value {
-                self.set(inner, path, body.priority, body.conditions);
+                let (priority, conditions) = (body.priority, body.conditions);
+                self.set(inner, &Around { priority, conditions, ..at.clone() });
             }
         }
     }
 
     fn record(
         &mut self,
-        path: Vec<Segment>,
+        at: &Around,
         statement: &SyntaxNode,
         set: &AttrSet,
         written: Vec<String>,
         bodies: Vec<Body>,
-        conditions: usize,
     ) {
-        let is_option = |window: &[Segment]| {
-            window.iter().map(Option::as_deref).eq(OPTION.iter().map(|name| Some(*name)))
-        };
-        let Some(at) = path.windows(OPTION.len()).position(is_option) else { return };
-        if path[..at].iter().flatten().any(|name| name == "options") {
-            return;
-        }
-        let path = path[at + OPTION.len()..].to_vec();
-        let (statement, set) = (statement.clone(), set.clone());
-        self.found.push(Definition { path, statement, set, written, bodies, conditions });
+        let Some(path) = at.below().map(<[Segment]>::to_vec) else { return };
+        let (statement, set, above) = (statement.clone(), set.clone(), at.above.clone());
+        self.found.push(Definition { path, statement, set, written, bodies, above, conditions: at.conditions });
     }
-}
-
-fn joined(prefix: &[Segment], rest: impl IntoIterator<Item = Segment>) -> Vec<Segment> {
-    prefix.iter().cloned().chain(rest).collect()
 }
 
 /// The name that an attribute has, unless an expression makes it.

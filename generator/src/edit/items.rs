@@ -107,14 +107,8 @@ impl Container<'_> {
         }
         let indent = indent_of(self.text, item.start).to_owned();
         // The comments right above an item are its own.
-        let mut start = line_start(self.text, item.start);
-        while start > 0 {
-            let above = line_start(self.text, start - 1);
-            if above < self.inner().start || !self.text[above..start].trim_start().starts_with('#') {
-                break;
-            }
-            start = above;
-        }
+        let start = self.comments_above(line_start(self.text, item.start));
+        let blank = blank && (self.opens(start) || is_blank_above(self.text, start));
         let gap = if blank { newline } else { "" };
         Joint {
             splice: start..start,
@@ -208,10 +202,9 @@ impl Container<'_> {
         let text = self.text;
         let next = next_line(text, end);
         let mut start = line_start(text, item.start);
-        let comments = self.comments_above(start);
-        let ends_paragraph = self.closes(next) || is_blank(text, next);
-        if ends_paragraph && (self.opens(comments) || is_blank_above(text, comments)) {
-            start = comments;
+        // Comments above the last item of a paragraph are about nothing else.
+        if self.closes(next) || is_blank(text, next) {
+            start = self.comments_above(start);
         }
         let (above, below) = (is_blank_above(text, start), is_blank(text, next));
         let at = if above && (below || self.closes(next)) {

@@ -23,13 +23,14 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of each say what its fields are")]
 pub enum Why {
-    NotNix { reason: String },
+    NotNix,
     Nowhere { option: String, line: Option<usize> },
     Several { option: String },
     Opaque { option: String, by: String },
     MadeName { option: String },
     Inherited { name: String },
     Exists { kind: Kind, name: String },
+    Taken { kind: Kind, name: String },
     NotThere { kind: Kind, name: String, nearest: Option<String> },
     Elsewhere { kind: Kind, name: String },
     OfPreset { kind: Kind, name: String },
@@ -56,7 +57,7 @@ impl Refused {
     #[must_use]
     pub fn instead(mut self, change: &Change) -> Self {
         self.instead = match (&self.why, change) {
-            (Why::Exists { .. } | Why::NotNix { .. }, _) => None,
+            (Why::Exists { .. } | Why::Taken { .. } | Why::NotNix, _) => None,
             (_, Change::Add { kind, name, fields }) => Some(entry(*kind, name, fields)),
             (Why::PresetLinks, Change::AddLink { fields }) => Some(link(fields, "lib.mkDefault ")),
             (_, Change::AddLink { fields }) => Some(link(fields, "")),
@@ -69,7 +70,7 @@ impl Refused {
     pub fn hint(&self) -> Option<String> {
         let option = OPTION.join(".");
         let text = match &self.why {
-            Why::NotNix { .. } => "the file must be valid before it can be edited".to_owned(),
+            Why::NotNix => "`nix-instantiate --parse FILE` tells more; it must be valid before it can be edited".to_owned(),
             Why::Nowhere { line: Some(_), .. } => "name a line inside the set or list that is to be edited".to_owned(),
             Why::Nowhere { line: None, .. } => format!(
                 "put `{option}.enable = true;` into the file first, or say with `--as {option}` that the file is \
@@ -80,6 +81,7 @@ impl Refused {
             Why::Exists { kind, name } => {
                 format!("edit it where it stands, or `nixvol-net remove {} {name}` first", kind.word())
             }
+            Why::Taken { .. } => "choose another name, or override parts of it by hand".to_owned(),
             Why::NotThere { nearest, .. } => return nearest.as_ref().map(|it| format!("did you mean `{it}`?")),
             Why::Elsewhere { .. } | Why::LinkElsewhere { .. } => "name the file that declares it".to_owned(),
             Why::OfPreset { kind, name } => {
@@ -99,7 +101,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = OPTION.join(".");
         match &self.why {
-            Why::NotNix { reason } => write!(f, "the file is not Nix: {reason}"),
+            Why::NotNix => write!(f, "the file is not Nix: its syntax is broken here"),
             Why::Nowhere { option: what, line: Some(line) } => {
                 write!(f, "nothing on line {line} can take `{option}.{what}`")
             }
@@ -109,6 +111,9 @@ impl fmt::Display for Refused {
             Why::MadeName { option } => write!(f, "a name under `{option}` is made by an expression"),
             Why::Inherited { name } => write!(f, "`{name}` is inherited from elsewhere"),
             Why::Exists { kind, name } => write!(f, "{} `{name}` is already there", kind.word()),
+            Why::Taken { kind, name } => {
+                write!(f, "{} `{name}` is already declared, by another file or the preset", kind.word())
+            }
             Why::NotThere { kind, name, .. } => write!(f, "there is no {} `{name}`", kind.word()),
             Why::Elsewhere { kind, name } => write!(f, "{} `{name}` is declared in another file", kind.word()),
             Why::OfPreset { kind, name } => write!(f, "{} `{name}` is part of the preset", kind.word()),
@@ -121,7 +126,7 @@ impl fmt::Display for Refused {
 }
 
 fn manner() -> Manner {
-    Manner { newline: "\n", unit: "  ".to_owned(), tight: false, one_line: false, columns: false, order: Vec::new() }
+    Manner { newline: "\n", unit: "  ".to_owned(), tight: false, one_line: false, columns: None, order: Vec::new() }
 }
 
 fn entry(kind: Kind, name: &str, fields: &Fields) -> String {

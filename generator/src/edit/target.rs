@@ -49,13 +49,17 @@ impl<'a> Target<'a> {
             }
         }
         for definition in definitions.iter().filter(|it| it.path.len() > 1 && it.starts_with(&[option])) {
-            let above = definition.written.len().checked_sub(definition.path.len() - 1);
-            if let Some(above) = above.filter(|above| *above > 0) {
+            if let Some(above) = definition.written.len().checked_sub(definition.path.len() - 1) {
                 let prefix = definition.written[..above].to_vec();
                 if !holders.iter().any(|(_, set, _)| *set == definition.set) {
                     holders.push((definition.conditions, definition.set.clone(), prefix));
                 }
             }
+        }
+        let made = definitions.iter().find(|it| it.starts_with(&[option]) && it.path.get(1) == Some(&None));
+        if let Some(made) = made {
+            let option = [&OPTION[..], &[option]].concat().join(".");
+            return Err(Refused::new(Why::MadeName { option }).at(made.range()));
         }
         let is_new = holders.is_empty();
         if is_new {
@@ -148,9 +152,11 @@ impl<'a> Target<'a> {
             let statements = manner.statements(&path, fields, &joint.indent);
             return joint.with(&statements);
         }
-        let mut manner = manner;
-        manner.one_line |= joint.one_line;
-        let set = manner.set(fields, &joint.indent, joint.column + path.len() + 4);
+        let set = if joint.one_line {
+            manner.flat(fields)
+        } else {
+            manner.set(fields, &joint.indent, joint.column + path.len() + 4)
+        };
         joint.with(&format!("{path} = {set};"))
     }
 
@@ -167,9 +173,8 @@ impl<'a> Target<'a> {
             } else {
                 (format!("{}{inner}", manner.newline), format!("{}{}", manner.newline, joint.indent))
             };
-            let mut manner = manner.clone();
-            manner.one_line |= joint.one_line;
-            let link = manner.set(fields, &inner, inner.len());
+            let link =
+                if joint.one_line { manner.flat(fields) } else { manner.set(fields, &inner, inner.len()) };
             let statement = format!("{} = [{line}{link}{end}];", self.prefix.join("."));
             return joint.with(&statement);
         }
@@ -180,9 +185,8 @@ impl<'a> Target<'a> {
         };
         let spot = self.container.items.len().checked_sub(1).map_or(Spot::Alone, Spot::Behind);
         let joint = self.container.joint(spot, &manner.unit, manner.newline, self.gaps_are_blank());
-        let mut manner = manner;
-        manner.one_line |= joint.one_line;
-        let link = manner.set(fields, &joint.indent, joint.column);
+        let link =
+            if joint.one_line { manner.flat(fields) } else { manner.set(fields, &joint.indent, joint.column) };
         joint.with(&link)
     }
 

@@ -30,8 +30,8 @@ pub struct Manner {
     pub tight: bool,
     /// Whether a set stands on one line.
     pub one_line: bool,
-    /// Whether the `=` of a set's fields stand in one column.
-    pub columns: bool,
+    /// The width of names where the `=` of a set's fields stand in one column; 0 is as wide as the widest name.
+    pub columns: Option<usize>,
     /// The order of fields, as far as the neighbour has them.
     pub order: Vec<String>,
 }
@@ -50,7 +50,7 @@ impl Manner {
         let unit = indents.min_by_key(|indent| indent.len()).unwrap_or("  ").to_owned();
         let unit = if unit.starts_with('\t') { "\t".to_owned() } else { unit };
         let tight = is_tight(root, except);
-        Self { newline, unit, tight, one_line: false, columns: false, order: Vec::new() }
+        Self { newline, unit, tight, one_line: false, columns: None, order: Vec::new() }
     }
 
     /// The same file, with the manner of one of its sets.
@@ -78,12 +78,12 @@ impl Manner {
     /// A set of fields. `indent` is that of the line in which it begins.
     pub fn set(&self, fields: &Fields, indent: &str, before: usize) -> String {
         let fields = self.ordered(fields);
-        let flat = self.flat(&fields);
+        let flat = self.bare(&fields);
         if self.one_line && before + flat.len() <= WIDEST {
             return flat;
         }
         let widest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-        let width = if self.columns { widest } else { 0 };
+        let width = self.columns.map_or(0, |columns| columns.max(widest));
         let mut text = "{".to_owned();
         for (name, value) in &fields {
             let value = self.value(value);
@@ -106,7 +106,12 @@ impl Manner {
         fields
     }
 
-    fn flat(&self, fields: &Fields) -> String {
+    /// A set of fields on one line, however long.
+    pub fn flat(&self, fields: &Fields) -> String {
+        self.bare(&self.ordered(fields))
+    }
+
+    fn bare(&self, fields: &Fields) -> String {
         let fields: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name} = {};", self.value(value))).collect();
         self.bracketed("{", &fields, "}")
@@ -185,16 +190,19 @@ pub fn is_tight(root: &SyntaxNode, except: Option<&Range<usize>>) -> bool {
     vote > 0
 }
 
-/// Whether the `=` of a set's lines stand in one column that not every name reaches by itself.
-fn in_columns(text: &str, set: &AttrSet) -> bool {
-    let mut columns = Vec::new();
-    let mut padded = false;
+/// The width of a set's names, where its `=` stand in one column that not every name reaches by itself; 0 where the
+/// widest name reaches it.
+fn in_columns(text: &str, set: &AttrSet) -> Option<usize> {
+    let (mut columns, mut padded, mut widest) = (Vec::new(), false, 0);
     for entry in set.entries() {
         let Entry::AttrpathValue(statement) = entry else { continue };
-        let (Some(path), Some(assign)) = (statement.attrpath(), statement.assign_token()) else { return false };
-        let (name, sign) = (bytes(path.syntax()), usize::from(assign.text_range().start()));
+        let (name, sign) = (bytes(statement.attrpath()?.syntax()), statement.assign_token()?.text_range().start());
+        let sign = usize::from(sign);
         padded |= sign > name.end + 1;
-        columns.push(sign - line_start(text, sign));
+        widest = widest.max(name.len());
+        columns.push((sign - line_start(text, sign), sign - name.start - 1));
     }
-    padded && columns.windows(2).all(|pair| pair[0] == pair[1])
+    let (_, width) = *columns.first()?;
+    let is_one = columns.windows(2).all(|pair| pair[0] == pair[1]);
+    (padded && is_one).then_some(if width > widest { width } else { 0 })
 }
