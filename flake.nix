@@ -47,6 +47,10 @@
 
       overlays.default = final: _prev: { nixvol-net = package final; };
 
+      # A check that fails when the network is no longer the one that was accepted.
+      lib.snapshotCheck =
+        arguments: import ./modules/snapshot-check.nix ({ package = package arguments.pkgs; } // arguments);
+
       templates.default = {
         path = ./templates/flake;
         description = "A nix-darwin system with a multi-cloud network of volumes";

@@ -25,6 +25,7 @@ mod problems;
 mod program;
 mod proof;
 mod readme;
+mod review;
 mod rig;
 mod schema;
 mod snapshots;

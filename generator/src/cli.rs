@@ -3,6 +3,7 @@
 pub mod edit;
 pub mod explain;
 pub mod pf;
+pub mod snapshot;
 
 use std::path::PathBuf;
 
@@ -120,6 +121,12 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
+    },
+    /// Review what changes: the bundle that was accepted, in your repository, against what is rendered now.
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        what: snapshot::Snapshot,
     },
     /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
     ///

@@ -7,6 +7,7 @@ mod explain;
 mod pf;
 mod prove;
 mod render;
+mod snapshot;
 mod test;
 mod verify;
 
@@ -38,6 +39,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
+        Command::Snapshot { what } => snapshot::run(what),
         Command::Add { what } => edit::add(what),
         Command::Remove { what } => edit::remove(what),
         Command::Schema => {

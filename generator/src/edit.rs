@@ -139,7 +139,7 @@ impl<'a> File<'a> {
     pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
         let parsed = Root::parse(text);
         if let Some(error) = parsed.errors().first() {
-            use rnix::parser::ParseError::{
+            use rnix::ParseError::{
                 DuplicatedArgs, Unexpected, UnexpectedDoubleBind, UnexpectedExtra, UnexpectedWanted,
             };
             let at = match error {

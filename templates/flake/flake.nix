@@ -36,5 +36,19 @@
 
       # nix run .#nixvol-net -- test --input result/network.json
       inherit (nixvol-net) apps;
+
+      # nix flake check: the network is the one that was reviewed. It begins with the first
+      #   nix run .#nixvol-net -- snapshot accept --input result/network.json && git add nixvol-snapshot
+      # and from then on a change fails with what it opens and closes, until it is accepted in the same way.
+      checks = nixpkgs.lib.genAttrs [ "aarch64-darwin" "x86_64-linux" ] (
+        system:
+        nixpkgs.lib.optionalAttrs (builtins.pathExists ./nixvol-snapshot) {
+          network = nixvol-net.lib.snapshotCheck {
+            pkgs = nixpkgs.legacyPackages.${system};
+            input = self.darwinConfigurations.mac.config.services.nixvol-net.input;
+            snapshot = ./nixvol-snapshot;
+          };
+        }
+      );
     };
 }

@@ -15,7 +15,7 @@ use crate::cli::{DiffFormat, Source};
 use crate::disk;
 
 /// The exit code of two sides that differ.
-const DIFFERENT: u8 = 1;
+pub(super) const DIFFERENT: u8 = 1;
 
 /// Runs `diff`.
 pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<ExitCode> {
@@ -41,18 +41,21 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
         Side { declaration: old_declaration, plan: &old_plan, files: &old_files },
         Side { declaration: new_declaration, plan: &new_plan, files: &new_files },
     );
-    print(&match format {
-        DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
-        DiffFormat::Json => {
-            format!("{}\n", serde_json::to_string_pretty(&record::Record::of(&diff, lines))?)
-        }
-        DiffFormat::Markdown => markdown::markdown(&diff, lines),
-    })?;
+    print(&told(&diff, format, lines)?)?;
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }
 
+/// A difference in one of its forms.
+pub(super) fn told(diff: &Diff, format: DiffFormat, lines: bool) -> Result<String> {
+    Ok(match format {
+        DiffFormat::Text => text::text(diff, text::Style { colour: colour(&io::stdout()), lines }),
+        DiffFormat::Json => format!("{}\n", serde_json::to_string_pretty(&record::Record::of(diff, lines))?),
+        DiffFormat::Markdown => markdown::markdown(diff, lines),
+    })
+}
+
 /// Reads the declaration of a side: an input, or the one that lies in a bundle.
-fn read_side(path: &Path) -> Result<Reading> {
+pub(super) fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {
         bail!(
