@@ -342,29 +342,132 @@ fn assertions_name_the_option_and_the_mend() {
     );
 }
 
-#[test]
-fn flake_evaluates() {
-    let outputs = evaluate("import ./tests/nix/flake.nix { }").unwrap();
-    let systems = json!(["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]);
-    for kind in ["packages", "apps", "checks", "devShells", "formatter"] {
-        assert_eq!(outputs["systems"][kind], systems, "{kind}");
+/// What the flake's outputs are, on every system: paths below the system with what stands there.
+const OUTPUTS: &[&str] = &[
+    "apps.SYSTEM.default.meta.description: string",
+    "apps.SYSTEM.default.program: string",
+    "apps.SYSTEM.default.type: string",
+    "apps.SYSTEM.nixvol-net.meta.description: string",
+    "apps.SYSTEM.nixvol-net.program: string",
+    "apps.SYSTEM.nixvol-net.type: string",
+    "checks.SYSTEM.bundle: bundle",
+    "checks.SYSTEM.clippy: nixvol-net",
+    "checks.SYSTEM.format: nixvol-net",
+    "devShells.SYSTEM.default: shell",
+    "formatter.SYSTEM: nixfmt-tree",
+    "packages.SYSTEM.default: nixvol-net",
+    "packages.SYSTEM.nixvol-net: nixvol-net",
+];
+
+/// Outputs that are no system's.
+const COMMON: &[&str] =
+    &["darwinModules.default: path", "lib.snapshotCheck: function", "overlays.default: function", "templates.default.description: string", "templates.default.path: path"];
+
+fn outputs(systems: &[&str]) -> Vec<String> {
+    let mut outputs: Vec<String> = COMMON.iter().map(|&output| output.to_owned()).collect();
+    for system in systems {
+        outputs.extend(OUTPUTS.iter().map(|output| output.replace("SYSTEM", system)));
+        // The toy Mac is a Linux program, so the tests are a check there only.
+        let own = if system.ends_with("-darwin") { "system: darwin-system" } else { "tests: nixvol-net" };
+        outputs.push(format!("checks.{system}.{own}"));
     }
-    assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]));
-    // The toy Mac is a Linux program, so the tests are a check there only.
-    assert_eq!(outputs["checks"], json!(["bundle", "clippy", "format", "system"]));
-    assert_eq!(outputs["linuxChecks"], json!(["bundle", "clippy", "format", "tests"]));
-    assert_eq!(outputs["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
+    outputs.sort();
+    outputs
+}
+
+fn sorted(values: &Value) -> Vec<String> {
+    let mut texts: Vec<String> =
+        values.as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect();
+    texts.sort();
+    texts
+}
+
+const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
+
+#[test]
+fn every_output_of_the_flake_evaluates() {
+    let flake = evaluate("import ./tests/nix/flake.nix { }").unwrap();
+    assert_eq!(sorted(&flake["outputs"]), outputs(&SYSTEMS));
+    assert_eq!(flake["inputs"], json!(["nix-darwin", "nixpkgs"]));
+    assert_eq!(flake["overlay"], "nixvol-net");
+    assert_eq!(flake["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
 }
 
 #[test]
 fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
-    for how in ["throws", "missing"] {
-        let outputs =
-            evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
-        assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]), "{how}");
-        let systems = outputs["systems"]["packages"].as_array().unwrap();
-        assert_eq!(systems.contains(&json!("x86_64-darwin")), how == "throws");
+    let rest: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
+    let evaluated = |how: &str| {
+        let flake = evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
+        sorted(&flake["outputs"])
+    };
+    assert_eq!(evaluated("missing"), outputs(&rest));
+    let mut thrown = evaluated("throws");
+    thrown.retain(|output| !output.contains(".x86_64-darwin"));
+    assert_eq!(thrown, outputs(&rest));
+}
+
+#[test]
+fn the_snapshot_check_holds_an_input_against_a_directory() {
+    let flake = evaluate("import ./tests/nix/flake.nix { }").unwrap();
+    let check = &flake["snapshotCheck"];
+    assert_eq!((&check["name"], &check["json"]), (&json!("nixvol-net-snapshot"), &json!("{}")));
+    assert_eq!(check["tools"], json!(["their-own"]), "a package that is given");
+    assert_eq!(flake["snapshotTool"], json!(["nixvol-net"]), "ours otherwise");
+    assert!(check["snapshot"].as_str().unwrap().ends_with("tests/snapshots"));
+    assert_eq!(flake["snapshotOfBundle"], "/bundle/network.json");
+    assert_eq!(flake["withoutSnapshot"], false);
+}
+
+/// What a builder would do: the script of the check, with what the derivation gives it.
+#[test]
+fn the_snapshot_check_builds_only_what_was_accepted() {
+    let script = evaluate("(import ./tests/nix/flake.nix { }).snapshotCheck.script").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let build = |input: &str| {
+        let _ = std::fs::remove_file(at("out"));
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_nixvol-net")).parent().unwrap();
+        Command::new("bash")
+            .args(["-euc", script.as_str().unwrap()])
+            .env("PATH", format!("{}:/usr/bin:/bin", program.display()))
+            .env("json", root().join("tests/fixtures").join(input))
+            .env("snapshot", at("the accepted"))
+            .env("out", at("out"))
+            .output()
+            .unwrap()
+    };
+    let accepted = at("the accepted").display().to_string();
+    let input = root().join("tests/fixtures/restricted.json").display().to_string();
+    let accept = run(&["snapshot", "accept", "--dir", &accepted, "--input", &input], "");
+    assert!(accept.status.success());
+    assert!(build("restricted.json").status.success() && at("out").exists());
+    let failed = build("restricted-more.json");
+    assert!(!failed.status.success() && !at("out").exists());
+    assert!(String::from_utf8_lossy(&failed.stdout).starts_with("Flows\n+ opens every provider -> gcp"));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("hint: if the difference is meant"));
+}
+
+#[test]
+fn the_template_uses_what_the_flake_has() {
+    let flake = evaluate("import ./tests/nix/flake.nix { }").unwrap();
+    let mut expected = vec![
+        "packages.aarch64-darwin.network: bundle".to_owned(),
+        "darwinConfigurations.mac.config.services.nixvol-net.bundle: bundle".to_owned(),
+        "darwinConfigurations.mac.system: darwin-system".to_owned(),
+    ];
+    expected.extend(outputs(&SYSTEMS).into_iter().filter(|output| output.starts_with("apps.")));
+    expected.sort();
+    assert_eq!(sorted(&flake["template"]), expected, "before a snapshot is accepted");
+
+    let copy = tempfile::tempdir().unwrap();
+    for file in files_below("templates/flake") {
+        std::fs::copy(root().join(&file), copy.path().join(file.file_name().unwrap())).unwrap();
     }
+    std::fs::create_dir(copy.path().join("nixvol-snapshot")).unwrap();
+    let flake = format!("import ./tests/nix/flake.nix {{ copy = {}; }}", copy.path().display());
+    expected.extend(["aarch64-darwin", "x86_64-linux"].map(|it| format!("checks.{it}.network: nixvol-net-snapshot")));
+    expected.sort();
+    assert_eq!(sorted(&evaluate(&flake).unwrap()["template"]), expected, "and after");
 }
 
 #[test]

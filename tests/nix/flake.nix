@@ -1,6 +1,8 @@
 # The outputs of the flake, made with stand-ins for its inputs and forced as far as stand-ins go.
 {
   x86Darwin ? "there",
+  # A copy of the template, as a user may have it.
+  copy ? null,
 }:
 let
   flake = import ../../flake.nix;
@@ -59,6 +61,10 @@ let
         assert builtins.pathExists file;
         builtins.seq (builtins.toJSON arguments) (drv system "nixvol-net");
       writeShellScriptBin = name: text: builtins.seq text (drv system name);
+      writeText = name: text: drv system name // { inherit text; };
+      runCommand =
+        name: attrs: script:
+        builtins.seq (builtins.toJSON (attrs // { inherit script; })) (drv system name // attrs // { inherit script; });
       mkShell = arguments: builtins.seq (builtins.toJSON arguments) (drv system "shell");
     };
 
@@ -83,7 +89,10 @@ let
       assert builtins.all (module: builtins.isAttrs module || builtins.pathExists module) modules;
       {
         system = drv "aarch64-darwin" "darwin-system";
-        config.services.nixvol-net.bundle = drv "aarch64-darwin" "bundle";
+        config.services.nixvol-net = {
+          bundle = drv "aarch64-darwin" "bundle";
+          input = { };
+        };
       };
   };
 
@@ -92,41 +101,73 @@ let
     inherit nixpkgs nix-darwin;
   };
 
-  # Everything of a system that is there is forced, down to what would be built.
-  forced =
-    system:
-    builtins.deepSeq (map (kind: builtins.toJSON outputs.${kind}.${system}) [
-      "packages"
-      "apps"
-      "checks"
-      "devShells"
-      "formatter"
-    ]) system;
+  # Every value of every output, by path, down to what would be built: nothing of the flake is left unevaluated.
+  # Functions are called below; a system that throws is listed as such.
+  walk =
+    path: value:
+    let
+      forced = builtins.tryEval value;
+    in
+    if !forced.success then
+      [ "${path}: throws" ]
+    else if value.type or null == "derivation" then
+      builtins.seq value.drvPath [ "${path}: ${value.name}" ]
+    else if builtins.isAttrs value then
+      builtins.concatMap (name: walk "${path}.${name}" value.${name}) (builtins.attrNames value)
+    else if builtins.isFunction value then
+      [ "${path}: function" ]
+    else if builtins.isPath value then
+      assert builtins.pathExists value;
+      [ "${path}: path" ]
+    else
+      builtins.seq (builtins.toJSON value) [ "${path}: ${builtins.typeOf value}" ];
+
+  walked =
+    outputs: builtins.concatMap (name: walk name outputs.${name}) (builtins.attrNames outputs);
+
+  pkgs = packagesOf "x86_64-linux";
+
+  snapshotCheck =
+    arguments:
+    outputs.lib.snapshotCheck (
+      {
+        inherit pkgs;
+        input = { };
+        snapshot = ../snapshots;
+      }
+      // arguments
+    );
+
+  # The template, with this flake as its input.
+  template = (import ((if copy == null then outputs.templates.default.path else copy) + "/flake.nix")).outputs {
+    self = {
+      darwinConfigurations.mac = nix-darwin.lib.darwinSystem { modules = [ ]; };
+    };
+    inherit nixpkgs nix-darwin;
+    nixvol-net = outputs;
+  };
 in
 assert builtins.pathExists (outputs.darwinModules.default + "/default.nix");
 assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
-assert (outputs.overlays.default (packagesOf "x86_64-linux") { }) ? nixvol-net;
-builtins.deepSeq
-  (map forced (
-    [
-      "aarch64-darwin"
-      "aarch64-linux"
-      "x86_64-linux"
-    ]
-    ++ lib.optional (x86Darwin == "there") "x86_64-darwin"
-  ))
-  {
-    systems = builtins.mapAttrs (_kind: builtins.attrNames) {
-      inherit (outputs)
-        packages
-        apps
-        checks
-        devShells
-        formatter
-        ;
+{
+  outputs = walked outputs;
+  inputs = builtins.attrNames flake.inputs;
+  overlay = (outputs.overlays.default pkgs { }).nixvol-net.name;
+  template = walked template;
+  inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
+
+  # The path of a snapshot that is there is copied into the store by Nix; here its name is enough.
+  snapshotCheck =
+    let
+      check = snapshotCheck { package = drv "x86_64-linux" "their-own"; };
+    in
+    {
+      inherit (check) name script;
+      json = check.json.text;
+      snapshot = toString check.snapshot;
+      tools = map (tool: tool.name) check.nativeBuildInputs;
     };
-    apps = builtins.attrNames outputs.apps.aarch64-darwin;
-    checks = builtins.attrNames outputs.checks.aarch64-darwin;
-    linuxChecks = builtins.attrNames outputs.checks.x86_64-linux;
-    inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
-  }
+  snapshotOfBundle = toString (snapshotCheck { input = "/bundle/network.json"; }).json;
+  snapshotTool = map (tool: tool.name) (snapshotCheck { }).nativeBuildInputs;
+  withoutSnapshot = (builtins.tryEval (snapshotCheck { snapshot = ./nowhere; })).success;
+}
