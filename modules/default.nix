@@ -17,6 +17,11 @@ let
       "volumes"
       "localhost"
       "links"
+      "base"
+      "stateDir"
+      "logFile"
+      "anchor"
+      "allowOverlap"
     ] (name: declared.${name}.definitionsWithLocations);
   };
 in

@@ -49,12 +49,16 @@ impl Shown<'_> {
         if let Kind::NotJson { line, column, .. } = problem.kind {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }
-        let mut places = vec![(self.positions.find(&problem.at), AnnotationKind::Primary)];
-        places.extend(problem.with.iter().map(|path| (self.positions.find(path), AnnotationKind::Context)));
-        for (place, kind) in places {
-            if let Some(place) = place {
-                group = self.with_place(group, place, kind);
+        let mut found = false;
+        let ends = std::iter::once((&problem.at, AnnotationKind::Primary));
+        for (path, kind) in ends.chain(problem.with.iter().map(|path| (path, AnnotationKind::Context))) {
+            if let Some((place, length)) = self.positions.nearest(path) {
+                found |= path == &problem.at;
+                group = self.with_place(group, place, path, length, kind);
             }
+        }
+        if let Some(option) = problem.at.option().filter(|_| !found) {
+            group = group.element(Level::NOTE.message(format!("in Nix this is `{option}`")));
         }
         match problem.kind.hint() {
             Some(hint) => group.element(Level::HELP.with_name("hint").message(hint)),
@@ -62,14 +66,30 @@ impl Shown<'_> {
         }
     }
 
-    /// Shows a place: with its source if that can be read, by name otherwise.
-    fn with_place<'a>(&self, group: Group<'a>, place: &Place, kind: AnnotationKind) -> Group<'a> {
+    /// Shows a place, which the first segments of a path have: with its source if that can be read, by name otherwise.
+    fn with_place<'a>(
+        &self,
+        group: Group<'a>,
+        place: &Place,
+        path: &FieldPath,
+        length: usize,
+        kind: AnnotationKind,
+    ) -> Group<'a> {
+        let (known, below) = path.segments().split_at(length);
         let text = (self.text_of)(&place.file);
-        let range = text.as_deref().and_then(|text| source::underlined(text, place.line, place.column));
+        let range = text.as_deref().and_then(|text| match known {
+            _ if place.line == 0 => {
+                let option: Vec<&str> = known.iter().map(String::as_str).collect();
+                source::definition(text, &option, below)
+            }
+            [list, _] if list == "links" => source::element(text, place.line, place.column, below),
+            _ => source::underlined(text, place.line, place.column, below),
+        });
         match (text, range) {
             (Some(text), Some(range)) => {
                 group.element(Snippet::source(text).path(place.file.clone()).annotation(kind.span(range)))
             }
+            _ if place.line == 0 => group.element(Origin::path(place.file.clone())),
             _ => group.element(Origin::path(place.file.clone()).line(place.line).char_column(place.column)),
         }
     }

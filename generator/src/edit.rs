@@ -3,10 +3,9 @@
 //! Whoever writes their configuration by hand wants it to stay theirs: so an edit takes the form that the file has
 //! (nested sets or dotted keys, one line or many, order, indentation), changes nothing else, and is undone by its
 //! opposite to the byte. What cannot be edited safely is refused, with the text to write instead.
-//! Sees: place, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
+//! Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
 
 mod declared;
-mod find;
 mod items;
 mod literal;
 mod refused;
@@ -22,7 +21,7 @@ use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
 pub use declared::{Declared, Unknown};
-use find::{Definition, bytes};
+use crate::source::find::{self, Definition, bytes};
 use items::{Container, Splice};
 pub use refused::{Refused, Why};
 use target::Target;

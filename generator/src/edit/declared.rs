@@ -8,7 +8,7 @@ use rnix::ast::Expr;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use super::find::{DEFAULT, Definition, PLAIN, bytes, segment};
+use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 use super::literal;
 use crate::input;
 

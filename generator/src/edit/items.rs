@@ -7,7 +7,7 @@ use rnix::ast::List;
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
-use super::find::bytes;
+use crate::source::find::bytes;
 use super::write::{indent_of, is_tight, line_start};
 
 /// A set or a list with what stands in it.

@@ -6,7 +6,7 @@ use rnix::SyntaxNode;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use super::find::{Body, PLAIN, bodies, segment};
+use crate::source::find::{Body, PLAIN, bodies, segment};
 
 /// How many names are followed one behind the other: a name may be bound to itself.
 const DEEPEST: usize = 20;

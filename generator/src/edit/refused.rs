@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::Kind;
-use super::find::OPTION;
+use crate::source::find::OPTION;
 use super::write::{Manner, quoted_name};
 use super::{Change, Fields};
 

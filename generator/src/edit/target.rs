@@ -6,7 +6,7 @@ use rnix::SyntaxKind;
 use rnix::ast::{AttrSet, Entry, Expr, HasEntry, List};
 use rowan::ast::AstNode;
 
-use super::find::{Definition, OPTION, bytes, segment};
+use crate::source::find::{Definition, OPTION, bytes, segment};
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
 use super::write::{Fields, Manner, quoted_name};

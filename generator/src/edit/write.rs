@@ -8,7 +8,7 @@ use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 use serde_json::Value;
 
-use super::find::{bytes, segment};
+use crate::source::find::{bytes, segment};
 
 /// Lines longer than this are broken, whatever their neighbours look like.
 const WIDEST: usize = 120;
