@@ -71,14 +71,18 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Validate the declaration: every problem at once, each with its place and what to do.
-    #[command(after_help = "Exit: 0 valid, 2 not.")]
+    #[command(after_help = "Examples:
+  nixvol-net check --input network.json
+  nixvol-net check --input network.json --format sarif >nixvol-net.sarif
+
+Exit: 0 valid, 2 not.")]
     Check {
         /// What to read.
         #[command(flatten)]
         source: Source,
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: CheckFormat,
     },
     /// Tell the way of a packet, and the rule and the declaration that decide.
     ///
@@ -171,6 +175,18 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How problems are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For code hosts: SARIF 2.1.0.
+    Sarif,
 }
 
 /// How a difference is told.
