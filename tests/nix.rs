@@ -343,20 +343,37 @@ fn wrong_types_name_the_option() {
     );
 }
 
+/// Options by name have a description in whole sentences.
+fn assert_described<'a>(options: impl Iterator<Item = (&'a String, &'a str)>) {
+    for (name, description) in options {
+        let description = description.trim();
+        let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+        assert!(sentence || name.contains("_module"), "{name}: {description}");
+    }
+}
+
 #[test]
-fn every_option_is_described_in_sentences() {
-    with_darwin("{ }", "options", |options| {
-        let options = options.as_object().unwrap();
+fn every_option_is_described_in_sentences_and_by_an_example() {
+    let options = pure("options");
+    let options = options.as_object().unwrap();
+    assert!(options.len() > 40, "{:#?}", options.keys());
+    assert_described(options.iter().map(|(name, option)| (name, option["description"].as_str().unwrap())));
+    for (name, option) in options {
+        let told = option["hasExample"] == true || option["readOnly"] == true;
+        assert!(told || name.ends_with(".package"), "{name} has no example");
+    }
+
+    with_darwin("{ }", "options", |real| {
+        let real = real.as_object().unwrap();
         for name in
             ["enable", "providers.<name>.network", "volumes.<name>.publish", "links.*.conditions.loss"]
         {
-            assert!(options.contains_key(&format!("services.nixvol-net.{name}")), "{name}: {options:?}");
+            assert!(real.contains_key(&format!("services.nixvol-net.{name}")), "{name}: {real:?}");
         }
-        for (name, description) in options {
-            let description = description.as_str().unwrap().trim();
-            let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
-            assert!(sentence || name.contains("_module"), "{name}: {description}");
-        }
+        assert_described(real.iter().map(|(name, option)| (name, option.as_str().unwrap())));
+        // As many as above: no option escapes the walk.
+        let own = real.keys().filter(|name| !name.contains("_module")).count();
+        assert_eq!(own, options.len());
     });
 }
 

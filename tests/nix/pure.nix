@@ -59,6 +59,62 @@ in
   preset = data preset;
   declared = withPositions (import ./declared.nix) (import ./declared.nix);
 
+  # Every option, those inside entries too: what a reader is told of it.
+  options =
+    let
+      nothing = _: { };
+      described = lib // {
+        mkOption = option: option // { _type = "option"; };
+        mkEnableOption = name: {
+          _type = "option";
+          description = "Whether to enable ${name}.";
+          example = true;
+          default = false;
+        };
+        literalExpression = text: { inherit text; };
+        types = {
+          strMatching = nothing;
+          enum = nothing;
+          ints = {
+            between = _: nothing;
+            positive = { };
+          };
+          numbers.between = _: nothing;
+          nullOr = type: type;
+          listOf = type: type;
+          nonEmptyListOf = type: type;
+          attrsOf = type: type;
+          either = type: _: type;
+          submodule = module: {
+            inherit ((if builtins.isFunction module then module { name = "NAME"; } else module)) options;
+          };
+          str = { };
+          bool = { };
+          package = { };
+          raw = { };
+        };
+      };
+      walk =
+        path: value:
+        if value._type or null == "option" then
+          {
+            ${path} = {
+              description = value.description or "";
+              hasExample = value ? example;
+              readOnly = value.readOnly or false;
+            };
+          }
+          // walkAll path (value.type.options or { })
+        else
+          walkAll path value;
+      walkAll = path: values: lib.concatMapAttrs (name: walk "${path}.${name}") values;
+    in
+    walkAll "services.nixvol-net"
+      (import ../../modules/options.nix {
+        lib = described;
+        pkgs = { };
+      }).options.services.nixvol-net;
+
   # Files of one network, each definition handed over with its file.
   parts =
     files:
