@@ -96,7 +96,8 @@ fn opposite(change: &Change, after: &Value) -> Change {
     match change {
         Change::Add { kind, name, .. } => Change::Remove { kind: *kind, name: name.clone() },
         Change::AddLink { fields } => {
-            let fields: Value = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let fields: Value =
+                fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             let links = after["links"].as_array().expect("links");
             Change::RemoveLink { index: links.iter().position(|link| *link == fields).expect("the new link") }
         }
@@ -200,7 +201,12 @@ fn every_entry_of_every_style_can_be_taken_out() {
                 };
                 if index == 0 {
                     let diff = TextDiff::from_lines(text, &new);
-                    let _ = write!(shown, "# {name}: {}\n{}\n", words(&change), diff.unified_diff().context_radius(2));
+                    let _ = write!(
+                        shown,
+                        "# {name}: {}\n{}\n",
+                        words(&change),
+                        diff.unified_diff().context_radius(2)
+                    );
                 }
                 // A network of nothing, or with ends that are gone, is none that can be compared.
                 if model::read(after.to_string().as_bytes()).is_ok() {
@@ -278,8 +284,15 @@ fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
 #[test]
 fn an_edit_that_does_not_pass_check_is_not_written() {
     let nested = &corpus()["nested"];
-    let error = refused(nested, &["add", "volume", "x", "--provider", "hetzner", "--address", "10.0.1.2"], "");
-    for words in ["E043", "`10.0.1.2` is taken by volume `etcd-1`", "mac.nix:26:", "`10.0.1.3` is free", "nothing was written"] {
+    let error =
+        refused(nested, &["add", "volume", "x", "--provider", "hetzner", "--address", "10.0.1.2"], "");
+    for words in [
+        "E043",
+        "`10.0.1.2` is taken by volume `etcd-1`",
+        "mac.nix:26:",
+        "`10.0.1.3` is free",
+        "nothing was written",
+    ] {
         assert!(error.contains(words), "`{words}` is not in:\n{error}");
     }
     for (arguments, words) in [
@@ -313,10 +326,7 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
         (String::from_utf8_lossy(&output.stdout).into_owned(), after)
     };
     let (said, after) = done(&ADD);
-    assert_eq!(
-        said,
-        "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2\n"
-    );
+    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2\n");
     assert!(after.contains("      etcd-9 = {\n        provider = \"aws\";\n"));
 
     let (diff, same) = done(&[&ADD[..], &["--dry-run"]].concat());
@@ -335,7 +345,10 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
     assert!(bare.ends_with("address 10.1.1.3\n"), "{bare}");
 
     let (said, _) = done(&["add", "provider", "lab", "--no-internet"]);
-    assert_eq!(said, "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false\n");
+    assert_eq!(
+        said,
+        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false\n"
+    );
     let (said, after) = done(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
     assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`\n", false));
 }
@@ -348,10 +361,16 @@ fn a_part_of_a_declaration_is_edited_by_the_whole() {
     assert!(error.contains("only what mac.nix says was looked at") && error.contains("--input -"), "{error}");
     let (output, after) = program_on(part, &[&ADD[..], &["--input", "-"]].concat(), &whole);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(after.contains("  services.nixvol-net.volumes.etcd-9 = {\n    provider = \"aws\";\n    address = \"10.0.1.3\";"));
+    assert!(after.contains(
+        "  services.nixvol-net.volumes.etcd-9 = {\n    provider = \"aws\";\n    address = \"10.0.1.3\";"
+    ));
     // What the others declare counts.
     let error = refused(part, &[&ADD[..], &["--input", "-", "--address", "10.0.2.2"]].concat(), &whole);
-    assert!(error.contains("E043") && error.contains("`talos-control-plane-1`") || error.contains("volumes.talos-control-plane-1"), "{error}");
+    assert!(
+        error.contains("E043") && error.contains("`talos-control-plane-1`")
+            || error.contains("volumes.talos-control-plane-1"),
+        "{error}"
+    );
     let error = refused(part, &["remove", "volume", "etcd-2", "--input", "-"], &whole);
     assert!(error.contains("volume `etcd-2` is declared in another file"), "{error}");
 
@@ -406,6 +425,7 @@ mod generated {
     use crate::support::cases;
 
     #[derive(Debug, Clone)]
+    #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
     struct Style {
         unit: &'static str,
         tight: bool,
@@ -425,7 +445,15 @@ mod generated {
         let rest = (any::<bool>(), any::<bool>(), select(vec!["\n", "\r\n"]), 0..5_usize, any::<bool>());
         (form, rest).prop_map(
             |((unit, tight, entry, holder), (blank, comments, newline, wrapper, columns))| Style {
-                unit, tight, entry, holder, blank, comments, newline, wrapper, columns,
+                unit,
+                tight,
+                entry,
+                holder,
+                blank,
+                comments,
+                newline,
+                wrapper,
+                columns,
             },
         )
     }
@@ -436,14 +464,15 @@ mod generated {
         }
 
         fn entry(&self, path: &str, fields: &[(&str, String)], indent: &str) -> String {
-            let width = if self.columns { fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) } else { 0 };
+            let width =
+                if self.columns { fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) } else { 0 };
             match self.entry {
                 0 => {
-                    let fields: String = fields
-                        .iter()
-                        .map(|(name, value)| format!("\n{indent}{}{name:width$} = {value};", self.unit))
-                        .collect();
-                    format!("{indent}{path} = {{{fields}\n{indent}}};")
+                    let field = |(name, value): &(&str, String)| {
+                        format!("{indent}{}{name:width$} = {value};", self.unit)
+                    };
+                    let fields = fields.iter().map(field).collect::<Vec<_>>().join("\n");
+                    format!("{indent}{path} = {{\n{fields}\n{indent}}};")
                 }
                 1 => {
                     let fields: Vec<String> =
@@ -451,7 +480,8 @@ mod generated {
                     format!("{indent}{path} = {{{}}};", self.inside(&fields.join(" ")))
                 }
                 _ => {
-                    let fields = fields.iter().map(|(name, value)| format!("{indent}{path}.{name} = {value};"));
+                    let fields =
+                        fields.iter().map(|(name, value)| format!("{indent}{path}.{name} = {value};"));
                     fields.collect::<Vec<_>>().join("\n")
                 }
             }
@@ -464,14 +494,20 @@ mod generated {
             let gap = if self.blank { "\n\n" } else { "\n" };
             let part = |option: &str, entries: Vec<(String, Vec<(&str, String)>)>| {
                 let comment = |index: usize, indent: &str| {
-                    if self.comments && index % 2 == 1 { format!("{indent}# about the next\n") } else { String::new() }
+                    if self.comments && index % 2 == 1 {
+                        format!("{indent}# about the next\n")
+                    } else {
+                        String::new()
+                    }
                 };
                 if self.holder == 0 {
                     let indent = format!("{base}{u}");
                     let entries: Vec<String> = entries
                         .iter()
                         .enumerate()
-                        .map(|(index, (name, fields))| comment(index, &indent) + &self.entry(name, fields, &indent))
+                        .map(|(index, (name, fields))| {
+                            comment(index, &indent) + &self.entry(name, fields, &indent)
+                        })
                         .collect();
                     if entries.is_empty() {
                         return format!("{base}{option} = {{{}}};", if self.tight { "" } else { " " });
@@ -482,7 +518,8 @@ mod generated {
                         .iter()
                         .enumerate()
                         .map(|(index, (name, fields))| {
-                            comment(index, &base) + &self.entry(&format!("{full}{option}.{name}"), fields, &base)
+                            comment(index, &base)
+                                + &self.entry(&format!("{full}{option}.{name}"), fields, &base)
                         })
                         .collect();
                     entries.join(gap)
@@ -490,8 +527,14 @@ mod generated {
             };
             let quoted = |text: &str| format!("\"{text}\"");
             let providers = vec![
-                ("aws".to_owned(), vec![("network", quoted("10.0.0.0/16")), ("gateway", quoted("10.0.1.1/24"))]),
-                ("lab".to_owned(), vec![("network", quoted("10.1.0.0/16")), ("gateway", quoted("10.1.1.1/24"))]),
+                (
+                    "aws".to_owned(),
+                    vec![("network", quoted("10.0.0.0/16")), ("gateway", quoted("10.0.1.1/24"))],
+                ),
+                (
+                    "lab".to_owned(),
+                    vec![("network", quoted("10.1.0.0/16")), ("gateway", quoted("10.1.1.1/24"))],
+                ),
             ];
             let volumes = names.iter().enumerate().map(|(index, name)| {
                 let fields = vec![
@@ -507,7 +550,8 @@ mod generated {
                 part("providers", providers),
                 part("volumes", volumes.collect())
             );
-            let body = if self.holder == 2 { body } else { format!("{u}services.nixvol-net = {{\n{body}\n{u}}};") };
+            let body =
+                if self.holder == 2 { body } else { format!("{u}services.nixvol-net = {{\n{body}\n{u}}};") };
             let set = format!("{{\n{body}\n}}");
             let text = match self.wrapper {
                 0 => set,

@@ -211,7 +211,7 @@ fn an_error_shows_every_file_that_takes_part() {
         });
     };
     // Once as the module system would hand the definitions over, once by the module system itself.
-    let files: String = FILES.iter().map(|(name, _)| format!(" {}", at(name))).collect();
+    let files = FILES.map(|(name, _)| at(name)).join(" ");
     look(&evaluate(&format!("(import ./tests/nix/pure.nix).parts [{files} ]")).unwrap());
     // An assertion of the module is not looked at by who asks for the input only.
     with_darwin(&format!("{{ imports = [{files} ]; }}"), "input", |input| look(&input));
@@ -430,8 +430,13 @@ const OUTPUTS: &[&str] = &[
 ];
 
 /// Outputs that are no system's.
-const COMMON: &[&str] =
-    &["darwinModules.default: path", "lib.snapshotCheck: function", "overlays.default: function", "templates.default.description: string", "templates.default.path: path"];
+const COMMON: &[&str] = &[
+    "darwinModules.default: path",
+    "lib.snapshotCheck: function",
+    "overlays.default: function",
+    "templates.default.description: string",
+    "templates.default.path: path",
+];
 
 fn outputs(systems: &[&str]) -> Vec<String> {
     let mut outputs: Vec<String> = COMMON.iter().map(|&output| output.to_owned()).collect();
@@ -535,7 +540,9 @@ fn the_template_uses_what_the_flake_has() {
     }
     std::fs::create_dir(copy.path().join("nixvol-snapshot")).unwrap();
     let flake = format!("import ./tests/nix/flake.nix {{ copy = {}; }}", copy.path().display());
-    expected.extend(["aarch64-darwin", "x86_64-linux"].map(|it| format!("checks.{it}.network: nixvol-net-snapshot")));
+    expected.extend(
+        ["aarch64-darwin", "x86_64-linux"].map(|it| format!("checks.{it}.network: nixvol-net-snapshot")),
+    );
     expected.sort();
     assert_eq!(sorted(&evaluate(&flake).unwrap()["template"]), expected, "and after");
 }

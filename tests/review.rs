@@ -23,7 +23,10 @@ fn a_snapshot_is_accepted_once_and_then_holds() {
     let here = here.path();
     let (code, out, error) = snapshot(here, "check", "restricted.json", &[]);
     assert_eq!((code, out.as_str()), (2, ""));
-    assert!(error.contains("there is no snapshot in nixvol-snapshot\nhint: `nixvol-net snapshot accept`"), "{error}");
+    assert!(
+        error.contains("there is no snapshot in nixvol-snapshot\nhint: `nixvol-net snapshot accept`"),
+        "{error}"
+    );
     assert_eq!(fs::read_dir(here).expect("a directory").count(), 0, "a check wrote");
 
     let (code, out, error) = snapshot(here, "accept", "restricted.json", &[]);
@@ -67,7 +70,10 @@ fn a_change_fails_with_its_flows_before_its_lines_until_it_is_accepted() {
 
     let (code, out, _) = snapshot(here, "accept", "restricted-more.json", &["--dir", "net"]);
     assert_eq!(code, 0);
-    assert!(out.contains("+ opens every provider -> gcp") && out.ends_with("net: accepted, 16 files\n"), "{out}");
+    assert!(
+        out.contains("+ opens every provider -> gcp") && out.ends_with("net: accepted, 16 files\n"),
+        "{out}"
+    );
     assert_eq!(snapshot(here, "check", "restricted-more.json", &["--dir", "net"]).0, 0);
     assert_eq!(snapshot(here, "check", "restricted.json", &["--dir", "net"]).0, 1);
 }
@@ -105,7 +111,11 @@ fn what_is_not_ours_or_not_valid_is_never_replaced() {
     snapshot(&other, "accept", "restricted.json", &[]);
     let (code, _, error) = snapshot(&other, "accept", "overlap.json", &[]);
     assert_eq!(code, 2, "{error}");
-    assert_eq!(snapshot(&other, "check", "restricted.json", &[]).0, 0, "a declaration that is wrong was accepted");
+    assert_eq!(
+        snapshot(&other, "check", "restricted.json", &[]).0,
+        0,
+        "a declaration that is wrong was accepted"
+    );
 
     // One that another version wrote, or a merge broke: said, and replaced when asked.
     fs::write(other.join("nixvol-snapshot/network.json"), "<<<<<<< HEAD\n").expect("a file");

@@ -138,7 +138,9 @@ impl Spot {
 fn with_spot(group: Group<'_>, spot: Spot, kind: AnnotationKind) -> Group<'_> {
     let place = spot.place;
     match spot.source {
-        Some((text, range)) => group.element(Snippet::source(text).path(place.file).annotation(kind.span(range))),
+        Some((text, range)) => {
+            group.element(Snippet::source(text).path(place.file).annotation(kind.span(range)))
+        }
         None if place.line == 0 => group.element(Origin::path(place.file)),
         None => group.element(Origin::path(place.file).line(place.line).char_column(place.column)),
     }

@@ -20,8 +20,8 @@ use rnix::{Root, SyntaxNode};
 use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
-pub use declared::{Declared, Unknown};
 use crate::source::find::{self, Definition, bytes};
+pub use declared::{Declared, Unknown};
 use items::{Container, Splice};
 pub use refused::{Refused, Why};
 use target::Target;
@@ -179,7 +179,12 @@ impl<'a> File<'a> {
     ///
     /// # Errors
     /// Why the file cannot be edited, and what to write instead.
-    pub fn edited(&self, change: &Change, declaration: &Value, line: Option<usize>) -> Result<String, Refused> {
+    pub fn edited(
+        &self,
+        change: &Change,
+        declaration: &Value,
+        line: Option<usize>,
+    ) -> Result<String, Refused> {
         let edited = self.changed(change, declaration, line);
         let edited = edited.and_then(|edited| self.verify(change, &edited).map(|()| edited));
         edited.map_err(|refused| refused.instead(change))
@@ -188,7 +193,9 @@ impl<'a> File<'a> {
     fn changed(&self, change: &Change, declaration: &Value, line: Option<usize>) -> Result<String, Refused> {
         let splice = match change {
             Change::Add { kind, name, fields } => {
-                if declaration[kind.option()].get(name).is_some() && self.statements_of(*kind, name).is_empty() {
+                if declaration[kind.option()].get(name).is_some()
+                    && self.statements_of(*kind, name).is_empty()
+                {
                     return Err(Refused::new(Why::Taken { kind: *kind, name: name.clone() }));
                 }
                 self.add(*kind, name, fields, line)?
@@ -231,7 +238,9 @@ impl<'a> File<'a> {
     /// Entries whose form a new one can take: of its own kind first.
     fn models(&self, kind: Kind) -> Vec<ast::AttrSet> {
         let other = if kind == Kind::Volume { Kind::Provider } else { Kind::Volume };
-        let of = |kind: Kind| self.definitions.iter().filter(move |it| it.path.len() == 2 && it.starts_with(&[kind.option()]));
+        let of = |kind: Kind| {
+            self.definitions.iter().filter(move |it| it.path.len() == 2 && it.starts_with(&[kind.option()]))
+        };
         of(kind).chain(of(other)).filter_map(target::plain_set).collect()
     }
 
@@ -256,7 +265,11 @@ impl<'a> File<'a> {
         }
         let text = splice.made(self.text);
         let rest = File::parse(&text, &self.within).map_err(|_| Refused::new(Why::Lost))?;
-        if rest.statements_of(kind, name).is_empty() { Ok(text) } else { rest.remove(kind, name, declaration) }
+        if rest.statements_of(kind, name).is_empty() {
+            Ok(text)
+        } else {
+            rest.remove(kind, name, declaration)
+        }
     }
 
     /// The statements that define an entry, those inside of others left out.
@@ -309,11 +322,13 @@ impl<'a> File<'a> {
                 let inner = container.inner();
                 // The form in which `add` fills an empty list, as opposed to a statement that it makes.
                 let within = &self.text[inner.clone()];
-                let hugged = within.contains('\n') && !within.trim_matches([' ', '\t', '\r']).starts_with('\n');
+                let hugged =
+                    within.contains('\n') && !within.trim_matches([' ', '\t', '\r']).starts_with('\n');
                 let around = [inner.start..container.items[*at].start, container.items[*at].end..inner.end];
                 let is_bare = |text: &str| text.trim().is_empty() && text.matches('\n').count() < 2;
                 let bare = around.into_iter().all(|range| is_bare(&self.text[range]));
-                let alone = definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
+                let alone =
+                    definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
                 if only && bare && !hugged && alone && !self.declared().preset {
                     return target::removal(self.text, &[definition]).ok_or_else(|| Refused::new(Why::Lost));
                 }

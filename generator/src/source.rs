@@ -44,9 +44,10 @@ pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Opti
     let root = Root::parse(text).syntax();
     let token = root.token_at_offset(at).right_biased()?;
     let is_element = |node: &SyntaxNode| {
-        let outside = node.ancestors().skip(1).find(|node| {
-            !matches!(node.kind(), SyntaxKind::NODE_PAREN | SyntaxKind::NODE_APPLY)
-        });
+        let outside = node
+            .ancestors()
+            .skip(1)
+            .find(|node| !matches!(node.kind(), SyntaxKind::NODE_PAREN | SyntaxKind::NODE_APPLY));
         outside.is_some_and(|node| node.kind() == SyntaxKind::NODE_LIST)
     };
     let set = token.parent_ancestors().filter_map(AttrSet::cast).find(|set| is_element(set.syntax()))?;
@@ -153,7 +154,8 @@ mod tests {
         assert_eq!(at(5, 7, "1"), Some("(f \"b\")"));
         assert_eq!(at(5, 7, "2"), Some("from"), "there is no such element");
         assert_eq!(at(3, 7, "0"), Some("\"a\""));
-        let link = |line, column, path: &[String]| element(text, line, column, path).map(|range| &text[range]);
+        let link =
+            |line, column, path: &[String]| element(text, line, column, path).map(|range| &text[range]);
         assert_eq!(link(3, 7, &[]), Some("{ from = [ \"a\" ]; }"));
         assert_eq!(link(5, 7, &[]), Some("{"));
         assert_eq!(link(5, 7, &below("from.0")), Some("\"a\""));

@@ -77,7 +77,11 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
         let declaration: Value = match serde_json::from_slice(&bytes) {
             Ok(declaration @ Value::Object(_)) => declaration,
             // The reader of declarations tells what is wrong with it.
-            _ => return Ok(model::read(&bytes).err().map_or(ExitCode::from(BAD_INPUT), |it| reject(&source, &it))),
+            _ => {
+                return Ok(model::read(&bytes)
+                    .err()
+                    .map_or(ExitCode::from(BAD_INPUT), |it| reject(&source, &it)));
+            }
         };
         (source, declaration)
     } else {
@@ -86,7 +90,14 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
             let option = ["services.nixvol-net", &unknown.option].join(".");
             let title = format!("`{}` is more than this file alone tells", option.trim_end_matches('.'));
             let ranges: Vec<_> = declared.unknown.iter().map(|unknown| unknown.at.clone()).collect();
-            let told = diagnostic::pointed(&title, &name, &text, &ranges, Some(EVALUATE), colour(&std::io::stderr()));
+            let told = diagnostic::pointed(
+                &title,
+                &name,
+                &text,
+                &ranges,
+                Some(EVALUATE),
+                colour(&std::io::stderr()),
+            );
             eprintln!("{told}");
             return Ok(ExitCode::from(BAD_INPUT));
         }
@@ -149,7 +160,12 @@ impl Edit<'_> {
     /// What is missing may be declared in another file.
     fn note_of_part(&self, rejected: &Rejected) {
         let is_missing = |kind: &problem::Kind| {
-            matches!(kind, problem::Kind::UnknownProvider { .. } | problem::Kind::UnknownEnd { .. } | problem::Kind::Missing { .. })
+            matches!(
+                kind,
+                problem::Kind::UnknownProvider { .. }
+                    | problem::Kind::UnknownEnd { .. }
+                    | problem::Kind::Missing { .. }
+            )
         };
         if self.target.input.is_none() && rejected.problems.iter().any(|problem| is_missing(&problem.kind)) {
             eprintln!("note: only what {} says was looked at; hint: {EVALUATE}", self.name);
@@ -163,10 +179,13 @@ impl Edit<'_> {
         let is_guest = attachment.as_deref() == Some("guest");
         let wants_alias = localhost.is_none() && (!is_guest || !publish.is_empty());
         let mut fields: Fields = vec![("provider", json!(provider))];
-        let (mut address, mut alias) = (*address, match localhost {
-            Some(Alias::At(alias)) => Some(*alias),
-            Some(Alias::None) | None => None,
-        });
+        let (mut address, mut alias) = (
+            *address,
+            match localhost {
+                Some(Alias::At(alias)) => Some(*alias),
+                Some(Alias::None) | None => None,
+            },
+        );
         if address.is_none() || wants_alias {
             let Some(before) = self.before() else { return Ok(None) };
             if address.is_none() {
@@ -176,7 +195,11 @@ impl Edit<'_> {
                         None => format!("`nixvol-net add provider {provider}` first"),
                     };
                     let error = format!("there is no provider `{}`", harmless(provider));
-                    let part = if self.target.input.is_none() { format!("; or it is in another file: {EVALUATE}") } else { String::new() };
+                    let part = if self.target.input.is_none() {
+                        format!("; or it is in another file: {EVALUATE}")
+                    } else {
+                        String::new()
+                    };
                     bail!("{error}\nhint: {hint}{part}");
                 }
                 address = before.free_address(provider);
@@ -187,7 +210,9 @@ impl Edit<'_> {
             if wants_alias {
                 alias = before.free_alias();
                 if alias.is_none() {
-                    bail!("there is no free localhost alias\nhint: name one with --localhost, or `--localhost none`");
+                    bail!(
+                        "there is no free localhost alias\nhint: name one with --localhost, or `--localhost none`"
+                    );
                 }
             }
         }
@@ -275,7 +300,9 @@ fn text(value: &Value) -> String {
 }
 
 fn link(what: &Add) -> Fields {
-    let Add::Link { from, to, protocol, ports, bidirectional, masquerade, .. } = what else { return Fields::new() };
+    let Add::Link { from, to, protocol, ports, bidirectional, masquerade, .. } = what else {
+        return Fields::new();
+    };
     let mut fields: Fields = vec![("from", json!(from)), ("to", json!(to))];
     fields.extend(protocol.as_ref().map(|it| ("protocol", json!(it))));
     if !ports.is_empty() {
@@ -294,7 +321,9 @@ fn link(what: &Add) -> Fields {
 fn said(change: &Change) -> String {
     let told = |fields: &Fields| -> String {
         let field = |(name, value): &(&str, Value)| match value {
-            Value::Array(items) => format!("{name} {}", items.iter().map(text).collect::<Vec<_>>().join(", ")),
+            Value::Array(items) => {
+                format!("{name} {}", items.iter().map(text).collect::<Vec<_>>().join(", "))
+            }
             value => format!("{name} {}", text(value)),
         };
         fields.iter().map(field).collect::<Vec<_>>().join(", ")
@@ -314,8 +343,10 @@ fn refuse(refused: &Refused, name: &str, text: &str) -> ExitCode {
     let told = diagnostic::pointed(&refused.to_string(), name, text, &refused.at, hint.as_deref(), colour);
     eprintln!("{told}");
     if let Some(instead) = &refused.instead {
-        let indented: String = instead.lines().map(|line| format!("    {line}\n")).collect();
-        eprint!("\nnothing was written; to do it by hand, write this in a module of your configuration:\n\n{indented}");
+        let indented = format!("    {}\n", instead.replace('\n', "\n    "));
+        eprint!(
+            "\nnothing was written; to do it by hand, write this in a module of your configuration:\n\n{indented}"
+        );
     }
     ExitCode::from(BAD_INPUT)
 }

@@ -84,7 +84,9 @@ fn compared(dir: &Path, new: &Proven) -> Result<std::result::Result<Diff, ExitCo
         Ok(old) => old,
         Err(rejected) => {
             reject(&reading.name, rejected);
-            eprintln!("hint: the snapshot itself is broken; restore it, or take what is rendered now with `nixvol-net snapshot accept`");
+            eprintln!(
+                "hint: the snapshot itself is broken; restore it, or take what is rendered now with `nixvol-net snapshot accept`"
+            );
             return Ok(Err(ExitCode::from(BAD_INPUT)));
         }
     };

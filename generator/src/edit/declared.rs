@@ -8,9 +8,9 @@ use rnix::ast::Expr;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 use super::literal;
 use crate::input;
+use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 
 /// What a file declares.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,8 @@ const PARTS: [&str; 2] = ["providers", "volumes"];
 /// Options that are values of the input themselves.
 const SCALARS: [&str; 5] = ["base", "stateDir", "logFile", "anchor", "allowOverlap"];
 
+/// The definitions of each entry, by option and name: the priorities of both, and where it is.
+type Entries = BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>;
 type Leaves = BTreeMap<Vec<String>, Vec<Leaf>>;
 
 #[derive(Debug, Clone)]
@@ -61,8 +63,8 @@ struct Leaf {
 #[derive(Default)]
 struct Reader {
     leaves: Leaves,
-    /// Entries of [`PARTS`]: the priorities of each definition, and where it is.
-    entries: BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>,
+    /// Entries of [`PARTS`].
+    entries: Entries,
     unknown: Vec<Unknown>,
     /// Elements of `links`, with the priority of their list.
     links: Vec<(u32, Value, BTreeMap<String, usize>)>,
@@ -170,8 +172,10 @@ impl Reader {
     /// Leaves out what a stronger definition of the whole entry, or of all of them, takes the place of.
     fn settle_entries(&mut self) {
         for part in PARTS {
-            let strongest = |definitions: &BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>, level: usize, name: Option<&str>| {
-                let of = definitions.iter().filter(|(key, _)| key[0] == part && name.is_none_or(|name| key[1] == name));
+            let strongest = |definitions: &Entries, level: usize, name: Option<&str>| {
+                let of = definitions
+                    .iter()
+                    .filter(|(key, _)| key[0] == part && name.is_none_or(|name| key[1] == name));
                 of.flat_map(|(_, all)| all).map(|(priorities, _)| priorities[level]).min().unwrap_or(PLAIN)
             };
             let all = strongest(&self.entries, 0, None);
@@ -179,7 +183,8 @@ impl Reader {
                 definitions.retain(|(priorities, _)| priorities[0] == all);
             }
             self.entries.retain(|_, definitions| !definitions.is_empty());
-            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path[0] == part && path.len() > 2) {
+            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path[0] == part && path.len() > 2)
+            {
                 let one = strongest(&self.entries, 1, Some(&path[1]));
                 leaves.retain(|leaf| leaf.priorities[0] == all && leaf.priorities[1] == one);
             }
@@ -219,7 +224,8 @@ impl Reader {
                 self.entry(part, name, [PLAIN; 2], None);
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
-                    let leaf = Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
+                    let leaf =
+                        Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
                     self.leaves.entry(path).or_default().insert(0, leaf);
                 }
             }
@@ -229,9 +235,10 @@ impl Reader {
     /// The link of the embedded declaration, between those of its clouds that are there.
     fn preset_links(&mut self) {
         let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
-        let clouds: Vec<&String> = preset["providers"].as_object().into_iter().flatten().map(|it| it.0).collect();
-        let present = |name: &&&String| self.is_present("providers", name);
-        let clouds: Vec<&String> = clouds.iter().filter(present).copied().collect();
+        let clouds: Vec<&String> =
+            preset["providers"].as_object().into_iter().flatten().map(|it| it.0).collect();
+        let is_there = |name: &&&String| self.is_present("providers", name);
+        let clouds: Vec<&String> = clouds.iter().filter(is_there).copied().collect();
         if clouds.len() > 1 {
             let link = json!({ "from": clouds, "to": clouds });
             self.links.insert(0, (DEFAULT, link, BTreeMap::new()));

@@ -7,8 +7,8 @@ use rnix::ast::List;
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
-use crate::source::find::bytes;
 use super::write::{indent_of, is_tight, line_start};
+use crate::source::find::bytes;
 
 /// A set or a list with what stands in it.
 #[derive(Debug, Clone)]
@@ -160,7 +160,11 @@ impl Container<'_> {
         if !within.trim().is_empty() {
             // Comments only: behind the last of them.
             let end = inner.start + within.trim_end().len();
-            let after = if self.text[end..].starts_with(['\r', '\n']) { String::new() } else { format!("{newline}{outer}") };
+            let after = if self.text[end..].starts_with(['\r', '\n']) {
+                String::new()
+            } else {
+                format!("{newline}{outer}")
+            };
             return lines(end..end, format!("{newline}{newline}{indent}"), after);
         }
         if within.contains('\n') {

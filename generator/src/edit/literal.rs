@@ -1,8 +1,8 @@
 //! What a Nix expression says, as far as that can be told without Nix: literals, and names that the file itself
 //! binds to literals.
 
-use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};
 use rnix::SyntaxNode;
+use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
@@ -50,7 +50,9 @@ fn evaluate(expression: &Expr, depth: usize) -> Result<Value, SyntaxNode> {
         Expr::Select(select) => selected(select, depth).unwrap_or_else(|| Err(unknown())),
         Expr::UnaryOp(negated) => match (negated.to_string().starts_with('-'), negated.expr()) {
             (true, Some(number)) => match evaluate(&number, depth + 1)? {
-                Value::Number(number) => number.to_string().parse::<i64>().map(|it| json!(-it)).map_err(|_| unknown()),
+                Value::Number(number) => {
+                    number.to_string().parse::<i64>().map(|it| json!(-it)).map_err(|_| unknown())
+                }
                 _ => Err(unknown()),
             },
             _ => Err(unknown()),
@@ -83,7 +85,9 @@ fn attributes(set: &AttrSet, depth: usize) -> Result<Value, SyntaxNode> {
     let mut whole = Value::Object(Map::new());
     for statement in set.attrpath_values() {
         let unknown = || statement.syntax().clone();
-        let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else { return Err(unknown()) };
+        let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else {
+            return Err(unknown());
+        };
         let mut target = &mut whole;
         for attr in path.attrs() {
             let name = segment(&attr).ok_or_else(unknown)?;
@@ -110,42 +114,52 @@ fn selected(select: &ast::Select, depth: usize) -> Option<Result<Value, SyntaxNo
     Some(Ok(value))
 }
 
+/// What a scope says of a name.
+enum Bound {
+    /// Nothing.
+    Not,
+    /// This.
+    To(Expr),
+    /// Something that cannot be followed.
+    Otherwise,
+}
+
 /// What the file binds a name to, around the place where it is used.
 fn binding(from: &SyntaxNode, name: &str) -> Option<Expr> {
     for around in from.ancestors() {
         let bound = if let Some(set) = AttrSet::cast(around.clone()) {
-            if set.rec_token().is_some() { bound_in(&set, name) } else { None }
+            if set.rec_token().is_some() { bound_in(&set, name) } else { Bound::Not }
         } else if let Some(bindings) = ast::LetIn::cast(around.clone()) {
             bound_in(&bindings, name)
         } else if let Some(function) = ast::Lambda::cast(around) {
-            let takes = function.param().is_some_and(|param| {
-                param.syntax().descendants().filter_map(ast::Ident::cast).any(|it| it.to_string() == name)
-            });
-            if takes {
-                return None;
-            }
-            None
+            let names =
+                |param: ast::Param| param.syntax().descendants().filter_map(ast::Ident::cast).collect();
+            let names: Vec<ast::Ident> = function.param().map(names).unwrap_or_default();
+            if names.iter().any(|it| it.to_string() == name) { Bound::Otherwise } else { Bound::Not }
         } else {
-            None
+            Bound::Not
         };
-        if let Some(bound) = bound {
-            return bound;
+        match bound {
+            Bound::Not => {}
+            Bound::To(value) => return Some(value),
+            Bound::Otherwise => return None,
         }
     }
     None
 }
 
-/// `Some(None)`: bound here, in a form that cannot be followed.
-fn bound_in(scope: &impl HasEntry, name: &str) -> Option<Option<Expr>> {
+fn bound_in(scope: &impl HasEntry, name: &str) -> Bound {
     if scope.inherits().flat_map(|it| it.attrs()).any(|attr| segment(&attr).as_deref() == Some(name)) {
-        return Some(None);
+        return Bound::Otherwise;
     }
-    let mut found = None;
+    let mut found = Bound::Not;
     for statement in scope.attrpath_values() {
-        let mut attrs = statement.attrpath()?.attrs();
-        if segment(&attrs.next()?).as_deref() == Some(name) {
-            let whole = attrs.next().is_none() && found.is_none();
-            found = Some(if whole { statement.value() } else { None });
+        let attrs: Vec<_> = statement.attrpath().into_iter().flat_map(|path| path.attrs()).collect();
+        if attrs.first().and_then(segment).as_deref() == Some(name) {
+            found = match (found, attrs.len(), statement.value()) {
+                (Bound::Not, 1, Some(value)) => Bound::To(value),
+                _ => Bound::Otherwise,
+            };
         }
     }
     found

@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::Kind;
-use crate::source::find::OPTION;
 use super::write::{Manner, quoted_name};
 use super::{Change, Fields};
+use crate::source::find::OPTION;
 
 /// An edit that is not made.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,8 +70,13 @@ impl Refused {
     pub fn hint(&self) -> Option<String> {
         let option = OPTION.join(".");
         let text = match &self.why {
-            Why::NotNix => "`nix-instantiate --parse FILE` tells more; it must be valid before it can be edited".to_owned(),
-            Why::Nowhere { line: Some(_), .. } => "name a line inside the set or list that is to be edited".to_owned(),
+            Why::NotNix => {
+                "`nix-instantiate --parse FILE` tells more; it must be valid before it can be edited"
+                    .to_owned()
+            }
+            Why::Nowhere { line: Some(_), .. } => {
+                "name a line inside the set or list that is to be edited".to_owned()
+            }
             Why::Nowhere { line: None, .. } => format!(
                 "put `{option}.enable = true;` into the file first, or say with `--as {option}` that the file is \
                  imported as its value"
@@ -82,16 +87,22 @@ impl Refused {
                 format!("edit it where it stands, or `nixvol-net remove {} {name}` first", kind.word())
             }
             Why::Taken { .. } => "choose another name, or override parts of it by hand".to_owned(),
-            Why::NotThere { nearest, .. } => return nearest.as_ref().map(|it| format!("did you mean `{it}`?")),
+            Why::NotThere { nearest, .. } => {
+                return nearest.as_ref().map(|it| format!("did you mean `{it}`?"));
+            }
             Why::Elsewhere { .. } | Why::LinkElsewhere { .. } => "name the file that declares it".to_owned(),
             Why::OfPreset { kind, name } => {
                 format!("switch it off: `{option}.{}.{} .enable = false;`", kind.option(), quoted_name(name))
                     .replace(" .", ".")
             }
-            Why::PresetLinks => "with `lib.mkDefault` it is added to them; without, it takes their place, and what no \
+            Why::PresetLinks => {
+                "with `lib.mkDefault` it is added to them; without, it takes their place, and what no \
                                  link permits is blocked"
-                .to_owned(),
-            Why::SeveralLinks { .. } => "links that say the same count once; remove all but one by hand".to_owned(),
+                    .to_owned()
+            }
+            Why::SeveralLinks { .. } => {
+                "links that say the same count once; remove all but one by hand".to_owned()
+            }
         };
         Some(text)
     }
@@ -107,7 +118,9 @@ impl fmt::Display for Refused {
             }
             Why::Nowhere { line: None, .. } => write!(f, "the file defines nothing under `{option}`"),
             Why::Several { option: what } => write!(f, "there is more than one place for `{option}.{what}`"),
-            Why::Opaque { option, by } => write!(f, "`{option}` is made by {by}, which only Nix can look into"),
+            Why::Opaque { option, by } => {
+                write!(f, "`{option}` is made by {by}, which only Nix can look into")
+            }
             Why::MadeName { option } => write!(f, "a name under `{option}` is made by an expression"),
             Why::Inherited { name } => write!(f, "`{name}` is inherited from elsewhere"),
             Why::Exists { kind, name } => write!(f, "{} `{name}` is already there", kind.word()),
@@ -115,9 +128,13 @@ impl fmt::Display for Refused {
                 write!(f, "{} `{name}` is already declared, by another file or the preset", kind.word())
             }
             Why::NotThere { kind, name, .. } => write!(f, "there is no {} `{name}`", kind.word()),
-            Why::Elsewhere { kind, name } => write!(f, "{} `{name}` is declared in another file", kind.word()),
+            Why::Elsewhere { kind, name } => {
+                write!(f, "{} `{name}` is declared in another file", kind.word())
+            }
             Why::OfPreset { kind, name } => write!(f, "{} `{name}` is part of the preset", kind.word()),
-            Why::PresetLinks => write!(f, "the links are those of the preset, which a definition takes the place of"),
+            Why::PresetLinks => {
+                write!(f, "the links are those of the preset, which a definition takes the place of")
+            }
             Why::LinkElsewhere { index } => write!(f, "`links.{index}` is not written out in this file"),
             Why::SeveralLinks { index } => write!(f, "more than one link says what `links.{index}` says"),
             Why::Lost => write!(f, "the file is put together in a way that this program does not follow"),
@@ -126,7 +143,14 @@ impl fmt::Display for Refused {
 }
 
 fn manner() -> Manner {
-    Manner { newline: "\n", unit: "  ".to_owned(), tight: false, one_line: false, columns: None, order: Vec::new() }
+    Manner {
+        newline: "\n",
+        unit: "  ".to_owned(),
+        tight: false,
+        one_line: false,
+        columns: None,
+        order: Vec::new(),
+    }
 }
 
 fn entry(kind: Kind, name: &str, fields: &Fields) -> String {

@@ -6,10 +6,10 @@ use rnix::SyntaxKind;
 use rnix::ast::{AttrSet, Entry, Expr, HasEntry, List};
 use rowan::ast::AstNode;
 
-use crate::source::find::{Definition, OPTION, bytes, segment};
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
 use super::write::{Fields, Manner, quoted_name};
+use crate::source::find::{Definition, OPTION, bytes, segment};
 
 /// What a new statement follows, if any of these is there: the order in which one reads a declaration.
 const READING_ORDER: [&str; 5] = ["volumes", "providers", "localhost", "preset", "enable"];
@@ -39,7 +39,12 @@ struct Sibling {
 
 impl<'a> Target<'a> {
     /// Where a new entry of `option` goes.
-    pub fn of(text: &'a str, definitions: &[Definition], option: &str, line: Option<usize>) -> Result<Self, Refused> {
+    pub fn of(
+        text: &'a str,
+        definitions: &[Definition],
+        option: &str,
+        line: Option<usize>,
+    ) -> Result<Self, Refused> {
         let mut holders = Vec::new();
         for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
             for body in &definition.bodies {
@@ -123,7 +128,12 @@ impl<'a> Target<'a> {
             .filter(|(_, path)| path.starts_with(above))
             .filter_map(|(index, path)| Some((index, path.get(above.len())?.clone())))
             .collect();
-        let rank = |name: &str| READING_ORDER.iter().filter(|it| **it != "volumes" || option == "links").position(|it| *it == name);
+        let rank = |name: &str| {
+            READING_ORDER
+                .iter()
+                .filter(|it| **it != "volumes" || option == "links")
+                .position(|it| *it == name)
+        };
         let best = ours.iter().filter_map(|(_, name)| rank(name)).min();
         let behind = match best {
             Some(best) => ours.iter().rev().find(|(_, name)| rank(name) == Some(best)),
@@ -167,7 +177,7 @@ impl<'a> Target<'a> {
             let spot = self.siblings.first().map_or(Spot::Alone, |it| Spot::Behind(it.items[0]));
             let joint = self.container.joint(spot, &manner.unit, manner.newline, self.has_blanks(spot));
             let inner = format!("{}{}", joint.indent, manner.unit);
-            let (line, end) = if joint.one_line {
+            let (open, end) = if joint.one_line {
                 let space = if manner.tight { "" } else { " " };
                 (space.to_owned(), space.to_owned())
             } else {
@@ -175,7 +185,7 @@ impl<'a> Target<'a> {
             };
             let link =
                 if joint.one_line { manner.flat(fields) } else { manner.set(fields, &inner, inner.len()) };
-            let statement = format!("{} = [{line}{link}{end}];", self.prefix.join("."));
+            let statement = format!("{} = [{open}{link}{end}];", self.prefix.join("."));
             return joint.with(&statement);
         }
         let last = List::cast(self.container.node.clone()).and_then(|list| list.items().last());
@@ -185,8 +195,11 @@ impl<'a> Target<'a> {
         };
         let spot = self.container.items.len().checked_sub(1).map_or(Spot::Alone, Spot::Behind);
         let joint = self.container.joint(spot, &manner.unit, manner.newline, self.gaps_are_blank());
-        let link =
-            if joint.one_line { manner.flat(fields) } else { manner.set(fields, &joint.indent, joint.column) };
+        let link = if joint.one_line {
+            manner.flat(fields)
+        } else {
+            manner.set(fields, &joint.indent, joint.column)
+        };
         joint.with(&link)
     }
 
@@ -209,13 +222,12 @@ impl<'a> Target<'a> {
         };
         if let Some(key) = key {
             let smaller = siblings.iter().rev().find(|it| key(&it.name) < key(name));
-            return match smaller {
-                Some(before) => (behind(before), Some(before)),
-                None => {
-                    let first = &siblings[0];
-                    (Spot::Before(first.items.iter().copied().min().unwrap_or_default()), Some(first))
-                }
-            };
+            if let Some(before) = smaller {
+                return (behind(before), Some(before));
+            }
+            let first = &siblings[0];
+            let before = first.items.iter().copied().min().unwrap_or_default();
+            return (Spot::Before(before), Some(first));
         }
         let family = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
         let relative = siblings.iter().rev().find(|it| family(&it.name) == family(name));
@@ -263,7 +275,8 @@ fn natural(name: &str) -> Vec<Word> {
     let mut rest = name;
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let length = if digits > 0 { digits } else { rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()) };
+        let length =
+            if digits > 0 { digits } else { rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()) };
         let (word, tail) = rest.split_at(length);
         words.push(word.parse().map_or_else(|_| Word::Text(word.to_owned()), Word::Number));
         rest = tail;
@@ -277,14 +290,16 @@ fn siblings(entries: &[Entry], prefix: &[String]) -> Vec<Sibling> {
     for (index, entry) in entries.iter().enumerate() {
         let Entry::AttrpathValue(statement) = entry else { continue };
         let attrs: Vec<_> = statement.attrpath().into_iter().flat_map(|path| path.attrs()).collect();
-        let inside = attrs.len() > prefix.len() && attrs.iter().zip(prefix).all(|(attr, text)| attr.to_string() == *text);
+        let inside = attrs.len() > prefix.len()
+            && attrs.iter().zip(prefix).all(|(attr, text)| attr.to_string() == *text);
         let Some(name) = attrs.get(prefix.len()).and_then(segment).filter(|_| inside) else { continue };
         let below: Vec<String> = attrs[prefix.len() + 1..].iter().filter_map(segment).collect();
         let set = match statement.value() {
             Some(Expr::AttrSet(set)) if below.is_empty() && set.entries().next().is_some() => Some(set),
             _ => None,
         };
-        let (dotted, whole) = (!below.is_empty(), below.first().is_some_and(|it| it == "provider" || it == "network"));
+        let (dotted, whole) =
+            (!below.is_empty(), below.first().is_some_and(|it| it == "provider" || it == "network"));
         match siblings.iter_mut().find(|it| it.name == name) {
             Some(known) => {
                 known.items.push(index);
@@ -317,7 +332,9 @@ fn roots(definitions: &[Definition], option: &str) -> Result<Vec<Holder<AttrSet>
                     push(body.conditions, set, vec![option.to_owned()]);
                 }
             }
-        } else if let Some(above) = definition.written.len().checked_sub(definition.path.len()).filter(|it| *it > 0) {
+        } else if let Some(above) =
+            definition.written.len().checked_sub(definition.path.len()).filter(|it| *it > 0)
+        {
             let prefix = definition.written[..above].iter().cloned().chain([option.to_owned()]).collect();
             push(definition.conditions, &definition.set, prefix);
         } else if definition.path.len() == 1 {
@@ -367,11 +384,16 @@ fn chosen<N: AstNode<Language = rnix::NixLanguage>>(
 pub fn opaque(definitions: &[Definition], names: &[&str]) -> Option<Refused> {
     for definition in definitions {
         let around = definition.path.len() <= names.len()
-            && definition.path.iter().zip(names).all(|(segment, name)| segment.as_deref().is_none_or(|it| it == *name));
+            && definition
+                .path
+                .iter()
+                .zip(names)
+                .all(|(segment, name)| segment.as_deref().is_none_or(|it| it == *name));
         if !around {
             continue;
         }
-        let option: Vec<&str> = OPTION.iter().copied().chain(names.iter().take(definition.path.len()).copied()).collect();
+        let option: Vec<&str> =
+            OPTION.iter().copied().chain(names.iter().take(definition.path.len()).copied()).collect();
         let option = option.join(".");
         if definition.path.iter().any(Option::is_none) {
             return Some(Refused::new(Why::MadeName { option }).at(definition.range()));
@@ -379,7 +401,8 @@ pub fn opaque(definitions: &[Definition], names: &[&str]) -> Option<Refused> {
         if definition.statement.kind() == SyntaxKind::NODE_INHERIT {
             return Some(Refused::new(Why::Inherited { name: option }).at(definition.range()));
         }
-        let closed = definition.bodies.iter().find(|body| !matches!(body.value, Expr::AttrSet(_) | Expr::List(_)));
+        let closed =
+            definition.bodies.iter().find(|body| !matches!(body.value, Expr::AttrSet(_) | Expr::List(_)));
         if let Some(closed) = closed {
             let by = maker(&closed.value);
             return Some(Refused::new(Why::Opaque { option, by }).at(bytes(closed.value.syntax())));
@@ -442,7 +465,8 @@ pub fn removal(text: &str, statements: &[&Definition]) -> Option<Splice> {
     let index = items.iter().position(|item| *item == first.range())?;
     let run = items[index..].iter().take_while(|item| goes(item)).count();
     let end = items[index + run - 1].end;
-    items.splice(index..index + run, [items[index].start..end]);
+    items[index].end = end;
+    items.drain(index + 1..index + run);
     let container = Container { text, node: first.set.syntax().clone(), items };
     Some(container.without(index))
 }

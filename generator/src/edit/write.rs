@@ -59,10 +59,8 @@ impl Manner {
         let range = bytes(set.syntax());
         let body = &text[range.clone()];
         self.one_line = !body.contains('\n');
-        self.order = set
-            .attrpath_values()
-            .filter_map(|it| segment(&it.attrpath()?.attrs().next()?))
-            .collect();
+        self.order =
+            set.attrpath_values().filter_map(|it| segment(&it.attrpath()?.attrs().next()?)).collect();
         if let Some(first) = set.entries().next() {
             let (outer, inner) = (indent_of(text, range.start), indent_of(text, bytes(first.syntax()).start));
             if let Some(unit) = inner.strip_prefix(outer)
@@ -155,7 +153,11 @@ fn string(text: &str) -> String {
 pub fn quoted_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_'-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if begins && name.chars().all(plain) && !KEYWORDS.contains(&name) { name.to_owned() } else { string(name) }
+    if begins && name.chars().all(plain) && !KEYWORDS.contains(&name) {
+        name.to_owned()
+    } else {
+        string(name)
+    }
 }
 
 /// The whitespace at the start of the line in which a byte lies.
@@ -172,14 +174,16 @@ pub fn line_start(text: &str, at: usize) -> usize {
 /// Whether brackets touch what they hold, by the vote of all those on one line.
 pub fn is_tight(root: &SyntaxNode, except: Option<&Range<usize>>) -> bool {
     let mut vote = 0_i32;
-    for node in root.descendants().filter(|node| AttrSet::can_cast(node.kind()) || List::can_cast(node.kind())) {
+    for node in
+        root.descendants().filter(|node| AttrSet::can_cast(node.kind()) || List::can_cast(node.kind()))
+    {
         let range = bytes(&node);
         if except.is_some_and(|except| except.start <= range.start && range.end <= except.end) {
             continue;
         }
-        let opened = node.children_with_tokens().find(|it| {
-            matches!(it.kind(), SyntaxKind::TOKEN_L_BRACE | SyntaxKind::TOKEN_L_BRACK)
-        });
+        let opened = node
+            .children_with_tokens()
+            .find(|it| matches!(it.kind(), SyntaxKind::TOKEN_L_BRACE | SyntaxKind::TOKEN_L_BRACK));
         let Some(opened) = opened.and_then(rnix::NodeOrToken::into_token) else { continue };
         let after: String = opened.next_token().map(|token| token.text().to_owned()).unwrap_or_default();
         if after.contains('\n') {
@@ -196,7 +200,8 @@ fn in_columns(text: &str, set: &AttrSet) -> Option<usize> {
     let (mut columns, mut padded, mut widest) = (Vec::new(), false, 0);
     for entry in set.entries() {
         let Entry::AttrpathValue(statement) = entry else { continue };
-        let (name, sign) = (bytes(statement.attrpath()?.syntax()), statement.assign_token()?.text_range().start());
+        let (name, sign) =
+            (bytes(statement.attrpath()?.syntax()), statement.assign_token()?.text_range().start());
         let sign = usize::from(sign);
         padded |= sign > name.end + 1;
         widest = widest.max(name.len());

@@ -43,7 +43,8 @@ impl Declaration {
             *places.entry((offset, provider.gateway.prefix_len())).or_insert(0) += 1;
         }
         let first = (1, network.prefix_len());
-        let (offset, length) = places.into_iter().max_by_key(|(_, count)| *count).map_or(first, |(place, _)| place);
+        let (offset, length) =
+            places.into_iter().max_by_key(|(_, count)| *count).map_or(first, |(place, _)| place);
         let at = |offset: u32, length: u8| {
             let address = u32::from(network.network()).checked_add(offset)?;
             let gateway = Ipv4Net::new(address.into(), length).ok()?;

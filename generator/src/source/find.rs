@@ -196,7 +196,15 @@ impl Finder {
     ) {
         let Some(path) = at.below().map(<[Segment]>::to_vec) else { return };
         let (statement, set, above) = (statement.clone(), set.clone(), at.above.clone());
-        self.found.push(Definition { path, statement, set, written, bodies, above, conditions: at.conditions });
+        self.found.push(Definition {
+            path,
+            statement,
+            set,
+            written,
+            bodies,
+            above,
+            conditions: at.conditions,
+        });
     }
 }
 
@@ -215,10 +223,13 @@ pub fn segment(attr: &Attr) -> Segment {
 /// The text of a string without interpolation.
 pub fn plain(string: &ast::Str) -> Option<String> {
     let parts = string.normalized_parts();
-    parts.into_iter().map(|part| match part {
-        InterpolPart::Literal(text) => Some(text),
-        InterpolPart::Interpolation(_) => None,
-    }).collect()
+    parts
+        .into_iter()
+        .map(|part| match part {
+            InterpolPart::Literal(text) => Some(text),
+            InterpolPart::Interpolation(_) => None,
+        })
+        .collect()
 }
 
 /// What a value says once the wrappers of the module system are off: none, one or several.
@@ -243,7 +254,9 @@ fn unwrap(body: Body, found: &mut Vec<Body>) {
             None
         }
         Expr::Apply(call) => {
-            if let Some(("mkMerge", [Expr::List(parts)])) = call_of(call).as_ref().map(|(name, given)| (name.as_str(), &given[..])) {
+            if let Some(("mkMerge", [Expr::List(parts)])) =
+                call_of(call).as_ref().map(|(name, given)| (name.as_str(), &given[..]))
+            {
                 for value in parts.items() {
                     unwrap(Body { value, ..body.clone() }, found);
                 }
@@ -300,7 +313,11 @@ fn operands(operation: &ast::BinOp, body: &Body) -> Option<Vec<Body>> {
     let fits = match operation.operator()? {
         Update => {
             let names = |bodies: &[Body]| -> Option<HashSet<String>> {
-                bodies.iter().map(first_names).collect::<Option<Vec<_>>>().map(|all| all.concat().into_iter().collect())
+                bodies
+                    .iter()
+                    .map(first_names)
+                    .collect::<Option<Vec<_>>>()
+                    .map(|all| all.concat().into_iter().collect())
             };
             names(&left)?.is_disjoint(&names(&right)?)
         }
