@@ -45,11 +45,10 @@
     {
       darwinModules.default = ./modules;
 
-      overlays.default = final: _prev: { nixvol-net = package final; };
+      # snapshotCheck { pkgs, input, snapshot }: see modules/snapshot.nix.
+      lib.snapshotCheck = import ./modules/snapshot.nix;
 
-      # A check that fails when the network is no longer the one that was accepted.
-      lib.snapshotCheck =
-        arguments: import ./modules/snapshot-check.nix ({ package = package arguments.pkgs; } // arguments);
+      overlays.default = final: _prev: { nixvol-net = package final; };
 
       templates.default = {
         path = ./templates/flake;

@@ -22,6 +22,7 @@ let
       "logFile"
       "anchor"
       "allowOverlap"
+      "reconcileInterval"
     ] (name: declared.${name}.definitionsWithLocations);
   };
 in

@@ -74,7 +74,7 @@ let
           type = bridgeName;
           default = "bridge-${name}";
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
-          example = "bridge-amazon";
+          example = "bridge-do";
           description = ''
             The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show the
             number beside this name.
@@ -205,7 +205,7 @@ let
       bridge = mkOption {
         type = bridgeName;
         default = "bridge-localhost";
-        example = "bridge-loopback";
+        example = "bridge-lo";
         description = ''
           The logical name of the group. It is a name only: the addresses are aliases of {file}`lo0`.
         '';
@@ -316,6 +316,7 @@ in
       type = types.package;
       default = pkgs.callPackage ./package.nix { };
       defaultText = lib.literalExpression "pkgs.callPackage ./package.nix { }";
+      example = lib.literalExpression "pkgs.nixvol-net";
       description = ''
         The generator that renders the network and proves it.
       '';
@@ -367,7 +368,9 @@ in
     localhost = mkOption {
       type = types.submodule localhost;
       default = { };
-      example = { gateway = "127.0.2.1/24"; };
+      example = {
+        gateway = "127.0.2.1/24";
+      };
       description = ''
         The group of loopback addresses under which the Mac itself finds the volumes.
       '';
@@ -391,7 +394,8 @@ in
         }
       ];
       description = ''
-        What may pass from one provider to another. Whatever no link permits is blocked.
+        What may pass from one provider to another. Whatever no link permits is blocked. The links of all modules
+        add up; those of a preset give way to them.
       '';
     };
 
@@ -410,7 +414,7 @@ in
         types.strMatching "com\\.apple/[A-Za-z0-9.-][A-Za-z0-9._-]*"
       );
       default = "com.apple/250.nixvol";
-      example = "com.apple/240.clouds";
+      example = "com.apple/300.clouds";
       description = ''
         The pf anchor that holds the rules. The main ruleset of macOS calls every child of `com.apple`.
       '';
@@ -444,6 +448,16 @@ in
       '';
     };
 
+    reconcileInterval = mkOption {
+      type = types.ints.between 10 86400;
+      default = 120;
+      example = 30;
+      description = ''
+        The number of seconds after which launchd has the manager look at the network again. It does so at boot, at
+        mounts and when the network changes anyway, and a look that finds everything in place changes nothing.
+      '';
+    };
+
     hosts.enable = mkOption {
       type = types.bool;
       default = true;
@@ -455,7 +469,7 @@ in
     };
 
     confirmWithin = mkOption {
-      type = types.nullOr types.ints.positive;
+      type = types.nullOr (types.ints.between 1 99999);
       default = null;
       example = 120;
       description = ''

@@ -147,6 +147,7 @@ lib.mergeAttrsList (
     "logFile"
     "anchor"
     "allowOverlap"
+    "reconcileInterval"
     "links"
   ]
 )

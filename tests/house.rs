@@ -20,6 +20,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
+    ("help", &[]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
 ];
 

@@ -14,6 +14,9 @@ needed() {
 		mawk mawk
 		original-awk original-awk
 		plistutil libplist-utils
+		zsh zsh
+		fish fish
+		mandoc mandoc
 		cc build-essential
 		ps procps
 	END

@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod explain;
+pub mod papers;
 pub mod pf;
 pub mod snapshot;
 
@@ -14,6 +15,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Without --input, every command works on the embedded topology: five cloud providers, thirteen volumes.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  nixvol-net test
+  nixvol-net render --input network.json --out /tmp/bundle
+  nixvol-net explain etcd-1 etcd-2:2379
+
+Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -48,7 +58,11 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     ///
     /// The anchor is read back and held against the declaration in network.json; every other file must be what
     /// that declaration renders. A violation comes with a packet that shows it.
-    #[command(after_help = "Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
+    #[command(after_help = "Examples:
+  nixvol-net verify /tmp/bundle
+  nixvol-net verify /opt/nix-volumes/networking --format json
+
+Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
     Verify {
         /// The bundle.
         #[arg(value_name = "DIR")]
@@ -58,7 +72,12 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Render in memory, prove, and show who may open connections to whom.
-    #[command(after_help = "Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
+    #[command(after_help = "Examples:
+  nixvol-net test
+  nixvol-net test --input network.json --format json
+  sudo nixvol-net test --input network.json --live
+
+Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     Test {
         /// What to read.
         #[command(flatten)]
@@ -74,8 +93,10 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
   nixvol-net check --input network.json --format sarif >nixvol-net.sarif
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net check --input - --format json
 
-Exit: 0 valid, 2 not.")]
+Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that code.")]
     Check {
         /// What to read.
         #[command(flatten)]
@@ -104,13 +125,13 @@ Exit: 0 valid, 2 not.")]
     ///
     /// Each line has a packet that the two sides decide otherwise about. Then: translations, what the manager makes,
     /// files. A flow between providers never speaks of traffic inside one of them, which always passes.
+    /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after
   nixvol-net diff result/ new.json --format markdown | gh pr comment --body-file -
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net diff /opt/nix-volumes/networking -
 
-Signs: + more passes or exists, - less, ~ otherwise.
 Exit: 0 the same, 1 different, 2 bad input.")]
     Diff {
         /// What was: a bundle's directory, an input, or `-` for an input from standard input.
@@ -126,11 +147,33 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[arg(long)]
         lines: bool,
     },
-    /// Review what changes: the bundle that was accepted, in your repository, against what is rendered now.
+    /// Hold what the declaration renders against the bundle that was reviewed and accepted.
+    ///
+    /// The accepted bundle is a directory in your repository. `check` fails when the declaration, or a new version of
+    /// this program, renders anything else, and says what opens and closes; `accept` takes it.
+    #[command(after_help = snapshot::EXAMPLES)]
     Snapshot {
         /// What to do.
         #[command(subcommand)]
-        what: snapshot::Snapshot,
+        command: snapshot::Snapshot,
+    },
+    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    ///
+    /// Each link rule is a lane that the ends it names are joined to, so a mesh is one line and not one for every pair.
+    /// The bundle holds the same drawing as topology.txt and topology.svg.
+    #[command(after_help = "Examples:
+  nixvol-net graph
+  nixvol-net graph --format svg >topology.svg
+  nixvol-net graph --format mermaid --input network.json
+
+Exit: 0 drawn, 2 bad input.")]
+    Graph {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// What to draw it as.
+        #[arg(long, value_enum, default_value_t)]
+        format: GraphFormat,
     },
     /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
     ///
@@ -149,14 +192,15 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         what: edit::Remove,
     },
     /// Print the JSON Schema of the input.
+    #[command(after_help = "Examples:
+  nixvol-net schema >nixvol-net.schema.json")]
     Schema,
     /// Print the completions of a shell.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page.
-    Man,
+    Completions(papers::Completions),
+    /// Print a manual page, or write all of them.
+    Man(papers::Man),
+    /// Tell more: of an error by its code, of a command, or of coming from a script of your own.
+    Help(papers::Help),
 }
 
 /// Where the declaration comes from.
@@ -199,4 +243,16 @@ pub enum DiffFormat {
     Json,
     /// For a pull request.
     Markdown,
+}
+
+/// What the network is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GraphFormat {
+    /// Boxes of characters, for a terminal of 100 columns.
+    #[default]
+    Text,
+    /// An image, for light and dark.
+    Svg,
+    /// For viewers of Markdown.
+    Mermaid,
 }

@@ -5,6 +5,7 @@
 
 mod sarif;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use annotate_snippets::renderer::{DecorStyle, Renderer};
@@ -38,7 +39,7 @@ impl Shown<'_> {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
-        out + &count + " in the declaration; nothing was written\n"
+        out + &count + " in the declaration; nothing was written\n" + &more(problems)
     }
 
     fn group(&self, problem: &Problem) -> Group<'_> {
@@ -172,6 +173,17 @@ pub fn pointed(
         group = group.element(Level::HELP.with_name("hint").message(hint));
     }
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
+}
+
+/// Where more is told about each kind of problem, once.
+fn more(problems: &[Problem]) -> String {
+    let codes: BTreeSet<&str> = problems.iter().map(|problem| problem.kind.code()).collect();
+    let codes: Vec<&str> = codes.into_iter().collect();
+    match codes.as_slice() {
+        [] => String::new(),
+        [code] => format!("more: `nixvol-net help {code}`\n"),
+        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, and so for {}\n", rest.join(", ")),
+    }
 }
 
 /// A problem as data.

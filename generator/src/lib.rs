@@ -48,6 +48,7 @@
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
 //! | [`edit`] | a change made in the user's own Nix file (rnix) |
+//! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
@@ -55,6 +56,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod edit;
 pub mod explain;
+pub mod help;
 pub mod input;
 pub mod matrix;
 pub mod model;

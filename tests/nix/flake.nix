@@ -1,8 +1,6 @@
 # The outputs of the flake, made with stand-ins for its inputs and forced as far as stand-ins go.
 {
   x86Darwin ? "there",
-  # A copy of the template, as a user may have it.
-  copy ? null,
 }:
 let
   flake = import ../../flake.nix;
@@ -17,6 +15,7 @@ let
         }) names
       );
     getExe = package: "${package}/bin/${package.meta.mainProgram}";
+    escapeShellArg = text: "'${text}'";
     hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
   };
 
@@ -56,15 +55,16 @@ let
       "shellcheck"
     ] (drv system)
     // {
+      inherit lib;
       callPackage =
         file: arguments:
         assert builtins.pathExists file;
         builtins.seq (builtins.toJSON arguments) (drv system "nixvol-net");
       writeShellScriptBin = name: text: builtins.seq text (drv system name);
-      writeText = name: text: drv system name // { inherit text; };
+      writeText = name: text: builtins.seq text (drv system name);
       runCommand =
         name: attrs: script:
-        builtins.seq (builtins.toJSON (attrs // { inherit script; })) (drv system name // attrs // { inherit script; });
+        builtins.seq (builtins.toJSON (attrs // { inherit script; })) (drv system name);
       mkShell = arguments: builtins.seq (builtins.toJSON arguments) (drv system "shell");
     };
 
@@ -127,19 +127,8 @@ let
 
   pkgs = packagesOf "x86_64-linux";
 
-  snapshotCheck =
-    arguments:
-    outputs.lib.snapshotCheck (
-      {
-        inherit pkgs;
-        input = { };
-        snapshot = ../snapshots;
-      }
-      // arguments
-    );
-
   # The template, with this flake as its input.
-  template = (import ((if copy == null then outputs.templates.default.path else copy) + "/flake.nix")).outputs {
+  template = (import (outputs.templates.default.path + "/flake.nix")).outputs {
     self = {
       darwinConfigurations.mac = nix-darwin.lib.darwinSystem { modules = [ ]; };
     };
@@ -148,6 +137,18 @@ let
   };
 in
 assert builtins.pathExists (outputs.darwinModules.default + "/default.nix");
+assert
+  outputs.lib.snapshotCheck {
+    pkgs = packagesOf "x86_64-linux" // {
+      inherit lib;
+      writeText = builtins.toFile;
+      runCommand =
+        name: attrs: script:
+        builtins.seq (builtins.toJSON attrs) script;
+    };
+    input = { };
+    snapshot = ../../templates;
+  } != "";
 assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
 {
   outputs = walked outputs;
@@ -155,19 +156,4 @@ assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
   overlay = (outputs.overlays.default pkgs { }).nixvol-net.name;
   template = walked template;
   inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
-
-  # The path of a snapshot that is there is copied into the store by Nix; here its name is enough.
-  snapshotCheck =
-    let
-      check = snapshotCheck { package = drv "x86_64-linux" "their-own"; };
-    in
-    {
-      inherit (check) name script;
-      json = check.json.text;
-      snapshot = toString check.snapshot;
-      tools = map (tool: tool.name) check.nativeBuildInputs;
-    };
-  snapshotOfBundle = toString (snapshotCheck { input = "/bundle/network.json"; }).json;
-  snapshotTool = map (tool: tool.name) (snapshotCheck { }).nativeBuildInputs;
-  withoutSnapshot = (builtins.tryEval (snapshotCheck { snapshot = ./nowhere; })).success;
 }

@@ -14,9 +14,10 @@ pub enum Add {
     /// Add a volume.
     #[command(after_help = "Examples:
   nixvol-net add volume etcd-4 --provider aws --file configuration.nix
-  nixvol-net add volume vm-1 --provider ibm --attachment guest --dry-run --file network.nix
+  nixvol-net add volume vm-1 --provider ibm --attachment guest --dry-run \\
+    --file configuration.nix
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
-    | nixvol-net add volume etcd-4 --provider aws --publish 2379 --file volumes.nix --input -
+    | nixvol-net add volume etcd-4 --provider aws --file volumes.nix --input -
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Volume {
@@ -47,7 +48,8 @@ Exit: 0 added, 2 not; the file is then as it was.")]
     /// Add a provider.
     #[command(after_help = "Examples:
   nixvol-net add provider hetzner --file configuration.nix
-  nixvol-net add provider lab --network 172.20.0.0/16 --gateway 172.20.0.1/24 --no-internet --file lab.nix
+  nixvol-net add provider lab --network 172.20.0.0/16 --gateway 172.20.0.1/24 \\
+    --no-internet --file configuration.nix
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Provider {
@@ -74,8 +76,9 @@ Exit: 0 added, 2 not; the file is then as it was.")]
     },
     /// Add a link: a permission to open connections.
     #[command(after_help = "Examples:
-  nixvol-net add link --from aws --to azure,etcd-3 --protocol tcp --port 2379-2380 --file configuration.nix
-  nixvol-net add link --from gcp --to ibm --protocol icmp --bidirectional --file configuration.nix
+  nixvol-net add link --from aws --to azure,etcd-3 --protocol tcp --port 2379-2380 \\
+    --file configuration.nix
+  nixvol-net add link --from gcp --to ibm --bidirectional --file configuration.nix
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Link {
@@ -108,7 +111,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
 pub enum Remove {
     /// Remove a volume.
     #[command(after_help = "Examples:
-  nixvol-net remove volume etcd-4 --file configuration.nix
+  nixvol-net remove volume spare --file configuration.nix
 
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Volume {
@@ -120,7 +123,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
     },
     /// Remove a provider. Its volumes and links must be gone before.
     #[command(after_help = "Examples:
-  nixvol-net remove provider hetzner --dry-run --file configuration.nix
+  nixvol-net remove provider lab --dry-run --file configuration.nix
 
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Provider {
@@ -132,8 +135,8 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
     },
     /// Remove a link: the one of a number, as `explain` and `check` name it, or the one with these ends.
     #[command(after_help = "Examples:
-  nixvol-net remove link links.2 --file configuration.nix
-  nixvol-net remove link --from gcp --to ibm --file configuration.nix
+  nixvol-net remove link links.1 --file configuration.nix
+  nixvol-net remove link --from azure --to gcp --file configuration.nix
 
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Link {

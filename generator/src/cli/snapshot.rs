@@ -6,53 +6,50 @@ use clap::{Args, Subcommand};
 
 use super::{DiffFormat, Source};
 
-/// What to do with the snapshot.
+/// What to do with the accepted bundle.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// Hold what the declaration renders now against the accepted bundle.
+    /// Say whether the declaration still renders what was accepted, and what opens and closes if not.
     ///
-    /// A difference is told as `diff` tells it: first what opens and closes, each with a packet that shows it, then
-    /// the lines of the files. Nothing is written.
+    /// First what a packet notices, with a packet for each change, then what the manager makes, then the files, line
+    /// by line. What is rendered now is proven before it is compared.
     #[command(after_help = "Examples:
-  nixvol-net snapshot check --input result/network.json
-  nixvol-net snapshot check --input result/network.json --format markdown | gh pr comment --body-file -
+  nixvol-net snapshot check --input network.json
+  nixvol-net snapshot check --input network.json --format markdown | gh pr comment --body-file -
 
-With Nix, `lib.snapshotCheck` of the flake makes a check of it: see the README.
-Exit: 0 the same, 1 different or not proven, 2 bad input or no snapshot.")]
-    Check {
-        /// The snapshot and what it is held against.
-        #[command(flatten)]
-        sides: Sides,
-        /// How to tell what differs.
-        #[arg(long, value_enum, default_value_t)]
-        format: DiffFormat,
-    },
-    /// Take what the declaration renders now as accepted. It is proven before.
+Exit: 0 as accepted, 1 different or not proven, 2 bad input or nothing accepted.")]
+    Check(Arguments),
+    /// Make what the declaration renders now the accepted bundle, and say what changes with it.
     ///
-    /// Commit the directory: its history is that of your network. It is replaced as a whole or not at all, and one that
-    /// holds anything but a bundle is refused.
+    /// It is proven first. The directory is replaced as a whole or not at all; one that holds anything but a bundle
+    /// is refused.
     #[command(after_help = "Examples:
-  nix build .#network && nixvol-net snapshot accept --input result/network.json
-  git add nixvol-snapshot && git commit
+  nixvol-net snapshot accept --input network.json
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net snapshot accept --input -
 
 Exit: 0 accepted, 1 not proven, 2 bad input or a directory that is not ours.")]
-    Accept {
-        /// The snapshot and what becomes of it.
-        #[command(flatten)]
-        sides: Sides,
-        /// How to tell what was accepted.
-        #[arg(long, value_enum, default_value_t)]
-        format: DiffFormat,
-    },
+    Accept(Arguments),
 }
 
-/// The snapshot, and the declaration.
+/// What is held against what, and how it is told.
 #[derive(Debug, Args)]
-pub struct Sides {
-    /// The directory of the accepted bundle, in your repository.
-    #[arg(long, value_name = "DIR", default_value = "nixvol-snapshot")]
-    pub dir: PathBuf,
+pub struct Arguments {
     /// What to read.
     #[command(flatten)]
     pub source: Source,
+    /// The accepted bundle.
+    #[arg(long = "dir", value_name = "DIR", default_value = "nixvol-snapshot")]
+    pub directory: PathBuf,
+    /// How to tell what differs.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DiffFormat,
 }
+
+/// How the two belong together.
+pub const EXAMPLES: &str = "Examples:
+  nixvol-net snapshot accept --input network.json    # once, and after each review
+  git add nixvol-snapshot
+  nixvol-net snapshot check --input network.json     # in CI
+
+With Nix, `lib.snapshotCheck` of the flake is the check as a derivation.";

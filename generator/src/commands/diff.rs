@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
-use nixvol_net::render::{NETWORK, bundle};
+use nixvol_net::render::{Bundle, NETWORK, bundle};
 
 use super::{BAD_INPUT, Reading, colour, print, read, reject};
 use crate::cli::{DiffFormat, Source};
 use crate::disk;
 
 /// The exit code of two sides that differ.
-pub(super) const DIFFERENT: u8 = 1;
+pub const DIFFERENT: u8 = 1;
 
 /// Runs `diff`.
 pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<ExitCode> {
@@ -41,21 +41,18 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
         Side { declaration: old_declaration, plan: &old_plan, files: &old_files },
         Side { declaration: new_declaration, plan: &new_plan, files: &new_files },
     );
-    print(&told(&diff, format, lines)?)?;
+    print(&match format {
+        DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
+        DiffFormat::Json => {
+            format!("{}\n", serde_json::to_string_pretty(&record::Record::of(&diff, lines))?)
+        }
+        DiffFormat::Markdown => markdown::markdown(&diff, lines),
+    })?;
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }
 
-/// A difference in one of its forms.
-pub(super) fn told(diff: &Diff, format: DiffFormat, lines: bool) -> Result<String> {
-    Ok(match format {
-        DiffFormat::Text => text::text(diff, text::Style { colour: colour(&io::stdout()), lines }),
-        DiffFormat::Json => format!("{}\n", serde_json::to_string_pretty(&record::Record::of(diff, lines))?),
-        DiffFormat::Markdown => markdown::markdown(diff, lines),
-    })
-}
-
 /// Reads the declaration of a side: an input, or the one that lies in a bundle.
-pub(super) fn read_side(path: &Path) -> Result<Reading> {
+fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {
         bail!(
@@ -72,5 +69,10 @@ fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
     if path.is_dir() {
         return disk::read(path).with_context(|| format!("cannot read the bundle {}", path.display()));
     }
-    Ok(bundle(declaration, plan)?.files.into_iter().map(|(path, file)| (path, file.text)).collect())
+    Ok(texts(&bundle(declaration, plan)?))
+}
+
+/// The texts of a bundle's files.
+pub fn texts(bundle: &Bundle) -> Files {
+    bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
 }

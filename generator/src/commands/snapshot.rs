@@ -1,109 +1,198 @@
-//! `snapshot`: the bundle that was accepted, against what the declaration renders now.
+//! `snapshot`: the bundle that was reviewed and accepted, against what the declaration renders now.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use nixvol_net::diff::{Diff, Files, Side};
+use anyhow::{Result, bail};
+use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
+use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::place::Positions;
 use nixvol_net::plan::Plan;
-use nixvol_net::render::Bundle;
+use nixvol_net::prove::Refutation;
+use nixvol_net::render::{ANCHOR, NETWORK};
+use serde_json::{Value, json};
 
-use super::diff::{DIFFERENT, read_side, told};
+use super::diff::{DIFFERENT, texts};
 use super::prove::{self, Proven};
-use super::{BAD_INPUT, print, reject};
+use super::{BAD_INPUT, colour, print, reject};
 use crate::cli::DiffFormat;
-use crate::cli::snapshot::{Sides, Snapshot};
+use crate::cli::snapshot::{Arguments, Snapshot};
 use crate::disk;
 
+/// How many flows the last words of a check name.
+const NAMED: usize = 12;
+
+/// Said where the accepted rules are not those of the accepted declaration.
+const UNFAITHFUL: &str = "the accepted rules do not do what the accepted declaration says, as this version reads it; \
+                          what opens and closes is told of the declarations";
+
 /// Runs `snapshot`.
-pub fn run(what: &Snapshot) -> Result<ExitCode> {
-    match what {
-        Snapshot::Check { sides, format } => check(sides, *format),
-        Snapshot::Accept { sides, format } => accept(sides, *format),
+pub fn run(command: &Snapshot) -> Result<ExitCode> {
+    match command {
+        Snapshot::Check(arguments) => check(arguments),
+        Snapshot::Accept(arguments) => accept(arguments),
     }
 }
 
-fn check(sides: &Sides, format: DiffFormat) -> Result<ExitCode> {
-    let Sides { dir, source } = sides;
-    if !dir.exists() {
+fn check(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = &arguments.directory;
+    if !directory.join(NETWORK).is_file() {
+        let why = if directory.exists() { format!("has no {NETWORK}") } else { "is not there".to_owned() };
         bail!(
-            "there is no snapshot in {}\nhint: `nixvol-net snapshot accept` with the same arguments takes what is \
-             rendered now; commit it",
-            dir.display()
+            "`{}` {why}: nothing was accepted yet\nhint: look at the network with `nixvol-net test`, take it with \
+             `nixvol-net snapshot accept` and commit the directory; Nix sees only what Git knows",
+            directory.display()
         );
     }
-    let proven = match prove::rendered(source)? {
+    let files = disk::read(directory)?;
+    let proven = match prove::rendered(&arguments.source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
-    let diff = match compared(dir, &proven)? {
-        Ok(diff) => diff,
-        Err(exit) => return Ok(exit),
+    let accepted = match accepted(files) {
+        Ok(accepted) => accepted,
+        Err(rejected) => {
+            reject(&directory.join(NETWORK).display().to_string(), &rejected);
+            eprintln!(
+                "hint: that is the accepted bundle, not yours; `nixvol-net snapshot accept` replaces it"
+            );
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
     };
-    if format == DiffFormat::Text && diff.is_empty() {
-        print(&format!("{}: up to date\n", dir.display()))?;
-    } else {
-        print(&told(&diff, format, true)?)?;
-    }
-    if diff.is_empty() {
+    let difference = accepted.difference(&proven);
+    let refutation = accepted.refutation(&proven, directory);
+    print(&checked(arguments, &difference, refutation.as_ref()))?;
+    if difference.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!(
-        "error: {} is not what the declaration renders\nhint: if the difference is meant, `nixvol-net snapshot accept` \
-         with the same arguments takes it; commit it",
-        dir.display()
-    );
+    eprint!("{}", verdict(&difference, directory, refutation.is_some()));
     Ok(ExitCode::from(DIFFERENT))
 }
 
-fn accept(sides: &Sides, format: DiffFormat) -> Result<ExitCode> {
-    let Sides { dir, source } = sides;
-    let proven = match prove::rendered(source)? {
+/// What a check found.
+fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutation>) -> String {
+    let directory = arguments.directory.display();
+    match arguments.format {
+        DiffFormat::Text if difference.is_empty() => {
+            format!("no difference: the declaration renders what was accepted in {directory}\n")
+        }
+        DiffFormat::Text => {
+            text::text(difference, text::Style { colour: colour(&io::stdout()), lines: true })
+        }
+        DiffFormat::Markdown => {
+            let page = markdown::markdown(difference, true);
+            match refutation {
+                Some(_) => page.replacen('\n', &format!("\n\n> **Note:** {UNFAITHFUL}.\n"), 1),
+                None => page,
+            }
+        }
+        DiffFormat::Json => {
+            let violations = refutation.map_or(json!([]), |it| prove::data(it, &Positions::default()));
+            data(&json!({
+                "directory": arguments.directory,
+                "same": difference.is_empty(),
+                "acceptedViolations": violations,
+                "difference": record::Record::of(difference, true),
+            }))
+        }
+    }
+}
+
+/// The last words of a check that fails: what Nix shows of a build's log is its end.
+fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
+    let files = match difference.files.len() {
+        1 => "1 file differs".to_owned(),
+        count => format!("{count} files differ"),
+    };
+    let headline =
+        format!("error: not what was accepted in {}: {}; {files}", directory.display(), difference.summary());
+    let flows: Vec<_> = difference.flows.iter().chain(&difference.translations).collect();
+    let named = flows.iter().take(NAMED).map(|flow| format!("  {}", text::headline(flow)));
+    let more =
+        flows.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
+    let note = unfaithful.then(|| format!("note: {UNFAITHFUL}"));
+    let hint =
+        "hint: if this is what you want, take it with `nixvol-net snapshot accept` and commit the directory";
+    let lines: Vec<String> = [headline].into_iter().chain(named).chain(more).chain(note).collect();
+    format!("{}\n{hint}\n", lines.join("\n"))
+}
+
+fn accept(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = &arguments.directory;
+    let proven = match prove::rendered(&arguments.source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
-    // One that cannot be read any more is replaced all the same: that is what accepting is for.
-    let diff = if dir.is_dir() { compared_if_readable(dir, &proven) } else { None };
-    let written = disk::write(&proven.bundle, dir)?;
-    let count = proven.bundle.files.len();
-    let state = if written { "accepted" } else { "as it was" };
-    match (format, diff) {
-        (DiffFormat::Text, Some(diff)) if written => {
-            print(&format!("{}\n{}: {state}, {count} files\n", told(&diff, format, false)?, dir.display()))?;
-        }
-        (DiffFormat::Json | DiffFormat::Markdown, Some(diff)) => print(&told(&diff, format, false)?)?,
-        _ => print(&format!("{}: {state}, {count} files\n", dir.display()))?,
-    }
+    let before = if directory.join(NETWORK).is_file() { Some(disk::read(directory)?) } else { None };
+    let changed = disk::write(&proven.bundle, directory)?;
+    let difference = before.and_then(|files| {
+        let told =
+            |_: &Rejected| eprintln!("note: what was accepted before cannot be read, so it is not compared");
+        Some(accepted(files).inspect_err(told).ok()?.difference(&proven))
+    });
+    print(&taken(arguments, &proven, changed, difference.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What differs, or the exit code where the snapshot is no bundle that can be read.
-fn compared(dir: &Path, new: &Proven) -> Result<std::result::Result<Diff, ExitCode>> {
-    let reading = read_side(dir)?;
-    let old = match &reading.declaration {
-        Ok(old) => old,
-        Err(rejected) => {
-            reject(&reading.name, rejected);
-            eprintln!(
-                "hint: the snapshot itself is broken; restore it, or take what is rendered now with `nixvol-net snapshot accept`"
-            );
-            return Ok(Err(ExitCode::from(BAD_INPUT)));
-        }
+/// What was accepted.
+fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> String {
+    let directory = arguments.directory.display();
+    let (files, rules) = (proven.bundle.files.len(), proven.proof.rules);
+    let last = if difference.is_some_and(Diff::is_empty) {
+        format!("{directory}: accepted already, {files} files\n")
+    } else {
+        format!("{directory}: accepted, {files} files; {rules} rules, proven\n")
     };
-    let old_plan = Plan::of(old);
-    let old_files = disk::read(dir).with_context(|| format!("cannot read the snapshot {}", dir.display()))?;
-    let new_files = texts(&new.bundle);
-    Ok(Ok(Diff::of(
-        Side { declaration: old, plan: &old_plan, files: &old_files },
-        Side { declaration: &new.declaration, plan: &new.plan, files: &new_files },
-    )))
+    let shown = difference.filter(|difference| !difference.is_empty());
+    match arguments.format {
+        DiffFormat::Text => {
+            let style = text::Style { colour: colour(&io::stdout()), lines: false };
+            shown.map_or(String::new(), |difference| text::text(difference, style) + "\n") + &last
+        }
+        DiffFormat::Markdown => shown.map_or(last, |difference| markdown::markdown(difference, false)),
+        DiffFormat::Json => data(&json!({
+            "directory": arguments.directory,
+            "changed": changed,
+            "difference": difference.map(|difference| record::Record::of(difference, false)),
+        })),
+    }
 }
 
-fn compared_if_readable(dir: &Path, new: &Proven) -> Option<Diff> {
-    let readable = read_side(dir).is_ok_and(|reading| reading.declaration.is_ok());
-    if readable { compared(dir, new).ok()?.ok() } else { None }
+fn data(value: &Value) -> String {
+    format!("{value:#}\n")
 }
 
-fn texts(bundle: &Bundle) -> Files {
-    bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
+/// The bundle that was accepted.
+struct Accepted {
+    declaration: Declaration,
+    plan: Plan,
+    files: Files,
+}
+
+/// What was accepted, by its files; or what is wrong with its declaration.
+fn accepted(files: Files) -> Result<Accepted, Rejected> {
+    let declaration = model::read(files[NETWORK].as_bytes())?;
+    Ok(Accepted { plan: Plan::of(&declaration), declaration, files })
+}
+
+impl Accepted {
+    fn difference(&self, proven: &Proven) -> Diff {
+        let files = texts(&proven.bundle);
+        Diff::of(
+            Side { declaration: &self.declaration, plan: &self.plan, files: &self.files },
+            Side { declaration: &proven.declaration, plan: &proven.plan, files: &files },
+        )
+    }
+
+    /// Why the accepted rules do not do what the accepted declaration says, if they do not: somebody changed them,
+    /// or another version rendered them. Flows are compared by declaration, so this must be said beside them.
+    fn refutation(&self, proven: &Proven, directory: &Path) -> Option<Refutation> {
+        let anchor = self.files.get(ANCHOR).map_or("", String::as_str);
+        if anchor == proven.bundle.files[ANCHOR].text {
+            return None;
+        }
+        let name = directory.join(ANCHOR).display().to_string();
+        prove::proven(&self.plan, &self.declaration.positions, &name, anchor).err()
+    }
 }

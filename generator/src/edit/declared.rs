@@ -46,7 +46,7 @@ impl PartialEq for Unknown {
 /// Options whose values are sets by name.
 const PARTS: [&str; 2] = ["providers", "volumes"];
 /// Options that are values of the input themselves.
-const SCALARS: [&str; 5] = ["base", "stateDir", "logFile", "anchor", "allowOverlap"];
+const SCALARS: [&str; 6] = ["base", "stateDir", "logFile", "anchor", "allowOverlap", "reconcileInterval"];
 
 /// The definitions of each entry, by option and name: the priorities of both, and where it is.
 type Entries = BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>;

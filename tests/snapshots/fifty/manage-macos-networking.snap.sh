@@ -14,7 +14,7 @@ export TZ
 unset IFS CDPATH ENV BASH_ENV TMPDIR
 # A shell takes functions from its environment too, and they would stand before the tools.
 unset -f id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
-    mkdir rmdir head tail wc cmp sh
+    mkdir rmdir head tail wc cmp sh ls sw_vers
 umask 077
 set -u
 
@@ -30,11 +30,12 @@ LOCK_SECONDS=30
 LOOKS=3
 
 TAB='	'
+NEWLINE='
+'
 
 # The network: one thing a line, fields between tabs, `-` for none, a mount point always last.
-table() {
-    cat <<'END OF NETWORK'
-network	p0	10.0.0.0	24	10.0.0.1	24	bridge-p0	bridge
+# shellcheck disable=SC2016 # nothing in it is meant to expand
+TABLE='network	p0	10.0.0.0	24	10.0.0.1	24	bridge-p0	bridge
 network	p1	10.0.1.0	24	10.0.1.1	24	bridge-p1	bridge
 network	p10	10.0.10.0	24	10.0.10.1	24	bridge-p10	bridge
 network	p11	10.0.11.0	24	10.0.11.1	24	bridge-p11	bridge
@@ -102,8 +103,7 @@ probe	block	icmp	etcd-16	10.0.16.2	etcd-32	10.0.32.2	-
 probe	block	icmp	etcd-32	10.0.32.2	etcd-48	10.0.48.2	-
 probe	block	icmp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	-
 end
-END OF NETWORK
-}
+'
 
 # The engine: reads what was seen and says what differs. It changes nothing on the Mac; asked to apply, it writes
 # names, ledger, rules and changes into the state directory, for the shell to act on.
@@ -111,12 +111,27 @@ engine() {
     awk '
 BEGIN { FS = "\t"; section = ""; ended = 0 }
 
+# A mark opens a section. Behind `mount`, which prints names that anybody may give, only the last marks count.
 /^@@nixvol / {
-    section = substr($1, 10)
-    if (section == "set") P[$2] = $3
-    if (section == "set" && NF > 3) { for (i = 2; i < NF; i += 2) P[$i] = $(i + 1) }
-    if (section == "failed") failed = failed (failed == "" ? "" : ", ") $2
-    if (section == "end") ended = 1
+    mark = substr($1, 10)
+    if (mark == "failed") { failed = failed (failed == "" ? "" : ", ") $2; next }
+    if (mark == "end") { ended = 1; next }
+    if (section == "mount") next
+    section = mark
+    seen_of[section] = 1
+    if (section == "set") for (i = 2; i < NF; i += 2) P[$i] = $(i + 1)
+    if (section == "pfctl-anchor-sr") seen[++ns] = "--"
+    next
+}
+
+# ---- owners and modes, as `ls` prints them
+section == "ls-ldn" {
+    if (!match($0, /^[^ ]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[A-Z][a-z]+ +[0-9]+ +[0-9:]+ /)) next
+    split($0, w, " ")
+    line = substr($0, RLENGTH + 1)
+    if (w[1] ~ /^l/ && (i = index(line, " -> ")) > 0) line = substr(line, 1, i - 1)
+    if (!(line in modeof)) owned[++nowned] = line
+    modeof[line] = w[1]; ownerof[line] = w[3]
     next
 }
 
@@ -161,7 +176,7 @@ section == "ifconfig" {
 }
 
 # ---- routes
-section == "netstat" {
+section == "netstat-rn" {
     n = split($0, w, " ")
     if (n < 4 || (w[1] !~ /^[0-9]/ && w[1] != "default")) next
     if (!destination(w[1], w[3])) next
@@ -179,18 +194,18 @@ section == "sysctl" {
     next
 }
 
+# DEVICE on PATH (TYPE, OPTIONS). A path begins with a slash and the first ` on /` ends the device, so that no
+# name of a device or directory can pass for the mount of another.
 section == "mount" {
-    line = $0
-    if (!match(line, / \([^()]*\)$/)) next
-    line = substr(line, 1, RSTART - 1)
-    while ((i = index(line, " on ")) > 0) {
-        line = substr(line, i + 4)
-        if (line in awaited) mounted[line] = 1
-    }
+    if (!match($0, / \([^()]*\)$/)) next
+    line = substr($0, 1, RSTART - 1)
+    if ((i = index(line, " on /")) == 0) next
+    line = substr(line, i + 4)
+    if (line in awaited) mounted[line] = 1
     next
 }
 
-section == "references" {
+section == "pfctl-references" {
     n = split($0, w, " ")
     if (n < 6 || w[1] !~ /^[0-9]+$/) next
     token = w[n - 3]
@@ -199,14 +214,23 @@ section == "references" {
     next
 }
 
-section == "main" {
+section == "pfctl-sn" || section == "pfctl-sr" {
     if (index($0, "nat-anchor \"com.apple/*\"") == 1) calls["nat"] = 1
     else if (index($0, "rdr-anchor \"com.apple/*\"") == 1) calls["rdr"] = 1
     else if (index($0, "anchor \"com.apple/*\"") == 1) calls["filter"] = 1
     next
 }
 
-section == "loaded" { seen[++ns] = $0; next }
+section == "pfctl-interfaces" { if ($0 ~ /^lo0 .*\(skip\)/) skipped_lo0 = 1; next }
+
+section == "pfctl-anchor-sn" || section == "pfctl-anchor-sr" { seen[++ns] = $0; next }
+
+section == "pfctl-anchor-tables" {
+    if ($0 ~ /^[^ \t]/) { table = $0; tables[table] = 1; next }
+    split($0, w, " ")
+    holding[table, w[1]] = 1; ntable[table]++
+    next
+}
 
 # ---- numbers and prefixes
 function number(ip, o) { split(ip, o, "."); return ((o[1] * 256 + o[2]) * 256 + o[3]) * 256 + o[4] }
@@ -369,6 +393,24 @@ function read_rule(line, i, copy) {
     if (line ~ /^[ \t]*#/ || index(line, "$egress") == 0) { rule[++nrules] = line; return }
     for (i = 1; i <= ne; i++) { copy = line; gsub(/\$egress/, way[i], copy); rule[++nrules] = copy }
 }
+# Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
+function tables_stand(i, k, n, w, t, line, same, inside, count, name) {
+    same = 1
+    for (i = 1; i <= nrules; i++) {
+        line = rule[i]
+        if (line !~ /^table </ && !inside) continue
+        n = split(line, w, /[ \t]+/)
+        for (k = 1; k <= n; k++) {
+            t = w[k]
+            if (t ~ /^<.*>$/) { name = substr(t, 2, length(t) - 2); count = 0 }
+            else if (t == "{") inside = 1
+            else if (t == "}") { inside = 0; if (count != ntable[name] + 0) same = 0 }
+            else if (inside && t != "\\" && t != "") { sub(/\/32$/, "", t); count++; if (!((name, t) in holding)) same = 0 }
+        }
+        if (!same) { altered = name; return 0 }
+    }
+    return 1
+}
 # Whether pf holds what was loaded last, and that is what should be loaded now.
 function rules_stand(line, i, same) {
     same = in_ledger("anchor", P["anchor"], "")
@@ -380,6 +422,38 @@ function rules_stand(line, i, same) {
     if (i != ns + 1) same = 0
     close(P["state"] "/rules.seen")
     return same
+}
+
+# ---- owners and modes
+# Root runs what lies here and writes here: so nobody else may. Whoever owns the program is the one who runs it,
+# where the shell says that they are the same.
+function judge_owners(i, path, mode, root, own) {
+    root = (P["mine"] == "yes" && P["self"] in ownerof) ? ownerof[P["self"]] : 0
+    for (i = 1; i <= nowned; i++) {
+        path = owned[i]; mode = modeof[path]
+        own = below(path, P["base"] "/networking") || below(path, P["state"]) || path == P["self"] || path == P["log"]
+        if (path == P["hosts"]) {
+            if (mode ~ /^l/) danger(path " is a symbolic link, and root does not write through one; hint: declare the file it leads to as hostsFile")
+            continue
+        }
+        if (ownerof[path] != 0 && ownerof[path] != root) danger(path " belongs to user " ownerof[path] ", not to root; hint: sudo chown root:wheel " quote(path))
+        if (mode ~ /^l/) {
+            if (own) danger(path " is a symbolic link where none may be; hint: sudo rm " quote(path))
+            continue
+        }
+        if (own && (path == P["state"] || path == P["base"] "/networking") && mode !~ /^d/) danger(path " is not a directory; hint: move it elsewhere")
+        # In a directory with the sticky bit nobody can remove or rename what is of root.
+        if ((substr(mode, 6, 1) == "w" || substr(mode, 9, 1) == "w") && (own || substr(mode, 10, 1) !~ /[tT]/)) danger(path " can be changed by others than root (" mode "); hint: sudo chmod go-w " quote(path))
+        if (own && mode ~ /\+$/) danger(path " has an access list, which may let others in; hint: sudo chmod -N " quote(path))
+    }
+}
+function below(path, top) { return path == top || index(path, top "/") == 1 }
+function danger(text) { hazard[++nh] = text; refuse(text) }
+# A word of a shell.
+function quote(text, i, c, out) {
+    if (text ~ /^[A-Za-z0-9_.\/-]+$/) return text
+    for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out (c == "\047" ? "\047\\\047\047" : c) }
+    return "\047" out "\047"
 }
 
 # ---- refusals and changes
@@ -516,8 +590,11 @@ function differ_up(i, v, before) {
     collisions()
     if (!(("nat" in calls) && ("rdr" in calls) && ("filter" in calls)))
         trouble("the main ruleset of pf does not call com.apple/* any more (missing:" (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    if (skipped_lo0)
+        trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
     phase = 1
     if (!rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
+    else if (("pfctl-anchor-tables" in seen_of) && !tables_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] ": its table <" altered "> was changed")
     if (ourtoken == "") op("token", "-", "-", "-", "take a token of pf")
     if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
     phase = 3
@@ -575,6 +652,13 @@ function differ_hosts(up, line, inside, i, same, found, n) {
 
 # ---- answers
 END {
+    if (ended) judge_owners()
+    for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
+    if (P["ask"] == "owners") {
+        if (!ended || !(P["self"] in modeof)) print "unsafe\tcould not look at the owners of our files; try again"
+        exit
+    }
+    if (("ls-ldn" in seen_of) && !(P["self"] in modeof)) failed = "ls"
     if (!ended || !whole || nsysctl < 2 || failed != "") {
         failed = "could not look at the Mac: " (failed == "" ? "a command said too little" : failed " failed") "; try again"
         if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&2"
@@ -583,7 +667,7 @@ END {
     }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
-    if (P["ask"] == "status") { healthy = P["wish"] == "up" && !no && !nt && !nf; if (P["json"]) status_json(); else status_text(); exit !healthy }
+    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf; if (P["json"]) status_json(); else status_text(); exit !healthy }
     if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
     for (i = 1; i <= nt; i++) print "problem\t" problem[i]
@@ -659,14 +743,14 @@ function kernel_of(p) {
 function ways(i, list) { for (i = 1; i <= ne; i++) list = list (i > 1 ? ", " : "") way[i]; return list == "" ? "nothing" : list }
 function text_of(k, i, w) { split(ops[k, i], w, "\t"); return w[5] }
 function status_text(i, k, p, v) {
-    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : "down") "; wish: " P["wish"]
+    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : healthy ? "down, as wished" : "down: it was not started") "; wish: " P["wish"]
     printf "\n%-14s %-34s %-18s %-18s %s\n", "PROVIDER", "BRIDGE", "GATEWAY", "NETWORK", "STATE"
     for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
     printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
     for (i = 1; i <= nv; i++) { v = volume[i]; printf "%-24s %-42s %-15s %-15s %s\n", v, (port[v] == "-" ? "-" : both(port[v])), address[v], alias[v], state_of_volume(v) }
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
-    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") "; token " (ourtoken == "" ? "none" : ourtoken)
+    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "ways out     " ways() "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
@@ -704,7 +788,7 @@ function status_json(i, p, v) {
         v = volume[i]
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
-    printf "],\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s},\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), or_null(ourtoken), texts(way, ne)
+    printf "],\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
     printf "\"forwarding\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), or_null(defaultvia)
     print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
 }
@@ -744,6 +828,8 @@ need_root() {
 
 LOCKED=
 STOPPED=
+# Set where owners and modes of our files have been looked at.
+SAFE=
 
 # When a process began, which tells it from a later one of the same number.
 began() { ps -o lstart= -p "$1" 2>/dev/null; }
@@ -827,59 +913,153 @@ write_wish() {
 
 # ---- looking
 
+# What the engine reads of the Mac, by name. `mount` comes last and has the rest of the stream to itself:
+# anybody may mount something, and the name of a mount point may hold a line of its own.
+THINGS="ifconfig netstat-rn sysctl pfctl-references pfctl-sn pfctl-sr pfctl-interfaces pfctl-anchor-sn pfctl-anchor-sr"
+
+see() {
+    case $1 in
+        ls-ldn) owners ;;
+        ifconfig) ifconfig -a ;;
+        netstat-rn) netstat -rn -f inet ;;
+        sysctl) sysctl -n net.inet.ip.forwarding kern.bootsessionuuid ;;
+        pfctl-references) pfctl -s References 2>/dev/null ;;
+        pfctl-sn) pfctl -s nat 2>/dev/null ;;
+        pfctl-sr) pfctl -s rules 2>/dev/null ;;
+        pfctl-interfaces) pfctl -v -s Interfaces -i lo0 2>/dev/null ;;
+        pfctl-anchor-sn) pfctl -a "$ANCHOR" -s nat 2>/dev/null ;;
+        pfctl-anchor-sr) pfctl -a "$ANCHOR" -s rules 2>/dev/null ;;
+        pfctl-anchor-tables) tables ;;
+        mount) mount ;;
+        *) return 1 ;;
+    esac </dev/null
+}
+
+see_all() {
+    for thing in "$@"; do
+        printf '@@nixvol %s\n' "$thing"
+        see "$thing" || printf '@@nixvol failed\t%s\n' "$thing"
+    done
+}
+
+# What the anchor holds, as pf prints it and the engine keeps it.
+loaded() { see pfctl-anchor-sn && printf '%s\n' -- && see pfctl-anchor-sr; }
+
+# The anchor's tables: the name of each, and below it what it holds.
+tables() {
+    names=$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null) || return 1
+    for name in $names; do
+        printf '%s\n' "$name"
+        pfctl -a "$ANCHOR" -t "$name" -T show 2>/dev/null || return 1
+    done
+}
+
+# Owner and mode of all that root relies on here: our files, and every directory on the way to them, by the path
+# that was declared and by the one that links on it lead to.
+owners() {
+    paths=$(
+        for at in "$BASE/networking/pf" "$STATE" "${LOG%/*}" "${HOSTS%/*}"; do
+            while [ -n "$at" ] && [ ! -d "$at" ]; do at=${at%/*}; done
+            way "$at"
+            real=$(cd -P "${at:-/}" && pwd -P) || exit 1
+            if [ "$real" != "$at" ]; then way "$real"; fi
+        done
+        for at in "$SELF" "$BASE/networking/manage-macos-networking.sh" "$BASE/networking/pf/anchor.conf" \
+            "$STATE" "$STATE"/* "$LOG" "$HOSTS"; do
+            if [ -e "$at" ] || [ -L "$at" ]; then printf '%s\n' "$at"; fi
+        done
+    ) || return 1
+    set -f
+    IFS=$NEWLINE
+    # shellcheck disable=SC2086 # one path a line
+    set -- $paths
+    unset IFS
+    set +f
+    # What another run has removed meanwhile makes `ls` fail; the engine misses what it needs.
+    ls -ldn "$@" 2>/dev/null || :
+}
+
+way() {
+    printf '/\n'
+    on=$1
+    while [ -n "$on" ] && [ "$on" != / ]; do
+        printf '%s\n' "$on"
+        on=${on%/*}
+    done
+}
+
 # Everything the engine has to know. $1: what it is asked; $2: the wish it measures by;
 # $3: a bundle that was kept, to measure by instead of the installed one.
 observe() {
-    printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" \
-        wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf"
+    printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" \
+        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf"
     printf '@@nixvol table\n'
-    if [ -n "${3:-}" ]; then cat "$3"; else table; fi || printf '@@nixvol failed\tcat\n'
-    printf '@@nixvol ifconfig\n'
-    ifconfig -a || printf '@@nixvol failed\tifconfig -a\n'
-    printf '@@nixvol netstat\n'
-    netstat -rn -f inet || printf '@@nixvol failed\tnetstat -rn -f inet\n'
-    printf '@@nixvol sysctl\n'
-    sysctl -n net.inet.ip.forwarding kern.bootsessionuuid || printf '@@nixvol failed\tsysctl\n'
-    printf '@@nixvol mount\n'
-    mount || printf '@@nixvol failed\tmount\n'
-    printf '@@nixvol references\n'
-    pfctl -s References 2>/dev/null || printf '@@nixvol failed\tpfctl -s References\n'
-    printf '@@nixvol main\n'
-    pfctl -s nat 2>/dev/null || printf '@@nixvol failed\tpfctl -s nat\n'
-    pfctl -s rules 2>/dev/null || printf '@@nixvol failed\tpfctl -s rules\n'
-    printf '@@nixvol loaded\n'
-    loaded || printf '@@nixvol failed\tpfctl -a %s\n' "$ANCHOR"
+    if [ -n "${3:-}" ]; then cat "$3"; else printf '%s' "$TABLE"; fi || printf '@@nixvol failed\tcat\n'
+    if [ -z "$SAFE" ]; then see_all ls-ldn; fi
+    # shellcheck disable=SC2086 # words
+    see_all $THINGS
+    # Their contents are looked at where somebody waits for the answer: the tables are `const`.
+    case $1 in
+        status | plan | start | test) see_all pfctl-anchor-tables ;;
+        *) ;;
+    esac
+    # Of all that the table holds, only a mount point begins with a slash.
+    case ${3:+kept}$TABLE in
+        kept* | *"$TAB/"*) see_all mount ;;
+        *) ;;
+    esac
     printf '@@nixvol end\n'
 }
 
-# What the anchor holds, as pf prints it.
-loaded() {
-    pfctl -a "$ANCHOR" -s nat 2>/dev/null && printf '%s\n' -- && pfctl -a "$ANCHOR" -s rules 2>/dev/null
-}
-
 # Looks, and reads what the engine says: REFUSED, PROBLEMS, CHANGES (their number), DEFAULT (route).
+# Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
     PROBLEMS=
     CHANGES=
     DEFAULT=
-    answer=$(observe "$@" | engine)
-    while IFS=$TAB read -r word text; do
-        case $word in
+    UNSAFE=
+    read_answer "$(observe "$@" | engine)"
+    if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
+    [ -n "$CHANGES" ]
+}
+
+read_answer() {
+    set -f
+    IFS=$NEWLINE
+    for line in $1; do
+        text=${line#*"$TAB"}
+        case ${line%%"$TAB"*} in
+            unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
             *) ;;
         esac
-    done <<END
-$answer
-END
-    [ -n "$CHANGES" ]
+    done
+    unset IFS
+    set +f
 }
 
-NEWLINE='
-'
+# Looks at owners and modes alone, before anything is written.
+be_safe() {
+    UNSAFE=
+    read_answer "$({
+        printf '@@nixvol set\t%s\t%s\n' ask owners base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE"
+        see_all ls-ldn
+        printf '@@nixvol end\n'
+    } | engine)"
+    if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
+    SAFE=yes
+}
+
+refuse_unsafe() {
+    QUIET=
+    printf '%s' "$UNSAFE" | while IFS= read -r line; do warn "$line"; done
+    warn "refused: nothing was changed"
+    exit 3
+}
 
 tell() {
     printf '%s' "$1" | while IFS= read -r line; do
@@ -1091,7 +1271,7 @@ settle() {
 
 # Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
 keep_applied() {
-    { table && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
+    { printf '%s' "$TABLE" && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
         mv -f "$STATE/applied.new" "$STATE/applied"
 }
 
@@ -1142,7 +1322,12 @@ probe_all() {
         warn "the network is not up: start it first"
         exit 1
     fi
-    answer=$(observe test up | engine)
+    be_safe
+    observe test up | engine | try
+}
+
+# Tries what the engine says, a probe a line.
+try() {
     failures=0
     tried=0
     skipped=0
@@ -1150,7 +1335,7 @@ probe_all() {
     changes=
     while IFS=$TAB read -r word expected protocol from source to destination port; do
         case $word in
-            refused | problem)
+            unsafe | refused | problem)
                 warn "$expected"
                 failures=$((failures + 1))
                 continue
@@ -1179,9 +1364,7 @@ probe_all() {
         else
             list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"ok\":$good}"
         fi
-    done <<END
-$answer
-END
+    done
     if [ "$changes" != 0 ]; then
         warn "the network is not as declared: see status"
         failures=$((failures + 1))
@@ -1196,25 +1379,97 @@ END
     [ "$failures" -eq 0 ]
 }
 
+# ---- telling others
+
+# Packets and bytes by label, as pf counts them.
+labels() { pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null; }
+
+# What launchd says of our job, without its environment.
+job() {
+    if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then return 1; fi
+    printf '%s\n' "$words" | awk '$1 == "state" || $1 == "runs" || ($1 == "last" && $2 == "exit")'
+}
+
+# Writes what the manager reads into a new directory, a file for each command, for a report to others.
+# The directory is made here and entered before anything is written: no link of others is followed.
+collect() {
+    umask 022
+    if ! mkdir "$1" || ! cd -P "$1"; then
+        warn "cannot make $1: name a directory that is not there yet"
+        exit 1
+    fi
+    if [ -n "$(ls -A .)" ]; then
+        warn "$1 is not empty: somebody else writes there"
+        exit 1
+    fi
+    read_wish
+    token=
+    if [ -f "$STATE/ledger" ]; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
+    { printf 'format\t1\n' && sw_vers; } | hide version >./version
+    # shellcheck disable=SC2086 # words
+    for thing in ls-ldn $THINGS pfctl-anchor-tables; do
+        { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
+    done
+    { printf '%s' "$TABLE" && see mount; } | hide mount >./mount
+    labels >pfctl-anchor-labels
+    pfctl -s info >pfctl-info 2>/dev/null </dev/null
+    scutil --dns </dev/null | awk '/nameserver\[/ { n++ } END { print "nameservers\t" n + 0 }' >scutil-dns
+    job >launchctl-print || printf 'not loaded\n' >launchctl-print
+    for file in wish names ledger rules.conf told; do
+        if [ -f "$STATE/$file" ]; then hide "$file" <"$STATE/$file" >"./$file"; fi
+    done
+    for file in network.json pf/anchor.conf; do
+        if [ -f "$BASE/networking/$file" ]; then cat "$BASE/networking/$file" >"${file#pf/}"; fi
+    done
+    if [ -f "$LOG" ]; then tail -n 1000 "$LOG" >log; fi
+    printf '%s' "$TABLE" >table
+    JSON=1
+    # That it is not healthy is said in it.
+    if show status >status.json; then :; fi
+    say "written to $1; not in it: MAC and IPv6 addresses, pf tokens of others, mounts and names of others"
+    say "in it: interfaces, IPv4 addresses, routes, pf rules, what you declared; look before you send it"
+}
+
+# Takes out what a report does not need: MAC and IPv6 addresses, other programs' tokens, other mounts.
+hide() {
+    awk -v thing="$1" -v ours="$token" '
+        BEGIN { FS = "\t"; x = "[0-9a-fA-F][0-9a-fA-F]?"; mac = x "[:.]" x "[:.]" x "[:.]" x "[:.]" x "[:.]" x }
+        thing == "mount" && !whole {
+            if ($1 == "volume" && $8 != "-") { place = $0; for (i = 1; i < 8; i++) sub(/^[^\t]*\t/, "", place); declared[place] = 1 }
+            if ($1 == "end") whole = 1
+            next
+        }
+        thing == "mount" {
+            if (!match($0, / \([^()]*\)$/)) next
+            if ((i = index($0, " on /")) == 0 || !(substr($0, i + 4, RSTART - i - 4) in declared)) next
+            print "-" substr($0, i)
+            next
+        }
+        thing == "ifconfig" && /^[ \t]*inet6 / { next }
+        thing == "ifconfig" || thing == "netstat-rn" { gsub(mac, "00:00:00:00:00:00") }
+        thing == "pfctl-references" && /^[0-9]/ { n = split($0, w, " "); if (w[n - 3] != ours) sub(" " w[n - 3] " ", " 0 ") }
+        thing == "ledger" && $1 == "token-before" { $0 = "token-before\t0\t." }
+        { print }
+    '
+}
+
 # ---- commands
 
 help() {
-    cat <<'END OF HELP'
-usage: manage-macos-networking.sh COMMAND
+    say 'usage: manage-macos-networking.sh COMMAND
 
   status [--json]            what is up, what is not, and what is to do
-  start [--confirm-within S] bring the network up; with S, take it back unless `confirm` comes within S seconds
+  start [--confirm-within S] bring the network up; with S, take it back unless confirm comes within S seconds
   confirm                    keep what was started with --confirm-within
   stop                       take the network down, until the next start
   test [--json]              try it: what may pass, and a sample of what must not
   plan [--json]              what start would do; changes nothing
   reconcile                  bring the Mac to what was last wished; without a wish, nothing
   cleanup                    take everything away: network, names, log and state
-  logs                       what was done, and what pf counted
+  logs [--collect DIR]       what was done, and what pf counted; with DIR, everything a bug report needs, there
   help                       this
 
-Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.
-END OF HELP
+Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.'
 }
 
 # Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
@@ -1250,6 +1505,7 @@ forget_run() {
 }
 
 start() {
+    be_safe
     take_lock
     read_wish
     before=$WISH
@@ -1350,7 +1606,8 @@ expire() {
 }
 
 confirm() {
-    take_lock
+    be_safe
+    if [ -d "$STATE" ]; then take_lock; fi
     if [ ! -f "$STATE/pending" ]; then
         warn "there is nothing to confirm"
         exit 1
@@ -1361,9 +1618,17 @@ confirm() {
     say "confirmed: the network stays"
 }
 
-# Brings the Mac to the wish, as far as it goes.
+# Brings the Mac to the wish, as far as it goes. Where nothing is to be done nothing is written, not even a lock.
 reconcile() {
     if [ ! -d "$STATE" ]; then return 0; fi
+    read_wish
+    if [ ! -f "$STATE/pending" ] && [ ! -f "$STATE/hosts.pending" ]; then
+        if [ "$WISH" = none ]; then return 0; fi
+        if look reconcile "$WISH" && [ "$CHANGES$REFUSED$PROBLEMS" = 0 ] && [ ! -f "$STATE/told" ]; then return 0; fi
+        SAFE=yes
+    else
+        be_safe
+    fi
     take_lock
     expire || exit 1
     read_wish
@@ -1428,6 +1693,7 @@ stop() {
         say "the network is down already"
         return 0
     fi
+    be_safe
     take_lock
     read_wish
     if [ "$WISH" = up ]; then
@@ -1454,6 +1720,7 @@ cleanup() {
         say "nothing of this network is here"
         return 0
     fi
+    be_safe
     take_lock
     read_wish
     if [ "$WISH" = up ]; then
@@ -1476,6 +1743,10 @@ cleanup() {
 }
 
 logs() {
+    if [ -n "$COLLECT" ]; then
+        collect "$COLLECT"
+        return
+    fi
     if [ -e "$LOG" ]; then
         tail -n 100 "$LOG"
     else
@@ -1483,17 +1754,13 @@ logs() {
     fi
     say ""
     say "packets and bytes by label, as pf counted them:"
-    pfctl -a "$ANCHOR" -s labels 2>/dev/null || {
+    labels || {
         warn "pf could not be asked"
         exit 1
     }
     say ""
     say "the launchd job:"
-    if job=$(launchctl print "system/$JOB" 2>/dev/null); then
-        printf '%s\n' "$job" | awk '$1 == "state" || $1 == "runs" || ($1 == "last" && $2 == "exit")'
-    else
-        say "not loaded: system/$JOB"
-    fi
+    job || say "not loaded: system/$JOB"
 }
 
 # status and plan only look: they take no lock and write nothing.
@@ -1506,9 +1773,17 @@ show() {
 
 # ---- what was asked for
 
-SELF=$0
+case $0 in
+    /*) SELF=$0 ;;
+    *) SELF=$(pwd -P)/$0 ;;
+esac
+# Whether whoever runs this owns it.
+MINE=
+# shellcheck disable=SC3067 # POSIX has no -O, but every sh of macOS does
+if [ -O "$SELF" ]; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
+COLLECT=
 JSON=0
 case $COMMAND in
     '')
@@ -1527,6 +1802,11 @@ while [ $# -gt 0 ]; do
             case $CONFIRM in
                 '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds, 1 to 99999" ;;
             esac
+            ;;
+        "logs$TAB--collect")
+            shift
+            COLLECT=${1:-}
+            if [ -z "$COLLECT" ]; then wrong_use "--collect takes a directory to make"; fi
             ;;
         *) wrong_use "'$COMMAND' does not know '$1'" ;;
     esac
