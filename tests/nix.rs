@@ -153,6 +153,7 @@ fn positions_are_those_of_the_definition_that_won() {
         ("volumes.a.publish", 16),
         ("links.0", 22),
         ("links.0.from", 22),
+        ("links.1", 23),
         ("links.1.to", 23),
     ]);
     assert_eq!(lines(&pure("wrapped")), expected);
@@ -169,6 +170,58 @@ fn positions_are_those_of_the_definition_that_won() {
         assert_eq!(place("volumes.etcd-9.address").0, user);
         assert_eq!(lines.get("volumes.etcd-9"), None, "a generated name has no place");
     });
+}
+
+/// A network in several files, each with something wrong in it.
+const FILES: [(&str, &str); 4] = [
+    (
+        "aws.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.providers.aws = lib.mkIf true {\n    network = \"10.0.0.0/16\";\n    \
+         gateway = \"10.0.1.1/24\";\n  };\n  services.nixvol-net.stateDir = \"/etc\";\n}\n",
+    ),
+    (
+        "azure.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net = lib.mkMerge [\n    { providers.azure.network = \"10.0.128.0/17\"; }\n    \
+         { providers.azure.gateway = \"10.0.128.1/24\"; }\n  ];\n}\n",
+    ),
+    (
+        "volumes.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.volumes = lib.genAttrs [ \"etcd-1\" \"etcd-2\" ] (name: {\n    \
+         provider = \"aws\";\n    address = \"10.0.1.2\";\n  });\n}\n",
+    ),
+    (
+        "links.nix",
+        "{\n  services.nixvol-net.links = [\n    { from = [ \"aws\" ]; to = [ \"azure\" ]; }\n    {\n      from = [\n        \
+         \"aws\"\n        \"azure\"\n      ];\n      to = [ \"azure\" ];\n      protocol = \"tcp\";\n      ports = [\n        443\n        \
+         \"90-80\"\n      ];\n    }\n  ];\n}\n",
+    ),
+];
+
+/// The errors of an input whose positions point into these files.
+fn told(input: &Value) -> String {
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(checked.status.code(), Some(2));
+    String::from_utf8_lossy(&checked.stderr).into_owned()
+}
+
+#[test]
+fn an_error_shows_every_file_that_takes_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    for (name, text) in FILES {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let look = |input: &Value| {
+        let text = told(input).replace(&format!("{}/", directory.path().display()), "");
+        insta::with_settings!({ snapshot_path => "snapshots/nix", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("two-files", text);
+        });
+    };
+    // Once as the module system would hand the definitions over, once by the module system itself.
+    let files = FILES.map(|(name, _)| at(name)).join(" ");
+    look(&evaluate(&format!("(import ./tests/nix/pure.nix).parts [{files} ]")).unwrap());
+    // An assertion of the module is not looked at by who asks for the input only.
+    with_darwin(&format!("{{ imports = [{files} ]; }}"), "input", |input| look(&input));
 }
 
 #[test]
@@ -371,6 +424,22 @@ fn wrong_types_name_the_option() {
         r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; volumes.etcd-1.adress = ""; }; }"#,
         &["services.nixvol-net.volumes.etcd-1.adress", "does not exist"],
     );
+}
+
+/// As above, of every option that `modules/options.nix` writes down, where there is no library of Nixpkgs.
+#[test]
+fn no_option_is_without_a_description_and_an_example() {
+    let options = pure("options");
+    let options = options.as_object().unwrap();
+    assert!(options.len() > 40, "{:#?}", options.keys());
+    for (name, option) in options {
+        let description = option["description"].as_str().unwrap().trim();
+        let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+        assert!(sentence, "{name}: {description}");
+        assert!(option["hasExample"] == true || option["readOnly"] == true, "{name} has no example");
+    }
+    // No option escapes the walk.
+    with_darwin("{ }", "options", |real| assert_eq!(real.as_object().unwrap().len(), options.len()));
 }
 
 #[test]
