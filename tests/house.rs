@@ -16,6 +16,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("plan", &["model"]),
     ("matrix", &["model", "plan"]),
     ("diff", &["place", "model", "plan"]),
+    ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),

@@ -3,6 +3,7 @@
 mod accepted;
 mod activation;
 mod diff;
+mod edits;
 mod examples;
 mod explain;
 mod faults;

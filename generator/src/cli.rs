@@ -1,5 +1,6 @@
 //! The command line: what there is to call, and how.
 
+pub mod edit;
 pub mod explain;
 pub mod papers;
 pub mod pf;
@@ -91,6 +92,7 @@ Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     /// Validate the declaration: every problem at once, each with its place and what to do.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
+  nixvol-net check --input network.json --format sarif >nixvol-net.sarif
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net check --input - --format json
 
@@ -101,7 +103,7 @@ Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that c
         source: Source,
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: CheckFormat,
     },
     /// Tell the way of a packet, and the rule and the declaration that decide.
     ///
@@ -173,6 +175,22 @@ Exit: 0 drawn, 2 bad input.")]
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
     },
+    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    ///
+    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
+    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
+    /// edited safely is left alone, and what to write by hand is printed.
+    Add {
+        /// What to add.
+        #[command(subcommand)]
+        what: edit::Add,
+    },
+    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    Remove {
+        /// What to remove.
+        #[command(subcommand)]
+        what: edit::Remove,
+    },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]
@@ -201,6 +219,18 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How problems are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For code hosts: SARIF 2.1.0.
+    Sarif,
 }
 
 /// How a difference is told.

@@ -47,12 +47,14 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`edit`] | a change made in the user's own Nix file (rnix) |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 pub mod explain;
 pub mod help;
 pub mod input;
