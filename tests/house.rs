@@ -19,6 +19,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
+    ("report", &["model", "plan", "matrix", "render", "explain", "diff"]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
 ];
 

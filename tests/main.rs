@@ -2,6 +2,7 @@
 
 mod activation;
 mod diff;
+mod every;
 mod explain;
 mod faults;
 mod hostile;
@@ -25,6 +26,7 @@ mod problems;
 mod program;
 mod proof;
 mod readme;
+mod report;
 mod rig;
 mod schema;
 mod snapshots;

@@ -7,6 +7,7 @@ mod graph;
 mod pf;
 mod prove;
 mod render;
+mod report;
 mod test;
 mod verify;
 
@@ -39,6 +40,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Graph { source, format } => graph::run(source, *format),
+        Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

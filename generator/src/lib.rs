@@ -47,6 +47,7 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`report`] | one page to look at, which answers questions |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
@@ -62,4 +63,5 @@ pub mod plan;
 pub mod problem;
 pub mod prove;
 pub mod render;
+pub mod report;
 pub mod source;

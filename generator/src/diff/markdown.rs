@@ -25,7 +25,7 @@ pub fn markdown(diff: &Diff, lines: bool) -> String {
 }
 
 /// How much opened and closed, in a few words.
-fn summary(diff: &Diff) -> String {
+pub fn summary(diff: &Diff) -> String {
     if diff.is_empty() {
         return "no difference".to_owned();
     }

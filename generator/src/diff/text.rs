@@ -140,13 +140,12 @@ pub fn file(file: &FileChange) -> String {
 }
 
 fn unified(file: &FileChange, style: Style) -> String {
-    let line = |line: &str| {
-        // A bundle may have been tampered with; its lines must not redraw the terminal.
-        let safe: String =
-            line.chars().map(|c| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c }).collect();
-        signed(&safe, style) + "\n"
-    };
-    file.unified.lines().map(line).collect()
+    file.unified.lines().map(|line| signed(&harmless(line), style) + "\n").collect()
+}
+
+/// A line that may have been tampered with, such that it cannot redraw what shows it.
+pub fn harmless(line: &str) -> String {
+    line.chars().map(|c| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A line in the colour of its sign.
