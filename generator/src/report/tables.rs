@@ -134,9 +134,6 @@ impl<'a> Meanings<'a> {
             let story = &self.every.stories[*number as usize];
             let span = cell.iter().find(|span| span.story == *number).expect("a span of the story");
             let (protocol, port) = services::example(span);
-            let bridge = |class: usize| {
-                self.every.bridges[class].map_or("", |it| self.plan.bridges[it].logical.as_str())
-            };
             let example = match port {
                 Some(port) => {
                     format!("{protocol} {}:{EPHEMERAL} -> {}:{port}", from.header.address, to.header.address)
@@ -145,10 +142,11 @@ impl<'a> Meanings<'a> {
             };
             Told {
                 services: services::words(cell, *number),
+                // A meaning is that of many pairs.
                 verdict: story
                     .verdict
-                    .replace("{from}", bridge(from.class))
-                    .replace("{to}", bridge(to.class)),
+                    .replace("{from}", "the source's bridge")
+                    .replace("{to}", "the destination's bridge"),
                 class: if story.passes { "passes" } else { "blocked" },
                 protocol,
                 port: port.map(|port| port.to_string()).unwrap_or_default(),
