@@ -45,6 +45,9 @@
     {
       darwinModules.default = ./modules;
 
+      # snapshotCheck { pkgs, input, snapshot }: see modules/snapshot.nix.
+      lib.snapshotCheck = import ./modules/snapshot.nix;
+
       overlays.default = final: _prev: { nixvol-net = package final; };
 
       templates.default = {

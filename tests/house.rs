@@ -19,7 +19,8 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
-    ("report", &["model", "plan", "matrix", "render", "explain", "diff"]),
+    ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
+    ("help", &[]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
 ];
 

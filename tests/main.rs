@@ -1,17 +1,23 @@
 //! One test binary; this list is its table of contents.
 
+mod accepted;
 mod activation;
 mod diff;
 mod every;
+mod examples;
 mod explain;
 mod faults;
+mod help;
 mod hostile;
 mod house;
 mod laws;
 mod manager;
+mod manager_report;
+mod manager_states;
 mod manager_world;
 mod network;
 mod nix;
+mod nix_build;
 mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;
@@ -29,6 +35,8 @@ mod readme;
 mod report;
 mod rig;
 mod schema;
+mod shells;
 mod snapshots;
 mod support;
 mod toymac;
+mod wrong_use;

@@ -16,7 +16,7 @@ use crate::support::{default_input, files_below, rendered, root, run};
 static SKIPPED: Once = Once::new();
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
-fn nix_instantiate(arguments: &[&str]) -> Output {
+pub fn nix_instantiate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     Command::new("nix-instantiate")
         .args(arguments)
@@ -32,7 +32,7 @@ fn nix_instantiate(arguments: &[&str]) -> Output {
 }
 
 /// The value of an expression, or what Nix says of it.
-fn evaluate(expression: &str) -> Result<Value, String> {
+pub fn evaluate(expression: &str) -> Result<Value, String> {
     let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
     if output.status.success() {
         Ok(serde_json::from_slice(&output.stdout).unwrap())
@@ -41,7 +41,7 @@ fn evaluate(expression: &str) -> Result<Value, String> {
     }
 }
 
-fn pure(attribute: &str) -> Value {
+pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
 }
 
 /// Looks at one attribute of a system, where there is a nix-darwin to make it with.
-fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
+pub fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
     if let Some(value) = darwin(module, attribute) {
         look(value.unwrap());
     }
@@ -94,17 +94,18 @@ fn every_file_parses() {
 
 #[test]
 fn preset_is_the_embedded_declaration() {
-    // The same bytes in every file: what is said in one and assumed in the other makes no difference.
+    // The bytes of the JSON, once both are said in one way: by the module, which leaves each default out, …
+    let text = |attribute: &str| {
+        evaluate(&format!("builtins.toJSON (import ./tests/nix/pure.nix).{attribute}")).unwrap()
+    };
+    let embedded = text("embedded");
+    assert_eq!(text("preset"), embedded);
+    // … and by the generator, which fills each in.
     let expected = rendered(&default_input());
     assert_eq!(rendered(&pure("preset")), expected);
-    with_darwin(
-        r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#,
-        "input",
-        |mut input| {
-            input.as_object_mut().unwrap().remove("positions");
-            assert_eq!(rendered(&input), expected);
-        },
-    );
+    let module = r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
+    with_darwin(module, "declared", |text| assert_eq!(text, embedded));
+    with_darwin(module, "input", |input| assert_eq!(rendered(&input), expected));
 }
 
 #[test]
@@ -187,6 +188,44 @@ fn every_part_of_the_preset_can_be_overridden() {
 }
 
 #[test]
+fn parts_of_the_preset_can_be_left_out() {
+    let module = |rest: &str| {
+        format!(
+            r#"{{ lib, ... }}: {{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {rest} }}; }}"#
+        )
+    };
+    let count = |rest: &str, providers: usize, volumes: usize, links: usize| {
+        with_darwin(&module(rest), "input", |input| {
+            let parts = |name: &str| match &input[name] {
+                Value::Array(parts) => parts.len(),
+                Value::Object(parts) => parts.len(),
+                _ => 0,
+            };
+            assert_eq!(["providers", "volumes", "links"].map(parts), [providers, volumes, links], "{rest}");
+            // The generator takes what is left.
+            rendered(&input);
+        });
+        with_darwin(&module(rest), "toplevel", |_| ());
+    };
+    count("", 5, 13, 1);
+    count("volumes.etcd-1.enable = false;", 5, 12, 1);
+    count("volumes.etcd-1 = { enable = false; };", 5, 12, 1);
+    count("providers.ibm.enable = false;", 4, 11, 1);
+    count("providers = lib.genAttrs [ \"aws\" \"gcp\" ] (_: { enable = false; });", 3, 7, 1);
+    let all_but_aws = "lib.genAttrs [ \"azure\" \"digitalocean\" \"gcp\" \"ibm\" ] (_: { enable = false; })";
+    count(&format!("providers = {all_but_aws};"), 1, 3, 0);
+    count("volumes = lib.mkForce { };", 5, 0, 1);
+    count("links = [ ];", 5, 13, 0);
+    count("links = [ { from = [ \"aws\" ]; to = [ \"gcp\" ]; } ];", 5, 13, 1);
+    count(
+        "links = lib.mkDefault [ { from = [ \"aws\" ]; to = [ \"etcd-3\" ]; masquerade = true; } ];",
+        5,
+        13,
+        2,
+    );
+}
+
+#[test]
 fn switch_installs_before_launchd_and_starts_last() {
     let module =
         r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; confirmWithin = 90; }; }"#;
@@ -217,7 +256,8 @@ fn switch_installs_before_launchd_and_starts_last() {
 
 #[test]
 fn switched_off_it_cleans_up_after_launchd() {
-    for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#] {
+    let declared = "{ services.nixvol-net = import ./tests/nix/declared.nix // { enable = false; confirmWithin = 9; }; }";
+    for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#, declared] {
         with_darwin(module, "activate", |text| {
             let text = text.as_str().unwrap();
             let remove =
@@ -252,13 +292,29 @@ fn hostile_values_stay_in_their_place() {
         ("logFile", r#""/var/log/a b""#),
         ("anchor", "\"com.apple/x\\n\""),
         ("volumes.etcd-1.mountPoint", r#""/Volumes/two\nlines""#),
+        ("stateDir", "\"/var/db/two\\nlines\""),
+        ("logFile", r#""/var/log/\${IFS}.log""#),
+        ("anchor", r#""com.apple/a b""#),
+        ("anchor", r#""com.apple/a/b""#),
         ("providers.aws.bridge", r#""bridge;reboot""#),
+        ("providers.aws.network", "\"10.0.0.0/16\\n\""),
+        ("providers.aws.gateway", r#""10.0.1.1/24 #""#),
+        ("volumes.etcd-1.address", r#""10.0.1.2; reboot""#),
+        ("volumes.etcd-1.localhost", r#""127.0.1.11`reboot`""#),
+        ("localhost.bridge", r#""$(reboot)""#),
+        ("localhost.gateway", "\"127.0.1.1/24\\n\""),
+        ("allowOverlap", r#"[ "10.0.0.0/8 $(reboot)" ]"#),
     ] {
         refused(&volume(&format!("{field} = {value};")), &[&option(field), "is not of type"]);
     }
     for name in [r"a\nb", r"\${x}", r#"\"quoted\""#, "Etcd", "-a", "a.b"] {
         let field = format!(r#"volumes."{name}" = {{ provider = "aws"; address = "10.0.1.77"; }};"#);
         refused(&volume(&field), &["services.nixvol-net.volumes has an entry named", "lower-case"]);
+        let field =
+            format!(r#"providers."{name}" = {{ network = "10.9.0.0/16"; gateway = "10.9.0.1/16"; }};"#);
+        refused(&volume(&field), &["services.nixvol-net.providers has an entry named", "lower-case"]);
+        let field = format!(r#"links = [ {{ from = [ "{name}" ]; to = [ "gcp" ]; }} ];"#);
+        refused(&volume(&field), &["services.nixvol-net.links, entry 1: `from` names", "not declared"]);
     }
 }
 
@@ -278,9 +334,30 @@ fn wrong_types_name_the_option() {
         ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.loss = 2; } ]"#),
         ("allowOverlap", r#"[ "10.0.0.0" ]"#),
         ("confirmWithin", "0"),
+        ("confirmWithin", "100000"),
+        ("reconcileInterval", "9"),
+        ("reconcileInterval", r#""60""#),
+        ("enable", r#""yes""#),
+        ("hosts.enable", "1"),
+        ("package", r#""nixvol-net""#),
+        ("preset", r#""multicloud""#),
+        ("base", r#""opt""#),
+        ("providers", "[ ]"),
+        ("providers.aws", "null"),
+        ("volumes", "[ ]"),
+        ("volumes.etcd-1", "false"),
+        ("volumes.etcd-1.mountPoint", r#""Volumes/etcd-1""#),
+        ("volumes.etcd-1.enable", "null"),
+        ("localhost.gateway", r#""127.0.1.1""#),
+        ("links", "{ }"),
+        ("links", r#"[ { from = "aws"; to = [ "gcp" ]; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; protocol = "sctp"; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; ports = [ ]; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.latencyMs = -1; } ]"#),
     ] {
         let module = format!(
-            r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {field} = {value}; }}; }}"#
+            r#"{{ imports = [ {{ services.nixvol-net.{field} = {value}; }} ];
+                  services.nixvol-net = {{ enable = true; preset = "multi-cloud"; }}; }}"#
         );
         refused(&module, &[&format!("services.nixvol-net.{field}"), "is not of type"]);
     }
@@ -291,18 +368,21 @@ fn wrong_types_name_the_option() {
 }
 
 #[test]
-fn every_option_is_described_in_sentences() {
+fn every_option_is_described_in_sentences_and_shown() {
     with_darwin("{ }", "options", |options| {
         let options = options.as_object().unwrap();
         for name in
-            ["enable", "providers.<name>.network", "volumes.<name>.publish", "links.*.conditions.loss"]
+            ["enable", "providers.network", "volumes.publish", "links.conditions.loss", "hosts.enable"]
         {
-            assert!(options.contains_key(&format!("services.nixvol-net.{name}")), "{name}: {options:?}");
+            assert!(options.contains_key(name), "{name}: {options:?}");
         }
-        for (name, description) in options {
-            let description = description.as_str().unwrap().trim();
+        assert!(options.len() > 40, "{}", options.len());
+        for (name, option) in options {
+            let description = option["description"].as_str().unwrap().trim();
             let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
-            assert!(sentence || name.contains("_module"), "{name}: {description}");
+            assert!(sentence, "{name}: {description}");
+            assert!(option["example"] == true || option["readOnly"] == true, "{name} has no example");
+            assert_eq!(option["fits"], true, "the example of {name} is not of its type");
         }
     });
 }
@@ -330,8 +410,15 @@ fn assertions_name_the_option_and_the_mend() {
             r#"services.nixvol-net.volumes.etcd-1.provider is "asw""#,
             "not declared",
             r#"choose one of: "aws""#,
+            "services.nixvol-net.volumes.etcd-1.enable = false",
         ],
     );
+    let hosts = r#"environment.etc.hosts.text = "";"#;
+    let with_hosts = |rest: &str| {
+        format!("{{ {hosts} services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {rest} }}; }}")
+    };
+    refused(&with_hosts(""), &["services.nixvol-net.hosts.enable", "environment.etc.hosts", "= false"]);
+    with_darwin(&with_hosts("hosts.enable = false;"), "toplevel", |_| ());
     refused(
         &module(r#"links = [ { from = [ "aws" ]; to = [ "etcd-44" ]; } ];"#),
         &[r#"services.nixvol-net.links, entry 1: `to` names "etcd-44""#],

@@ -31,6 +31,8 @@ const BREAKAGES: &[Breakage] = &[
     ("E009", "conditions out of range", |input| {
         input["links"][0]["conditions"] = json!({ "latencyMs": -1, "loss": 1.5, "bandwidthKbit": 0 });
     }),
+    ("E009", "reconciling without a pause", |input| input["reconcileInterval"] = json!(9)),
+    ("E009", "reconciling once a week", |input| input["reconcileInterval"] = json!(604_800)),
     ("E010", "hostile name", |input| {
         input["volumes"]["$(reboot)\n\u{1b}[2J"] = json!({ "provider": "aws", "address": "10.0.1.9" });
     }),

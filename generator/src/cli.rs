@@ -1,7 +1,9 @@
 //! The command line: what there is to call, and how.
 
 pub mod explain;
+pub mod papers;
 pub mod pf;
+pub mod snapshot;
 
 use std::path::PathBuf;
 
@@ -12,6 +14,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Without --input, every command works on the embedded topology: five cloud providers, thirteen volumes.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  nixvol-net test
+  nixvol-net render --input network.json --out /tmp/bundle
+  nixvol-net explain etcd-1 etcd-2:2379
+
+Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -46,7 +57,11 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     ///
     /// The anchor is read back and held against the declaration in network.json; every other file must be what
     /// that declaration renders. A violation comes with a packet that shows it.
-    #[command(after_help = "Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
+    #[command(after_help = "Examples:
+  nixvol-net verify /tmp/bundle
+  nixvol-net verify /opt/nix-volumes/networking --format json
+
+Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
     Verify {
         /// The bundle.
         #[arg(value_name = "DIR")]
@@ -56,7 +71,12 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Render in memory, prove, and show who may open connections to whom.
-    #[command(after_help = "Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
+    #[command(after_help = "Examples:
+  nixvol-net test
+  nixvol-net test --input network.json --format json
+  sudo nixvol-net test --input network.json --live
+
+Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     Test {
         /// What to read.
         #[command(flatten)]
@@ -69,7 +89,12 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Validate the declaration: every problem at once, each with its place and what to do.
-    #[command(after_help = "Exit: 0 valid, 2 not.")]
+    #[command(after_help = "Examples:
+  nixvol-net check --input network.json
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net check --input - --format json
+
+Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that code.")]
     Check {
         /// What to read.
         #[command(flatten)]
@@ -98,13 +123,13 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     ///
     /// Each line has a packet that the two sides decide otherwise about. Then: translations, what the manager makes,
     /// files. A flow between providers never speaks of traffic inside one of them, which always passes.
+    /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after
   nixvol-net diff result/ new.json --format markdown | gh pr comment --body-file -
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net diff /opt/nix-volumes/networking -
 
-Signs: + more passes or exists, - less, ~ otherwise.
 Exit: 0 the same, 1 different, 2 bad input.")]
     Diff {
         /// What was: a bundle's directory, an input, or `-` for an input from standard input.
@@ -119,6 +144,16 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
+    },
+    /// Hold what the declaration renders against the bundle that was reviewed and accepted.
+    ///
+    /// The accepted bundle is a directory in your repository. `check` fails when the declaration, or a new version of
+    /// this program, renders anything else, and says what opens and closes; `accept` takes it.
+    #[command(after_help = snapshot::EXAMPLES)]
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        command: snapshot::Snapshot,
     },
     /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
     ///
@@ -159,14 +194,15 @@ Exit: 0 written, 1 not proven, 2 bad input.")]
         against: Option<PathBuf>,
     },
     /// Print the JSON Schema of the input.
+    #[command(after_help = "Examples:
+  nixvol-net schema >nixvol-net.schema.json")]
     Schema,
     /// Print the completions of a shell.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page.
-    Man,
+    Completions(papers::Completions),
+    /// Print a manual page, or write all of them.
+    Man(papers::Man),
+    /// Tell more: of an error by its code, of a command, or of coming from a script of your own.
+    Help(papers::Help),
 }
 
 /// Where the declaration comes from.

@@ -3,6 +3,8 @@
 //! Every place that takes part is shown with its own line of source and the value underlined, both ends of an
 //! overlap too. Sees: place, problem, source. Never: reads a file; whoever calls gives the text.
 
+use std::collections::BTreeSet;
+
 use annotate_snippets::renderer::{DecorStyle, Renderer};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Snippet};
 use serde::Serialize;
@@ -34,7 +36,7 @@ impl Shown<'_> {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
-        out + &count + " in the declaration; nothing was written\n"
+        out + &count + " in the declaration; nothing was written\n" + &more(problems)
     }
 
     fn group(&self, problem: &Problem) -> Group<'_> {
@@ -86,6 +88,17 @@ impl Shown<'_> {
 
     fn located(&self, path: &FieldPath) -> Located {
         Located { field: path.to_string(), place: self.positions.find(path).cloned() }
+    }
+}
+
+/// Where more is told about each kind of problem, once.
+fn more(problems: &[Problem]) -> String {
+    let codes: BTreeSet<&str> = problems.iter().map(|problem| problem.kind.code()).collect();
+    let codes: Vec<&str> = codes.into_iter().collect();
+    match codes.as_slice() {
+        [] => String::new(),
+        [code] => format!("more: `nixvol-net help {code}`\n"),
+        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, and so for {}\n", rest.join(", ")),
     }
 }
 

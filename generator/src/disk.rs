@@ -16,8 +16,15 @@ pub type Files = BTreeMap<String, String>;
 /// bundle only the name is told.
 pub fn read(directory: &Path) -> Result<Files> {
     if !directory.join(NETWORK).is_file() {
+        let what = match fs::metadata(directory) {
+            Ok(found) if found.is_dir() => format!("has no {NETWORK}"),
+            Ok(_) => "is not a directory".to_owned(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot look into {}", directory.display()));
+            }
+        };
         bail!(
-            "{} has no {NETWORK}\nhint: name a bundle, as `nixvol-net render --out DIR` writes it",
+            "{} {what}\nhint: name a bundle, as `nixvol-net render --out DIR` writes it",
             directory.display()
         );
     }
@@ -137,10 +144,16 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     Ok((parent, Some(files)))
 }
 
-/// The paths of everything under a directory that is not a directory itself, and of empty directories.
+/// What the Finder leaves in every directory that it shows: nobody's work.
+const FINDERS: &str = ".DS_Store";
+
+/// The paths of everything under a directory that is not a directory itself.
 fn gather(directory: &Path, below: &str, files: &mut BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
+        if entry.file_name() == FINDERS {
+            continue;
+        }
         let path = format!("{below}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             gather(&entry.path(), &format!("{path}/"), files)?;

@@ -48,12 +48,14 @@
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
 //! | [`report`] | one page to look at, which answers questions |
+//! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;
+pub mod help;
 pub mod input;
 pub mod matrix;
 pub mod model;

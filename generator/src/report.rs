@@ -4,7 +4,7 @@
 //! stands below the table, and the script of the page only brings it near. The asker looks up answers that
 //! [`crate::explain::every`] has given; it decides nothing. The page needs nothing but itself, and its script is the only
 //! one that its policy lets run.
-//! Sees: model, plan, matrix, render (its pictures, and the engine that escapes), explain, diff. Never: rules but by
+//! Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes), explain, diff. Never: rules but by
 //! what `explain` says of them, a file, or the time of day.
 
 mod asker;
@@ -22,7 +22,7 @@ use crate::diff::Diff;
 use crate::explain::every::{Every, every};
 use crate::explain::{Refused, Rules};
 use crate::model::Declaration;
-use crate::plan::Plan;
+use crate::plan::{Plan, Volume};
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
 use crate::render::{ANCHOR, Error};
@@ -125,8 +125,8 @@ fn title(plan: &Plan) -> String {
 /// What can be asked about by name.
 fn names(plan: &Plan, every: &Every) -> Vec<String> {
     let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
-    let aliased = plan.volumes.iter().filter(|volume| volume.alias.is_some());
-    let aliases = aliased.map(|volume| format!("{}.localhost", volume.name));
+    let of_alias = |volume: &Volume| volume.alias.map(|_| format!("{}.localhost", volume.name));
+    let aliases = plan.volumes.iter().filter_map(of_alias);
     let providers = plan.bridges.iter().zip(&every.strangers).filter(|(_, stranger)| stranger.is_some());
     let gateways = plan.bridges.iter().map(|bridge| format!("{}.gateway", bridge.provider));
     let words = ["internet", "lan", "localhost", "mac"].map(str::to_owned);

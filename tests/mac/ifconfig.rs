@@ -204,7 +204,7 @@ fn clone(kernel: &mut Kernel, name: &str) -> Result<String, String> {
     } else {
         name.to_owned()
     };
-    if kernel.interface(&name).is_some() {
+    if kernel.interface(&name).is_some() || kernel.dying.iter().any(|(dying, _)| *dying == name) {
         return Err(format!("{call}: File exists"));
     }
     let unit: u32 = name[cloner.len()..].parse().unwrap_or(0);
@@ -230,6 +230,9 @@ fn destroy(kernel: &mut Kernel, name: &str) -> Result<(), String> {
         return Err("SIOCIFDESTROY: Invalid argument".to_owned());
     }
     unpeer(kernel, name);
+    if kernel.linger > 0 {
+        kernel.dying.push((name.to_owned(), kernel.tick + kernel.linger));
+    }
     kernel.interfaces.retain(|i| i.name != name);
     kernel.routes.retain(|r| r.interface != name);
     for interface in &mut kernel.interfaces {
@@ -353,6 +356,9 @@ fn list(kernel: &Kernel, family: Option<&str>) -> Answer {
         if family.is_none() || !interface.addresses.is_empty() {
             show(&mut answer.out, kernel, interface, false);
         }
+    }
+    for (name, _) in &kernel.dying {
+        answer.say(format!("{name}: flags=8802<BROADCAST,SIMPLEX,MULTICAST> mtu 1500"));
     }
     answer
 }

@@ -62,6 +62,14 @@ pub struct Route {
     pub expire: String,
 }
 
+/// One of pf's states, from whoever opened the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub protocol: String,
+    pub from: (Ipv4Addr, u16),
+    pub to: (Ipv4Addr, u16),
+}
+
 /// All that a command can see or change.
 #[derive(Default)]
 pub struct Kernel {
@@ -85,6 +93,16 @@ pub struct Kernel {
     pub counts: BTreeMap<(String, String), u64>,
     /// `ADDRESS PORT` pairs on which something answers.
     pub listening: Vec<(Ipv4Addr, u16)>,
+    /// Open connections, as pf's states: protocol, source and destination.
+    pub states: Vec<State>,
+    /// Interfaces that pf skips.
+    pub skipped: Vec<String>,
+    /// For how many commands a destroyed interface stays listed, and its name taken.
+    pub linger: u64,
+    /// Such interfaces, and the command at which each is gone.
+    pub dying: Vec<(String, u64)>,
+    /// Who owns a file here, beside what the machine's own disk says: path, user, and what `ls` puts behind the mode.
+    pub owners: Vec<(String, u32, String)>,
     /// The number of this command; not part of the state.
     pub tick: u64,
 }
@@ -209,6 +227,21 @@ impl Kernel {
         for (ip, port) in &self.listening {
             let _ = writeln!(t, "listen\t{ip}\t{port}");
         }
+        for s in &self.states {
+            let _ = writeln!(t, "state\t{}\t{}\t{}\t{}\t{}", s.protocol, s.from.0, s.from.1, s.to.0, s.to.1);
+        }
+        for name in &self.skipped {
+            let _ = writeln!(t, "skip\t{name}");
+        }
+        if self.linger > 0 {
+            let _ = writeln!(t, "linger\t{}", self.linger);
+        }
+        for (name, until) in &self.dying {
+            let _ = writeln!(t, "dying\t{name}\t{until}");
+        }
+        for (path, user, mark) in &self.owners {
+            let _ = writeln!(t, "owner\t{path}\t{user}\t{mark}");
+        }
         t
     }
 
@@ -254,6 +287,17 @@ impl Kernel {
                 self.counts.insert(key, f.get(3)?.parse().ok()?);
             }
             "listen" => self.listening.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
+            "state" => self.states.push(State {
+                protocol: (*f.get(1)?).to_owned(),
+                from: (f.get(2)?.parse().ok()?, f.get(3)?.parse().ok()?),
+                to: (f.get(4)?.parse().ok()?, f.get(5)?.parse().ok()?),
+            }),
+            "skip" => self.skipped.push((*f.get(1)?).to_owned()),
+            "linger" => self.linger = f.get(1)?.parse().ok()?,
+            "dying" => self.dying.push(((*f.get(1)?).to_owned(), f.get(2)?.parse().ok()?)),
+            "owner" => {
+                self.owners.push(((*f.get(1)?).to_owned(), f.get(2)?.parse().ok()?, (*f.get(3)?).to_owned()));
+            }
             "anchor" => {
                 let ruleset = Ruleset::kept(&unescape(f.get(2)?));
                 self.anchors.insert((*f.get(1)?).to_owned(), ruleset);

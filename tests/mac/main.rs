@@ -80,6 +80,9 @@ fn main() -> ExitCode {
 /// Runs one command; the mark tells whether the kernel changed (`!`), was only asked (`=`),
 /// or was not concerned (`.`: a real tool ran).
 fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
+    if !world::COMMANDS.contains(&name) && !is_answered(name, args) {
+        return (hand_over(root, name, args), '.');
+    }
     let (mut kernel, before) = match Kernel::load(root) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -88,6 +91,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         }
     };
     kernel.tick = number;
+    kernel.dying.retain(|(_, until)| *until > number);
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     let answer = match name {
         "ifconfig" => ifconfig::run(&mut kernel, &borrowed),
@@ -101,15 +105,15 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         "ping" => misc::ping(&mut kernel, &borrowed),
         "nc" => misc::nc(&mut kernel, &borrowed),
         "dnctl" => misc::dnctl(&mut kernel, &borrowed),
+        "ls" => misc::ls(&kernel, root, &borrowed[1..]),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
-        "sleep" if borrowed == ["1"] => {
-            // A second of waiting between two looks goes by faster here.
+        "sleep" => {
             std::thread::sleep(std::time::Duration::from_millis(100));
             Answer::default()
         }
         "id" if borrowed == ["-u"] => Answer { out: format!("{}\n", kernel.uid), ..Answer::default() },
-        _ => return (hand_over(root, name, args), '.'),
+        _ => Answer::fail(64, format!("toymac: {name} knows no such use")),
     };
     let after = kernel.text();
     let mark = if after == before { '=' } else { '!' };
@@ -122,6 +126,17 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
     let _ = std::io::stderr().write_all(answer.err.as_bytes());
     let _ = std::io::stdout().write_all(answer.out.as_bytes());
     (answer.code, mark)
+}
+
+/// Whether the toy answers for a tool that it otherwise leaves to the machine.
+fn is_answered(name: &str, args: &[String]) -> bool {
+    match name {
+        // A second of waiting between two looks goes by faster here.
+        "sleep" => args == ["1"],
+        // Who owns a file is told in macOS's form.
+        "ls" => args.first().is_some_and(|arg| arg == "-ldn"),
+        _ => false,
+    }
 }
 
 /// The machine's own tool of that name, found outside the toy's directory.

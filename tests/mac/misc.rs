@@ -1,6 +1,9 @@
-//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, sw_vers.
+//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, ls, sw_vers.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::Answer;
 use crate::kernel::Kernel;
@@ -121,16 +124,21 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
         let way = |form: &str, from: Ipv4Addr, to: Ipv4Addr| {
             format!(r#"{{"path":[["out","lo0"],["in","lo0"]],"src":"{from}","dst":"{to}",{form}}}"#)
         };
-        return match pf::loop_back(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
+        return match pf::send(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
             Way::Through => Fate::Arrives,
             Way::Refused => Fate::Refused,
             Way::Dropped => Fate::Lost,
         };
     }
-    match route::lookup(kernel, to) {
-        None => Fate::NoRoute,
-        Some(route) if route.flags.contains('G') => Fate::Arrives,
-        Some(_) => Fate::Lost,
+    let Some(route) = route::lookup(kernel, to) else {
+        return Fate::NoRoute;
+    };
+    let (interface, beyond) = (route.interface.clone(), route.flags.contains('G'));
+    let packet = format!(r#"{{"dir":"out","if":"{interface}","src":"{from}","dst":"{to}",{}}}"#, form[0]);
+    match pf::send(kernel, &[packet]) {
+        Way::Refused => Fate::Refused,
+        Way::Through if beyond => Fate::Arrives,
+        Way::Through | Way::Dropped => Fate::Lost,
     }
 }
 
@@ -168,6 +176,9 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
         return Answer::fail(1, "usage: nc [-z] [-G seconds] [-s source] host port");
     };
     let number: u16 = port.parse().unwrap_or(0);
+    if args.contains(&"-u") {
+        return datagram(kernel, args, to, number);
+    }
     let there = format!(r#""proto":"tcp","sport":50000,"dport":{number},"flags":"S","seq":1000"#);
     let back = format!(r#""proto":"tcp","sport":{number},"dport":50000,"flags":"SA","seq":5000,"ack":1001"#);
     let failed = |why: &str| Answer::fail(1, format!("nc: connectx to {to} port {port} (tcp) failed: {why}"));
@@ -186,6 +197,23 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
         Fate::NoRoute => failed("No route to host"),
         Fate::Refused => failed("Connection refused"),
         Fate::Lost => failed("Operation timed out"),
+    }
+}
+
+/// A datagram that nobody answers: `nc` takes it for delivered wherever it can be sent.
+fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
+    let there = format!(r#""proto":"udp","sport":50000,"dport":{port}"#);
+    let back = format!(r#""proto":"udp","sport":{port},"dport":50000"#);
+    match fate(kernel, value_of(args, "-s"), to, [&there, &back]) {
+        Fate::NoSource => Answer::fail(1, "nc: bind failed: Can't assign requested address"),
+        Fate::NoRoute => {
+            Answer::fail(1, format!("nc: connectx to {to} port {port} (udp) failed: No route to host"))
+        }
+        Fate::Refused => Answer { code: 1, ..Answer::default() },
+        Fate::Lost | Fate::Arrives => Answer {
+            err: format!("Connection to {to} port {port} [udp/*] succeeded!\n"),
+            ..Answer::default()
+        },
     }
 }
 
@@ -215,6 +243,58 @@ pub fn dnctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         }
         _ => Answer::fail(64, "usage: dnctl pipe N config …"),
     }
+}
+
+/// `ls -ldn` as macOS prints it. Whoever owns the toy is its root.
+pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
+    let own = fs::symlink_metadata(root).map_or(0, |meta| meta.uid());
+    let mut answer = Answer::default();
+    let mut paths = paths.to_vec();
+    paths.sort_unstable();
+    for path in paths {
+        let Ok(meta) = fs::symlink_metadata(path) else {
+            answer.warn(format!("ls: {path}: No such file or directory"));
+            answer.code = 1;
+            continue;
+        };
+        let told = kernel.owners.iter().find(|(of, _, _)| of == path);
+        let user = told.map_or(if meta.uid() == own { 0 } else { meta.uid() }, |(_, user, _)| *user);
+        let mark = told.map_or(" ", |(_, _, mark)| if mark.is_empty() { " " } else { mark });
+        let name = match fs::read_link(path) {
+            Ok(target) => format!("{path} -> {}", target.display()),
+            Err(_) => path.to_owned(),
+        };
+        answer.say(format!(
+            "{}{mark} {} {user}  {}  {} Nov 22 23:29 {name}",
+            mode_text(meta.mode()),
+            meta.nlink(),
+            meta.gid(),
+            meta.size()
+        ));
+    }
+    answer
+}
+
+/// A mode in ten letters, such as `drwxr-xr-t`.
+fn mode_text(mode: u32) -> String {
+    let mut text = String::from(match mode & 0o170_000 {
+        0o040_000 => "d",
+        0o120_000 => "l",
+        _ => "-",
+    });
+    for (shift, special, letters) in [(6, 0o4000, "sS"), (3, 0o2000, "sS"), (0, 0o1000, "tT")] {
+        let bits = mode >> shift;
+        let (set, executes) = (mode & special != 0, bits & 1 != 0);
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (set, executes) {
+            (true, true) => letters.as_bytes()[0].into(),
+            (true, false) => letters.as_bytes()[1].into(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
 }
 
 pub fn sw_vers() -> Answer {

@@ -95,7 +95,7 @@ fn environment(kernel: &Kernel) -> Environment {
     environment
 }
 
-/// What pf did with a packet on its way through lo0.
+/// What pf did with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Through,
@@ -105,8 +105,8 @@ pub enum Way {
     Dropped,
 }
 
-/// Sends packets from this Mac to itself, one after the other, and counts them by label.
-pub fn loop_back(kernel: &mut Kernel, packets: &[String]) -> Way {
+/// Sends packets, one after the other, and counts them by label.
+pub fn send(kernel: &mut Kernel, packets: &[String]) -> Way {
     if !kernel.pf_enabled {
         return Way::Through;
     }

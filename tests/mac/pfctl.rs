@@ -1,7 +1,11 @@
 //! `pfctl`: atomic loads into anchors, enable tokens, and noise on standard error.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 
 use crate::kernel::Kernel;
 use crate::pf::{self, Section};
@@ -18,6 +22,7 @@ struct Options {
     release: Option<String>,
     flush: Option<String>,
     show: Option<String>,
+    interface: Option<String>,
     kill: Vec<String>,
     table: Option<String>,
     table_command: Option<String>,
@@ -85,7 +90,8 @@ fn options(args: &[&str]) -> Result<Options, Answer> {
                 'X' => o.release = Some(value().ok_or_else(usage)?),
                 'F' => o.flush = Some(value().ok_or_else(usage)?),
                 's' => o.show = Some(value().ok_or_else(usage)?),
-                'k' | 'K' => o.kill.push(value().ok_or_else(usage)?),
+                'i' => o.interface = Some(value().ok_or_else(usage)?),
+                'k' => o.kill.push(value().ok_or_else(usage)?),
                 't' => o.table = Some(value().ok_or_else(usage)?),
                 'T' => o.table_command = Some(value().ok_or_else(usage)?),
                 'D' => {
@@ -153,9 +159,8 @@ fn act(kernel: &mut Kernel, options: &Options, answer: &mut Answer) {
     if let Some(what) = &options.flush {
         flush(kernel, options, what, answer);
     }
-    if let [first, rest @ ..] = options.kill.as_slice() {
-        let to = rest.first().map_or(String::new(), |to| format!(" and {to}"));
-        answer.warn(format!("killed 0 states from {first}{to}"));
+    if !options.kill.is_empty() {
+        kill_states(kernel, &options.kill, answer);
     }
     if options.enable {
         let token = 15_000_000_000_000_000_000 + kernel.tick * 7919;
@@ -173,6 +178,33 @@ fn act(kernel: &mut Kernel, options: &Options, answer: &mut Answer) {
     if let Some(what) = &options.show {
         show(kernel, options, what, answer);
     }
+}
+
+/// States go by where they come from, and with a second network by where they go to as well.
+fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
+    if ends.len() > 2 {
+        answer.warn("pfctl: can only specify -k twice");
+        answer.code = 1;
+        return;
+    }
+    let mut nets: Vec<Ipv4Net> = Vec::new();
+    for end in ends {
+        let Ok(net) = end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Ipv4Net::from)) else {
+            answer.warn(format!("pfctl: getaddrinfo: nodename nor servname provided, or not known: {end}"));
+            answer.code = 1;
+            return;
+        };
+        nets.push(net);
+    }
+    let before = kernel.states.len();
+    kernel.states.retain(|state| {
+        let from = nets.first().is_none_or(|net| net.contains(&state.from.0));
+        let to = nets.get(1).is_none_or(|net| net.contains(&state.to.0));
+        !(from && to)
+    });
+    let killed = before - kernel.states.len();
+    let destinations = nets.len().saturating_sub(1);
+    answer.warn(format!("killed {killed} states from 1 sources and {destinations} destinations"));
 }
 
 fn release(kernel: &mut Kernel, token: &str, answer: &mut Answer) {
@@ -220,9 +252,22 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
             answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
         }
         "References" | "references" => references(kernel, answer),
+        // The direct children; with -v whatever lies below them too (pfctl.c, pfctl_show_anchors).
         "Anchors" => {
-            for path in kernel.anchors.keys().filter(|path| !path.is_empty()) {
-                if path.rsplit_once('/').map_or("", |(parent, _)| parent) == anchor {
+            let parents = |path: &str| -> Vec<String> {
+                path.match_indices('/')
+                    .map(|(at, _)| path[..at].to_owned())
+                    .chain([path.to_owned()])
+                    .collect()
+            };
+            let paths: BTreeSet<String> = kernel.anchors.keys().flat_map(|path| parents(path)).collect();
+            let below = |path: &String| match path.strip_prefix(&anchor) {
+                Some(rest) if anchor.is_empty() => Some(rest.to_owned()),
+                Some(rest) => rest.strip_prefix('/').map(str::to_owned),
+                None => None,
+            };
+            for path in paths.iter().filter(|path| !path.is_empty()) {
+                if below(path).is_some_and(|rest| options.verbose > 0 || !rest.contains('/')) {
                     answer.say(format!("  {path}"));
                 }
             }
@@ -255,8 +300,22 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
                 }
             }
         }
-        "states" => {}
-        "Interfaces" => kernel.interfaces.iter().for_each(|i| answer.say(&i.name)),
+        "states" => {
+            for s in &kernel.states {
+                answer.say(format!(
+                    "ALL {} {}:{} -> {}:{}       ESTABLISHED:ESTABLISHED",
+                    s.protocol, s.from.0, s.from.1, s.to.0, s.to.1
+                ));
+            }
+        }
+        "Interfaces" => {
+            for i in &kernel.interfaces {
+                if options.interface.as_ref().is_none_or(|only| *only == i.name) {
+                    let skipped = options.verbose > 0 && kernel.skipped.contains(&i.name);
+                    answer.say(format!("{}{}", i.name, if skipped { " (skip)" } else { "" }));
+                }
+            }
+        }
         _ => {
             answer.warn(format!("pfctl: Unknown show modifier '{what}'"));
             answer.code = 1;

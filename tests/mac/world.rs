@@ -12,7 +12,7 @@ use crate::fault;
 use crate::kernel::Kernel;
 
 /// The commands that the kernel answers.
-const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 14] = [
     "ifconfig",
     "route",
     "netstat",

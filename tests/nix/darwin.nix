@@ -81,6 +81,8 @@ let
 in
 {
   inherit (config.services.nixvol-net) input;
+  declared = builtins.toJSON (removeAttrs config.services.nixvol-net.input [ "positions" ]);
+
   # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
   activate =
     let
@@ -91,13 +93,39 @@ in
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
 
-  # The options as a manual would list them, those inside entries too.
-  options = builtins.listToAttrs (
-    map (option: {
-      inherit (option) name;
-      value = option.description;
-    }) (lib.optionAttrSetToDocList evaluated.options.services.nixvol-net)
-  );
+  # The options, those inside entries too, with what a manual would say of each.
+  options =
+    let
+      walk =
+        path: options:
+        lib.concatLists (
+          lib.mapAttrsToList (
+            name: option:
+            let
+              here = path ++ [ name ];
+            in
+            if name == "_module" then
+              [ ]
+            else if lib.isOption option then
+              [
+                {
+                  name = lib.concatStringsSep "." here;
+                  value = {
+                    inherit (option) description;
+                    readOnly = option.readOnly or false;
+                    example = option ? example;
+                    fits =
+                      !(option ? example) || option.example._type or null != null || option.type.check option.example;
+                  };
+                }
+              ]
+              ++ walk here (option.type.getSubOptions [ ])
+            else
+              walk here option
+          ) options
+        );
+    in
+    builtins.listToAttrs (walk [ ] evaluated.options.services.nixvol-net);
 
   toplevel = config.system.build.toplevel.drvPath;
 }

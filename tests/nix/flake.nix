@@ -15,6 +15,7 @@ let
         }) names
       );
     getExe = package: "${package}/bin/${package.meta.mainProgram}";
+    escapeShellArg = text: "'${text}'";
     hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
   };
 
@@ -104,6 +105,18 @@ let
     ]) system;
 in
 assert builtins.pathExists (outputs.darwinModules.default + "/default.nix");
+assert
+  outputs.lib.snapshotCheck {
+    pkgs = packagesOf "x86_64-linux" // {
+      inherit lib;
+      writeText = builtins.toFile;
+      runCommand =
+        name: attrs: script:
+        builtins.seq (builtins.toJSON attrs) script;
+    };
+    input = { };
+    snapshot = ../../templates;
+  } != "";
 assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
 assert (outputs.overlays.default (packagesOf "x86_64-linux") { }) ? nixvol-net;
 builtins.deepSeq

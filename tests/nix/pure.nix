@@ -48,6 +48,8 @@ let
 in
 {
   preset = data preset;
+  # What the generator has built in, said as the module says things: each default left out, names in order.
+  embedded = data (builtins.fromJSON (builtins.readFile ../../generator/default.json));
   declared = withPositions (import ./declared.nix) (import ./declared.nix);
 
   # Only the places, of definitions wrapped in every way that the module system knows.

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use super::end::{self, At, Resolver};
 use super::hop::Hop;
 use super::live::Loaded;
-use super::sets::{Bits, Members};
+use super::sets::{Bits, Members, Sets, links};
 use super::{Declared, Explainer, Explanation, Question, Refused, Rules, way};
 use crate::model::{Declaration, PortSet};
 use crate::pf::eval::{Outcome, Via};
@@ -155,14 +155,11 @@ pub fn every(
         let mut row = Vec::with_capacity(classes.all.len());
         for to in 0..classes.all.len() {
             let key = classes.key(from, to);
-            let number = match known.get(&key) {
-                Some(number) => *number,
-                None => {
-                    let number = teller.cell(&mut explainer, Pair { from, to, is_one: false }, &key);
-                    known.insert(key, number);
-                    number
-                }
-            };
+            let number = known
+                .get(&key)
+                .copied()
+                .unwrap_or_else(|| teller.cell(&mut explainer, Pair { from, to, is_one: false }, &key));
+            known.insert(key, number);
             row.push(number);
         }
         rows.push(row);
@@ -272,12 +269,12 @@ struct Pair {
 struct Classes {
     all: Vec<Class>,
     of_address: HashMap<Ipv4Addr, usize>,
-    sets: super::sets::Sets,
+    sets: Sets,
 }
 
 impl Classes {
     fn of(declaration: &Declaration, plan: &Plan, loaded: &Loaded, ends: &Ends) -> Self {
-        let sets = super::sets::Sets::of(declaration, plan, loaded);
+        let sets = Sets::of(declaration, plan, loaded);
         let mut all: Vec<Class> = Vec::new();
         let mut of_address = HashMap::new();
         let mut known: HashMap<(At, Option<usize>, Members), usize> = HashMap::new();
@@ -315,7 +312,7 @@ impl Classes {
             places: [place(a, b, to), place(b, a, from)],
             same_bridge: a.bridge().is_some() && a.bridge() == b.bridge(),
             rules: self.sets.rules(&a.members, &b.members),
-            links: [self.sets.links(&a.members, &b.members), self.sets.links(&b.members, &a.members)],
+            links: [links(&a.members, &b.members), links(&b.members, &a.members)],
         }
     }
 }

@@ -57,7 +57,7 @@ impl Sets {
             ports: rule.syntax().destination.port.map(range).into_iter().collect(),
         };
         let rules = compiled.iter().map(matcher).collect();
-        let mut sets = Self { rules, links: links(declaration), translated: Vec::new() };
+        let mut sets = Self { rules, links: both_ways(declaration), translated: Vec::new() };
         for (number, rule) in compiled.iter().enumerate() {
             let source = matches!(rule.syntax().action, Action::Nat);
             for address in targets(rule) {
@@ -98,25 +98,25 @@ impl Sets {
         all
     }
 
-    /// The links that name two ends in this direction.
-    pub fn links(&self, from: &Members, to: &Members) -> Bits {
-        and(&from.links[0], &to.links[1])
-    }
-
     /// The ranges of ports that these rules and links tell apart.
     pub fn ports<'a>(
         &'a self,
         rules: impl Iterator<Item = &'a Bits> + 'a,
         links: &'a Bits,
     ) -> impl Iterator<Item = (u16, u16)> + 'a {
-        let of_rules = rules.flat_map(|bits| ones(bits)).flat_map(|number| &self.rules[number].ports);
+        let of_rules = rules.flat_map(ones).flat_map(|number| &self.rules[number].ports);
         let of_links = ones(links).flat_map(|number| &self.links[number].ports);
         of_rules.chain(of_links).copied()
     }
 }
 
+/// The links that name two ends in this direction.
+pub(super) fn links(from: &Members, to: &Members) -> Bits {
+    and(&from.links[0], &to.links[1])
+}
+
 /// Both directions of every link: where one is allowed it decides, and where it is not it may be told.
-fn links(declaration: &Declaration) -> Vec<Link> {
+fn both_ways(declaration: &Declaration) -> Vec<Link> {
     let ranges_of = |ends: &std::collections::BTreeSet<End>| {
         let range = |end: &End| {
             let net = declaration.range(end);

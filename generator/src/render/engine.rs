@@ -31,11 +31,13 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/change.sh", include_str!("../../../templates/script/change.sh.j2")),
     ("script/commands.sh", include_str!("../../../templates/script/commands.sh.j2")),
     ("script/probe.sh", include_str!("../../../templates/script/probe.sh.j2")),
+    ("script/collect.sh", include_str!("../../../templates/script/collect.sh.j2")),
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
+    ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
@@ -73,7 +75,7 @@ enum Language {
     Xml,
     /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
     Pf,
-    /// A field of the manager's table, which ends at a tab or a line's end and means itself up to there.
+    /// A field of the manager's table, which stands in single quotes of sh and ends at a tab or a line's end.
     Field,
     /// A word of a file that has no quotes: no blank, no `#`, no control character.
     Word,
@@ -123,7 +125,7 @@ impl Language {
                 let word = table.unwrap_or(text);
                 (!word.is_empty() && word.chars().all(pf_word)).then(|| text.to_owned())
             }
-            Self::Field => (!text.is_empty()).then(|| text.to_owned()),
+            Self::Field => (!text.is_empty()).then(|| text.replace('\'', r"'\''")),
             Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.to_owned()),
         }
     }
@@ -186,7 +188,7 @@ mod tests {
         );
         assert_eq!(Language::Pf.write(hostile), None);
         assert_eq!(Language::Word.write(hostile), None);
-        assert_eq!(Language::Field.write(hostile).as_deref(), Some(hostile));
+        assert_eq!(Language::Field.write(hostile).as_deref(), Some(r#"a'\''b"c $(id) `id` <x> & # ; \"#));
         assert_eq!(Language::Field.write("two\tfields"), None);
         for (language, _) in Language::ALL {
             assert_eq!(language.write("two\nlines"), None);

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use crate::model::{End, Name, Protocol, VolumeAttachment};
-use crate::plan::policy::{Direction, ICMP, Interface, Packet, Verdict};
+use crate::plan::policy::{Direction, ICMP, Interface, Packet, TCP, UDP, Verdict};
 use crate::plan::{Flow, Plan, Volume};
 
 /// One probe, from an address that this Mac holds.
@@ -17,7 +17,7 @@ use crate::plan::{Flow, Plan, Volume};
 pub struct Probe {
     /// `pass` or `block`.
     pub expected: &'static str,
-    /// `icmp` or `tcp`.
+    /// `icmp`, `tcp` or `udp`.
     pub protocol: &'static str,
     /// The volume that asks.
     pub from: String,
@@ -56,31 +56,44 @@ fn speakers(plan: &Plan) -> Vec<&Volume> {
     plan.bridges.iter().filter_map(|bridge| of_provider(&bridge.provider)).collect()
 }
 
-fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, port: Option<u16>) -> Probe {
+/// What is sent: an echo request, or a packet to a port.
+#[derive(Clone, Copy)]
+enum Sent {
+    Echo,
+    Tcp(u16),
+    Udp(u16),
+}
+
+fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, sent: Sent) -> Probe {
+    let (protocol, port) = match sent {
+        Sent::Echo => ("icmp", super::script::NOTHING.to_owned()),
+        Sent::Tcp(port) => ("tcp", port.to_string()),
+        Sent::Udp(port) => ("udp", port.to_string()),
+    };
     Probe {
         expected,
-        protocol: if port.is_some() { "tcp" } else { "icmp" },
+        protocol,
         from: from.name.to_string(),
         source: from.address.to_string(),
         to: to.to_owned(),
         destination: address.to_string(),
-        port: port.map_or_else(|| super::script::NOTHING.to_owned(), |port| port.to_string()),
+        port,
     }
 }
 
 fn gateway(plan: &Plan, volume: &Volume) -> Probe {
     let bridge = plan.bridges.iter().find(|bridge| bridge.provider == volume.provider);
     let name = bridge.map_or("", |bridge| bridge.logical.as_str());
-    probe("pass", volume, name, volume.gateway, None)
+    probe("pass", volume, name, volume.gateway, Sent::Echo)
 }
 
-/// A flow, from every provider that it lets out to one that it lets in. UDP has no answer to wait for.
+/// A flow, from every provider that it lets out to one that it lets in.
 fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
-    let port = match (flow.protocol, &flow.ports) {
-        (None | Some(Protocol::Icmp), None) => None,
-        (Some(Protocol::Tcp), None) => Some(80),
-        (Some(Protocol::Tcp), Some(ports)) => ports.ranges().first().map(|range| range.first),
-        _ => return Vec::new(),
+    let first = flow.ports.as_ref().and_then(|ports| ports.ranges().first().map(|range| range.first));
+    let sent = match flow.protocol {
+        None | Some(Protocol::Icmp) => Sent::Echo,
+        Some(Protocol::Tcp) => Sent::Tcp(first.unwrap_or(80)),
+        Some(Protocol::Udp) => Sent::Udp(first.unwrap_or(53)),
     };
     let members = |ends: &[End]| -> Vec<&Volume> {
         let of = |end: &End| match end {
@@ -97,30 +110,48 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
         // Beginning behind its own place, so that a mesh is not all tried against one provider.
         let turned = to.iter().cycle().skip((index + 1) % to.len().max(1)).take(to.len());
         let other = turned.into_iter().find(|volume| volume.provider != source.provider);
-        probes.extend(other.map(|other| probe("pass", source, other.name.as_str(), other.address, port)));
+        probes.extend(other.map(|other| probe("pass", source, other.name.as_str(), other.address, sent)));
     }
     probes
 }
 
-/// For each provider one thing that it must not do, if there is any.
+/// For each provider one volume that it must not reach, by ICMP and by TCP; and the world outside, where it has none.
 fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
-    let refused = |from: &Volume, to: &Volume| {
+    let refused = |from: &Volume, destination: Ipv4Addr, sent: Sent| {
+        let (protocol, port) = match sent {
+            Sent::Echo => (ICMP, 0),
+            Sent::Tcp(port) => (TCP, port),
+            Sent::Udp(port) => (UDP, port),
+        };
         let packet = Packet {
             direction: Direction::Out,
-            interface: Interface::Loopback,
+            interface: if destination == OUTSIDE { Interface::Egress } else { Interface::Loopback },
             source: from.address,
-            destination: to.address,
-            protocol: ICMP,
-            port: 0,
+            destination,
+            protocol,
+            port,
             opening: true,
         };
         plan.policy.decide(&packet).verdict == Verdict::Refuse
     };
     let mut probes = Vec::new();
     for (index, from) in speakers.iter().enumerate() {
-        let turned = speakers.iter().cycle().skip(index + 1).take(speakers.len());
-        let victim = turned.into_iter().find(|to| refused(from, to));
-        probes.extend(victim.map(|to| probe("block", from, to.name.as_str(), to.address, None)));
+        let turned = || speakers.iter().cycle().skip(index + 1).take(speakers.len());
+        let mut try_one = |candidates: &[Sent]| {
+            let tries = turned().flat_map(|to| candidates.iter().map(move |sent| (to, *sent)));
+            let victim = tries.into_iter().find(|(to, sent)| refused(from, to.address, *sent));
+            probes.extend(victim.map(|(to, sent)| probe("block", from, to.name.as_str(), to.address, sent)));
+        };
+        try_one(&[Sent::Echo]);
+        try_one(&UNLIKELY.map(Sent::Tcp));
+        if refused(from, OUTSIDE, Sent::Tcp(443)) {
+            probes.push(probe("block", from, "the internet", OUTSIDE, Sent::Tcp(443)));
+        }
     }
     probes
 }
+
+/// Ports that a link rarely names: one that none names is tried.
+const UNLIKELY: [u16; 4] = [9, 19, 6, 65000];
+/// An address for documentation (RFC 5737): nobody is there to be troubled.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

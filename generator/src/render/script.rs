@@ -1,4 +1,31 @@
 //! The manager: one program for every network, and the table of what this network is made of.
+//!
+//! `logs --collect DIR` writes a new directory for a report to others. Its form is 1; each file is the standard output
+//! of one command, or a copy. A file whose command failed holds the line `failed`; the copies are missing where
+//! there is nothing to copy.
+//!
+//! | file | the output of |
+//! |---|---|
+//! | `version` | the line `format` TAB `1`, then `sw_vers` |
+//! | `ls-ldn` | `ls -ldn` of our files and of every directory on the way to them |
+//! | `ifconfig` | `ifconfig -a`; every MAC is `00:00:00:00:00:00`, `inet6` lines are left out |
+//! | `netstat-rn` | `netstat -rn -f inet`, MACs as above |
+//! | `sysctl` | `sysctl -n net.inet.ip.forwarding kern.bootsessionuuid`: two lines |
+//! | `mount` | `mount`, only the declared mount points; `-` for the device |
+//! | `pfctl-references` | `pfctl -s References`; the tokens of others are `0` |
+//! | `pfctl-sn`, `pfctl-sr` | `pfctl -s nat`, `pfctl -s rules`: the main ruleset |
+//! | `pfctl-interfaces` | `pfctl -v -s Interfaces -i lo0` |
+//! | `pfctl-anchor-sn`, `pfctl-anchor-sr` | `pfctl -a ANCHOR -s nat`, `… -s rules` |
+//! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
+//! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
+//! | `pfctl-info` | `pfctl -s info` |
+//! | `scutil-dns` | the line `nameservers` TAB how many `scutil --dns` knows |
+//! | `launchctl-print` | `launchctl print system/LABEL`: state, runs and last exit alone; or `not loaded` |
+//! | `wish`, `names`, `ledger`, `rules.conf`, `told` | those files of `stateDir`; in `token-before` of the ledger, `0` |
+//! | `network.json`, `anchor.conf` | those files of the installed bundle |
+//! | `table` | the manager's own table of the network |
+//! | `log` | the last thousand lines of the log |
+//! | `status.json` | `status --json` |
 
 use serde::Serialize;
 

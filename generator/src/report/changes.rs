@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::diff::{Diff, Presence, Statement, markdown, text};
+use crate::diff::{Diff, Presence, Statement, text};
+use crate::place::Harmless;
 
 /// Everything that differs.
 #[derive(Serialize)]
@@ -43,15 +44,11 @@ impl Changes {
             evidence: statement.changes.iter().map(text::evidence).collect(),
         };
         Self {
-            name: text::harmless(name),
-            summary: markdown::summary(diff),
+            name: Harmless(name).to_string(),
+            summary: diff.summary(),
             flows: diff.flows.iter().map(statement).collect(),
             translations: diff.translations.iter().map(statement).collect(),
-            objects: diff
-                .objects
-                .iter()
-                .map(|object| Marked::of(text::harmless(&text::object(object))))
-                .collect(),
+            objects: diff.objects.iter().map(|object| Marked::of(text::object(object))).collect(),
             files: diff.files.iter().map(file).collect(),
         }
     }
@@ -59,10 +56,10 @@ impl Changes {
 
 fn file(file: &crate::diff::FileChange) -> File {
     // Of a file that is wholly new or gone the lines say nothing that the file does not.
-    let lines = if file.presence == Presence::Changed { file.unified.as_str() } else { "" };
+    let lines = file.lines().filter(|_| file.presence == Presence::Changed);
     File {
         headline: Marked::of(text::file(file)),
-        lines: lines.lines().map(|line| Marked::of(text::harmless(line).replace('\t', "    "))).collect(),
+        lines: lines.map(|line| Marked::of(line.replace('\t', "    "))).collect(),
     }
 }
 
