@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod explain;
+pub mod lab;
 pub mod papers;
 pub mod pf;
 pub mod snapshot;
@@ -210,6 +211,16 @@ Exit: 0 written, 1 not proven, 2 bad input.")]
         /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
         #[arg(long, value_name = "OLD")]
         against: Option<PathBuf>,
+    },
+    /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
+    ///
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
+    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// the host's network, and leaves nothing behind.
+    Lab {
+        /// What to do.
+        #[command(subcommand)]
+        command: lab::Lab,
     },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:

@@ -7,6 +7,7 @@ mod edit;
 mod explain;
 mod graph;
 mod help;
+mod lab;
 mod man;
 mod pf;
 mod prove;
@@ -42,6 +43,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Lab { command } => lab::run(command),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),
