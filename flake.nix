@@ -45,6 +45,9 @@
     {
       darwinModules.default = ./modules;
 
+      # snapshotCheck { pkgs, input, snapshot }: see modules/snapshot.nix.
+      lib.snapshotCheck = import ./modules/snapshot.nix;
+
       overlays.default = final: _prev: { nixvol-net = package final; };
 
       templates.default = {
@@ -121,7 +124,12 @@
             command = "cargo clippy --offline --all-targets -- --deny warnings";
           };
 
-          # The module evaluated on this system, its network rendered and proven.
+          # The example as a whole, for the Mac that it is of: the module evaluated, down to what would be built.
+          module = pkgs.writeText "nixvol-net-module" (
+            builtins.unsafeDiscardStringContext (exampleSystem "aarch64-darwin").system.drvPath
+          );
+
+          # Its network for this system, rendered and proven.
           bundle = example.config.services.nixvol-net.bundle;
         }
         // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { system = example.system; }

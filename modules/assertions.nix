@@ -28,7 +28,7 @@ let
   providerOf = name: volume: {
     assertion = lib.elem volume.provider providers;
     message = ''
-      ${option}.volumes.${name}.provider is ${quoted volume.provider}, which ${state "providers" volume.provider}. Declare that provider, or choose one of: ${listed providers}.
+      ${option}.volumes.${name}.provider is ${quoted volume.provider}, which ${state "providers" volume.provider}. Declare that provider, choose one of: ${listed providers}, or leave the volume out with ${option}.volumes.${name}.enable = false.
     '';
   };
 
@@ -52,6 +52,13 @@ in
         assertion = providers != [ ];
         message = ''
           ${option}.enable is set, but no provider is declared. Declare one in ${option}.providers, or set ${option}.preset = "multi-cloud".
+        '';
+      }
+      {
+        # The manager writes the file in place, and what lies in the store cannot be written.
+        assertion = !(cfg.hosts.enable && config.environment.etc.hosts.enable or false);
+        message = ''
+          ${option}.hosts.enable has the names of the volumes written into /etc/hosts, which environment.etc.hosts makes a link into the Nix store. Set ${option}.hosts.enable = false, or leave environment.etc.hosts out.
         '';
       }
     ]

@@ -11,6 +11,7 @@ let
     stateDir = "/var/db/nix-volumes-networking";
     logFile = "/var/log/nix-volumes-networking.log";
     anchor = "com.apple/250.nixvol";
+    reconcileInterval = 120;
     allowOverlap = [ ];
   };
 

@@ -40,6 +40,7 @@ let
     mkOption {
       type = types.bool;
       default = true;
+      example = false;
       description = ''
         Whether this ${what} takes part. Set it to false to leave out one that a preset or another module declares.
       '';
@@ -73,6 +74,7 @@ let
           type = bridgeName;
           default = "bridge-${name}";
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
+          example = "bridge-do";
           description = ''
             The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show the
             number beside this name.
@@ -85,6 +87,7 @@ let
             "vmnet"
           ];
           default = "bridge";
+          example = "vmnet";
           description = ''
             Who makes the bridge. With `bridge` the manager does. With `vmnet` a virtual machine's vmnet network
             does, and the manager finds it by its gateway address.
@@ -94,6 +97,7 @@ let
         internet = mkOption {
           type = types.bool;
           default = true;
+          example = false;
           description = ''
             Whether the volumes of this provider reach the world outside, through address translation.
           '';
@@ -137,6 +141,7 @@ let
           "guest"
         ];
         default = "host";
+        example = "guest";
         description = ''
           Who answers at the address. With `host` it is a process on the Mac. With `guest` it is a virtual
           machine, and the Mac does not take the address.
@@ -200,6 +205,7 @@ let
       bridge = mkOption {
         type = bridgeName;
         default = "bridge-localhost";
+        example = "bridge-lo";
         description = ''
           The logical name of the group. It is a name only: the addresses are aliases of {file}`lo0`.
         '';
@@ -208,6 +214,7 @@ let
       gateway = mkOption {
         type = gateway;
         default = "127.0.1.1/24";
+        example = "127.0.2.1/24";
         description = ''
           The loopback address of the group itself, with the prefix length of the range from which volumes take
           theirs.
@@ -248,6 +255,7 @@ let
           ]
         );
         default = null;
+        example = "tcp";
         description = ''
           The protocol that is permitted. Null permits every protocol.
         '';
@@ -268,6 +276,7 @@ let
       bidirectional = mkOption {
         type = types.bool;
         default = false;
+        example = true;
         description = ''
           Whether the ends in `to` may open connections to those in `from` too. Replies need no permission.
         '';
@@ -276,6 +285,7 @@ let
       masquerade = mkOption {
         type = types.bool;
         default = false;
+        example = true;
         description = ''
           Whether the traffic arrives with the gateway address of the receiving provider as its source, as it
           does between real clouds behind address translation.
@@ -306,6 +316,7 @@ in
       type = types.package;
       default = pkgs.callPackage ./package.nix { };
       defaultText = lib.literalExpression "pkgs.callPackage ./package.nix { }";
+      example = lib.literalExpression "pkgs.nixvol-net";
       description = ''
         The generator that renders the network and proves it.
       '';
@@ -357,6 +368,9 @@ in
     localhost = mkOption {
       type = types.submodule localhost;
       default = { };
+      example = {
+        gateway = "127.0.2.1/24";
+      };
       description = ''
         The group of loopback addresses under which the Mac itself finds the volumes.
       '';
@@ -380,7 +394,8 @@ in
         }
       ];
       description = ''
-        What may pass from one provider to another. Whatever no link permits is blocked.
+        What may pass from one provider to another. Whatever no link permits is blocked. The links of all modules
+        add up; those of a preset give way to them.
       '';
     };
 
@@ -399,6 +414,7 @@ in
         types.strMatching "com\\.apple/[A-Za-z0-9.-][A-Za-z0-9._-]*"
       );
       default = "com.apple/250.nixvol";
+      example = "com.apple/300.clouds";
       description = ''
         The pf anchor that holds the rules. The main ruleset of macOS calls every child of `com.apple`.
       '';
@@ -407,6 +423,7 @@ in
     base = mkOption {
       type = absolutePath;
       default = "/opt/nix-volumes";
+      example = "/opt/clouds";
       description = ''
         The directory in which the manager is installed, under {file}`networking`. It must belong to root, because
         root runs what lies there.
@@ -416,6 +433,7 @@ in
     stateDir = mkOption {
       type = absolutePath;
       default = "/var/db/nix-volumes-networking";
+      example = "/var/db/clouds";
       description = ''
         The directory in which the manager remembers what it made.
       '';
@@ -424,14 +442,26 @@ in
     logFile = mkOption {
       type = absolutePath;
       default = "/var/log/nix-volumes-networking.log";
+      example = "/var/log/clouds.log";
       description = ''
         The log of the manager. newsyslog rotates it.
+      '';
+    };
+
+    reconcileInterval = mkOption {
+      type = types.ints.between 10 86400;
+      default = 120;
+      example = 30;
+      description = ''
+        The number of seconds after which launchd has the manager look at the network again. It does so at boot, at
+        mounts and when the network changes anyway, and a look that finds everything in place changes nothing.
       '';
     };
 
     hosts.enable = mkOption {
       type = types.bool;
       default = true;
+      example = false;
       description = ''
         Whether the names of the volumes are written into a marked block of {file}`/etc/hosts` while the network
         is up.
@@ -439,7 +469,7 @@ in
     };
 
     confirmWithin = mkOption {
-      type = types.nullOr types.ints.positive;
+      type = types.nullOr (types.ints.between 1 99999);
       default = null;
       example = 120;
       description = ''

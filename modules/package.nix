@@ -46,8 +46,8 @@ rustPlatform.buildRustPackage {
       --bash <("$out/bin/nixvol-net" completions bash) \
       --fish <("$out/bin/nixvol-net" completions fish) \
       --zsh <("$out/bin/nixvol-net" completions zsh)
-    "$out/bin/nixvol-net" man > nixvol-net.1
-    installManPage nixvol-net.1
+    "$out/bin/nixvol-net" man --out man
+    installManPage man/*.1
   '';
 
   meta = {

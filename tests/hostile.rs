@@ -104,7 +104,7 @@ fn written(path: &str, value: &str) -> Vec<String> {
     let xml = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     match path.rsplit('.').next() {
         Some("sh") => vec![value.replace('\'', "'\\''"), value.to_owned()],
-        Some("plist") => vec![xml],
+        Some("plist" | "svg") => vec![xml],
         Some("json") => vec![json[1..json.len() - 1].to_owned()],
         _ => vec![value.to_owned()],
     }

@@ -3,7 +3,7 @@
 //! The pure parts need nothing but Nix. The module as a whole needs nix-darwin and Nixpkgs' lib, which are taken
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ use crate::support::{default_input, files_below, rendered, root, run};
 static SKIPPED: Once = Once::new();
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
-fn nix_instantiate(arguments: &[&str]) -> Output {
+pub fn nix_instantiate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     Command::new("nix-instantiate")
         .args(arguments)
@@ -32,7 +32,7 @@ fn nix_instantiate(arguments: &[&str]) -> Output {
 }
 
 /// The value of an expression, or what Nix says of it.
-fn evaluate(expression: &str) -> Result<Value, String> {
+pub fn evaluate(expression: &str) -> Result<Value, String> {
     let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
     if output.status.success() {
         Ok(serde_json::from_slice(&output.stdout).unwrap())
@@ -41,29 +41,35 @@ fn evaluate(expression: &str) -> Result<Value, String> {
     }
 }
 
-fn pure(attribute: &str) -> Value {
+pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
-/// A system with one more module, given as a Nix expression, and what is asked of it.
-fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
-    let source = |name| std::env::var(name).ok();
-    let (Some(nix_darwin), Some(lib)) = (source("NIXVOL_NIX_DARWIN"), source("NIXVOL_NIXPKGS_LIB")) else {
+/// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
+fn sources() -> Option<(Value, Value)> {
+    let source = |name| std::env::var(name).ok().map(|path| json!(path));
+    let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
+    if sources.is_none() {
         SKIPPED.call_once(|| {
             // Past the test harness, which keeps the words of a test that passes to itself.
             let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
             std::io::stderr().write_all(words).unwrap();
         });
-        return None;
-    };
-    let sources = format!("nixDarwin = {}; nixpkgsLib = {};", json!(nix_darwin), json!(lib));
+    }
+    sources
+}
+
+/// A system with one more module, given as a Nix expression, and what is asked of it.
+fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
+    let (nix_darwin, lib) = sources()?;
+    let sources = format!("nixDarwin = {nix_darwin}; nixpkgsLib = {lib};");
     Some(evaluate(&format!(
         "(import ./tests/nix/darwin.nix {{ {sources} modules = [ ({module}) ]; }}).{attribute}"
     )))
 }
 
 /// Looks at one attribute of a system, where there is a nix-darwin to make it with.
-fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
+pub fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
     if let Some(value) = darwin(module, attribute) {
         look(value.unwrap());
     }
@@ -94,17 +100,18 @@ fn every_file_parses() {
 
 #[test]
 fn preset_is_the_embedded_declaration() {
-    // The same bytes in every file: what is said in one and assumed in the other makes no difference.
+    // The bytes of the JSON, once both are said in one way: by the module, which leaves each default out, …
+    let text = |attribute: &str| {
+        evaluate(&format!("builtins.toJSON (import ./tests/nix/pure.nix).{attribute}")).unwrap()
+    };
+    let embedded = text("embedded");
+    assert_eq!(text("preset"), embedded);
+    // … and by the generator, which fills each in.
     let expected = rendered(&default_input());
     assert_eq!(rendered(&pure("preset")), expected);
-    with_darwin(
-        r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#,
-        "input",
-        |mut input| {
-            input.as_object_mut().unwrap().remove("positions");
-            assert_eq!(rendered(&input), expected);
-        },
-    );
+    let module = r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
+    with_darwin(module, "declared", |text| assert_eq!(text, embedded));
+    with_darwin(module, "input", |input| assert_eq!(rendered(&input), expected));
 }
 
 #[test]
@@ -146,6 +153,7 @@ fn positions_are_those_of_the_definition_that_won() {
         ("volumes.a.publish", 16),
         ("links.0", 22),
         ("links.0.from", 22),
+        ("links.1", 23),
         ("links.1.to", 23),
     ]);
     assert_eq!(lines(&pure("wrapped")), expected);
@@ -162,6 +170,58 @@ fn positions_are_those_of_the_definition_that_won() {
         assert_eq!(place("volumes.etcd-9.address").0, user);
         assert_eq!(lines.get("volumes.etcd-9"), None, "a generated name has no place");
     });
+}
+
+/// A network in several files, each with something wrong in it.
+const FILES: [(&str, &str); 4] = [
+    (
+        "aws.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.providers.aws = lib.mkIf true {\n    network = \"10.0.0.0/16\";\n    \
+         gateway = \"10.0.1.1/24\";\n  };\n  services.nixvol-net.stateDir = \"/etc\";\n}\n",
+    ),
+    (
+        "azure.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net = lib.mkMerge [\n    { providers.azure.network = \"10.0.128.0/17\"; }\n    \
+         { providers.azure.gateway = \"10.0.128.1/24\"; }\n  ];\n}\n",
+    ),
+    (
+        "volumes.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.volumes = lib.genAttrs [ \"etcd-1\" \"etcd-2\" ] (name: {\n    \
+         provider = \"aws\";\n    address = \"10.0.1.2\";\n  });\n}\n",
+    ),
+    (
+        "links.nix",
+        "{\n  services.nixvol-net.links = [\n    { from = [ \"aws\" ]; to = [ \"azure\" ]; }\n    {\n      from = [\n        \
+         \"aws\"\n        \"azure\"\n      ];\n      to = [ \"azure\" ];\n      protocol = \"tcp\";\n      ports = [\n        443\n        \
+         \"90-80\"\n      ];\n    }\n  ];\n}\n",
+    ),
+];
+
+/// The errors of an input whose positions point into these files.
+fn told(input: &Value) -> String {
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(checked.status.code(), Some(2));
+    String::from_utf8_lossy(&checked.stderr).into_owned()
+}
+
+#[test]
+fn an_error_shows_every_file_that_takes_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    for (name, text) in FILES {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let look = |input: &Value| {
+        let text = told(input).replace(&format!("{}/", directory.path().display()), "");
+        insta::with_settings!({ snapshot_path => "snapshots/nix", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("two-files", text);
+        });
+    };
+    // Once as the module system would hand the definitions over, once by the module system itself.
+    let files = FILES.map(|(name, _)| at(name)).join(" ");
+    look(&evaluate(&format!("(import ./tests/nix/pure.nix).parts [{files} ]")).unwrap());
+    // An assertion of the module is not looked at by who asks for the input only.
+    with_darwin(&format!("{{ imports = [{files} ]; }}"), "input", |input| look(&input));
 }
 
 #[test]
@@ -183,6 +243,44 @@ fn every_part_of_the_preset_can_be_overridden() {
         |input| {
             assert_eq!(input["links"][0]["to"], json!(["aws", "azure", "digitalocean", "gcp"]));
         },
+    );
+}
+
+#[test]
+fn parts_of_the_preset_can_be_left_out() {
+    let module = |rest: &str| {
+        format!(
+            r#"{{ lib, ... }}: {{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {rest} }}; }}"#
+        )
+    };
+    let count = |rest: &str, providers: usize, volumes: usize, links: usize| {
+        with_darwin(&module(rest), "input", |input| {
+            let parts = |name: &str| match &input[name] {
+                Value::Array(parts) => parts.len(),
+                Value::Object(parts) => parts.len(),
+                _ => 0,
+            };
+            assert_eq!(["providers", "volumes", "links"].map(parts), [providers, volumes, links], "{rest}");
+            // The generator takes what is left.
+            rendered(&input);
+        });
+        with_darwin(&module(rest), "toplevel", |_| ());
+    };
+    count("", 5, 13, 1);
+    count("volumes.etcd-1.enable = false;", 5, 12, 1);
+    count("volumes.etcd-1 = { enable = false; };", 5, 12, 1);
+    count("providers.ibm.enable = false;", 4, 11, 1);
+    count("providers = lib.genAttrs [ \"aws\" \"gcp\" ] (_: { enable = false; });", 3, 7, 1);
+    let all_but_aws = "lib.genAttrs [ \"azure\" \"digitalocean\" \"gcp\" \"ibm\" ] (_: { enable = false; })";
+    count(&format!("providers = {all_but_aws};"), 1, 3, 0);
+    count("volumes = lib.mkForce { };", 5, 0, 1);
+    count("links = [ ];", 5, 13, 0);
+    count("links = [ { from = [ \"aws\" ]; to = [ \"gcp\" ]; } ];", 5, 13, 1);
+    count(
+        "links = lib.mkDefault [ { from = [ \"aws\" ]; to = [ \"etcd-3\" ]; masquerade = true; } ];",
+        5,
+        13,
+        2,
     );
 }
 
@@ -217,7 +315,8 @@ fn switch_installs_before_launchd_and_starts_last() {
 
 #[test]
 fn switched_off_it_cleans_up_after_launchd() {
-    for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#] {
+    let declared = "{ services.nixvol-net = import ./tests/nix/declared.nix // { enable = false; confirmWithin = 9; }; }";
+    for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#, declared] {
         with_darwin(module, "activate", |text| {
             let text = text.as_str().unwrap();
             let remove =
@@ -252,13 +351,29 @@ fn hostile_values_stay_in_their_place() {
         ("logFile", r#""/var/log/a b""#),
         ("anchor", "\"com.apple/x\\n\""),
         ("volumes.etcd-1.mountPoint", r#""/Volumes/two\nlines""#),
+        ("stateDir", "\"/var/db/two\\nlines\""),
+        ("logFile", r#""/var/log/\${IFS}.log""#),
+        ("anchor", r#""com.apple/a b""#),
+        ("anchor", r#""com.apple/a/b""#),
         ("providers.aws.bridge", r#""bridge;reboot""#),
+        ("providers.aws.network", "\"10.0.0.0/16\\n\""),
+        ("providers.aws.gateway", r#""10.0.1.1/24 #""#),
+        ("volumes.etcd-1.address", r#""10.0.1.2; reboot""#),
+        ("volumes.etcd-1.localhost", r#""127.0.1.11`reboot`""#),
+        ("localhost.bridge", r#""$(reboot)""#),
+        ("localhost.gateway", "\"127.0.1.1/24\\n\""),
+        ("allowOverlap", r#"[ "10.0.0.0/8 $(reboot)" ]"#),
     ] {
         refused(&volume(&format!("{field} = {value};")), &[&option(field), "is not of type"]);
     }
     for name in [r"a\nb", r"\${x}", r#"\"quoted\""#, "Etcd", "-a", "a.b"] {
         let field = format!(r#"volumes."{name}" = {{ provider = "aws"; address = "10.0.1.77"; }};"#);
         refused(&volume(&field), &["services.nixvol-net.volumes has an entry named", "lower-case"]);
+        let field =
+            format!(r#"providers."{name}" = {{ network = "10.9.0.0/16"; gateway = "10.9.0.1/16"; }};"#);
+        refused(&volume(&field), &["services.nixvol-net.providers has an entry named", "lower-case"]);
+        let field = format!(r#"links = [ {{ from = [ "{name}" ]; to = [ "gcp" ]; }} ];"#);
+        refused(&volume(&field), &["services.nixvol-net.links, entry 1: `from` names", "not declared"]);
     }
 }
 
@@ -278,9 +393,30 @@ fn wrong_types_name_the_option() {
         ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.loss = 2; } ]"#),
         ("allowOverlap", r#"[ "10.0.0.0" ]"#),
         ("confirmWithin", "0"),
+        ("confirmWithin", "100000"),
+        ("reconcileInterval", "9"),
+        ("reconcileInterval", r#""60""#),
+        ("enable", r#""yes""#),
+        ("hosts.enable", "1"),
+        ("package", r#""nixvol-net""#),
+        ("preset", r#""multicloud""#),
+        ("base", r#""opt""#),
+        ("providers", "[ ]"),
+        ("providers.aws", "null"),
+        ("volumes", "[ ]"),
+        ("volumes.etcd-1", "false"),
+        ("volumes.etcd-1.mountPoint", r#""Volumes/etcd-1""#),
+        ("volumes.etcd-1.enable", "null"),
+        ("localhost.gateway", r#""127.0.1.1""#),
+        ("links", "{ }"),
+        ("links", r#"[ { from = "aws"; to = [ "gcp" ]; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; protocol = "sctp"; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; ports = [ ]; } ]"#),
+        ("links", r#"[ { from = [ "aws" ]; to = [ "gcp" ]; conditions.latencyMs = -1; } ]"#),
     ] {
         let module = format!(
-            r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; {field} = {value}; }}; }}"#
+            r#"{{ imports = [ {{ services.nixvol-net.{field} = {value}; }} ];
+                  services.nixvol-net = {{ enable = true; preset = "multi-cloud"; }}; }}"#
         );
         refused(&module, &[&format!("services.nixvol-net.{field}"), "is not of type"]);
     }
@@ -290,19 +426,38 @@ fn wrong_types_name_the_option() {
     );
 }
 
+/// As above, of every option that `modules/options.nix` writes down, where there is no library of Nixpkgs.
 #[test]
-fn every_option_is_described_in_sentences() {
+fn no_option_is_without_a_description_and_an_example() {
+    let options = pure("options");
+    let options = options.as_object().unwrap();
+    assert!(options.len() > 40, "{:#?}", options.keys());
+    for (name, option) in options {
+        let description = option["description"].as_str().unwrap().trim();
+        let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+        assert!(sentence, "{name}: {description}");
+        assert!(option["hasExample"] == true || option["readOnly"] == true, "{name} has no example");
+    }
+    // No option escapes the walk.
+    with_darwin("{ }", "options", |real| assert_eq!(real.as_object().unwrap().len(), options.len()));
+}
+
+#[test]
+fn every_option_is_described_in_sentences_and_shown() {
     with_darwin("{ }", "options", |options| {
         let options = options.as_object().unwrap();
         for name in
-            ["enable", "providers.<name>.network", "volumes.<name>.publish", "links.*.conditions.loss"]
+            ["enable", "providers.network", "volumes.publish", "links.conditions.loss", "hosts.enable"]
         {
-            assert!(options.contains_key(&format!("services.nixvol-net.{name}")), "{name}: {options:?}");
+            assert!(options.contains_key(name), "{name}: {options:?}");
         }
-        for (name, description) in options {
-            let description = description.as_str().unwrap().trim();
+        assert!(options.len() > 40, "{}", options.len());
+        for (name, option) in options {
+            let description = option["description"].as_str().unwrap().trim();
             let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
-            assert!(sentence || name.contains("_module"), "{name}: {description}");
+            assert!(sentence, "{name}: {description}");
+            assert!(option["example"] == true || option["readOnly"] == true, "{name} has no example");
+            assert_eq!(option["fits"], true, "the example of {name} is not of its type");
         }
     });
 }
@@ -330,8 +485,15 @@ fn assertions_name_the_option_and_the_mend() {
             r#"services.nixvol-net.volumes.etcd-1.provider is "asw""#,
             "not declared",
             r#"choose one of: "aws""#,
+            "services.nixvol-net.volumes.etcd-1.enable = false",
         ],
     );
+    let hosts = r#"environment.etc.hosts.text = "";"#;
+    let with_hosts = |rest: &str| {
+        format!("{{ {hosts} services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {rest} }}; }}")
+    };
+    refused(&with_hosts(""), &["services.nixvol-net.hosts.enable", "environment.etc.hosts", "= false"]);
+    with_darwin(&with_hosts("hosts.enable = false;"), "toplevel", |_| ());
     refused(
         &module(r#"links = [ { from = [ "aws" ]; to = [ "etcd-44" ]; } ];"#),
         &[r#"services.nixvol-net.links, entry 1: `to` names "etcd-44""#],
@@ -342,28 +504,84 @@ fn assertions_name_the_option_and_the_mend() {
     );
 }
 
-#[test]
-fn flake_evaluates() {
-    let outputs = evaluate("import ./tests/nix/flake.nix { }").unwrap();
-    let systems = json!(["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]);
-    for kind in ["packages", "apps", "checks", "devShells", "formatter"] {
-        assert_eq!(outputs["systems"][kind], systems, "{kind}");
+/// The flake's outputs, made with stand-ins for its inputs; and with the sources of the real ones where they are.
+fn flakes(x86_darwin: &str) -> Vec<Value> {
+    let mut arguments = vec![format!("x86Darwin = {};", json!(x86_darwin))];
+    if let Some((nix_darwin, lib)) = sources() {
+        arguments.push(format!("{} nixDarwin = {nix_darwin}; nixpkgsLib = {lib};", arguments[0]));
     }
-    assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]));
-    // The toy Mac is a Linux program, so the tests are a check there only.
-    assert_eq!(outputs["checks"], json!(["bundle", "clippy", "format", "system"]));
-    assert_eq!(outputs["linuxChecks"], json!(["bundle", "clippy", "format", "tests"]));
-    assert_eq!(outputs["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
+    let outputs = |arguments: &String| evaluate(&format!("import ./tests/nix/flake.nix {{ {arguments} }}"));
+    arguments.iter().map(outputs).collect::<Result<_, _>>().unwrap()
+}
+
+const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
+
+/// The path of every leaf of the outputs.
+fn leaves(systems: &[&str]) -> BTreeSet<String> {
+    let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
+    let mut leaves: BTreeSet<String> =
+        ["darwinModules.default", "lib.snapshotCheck", "overlays.default"].map(str::to_owned).into();
+    leaves.extend(["description", "path"].map(|leaf| format!("templates.default.{leaf}")));
+    for (kind, system) in by_system.iter().flat_map(|kind| systems.iter().map(move |system| (*kind, *system)))
+    {
+        let names: &[&str] = match kind {
+            "packages" => &[".default", ".nixvol-net"],
+            "apps" => &[
+                ".default.meta.description",
+                ".default.program",
+                ".default.type",
+                ".nixvol-net.meta.description",
+                ".nixvol-net.program",
+                ".nixvol-net.type",
+            ],
+            // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
+            "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
+            "checks" => &[".bundle", ".clippy", ".format", ".module", ".system"],
+            "devShells" => &[".default"],
+            _ => &[""],
+        };
+        leaves.extend(names.iter().map(|name| format!("{kind}.{system}{name}")));
+    }
+    leaves
+}
+
+#[test]
+fn every_output_of_the_flake_evaluates() {
+    for outputs in flakes("there") {
+        let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+        assert_eq!(found, leaves(&SYSTEMS));
+        assert_eq!(outputs["overlay"], "nixvol-net");
+        assert!(outputs["program"].as_str().unwrap().ends_with("-nixvol-net/bin/nixvol-net"));
+        let check = outputs["snapshot"].as_str().unwrap();
+        assert!(check.starts_with("nixvol-net snapshot check --input /nix/store/"), "{check}");
+        let template = ["checks.aarch64-darwin.network", "checks.x86_64-linux.network"];
+        assert_eq!(outputs["template"], json!([template[0], template[1], "packages.aarch64-darwin.network"]));
+    }
+}
+
+#[test]
+fn what_is_embedded_is_in_the_source_of_the_package() {
+    let mut count = 0;
+    for file in files_below("generator/src") {
+        let text = std::fs::read_to_string(root().join(&file)).unwrap();
+        for embedded in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let path = root().join(&file).parent().unwrap().join(embedded).canonicalize().unwrap();
+            let inside = ["generator", "templates"].iter().any(|part| path.starts_with(root().join(part)));
+            assert!(inside, "{} embeds {embedded}, which modules/package.nix leaves out", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
 }
 
 #[test]
 fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
+    let others: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
     for how in ["throws", "missing"] {
-        let outputs =
-            evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
-        assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]), "{how}");
-        let systems = outputs["systems"]["packages"].as_array().unwrap();
-        assert_eq!(systems.contains(&json!("x86_64-darwin")), how == "throws");
+        for outputs in flakes(how) {
+            let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+            assert_eq!(found, leaves(&others), "{how}");
+        }
     }
 }
 

@@ -31,6 +31,8 @@ const BREAKAGES: &[Breakage] = &[
     ("E009", "conditions out of range", |input| {
         input["links"][0]["conditions"] = json!({ "latencyMs": -1, "loss": 1.5, "bandwidthKbit": 0 });
     }),
+    ("E009", "reconciling without a pause", |input| input["reconcileInterval"] = json!(9)),
+    ("E009", "reconciling once a week", |input| input["reconcileInterval"] = json!(604_800)),
     ("E010", "hostile name", |input| {
         input["volumes"]["$(reboot)\n\u{1b}[2J"] = json!({ "provider": "aws", "address": "10.0.1.9" });
     }),
@@ -258,4 +260,48 @@ fn places_are_shown_with_every_end_of_a_problem() {
     insta::with_settings!({ snapshot_path => "snapshots/problems", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("places", shown.text(&rejected.problems));
     });
+}
+
+/// SARIF's own schema is not in this tree: name its file in `NIXVOL_SARIF_SCHEMA` to hold the log against it.
+#[test]
+fn problems_are_told_in_sarif_with_every_place() {
+    let check = |input: &str| {
+        let output = run(&["check", "--format", "sarif", "--input", input], "");
+        let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        if let Some(schema) = std::env::var_os("NIXVOL_SARIF_SCHEMA") {
+            let schema = std::fs::read_to_string(schema).expect("the schema");
+            let schema = serde_json::from_str(&schema).expect("JSON");
+            let schema = jsonschema::validator_for(&schema).expect("a schema");
+            let errors: Vec<String> = schema.iter_errors(&log).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:#?}\n{log:#}");
+        }
+        (output.status.code(), log)
+    };
+    let (code, log) = check("generator/default.json");
+    assert_eq!((code, &log["runs"][0]["results"]), (Some(0), &json!([])));
+
+    let (code, log) = check("tests/fixtures/overlap.json");
+    assert_eq!((code, &log["version"]), (Some(2), &json!("2.1.0")));
+    let results = log["runs"][0]["results"].as_array().expect("results");
+    assert_eq!(results.len(), 1);
+    let place = |line: usize, from: usize, to: usize| {
+        json!({
+            "artifactLocation": { "uri": "tests/fixtures/overlap.nix" },
+            "region": { "startLine": line, "startColumn": from, "endLine": line, "endColumn": to },
+        })
+    };
+    assert_eq!(results[0]["ruleId"], "E025");
+    assert_eq!(results[0]["locations"][0]["physicalLocation"], place(6, 15, 30));
+    assert_eq!(
+        results[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
+        "services.nixvol-net.providers.azure.network"
+    );
+    assert_eq!(results[0]["relatedLocations"], json!([{ "physicalLocation": place(2, 31, 44) }]));
+
+    // Without any position.
+    let directory = tempfile::tempdir().expect("a directory");
+    let bare = directory.path().join("bare.json");
+    std::fs::write(&bare, "{}").expect("a file");
+    let (_, log) = check(&bare.display().to_string());
+    assert_eq!(log["runs"][0]["results"].as_array().map(Vec::len), Some(3), "{log:#}");
 }

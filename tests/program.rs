@@ -34,6 +34,7 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
         "guests/etcd-1/interfaces",
         "guests/etcd-1/talos.yaml",
         "topology.txt",
+        "topology.svg",
         "network.json",
     ] {
         assert!(out.join(kind).is_file(), "{kind}");

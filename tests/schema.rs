@@ -75,6 +75,7 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     volume["attachment"] = json!("host");
     volume["mountPoint"] = json!("/Volumes/a");
     input["hostsFile"] = json!("/etc/hosts");
+    input["reconcileInterval"] = json!(60);
     input["allowOverlap"] = json!(["10.0.0.0/16"]);
     input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": [80, "1-2"], "bidirectional": true,
         "masquerade": false, "conditions": { "latencyMs": 1, "loss": 0.5, "bandwidthKbit": 7 } }]);

@@ -1,7 +1,11 @@
 //! The command line: what there is to call, and how.
 
+pub mod edit;
 pub mod explain;
+pub mod lab;
+pub mod papers;
 pub mod pf;
+pub mod snapshot;
 
 use std::path::PathBuf;
 
@@ -12,6 +16,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Without --input, every command works on the embedded topology: five cloud providers, thirteen volumes.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  nixvol-net test
+  nixvol-net render --input network.json --out /tmp/bundle
+  nixvol-net explain etcd-1 etcd-2:2379
+
+Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -46,7 +59,11 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     ///
     /// The anchor is read back and held against the declaration in network.json; every other file must be what
     /// that declaration renders. A violation comes with a packet that shows it.
-    #[command(after_help = "Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
+    #[command(after_help = "Examples:
+  nixvol-net verify /tmp/bundle
+  nixvol-net verify /opt/nix-volumes/networking --format json
+
+Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
     Verify {
         /// The bundle.
         #[arg(value_name = "DIR")]
@@ -56,7 +73,12 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Render in memory, prove, and show who may open connections to whom.
-    #[command(after_help = "Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
+    #[command(after_help = "Examples:
+  nixvol-net test
+  nixvol-net test --input network.json --format json
+  sudo nixvol-net test --input network.json --live
+
+Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     Test {
         /// What to read.
         #[command(flatten)]
@@ -69,14 +91,20 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
         format: Format,
     },
     /// Validate the declaration: every problem at once, each with its place and what to do.
-    #[command(after_help = "Exit: 0 valid, 2 not.")]
+    #[command(after_help = "Examples:
+  nixvol-net check --input network.json
+  nixvol-net check --input network.json --format sarif >nixvol-net.sarif
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net check --input - --format json
+
+Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that code.")]
     Check {
         /// What to read.
         #[command(flatten)]
         source: Source,
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: CheckFormat,
     },
     /// Tell the way of a packet, and the rule and the declaration that decide.
     ///
@@ -98,13 +126,13 @@ Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
     ///
     /// Each line has a packet that the two sides decide otherwise about. Then: translations, what the manager makes,
     /// files. A flow between providers never speaks of traffic inside one of them, which always passes.
+    /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after
   nixvol-net diff result/ new.json --format markdown | gh pr comment --body-file -
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net diff /opt/nix-volumes/networking -
 
-Signs: + more passes or exists, - less, ~ otherwise.
 Exit: 0 the same, 1 different, 2 bad input.")]
     Diff {
         /// What was: a bundle's directory, an input, or `-` for an input from standard input.
@@ -120,15 +148,90 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[arg(long)]
         lines: bool,
     },
+    /// Hold what the declaration renders against the bundle that was reviewed and accepted.
+    ///
+    /// The accepted bundle is a directory in your repository. `check` fails when the declaration, or a new version of
+    /// this program, renders anything else, and says what opens and closes; `accept` takes it.
+    #[command(after_help = snapshot::EXAMPLES)]
+    Snapshot {
+        /// What to do.
+        #[command(subcommand)]
+        command: snapshot::Snapshot,
+    },
+    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    ///
+    /// Each link rule is a lane that the ends it names are joined to, so a mesh is one line and not one for every pair.
+    /// The bundle holds the same drawing as topology.txt and topology.svg.
+    #[command(after_help = "Examples:
+  nixvol-net graph
+  nixvol-net graph --format svg >topology.svg
+  nixvol-net graph --format mermaid --input network.json
+
+Exit: 0 drawn, 2 bad input.")]
+    Graph {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// What to draw it as.
+        #[arg(long, value_enum, default_value_t)]
+        format: GraphFormat,
+    },
+    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    ///
+    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
+    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
+    /// edited safely is left alone, and what to write by hand is printed.
+    Add {
+        /// What to add.
+        #[command(subcommand)]
+        what: edit::Add,
+    },
+    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    Remove {
+        /// What to remove.
+        #[command(subcommand)]
+        what: edit::Remove,
+    },
+    /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
+    ///
+    /// The page needs nothing but itself: no network, no server. It answers questions as `explain` does, works with a
+    /// keyboard and on paper, and all that is text is there without JavaScript. The rules are proven before it is written.
+    #[command(after_help = "Examples:
+  nixvol-net report --out page.html
+  nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
+
+Exit: 0 written, 1 not proven, 2 bad input.")]
+    Report {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// The file to write; `-` is standard output.
+        #[arg(long, value_name = "PAGE.html")]
+        out: PathBuf,
+        /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
+    },
+    /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
+    ///
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
+    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// the host's network, and leaves nothing behind.
+    Lab {
+        /// What to do.
+        #[command(subcommand)]
+        command: lab::Lab,
+    },
     /// Print the JSON Schema of the input.
+    #[command(after_help = "Examples:
+  nixvol-net schema >nixvol-net.schema.json")]
     Schema,
     /// Print the completions of a shell.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page.
-    Man,
+    Completions(papers::Completions),
+    /// Print a manual page, or write all of them.
+    Man(papers::Man),
+    /// Tell more: of an error by its code, of a command, or of coming from a script of your own.
+    Help(papers::Help),
 }
 
 /// Where the declaration comes from.
@@ -149,6 +252,18 @@ pub enum Format {
     Json,
 }
 
+/// How problems are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For code hosts: SARIF 2.1.0.
+    Sarif,
+}
+
 /// How a difference is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum DiffFormat {
@@ -159,4 +274,16 @@ pub enum DiffFormat {
     Json,
     /// For a pull request.
     Markdown,
+}
+
+/// What the network is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GraphFormat {
+    /// Boxes of characters, for a terminal of 100 columns.
+    #[default]
+    Text,
+    /// An image, for light and dark.
+    Svg,
+    /// For viewers of Markdown.
+    Mermaid,
 }

@@ -1,11 +1,19 @@
 //! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
 
 mod check;
+mod completions;
 mod diff;
+mod edit;
 mod explain;
+mod graph;
+mod help;
+mod lab;
+mod man;
 mod pf;
 mod prove;
 mod render;
+mod report;
+mod snapshot;
 mod test;
 mod verify;
 
@@ -14,13 +22,13 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::CommandFactory;
+use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::render::NETWORK;
 
-use crate::cli::{Cli, Command, Source};
+use crate::cli::{Command, Source};
 
 /// The exit code of bad input and of wrong use.
 pub const BAD_INPUT: u8 = 2;
@@ -35,46 +43,23 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Lab { command } => lab::run(command),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
+        Command::Add { what } => edit::add(what),
+        Command::Remove { what } => edit::remove(what),
+        Command::Snapshot { command } => snapshot::run(command),
+        Command::Graph { source, format } => graph::run(source, *format),
+        Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "nixvol-net", &mut script);
-            print(&String::from_utf8(script)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Man => {
-            let mut page = Vec::new();
-            manual(&Cli::command(), &mut page)?;
-            print(&String::from_utf8(page)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions(arguments) => completions::run(arguments.shell),
+        Command::Man(arguments) => man::run(arguments),
+        Command::Help(arguments) => help::run(arguments),
     }
-}
-
-/// One manual page: the program, then each of its commands under a heading of its own.
-fn manual(program: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
-    clap_mangen::Man::new(program.clone()).render(page)?;
-    sections(program, &program.get_name().to_uppercase(), page)
-}
-
-/// The headings of a command's commands, and of theirs.
-fn sections(parent: &clap::Command, title: &str, page: &mut Vec<u8>) -> Result<()> {
-    for command in parent.get_subcommands() {
-        let title = format!("{title} {}", command.get_name().to_uppercase());
-        let man = clap_mangen::Man::new(command.clone());
-        writeln!(page, ".SH \"{title}\"")?;
-        man.render_synopsis_section(page)?;
-        man.render_description_section(page)?;
-        man.render_options_section(page)?;
-        sections(command, &title, page)?;
-    }
-    Ok(())
 }
 
 /// A declaration, or everything that is wrong with it.
@@ -85,19 +70,28 @@ struct Reading {
 }
 
 fn read(source: &Source) -> Result<Reading> {
-    let (name, json) = match source.input.as_deref() {
-        None => ("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec()),
+    let (name, json) = input_bytes(source)?;
+    Ok(Reading { name, declaration: model::read(&json) })
+}
+
+/// The JSON of a declaration, and what it is called in messages.
+fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
+    match source.input.as_deref() {
+        None => Ok(("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec())),
         Some(path) if path == Path::new("-") => {
             let mut json = Vec::new();
             io::stdin().read_to_end(&mut json).context("cannot read standard input")?;
-            ("standard input".to_owned(), json)
+            Ok(("standard input".to_owned(), json))
         }
+        Some(path) if path.is_dir() => bail!(
+            "{} is a directory\nhint: name a file; a bundle's declaration is its {NETWORK}",
+            path.display()
+        ),
         Some(path) => {
             let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), json)
+            Ok((path.display().to_string(), json))
         }
-    };
-    Ok(Reading { name, declaration: model::read(&json) })
+    }
 }
 
 /// Calls `show` with what is needed to show the problems of a declaration.
@@ -129,6 +123,13 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// The system's words without the numbers that Rust puts behind them.
+pub fn sentence(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Says on standard error what the declaration asks for in vain.

@@ -81,6 +81,24 @@ impl Diff {
             && self.objects.is_empty()
             && self.files.is_empty()
     }
+
+    /// How much opened and closed, in a few words.
+    pub fn summary(&self) -> String {
+        if self.is_empty() {
+            return "no difference".to_owned();
+        }
+        let count = |verbs: &[Verb], word: &str| {
+            let count = self.flows.iter().filter(|statement| verbs.contains(&statement.verb)).count();
+            (count > 0).then(|| format!("{count} {word}"))
+        };
+        let opened = count(&[Verb::Opens, Verb::Admits], "opened");
+        let closed = count(&[Verb::Closes, Verb::Blocks], "closed");
+        let other = count(&[Verb::Silences, Verb::Answers, Verb::Leaves], "otherwise");
+        let translated = self.translations.len();
+        let translated = (translated > 0).then(|| format!("{translated} translated otherwise"));
+        let parts: Vec<String> = [opened, closed, other, translated].into_iter().flatten().collect();
+        if parts.is_empty() { "no flow opened or closed".to_owned() } else { parts.join(", ") }
+    }
 }
 
 /// What is said of verdicts, and of translations.

@@ -42,6 +42,9 @@ pub struct Input {
     pub hosts_file: HostsFile,
     /// The pf anchor, a child of `com.apple`. Default `com.apple/250.nixvol`.
     pub anchor: Option<String>,
+    /// The seconds between two looks at the network, besides those after a change: 10 to 86400. Default 120.
+    #[schemars(range(min = 10, max = 86_400))]
+    pub reconcile_interval: Option<i64>,
     /// Networks that a provider's network may overlap although the Mac already has them. Default none.
     #[schemars(with = "Option<Vec<String>>")]
     pub allow_overlap: Option<Vec<Option<String>>>,

@@ -32,6 +32,8 @@ pub struct Declaration {
     pub hosts_file: Option<AbsolutePath>,
     /// The pf anchor.
     pub anchor: AnchorPath,
+    /// The seconds between two reconciles that nothing else asks for: 10 to 86,400.
+    pub reconcile_interval: u32,
     /// Networks that may be overlapped although the Mac has them.
     pub allow_overlap: BTreeSet<Ipv4Net>,
     /// Clouds by name.

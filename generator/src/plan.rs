@@ -30,6 +30,8 @@ pub struct Plan {
     pub hosts_file: Option<AbsolutePath>,
     /// The pf anchor.
     pub anchor: AnchorPath,
+    /// The seconds between two reconciles that nothing else asks for.
+    pub reconcile_interval: u32,
     /// Networks that may be overlapped although the Mac has them.
     pub allow_overlap: Vec<Ipv4Net>,
     /// A bridge and a route for every provider.
@@ -145,6 +147,7 @@ impl Plan {
             log_file: declaration.log_file.clone(),
             hosts_file: declaration.hosts_file.clone(),
             anchor: declaration.anchor.clone(),
+            reconcile_interval: declaration.reconcile_interval,
             allow_overlap: declaration.allow_overlap.iter().copied().collect(),
             bridges: bridges.collect(),
             localhost,

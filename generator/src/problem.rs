@@ -48,7 +48,7 @@ pub enum Kind {
     UnknownField { field: String, nearest: Option<&'static str> },
     Duplicate { key: String },
     Version { found: i64 },
-    EmptyList { what: &'static str },
+    EmptyList { what: &'static str, optional: bool },
     UnknownWord { found: String, known: &'static [&'static str] },
     NumberOutOfRange { found: String, range: &'static str },
     // Names and paths.

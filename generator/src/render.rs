@@ -3,7 +3,7 @@
 //! A file is made from a typed context that holds strings, numbers and lists, and a template that only places
 //! them. Sees: model (to write it down in `network.json`), plan. Never: `pf`, which reads what is written here.
 
-mod engine;
+pub(crate) mod engine;
 mod guest;
 mod launchd;
 mod network;
@@ -17,6 +17,7 @@ use std::fmt;
 
 use crate::model::{Declaration, Name};
 use crate::plan::Plan;
+use picture::KernelNames;
 
 /// The rendered files by path inside the bundle, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +61,13 @@ pub const DAEMON: &str = "launchd/org.nix-volumes.networking.plist";
 pub const ROTATION: &str = "newsyslog.d/nix-volumes.conf";
 /// The path of the volumes' names inside a bundle.
 pub const HOSTS: &str = "hosts";
-/// The path of the drawing inside a bundle.
+/// The path of the drawing inside a bundle, as text.
 pub const PICTURE: &str = "topology.txt";
+/// The path of the drawing inside a bundle, as an image.
+pub const DRAWING: &str = "topology.svg";
 
 /// Every file that a bundle has whatever the declaration.
-const FILES: [&str; 7] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE];
+const FILES: [&str; 8] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE, DRAWING];
 
 /// Renders every file of the bundle.
 ///
@@ -82,7 +85,8 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     for (path, text) in guest::guests(plan)? {
         data(&path, text);
     }
-    data(PICTURE, picture::text(plan));
+    data(PICTURE, picture::text(plan, &KernelNames::new()));
+    data(DRAWING, picture::svg(plan, &KernelNames::new())?);
     data(NETWORK, network::json(declaration, plan));
     let manager = File { text: script::manager(plan)?, executable: true };
     files.insert(MANAGER.to_owned(), manager);

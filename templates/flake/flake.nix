@@ -31,6 +31,21 @@
         ];
       };
 
+      # nix flake check
+      #
+      # The network is the one that you reviewed. To take another, and the first time:
+      #
+      #   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \
+      #     | nix run .#nixvol-net -- snapshot accept --input -
+      #   git add nixvol-snapshot
+      checks = nixpkgs.lib.genAttrs [ "aarch64-darwin" "x86_64-linux" ] (system: {
+        network = nixvol-net.lib.snapshotCheck {
+          pkgs = nixpkgs.legacyPackages.${system};
+          inherit (self.darwinConfigurations.mac.config.services.nixvol-net) input;
+          snapshot = ./nixvol-snapshot;
+        };
+      });
+
       # nix build .#network
       packages.aarch64-darwin.network = self.darwinConfigurations.mac.config.services.nixvol-net.bundle;
 

@@ -1,5 +1,6 @@
 //! `pfctl`: atomic loads into anchors, enable tokens, and noise on standard error.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -251,9 +252,22 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
             answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
         }
         "References" | "references" => references(kernel, answer),
+        // The direct children; with -v whatever lies below them too (pfctl.c, pfctl_show_anchors).
         "Anchors" => {
-            for path in kernel.anchors.keys().filter(|path| !path.is_empty()) {
-                if path.rsplit_once('/').map_or("", |(parent, _)| parent) == anchor {
+            let parents = |path: &str| -> Vec<String> {
+                path.match_indices('/')
+                    .map(|(at, _)| path[..at].to_owned())
+                    .chain([path.to_owned()])
+                    .collect()
+            };
+            let paths: BTreeSet<String> = kernel.anchors.keys().flat_map(|path| parents(path)).collect();
+            let below = |path: &String| match path.strip_prefix(&anchor) {
+                Some(rest) if anchor.is_empty() => Some(rest.to_owned()),
+                Some(rest) => rest.strip_prefix('/').map(str::to_owned),
+                None => None,
+            };
+            for path in paths.iter().filter(|path| !path.is_empty()) {
+                if below(path).is_some_and(|rest| options.verbose > 0 || !rest.contains('/')) {
                     answer.say(format!("  {path}"));
                 }
             }

@@ -6,67 +6,14 @@
   modules ? [ ],
 }:
 let
-  lib = import (nixpkgsLib + "/lib");
-
-  # `inputs` are what it is made of; they are forced with it, as Nix would force them.
-  drv =
-    name: inputs:
-    derivation (
-      {
-        inherit name;
-        system = "aarch64-darwin";
-        builder = "/bin/sh";
-      }
-      // inputs
-    )
-    // {
-      meta.mainProgram = name;
-      override = _: drv name inputs;
-      overrideAttrs = _: drv name inputs;
-    };
-
-  written = name: text: drv name { inherit text; };
-
-  platform = lib.systems.elaborate "aarch64-darwin";
-
-  tools = lib.genAttrs [
-    "bashInteractive"
-    "bashNonInteractive"
-    "cacert"
-    "coreutils"
-    "gnugrep"
-    "gnused"
-    "nix"
-    "openssh"
-    "rsync"
-    "shellcheck"
-  ] (name: drv name { });
-
-  pkgs = tools // {
-    inherit lib;
-    stdenv = drv "stdenv" { } // {
-      shell = "/bin/sh";
-      hostPlatform = platform;
-      buildPlatform = platform;
-      targetPlatform = platform;
-      isDarwin = true;
-    };
-    stdenvNoCC.mkDerivation =
-      attrs: drv attrs.name { inherit (attrs) activationScript buildCommand; };
-    runCommand = name: attrs: script: drv name (attrs // { inherit script; });
-    writeText = written;
-    writeScript = written;
-    callPackage = _: _: drv "nixvol-net" { };
-    buildEnv = attrs: drv attrs.name { };
-    formats.json = _: { generate = name: _: drv name { }; };
-  };
+  lib = import ./nixpkgs/lib.nix nixpkgsLib;
 
   evaluated = import (nixDarwin + "/eval-config.nix") {
     inherit lib;
     modules = [
       ../../modules
       {
-        _module.args.pkgs = lib.mkForce pkgs;
+        nixpkgs.source = ./nixpkgs;
         nixpkgs.hostPlatform = "aarch64-darwin";
         nix.enable = false;
         documentation.enable = false;
@@ -81,6 +28,8 @@ let
 in
 {
   inherit (config.services.nixvol-net) input;
+  declared = builtins.toJSON (removeAttrs config.services.nixvol-net.input [ "positions" ]);
+
   # An old Nix writes the escape character into its JSON as it is, which makes it unreadable.
   activate =
     let
@@ -91,13 +40,39 @@ in
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
 
-  # The options as a manual would list them, those inside entries too.
-  options = builtins.listToAttrs (
-    map (option: {
-      inherit (option) name;
-      value = option.description;
-    }) (lib.optionAttrSetToDocList evaluated.options.services.nixvol-net)
-  );
+  # The options, those inside entries too, with what a manual would say of each.
+  options =
+    let
+      walk =
+        path: options:
+        lib.concatLists (
+          lib.mapAttrsToList (
+            name: option:
+            let
+              here = path ++ [ name ];
+            in
+            if name == "_module" then
+              [ ]
+            else if lib.isOption option then
+              [
+                {
+                  name = lib.concatStringsSep "." here;
+                  value = {
+                    inherit (option) description;
+                    readOnly = option.readOnly or false;
+                    example = option ? example;
+                    fits =
+                      !(option ? example) || option.example._type or null != null || option.type.check option.example;
+                  };
+                }
+              ]
+              ++ walk here (option.type.getSubOptions [ ])
+            else
+              walk here option
+          ) options
+        );
+    in
+    builtins.listToAttrs (walk [ ] evaluated.options.services.nixvol-net);
 
   toplevel = config.system.build.toplevel.drvPath;
 }

@@ -81,4 +81,6 @@
       protocol = "icmp";
     }
   ];
+
+  reconcileInterval = 30;
 }

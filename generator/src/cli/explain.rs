@@ -22,7 +22,7 @@ pub struct Explain {
     /// What to read.
     #[command(flatten)]
     pub input: Source,
-    /// What a Mac was captured to hold, as `pfctl -sr` and `-sn` print it: NAME=FILE for an anchor, main=FILE for the
+    /// What a Mac was captured to hold, as `pfctl -s rules` and `-s nat` print it: NAME=FILE for an anchor, main=FILE for the
     /// main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who else decides.
     ///
     /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
@@ -30,11 +30,19 @@ pub struct Explain {
     #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
     pub rulesets: Vec<PathBuf>,
     /// The interface that leads outside.
-    #[arg(long, value_name = "NAME", default_value = "en0")]
+    #[arg(long, value_name = "NAME", default_value = "en0", value_parser = interface)]
     pub egress: String,
     /// How to tell it.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// A name as macOS gives to interfaces: letters, then a number.
+fn interface(name: &str) -> Result<String, String> {
+    let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let is_name =
+        !kind.is_empty() && kind.len() < name.len() && kind.bytes().all(|c| c.is_ascii_alphabetic());
+    is_name.then(|| name.to_owned()).ok_or_else(|| "expected an interface, as en0 or utun4".to_owned())
 }
 
 const EXAMPLES: &str = "Examples:
@@ -44,9 +52,9 @@ const EXAMPLES: &str = "Examples:
   nixvol-net explain lan etcd-1:2379 --format json
 
 Who else decides, on a Mac, as root:
-  { pfctl -sr; pfctl -sn
-    pfctl -vs Anchors | while read -r anchor; do
-      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -sr; pfctl -a \"$anchor\" -sn
+  { pfctl -s rules; pfctl -s nat
+    pfctl -v -s Anchors | while read -r anchor; do
+      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -s rules; pfctl -a \"$anchor\" -s nat
     done; } 2>/dev/null >capture
   nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
 

@@ -18,7 +18,7 @@ pub enum Pf {
     #[command(after_help = "Examples:
   nixvol-net pf check /etc/pf.conf
   nixvol-net pf check -D egress=en0 bundle/pf/anchor.conf
-  pfctl -a com.apple/250.nixvol -sr | nixvol-net pf check -
+  pfctl -a com.apple/250.nixvol -s rules | nixvol-net pf check -
 
 Exit: 0 no errors, 1 errors, 2 wrong use or a file that cannot be read.")]
     Check {
@@ -56,7 +56,7 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
     /// ones pass. The answer names the rule that decides by its number inside its ruleset, -1 where none matched.
     #[command(after_help = "Examples:
   nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
-  {\"dir\":\"out\",\"if\":\"lo0\",\"proto\":\"tcp\",\"src\":\"10.0.1.2\",\"sport\":40000,\"dst\":\"10.1.1.2\",\"dport\":2379}
+  {\"dir\":\"out\",\"if\":\"lo0\",\"proto\":\"tcp\",\"src\":\"10.0.1.2\",\"sport\":4000,\"dst\":\"10.1.1.2\",\"dport\":22}
   {\"path\":[[\"in\",\"bridge2000\"],[\"out\",\"en0\"]],\"proto\":\"icmp\",\"src\":\"10.0.1.2\",\"dst\":\"1.1.1.1\"}
   END
 

@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
-use nixvol_net::render::{NETWORK, bundle};
+use nixvol_net::render::{Bundle, NETWORK, bundle};
 
 use super::{BAD_INPUT, Reading, colour, print, read, reject};
 use crate::cli::{DiffFormat, Source};
 use crate::disk;
 
 /// The exit code of two sides that differ.
-const DIFFERENT: u8 = 1;
+pub const DIFFERENT: u8 = 1;
 
 /// Runs `diff`.
 pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<ExitCode> {
@@ -52,7 +52,7 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
 }
 
 /// Reads the declaration of a side: an input, or the one that lies in a bundle.
-fn read_side(path: &Path) -> Result<Reading> {
+pub(super) fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {
         bail!(
@@ -65,9 +65,14 @@ fn read_side(path: &Path) -> Result<Reading> {
 }
 
 /// The files of a side: those of the bundle, as they lie there, or what the input renders to.
-fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
+pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
     if path.is_dir() {
         return disk::read(path).with_context(|| format!("cannot read the bundle {}", path.display()));
     }
-    Ok(bundle(declaration, plan)?.files.into_iter().map(|(path, file)| (path, file.text)).collect())
+    Ok(texts(&bundle(declaration, plan)?))
+}
+
+/// The texts of a bundle's files.
+pub fn texts(bundle: &Bundle) -> Files {
+    bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
 }

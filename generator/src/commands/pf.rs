@@ -13,7 +13,7 @@ use nixvol_net::pf::{self, Environment, Error, Ruleset};
 use nixvol_net::place::is_hostile;
 use serde_json::{Value, json};
 
-use super::{BAD_INPUT, print};
+use super::{BAD_INPUT, print, sentence};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf};
 
@@ -46,7 +46,7 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
             Ok(ruleset) => errors.extend(parse(&ruleset, &environment).err().unwrap_or_default()),
             Err(error) => {
                 unreadable = true;
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", sentence(&format!("{error:#}")));
             }
         }
     }
@@ -247,14 +247,8 @@ fn environment(machine: &Machine) -> Environment {
         }
     }
     environment.reader = Some(Box::new(|name| {
-        let bytes = fs::read(name).map_err(|error| reason(&error))?;
+        let bytes = fs::read(name).map_err(|error| sentence(&error.to_string()))?;
         Ok(text_of(&bytes))
     }));
     environment
-}
-
-/// The system's sentence, without Rust's number behind it.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split_once(" (os error").map_or(text.clone(), |(sentence, _)| sentence.to_owned())
 }

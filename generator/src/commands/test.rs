@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use nixvol_net::matrix::{self, Matrix, Reach};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::{Bridge, Plan};
@@ -52,11 +52,12 @@ fn reach(plan: &Plan) -> Value {
 /// Lets the installed manager probe the running network.
 fn probe(declaration: &Declaration) -> Result<ExitCode> {
     let manager = Path::new(declaration.base.as_str()).join("networking").join(MANAGER);
-    let status = Command::new(&manager).arg("test").status().with_context(|| {
-        format!(
-            "cannot run {}; hint: --live is for a Mac on which the network is installed",
+    let status = match Command::new(&manager).arg("test").status() {
+        Ok(status) => status,
+        Err(error) => bail!(
+            "cannot run {}: {error}\nhint: `--live` is for a Mac on which the network is installed",
             manager.display()
-        )
-    })?;
+        ),
+    };
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }

@@ -3,6 +3,7 @@
 use similar::{ChangeTag, TextDiff};
 
 use super::{Files, Presence};
+use crate::place::is_hostile;
 
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub struct FileChange {
     pub removed: usize,
     /// The difference as `diff -u` and `git apply` write it.
     pub unified: String,
+}
+
+impl FileChange {
+    /// The lines of the difference. A bundle may have been tampered with: what could redraw the reader's screen is
+    /// shown as U+FFFD.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let safe = |c: char| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c };
+        self.unified.lines().map(move |line| line.chars().map(safe).collect())
+    }
 }
 
 /// What differs between two bundles, by path.

@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use super::text::{evidence, file, headline, object};
-use super::{Diff, Statement, Verb};
+use super::{Diff, FileChange, Statement};
+
+/// How many bytes a comment may have before what follows is left out: GitHub takes 65,536 characters.
+const LONGEST: usize = 60_000;
 
 /// The whole difference.
 pub fn markdown(diff: &Diff, lines: bool) -> String {
-    let mut out = format!("### Network: {}\n", summary(diff));
+    let mut out = format!("### Network: {}\n", diff.summary());
     let statements = || diff.flows.iter().chain(&diff.translations);
     block(&mut out, None, statements().map(headline));
     let witnesses = statements().flat_map(|statement: &Statement| {
@@ -18,33 +21,30 @@ pub fn markdown(diff: &Diff, lines: bool) -> String {
     block(&mut out, Some("Providers, volumes and settings"), diff.objects.iter().map(object));
     block(&mut out, Some("Files"), diff.files.iter().map(file));
     if lines {
-        let lines = diff.files.iter().flat_map(|file| file.unified.lines()).map(str::to_owned);
-        block(&mut out, Some("Lines"), lines);
+        block(&mut out, Some("Lines"), diff.files.iter().flat_map(FileChange::lines));
     }
     out
 }
 
-/// How much opened and closed, in a few words.
-fn summary(diff: &Diff) -> String {
-    if diff.is_empty() {
-        return "no difference".to_owned();
+/// As many lines as there is room for, and how many more there are.
+fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
+    let mut bytes = 0;
+    let fit = lines.iter().take_while(|line| {
+        bytes += line.len() + 1;
+        bytes <= room
+    });
+    let fit = fit.count();
+    let more = lines.len() - fit;
+    lines.truncate(fit);
+    if more > 0 {
+        lines.push(format!("({more} more lines are left out here)"));
     }
-    let count = |verbs: &[Verb], word: &str| {
-        let count = diff.flows.iter().filter(|statement| verbs.contains(&statement.verb)).count();
-        (count > 0).then(|| format!("{count} {word}"))
-    };
-    let opened = count(&[Verb::Opens, Verb::Admits], "opened");
-    let closed = count(&[Verb::Closes, Verb::Blocks], "closed");
-    let other = count(&[Verb::Silences, Verb::Answers, Verb::Leaves], "otherwise");
-    let translated = diff.translations.len();
-    let translated = (translated > 0).then(|| format!("{translated} translated otherwise"));
-    let parts: Vec<String> = [opened, closed, other, translated].into_iter().flatten().collect();
-    if parts.is_empty() { "no flow opened or closed".to_owned() } else { parts.join(", ") }
+    lines
 }
 
 /// Lines in a block of their own, under a title that unfolds them if there is one.
 fn block(out: &mut String, title: Option<&str>, lines: impl Iterator<Item = String>) {
-    let lines: Vec<String> = lines.collect();
+    let lines = fitting(lines.collect(), LONGEST.saturating_sub(out.len()));
     if lines.is_empty() {
         return;
     }

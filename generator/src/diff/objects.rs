@@ -108,6 +108,7 @@ fn settings(plan: &Plan) -> Fields {
         ("log", Some(plan.log_file.to_string())),
         ("hosts file", plan.hosts_file.as_ref().map(ToString::to_string)),
         ("anchor", Some(plan.anchor.to_string())),
+        ("reconcile interval", Some(format!("{} s", plan.reconcile_interval))),
         ("allowed overlap", (!overlap.is_empty()).then(|| overlap.join(", "))),
         ("localhost group", Some(format!("{} {}", plan.localhost.logical, plan.localhost.gateway))),
     ]

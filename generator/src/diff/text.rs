@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Change, Diff, FieldChange, FileChange, ObjectChange, Presence, Statement};
-use crate::place::{Harmless, is_hostile};
+use crate::place::Harmless;
 use crate::plan::policy::{Direction, ICMP, Interface, Packet, TCP, UDP};
 
 /// How it is shown.
@@ -140,13 +140,7 @@ pub fn file(file: &FileChange) -> String {
 }
 
 fn unified(file: &FileChange, style: Style) -> String {
-    let line = |line: &str| {
-        // A bundle may have been tampered with; its lines must not redraw the terminal.
-        let safe: String =
-            line.chars().map(|c| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c }).collect();
-        signed(&safe, style) + "\n"
-    };
-    file.unified.lines().map(line).collect()
+    file.lines().map(|line| signed(&line, style) + "\n").collect()
 }
 
 /// A line in the colour of its sign.

@@ -1,6 +1,6 @@
 //! The rules that are asked: the rendered anchor below macOS's own main ruleset, or what a Mac was captured to hold.
 //!
-//! A capture is what `pfctl -sr` and `-sn` print, of the main ruleset and of anchors. Both print a part of one
+//! A capture is what `pfctl -s rules` and `-s nat` print, of the main ruleset and of anchors. Both print a part of one
 //! ruleset, so the lines of a section are put into pf's order before they are read, and errors and rules are told by
 //! their lines in the capture. Tables are not printed: ours are taken from the rendered anchor.
 //! Never: what the rules mean for a packet.

@@ -16,14 +16,31 @@ pub fn input(bytes: &[u8]) -> (Input, Problems) {
     let input = match serde_json::from_slice(bytes) {
         Ok(tree) => Input::read(tree, &FieldPath::root(), &mut problems).unwrap_or_default(),
         Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            let reason = error.to_string();
-            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-            problems.push(Problem::new(FieldPath::root(), Kind::NotJson { line, column, reason }));
+            problems.push(Problem::new(FieldPath::root(), not_json(bytes, &error)));
             Input::default()
         }
     };
     (input, problems)
+}
+
+/// Why bytes are no JSON, and where; lines and columns begin at 1, where reading stops behind the last line too.
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> Kind {
+    let (line, column) = (error.line().max(1), error.column().max(1));
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let before = &bytes[..error.valid_up_to()];
+        let lines: Vec<&[u8]> = before.split(|byte| *byte == b'\n').collect();
+        let (line, column) = (lines.len(), 1 + lines.last().map_or(0, |last| last.len()));
+        return Kind::NotJson { line, column, reason: "a byte that is no UTF-8 text".to_owned() };
+    }
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        return Kind::NotJson { line: 1, column: 1, reason: "a byte order mark stands".to_owned() };
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Kind::NotJson { line: 1, column: 1, reason: "it is empty".to_owned() };
+    }
+    let reason = error.to_string();
+    let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+    Kind::NotJson { line, column, reason }
 }
 
 /// A value that can be read from a JSON tree. `None` means that a problem was reported.
@@ -220,6 +237,7 @@ impl Read for Input {
                 said => said.unwrap_or_default(),
             },
             anchor: fields.optional("anchor"),
+            reconcile_interval: fields.optional("reconcileInterval"),
             allow_overlap: fields.optional("allowOverlap"),
             providers: fields.required("providers"),
             volumes: fields.required("volumes"),

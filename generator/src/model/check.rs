@@ -104,6 +104,7 @@ impl Check<'_> {
             ("hostsFile", text(hosts)),
         ]);
         let anchor = self.anchor();
+        let reconcile_interval = self.reconcile_interval();
         let allow_overlap = self.allow_overlap();
         self.names();
         let providers = self.providers();
@@ -116,6 +117,7 @@ impl Check<'_> {
             log_file: log_file?,
             hosts_file: hosts_file?,
             anchor: anchor?,
+            reconcile_interval: reconcile_interval?,
             allow_overlap,
             providers: whole(providers)?,
             volumes: whole(volumes)?,
@@ -191,6 +193,13 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    /// launchd starts no job more often than every ten seconds.
+    fn reconcile_interval(&mut self) -> Option<u32> {
+        let found = self.input.reconcile_interval.unwrap_or(120);
+        let interval = u32::try_from(found).ok().filter(|seconds| (10..=86_400).contains(seconds));
+        self.in_range(FieldPath::of(&["reconcileInterval"]), found, interval, "from 10 to 86400 seconds")
     }
 
     fn allow_overlap(&mut self) -> BTreeSet<Ipv4Net> {
@@ -275,6 +284,20 @@ impl Check<'_> {
             self.wrong(at.clone(), Kind::Name { found: found.to_owned(), longest });
         }
         name
+    }
+
+    /// The value of a number, or the problem that it is too small or too large.
+    fn in_range<T>(
+        &mut self,
+        at: FieldPath,
+        found: impl ToString,
+        value: Option<T>,
+        range: &'static str,
+    ) -> Option<T> {
+        if value.is_none() {
+            self.wrong(at, Kind::NumberOutOfRange { found: found.to_string(), range });
+        }
+        value
     }
 
     /// The value of a word, or the problem that it is none.

@@ -67,7 +67,7 @@ impl Kind {
             Kind::UnknownField { field, .. } => format!("unknown field {}", Quoted(field)),
             Kind::Duplicate { key } => format!("{} is given twice", Quoted(key)),
             Kind::Version { found } => format!("version {found} of the input is not known"),
-            Kind::EmptyList { what } => format!("{what} is empty"),
+            Kind::EmptyList { what, .. } => format!("{what} is empty"),
             Kind::UnknownWord { found, .. } => format!("{} is not known here", Quoted(found)),
             Kind::NumberOutOfRange { found, range } => format!("{found} is not {range}"),
             Kind::Name { found, .. } => format!("{} is not a name", Quoted(found)),
@@ -158,7 +158,8 @@ impl Kind {
             },
             Kind::Duplicate { .. } => "keep one of the two".to_owned(),
             Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
-            Kind::EmptyList { .. } => "name at least one, or leave the field out".to_owned(),
+            Kind::EmptyList { optional: true, .. } => "name at least one, or leave the field out".to_owned(),
+            Kind::EmptyList { optional: false, .. } => "name at least one".to_owned(),
             Kind::UnknownWord { known, .. } => format!("write one of {}", list(known)),
             Kind::WrongType { .. } | Kind::NumberOutOfRange { .. } => return None,
             Kind::Name { longest, .. } => {
@@ -190,10 +191,12 @@ impl Kind {
             Kind::EdgeAddress { .. } => {
                 "use an address between the network and the broadcast address".to_owned()
             }
-            Kind::UnknownProvider { nearest, .. } | Kind::UnknownEnd { nearest, .. } => match nearest {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => "declare it under `providers`".to_owned(),
-            },
+            Kind::UnknownProvider { nearest: Some(known), .. }
+            | Kind::UnknownEnd { nearest: Some(known), .. } => {
+                format!("did you mean `{known}`?")
+            }
+            Kind::UnknownProvider { .. } => "declare it under `providers`".to_owned(),
+            Kind::UnknownEnd { .. } => "declare it under `providers` or `volumes`".to_owned(),
             Kind::AddressOutside { free, .. }
             | Kind::AddressIsGateway { free, .. }
             | Kind::AddressTaken { free, .. }

@@ -9,6 +9,7 @@ use crate::plan::Plan;
 struct Daemon {
     manager: String,
     log_file: String,
+    reconcile_interval: u32,
 }
 
 /// The launchd job that keeps the network as it should be.
@@ -16,6 +17,7 @@ pub fn plist(plan: &Plan) -> Result<String, Error> {
     let daemon = Daemon {
         manager: format!("{}/networking/{MANAGER}", plan.base),
         log_file: plan.log_file.to_string(),
+        reconcile_interval: plan.reconcile_interval,
     };
     engine::render("launchd/daemon.plist", daemon)
 }

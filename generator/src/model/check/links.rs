@@ -60,7 +60,7 @@ impl Check<'_> {
     fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends" });
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -103,7 +103,7 @@ impl Check<'_> {
     fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports" });
+            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -159,19 +159,6 @@ impl Check<'_> {
         });
         let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
         any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
-    }
-
-    fn in_range<T>(
-        &mut self,
-        at: FieldPath,
-        found: impl ToString,
-        value: Option<T>,
-        range: &'static str,
-    ) -> Option<T> {
-        if value.is_none() {
-            self.wrong(at, Kind::NumberOutOfRange { found: found.to_string(), range });
-        }
-        value
     }
 }
 

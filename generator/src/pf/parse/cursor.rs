@@ -96,6 +96,7 @@ impl Parser<'_> {
             Kind::Key(word) | Kind::PortOperator(word) => format!("`{word}`"),
             Kind::Number(number) => format!("`{number}`"),
             Kind::Arrow => "`->`".to_owned(),
+            Kind::Char(found) if !found.is_ascii() => "character that is not ASCII".to_owned(),
             Kind::Char(found) => format!("`{found}`"),
             Kind::Newline => "end of line".to_owned(),
             Kind::End => "end of file (the last line needs its line break)".to_owned(),

@@ -1,0 +1,79 @@
+//! The command line of what is there to be read: `help`, `man`, `completions`, `schema`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use nixvol_net::help::{ERRORS, GUIDES, TABLE};
+
+use super::Format;
+
+/// What `help` is asked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nixvol-net help E025
+  nixvol-net help errors
+  nixvol-net help pf eval
+
+Exit: 0 told, 2 there is nothing on this.")]
+pub struct Help {
+    /// A code of an error, as E025; `errors`, all of them; `migration`, coming from a script of your own; or a
+    /// command, as `pf eval`.
+    #[arg(value_name = "TOPIC", value_parser = Topics, hide_possible_values = true)]
+    pub topic: Vec<String>,
+    /// How to tell it.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Takes any word, and lets shells complete those that have a page.
+#[derive(Debug, Clone)]
+struct Topics;
+
+impl TypedValueParser for Topics {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let pages = GUIDES.iter().chain(ERRORS).map(|page| PossibleValue::new(page.topic).help(page.title()));
+        Some(Box::new(pages.chain([PossibleValue::new(TABLE).help("the table of all errors")])))
+    }
+}
+
+/// Which manual pages to print, or where to write them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nixvol-net man explain | mandoc -a
+  nixvol-net man --out ~/.local/share/man/man1
+
+Exit: 0 printed or written, 2 no such command, or a directory that cannot be written.")]
+pub struct Man {
+    /// The command, as `pf eval` [default: the program itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "out")]
+    pub command: Vec<String>,
+    /// Write the pages of the program and of all its commands into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Which completions to print.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nixvol-net completions bash >~/.local/share/bash-completion/completions/nixvol-net
+  nixvol-net completions fish >~/.config/fish/completions/nixvol-net.fish
+  nixvol-net completions zsh >~/.zsh/_nixvol-net
+
+zsh looks in the directories of $fpath: `fpath+=(~/.zsh)` in ~/.zshrc, above `compinit`.
+The Nix package installs all three.")]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}

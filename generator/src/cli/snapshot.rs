@@ -1,0 +1,55 @@
+//! The command line of `snapshot`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{DiffFormat, Source};
+
+/// What to do with the accepted bundle.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Say whether the declaration still renders what was accepted, and what opens and closes if not.
+    ///
+    /// First what a packet notices, with a packet for each change, then what the manager makes, then the files, line
+    /// by line. What is rendered now is proven before it is compared.
+    #[command(after_help = "Examples:
+  nixvol-net snapshot check --input network.json
+  nixvol-net snapshot check --input network.json --format markdown | gh pr comment --body-file -
+
+Exit: 0 as accepted, 1 different or not proven, 2 bad input or nothing accepted.")]
+    Check(Arguments),
+    /// Make what the declaration renders now the accepted bundle, and say what changes with it.
+    ///
+    /// It is proven first. The directory is replaced as a whole or not at all; one that holds anything but a bundle
+    /// is refused.
+    #[command(after_help = "Examples:
+  nixvol-net snapshot accept --input network.json
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net snapshot accept --input -
+
+Exit: 0 accepted, 1 not proven, 2 bad input or a directory that is not ours.")]
+    Accept(Arguments),
+}
+
+/// What is held against what, and how it is told.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to read.
+    #[command(flatten)]
+    pub source: Source,
+    /// The accepted bundle.
+    #[arg(long = "dir", value_name = "DIR", default_value = "nixvol-snapshot")]
+    pub directory: PathBuf,
+    /// How to tell what differs.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DiffFormat,
+}
+
+/// How the two belong together.
+pub const EXAMPLES: &str = "Examples:
+  nixvol-net snapshot accept --input network.json    # once, and after each review
+  git add nixvol-snapshot
+  nixvol-net snapshot check --input network.json     # in CI
+
+With Nix, `lib.snapshotCheck` of the flake is the check as a derivation.";

@@ -1,0 +1,198 @@
+//! `snapshot`: the bundle that was reviewed and accepted, against what the declaration renders now.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
+use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::place::Positions;
+use nixvol_net::plan::Plan;
+use nixvol_net::prove::Refutation;
+use nixvol_net::render::{ANCHOR, NETWORK};
+use serde_json::{Value, json};
+
+use super::diff::{DIFFERENT, texts};
+use super::prove::{self, Proven};
+use super::{BAD_INPUT, colour, print, reject};
+use crate::cli::DiffFormat;
+use crate::cli::snapshot::{Arguments, Snapshot};
+use crate::disk;
+
+/// How many flows the last words of a check name.
+const NAMED: usize = 12;
+
+/// Said where the accepted rules are not those of the accepted declaration.
+const UNFAITHFUL: &str = "the accepted rules do not do what the accepted declaration says, as this version reads it; \
+                          what opens and closes is told of the declarations";
+
+/// Runs `snapshot`.
+pub fn run(command: &Snapshot) -> Result<ExitCode> {
+    match command {
+        Snapshot::Check(arguments) => check(arguments),
+        Snapshot::Accept(arguments) => accept(arguments),
+    }
+}
+
+fn check(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = &arguments.directory;
+    if !directory.join(NETWORK).is_file() {
+        let why = if directory.exists() { format!("has no {NETWORK}") } else { "is not there".to_owned() };
+        bail!(
+            "`{}` {why}: nothing was accepted yet\nhint: look at the network with `nixvol-net test`, take it with \
+             `nixvol-net snapshot accept` and commit the directory; Nix sees only what Git knows",
+            directory.display()
+        );
+    }
+    let files = disk::read(directory)?;
+    let proven = match prove::rendered(&arguments.source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(exit),
+    };
+    let accepted = match accepted(files) {
+        Ok(accepted) => accepted,
+        Err(rejected) => {
+            reject(&directory.join(NETWORK).display().to_string(), &rejected);
+            eprintln!(
+                "hint: that is the accepted bundle, not yours; `nixvol-net snapshot accept` replaces it"
+            );
+            return Ok(ExitCode::from(BAD_INPUT));
+        }
+    };
+    let difference = accepted.difference(&proven);
+    let refutation = accepted.refutation(&proven, directory);
+    print(&checked(arguments, &difference, refutation.as_ref()))?;
+    if difference.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprint!("{}", verdict(&difference, directory, refutation.is_some()));
+    Ok(ExitCode::from(DIFFERENT))
+}
+
+/// What a check found.
+fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutation>) -> String {
+    let directory = arguments.directory.display();
+    match arguments.format {
+        DiffFormat::Text if difference.is_empty() => {
+            format!("no difference: the declaration renders what was accepted in {directory}\n")
+        }
+        DiffFormat::Text => {
+            text::text(difference, text::Style { colour: colour(&io::stdout()), lines: true })
+        }
+        DiffFormat::Markdown => {
+            let page = markdown::markdown(difference, true);
+            match refutation {
+                Some(_) => page.replacen('\n', &format!("\n\n> **Note:** {UNFAITHFUL}.\n"), 1),
+                None => page,
+            }
+        }
+        DiffFormat::Json => {
+            let violations = refutation.map_or(json!([]), |it| prove::data(it, &Positions::default()));
+            data(&json!({
+                "directory": arguments.directory,
+                "same": difference.is_empty(),
+                "acceptedViolations": violations,
+                "difference": record::Record::of(difference, true),
+            }))
+        }
+    }
+}
+
+/// The last words of a check that fails: what Nix shows of a build's log is its end.
+fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
+    let files = match difference.files.len() {
+        1 => "1 file differs".to_owned(),
+        count => format!("{count} files differ"),
+    };
+    let headline =
+        format!("error: not what was accepted in {}: {}; {files}", directory.display(), difference.summary());
+    let flows: Vec<_> = difference.flows.iter().chain(&difference.translations).collect();
+    let named = flows.iter().take(NAMED).map(|flow| format!("  {}", text::headline(flow)));
+    let more =
+        flows.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
+    let note = unfaithful.then(|| format!("note: {UNFAITHFUL}"));
+    let hint =
+        "hint: if this is what you want, take it with `nixvol-net snapshot accept` and commit the directory";
+    let lines: Vec<String> = [headline].into_iter().chain(named).chain(more).chain(note).collect();
+    format!("{}\n{hint}\n", lines.join("\n"))
+}
+
+fn accept(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = &arguments.directory;
+    let proven = match prove::rendered(&arguments.source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(exit),
+    };
+    let before = if directory.join(NETWORK).is_file() { Some(disk::read(directory)?) } else { None };
+    let changed = disk::write(&proven.bundle, directory)?;
+    let difference = before.and_then(|files| {
+        let told =
+            |_: &Rejected| eprintln!("note: what was accepted before cannot be read, so it is not compared");
+        Some(accepted(files).inspect_err(told).ok()?.difference(&proven))
+    });
+    print(&taken(arguments, &proven, changed, difference.as_ref()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was accepted.
+fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> String {
+    let directory = arguments.directory.display();
+    let (files, rules) = (proven.bundle.files.len(), proven.proof.rules);
+    let last = if difference.is_some_and(Diff::is_empty) {
+        format!("{directory}: accepted already, {files} files\n")
+    } else {
+        format!("{directory}: accepted, {files} files; {rules} rules, proven\n")
+    };
+    let shown = difference.filter(|difference| !difference.is_empty());
+    match arguments.format {
+        DiffFormat::Text => {
+            let style = text::Style { colour: colour(&io::stdout()), lines: false };
+            shown.map_or(String::new(), |difference| text::text(difference, style) + "\n") + &last
+        }
+        DiffFormat::Markdown => shown.map_or(last, |difference| markdown::markdown(difference, false)),
+        DiffFormat::Json => data(&json!({
+            "directory": arguments.directory,
+            "changed": changed,
+            "difference": difference.map(|difference| record::Record::of(difference, false)),
+        })),
+    }
+}
+
+fn data(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// The bundle that was accepted.
+struct Accepted {
+    declaration: Declaration,
+    plan: Plan,
+    files: Files,
+}
+
+/// What was accepted, by its files; or what is wrong with its declaration.
+fn accepted(files: Files) -> Result<Accepted, Rejected> {
+    let declaration = model::read(files[NETWORK].as_bytes())?;
+    Ok(Accepted { plan: Plan::of(&declaration), declaration, files })
+}
+
+impl Accepted {
+    fn difference(&self, proven: &Proven) -> Diff {
+        let files = texts(&proven.bundle);
+        Diff::of(
+            Side { declaration: &self.declaration, plan: &self.plan, files: &self.files },
+            Side { declaration: &proven.declaration, plan: &proven.plan, files: &files },
+        )
+    }
+
+    /// Why the accepted rules do not do what the accepted declaration says, if they do not: somebody changed them,
+    /// or another version rendered them. Flows are compared by declaration, so this must be said beside them.
+    fn refutation(&self, proven: &Proven, directory: &Path) -> Option<Refutation> {
+        let anchor = self.files.get(ANCHOR).map_or("", String::as_str);
+        if anchor == proven.bundle.files[ANCHOR].text {
+            return None;
+        }
+        let name = directory.join(ANCHOR).display().to_string();
+        prove::proven(&self.plan, &self.declaration.positions, &name, anchor).err()
+    }
+}

@@ -1,0 +1,90 @@
+//! The pages of `nixvol-net help`: one for each code of a problem, and what is told at more length than a flag.
+//!
+//! A message says what is wrong here; its page says why that is wrong at all, and shows an example and its mend. The
+//! pages are Markdown files, so that they are read, changed and tried (`tests/help.rs` runs every example) like the
+//! data that they are. Sees: nothing. Never: words a problem (`problem` does), or prints.
+
+/// A page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// What it is asked for by: a code, as `E012`, or a word.
+    pub topic: &'static str,
+    markdown: &'static str,
+}
+
+macro_rules! pages {
+    ($($topic:literal)*) => {
+        &[$(Page { topic: $topic, markdown: include_str!(concat!("help/", $topic, ".md")) }),*]
+    };
+}
+
+/// The pages of the codes, in their order.
+pub const ERRORS: &[Page] = pages! {
+    "E001" "E002" "E003" "E004" "E005" "E006" "E007" "E008" "E009"
+    "E010" "E011" "E012" "E013" "E014"
+    "E020" "E021" "E022" "E023" "E024" "E025"
+    "E030" "E031" "E032"
+    "E040" "E041" "E042" "E043"
+    "E050" "E051" "E052" "E053" "E054" "E055" "E056"
+    "E060" "E061" "E062" "E063" "E064"
+};
+
+/// The other pages.
+pub const GUIDES: &[Page] = pages! { "migration" };
+
+/// The topic of the table of all codes.
+pub const TABLE: &str = "errors";
+
+impl Page {
+    /// Its first line, without the code: lower case.
+    pub fn title(&self) -> &'static str {
+        let line = self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ");
+        line.split_once(": ").map_or(line, |(_, title)| title)
+    }
+
+    /// The page for a terminal: headings without their signs, examples indented instead of fenced.
+    pub fn text(&self) -> String {
+        let mut fenced = false;
+        let mut text = String::new();
+        for line in self.markdown.lines() {
+            if line.starts_with("```") {
+                fenced = !fenced;
+                continue;
+            }
+            if fenced && !line.is_empty() {
+                text.push_str("    ");
+            }
+            let heading = line.trim_start_matches('#');
+            text.push_str(if fenced || heading.len() == line.len() { line } else { heading.trim_start() });
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The page of a topic.
+pub fn page(topic: &str) -> Option<&'static Page> {
+    let code = number(topic).map(|number| format!("E{number:03}"));
+    let topic = code.as_deref().unwrap_or(topic);
+    ERRORS.iter().chain(GUIDES).find(|page| page.topic == topic)
+}
+
+/// The number of a code in any form that a person would type: `E012`, `e12`, `12`, `error[E012]`.
+fn number(topic: &str) -> Option<u32> {
+    let code = topic.trim_start_matches("error").trim_matches(['[', ']', ':']);
+    let digits = code.strip_prefix(['E', 'e']).unwrap_or(code);
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// The code nearest to one that there is not; `None` of what is no code.
+pub fn nearest(topic: &str) -> Option<&'static str> {
+    let number = number(topic)?;
+    let distance = |page: &&Page| self::number(page.topic).map_or(u32::MAX, |other| other.abs_diff(number));
+    ERRORS.iter().min_by_key(distance).map(|page| page.topic)
+}
+
+/// All codes with their titles, one a line.
+pub fn table() -> String {
+    let rows: Vec<String> = ERRORS.iter().map(|page| format!("{}  {}", page.topic, page.title())).collect();
+    rows.join("\n") + "\n"
+}

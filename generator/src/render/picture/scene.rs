@@ -1,0 +1,204 @@
+//! What is drawn, before anybody says where: boxes, what is in them, and the rules that join them.
+
+use std::collections::BTreeMap;
+
+use super::KernelNames;
+use crate::model::{End, ProviderAttachment, VolumeAttachment};
+use crate::plan::{Bridge, Plan, Volume};
+
+/// Everything that is drawn.
+pub struct Scene {
+    /// Providers in natural order, then the localhost group.
+    pub groups: Vec<Group>,
+    /// Link rules, numbered from 1.
+    pub links: Vec<Link>,
+    /// Which traffic takes the gateway address of its receiver.
+    pub masquerades: Vec<String>,
+}
+
+/// A box.
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// The end of link rules that it is; none for the localhost group.
+    pub end: Option<End>,
+    /// The bridge by its names.
+    pub bridge: String,
+    /// More about it, one fact a line.
+    pub facts: Vec<String>,
+    /// Volumes, or addresses of the localhost group.
+    pub cells: Vec<Cell>,
+}
+
+/// A volume, or an address of the localhost group.
+pub struct Cell {
+    /// The end of link rules that it is.
+    pub end: Option<End>,
+    /// The port that joins it to the bridge.
+    pub port: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// What there is no room for.
+    pub note: String,
+}
+
+/// A link rule: one set of ends may open connections to another.
+pub struct Link {
+    /// From 1.
+    pub number: usize,
+    /// The rule in words.
+    pub words: String,
+    /// Everyone it names, and what each may do.
+    pub taps: BTreeMap<End, Manner>,
+}
+
+/// What an end may do by a link rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Open connections.
+    Opens,
+    /// Be reached.
+    Reached,
+    /// Both.
+    Both,
+}
+
+impl Scene {
+    /// The scene of a plan.
+    pub fn of(plan: &Plan, kernel: &KernelNames) -> Self {
+        let named = Named { kernel };
+        let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
+        bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
+        let mut volumes: BTreeMap<&str, Vec<&Volume>> = BTreeMap::new();
+        for volume in &plan.volumes {
+            volumes.entry(volume.provider.as_str()).or_default().push(volume);
+        }
+        let provider = |bridge: &&Bridge| {
+            let volumes = volumes.get_mut(bridge.provider.as_str()).map(std::mem::take).unwrap_or_default();
+            named.provider(bridge, volumes)
+        };
+        let mut groups: Vec<Group> = bridges.iter().map(provider).collect();
+        groups.push(localhost(plan));
+        let masquerade =
+            |it: &crate::plan::Masquerade| format!("{} as {}", it.flow.describe(&plan.bridges), it.gateway);
+        Self { groups, links: links(plan), masquerades: plan.masquerades.iter().map(masquerade).collect() }
+    }
+
+    /// What stands above the list of the rules.
+    pub fn heading(&self) -> &'static str {
+        if self.links.is_empty() { "Between providers nothing passes." } else { "Between providers:" }
+    }
+}
+
+struct Named<'a> {
+    kernel: &'a KernelNames,
+}
+
+impl Named<'_> {
+    /// A logical name, with the kernel's behind it where that is known.
+    fn name(&self, logical: &str) -> String {
+        match self.kernel.get(logical) {
+            Some(kernel) => format!("{logical} = {kernel}"),
+            None => logical.to_owned(),
+        }
+    }
+
+    fn provider(&self, bridge: &Bridge, mut volumes: Vec<&Volume>) -> Group {
+        let attachment = match bridge.attachment {
+            ProviderAttachment::Bridge => "",
+            ProviderAttachment::Vmnet => " (vmnet)",
+        };
+        let internet = if bridge.internet { "NAT to the internet" } else { "no internet" };
+        volumes.sort_by_key(|volume| natural(volume.name.as_str()));
+        Group {
+            name: bridge.provider.to_string(),
+            end: Some(End::Provider(bridge.provider.clone())),
+            bridge: format!("{}{attachment}", self.name(bridge.logical.as_str())),
+            facts: vec![
+                format!("gateway {}", bridge.gateway),
+                format!("network {}", bridge.network),
+                internet.to_owned(),
+            ],
+            cells: volumes.into_iter().map(|volume| self.volume(volume)).collect(),
+        }
+    }
+
+    fn volume(&self, volume: &Volume) -> Cell {
+        let (mark, served) = match volume.attachment {
+            VolumeAttachment::Host => ("", "served by this Mac"),
+            VolumeAttachment::Guest => (" (VM)", "served by a VM"),
+        };
+        let mount = volume.mount_point.as_ref().map(|path| format!(", only while {path} is mounted"));
+        Cell {
+            end: Some(End::Volume(volume.name.clone())),
+            port: volume.port.as_ref().map(|port| self.name(port.as_str())),
+            name: volume.name.to_string(),
+            address: format!("{}{mark}", volume.address),
+            note: format!("{} of {}, {served}{}", volume.name, volume.provider, mount.unwrap_or_default()),
+        }
+    }
+}
+
+fn localhost(plan: &Plan) -> Group {
+    let alias = |volume: &Volume| {
+        let alias = volume.alias?;
+        let note = format!("{alias} is the localhost alias of {}", volume.name);
+        let (name, address) = (alias.to_string(), volume.name.to_string());
+        Some(Cell { end: None, port: None, name, address, note })
+    };
+    let publish = |it: &crate::plan::Publish| Cell {
+        end: None,
+        port: None,
+        name: format!("{}:{}", it.alias, it.port),
+        address: format!("-> {}", it.address),
+        note: format!("{}:{} is published: tcp port {} of {}", it.alias, it.port, it.port, it.volume),
+    };
+    let mut cells: Vec<(std::net::Ipv4Addr, Cell)> =
+        plan.volumes.iter().filter_map(|volume| Some((volume.alias?, alias(volume)?))).collect();
+    cells.sort_by_key(|(alias, _)| *alias);
+    Group {
+        name: "localhost".to_owned(),
+        end: None,
+        bridge: plan.localhost.logical.to_string(),
+        facts: vec![format!("gateway {}", plan.localhost.gateway), "aliases on lo0".to_owned()],
+        cells: cells.into_iter().map(|(_, cell)| cell).chain(plan.publishes.iter().map(publish)).collect(),
+    }
+}
+
+fn links(plan: &Plan) -> Vec<Link> {
+    let link = |(number, flow): (usize, &crate::plan::Flow)| {
+        let mut taps: BTreeMap<End, Manner> =
+            flow.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
+        for end in &flow.to {
+            taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
+        }
+        Link { number, words: flow.describe(&plan.bridges), taps }
+    };
+    (1..).zip(&plan.flows).map(link).collect()
+}
+
+/// What names are sorted by for people: `p2` before `p10`.
+fn natural(name: &str) -> Vec<(u64, String)> {
+    let mut parts: Vec<(u64, String)> = Vec::new();
+    for part in name.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let word = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = &part[..part.len() - word.len()];
+        parts.push((digits.parse().unwrap_or(0), word.to_owned()));
+    }
+    parts.push((0, name.to_owned()));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::natural;
+
+    #[test]
+    fn numbers_in_names_count() {
+        let mut names = ["p10", "p2", "p1", "aws", "p2-b", "p2-a", "b10c2", "b2c10"];
+        names.sort_by_key(|name| natural(name));
+        assert_eq!(names, ["aws", "b2c10", "b10c2", "p1", "p2", "p2-a", "p2-b", "p10"]);
+    }
+}

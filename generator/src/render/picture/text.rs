@@ -1,0 +1,273 @@
+//! The picture as text: boxes in the shape of the user's own drawing, in [`WIDTH`] columns whatever the names are.
+
+use std::fmt::Write;
+
+use super::lanes::{self, Run, Side, Spots};
+use super::scene::{Cell, Group, Manner, Scene};
+use super::{KernelNames, WIDTH};
+use crate::model::End;
+use crate::plan::Plan;
+
+/// The widest that a line inside a provider's box may be: two boxes, the frame and three lanes fit beside it.
+const INNER: usize = 38;
+/// From lane to lane; a number of two digits fits between.
+const PITCH: usize = 3;
+/// Between two rules of one lane: a row for the number of the lower one, and one that is empty.
+const APART: usize = 2;
+
+/// The drawing.
+pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
+    let scene = Scene::of(plan, kernel);
+    let boxes: Vec<Boxed> = scene.groups.iter().map(Boxed::of).collect();
+    let inner = boxes.iter().map(Boxed::width).max().unwrap_or(0);
+    let drawing = Drawing::of(&scene, boxes, inner);
+    let mut out = framed(&drawing.rows());
+    legend(&scene, &drawing, &mut out);
+    out
+}
+
+/// A box: its lines, and which of them an end can be joined at.
+struct Boxed {
+    title: Vec<String>,
+    cells: Vec<Vec<String>>,
+    /// Ends, each with its lines counted from the box's upper side.
+    joints: Vec<(End, std::ops::Range<usize>)>,
+}
+
+impl Boxed {
+    fn of(group: &Group) -> Self {
+        let heading = [&group.name, &group.bridge].into_iter().chain(&group.facts);
+        let title: Vec<String> = heading.flat_map(|line| wrapped(line, INNER, "")).collect();
+        let mut boxed = Self { title, cells: Vec::new(), joints: Vec::new() };
+        boxed.joints.extend(group.end.clone().map(|end| (end, 1..3)));
+        let mut row = 1 + boxed.title.len();
+        if group.end.is_none() {
+            let lines = |cell: &Cell| wrapped(&format!("{} {}", cell.name, cell.address), INNER - 4, "  ");
+            boxed.cells.extend(
+                Some(group.cells.iter().flat_map(lines).collect()).filter(|all: &Vec<_>| !all.is_empty()),
+            );
+            return boxed;
+        }
+        for cell in &group.cells {
+            let lines = cell.port.iter().chain([&cell.name, &cell.address]);
+            let lines: Vec<String> = lines.flat_map(|line| wrapped(line, INNER - 4, "  ")).collect();
+            boxed.joints.extend(cell.end.clone().map(|end| (end, row + 1..row + 1 + lines.len())));
+            row += lines.len() + 2;
+            boxed.cells.push(lines);
+        }
+        boxed
+    }
+
+    /// What its lines need; a cell stands in a box of its own, four columns wider.
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().flatten().map(|line| columns(line) + 4);
+        self.title.iter().map(|line| columns(line)).chain(cells).max().unwrap_or(0)
+    }
+
+    fn height(&self) -> usize {
+        self.title.len() + self.cells.iter().map(|cell| cell.len() + 2).sum::<usize>() + 2
+    }
+
+    fn lines(&self, inner: usize) -> Vec<String> {
+        let side = |line: &str| format!("│ {line:<inner$} │");
+        let mut lines = vec![format!("┌{}┐", "─".repeat(inner + 2))];
+        lines.extend(self.title.iter().map(|line| side(&format!("{line:^inner$}"))));
+        for cell in &self.cells {
+            let within = inner - 4;
+            lines.push(side(&format!("┌{}┐", "─".repeat(inner - 2))));
+            lines.extend(cell.iter().map(|line| side(&format!("│ {line:<within$} │"))));
+            lines.push(side(&format!("└{}┘", "─".repeat(inner - 2))));
+        }
+        lines.push(format!("└{}┘", "─".repeat(inner + 2)));
+        lines
+    }
+}
+
+/// Everything inside the frame, in its place.
+struct Drawing<'a> {
+    boxes: Vec<(Boxed, Side, usize)>,
+    runs: Vec<Run<'a>>,
+    /// How many lanes are drawn; rules behind them are listed only.
+    lanes: usize,
+    inner: usize,
+    height: usize,
+}
+
+impl<'a> Drawing<'a> {
+    fn of(scene: &'a Scene, boxes: Vec<Boxed>, inner: usize) -> Self {
+        let (places, height) = lanes::columns(boxes.iter().map(|boxed| boxed.height() + 1));
+        let boxes: Vec<_> =
+            boxes.into_iter().zip(places).map(|(boxed, (side, row))| (boxed, side, row)).collect();
+        let mut spots = Spots::new();
+        for (boxed, side, top) in &boxes {
+            // Joints of the two sides never share a row: where they met, nobody could say which lane is whose.
+            let parity = usize::from(*side == Side::Right);
+            for (end, lines) in &boxed.joints {
+                let row = lines.clone().map(|line| top + line).find(|row| row % 2 == parity);
+                spots.extend(row.map(|row| (end.clone(), (row, *side))));
+            }
+        }
+        let mut runs = lanes::runs(&scene.links, &spots, APART);
+        let room = (WIDTH - 4 - 2 * (inner + 4)).saturating_sub(PITCH - 1) / PITCH;
+        let wanted = runs.iter().map(|run| run.lane + 1).max().unwrap_or(0);
+        let lanes = wanted.min(room);
+        runs.retain(|run| run.lane < lanes);
+        Self { boxes, runs, lanes, inner, height }
+    }
+
+    /// The column of a lane.
+    fn x(&self, lane: usize) -> usize {
+        self.inner + 4 + PITCH - 1 + lane * PITCH
+    }
+
+    /// The column where the right boxes begin.
+    fn right(&self) -> usize {
+        if self.lanes == 0 { self.inner + 5 } else { self.x(self.lanes) }
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let mut canvas =
+            Canvas(vec![vec![' '; self.right() + self.inner + 4]; self.height.saturating_sub(1)]);
+        for (boxed, side, top) in &self.boxes {
+            let x = if *side == Side::Left { 0 } else { self.right() };
+            for (row, line) in boxed.lines(self.inner).iter().enumerate() {
+                canvas.put(x, top + row, line);
+            }
+        }
+        for run in &self.runs {
+            for row in run.rows.0..=run.rows.1 {
+                canvas.put(self.x(run.lane), row, "│");
+            }
+        }
+        let stubs = lanes::stubs(&self.runs);
+        for ((row, side), lane) in &stubs {
+            let (from, to) = match side {
+                Side::Left => (self.inner + 3, self.x(*lane)),
+                Side::Right => (self.x(*lane), self.right()),
+            };
+            for x in from..=to {
+                canvas.cross(x, *row);
+            }
+            match side {
+                Side::Left => canvas.put(from, *row, "├"),
+                Side::Right => canvas.put(to, *row, "┤"),
+            }
+        }
+        for run in &self.runs {
+            for (row, side, manner) in &run.taps {
+                canvas.put(self.x(run.lane), *row, mark(*side, *manner));
+            }
+        }
+        for run in &self.runs {
+            let number = run.link.number.to_string();
+            let above = run.rows.0.checked_sub(1);
+            let inside = (run.rows.0..run.rows.1).map(|row| row + 1);
+            let mut rows = above.into_iter().chain(inside).chain([run.rows.1 + 1]);
+            let x = self.x(run.lane);
+            if let Some(row) = rows.find(|row| canvas.is_free(x, *row)) {
+                canvas.put(x, row, &number);
+            }
+        }
+        canvas.0.into_iter().map(|row| row.into_iter().collect()).collect()
+    }
+}
+
+/// Characters by row and column.
+struct Canvas(Vec<Vec<char>>);
+
+impl Canvas {
+    fn put(&mut self, x: usize, y: usize, text: &str) {
+        for (x, character) in (x..).zip(text.chars()) {
+            if let Some(place) = self.0.get_mut(y).and_then(|row| row.get_mut(x)) {
+                *place = character;
+            }
+        }
+    }
+
+    /// Draws a horizontal line across whatever is there: the side of a box, or a lane.
+    fn cross(&mut self, x: usize, y: usize) {
+        let is_lane = self.0.get(y).and_then(|row| row.get(x)) == Some(&'│');
+        self.put(x, y, if is_lane { "┼" } else { "─" });
+    }
+
+    /// Whether a number can stand there: nothing but a lane passes.
+    fn is_free(&self, x: usize, y: usize) -> bool {
+        let at = |x: usize| self.0.get(y).and_then(|row| row.get(x)).copied();
+        matches!(at(x), Some(' ' | '│')) && at(x + 1) == Some(' ')
+    }
+}
+
+/// A dot for both; an arrow out of the box for who opens, into it for who is reached.
+fn mark(side: Side, manner: Manner) -> &'static str {
+    match (manner, side) {
+        (Manner::Both, _) => "●",
+        (Manner::Opens, Side::Left) | (Manner::Reached, Side::Right) => "▶",
+        (Manner::Opens, Side::Right) | (Manner::Reached, Side::Left) => "◀",
+    }
+}
+
+fn framed(rows: &[String]) -> String {
+    let width = rows.iter().map(|row| columns(row)).max().unwrap_or(0);
+    let rule = "─".repeat(width + 2);
+    let mut out = format!("┌{rule}┐\n");
+    let empty = String::new();
+    let title = format!("{:^width$}", "macOS");
+    for row in [&title, &empty].into_iter().chain(rows).chain([&empty]) {
+        let _ = writeln!(out, "│ {row:<width$} │");
+    }
+    let _ = writeln!(out, "└{rule}┘");
+    out
+}
+
+/// The rules in words.
+fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
+    let _ = writeln!(out, "\n{}", scene.heading());
+    for link in &scene.links {
+        listed(out, &format!("{:>3}  {}", link.number, link.words));
+    }
+    if !scene.masquerades.is_empty() {
+        out.push_str("\nWith the source of the receiving gateway:\n");
+    }
+    for masquerade in &scene.masquerades {
+        listed(out, &format!("     {masquerade}"));
+    }
+    if drawing.lanes > 0 {
+        out.push_str("\n● may open and be reached; an arrow out of a box may open, into it may be reached\n");
+    }
+    match scene.links.len() - drawing.runs.len() {
+        0 => {}
+        1 => out.push_str("1 rule has no room in the drawing and is only listed\n"),
+        more => {
+            let _ = writeln!(out, "{more} rules have no room in the drawing and are only listed");
+        }
+    }
+}
+
+/// A line of words, broken before the widest column; what follows is indented as its words are.
+fn listed(out: &mut String, line: &str) {
+    for line in wrapped(line, WIDTH, "       ") {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+/// A line broken at blanks, none longer than `width` if its words allow that; all but the first begin with `indent`.
+pub(super) fn wrapped(line: &str, width: usize, indent: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for (index, word) in line.split(' ').enumerate() {
+        let last = lines.last_mut().expect("one at least");
+        let is_bare = last.trim().is_empty();
+        if index > 0 && !is_bare && columns(last) + 1 + columns(word) > width {
+            lines.push(format!("{indent}{word}"));
+        } else {
+            if index > 0 {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+pub(super) fn columns(line: &str) -> usize {
+    line.chars().count()
+}

@@ -1,0 +1,28 @@
+# A check for the user's own flake: the network is still the one that was reviewed.
+#
+# `input` is `config.services.nixvol-net.input` of a system, and `snapshot` the directory that `nixvol-net snapshot
+# accept` wrote. Nothing of that system is built, so a Linux machine can check what a Mac will run: `pkgs` are those
+# of the machine that checks.
+{
+  pkgs,
+  input,
+  snapshot,
+  package ? pkgs.callPackage ./package.nix { },
+}:
+let
+  declaration = pkgs.writeText "nixvol-net.json" (builtins.toJSON input);
+
+  # Before the first review there is none, and the program says what to do.
+  accepted =
+    if builtins.pathExists snapshot then
+      builtins.path {
+        name = "nixvol-snapshot";
+        path = snapshot;
+      }
+    else
+      baseNameOf snapshot;
+in
+pkgs.runCommand "nixvol-net-snapshot" { nativeBuildInputs = [ package ]; } ''
+  nixvol-net snapshot check --input ${declaration} --dir ${pkgs.lib.escapeShellArg accepted}
+  touch "$out"
+''

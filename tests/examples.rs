@@ -1,0 +1,260 @@
+//! What `--help` teaches: every command has examples, and every example runs as it stands, on a toy Mac with the
+//! files that it names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nixvol_net::explain::STOCK_MAIN;
+use serde_json::{Value, json};
+
+use crate::network::{Network, topology};
+use crate::rig::Ran;
+use crate::support::{fixture, has_lab, program, run};
+
+/// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
+const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
+
+/// A configuration that `add` and `remove` edit.
+const CONFIGURATION: &str = r#"{
+  services.nixvol-net = {
+    enable = true;
+    providers = {
+      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
+      azure = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
+      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
+      ibm = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
+    };
+    volumes = {
+      etcd-1 = { provider = "aws"; address = "10.0.1.2"; };
+      etcd-3 = { provider = "gcp"; address = "10.2.1.2"; };
+      spare = { provider = "ibm"; address = "10.3.1.2"; };
+    };
+    links = [
+      { from = [ "azure" ]; to = [ "gcp" ]; protocol = "tcp"; ports = [ 443 ]; }
+      { from = [ "aws" ]; to = [ "gcp" ]; protocol = "icmp"; }
+    ];
+  };
+}
+"#;
+
+/// Every command with what `--help` says of it, the program itself and groups of commands among them.
+pub fn commands() -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![Vec::new()];
+    while let Some(words) = open.pop() {
+        let output = program().args(&words).arg("--help").output().expect("the program runs");
+        assert!(output.status.success(), "{words:?}");
+        let help = String::from_utf8(output.stdout).expect("text");
+        open.extend(below(&help).into_iter().map(|name| [words.clone(), vec![name]].concat()));
+        found.push((words, help));
+    }
+    found.sort();
+    found
+}
+
+/// The names under `Commands:`; the `help` that clap adds to groups is clap's own.
+fn below(help: &str) -> Vec<String> {
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
+    let list = list.split("\n\n").next().expect("a list");
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let own = help.contains("\n  help  ") && !help.contains("Print this message or the help");
+    names.filter(|name| !name.is_empty() && (own || *name != "help")).map(str::to_owned).collect()
+}
+
+/// The commands in the indented lines below the options, each whole: as many lines as it takes until a shell finds
+/// nothing open.
+fn examples(help: &str) -> Vec<String> {
+    let Some(at) = help.find("\nExamples:\n") else { return Vec::new() };
+    let mut commands = Vec::new();
+    let mut open = String::new();
+    for line in help[at..].lines().filter_map(|line| line.strip_prefix("  ")) {
+        open += line;
+        open.push('\n');
+        if !line.ends_with('\\') && is_whole(&open) {
+            commands.push(std::mem::take(&mut open));
+        }
+    }
+    assert_eq!(open, "", "an example that does not end");
+    commands
+}
+
+fn is_whole(command: &str) -> bool {
+    let output = Command::new("bash").args(["-n", "-c", command]).output().expect("bash runs");
+    output.status.success() && output.stderr.is_empty()
+}
+
+/// A Mac with the network up, and the files and tools that examples name.
+pub struct World {
+    network: Network,
+    /// Where the examples find the lab that they speak of.
+    lab: String,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let mut network = Network::new(&topology());
+        let dir = network.mac.dir().to_owned();
+        let mut input = topology();
+        for (field, path) in
+            [("base", "live"), ("stateDir", "var/state"), ("logFile", "var/log"), ("hostsFile", "hosts")]
+        {
+            input[field] = json!(dir.join(path));
+        }
+        network.install_at(&input, &dir.join("live/networking"));
+        network.ok("start");
+        let lab = format!("nixvol-net/examples-{}", std::process::id());
+        let world = Self { network, lab };
+        world.write("network.json", &input.to_string());
+        world.write("new.json", &fixture("restricted.json").to_string());
+        world.write("etc/pf.conf", STOCK_MAIN);
+        world.write("configuration.nix", CONFIGURATION);
+        world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
+        world.write("links.nix", "{\n  services.nixvol-net.links = [\n  ];\n}\n");
+        for (bundle, input) in [
+            ("bundle", topology()),
+            ("tmp/bundle", topology()),
+            ("result", topology()),
+            ("nixvol-snapshot", input.clone()),
+            ("tmp/before", fixture("restricted.json")),
+            ("tmp/after", fixture("restricted-more.json")),
+        ] {
+            world.render(bundle, &input);
+        }
+        fs::remove_dir_all(dir.join("opt")).expect("what was installed first");
+        world.render("opt/nix-volumes/networking", &topology());
+        world.tool("wireshark", "exit 0");
+        world.tool("sudo", "exec \"$@\"");
+        world.tool("gh", "exec cat >/dev/null");
+        world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
+        let nix = "case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; *) exit 1 ;; esac";
+        world.tool("nix", nix);
+        for directory in [".local/share/bash-completion/completions", ".config/fish/completions", ".zsh"] {
+            fs::create_dir_all(dir.join("home").join(directory)).expect("a directory");
+        }
+        world
+    }
+
+    fn dir(&self) -> &Path {
+        self.network.mac.dir()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.dir().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+
+    fn tool(&self, name: &str, script: &str) {
+        let path = format!("tools/{name}");
+        self.write(&path, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(self.dir().join(path), fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+
+    fn render(&self, out: &str, input: &Value) {
+        let out = self.dir().join(out).display().to_string();
+        let output = run(&["render", "--input", "-", "--out", &out], &input.to_string());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Has a lab up for what speaks of one, and none for what starts one.
+    fn prepare_lab(&self, command: &str) {
+        let starts = command.contains("lab up");
+        let lab = |words: &[&str]| {
+            let ran =
+                program().arg("lab").args(words).env("NIXVOL_LAB", &self.lab).output().expect("it runs");
+            ran.status.success()
+        };
+        if starts {
+            assert!(lab(&["down"]));
+        } else if !lab(&["status"]) {
+            assert!(lab(&["up"]));
+        }
+    }
+
+    /// Runs a command as it stands; the roots that it names lie in the world.
+    pub fn run(&self, command: &str) -> Ran {
+        let dir = self.dir().display().to_string();
+        let mut text = command.to_owned();
+        for root in ["/tmp/", "/opt/", "/etc/"] {
+            text = text.replace(&format!(" {root}"), &format!(" {dir}{root}"));
+        }
+        let bin = Path::new(env!("CARGO_BIN_EXE_nixvol-net")).parent().expect("a directory");
+        let path = format!("{dir}/mac/bin:{dir}/tools:{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display());
+        let output = Command::new("bash")
+            .args(["-o", "pipefail", "-c", &text])
+            .current_dir(self.dir())
+            .env("PATH", path)
+            .env("HOME", self.dir().join("home"))
+            .env("NO_COLOR", "1")
+            .env("NIXVOL_LAB", &self.lab)
+            .stdin(Stdio::null())
+            .output();
+        Ran::of(&output.expect("bash runs"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if cfg!(target_os = "linux") {
+            let _ = program().args(["lab", "down"]).env("NIXVOL_LAB", &self.lab).output();
+        }
+    }
+}
+
+#[test]
+fn every_command_teaches_by_examples_that_run() {
+    let world = World::new();
+    let commands = commands();
+    assert!(commands.len() > 10, "{commands:?}");
+    let mut wrong = Vec::new();
+    for (words, help) in &commands {
+        let name =
+            ["nixvol-net"].into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+        let examples = examples(help);
+        let is_group = !words.is_empty() && help.contains("\nCommands:\n");
+        if is_group && examples.is_empty() {
+            continue;
+        }
+        if examples.is_empty() {
+            wrong.push(format!("{name}: no `Examples:` in --help"));
+        }
+        if !examples.iter().any(|example| example.contains(&name)) {
+            wrong.push(format!("{name}: no example calls it"));
+        }
+        for example in examples {
+            if example.contains("nixvol-net lab ") {
+                if !has_lab() {
+                    continue;
+                }
+                world.prepare_lab(&example);
+            }
+            let ran = world.run(&example);
+            let no = NO.iter().any(|command| example.contains(command));
+            if ran.code != i32::from(no) || ran.err.contains("error:") {
+                wrong.push(format!("{name}: exit {}\n{example}{}", ran.code, ran.err));
+            }
+        }
+    }
+    let capture =
+        fs::read_to_string(world.dir().join("capture")).expect("the capture of `explain`'s example");
+    assert!(
+        capture.contains("# anchor com.apple/250.nixvol\n") && capture.contains("label \"between\""),
+        "{capture}"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{}\nhint: files and tools that examples name are made in World::new",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn examples_fit_a_terminal() {
+    for (words, help) in commands() {
+        for line in examples(&help).iter().flat_map(|example| example.lines()) {
+            assert!(line.len() <= 98, "{words:?}: {line}");
+        }
+    }
+}
