@@ -108,8 +108,18 @@ impl Reader {
             // Options that are no part of the declaration.
             _ => return,
         }
-        if definition.bodies.is_empty() && definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
-            self.unknown(definition, definition.statement.text_range().into());
+        if definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
+            let split = path.split_last();
+            let value = split.map(|(name, _)| literal::inherited(&definition.statement, name));
+            match (split, value) {
+                (Some((name, above)), Some(Ok(value))) => {
+                    // As if the value were written in place of the name.
+                    let inner = Map::from_iter([((*name).to_owned(), value)]);
+                    self.flatten(above, &definition.above[..above.len()], at, inner);
+                }
+                _ => self.unknown(definition, definition.statement.text_range().into()),
+            }
+            return;
         }
         let is_link = path == ["links"];
         for body in &definition.bodies {
