@@ -594,7 +594,7 @@ mod generated {
             noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
         ) {
             let corpus = corpus();
-            let text = which.get(&corpus.values().collect::<Vec<_>>()).to_string();
+            let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
             let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
             let start = from.index(starts.len());
             let end = starts.get(start + length).copied().unwrap_or(text.len());
