@@ -20,6 +20,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
+    ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
 ];

@@ -3,7 +3,7 @@
 //! The pure parts need nothing but Nix. The module as a whole needs nix-darwin and Nixpkgs' lib, which are taken
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -45,18 +45,24 @@ pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
-/// A system with one more module, given as a Nix expression, and what is asked of it.
-fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
-    let source = |name| std::env::var(name).ok();
-    let (Some(nix_darwin), Some(lib)) = (source("NIXVOL_NIX_DARWIN"), source("NIXVOL_NIXPKGS_LIB")) else {
+/// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
+fn sources() -> Option<(Value, Value)> {
+    let source = |name| std::env::var(name).ok().map(|path| json!(path));
+    let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
+    if sources.is_none() {
         SKIPPED.call_once(|| {
             // Past the test harness, which keeps the words of a test that passes to itself.
             let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
             std::io::stderr().write_all(words).unwrap();
         });
-        return None;
-    };
-    let sources = format!("nixDarwin = {}; nixpkgsLib = {};", json!(nix_darwin), json!(lib));
+    }
+    sources
+}
+
+/// A system with one more module, given as a Nix expression, and what is asked of it.
+fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
+    let (nix_darwin, lib) = sources()?;
+    let sources = format!("nixDarwin = {nix_darwin}; nixpkgsLib = {lib};");
     Some(evaluate(&format!(
         "(import ./tests/nix/darwin.nix {{ {sources} modules = [ ({module}) ]; }}).{attribute}"
     )))
@@ -498,88 +504,85 @@ fn assertions_name_the_option_and_the_mend() {
     );
 }
 
-/// What the flake's outputs are, on every system: paths below the system with what stands there.
-const OUTPUTS: &[&str] = &[
-    "apps.SYSTEM.default.meta.description: string",
-    "apps.SYSTEM.default.program: string",
-    "apps.SYSTEM.default.type: string",
-    "apps.SYSTEM.nixvol-net.meta.description: string",
-    "apps.SYSTEM.nixvol-net.program: string",
-    "apps.SYSTEM.nixvol-net.type: string",
-    "checks.SYSTEM.bundle: bundle",
-    "checks.SYSTEM.clippy: nixvol-net",
-    "checks.SYSTEM.format: nixvol-net",
-    "devShells.SYSTEM.default: shell",
-    "formatter.SYSTEM: nixfmt-tree",
-    "packages.SYSTEM.default: nixvol-net",
-    "packages.SYSTEM.nixvol-net: nixvol-net",
-];
-
-/// Outputs that are no system's.
-const COMMON: &[&str] = &[
-    "darwinModules.default: path",
-    "lib.snapshotCheck: function",
-    "overlays.default: function",
-    "templates.default.description: string",
-    "templates.default.path: path",
-];
-
-fn outputs(systems: &[&str]) -> Vec<String> {
-    let mut outputs: Vec<String> = COMMON.iter().map(|&output| output.to_owned()).collect();
-    for system in systems {
-        outputs.extend(OUTPUTS.iter().map(|output| output.replace("SYSTEM", system)));
-        // The toy Mac is a Linux program, so the tests are a check there only.
-        let own = if system.ends_with("-darwin") { "system: darwin-system" } else { "tests: nixvol-net" };
-        outputs.push(format!("checks.{system}.{own}"));
+/// The flake's outputs, made with stand-ins for its inputs; and with the sources of the real ones where they are.
+fn flakes(x86_darwin: &str) -> Vec<Value> {
+    let mut arguments = vec![format!("x86Darwin = {};", json!(x86_darwin))];
+    if let Some((nix_darwin, lib)) = sources() {
+        arguments.push(format!("{} nixDarwin = {nix_darwin}; nixpkgsLib = {lib};", arguments[0]));
     }
-    outputs.sort();
-    outputs
-}
-
-fn sorted(values: &Value) -> Vec<String> {
-    let mut texts: Vec<String> =
-        values.as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect();
-    texts.sort();
-    texts
+    let outputs = |arguments: &String| evaluate(&format!("import ./tests/nix/flake.nix {{ {arguments} }}"));
+    arguments.iter().map(outputs).collect::<Result<_, _>>().unwrap()
 }
 
 const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
 
+/// The path of every leaf of the outputs.
+fn leaves(systems: &[&str]) -> BTreeSet<String> {
+    let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
+    let mut leaves: BTreeSet<String> =
+        ["darwinModules.default", "lib.snapshotCheck", "overlays.default"].map(str::to_owned).into();
+    leaves.extend(["description", "path"].map(|leaf| format!("templates.default.{leaf}")));
+    for (kind, system) in by_system.iter().flat_map(|kind| systems.iter().map(move |system| (*kind, *system)))
+    {
+        let names: &[&str] = match kind {
+            "packages" => &[".default", ".nixvol-net"],
+            "apps" => &[
+                ".default.meta.description",
+                ".default.program",
+                ".default.type",
+                ".nixvol-net.meta.description",
+                ".nixvol-net.program",
+                ".nixvol-net.type",
+            ],
+            // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
+            "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
+            "checks" => &[".bundle", ".clippy", ".format", ".module", ".system"],
+            "devShells" => &[".default"],
+            _ => &[""],
+        };
+        leaves.extend(names.iter().map(|name| format!("{kind}.{system}{name}")));
+    }
+    leaves
+}
+
 #[test]
 fn every_output_of_the_flake_evaluates() {
-    let flake = evaluate("import ./tests/nix/flake.nix { }").unwrap();
-    assert_eq!(sorted(&flake["outputs"]), outputs(&SYSTEMS));
-    assert_eq!(flake["inputs"], json!(["nix-darwin", "nixpkgs"]));
-    assert_eq!(flake["overlay"], "nixvol-net");
-    assert_eq!(flake["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
+    for outputs in flakes("there") {
+        let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+        assert_eq!(found, leaves(&SYSTEMS));
+        assert_eq!(outputs["overlay"], "nixvol-net");
+        assert!(outputs["program"].as_str().unwrap().ends_with("-nixvol-net/bin/nixvol-net"));
+        let check = outputs["snapshot"].as_str().unwrap();
+        assert!(check.starts_with("nixvol-net snapshot check --input /nix/store/"), "{check}");
+        let template = ["checks.aarch64-darwin.network", "checks.x86_64-linux.network"];
+        assert_eq!(outputs["template"], json!([template[0], template[1], "packages.aarch64-darwin.network"]));
+    }
+}
+
+#[test]
+fn what_is_embedded_is_in_the_source_of_the_package() {
+    let mut count = 0;
+    for file in files_below("generator/src") {
+        let text = std::fs::read_to_string(root().join(&file)).unwrap();
+        for embedded in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let path = root().join(&file).parent().unwrap().join(embedded).canonicalize().unwrap();
+            let inside = ["generator", "templates"].iter().any(|part| path.starts_with(root().join(part)));
+            assert!(inside, "{} embeds {embedded}, which modules/package.nix leaves out", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
 }
 
 #[test]
 fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
-    let rest: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
-    let evaluated = |how: &str| {
-        let flake = evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
-        sorted(&flake["outputs"])
-    };
-    assert_eq!(evaluated("missing"), outputs(&rest));
-    let mut thrown = evaluated("throws");
-    thrown.retain(|output| !output.contains(".x86_64-darwin"));
-    assert_eq!(thrown, outputs(&rest));
-}
-
-#[test]
-fn every_output_of_the_template_evaluates() {
-    let flake = evaluate("import ./tests/nix/flake.nix { }").unwrap();
-    let mut expected = vec![
-        "checks.aarch64-darwin.network: nixvol-net-snapshot".to_owned(),
-        "checks.x86_64-linux.network: nixvol-net-snapshot".to_owned(),
-        "packages.aarch64-darwin.network: bundle".to_owned(),
-        "darwinConfigurations.mac.config.services.nixvol-net.bundle: bundle".to_owned(),
-        "darwinConfigurations.mac.system: darwin-system".to_owned(),
-    ];
-    expected.extend(outputs(&SYSTEMS).into_iter().filter(|output| output.starts_with("apps.")));
-    expected.sort();
-    assert_eq!(sorted(&flake["template"]), expected);
+    let others: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
+    for how in ["throws", "missing"] {
+        for outputs in flakes(how) {
+            let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+            assert_eq!(found, leaves(&others), "{how}");
+        }
+    }
 }
 
 #[test]

@@ -191,6 +191,26 @@ Exit: 0 drawn, 2 bad input.")]
         #[command(subcommand)]
         what: edit::Remove,
     },
+    /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
+    ///
+    /// The page needs nothing but itself: no network, no server. It answers questions as `explain` does, works with a
+    /// keyboard and on paper, and all that is text is there without JavaScript. The rules are proven before it is written.
+    #[command(after_help = "Examples:
+  nixvol-net report --out page.html
+  nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
+
+Exit: 0 written, 1 not proven, 2 bad input.")]
+    Report {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// The file to write; `-` is standard output.
+        #[arg(long, value_name = "PAGE.html")]
+        out: PathBuf,
+        /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
+    },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]

@@ -11,6 +11,7 @@ mod man;
 mod pf;
 mod prove;
 mod render;
+mod report;
 mod snapshot;
 mod test;
 mod verify;
@@ -47,6 +48,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Remove { what } => edit::remove(what),
         Command::Snapshot { command } => snapshot::run(command),
         Command::Graph { source, format } => graph::run(source, *format),
+        Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

@@ -48,6 +48,7 @@
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
 //! | [`edit`] | a change made in the user's own Nix file (rnix) |
+//! | [`report`] | one page to look at, which answers questions |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
@@ -66,4 +67,5 @@ pub mod plan;
 pub mod problem;
 pub mod prove;
 pub mod render;
+pub mod report;
 pub mod source;

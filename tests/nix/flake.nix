@@ -1,76 +1,19 @@
-# The outputs of the flake, made with stand-ins for its inputs and forced as far as stand-ins go.
+# Every output of the flake, made with stand-ins for its inputs and forced down to what would be built. With the
+# sources of nix-darwin and of Nixpkgs' lib, those are the real ones.
 {
   x86Darwin ? "there",
+  nixDarwin ? null,
+  nixpkgsLib ? null,
 }:
 let
   flake = import ../../flake.nix;
+  lib = import ./nixpkgs/lib.nix nixpkgsLib;
 
-  lib = import ./lib // {
-    genAttrs =
-      names: f:
-      builtins.listToAttrs (
-        map (name: {
-          inherit name;
-          value = f name;
-        }) names
-      );
-    getExe = package: "${package}/bin/${package.meta.mainProgram}";
-    escapeShellArg = text: "'${text}'";
-    hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
-  };
-
-  drv =
-    system: name:
-    derivation {
-      inherit name system;
-      builder = "/bin/sh";
-    }
-    // {
-      meta.mainProgram = name;
-      nativeBuildInputs = [ ];
-      overrideAttrs =
-        change:
-        builtins.seq (builtins.toJSON (
-          if builtins.isFunction change then change (drv system name) else change
-        )) (drv system name);
-    };
-
-  packagesOf =
-    system:
-    lib.genAttrs [
-      "busybox"
-      "cargo-insta"
-      "clippy"
-      "dash"
-      "libplist"
-      "mawk"
-      "mksh"
-      "nawk"
-      "nix"
-      "nixfmt"
-      "nixfmt-tree"
-      "procps"
-      "rust-analyzer"
-      "rustfmt"
-      "shellcheck"
-    ] (drv system)
-    // {
-      inherit lib;
-      callPackage =
-        file: arguments:
-        assert builtins.pathExists file;
-        builtins.seq (builtins.toJSON arguments) (drv system "nixvol-net");
-      writeShellScriptBin = name: text: builtins.seq text (drv system name);
-      writeText = name: text: builtins.seq text (drv system name);
-      runCommand =
-        name: attrs: script:
-        builtins.seq (builtins.toJSON (attrs // { inherit script; })) (drv system name);
-      mkShell = arguments: builtins.seq (builtins.toJSON arguments) (drv system "shell");
-    };
+  packagesOf = localSystem: import ./nixpkgs { inherit lib localSystem; };
 
   nixpkgs = {
     inherit lib;
-    outPath = "/nixpkgs";
+    outPath = toString ./nixpkgs;
     legacyPackages =
       lib.genAttrs [
         "aarch64-darwin"
@@ -82,18 +25,29 @@ let
       // lib.optionalAttrs (x86Darwin == "throws") { x86_64-darwin = throw "dropped"; };
   };
 
-  nix-darwin = {
-    outPath = "/nix-darwin";
+  standIn = {
     lib.darwinSystem =
       { modules }:
       assert builtins.all (module: builtins.isAttrs module || builtins.pathExists module) modules;
       {
-        system = drv "aarch64-darwin" "darwin-system";
+        system = nixpkgs.legacyPackages.aarch64-darwin.nix;
         config.services.nixvol-net = {
-          bundle = drv "aarch64-darwin" "bundle";
+          bundle = nixpkgs.legacyPackages.aarch64-darwin.nix;
           input = { };
         };
       };
+  };
+
+  real =
+    (import (nixDarwin + "/flake.nix")).outputs {
+      inherit nixpkgs;
+      self = real // {
+        outPath = nixDarwin;
+      };
+    };
+
+  nix-darwin = (if nixDarwin == null then standIn else real) // {
+    outPath = if nixDarwin == null then "/nix-darwin" else nixDarwin;
   };
 
   outputs = flake.outputs {
@@ -101,59 +55,52 @@ let
     inherit nixpkgs nix-darwin;
   };
 
-  # Every value of every output, by path, down to what would be built: nothing of the flake is left unevaluated.
-  # Functions are called below; a system that throws is listed as such.
-  walk =
-    path: value:
-    let
-      forced = builtins.tryEval value;
-    in
-    if !forced.success then
-      [ "${path}: throws" ]
-    else if value.type or null == "derivation" then
-      builtins.seq value.drvPath [ "${path}: ${value.name}" ]
-    else if builtins.isAttrs value then
-      builtins.concatMap (name: walk "${path}.${name}" value.${name}) (builtins.attrNames value)
-    else if builtins.isFunction value then
-      [ "${path}: function" ]
-    else if builtins.isPath value then
-      assert builtins.pathExists value;
-      [ "${path}: path" ]
-    else
-      builtins.seq (builtins.toJSON value) [ "${path}: ${builtins.typeOf value}" ];
-
-  walked =
-    outputs: builtins.concatMap (name: walk name outputs.${name}) (builtins.attrNames outputs);
-
-  pkgs = packagesOf "x86_64-linux";
-
-  # The template, with this flake as its input.
-  template = (import (outputs.templates.default.path + "/flake.nix")).outputs {
-    self = {
-      darwinConfigurations.mac = nix-darwin.lib.darwinSystem { modules = [ ]; };
-    };
+  template = (import ../../templates/flake/flake.nix).outputs {
+    self = template;
     inherit nixpkgs nix-darwin;
     nixvol-net = outputs;
   };
+
+  # The path of each leaf; what is to be built there is instantiated first.
+  leaves =
+    path: value:
+    if value.type or null == "derivation" then
+      builtins.seq value.drvPath [ path ]
+    else if builtins.isAttrs value then
+      builtins.concatMap (name: leaves (path ++ [ name ]) value.${name}) (builtins.attrNames value)
+    else if builtins.isPath value then
+      assert builtins.pathExists value;
+      [ path ]
+    else
+      builtins.seq (if builtins.isFunction value then null else builtins.toJSON value) [ path ];
+
+  named = map (builtins.concatStringsSep ".");
+
+  # Without the system that Nixpkgs dropped, if it still has its name.
+  present = lib.filterAttrs (system: _value: system != "x86_64-darwin" || x86Darwin != "throws");
 in
-assert builtins.pathExists (outputs.darwinModules.default + "/default.nix");
-assert
-  outputs.lib.snapshotCheck {
-    pkgs = packagesOf "x86_64-linux" // {
-      inherit lib;
-      writeText = builtins.toFile;
-      runCommand =
-        name: attrs: script:
-        builtins.seq (builtins.toJSON attrs) script;
-    };
-    input = { };
-    snapshot = ../../templates;
-  } != "";
-assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
 {
-  outputs = walked outputs;
-  inputs = builtins.attrNames flake.inputs;
-  overlay = (outputs.overlays.default pkgs { }).nixvol-net.name;
-  template = walked template;
+  # Of each kind the leaves; of those that are by system, only of systems that are there.
+  leaves = named (
+    builtins.concatMap (
+      kind:
+      let
+        output = outputs.${kind};
+      in
+      leaves [ kind ] (if output ? x86_64-linux then present output else output)
+    ) (builtins.attrNames outputs)
+  );
+
+  # What a user starts from. The system itself is evaluated by what is built of it.
+  template = named (leaves [ ] (removeAttrs template [ "apps" "darwinConfigurations" ]));
+
+  # What is a function is called.
+  overlay = (outputs.overlays.default (packagesOf "x86_64-linux") { }).nixvol-net.pname;
+  snapshot =
+    (outputs.lib.snapshotCheck {
+      pkgs = packagesOf "x86_64-linux";
+      input = { };
+      snapshot = ../../templates;
+    }).script;
   inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
 }
