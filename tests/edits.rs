@@ -301,6 +301,19 @@ fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
 }
 
 #[test]
+fn a_value_where_a_set_belongs_is_nothing_to_edit() {
+    for text in [
+        "{ services.nixvol-net = 5; }",
+        "{ services.nixvol-net.volumes = \"x\"; }",
+        "{ services.nixvol-net.volumes.a = [ ]; }",
+        "{ services = { inherit nixvol-net; }; }",
+    ] {
+        let error = refused(text, &ADD, "");
+        assert!(error.contains("is more than this file alone tells"), "{error}");
+    }
+}
+
+#[test]
 fn an_edit_that_does_not_pass_check_is_not_written() {
     let nested = &corpus()["nested"];
     let error =

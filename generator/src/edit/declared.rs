@@ -141,6 +141,10 @@ impl Reader {
                         let priorities = [&definition.above[..], &[body.priority]].concat();
                         self.flatten(&path, &priorities[..path.len()], at, inner);
                     }
+                    // A value where there should be a set.
+                    Ok(_) if path.is_empty() || (path.len() < 3 && PARTS.contains(&path[0])) => {
+                        self.unknown(definition, bytes(value.syntax()));
+                    }
                     Ok(value) => {
                         let path = path.iter().map(|&name| name.to_owned()).collect();
                         let priorities = [&definition.above[..], &[body.priority]].concat();
@@ -193,7 +197,7 @@ impl Reader {
                 definitions.retain(|(priorities, _)| priorities[0] == all);
             }
             self.entries.retain(|_, definitions| !definitions.is_empty());
-            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path[0] == part && path.len() > 2)
+            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path.len() > 2 && path[0] == part)
             {
                 let one = strongest(&self.entries, 1, Some(&path[1]));
                 leaves.retain(|leaf| leaf.priorities[0] == all && leaf.priorities[1] == one);
