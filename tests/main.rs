@@ -37,6 +37,7 @@ mod rig;
 mod schema;
 mod shells;
 mod snapshots;
+mod status;
 mod support;
 mod toymac;
 mod wrong_use;

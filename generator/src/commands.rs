@@ -12,6 +12,7 @@ mod prove;
 mod render;
 mod report;
 mod snapshot;
+mod status;
 mod test;
 mod verify;
 
@@ -44,8 +45,11 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Snapshot { command } => snapshot::run(command),
-        Command::Graph { source, format } => graph::run(source, *format),
+        Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
+        Command::Status { source, from, watch, format } => {
+            status::run(source, from.as_deref(), *watch, *format)
+        }
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

@@ -48,10 +48,13 @@
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
 //! | [`report`] | one page to look at, which answers questions |
+//! | [`darwin`] | what macOS's commands print, as values |
+//! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
+pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod explain;
@@ -67,3 +70,4 @@ pub mod prove;
 pub mod render;
 pub mod report;
 pub mod source;
+pub mod status;
