@@ -79,6 +79,7 @@ impl World {
         }
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
+        network.ok(&format!("logs --collect {}", dir.join("collected").display()));
         let world = Self { network };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod activation;
+mod browser;
 mod diff;
 mod every;
 mod examples;

@@ -151,20 +151,14 @@ fn what_others_do_to_pf_and_routes_is_told() {
     foreign(
         "off",
         &|network| {
-            network.mac.edit(|kernel| {
-                kernel
-                    .lines()
-                    .filter(|line| !line.starts_with("token\t15"))
-                    .map(|line| format!("{line}\n"))
-                    .collect()
-            });
+            network.mac.remove("token\t15");
         },
         "our reference to pf is gone: another program may turn pf off",
     );
     foreign(
         "table",
         &|network| {
-            network.mac.edit(|kernel| kernel.replace("10.0.0.0/16 10.3.0.0/16", "10.0.0.0/16 10.9.0.0/16"))
+            network.mac.edit(|kernel| kernel.replace("10.0.0.0/16 10.3.0.0/16", "10.0.0.0/16 10.9.0.0/16"));
         },
         "the table <nixvol> of com.apple/250.nixvol is not as declared",
     );

@@ -163,6 +163,7 @@ Exit: 0 the same, 1 different, 2 bad input.")]
   nixvol-net graph
   nixvol-net graph --format svg >topology.svg
   nixvol-net graph --format mermaid --input network.json
+  nixvol-net graph --from collected --input network.json
 
 Exit: 0 drawn, 2 bad input.")]
     Graph {
@@ -182,7 +183,7 @@ Exit: 0 drawn, 2 bad input.")]
     /// the directory that `manage-macos-networking.sh logs --collect DIR` wrote. The verdict is its own: interfaces,
     /// routes, the rules that pf holds, who keeps pf on. Names in the hosts file are not in a capture, and not judged.
     #[command(after_help = "Examples:
-  nixvol-net status
+  sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
