@@ -105,7 +105,7 @@ impl World {
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
         network.ok(&format!("logs --collect {}", dir.join("collected").display()));
-        let lab = format!("nixvol-net/examples-{}", std::process::id());
+        let lab = format!("nixvol-net{}", dir.display());
         let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
