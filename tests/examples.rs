@@ -16,6 +16,29 @@ use crate::support::{fixture, has_lab, program, run};
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
 
+/// A configuration that `add` and `remove` edit.
+const CONFIGURATION: &str = r#"{
+  services.nixvol-net = {
+    enable = true;
+    providers = {
+      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
+      azure = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
+      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
+      ibm = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
+    };
+    volumes = {
+      etcd-1 = { provider = "aws"; address = "10.0.1.2"; };
+      etcd-3 = { provider = "gcp"; address = "10.2.1.2"; };
+      spare = { provider = "ibm"; address = "10.3.1.2"; };
+    };
+    links = [
+      { from = [ "azure" ]; to = [ "gcp" ]; protocol = "tcp"; ports = [ 443 ]; }
+      { from = [ "aws" ]; to = [ "gcp" ]; protocol = "icmp"; }
+    ];
+  };
+}
+"#;
+
 /// Every command with what `--help` says of it, the program itself and groups of commands among them.
 pub fn commands() -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
@@ -81,11 +104,15 @@ impl World {
         }
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
+        network.ok(&format!("logs --collect {}", dir.join("collected").display()));
         let lab = format!("nixvol-net{}", dir.display());
         let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
         world.write("etc/pf.conf", STOCK_MAIN);
+        world.write("configuration.nix", CONFIGURATION);
+        world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
+        world.write("links.nix", "{\n  services.nixvol-net.links = [\n  ];\n}\n");
         for (bundle, input) in [
             ("bundle", topology()),
             ("tmp/bundle", topology()),

@@ -2,17 +2,22 @@
 
 mod accepted;
 mod activation;
+mod browser;
 mod diff;
+mod edits;
+mod every;
 mod examples;
 mod explain;
 mod faults;
+mod faults_everywhere;
 mod help;
 mod hostile;
 mod house;
-#[cfg(target_os = "linux")]
 mod lab;
 mod laws;
 mod manager;
+mod manager_moves;
+mod manager_owners;
 mod manager_report;
 mod manager_states;
 mod manager_world;
@@ -33,11 +38,13 @@ mod problems;
 mod program;
 mod proof;
 mod readme;
+mod report;
 mod rig;
 mod router;
 mod schema;
 mod shells;
 mod snapshots;
+mod status;
 mod support;
 mod toymac;
 mod wrong_use;

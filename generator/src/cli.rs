@@ -1,5 +1,6 @@
 //! The command line: what there is to call, and how.
 
+pub mod edit;
 pub mod explain;
 pub mod lab;
 pub mod papers;
@@ -92,6 +93,7 @@ Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     /// Validate the declaration: every problem at once, each with its place and what to do.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
+  nixvol-net check --input network.json --format sarif >nixvol-net.sarif
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net check --input - --format json
 
@@ -102,7 +104,7 @@ Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that c
         source: Source,
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: CheckFormat,
     },
     /// Tell the way of a packet, and the rule and the declaration that decide.
     ///
@@ -164,15 +166,79 @@ Exit: 0 the same, 1 different, 2 bad input.")]
   nixvol-net graph
   nixvol-net graph --format svg >topology.svg
   nixvol-net graph --format mermaid --input network.json
+  nixvol-net graph --from collected --input network.json
 
 Exit: 0 drawn, 2 bad input.")]
     Graph {
         /// What to read.
         #[command(flatten)]
         source: Source,
+        /// What a Mac was captured to be, as `status` takes it: kernel names stand beside the logical ones.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
         /// What to draw it as.
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
+    },
+    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    ///
+    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
+    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
+    /// edited safely is left alone, and what to write by hand is printed.
+    Add {
+        /// What to add.
+        #[command(subcommand)]
+        what: edit::Add,
+    },
+    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    Remove {
+        /// What to remove.
+        #[command(subcommand)]
+        what: edit::Remove,
+    },
+    /// Hold the Mac against the plan: what is up, under which kernel names, and what is not as declared.
+    ///
+    /// It reads what the manager reads: on a Mac, as root, it lets the installed manager collect that; elsewhere it takes
+    /// the directory that `manage-macos-networking.sh logs --collect DIR` wrote. The verdict is its own: interfaces,
+    /// routes, the rules that pf holds, who keeps pf on. Names in the hosts file are not in a capture, and not judged.
+    #[command(after_help = "Examples:
+  sudo nixvol-net status --input network.json
+  nixvol-net status --from collected --format json
+
+Exit: 0 as wished, 1 not, 2 bad input.")]
+    Status {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// What a Mac was captured to be.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// Look again every two seconds, until interrupted.
+        #[arg(long)]
+        watch: bool,
+        /// How to tell it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
+    ///
+    /// The page needs nothing but itself: no network, no server. It answers questions as `explain` does, works with a
+    /// keyboard and on paper, and all that is text is there without JavaScript. The rules are proven before it is written.
+    #[command(after_help = "Examples:
+  nixvol-net report --out page.html
+  nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
+
+Exit: 0 written, 1 not proven, 2 bad input.")]
+    Report {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// The file to write; `-` is standard output.
+        #[arg(long, value_name = "PAGE.html")]
+        out: PathBuf,
+        /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
     },
     /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
     ///
@@ -212,6 +278,18 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How problems are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For code hosts: SARIF 2.1.0.
+    Sarif,
 }
 
 /// How a difference is told.

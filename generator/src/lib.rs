@@ -47,14 +47,20 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`edit`] | a change made in the user's own Nix file (rnix) |
+//! | [`report`] | one page to look at, which answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`darwin`] | what macOS's commands print, as values |
+//! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
+pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 pub mod explain;
 pub mod help;
 pub mod input;
@@ -66,6 +72,8 @@ pub mod plan;
 pub mod problem;
 pub mod prove;
 pub mod render;
+pub mod report;
 pub mod router;
 pub mod source;
+pub mod status;
 pub mod wire;

@@ -26,7 +26,7 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let names = support::names(providers);
     let last = providers - 1;
     let addresses =
-        [Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, (last / 256) as u8, (last % 256) as u8, 2)];
+        [2, last * 256 + 2].map(|host| Ipv4Addr::from(0x0a00_0000 + u32::try_from(host).expect("a host")));
     input["volumes"]["one"] = json!({ "provider": names[0], "address": addresses[0] });
     input["volumes"]["two"] = json!({ "provider": names[last], "address": addresses[1] });
     // A rule for each pair of neighbours, so that their number grows with the providers.

@@ -45,7 +45,7 @@ pub struct End {
 }
 
 /// Where an end lives. Bridges are numbered as the plan has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum At {
     /// An address of 127.0.0.0/8.
     Loopback,
@@ -206,14 +206,14 @@ pub fn examples(plan: &Plan) -> Examples {
     Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     plan: &'a Plan,
     /// Two networks that no provider has: the Mac's neighbourhood, and the world.
     examples: [Ipv4Net; 2],
 }
 
 impl<'a> Resolver<'a> {
-    fn new(plan: &'a Plan) -> Self {
+    pub fn new(plan: &'a Plan) -> Self {
         let free = |net: &Ipv4Net| {
             plan.bridges.iter().all(|bridge| !bridge.network.contains(net) && !net.contains(&bridge.network))
         };
@@ -223,15 +223,17 @@ impl<'a> Resolver<'a> {
     }
 
     /// The Mac's address on the interface that leads outside.
-    fn mac(&self) -> Ipv4Addr {
+    pub fn mac(&self) -> Ipv4Addr {
         host(self.examples[0], 10)
     }
 
-    fn lan(&self) -> Ipv4Addr {
+    /// What stands for a neighbour of the Mac.
+    pub fn lan(&self) -> Ipv4Addr {
         host(self.examples[0], 77)
     }
 
-    fn internet(&self) -> Ipv4Addr {
+    /// What stands for the world outside.
+    pub fn internet(&self) -> Ipv4Addr {
         host(self.examples[1], 7)
     }
 
@@ -330,7 +332,7 @@ impl<'a> Resolver<'a> {
         Ok(End::new(&word, address, "outside, as far as the declaration tells", At::Outside))
     }
 
-    fn volume(&self, name: &str, index: usize) -> End {
+    pub fn volume(&self, name: &str, index: usize) -> End {
         let volume = &self.plan.volumes[index];
         let (served, at) = match volume.attachment {
             VolumeAttachment::Host => ("served by this Mac", At::Host),
@@ -358,7 +360,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// An address of a network that nobody was declared to have.
-    fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    pub fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {
             *address != bridge.gateway.addr()

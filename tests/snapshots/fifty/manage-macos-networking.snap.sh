@@ -99,9 +99,13 @@ probe	pass	tcp	etcd-16	10.0.16.2	etcd-32	10.0.32.2	2379
 probe	pass	tcp	etcd-32	10.0.32.2	etcd-48	10.0.48.2	2379
 probe	pass	tcp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	2379
 probe	block	icmp	etcd-0	10.0.0.2	etcd-16	10.0.16.2	-
+probe	block	tcp	etcd-0	10.0.0.2	etcd-16	10.0.16.2	9
 probe	block	icmp	etcd-16	10.0.16.2	etcd-32	10.0.32.2	-
+probe	block	tcp	etcd-16	10.0.16.2	etcd-32	10.0.32.2	9
 probe	block	icmp	etcd-32	10.0.32.2	etcd-48	10.0.48.2	-
+probe	block	tcp	etcd-32	10.0.32.2	etcd-48	10.0.48.2	9
 probe	block	icmp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	-
+probe	block	tcp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	9
 end
 '
 
@@ -137,6 +141,7 @@ section == "ls-ldn" {
 
 # ---- the table; what stands behind its end in a kept bundle are the rules
 section == "table" && whole { kept[++nkept] = $0; next }
+section == "table" && $1 == "places" { P["anchor"] = $2; P["hosts"] = ($3 == "-") ? "" : $3; next }
 section == "table" && $1 == "network" {
     p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
     netlen[p] = $4; lo[p] = number($3); hi[p] = lo[p] + size($4) - 1
@@ -297,8 +302,13 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
         torn = (w[n] != ".") ? line : ""
         if (torn != "") continue
         if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
-        if (w[1] == "boot") current = (w[2] == boot)
-        if (w[1] == "have" && w[2] == "hosts-file") madehosts = 1
+        if (w[1] == "boot") { current = (w[2] == boot); if (!current) restarted = 1 }
+        # Files outlive a restart.
+        if (w[2] == "hosts-file" || w[2] == "hosts") {
+            if (w[1] == "have") { if (w[2] == "hosts") named[w[3]] = 1; else madehosts[w[3]] = 1 }
+            else { delete named[w[3]]; delete madehosts[w[3]] }
+            continue
+        }
         if (!current) continue
         if (w[1] == "want" || w[1] == "have" || w[1] == "gone") {
             k = w[2] SUBSEP w[3] SUBSEP (n > 4 ? w[4] : "")
@@ -306,12 +316,14 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
             else if (w[2] == "forwarding") forwardingwas = ""
             else { if (!(k in L)) order[++nl] = k; L[k] = w[1] }
         }
+        finished = (w[1] == "done")
         if (w[1] == "forwarding") { forwardingwas = w[2]; bridgeswere = "," w[3] "," }
         if (w[1] == "token-before") { tokensbefore = "," w[2] ","; pending = 1; pendingpid = "" }
         if (w[1] == "token-pid") pendingpid = w[2]
         if (w[1] == "token") { ourtoken = w[2]; pending = 0 }
     }
     close(file)
+    sameboot = current
     if (current && torn != "") mend_torn(torn)
 }
 # The last line was torn. What it may have said about things of ours that are there is taken as said.
@@ -340,7 +352,7 @@ function may_have(torn, what, a, b, there, line) {
 }
 # A token that pf gave us in a run that died before it could write it down.
 function adopt_token(t, found, count) {
-    if (ourtoken != "" && !(ourtoken in listed)) ourtoken = ""
+    if (ourtoken != "" && !(ourtoken in listed)) { ourtoken = ""; cause("the token of pf is gone: another program turned pf off (pfctl -d) or gave it back; pf is in use by " pf_users()) }
     if (!pending || ourtoken != "") return
     for (t in listed) {
         if (index(tokensbefore, "," t ",") || tokenname[t] != "pfctl") continue
@@ -363,9 +375,14 @@ function free_unit(prefix, unit) {
     for (unit = nextunit[prefix]; unit <= 32767; unit++)
         if (!((prefix unit) in exists) && !((prefix unit) in taken)) break
     nextunit[prefix] = unit + 1
-    if (unit > 32767) refuse("no unit of " prefix " is free at or above the first of ours")
+    if (unit > 32767 && !(prefix in exhausted)) {
+        exhausted[prefix] = 1
+        refuse("macOS has no unit of " prefix " left for all of this network: it counts to 32767, ours begin at " (prefix == "feth" ? "20000 and a volume with a port takes two, so 6384 such volumes are the most" : "2000") "; declare fewer")
+    }
     return prefix unit
 }
+# An interface that we destroyed and that macOS still lists for a moment.
+function lingers(name) { return (name in exists) && (("if", name, "") in L) && L["if", name, ""] == "gone" && holds[name] == "" && !running[name] }
 # The kernel name that a logical name keeps for good, unless somebody else has it now.
 function name_for(logical, prefix, paired) {
     if (logical in kernel && foreign(kernel[logical])) forget_name(logical)
@@ -375,7 +392,7 @@ function name_for(logical, prefix, paired) {
     nameorder[++nn] = logical
     if (paired) { far[logical] = free_unit(prefix); taken[far[logical]] = logical }
 }
-function foreign(name) { return (name in exists) && !ours(name) }
+function foreign(name) { return (name in exists) && !ours(name) && !lingers(name) }
 function forget_name(logical, i) {
     for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
     delete kernel[logical]; delete far[logical]
@@ -417,11 +434,16 @@ function rules_stand(line, i, same) {
     for (i = 1; (getline line < (P["state"] "/rules.conf")) > 0; i++) if (line != rule[i]) same = 0
     if (i != nrules + 1) same = 0
     close(P["state"] "/rules.conf")
-    for (i = 0; (getline line < (P["state"] "/rules.seen")) > 0; i++)
-        if (line != (i == 0 ? boot : seen[i])) same = 0
-    if (i != ns + 1) same = 0
+    for (i = 0; (getline line < (P["state"] "/rules.seen")) > 0; i++) {
+        if (i == 0) knew = (line == boot)
+        else if (line != seen[i]) altered_rules = 1
+    }
+    if (i != ns + 1) altered_rules = 1
     close(P["state"] "/rules.seen")
-    return same
+    # A load that was begun and never written down as done.
+    if ((getline line < (P["state"] "/rules.loading")) > 0) same = 0
+    close(P["state"] "/rules.loading")
+    return same && knew && !altered_rules
 }
 
 # ---- owners and modes
@@ -459,6 +481,32 @@ function quote(text, i, c, out) {
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
 function trouble(text) { problem[++nt] = text }
+# What others did meanwhile, for the log.
+function cause(text) { because[++nc] = text }
+function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
+function pf_users(t, list) {
+    for (t in listed) if (t != ourtoken) list = list (list == "" ? "" : ", ") tokenname[t] " (" tokenpid[t] ")"
+    return list == "" ? "nobody" : list
+}
+function join_ways(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? ", " : "") list[i]; return out == "" ? "nothing" : out }
+# Who took what away, as far as it can be told from what the ledger says and the Mac has.
+function causes(line, w, n, i, old, text) {
+    if (restarted) cause("the Mac was restarted since the network came up")
+    if (nlost > 6) losses = losses " and " (nlost - 6) " more"
+    if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
+    if (nlost) cause("another program took away: " losses)
+    if (!knew || !in_ledger("anchor", P["anchor"], "")) return
+    n = 0
+    while ((getline line < (P["state"] "/rules.conf")) > 0)
+        if (line ~ /^nat on /) { split(line, w, " "); old[++n] = w[3] }
+    close(P["state"] "/rules.conf")
+    text = join_ways(old, n)
+    if (text != join_ways(way, ne) && nrules) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    if (ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
+    else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
+    if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
+    if (forwardingwas != "" && forwarding != 1) cause("another program turned IP forwarding off (a VM tool or Internet Sharing that ended does); bridges of others: " strangers())
+}
 # Changes in phases: 1 rules, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
 function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
@@ -512,7 +560,8 @@ function want_bridge(p, b) {
     if (kind[p] == "vmnet") { want_vmnet(p); return }
     b = kernel[bridge[p]]
     wanted["if", b, ""] = 1; wanted["address", b, gateway[p]] = 1
-    if (!ours(b)) op("make", b, "-", "-", "create " bridge[p] " (" b ")")
+    if (!ours(b)) { if (in_ledger("if", b, "")) lost(bridge[p] " (" b ")"); op("make", b, "-", "-", "create " bridge[p] " (" b ")") }
+    else if (in_ledger("address", b, gateway[p]) && !((b, gateway[p]) in has)) lost(gateway[p] " on " bridge[p])
     if (!((b, gateway[p]) in has)) op("address", b, gateway[p], dottedmask(gatelen[p]), "give " bridge[p] " (" b ") the address " gateway[p] "/" gatelen[p])
     else if (has[b, gateway[p]] != gatelen[p]) {
         op("unaddress", b, gateway[p], "-", "take " gateway[p] "/" has[b, gateway[p]] " from " bridge[p] " (" b ")")
@@ -521,21 +570,27 @@ function want_bridge(p, b) {
     if (ours(b) && !running[b]) op("up", b, "-", "-", "bring " bridge[p] " (" b ") up")
     if (gatelen[p] != netlen[p]) want_route(p, b)
 }
-function want_vmnet(p) {
-    if (!(p in vmbridge)) return
+function want_vmnet(p, i, w) {
+    if (!(p in vmbridge)) {
+        for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "route" && w[2] == network[p] && in_ledger(w[1], w[2], w[3])) cause("vmnet took its bridge for " p " (" w[3] ") away") }
+        return
+    }
+    if (sameboot && has[vmbridge[p], gateway[p]] != netlen[p] && !in_ledger("route", network[p], vmbridge[p])) cause("vmnet brought " vmbridge[p] " up for " p)
     if (has[vmbridge[p], gateway[p]] != netlen[p]) want_route(p, vmbridge[p])
 }
 function want_route(p, b) {
     wanted["route", network[p], b] = 1
     if (routed[network[p]] == b) return
+    if (in_ledger("route", network[p], b)) lost("the route " network[p] (routed[network[p]] != "" ? " (now to " routed[network[p]] ")" : ""))
     op("route", network[p], b, "-", "route " network[p] " to " bridge[p] " (" b ")")
 }
 function want_port(v, a, b, up) {
     a = kernel[port[v]]; b = far[port[v]]; up = kernel[bridge[of[v]]]
     wanted["if", a, ""] = 1; wanted["if", b, ""] = 1
-    if (!ours(a)) op("make", a, "-", "-", "create " port[v] " (" a ")")
+    if (!ours(a)) { if (in_ledger("if", a, "")) lost(port[v] " (" a ")"); op("make", a, "-", "-", "create " port[v] " (" a ")") }
     else if (!running[a]) op("up", a, "-", "-", "bring " port[v] " (" a ") up")
-    if (!ours(b)) op("make", b, "-", "-", "create the far end of " port[v] " (" b ")")
+    if (!ours(b)) { if (in_ledger("if", b, "")) lost("the far end of " port[v] " (" b ")"); op("make", b, "-", "-", "create the far end of " port[v] " (" b ")") }
+    else if (ours(up) && !(b in memberof) && peer[b] == a) lost(port[v] " in " bridge[of[v]])
     else if (!running[b]) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
     if (!(ours(a) && ours(b) && (a in peer) && peer[a] == b)) {
         if (ours(a) && a in peer) op("unpeer", a, "-", "-", "part " a " from " peer[a])
@@ -547,7 +602,14 @@ function want_port(v, a, b, up) {
 }
 function want_alias(ip, whose) {
     wanted["address", "lo0", ip] = 1
+    if (!(("lo0", ip) in has) && in_ledger("address", "lo0", ip)) lost(ip " on lo0")
     if (!(("lo0", ip) in has)) op("address", "lo0", ip, "255.255.255.255", "give lo0 " ip " for " whose)
+}
+# A volume that was mounted, or is not any more: its localhost alias, address or port tells what was before.
+function tell_mount(v, had) {
+    had = in_ledger("address", "lo0", attachment[v] == "host" ? address[v] : alias[v]) || (port[v] != "-" && in_ledger("if", kernel[port[v]], ""))
+    if (active(v) && !had) cause(v " was mounted at " mountpoint[v])
+    if (!active(v) && had) cause(v " is not mounted at " mountpoint[v] " any more")
 }
 # What the ledger has and nobody wants any more goes: routes, addresses, then interfaces.
 function drop_unwanted(i, k, w) {
@@ -597,11 +659,13 @@ function differ_up(i, v, before) {
     else if (("pfctl-anchor-tables" in seen_of) && !tables_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] ": its table <" altered "> was changed")
     if (ourtoken == "") op("token", "-", "-", "-", "take a token of pf")
     if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
+    drop_anchors(P["anchor"])
     phase = 3
     for (i = 1; i <= np; i++) { before = no; want_bridge(provider[i]); if (no > before) amiss["provider", provider[i]] = 1 }
     want_alias(groupaddress, group)
     for (i = 1; i <= nv; i++) {
         v = volume[i]; before = no
+        if (mountpoint[v] != "-" && sameboot) tell_mount(v)
         if (!active(v)) continue
         if (port[v] != "-") want_port(v)
         if (attachment[v] == "host") want_alias(address[v], v)
@@ -612,6 +676,14 @@ function differ_up(i, v, before) {
     drop_unwanted()
     phase = 4
     differ_hosts(1)
+    causes()
+}
+# Anchors that an earlier bundle named.
+function drop_anchors(but, i, w) {
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] == "anchor" && w[2] != but && in_ledger(w[1], w[2], w[3])) op("unrules", w[2], "-", "-", "empty " w[2])
+    }
 }
 function differ_down(i, w, n, kept, anchored) {
     anchored = in_ledger("anchor", P["anchor"], "")
@@ -625,9 +697,10 @@ function differ_down(i, w, n, kept, anchored) {
         if (!kept) op("unforwarding", forwardingwas, "-", "-", "turn IP forwarding back to " forwardingwas)
     }
     if (anchored && ns > 1) {
-        op("unrules", "-", "-", "-", "empty " P["anchor"])
+        op("unrules", P["anchor"], "-", "-", "empty " P["anchor"])
         for (i = 1; i <= np; i++) op("forget", network[provider[i]], "-", "-", "end the connections of " provider[i])
     }
+    drop_anchors(P["anchor"])
     if (ourtoken != "") op("untoken", ourtoken, "-", "-", "give the token of pf back")
 }
 # Bridges of vmnet, Internet Sharing and the like that are not ours.
@@ -636,19 +709,99 @@ function strangers(i, list) {
         if (iface[i] ~ /^bridge[0-9]+$/ && substr(iface[i], 7) + 0 >= 100 && !(iface[i] in ownbridge)) list = list (list == "" ? "" : ",") iface[i]
     return list == "" ? "-" : list
 }
-function differ_hosts(up, line, inside, i, same, found, n) {
-    if (P["hosts"] == "") return
+# The block of names: one, whole, and as it should be; and none in a file that an earlier bundle named.
+function differ_hosts(up, i, path) {
     for (i = 1; up && i <= nv; i++) block[i] = address[volume[i]] "\t" volume[i] "." of[volume[i]] ".nixvol " volume[i] ".nixvol"
-    same = 1
-    while ((getline line < P["hosts"]) > 0) {
-        if (line == "# nixvol-net: begin") { inside = 1; found = 1; continue }
-        if (line == "# nixvol-net: end") { inside = 0; continue }
-        if (inside && line != block[++n]) same = 0
+    if (P["hosts"] != "") {
+        read_hosts(P["hosts"])
+        if (up && !(begins == 1 && ends == 1 && same && inside == nv)) op("hosts", P["hosts"], "-", "-", "write the names into " P["hosts"])
+        if (!up && begins + ends) op("unhosts", P["hosts"], ((P["hosts"] in madehosts) ? "ours" : "-"), "-", "take the names out of " P["hosts"])
     }
-    close(P["hosts"])
-    if (up && !(found && same && n == nv)) op("hosts", "-", "-", "-", "write the names into " P["hosts"])
-    if (!up && found) op("unhosts", (madehosts ? "ours" : "-"), "-", "-", "take the names out of " P["hosts"])
+    for (path in named) {
+        if (path == P["hosts"]) continue
+        read_hosts(path)
+        if (begins + ends) op("unhosts", path, ((path in madehosts) ? "ours" : "-"), "-", "take the names out of " path)
+        else delete named[path]
+    }
 }
+function read_hosts(file, line) {
+    begins = ends = inside = 0; same = 1
+    while ((getline line < file) > 0) {
+        if (line == "# nixvol-net: begin") { begins++; if (ends) same = 0 }
+        else if (line == "# nixvol-net: end") { ends++; if (!begins) same = 0 }
+        else if (begins > ends && line != block[++inside]) same = 0
+    }
+    close(file)
+}
+
+# ---- connections that new rules no longer permit
+# pf keeps a connection that the old rules let in. So what a rule that goes, or an entry that leaves its table, may have
+# let in is ended, from whom to whom; what other rules still let in has to connect again. Nothing else is touched.
+function read_old(file, line) {
+    while ((getline line < file) > 0) { oldrule[++nold] = line }
+    close(file)
+}
+# The tables of rules, each a list of entries between blanks.
+function read_tables(list, n, out, i, k, m, w, name, open_) {
+    for (i = 1; i <= n; i++) {
+        if (list[i] !~ /^table </ && !open_) continue
+        m = split(list[i], w, /[ \t]+/)
+        for (k = 1; k <= m; k++) {
+            if (w[k] ~ /^<.*>$/) { name = w[k]; if (!(name in out)) out[name] = " " }
+            else if (w[k] == "{") open_ = 1
+            else if (w[k] == "}") open_ = 0
+            else if (open_ && w[k] != "\\" && w[k] != "" && index(out[name], " " w[k] " ") == 0) out[name] = out[name] w[k] " "
+        }
+    }
+}
+function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : " " word " " }
+function write_ends(file, i, n, w, k, from, to, but, gone) {
+    printf "" > file
+    if (!sameboot) { close(file); return }
+    read_old(P["state"] "/rules.conf")
+    read_old(P["state"] "/rules.loading")
+    if (!nold && ns > 1) for (i = 1; i <= np; i++) { ending(network[provider[i]], "0.0.0.0/0"); ending("0.0.0.0/0", network[provider[i]]) }
+    read_tables(oldrule, nold, oldtable)
+    read_tables(rule, nrules, newtable)
+    for (i = 1; i <= nrules; i++) newline_[rule[i]] = 1
+    for (i = 1; i <= nold; i++) {
+        if (oldrule[i] !~ /^(rdr )?pass /) continue
+        gone = !(oldrule[i] in newline_)
+        n = split(oldrule[i], w, " ")
+        from = to = but = ""
+        for (k = 1; k < n; k++) {
+            if (w[k] == "from") from = w[k + 1]
+            if (w[k] == "to") { if (w[k + 1] == "!") { to = "any"; but = w[k + 2] } else to = w[k + 1] }
+            if (w[k] == "->") to = w[k + 1]
+        }
+        end_pairs(members_of(from, oldtable), members_of(to, oldtable), gone ? " " : members_of(from, newtable), gone ? " " : members_of(to, newtable))
+        # What is no longer outside.
+        if (but != "") end_pairs(members_of(from, oldtable), members_of(but, newtable), members_of(from, oldtable), members_of(but, oldtable))
+    }
+    for (i = 1; i <= nending; i++) {
+        split(endings[i], w, "\t")
+        # So many that they take long: by their source alone, as long as that is one of ours.
+        if (nending > 256 && w[1] != "0.0.0.0/0" && w[1] != "127.0.0.0/8") { if (w[1] in bysource) continue; bysource[w[1]] = 1; w[2] = "0.0.0.0/0" }
+        print w[1] "\t" w[2] > file
+    }
+    close(file)
+}
+# Every pair of the first two lists that is not one of the last two.
+function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
+    n = split(from, f, " "); m = split(to, t, " ")
+    for (i = 1; i <= n; i++) for (k = 1; k <= m; k++) {
+        if (index(stillfrom, " " f[i] " ") && index(stillto, " " t[k] " ")) continue
+        if (f[i] == t[k] && within_stays(f[i])) continue
+        ending(f[i], t[k])
+    }
+}
+function within_stays(net, i) {
+    if (net in stays) return stays[net]
+    stays[net] = 0
+    for (i = 1; i <= nrules; i++) if (index(rule[i], "pass quick inet from " net " to " net " ") == 1) stays[net] = 1
+    return stays[net]
+}
+function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" to] = 1; endings[++nending] = from "\t" to } }
 
 # ---- answers
 END {
@@ -678,7 +831,10 @@ END {
         }
         print "skipped\t" skipped + 0
     }
+    if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
     print "default\t" defaultvia
+    # What lingers is waited for.
+    if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
     print "changes\t" no + 0
     if (!nf && no && P["ask"] != "test") write_changes()
 }
@@ -699,16 +855,17 @@ function write_changes(i, k, w, f) {
     print "nixvol-net ledger\t1\t." > f
     print "base\t" P["base"] "\t." > f
     print "boot\t" boot "\t." > f
-    if (madehosts) print line_of("have", "hosts-file", P["hosts"]) > f
+    for (k in madehosts) print line_of("have", "hosts-file", k) > f
+    for (k in named) print line_of("have", "hosts", k) > f
     if (forwardingwas != "") print "forwarding\t" forwardingwas "\t" substr(bridgeswere, 2, length(bridgeswere) - 2) "\t." > f
     if (ourtoken != "") print "token\t" ourtoken "\t." > f
     for (i = 1; i <= nl; i++) {
         split(order[i], w, SUBSEP)
+        if (w[1] == "if" && lingers(w[2])) print line_of("gone", "if", w[2]) > f
         if (!in_ledger(w[1], w[2], w[3])) continue
         if (w[1] == "if" && !ours(w[2])) continue
         if (w[1] == "address" && !((w[2], w[3]) in has)) continue
         if (w[1] == "route" && routed[w[2]] != w[3]) continue
-        if (w[1] == "hosts-file") continue
         print line_of("have", w[1], w[2], w[3]) > f
     }
     close(f)
@@ -721,6 +878,7 @@ function write_changes(i, k, w, f) {
     printf "" > f
     for (i = 1; i <= nrules; i++) print rule[i] > f
     close(f)
+    write_ends(P["state"] "/ends")
 }
 
 # ---- for people
@@ -799,6 +957,9 @@ function status_json(i, p, v) {
 
 # launchd sends what reconcile prints into the log, where it stands already.
 QUIET=
+# Somebody who watches is told how far it is.
+TERMINAL=
+if [ -t 1 ]; then TERMINAL=yes; fi
 say() { if [ -z "$QUIET" ]; then printf '%s\n' "$*"; fi; }
 warn() { if [ -z "$QUIET" ]; then printf 'nixvol: %s\n' "$*" >&2; fi; }
 
@@ -1011,7 +1172,8 @@ observe() {
     printf '@@nixvol end\n'
 }
 
-# Looks, and reads what the engine says: REFUSED, PROBLEMS, CHANGES (their number), DEFAULT (route).
+# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number),
+# DEFAULT (route).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
@@ -1019,6 +1181,7 @@ look() {
     CHANGES=
     DEFAULT=
     UNSAFE=
+    CAUSES=
     read_answer "$(observe "$@" | engine)"
     if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
     [ -n "$CHANGES" ]
@@ -1032,6 +1195,7 @@ read_answer() {
         case ${line%%"$TAB"*} in
             unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
+            cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
@@ -1045,6 +1209,7 @@ read_answer() {
 # Looks at owners and modes alone, before anything is written.
 be_safe() {
     UNSAFE=
+    CAUSES=
     read_answer "$({
         printf '@@nixvol set\t%s\t%s\n' ask owners base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE"
         see_all ls-ldn
@@ -1104,12 +1269,12 @@ quietly() {
 change() {
     case $1 in
         rules) load_rules ;;
-        unrules) unload_rules ;;
+        unrules) unload_rules "$2" ;;
         token) take_token ;;
         untoken) quietly pfctl -X "$2" && note gone token "$2" ;;
         forwarding) note forwarding "$2" "$3" && quietly sysctl -w net.inet.ip.forwarding=1 ;;
         unforwarding) quietly sysctl -w "net.inet.ip.forwarding=$2" && note gone forwarding ;;
-        make) note want if "$2" && quietly ifconfig "$2" create up && note have if "$2" ;;
+        make) note want if "$2" && make_interface "$2" && note have if "$2" ;;
         destroy) quietly ifconfig "$2" destroy && note gone if "$2" ;;
         up) quietly ifconfig "$2" up ;;
         peer) quietly ifconfig "$2" peer "$3" ;;
@@ -1121,11 +1286,12 @@ change() {
         route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
         unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
         forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
-        hosts) write_hosts install ;;
+        hosts) note have hosts "$2" && write_hosts "$2" "$STATE/hosts.block" ;;
         unhosts)
-            write_hosts remove || return 1
+            write_hosts "$2" /dev/null || return 1
             # A file that was made for the names alone goes with them.
-            if [ "$2" = ours ] && [ ! -s "$HOSTS" ]; then rm -f "$HOSTS"; fi
+            if [ "$3" = ours ] && [ ! -s "$2" ]; then rm -f "$2" || return 1; fi
+            note gone hosts "$2" && note gone hosts-file "$2"
             ;;
         *)
             warn "the engine asked for an unknown change: $1"
@@ -1134,20 +1300,47 @@ change() {
     esac
 }
 
-# A dry run, then the load, which pf takes whole or not at all; then what pf made of it.
+# macOS may list an interface for a moment after it was destroyed, and refuses its name until then.
+make_interface() {
+    tries=5
+    while ! words=$(ifconfig "$1" create up 2>&1 </dev/null); do
+        case $words in
+            *'File exists'* | *'Resource busy'*) tries=$((tries - 1)) ;;
+            *) tries=0 ;;
+        esac
+        if [ "$tries" -le 0 ]; then
+            warn "failed: ifconfig $1 create up: $words"
+            log "failed: ifconfig $1 create up: $words"
+            return 1
+        fi
+        sleep 1
+    done
+}
+
+# A dry run; the load, which pf takes whole or not at all; then an end to what the new rules do not let in any more.
+# Only when all of it is done are they the rules that stand: a run that dies before does it again.
 load_rules() {
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
         note have anchor "$ANCHOR" &&
-        quietly pfctl -a "$ANCHOR" -f "$STATE/rules.new" &&
+        mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
+        quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
+        end_connections "$STATE/ends" &&
         { printf '%s\n' "$BOOT" && loaded; } >"$STATE/rules.seen.new" &&
         mv -f "$STATE/rules.seen.new" "$STATE/rules.seen" &&
-        mv -f "$STATE/rules.new" "$STATE/rules.conf"
+        mv -f "$STATE/rules.loading" "$STATE/rules.conf"
+}
+
+# Ends the connections from one network to another, a pair a line: pf's states outlive the rules that let them in.
+end_connections() {
+    while IFS=$TAB read -r from to <&4; do
+        quietly pfctl -k "$from" -k "$to" || return 1
+    done 4<"$1"
 }
 
 unload_rules() {
-    quietly pfctl -a "$ANCHOR" -F all &&
-        rm -f "$STATE/rules.conf" "$STATE/rules.seen" &&
-        note gone anchor "$ANCHOR"
+    quietly pfctl -a "$1" -F all || return 1
+    if [ "$1" = "$ANCHOR" ]; then rm -f "$STATE/rules.conf" "$STATE/rules.seen" "$STATE/rules.loading" || return 1; fi
+    note gone anchor "$1"
 }
 
 # pf's token. Which tokens there were, and the number of the process that asks for one more,
@@ -1169,63 +1362,70 @@ take_token() {
 HOSTS_BEGIN='# nixvol-net: begin'
 HOSTS_END='# nixvol-net: end'
 
-# The hosts file without the block, then with it; written in place, so that inode, owner and mode stay.
-# What is about to be written lies in the state directory first: a write that was torn is finished later.
+# Writes the block of names, $2, into a hosts file, $1, in the place of any that is there; written in place, so that
+# inode, owner and mode stay. What is about to be written lies in the state directory first, and where it belongs:
+# a write that was torn is finished later.
 write_hosts() {
-    if [ ! -e "$HOSTS" ]; then
-        if [ "$1" = remove ]; then return 0; fi
-        note have hosts-file "$HOSTS" && (umask 022 && : >"$HOSTS") || return 1
+    if [ ! -e "$1" ]; then
+        if [ "$2" = /dev/null ]; then return 0; fi
+        note have hosts-file "$1" && (umask 022 && : >"$1") || return 1
     fi
-    bounds=$(awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" '
-        $0 == b && !first { first = NR }
-        $0 == e && first && !last { last = NR }
-        END { print first + 0, last + 0 }' "$HOSTS") || return 1
-    first=${bounds% *}
-    last=${bounds#* }
-    if [ "$first" -gt 0 ] && [ "$last" -eq 0 ]; then
-        warn "$HOSTS has the line '$HOSTS_BEGIN' but no '$HOSTS_END' behind it: mend it by hand"
-        return 1
-    fi
-    hosts_text "$1" >"$STATE/hosts.new" || return 1
+    end=$(tail -c 1 "$1") || return 1
+    hosts_text "$1" "$2" >"$STATE/hosts.new" || return 1
+    printf '%s\n' "$1" >"$STATE/hosts.place" || return 1
     mv -f "$STATE/hosts.new" "$STATE/hosts.pending" || return 1
-    finish_hosts
+    finish_hosts "$1"
 }
 
+# The text of a hosts file with one block of names, or none; every other byte as it is. A beginning without an end
+# takes with it only the lines that have the form of ours.
 hosts_text() {
-    if [ "$first" -gt 0 ]; then
-        if [ "$first" -gt 1 ]; then head -n "$((first - 1))" "$HOSTS" || return 1; fi
-        if [ "$1" = install ]; then cat "$STATE/hosts.block" || return 1; fi
-        tail -n "+$((last + 1))" "$HOSTS"
-        return
-    fi
-    if [ "$1" = remove ]; then
-        cat "$HOSTS"
-        return
-    fi
-    end=$(tail -c 1 "$HOSTS") || return 1
-    if [ -z "$end" ]; then
-        cat "$HOSTS" "$STATE/hosts.block"
-    else
-        # The last line has no end: the block goes in front, and no byte of the rest changes.
-        cat "$STATE/hosts.block" "$HOSTS"
-    fi
+    awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" -v torn="${end:+yes}" '
+        function is_ours(text) { return text ~ /^[0-9.]+\t[^ \t]+\.nixvol [^ \t]+\.nixvol$/ }
+        function keep(text) { out[++kept] = text; last = 0 }
+        function place(k) { for (k = 1; !placed && k <= nblock; k++) keep(block[k]); placed = 1 }
+        part == 1 { block[++nblock] = $0; next }
+        { line[++n] = $0 }
+        END {
+            for (i = 1; i <= n; i++) if (line[i] == b || line[i] == e) marked = 1
+            # Where the last line has no end the block goes in front, so that no byte of the rest changes.
+            if (!marked && torn) place()
+            for (i = 1; i <= n; i++) {
+                if (line[i] == e) continue
+                if (line[i] != b) { keep(line[i]); last = (i == n); continue }
+                place()
+                for (j = i + 1; j <= n && line[j] != b && line[j] != e; j++) continue
+                whole = (j <= n && line[j] == e)
+                run = 1
+                for (k = i + 1; k < j; k++) {
+                    if (!is_ours(line[k]) && !whole) run = 0
+                    if (!is_ours(line[k]) || !run) { keep(line[k]); last = (k == n) }
+                }
+                i = whole ? j : j - 1
+            }
+            place()
+            for (i = 1; i < kept; i++) print out[i]
+            if (kept) printf "%s%s", out[kept], (last && torn) ? "" : "\n"
+        }' part=1 "$2" part=2 "$1"
 }
 
 finish_hosts() {
-    cat "$STATE/hosts.pending" >"$HOSTS" || return 1
-    rm -f "$STATE/hosts.pending"
+    cat "$STATE/hosts.pending" >"$1" || return 1
+    rm -f "$STATE/hosts.pending" "$STATE/hosts.place"
 }
 
 # A hosts file that is the beginning of what was being written, and no more, is finished now.
 mend_hosts() {
     if [ ! -f "$STATE/hosts.pending" ]; then return 0; fi
-    if [ ! -f "$HOSTS" ]; then : >"$HOSTS" || return 1; fi
-    size=$(wc -c <"$HOSTS") || return 1
+    to=$HOSTS
+    if [ -f "$STATE/hosts.place" ]; then IFS= read -r to <"$STATE/hosts.place" || return 1; fi
+    if [ ! -f "$to" ]; then : >"$to" || return 1; fi
+    size=$(wc -c <"$to") || return 1
     size=$((size))
-    if [ "$size" -eq 0 ] || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$HOSTS"; then
-        finish_hosts
+    if [ "$size" -eq 0 ] || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$to"; then
+        finish_hosts "$to"
     else
-        rm -f "$STATE/hosts.pending"
+        rm -f "$STATE/hosts.pending" "$STATE/hosts.place"
     fi
 }
 
@@ -1235,6 +1435,7 @@ apply() {
     BOOT=
     TOKENS=
     failures=0
+    done=0
     while IFS=$TAB read -r word one two three text <&3; do
         case $word in
             boot) BOOT=$one ;;
@@ -1245,8 +1446,9 @@ apply() {
                     warn "interrupted"
                     return 1
                 fi
+                done=$((done + 1))
                 if change "$word" "$one" "$two" "$three"; then
-                    say "$text"
+                    say "${TERMINAL:+[$done/$CHANGES] }$text"
                     log "$text"
                 else
                     failures=$((failures + 1))
@@ -1262,7 +1464,11 @@ apply() {
 settle() {
     looks=$LOOKS
     while :; do
-        if look "$@" && [ "$CHANGES" = 0 ]; then return 0; fi
+        if look "$@" && [ "$CHANGES" = 0 ]; then
+            # What the ledger says is all there: what is missing later, another took.
+            if [ -f "$STATE/ledger" ]; then note 'done' || return 1; fi
+            return 0
+        fi
         looks=$((looks - 1))
         if [ "$looks" -le 0 ]; then return 1; fi
         sleep 1
@@ -1271,37 +1477,39 @@ settle() {
 
 # Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
 keep_applied() {
-    { printf '%s' "$TABLE" && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
+    { printf 'places\t%s\t%s\n' "$ANCHOR" "${HOSTS:--}" && printf '%s' "$TABLE" && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
         mv -f "$STATE/applied.new" "$STATE/applied"
 }
 
 # ---- trying
 
-# How many packets our blocking rules have met. It tells `blocked` from `lost`.
-blocked() {
-    pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null | awk '
-        $1 == "between" || $1 == "no-internet" || $1 == "outside" { packets += $3 }
-        END { print packets + 0 }'
+# How many packets the rules of links have let pass, and how many our blocking rules have met. The second tells
+# `block` from `lost`, the first says that a datagram nobody answers was let in.
+counted() {
+    labels | awk '
+        $1 == "between" || $1 == "no-internet" || $1 == "outside" { met += $3; next }
+        { passed += $3 }
+        END { print passed + 0, met + 0 }'
 }
 
 # One probe: FOUND becomes `pass`, `block`, or `lost` with the reason in WHY.
 probe() {
     FOUND=lost
     WHY='no answer, and none of our rules blocked it: a firewall, a VPN, or nobody there'
-    count=$(blocked) || count=0
-    if [ "$1" = icmp ]; then
-        words=$(ping -n -q -c 1 -t 2 -W 500 -S "$2" "$3" 2>&1 </dev/null)
-    else
-        words=$(nc -z -G 2 -s "$2" "$3" "$4" 2>&1 </dev/null)
-    fi
+    before=$(counted) || before='0 0'
+    case $1 in
+        icmp) words=$(ping -n -q -c 1 -t 2 -W 500 -S "$2" "$3" 2>&1 </dev/null) ;;
+        udp) words=$(nc -z -u -w 1 -s "$2" "$3" "$4" 2>&1 </dev/null) ;;
+        *) words=$(nc -z -G 2 -s "$2" "$3" "$4" 2>&1 </dev/null) ;;
+    esac
     status=$?
-    if [ "$status" -eq 0 ]; then
+    if [ "$1" != udp ] && [ "$status" -eq 0 ]; then
         FOUND=pass
         WHY='it answered'
         return
     fi
-    now=$(blocked) || now=0
-    if [ "$now" -gt "$count" ]; then
+    after=$(counted) || after=$before
+    if [ "${after#* }" -gt "${before#* }" ]; then
         FOUND=block
         WHY='a rule of ours blocked it'
         return
@@ -1313,6 +1521,14 @@ probe() {
             ;;
         *'No route to host'*) WHY='no route to host: a VPN took the route, the bridge is gone, or Local Network privacy forbids it to this terminal (System Settings, Privacy & Security)' ;;
         *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
+        udp*)
+            # Nothing answers a datagram for sure: the count of the rules is the evidence.
+            if [ "${after% *}" -gt "${before% *}" ]; then
+                FOUND=pass
+                WHY='a rule of ours let it pass'
+            fi
+            ;;
+        *) ;;
     esac
 }
 
@@ -1481,6 +1697,8 @@ roll_back() {
     write_wish "$1" || warn "cannot write $STATE/wish"
     read_wish
     if [ "$1" = up ] && [ -f "$STATE/before" ]; then
+        IFS=$TAB read -r word ANCHOR HOSTS <"$STATE/before" || warn "cannot read $STATE/before"
+        if [ "$HOSTS" = - ]; then HOSTS=; fi
         set -- up "$STATE/before"
     else
         set -- down
@@ -1531,6 +1749,7 @@ start() {
         say "the network is up already: nothing to change"
         exit 0
     fi
+    tell "$CAUSES"
     default=$DEFAULT
     dns=
     if has_dns; then dns=yes; fi
@@ -1575,8 +1794,8 @@ arm() {
         rm -f "$STATE/pending"
         return
     fi
-    now=$(date +%s) || return 1
-    printf '%s\t%s\n' "$((now + CONFIRM))" "$1" >"$STATE/pending.new" && mv -f "$STATE/pending.new" "$STATE/pending"
+    now=$(date +%s) && session=$(sysctl -n kern.bootsessionuuid) || return 1
+    printf '%s\t%s\t%s\n' "$((now + CONFIRM))" "$session" "$1" >"$STATE/pending.new" && mv -f "$STATE/pending.new" "$STATE/pending"
 }
 
 watch() {
@@ -1589,17 +1808,17 @@ watch() {
     ) </dev/null >/dev/null 2>&1 &
 }
 
-# Takes back a start that nobody confirmed in time.
+# Takes back a start that nobody confirmed in time. A Mac that was restarted meanwhile may have been restarted for it.
 expire() {
     if [ ! -f "$STATE/pending" ]; then return 0; fi
     deadline=
     wished=
-    IFS=$TAB read -r deadline wished <"$STATE/pending" || :
-    now=$(date +%s) || return 1
+    IFS=$TAB read -r deadline session wished <"$STATE/pending" || :
+    now=$(date +%s) && current=$(sysctl -n kern.bootsessionuuid) || return 1
     case $deadline in
         '' | *[!0-9]*) deadline=0 ;;
     esac
-    if [ "$now" -lt "$deadline" ]; then return 0; fi
+    if [ "$now" -lt "$deadline" ] && [ "$session" = "$current" ]; then return 0; fi
     warn "the start was not confirmed in time"
     log "the start was not confirmed in time"
     roll_back "${wished:-none}"
@@ -1643,6 +1862,7 @@ reconcile() {
         exit 3
     fi
     if [ "$CHANGES" != 0 ]; then
+        tell "$CAUSES"
         if ! apply lenient || ! settle reconcile "$WISH"; then
             tell "$PROBLEMS"
             warn "the network is not as it should be: see status"
@@ -1713,7 +1933,7 @@ stop() {
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
 STATE_FILES="wish wish.new names names.new ledger ledger.new changes rules.new rules.conf rules.seen rules.seen.new
-    hosts.new hosts.block hosts.pending applied applied.new before pending pending.new told"
+    rules.loading ends hosts.new hosts.block hosts.pending hosts.place applied applied.new before pending pending.new told"
 
 cleanup() {
     if [ ! -d "$STATE" ] && [ ! -e "$LOG" ]; then
