@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, topology};
 use crate::rig::Ran;
-use crate::support::{fixture, program, run};
+use crate::support::{fixture, has_lab, program, run};
 
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
@@ -88,6 +88,8 @@ fn is_whole(command: &str) -> bool {
 /// A Mac with the network up, and the files and tools that examples name.
 pub struct World {
     network: Network,
+    /// Where the examples find the lab that they speak of.
+    lab: String,
 }
 
 impl World {
@@ -102,7 +104,8 @@ impl World {
         }
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
-        let world = Self { network };
+        let lab = format!("nixvol-net/examples-{}", std::process::id());
+        let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
         world.write("etc/pf.conf", STOCK_MAIN);
@@ -121,6 +124,7 @@ impl World {
         }
         fs::remove_dir_all(dir.join("opt")).expect("what was installed first");
         world.render("opt/nix-volumes/networking", &topology());
+        world.tool("wireshark", "exit 0");
         world.tool("sudo", "exec \"$@\"");
         world.tool("gh", "exec cat >/dev/null");
         world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
@@ -154,6 +158,21 @@ impl World {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Has a lab up for what speaks of one, and none for what starts one.
+    fn prepare_lab(&self, command: &str) {
+        let starts = command.contains("lab up");
+        let lab = |words: &[&str]| {
+            let ran =
+                program().arg("lab").args(words).env("NIXVOL_LAB", &self.lab).output().expect("it runs");
+            ran.status.success()
+        };
+        if starts {
+            assert!(lab(&["down"]));
+        } else if !lab(&["status"]) {
+            assert!(lab(&["up"]));
+        }
+    }
+
     /// Runs a command as it stands; the roots that it names lie in the world.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
@@ -169,9 +188,18 @@ impl World {
             .env("PATH", path)
             .env("HOME", self.dir().join("home"))
             .env("NO_COLOR", "1")
+            .env("NIXVOL_LAB", &self.lab)
             .stdin(Stdio::null())
             .output();
         Ran::of(&output.expect("bash runs"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if cfg!(target_os = "linux") {
+            let _ = program().args(["lab", "down"]).env("NIXVOL_LAB", &self.lab).output();
+        }
     }
 }
 
@@ -196,6 +224,12 @@ fn every_command_teaches_by_examples_that_run() {
             wrong.push(format!("{name}: no example calls it"));
         }
         for example in examples {
+            if example.contains("nixvol-net lab ") {
+                if !has_lab() {
+                    continue;
+                }
+                world.prepare_lab(&example);
+            }
             let ran = world.run(&example);
             let no = NO.iter().any(|command| example.contains(command));
             if ran.code != i32::from(no) || ran.err.contains("error:") {

@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod explain;
+pub mod lab;
 pub mod papers;
 pub mod pf;
 pub mod snapshot;
@@ -190,6 +191,36 @@ Exit: 0 drawn, 2 bad input.")]
         /// What to remove.
         #[command(subcommand)]
         what: edit::Remove,
+    },
+    /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
+    ///
+    /// The page needs nothing but itself: no network, no server. It answers questions as `explain` does, works with a
+    /// keyboard and on paper, and all that is text is there without JavaScript. The rules are proven before it is written.
+    #[command(after_help = "Examples:
+  nixvol-net report --out page.html
+  nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
+
+Exit: 0 written, 1 not proven, 2 bad input.")]
+    Report {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// The file to write; `-` is standard output.
+        #[arg(long, value_name = "PAGE.html")]
+        out: PathBuf,
+        /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
+    },
+    /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
+    ///
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
+    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// the host's network, and leaves nothing behind.
+    Lab {
+        /// What to do.
+        #[command(subcommand)]
+        command: lab::Lab,
     },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:

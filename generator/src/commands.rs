@@ -7,10 +7,12 @@ mod edit;
 mod explain;
 mod graph;
 mod help;
+mod lab;
 mod man;
 mod pf;
 mod prove;
 mod render;
+mod report;
 mod snapshot;
 mod test;
 mod verify;
@@ -41,12 +43,14 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Lab { command } => lab::run(command),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),
         Command::Remove { what } => edit::remove(what),
         Command::Snapshot { command } => snapshot::run(command),
         Command::Graph { source, format } => graph::run(source, *format),
+        Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

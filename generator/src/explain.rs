@@ -6,13 +6,16 @@
 //! Sees: place, input, model, plan, pf. Never: reads a file, asks the Mac, or knows how a rule is written.
 
 mod end;
+pub mod every;
 mod hop;
 mod live;
 mod reason;
+mod sets;
 mod text;
 mod way;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
@@ -20,8 +23,8 @@ use crate::model::Declaration;
 use crate::pf::Environment;
 use crate::plan::Plan;
 
-pub use end::{End, Service};
-pub use hop::{Hop, RuleAt};
+pub use end::{End, Examples, Service, examples};
+pub use hop::{Hop, RESET, RuleAt, UNREACHABLE};
 pub use live::{Captured, Refused};
 pub use reason::{Declared, Reason};
 
@@ -144,30 +147,59 @@ pub fn explain(
 ) -> Result<Explanation, Error> {
     let asked = end::asked(plan, question)?;
     let way = way::way(plan, &asked)?;
-    let environment = environment(question.egress, &asked);
-    let mut loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
-    let live = !rules.captured.is_empty();
-    let judge = hop::Judge { declaration, plan, asked: &asked };
-    let (packet, answer) = judge.both_ways(&mut loaded, &way);
-    let disagreements = packet.iter().chain(&answer).filter_map(|hop| hop.disagreement.clone()).collect();
-    let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
-    let mut notes = asked.notes.clone();
-    notes.extend(way.notes(plan, &asked));
-    notes.extend(loaded.notes.iter().cloned());
-    Ok(Explanation {
-        passes,
-        verdict: verdict(way.refused.as_deref(), &packet, &answer),
-        source: asked.source,
-        destination: asked.destination,
-        service: asked.service,
-        packet,
-        answer,
-        refused: way.refused,
-        disagreements,
-        live,
-        notes,
-        unknown: unknown(live),
-    })
+    let (egress, address) = (&asked.egress, asked.egress_address);
+    let mut explainer = Explainer::load(declaration, plan, rules, egress, address).map_err(Error::Rules)?;
+    Ok(explainer.explained(asked, way))
+}
+
+/// Rules that are loaded once, to answer many questions.
+struct Explainer<'a> {
+    declaration: &'a Declaration,
+    plan: &'a Plan,
+    loaded: live::Loaded,
+    live: bool,
+}
+
+impl<'a> Explainer<'a> {
+    /// Loads the rules on a Mac that has this address on the interface that leads outside.
+    fn load(
+        declaration: &'a Declaration,
+        plan: &'a Plan,
+        rules: &Rules,
+        egress: &str,
+        address: Ipv4Addr,
+    ) -> Result<Self, Vec<Refused>> {
+        let environment = environment(egress, address);
+        let loaded = live::load(plan, rules, &environment)?;
+        Ok(Self { declaration, plan, loaded, live: !rules.captured.is_empty() })
+    }
+
+    /// The answer to a question with the same way out, as if no packet had been there before.
+    fn explained(&mut self, asked: end::Asked, way: way::Way) -> Explanation {
+        let Self { declaration, plan, loaded, live } = self;
+        loaded.machine.forget();
+        let judge = hop::Judge { declaration, plan, asked: &asked };
+        let (packet, answer) = judge.both_ways(loaded, &way);
+        let disagreements = packet.iter().chain(&answer).filter_map(|hop| hop.disagreement.clone()).collect();
+        let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
+        let mut notes = asked.notes.clone();
+        notes.extend(way.notes(plan, &asked));
+        notes.extend(loaded.notes.iter().cloned());
+        Explanation {
+            passes,
+            verdict: verdict(way.refused.as_deref(), &packet, &answer),
+            source: asked.source,
+            destination: asked.destination,
+            service: asked.service,
+            packet,
+            answer,
+            refused: way.refused,
+            disagreements,
+            live: *live,
+            notes,
+            unknown: unknown(*live),
+        }
+    }
 }
 
 impl Explanation {
@@ -183,10 +215,10 @@ impl Explanation {
 }
 
 /// A Mac with an address on the interface that leads outside.
-fn environment(egress: &str, asked: &end::Asked) -> Environment {
+fn environment(egress: &str, address: Ipv4Addr) -> Environment {
     let mut environment = Environment::default();
     environment.macros.insert(EGRESS.to_owned(), egress.to_owned());
-    environment.add_address(egress, asked.egress_address.into(), 24);
+    environment.add_address(egress, address.into(), 24);
     environment
 }
 

@@ -3,7 +3,7 @@
 //! A file is made from a typed context that holds strings, numbers and lists, and a template that only places
 //! them. Sees: model (to write it down in `network.json`), plan. Never: `pf`, which reads what is written here.
 
-mod engine;
+pub(crate) mod engine;
 mod guest;
 mod launchd;
 mod network;

@@ -2,6 +2,8 @@
 //!
 //! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
 //! and `cut 3` takes the default route away before the third command runs.
+//! The file `watch` names files and directories: they and the kernel are then copied into `snaps` before and after every
+//! command, which is what is left of the Mac when whoever calls is killed there.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
@@ -107,4 +109,34 @@ fn kill_group() {
     let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
     // The signal may arrive a moment later; nothing may happen in between.
     std::thread::sleep(std::time::Duration::from_secs(5));
+}
+
+/// Keeps what is left if the caller dies now, if somebody watches.
+pub fn snapshot(root: &Path, number: u64, when: &str) {
+    let Ok(watched) = fs::read_to_string(root.join("watch")) else {
+        return;
+    };
+    let to = root.join("snaps").join(format!("{number:05}-{when}"));
+    let copied = fs::create_dir_all(&to).and_then(|()| {
+        fs::copy(root.join("kernel"), to.join("kernel"))?;
+        watched.lines().map(Path::new).filter(|path| path.exists()).try_for_each(|path| copy(path, &to))
+    });
+    // A file that another command of the same pipeline has just renamed is not an error.
+    if let Err(error) = copied
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        eprintln!("toymac: {error}");
+    }
+}
+
+fn copy(path: &Path, to: &Path) -> std::io::Result<()> {
+    let to = to.join(path.file_name().unwrap_or_default());
+    if !path.is_dir() {
+        return fs::copy(path, to).map(|_| ());
+    }
+    fs::create_dir_all(&to)?;
+    fs::read_dir(path)?.try_for_each(|entry| {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name())).map(|_| ())
+    })
 }

@@ -52,7 +52,7 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
 }
 
 /// Reads the declaration of a side: an input, or the one that lies in a bundle.
-fn read_side(path: &Path) -> Result<Reading> {
+pub(super) fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {
         bail!(
@@ -65,7 +65,7 @@ fn read_side(path: &Path) -> Result<Reading> {
 }
 
 /// The files of a side: those of the bundle, as they lie there, or what the input renders to.
-fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
+pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
     if path.is_dir() {
         return disk::read(path).with_context(|| format!("cannot read the bundle {}", path.display()));
     }

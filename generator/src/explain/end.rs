@@ -45,7 +45,7 @@ pub struct End {
 }
 
 /// Where an end lives. Bridges are numbered as the plan has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum At {
     /// An address of 127.0.0.0/8.
     Loopback,
@@ -186,14 +186,34 @@ fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> 
     }
 }
 
-struct Resolver<'a> {
+/// The addresses that our own words stand for, and by bridge that of somebody who is no volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examples {
+    /// `mac`: this Mac, on the interface that leads outside.
+    pub mac: Ipv4Addr,
+    /// `lan`: its neighbour.
+    pub lan: Ipv4Addr,
+    /// `internet`.
+    pub internet: Ipv4Addr,
+    /// Somebody in each provider's network, where there is room.
+    pub strangers: Vec<Option<Ipv4Addr>>,
+}
+
+/// The addresses that are taken for ends which no declaration has.
+pub fn examples(plan: &Plan) -> Examples {
+    let resolver = Resolver::new(plan);
+    let strangers = (0..plan.bridges.len()).map(|bridge| resolver.stranger(bridge, None)).collect();
+    Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers }
+}
+
+pub(super) struct Resolver<'a> {
     plan: &'a Plan,
     /// Two networks that no provider has: the Mac's neighbourhood, and the world.
     examples: [Ipv4Net; 2],
 }
 
 impl<'a> Resolver<'a> {
-    fn new(plan: &'a Plan) -> Self {
+    pub fn new(plan: &'a Plan) -> Self {
         let free = |net: &Ipv4Net| {
             plan.bridges.iter().all(|bridge| !bridge.network.contains(net) && !net.contains(&bridge.network))
         };
@@ -203,8 +223,18 @@ impl<'a> Resolver<'a> {
     }
 
     /// The Mac's address on the interface that leads outside.
-    fn mac(&self) -> Ipv4Addr {
+    pub fn mac(&self) -> Ipv4Addr {
         host(self.examples[0], 10)
+    }
+
+    /// What stands for a neighbour of the Mac.
+    pub fn lan(&self) -> Ipv4Addr {
+        host(self.examples[0], 77)
+    }
+
+    /// What stands for the world outside.
+    pub fn internet(&self) -> Ipv4Addr {
+        host(self.examples[1], 7)
     }
 
     /// The end that a word means.
@@ -223,8 +253,8 @@ impl<'a> Resolver<'a> {
             return self.address(address);
         }
         match plain {
-            "internet" => Ok(End::new(word, host(self.examples[1], 7), "the world outside", At::Outside)),
-            "lan" => Ok(End::new(word, host(self.examples[0], 77), "a neighbour of this Mac", At::Outside)),
+            "internet" => Ok(End::new(word, self.internet(), "the world outside", At::Outside)),
+            "lan" => Ok(End::new(word, self.lan(), "a neighbour of this Mac", At::Outside)),
             "localhost" => Ok(End::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback)),
             "mac" => Ok(End::new(word, self.mac(), "this Mac itself", At::Mac)),
             _ => Err(self.unknown(word, plain)),
@@ -302,7 +332,7 @@ impl<'a> Resolver<'a> {
         Ok(End::new(&word, address, "outside, as far as the declaration tells", At::Outside))
     }
 
-    fn volume(&self, name: &str, index: usize) -> End {
+    pub fn volume(&self, name: &str, index: usize) -> End {
         let volume = &self.plan.volumes[index];
         let (served, at) = match volume.attachment {
             VolumeAttachment::Host => ("served by this Mac", At::Host),
@@ -330,7 +360,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// An address of a network that nobody was declared to have.
-    fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    pub fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {
             *address != bridge.gateway.addr()

@@ -36,16 +36,42 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
+    ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
+
+/// Text that is written down in its language already, to be placed as it is.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Markup(Value);
+
+impl Markup {
+    /// What another template was rendered to, in the same language.
+    pub fn rendered(text: String) -> Self {
+        Self(Value::from_safe_string(text))
+    }
+
+    /// A part of the program itself.
+    pub fn of_program(text: &'static str) -> Self {
+        Self(Value::from_safe_string(text.to_owned()))
+    }
+
+    /// JSON inside a `<script>` of HTML: nothing in it can end that.
+    pub fn json(value: &impl Serialize) -> Self {
+        let json = serde_json::to_string(value).expect("strings, numbers and lists are JSON");
+        Self(Value::from_safe_string(
+            json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+        ))
+    }
+}
 
 /// How a value is written down in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Language {
     /// In single quotes.
     Sh,
-    /// With entities.
+    /// With entities; in HTML too, where attributes stand in double quotes.
     Xml,
     /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
     Pf,
@@ -59,7 +85,7 @@ impl Language {
     fn of(template: &str) -> Self {
         match template.rsplit_once('.').map(|(_, extension)| extension) {
             Some("sh") => Self::Sh,
-            Some("plist" | "svg") => Self::Xml,
+            Some("plist" | "svg" | "html") => Self::Xml,
             Some("table") => Self::Field,
             _ if template.starts_with("pf/") => Self::Pf,
             _ => Self::Word,
@@ -122,6 +148,9 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// Writes one value into a file.
 fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
     let refuse = |what: String| minijinja::Error::new(ErrorKind::BadEscape, what);
+    if value.is_safe() {
+        return out.write_str(value.as_str().unwrap_or_default()).map_err(minijinja::Error::from);
+    }
     let AutoEscape::Custom(name) = state.auto_escape() else {
         return Err(refuse("a template without a language".to_owned()));
     };

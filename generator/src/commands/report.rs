@@ -1,0 +1,65 @@
+//! `report`: one page that shows the network.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use nixvol_net::diff::{Diff, Files, Side};
+use nixvol_net::plan::Plan;
+use nixvol_net::render::ANCHOR;
+use nixvol_net::report::{Subject, Trouble, page};
+
+use super::prove::{self, Proven};
+use super::{diff, print, reject};
+use crate::cli::Source;
+
+/// Runs `report`.
+pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCode> {
+    let standard = Path::new("-");
+    if against == Some(standard) {
+        bail!("`--against -` is standard input\nhint: name a bundle or an input");
+    }
+    let Proven { declaration, plan, bundle, proof } = match prove::rendered(source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(exit),
+    };
+    let new_files: Files =
+        bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect();
+    let new = Side { declaration: &declaration, plan: &plan, files: &new_files };
+    let compared = match against {
+        None => None,
+        Some(path) => {
+            let reading = diff::read_side(path)?;
+            let old = match &reading.declaration {
+                Ok(declaration) => declaration,
+                Err(rejected) => return Ok(reject(&reading.name, rejected)),
+            };
+            let old_plan = Plan::of(old);
+            let old_files = diff::files(path, old, &old_plan)?;
+            let old = Side { declaration: old, plan: &old_plan, files: &old_files };
+            Some((path.display().to_string(), Diff::of(old, new)))
+        }
+    };
+    let subject = Subject {
+        declaration: &declaration,
+        plan: &plan,
+        anchor: &bundle.files[ANCHOR].text,
+        proven: (proof.rules, proof.classes),
+        against: compared.as_ref().map(|(name, diff)| (name.as_str(), diff)),
+    };
+    let page = match page(&subject) {
+        Ok(page) => page,
+        Err(Trouble::Page(error)) => return Err(error.into()),
+        Err(Trouble::Rules(refused)) => {
+            bail!("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
+    };
+    if out == standard {
+        print(&page)?;
+    } else {
+        fs::write(out, &page).with_context(|| format!("cannot write {}", out.display()))?;
+        print(&format!("{} ({} KB)\n", out.display(), page.len().div_ceil(1000)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,76 @@
+//! The difference to something else: signs and words first, colour after them.
+
+use serde::Serialize;
+
+use crate::diff::{Diff, Presence, Statement, text};
+use crate::place::Harmless;
+
+/// Everything that differs.
+#[derive(Serialize)]
+pub struct Changes {
+    /// What it is compared to.
+    name: String,
+    summary: String,
+    flows: Vec<Change>,
+    translations: Vec<Change>,
+    objects: Vec<Marked>,
+    files: Vec<File>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    headline: Marked,
+    evidence: Vec<String>,
+}
+
+/// A line, and the class of its sign: `more`, `less` or `other`.
+#[derive(Serialize)]
+struct Marked {
+    class: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct File {
+    headline: Marked,
+    lines: Vec<Marked>,
+}
+
+impl Changes {
+    /// What differs from something of this name.
+    pub fn of(name: &str, diff: &Diff) -> Self {
+        let statement = |statement: &Statement| Change {
+            headline: Marked::of(text::headline(statement)),
+            evidence: statement.changes.iter().map(text::evidence).collect(),
+        };
+        Self {
+            name: Harmless(name).to_string(),
+            summary: diff.summary(),
+            flows: diff.flows.iter().map(statement).collect(),
+            translations: diff.translations.iter().map(statement).collect(),
+            objects: diff.objects.iter().map(|object| Marked::of(text::object(object))).collect(),
+            files: diff.files.iter().map(file).collect(),
+        }
+    }
+}
+
+fn file(file: &crate::diff::FileChange) -> File {
+    // Of a file that is wholly new or gone the lines say nothing that the file does not.
+    let lines = file.lines().filter(|_| file.presence == Presence::Changed);
+    File {
+        headline: Marked::of(text::file(file)),
+        lines: lines.map(|line| Marked::of(line.replace('\t', "    "))).collect(),
+    }
+}
+
+impl Marked {
+    fn of(text: String) -> Self {
+        let class = match text.chars().next() {
+            Some('+') => "more",
+            Some('-') => "less",
+            Some('~') => "other",
+            _ => "",
+        };
+        Self { class, text }
+    }
+}

@@ -1,0 +1,83 @@
+//! The anchor line by line, each rule with what asked for it: the reasons of the packets that it decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::explain::every::{Every, Said};
+
+/// A line of the anchor.
+#[derive(Serialize)]
+pub struct Line {
+    number: u32,
+    text: String,
+    /// `comment`, or nothing.
+    class: &'static str,
+    reasons: Vec<Reason>,
+    /// What is to be said of a rule without a reason.
+    idle: &'static str,
+}
+
+/// Why the rule is there.
+#[derive(Serialize)]
+struct Reason {
+    words: String,
+    declared: Vec<Declared>,
+    /// How many values of the declaration ask for it, where they are folded away.
+    folded: usize,
+}
+
+/// A value of the declaration, in one line.
+#[derive(Serialize)]
+pub struct Declared {
+    path: String,
+    says: String,
+    place: String,
+}
+
+/// So many values stand in sight.
+const IN_SIGHT: usize = 3;
+
+impl Declared {
+    /// What is said of it.
+    pub fn of(said: &Said) -> Self {
+        let place = said.place.as_ref().map_or(String::new(), |place| format!(" ({place})"));
+        Self { path: said.path.clone(), says: said.says.clone(), place }
+    }
+}
+
+/// The lines of an anchor.
+pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
+    let mut reasons: BTreeMap<u32, BTreeMap<&str, BTreeSet<&Said>>> = BTreeMap::new();
+    let scenes = every.stories.iter().flat_map(|story| story.packet.iter().chain(&story.answer));
+    for scene in scenes.filter(|scene| !scene.by_state) {
+        let Some(words) = &scene.because else { continue };
+        for line in [scene.line, scene.translation].into_iter().flatten() {
+            reasons.entry(line).or_default().entry(words).or_default().extend(&scene.declared);
+        }
+    }
+    let line = |(number, text): (u32, &str)| {
+        let reason = |(words, declared): (&str, BTreeSet<&Said>)| Reason {
+            words: words.to_owned(),
+            folded: if declared.len() > IN_SIGHT { declared.len() } else { 0 },
+            declared: declared.into_iter().map(Declared::of).collect(),
+        };
+        let reasons = reasons.remove(&number).unwrap_or_default();
+        let idle = match text.split(' ').next() {
+            Some("no") => "excepts traffic from the translations below",
+            Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => {
+                "nothing that opens a connection gets here: it is for packets of no known connection"
+            }
+            _ => "",
+        };
+        let class = if text.starts_with('#') { "comment" } else { "" };
+        Line {
+            number,
+            text: text.to_owned(),
+            class,
+            reasons: reasons.into_iter().map(reason).collect(),
+            idle,
+        }
+    };
+    (1..).zip(anchor.lines()).map(line).collect()
+}

@@ -1,0 +1,633 @@
+//! The page: it says what the other commands say, answers as `explain` does, and lets nothing in or out.
+//!
+//! The page's own script runs in node, and the page in a headless Chromium, where they are installed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use nixvol_net::explain::{Error, Question, Rules, explain};
+use nixvol_net::model::Declaration;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{ANCHOR, bundle};
+use roxmltree::{Document, Node, ParsingOptions};
+use serde_json::{Value, json};
+use sha2::Digest;
+
+use crate::support::{declared, default_input, fixture, names, program, providers, root, run};
+
+/// The page of an input, as the program writes it.
+fn page(input: &Value, arguments: &[&str]) -> String {
+    let output = run(&[&["report", "--input", "-", "--out", "-"], arguments].concat(), &input.to_string());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The default with links, masquerading, published ports, and a guest.
+fn published() -> Value {
+    let mut input = default_input();
+    input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380]);
+    input["volumes"]["etcd-3"]["attachment"] = json!("guest");
+    input["volumes"]["etcd-3"]["publish"] = json!([443]);
+    input["links"][0]["masquerade"] = json!(true);
+    input
+}
+
+fn inputs() -> Vec<(&'static str, Value)> {
+    vec![
+        ("default", default_input()),
+        ("restricted", fixture("restricted.json")),
+        ("rich", fixture("rich.json")),
+        ("published", published()),
+    ]
+}
+
+/// What stands between two marks.
+fn between<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
+    let start = page.find(from).unwrap_or_else(|| panic!("no {from}")) + from.len();
+    &page[start..start + page[start..].find(to).unwrap_or_else(|| panic!("no {to}"))]
+}
+
+fn script(page: &str) -> &str {
+    between(page, "</script>\n<script>", "</script>")
+}
+
+fn data(page: &str) -> &str {
+    between(page, "<script type=\"application/json\" id=\"data\">", "</script>")
+}
+
+/// The page as XML, without what is no markup in it.
+fn markup(page: &str) -> String {
+    page.replace(script(page), "").replace(data(page), "")
+}
+
+fn parsed(markup: &str) -> Document<'_> {
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    Document::parse_with_options(markup, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn by_id<'a>(document: &'a Document, id: &str) -> Option<Node<'a, 'a>> {
+    document.descendants().find(|node| node.attribute("id") == Some(id))
+}
+
+fn text(node: Node) -> String {
+    node.descendants().filter(Node::is_text).filter_map(|node| node.text()).collect()
+}
+
+/// A table's cells: by the name of the row, by the name of the column, the word and where it leads.
+fn matrix(document: &Document, id: &str) -> BTreeMap<(String, String), (String, String)> {
+    let table = by_id(document, id).expect("a matrix");
+    let tagged = |node: Node, name: &str| node.has_tag_name(name);
+    let columns: Vec<String> = table
+        .descendants()
+        .filter(|node| tagged(*node, "th") && node.attribute("scope") == Some("col"))
+        .map(text)
+        .collect();
+    let mut cells = BTreeMap::new();
+    for row in table.descendants().filter(|node| node.has_tag_name("tr")) {
+        let header =
+            row.children().find(|node| tagged(*node, "th") && node.attribute("scope") == Some("row"));
+        let Some(header) = header else { continue };
+        let summary = header.descendants().find(|node| tagged(*node, "summary"));
+        let name = text(summary.unwrap_or(header));
+        for (column, cell) in columns.iter().zip(row.children().filter(|node| tagged(*node, "td"))) {
+            let link = cell.descendants().find(|node| tagged(*node, "a")).expect("a link");
+            let leads = link.attribute("href").expect("a place").to_owned();
+            cells.insert((name.clone(), column.clone()), (text(link), leads));
+        }
+    }
+    cells
+}
+
+#[test]
+fn it_needs_nothing_but_itself_and_lets_only_its_own_script_run() {
+    for (topology, input) in inputs() {
+        let page = page(&input, &[]);
+        let markup = markup(&page);
+        let document = parsed(&markup);
+        let policy = document
+            .descendants()
+            .find(|node| node.attribute("http-equiv") == Some("Content-Security-Policy"))
+            .and_then(|node| node.attribute("content"))
+            .expect("a policy");
+        let hash = base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(script(&page)));
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(policy.contains(&format!("script-src 'sha256-{hash}';")), "{topology}: {policy}");
+        for node in document.descendants().filter(Node::is_element) {
+            for attribute in node.attributes() {
+                let (name, value) = (attribute.name(), attribute.value());
+                assert!(!name.starts_with("on") && name != "src", "{topology}: {name}");
+                assert!(name != "href" || value.starts_with('#'), "{topology}: {value}");
+            }
+        }
+        let links = document.descendants().filter_map(|node| node.attribute("href"));
+        for link in links {
+            assert!(by_id(&document, &link[1..]).is_some(), "{topology}: {link} leads nowhere");
+        }
+        for word in ["@import", "url("] {
+            assert!(!page.contains(word), "{topology}: {word}");
+        }
+    }
+}
+
+#[test]
+fn the_matrix_of_providers_is_the_one_that_test_prints() {
+    for (topology, input) in inputs() {
+        let page = page(&input, &[]);
+        let markup = markup(&page);
+        let document = parsed(&markup);
+        let cells = matrix(&document, "provider-matrix");
+        let output = run(&["test", "--input", "-", "--format", "json"], &input.to_string());
+        let test: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let mut compared = 0;
+        for (from, row) in test["reach"].as_object().expect("rows") {
+            for (to, reach) in row.as_object().expect("cells") {
+                let (word, leads) = &cells[&(from.clone(), to.clone())];
+                let expected = reach.as_str().expect("a word").replace("none", "-");
+                assert_eq!(*word, expected, "{topology}: {from} to {to}");
+                let meaning = by_id(&document, &leads[1..]).expect("a meaning");
+                assert!(text(meaning).contains(&format!(": {word}")), "{topology}: {from} to {to}");
+                compared += 1;
+            }
+        }
+        let providers = input["providers"].as_object().expect("providers").len();
+        assert_eq!(compared, providers * providers);
+        let internet = |from: &String| cells[&(from.clone(), "internet".to_owned())].0.clone();
+        for (name, provider) in input["providers"].as_object().expect("providers") {
+            let expected = if provider["internet"] == json!(false) { "-" } else { "NAT" };
+            assert_eq!(internet(name), expected, "{topology}: {name}");
+            assert_eq!(cells[&("outside".to_owned(), name.clone())].0, "-");
+            assert_eq!(cells[&("this Mac".to_owned(), name.clone())].0, "all");
+        }
+    }
+}
+
+/// A network that questions are put to.
+struct Network {
+    declaration: Declaration,
+    plan: Plan,
+    anchor: String,
+}
+
+impl Network {
+    fn of(input: &Value) -> Self {
+        let declaration = declared(input);
+        let plan = Plan::of(&declaration);
+        let anchor = bundle(&declaration, &plan).expect("a bundle").files[ANCHOR].text.clone();
+        Self { declaration, plan, anchor }
+    }
+
+    /// What `explain` says, or nothing where it refuses the question.
+    fn explain(&self, from: &str, to: &str, protocol: &str) -> Option<nixvol_net::explain::Explanation> {
+        let rules = Rules { anchor: &self.anchor, name: ANCHOR, captured: &[] };
+        let protocol = (!protocol.is_empty()).then_some(protocol);
+        let question = Question { source: from, destination: to, protocol, egress: "en0" };
+        match explain(&self.declaration, &self.plan, &rules, &question) {
+            Ok(explanation) => Some(explanation),
+            Err(Error::Question(_)) => None,
+            Err(Error::Rules(refused)) => panic!("{refused:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
+    for (topology, input) in inputs() {
+        let network = Network::of(&input);
+        let page = page(&input, &[]);
+        let markup = markup(&page);
+        let document = parsed(&markup);
+        let cells = matrix(&document, "volume-matrix");
+        // Which row each volume stands in.
+        let mut group = BTreeMap::new();
+        let table = by_id(&document, "volume-matrix").expect("a matrix");
+        for header in table.descendants().filter(|node| node.attribute("scope") == Some("row")) {
+            let summary = header.descendants().find(|node| node.has_tag_name("summary"));
+            let name = text(summary.unwrap_or(header));
+            let members: Vec<String> =
+                header.descendants().filter(|node| node.has_tag_name("li")).map(text).collect();
+            for member in if members.is_empty() { vec![name.clone()] } else { members } {
+                group.insert(member, name.clone());
+            }
+        }
+        assert_eq!(group.len(), network.plan.volumes.len(), "{topology}");
+        let mut services: Vec<String> = ["icmp", "esp", "132", "udp 2379"].map(str::to_owned).to_vec();
+        // Links without ports need no more than one.
+        let ports = if group.len() > 8 { &[443][..] } else { &[1, 53, 2378, 2379, 2381, 5432, 6443, 6444] };
+        services.extend(ports.iter().flat_map(|port| [format!("tcp {port}"), format!("udp {port}")]));
+        for (from, row) in &group {
+            for (to, column) in group.iter().filter(|(to, _)| *to != from) {
+                let passes = services.iter().filter(|service| {
+                    let (protocol, port) = service.split_once(' ').unwrap_or((service, ""));
+                    let to = if port.is_empty() { to.clone() } else { format!("{to}:{port}") };
+                    network.explain(from, &to, protocol).expect("an answer").passes
+                });
+                let expected = match passes.count() {
+                    0 => "-",
+                    all if all == services.len() => "all",
+                    _ => "some",
+                };
+                assert_eq!(cells[&(row.clone(), column.clone())].0, expected, "{topology}: {from} to {to}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rule_is_tied_to_what_asked_for_it() {
+    for (topology, input) in inputs() {
+        let page = page(&input, &[]);
+        let markup = markup(&page);
+        let document = parsed(&markup);
+        let anchor = Network::of(&input).anchor;
+        for (number, line) in (1..).zip(anchor.lines()) {
+            let row = by_id(&document, &format!("L{number}")).expect("a line");
+            let parts: Vec<String> = row.children().filter(Node::is_element).map(text).collect();
+            assert_eq!(parts[1], line, "{topology}");
+            let is_rule =
+                ["pass ", "block ", "nat ", "rdr ", "no "].iter().any(|word| line.starts_with(word));
+            assert!(!is_rule || !parts[2].trim().is_empty(), "{topology}: nothing asked for {line}");
+            let is_idle = parts[2].contains("nothing that opens a connection gets here");
+            // In a mesh everything that opens a connection has passed before.
+            assert!(!is_idle || line.contains("label \"between\""), "{topology}: {line}");
+            for link in line.split("label \"link:").skip(1) {
+                assert!(parts[2].contains("links."), "{topology}: {link}: {}", parts[2]);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_values_stay_in_their_place() {
+    let mut input = fixture("rich.json");
+    let hostile = "/Volumes/</script><script>alert(1)</script><!-- ' \" & {{ 7 }}";
+    input["volumes"]["db"]["mountPoint"] = json!(hostile);
+    input["positions"] =
+        json!({ "links.0": { "file": "<img src=x onerror=alert(1)></script>.nix", "line": 1, "column": 1 } });
+    let page = page(&input, &["--against", "tests/fixtures/restricted.json"]);
+    assert_eq!(page.matches("<script").count(), 2);
+    assert!(!page.contains("<img") && !page.contains("alert(1)</script>"));
+    let markup = markup(&page);
+    let document = parsed(&markup);
+    assert!(document.descendants().any(|node| node.has_tag_name("td") && text(node) == hostile));
+    let data: Value = serde_json::from_str(data(&page)).expect("JSON");
+    assert!(data["said"].to_string().contains("</script>.nix"));
+}
+
+#[test]
+fn a_difference_is_told_by_signs_and_words() {
+    let page = page(&fixture("restricted-more.json"), &["--against", "tests/fixtures/restricted.json"]);
+    let markup = markup(&page);
+    let document = parsed(&markup);
+    let changes = by_id(&document, "changes").expect("changes");
+    let output = program()
+        .args(["diff", "tests/fixtures/restricted.json", "tests/fixtures/restricted-more.json"])
+        .current_dir(root())
+        .output()
+        .expect("the program runs");
+    let diff = String::from_utf8(output.stdout).expect("text");
+    let mut count = 0;
+    for item in changes.descendants().filter(|node| node.has_tag_name("li")) {
+        let class = item.attribute("class").expect("a class");
+        let headline = text(item.descendants().find(|node| node.has_tag_name("code")).expect("a headline"));
+        assert!(diff.lines().any(|line| line == headline), "{headline}");
+        let sign = match class {
+            "more" => '+',
+            "less" => '-',
+            _ => '~',
+        };
+        assert!(headline.starts_with(sign), "{class}: {headline}");
+        count += 1;
+    }
+    let signed = |line: &&str| line.starts_with(['+', '-', '~']);
+    assert_eq!(count, diff.lines().filter(signed).count());
+    let same = self::page(&fixture("restricted.json"), &["--against", "tests/fixtures/restricted.json"]);
+    assert!(same.contains(": no difference. Signs:"));
+    assert!(!self::page(&default_input(), &[]).contains("id=\"changes\""));
+}
+
+/// Fifty providers and a thousand volumes, with links of every kind.
+fn large() -> Value {
+    let mut input = providers(50);
+    for n in 0..1000 {
+        let (provider, host) = (n % 50, n / 50 + 2);
+        input["volumes"][format!("vol-{n}")] =
+            json!({ "provider": format!("p{provider}"), "address": format!("10.0.{provider}.{host}") });
+    }
+    let ring = (0..50).map(|n| json!({ "from": [format!("p{n}")], "to": [format!("p{}", (n + 7) % 50)], "protocol": "tcp", "ports": [n + 1] }));
+    let far = (0..30).map(
+        |n| json!({ "from": [format!("vol-{n}")], "to": [format!("p{}", (n + 5) % 50)], "protocol": "udp" }),
+    );
+    let mesh = json!({ "from": names(50), "to": names(50), "protocol": "tcp", "ports": ["2379-2380"] });
+    input["links"] = ring.chain(far).chain([mesh]).collect();
+    input
+}
+
+#[test]
+fn a_large_network_is_a_page_that_opens() {
+    let page = page(&large(), &[]);
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    let markup = markup(&page);
+    let document = parsed(&markup);
+    assert_eq!(matrix(&document, "provider-matrix").len(), 50 * 52 + 2 * 50);
+    // Thirty volumes have links of their own; the rest of each provider shares a row.
+    assert_eq!(matrix(&document, "volume-matrix").len(), 80 * 80);
+}
+
+#[test]
+fn more_than_a_reader_reads_is_not_drawn() {
+    let page = page(&providers(130), &[]);
+    assert!(page.contains("<p>130 providers are too many for a table. Ask above.</p>"));
+}
+
+#[test]
+fn wrong_use_is_told() {
+    let code = |arguments: &[&str], input: &str| run(arguments, input).status.code();
+    assert_eq!(code(&["report", "--input", "-", "--out", "-"], "{}"), Some(2));
+    assert_eq!(code(&["report", "--out", "-", "--against", "-"], ""), Some(2));
+    assert_eq!(code(&["report", "--out", "-", "--against", "/nowhere"], ""), Some(2));
+    assert_eq!(code(&["report", "--out", "/nowhere/page.html"], ""), Some(2));
+}
+
+/// Whether a program is there; says so where it is not.
+fn has(program: &str, why: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let has = found.is_ok_and(|status| status.success());
+    if !has {
+        eprintln!("skipped: {program} is not installed, so {why}");
+    }
+    has
+}
+
+/// Puts questions to the page's own script, in node.
+const ASK: &str = r"
+const fs = require('fs');
+const page = fs.readFileSync(process.argv[1], 'utf8');
+const [, data, script] = page.match(/id=.data.>([^]*?)<\/script>\s*<script>([^]*?)<\/script>/);
+globalThis.window = {};
+globalThis.document = { getElementById: () => null };
+(0, eval)(script);
+const ask = window.nixvolAsker(JSON.parse(data));
+for (const [from, to, protocol] of JSON.parse(fs.readFileSync(0, 'utf8'))) {
+  let answer;
+  try { answer = ask(from, to, '', protocol); } catch (error) { if (!error.message || error.stack) throw error; answer = null; }
+  console.log(JSON.stringify(answer));
+}
+";
+
+fn asked(page: &str, questions: &[(String, String, String)]) -> Vec<Value> {
+    use std::io::Write;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("page.html");
+    std::fs::write(&file, page).expect("a page");
+    let mut node = Command::new("node")
+        .args(["-e", ASK])
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node");
+    let json = serde_json::to_vec(questions).expect("JSON");
+    node.stdin.take().expect("a pipe").write_all(&json).expect("questions");
+    let output = node.wait_with_output().expect("node ends");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Every kind of end, spelled in every way, and some that are none.
+fn ends(plan: &Plan) -> Vec<String> {
+    let mut ends: Vec<String> = [
+        "internet",
+        "lan",
+        "localhost",
+        "mac",
+        "9.9.9.9",
+        "127.0.0.9",
+        "192.0.2.10",
+        "224.0.0.1",
+        "0.0.0.0",
+        "10.0.1",
+        "nobody",
+        "aws.nobody",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for bridge in &plan.bridges {
+        ends.extend([
+            bridge.provider.to_string(),
+            format!("{}.gateway", bridge.provider),
+            bridge.gateway.addr().to_string(),
+        ]);
+        ends.push(bridge.network.broadcast().to_string());
+    }
+    for volume in &plan.volumes {
+        ends.extend([
+            volume.name.to_string(),
+            volume.address.to_string(),
+            format!("{}.localhost", volume.name),
+        ]);
+        ends.extend(volume.host_names());
+        ends.push(format!("{}.{}", volume.name, plan.bridges[0].provider));
+    }
+    ends
+}
+
+#[test]
+fn its_answers_are_those_of_explain() {
+    if !has("node", "the page's script was not asked") {
+        return;
+    }
+    for (topology, input) in inputs() {
+        let network = Network::of(&input);
+        let page = page(&input, &[]);
+        let ends = ends(&network.plan);
+        let services = [
+            ("", ":2379"),
+            ("tcp", ":53"),
+            ("tcp", ":1"),
+            ("udp", ":53"),
+            ("", ""),
+            ("icmp", ""),
+            ("esp", ""),
+            ("tcp", ":6443"),
+            ("47", ""),
+            ("tcp", ":443"),
+            ("udp", ":2380"),
+            ("TCP", ":5432"),
+            ("tcp", ""),
+            ("icmp", ":80"),
+            ("tcp", ":0"),
+            ("tcp", ":65536"),
+            ("wrong", ":1"),
+            ("51", ""),
+            ("tcp", ":x"),
+            ("300", ""),
+        ];
+        let mut questions = Vec::new();
+        for (row, from) in ends.iter().enumerate() {
+            for step in 0..12 {
+                let (to, service) = (
+                    &ends[(row * 5 + step * 13) % ends.len()],
+                    services[(row * 3 + step * 7) % services.len()],
+                );
+                questions.push((from.clone(), format!("{to}{}", service.1), service.0.to_owned()));
+            }
+        }
+        assert!(questions.len() > 200);
+        let answers = asked(&page, &questions);
+        assert_eq!(answers.len(), questions.len(), "{topology}");
+        let (mut answered, mut blocked) = (0, 0);
+        for ((from, to, protocol), answer) in questions.iter().zip(answers) {
+            let what = format!("{topology}: {from} -> {to} {protocol}");
+            let Some(explanation) = network.explain(from, to, protocol) else {
+                assert_eq!(answer, Value::Null, "{what}");
+                continue;
+            };
+            assert_ne!(answer, Value::Null, "{what}");
+            let expected = serde_json::to_value(&explanation).expect("JSON");
+            assert_eq!(told(&answer), told_by_explain(&expected), "{what}");
+            answered += 1;
+            blocked += usize::from(!explanation.passes);
+        }
+        assert!(answered > 100 && blocked > 20, "{topology}: {answered} answers, {blocked} blocked");
+    }
+}
+
+/// What the page tells of an answer.
+fn told(answer: &Value) -> Value {
+    let hop = |hop: &Value| {
+        json!({
+            "direction": hop["direction"], "interface": hop["interface"], "passes": hop["passes"], "answered": hop["answered"],
+            "state": hop["byState"], "line": hop["line"], "translation": hop["translation"], "because": hop["because"],
+            "declared": hop["declared"], "near": hop["near"],
+        })
+    };
+    let hops = |name: &str| answer[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
+    json!({
+        "passes": answer["passes"], "verdict": answer["verdict"], "refused": answer["refused"],
+        "packet": hops("packet"), "answer": hops("answer"),
+    })
+}
+
+/// The same of an explanation.
+fn told_by_explain(explanation: &Value) -> Value {
+    let said = |all: &Value| -> Value {
+        let said = |it: &Value| {
+            let place = match &it["place"] {
+                Value::Null => Value::Null,
+                place => json!(format!(
+                    "{}:{}:{}",
+                    place["file"].as_str().expect("a file"),
+                    place["line"],
+                    place["column"]
+                )),
+            };
+            json!({ "path": it["path"], "says": it["says"], "place": place })
+        };
+        all.as_array().map(|all| all.iter().map(said).collect()).unwrap_or(json!([]))
+    };
+    let hop = |hop: &Value| {
+        let reason = &hop["reason"];
+        json!({
+            "direction": hop["direction"], "interface": hop["interface"], "passes": hop["action"] == "pass", "answered": hop["answered"],
+            "state": hop["via"] == "state", "line": hop["rule"]["line"], "translation": hop["translation"]["line"],
+            "because": reason["words"], "declared": said(&reason["declared"]), "near": said(&reason["near"]),
+        })
+    };
+    let hops = |name: &str| explanation[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
+    json!({
+        "passes": explanation["passes"], "verdict": explanation["verdict"], "refused": explanation["refused"],
+        "packet": hops("packet"), "answer": hops("answer"),
+    })
+}
+
+/// The page as Chromium has it after its script ran, and what it wrote on its console.
+fn browsed(page: &str, fragment: &str) -> (String, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("page.html");
+    std::fs::write(&file, page).expect("a page");
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--enable-logging=stderr",
+            "--window-size=1280,900",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
+        .arg(format!("file://{}{fragment}", file.display()))
+        .output()
+        .expect("chromium");
+    let console = String::from_utf8_lossy(&output.stderr);
+    let console: String =
+        console.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), console)
+}
+
+const NO_CHROMIUM: &str = "the page was not opened in a browser";
+
+#[test]
+fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
+    if !has("chromium", NO_CHROMIUM) {
+        return;
+    }
+    let page = page(&fixture("restricted.json"), &["--against", "tests/fixtures/restricted-more.json"]);
+    let (dom, console) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432&protocol=tcp");
+    assert_eq!(console, "");
+    let answer = between(&dom, "<div id=\"answer\" role=\"status\">", "<section id=\"providers\"");
+    assert!(answer.contains("blocked at hop 1 (out lo0), answered with a RST"), "{answer}");
+    assert!(answer.contains("has other ports: aws, azure -&gt; aws, azure, tcp 2379-2380"), "{answer}");
+    let (dom, console) = browsed(&page, "");
+    assert_eq!(console, "");
+    assert!(!dom.contains("id=\"asker\" hidden"), "the asker is hidden");
+    // One cell of each matrix is in the order of tabs; arrows lead to the others.
+    assert_eq!(
+        dom.matches("tabindex=\"0\">all</a>").count() + dom.matches("tabindex=\"0\">some</a>").count(),
+        2
+    );
+}
+
+#[test]
+fn the_policy_of_the_page_keeps_other_scripts_out() {
+    if !has("chromium", NO_CHROMIUM) {
+        return;
+    }
+    let page = page(&default_input(), &[])
+        .replace("</body>", "<script>document.title = 'taken over'</script></body>");
+    let (dom, console) = browsed(&page, "");
+    assert!(!dom.contains("<title>taken over"), "a foreign script ran");
+    assert!(console.contains("Content Security Policy"), "{console}");
+}
+
+/// The accessibility checker, where `tests/run.sh` has put it.
+fn axe() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm/node_modules/axe-core/axe.min.js");
+    if !path.is_file() {
+        eprintln!(
+            "skipped: {} is not there (tests/run.sh fetches it), so accessibility was not checked",
+            path.display()
+        );
+    }
+    path.is_file().then_some(path)
+}
+
+#[test]
+fn an_accessibility_checker_has_no_serious_finding() {
+    let Some(axe) = axe().filter(|_| has("chromium", NO_CHROMIUM)) else { return };
+    let axe = std::fs::read_to_string(axe).expect("the checker");
+    let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
+               found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
+               document.body.append(found); });";
+    for arguments in [&[][..], &["--against", "tests/fixtures/restricted-more.json"]] {
+        let page = page(&fixture("restricted.json"), arguments);
+        let policy = between(&page, "<meta http-equiv", "/>").to_owned();
+        let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
+        let page = page.replace("</body>", &format!("<script>{axe}</script><script>{run}</script></body>"));
+        let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432");
+        let found = between(&dom, "<pre id=\"found\">", "</pre>");
+        assert_eq!(found, "[]");
+    }
+}
