@@ -124,7 +124,12 @@
             command = "cargo clippy --offline --all-targets -- --deny warnings";
           };
 
-          # The module evaluated on this system, its network rendered and proven.
+          # The example as a whole, for the Mac that it is of: the module evaluated, down to what would be built.
+          module = pkgs.writeText "nixvol-net-module" (
+            builtins.unsafeDiscardStringContext (exampleSystem "aarch64-darwin").system.drvPath
+          );
+
+          # Its network for this system, rendered and proven.
           bundle = example.config.services.nixvol-net.bundle;
         }
         // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { system = example.system; }

@@ -17,6 +17,12 @@ let
       "volumes"
       "localhost"
       "links"
+      "base"
+      "stateDir"
+      "logFile"
+      "anchor"
+      "allowOverlap"
+      "reconcileInterval"
     ] (name: declared.${name}.definitionsWithLocations);
   };
 in

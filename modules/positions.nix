@@ -4,7 +4,8 @@
 # every value in `data` the definitions are followed in step: conditions are resolved and priorities compared as
 # the module system does it, so that the place is that of the definition that won. A value that was typed on
 # the command line, or whose name a function of `lib` made, has no place of its own; the generator then falls
-# back to the nearest place above it.
+# back to the nearest place above it. Of an option that is one value Nix tells only the file: its line is 0, and the
+# generator looks it up there. The same goes for `links` as a whole.
 { lib }:
 { data, definitions }:
 let
@@ -105,7 +106,7 @@ let
       at here found // lib.optionalAttrs (builtins.isAttrs value) (attributes here value found)
     ) values;
 
-  # An element of a list has no place; a link is where its `from` is.
+  # An element of a list has no place; a link is where its first attribute is.
   elements =
     path: values: from:
     let
@@ -117,12 +118,40 @@ let
         let
           found = lib.elemAt present index;
           here = "${path}.${toString index}";
+          inside = attributes here value found;
+          known = lib.filter (name: inside ? "${here}.${name}") ([ "from" ] ++ builtins.attrNames value);
         in
-        at here (attribute "from" found) // attributes here value found;
+        inside // lib.optionalAttrs (known != [ ]) { ${here} = inside."${here}.${lib.head known}"; };
     in
     lib.mergeAttrsList (lib.imap0 element values);
+
+  # The file of the definition that won.
+  scalar =
+    name:
+    let
+      files = map (definition: definition.file or "") (definitions.${name} or [ ]);
+      known = lib.filter (file: lib.hasPrefix "/" file && !(lib.hasPrefix library file)) files;
+    in
+    lib.optionalAttrs (data ? ${name} && known != [ ]) {
+      ${name} = {
+        file = fileName (lib.head known);
+        line = 0;
+        column = 0;
+      };
+    };
 in
-attributes "providers" data.providers definitions.providers
+lib.mergeAttrsList (
+  map scalar [
+    "base"
+    "stateDir"
+    "logFile"
+    "anchor"
+    "allowOverlap"
+    "reconcileInterval"
+    "links"
+  ]
+)
+// attributes "providers" data.providers definitions.providers
 // attributes "volumes" data.volumes definitions.volumes
 // attributes "localhost" (data.localhost or { }) definitions.localhost
 // elements "links" (data.links or [ ]) definitions.links

@@ -11,10 +11,33 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, topology};
 use crate::rig::Ran;
-use crate::support::{fixture, program, run};
+use crate::support::{fixture, has_lab, program, run};
 
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
+
+/// A configuration that `add` and `remove` edit.
+const CONFIGURATION: &str = r#"{
+  services.nixvol-net = {
+    enable = true;
+    providers = {
+      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
+      azure = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
+      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
+      ibm = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
+    };
+    volumes = {
+      etcd-1 = { provider = "aws"; address = "10.0.1.2"; };
+      etcd-3 = { provider = "gcp"; address = "10.2.1.2"; };
+      spare = { provider = "ibm"; address = "10.3.1.2"; };
+    };
+    links = [
+      { from = [ "azure" ]; to = [ "gcp" ]; protocol = "tcp"; ports = [ 443 ]; }
+      { from = [ "aws" ]; to = [ "gcp" ]; protocol = "icmp"; }
+    ];
+  };
+}
+"#;
 
 /// Every command with what `--help` says of it, the program itself and groups of commands among them.
 pub fn commands() -> Vec<(Vec<String>, String)> {
@@ -65,6 +88,8 @@ fn is_whole(command: &str) -> bool {
 /// A Mac with the network up, and the files and tools that examples name.
 pub struct World {
     network: Network,
+    /// Where the examples find the lab that they speak of.
+    lab: String,
 }
 
 impl World {
@@ -80,10 +105,14 @@ impl World {
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
         network.ok(&format!("logs --collect {}", dir.join("collected").display()));
-        let world = Self { network };
+        let lab = format!("nixvol-net/examples-{}", std::process::id());
+        let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
         world.write("etc/pf.conf", STOCK_MAIN);
+        world.write("configuration.nix", CONFIGURATION);
+        world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
+        world.write("links.nix", "{\n  services.nixvol-net.links = [\n  ];\n}\n");
         for (bundle, input) in [
             ("bundle", topology()),
             ("tmp/bundle", topology()),
@@ -96,6 +125,7 @@ impl World {
         }
         fs::remove_dir_all(dir.join("opt")).expect("what was installed first");
         world.render("opt/nix-volumes/networking", &topology());
+        world.tool("wireshark", "exit 0");
         world.tool("sudo", "exec \"$@\"");
         world.tool("gh", "exec cat >/dev/null");
         world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
@@ -129,6 +159,21 @@ impl World {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Has a lab up for what speaks of one, and none for what starts one.
+    fn prepare_lab(&self, command: &str) {
+        let starts = command.contains("lab up");
+        let lab = |words: &[&str]| {
+            let ran =
+                program().arg("lab").args(words).env("NIXVOL_LAB", &self.lab).output().expect("it runs");
+            ran.status.success()
+        };
+        if starts {
+            assert!(lab(&["down"]));
+        } else if !lab(&["status"]) {
+            assert!(lab(&["up"]));
+        }
+    }
+
     /// Runs a command as it stands; the roots that it names lie in the world.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
@@ -144,9 +189,18 @@ impl World {
             .env("PATH", path)
             .env("HOME", self.dir().join("home"))
             .env("NO_COLOR", "1")
+            .env("NIXVOL_LAB", &self.lab)
             .stdin(Stdio::null())
             .output();
         Ran::of(&output.expect("bash runs"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if cfg!(target_os = "linux") {
+            let _ = program().args(["lab", "down"]).env("NIXVOL_LAB", &self.lab).output();
+        }
     }
 }
 
@@ -171,6 +225,12 @@ fn every_command_teaches_by_examples_that_run() {
             wrong.push(format!("{name}: no example calls it"));
         }
         for example in examples {
+            if example.contains("nixvol-net lab ") {
+                if !has_lab() {
+                    continue;
+                }
+                world.prepare_lab(&example);
+            }
             let ran = world.run(&example);
             let no = NO.iter().any(|command| example.contains(command));
             if ran.code != i32::from(no) || ran.err.contains("error:") {

@@ -1,21 +1,13 @@
-//! Whatever single command fails, or is the last one before death: the next run converges, cleanup leaves
-//! nothing behind, and nothing foreign is touched.
+//! Real deaths: a manager that is killed, with all its children, before or after a command, and a Mac that loses power.
+//! The next run converges, cleanup leaves nothing behind, and nothing foreign is touched.
 
 use serde_json::{Value, json};
 
+use crate::faults_everywhere::tiny;
 use crate::network::{HOSTS, Network};
 
 /// What can strike, and whether the machine restarts.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
-
-/// One volume that has everything a volume can have.
-fn tiny() -> Value {
-    json!({
-        "version": 1,
-        "providers": { "aws": { "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" } },
-        "volumes": { "etcd-1": { "provider": "aws", "address": "10.0.1.2", "localhost": "127.0.1.11" } },
-    })
-}
 
 /// How many commands a run of the manager spawns from here.
 fn commands(network: &Network, command: &str) -> usize {
@@ -30,12 +22,15 @@ fn rest(kernel: &str) -> &str {
     kernel.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
-/// Strikes at every command of a run (of two neighbours at one, where the kinds of death are much alike), each time on a Mac that `prepare` has made ready, and calls `after`.
+/// Strikes at every command of a run in the long runs, else at a spread of them, each time on a Mac that `prepare` has
+/// made ready, and calls `after`. What each of the states leads to is in `faults_everywhere`; here the deaths are real.
 fn strike(command: &str, kind: &str, prepare: impl Fn() -> Network, after: impl Fn(&Network, usize, i32)) {
     let length = commands(&prepare(), command);
     assert!(length > 10, "{command} spawns {length} commands");
-    let step = if matches!(kind, "kill-before" | "power") { 2 } else { 1 };
-    for k in (1..=length).step_by(step) {
+    let step = if std::env::var_os("NIXVOL_LONG").is_some() { 1 } else { 9 };
+    // Each kind begins elsewhere, so that together they strike at more.
+    let first = 1 + KINDS.iter().position(|other| *other == kind).unwrap_or(0) * step / KINDS.len();
+    for k in (first..=length).step_by(step) {
         let network = prepare();
         network.mac.fault(Some((kind, k)));
         let code = network.run(command).code;

@@ -146,6 +146,22 @@ fn the_guide_for_migration_clears_the_way() {
 }
 
 #[test]
+fn the_manager_tells_of_each_of_its_commands() {
+    let network = Network::new(&topology());
+    let help = network.ok("help");
+    assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+    let script = std::fs::read_to_string(network.base().join(MANAGER)).expect("the manager");
+    let known =
+        script.lines().find(|line| line.trim_start().starts_with("help | ")).expect("the list of commands");
+    let known: Vec<&str> = known.split(')').next().expect("a list").split('|').map(str::trim).collect();
+    assert!(known.len() > 9, "{known:?}");
+    for command in known {
+        let start = format!("  {command} ");
+        assert!(help.lines().any(|line| line.starts_with(&start)), "{command} is not in:\n{help}");
+    }
+}
+
+#[test]
 fn a_page_fits_a_terminal() {
     for page in ERRORS {
         let text = page.text();

@@ -16,6 +16,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("plan", &["model"]),
     ("matrix", &["model", "plan"]),
     ("diff", &["place", "model", "plan"]),
+    ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
@@ -24,6 +25,8 @@ const SEES: &[(&str, &[&str])] = &[
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
     ("explain", &["place", "input", "model", "plan", "pf"]),
+    ("wire", &["pf"]),
+    ("router", &["model", "plan", "pf", "wire"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {
@@ -44,7 +47,7 @@ fn sources() -> Vec<std::path::PathBuf> {
 }
 
 /// The rooms of the program, which may use the whole library.
-const PROGRAM: [&str; 4] = ["main", "cli", "commands", "disk"];
+const PROGRAM: [&str; 5] = ["main", "cli", "commands", "disk", "lab"];
 
 #[test]
 fn rooms_see_only_what_they_may() {

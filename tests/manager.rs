@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::network::{AWKS, HOSTS, Network, SHELLS, small, topology};
+use crate::network::{AWKS, HOSTS, Network, SHELLS, many, small, topology};
 use crate::rig::Ran;
 
 fn lifecycle(shell: &'static [&'static str]) {
@@ -77,6 +77,8 @@ fn every_shell_reads_it_and_shellcheck_is_silent() {
     assert_eq!((ran.code, ran.out.as_str()), (0, ""));
     let text = fs::read_to_string(manager).expect("the manager");
     assert!(!text.contains("eval ") && !text.contains("/nix/store") && !text.contains("/tmp/nix"));
+    // A here-document is a file in a directory that others can write, in more than one shell.
+    assert!(!text.contains("<<") && !text.contains("mktemp"));
 }
 
 #[test]
@@ -238,6 +240,115 @@ fn a_start_without_confirmation_is_taken_back() {
     assert_eq!(fs::read_to_string(network.state().join("wish")).expect("the wish"), "down\n");
 }
 
+/// A start that waits for a confirmation that cannot come: the one that waits was killed.
+fn unconfirmed(seconds: u32) -> Network {
+    let network = Network::new(&small());
+    network.ok(&format!("start --confirm-within {seconds}"));
+    // Who waits is a shell in `sleep`; its process group is the manager's.
+    let ps = Command::new("ps").args(["-eo", "pgid=,args="]).output().expect("ps");
+    let text = String::from_utf8_lossy(&ps.stdout).into_owned();
+    let base = network.base().display().to_string();
+    let group =
+        text.lines().find(|line| line.contains(&base)).and_then(|line| line.split_whitespace().next());
+    let group = format!("-{}", group.expect("somebody waits"));
+    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().expect("kill").success());
+    network
+}
+
+#[test]
+fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
+    let before = Network::new(&small()).mac.kernel();
+    let network = unconfirmed(2);
+    network.ok("reconcile");
+    network.assert_up();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    network.fails("reconcile", 1, "the start was not confirmed in time");
+    assert_eq!(network.mac.kernel(), before);
+    network.ok("reconcile");
+    assert_eq!(network.mac.kernel(), before);
+    // A Mac that was restarted may have been restarted because of it.
+    let network = unconfirmed(600);
+    network.mac.reboot();
+    network.fails("reconcile", 1, "the start was not confirmed in time");
+    let rest = |kernel: &str| kernel.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(rest(&network.mac.kernel()), rest(&before));
+    network.fails("confirm", 1, "nothing to confirm");
+    network.ok("reconcile");
+    assert_eq!(rest(&network.mac.kernel()), rest(&before));
+    // What was up before comes back.
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules");
+    let mut input = small();
+    input["links"] = json!([]);
+    network.install(&input);
+    network.ok("start --confirm-within 600");
+    assert_ne!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
+    network.mac.reboot();
+    network.fails("reconcile", 1, "the start was not confirmed in time");
+    assert_eq!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
+}
+
+#[test]
+fn progress_is_for_a_terminal() {
+    let network = Network::new(&small());
+    let manager = network.base().join("manage-macos-networking.sh");
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &format!("sh {} start", manager.display()), "/dev/null"]);
+    let ran = Ran::of(&terminal.output().expect("script runs"));
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.out.contains("[3/21] turn IP forwarding on\r\n"), "{}", ran.out);
+    network.ok("stop");
+    assert!(
+        network.ok("start").contains("\nturn IP forwarding on\n"),
+        "without a terminal there is no count"
+    );
+}
+
+#[test]
+fn a_network_too_large_for_macos_is_refused() {
+    let mut input = many(6400);
+    input["localhost"] = json!({ "gateway": "127.0.1.1/24" });
+    let network = Network::new(&input);
+    let before = network.mac.kernel();
+    let ran = network.run("plan");
+    assert_eq!(ran.code, 3);
+    let refused: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("refused: ")).collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("no unit of feth left") && refused[0].contains("6384"), "{refused:?}");
+    network.fails("start", 3, "6384 such volumes are the most");
+    assert_eq!(network.mac.kernel(), before);
+}
+
+#[test]
+fn names_that_linger_are_waited_for() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    network.mac.edit(|kernel| kernel + "linger\t25\n");
+    let names = |network: &Network| fs::read_to_string(network.state().join("names")).expect("names");
+    network.ok("start");
+    let first = names(&network);
+    network.ok("stop");
+    network.ok("start");
+    network.assert_up();
+    assert_eq!(names(&network), first);
+    // One that somebody destroyed a moment ago is made again under its name.
+    network.mac.ok("ifconfig feth20000 destroy");
+    network.ok("reconcile");
+    network.assert_up();
+    assert_eq!(names(&network), first);
+    network.mac.remove("linger");
+    network.ok("cleanup");
+    network.mac.remove("dying");
+    network.assert_clean(&before);
+    // It is not waited for without end.
+    network.mac.edit(|kernel| kernel + "linger\t100000\n");
+    network.ok("start");
+    network.fails("stop", 1, "not all is gone");
+    network.mac.remove("dying");
+    network.ok("stop");
+}
+
 #[test]
 fn logs_tell_what_was_done() {
     let network = Network::new(&small());
@@ -279,7 +390,9 @@ fn test_tries_what_was_declared_and_wants_evidence() {
     input["links"] = json!([
         { "from": ["aws", "gcp"], "to": ["azure"], "protocol": "tcp", "ports": [2379] },
         { "from": ["ibm"], "to": ["aws"] },
+        { "from": ["ibm"], "to": ["gcp"], "protocol": "udp", "ports": [53] },
     ]);
+    input["providers"]["gcp"]["internet"] = json!(false);
     let network = Network::new(&input);
     network.ok("start");
     network.mac.edit(|kernel| kernel + "listen\t10.1.1.2\t2379\n");
@@ -288,6 +401,9 @@ fn test_tries_what_was_declared_and_wants_evidence() {
         "ok: etcd-1 (10.0.1.2) to etcd-2 (10.1.1.2), tcp port 2379: expected pass, found pass: it answered",
         "ok: karpenter-worker-4 (10.3.2.2) to etcd-1 (10.0.1.2), icmp: expected pass, found pass: it answered",
         "ok: etcd-2 (10.1.1.2) to karpenter-worker-5 (10.4.2.2), icmp: expected block, found block: a rule of ours blocked it",
+        "ok: etcd-2 (10.1.1.2) to karpenter-worker-5 (10.4.2.2), tcp port 9: expected block, found block: a rule of ours blocked it",
+        "ok: etcd-3 (10.2.1.2) to the internet (192.0.2.1), tcp port 443: expected block, found block: a rule of ours blocked it",
+        "ok: karpenter-worker-4 (10.3.2.2) to etcd-3 (10.2.1.2), udp port 53: expected pass, found pass: a rule of ours let it pass",
     ] {
         assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
     }
@@ -309,20 +425,6 @@ fn test_tries_what_was_declared_and_wants_evidence() {
         "{}",
         ran.out
     );
-}
-
-/// A network of this many volumes in five providers.
-fn many(volumes: usize) -> serde_json::Value {
-    let mut input = topology();
-    let providers = ["aws", "azure", "gcp", "ibm", "digitalocean"];
-    let nets = [0, 1, 2, 3, 4];
-    let volume = |index: usize| {
-        let (which, number) = (index % 5, index / 5);
-        let address = format!("10.{}.{}.{}", nets[which], 16 + number / 200, 2 + number % 200);
-        (format!("volume-{index}"), json!({ "provider": providers[which], "address": address }))
-    };
-    input["volumes"] = (0..volumes).map(volume).collect::<serde_json::Map<_, _>>().into();
-    input
 }
 
 #[test]

@@ -49,6 +49,20 @@ pub fn small() -> Value {
     })
 }
 
+/// A network of this many volumes in five providers.
+pub fn many(volumes: usize) -> serde_json::Value {
+    let mut input = topology();
+    let providers = ["aws", "azure", "gcp", "ibm", "digitalocean"];
+    let nets = [0, 1, 2, 3, 4];
+    let volume = |index: usize| {
+        let (which, number) = (index % 5, index / 5);
+        let address = format!("10.{}.{}.{}", nets[which], 16 + number / 200, 2 + number % 200);
+        (format!("volume-{index}"), json!({ "provider": providers[which], "address": address }))
+    };
+    input["volumes"] = (0..volumes).map(volume).collect::<serde_json::Map<_, _>>().into();
+    input
+}
+
 impl Network {
     /// A Mac with this network's bundle on it; nothing is started.
     pub fn new(input: &Value) -> Self {

@@ -3,7 +3,7 @@
 //! The pure parts need nothing but Nix. The module as a whole needs nix-darwin and Nixpkgs' lib, which are taken
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -45,18 +45,24 @@ pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
-/// A system with one more module, given as a Nix expression, and what is asked of it.
-fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
-    let source = |name| std::env::var(name).ok();
-    let (Some(nix_darwin), Some(lib)) = (source("NIXVOL_NIX_DARWIN"), source("NIXVOL_NIXPKGS_LIB")) else {
+/// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
+fn sources() -> Option<(Value, Value)> {
+    let source = |name| std::env::var(name).ok().map(|path| json!(path));
+    let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
+    if sources.is_none() {
         SKIPPED.call_once(|| {
             // Past the test harness, which keeps the words of a test that passes to itself.
             let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
             std::io::stderr().write_all(words).unwrap();
         });
-        return None;
-    };
-    let sources = format!("nixDarwin = {}; nixpkgsLib = {};", json!(nix_darwin), json!(lib));
+    }
+    sources
+}
+
+/// A system with one more module, given as a Nix expression, and what is asked of it.
+fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
+    let (nix_darwin, lib) = sources()?;
+    let sources = format!("nixDarwin = {nix_darwin}; nixpkgsLib = {lib};");
     Some(evaluate(&format!(
         "(import ./tests/nix/darwin.nix {{ {sources} modules = [ ({module}) ]; }}).{attribute}"
     )))
@@ -147,6 +153,7 @@ fn positions_are_those_of_the_definition_that_won() {
         ("volumes.a.publish", 16),
         ("links.0", 22),
         ("links.0.from", 22),
+        ("links.1", 23),
         ("links.1.to", 23),
     ]);
     assert_eq!(lines(&pure("wrapped")), expected);
@@ -163,6 +170,58 @@ fn positions_are_those_of_the_definition_that_won() {
         assert_eq!(place("volumes.etcd-9.address").0, user);
         assert_eq!(lines.get("volumes.etcd-9"), None, "a generated name has no place");
     });
+}
+
+/// A network in several files, each with something wrong in it.
+const FILES: [(&str, &str); 4] = [
+    (
+        "aws.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.providers.aws = lib.mkIf true {\n    network = \"10.0.0.0/16\";\n    \
+         gateway = \"10.0.1.1/24\";\n  };\n  services.nixvol-net.stateDir = \"/etc\";\n}\n",
+    ),
+    (
+        "azure.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net = lib.mkMerge [\n    { providers.azure.network = \"10.0.128.0/17\"; }\n    \
+         { providers.azure.gateway = \"10.0.128.1/24\"; }\n  ];\n}\n",
+    ),
+    (
+        "volumes.nix",
+        "{ lib, ... }:\n{\n  services.nixvol-net.volumes = lib.genAttrs [ \"etcd-1\" \"etcd-2\" ] (name: {\n    \
+         provider = \"aws\";\n    address = \"10.0.1.2\";\n  });\n}\n",
+    ),
+    (
+        "links.nix",
+        "{\n  services.nixvol-net.links = [\n    { from = [ \"aws\" ]; to = [ \"azure\" ]; }\n    {\n      from = [\n        \
+         \"aws\"\n        \"azure\"\n      ];\n      to = [ \"azure\" ];\n      protocol = \"tcp\";\n      ports = [\n        443\n        \
+         \"90-80\"\n      ];\n    }\n  ];\n}\n",
+    ),
+];
+
+/// The errors of an input whose positions point into these files.
+fn told(input: &Value) -> String {
+    let checked = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(checked.status.code(), Some(2));
+    String::from_utf8_lossy(&checked.stderr).into_owned()
+}
+
+#[test]
+fn an_error_shows_every_file_that_takes_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    for (name, text) in FILES {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let look = |input: &Value| {
+        let text = told(input).replace(&format!("{}/", directory.path().display()), "");
+        insta::with_settings!({ snapshot_path => "snapshots/nix", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("two-files", text);
+        });
+    };
+    // Once as the module system would hand the definitions over, once by the module system itself.
+    let files = FILES.map(|(name, _)| at(name)).join(" ");
+    look(&evaluate(&format!("(import ./tests/nix/pure.nix).parts [{files} ]")).unwrap());
+    // An assertion of the module is not looked at by who asks for the input only.
+    with_darwin(&format!("{{ imports = [{files} ]; }}"), "input", |input| look(&input));
 }
 
 #[test]
@@ -367,6 +426,22 @@ fn wrong_types_name_the_option() {
     );
 }
 
+/// As above, of every option that `modules/options.nix` writes down, where there is no library of Nixpkgs.
+#[test]
+fn no_option_is_without_a_description_and_an_example() {
+    let options = pure("options");
+    let options = options.as_object().unwrap();
+    assert!(options.len() > 40, "{:#?}", options.keys());
+    for (name, option) in options {
+        let description = option["description"].as_str().unwrap().trim();
+        let sentence = description.starts_with(char::is_uppercase) && description.ends_with('.');
+        assert!(sentence, "{name}: {description}");
+        assert!(option["hasExample"] == true || option["readOnly"] == true, "{name} has no example");
+    }
+    // No option escapes the walk.
+    with_darwin("{ }", "options", |real| assert_eq!(real.as_object().unwrap().len(), options.len()));
+}
+
 #[test]
 fn every_option_is_described_in_sentences_and_shown() {
     with_darwin("{ }", "options", |options| {
@@ -429,28 +504,84 @@ fn assertions_name_the_option_and_the_mend() {
     );
 }
 
-#[test]
-fn flake_evaluates() {
-    let outputs = evaluate("import ./tests/nix/flake.nix { }").unwrap();
-    let systems = json!(["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]);
-    for kind in ["packages", "apps", "checks", "devShells", "formatter"] {
-        assert_eq!(outputs["systems"][kind], systems, "{kind}");
+/// The flake's outputs, made with stand-ins for its inputs; and with the sources of the real ones where they are.
+fn flakes(x86_darwin: &str) -> Vec<Value> {
+    let mut arguments = vec![format!("x86Darwin = {};", json!(x86_darwin))];
+    if let Some((nix_darwin, lib)) = sources() {
+        arguments.push(format!("{} nixDarwin = {nix_darwin}; nixpkgsLib = {lib};", arguments[0]));
     }
-    assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]));
-    // The toy Mac is a Linux program, so the tests are a check there only.
-    assert_eq!(outputs["checks"], json!(["bundle", "clippy", "format", "system"]));
-    assert_eq!(outputs["linuxChecks"], json!(["bundle", "clippy", "format", "tests"]));
-    assert_eq!(outputs["program"].as_str().unwrap().rsplit('/').next(), Some("nixvol-net"));
+    let outputs = |arguments: &String| evaluate(&format!("import ./tests/nix/flake.nix {{ {arguments} }}"));
+    arguments.iter().map(outputs).collect::<Result<_, _>>().unwrap()
+}
+
+const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
+
+/// The path of every leaf of the outputs.
+fn leaves(systems: &[&str]) -> BTreeSet<String> {
+    let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
+    let mut leaves: BTreeSet<String> =
+        ["darwinModules.default", "lib.snapshotCheck", "overlays.default"].map(str::to_owned).into();
+    leaves.extend(["description", "path"].map(|leaf| format!("templates.default.{leaf}")));
+    for (kind, system) in by_system.iter().flat_map(|kind| systems.iter().map(move |system| (*kind, *system)))
+    {
+        let names: &[&str] = match kind {
+            "packages" => &[".default", ".nixvol-net"],
+            "apps" => &[
+                ".default.meta.description",
+                ".default.program",
+                ".default.type",
+                ".nixvol-net.meta.description",
+                ".nixvol-net.program",
+                ".nixvol-net.type",
+            ],
+            // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
+            "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
+            "checks" => &[".bundle", ".clippy", ".format", ".module", ".system"],
+            "devShells" => &[".default"],
+            _ => &[""],
+        };
+        leaves.extend(names.iter().map(|name| format!("{kind}.{system}{name}")));
+    }
+    leaves
+}
+
+#[test]
+fn every_output_of_the_flake_evaluates() {
+    for outputs in flakes("there") {
+        let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+        assert_eq!(found, leaves(&SYSTEMS));
+        assert_eq!(outputs["overlay"], "nixvol-net");
+        assert!(outputs["program"].as_str().unwrap().ends_with("-nixvol-net/bin/nixvol-net"));
+        let check = outputs["snapshot"].as_str().unwrap();
+        assert!(check.starts_with("nixvol-net snapshot check --input /nix/store/"), "{check}");
+        let template = ["checks.aarch64-darwin.network", "checks.x86_64-linux.network"];
+        assert_eq!(outputs["template"], json!([template[0], template[1], "packages.aarch64-darwin.network"]));
+    }
+}
+
+#[test]
+fn what_is_embedded_is_in_the_source_of_the_package() {
+    let mut count = 0;
+    for file in files_below("generator/src") {
+        let text = std::fs::read_to_string(root().join(&file)).unwrap();
+        for embedded in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let path = root().join(&file).parent().unwrap().join(embedded).canonicalize().unwrap();
+            let inside = ["generator", "templates"].iter().any(|part| path.starts_with(root().join(part)));
+            assert!(inside, "{} embeds {embedded}, which modules/package.nix leaves out", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
 }
 
 #[test]
 fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
+    let others: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
     for how in ["throws", "missing"] {
-        let outputs =
-            evaluate(&format!(r#"import ./tests/nix/flake.nix {{ x86Darwin = "{how}"; }}"#)).unwrap();
-        assert_eq!(outputs["apps"], json!(["default", "nixvol-net"]), "{how}");
-        let systems = outputs["systems"]["packages"].as_array().unwrap();
-        assert_eq!(systems.contains(&json!("x86_64-darwin")), how == "throws");
+        for outputs in flakes(how) {
+            let found: BTreeSet<String> = serde_json::from_value(outputs["leaves"].clone()).unwrap();
+            assert_eq!(found, leaves(&others), "{how}");
+        }
     }
 }
 

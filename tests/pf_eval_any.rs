@@ -176,7 +176,11 @@ fn tables() -> impl Strategy<Value = Table> {
 }
 
 fn rulesets() -> impl Strategy<Value = Ruleset> {
-    let lists = [0; 5].map(|_| vec(rules(), 0..6));
+    rulesets_of(0..6)
+}
+
+fn rulesets_of(rules_each: std::ops::Range<usize>) -> impl Strategy<Value = Ruleset> {
+    let lists = [0; 5].map(|_| vec(rules(), rules_each.clone()));
     (lists, vec(tables(), 0..3), option::weighted(0.1, names())).prop_map(|(lists, tables, skip)| {
         let mut ruleset = Ruleset::default();
         let rules = &mut ruleset.rules;
@@ -262,6 +266,41 @@ proptest! {
         }
         machine.forget();
         prop_assert_eq!(machine.states(), 0);
+    }
+
+    #[test]
+    fn an_index_changes_no_answer(
+        main in rulesets_of(0..20),
+        anchor in rulesets_of(0..20),
+        packets in vec(packets(), 1..30),
+    ) {
+        let mut walked = Machine::default();
+        walked.load("", &main);
+        walked.load("a", &anchor);
+        let mut indexed = walked.clone();
+        indexed.index();
+        for packet in &packets {
+            prop_assert_eq!(walked.eval(packet), indexed.eval(packet));
+        }
+    }
+
+    #[test]
+    fn a_packet_that_goes_step_by_step_is_answered_as_one_that_is_asked_about(
+        main in rulesets(),
+        packets in vec(packets(), 1..20),
+    ) {
+        let mut asked = Machine::default();
+        asked.load("", &main);
+        let mut stepped = asked.clone();
+        for packet in packets {
+            let packet = &Packet { is_path: true, ..packet };
+            let answer = asked.eval(packet);
+            let mut passage = stepped.begin(packet);
+            for (hook, verdict) in packet.hooks.iter().zip(answer.verdicts()) {
+                prop_assert_eq!(&stepped.pass(&mut passage, hook.direction, &hook.interface), verdict);
+            }
+        }
+        prop_assert_eq!(asked.states(), stepped.states());
     }
 
     #[test]

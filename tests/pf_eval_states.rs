@@ -1,6 +1,8 @@
 //! What states do: each test is a sentence about the kernel.
 
-use crate::pf_words::{WEB, check, check_main, machine};
+use nixvol_net::pf::syntax::Direction;
+
+use crate::pf_words::{WEB, answer_words, check, check_main, machine};
 
 #[test]
 fn a_translation_makes_a_state_even_without_state() {
@@ -123,4 +125,57 @@ fn tags_go_with_the_packet() {
             ("out en0 udp 10.1.0.3:7 10.2.0.2:80 {\"tag\":\"VOL\"}", "pass rule 2"),
         ],
     );
+}
+
+#[test]
+fn states_expire_where_the_time_is_told() {
+    let mut machine = machine("block all\npass out on en0\n", &[]);
+    let (query, answer) = ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "in en0 udp 8.8.8.8:53 10.0.0.1:7");
+    machine.tell_time(1000);
+    check(&mut machine, &[(query, "pass rule 1"), (answer, "pass state 1")]);
+    machine.tell_time(1059);
+    check(&mut machine, &[(answer, "pass state 1")]);
+    machine.tell_time(1118);
+    check(&mut machine, &[(answer, "pass state 1")]);
+    machine.tell_time(1178);
+    assert_eq!(machine.states(), 0);
+    check(&mut machine, &[(answer, "block rule 0"), (query, "pass rule 1")]);
+    // Nobody answers: 60 seconds behind the first packet, 30 behind each other one.
+    machine.tell_time(1237);
+    check(&mut machine, &[(query, "pass state 1")]);
+    machine.tell_time(1267);
+    assert_eq!(machine.states(), 0);
+}
+
+#[test]
+fn tcp_lasts_as_long_as_its_stage() {
+    let mut machine = machine("pass all\n", &[]);
+    let there = |flags: &str| format!("out en0 tcp 10.0.0.1:7 8.8.8.8:80 {flags}");
+    let back = |flags: &str| format!("in en0 tcp 8.8.8.8:80 10.0.0.1:7 {flags}");
+    machine.tell_time(0);
+    for (packet, now) in [(there("S"), 119), (back("SA"), 148), (there("A"), 86_000), (there("FA"), 86_899)] {
+        check(&mut machine, &[(&packet, if now == 119 { "pass rule 0" } else { "pass state 0" })]);
+        machine.tell_time(now);
+        assert_eq!(machine.states(), 1, "{packet}");
+    }
+    machine.tell_time(86_901);
+    assert_eq!(machine.states(), 0);
+}
+
+#[test]
+fn killed_states_are_gone_and_their_places_are_used_again() {
+    let mut machine = machine("nat on en0 inet from 10/8 to any -> 192.0.2.10\npass all\n", &[]);
+    let packet = |port: u16| format!("out en0 tcp 10.0.0.1:{port} 8.8.8.8:80 S");
+    for round in 0..3 {
+        for port in 1..=100 {
+            let expected = "pass rule 0";
+            let text = packet(port);
+            let answer = answer_words(&machine.eval(&crate::pf_words::packet(&text)));
+            assert!(answer.starts_with(expected), "{round} {port}: {answer}");
+        }
+        assert_eq!(machine.states(), 100);
+        let odd = machine.kill(|talk| talk.source.1 % 2 == 1 && talk.destination.1 == 80);
+        assert_eq!((odd, machine.states()), (50, 50));
+        assert_eq!(machine.kill(|talk| talk.direction == Direction::Out), 50);
+    }
 }

@@ -261,3 +261,72 @@ fn places_are_shown_with_every_end_of_a_problem() {
         insta::assert_snapshot!("places", shown.text(&rejected.problems));
     });
 }
+
+/// SARIF's own schema is not in this tree: name its file in `NIXVOL_SARIF_SCHEMA` to hold the log against it.
+#[test]
+fn problems_are_told_in_sarif_with_every_place() {
+    let check = |input: &str| {
+        let output = run(&["check", "--format", "sarif", "--input", input], "");
+        let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        if let Some(schema) = std::env::var_os("NIXVOL_SARIF_SCHEMA") {
+            let schema = std::fs::read_to_string(schema).expect("the schema");
+            let mut schema: Value = serde_json::from_str(&schema).expect("JSON");
+            // The patterns of languages have a bracket too many for readers that mind.
+            for part in ["run", "toolComponent"] {
+                let language = &mut schema["definitions"][part]["properties"]["language"];
+                language.as_object_mut().expect("a property").remove("pattern");
+            }
+            let schema = jsonschema::validator_for(&schema).expect("a schema");
+            let errors: Vec<String> = schema.iter_errors(&log).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:#?}\n{log:#}");
+        }
+        (output.status.code(), log)
+    };
+    let (code, log) = check("generator/default.json");
+    assert_eq!((code, &log["runs"][0]["results"]), (Some(0), &json!([])));
+
+    let (code, log) = check("tests/fixtures/overlap.json");
+    assert_eq!((code, &log["version"]), (Some(2), &json!("2.1.0")));
+    let results = log["runs"][0]["results"].as_array().expect("results");
+    assert_eq!(results.len(), 1);
+    let place = |line: usize, from: usize, to: usize| {
+        json!({
+            "artifactLocation": { "uri": "tests/fixtures/overlap.nix" },
+            "region": { "startLine": line, "startColumn": from, "endLine": line, "endColumn": to },
+        })
+    };
+    assert_eq!(results[0]["ruleId"], "E025");
+    assert_eq!(results[0]["locations"][0]["physicalLocation"], place(6, 15, 30));
+    assert_eq!(
+        results[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
+        "services.nixvol-net.providers.azure.network"
+    );
+    assert_eq!(results[0]["relatedLocations"], json!([{ "physicalLocation": place(2, 31, 44) }]));
+
+    // Without any position.
+    let directory = tempfile::tempdir().expect("a directory");
+    let bare = directory.path().join("bare.json");
+    std::fs::write(&bare, "{}").expect("a file");
+    let (_, log) = check(&bare.display().to_string());
+    assert_eq!(log["runs"][0]["results"].as_array().map(Vec::len), Some(3), "{log:#}");
+}
+
+#[test]
+fn files_are_named_in_sarif_as_references() {
+    let mut input = default_input();
+    input["volumes"]["etcd-1"]["address"] = json!("10.7.1.2");
+    for (file, uri) in [
+        ("my hosts/ä#1.nix", "my%20hosts/%C3%A4%231.nix"),
+        ("/etc/nix-darwin/a b.nix", "file:///etc/nix-darwin/a%20b.nix"),
+    ] {
+        input["positions"] = json!({ "volumes.etcd-1.address": { "file": file, "line": 2, "column": 3 } });
+        let rejected = model::read(input.to_string().as_bytes()).expect_err("a wrong address");
+        let text_of = |name: &str| (name == file).then(|| "{\n  address = \"ö\";\n}\n".to_owned());
+        let shown = Shown { input: "", positions: &rejected.positions, text_of: &text_of, colour: false };
+        let log = shown.sarif(&rejected.problems);
+        let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], uri);
+        let region = json!({ "startLine": 2, "startColumn": 13, "endLine": 2, "endColumn": 16 });
+        assert_eq!(place["region"], region);
+    }
+}

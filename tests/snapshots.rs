@@ -31,7 +31,8 @@ fn every_snapshot_is_still_rendered() {
     for snapshot in crate::support::files_below("tests/snapshots") {
         let path = snapshot.strip_prefix("tests/snapshots").expect("below it").to_string_lossy().into_owned();
         // What other stories keep.
-        if ["problems/", "proof/", "diff/", "explain/"].iter().any(|story| path.starts_with(story)) {
+        let others = ["diff/", "edits/", "explain/", "nix/", "problems/", "proof/"];
+        if others.iter().any(|story| path.starts_with(story)) {
             continue;
         }
         let path = path.replace("topology-drawn.", "topology.");

@@ -103,6 +103,27 @@ pub fn run(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("the program ends")
 }
 
+/// Whether this machine lets the lab be made. Where it must (`NIXVOL_LAB_REQUIRED`), it is a failure that it does not.
+pub fn has_lab() -> bool {
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HAS.get_or_init(|| {
+        let output = program()
+            .args(["lab", "run", "--input", "tests/fixtures/single.json", "--", "true"])
+            .current_dir(root())
+            .output()
+            .expect("the program runs");
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success() || std::env::var_os("NIXVOL_LAB_REQUIRED").is_none(),
+            "no lab can be made here: {why}"
+        );
+        if !output.status.success() {
+            eprintln!("skipped: no lab can be made here: {why}");
+        }
+        output.status.success()
+    })
+}
+
 /// Every file below a directory of the source tree, by path from the root.
 pub fn files_below(directory: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, files: &mut Vec<PathBuf>) {

@@ -318,3 +318,144 @@ fn a_command_told_to_fail_changes_nothing() {
     mac.forget_journal();
     assert!(mac.journal().is_empty());
 }
+
+#[test]
+fn what_may_be_a_peer_or_a_member() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    mac.ok("ifconfig feth20000 create");
+    for (line, err) in [
+        ("ifconfig feth20000 peer en0", "SIOCDRVSPEC set peer: Invalid argument"),
+        ("ifconfig feth20000 peer feth20009", "SIOCDRVSPEC set peer: Device not configured"),
+        ("ifconfig bridge0 addm lo0", "BRDGADD lo0: Invalid argument"),
+        ("ifconfig bridge0 addm utun4", "BRDGADD utun4: Invalid argument"),
+    ] {
+        refused(&mac, line, 1, &format!("ifconfig: {err}"));
+    }
+    // What is larger than the largest MTU is warned of, and that is all.
+    mac.ok("ifconfig feth20000 mtu 2048");
+    mac.ok("ifconfig feth20000 mtu 9000");
+    assert!(mac.ok("ifconfig feth20000").contains("mtu 2048\n"));
+    // An address brings a feth up, but does not let it run.
+    mac.ok("ifconfig feth20000 10.9.9.1/24 alias");
+    assert!(
+        mac.ok("ifconfig feth20000").starts_with("feth20000: flags=8803<UP,BROADCAST,SIMPLEX,MULTICAST>")
+    );
+    mac.ok("ifconfig feth20000 destroy");
+    // A bridge may go with members on it; its address and routes go too.
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("ifconfig feth20001 create up");
+    mac.ok("ifconfig bridge2000 addm feth20001");
+    mac.ok("ifconfig bridge2000 10.0.1.1 netmask 255.255.255.0 alias");
+    mac.ok("route -n add -net 10.0.0.0/16 -interface bridge2000");
+    mac.ok("ifconfig bridge2000 destroy");
+    mac.ok("ifconfig feth20001 destroy");
+    assert_eq!(mac.kernel(), before);
+}
+
+#[test]
+fn a_destroyed_interface_may_linger() {
+    let mac = Mac::new();
+    mac.edit(|kernel| kernel + "linger\t3\n");
+    mac.ok("ifconfig feth20000 create");
+    mac.ok("ifconfig feth20000 destroy");
+    refused(&mac, "ifconfig feth20000 create", 1, "ifconfig: SIOCIFCREATE2: File exists");
+    assert!(mac.ok("ifconfig -a").contains("feth20000: flags=8802<BROADCAST,SIMPLEX,MULTICAST> mtu 1500\n"));
+    mac.ok("ifconfig feth20000 create");
+}
+
+#[test]
+fn states_outlive_rules_and_go_when_told() {
+    let mac = Mac::new();
+    let file = mac.dir().join("rules");
+    fs::write(&file, "pass quick inet from any to any\n").expect("rules");
+    mac.ok(&format!("pfctl -a com.apple/250.nixvol -f {}", file.display()));
+    let states = "state\ttcp\t10.0.1.2\t49152\t10.1.1.2\t2379\nstate\ttcp\t10.1.1.2\t49153\t10.0.1.2\t22\nstate\tudp\t192.168.1.23\t49154\t192.168.1.1\t53\n";
+    mac.edit(|kernel| kernel + states);
+    mac.ok("pfctl -a com.apple/250.nixvol -F all");
+    assert!(mac.kernel().ends_with(states));
+    assert!(
+        mac.ok("pfctl -s states")
+            .starts_with("ALL tcp 10.0.1.2:49152 -> 10.1.1.2:2379       ESTABLISHED:ESTABLISHED\n")
+    );
+    let kill = |line: &str| mac.run(line).err.lines().last().map(str::to_owned);
+    let said = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        kill("pfctl -k 10.1.0.0/16 -k 10.3.0.0/16"),
+        said("killed 0 states from 1 sources and 1 destinations")
+    );
+    assert_eq!(
+        kill("pfctl -k 10.0.0.0/16 -k 10.1.0.0/16"),
+        said("killed 1 states from 1 sources and 1 destinations")
+    );
+    assert_eq!(kill("pfctl -k 10.1.1.2"), said("killed 1 states from 1 sources and 0 destinations"));
+    assert_eq!(
+        kill("pfctl -k 0.0.0.0/0 -k 10.0.0.0/16"),
+        said("killed 0 states from 1 sources and 1 destinations")
+    );
+    assert_eq!(mac.run("pfctl -k 1.2.3.4 -k 1.2.3.4 -k 1.2.3.4").code, 1);
+    assert_eq!(mac.ok("pfctl -s states").lines().count(), 1);
+    mac.reboot();
+    assert_eq!(mac.ok("pfctl -s states"), "");
+}
+
+#[test]
+fn pfctl_prints_what_macos_prints() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    assert_eq!(mac.run("pfctl -n -E").code, 0);
+    assert_eq!(mac.kernel(), before, "-n cancels -E");
+    assert_eq!(mac.run("pfctl -q -E").err, "", "with -q there is no token to read");
+    mac.edit(|_| before.clone());
+    assert_eq!(mac.ok("pfctl -v -s Interfaces -i lo0"), "lo0\n");
+    mac.edit(|kernel| kernel + "skip\tlo0\n");
+    assert_eq!(mac.ok("pfctl -v -s Interfaces -i lo0"), "lo0 (skip)\n");
+    assert_eq!(mac.ok("pfctl -s Interfaces -i lo0"), "lo0\n");
+    let file = mac.dir().join("rules");
+    fs::write(&file, "block return out quick on lo0 inet from any to 127.0.0.53 label \"no\"\n")
+        .expect("rules");
+    for name in [format!("com.apple/{}", "x".repeat(64)), "_pf".to_owned(), "com.apple//x".to_owned()] {
+        let ran = mac.run(&format!("pfctl -q -a {name} -f {}", file.display()));
+        assert!(ran.code == 1 && ran.err.contains("invalid anchor name"), "{name}: {}", ran.err);
+    }
+    let loaded = mac.run(&format!("pfctl -q -a com.apple/250.nixvol -f {}", file.display()));
+    assert!(
+        loaded.err.starts_with("pfctl: Use of -f option, could result in flushing of rules\n"),
+        "{}",
+        loaded.err
+    );
+    // What the Mac sends to itself goes through lo0, and is counted by label.
+    mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53");
+    assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s labels"), "no 1 1 84 0 0 1 84\n");
+    assert_eq!(mac.run("pfctl -a com.apple/250.nixvol -t none -T show").code, 255);
+}
+
+#[test]
+fn launchd_and_the_disk() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let mac = Mac::new();
+    let label = "org.nix-volumes.networking";
+    let gone = mac.run(&format!("launchctl bootout system/{label}"));
+    assert_eq!((gone.code, gone.err.as_str()), (3, "Boot-out failed: 3: No such process\n"));
+    mac.ok(&format!("launchctl bootstrap system /Library/LaunchDaemons/{label}.plist"));
+    let twice = mac.run(&format!("launchctl bootstrap system /Library/LaunchDaemons/{label}.plist"));
+    assert_eq!((twice.code, twice.err.as_str()), (5, "Bootstrap failed: 5: Input/output error\n"));
+    assert!(mac.ok(&format!("launchctl print system/{label}")).contains("\tlast exit code = 0\n"));
+    mac.ok(&format!("launchctl bootout system/{label}"));
+    // `ls -ldn`, a line for each, by name.
+    let (dir, link) = (mac.dir().join("a dir"), mac.dir().join("a link"));
+    fs::create_dir(&dir).expect("a directory");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("its mode");
+    symlink("a dir", &link).expect("a link");
+    mac.edit(|kernel| kernel + &format!("owner\t{}\t501\t+\n", dir.display()));
+    let ls = std::process::Command::new(mac.bin().join("ls")).arg("-ldn").args([&link, &dir]).output();
+    let ls = Ran::of(&ls.expect("ls runs"));
+    let lines: Vec<&str> = ls.out.lines().collect();
+    assert!(lines[0].starts_with("drwxrwxrwt+ ") && lines[0].contains(" 501  "), "{}", ls.out);
+    assert!(lines[0].ends_with(&format!(" Nov 22 23:29 {}", dir.display())), "{}", ls.out);
+    assert!(
+        lines[1].starts_with('l') && lines[1].ends_with(&format!("{} -> a dir", link.display())),
+        "{}",
+        ls.out
+    );
+}

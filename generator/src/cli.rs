@@ -1,6 +1,8 @@
 //! The command line: what there is to call, and how.
 
+pub mod edit;
 pub mod explain;
+pub mod lab;
 pub mod papers;
 pub mod pf;
 pub mod snapshot;
@@ -91,6 +93,7 @@ Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
     /// Validate the declaration: every problem at once, each with its place and what to do.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
+  nixvol-net check --input network.json --format sarif >nixvol-net.sarif
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net check --input - --format json
 
@@ -101,7 +104,7 @@ Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that c
         source: Source,
         /// How to tell what is wrong.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: CheckFormat,
     },
     /// Tell the way of a packet, and the rule and the declaration that decide.
     ///
@@ -177,6 +180,22 @@ Exit: 0 drawn, 2 bad input.")]
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
     },
+    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    ///
+    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
+    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
+    /// edited safely is left alone, and what to write by hand is printed.
+    Add {
+        /// What to add.
+        #[command(subcommand)]
+        what: edit::Add,
+    },
+    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    Remove {
+        /// What to remove.
+        #[command(subcommand)]
+        what: edit::Remove,
+    },
     /// Hold the Mac against the plan: what is up, under which kernel names, and what is not as declared.
     ///
     /// It reads what the manager reads: on a Mac, as root, it lets the installed manager collect that; elsewhere it takes
@@ -221,6 +240,16 @@ Exit: 0 written, 1 not proven, 2 bad input.")]
         #[arg(long, value_name = "OLD")]
         against: Option<PathBuf>,
     },
+    /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
+    ///
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
+    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// the host's network, and leaves nothing behind.
+    Lab {
+        /// What to do.
+        #[command(subcommand)]
+        command: lab::Lab,
+    },
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]
@@ -249,6 +278,18 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How problems are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For code hosts: SARIF 2.1.0.
+    Sarif,
 }
 
 /// How a difference is told.

@@ -3,9 +3,11 @@
 mod check;
 mod completions;
 mod diff;
+mod edit;
 mod explain;
 mod graph;
 mod help;
+mod lab;
 mod man;
 mod pf;
 mod prove;
@@ -42,8 +44,11 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Lab { command } => lab::run(command),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
+        Command::Add { what } => edit::add(what),
+        Command::Remove { what } => edit::remove(what),
         Command::Snapshot { command } => snapshot::run(command),
         Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
@@ -69,12 +74,18 @@ struct Reading {
 }
 
 fn read(source: &Source) -> Result<Reading> {
-    let (name, json) = match source.input.as_deref() {
-        None => ("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec()),
+    let (name, json) = input_bytes(source)?;
+    Ok(Reading { name, declaration: model::read(&json) })
+}
+
+/// The JSON of a declaration, and what it is called in messages.
+fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
+    match source.input.as_deref() {
+        None => Ok(("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec())),
         Some(path) if path == Path::new("-") => {
             let mut json = Vec::new();
             io::stdin().read_to_end(&mut json).context("cannot read standard input")?;
-            ("standard input".to_owned(), json)
+            Ok(("standard input".to_owned(), json))
         }
         Some(path) if path.is_dir() => bail!(
             "{} is a directory\nhint: name a file; a bundle's declaration is its {NETWORK}",
@@ -82,10 +93,9 @@ fn read(source: &Source) -> Result<Reading> {
         ),
         Some(path) => {
             let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), json)
+            Ok((path.display().to_string(), json))
         }
-    };
-    Ok(Reading { name, declaration: model::read(&json) })
+    }
 }
 
 /// Calls `show` with what is needed to show the problems of a declaration.

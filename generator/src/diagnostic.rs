@@ -3,7 +3,10 @@
 //! Every place that takes part is shown with its own line of source and the value underlined, both ends of an
 //! overlap too. Sees: place, problem, source. Never: reads a file; whoever calls gives the text.
 
+mod sarif;
+
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use annotate_snippets::renderer::{DecorStyle, Renderer};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Snippet};
@@ -49,12 +52,18 @@ impl Shown<'_> {
         if let Kind::NotJson { line, column, .. } = problem.kind {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }
-        let mut places = vec![(self.positions.find(&problem.at), AnnotationKind::Primary)];
-        places.extend(problem.with.iter().map(|path| (self.positions.find(path), AnnotationKind::Context)));
-        for (place, kind) in places {
-            if let Some(place) = place {
-                group = self.with_place(group, place, kind);
-            }
+        let spot = self.spot(&problem.at);
+        let has_own = spot.as_ref().is_some_and(|spot| spot.is_whole);
+        for (index, spot) in self.spots(problem).into_iter().enumerate() {
+            let kind = if index == 0 && self.spot(&problem.at).is_some() {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
+            group = with_spot(group, spot, kind);
+        }
+        if let Some(option) = problem.at.option().filter(|_| !has_own) {
+            group = group.element(Level::NOTE.message(format!("in Nix this is `{option}`")));
         }
         match problem.kind.hint() {
             Some(hint) => group.element(Level::HELP.with_name("hint").message(hint)),
@@ -62,16 +71,31 @@ impl Shown<'_> {
         }
     }
 
-    /// Shows a place: with its source if that can be read, by name otherwise.
-    fn with_place<'a>(&self, group: Group<'a>, place: &Place, kind: AnnotationKind) -> Group<'a> {
-        let text = (self.text_of)(&place.file);
-        let range = text.as_deref().and_then(|text| source::underlined(text, place.line, place.column));
-        match (text, range) {
-            (Some(text), Some(range)) => {
-                group.element(Snippet::source(text).path(place.file.clone()).annotation(kind.span(range)))
-            }
-            _ => group.element(Origin::path(place.file.clone()).line(place.line).char_column(place.column)),
+    /// Every place that takes part in a problem, each once, that of the value at fault first.
+    fn spots(&self, problem: &Problem) -> Vec<Spot> {
+        let mut spots: Vec<Spot> = Vec::new();
+        for path in std::iter::once(&problem.at).chain(&problem.with) {
+            spots.extend(self.spot(path).filter(|spot| !spots.iter().any(|known| known.is_at(spot))));
         }
+        spots
+    }
+
+    /// The place of a value, or of the nearest thing around it that has one.
+    fn spot(&self, path: &FieldPath) -> Option<Spot> {
+        let (place, length) = self.positions.nearest(path)?;
+        let (known, below) = path.segments().split_at(length);
+        let source = (self.text_of)(&place.file).and_then(|text| {
+            let range = match known {
+                _ if place.line == 0 => {
+                    let option: Vec<&str> = known.iter().map(String::as_str).collect();
+                    source::definition(&text, &option, below)
+                }
+                [list, _] if list == "links" => source::element(&text, place.line, place.column, below),
+                _ => source::underlined(&text, place.line, place.column, below),
+            };
+            Some((text, range?))
+        });
+        Some(Spot { place: place.clone(), source, is_whole: below.is_empty() })
     }
 
     /// All problems as data.
@@ -89,6 +113,66 @@ impl Shown<'_> {
     fn located(&self, path: &FieldPath) -> Located {
         Located { field: path.to_string(), place: self.positions.find(path).cloned() }
     }
+}
+
+/// A place with its source, as far as that can be read.
+struct Spot {
+    place: Place,
+    /// The text of the file, and what of it is meant.
+    source: Option<(String, Range<usize>)>,
+    /// Whether it is the place of the value itself.
+    is_whole: bool,
+}
+
+impl Spot {
+    fn is_at(&self, other: &Self) -> bool {
+        let range = |spot: &Self| spot.source.as_ref().map(|(_, range)| range.clone());
+        self.place.file == other.place.file
+            && match (range(self), range(other)) {
+                (None, None) => self.place == other.place,
+                (one, other) => one == other,
+            }
+    }
+}
+
+/// Shows a place: with its source if that can be read, by name otherwise.
+fn with_spot(group: Group<'_>, spot: Spot, kind: AnnotationKind) -> Group<'_> {
+    let place = spot.place;
+    match spot.source {
+        Some((text, range)) => {
+            group.element(Snippet::source(text).path(place.file).annotation(kind.span(range)))
+        }
+        None if place.line == 0 => group.element(Origin::path(place.file)),
+        None => group.element(Origin::path(place.file).line(place.line).char_column(place.column)),
+    }
+}
+
+/// An error that is about places of one file, with each of them underlined.
+pub fn pointed(
+    title: &str,
+    file: &str,
+    text: &str,
+    at: &[Range<usize>],
+    hint: Option<&str>,
+    colour: bool,
+) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let mut group = Group::with_title(Level::ERROR.primary_title(title));
+    // A place of many lines is underlined on its first.
+    let first_line = |range: &Range<usize>| {
+        let length = text[range.clone()].find(['\r', '\n']).unwrap_or(range.len());
+        range.start..range.start + length
+    };
+    if at.is_empty() {
+        group = group.element(Origin::path(file));
+    } else {
+        let annotations = at.iter().map(|range| AnnotationKind::Primary.span(first_line(range)));
+        group = group.element(Snippet::source(text).path(file).annotations(annotations));
+    }
+    if let Some(hint) = hint {
+        group = group.element(Level::HELP.with_name("hint").message(hint));
+    }
+    renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
 /// Where more is told about each kind of problem, once.

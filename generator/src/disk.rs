@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -45,6 +45,36 @@ pub fn read(directory: &Path) -> Result<Files> {
 pub fn is_executable(path: &Path) -> Result<bool> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
     Ok(metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Replaces the text of a file in one step, keeping its mode and, as far as one may, its owner. A symbolic link stays
+/// one: what it names is replaced. `old` is the text that the new one was made from.
+pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let file = fs::canonicalize(path).with_context(cannot)?;
+    let metadata = fs::metadata(&file).with_context(cannot)?;
+    if metadata.permissions().readonly() {
+        bail!("{} is read-only; nothing was written", path.display());
+    }
+    let directory = file.parent().with_context(cannot)?;
+    let mut staged = tempfile::Builder::new()
+        .prefix(".nixvol-net-")
+        .tempfile_in(directory)
+        .with_context(|| format!("cannot write into {}", directory.display()))?;
+    staged.write_all(new.as_bytes()).with_context(cannot)?;
+    staged.as_file().set_permissions(metadata.permissions()).with_context(cannot)?;
+    let (user, group) = (Some(metadata.uid()), Some(metadata.gid()));
+    let own = staged.as_file().metadata().with_context(cannot)?;
+    if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
+        std::os::unix::fs::fchown(staged.as_file(), user, group)
+            .with_context(|| format!("cannot keep the owner of {}", path.display()))?;
+    }
+    staged.as_file().sync_all().with_context(cannot)?;
+    if fs::read(&file).with_context(cannot)? != old.as_bytes() {
+        bail!("{} was changed by another program in the meantime; nothing was written", path.display());
+    }
+    staged.persist(&file).with_context(cannot)?;
+    Ok(())
 }
 
 /// Writes the bundle as the directory `out`, and says whether anything changed.

@@ -23,8 +23,8 @@ use crate::model::Declaration;
 use crate::pf::Environment;
 use crate::plan::Plan;
 
-pub use end::{End, Service};
-pub use hop::{Hop, RuleAt};
+pub use end::{End, Examples, Service, examples};
+pub use hop::{Hop, RESET, RuleAt, UNREACHABLE};
 pub use live::{Captured, Refused};
 pub use reason::{Declared, Reason};
 

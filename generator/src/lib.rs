@@ -25,7 +25,7 @@
 //! and lists, and every value is escaped by the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
-//! `commands`, `disk`), so that everything else can be tested as a function.
+//! `commands`, `disk`, `lab`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
 //! sorted once, in [`model`]; macOS hands out kernel names, and only the manager keeps them.
@@ -47,7 +47,10 @@
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
+//! | [`edit`] | a change made in the user's own Nix file (rnix) |
 //! | [`report`] | one page to look at, which answers questions |
+//! | [`wire`] | the bytes of packets |
+//! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
@@ -57,6 +60,7 @@
 pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 pub mod explain;
 pub mod help;
 pub mod input;
@@ -69,5 +73,7 @@ pub mod problem;
 pub mod prove;
 pub mod render;
 pub mod report;
+pub mod router;
 pub mod source;
 pub mod status;
+pub mod wire;

@@ -13,6 +13,8 @@ macro_rules! eprintln {
 mod cli;
 mod commands;
 mod disk;
+#[cfg(target_os = "linux")]
+mod lab;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,26 @@ impl FieldPath {
         (1..=self.0.len()).rev().map(|length| &self.0[..length])
     }
 
+    /// The segments, outermost first.
+    pub fn segments(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The option of the module that the value belongs to; `None` for what no option stands for.
+    pub fn option(&self) -> Option<String> {
+        let option = match &self.0[..] {
+            [] => return None,
+            [field] if field == "version" || field == "positions" => return None,
+            [field, ..] if field == "hostsFile" => "hosts.enable".to_owned(),
+            [links, index, ..] if links == "links" => {
+                let number = index.parse::<usize>().ok()? + 1;
+                return Some(format!("services.nixvol-net.links, entry {number}"));
+            }
+            _ => self.to_string(),
+        };
+        Some(format!("services.nixvol-net.{option}"))
+    }
+
     /// The last segment, if there is one.
     pub fn last(&self) -> Option<&str> {
         self.0.last().map(String::as_str)
@@ -116,21 +136,25 @@ pub fn is_hostile(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A place in a Nix file: lines and columns count from 1.
+/// A place in a Nix file: lines and columns count from 1. A line of 0 is somewhere in the file, for options whose place
+/// Nix does not tell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// The file, as Nix names it.
     pub file: String,
-    /// The line, from 1.
+    /// The line, from 1; 0 where only the file is known.
     pub line: usize,
-    /// The column, from 1.
+    /// The column, from 1; 0 where only the file is known.
     pub column: usize,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", Harmless(&self.file), self.line, self.column)
+        match self.line {
+            0 => write!(f, "{}", Harmless(&self.file)),
+            line => write!(f, "{}:{line}:{}", Harmless(&self.file), self.column),
+        }
     }
 }
 
@@ -146,6 +170,11 @@ impl Positions {
 
     /// The place of a value, or of the nearest thing around it that has one.
     pub fn find(&self, path: &FieldPath) -> Option<&Place> {
-        path.upward().find_map(|segments| self.0.get(&segments.join(".")))
+        self.nearest(path).map(|(place, _)| place)
+    }
+
+    /// The same place, with the number of segments that have it.
+    pub fn nearest(&self, path: &FieldPath) -> Option<(&Place, usize)> {
+        path.upward().find_map(|segments| Some((self.0.get(&segments.join("."))?, segments.len())))
     }
 }

@@ -4,18 +4,23 @@
 //! from the other, in files that evaluate and in files that do not.
 //! Sees: rnix. Never: evaluates anything, or reads a file.
 
+pub mod find;
+
 use std::ops::Range;
 
 use rnix::SyntaxKind;
-use rnix::ast::AttrpathValue;
+use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
 use rnix::{Root, SyntaxNode, TextSize};
 use rowan::ast::AstNode;
+
+use find::{OPTION, PLAIN, bodies, bytes, segment};
 
 /// The bytes of `text` that the position means: the value of the attribute that is defined there, its name where
 /// the value runs over several lines, the token there otherwise. `None` where the file has no such place.
 ///
-/// Lines and columns count from 1, columns in characters.
-pub fn underlined(text: &str, line: usize, column: usize) -> Option<Range<usize>> {
+/// `below` leads further down, through the sets and lists that are written out: from `ports` to its second element.
+/// Lines and columns count from 1, columns in bytes, as those of Nix do.
+pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
     let at = TextSize::try_from(offset).ok()?;
@@ -30,13 +35,74 @@ pub fn underlined(text: &str, line: usize, column: usize) -> Option<Range<usize>
     let Some(definition) = definition else {
         return Some(token.text_range().start().into()..token.text_range().end().into());
     };
-    let value = definition.value().map(|value| bytes(value.syntax()));
-    let name = definition.attrpath().map(|path| bytes(path.syntax()));
-    value.filter(|range| !text[range.clone()].contains('\n')).or(name)
+    shown(text, &definition, below)
 }
 
-fn bytes(node: &SyntaxNode) -> Range<usize> {
-    node.text_range().start().into()..node.text_range().end().into()
+/// The bytes of the element of a list that the position lies in, as that of a link in `links`; or of what is `below`.
+pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
+    let at = TextSize::try_from(offset(text, line, column)?).ok()?;
+    let root = Root::parse(text).syntax();
+    let token = root.token_at_offset(at).right_biased()?;
+    let is_element = |node: &SyntaxNode| {
+        let outside = node
+            .ancestors()
+            .skip(1)
+            .find(|node| !matches!(node.kind(), SyntaxKind::NODE_PAREN | SyntaxKind::NODE_APPLY));
+        outside.is_some_and(|node| node.kind() == SyntaxKind::NODE_LIST)
+    };
+    let set = token.parent_ancestors().filter_map(AttrSet::cast).find(|set| is_element(set.syntax()))?;
+    let found = descend(Expr::AttrSet(set), below);
+    Some(first_line(text, bytes(found.syntax())))
+}
+
+/// The bytes of an option's definition in a file that is known to hold it somewhere, and of what is `below` it.
+pub fn definition(text: &str, option: &[&str], below: &[String]) -> Option<Range<usize>> {
+    let tree: ast::Root = Root::parse(text).tree();
+    let definitions = find::definitions(&tree, &[]);
+    let found = definitions.iter().find(|definition| definition.is_at(option)).cloned().or_else(|| {
+        // A file that is imported as the value of `services.nixvol-net`.
+        let root: Vec<String> = OPTION.iter().map(|&name| name.to_owned()).collect();
+        find::definitions(&tree, &root).into_iter().find(|definition| definition.is_at(option))
+    })?;
+    match AttrpathValue::cast(found.statement.clone()) {
+        Some(definition) => shown(text, &definition, below),
+        None => Some(found.range()),
+    }
+}
+
+fn shown(text: &str, definition: &AttrpathValue, below: &[String]) -> Option<Range<usize>> {
+    let name = definition.attrpath().map(|path| bytes(path.syntax()));
+    let Some(value) = definition.value() else { return name };
+    let found = descend(value.clone(), below);
+    let range = bytes(found.syntax());
+    if !text[range.clone()].contains('\n') {
+        return Some(range);
+    }
+    if found == value { name } else { Some(first_line(text, range)) }
+}
+
+/// As far down as what is below is written out: attributes by name, elements by number.
+fn descend(value: Expr, below: &[String]) -> Expr {
+    let Some((next, rest)) = below.split_first() else { return value };
+    let inner = match &bodies(&find::Body { value: value.clone(), priority: PLAIN, conditions: 0 })[..] {
+        [inner] => inner.value.clone(),
+        _ => return value,
+    };
+    let found = match &inner {
+        Expr::List(list) => next.parse().ok().and_then(|index: usize| list.items().nth(index)),
+        Expr::AttrSet(set) => set.attrpath_values().find_map(|statement| {
+            let mut attrs = statement.attrpath()?.attrs();
+            let fits = segment(&attrs.next()?).as_deref() == Some(next) && attrs.next().is_none();
+            if fits { statement.value() } else { None }
+        }),
+        _ => None,
+    };
+    found.map_or(value, |found| descend(found, rest))
+}
+
+fn first_line(text: &str, range: Range<usize>) -> Range<usize> {
+    let length = text[range.clone()].find(['\r', '\n']).unwrap_or(range.len());
+    range.start..range.start + length
 }
 
 /// The byte at which a line and column stand.
@@ -44,18 +110,18 @@ fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
     let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let rest: &str = text.get(start..)?;
     let here = rest.split('\n').next()?;
-    let (within, _) = here.char_indices().nth(column.checked_sub(1)?)?;
-    Some(start + within)
+    let within = column.checked_sub(1)?;
+    (within < here.len() && here.is_char_boundary(within)).then_some(start + within)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::underlined;
+    use super::{definition, element, underlined};
 
     const SOURCE: &str = "{\n  volumes.etcd-1 = {\n    address = \"10.0.1.2\"; # ours\n    inherit (x) localhost;\n  };\n  links = [ { from = [ \"aws\" ]; } ];\n}\n";
 
     fn at(line: usize, column: usize) -> Option<&'static str> {
-        underlined(SOURCE, line, column).map(|range| &SOURCE[range])
+        underlined(SOURCE, line, column, &[]).map(|range| &SOURCE[range])
     }
 
     #[test]
@@ -71,12 +137,47 @@ mod tests {
     }
 
     #[test]
+    fn columns_count_bytes() {
+        // What Nix says of `a`: builtins.unsafeGetAttrPos gives column 14.
+        let text = "{ /* äö */ a = \"ü\"; b = 1; }\n";
+        let at = |column| underlined(text, 1, column, &[]).map(|range| &text[range]);
+        assert_eq!(at(14), Some("\"ü\""));
+        assert_eq!(at(7), None, "in the middle of a character");
+    }
+
+    #[test]
     fn a_place_that_defines_nothing_is_underlined_itself() {
         assert_eq!(at(4, 17), Some("localhost"));
         assert_eq!(at(2, 20), Some("{"));
         assert_eq!(at(9, 1), None);
         assert_eq!(at(1, 40), None);
         assert_eq!(at(0, 0), None);
-        assert_eq!(underlined("{ a = ", 1, 3).map(|range| range.start), Some(2));
+        assert_eq!(underlined("{ a = ", 1, 3, &[]).map(|range| range.start), Some(2));
+    }
+
+    #[test]
+    fn what_is_below_a_place_is_found_as_far_as_it_is_written_out() {
+        let below = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<String>>();
+        let text = "{\n  links = lib.mkIf x [\n    { from = [ \"a\" ]; }\n    {\n      from = [\n        \"a\"\n        (f \"b\")\n      ];\n    }\n  ] ++ more;\n}\n";
+        let at = |line, column, path| underlined(text, line, column, &below(path)).map(|range| &text[range]);
+        assert_eq!(at(5, 7, "1"), Some("(f \"b\")"));
+        assert_eq!(at(5, 7, "2"), Some("from"), "there is no such element");
+        assert_eq!(at(3, 7, "0"), Some("\"a\""));
+        let link =
+            |line, column, path: &[String]| element(text, line, column, path).map(|range| &text[range]);
+        assert_eq!(link(3, 7, &[]), Some("{ from = [ \"a\" ]; }"));
+        assert_eq!(link(5, 7, &[]), Some("{"));
+        assert_eq!(link(5, 7, &below("from.0")), Some("\"a\""));
+        assert_eq!(link(1, 1, &[]), None);
+    }
+
+    #[test]
+    fn an_option_is_found_by_its_name() {
+        let module = "{ services.nixvol-net = { enable = true; base = \"/srv\"; }; }";
+        assert_eq!(definition(module, &["base"], &[]).map(|range| &module[range]), Some("\"/srv\""));
+        let value = "{ enable = true;\n  allowOverlap = [\n \"10.0.0.0/8\" \"x\" ]; }";
+        let second = definition(value, &["allowOverlap"], &["1".to_owned()]);
+        assert_eq!(second.map(|range| &value[range]), Some("\"x\""));
+        assert_eq!(definition(module, &["anchor"], &[]), None);
     }
 }

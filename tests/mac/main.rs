@@ -71,8 +71,10 @@ fn main() -> ExitCode {
         journal(&root, &name, &args, code, '-');
         return ExitCode::from(code);
     }
+    fault::snapshot(&root, number, "before");
     let (code, mark) = run(&root, &name, &args, number);
     journal(&root, &name, &args, code, mark);
+    fault::snapshot(&root, number, "later");
     fault::after(&root, fault);
     ExitCode::from(code)
 }

@@ -2,9 +2,7 @@
 # its commands. `package` is a directory with the program in `bin`.
 { package, path }:
 let
-  lib = import ./lib // {
-    escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] "${text}"}'";
-  };
+  lib = import ./lib;
 
   pkgs = {
     inherit lib;

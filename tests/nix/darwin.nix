@@ -6,67 +6,14 @@
   modules ? [ ],
 }:
 let
-  lib = import (nixpkgsLib + "/lib");
-
-  # `inputs` are what it is made of; they are forced with it, as Nix would force them.
-  drv =
-    name: inputs:
-    derivation (
-      {
-        inherit name;
-        system = "aarch64-darwin";
-        builder = "/bin/sh";
-      }
-      // inputs
-    )
-    // {
-      meta.mainProgram = name;
-      override = _: drv name inputs;
-      overrideAttrs = _: drv name inputs;
-    };
-
-  written = name: text: drv name { inherit text; };
-
-  platform = lib.systems.elaborate "aarch64-darwin";
-
-  tools = lib.genAttrs [
-    "bashInteractive"
-    "bashNonInteractive"
-    "cacert"
-    "coreutils"
-    "gnugrep"
-    "gnused"
-    "nix"
-    "openssh"
-    "rsync"
-    "shellcheck"
-  ] (name: drv name { });
-
-  pkgs = tools // {
-    inherit lib;
-    stdenv = drv "stdenv" { } // {
-      shell = "/bin/sh";
-      hostPlatform = platform;
-      buildPlatform = platform;
-      targetPlatform = platform;
-      isDarwin = true;
-    };
-    stdenvNoCC.mkDerivation =
-      attrs: drv attrs.name { inherit (attrs) activationScript buildCommand; };
-    runCommand = name: attrs: script: drv name (attrs // { inherit script; });
-    writeText = written;
-    writeScript = written;
-    callPackage = _: _: drv "nixvol-net" { };
-    buildEnv = attrs: drv attrs.name { };
-    formats.json = _: { generate = name: _: drv name { }; };
-  };
+  lib = import ./nixpkgs/lib.nix nixpkgsLib;
 
   evaluated = import (nixDarwin + "/eval-config.nix") {
     inherit lib;
     modules = [
       ../../modules
       {
-        _module.args.pkgs = lib.mkForce pkgs;
+        nixpkgs.source = ./nixpkgs;
         nixpkgs.hostPlatform = "aarch64-darwin";
         nix.enable = false;
         documentation.enable = false;

@@ -1,71 +1,19 @@
-# The outputs of the flake, made with stand-ins for its inputs and forced as far as stand-ins go.
+# Every output of the flake, made with stand-ins for its inputs and forced down to what would be built. With the
+# sources of nix-darwin and of Nixpkgs' lib, those are the real ones.
 {
   x86Darwin ? "there",
+  nixDarwin ? null,
+  nixpkgsLib ? null,
 }:
 let
   flake = import ../../flake.nix;
+  lib = import ./nixpkgs/lib.nix nixpkgsLib;
 
-  lib = import ./lib // {
-    genAttrs =
-      names: f:
-      builtins.listToAttrs (
-        map (name: {
-          inherit name;
-          value = f name;
-        }) names
-      );
-    getExe = package: "${package}/bin/${package.meta.mainProgram}";
-    escapeShellArg = text: "'${text}'";
-    hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
-  };
-
-  drv =
-    system: name:
-    derivation {
-      inherit name system;
-      builder = "/bin/sh";
-    }
-    // {
-      meta.mainProgram = name;
-      nativeBuildInputs = [ ];
-      overrideAttrs =
-        change:
-        builtins.seq (builtins.toJSON (
-          if builtins.isFunction change then change (drv system name) else change
-        )) (drv system name);
-    };
-
-  packagesOf =
-    system:
-    lib.genAttrs [
-      "busybox"
-      "cargo-insta"
-      "clippy"
-      "dash"
-      "libplist"
-      "mawk"
-      "mksh"
-      "nawk"
-      "nix"
-      "nixfmt"
-      "nixfmt-tree"
-      "procps"
-      "rust-analyzer"
-      "rustfmt"
-      "shellcheck"
-    ] (drv system)
-    // {
-      callPackage =
-        file: arguments:
-        assert builtins.pathExists file;
-        builtins.seq (builtins.toJSON arguments) (drv system "nixvol-net");
-      writeShellScriptBin = name: text: builtins.seq text (drv system name);
-      mkShell = arguments: builtins.seq (builtins.toJSON arguments) (drv system "shell");
-    };
+  packagesOf = localSystem: import ./nixpkgs { inherit lib localSystem; };
 
   nixpkgs = {
     inherit lib;
-    outPath = "/nixpkgs";
+    outPath = toString ./nixpkgs;
     legacyPackages =
       lib.genAttrs [
         "aarch64-darwin"
@@ -77,15 +25,29 @@ let
       // lib.optionalAttrs (x86Darwin == "throws") { x86_64-darwin = throw "dropped"; };
   };
 
-  nix-darwin = {
-    outPath = "/nix-darwin";
+  standIn = {
     lib.darwinSystem =
       { modules }:
       assert builtins.all (module: builtins.isAttrs module || builtins.pathExists module) modules;
       {
-        system = drv "aarch64-darwin" "darwin-system";
-        config.services.nixvol-net.bundle = drv "aarch64-darwin" "bundle";
+        system = nixpkgs.legacyPackages.aarch64-darwin.nix;
+        config.services.nixvol-net = {
+          bundle = nixpkgs.legacyPackages.aarch64-darwin.nix;
+          input = { };
+        };
       };
+  };
+
+  real =
+    (import (nixDarwin + "/flake.nix")).outputs {
+      inherit nixpkgs;
+      self = real // {
+        outPath = nixDarwin;
+      };
+    };
+
+  nix-darwin = (if nixDarwin == null then standIn else real) // {
+    outPath = if nixDarwin == null then "/nix-darwin" else nixDarwin;
   };
 
   outputs = flake.outputs {
@@ -93,53 +55,52 @@ let
     inherit nixpkgs nix-darwin;
   };
 
-  # Everything of a system that is there is forced, down to what would be built.
-  forced =
-    system:
-    builtins.deepSeq (map (kind: builtins.toJSON outputs.${kind}.${system}) [
-      "packages"
-      "apps"
-      "checks"
-      "devShells"
-      "formatter"
-    ]) system;
+  template = (import ../../templates/flake/flake.nix).outputs {
+    self = template;
+    inherit nixpkgs nix-darwin;
+    nixvol-net = outputs;
+  };
+
+  # The path of each leaf; what is to be built there is instantiated first.
+  leaves =
+    path: value:
+    if value.type or null == "derivation" then
+      builtins.seq value.drvPath [ path ]
+    else if builtins.isAttrs value then
+      builtins.concatMap (name: leaves (path ++ [ name ]) value.${name}) (builtins.attrNames value)
+    else if builtins.isPath value then
+      assert builtins.pathExists value;
+      [ path ]
+    else
+      builtins.seq (if builtins.isFunction value then null else builtins.toJSON value) [ path ];
+
+  named = map (builtins.concatStringsSep ".");
+
+  # Without the system that Nixpkgs dropped, if it still has its name.
+  present = lib.filterAttrs (system: _value: system != "x86_64-darwin" || x86Darwin != "throws");
 in
-assert builtins.pathExists (outputs.darwinModules.default + "/default.nix");
-assert
-  outputs.lib.snapshotCheck {
-    pkgs = packagesOf "x86_64-linux" // {
-      inherit lib;
-      writeText = builtins.toFile;
-      runCommand =
-        name: attrs: script:
-        builtins.seq (builtins.toJSON attrs) script;
-    };
-    input = { };
-    snapshot = ../../templates;
-  } != "";
-assert builtins.pathExists (outputs.templates.default.path + "/flake.nix");
-assert (outputs.overlays.default (packagesOf "x86_64-linux") { }) ? nixvol-net;
-builtins.deepSeq
-  (map forced (
-    [
-      "aarch64-darwin"
-      "aarch64-linux"
-      "x86_64-linux"
-    ]
-    ++ lib.optional (x86Darwin == "there") "x86_64-darwin"
-  ))
-  {
-    systems = builtins.mapAttrs (_kind: builtins.attrNames) {
-      inherit (outputs)
-        packages
-        apps
-        checks
-        devShells
-        formatter
-        ;
-    };
-    apps = builtins.attrNames outputs.apps.aarch64-darwin;
-    checks = builtins.attrNames outputs.checks.aarch64-darwin;
-    linuxChecks = builtins.attrNames outputs.checks.x86_64-linux;
-    inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
-  }
+{
+  # Of each kind the leaves; of those that are by system, only of systems that are there.
+  leaves = named (
+    builtins.concatMap (
+      kind:
+      let
+        output = outputs.${kind};
+      in
+      leaves [ kind ] (if output ? x86_64-linux then present output else output)
+    ) (builtins.attrNames outputs)
+  );
+
+  # What a user starts from. The system itself is evaluated by what is built of it.
+  template = named (leaves [ ] (removeAttrs template [ "apps" "darwinConfigurations" ]));
+
+  # What is a function is called.
+  overlay = (outputs.overlays.default (packagesOf "x86_64-linux") { }).nixvol-net.pname;
+  snapshot =
+    (outputs.lib.snapshotCheck {
+      pkgs = packagesOf "x86_64-linux";
+      input = { };
+      snapshot = ../../templates;
+    }).script;
+  inherit (outputs.apps.aarch64-darwin.nixvol-net) program;
+}

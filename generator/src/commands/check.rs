@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use nixvol_net::model::Rejected;
+use nixvol_net::place::Positions;
 use serde_json::json;
 
 use super::{BAD_INPUT, note_what_is_not_done, print, read, reject, shown};
-use crate::cli::{Format, Source};
+use crate::cli::{CheckFormat as Format, Source};
 
 /// Runs `check`.
 pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
@@ -29,6 +31,13 @@ pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
             let problems = shown(&reading.name, rejected, |shown| shown.json(&rejected.problems));
             print(&format!("{:#}\n", json!({ "problems": problems })))?;
             return Ok(ExitCode::from(BAD_INPUT));
+        }
+        (declaration, Format::Sarif) => {
+            let nothing = Rejected { problems: Vec::new(), positions: Positions::default() };
+            let rejected = declaration.as_ref().err().unwrap_or(&nothing);
+            let log = shown(&reading.name, rejected, |shown| shown.sarif(&rejected.problems));
+            print(&format!("{log:#}\n"))?;
+            return Ok(if declaration.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -25,12 +25,20 @@ pub struct Proven {
 
 /// Reads a declaration, renders it in memory and proves it; or has told what is wrong, and gives the exit code.
 pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
+    let proven = rendered_for_lab(source)?;
+    if let Ok(Proven { declaration, .. }) = &proven {
+        note_what_is_not_done(declaration);
+    }
+    Ok(proven)
+}
+
+/// The same for the lab, which does what a Mac does not yet.
+pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
     };
-    note_what_is_not_done(&declaration);
     let plan = Plan::of(&declaration);
     let bundle = render::bundle(&declaration, &plan)?;
     let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {

@@ -186,6 +186,26 @@ fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> 
     }
 }
 
+/// The addresses that our own words stand for, and by bridge that of somebody who is no volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examples {
+    /// `mac`: this Mac, on the interface that leads outside.
+    pub mac: Ipv4Addr,
+    /// `lan`: its neighbour.
+    pub lan: Ipv4Addr,
+    /// `internet`.
+    pub internet: Ipv4Addr,
+    /// Somebody in each provider's network, where there is room.
+    pub strangers: Vec<Option<Ipv4Addr>>,
+}
+
+/// The addresses that are taken for ends which no declaration has.
+pub fn examples(plan: &Plan) -> Examples {
+    let resolver = Resolver::new(plan);
+    let strangers = (0..plan.bridges.len()).map(|bridge| resolver.stranger(bridge, None)).collect();
+    Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers }
+}
+
 pub(super) struct Resolver<'a> {
     plan: &'a Plan,
     /// Two networks that no provider has: the Mac's neighbourhood, and the world.

@@ -24,6 +24,10 @@ use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP
 const EPHEMERAL: u16 = 49_152;
 /// A sequence number; an acknowledgement is one more.
 const SEQUENCE: u32 = 1000;
+/// The sender of a blocked packet gets a RST.
+pub const RESET: &str = "answered with a RST";
+/// The sender of a blocked packet gets an ICMP error.
+pub const UNREACHABLE: &str = "answered with an ICMP unreachable";
 /// IANA's numbers of ESP and AH, to which pf answers nothing.
 const IPSEC: [u8; 2] = [50, 51];
 
@@ -308,8 +312,6 @@ fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Pa
 
 /// How the sender learns that a packet is blocked.
 fn answered(block: Block, protocol: u8) -> &'static str {
-    const RESET: &str = "answered with a RST";
-    const UNREACHABLE: &str = "answered with an ICMP unreachable";
     const SILENCE: &str = "in silence";
     let unreachable = match protocol {
         ICMP => "in silence (pf answers no ICMP with ICMP)",

@@ -6,6 +6,64 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::{Declaration, Name};
+
+impl Declaration {
+    /// The next free address of a provider, if it exists and has one.
+    pub fn free_address(&self, provider: &str) -> Option<Ipv4Addr> {
+        let at = self.providers.get(provider)?;
+        let taken = self.volumes.values().map(|volume| volume.address).collect();
+        FreeAddresses::new(at.network, at.gateway, taken).take()
+    }
+
+    /// The next free localhost alias.
+    pub fn free_alias(&self) -> Option<Ipv4Addr> {
+        let group = self.localhost.gateway;
+        // 127.0.0.1 is the Mac's own, wherever the range begins.
+        let taken = self.volumes.values().filter_map(|volume| volume.localhost).chain([Ipv4Addr::LOCALHOST]);
+        FreeAddresses::new(group.trunc(), group, taken.collect()).take()
+    }
+
+    /// The next free network, as long as most of the others.
+    pub fn free_network(&self) -> Option<Ipv4Net> {
+        let mut lengths = BTreeMap::new();
+        for provider in self.providers.values() {
+            *lengths.entry(provider.network.prefix_len()).or_insert(0) += 1;
+        }
+        let length = lengths.into_iter().max_by_key(|(_, count)| *count).map_or(16, |(length, _)| length);
+        let taken = self.providers.values().map(|provider| provider.network);
+        FreeNetworks::new(taken.chain(self.allow_overlap.iter().copied())).take(length)
+    }
+
+    /// A gateway for a network: where most of the others have theirs, else the first address.
+    pub fn gateway_for(&self, network: Ipv4Net) -> Option<Ipv4Net> {
+        let mut places = BTreeMap::new();
+        for provider in self.providers.values() {
+            let offset = u32::from(provider.gateway.addr()) - u32::from(provider.network.network());
+            *places.entry((offset, provider.gateway.prefix_len())).or_insert(0) += 1;
+        }
+        let first = (1, network.prefix_len());
+        let (offset, length) =
+            places.into_iter().max_by_key(|(_, count)| *count).map_or(first, |(place, _)| place);
+        let at = |offset: u32, length: u8| {
+            let address = u32::from(network.network()).checked_add(offset)?;
+            let gateway = Ipv4Net::new(address.into(), length).ok()?;
+            let fits = network.contains(&gateway.addr())
+                && length >= network.prefix_len()
+                && gateway.addr() != gateway.broadcast()
+                && gateway.addr() != gateway.network()
+                && gateway.addr() != network.broadcast();
+            fits.then_some(gateway)
+        };
+        at(offset, length).or_else(|| at(first.0, first.1))
+    }
+
+    /// The provider or volume whose name is nearest to a mistyped one.
+    pub fn nearest_provider(&self, name: &str) -> Option<&str> {
+        crate::input::nearest(name, self.providers.keys().map(Name::as_str))
+    }
+}
+
 /// Free addresses of a network, lowest first from the one behind its gateway.
 pub struct FreeAddresses {
     taken: BTreeSet<Ipv4Addr>,

@@ -2,15 +2,16 @@
 //!
 //! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
 //! and never fails: whatever the rules and the packet are, there is an answer.
-//! Left out: fragments are not put together, states do not expire, ESP and PPTP are told apart by addresses
+//! Left out: fragments are not put together, states expire only where the caller tells the time, ESP and PPTP are told apart by addresses
 //! only, a SYN proxy is a plain state, dummynet and `max-src-conn` do nothing, and what the kernel leaves to
-//! chance always comes out the same.
+//! chance always comes out the same, but for ports where the caller asks for it.
 //! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
 mod decide;
 mod filter;
 mod flow;
+mod index;
 mod interface;
 mod loaded;
 mod memory;
@@ -28,19 +29,22 @@ mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
-pub use packet::{ACK, Hook, Inner, Packet, PacketError, SYN, Segment, Transport};
+pub use packet::{ACK, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP, Transport, UDP};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{
     Answer, Detail, Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via,
 };
 
+use std::net::IpAddr;
+
 use self::decide::judge;
-use self::flow::Flow;
+use self::flow::{Flow, Kind};
 use self::loaded::{NameId, STRANGER};
 use self::memory::Memory;
+use self::state::Key;
 use super::environment::{Environment, InterfaceInfo};
-use super::syntax::Ruleset;
+use super::syntax::{Direction, Ruleset};
 
 /// A machine with pf: interfaces, loaded rulesets, and states.
 ///
@@ -98,6 +102,27 @@ impl Machine {
         self.loaded.replace(list, rules);
     }
 
+    /// Makes an index of what is loaded, so that a packet is held against those rules only that can be about its
+    /// addresses. It changes no answer, and is gone with the next [`Machine::load`].
+    pub fn index(&mut self) {
+        self.loaded.index();
+    }
+
+    /// Tells the time, in seconds from any moment: states that have lasted too long go. Without it none do.
+    pub fn tell_time(&mut self, seconds: u64) {
+        self.memory.states.tell_time(seconds);
+    }
+
+    /// Draws the ports that the kernel leaves to chance from a sequence. Without it all connections ask for the same.
+    pub fn take_chances(&mut self, seed: u64) {
+        self.memory.chance = Some(seed);
+    }
+
+    /// Removes the states that `doomed` picks by the ends that opened them and were opened, and says how many.
+    pub fn kill(&mut self, doomed: impl Fn(&Conversation) -> bool) -> usize {
+        self.memory.states.remove_all(|_, key| doomed(&Conversation::of(key)))
+    }
+
     /// How many states there are.
     pub fn states(&self) -> usize {
         self.memory.states.len()
@@ -119,9 +144,69 @@ impl Machine {
         run(&self.loaded, &mut self.memory, packet)
     }
 
+    /// A packet that is about to be shown to pf, place by place.
+    pub fn begin(&self, packet: &Packet) -> Passage {
+        let hook = Hook { direction: Direction::In, interface: String::new() };
+        let tag = packet.tag.as_deref().map_or(0, |tag| self.loaded.names.get(tag));
+        Passage { flow: Flow::new(packet, &hook, STRANGER, tag) }
+    }
+
+    /// What pf makes of a packet in its next place, which sees it as the one before left it.
+    pub fn pass(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> Verdict {
+        let name = self.loaded.names.intern(interface);
+        passage.flow.enter(direction, name);
+        judge(&self.loaded, &mut self.memory, &mut passage.flow)
+    }
+
     /// What pf makes of a packet that is the first it ever sees.
     pub fn decide(&self, packet: &Packet) -> Answer {
         run(&self.loaded, &mut Memory::default(), packet)
+    }
+}
+
+/// A packet on its way from place to place.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    flow: Flow,
+}
+
+impl Passage {
+    /// The packet as it is now.
+    pub fn form(&self) -> Form {
+        self.flow.form()
+    }
+
+    /// What an ICMP error quotes, as it is now.
+    pub fn quoted(&self) -> Option<Inner> {
+        match self.flow.kind {
+            Kind::Icmp { inner, .. } => inner,
+            _ => None,
+        }
+    }
+}
+
+/// What a state is about, as it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// IANA's number; both kinds of ICMP are the first.
+    pub protocol: u8,
+    /// Which way its first packet went.
+    pub direction: Direction,
+    /// Who opened it, and from which port; before translation.
+    pub source: (IpAddr, u16),
+    /// Who was to be reached, and at which port; before translation.
+    pub destination: (IpAddr, u16),
+}
+
+impl Conversation {
+    fn of(key: &Key) -> Self {
+        let end = |(bits, port)| (address_of(key.family, bits), port);
+        let (source, destination) = match key.direction {
+            Direction::Out => (key.lan, key.outside_lan),
+            Direction::In => (key.outside_gateway, key.gateway),
+        };
+        let (protocol, direction) = (key.protocol, key.direction);
+        Self { protocol, direction, source: end(source), destination: end(destination) }
     }
 }
 

@@ -22,6 +22,15 @@ rec {
   mergeAttrsList = foldl' (a: b: a // b) { };
   concatMapAttrs = f: attrs: mergeAttrsList (builtins.attrValues (builtins.mapAttrs f attrs));
 
+  genAttrs =
+    names: f:
+    builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = f name;
+      }) names
+    );
+
   imap0 = f: list: builtins.genList (index: f index (elemAt list index)) (length list);
 
   hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
@@ -29,6 +38,33 @@ rec {
     prefix: text:
     builtins.substring (builtins.stringLength prefix) (builtins.stringLength text) text;
   escapeRegex = builtins.replaceStrings [ "." "+" ] [ "\\." "\\+" ];
+
+  hasSuffix =
+    suffix: text:
+    let
+      length = builtins.stringLength suffix;
+    in
+    builtins.substring (builtins.stringLength text - length) length text == suffix;
+  escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] "${text}"}'";
+  optionalString = condition: text: if condition then text else "";
+
+  importTOML = file: builtins.fromTOML (builtins.readFile file);
+  getExe = package: "${package}/bin/${package.meta.mainProgram}";
+  licenses.mit = { };
+  platforms = {
+    darwin = [ ];
+    linux = [ ];
+  };
+
+  # No file is copied; all of them must be there.
+  fileset = {
+    maybeMissing = _file: [ ];
+    unions = concatMap (files: if builtins.isList files then files else [ files ]);
+    toSource =
+      { root, fileset }:
+      assert builtins.all builtins.pathExists ([ root ] ++ fileset);
+      "source";
+  };
 
   mkIf = condition: content: {
     _type = "if";

@@ -21,7 +21,7 @@ pub(super) fn decide<'a>(
     tag: Option<NameId>,
 ) -> (Option<&'a CompiledRule>, Option<NameId>) {
     let mut tag = tag;
-    let rule = Walk::new(loaded, List::Filter, matched).last(|rule| {
+    let rule = Walk::new(loaded, List::Filter, matched).toward(flow.toward()).last(|rule| {
         let is_match = is_about(rule, flow)
             && matches_ends(rule, loaded, flow)
             && matches_rest(rule, flow)

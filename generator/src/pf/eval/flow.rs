@@ -5,6 +5,7 @@
 //! Sees: a packet, and the numbers of names. Never: rules.
 
 use super::address::{Bits, address_of, bits_of};
+use super::index::Toward;
 use super::loaded::NameId;
 use super::packet::{Hook, Inner, Packet, Segment, Transport};
 use super::verdict::{Detail, Form};
@@ -86,7 +87,27 @@ impl Flow {
 
     /// The same packet in its next place, as this one left it.
     pub fn onward(&self, hook: &Hook, interface: NameId) -> Self {
-        Self { direction: hook.direction, interface, header: self.wire, is_normalized: false, ..self.clone() }
+        let mut next = self.clone();
+        next.enter(hook.direction, interface);
+        next
+    }
+
+    /// Goes to its next place.
+    pub fn enter(&mut self, direction: Direction, interface: NameId) {
+        self.direction = direction;
+        self.interface = interface;
+        self.header = self.wire;
+        self.is_normalized = false;
+    }
+
+    /// What an index asks for.
+    pub fn toward(&self) -> Toward {
+        Toward {
+            direction: self.direction,
+            family: self.family,
+            source: self.source,
+            destination: self.destination,
+        }
     }
 
     /// Writes the copy of the header back.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::index::Index;
 use super::rule::{Call, CompiledRule, compile, link_skips};
 use super::tables::Tables;
 use crate::pf::environment::InterfaceInfo;
@@ -65,6 +66,8 @@ const LISTS: [List; 5] = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::
 pub struct LoadedRuleset {
     path: Arc<str>,
     lists: [Vec<CompiledRule>; 5],
+    /// Of the lists that have one.
+    indexes: [Option<Index>; 5],
     /// By path, in the order of bytes: the order of a wildcard call.
     children: BTreeMap<Arc<str>, usize>,
 }
@@ -78,6 +81,10 @@ impl LoadedRuleset {
     /// The rules of a list.
     pub fn rules(&self, list: List) -> &[CompiledRule] {
         &self.lists[list as usize]
+    }
+
+    pub(super) fn index(&self, list: List) -> Option<&Index> {
+        self.indexes[list as usize].as_ref()
     }
 
     /// Its direct children, in the order in which a wildcard call visits them.
@@ -156,10 +163,25 @@ impl Loaded {
     pub(super) fn replace(&mut self, list: List, mut rules: Vec<CompiledRule>) {
         link_skips(&mut rules);
         self.rulesets[0].lists[list as usize] = rules;
+        self.rulesets[0].indexes[list as usize] = None;
+    }
+
+    /// Makes an index of every list that is worth one. What tables hold is part of it.
+    pub(super) fn index(&mut self) {
+        for ruleset in &mut self.rulesets {
+            for list in LISTS {
+                let rules = &ruleset.lists[list as usize];
+                ruleset.indexes[list as usize] = Index::new(list, rules, &self.tables);
+            }
+        }
     }
 
     /// Loads a ruleset at a path, in place of what was there.
     pub(super) fn load(&mut self, path: &str, ruleset: &Ruleset) {
+        // A table that comes or goes can be another ruleset's too.
+        for ruleset in &mut self.rulesets {
+            ruleset.indexes = Default::default();
+        }
         let path = path.trim_matches('/');
         self.load_rules(path, ruleset, 0);
         for setting in &ruleset.settings {

@@ -21,6 +21,20 @@ pub(super) struct Memory {
     pub sources: HashMap<SourceKey, Source>,
     /// See [`super::walk::Walk`].
     pub matched: Vec<bool>,
+    /// Where a sequence of chances stands; without one all come out the same.
+    pub chance: Option<u64>,
+}
+
+impl Memory {
+    /// What the kernel takes a random number for (splitmix64), or `fixed`.
+    pub fn draw(&mut self, fixed: u32) -> u32 {
+        let Some(seed) = &mut self.chance else { return fixed };
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(fixed)
+    }
 }
 
 /// A source, tracked for one rule or for all of them.

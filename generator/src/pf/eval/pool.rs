@@ -14,7 +14,7 @@ use super::state::Probe;
 use super::tables::Tables;
 use crate::pf::syntax::{EndpointKind, Family, PoolKind};
 
-/// Stands for the kernel's random numbers.
+/// Stands for the kernel's random numbers, where none are drawn.
 const CHANCE: u32 = 10_907;
 /// IKE's port, which is never changed.
 const IKE: u16 = 500;
@@ -169,7 +169,8 @@ fn bound_port(rule: &CompiledRule, pool: &CompiledPool, memory: &Memory, flow: &
     }
 }
 
-fn free_port(pool: &CompiledPool, memory: &Memory, flow: &Flow, address: Bits) -> Option<u16> {
+fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bits) -> Option<u16> {
+    let chance = memory.draw(CHANCE);
     let is_free = |port: u16| {
         memory.states.is_free(&Probe {
             family: flow.family,
@@ -192,7 +193,7 @@ fn free_port(pool: &CompiledPool, memory: &Memory, flow: &Flow, address: Bits) -
         (_, Some((low, 0))) => (low, low),
         (_, Some((low, high))) => (low.min(high), low.max(high)),
     };
-    let start = CHANCE % (u32::from(high - low) + 1) + u32::from(low);
+    let start = chance % (u32::from(high - low) + 1) + u32::from(low);
     let start = u16::try_from(start).unwrap_or(low);
     (start..=high).chain((low..start).rev()).find(|&port| is_free(port))
 }

@@ -4,7 +4,7 @@
 //! and because what a state does to its packets depends on the protocol.
 //! Sees: states and packets. Never: what is loaded.
 
-use super::address::{bits_of, family_of};
+use super::address::{address_of, bits_of, family_of};
 use super::flow::{Flow, Kind, Ports};
 use super::memory::Memory;
 use super::packet::{ICMP, ICMP6, Inner, TCP, UDP, is_icmp_error};
@@ -61,6 +61,7 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
             }
         }
     }
+    memory.states.touch(at, flow.direction == key.direction);
     if key.translates() {
         rewrite(flow, &key);
     }
@@ -133,9 +134,20 @@ fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
         }
     }
     if key.translates() {
-        match flow.direction {
-            Direction::Out => flow.source = key.gateway.0,
-            Direction::In => flow.destination = key.lan.0,
+        let quoted = match flow.direction {
+            Direction::Out => {
+                flow.source = key.gateway.0;
+                let destination = address_of(flow.family, key.gateway.0);
+                let id = if is_query { key.gateway.1 } else { inner.source_port };
+                Inner { destination, source_port: id, destination_port: key.gateway.1, ..*inner }
+            }
+            Direction::In => {
+                flow.destination = key.lan.0;
+                Inner { source: address_of(flow.family, key.lan.0), source_port: key.lan.1, ..*inner }
+            }
+        };
+        if let Kind::Icmp { inner, .. } = &mut flow.kind {
+            *inner = Some(quoted);
         }
     }
     Found::Passed(at)

@@ -172,6 +172,10 @@ impl Side {
     /// Every address of a family that the side matches, `!` included; `None` for the conditions that no set
     /// of ranges says well (`a - b`, which the kernel compares in an order of its own).
     pub fn addresses(&self, loaded: &Loaded, family: Family, is_source: bool) -> Option<Ranges> {
+        self.ranges(loaded.tables(), family, is_source)
+    }
+
+    pub(super) fn ranges(&self, tables: &Tables, family: Family, is_source: bool) -> Option<Ranges> {
         let always = self.test == AddressTest::Any || (self.test == AddressTest::Urpf && !is_source);
         let ranges = match &self.test {
             _ if always => Ranges::all(family),
@@ -181,7 +185,7 @@ impl Side {
                 Ranges::prefix(family, *bits, prefix)
             }
             AddressTest::Between { .. } => return None,
-            AddressTest::Table(table) => loaded.tables().ranges(*table, family),
+            AddressTest::Table(table) => tables.ranges(*table, family),
             _ => Ranges::none(),
         };
         Some(if self.not { ranges.complement(family) } else { ranges })

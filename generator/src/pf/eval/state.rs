@@ -2,16 +2,17 @@
 //!
 //! It exists because a state is found by two keys, one for each direction, that differ where a translation
 //! stands between them; and because which parts of a key count depends on the protocol.
-//! Sees: addresses and ports of conversations. Never: rules, except to remember which made a state.
+//! Sees: addresses and ports of conversations, and the time that it is told. Never: rules, except to remember which
+//! made a state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::address::Bits;
 use super::flow::Flow;
 use super::loaded::NameId;
 use super::packet::{ICMP, TCP, UDP};
 use super::rule::{CompiledRule, RuleId};
-use super::tcp::Peer;
+use super::tcp::{self, Peer};
 use crate::pf::syntax::{Direction, EndpointKind, Family};
 
 /// An address and a port, or an identifier, or nothing.
@@ -106,6 +107,24 @@ pub(super) struct State {
     /// The end that opened it, and the other.
     pub peers: [Peer; 2],
     key: usize,
+    /// When it was made, among all states.
+    serial: u64,
+    /// Whether the other end has answered.
+    is_answered: bool,
+    /// When it goes, in seconds.
+    expires: u64,
+}
+
+/// How long states of macOS last without a packet, in seconds (pfctl -s timeouts). TCP's are in [`tcp`].
+mod timeout {
+    pub const UDP_FIRST: u64 = 60;
+    pub const UDP_SINGLE: u64 = 30;
+    pub const UDP_MULTIPLE: u64 = 60;
+    pub const ICMP_FIRST: u64 = 20;
+    pub const ICMP_REPLY: u64 = 10;
+    pub const OTHER_FIRST: u64 = 60;
+    pub const OTHER_SINGLE: u64 = 30;
+    pub const OTHER_MULTIPLE: u64 = 60;
 }
 
 impl State {
@@ -118,6 +137,28 @@ impl State {
             routed_to: None,
             peers: [opener, Peer::silent()],
             key: usize::MAX,
+            serial: 0,
+            is_answered: false,
+            expires: 0,
+        }
+    }
+
+    fn lasts(&self, protocol: u8, is_new: bool) -> u64 {
+        use timeout::{
+            ICMP_FIRST, ICMP_REPLY, OTHER_FIRST, OTHER_MULTIPLE, OTHER_SINGLE, UDP_FIRST, UDP_MULTIPLE,
+            UDP_SINGLE,
+        };
+        match (protocol, is_new, self.is_answered) {
+            (TCP, true, _) => tcp::FIRST,
+            (TCP, false, _) => tcp::lasts(&self.peers),
+            (ICMP, true, _) => ICMP_FIRST,
+            (ICMP, false, _) => ICMP_REPLY,
+            (UDP, true, _) => UDP_FIRST,
+            (UDP, false, false) => UDP_SINGLE,
+            (UDP, false, true) => UDP_MULTIPLE,
+            (_, true, _) => OTHER_FIRST,
+            (_, false, false) => OTHER_SINGLE,
+            (_, false, true) => OTHER_MULTIPLE,
         }
     }
 
@@ -136,15 +177,74 @@ impl State {
     }
 }
 
+/// What [`States::binding`] looks for: a translation rule, and the inner end that it translated.
+type Binding = (RuleId, u8, Family, End);
+
 /// The state table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct States {
-    /// In order of their making; removed ones leave a gap.
-    entries: Vec<Option<State>>,
-    keys: Vec<(Key, Vec<usize>)>,
+    entries: Slots<State>,
+    keys: Slots<(Key, Vec<usize>)>,
     by_lan: HashMap<Find, usize>,
     by_gateway: HashMap<Find, usize>,
     of_rule: HashMap<RuleId, u32>,
+    /// The states of each binding, in the order of their making.
+    bindings: HashMap<Binding, BTreeMap<u64, usize>>,
+    made: u64,
+    /// In seconds; it stands still where nobody tells the time.
+    now: u64,
+}
+
+/// Things that keep their place; places are given again.
+#[derive(Clone, Debug)]
+struct Slots<T> {
+    places: Vec<Option<T>>,
+    free: Vec<usize>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    fn get(&self, at: usize) -> Option<&T> {
+        self.places.get(at)?.as_ref()
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut T> {
+        self.places.get_mut(at)?.as_mut()
+    }
+
+    /// The place that the next thing gets.
+    fn next(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.places.len())
+    }
+
+    fn add(&mut self, thing: T) -> usize {
+        let at = self.next();
+        if self.free.pop().is_some() {
+            self.places[at] = Some(thing);
+        } else {
+            self.places.push(Some(thing));
+        }
+        at
+    }
+
+    fn take(&mut self, at: usize) -> Option<T> {
+        let thing = self.places.get_mut(at)?.take()?;
+        self.free.push(at);
+        Some(thing)
+    }
+
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.places.iter().enumerate().filter_map(|(at, thing)| Some((at, thing.as_ref()?)))
+    }
 }
 
 impl States {
@@ -156,19 +256,19 @@ impl States {
         };
         let (_, states) = self.keys.get(*tree.get(find)?)?;
         let fits = |at: &&usize| {
-            let state = self.entries.get(**at).and_then(Option::as_ref);
+            let state = self.entries.get(**at);
             state.is_some_and(|state| state.interface.is_none_or(|bound| bound == interface))
         };
         states.iter().find(fits).copied()
     }
 
     pub fn get(&self, at: usize) -> Option<(&State, &Key)> {
-        let state = self.entries.get(at)?.as_ref()?;
+        let state = self.entries.get(at)?;
         Some((state, &self.keys.get(state.key)?.0))
     }
 
     pub fn get_mut(&mut self, at: usize) -> Option<&mut State> {
-        self.entries.get_mut(at)?.as_mut()
+        self.entries.get_mut(at)
     }
 
     /// How many states a rule has.
@@ -177,7 +277,7 @@ impl States {
     }
 
     pub fn len(&self) -> usize {
-        self.entries.iter().flatten().count()
+        self.entries.len()
     }
 
     /// Whether nobody outside speaks with this end yet.
@@ -189,25 +289,20 @@ impl States {
     /// The outer port of the first state that a translation rule made for the source of a packet.
     pub fn binding(&self, rule: RuleId, protocol: u8, flow: &Flow, far: Option<Bits>) -> Option<u16> {
         let inner = (flow.source, flow.header.source);
-        self.entries.iter().flatten().find_map(|state| {
-            let (key, _) = self.keys.get(state.key)?;
-            let fits = state.translation.as_ref().is_some_and(|made_by| made_by.id == rule)
-                && (key.protocol, key.family) == (protocol, flow.family)
-                && key.lan == inner
-                && far.is_none_or(|far| key.outside_lan.0 == far);
-            fits.then_some(key.gateway.1)
+        let states = self.bindings.get(&(rule, protocol, flow.family, inner))?;
+        states.values().find_map(|at| {
+            let (_, key) = self.get(*at)?;
+            far.is_none_or(|far| key.outside_lan.0 == far).then_some(key.gateway.1)
         })
     }
 
     /// Adds a state; false where its place is taken, and then the packet is dropped.
     pub fn insert(&mut self, key: Key, mut state: State) -> bool {
-        let at = self.entries.len();
-        let rule = state.rule.as_ref().map(|rule| rule.id);
+        let at = self.entries.next();
         if let Some(&known) = self.by_lan.get(&key.lan_side()) {
             let bound = state.interface;
-            let same = &mut self.keys[known].1;
-            let is_taken =
-                |at: &usize| self.entries[*at].as_ref().is_some_and(|other| other.interface == bound);
+            let is_taken = |at: &usize| self.entries.get(*at).is_some_and(|other| other.interface == bound);
+            let Some((_, same)) = self.keys.get_mut(known) else { return false };
             if same.iter().any(is_taken) {
                 return false;
             }
@@ -218,31 +313,77 @@ impl States {
             if self.by_gateway.contains_key(&key.gateway_side()) {
                 return false;
             }
-            state.key = self.keys.len();
+            state.key = self.keys.add((key, vec![at]));
             self.by_lan.insert(key.lan_side(), state.key);
             self.by_gateway.insert(key.gateway_side(), state.key);
-            self.keys.push((key, vec![at]));
         }
-        self.entries.push(Some(state));
-        if let Some(rule) = rule {
-            *self.of_rule.entry(rule).or_default() += 1;
+        self.made += 1;
+        state.serial = self.made;
+        state.expires = self.now + state.lasts(key.protocol, true);
+        if let Some(rule) = &state.rule {
+            *self.of_rule.entry(rule.id).or_default() += 1;
         }
+        if let Some(binding) = self.binding_of(&state) {
+            self.bindings.entry(binding).or_default().insert(state.serial, at);
+        }
+        self.entries.add(state);
         true
+    }
+
+    fn binding_of(&self, state: &State) -> Option<Binding> {
+        let (key, _) = self.keys.get(state.key)?;
+        Some((state.translation.as_ref()?.id, key.protocol, key.family, key.lan))
+    }
+
+    /// A packet of a state has passed, from the end that opened it or from the other.
+    pub fn touch(&mut self, at: usize, from_opener: bool) {
+        let Some(protocol) = self.get(at).map(|(_, key)| key.protocol) else { return };
+        let now = self.now;
+        if let Some(state) = self.entries.get_mut(at) {
+            state.is_answered |= !from_opener;
+            state.expires = now + state.lasts(protocol, false);
+        }
+    }
+
+    /// Tells the time, in seconds; states that have lasted too long go.
+    pub fn tell_time(&mut self, now: u64) {
+        self.now = now;
+        self.remove_all(|state, _| state.expires <= now);
+    }
+
+    /// Removes the states that `doomed` picks, and says how many.
+    pub fn remove_all(&mut self, doomed: impl Fn(&State, &Key) -> bool) -> usize {
+        let picks = |at: &usize| self.get(*at).is_some_and(|(state, key)| doomed(state, key));
+        let doomed: Vec<usize> = self.entries.iter().map(|(at, _)| at).filter(picks).collect();
+        for at in &doomed {
+            self.remove(*at);
+        }
+        doomed.len()
     }
 
     /// Removes a state, and its key with the last state of it.
     pub fn remove(&mut self, at: usize) {
-        let Some(state) = self.entries.get_mut(at).and_then(Option::take) else {
+        let Some(state) = self.entries.take(at) else {
             return;
         };
+        if let Some(binding) = self.binding_of(&state)
+            && let Some(states) = self.bindings.get_mut(&binding)
+        {
+            states.remove(&state.serial);
+            if states.is_empty() {
+                self.bindings.remove(&binding);
+            }
+        }
         if let Some(count) = state.rule.and_then(|rule| self.of_rule.get_mut(&rule.id)) {
             *count = count.saturating_sub(1);
         }
-        let Some((key, states)) = self.keys.get_mut(state.key) else {
+        let Some((_, states)) = self.keys.get_mut(state.key) else {
             return;
         };
         states.retain(|other| *other != at);
-        if states.is_empty() {
+        if states.is_empty()
+            && let Some((key, _)) = self.keys.take(state.key)
+        {
             self.by_lan.remove(&key.lan_side());
             self.by_gateway.remove(&key.gateway_side());
         }

@@ -11,6 +11,31 @@ const SKEW: u32 = 0xffff + 1500;
 /// The greatest scale of a window, assumed where none was negotiated.
 const SCALE: u32 = 14;
 
+/// How long a state lasts behind the segment that made it, in seconds.
+pub(super) const FIRST: u64 = 120;
+const OPENING: u64 = 30;
+const ESTABLISHED: u64 = 86_400;
+const CLOSING: u64 = 900;
+const FIN_WAIT: u64 = 45;
+const CLOSED: u64 = 90;
+
+/// How long a state lasts without a segment, in seconds.
+pub(super) fn lasts(peers: &[Peer; 2]) -> u64 {
+    let both = |stage: Stage| peers.iter().all(|peer| peer.stage >= stage);
+    let any = |stage: Stage| peers.iter().any(|peer| peer.stage >= stage);
+    if both(Stage::FinWait) {
+        CLOSED
+    } else if both(Stage::Closing) {
+        FIN_WAIT
+    } else if !both(Stage::Established) {
+        OPENING
+    } else if any(Stage::Closing) {
+        CLOSING
+    } else {
+        ESTABLISHED
+    }
+}
+
 /// How far an end of a connection has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {

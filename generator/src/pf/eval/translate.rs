@@ -104,7 +104,7 @@ fn find_in<'a>(
 ) -> Option<&'a CompiledRule> {
     let mut matched = std::mem::take(&mut memory.matched);
     let mut tag = None;
-    let rule = Walk::new(loaded, list, &mut matched).first(|rule| {
+    let rule = Walk::new(loaded, list, &mut matched).toward(flow.toward()).first(|rule| {
         let judgement = judge(rule, loaded, memory, flow);
         if !matches!(judgement, Judgement::Matches) {
             return judgement;

@@ -2,8 +2,9 @@
 //!
 //! It exists because how the kernel enters and leaves anchors decides what `quick` means there: the
 //! bookkeeping is kept as the kernel keeps it, surprises included, rather than written as recursion.
-//! Sees: loaded rulesets. Never: packets; whether a rule matches is the caller's to say.
+//! Sees: loaded rulesets, and the addresses that an index asks for. Never: packets; whether a rule matches is the caller's to say.
 
+use super::index::Toward;
 use super::loaded::{DEPTH, List, Loaded};
 use super::rule::CompiledRule;
 
@@ -32,6 +33,9 @@ pub(super) struct Walk<'a, 'm> {
     /// anchor and between packets, and clears it only when the anchor is called.
     matched: &'m mut Vec<bool>,
     budget: u32,
+    toward: Option<Toward>,
+    /// The ruleset that was asked last for the rules that can match, and its answer.
+    candidates: Option<(usize, Option<&'a [usize]>)>,
 }
 
 struct Frame<'a> {
@@ -44,7 +48,22 @@ struct Frame<'a> {
 impl<'a, 'm> Walk<'a, 'm> {
     pub fn new(loaded: &'a Loaded, list: List, matched: &'m mut Vec<bool>) -> Self {
         matched.resize(loaded.count().max(matched.len()), false);
-        Self { loaded, list, ruleset: 0, at: 0, frames: Vec::new(), matched, budget: BUDGET }
+        Self {
+            loaded,
+            list,
+            ruleset: 0,
+            at: 0,
+            frames: Vec::new(),
+            matched,
+            budget: BUDGET,
+            toward: None,
+            candidates: None,
+        }
+    }
+
+    /// Leaves out the rules that an index knows not to be about these addresses.
+    pub fn toward(self, toward: Toward) -> Self {
+        Self { toward: Some(toward), ..self }
     }
 
     /// The first rule that matches: how translation and normalization choose.
@@ -94,9 +113,26 @@ impl<'a, 'm> Walk<'a, 'm> {
     }
 
     fn current(&mut self) -> Option<&'a CompiledRule> {
+        if let Some(candidates) = self.candidates() {
+            let next = candidates.partition_point(|candidate| *candidate < self.at);
+            self.at = candidates.get(next).copied().unwrap_or(usize::MAX);
+        }
         let rule = self.rules(self.ruleset).get(self.at)?;
         self.budget = self.budget.checked_sub(1)?;
         Some(rule)
+    }
+
+    fn candidates(&mut self) -> Option<&'a [usize]> {
+        let toward = self.toward?;
+        match self.candidates {
+            Some((ruleset, candidates)) if ruleset == self.ruleset => candidates,
+            _ => {
+                let index = self.loaded.ruleset(self.ruleset).and_then(|ruleset| ruleset.index(self.list));
+                let candidates = index.and_then(|index| index.candidates(&toward));
+                self.candidates = Some((self.ruleset, candidates));
+                candidates
+            }
+        }
     }
 
     fn rules(&self, ruleset: usize) -> &'a [CompiledRule] {

@@ -1,0 +1,236 @@
+//! The command line of `add` and `remove`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// What to add.
+#[derive(Debug, Subcommand)]
+pub enum Add {
+    /// Add a volume.
+    #[command(after_help = "Examples:
+  nixvol-net add volume etcd-4 --provider aws --file configuration.nix
+  nixvol-net add volume vm-1 --provider ibm --attachment guest --dry-run \\
+    --file configuration.nix
+  nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
+    | nixvol-net add volume etcd-4 --provider aws --file volumes.nix --input -
+
+Exit: 0 added, 2 not; the file is then as it was.")]
+    Volume {
+        /// The volume's name.
+        name: String,
+        /// The provider that it belongs to.
+        #[arg(long, value_name = "NAME")]
+        provider: String,
+        /// Its address [default: the provider's next free one]
+        #[arg(long)]
+        address: Option<Ipv4Addr>,
+        /// Its localhost alias, or `none` [default: the next free one; none for a guest that publishes nothing]
+        #[arg(long, value_name = "ADDRESS")]
+        localhost: Option<Alias>,
+        /// Who answers at the address: host (a process of the Mac) or guest (a VM) [default: host]
+        #[arg(long, value_parser = ["host", "guest"])]
+        attachment: Option<String>,
+        /// A TCP port that answers on the localhost alias too; again or `A,B` for more.
+        #[arg(long, value_name = "PORT", value_delimiter = ',')]
+        publish: Vec<u16>,
+        /// Where it is mounted: its addresses exist only while something is mounted there.
+        #[arg(long, value_name = "PATH")]
+        mount_point: Option<String>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Add a provider.
+    #[command(after_help = "Examples:
+  nixvol-net add provider hetzner --file configuration.nix
+  nixvol-net add provider lab --network 172.20.0.0/16 --gateway 172.20.0.1/24 \\
+    --no-internet --file configuration.nix
+
+Exit: 0 added, 2 not; the file is then as it was.")]
+    Provider {
+        /// The provider's name.
+        name: String,
+        /// Its network, as 10.5.0.0/16 [default: the next free one, as long as the others]
+        #[arg(long)]
+        network: Option<String>,
+        /// Its gateway, as 10.5.1.1/24 [default: where the others have theirs]
+        #[arg(long)]
+        gateway: Option<String>,
+        /// The logical name of its bridge [default: bridge-NAME]
+        #[arg(long, value_name = "NAME")]
+        bridge: Option<String>,
+        /// Who makes the bridge: bridge (the manager) or vmnet (a VM's network) [default: bridge]
+        #[arg(long, value_parser = ["bridge", "vmnet"])]
+        attachment: Option<String>,
+        /// Its volumes do not reach the world outside.
+        #[arg(long)]
+        no_internet: bool,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Add a link: a permission to open connections.
+    #[command(after_help = "Examples:
+  nixvol-net add link --from aws --to azure,etcd-3 --protocol tcp --port 2379-2380 \\
+    --file configuration.nix
+  nixvol-net add link --from gcp --to ibm --bidirectional --file configuration.nix
+
+Exit: 0 added, 2 not; the file is then as it was.")]
+    Link {
+        /// Who may open connections: names of providers and volumes.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        from: Vec<String>,
+        /// Who may be reached.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        to: Vec<String>,
+        /// tcp, udp or icmp [default: every protocol]
+        #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
+        protocol: Option<String>,
+        /// A port, or a range as 2379-2380; again or `A,B` for more [default: every port]
+        #[arg(long = "port", value_name = "PORT", value_delimiter = ',')]
+        ports: Vec<String>,
+        /// The other side may open connections too.
+        #[arg(long)]
+        bidirectional: bool,
+        /// The traffic takes the gateway address of the receiving provider.
+        #[arg(long)]
+        masquerade: bool,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What to remove.
+#[derive(Debug, Subcommand)]
+pub enum Remove {
+    /// Remove a volume.
+    #[command(after_help = "Examples:
+  nixvol-net remove volume spare --file configuration.nix
+
+Exit: 0 removed, 2 not; the file is then as it was.")]
+    Volume {
+        /// The volume's name.
+        name: String,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a provider. Its volumes and links must be gone before.
+    #[command(after_help = "Examples:
+  nixvol-net remove provider lab --dry-run --file configuration.nix
+
+Exit: 0 removed, 2 not; the file is then as it was.")]
+    Provider {
+        /// The provider's name.
+        name: String,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a link: the one of a number, as `explain` and `check` name it, or the one with these ends.
+    #[command(after_help = "Examples:
+  nixvol-net remove link links.1 --file configuration.nix
+  nixvol-net remove link --from azure --to gcp --file configuration.nix
+
+Exit: 0 removed, 2 not; the file is then as it was.")]
+    Link {
+        /// The link's number, from 0: links.N or N.
+        #[arg(value_name = "LINK", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
+        link: Option<LinkIndex>,
+        /// Who may open connections: all of them, in any order.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
+        from: Vec<String>,
+        /// Who may be reached.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
+        to: Vec<String>,
+        /// Only a link with this protocol.
+        #[arg(long, requires = "from")]
+        protocol: Option<String>,
+        /// Only a link with these ports.
+        #[arg(long = "port", value_name = "PORT", value_delimiter = ',', requires = "from")]
+        ports: Vec<String>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// The file that is edited, and how.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The Nix file to edit. A symbolic link is followed.
+    #[arg(long)]
+    pub file: PathBuf,
+    /// The whole declaration, as Nix evaluates it (`-` is standard input), where the file is only a part of it or holds
+    /// what only Nix can evaluate [default: what the file says, with its preset]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Show the difference and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A line inside the set or list to edit, where there are several.
+    #[arg(long, value_name = "LINE")]
+    pub at: Option<usize>,
+    /// The option that the file's value is, where it is no module: services.nixvol-net, or
+    /// services.nixvol-net.volumes.
+    #[arg(long = "as", value_name = "OPTION")]
+    pub within: Option<Within>,
+    /// How to tell what was done.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// An option path of the module.
+#[derive(Debug, Clone, Default)]
+pub struct Within(pub Vec<String>);
+
+impl FromStr for Within {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path: Vec<String> = text.split('.').map(str::to_owned).collect();
+        if path.len() < 2 || path[..2] != ["services", "nixvol-net"] {
+            return Err("expected services.nixvol-net or an option below it".to_owned());
+        }
+        Ok(Self(path))
+    }
+}
+
+/// A localhost alias, or none.
+#[derive(Debug, Clone, Copy)]
+pub enum Alias {
+    /// No alias.
+    None,
+    /// This one.
+    At(Ipv4Addr),
+}
+
+impl FromStr for Alias {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => text.parse().map(Self::At).map_err(|_| "expected an address, or none".to_owned()),
+        }
+    }
+}
+
+/// The number of a link.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkIndex(pub usize);
+
+impl FromStr for LinkIndex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_prefix("links.").unwrap_or(text);
+        number.parse().map(Self).map_err(|_| "expected a number from 0, as in links.2".to_owned())
+    }
+}

@@ -1,0 +1,170 @@
+//! The command line of `lab`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// What the lab does.
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Start a lab, run a command in it as this Mac, and end the lab with the command.
+    ///
+    /// The command and what it starts see the lab's network and names only. `nixvol-net lab exec` works inside, and so
+    /// do the other commands: they mean this lab.
+    #[command(after_help = "Examples:
+  nixvol-net lab run -- nixvol-net lab exec etcd-1 -- ping -c 1 etcd-2.nixvol
+  nixvol-net lab run --input network.json -- sh -c 'echo as this Mac; cat /etc/hosts'
+
+Exit: what the command exits with; 1 not proven or no lab, 2 bad input, 127 no such command.")]
+    Run {
+        /// What to build it from.
+        #[command(flatten)]
+        from: From,
+        /// The command.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Start a lab that stays until `lab down`.
+    #[command(after_help = "Examples:
+  nixvol-net lab up
+  nixvol-net lab up --bundle result/
+
+Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
+    Up {
+        /// What to build it from.
+        #[command(flatten)]
+        from: From,
+    },
+    /// End the lab, and everything that runs in it.
+    #[command(after_help = "Examples:
+  nixvol-net lab down
+
+Exit: 0 ended, or there was none.")]
+    Down,
+    /// Tell who takes part, and what became of their packets.
+    #[command(after_help = "Examples:
+  nixvol-net lab status
+  nixvol-net lab status --format json >lab.json
+
+Exit: 0 a lab is up, 1 none is.")]
+    Status {
+        /// How to tell it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Run a command as a volume, or as `mac`, `lan` or `internet`.
+    #[command(after_help = "Examples:
+  nixvol-net lab exec etcd-1 -- bash
+  nixvol-net lab exec karpenter-worker-1 -- ping -c 1 etcd-2.azure.nixvol
+  nixvol-net lab exec internet -- ip addr
+
+Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]
+    Exec {
+        /// Who runs it.
+        #[arg(value_name = "VOLUME")]
+        node: String,
+        /// The command.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Probe every declared flow and samples of the others with real packets, and hold each against `explain`.
+    ///
+    /// Every volume, this Mac, a neighbour on its LAN and a machine of the internet ask each other by TCP, UDP and ICMP:
+    /// at the ends of every declared range of ports, just outside, and at a port that no link names.
+    #[command(after_help = "Examples:
+  nixvol-net lab test --input network.json
+  nixvol-net lab test --bundle result/ --format json >probes.json
+
+Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad input.")]
+    Test {
+        /// What to build it from.
+        #[command(flatten)]
+        from: From,
+        /// How to tell what was found.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Load the rules of another bundle, as one step. Open connections stay.
+    #[command(after_help = "Examples:
+  nixvol-net lab apply result/
+  nixvol-net lab apply result/ --kill
+
+Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
+    Apply {
+        /// The bundle.
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+        /// Cut the open connections that the new rules would not let begin.
+        #[arg(long)]
+        kill: bool,
+    },
+    /// Cut the ways between two volumes or providers, or between one and everybody else.
+    #[command(after_help = "Examples:
+  nixvol-net lab partition aws
+  nixvol-net lab partition etcd-1 azure
+
+Exit: 0 cut, 2 no such lab or volume.")]
+    Partition {
+        /// A volume or a provider.
+        #[arg(value_name = "A")]
+        one: String,
+        /// Another; without it, everybody else.
+        #[arg(value_name = "B")]
+        other: Option<String>,
+    },
+    /// Mend what `partition` cut; everything, where nobody is named.
+    #[command(after_help = "Examples:
+  nixvol-net lab heal aws
+  nixvol-net lab heal
+
+Exit: 0 mended, 2 no such lab or volume.")]
+    Heal {
+        /// A volume or a provider.
+        #[arg(value_name = "A")]
+        one: Option<String>,
+        /// Another; without it, everybody else.
+        #[arg(value_name = "B")]
+        other: Option<String>,
+    },
+    /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
+    ///
+    /// A packet stands there once for every place where pf saw it: lo0 going out and coming in, or its bridge and where
+    /// it leaves. Ends after --seconds, with Ctrl-C, with its reader, or with the lab.
+    #[command(after_help = "Examples:
+  nixvol-net lab capture etcd-1 | wireshark -k -i -
+  nixvol-net lab capture links.0 --seconds 1 --out link.pcapng
+
+Exit: 0, 2 no such lab, volume or link.")]
+    Capture {
+        /// A volume, a provider, `mac`, `lan`, `internet`, or a link by its number: `links.0`.
+        #[arg(value_name = "VOLUME|LINK")]
+        what: String,
+        /// The file; without it, standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// For how long; without it, until it is ended.
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+    },
+    /// Play the Mac. For the lab's own use.
+    #[command(hide = true)]
+    Serve {
+        /// The descriptor that the setup is read from.
+        descriptor: i32,
+    },
+}
+
+/// What a lab is built from.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct From {
+    /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// A bundle, whose rules are taken as they are.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+}

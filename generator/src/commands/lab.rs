@@ -1,0 +1,192 @@
+//! `lab`: the declared network with real packets.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::lab::Lab;
+
+#[cfg(not(target_os = "linux"))]
+/// Says where labs are.
+pub fn run(_: &Lab) -> Result<ExitCode> {
+    anyhow::bail!(
+        "the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself"
+    )
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::run;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::path::Path;
+    use std::time::Duration;
+    use std::{process, thread};
+
+    use anyhow::{Context, bail};
+    use nixvol_net::model::{self, Declaration};
+    use nixvol_net::plan::Plan;
+    use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
+
+    use super::{ExitCode, Lab, Result};
+    use crate::cli::lab::From;
+    use crate::cli::{Format, Source};
+    use crate::commands::prove::{self, Proven};
+    use crate::commands::{print, reject};
+    use crate::disk;
+    use crate::lab::{self, Reply, Request, Setup, Status, Task};
+
+    /// The exit code of a lab that is not there.
+    const NO_LAB: u8 = 1;
+
+    /// Runs `lab`.
+    pub fn run(command: &Lab) -> Result<ExitCode> {
+        match command {
+            Lab::Run { from, command } => start(from, &Task::Run(command.clone())),
+            Lab::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
+            Lab::Up { from } => start(from, &Task::Stay),
+            Lab::Serve { descriptor } => lab::serve(*descriptor),
+            Lab::Exec { node, command } => Ok(ExitCode::from(lab::exec(node, command)?)),
+            Lab::Down => down(),
+            Lab::Status { format } => status(*format),
+            Lab::Apply { bundle, kill } => apply(bundle, *kill),
+            Lab::Partition { one, other } => {
+                command_lab(&Request::Partition { one: one.clone(), other: other.clone() })
+            }
+            Lab::Heal { one, other } => {
+                command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
+            }
+            Lab::Capture { what, out, seconds } => {
+                lab::capture(what, out.as_deref(), seconds.map(Duration::from_secs))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    /// Starts a lab: the user's own where it stays, one of its own for a task.
+    fn start(from: &From, task: &Task) -> Result<ExitCode> {
+        let address = match task {
+            Task::Stay => lab::address(),
+            _ => format!("{}-{}", lab::address(), process::id()),
+        };
+        let setup = match setup(from, address, task.clone())? {
+            Ok(setup) => setup,
+            Err(exit) => return Ok(exit),
+        };
+        if *task == Task::Stay {
+            lab::up(&setup)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(ExitCode::from(lab::run(&setup)?))
+    }
+
+    /// What a lab is made from; or what is wrong has been told.
+    fn setup(from: &From, address: String, task: Task) -> Result<std::result::Result<Setup, ExitCode>> {
+        if let Some(directory) = &from.bundle {
+            let (_, input, anchor, hosts) = bundle(directory)?;
+            let file = directory.join(ANCHOR).display().to_string();
+            return Ok(Ok(Setup { address, input, anchor, file, hosts, task }));
+        }
+        let source = Source { input: from.input.clone() };
+        let Proven { bundle, .. } = match prove::rendered_for_lab(&source)? {
+            Ok(proven) => proven,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let text = |name: &str| bundle.files[name].text.clone();
+        let (input, anchor, hosts, file) = (text(NETWORK), text(ANCHOR), text(HOSTS), ANCHOR.to_owned());
+        Ok(Ok(Setup { address, input, anchor, file, hosts, task }))
+    }
+
+    /// What a lab needs of a bundle. Its rules are taken as they are: the lab shows what they do.
+    fn bundle(directory: &Path) -> Result<(Declaration, String, String, String)> {
+        let files = disk::read(directory)?;
+        let text = |name: &str| {
+            files.get(name).cloned().with_context(|| format!("{} has no {name}", directory.display()))
+        };
+        let input = text(NETWORK)?;
+        let declaration = match model::read(input.as_bytes()) {
+            Ok(declaration) => declaration,
+            Err(rejected) => {
+                reject(&directory.join(NETWORK).display().to_string(), &rejected);
+                bail!("{} is no bundle that can be used", directory.display());
+            }
+        };
+        Ok((declaration, input, text(ANCHOR)?, text(HOSTS)?))
+    }
+
+    fn apply(directory: &Path, kill: bool) -> Result<ExitCode> {
+        let (declaration, input, anchor, _) = bundle(directory)?;
+        let name = directory.join(ANCHOR).display().to_string();
+        let plan = Plan::of(&declaration);
+        if prove::proven(&plan, &declaration.positions, &name, &anchor).is_err() {
+            bail!("the rules are not what {NETWORK} declares, and were not loaded");
+        }
+        command_lab(&Request::Apply { input, anchor, kill })
+    }
+
+    /// Tells a lab to do something, and what it says.
+    fn command_lab(request: &Request) -> Result<ExitCode> {
+        match lab::ask(request)?.0 {
+            Reply::Wrong { message } => bail!(message),
+            Reply::Done { message } => print(&format!("{message}\n"))?,
+            Reply::Status(status) => print(&text(&status))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn down() -> Result<ExitCode> {
+        if !lab::is_up()? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        lab::ask(&Request::Down)?;
+        while lab::is_up()? {
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn status(format: Format) -> Result<ExitCode> {
+        if !lab::is_up()? {
+            match format {
+                Format::Text => print("no lab is up\n")?,
+                Format::Json => print("null\n")?,
+            }
+            return Ok(ExitCode::from(NO_LAB));
+        }
+        match (lab::ask(&Request::Status)?.0, format) {
+            (Reply::Status(status), Format::Text) => print(&text(&status))?,
+            (Reply::Status(status), Format::Json) => {
+                print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+            }
+            (Reply::Wrong { message } | Reply::Done { message }, _) => bail!(message),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn text(status: &Status) -> String {
+        let Status { rules, states, delivered, blocked, dropped, seconds, .. } = status;
+        let mut out = format!(
+            "up for {seconds} s: {rules} rules, {states} states; packets: {delivered} delivered, {blocked} blocked, \
+             {dropped} dropped\n\n"
+        );
+        let name = status.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);
+        let provider = |node: &lab::NodeStatus| node.provider.clone().unwrap_or_default();
+        let width = status.nodes.iter().map(|node| provider(node).len()).max().unwrap_or(0);
+        for node in &status.nodes {
+            let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+            let mut line = format!(
+                "  {:<name$}  {:<width$}  {:<7}  {}",
+                node.name,
+                provider(node),
+                node.side,
+                addresses.join(" ")
+            );
+            if !node.cut_from.is_empty() {
+                line = format!("{line}  cut off from {}", node.cut_from.join(", "));
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}

@@ -1,0 +1,354 @@
+//! The declaration that a file holds, read without Nix: the JSON that the module would make of it, if nothing else
+//! were defined elsewhere. Conditions are taken to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use rnix::ast::Expr;
+use rowan::ast::AstNode;
+use serde_json::{Map, Value, json};
+
+use super::literal;
+use crate::input;
+use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
+
+/// What a file declares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// The declaration as JSON, in the form of the input, without positions.
+    pub json: Value,
+    /// Where each value stands: bytes of the file, by dotted path.
+    pub places: BTreeMap<String, usize>,
+    /// What only Nix can evaluate.
+    pub unknown: Vec<Unknown>,
+    /// Whether the preset is part of it.
+    pub preset: bool,
+}
+
+/// A value that only Nix can evaluate.
+#[derive(Debug, Clone)]
+pub struct Unknown {
+    /// The option, below `services.nixvol-net`.
+    pub option: String,
+    /// The expression.
+    pub at: Range<usize>,
+    /// Its text.
+    pub text: String,
+}
+
+impl PartialEq for Unknown {
+    /// Wherever it stands.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.option, &self.text) == (&other.option, &other.text)
+    }
+}
+
+/// Options whose values are sets by name.
+const PARTS: [&str; 2] = ["providers", "volumes"];
+/// Options that are values of the input themselves.
+const SCALARS: [&str; 6] = ["base", "stateDir", "logFile", "anchor", "allowOverlap", "reconcileInterval"];
+
+/// The definitions of each entry, by option and name: the priorities of both, and where it is.
+type Entries = BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>;
+type Leaves = BTreeMap<Vec<String>, Vec<Leaf>>;
+
+#[derive(Debug, Clone)]
+struct Leaf {
+    /// The priority at each level of the path.
+    priorities: Vec<u32>,
+    value: Value,
+    at: Option<usize>,
+}
+
+#[derive(Default)]
+struct Reader {
+    leaves: Leaves,
+    /// Entries of [`PARTS`].
+    entries: Entries,
+    unknown: Vec<Unknown>,
+    /// Elements of `links`, with the priority of their list.
+    links: Vec<(u32, Value, BTreeMap<String, usize>)>,
+}
+
+/// What the definitions of a file declare together.
+pub fn declared(definitions: &[Definition]) -> Declared {
+    let mut reader = Reader::default();
+    for definition in definitions {
+        reader.read(definition);
+    }
+    let preset = reader.settled(&["preset"]).is_some_and(|leaf| leaf.value == json!("multi-cloud"));
+    if preset {
+        reader.preset();
+    }
+    reader.settle_entries();
+    if preset {
+        reader.preset_links();
+    }
+    reader.json(preset)
+}
+
+impl Reader {
+    fn read(&mut self, definition: &Definition) {
+        let Some(path) = definition.names() else {
+            self.unknown(definition, definition.statement.text_range().into());
+            return;
+        };
+        let at = definition.range().start;
+        match path[..] {
+            [part, name] if PARTS.contains(&part) => {
+                for body in &definition.bodies {
+                    self.entry(part, name, [definition.above[0], body.priority], Some(at));
+                }
+            }
+            [part, name, _, ..] if PARTS.contains(&part) => {
+                self.entry(part, name, [definition.above[0], definition.above[1]], Some(at));
+            }
+            [] | ["localhost" | "links" | "preset"] | ["localhost" | "hosts", _] => {}
+            [option] if PARTS.contains(&option) || SCALARS.contains(&option) => {}
+            // Options that are no part of the declaration.
+            _ => return,
+        }
+        if definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
+            let split = path.split_last();
+            let value = split.map(|(name, _)| literal::inherited(&definition.statement, name));
+            match (split, value) {
+                (Some((name, above)), Some(Ok(value))) => {
+                    // As if the value were written in place of the name.
+                    let inner = Map::from_iter([((*name).to_owned(), value)]);
+                    self.flatten(above, &definition.above[..above.len()], at, inner);
+                }
+                _ => self.unknown(definition, definition.statement.text_range().into()),
+            }
+            return;
+        }
+        let is_link = path == ["links"];
+        for body in &definition.bodies {
+            match &body.value {
+                // What is inside has definitions of its own.
+                Expr::AttrSet(_) if !is_link && path.len() < 3 => {}
+                Expr::List(list) if is_link => {
+                    for item in list.items() {
+                        self.link(definition, body.priority, &item);
+                    }
+                }
+                value => match literal::value(value) {
+                    Ok(value) if is_link => {
+                        for link in value.as_array().into_iter().flatten() {
+                            self.links.push((body.priority, link.clone(), BTreeMap::new()));
+                        }
+                    }
+                    Ok(Value::Object(inner)) if path.len() < 3 => {
+                        let priorities = [&definition.above[..], &[body.priority]].concat();
+                        self.flatten(&path, &priorities[..path.len()], at, inner);
+                    }
+                    // A value where there should be a set.
+                    Ok(_) if path.is_empty() || (path.len() < 3 && PARTS.contains(&path[0])) => {
+                        self.unknown(definition, bytes(value.syntax()));
+                    }
+                    Ok(value) => {
+                        let path = path.iter().map(|&name| name.to_owned()).collect();
+                        let priorities = [&definition.above[..], &[body.priority]].concat();
+                        self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
+                    }
+                    Err(unknown) => self.unknown(definition, unknown.text_range().into()),
+                },
+            }
+        }
+    }
+
+    fn entry(&mut self, part: &str, name: &str, priorities: [u32; 2], at: Option<usize>) {
+        self.entries.entry([part.to_owned(), name.to_owned()]).or_default().push((priorities, at));
+    }
+
+    /// The leaves of a set that was reached through a name.
+    fn flatten(&mut self, path: &[&str], priorities: &[u32], at: usize, inner: Map<String, Value>) {
+        for (name, value) in inner {
+            let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
+            let priorities = [priorities, &[PLAIN]].concat();
+            if let [part, name] = path[..]
+                && PARTS.contains(&part)
+            {
+                self.entry(part, name, [priorities[0], priorities[1]], Some(at));
+            }
+            match value {
+                Value::Array(links) if path == ["links"] => {
+                    self.links.extend(links.into_iter().map(|link| (PLAIN, link, BTreeMap::new())));
+                }
+                Value::Object(inner) if path.len() < 3 => self.flatten(&path, &priorities, at, inner),
+                value => {
+                    let path = path.iter().map(|&name| name.to_owned()).collect();
+                    self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
+                }
+            }
+        }
+    }
+
+    /// Leaves out what a stronger definition of the whole entry, or of all of them, takes the place of.
+    fn settle_entries(&mut self) {
+        for part in PARTS {
+            let strongest = |definitions: &Entries, level: usize, name: Option<&str>| {
+                let of = definitions
+                    .iter()
+                    .filter(|(key, _)| key[0] == part && name.is_none_or(|name| key[1] == name));
+                of.flat_map(|(_, all)| all).map(|(priorities, _)| priorities[level]).min().unwrap_or(PLAIN)
+            };
+            let all = strongest(&self.entries, 0, None);
+            for (_, definitions) in self.entries.iter_mut().filter(|(key, _)| key[0] == part) {
+                definitions.retain(|(priorities, _)| priorities[0] == all);
+            }
+            self.entries.retain(|_, definitions| !definitions.is_empty());
+            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path.len() > 2 && path[0] == part)
+            {
+                let one = strongest(&self.entries, 1, Some(&path[1]));
+                leaves.retain(|leaf| leaf.priorities[0] == all && leaf.priorities[1] == one);
+            }
+        }
+    }
+
+    fn link(&mut self, definition: &Definition, priority: u32, item: &Expr) {
+        match literal::value(item) {
+            Ok(value) => {
+                let mut places = BTreeMap::from([(String::new(), bytes(item.syntax()).start)]);
+                for statement in item.syntax().descendants().filter_map(rnix::ast::AttrpathValue::cast) {
+                    let name = statement.attrpath().and_then(|path| segment(&path.attrs().next()?));
+                    if let Some(name) = name {
+                        places.entry(format!(".{name}")).or_insert(bytes(statement.syntax()).start);
+                    }
+                }
+                self.links.push((priority, value, places));
+            }
+            Err(unknown) => self.unknown(definition, unknown.text_range().into()),
+        }
+    }
+
+    fn unknown(&mut self, definition: &Definition, at: Range<usize>) {
+        let segment = |segment: &Option<String>| segment.clone().unwrap_or_else(|| "…".to_owned());
+        let option = definition.path.iter().map(segment).collect::<Vec<_>>().join(".");
+        let start: usize = definition.statement.text_range().start().into();
+        let text = definition.statement.text().to_string();
+        let text = text.get(at.start - start..at.end - start).unwrap_or_default().to_owned();
+        self.unknown.push(Unknown { option, at, text });
+    }
+
+    /// The embedded declaration, with the priority of defaults.
+    fn preset(&mut self) {
+        let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
+        for part in PARTS {
+            for (name, fields) in preset[part].as_object().into_iter().flatten() {
+                self.entry(part, name, [PLAIN; 2], None);
+                for (field, value) in fields.as_object().into_iter().flatten() {
+                    let path = vec![part.to_owned(), name.clone(), field.clone()];
+                    let leaf =
+                        Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
+                    self.leaves.entry(path).or_default().insert(0, leaf);
+                }
+            }
+        }
+    }
+
+    /// The link of the embedded declaration, between those of its clouds that are there.
+    fn preset_links(&mut self) {
+        let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
+        let clouds: Vec<&String> =
+            preset["providers"].as_object().into_iter().flatten().map(|it| it.0).collect();
+        let is_there = |name: &&&String| self.is_present("providers", name);
+        let clouds: Vec<&String> = clouds.iter().filter(is_there).copied().collect();
+        if clouds.len() > 1 {
+            let link = json!({ "from": clouds, "to": clouds });
+            self.links.insert(0, (DEFAULT, link, BTreeMap::new()));
+        }
+    }
+
+    fn is_present(&self, part: &str, name: &str) -> bool {
+        let declared = self.entries.contains_key(&[part.to_owned(), name.to_owned()]);
+        declared && self.settled(&[part, name, "enable"]).is_none_or(|leaf| leaf.value != json!(false))
+    }
+
+    /// The value that wins at a path; lists of one priority are one list.
+    fn settled(&self, path: &[&str]) -> Option<Leaf> {
+        let path: Vec<String> = path.iter().map(|&name| name.to_owned()).collect();
+        settle(self.leaves.get(&path)?)
+    }
+
+    fn json(mut self, preset: bool) -> Declared {
+        let mut places = BTreeMap::new();
+        let mut json = Map::from_iter([("version".to_owned(), json!(input::VERSION))]);
+        for part in PARTS {
+            json.insert(part.to_owned(), json!({}));
+        }
+        let off: BTreeSet<String> = self
+            .entries
+            .keys()
+            .filter(|[part, name]| part == "providers" && !self.is_present(part, name))
+            .map(|[_, name]| name.clone())
+            .collect();
+        for ([part, name], definitions) in &self.entries {
+            let of_off = self
+                .settled(&[part, name, "provider"])
+                .is_some_and(|leaf| leaf.value.as_str().is_some_and(|provider| off.contains(provider)));
+            if self.is_present(part, name) && !(part == "volumes" && of_off) {
+                json[part][name] = json!({});
+                let at = definitions.iter().find_map(|(_, at)| *at);
+                places.extend(at.map(|at| (format!("{part}.{name}"), at)));
+            }
+        }
+        for (path, leaves) in &self.leaves {
+            let Some(leaf) = settle(leaves).filter(|leaf| !leaf.value.is_null()) else { continue };
+            match &path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                [_, _, "enable"] => continue,
+                [part, name, field] => match json[*part].get_mut(*name) {
+                    Some(entry) => entry[*field] = leaf.value,
+                    None => continue,
+                },
+                ["localhost", field] => {
+                    json.entry("localhost").or_insert_with(|| json!({}))[*field] = leaf.value;
+                }
+                ["hosts", "enable"] if leaf.value == json!(false) => {
+                    json.insert("hostsFile".to_owned(), Value::Null);
+                }
+                [scalar] if SCALARS.contains(scalar) => {
+                    json.insert((*scalar).to_owned(), leaf.value);
+                }
+                _ => continue,
+            }
+            places.extend(leaf.at.map(|at| (path.join("."), at)));
+        }
+        let strongest = self.links.iter().map(|(priority, ..)| *priority).min();
+        self.links.retain(|(priority, ..)| Some(*priority) == strongest);
+        if !self.links.is_empty() {
+            for (index, (_, _, link)) in self.links.iter().enumerate() {
+                places.extend(link.iter().map(|(field, at)| (format!("links.{index}{field}"), *at)));
+            }
+            let links: Vec<Value> = self.links.into_iter().map(|(_, link, _)| without_nulls(link)).collect();
+            json.insert("links".to_owned(), Value::Array(links));
+        }
+        Declared { json: Value::Object(json), places, unknown: self.unknown, preset }
+    }
+}
+
+fn settle(leaves: &[Leaf]) -> Option<Leaf> {
+    let own = |leaf: &Leaf| leaf.priorities.last().copied();
+    let strongest = leaves.iter().map(own).min()?;
+    let mut strong = leaves.iter().filter(|leaf| own(leaf) == strongest);
+    let mut settled = strong.next()?.clone();
+    for leaf in strong {
+        match (&mut settled.value, &leaf.value) {
+            (Value::Array(list), Value::Array(more)) => list.extend(more.iter().cloned()),
+            _ => settled = leaf.clone(),
+        }
+    }
+    Some(settled)
+}
+
+/// A field that is null says nothing.
+fn without_nulls(mut link: Value) -> Value {
+    if let Value::Object(fields) = &mut link {
+        fields.retain(|_, value| !value.is_null());
+    }
+    link
+}
+
+/// Whether the preset has an entry of this name.
+pub fn is_in_preset(part: &str, name: &str) -> bool {
+    serde_json::from_str::<Value>(input::DEFAULT).is_ok_and(|preset| preset[part].get(name).is_some())
+}

@@ -1,0 +1,177 @@
+//! What a Nix expression says, as far as that can be told without Nix: literals, and names that the file itself
+//! binds to literals.
+
+use rnix::SyntaxNode;
+use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};
+use rowan::ast::AstNode;
+use serde_json::{Map, Value, json};
+
+use crate::source::find::{Body, PLAIN, bodies, segment};
+
+/// How many names are followed one behind the other: a name may be bound to itself.
+const DEEPEST: usize = 20;
+
+/// The value of an expression.
+///
+/// # Errors
+/// The part of it that only Nix can evaluate.
+pub fn value(expression: &Expr) -> Result<Value, SyntaxNode> {
+    evaluate(expression, 0)
+}
+
+fn evaluate(expression: &Expr, depth: usize) -> Result<Value, SyntaxNode> {
+    let unknown = || expression.syntax().clone();
+    if depth > DEEPEST {
+        return Err(unknown());
+    }
+    let wrapped = Body { value: expression.clone(), priority: PLAIN, conditions: 0 };
+    let inner = match &bodies(&wrapped)[..] {
+        [inner] => inner.value.clone(),
+        _ => return Err(unknown()),
+    };
+    match &inner {
+        Expr::Literal(literal) => match literal.kind() {
+            LiteralKind::Integer(number) => number.value().map(Value::from).map_err(|_| unknown()),
+            LiteralKind::Float(number) => number.value().map(Value::from).map_err(|_| unknown()),
+            LiteralKind::Uri(_) => Err(unknown()),
+        },
+        Expr::Str(string) => text(string, depth),
+        Expr::List(list) => list.items().map(|item| evaluate(&item, depth + 1)).collect(),
+        Expr::AttrSet(set) => attributes(set, depth),
+        Expr::Ident(name) => match name.to_string().as_str() {
+            "true" => Ok(json!(true)),
+            "false" => Ok(json!(false)),
+            "null" => Ok(Value::Null),
+            bound => match binding(name.syntax(), bound) {
+                Some(value) => evaluate(&value, depth + 1),
+                None => Err(unknown()),
+            },
+        },
+        Expr::Select(select) => selected(select, depth).unwrap_or_else(|| Err(unknown())),
+        Expr::UnaryOp(negated) => match (negated.to_string().starts_with('-'), negated.expr()) {
+            (true, Some(number)) => match evaluate(&number, depth + 1)? {
+                Value::Number(number) => {
+                    number.to_string().parse::<i64>().map(|it| json!(-it)).map_err(|_| unknown())
+                }
+                _ => Err(unknown()),
+            },
+            _ => Err(unknown()),
+        },
+        _ => Err(unknown()),
+    }
+}
+
+fn text(string: &ast::Str, depth: usize) -> Result<Value, SyntaxNode> {
+    let mut text = String::new();
+    for part in string.normalized_parts() {
+        match part {
+            InterpolPart::Literal(literal) => text += &literal,
+            InterpolPart::Interpolation(hole) => {
+                let Some(inner) = hole.expr() else { return Err(hole.syntax().clone()) };
+                match evaluate(&inner, depth + 1)? {
+                    Value::String(inner) => text += &inner,
+                    _ => return Err(hole.syntax().clone()),
+                }
+            }
+        }
+    }
+    Ok(Value::String(text))
+}
+
+fn attributes(set: &AttrSet, depth: usize) -> Result<Value, SyntaxNode> {
+    if let Some(inherit) = set.inherits().next() {
+        return Err(inherit.syntax().clone());
+    }
+    let mut whole = Value::Object(Map::new());
+    for statement in set.attrpath_values() {
+        let unknown = || statement.syntax().clone();
+        let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else {
+            return Err(unknown());
+        };
+        let mut target = &mut whole;
+        for attr in path.attrs() {
+            let name = segment(&attr).ok_or_else(unknown)?;
+            let Value::Object(map) = target else { return Err(unknown()) };
+            target = map.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        }
+        let value = evaluate(&value, depth + 1)?;
+        match (target, value) {
+            (Value::Object(known), Value::Object(more)) => known.extend(more),
+            (target, value) => *target = value,
+        }
+    }
+    Ok(whole)
+}
+
+fn selected(select: &ast::Select, depth: usize) -> Option<Result<Value, SyntaxNode>> {
+    let mut value = match evaluate(&select.expr()?, depth + 1) {
+        Ok(value) => value,
+        Err(unknown) => return Some(Err(unknown)),
+    };
+    for attr in select.attrpath()?.attrs() {
+        value = value.get_mut(segment(&attr)?)?.take();
+    }
+    Some(Ok(value))
+}
+
+/// What a scope says of a name.
+enum Bound {
+    /// Nothing.
+    Not,
+    /// This.
+    To(Expr),
+    /// Something that cannot be followed.
+    Otherwise,
+}
+
+/// The value of a name that `inherit` takes from around its set.
+///
+/// # Errors
+/// The statement, where the file does not bind it to a literal.
+pub fn inherited(statement: &SyntaxNode, name: &str) -> Result<Value, SyntaxNode> {
+    let from_around = ast::Inherit::cast(statement.clone()).is_some_and(|inherit| inherit.from().is_none());
+    let outside = statement.parent().and_then(|set| set.parent()).filter(|_| from_around);
+    let bound = outside.and_then(|outside| binding(&outside, name));
+    bound.ok_or_else(|| statement.clone()).and_then(|bound| evaluate(&bound, 1))
+}
+
+/// What the file binds a name to, around the place where it is used.
+fn binding(from: &SyntaxNode, name: &str) -> Option<Expr> {
+    for around in from.ancestors() {
+        let bound = if let Some(set) = AttrSet::cast(around.clone()) {
+            if set.rec_token().is_some() { bound_in(&set, name) } else { Bound::Not }
+        } else if let Some(bindings) = ast::LetIn::cast(around.clone()) {
+            bound_in(&bindings, name)
+        } else if let Some(function) = ast::Lambda::cast(around) {
+            let names =
+                |param: ast::Param| param.syntax().descendants().filter_map(ast::Ident::cast).collect();
+            let names: Vec<ast::Ident> = function.param().map(names).unwrap_or_default();
+            if names.iter().any(|it| it.to_string() == name) { Bound::Otherwise } else { Bound::Not }
+        } else {
+            Bound::Not
+        };
+        match bound {
+            Bound::Not => {}
+            Bound::To(value) => return Some(value),
+            Bound::Otherwise => return None,
+        }
+    }
+    None
+}
+
+fn bound_in(scope: &impl HasEntry, name: &str) -> Bound {
+    if scope.inherits().flat_map(|it| it.attrs()).any(|attr| segment(&attr).as_deref() == Some(name)) {
+        return Bound::Otherwise;
+    }
+    let mut found = Bound::Not;
+    for statement in scope.attrpath_values() {
+        let attrs: Vec<_> = statement.attrpath().into_iter().flat_map(|path| path.attrs()).collect();
+        if attrs.first().and_then(segment).as_deref() == Some(name) {
+            found = match (found, attrs.len(), statement.value()) {
+                (Bound::Not, 1, Some(value)) => Bound::To(value),
+                _ => Bound::Otherwise,
+            };
+        }
+    }
+    found
+}

@@ -1,0 +1,25 @@
+//! The lab: namespaces, devices and processes around the router, on Linux.
+//!
+//! One process plays the Mac. It is the first of a process namespace of its own, so whatever is started in the lab
+//! ends with it, however it ends; network namespaces are held by its descriptors alone, names by mounts that nobody
+//! else sees, and its socket has a name that no file has. So nothing is left when it is killed.
+
+mod capture;
+mod client;
+mod control;
+mod device;
+mod enter;
+mod node;
+mod probe;
+mod pump;
+mod serve;
+mod setup;
+mod start;
+
+pub use capture::capture;
+pub use client::{address, ask, is_up};
+pub use control::{NodeStatus, Reply, Request, Status};
+pub use enter::exec;
+pub use serve::serve;
+pub use setup::{Setup, Task};
+pub use start::{run, up};

@@ -1,0 +1,89 @@
+//! Speaking to a lab: one line of JSON there, one back, and descriptors beside it where it lets somebody in.
+
+use std::env;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::geteuid;
+
+use super::control::{Reply, Request};
+
+/// The variable that names the lab to what runs in it.
+pub const VARIABLE: &str = "NIXVOL_LAB";
+/// How many descriptors come at once.
+const DESCRIPTORS: usize = 4;
+
+/// The address of the lab that a command means: the one that it runs in, or the user's own.
+pub fn address() -> String {
+    match env::var(VARIABLE) {
+        Ok(address) if !address.is_empty() => address,
+        _ => format!("nixvol-net/{}/lab", geteuid().as_raw()),
+    }
+}
+
+/// Connects to a lab; `None` where there is none.
+pub fn connect(address: &str) -> Result<Option<UnixStream>> {
+    let name = SocketAddr::from_abstract_name(address.as_bytes()).context("no lab can have this address")?;
+    let stream = match UnixStream::connect_addr(&name) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),
+        Err(error) => return Err(error).context("cannot speak to the lab"),
+    };
+    // Anybody could have taken the name.
+    if !is_own(&stream)? {
+        bail!("what answers at the lab's address is another user's");
+    }
+    Ok(Some(stream))
+}
+
+/// Whether the other end of a stream is this user's. Its process may be of another namespace, and have no number here.
+pub fn is_own(stream: &UnixStream) -> Result<bool> {
+    let peer = getsockopt(stream, PeerCredentials).context("cannot tell whose the other end is")?;
+    Ok(peer.uid() == geteuid().as_raw())
+}
+
+/// Whether the lab that a command means is up.
+pub fn is_up() -> Result<bool> {
+    Ok(connect(&address())?.is_some())
+}
+
+/// Asks a lab something, and gives its answer, the descriptors that came with it, and the stream.
+pub fn ask(request: &Request) -> Result<(Reply, Vec<OwnedFd>, UnixStream)> {
+    let Some(mut stream) = connect(&address())? else {
+        bail!("no lab is up\nhint: `nixvol-net lab up`, or `nixvol-net lab run -- COMMAND`");
+    };
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).context("cannot speak to the lab")?;
+    let descriptors = receive(&stream)?;
+    let mut line = String::new();
+    // A reply is short and nothing follows it unasked: nothing is read that belongs to what comes behind.
+    BufReader::with_capacity(1, &stream).read_line(&mut line).context("cannot hear the lab")?;
+    if line.is_empty() {
+        bail!("the lab has ended");
+    }
+    Ok((serde_json::from_str(&line)?, descriptors, stream))
+}
+
+/// The descriptors that stand before a reply, with one byte to carry them.
+fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    let mut parts = [std::io::IoSliceMut::new(&mut byte)];
+    recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).context("cannot hear the lab")?;
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    Ok(descriptors)
+}

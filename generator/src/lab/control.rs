@@ -1,0 +1,322 @@
+//! What a lab is asked, and how it answers: a line of JSON each.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nixvol_net::model::Declaration;
+use nixvol_net::plan::Plan;
+use nixvol_net::router::{Cast, Counts, Filter, Node, NodeId, Router, Side, Topology, permitted};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::{Deserialize, Serialize};
+
+use super::capture::serve as serve_capture;
+use super::client::is_own;
+use super::pump::Shared;
+use super::serve::{declared, unreadable};
+
+/// What a lab is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// How it is.
+    Status,
+    /// To end.
+    Down,
+    /// To let somebody into a node.
+    Enter {
+        /// The node.
+        node: String,
+    },
+    /// To cut the ways between two groups, or between one and everybody else.
+    Partition {
+        /// A volume or a provider.
+        one: String,
+        /// Another.
+        other: Option<String>,
+    },
+    /// To mend them; all, where nobody is named.
+    Heal {
+        /// A volume or a provider.
+        one: Option<String>,
+        /// Another.
+        other: Option<String>,
+    },
+    /// To load other rules.
+    Apply {
+        /// The declaration behind them.
+        input: String,
+        /// The anchor.
+        anchor: String,
+        /// Whether states of what is no longer permitted go.
+        kill: bool,
+    },
+    /// To tell every packet of a node or a link, as pcapng behind the reply.
+    Capture {
+        /// A node, or `links.0`.
+        what: String,
+    },
+}
+
+/// How it answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is done; in words, where there is something to say.
+    Done {
+        /// What was done.
+        message: String,
+    },
+    /// It cannot be done.
+    Wrong {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// How the lab is.
+    Status(Box<Status>),
+}
+
+/// How a lab is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Who takes part.
+    pub nodes: Vec<NodeStatus>,
+    /// How many rules are loaded.
+    pub rules: usize,
+    /// How many states there are.
+    pub states: usize,
+    /// Packets that were delivered.
+    pub delivered: u64,
+    /// Packets that a rule or a state blocked.
+    pub blocked: u64,
+    /// Packets that were not delivered for another reason.
+    pub dropped: u64,
+    /// For how long it has been up, in seconds.
+    pub seconds: u64,
+}
+
+/// Who takes part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// The provider that it belongs to.
+    pub provider: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// `mac`, `bridge` or `outside`.
+    pub side: String,
+    /// From whom it is cut off.
+    pub cut_from: Vec<String>,
+}
+
+/// A lab that is up.
+pub struct Lab {
+    /// What the loop between devices works on.
+    pub shared: Arc<Shared>,
+    /// The network namespaces, by node.
+    pub nets: Vec<File>,
+    /// The lab's own user, process and mount namespaces.
+    pub own: [File; 3],
+    /// What was declared.
+    pub declaration: Declaration,
+    /// The plan of it.
+    pub plan: Plan,
+    /// Who takes part beside volumes.
+    pub cast: Cast,
+    /// What the anchor's file is called.
+    pub file: String,
+}
+
+/// Answers whoever connects, each in a thread of its own.
+pub fn answer(lab: &Arc<Lab>, listener: &UnixListener) {
+    for stream in listener.incoming().flatten() {
+        let lab = Arc::clone(lab);
+        thread::spawn(move || {
+            // Who hangs up in the middle of an answer wants none.
+            let _: Result<()> = converse(&lab, &stream);
+        });
+    }
+}
+
+fn converse(lab: &Lab, stream: &UnixStream) -> Result<()> {
+    if !is_own(stream)? {
+        bail!("another user");
+    }
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let request: Request = serde_json::from_str(&line)?;
+    match request {
+        Request::Down => {
+            reply(stream, &Reply::Done { message: String::new() }, &[])?;
+            std::process::exit(0);
+        }
+        Request::Enter { node } => match named(lab, &node) {
+            Ok(id) => {
+                let [user, pid, mount] = &lab.own;
+                let spaces = [user.as_fd(), pid.as_fd(), mount.as_fd(), lab.nets[id.0].as_fd()];
+                reply(stream, &Reply::Done { message: String::new() }, &spaces)
+            }
+            Err(error) => reply(stream, &wrong(&error), &[]),
+        },
+        Request::Capture { what } => match filter(lab, &what) {
+            Ok(filter) => {
+                reply(stream, &Reply::Done { message: String::new() }, &[])?;
+                serve_capture(lab, stream, filter)
+            }
+            Err(error) => reply(stream, &wrong(&error), &[]),
+        },
+        request => {
+            let answer = act(lab, &request).unwrap_or_else(|error| wrong(&error));
+            reply(stream, &answer, &[])
+        }
+    }
+}
+
+fn wrong(error: &anyhow::Error) -> Reply {
+    Reply::Wrong { message: format!("{error:#}") }
+}
+
+/// Sends a byte with descriptors, and a line behind it.
+fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        bail!("too many descriptors");
+    }
+    sendmsg(stream, &[IoSlice::new(b"\n")], &mut ancillary, SendFlags::empty())?;
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    stream.write_all(&line).context("cannot answer")
+}
+
+fn act(lab: &Lab, request: &Request) -> Result<Reply> {
+    let mut router = lab.shared.router();
+    let message = match request {
+        Request::Partition { one, other } => {
+            let (one_group, other_group) =
+                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
+            router.ways_mut().cut(&one_group, other_group.as_deref());
+            format!("{one} and {} are apart", other.as_deref().unwrap_or("everybody else"))
+        }
+        Request::Heal { one: None, .. } => {
+            router.ways_mut().heal_all();
+            "nobody is apart any more".to_owned()
+        }
+        Request::Heal { one: Some(one), other } => {
+            let (one_group, other_group) =
+                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
+            router.ways_mut().heal(&one_group, other_group.as_deref());
+            format!("{one} and {} reach each other again", other.as_deref().unwrap_or("everybody else"))
+        }
+        Request::Apply { input, anchor, kill } => {
+            let declaration = declared(input)?;
+            let new = Plan::of(&declaration);
+            if Topology::of(&new, &lab.cast) != *router.topology() || new.anchor != lab.plan.anchor {
+                bail!(
+                    "its volumes, providers or anchor are others than the lab's\nhint: `lab down` and `lab up` with it"
+                );
+            }
+            router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&lab.file, &errors)))?;
+            let killed = if *kill { permitted::kill(&mut router) } else { 0 };
+            let states = router.rules().machine().states();
+            let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
+            format!("{} rules loaded{cut}, {states} states stay", count(&router))
+        }
+        _ => return Ok(Reply::Status(Box::new(status(lab, &router)))),
+    };
+    Ok(Reply::Done { message })
+}
+
+fn count(router: &Router) -> usize {
+    use nixvol_net::pf::eval::List;
+    let lists = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter];
+    let loaded = router.rules().machine().loaded();
+    let rulesets = loaded.rulesets().iter().filter(|ruleset| !ruleset.path().is_empty());
+    rulesets.map(|ruleset| lists.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
+}
+
+fn status(lab: &Lab, router: &Router) -> Status {
+    let topology = router.topology();
+    let cut_from = |id: NodeId| {
+        let cut = topology.nodes().filter(|(other, _)| router.ways().is_cut(id, *other));
+        cut.map(|(_, node)| node.name.clone()).collect()
+    };
+    let node = |(id, node): (NodeId, &Node)| NodeStatus {
+        name: node.name.clone(),
+        provider: node.provider.clone(),
+        addresses: node.addresses.clone(),
+        side: match node.side {
+            Side::Here => "mac",
+            Side::Bridge(_) => "bridge",
+            Side::Outside => "outside",
+        }
+        .to_owned(),
+        cut_from: cut_from(id),
+    };
+    let Counts { delivered, blocked, dropped } = router.counts();
+    Status {
+        nodes: topology.nodes().map(node).collect(),
+        rules: count(router),
+        states: router.rules().machine().states(),
+        delivered,
+        blocked,
+        dropped,
+        seconds: lab.shared.began.elapsed().as_secs(),
+    }
+}
+
+fn named(lab: &Lab, name: &str) -> Result<NodeId> {
+    let router = lab.shared.router();
+    let topology = router.topology();
+    let plain = name.strip_suffix(".nixvol").unwrap_or(name);
+    let found = topology.named(plain).or_else(|| {
+        let (volume, provider) = plain.split_once('.')?;
+        let id = topology.named(volume)?;
+        (topology.node(id).provider.as_deref() == Some(provider)).then_some(id)
+    });
+    found.ok_or_else(|| unknown(name, topology.nodes().map(|(_, node)| node.name.as_str())))
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> anyhow::Error {
+    let known: Vec<&str> = known.collect();
+    match nixvol_net::input::nearest(name, known.iter().copied()) {
+        Some(near) => anyhow!("nobody in the lab is called `{name}`\nhint: did you mean `{near}`?"),
+        None => anyhow!("nobody in the lab is called `{name}`\nhint: {}", known.join(", ")),
+    }
+}
+
+fn group(lab: &Lab, name: &str, router: &Router) -> Result<Vec<NodeId>> {
+    let topology = router.topology();
+    let group = topology.group(name);
+    if group.is_empty() {
+        let providers = lab.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
+        return Err(unknown(name, topology.nodes().map(|(_, node)| node.name.as_str()).chain(providers)));
+    }
+    Ok(group)
+}
+
+fn group_of(lab: &Lab, name: Option<&str>, router: &Router) -> Result<Option<Vec<NodeId>>> {
+    name.map(|name| group(lab, name, router)).transpose()
+}
+
+/// What a capture is about.
+fn filter(lab: &Lab, what: &str) -> Result<Filter> {
+    let Some(number) = what.strip_prefix("links.") else {
+        let router = lab.shared.router();
+        return Ok(Filter::Nodes(group(lab, what, &router)?));
+    };
+    let link = lab.declaration.links.iter().find(|link| link.index.to_string() == number);
+    let Some(link) = link else {
+        bail!("there is no link `{what}`\nhint: links are counted from 0 as they were declared");
+    };
+    let router = lab.shared.router();
+    let members = |ends: &std::collections::BTreeSet<nixvol_net::model::End>| {
+        ends.iter().flat_map(|end| router.topology().group(end.name().as_str())).collect()
+    };
+    Ok(Filter::Between(members(&link.from), members(&link.to)))
+}

@@ -1,0 +1,183 @@
+//! A namespace's own network: its TUN device, addresses and routes.
+//!
+//! Everything here acts on the namespace of the calling thread.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, bail};
+use ipnet::Ipv4Net;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nixvol_net::router::{Node, Side};
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+/// The name of the device in every namespace.
+pub const NAME: &str = "eth0";
+/// The loopback device is the first of every namespace.
+const LOOPBACK: u32 = 1;
+/// Packets that wait for the router: a burst of a connection must fit.
+const QUEUE: u32 = 4096;
+
+/// Makes the device of a node, with its addresses and routes.
+pub fn make(node: &Node) -> Result<SyncDevice> {
+    if !fs::exists("/dev/net/tun").unwrap_or(false) {
+        bail!("there is no /dev/net/tun\nhint: `modprobe tun`, or let the container have the device");
+    }
+    let device = DeviceBuilder::new()
+        .name(NAME)
+        .offload(true)
+        .enable(false)
+        .build_sync()
+        .context("cannot make a TUN device\nhint: /dev/net/tun must be readable and writable for you")?;
+    let index = device.if_index().context("cannot find the TUN device")?;
+    settle(node);
+    let mut netlink = Netlink::open()?;
+    netlink.up(LOOPBACK, None)?;
+    if node.side == Side::Here {
+        // The aliases of volumes are other namespaces': only 127.0.0.1 is this one's.
+        netlink.remove_address(LOOPBACK, Ipv4Addr::LOCALHOST, 8)?;
+        netlink.add_address(LOOPBACK, Ipv4Addr::LOCALHOST)?;
+    }
+    netlink.up(index, Some(node.mtu))?;
+    for address in &node.addresses {
+        netlink.add_address(index, *address)?;
+    }
+    let everywhere = Ipv4Net::default();
+    let source = node.addresses.first().copied();
+    if let Some(gateway) = node.gateway {
+        netlink.add_route(index, Ipv4Net::from(gateway), None, None)?;
+    }
+    netlink.add_route(index, everywhere, node.gateway, source)?;
+    for route in &node.routes {
+        netlink.add_route(index, route.network, None, Some(route.source))?;
+    }
+    Ok(device)
+}
+
+/// Switches that differ from Linux's own: no IPv6, loopback addresses on a device, and ordinary users who may bind any
+/// port and ping. A kernel without one of them has its own way.
+fn settle(node: &Node) {
+    let ipv4 = "/proc/sys/net/ipv4";
+    let mut switches = vec![
+        ("/proc/sys/net/ipv6/conf/all/disable_ipv6".to_owned(), "1"),
+        ("/proc/sys/net/ipv6/conf/default/disable_ipv6".to_owned(), "1"),
+        (format!("{ipv4}/ip_unprivileged_port_start"), "0"),
+        (format!("{ipv4}/ping_group_range"), "0 2147483647"),
+    ];
+    for scope in ["all", "default", NAME] {
+        switches.push((format!("{ipv4}/conf/{scope}/rp_filter"), "0"));
+        if node.side == Side::Here {
+            switches.push((format!("{ipv4}/conf/{scope}/route_localnet"), "1"));
+        }
+    }
+    for (switch, value) in switches {
+        if let Err(error) = fs::write(&switch, value)
+            && switch.contains("route_localnet")
+        {
+            eprintln!("note: cannot write {switch} ({error}): localhost aliases will not answer");
+        }
+    }
+}
+
+/// A conversation with the kernel about devices, addresses and routes.
+struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("cannot speak with the kernel (netlink)")?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        let (answer, _) = self.socket.recv_from_full()?;
+        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?.payload {
+            NetlinkPayload::Error(error) => match error.code {
+                None => Ok(()),
+                Some(_) => Err(error.to_io().into()),
+            },
+            other => bail!("the kernel answered {other:?}"),
+        }
+    }
+
+    fn up(&mut self, index: u32, mtu: Option<u16>) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        if let Some(mtu) = mtu {
+            message.attributes.push(LinkAttribute::Mtu(mtu.into()));
+            message.attributes.push(LinkAttribute::TxQueueLen(QUEUE));
+        }
+        self.ask(RouteNetlinkMessage::SetLink(message), 0).context("cannot bring a device up")
+    }
+
+    fn add_address(&mut self, index: u32, address: Ipv4Addr) -> Result<()> {
+        let message = RouteNetlinkMessage::NewAddress(address_message(index, address, 32));
+        self.ask(message, NLM_F_CREATE | NLM_F_EXCL).with_context(|| format!("cannot add {address}"))
+    }
+
+    fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
+        let message = RouteNetlinkMessage::DelAddress(address_message(index, address, prefix));
+        self.ask(message, 0).with_context(|| format!("cannot remove {address}/{prefix}"))
+    }
+
+    fn add_route(
+        &mut self,
+        index: u32,
+        network: Ipv4Net,
+        gateway: Option<Ipv4Addr>,
+        source: Option<Ipv4Addr>,
+    ) -> Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = network.prefix_len();
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Boot;
+        message.header.kind = RouteType::Unicast;
+        message.header.scope = if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
+        let attributes = [
+            (network.prefix_len() > 0)
+                .then(|| RouteAttribute::Destination(RouteAddress::Inet(network.addr()))),
+            Some(RouteAttribute::Oif(index)),
+            gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::Inet(gateway))),
+            source.map(|source| RouteAttribute::PrefSource(RouteAddress::Inet(source))),
+        ];
+        message.attributes.extend(attributes.into_iter().flatten());
+        self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+            .with_context(|| format!("cannot add the route to {network}"))
+    }
+}
+
+fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.index = index;
+    message.header.prefix_len = prefix;
+    message.header.scope = if index == LOOPBACK { AddressScope::Host } else { AddressScope::Universe };
+    message.attributes =
+        vec![AddressAttribute::Address(address.into()), AddressAttribute::Local(address.into())];
+    message
+}

@@ -1,0 +1,160 @@
+//! What the probes found, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io;
+
+use anyhow::{Context, Result};
+use nixvol_net::pf::eval::Transport;
+use nixvol_net::router::{NodeId, Topology};
+use nixvol_net::wire;
+use serde_json::{Value, json};
+
+use super::sockets::Answer;
+use super::{Difference, Probe};
+
+/// The word of a cell where everything that was asked connects.
+const ALL: &str = "all";
+
+/// Prints what was found.
+pub fn print(
+    topology: &Topology,
+    probes: &[Probe],
+    difference: Option<&Difference>,
+    json: bool,
+) -> Result<()> {
+    let text = if json {
+        format!("{:#}\n", data(topology, probes, difference))
+    } else {
+        text(topology, probes, difference)
+    };
+    io::Write::write_all(&mut io::stdout().lock(), text.as_bytes()).context("cannot write to standard output")
+}
+
+fn data(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> Value {
+    let probe = |probe: &Probe| {
+        let port = (probe.service.port > 0).then_some(probe.service.port);
+        json!({
+            "from": topology.node(probe.from).name,
+            "to": topology.node(probe.to).name,
+            "source": probe.source,
+            "destination": probe.destination,
+            "protocol": probe.service.protocol.word(),
+            "port": port,
+            "expected": probe.expected,
+            "found": probe.found,
+        })
+    };
+    json!({
+        "agrees": difference.is_none(),
+        "difference": difference,
+        "probes": probes.iter().map(probe).collect::<Vec<_>>(),
+    })
+}
+
+fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> String {
+    let count = |answer: Answer| probes.iter().filter(|probe| probe.found == answer).count();
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{} probes: {} connected, {} refused, {} unreachable, {} met silence\n",
+        probes.len(),
+        count(Answer::Connected),
+        count(Answer::Refused),
+        count(Answer::Unreachable),
+        count(Answer::Silence)
+    );
+    out.push_str(&matrix(topology, probes));
+    out.push('\n');
+    match difference {
+        None => out.push_str("no difference: every packet did what `explain` says\n"),
+        Some(difference) => {
+            let Difference { packet, expected, found, explanation, seen } = difference;
+            let _ = writeln!(out, "DIFFERENCE: {packet}: {found}, and `explain` says {expected}");
+            let _ = writeln!(out, "  explain: {explanation}");
+            for seen in seen {
+                let _ = writeln!(out, "  {seen}");
+            }
+        }
+    }
+    out
+}
+
+/// Who reached whom, by provider: all that was asked, what of it, or nothing.
+fn matrix(topology: &Topology, probes: &[Probe]) -> String {
+    let group = |id: NodeId| {
+        let node = topology.node(id);
+        node.provider.clone().unwrap_or_else(|| node.name.clone())
+    };
+    let mut names: Vec<String> = Vec::new();
+    let mut cells: BTreeMap<(usize, usize), Vec<&Probe>> = BTreeMap::new();
+    let mut number = |name: String| {
+        names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            names.push(name);
+            names.len() - 1
+        })
+    };
+    let mut order: Vec<&Probe> = probes.iter().collect();
+    // Providers by name, and behind them those who have none.
+    order.sort_by_key(|probe| {
+        (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone())
+    });
+    for probe in &order {
+        number(group(probe.from));
+    }
+    for probe in order {
+        let cell = (number(group(probe.from)), number(group(probe.to)));
+        cells.entry(cell).or_default().push(probe);
+    }
+    let cell = |row: usize, column: usize| match cells.get(&(row, column)) {
+        None => String::new(),
+        Some(probes) => reached(probes),
+    };
+    let rows: Vec<Vec<String>> =
+        (0..names.len()).map(|row| (0..names.len()).map(|column| cell(row, column)).collect()).collect();
+    table(&names, &rows)
+}
+
+/// What connected: `all`, `-`, or a number of them.
+fn reached(probes: &[&Probe]) -> String {
+    let connected = probes.iter().filter(|probe| probe.found == Answer::Connected).count();
+    match connected {
+        0 => "-".to_owned(),
+        all if all == probes.len() => ALL.to_owned(),
+        some => format!("{some}/{}", probes.len()),
+    }
+}
+
+fn table(names: &[String], rows: &[Vec<String>]) -> String {
+    let first = names.iter().map(String::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].len()).chain([names[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let line = |title: &str, cells: &[String]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("  {cell:>width$}"));
+        format!("  {title:<first$}{}\n", cells.collect::<String>()).trim_end().to_owned() + "\n"
+    };
+    let mut out = "Who connected (rows) to whom (columns), of what was asked:\n".to_owned();
+    out.push_str(&line("", names));
+    for (name, row) in names.iter().zip(rows) {
+        out.push_str(&line(name, row));
+    }
+    out
+}
+
+/// A packet in a few words: `10.0.1.2:40000 > 10.1.1.2:2379 tcp S`.
+pub fn packet(bytes: &[u8]) -> String {
+    let Ok(datagram) = wire::read(bytes) else { return "a broken packet".to_owned() };
+    let (source, destination) = (datagram.source(), datagram.destination());
+    match datagram.packet.transport {
+        Transport::Tcp { source: from, destination: to, segment } => {
+            format!("{source}:{from} > {destination}:{to} tcp {}", segment.letters())
+        }
+        Transport::Udp { source: from, destination: to } => {
+            format!("{source}:{from} > {destination}:{to} udp")
+        }
+        Transport::Icmp { kind, code, .. } => format!("{source} > {destination} icmp {kind}/{code}"),
+        Transport::Other(protocol) => format!("{source} > {destination} protocol {protocol}"),
+    }
+}

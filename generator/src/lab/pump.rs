@@ -1,0 +1,183 @@
+//! The loop between devices: packets in, the router's decision, packets out, late ones when it is time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io::{self, IoSlice};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nixvol_net::router::{NodeId, Router, Seen, WatchId};
+use nixvol_net::wire::{OFFLOAD_HEADER, Offload};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use tun_rs::SyncDevice;
+
+/// The longest packet, with what stands before it.
+const LONGEST: usize = OFFLOAD_HEADER + 65_536;
+/// How many packets of a device are taken before the next one's.
+const TURN: usize = 32;
+/// How long the loop sleeps at most, so that states expire.
+const NAP: Duration = Duration::from_secs(1);
+
+/// What the loop shares with those who ask and command.
+pub struct Shared {
+    /// The Mac.
+    pub router: Mutex<Router>,
+    /// Who gets what is seen.
+    pub sinks: Mutex<HashMap<WatchId, SyncSender<Seen>>>,
+    /// When the lab began: the zero of its clock.
+    pub began: Instant,
+}
+
+impl Shared {
+    /// The router. A thread that failed while it had it has failed the lab, and is heard of elsewhere.
+    pub fn router(&self) -> std::sync::MutexGuard<'_, Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A packet that is not there yet.
+struct Late {
+    at: Duration,
+    number: u64,
+    to: NodeId,
+    bytes: Vec<u8>,
+    offload: Offload,
+}
+
+impl PartialEq for Late {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+impl Eq for Late {}
+impl PartialOrd for Late {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Late {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+impl Late {
+    fn order(&self) -> (Duration, u64) {
+        (self.at, self.number)
+    }
+}
+
+/// Carries packets, for ever.
+pub fn pump(shared: &Arc<Shared>, devices: &[SyncDevice]) -> Result<()> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for packets")?;
+    for (number, device) in devices.iter().enumerate() {
+        device.set_nonblocking(true)?;
+        epoll::add(&poll, device, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+    }
+    let mut loop_ = Loop { shared, devices, late: BinaryHeap::new(), sent_late: 0, buffer: vec![0; LONGEST] };
+    let mut events = Vec::with_capacity(devices.len().max(1));
+    loop {
+        events.clear();
+        let nap = loop_.nap();
+        match epoll::wait(&poll, spare_capacity(&mut events), Some(&nap)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for packets"),
+        }
+        let ready = events.iter().filter_map(|event| usize::try_from(event.data.u64()).ok());
+        loop_.turn(ready);
+    }
+}
+
+struct Loop<'a> {
+    shared: &'a Shared,
+    devices: &'a [SyncDevice],
+    late: BinaryHeap<Reverse<Late>>,
+    sent_late: u64,
+    buffer: Vec<u8>,
+}
+
+impl Loop<'_> {
+    fn now(&self) -> Duration {
+        self.shared.began.elapsed()
+    }
+
+    fn nap(&self) -> Timespec {
+        let nap = self.late.peek().map_or(NAP, |Reverse(late)| late.at.saturating_sub(self.now()).min(NAP));
+        Timespec { tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1), tv_nsec: i64::from(nap.subsec_nanos()) }
+    }
+
+    /// Takes what the ready devices have, and sends what is due.
+    fn turn(&mut self, ready: impl Iterator<Item = usize>) {
+        let mut router = self.shared.router();
+        for number in ready {
+            for _ in 0..TURN {
+                if !self.take(&mut router, number) {
+                    break;
+                }
+            }
+        }
+        let seen = router.watches_mut().take();
+        drop(router);
+        if !seen.is_empty() {
+            self.hand_over(seen);
+        }
+        self.send_due();
+    }
+
+    /// Takes one packet of a device; false where there is none.
+    fn take(&mut self, router: &mut Router, number: usize) -> bool {
+        let Ok(length) = self.devices[number].recv(&mut self.buffer) else { return false };
+        let now = self.now();
+        let Some((header, bytes)) = self.buffer[..length].split_at_mut_checked(OFFLOAD_HEADER) else {
+            return true;
+        };
+        let Some(offload) = Offload::read(header) else { return true };
+        let (_, deliveries) = router.receive(NodeId(number), bytes, offload, now);
+        for delivery in deliveries {
+            if delivery.at > now {
+                let bytes = delivery.bytes.clone().unwrap_or_else(|| bytes[..delivery.length].to_vec());
+                self.sent_late += 1;
+                let (number, to, offload) = (self.sent_late, delivery.to, delivery.offload);
+                self.late.push(Reverse(Late { at: delivery.at, number, to, bytes, offload }));
+            } else {
+                let bytes = delivery.bytes.as_deref().unwrap_or_else(|| &bytes[..delivery.length]);
+                send(self.devices, delivery.to, bytes, &delivery.offload);
+            }
+        }
+        true
+    }
+
+    fn send_due(&mut self) {
+        let now = self.now();
+        while let Some(Reverse(late)) = self.late.peek()
+            && late.at <= now
+        {
+            send(self.devices, late.to, &late.bytes, &late.offload);
+            self.late.pop();
+        }
+    }
+
+    /// Gives what was seen to those who watch. Who is too slow misses some; who has gone is forgotten.
+    fn hand_over(&self, seen: Vec<(WatchId, Seen)>) {
+        let mut sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, seen) in seen {
+            let gone = sinks
+                .get(&id)
+                .is_some_and(|sink| matches!(sink.try_send(seen), Err(TrySendError::Disconnected(_))));
+            if gone {
+                sinks.remove(&id);
+                self.shared.router().watches_mut().remove(id);
+            }
+        }
+    }
+}
+
+/// Hands a packet to a node. A kernel that will not take it drops it, as a host does with what it cannot read.
+fn send(devices: &[SyncDevice], to: NodeId, bytes: &[u8], offload: &Offload) {
+    let mut header = [0; OFFLOAD_HEADER];
+    offload.write(&mut header);
+    let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
+    let _: io::Result<usize> = devices[to.0].send_vectored(&parts);
+}

@@ -1,0 +1,205 @@
+//! The process that plays the Mac: sets up the lab, carries packets, answers questions, and ends with its task.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nixvol_net::explain::{STOCK_MAIN, examples};
+use nixvol_net::model::{self, Declaration};
+use nixvol_net::plan::Plan;
+use nixvol_net::router::{Cast, Router, Rules, Source, Topology, Ways};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
+use rustix::process::{Signal, set_parent_process_death_signal, setsid};
+use tun_rs::SyncDevice;
+
+use super::client::VARIABLE;
+use super::control::{self, Lab};
+use super::enter::prepare;
+use super::node::{self, Space};
+use super::probe;
+use super::pump::{Shared, pump};
+use super::setup::{Setup, Task};
+
+/// Plays the Mac until the task is done. `descriptor` is where the setup is.
+pub fn serve(descriptor: i32) -> Result<ExitCode> {
+    let setup: Setup = serde_json::from_slice(&fs::read(format!("/proc/self/fd/{descriptor}"))?)
+        .context("this command is for the lab's own use")?;
+    nix::unistd::close(descriptor)?;
+    if setup.task == Task::Stay {
+        setsid()?;
+    } else {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
+    let declaration = declared(&setup.input)?;
+    let plan = Plan::of(&declaration);
+    let cast = cast(&plan, &setup.task);
+    let topology = Topology::of(&plan, &cast);
+    let source =
+        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &setup.anchor, file: &setup.file };
+    let rules =
+        Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
+    let ways = Ways::of(&plan, &topology);
+    own_mounts(&hosts(&setup.hosts, &topology))?;
+    let outside = node::listen(&setup.address)?;
+    let spaces =
+        topology.nodes().map(|(_, node)| node::make(node, &setup.address)).collect::<Result<Vec<_>>>()?;
+    let mac = topology.mac();
+    let shared = Arc::new(Shared {
+        router: Mutex::new(Router::new(topology, rules, ways)),
+        sinks: Mutex::default(),
+        began: Instant::now(),
+    });
+    let mut nets = Vec::new();
+    let mut devices = Vec::new();
+    let mut listeners = vec![outside];
+    for Space { net, device, listener } in spaces {
+        nets.push(net);
+        devices.push(device);
+        listeners.push(listener);
+    }
+    let lab = Arc::new(Lab {
+        shared: Arc::clone(&shared),
+        nets,
+        own: own_spaces()?,
+        declaration,
+        plan,
+        cast,
+        file: setup.file,
+    });
+    carry(&shared, devices);
+    for listener in listeners {
+        let lab = Arc::clone(&lab);
+        thread::spawn(move || control::answer(&lab, &listener));
+    }
+    setns(&lab.nets[mac.0], CloneFlags::CLONE_NEWNET)?;
+    match setup.task {
+        Task::Stay => {
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            rustix::stdio::dup2_stdout(&null)?;
+            rustix::stdio::dup2_stderr(&null)?;
+            reap(None)
+        }
+        Task::Run(command) => {
+            let mut command = prepare(&command)?;
+            match command.env(VARIABLE, &setup.address).spawn() {
+                Ok(child) => reap(Some(child.id())),
+                Err(error) => {
+                    eprintln!("error: cannot run {}: {error}", command.get_program().display());
+                    Ok(ExitCode::from(127))
+                }
+            }
+        }
+        Task::Test { json } => probe::run(&lab, json),
+    }
+}
+
+/// Carries packets in a thread of its own; without it there is no lab.
+fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
+    let shared = Arc::clone(shared);
+    let carrier = thread::spawn(move || pump(&shared, &devices));
+    thread::spawn(move || {
+        match carrier.join() {
+            Ok(Err(error)) => eprintln!("error: the lab has failed: {error:#}"),
+            _ => eprintln!("error: the lab has failed"),
+        }
+        std::process::exit(1);
+    });
+}
+
+/// The declaration, which whoever started the lab has read already.
+pub fn declared(input: &str) -> Result<Declaration> {
+    model::read(input.as_bytes())
+        .map_err(|rejected| anyhow!("{} problems in the declaration", rejected.problems.len()))
+}
+
+/// Errors of pf, as pfctl writes them.
+pub fn unreadable(file: &str, errors: &[nixvol_net::pf::Error]) -> String {
+    let line =
+        |error: &nixvol_net::pf::Error| format!("{file}:{}:{}: {}", error.line, error.column, error.message);
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Who takes part beside volumes. Only probes need somebody in a network who is no volume.
+fn cast(plan: &Plan, task: &Task) -> Cast {
+    let examples = examples(plan);
+    let is_needed = |bridge: &usize| {
+        let provider = &plan.bridges[*bridge].provider;
+        plan.volumes.iter().all(|volume| volume.provider != *provider)
+    };
+    let strangers = (0..plan.bridges.len())
+        .filter(|bridge| matches!(task, Task::Test { .. }) && is_needed(bridge))
+        .filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
+    Cast { mac: examples.mac, lan: examples.lan, internet: examples.internet, strangers: strangers.collect() }
+}
+
+fn hosts(lines: &str, topology: &Topology) -> String {
+    let outside = topology.nodes().filter(|(_, node)| node.provider.is_none());
+    let own = outside.map(|(_, node)| format!("{} {}", node.addresses[0], node.name));
+    format!("127.0.0.1 localhost\n{lines}{}\n", own.collect::<Vec<_>>().join("\n"))
+}
+
+/// Mounts that only the lab sees: its processes, its names, and no resolver outside.
+fn own_mounts(hosts: &str) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot keep mounts apart")?;
+    let hide = MountFlags::NOSUID | MountFlags::NODEV;
+    // Containers that cover parts of /proc keep a user from mounting a new one: the old one shows too much, no more.
+    let _: rustix::io::Result<()> = mount("proc", "/proc", "proc", hide | MountFlags::NOEXEC, None);
+    let place = Path::new("/tmp");
+    mount("tmpfs", place, "tmpfs", hide, None).context("cannot mount a tmpfs")?;
+    let files = [
+        ("/etc/hosts", hosts),
+        ("/etc/resolv.conf", "# The lab has the names of /etc/hosts and no others.\n"),
+        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+    ];
+    for (number, (path, text)) in files.iter().enumerate() {
+        let own = place.join(number.to_string());
+        fs::write(&own, text)?;
+        match fs::canonicalize(path) {
+            Ok(path) => {
+                mount_bind(&own, &path).with_context(|| format!("cannot cover {}", path.display()))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot find {path}")),
+        }
+    }
+    unmount(place, UnmountFlags::DETACH).context("cannot uncover /tmp")
+}
+
+/// This process's own namespaces: users, processes, mounts.
+fn own_spaces() -> Result<[File; 3]> {
+    let open = |name: &str| {
+        File::open(format!("/proc/self/ns/{name}")).with_context(|| format!("no {name} namespace"))
+    };
+    Ok([open("user")?, open("pid")?, open("mnt")?])
+}
+
+/// Buries the dead, as the first process of a namespace must, until the command ends.
+fn reap(command: Option<u32>) -> Result<ExitCode> {
+    loop {
+        let (pid, code) = match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(Errno::ECHILD) if command.is_none() => {
+                thread::sleep(Duration::from_millis(200));
+                continue;
+            }
+            Err(error) => bail!("cannot wait for the command: {error}"),
+        };
+        if command.is_some_and(|command| i64::from(command) == i64::from(pid.as_raw())) {
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+    }
+}

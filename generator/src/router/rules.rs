@@ -1,0 +1,144 @@
+//! The rules that are loaded: the anchor below the main ruleset, with where each rule stands.
+//!
+//! Never: a packet.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::topology::{EGRESS, Topology};
+use crate::pf::eval::{Machine, TranslationKind, Verdict};
+use crate::pf::syntax::Ruleset;
+use crate::pf::{self, Environment, print_rule};
+
+/// What the anchor is, and where its text comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The main ruleset, which calls it.
+    pub main: &'a str,
+    /// The path of the anchor.
+    pub path: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// What its file is called.
+    pub file: &'a str,
+}
+
+/// A rule and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleAt {
+    /// The file.
+    pub file: String,
+    /// The line there.
+    pub line: u32,
+    /// The rule as pfctl prints it.
+    pub text: String,
+}
+
+/// Loaded rules, and the states that they have made.
+#[derive(Debug)]
+pub struct Rules {
+    machine: Machine,
+    /// The Mac's address outside, which the rules may ask for.
+    mac: Ipv4Addr,
+    path: String,
+    file: String,
+    at: HashMap<(Kind, u32), RuleAt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Filter,
+    Nat,
+    Rdr,
+    Binat,
+}
+
+impl Rules {
+    /// Loads an anchor under a main ruleset, for the interfaces of a topology.
+    ///
+    /// # Errors
+    /// What pf would not read.
+    pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
+        let mac = topology.node(topology.mac()).addresses[0];
+        let environment = environment(mac);
+        let main = pf::parse(source.main, &environment)?;
+        let mut machine = Machine::new(environment.interfaces.clone());
+        machine.load("", &main);
+        machine.take_chances(0);
+        let mut rules = Self {
+            machine,
+            mac,
+            path: source.path.to_owned(),
+            file: source.file.to_owned(),
+            at: HashMap::new(),
+        };
+        rules.apply(source.text)?;
+        Ok(rules)
+    }
+
+    /// Loads another text in place of the anchor's, as one step; states stay. Where it cannot be read, all stays.
+    ///
+    /// # Errors
+    /// What pf would not read.
+    pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
+        let ruleset = pf::parse(text, &environment(self.mac))?;
+        self.machine.load(&self.path, &ruleset);
+        self.machine.index();
+        self.at = places(&ruleset, &self.file);
+        Ok(())
+    }
+
+    /// The machine that decides.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The same, to let it decide.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// The filter rule of a verdict, if it stands in the anchor. A state's is the one that made it, whose place may
+    /// have been taken since.
+    pub fn deciding(&self, verdict: &Verdict) -> Option<&RuleAt> {
+        let rule = verdict.rule.as_ref().filter(|rule| *rule.anchor == *self.path)?;
+        self.at.get(&(Kind::Filter, rule.number))
+    }
+
+    /// The rule that changed an address.
+    pub fn translating(&self, verdict: &Verdict) -> Option<&RuleAt> {
+        let rule = verdict.translation.as_ref().filter(|rule| *rule.anchor == *self.path)?;
+        let kind = match rule.kind {
+            TranslationKind::Nat => Kind::Nat,
+            TranslationKind::Rdr => Kind::Rdr,
+            TranslationKind::Binat => Kind::Binat,
+        };
+        self.at.get(&(kind, rule.number))
+    }
+}
+
+/// lo0, and the interface that leads outside.
+fn environment(mac: Ipv4Addr) -> Environment {
+    let mut environment = Environment::default();
+    environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
+    environment.add_address(EGRESS, mac.into(), 24);
+    environment
+}
+
+fn places(ruleset: &Ruleset, file: &str) -> HashMap<(Kind, u32), RuleAt> {
+    let lists = &ruleset.rules;
+    let lists = [
+        (Kind::Filter, &lists.filter),
+        (Kind::Nat, &lists.nat),
+        (Kind::Rdr, &lists.rdr),
+        (Kind::Binat, &lists.binat),
+    ];
+    let of_list = |(kind, rules): (Kind, &Vec<pf::syntax::Rule>)| {
+        let at = |rule: &pf::syntax::Rule| {
+            let place = RuleAt { file: file.to_owned(), line: rule.place.line, text: print_rule(rule) };
+            ((kind, rule.number), place)
+        };
+        rules.iter().map(at).collect::<Vec<_>>()
+    };
+    lists.into_iter().flat_map(of_list).collect()
+}

@@ -1,0 +1,189 @@
+//! Who watches packets, and what is told about each: every place where pf saw it, and what decided there.
+//!
+//! It costs nothing while nobody watches. Never: a file, or its format.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::rules::{RuleAt, Rules};
+use super::topology::{NodeId, Topology};
+use super::walk::{Fate, Hop};
+use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};
+use crate::pf::syntax::{Block, Direction};
+use crate::wire::Datagram;
+
+/// The number of a watch.
+pub type WatchId = u64;
+
+/// Which packets are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All.
+    All,
+    /// What one of them sends or is to get.
+    Nodes(Vec<NodeId>),
+    /// What goes between one of the first and one of the second, in both directions.
+    Between(Vec<NodeId>, Vec<NodeId>),
+}
+
+/// What is written down about a packet on its way.
+#[derive(Debug)]
+pub struct Story {
+    at: Duration,
+    from: NodeId,
+    destination: Ipv4Addr,
+    bytes: Vec<u8>,
+    /// Where pf saw it.
+    pub hops: Vec<Hop>,
+}
+
+/// A packet in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub at: Duration,
+    /// On which interface, by its logical name.
+    pub interface: String,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The packet before pf. A checksum that a device was to finish is not finished.
+    pub bytes: Vec<u8>,
+    /// What became of it there, and which rule decided.
+    pub comment: String,
+}
+
+/// Everybody who watches.
+#[derive(Debug, Default)]
+pub struct Watches {
+    all: Vec<(WatchId, Filter)>,
+    made: WatchId,
+    seen: Vec<(WatchId, Seen)>,
+}
+
+impl Watches {
+    /// Begins to watch.
+    pub fn add(&mut self, filter: Filter) -> WatchId {
+        self.made += 1;
+        self.all.push((self.made, filter));
+        self.made
+    }
+
+    /// Ends it.
+    pub fn remove(&mut self, id: WatchId) {
+        self.all.retain(|(watch, _)| *watch != id);
+    }
+
+    /// What was seen since the last time, in order.
+    pub fn take(&mut self) -> Vec<(WatchId, Seen)> {
+        std::mem::take(&mut self.seen)
+    }
+
+    pub(super) fn begin(
+        &self,
+        from: NodeId,
+        bytes: &[u8],
+        datagram: &Datagram,
+        at: Duration,
+    ) -> Option<Story> {
+        let bytes = &bytes[..datagram.total];
+        (!self.all.is_empty()).then(|| Story {
+            at,
+            from,
+            destination: datagram.destination(),
+            bytes: bytes.to_vec(),
+            hops: Vec::new(),
+        })
+    }
+
+    pub(super) fn tell(&mut self, story: Story, fate: &Fate, topology: &Topology, rules: &Rules) {
+        let to = match fate {
+            Fate::Delivered(to) => Some(*to),
+            _ => topology.owner(story.destination),
+        };
+        let is_met = |filter: &Filter| match filter {
+            Filter::All => true,
+            Filter::Nodes(nodes) => nodes.contains(&story.from) || to.is_some_and(|to| nodes.contains(&to)),
+            Filter::Between(one, other) => {
+                let joins = |a: &[NodeId], b: &[NodeId]| {
+                    a.contains(&story.from) && to.is_some_and(|to| b.contains(&to))
+                };
+                joins(one, other) || joins(other, one)
+            }
+        };
+        let met: Vec<WatchId> =
+            self.all.iter().filter(|(_, filter)| is_met(filter)).map(|(id, _)| *id).collect();
+        if met.is_empty() {
+            return;
+        }
+        let seen = seen(story, fate, topology, rules);
+        self.seen.extend(met.iter().flat_map(|id| seen.iter().map(|seen| (*id, seen.clone()))));
+    }
+}
+
+fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules) -> Vec<Seen> {
+    let ends = match fate {
+        Fate::Delivered(_) | Fate::Stopped(super::Stop::Blocked { .. }) => None,
+        Fate::Stopped(stop) => Some(stop.words()),
+        Fate::Malformed(malformed) => Some(malformed.words()),
+        Fate::Lost => Some("lost on its way, as the link's conditions say"),
+        Fate::Cut => Some("lost on its way, which is cut"),
+    };
+    let (at, last) = (story.at, story.hops.len());
+    if last == 0 {
+        let over = match topology.node(story.from).side {
+            super::Side::Here => super::Over::Loopback,
+            super::Side::Bridge(bridge) => super::Over::Bridge(bridge),
+            super::Side::Outside => super::Over::Egress,
+        };
+        let comment = ends.unwrap_or("it does not come by this Mac").to_owned();
+        let (interface, bytes) = (over.name(topology).to_owned(), story.bytes);
+        return vec![Seen { at, interface, direction: Direction::In, bytes, comment }];
+    }
+    let of_hop = |(number, hop): (usize, Hop)| {
+        let mut comment = comment(&hop, rules);
+        if let Some(ends) = ends.filter(|_| number + 1 == last) {
+            comment = format!("{comment}; then {ends}");
+        }
+        let interface = hop.over.name(topology).to_owned();
+        Seen { at, interface, direction: hop.direction, bytes: hop.bytes, comment }
+    };
+    story.hops.into_iter().enumerate().map(of_hop).collect()
+}
+
+/// What pf made of a packet in one place: `passed by pf/anchor.conf:36 pass quick …`.
+pub fn comment(hop: &Hop, rules: &Rules) -> String {
+    let verdict = &hop.verdict;
+    let rule = rules.deciding(verdict).map(at);
+    let decided = match (verdict.action, verdict.via, rule) {
+        (Outcome::Pass, Via::State, Some(rule)) => format!("passed by the state of {rule}"),
+        (Outcome::Pass, Via::State, None) => "passed by a state".to_owned(),
+        (Outcome::Pass, _, Some(rule)) => format!("passed by {rule}"),
+        (Outcome::Pass, _, None) => "passed: no rule is about it".to_owned(),
+        (Outcome::Block, Via::State, _) => "refused by a state: outside its window".to_owned(),
+        (Outcome::Block, _, Some(rule)) => format!("blocked{} by {rule}", answered(verdict)),
+        (Outcome::Block, _, None) => "blocked: no such packet can be".to_owned(),
+    };
+    match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
+        Some(rule) => format!("{decided}; now {} by {}", ends(&verdict.after), at(rule)),
+        None => decided,
+    }
+}
+
+fn answered(verdict: &Verdict) -> &'static str {
+    match verdict.reply {
+        None | Some(Block::Drop) => " in silence",
+        Some(_) => " with an answer",
+    }
+}
+
+fn at(rule: &RuleAt) -> String {
+    format!("{}:{} {}", rule.file, rule.line, rule.text)
+}
+
+fn ends(form: &Form) -> String {
+    let (source, destination) = (form.source, form.destination);
+    match form.detail {
+        Detail::Ports(from, to) => format!("{source}:{from} > {destination}:{to}"),
+        Detail::Id(_) | Detail::None => format!("{source} > {destination}"),
+    }
+}

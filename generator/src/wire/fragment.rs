@@ -1,0 +1,39 @@
+//! The cutting of a packet that is too long for where it leaves.
+//!
+//! Never: whether it may be cut.
+
+use super::checksum::sum;
+use super::read::Datagram;
+use super::{IPV4_HEADER, field, length, put, word};
+
+/// More fragments follow.
+const MORE: u16 = 0x2000;
+/// The offset, in units of eight bytes.
+const OFFSET: u16 = 0x1fff;
+
+/// The packet in pieces of at most `mtu` bytes. Options are in the first one only.
+pub fn fragments(bytes: &[u8], datagram: &Datagram, mtu: usize) -> Vec<Vec<u8>> {
+    let (old, flags) = (word(bytes, field::FRAGMENT) & OFFSET, word(bytes, field::FRAGMENT) & MORE);
+    let payload = &bytes[datagram.header..datagram.total];
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < payload.len() {
+        let header = if at == 0 { &bytes[..datagram.header] } else { &bytes[..IPV4_HEADER] };
+        let room = mtu.saturating_sub(header.len()).max(8) / 8 * 8;
+        let end = (at + room).min(payload.len());
+        let mut piece = [header, &payload[at..end]].concat();
+        if at > 0 {
+            piece[0] = 0x45;
+        }
+        let more = if end < payload.len() { MORE } else { flags };
+        let total = length(piece.len());
+        put(&mut piece, field::TOTAL_LENGTH, total);
+        put(&mut piece, field::FRAGMENT, (old + length(at / 8)) & OFFSET | more);
+        put(&mut piece, field::IP_CHECKSUM, 0);
+        let check = !sum(&piece[..if at == 0 { datagram.header } else { IPV4_HEADER }]);
+        put(&mut piece, field::IP_CHECKSUM, check);
+        pieces.push(piece);
+        at = end;
+    }
+    pieces
+}

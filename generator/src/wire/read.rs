@@ -1,0 +1,209 @@
+//! The reading of a packet: what pf and the way need of it, or why no host would take it.
+//!
+//! Never: what becomes of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice};
+
+use super::checksum::sum;
+use super::{IPV4_HEADER, field, long, word};
+use crate::pf::eval::{ICMP, Inner, Packet, Segment, TCP, Transport, UDP};
+
+/// A packet whose bytes make sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// The length of the IP header.
+    pub header: usize,
+    /// The length of all of it; bytes behind it are none of it.
+    pub total: usize,
+    /// How many routers it may still pass.
+    pub ttl: u8,
+    /// It must not be cut.
+    pub dont_fragment: bool,
+    /// It has IP options.
+    pub has_options: bool,
+    /// It begins what it is part of: its transport header is here.
+    pub is_first: bool,
+    /// What pf looks at. It has no hooks yet.
+    pub packet: Packet,
+}
+
+impl Datagram {
+    /// Where it comes from.
+    pub fn source(&self) -> Ipv4Addr {
+        v4(self.packet.source)
+    }
+
+    /// Where it goes to.
+    pub fn destination(&self) -> Ipv4Addr {
+        v4(self.packet.destination)
+    }
+}
+
+/// The address, which is never one of IPv6 here.
+pub fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// Why bytes are no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// It is no IPv4.
+    Version,
+    /// The IP header is cut short, or longer than the packet.
+    Header,
+    /// The sum of the IP header is wrong.
+    Checksum,
+    /// The header speaks of more bytes than there are.
+    Length,
+    /// The header behind the IP header is cut short, or speaks of more bytes than there are.
+    Transport,
+    /// What an ICMP error quotes is cut short.
+    Quote,
+}
+
+impl Malformed {
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Version => "no IPv4",
+            Self::Header => "the IP header is cut short",
+            Self::Checksum => "the checksum of the IP header is wrong",
+            Self::Length => "the packet is cut short",
+            Self::Transport => "the header behind the IP header is cut short",
+            Self::Quote => "what the ICMP error quotes is cut short",
+        }
+    }
+}
+
+/// Reads a packet.
+///
+/// # Errors
+/// What makes a host throw it away before pf or in it.
+pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
+    if bytes.first().is_none_or(|first| first >> 4 != 4) {
+        return Err(Malformed::Version);
+    }
+    let ip = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Malformed::Header)?;
+    let (header, total) = (ip.slice().len(), usize::from(ip.total_len()));
+    if total < header {
+        return Err(Malformed::Header);
+    }
+    if sum(ip.slice()) != u16::MAX {
+        return Err(Malformed::Checksum);
+    }
+    let payload = bytes.get(header..total).ok_or(Malformed::Length)?;
+    let (fragment, is_first) = (ip.is_fragmenting_payload(), ip.fragments_offset().value() == 0);
+    let transport =
+        if fragment { Ok(of_fragment(ip.protocol().0)) } else { transport(ip.protocol().0, payload) };
+    Ok(Datagram {
+        header,
+        total,
+        ttl: ip.ttl(),
+        dont_fragment: ip.dont_fragment(),
+        has_options: header > IPV4_HEADER,
+        is_first,
+        packet: Packet {
+            hooks: Vec::new(),
+            is_path: true,
+            source: ip.source_addr().into(),
+            destination: ip.destination_addr().into(),
+            transport: transport?,
+            user: None,
+            group: None,
+            tag: None,
+            tos: bytes[1],
+            fragment,
+        },
+    })
+}
+
+/// pf looks at no more than the protocol of a fragment.
+fn of_fragment(protocol: u8) -> Transport {
+    match protocol {
+        TCP => Transport::Tcp {
+            source: 0,
+            destination: 0,
+            segment: Segment { flags: 0, sequence: 0, acknowledgement: 0, length: 0, window: 0 },
+        },
+        UDP => Transport::Udp { source: 0, destination: 0 },
+        ICMP => Transport::Icmp { kind: 0, code: 0, id: 0, inner: None },
+        other => Transport::Other(other),
+    }
+}
+
+fn transport(protocol: u8, payload: &[u8]) -> Result<Transport, Malformed> {
+    match protocol {
+        TCP => tcp(payload),
+        UDP => {
+            let header = UdpHeaderSlice::from_slice(payload).map_err(|_| Malformed::Transport)?;
+            let length = usize::from(header.length());
+            if length < header.slice().len() || length > payload.len() {
+                return Err(Malformed::Transport);
+            }
+            Ok(Transport::Udp { source: header.source_port(), destination: header.destination_port() })
+        }
+        ICMP => icmp(payload),
+        other => Ok(Transport::Other(other)),
+    }
+}
+
+fn tcp(payload: &[u8]) -> Result<Transport, Malformed> {
+    let header = TcpHeaderSlice::from_slice(payload).map_err(|_| Malformed::Transport)?;
+    let length = u32::try_from(payload.len() - header.slice().len()).unwrap_or(u32::MAX);
+    Ok(Transport::Tcp {
+        source: header.source_port(),
+        destination: header.destination_port(),
+        segment: Segment {
+            flags: payload[field::TCP_FLAGS],
+            sequence: header.sequence_number(),
+            acknowledgement: header.acknowledgment_number(),
+            length,
+            window: header.window_size(),
+        },
+    })
+}
+
+fn icmp(payload: &[u8]) -> Result<Transport, Malformed> {
+    let (Some(&kind), Some(&code)) = (payload.first(), payload.get(1)) else {
+        return Err(Malformed::Transport);
+    };
+    let quoted = payload.get(field::ICMP_QUOTE..).ok_or(Malformed::Transport)?;
+    let is_error = matches!(kind, 3 | 4 | 5 | 11 | 12);
+    let inner = is_error.then(|| quote(quoted)).transpose()?;
+    // Queries have an identifier, and their answers the same.
+    let is_query = matches!(kind, 0 | 8 | 13..=18);
+    let id = if is_query { word(payload, field::ICMP_ID) } else { 0 };
+    Ok(Transport::Icmp { kind, code, id, inner })
+}
+
+/// What an ICMP error quotes: an IP header and eight bytes behind it.
+fn quote(quoted: &[u8]) -> Result<Inner, Malformed> {
+    let ip = Ipv4HeaderSlice::from_slice(quoted).map_err(|_| Malformed::Quote)?;
+    let transport = &quoted[ip.slice().len()..];
+    let protocol = ip.protocol().0;
+    let is_cut = match protocol {
+        TCP | UDP | ICMP => transport.len() < 8,
+        _ => false,
+    };
+    if is_cut || ip.fragments_offset().value() != 0 {
+        return Err(Malformed::Quote);
+    }
+    let (source_port, destination_port) = match protocol {
+        TCP | UDP => (word(transport, field::SOURCE_PORT), word(transport, field::DESTINATION_PORT)),
+        ICMP => (word(transport, field::ICMP_ID), 0),
+        _ => (0, 0),
+    };
+    Ok(Inner {
+        protocol,
+        source: ip.source_addr().into(),
+        destination: ip.destination_addr().into(),
+        source_port,
+        destination_port,
+        sequence: if protocol == TCP { long(transport, field::TCP_SEQUENCE) } else { 0 },
+    })
+}

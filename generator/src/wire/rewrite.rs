@@ -1,0 +1,96 @@
+//! The rewriting of a packet as pf rewrites it: addresses, ports, and what an ICMP error quotes.
+//!
+//! Checksums are mended and not made anew: a packet that was damaged stays so.
+//! Never: why something changes.
+
+use std::net::IpAddr;
+
+use super::checksum::{Check, Kind, replace};
+use super::offload::Offload;
+use super::read::{Datagram, v4};
+use super::{field, word};
+use crate::pf::eval::{Detail, Form, ICMP, Inner, TCP, UDP};
+
+/// Makes a packet what pf has made of it.
+pub fn rewrite(
+    bytes: &mut [u8],
+    datagram: &Datagram,
+    offload: &Offload,
+    after: &Form,
+    quoted: Option<&Inner>,
+) {
+    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    let transport = transport_check(datagram, offload);
+    let of_address: Vec<Check> = [ip].into_iter().chain(transport.filter(|_| has_pseudo(datagram))).collect();
+    put_address(bytes, field::SOURCE, after.source, &of_address);
+    put_address(bytes, field::DESTINATION, after.destination, &of_address);
+    let ports_at = datagram.header;
+    // The sum of a pseudo header knows no ports: the device adds them.
+    let whole: Vec<Check> = transport.into_iter().filter(|check| check.kind != Kind::Partial).collect();
+    match after.detail {
+        _ if datagram.packet.fragment => {}
+        Detail::Ports(source, destination) => {
+            replace(bytes, ports_at + field::SOURCE_PORT, source, &whole);
+            replace(bytes, ports_at + field::DESTINATION_PORT, destination, &whole);
+        }
+        Detail::Id(id) if is_query(bytes, datagram) => replace(bytes, ports_at + field::ICMP_ID, id, &whole),
+        Detail::Id(_) | Detail::None => {}
+    }
+    if let Some(quoted) = quoted {
+        rewrite_quote(bytes, ports_at, quoted);
+    }
+}
+
+fn has_pseudo(datagram: &Datagram) -> bool {
+    matches!(datagram.packet.protocol(), TCP | UDP)
+}
+
+fn is_query(bytes: &[u8], datagram: &Datagram) -> bool {
+    matches!(bytes.get(datagram.header), Some(0 | 8 | 13..=18))
+}
+
+/// The checksum that covers ports, and with TCP and UDP addresses. Fragments are never rewritten.
+fn transport_check(datagram: &Datagram, offload: &Offload) -> Option<Check> {
+    let kind = if offload.checksum.is_some() { Kind::Partial } else { Kind::Whole };
+    let (at, kind) = match datagram.packet.protocol() {
+        _ if datagram.packet.fragment => return None,
+        TCP => (field::TCP_CHECKSUM, kind),
+        UDP if kind == Kind::Whole => (field::UDP_CHECKSUM, Kind::Optional),
+        UDP => (field::UDP_CHECKSUM, kind),
+        ICMP => (field::ICMP_CHECKSUM, Kind::Whole),
+        _ => return None,
+    };
+    Some(Check { at: datagram.header + at, kind })
+}
+
+fn put_address(bytes: &mut [u8], at: usize, address: IpAddr, checks: &[Check]) {
+    let [a, b, c, d] = v4(address).octets();
+    replace(bytes, at, u16::from_be_bytes([a, b]), checks);
+    replace(bytes, at + 2, u16::from_be_bytes([c, d]), checks);
+}
+
+fn rewrite_quote(bytes: &mut [u8], icmp: usize, quoted: &Inner) {
+    let outer = Check { at: icmp + field::ICMP_CHECKSUM, kind: Kind::Whole };
+    let ip = icmp + field::ICMP_QUOTE;
+    let Some(first) = bytes.get(ip) else { return };
+    let transport = ip + usize::from(first & 0xf) * 4;
+    let inner = Check { at: ip + field::IP_CHECKSUM, kind: Kind::Whole };
+    // The sum of the quoted header stays what it was, and so does the sum of all that covers it.
+    put_address(bytes, ip + field::SOURCE, quoted.source, &[inner]);
+    put_address(bytes, ip + field::DESTINATION, quoted.destination, &[inner]);
+    match quoted.protocol {
+        TCP | UDP => {
+            replace(bytes, transport + field::SOURCE_PORT, quoted.source_port, &[outer]);
+            replace(bytes, transport + field::DESTINATION_PORT, quoted.destination_port, &[outer]);
+        }
+        ICMP => replace(bytes, transport + field::ICMP_ID, quoted.source_port, &[outer]),
+        _ => {}
+    }
+}
+
+/// Takes one from the TTL.
+pub fn lower_ttl(bytes: &mut [u8]) {
+    let old = word(bytes, field::TTL);
+    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    replace(bytes, field::TTL, old.wrapping_sub(0x0100), &[ip]);
+}

@@ -1,0 +1,667 @@
+//! Edits of the user's own Nix file: on a corpus of ways to write a configuration, on generated ones, and as a user
+//! calls them. Nix itself evaluates what comes out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use nixvol_net::edit::{Change, Fields, File, Kind};
+use nixvol_net::model::{self, Declaration};
+use nixvol_net::place::Positions;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use crate::nix::{evaluate, with_darwin};
+use crate::support::{files_below, root, run};
+
+/// The corpus: name and text of each file.
+fn corpus() -> BTreeMap<String, String> {
+    let files = files_below("tests/nix/edits");
+    let nix = |path: &&std::path::PathBuf| path.parent() == Some(Path::new("tests/nix/edits"));
+    let read = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(root().join(path)).expect("a file of the corpus");
+        (path.file_stem().expect("a name").to_string_lossy().into_owned(), text)
+    };
+    let corpus: BTreeMap<String, String> = files.iter().filter(nix).map(read).collect();
+    assert!(corpus.len() > 15);
+    corpus
+}
+
+fn parse(text: &str) -> File<'_> {
+    File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
+}
+
+/// A declaration without what depends on where it stands.
+fn declaration(json: &Value) -> Declaration {
+    let read = model::read(json.to_string().as_bytes());
+    let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
+    Declaration { positions: Positions::default(), ..declaration }
+}
+
+/// What Nix makes of texts, all in one run.
+fn by_nix(texts: &[String]) -> Vec<Value> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = String::new();
+    for (index, text) in texts.iter().enumerate() {
+        let path = directory.path().join(format!("{index}.nix"));
+        fs::write(&path, text).expect("a file");
+        let _ = write!(files, " {}", path.display());
+    }
+    let values = evaluate(&format!("import ./tests/nix/edits.nix {{ files = [{files} ]; }}"));
+    let values = values.unwrap_or_else(|error| panic!("{error}"));
+    values.as_array().expect("a list").clone()
+}
+
+fn volume(name: &str, before: &Declaration) -> Change {
+    let provider = before.providers.keys().next().expect("a provider").to_string();
+    let fields: Fields = vec![
+        ("provider", json!(provider)),
+        ("address", json!(before.free_address(&provider))),
+        ("localhost", json!(before.free_alias())),
+    ];
+    Change::Add { kind: Kind::Volume, name: name.to_owned(), fields }
+}
+
+fn provider(name: &str, before: &Declaration) -> Change {
+    let network = before.free_network().expect("a network");
+    let gateway = before.gateway_for(network).expect("a gateway").to_string();
+    let fields = vec![("network", json!(network)), ("gateway", json!(gateway))];
+    Change::Add { kind: Kind::Provider, name: name.to_owned(), fields }
+}
+
+fn link(before: &Declaration) -> Change {
+    let ends: Vec<String> = before.providers.keys().take(2).map(ToString::to_string).collect();
+    let fields = vec![
+        ("from", json!([ends[0]])),
+        ("to", json!([ends[1]])),
+        ("protocol", json!("tcp")),
+        ("ports", json!([443, "8000-8080"])),
+    ];
+    Change::AddLink { fields }
+}
+
+/// What is added to every file of the corpus.
+fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
+    vec![
+        ("volume in front", volume("a-first", before)),
+        ("volume in the middle", volume("etcd-9", before)),
+        ("volume at the end", volume("zz-1", before)),
+        ("provider", provider("hetzner-2", before)),
+        ("link", link(before)),
+    ]
+}
+
+fn opposite(change: &Change, after: &Value) -> Change {
+    match change {
+        Change::Add { kind, name, .. } => Change::Remove { kind: *kind, name: name.clone() },
+        Change::AddLink { fields } => {
+            let fields: Value =
+                fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let links = after["links"].as_array().expect("links");
+            Change::RemoveLink { index: links.iter().position(|link| *link == fields).expect("the new link") }
+        }
+        other => other.clone(),
+    }
+}
+
+/// The edited text, or why it is not edited; and that everything else is byte for byte as it was.
+fn edited(text: &str, change: &Change) -> Result<String, String> {
+    let file = parse(text);
+    let edited = file.edited(change, &file.declared().json, None).map_err(|refused| refused.to_string())?;
+    let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let reversed = |text: &str| text.bytes().rev().collect::<Vec<u8>>();
+    let (head, tail) = (common(text, &edited), {
+        let (a, b) = (reversed(text), reversed(&edited));
+        a.iter().zip(&b).take_while(|(a, b)| a == b).count()
+    });
+    // At most the inside of an empty pair of brackets gives way.
+    let lost = text.get(head..(text.len() - tail).max(head)).expect("text");
+    assert!(lost.trim().is_empty(), "lost {lost:?} of\n{text}\n{edited}");
+    Ok(edited)
+}
+
+/// Both line ends.
+fn variants(text: &str) -> [String; 2] {
+    [text.to_owned(), text.replace('\n', "\r\n")]
+}
+
+#[test]
+fn what_is_read_without_nix_is_what_nix_evaluates() {
+    let corpus = corpus();
+    let texts: Vec<String> = corpus.values().cloned().collect();
+    for ((name, text), by_nix) in corpus.iter().zip(by_nix(&texts)) {
+        let declared = parse(text).declared();
+        assert_eq!(declared.unknown, [], "{name}");
+        assert_eq!(declaration(&declared.json), declaration(&by_nix), "{name}");
+    }
+    // And of what the real module system makes of modules that need nothing else.
+    for name in [
+        "dotted",
+        "empty",
+        "let-bound",
+        "nested",
+        "odd",
+        "one-line",
+        "preset",
+        "preset-forced",
+        "preset-override",
+        "spaced",
+        "tabs",
+        "update",
+    ] {
+        with_darwin(&format!("./tests/nix/edits/{name}.nix"), "input", |input| {
+            assert_eq!(declaration(&parse(&corpus[name]).declared().json), declaration(&input), "{name}");
+        });
+    }
+}
+
+#[test]
+fn every_style_takes_additions_and_gives_them_back() {
+    let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
+    for (name, text) in corpus() {
+        let before = parse(&text).declared().json;
+        for (what, change) in additions(&declaration(&before)) {
+            for (index, text) in variants(&text).iter().enumerate() {
+                let new = match edited(text, &change) {
+                    Ok(new) => new,
+                    Err(refused) => {
+                        assert_eq!((what, &name[..4]), ("link", "pres"), "{name}: {what}: {refused}");
+                        continue;
+                    }
+                };
+                assert_eq!(new.contains('\r'), index == 1 && text.contains('\n'), "{name}: {what}");
+                assert!(!new.replace("\r\n", "").contains('\r'), "{name}: {what}");
+                let back = opposite(&change, &parse(&new).declared().json);
+                assert_eq!(edited_back(&new, &back), *text, "{name}: {what} and back, from\n{new}");
+                if index == 0 {
+                    let diff = TextDiff::from_lines(text, &new);
+                    let diff = diff.unified_diff().context_radius(2).to_string();
+                    let _ = write!(shown, "# {name}: {what}\n{diff}\n");
+                }
+                expected.push((format!("{name}: {what}"), declaration(&change.applied(&before))));
+                texts.push(new);
+            }
+        }
+    }
+    for ((what, expected), by_nix) in expected.iter().zip(by_nix(&texts)) {
+        assert_eq!(declaration(&by_nix), *expected, "{what}");
+    }
+    golden("additions", &shown);
+}
+
+fn edited_back(text: &str, change: &Change) -> String {
+    let file = parse(text);
+    file.edited(change, &file.declared().json, None).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
+}
+
+#[test]
+fn every_entry_of_every_style_can_be_taken_out() {
+    let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
+    for (name, text) in corpus() {
+        let before = parse(&text).declared().json;
+        let mut changes = Vec::new();
+        for kind in [Kind::Volume, Kind::Provider] {
+            let names = before[kind.option()].as_object().expect("entries").keys();
+            changes.extend(names.map(|name| Change::Remove { kind, name: name.clone() }));
+        }
+        let links = before["links"].as_array().map_or(0, Vec::len);
+        changes.extend((0..links).map(|index| Change::RemoveLink { index }));
+        for change in changes {
+            let after = change.applied(&before);
+            for (index, text) in variants(&text).iter().enumerate() {
+                let file = parse(text);
+                let new = match file.edited(&change, &before, None) {
+                    Ok(new) => new,
+                    Err(refused) => {
+                        assert!(name.starts_with("pres"), "{name}: {change:?}: {refused}");
+                        continue;
+                    }
+                };
+                if index == 0 {
+                    let diff = TextDiff::from_lines(text, &new);
+                    let _ = write!(
+                        shown,
+                        "# {name}: {}\n{}\n",
+                        words(&change),
+                        diff.unified_diff().context_radius(2)
+                    );
+                }
+                // A network of nothing, or with ends that are gone, is none that can be compared.
+                if model::read(after.to_string().as_bytes()).is_ok() {
+                    expected.push((format!("{name}: {}", words(&change)), declaration(&after)));
+                    texts.push(new);
+                }
+            }
+        }
+    }
+    for ((what, expected), by_nix) in expected.iter().zip(by_nix(&texts)) {
+        assert_eq!(declaration(&by_nix), *expected, "{what}");
+    }
+    assert!(texts.len() > 20);
+    golden("removals", &shown);
+}
+
+fn golden(name: &str, text: &str) {
+    insta::with_settings!({ snapshot_path => "snapshots/edits", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+fn words(change: &Change) -> String {
+    match change {
+        Change::Remove { kind, name } => format!("{} {name}", kind.word()),
+        Change::RemoveLink { index } => format!("links.{index}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Runs the program on a file of its own with this text: what it wrote and said, and the file then.
+fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("mac.nix");
+    fs::write(&path, text).expect("a file");
+    let mut all: Vec<&str> = arguments.to_vec();
+    let file = path.display().to_string();
+    all.extend(["--file", &file]);
+    let mut output = run(&all, input);
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&file, "mac.nix").into_bytes();
+    (output.stdout, output.stderr) = (name(&output.stdout), name(&output.stderr));
+    let left: Vec<_> = fs::read_dir(directory.path()).expect("a directory").collect();
+    assert_eq!(left.len(), 1, "something was left beside the file");
+    (output, fs::read_to_string(path).expect("the file"))
+}
+
+#[track_caller]
+fn refused(text: &str, arguments: &[&str], input: &str) -> String {
+    let (output, after) = program_on(text, arguments, input);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}\n{after}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(after, text, "a refused edit changed the file");
+    error
+}
+
+const ADD: [&str; 5] = ["add", "volume", "etcd-9", "--provider", "aws"];
+
+#[test]
+fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
+    let mut shown = String::new();
+    let whole = crate::support::default_input().to_string();
+    for path in files_below("tests/nix/edits/refused") {
+        let text = fs::read_to_string(root().join(&path)).expect("a file");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let add = ["add", "volume", "a-1", "--provider", "aws", "--address", "10.0.7.7", "--input", "-"];
+        for arguments in [&ADD[..], &add, &["remove", "volume", "etcd-1", "--input", "-"]] {
+            let told = refused(&text, arguments, &whole);
+            let _ = write!(shown, "# {name}: {}\n{told}\n", arguments.join(" "));
+        }
+    }
+    golden("refused", &shown);
+}
+
+#[test]
+fn a_value_where_a_set_belongs_is_nothing_to_edit() {
+    for text in [
+        "{ services.nixvol-net = 5; }",
+        "{ services.nixvol-net.volumes = \"x\"; }",
+        "{ services.nixvol-net.volumes.a = [ ]; }",
+        "{ services = { inherit nixvol-net; }; }",
+    ] {
+        let error = refused(text, &ADD, "");
+        assert!(error.contains("is more than this file alone tells"), "{error}");
+    }
+}
+
+#[test]
+fn an_edit_that_does_not_pass_check_is_not_written() {
+    let nested = &corpus()["nested"];
+    let error =
+        refused(nested, &["add", "volume", "x", "--provider", "hetzner", "--address", "10.0.1.2"], "");
+    for words in [
+        "E043",
+        "`10.0.1.2` is taken by volume `etcd-1`",
+        "mac.nix:26:",
+        "`10.0.1.3` is free",
+        "nothing was written",
+    ] {
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
+    for (arguments, words) in [
+        (&["add", "volume", "Etcd", "--provider", "aws"][..], "E010"),
+        (&["add", "volume", "x", "--provider", "aws", "--localhost", "10.0.0.1"], "E052"),
+        (&["add", "volume", "x", "--provider", "aws", "--mount-point", "Volumes"], "E012"),
+        (&["add", "volume", "x", "--provider", "awss"], "did you mean `aws`?"),
+        (&["add", "volume", "etcd-1", "--provider", "aws"], "volume `etcd-1` is already there"),
+        (&["add", "provider", "lab", "--network", "10.1.128.0/17"], "E025"),
+        (&["add", "provider", "lab", "--network", "lan"], "not a network"),
+        (&["add", "link", "--from", "aws", "--to", "nobody"], "E060"),
+        (&["add", "link", "--from", "aws", "--to", "hetzner", "--port", "90-80"], "E063"),
+        (&["remove", "volume", "etcd-1"], "links.1.to.0"),
+        (&["remove", "volume", "etcd-3"], "did you mean `etcd-"),
+        (&["remove", "provider", "aws"], "there is no provider \"aws\""),
+        (&["remove", "link", "7"], "`links.0` to `links.1` are declared"),
+        (&["remove", "link", "--from", "aws", "--to", "aws"], "no link has these ends"),
+        (&["add", "volume", "x", "--provider", "aws", "--at", "2"], "nothing on line 2"),
+    ] {
+        let error = refused(nested, arguments, "");
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
+}
+
+#[test]
+fn the_program_chooses_what_is_not_given_and_says_it() {
+    let nested = &corpus()["nested"];
+    let done = |arguments: &[&str]| {
+        let (output, after) = program_on(nested, arguments, "");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        (String::from_utf8_lossy(&output.stdout).into_owned(), after)
+    };
+    let (said, after) = done(&ADD);
+    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2\n");
+    assert!(after.contains("      etcd-9 = {\n        provider = \"aws\";\n"));
+
+    let (diff, same) = done(&[&ADD[..], &["--dry-run"]].concat());
+    assert_eq!(same, *nested, "a dry run wrote");
+    assert!(diff.starts_with("--- mac.nix\n+++ mac.nix\n@@ "), "{diff}");
+    assert!(diff.contains("\n+      etcd-9 = {\n"), "{diff}");
+
+    let (record, _) = done(&[&ADD[..], &["--format", "json", "--publish", "80,443", "--dry-run"]].concat());
+    let record: Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!((&record["written"], &record["file"]), (&json!(false), &json!("mac.nix")));
+    assert!(record["diff"].as_str().expect("a diff").contains("publish = [ 80 443 ];"), "{record:#}");
+
+    let guest = done(&["add", "volume", "vm", "--provider", "aws", "--attachment", "guest"]).0;
+    assert!(guest.ends_with("address 10.1.1.3, attachment guest\n"), "a guest needs no alias: {guest}");
+    let bare = done(&["add", "volume", "vm", "--provider", "aws", "--localhost", "none"]).0;
+    assert!(bare.ends_with("address 10.1.1.3\n"), "{bare}");
+
+    let (said, _) = done(&["add", "provider", "lab", "--no-internet"]);
+    assert_eq!(
+        said,
+        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false\n"
+    );
+    let (said, after) = done(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
+    assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`\n", false));
+}
+
+#[test]
+fn a_part_of_a_declaration_is_edited_by_the_whole() {
+    let part = "{ lib, ... }: {\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n";
+    let whole = crate::support::default_input().to_string();
+    let error = refused(part, &ADD, "");
+    assert!(error.contains("only what mac.nix says was looked at") && error.contains("--input -"), "{error}");
+    let (output, after) = program_on(part, &[&ADD[..], &["--input", "-"]].concat(), &whole);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(after.contains(
+        "  services.nixvol-net.volumes.etcd-9 = {\n    provider = \"aws\";\n    address = \"10.0.1.3\";"
+    ));
+    // What the others declare counts.
+    let error = refused(part, &[&ADD[..], &["--input", "-", "--address", "10.0.2.2"]].concat(), &whole);
+    assert!(
+        error.contains("E043") && error.contains("`talos-control-plane-1`")
+            || error.contains("volumes.talos-control-plane-1"),
+        "{error}"
+    );
+    let error = refused(part, &["remove", "volume", "etcd-2", "--input", "-"], &whole);
+    assert!(error.contains("volume `etcd-2` is declared in another file"), "{error}");
+
+    // A file that is imported as the value of an option.
+    let value = "{\n  etcd-1 = { provider = \"aws\"; address = \"10.0.1.2\"; };\n}\n";
+    let arguments = [&ADD[..], &["--input", "-", "--as", "services.nixvol-net.volumes"]].concat();
+    let (output, after) = program_on(value, &arguments, &whole);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(after.contains("\n  etcd-9 = { provider = \"aws\"; address = \"10.0.1.3\";"), "{after}");
+}
+
+#[test]
+fn of_several_places_one_is_chosen_by_its_line() {
+    let text = fs::read_to_string(root().join("tests/nix/edits/refused/several.nix")).expect("a file");
+    let whole = crate::support::default_input().to_string();
+    for (line, before) in [("7", "volumes.a = {"), ("15", "volumes.b = {")] {
+        let arguments = [&ADD[..], &["--input", "-", "--at", line]].concat();
+        let (output, after) = program_on(&text, &arguments, &whole);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let above = after.split("volumes.etcd-9").next().expect("text").trim_end();
+        assert!(above.lines().rev().nth(1).expect("a line").contains(before), "{after}");
+    }
+}
+
+#[test]
+fn a_file_keeps_its_mode_and_its_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let directory = tempfile::tempdir().expect("a directory");
+    let (real, link) = (directory.path().join("real.nix"), directory.path().join("link.nix"));
+    fs::write(&real, &corpus()["nested"]).expect("a file");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("its mode");
+    symlink("real.nix", &link).expect("a link");
+    let link = link.display().to_string();
+    let output = run(&[&ADD[..], &["--file", &link]].concat(), "");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
+    assert_eq!(fs::metadata(&real).expect("the file").permissions().mode() & 0o7777, 0o640);
+    assert!(fs::read_to_string(&real).expect("the file").contains("etcd-9"));
+
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o440)).expect("its mode");
+    let output = run(&["remove", "volume", "etcd-9", "--file", &link], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("read-only"));
+}
+
+/// Ways to write a configuration, put together at random.
+mod generated {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::support::cases;
+
+    #[derive(Debug, Clone)]
+    #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
+    struct Style {
+        unit: &'static str,
+        tight: bool,
+        /// One of the forms of an entry: a set in lines, a set on one line, statements.
+        entry: usize,
+        /// How volumes are held: a set of their own, dotted, or the full name each.
+        holder: usize,
+        blank: bool,
+        comments: bool,
+        newline: &'static str,
+        wrapper: usize,
+        columns: bool,
+    }
+
+    fn style() -> impl Strategy<Value = Style> {
+        let form = (select(vec!["  ", "    ", "\t", " "]), any::<bool>(), 0..3_usize, 0..3_usize);
+        let rest = (any::<bool>(), any::<bool>(), select(vec!["\n", "\r\n"]), 0..5_usize, any::<bool>());
+        (form, rest).prop_map(
+            |((unit, tight, entry, holder), (blank, comments, newline, wrapper, columns))| Style {
+                unit,
+                tight,
+                entry,
+                holder,
+                blank,
+                comments,
+                newline,
+                wrapper,
+                columns,
+            },
+        )
+    }
+
+    impl Style {
+        fn inside(&self, text: &str) -> String {
+            if self.tight { text.to_owned() } else { format!(" {text} ") }
+        }
+
+        fn entry(&self, path: &str, fields: &[(&str, String)], indent: &str) -> String {
+            let width =
+                if self.columns { fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) } else { 0 };
+            match self.entry {
+                0 => {
+                    let field = |(name, value): &(&str, String)| {
+                        format!("{indent}{}{name:width$} = {value};", self.unit)
+                    };
+                    let fields = fields.iter().map(field).collect::<Vec<_>>().join("\n");
+                    format!("{indent}{path} = {{\n{fields}\n{indent}}};")
+                }
+                1 => {
+                    let fields: Vec<String> =
+                        fields.iter().map(|(name, value)| format!("{name} = {value};")).collect();
+                    format!("{indent}{path} = {{{}}};", self.inside(&fields.join(" ")))
+                }
+                _ => {
+                    let fields =
+                        fields.iter().map(|(name, value)| format!("{indent}{path}.{name} = {value};"));
+                    fields.collect::<Vec<_>>().join("\n")
+                }
+            }
+        }
+
+        fn file(&self, names: &[String]) -> String {
+            let u = self.unit;
+            let base = if self.holder == 2 { u.to_owned() } else { format!("{u}{u}") };
+            let full = if self.holder == 2 { "services.nixvol-net." } else { "" };
+            let gap = if self.blank { "\n\n" } else { "\n" };
+            let part = |option: &str, entries: Vec<(String, Vec<(&str, String)>)>| {
+                let comment = |index: usize, indent: &str| {
+                    if self.comments && index % 2 == 1 {
+                        format!("{indent}# about the next\n")
+                    } else {
+                        String::new()
+                    }
+                };
+                if self.holder == 0 {
+                    let indent = format!("{base}{u}");
+                    let entries: Vec<String> = entries
+                        .iter()
+                        .enumerate()
+                        .map(|(index, (name, fields))| {
+                            comment(index, &indent) + &self.entry(name, fields, &indent)
+                        })
+                        .collect();
+                    if entries.is_empty() {
+                        return format!("{base}{option} = {{{}}};", if self.tight { "" } else { " " });
+                    }
+                    format!("{base}{option} = {{\n{}\n{base}}};", entries.join(gap))
+                } else {
+                    let entries: Vec<String> = entries
+                        .iter()
+                        .enumerate()
+                        .map(|(index, (name, fields))| {
+                            comment(index, &base)
+                                + &self.entry(&format!("{full}{option}.{name}"), fields, &base)
+                        })
+                        .collect();
+                    entries.join(gap)
+                }
+            };
+            let quoted = |text: &str| format!("\"{text}\"");
+            let providers = vec![
+                (
+                    "aws".to_owned(),
+                    vec![("network", quoted("10.0.0.0/16")), ("gateway", quoted("10.0.1.1/24"))],
+                ),
+                (
+                    "lab".to_owned(),
+                    vec![("network", quoted("10.1.0.0/16")), ("gateway", quoted("10.1.1.1/24"))],
+                ),
+            ];
+            let volumes = names.iter().enumerate().map(|(index, name)| {
+                let fields = vec![
+                    ("provider", quoted("aws")),
+                    ("address", quoted(&format!("10.0.1.{}", index + 20))),
+                    ("publish", if self.tight { "[]".to_owned() } else { "[ ]".to_owned() }),
+                ];
+                (name.clone(), fields)
+            });
+            let end = if self.comments { format!(" # end\n{base}# really") } else { String::new() };
+            let body = format!(
+                "{base}{full}enable = true;\n{}\n\n{}{end}",
+                part("providers", providers),
+                part("volumes", volumes.collect())
+            );
+            let body =
+                if self.holder == 2 { body } else { format!("{u}services.nixvol-net = {{\n{body}\n{u}}};") };
+            let set = format!("{{\n{body}\n}}");
+            let text = match self.wrapper {
+                0 => set,
+                1 => format!("{{ lib, ... }}:\n{set}\n"),
+                2 => format!("{{ lib, ... }}: let x = 1; in {{ config = lib.mkIf true {set}; }}\n"),
+                3 => format!("{{ lib, ... }}: with lib; {{\nconfig = mkMerge [\n{set}\n];\n}}\n"),
+                _ => format!("# first\n{{ pkgs, ... }}:\n\n{set} # last\n\n"),
+            };
+            text.replace('\n', self.newline)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
+        /// Whatever a file holds: it is edited so that it still parses, or refused, and nothing panics.
+        #[test]
+        fn a_damaged_file_is_edited_rightly_or_refused(
+            which in any::<prop::sample::Index>(),
+            from in any::<prop::sample::Index>(),
+            length in 0..12_usize,
+            noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
+        ) {
+            let corpus = corpus();
+            let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
+            let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let start = from.index(starts.len());
+            let end = starts.get(start + length).copied().unwrap_or(text.len());
+            let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
+            let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
+            let before = file.declared().json;
+            let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
+            let mut changes = vec![
+                Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
+                Change::AddLink { fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))] },
+                Change::RemoveLink { index: 0 },
+            ];
+            let names = before["volumes"].as_object().expect("volumes").keys();
+            changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));
+            for change in changes {
+                if let Ok(edited) = file.edited(&change, &before, None) {
+                    prop_assert!(File::parse(&edited, &[]).is_ok(), "{}", edited);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 200 }))]
+        #[test]
+        fn what_is_added_can_be_taken_out(
+            style in style(),
+            names in proptest::collection::btree_set("[a-e][a-z]?(-[0-9]{1,2})?", 0..5),
+            shuffled in any::<bool>(),
+            new in "[a-z][a-z]?(-[0-9]{1,2})?",
+            which in 0..3_usize,
+        ) {
+            let mut names: Vec<String> = names.into_iter().collect();
+            if shuffled {
+                names.reverse();
+            }
+            let keywords = ["if", "in", "or", "aws", "lab"];
+            names.retain(|name| !keywords.contains(&name.as_str()));
+            prop_assume!(!names.contains(&new) && !["aws", "lab"].contains(&new.as_str()));
+            let text = style.file(&names);
+            let before = parse(&text).declared();
+            prop_assert_eq!(&before.unknown, &[]);
+            let declared = declaration(&before.json);
+            prop_assert_eq!(declared.volumes.len(), names.len());
+            let change = match which {
+                0 => volume(&new, &declared),
+                1 => provider(&new, &declared),
+                _ => link(&declared),
+            };
+            let edited = edited(&text, &change).map_err(TestCaseError::fail)?;
+            let after = parse(&edited).declared();
+            prop_assert_eq!(&after.json, &change.applied(&before.json));
+            let back = edited_back(&edited, &opposite(&change, &after.json));
+            prop_assert_eq!(back, text, "from\n{}", edited);
+        }
+    }
+}

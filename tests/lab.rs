@@ -1,0 +1,659 @@
+//! The lab with real packets: namespaces, stacks and programs, and what is left when it ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nixvol_net::render::{ANCHOR, NETWORK};
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
+use serde_json::{Value, json};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::router::{Random, anything};
+use crate::support::{fixture, has_lab, program, rendered, root, run};
+
+/// A test's own lab, by its own name, which ends with the test.
+struct Lab {
+    name: String,
+}
+
+impl Lab {
+    fn up(name: &str, arguments: &[&str]) -> Self {
+        let lab = Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) };
+        let output = lab.lab(&[&["up"], arguments].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        lab
+    }
+
+    /// A command of the lab.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
+        command
+    }
+
+    fn lab(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    /// A shell's command as a node.
+    fn sh(&self, node: &str, script: &str) -> Output {
+        self.lab(&["exec", node, "--", "sh", "-c", script])
+    }
+
+    fn status(&self) -> Value {
+        let output = self.lab(&["status", "--format", "json"]);
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.lab(&["down"]);
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// Waits until something holds; false after so long.
+fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let ends = Instant::now() + patience;
+    while !holds() {
+        if Instant::now() > ends {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+fn fixture_path(name: &str) -> String {
+    format!("tests/fixtures/{name}.json")
+}
+
+/// The processes below this one whose command line has a word in it.
+fn processes(word: &str) -> Vec<String> {
+    let ps = Command::new("ps").args(["-e", "-o", "pid=,args="]).output().expect("ps runs");
+    let lines = String::from_utf8(ps.stdout).expect("text");
+    lines.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
+}
+
+/// The input of a network in which two volumes lie in two providers, and one is a VM's.
+fn guests() -> Value {
+    let mut input = fixture("restricted.json");
+    input["volumes"]["etcd-2"]["attachment"] = json!("guest");
+    input["volumes"]["etcd-1"]["localhost"] = json!("127.0.1.11");
+    input["volumes"]["etcd-1"]["publish"] = json!([2379]);
+    input
+}
+
+fn written(directory: &Path, name: &str, input: &Value) -> String {
+    let path = directory.join(name);
+    fs::write(&path, input.to_string()).expect("a file");
+    path.to_string_lossy().into_owned()
+}
+
+fn bundle(directory: &Path, name: &str, input: &str) -> PathBuf {
+    let out = directory.join(name);
+    let rendered = run(&["render", "--input", input, "--out", &out.to_string_lossy()], "");
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    out
+}
+
+#[test]
+fn every_topology_does_what_is_explained() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let guests = written(directory.path(), "guests.json", &guests());
+    let names = ["single", "restricted", "restricted-more", "rich"];
+    let inputs = names.into_iter().map(fixture_path).chain([guests]).map(Some).chain([None]);
+    for input in inputs {
+        let mut command = program();
+        command.args(["lab", "test", "--format", "json"]).current_dir(root());
+        command.args(input.iter().flat_map(|input| ["--input", input]));
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{input:?}: {}", text(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let probes = told["probes"].as_array().expect("probes");
+        assert_eq!(told["agrees"], true);
+        assert!(probes.iter().all(|probe| probe["expected"] == probe["found"]), "{input:?}");
+        let found: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["found"].as_str()).collect();
+        assert!(found.contains("connected") && found.contains("silence"), "{input:?}: {found:?}");
+        let is_refusing = input.as_deref().is_some_and(|input| !input.contains("single"));
+        assert_eq!(found.contains("refused"), is_refusing, "{input:?}: {found:?}");
+        let kinds: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["protocol"].as_str()).collect();
+        assert_eq!(kinds, ["icmp", "tcp", "udp"].into(), "{input:?}");
+        let ends = ["mac", "lan", "internet"];
+        assert!(ends.iter().all(|end| probes.iter().any(|probe| probe["from"] == *end)), "{input:?}");
+    }
+}
+
+#[test]
+fn rules_that_do_something_else_are_found_by_their_packets() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = bundle(directory.path(), "bundle", &fixture_path("restricted"));
+    let anchor = bundle.join(ANCHOR);
+    let rules = fs::read_to_string(&anchor).expect("rules");
+    // Somebody opens a port by hand.
+    let wider = rules.replace("{ 2379:2380 }", "{ 2379:2381 }");
+    assert_ne!(rules, wider);
+    fs::write(&anchor, wider).expect("a file");
+    let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains(
+            "DIFFERENCE: etcd-1 10.0.1.2 -> etcd-2 10.1.1.2 tcp 2381: connected, and `explain` says refused"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("tcp S passed by") && told.contains("port 2379:2381 flags S/SA"), "{told}");
+}
+
+#[test]
+fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
+    if !has_lab() {
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        run(&[&["lab", "run", "--input", "tests/fixtures/single.json"], arguments].concat(), "")
+    };
+    assert_eq!(run(&["--", "sh", "-c", "exit 7"]).status.code(), Some(7));
+    assert_eq!(run(&["--", "sh", "-c", "kill -9 $$"]).status.code(), Some(137));
+    let missing = run(&["--", "no-such-command"]);
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(text(&missing).contains("cannot run no-such-command"), "{}", text(&missing));
+    let output = run(&["--", "sh", "-c", "cat && ip -o -4 addr show dev eth0"]);
+    assert!(text(&output).contains("192.0.2.10/32"), "{}", text(&output));
+    // Without a declaration there is no lab.
+    let bad =
+        crate::support::run(&["lab", "run", "--input", "tests/fixtures/overlap.json", "--", "true"], "");
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad).contains("error[E025]"));
+}
+
+#[test]
+fn it_works_in_a_user_s_own_namespace() {
+    if !has_lab() {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args([
+            "-Urn",
+            env!("CARGO_BIN_EXE_nixvol-net"),
+            "lab",
+            "run",
+            "--input",
+            "tests/fixtures/single.json",
+            "--",
+        ])
+        .args([
+            "sh",
+            "-c",
+            "\"$0\" lab exec etcd-1 -- ping -c 1 -W 5 internet",
+            env!("CARGO_BIN_EXE_nixvol-net"),
+        ])
+        .current_dir(root())
+        .output()
+        .expect("unshare runs");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn up_exec_status_and_down() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("up", &["--input", "tests/fixtures/restricted-more.json"]);
+    let again = lab.lab(&["up"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again).contains("a lab is up already\nhint: "), "{}", text(&again));
+    // Names, addresses, and a way between them.
+    let hosts = lab.sh("etcd-1", "cat /etc/hosts");
+    let bundle = rendered(&fixture("restricted-more.json")).files["hosts"].text.clone();
+    assert!(text(&hosts).contains(&bundle), "{}", text(&hosts));
+    let ping = lab.sh("etcd-1", "ping -c 1 -W 5 etcd-1.nixvol && ping -c 1 -W 5 internet");
+    assert!(ping.status.success(), "{}", text(&ping));
+    assert_eq!(lab.sh("etcd-1", "exit 3").status.code(), Some(3));
+    // The directory of whoever asks, and a lab inside the lab that is the same.
+    assert_eq!(text(&lab.sh("etcd-1", "pwd")).trim(), root().to_string_lossy());
+    let inner = lab.sh(
+        "etcd-1",
+        &format!("{} lab exec etcd-2 -- ip -o -4 addr show dev eth0", env!("CARGO_BIN_EXE_nixvol-net")),
+    );
+    assert!(text(&inner).contains("10.1.1.2/32"), "{}", text(&inner));
+    let wrong = lab.lab(&["exec", "etcd-9", "--", "true"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        text(&wrong).contains("nobody in the lab is called `etcd-9`\nhint: did you mean `etcd-"),
+        "{}",
+        text(&wrong)
+    );
+    let status = lab.status();
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(6));
+    assert!(status["delivered"].as_u64() > Some(0) && status["rules"].as_u64() > Some(5), "{status}");
+    assert!(text(&lab.lab(&["status"])).contains("etcd-1    aws"), "{}", text(&lab.lab(&["status"])));
+    assert_eq!(lab.lab(&["down"]).status.code(), Some(0));
+    assert_eq!(lab.lab(&["down"]).status.code(), Some(0));
+    let gone = lab.lab(&["status"]);
+    assert_eq!((gone.status.code(), text(&gone).as_str()), (Some(1), "no lab is up\n"));
+    let exec = lab.lab(&["exec", "etcd-1", "--", "true"]);
+    assert_eq!(exec.status.code(), Some(2));
+    assert!(text(&exec).contains("no lab is up\nhint: "), "{}", text(&exec));
+}
+
+#[test]
+fn nothing_is_left_when_it_is_killed() {
+    if !has_lab() {
+        return;
+    }
+    let before = (interfaces(), mounts());
+    let lab = Lab::up("kill", &["--input", "tests/fixtures/single.json"]);
+    let mark = format!("sleep 8{}", std::process::id());
+    let mut stays: Child = lab
+        .command(&["exec", "etcd-1", "--", "sh", "-c", &format!("{mark} & setsid {mark} & wait")])
+        .spawn()
+        .expect("it starts");
+    assert!(within(Duration::from_secs(10), || processes(&mark)
+        .iter()
+        .filter(|line| line.contains("sleep 8") && !line.contains("sh -c"))
+        .count()
+        >= 2));
+    assert_eq!((interfaces(), mounts()), before, "the host sees nothing of it");
+    // The process that plays the Mac, by the descriptor that it was started with and the lab's own name.
+    let router = router_of(&lab);
+    assert!(Command::new("kill").args(["-9", &router]).status().expect("kill runs").success());
+    assert!(within(Duration::from_secs(10), || processes(&mark).is_empty()), "{:?}", processes(&mark));
+    let _ = stays.wait();
+    assert_eq!((interfaces(), mounts()), before);
+    assert_eq!(lab.lab(&["status"]).status.code(), Some(1));
+}
+
+/// The process of a lab that stays: what it holds of its address is the environment that it was started with.
+fn router_of(lab: &Lab) -> String {
+    let routers = processes("lab serve").into_iter().filter_map(|line| {
+        let pid = line.split_whitespace().next()?.to_owned();
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        String::from_utf8_lossy(&environment).contains(&lab.name).then_some(pid)
+    });
+    let routers: Vec<String> = routers.collect();
+    assert_eq!(routers.len(), 1, "{routers:?}");
+    routers[0].clone()
+}
+
+fn interfaces() -> String {
+    let ip = Command::new("ip").args(["-o", "addr"]).output().expect("ip runs");
+    String::from_utf8_lossy(&ip.stdout).into_owned()
+}
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/self/mounts").expect("mounts")
+}
+
+#[test]
+fn rules_change_under_open_connections() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let before = bundle(directory.path(), "before", &fixture_path("restricted-more"));
+    let after = bundle(directory.path(), "after", &fixture_path("restricted"));
+    let foreign = bundle(directory.path(), "foreign", &fixture_path("single"));
+    let lab = Lab::up("apply", &["--bundle", &before.to_string_lossy()]);
+    let mut kept = talk(&lab, directory.path(), "kept", ("etcd-1", "etcd-2"));
+    let mut cut = talk(&lab, directory.path(), "cut", ("etcd-1", "etcd-3"));
+    // Nothing but rules can be changed.
+    let refused = lab.lab(&["apply", &foreign.to_string_lossy()]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused).contains("hint: `lab down` and `lab up` with it"), "{}", text(&refused));
+    let applied = lab.lab(&["apply", &after.to_string_lossy()]);
+    assert!(applied.status.success() && text(&applied).contains("rules loaded"), "{}", text(&applied));
+    assert!(kept.says("one") && cut.says("two"), "states survive");
+    let applied = lab.lab(&["apply", &after.to_string_lossy(), "--kill"]);
+    assert!(text(&applied).contains("states killed"), "{}", text(&applied));
+    assert!(kept.says("three") && !cut.says("four"));
+    // Rules that are not what the bundle declares never get in.
+    let anchor = after.join(ANCHOR);
+    fs::write(&anchor, fs::read_to_string(&anchor).expect("rules").replace("block return", "pass"))
+        .expect("a file");
+    let refused = lab.lab(&["apply", &after.to_string_lossy()]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+}
+
+/// A connection that stays open: what is said at one end is written down at the other.
+struct Talk {
+    client: Child,
+    heard: PathBuf,
+    server: Child,
+}
+
+/// Opens a connection. The lab has no tool for it but this test binary itself, at both ends.
+fn talk(lab: &Lab, directory: &Path, name: &str, (from, to): (&str, &str)) -> Talk {
+    let heard = directory.join(name);
+    let myself = std::env::current_exe().expect("this binary");
+    let spawn = |node: &str, role: &str| {
+        let mut command = lab.command(&["exec", node, "--"]);
+        command.arg(&myself).args(["--exact", &format!("lab::{role}"), "--ignored", "--nocapture"]);
+        command
+            .env("TALK_HEARD", &heard)
+            .env("TALK_TO", address_of(to))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        command.spawn().expect("it starts")
+    };
+    let server = spawn(to, "the_end_that_hears");
+    assert!(within(Duration::from_secs(20), || heard.exists()), "nobody listens");
+    let mut talk = Talk { client: spawn(from, "the_end_that_speaks"), heard, server };
+    assert!(talk.says("hello"), "no connection");
+    talk
+}
+
+fn address_of(volume: &str) -> String {
+    let number: u8 = volume.trim_start_matches("etcd-").parse().expect("a number");
+    format!("10.{}.1.2:2379", number - 1)
+}
+
+impl Talk {
+    /// Says a line, and whether it is heard.
+    fn says(&mut self, line: &str) -> bool {
+        use std::io::Write;
+        let input = self.client.stdin.as_mut().expect("a pipe");
+        if writeln!(input, "{line}").and_then(|()| input.flush()).is_err() {
+            return false;
+        }
+        within(Duration::from_secs(3), || {
+            fs::read_to_string(&self.heard).is_ok_and(|heard| heard.contains(line))
+        })
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        drop(self.client.stdin.take());
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+#[ignore = "runs inside a lab"]
+fn the_end_that_hears() {
+    use std::io::{BufRead, BufReader, Write};
+    let (Ok(heard), Ok(to)) = (std::env::var("TALK_HEARD"), std::env::var("TALK_TO")) else { return };
+    let listener = std::net::TcpListener::bind(to).expect("it listens");
+    let mut file = fs::File::create(heard).expect("a file");
+    let (stream, _) = listener.accept().expect("somebody comes");
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        writeln!(file, "{line}").expect("written");
+    }
+}
+
+#[test]
+#[ignore = "runs inside a lab"]
+fn the_end_that_speaks() {
+    use std::io::Write;
+    let Ok(to) = std::env::var("TALK_TO") else { return };
+    let mut stream = std::net::TcpStream::connect(to).expect("a connection");
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        if writeln!(stream, "{line}").is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_partition_cuts_and_heals() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("partition", &[]);
+    let reaches = |to: &str| lab.sh("etcd-1", &format!("ping -c 1 -W 2 {to}.nixvol")).status.success();
+    assert!(reaches("etcd-2") && reaches("etcd-3"));
+    let cut = lab.lab(&["partition", "aws", "azure"]);
+    assert_eq!(text(&cut), "aws and azure are apart\n");
+    assert!(!reaches("etcd-2") && reaches("etcd-3"));
+    assert!(
+        text(&lab.lab(&["status"])).contains("cut off from etcd-2, karpenter-worker-2"),
+        "{}",
+        text(&lab.lab(&["status"]))
+    );
+    assert!(lab.lab(&["partition", "etcd-1"]).status.success());
+    assert!(!reaches("etcd-3") && !reaches("talos-control-plane-1"));
+    assert!(lab.lab(&["heal", "etcd-1", "gcp"]).status.success());
+    assert!(!reaches("etcd-2") && reaches("etcd-3"));
+    assert_eq!(text(&lab.lab(&["heal"])), "nobody is apart any more\n");
+    assert!(reaches("etcd-2"));
+    let wrong = lab.lab(&["partition", "awz"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong).contains("did you mean `aws`"), "{}", text(&wrong));
+}
+
+#[test]
+fn a_declared_delay_is_felt() {
+    if !has_lab() {
+        return;
+    }
+    let mut input = fixture("restricted.json");
+    input["links"][0]["protocol"] = json!("icmp");
+    input["links"][0].as_object_mut().expect("a link").remove("ports");
+    input["links"][0]["conditions"] = json!({ "latencyMs": 120 });
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "slow.json", &input);
+    let lab = Lab::up("slow", &["--input", &input]);
+    let ping = text(&lab.sh("etcd-1", "ping -c 2 -W 5 etcd-2.nixvol"));
+    let least =
+        ping.rsplit_once("mdev = ").and_then(|(_, times)| times.split('/').next()?.parse::<f64>().ok());
+    // There and back.
+    assert!(least.is_some_and(|least| (240.0..400.0).contains(&least)), "{ping}");
+    let ping = text(&lab.sh("etcd-1", "ping -c 1 -W 5 aws || ping -c 1 -W 5 internet"));
+    let single =
+        ping.rsplit_once("mdev = ").and_then(|(_, times)| times.split('/').next()?.parse::<f64>().ok());
+    assert!(single.is_some_and(|single| single < 120.0), "{ping}");
+}
+
+#[test]
+fn a_capture_has_every_packet_with_the_rule_that_decided() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("link.pcapng");
+    let lab = Lab::up("capture", &["--input", "tests/fixtures/restricted.json"]);
+    let mut capture = lab
+        .command(&["capture", "links.0", "--out", &file.to_string_lossy()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    assert!(within(Duration::from_secs(10), || fs::metadata(&file).is_ok_and(|file| file.len() > 0)));
+    // A ping is refused by the link, which is of etcd's ports only; a neighbour's is not the link's at all.
+    let _ = lab.sh("etcd-1", "ping -c 1 -W 1 etcd-2.nixvol; ping -c 1 -W 1 etcd-3.nixvol");
+    let read = || comments(&file);
+    assert!(within(Duration::from_secs(10), || !read().is_empty()), "nothing was captured");
+    thread::sleep(Duration::from_millis(300));
+    capture.kill().expect("it ends");
+    let _ = capture.wait();
+    let packets = read();
+    let [(interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
+    assert_eq!(interface, "lo0");
+    assert!(comment.starts_with("blocked with an answer by pf/anchor.conf:"), "{comment}");
+    assert!(
+        comment.contains("block return quick inet from <nixvol> to <nixvol> label \"between\""),
+        "{comment}"
+    );
+    let datagram = nixvol_net::wire::read(bytes).expect("a packet");
+    assert_eq!(
+        (datagram.source(), datagram.destination()),
+        (Ipv4Addr::new(10, 0, 1, 2), Ipv4Addr::new(10, 1, 1, 2))
+    );
+    let wrong = lab.lab(&["capture", "links.7"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    // Wireshark's own reader, where it is.
+    if let Ok(told) =
+        Command::new("tshark").arg("-r").arg(&file).args(["-T", "fields", "-e", "frame.comment"]).output()
+    {
+        assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), comment.as_str(), "{}", text(&told));
+    }
+}
+
+/// Interface, comment and bytes of every packet of a capture that is written so far.
+fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
+    use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
+    let Ok(mut reader) =
+        fs::File::open(file).map_err(drop).and_then(|file| PcapNgReader::new(file).map_err(drop))
+    else {
+        return Vec::new();
+    };
+    let (mut names, mut packets) = (Vec::new(), Vec::new());
+    while let Some(Ok(block)) = reader.next_block() {
+        match block {
+            Block::InterfaceDescription(interface) => {
+                names.extend(interface.options.iter().filter_map(|option| match option {
+                    InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
+                    _ => None,
+                }));
+            }
+            Block::EnhancedPacket(packet) => {
+                let comment = packet.options.iter().find_map(|option| match option {
+                    EnhancedPacketOption::Comment(comment) => Some(comment.to_string()),
+                    _ => None,
+                });
+                let interface = names[usize::try_from(packet.interface_id).expect("small")].clone();
+                packets.push((interface, comment.expect("a comment"), packet.data.to_vec()));
+            }
+            _ => {}
+        }
+    }
+    packets
+}
+
+/// What throws packets in [`broken_packets_through_a_real_device`]; by itself it does nothing.
+#[test]
+#[ignore = "runs inside a lab"]
+fn the_end_that_throws() {
+    let Ok(seed) = std::env::var("THROW_SEED") else { return };
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("a raw socket");
+    socket.set_header_included_v4(true).expect("its own headers");
+    let mut random = Random(seed.parse().expect("a number"));
+    let own: Ipv4Addr = std::env::var("THROW_FROM").expect("an address").parse().expect("an address");
+    let targets = [[10, 0, 1, 2], [10, 1, 1, 2], [10, 2, 1, 2], [10, 0, 1, 1]].map(Ipv4Addr::from);
+    let mut thrown = 0;
+    while thrown < 100_000 {
+        let bytes = anything(&mut random, &[own], &targets);
+        let to = SocketAddrV4::new(targets[random.below(targets.len())], 0).into();
+        // A kernel mends some of a header, and refuses what is no packet at all.
+        if socket.send_to(&bytes, &to).is_ok() {
+            thrown += 1;
+        }
+    }
+    println!("thrown {thrown}");
+}
+
+#[test]
+fn broken_packets_through_a_real_device() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("broken", &["--input", "tests/fixtures/restricted.json"]);
+    let before = received(&lab, "etcd-3");
+    let myself = std::env::current_exe().expect("this binary");
+    for (node, from) in [("etcd-1", "10.0.1.2"), ("lan", "192.0.2.77")] {
+        let mut command = lab.command(&["exec", node, "--"]);
+        command.arg(&myself).args(["--exact", "lab::the_end_that_throws", "--ignored", "--nocapture"]);
+        let output = command.env("THROW_SEED", "11").env("THROW_FROM", from).output().expect("it runs");
+        assert!(text(&output).contains("thrown 100000"), "{}", text(&output));
+    }
+    let status = lab.status();
+    let count = |field: &str| status[field].as_u64().expect("a number");
+    assert!(count("delivered") + count("blocked") + count("dropped") > 10_000, "{status}");
+    // gcp has no link with anybody: nothing was to reach it, and it is well.
+    assert_eq!(received(&lab, "etcd-3"), before);
+    assert!(lab.sh("etcd-3", "ping -c 1 -W 5 internet").status.success());
+}
+
+/// How many packets a node's device has received.
+fn received(lab: &Lab, node: &str) -> u64 {
+    let output = lab.sh(node, "cat /proc/net/dev");
+    let text = text(&output);
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).expect("the device");
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+}
+
+#[test]
+fn guests_have_what_their_files_say() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "guests.json", &guests());
+    let bundle = bundle(directory.path(), "bundle", &input);
+    assert!(bundle.join(NETWORK).is_file());
+    let lab = Lab::up("guests", &["--bundle", &bundle.to_string_lossy()]);
+    let file = bundle.join("guests/etcd-2/10-nixvol.network");
+    let networkd = ini(&fs::read_to_string(file).expect("a file"));
+    let said = |section: &str, key: &str| {
+        let found = networkd.iter().find(|(in_, name, _)| (in_.as_str(), name.as_str()) == (section, key));
+        found.map_or_else(|| panic!("no {key}"), |(_, _, value)| value.clone())
+    };
+    let output = lab.sh("etcd-2", "ip -o -4 addr show dev eth0; ip route");
+    let has = text(&output);
+    assert!(has.contains(&format!("inet {} ", said("Network", "Address"))), "{has}");
+    let gateway = said("Route", "Gateway");
+    assert_eq!(said("Route", "Destination"), "0.0.0.0/0");
+    assert!(has.contains(&format!("default via {gateway} dev eth0")), "{has}");
+    assert!(has.contains(&format!("{gateway} dev eth0 scope link")), "{has}");
+    // ifupdown's file says the same.
+    let interfaces = fs::read_to_string(bundle.join("guests/etcd-2/interfaces")).expect("a file");
+    let word = |name: &str| {
+        interfaces
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '))
+            .expect("a value")
+            .to_owned()
+    };
+    assert_eq!((word("address"), word("gateway")), (said("Network", "Address"), gateway));
+}
+
+/// Section, key and value of each line of systemd's files.
+fn ini(text: &str) -> Vec<(String, String, String)> {
+    let mut section = String::new();
+    let mut values = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if let Some((key, value)) = line.split_once('=') {
+            values.push((section.clone(), key.to_owned(), value.to_owned()));
+        }
+    }
+    values
+}
+
+#[test]
+fn without_the_link_etcd_does_not_form() {
+    if !has_lab() {
+        return;
+    }
+    let mut command = program();
+    command.args(["lab", "run", "--input", "tests/lab/etcd-without-peers.json", "--", "tests/lab/etcd.sh"]);
+    let here = Path::new(env!("CARGO_BIN_EXE_nixvol-net")).parent().expect("a directory");
+    let path = format!("{}:{}", here.display(), std::env::var("PATH").expect("a PATH"));
+    let output =
+        command.env("PATH", path).env("PATIENCE", "2").current_dir(root()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(text(&output), "no cluster: the members do not reach each other\n");
+    let why = run(&["explain", "etcd-1", "etcd-2:2380", "--input", "tests/lab/etcd-without-peers.json"], "");
+    assert!(text(&why).contains("block return quick") && text(&why).contains("links.0  has other ports"));
+}

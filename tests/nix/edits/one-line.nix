@@ -1,0 +1,1 @@
+{ services.nixvol-net = { enable = true; providers = { aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; }; lab = { network = "10.1.0.0/16"; gateway = "10.1.0.1/16"; }; }; volumes = { a = { provider = "aws"; address = "10.0.1.2"; }; }; links = [ { from = [ "aws" ]; to = [ "lab" ]; } ]; }; }

@@ -1,0 +1,6 @@
+{
+  services.nixvol-net = {
+    enable = true;
+    preset = "multi-cloud";
+  };
+}

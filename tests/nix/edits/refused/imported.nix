@@ -1,0 +1,3 @@
+{
+  services.nixvol-net = import ./network.nix;
+}

@@ -1,0 +1,657 @@
+//! The router as a function: bytes in, bytes out; the way of each packet is the one that is explained.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use etherparse::{Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
+use nixvol_net::explain::{self, Question, STOCK_MAIN, examples};
+use nixvol_net::model::Declaration;
+use nixvol_net::pf::eval::Outcome;
+use nixvol_net::pf::syntax::Direction;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::ANCHOR;
+use nixvol_net::router::{
+    Cast, EGRESS, Fate, Filter, NodeId, Router, Rules, Side, Source, Stop, Topology, Ways, permitted,
+};
+use nixvol_net::wire::{self, Offload, read};
+use serde_json::{Value, json};
+
+use crate::support::{declared, default_input, fixture, rendered};
+
+/// A network, and the Mac between its nodes.
+pub struct Net {
+    pub declaration: Declaration,
+    pub plan: Plan,
+    pub anchor: String,
+    pub router: Router,
+    now: Duration,
+}
+
+/// A packet that a node got: who, and the bytes.
+type Got = (String, Vec<u8>);
+
+impl Net {
+    pub fn new(input: &Value) -> Self {
+        let declaration = declared(input);
+        let plan = Plan::of(&declaration);
+        let anchor = rendered(input).files[ANCHOR].text.clone();
+        let examples = examples(&plan);
+        let strangers =
+            (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
+        let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
+        let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: strangers.collect() });
+        let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &anchor, file: ANCHOR };
+        let rules = Rules::load(&topology, &source).expect("rules");
+        let ways = Ways::of(&plan, &topology);
+        let router = Router::new(topology, rules, ways);
+        Self { declaration, plan, anchor, router, now: Duration::ZERO }
+    }
+
+    pub fn id(&self, name: &str) -> NodeId {
+        self.router.topology().named(name).unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    fn address(&self, name: &str) -> Ipv4Addr {
+        self.router.topology().node(self.id(name)).addresses[0]
+    }
+
+    /// Sends bytes as a node, and gives what comes out at once or later.
+    pub fn send_raw(&mut self, from: NodeId, bytes: &[u8]) -> (Fate, Vec<Got>) {
+        let mut bytes = bytes.to_vec();
+        let (fate, deliveries) = self.router.receive(from, &mut bytes, Offload::default(), self.now);
+        let deliveries = deliveries.to_vec();
+        let name = |id| self.router.topology().node(id).name.clone();
+        let got = deliveries.into_iter().map(|delivery| {
+            (name(delivery.to), delivery.bytes.unwrap_or_else(|| bytes[..delivery.length].to_vec()))
+        });
+        let got = got.collect();
+        (fate, got)
+    }
+
+    fn send(&mut self, from: &str, bytes: &[u8]) -> Vec<Got> {
+        self.send_raw(self.id(from), bytes).1
+    }
+}
+
+/// A SYN.
+pub fn syn(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
+    built(PacketBuilder::ipv4(source.octets(), destination.octets(), 64).tcp(from, to, 1000, 65_000).syn())
+}
+
+fn built(builder: etherparse::PacketBuilderStep<etherparse::TcpHeader>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    builder.write_to_vec(&mut bytes, &[]).expect("a packet");
+    bytes
+}
+
+fn udp(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), 64).udp(from, to);
+    builder.write_to_vec(&mut bytes, payload).expect("a packet");
+    bytes
+}
+
+fn echo(source: Ipv4Addr, destination: Ipv4Addr, id: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), 64).icmpv4_echo_request(id, 1);
+    builder.write_to_vec(&mut bytes, b"abcd").expect("a packet");
+    bytes
+}
+
+/// Whether every checksum of a packet is right, as a host would look at it.
+fn is_sound(bytes: &[u8]) -> bool {
+    let Ok(datagram) = read(bytes) else { return false };
+    let icmp_is_right = match SlicedPacket::from_ip(bytes).expect("a packet").transport {
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            icmp.header().icmp_type.calc_checksum(icmp.payload()) == icmp.checksum()
+        }
+        _ => true,
+    };
+    datagram.total == bytes.len() && wire::is_transport_right(bytes, &datagram) && icmp_is_right
+}
+
+/// `tcp 10.0.0.1:7 > 10.0.0.2:80 S`.
+fn words(bytes: &[u8]) -> String {
+    let packet = SlicedPacket::from_ip(bytes).expect("a packet");
+    let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4") };
+    let (source, destination) = (ip.header().source_addr(), ip.header().destination_addr());
+    match packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            let flag = |set, letter| if set { letter } else { "" };
+            let flags = [flag(tcp.syn(), "S"), flag(tcp.rst(), "R"), flag(tcp.ack(), "A")].concat();
+            format!("tcp {source}:{} > {destination}:{} {flags}", tcp.source_port(), tcp.destination_port())
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            format!("udp {source}:{} > {destination}:{}", udp.source_port(), udp.destination_port())
+        }
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            format!("icmp {source} > {destination} {}/{}", icmp.type_u8(), icmp.code_u8())
+        }
+        _ => format!("{source} > {destination}"),
+    }
+}
+
+fn topologies() -> Vec<(&'static str, Value)> {
+    let names = ["restricted", "restricted-more", "rich", "single"];
+    let fixtures = names.map(|name| (name, fixture(&format!("{name}.json"))));
+    fixtures.into_iter().chain([("default", default_input())]).collect()
+}
+
+/// What is explained of a packet and what is done with it, place by place.
+#[test]
+fn every_packet_goes_the_way_that_is_explained() {
+    for (name, input) in topologies() {
+        let mut net = Net::new(&input);
+        let nodes: Vec<NodeId> = net.router.topology().nodes().map(|(id, _)| id).collect();
+        let mut compared = 0;
+        for &from in &nodes {
+            for &to in &nodes {
+                for (protocol, port) in [("tcp", 2379), ("tcp", 5432), ("udp", 53), ("icmp", 0)] {
+                    compared += u32::from(compare(&mut net, from, to, protocol, port));
+                }
+            }
+        }
+        assert!(compared > 60, "{name}: {compared}");
+    }
+}
+
+/// Compares one; false where there is nothing to compare.
+fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -> bool {
+    let (source, destination) = {
+        let topology = net.router.topology();
+        let both_outside = [from, to].iter().all(|id| topology.node(*id).side == Side::Outside);
+        if from == to || both_outside {
+            return false;
+        }
+        (topology.node(from).addresses[0], topology.node(to).addresses[0])
+    };
+    let bytes = match protocol {
+        "tcp" => syn(source, destination, 49_152, port),
+        "udp" => udp(source, destination, 49_152, port, b"x"),
+        _ => echo(source, destination, 7),
+    };
+    let target = if port == 0 { destination.to_string() } else { format!("{destination}:{port}") };
+    let question = Question {
+        source: &source.to_string(),
+        destination: &target,
+        protocol: Some(protocol),
+        egress: EGRESS,
+    };
+    let rules = explain::Rules { anchor: &net.anchor, name: ANCHOR, captured: &[] };
+    let explanation =
+        explain::explain(&net.declaration, &net.plan, &rules, &question).expect("an explanation");
+    net.router.rules_mut().machine_mut().forget();
+    let watch = net.router.watches_mut().add(Filter::All);
+    let (fate, got) = net.send_raw(from, &bytes);
+    let seen: Vec<_> = net.router.watches_mut().take().into_iter().map(|(_, seen)| seen).collect();
+    net.router.watches_mut().remove(watch);
+    let told: Vec<(String, Direction)> = explanation
+        .packet
+        .iter()
+        .map(|hop| {
+            let direction = match hop.direction.word() {
+                "in" => Direction::In,
+                _ => Direction::Out,
+            };
+            (hop.interface.clone(), direction)
+        })
+        .collect();
+    let done: Vec<(String, Direction)> =
+        seen.iter().map(|seen| (seen.interface.clone(), seen.direction)).collect();
+    let packet = format!("{source} -> {target} {protocol}");
+    assert_eq!(done, told, "{packet}");
+    let passes = explanation.packet.iter().all(explain::Hop::passes);
+    assert_eq!(matches!(fate, Fate::Delivered(id) if id == to), passes, "{packet}: {fate:?}");
+    for (hop, seen) in explanation.packet.iter().zip(&seen) {
+        if let Some(rule) = &hop.rule {
+            let line = format!("{}:{} ", rule.file.as_deref().unwrap_or("?"), rule.line.unwrap_or(0));
+            assert!(seen.comment.contains(&line), "{packet}: {} is not {line}", seen.comment);
+        }
+        let word = if hop.action == Outcome::Pass { "passed" } else { "blocked" };
+        assert!(seen.comment.starts_with(word), "{packet}: {}", seen.comment);
+    }
+    assert!(got.iter().all(|(_, bytes)| is_sound(bytes)), "{packet}");
+    true
+}
+
+#[test]
+fn a_blocked_syn_gets_a_reset_that_its_stack_takes() {
+    let mut net = Net::new(&fixture("restricted.json"));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let got = net.send("etcd-1", &syn(one, two, 40_000, 5432));
+    let [(to, bytes)] = got.as_slice() else { panic!("{got:?}") };
+    assert_eq!((to.as_str(), words(bytes).as_str()), ("etcd-1", "tcp 10.1.1.2:5432 > 10.0.1.2:40000 RA"));
+    let packet = SlicedPacket::from_ip(bytes).expect("a packet");
+    let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP") };
+    // RFC 9293: a SYN counts one.
+    assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (0, 1001));
+    assert!(is_sound(bytes));
+    // A reset is not answered with another, and a damaged segment not at all.
+    let rst = PacketBuilder::ipv4(one.octets(), two.octets(), 64).tcp(7, 5432, 1, 1).rst();
+    assert!(net.send("etcd-1", &built(rst)).iter().all(|(_, bytes)| words(bytes).starts_with("icmp")));
+    let mut damaged = syn(one, two, 40_000, 5432);
+    *damaged.last_mut().expect("bytes") ^= 1;
+    assert_eq!(net.send("etcd-1", &damaged), []);
+}
+
+#[test]
+fn a_blocked_datagram_gets_an_icmp_error_and_a_blocked_ping_nothing() {
+    let mut net = Net::new(&fixture("restricted.json"));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let datagram = udp(one, two, 40_000, 53, b"who is there");
+    let got = net.send("etcd-1", &datagram);
+    let [(to, bytes)] = got.as_slice() else { panic!("{got:?}") };
+    assert_eq!((to.as_str(), words(bytes).as_str()), ("etcd-1", "icmp 10.1.1.2 > 10.0.1.2 3/3"));
+    assert_eq!(bytes[28..], datagram[..28], "it quotes the header and eight bytes");
+    assert!(is_sound(bytes));
+    assert_eq!(net.send("etcd-1", &echo(one, two, 9)), []);
+    // Nobody outside learns that a volume is there.
+    let lan = net.address("lan");
+    assert_eq!(net.send("lan", &syn(lan, one, 40_000, 2379)), []);
+    assert_eq!(net.send("lan", &udp(lan, one, 40_000, 53, b"x")), []);
+}
+
+#[test]
+fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
+    let mut net = Net::new(&default_input());
+    let (one, mac, world) = (net.address("etcd-1"), net.address("mac"), net.address("internet"));
+    let out = net.send("etcd-1", &udp(one, world, 40_000, 53, b"question"));
+    let [(to, bytes)] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!(to, "internet");
+    let datagram = read(bytes).expect("a packet");
+    assert_eq!((datagram.source(), datagram.destination()), (mac, world));
+    assert!(is_sound(bytes));
+    let Some(TransportSlice::Udp(header)) = SlicedPacket::from_ip(bytes).expect("a packet").transport else {
+        panic!("no UDP")
+    };
+    let port = header.source_port();
+    assert_ne!(port, 40_000);
+    // The answer goes back to who asked, and so does the error of a closed port, with the packet that was sent.
+    let back = net.send("internet", &udp(world, mac, 53, port, b"answer"));
+    assert_eq!(words(&back[0].1), "udp 198.51.100.7:53 > 10.0.1.2:40000");
+    assert!(back[0].0 == "etcd-1" && is_sound(&back[0].1));
+    let mut error = Vec::new();
+    let unreachable = Icmpv4Type::Unknown { type_u8: 3, code_u8: 3, bytes5to8: [0; 4] };
+    PacketBuilder::ipv4(world.octets(), mac.octets(), 64)
+        .icmpv4(unreachable)
+        .write_to_vec(&mut error, &bytes[..28])
+        .expect("a packet");
+    let back = net.send("internet", &error);
+    assert_eq!(words(&back[0].1), "icmp 198.51.100.7 > 10.0.1.2 3/3");
+    assert!(back[0].0 == "etcd-1" && is_sound(&back[0].1));
+    let quoted = &back[0].1[28..];
+    assert_eq!(quoted[12..16], one.octets());
+    assert_eq!(quoted[20..22], 40_000_u16.to_be_bytes());
+    let header = etherparse::Ipv4HeaderSlice::from_slice(quoted).expect("a header");
+    assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
+    // A ping has its identifier changed.
+    let out = net.send("etcd-1", &echo(one, world, 9));
+    assert!(is_sound(&out[0].1) && out[0].1[24..26] != [0, 9]);
+}
+
+#[test]
+fn a_masqueraded_connection_has_the_gateway_as_its_source_and_finds_back() {
+    let mut net = Net::new(&fixture("rich.json"));
+    let (api, db) = (net.address("api"), net.address("db"));
+    let out = net.send("api", &syn(api, db, 40_000, 2379));
+    let [(to, bytes)] = out.as_slice() else { panic!("{out:?}") };
+    let datagram = read(bytes).expect("a packet");
+    assert_eq!((to.as_str(), datagram.source()), ("db", "10.21.0.1".parse().expect("an address")));
+    let Some(TransportSlice::Tcp(tcp)) = SlicedPacket::from_ip(bytes).expect("a packet").transport else {
+        panic!("no TCP")
+    };
+    let port = tcp.source_port();
+    let answer = PacketBuilder::ipv4(db.octets(), datagram.source().octets(), 64)
+        .tcp(2379, port, 5000, 65_000)
+        .syn()
+        .ack(1001);
+    let back = net.send("db", &built(answer));
+    assert_eq!(
+        (back[0].0.as_str(), words(&back[0].1).as_str()),
+        ("api", "tcp 10.21.7.9:2379 > 10.20.1.10:40000 SA")
+    );
+    assert!(is_sound(&back[0].1));
+}
+
+#[test]
+fn a_published_port_answers_on_its_alias() {
+    let mut net = Net::new(&fixture("rich.json"));
+    let (mac, alias) = (net.address("mac"), Ipv4Addr::new(127, 0, 1, 10));
+    let out = net.send("mac", &syn(mac, alias, 40_000, 443));
+    assert_eq!(
+        (out[0].0.as_str(), words(&out[0].1).as_str()),
+        ("api", "tcp 192.0.2.10:40000 > 10.20.1.10:443 S")
+    );
+    let answer =
+        PacketBuilder::ipv4([10, 20, 1, 10], mac.octets(), 64).tcp(443, 40_000, 1, 65_000).syn().ack(1001);
+    let back = net.send("api", &built(answer));
+    assert_eq!(
+        (back[0].0.as_str(), words(&back[0].1).as_str()),
+        ("mac", "tcp 127.0.1.10:443 > 192.0.2.10:40000 SA")
+    );
+    assert!(is_sound(&back[0].1));
+}
+
+#[test]
+fn what_passes_through_the_mac_loses_a_hop_and_what_is_its_own_does_not() {
+    let mut net = Net::new(&fixture("rich.json"));
+    let (node, talos, api) = (net.address("node"), net.address("talos"), net.address("api"));
+    // Between two VMs the Mac is a router.
+    let got = net.send("node", &syn(node, talos, 7, 8));
+    assert_eq!((got[0].0.as_str(), got[0].1[8]), ("talos", 63));
+    assert!(is_sound(&got[0].1));
+    let mut last = syn(node, talos, 9, 8);
+    last[8] = 1;
+    fix(&mut last);
+    let got = net.send("node", &last);
+    assert_eq!((got[0].0.as_str(), words(&got[0].1).as_str()), ("node", "icmp 10.21.0.1 > 10.21.0.20 11/0"));
+    // To what it serves itself it delivers.
+    let mut last = syn(node, api, 7, 6443);
+    last[8] = 1;
+    fix(&mut last);
+    let got = net.send("node", &last);
+    assert_eq!((got[0].0.as_str(), got[0].1[8]), ("api", 1));
+}
+
+/// Makes the sum of the IP header right.
+fn fix(bytes: &mut [u8]) {
+    let header = etherparse::Ipv4HeaderSlice::from_slice(bytes).expect("a header").to_header();
+    bytes[10..12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+}
+
+#[test]
+fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
+    let mut net = Net::new(&default_input());
+    let (one, two, world) = (net.address("etcd-1"), net.address("etcd-2"), net.address("internet"));
+    let payload = vec![7; 5000];
+    // lo0 takes it whole.
+    assert_eq!(net.send("etcd-1", &udp(one, two, 7, 53, &payload)).len(), 1);
+    let mut long = udp(one, world, 7, 53, &payload);
+    let got = net.send("etcd-1", &long);
+    assert_eq!(words(&got[0].1), "icmp 192.0.2.10 > 10.0.1.2 3/4");
+    assert_eq!(got[0].1[26..28], 1500_u16.to_be_bytes());
+    // Without the flag that forbids it.
+    long[6] = 0;
+    fix(&mut long);
+    let got = net.send("etcd-1", &long);
+    assert_eq!(got.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(), [1500, 1500, 1500, 588]);
+    let put_together: Vec<u8> = got.iter().flat_map(|(_, bytes)| bytes[20..].to_vec()).collect();
+    assert_eq!(put_together[8..], payload);
+    assert!(got.iter().all(|(to, bytes)| to == "internet" && read(bytes).is_ok()));
+}
+
+#[test]
+fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
+    let mut net = Net::new(&fixture("restricted-more.json"));
+    let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
+    let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
+    let reaches = |net: &mut Net, from: &str, source, destination| {
+        let id = net.id(from);
+        matches!(net.send_raw(id, &syn(source, destination, 7, 2379)).0, Fate::Delivered(_))
+    };
+    net.router.ways_mut().cut(&aws, Some(&azure));
+    assert_eq!(net.send_raw(net.id("etcd-1"), &syn(one, two, 7, 2379)), (Fate::Cut, Vec::new()));
+    assert!(!reaches(&mut net, "etcd-2", two, one) && reaches(&mut net, "etcd-3", three, one));
+    net.router.ways_mut().cut(&aws, None);
+    assert!(!reaches(&mut net, "etcd-3", three, one) && !reaches(&mut net, "etcd-1", one, three));
+    net.router.ways_mut().heal(&aws, Some(&azure));
+    assert!(reaches(&mut net, "etcd-1", one, two) && !reaches(&mut net, "etcd-1", one, three));
+    net.router.ways_mut().heal_all();
+    assert!(reaches(&mut net, "etcd-1", one, three));
+}
+
+fn with_conditions(conditions: &Value) -> Value {
+    let mut input = fixture("restricted.json");
+    input["links"][0]["conditions"] = conditions.clone();
+    input
+}
+
+#[test]
+fn conditions_delay_lose_and_slow() {
+    let mut net = Net::new(&with_conditions(&json!({ "latencyMs": 40, "loss": 0.25, "bandwidthKbit": 800 })));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let from = net.id("etcd-1");
+    let mut arrivals = Vec::new();
+    for port in 1..=2000 {
+        net.now = Duration::from_millis(u64::from(port));
+        let mut bytes = syn(one, two, port, 2379);
+        let (_, deliveries) = net.router.receive(from, &mut bytes, Offload::default(), net.now);
+        arrivals.extend(deliveries.first().map(|delivery| delivery.at.saturating_sub(net.now)));
+    }
+    // 40 bytes at 100,000 bytes a second take 0.4 ms: less than the time between two.
+    assert!(arrivals.iter().all(|arrival| *arrival == Duration::from_micros(40_400)), "{arrivals:?}");
+    assert!((1400..1600).contains(&arrivals.len()), "{}", arrivals.len());
+    // All at once they queue, and what does not fit is lost.
+    let mut net = Net::new(&with_conditions(&json!({ "bandwidthKbit": 800 })));
+    let mut last = Duration::ZERO;
+    let mut dropped = 0;
+    for port in 1..=4000 {
+        let mut bytes = syn(one, two, port, 2379);
+        match net.router.receive(from, &mut bytes, Offload::default(), Duration::ZERO).1.first() {
+            Some(delivery) => {
+                assert_eq!(delivery.at.saturating_sub(last), Duration::from_micros(400));
+                last = delivery.at;
+            }
+            None => dropped += 1,
+        }
+    }
+    assert!((2100..2200).contains(&dropped), "{dropped}");
+    // The other direction was not declared to be so, and is one link's all the same: it is a mesh.
+    assert!(!net.router.ways().has_pipe(net.id("etcd-1"), net.id("mac")));
+}
+
+#[test]
+fn other_rules_keep_states_and_kill_what_they_would_not_let_begin() {
+    let mut net = Net::new(&fixture("restricted-more.json"));
+    let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
+    let open = |net: &mut Net, destination: Ipv4Addr, to: &str| {
+        assert_eq!(net.send("etcd-1", &syn(one, destination, 7, 2379)).len(), 1);
+        let answer = PacketBuilder::ipv4(destination.octets(), one.octets(), 64)
+            .tcp(2379, 7, 1, 65_000)
+            .syn()
+            .ack(1001);
+        assert_eq!(net.send(to, &built(answer))[0].0, "etcd-1");
+    };
+    open(&mut net, two, "etcd-2");
+    open(&mut net, three, "etcd-3");
+    let goes_on = |net: &mut Net, destination: Ipv4Addr| {
+        let segment =
+            PacketBuilder::ipv4(one.octets(), destination.octets(), 64).tcp(7, 2379, 1001, 65_000).ack(2);
+        let id = net.id("etcd-1");
+        matches!(net.send_raw(id, &built(segment)).0, Fate::Delivered(_))
+    };
+    // gcp has lost its link; azure keeps its.
+    let without_gcp = rendered(&fixture("restricted.json")).files[ANCHOR].text.clone();
+    let less = without_gcp.replace("{ 2379:2380 }", "{ 2380 }");
+    assert_ne!(less, without_gcp);
+    assert!(net.router.rules_mut().apply("pass all nonsense\n").is_err());
+    net.router.rules_mut().apply(&without_gcp).expect("rules");
+    assert!(goes_on(&mut net, two) && goes_on(&mut net, three), "states survive");
+    assert_eq!(permitted::kill(&mut net.router), 2);
+    assert!(goes_on(&mut net, two) && !goes_on(&mut net, three));
+    net.router.rules_mut().apply(&less).expect("rules");
+    assert_eq!(permitted::kill(&mut net.router), 2);
+    assert!(!goes_on(&mut net, two));
+    assert_eq!(net.router.rules().machine().states(), 0);
+}
+
+#[test]
+fn many_packets_in_one_are_the_same_as_one_by_one() {
+    let payload: Vec<u8> = (0..4000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let mut whole = Vec::new();
+    PacketBuilder::ipv4([10, 0, 1, 2], [10, 1, 1, 2], 64)
+        .tcp(40_000, 2379, 7000, 65_000)
+        .ack(1)
+        .psh()
+        .write_to_vec(&mut whole, &payload)
+        .expect("a packet");
+    // As a kernel hands it over: the field holds the pseudo header's sum.
+    let pseudo = {
+        let mut sum = 0_u32;
+        for pair in whole[12..20].chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+        }
+        sum += 6 + u32::try_from(whole.len() - 20).expect("a length");
+        u16::try_from((sum & 0xffff) + (sum >> 16)).expect("a sum")
+    };
+    whole[36..38].copy_from_slice(&pseudo.to_be_bytes());
+    let gso = wire::Gso { is_tcp: true, has_ecn: false, size: 1460, header: 40 };
+    let offload = Offload { checksum: Some((20, 16)), segments: Some(gso) };
+    let mut header = [0; wire::OFFLOAD_HEADER];
+    offload.write(&mut header);
+    assert_eq!(Offload::read(&header), Some(offload));
+    let datagram = read(&whole).expect("a packet");
+    let pieces = wire::segments(&whole, &datagram, &offload);
+    assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [1500, 1500, 1120]);
+    assert!(pieces.iter().all(|piece| is_sound(piece)));
+    let data: Vec<u8> = pieces.iter().flat_map(|piece| piece[40..].to_vec()).collect();
+    assert_eq!(data, payload);
+    let sequence = |piece: &[u8]| u32::from_be_bytes([piece[24], piece[25], piece[26], piece[27]]);
+    assert_eq!(pieces.iter().map(|piece| sequence(piece)).collect::<Vec<_>>(), [7000, 8460, 9920]);
+    // Only the last one pushes.
+    assert_eq!(pieces.iter().map(|piece| piece[33]).collect::<Vec<_>>(), [0x10, 0x10, 0x18]);
+    // NAT before the sum is finished comes to the same as after it.
+    let mut net = Net::new(&default_input());
+    let world = net.address("internet");
+    let mut open = syn(net.address("etcd-1"), world, 40_000, 80);
+    let sum = u16::from_be_bytes([open[36], open[37]]);
+    assert_ne!(sum, 0);
+    let tcp_sum = partial(&open);
+    open[36..38].copy_from_slice(&tcp_sum.to_be_bytes());
+    let offload = Offload { checksum: Some((20, 16)), segments: None };
+    let from = net.id("etcd-1");
+    let (_, deliveries) = net.router.receive(from, &mut open, offload, Duration::ZERO);
+    let mut left = deliveries[0].offload;
+    wire::complete(&mut open, &mut left);
+    assert!(is_sound(&open) && open[12..16] == net.address("mac").octets());
+}
+
+/// The sum of the pseudo header of a TCP packet.
+fn partial(bytes: &[u8]) -> u16 {
+    let words = bytes[12..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum::<u32>() + 6 + u32::try_from(bytes.len() - 20).expect("a length");
+    u16::try_from((sum & 0xffff) + (sum >> 16)).expect("a sum")
+}
+
+/// Numbers that are the same in every run (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).expect("a small number")
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+}
+
+/// A packet that may be anything: sound, cut short, with wrong lengths, sums, options, offsets, or pure noise.
+pub fn anything(random: &mut Random, sources: &[Ipv4Addr], destinations: &[Ipv4Addr]) -> Vec<u8> {
+    let source = sources[random.below(sources.len())];
+    let destination = destinations[random.below(destinations.len())];
+    let (from, to) = (random.next().to_le_bytes(), random.next().to_le_bytes());
+    let port = |bytes: [u8; 8]| match bytes[2] % 4 {
+        0 => 2379 + u16::from(bytes[0] % 4),
+        1 => u16::from(bytes[0] % 8),
+        _ => u16::from_le_bytes([bytes[0], bytes[1]]),
+    };
+    let payload: Vec<u8> = (0..random.below(100)).map(|_| random.byte()).collect();
+    let mut bytes = match random.below(5) {
+        0 => syn(source, destination, port(from), port(to)),
+        1 => udp(source, destination, port(from), port(to), &payload),
+        2 => echo(source, destination, port(from)),
+        3 => {
+            let ip = etherparse::Ipv4Header::new(
+                u16::try_from(payload.len()).expect("short"),
+                64,
+                etherparse::IpNumber(random.byte()),
+                source.octets(),
+                destination.octets(),
+            )
+            .expect("a header");
+            [&ip.to_bytes()[..], &payload].concat()
+        }
+        _ => return (0..random.below(120)).map(|_| random.byte()).collect(),
+    };
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(5) {
+            // The addresses stay: who lies about them is another's.
+            0 if !(12..20).contains(&at) => bytes[at] = random.byte(),
+            1 => bytes[0] = 0x40 | (random.byte() & 0xf),
+            2 if bytes.len() > 6 => bytes[6] = random.byte() & 0x3f,
+            3 => bytes.truncate(at.max(1)),
+            _ => {
+                if let Some(flags) = bytes.get_mut(33) {
+                    *flags = random.byte();
+                }
+            }
+        }
+        if random.below(4) > 0
+            && let Ok(header) = etherparse::Ipv4HeaderSlice::from_slice(&bytes)
+        {
+            let sum = header.to_header().calc_header_checksum();
+            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+    bytes
+}
+
+/// What may come out of the restricted network, said without pf: between providers nothing but etcd's ports.
+fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
+    let topology = net.router.topology();
+    let (sender, receiver) = (topology.node(from), topology.node(net.id(to)));
+    let datagram = read(bytes).expect("what goes out is a packet");
+    let is_link = match SlicedPacket::from_ip(bytes).ok().and_then(|packet| packet.transport) {
+        Some(TransportSlice::Tcp(tcp)) => {
+            let ports = [tcp.source_port(), tcp.destination_port()];
+            ports.iter().any(|port| (2379..=2380).contains(port))
+        }
+        _ => false,
+    };
+    let between =
+        sender.provider.is_some() && receiver.provider.is_some() && sender.provider != receiver.provider;
+    let inward = sender.side == Side::Outside && receiver.provider.is_some();
+    // Nobody in this network opens anything to the outside, so nothing from there is an answer.
+    (between && (!is_link || datagram.packet.fragment)) || inward
+}
+
+#[test]
+fn a_hundred_thousand_broken_packets_do_no_harm() {
+    let mut net = Net::new(&fixture("restricted.json"));
+    let addresses = net.router.topology().nodes().flat_map(|(_, node)| node.addresses.clone());
+    let inside: Vec<Ipv4Addr> = addresses.filter(|address| address.octets()[0] == 10).collect();
+    let senders = ["etcd-1", "etcd-2", "lan", "internet", "mac", "aws"].map(|name| net.id(name));
+    let mut random = Random(7);
+    let (mut delivered, mut blocked, mut malformed) = (0, 0, 0);
+    for number in 0..100_000_u64 {
+        net.now = Duration::from_millis(number);
+        let from = senders[random.below(senders.len())];
+        let sources = net.router.topology().node(from).addresses.clone();
+        let bytes = anything(&mut random, &sources, &inside);
+        let (fate, got) = net.send_raw(from, &bytes);
+        match fate {
+            Fate::Delivered(_) => delivered += 1,
+            Fate::Stopped(Stop::Blocked { .. }) => blocked += 1,
+            Fate::Malformed(_) => malformed += 1,
+            _ => {}
+        }
+        for (to, bytes) in got {
+            let is_answer = !matches!(fate, Fate::Delivered(_));
+            assert!(
+                is_answer || !is_forbidden(&net, from, &to, &bytes),
+                "{number}: {from:?} -> {to}: {bytes:?}"
+            );
+        }
+    }
+    assert!(delivered > 5000 && blocked > 5000 && malformed > 5000, "{delivered} {blocked} {malformed}");
+}
