@@ -16,7 +16,7 @@ rate() {
 
 # Packets a second that arrived, of small datagrams sent as fast as they go.
 packets() {
-	awk -v t="$seconds" '/receiver/ { for (i = 1; i <= NF; i++) if ($i ~ /\//) { split($i, n, "/"); if (n[2] > 1000) printf "%d\n", (n[2] - n[1]) / t } }'
+	awk -v t="$seconds" '/receiver/ { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\/[0-9]+$/) { split($i, n, "/"); printf "%d\n", (n[2] - n[1]) / t } }'
 }
 
 veth() {
@@ -32,7 +32,7 @@ veth() {
 		server=$!
 		sleep 0.5
 		iperf3 -c 10.9.0.2 "$@"
-		kill "$server"' sh -t "$seconds" "$@"
+		kill -9 "$server"' sh -t "$seconds" "$@"
 }
 
 lab() {
