@@ -12,8 +12,8 @@ export LC_ALL
 TZ=UTC0
 export TZ
 unset IFS CDPATH ENV BASH_ENV TMPDIR
-# A shell takes functions from its environment too, and they would stand before the tools.
-unset -f id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
+# A shell takes functions from its environment too, and they would stand before the tools and the builtins.
+unset -f '[' printf read cd pwd id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
     mkdir rmdir head tail wc cmp sh ls sw_vers
 umask 077
 set -u
@@ -139,7 +139,7 @@ section == "mount" {
     line = substr($0, 1, RSTART - 1)
     if ((i = index(line, " on /")) == 0) next
     line = substr(line, i + 4)
-    if (line in awaited) mounted[line] = 1
+    if ((line in awaited) && index(line, " on /") == 0) mounted[line] = 1
     next
 }
 
@@ -505,7 +505,7 @@ function want_bridge(p, b) {
 }
 function want_vmnet(p, i, w) {
     if (!(p in vmbridge)) {
-        for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "route" && w[2] == network[p] && in_ledger(w[1], w[2], w[3])) cause("vmnet took its bridge for " p " (" w[3] ") away") }
+        for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "route" && w[2] == network[p] && in_ledger(w[1], w[2], w[3])) { cause("vmnet took its bridge for " p " (" w[3] ") away"); op("lapse", w[2], w[3], "-", "forget the route " w[2] " to " w[3]) } }
         return
     }
     if (sameboot && has[vmbridge[p], gateway[p]] != netlen[p] && !in_ledger("route", network[p], vmbridge[p])) cause("vmnet brought " vmbridge[p] " up for " p)
@@ -523,7 +523,7 @@ function want_port(v, a, b, up) {
     if (!ours(a)) { if (in_ledger("if", a, "")) lost(port[v] " (" a ")"); op("make", a, "-", "-", "create " port[v] " (" a ")") }
     else if (!running[a]) op("up", a, "-", "-", "bring " port[v] " (" a ") up")
     if (!ours(b)) { if (in_ledger("if", b, "")) lost("the far end of " port[v] " (" b ")"); op("make", b, "-", "-", "create the far end of " port[v] " (" b ")") }
-    else if (ours(up) && !(b in memberof) && peer[b] == a) lost(port[v] " in " bridge[of[v]])
+    else if (ours(up) && !(b in memberof) && (b in peer) && peer[b] == a) lost(port[v] " in " bridge[of[v]])
     else if (!running[b]) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
     if (!(ours(a) && ours(b) && (a in peer) && peer[a] == b)) {
         if (ours(a) && a in peer) op("unpeer", a, "-", "-", "part " a " from " peer[a])
@@ -598,6 +598,7 @@ function differ_up(i, v, before) {
     want_alias(groupaddress, group)
     for (i = 1; i <= nv; i++) {
         v = volume[i]; before = no
+        if (index(mountpoint[v], " on /")) trouble("whether " v " is mounted at " mountpoint[v] " cannot be told, because its path holds \" on /\": name another mount point")
         if (mountpoint[v] != "-" && sameboot) tell_mount(v)
         if (!active(v)) continue
         if (port[v] != "-") want_port(v)
@@ -741,7 +742,7 @@ END {
     if (ended) judge_owners()
     for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
     if (P["ask"] == "owners") {
-        if (!ended || !(P["self"] in modeof)) print "unsafe\tcould not look at the owners of our files; try again"
+        if (ended && (P["self"] in modeof) && !nh) print "safe\tyes"
         exit
     }
     if (("ls-ldn" in seen_of) && !(P["self"] in modeof)) failed = "ls"
@@ -1126,6 +1127,7 @@ read_answer() {
     for line in $1; do
         text=${line#*"$TAB"}
         case ${line%%"$TAB"*} in
+            safe) SAFE=$text ;;
             unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
@@ -1149,7 +1151,10 @@ be_safe() {
         printf '@@nixvol end\n'
     } | engine)"
     if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
-    SAFE=yes
+    if [ -z "$SAFE" ]; then
+        warn "could not look at the owners of our files: try again"
+        exit 1
+    fi
 }
 
 refuse_unsafe() {
@@ -1218,6 +1223,7 @@ change() {
         unaddress) quietly ifconfig "$2" -alias "$3" && note gone address "$2" "$3" ;;
         route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
         unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
+        lapse) note gone route "$2" "$3" ;;
         forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
         hosts) note have hosts "$2" && write_hosts "$2" "$STATE/hosts.block" ;;
         unhosts)
@@ -1299,6 +1305,8 @@ HOSTS_END='# nixvol-net: end'
 # inode, owner and mode stay. What is about to be written lies in the state directory first, and where it belongs:
 # a write that was torn is finished later.
 write_hosts() {
+    # An earlier write that was torn has left less than all there: nothing is made of that.
+    mend_hosts || return 1
     if [ ! -e "$1" ]; then
         if [ "$2" = /dev/null ]; then return 0; fi
         note have hosts-file "$1" && (umask 022 && : >"$1") || return 1
@@ -1406,6 +1414,19 @@ settle() {
         if [ "$looks" -le 0 ]; then return 1; fi
         sleep 1
     done
+}
+
+# Does all that can be done, and what is then still left once more: macOS may need a moment in between.
+converge() {
+    rounds=2
+    while [ "$rounds" -gt 0 ] && [ -z "$STOPPED" ]; do
+        rounds=$((rounds - 1))
+        if apply lenient && settle "$@"; then return 0; fi
+        # A hosts file that was torn just now may look as if nothing were left to do.
+        if ! mend_hosts || ! look "$@"; then return 1; fi
+        if [ "$CHANGES" = 0 ]; then rounds=0; fi
+    done
+    [ "$CHANGES" = 0 ] && [ -z "$STOPPED" ]
 }
 
 # Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
@@ -1607,18 +1628,22 @@ hide() {
 help() {
     say 'usage: manage-macos-networking.sh COMMAND
 
-  status [--json]            what is up, what is not, and what is to do
-  start [--confirm-within S] bring the network up; with S, take it back unless confirm comes within S seconds
+  start [--confirm-within S] bring the network up; with S, go back unless confirm comes in S seconds
   confirm                    keep what was started with --confirm-within
-  stop                       take the network down, until the next start
-  test [--json]              try it: what may pass, and a sample of what must not
+  stop                       take the network down; it stays down until the next start
+  status [--json]            what is up, what is not, and what is to do
   plan [--json]              what start would do; changes nothing
-  reconcile                  bring the Mac to what was last wished; without a wish, nothing
-  cleanup                    take everything away: network, names, log and state
-  logs [--collect DIR]       what was done, and what pf counted; with DIR, everything a bug report needs, there
-  help                       this
+  test [--json]              try what must pass, and a sample of what must not
+  reconcile                  mend what is not as the last start or stop left it; launchd runs this
+  logs [--collect DIR]       what was done, what pf counted; with DIR, all that a bug report needs
+  cleanup                    take everything away: network, kernel names, log and state
+  help                       this; the only one that does not need root
 
-Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.'
+Exit codes:
+  0   done, or healthy              3   refused: nothing was changed
+  1   not healthy, a probe failed,  4   another run is at work
+      or rolled back                77  not root
+  2   wrong use'
 }
 
 # Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
@@ -1636,7 +1661,7 @@ roll_back() {
     else
         set -- down
     fi
-    if look rollback "$@" && { [ "$CHANGES" = 0 ] || apply lenient; } && settle rollback "$@" && forget_run "$1"; then
+    if look rollback "$@" && { [ "$CHANGES" = 0 ] || converge rollback "$@"; } && forget_run "$1"; then
         warn "rolled back: nothing of this run is left"
         log "rolled back"
     else
@@ -1777,7 +1802,8 @@ reconcile() {
     if [ ! -f "$STATE/pending" ] && [ ! -f "$STATE/hosts.pending" ]; then
         if [ "$WISH" = none ]; then return 0; fi
         if look reconcile "$WISH" && [ "$CHANGES$REFUSED$PROBLEMS" = 0 ] && [ ! -f "$STATE/told" ]; then return 0; fi
-        SAFE=yes
+        # A look that came to its end has looked at the owners too.
+        if [ -n "$CHANGES" ]; then SAFE=yes; else be_safe; fi
     else
         be_safe
     fi
@@ -1796,7 +1822,7 @@ reconcile() {
     fi
     if [ "$CHANGES" != 0 ]; then
         tell "$CAUSES"
-        if ! apply lenient || ! settle reconcile "$WISH"; then
+        if ! converge reconcile "$WISH"; then
             tell "$PROBLEMS"
             warn "the network is not as it should be: see status"
             exit 1
@@ -1834,7 +1860,7 @@ take_down() {
         exit 3
     fi
     if [ "$CHANGES" = 0 ]; then return 0; fi
-    if ! apply lenient || ! settle "$1" down; then
+    if ! converge "$1" down; then
         tell "$PROBLEMS"
         warn "not all is gone: run $1 again"
         exit 1
