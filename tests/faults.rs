@@ -1,20 +1,160 @@
-//! Real deaths: a manager that is killed, with all its children, before or after a command, and a Mac that loses power.
-//! The next run converges, cleanup leaves nothing behind, and nothing foreign is touched.
+//! Whatever single command fails, or is the last one before death: the next run converges, cleanup leaves
+//! nothing behind, and nothing foreign is touched.
+//!
+//! Each story is one run of the manager. At one of its commands something strikes; then `reconcile` must bring
+//! the Mac to what a run that nothing disturbed leaves, and `cleanup` to what was before. The network of one
+//! volume is struck at every command; the default topology at some, and with `NIXVOL_LONG` at every one too.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::faults_everywhere::tiny;
-use crate::network::{HOSTS, Network};
+use crate::network::{HOSTS, Kept, Network, topology};
+use crate::rig::{Call, foreign, settled};
 
-/// What can strike, and whether the machine restarts.
+/// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
+/// How many commands of a story are struck on the default topology, for each kind, when time is short.
+const SPREAD: usize = 6;
 
-/// How many commands a run of the manager spawns from here.
-fn commands(network: &Network, command: &str) -> usize {
-    network.mac.fault(None);
-    network.mac.forget_journal();
-    network.run(command);
-    network.mac.journal().len()
+/// One volume that has everything a volume can have.
+fn tiny() -> Value {
+    json!({
+        "version": 1,
+        "providers": { "aws": { "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" } },
+        "volumes": { "etcd-1": { "provider": "aws", "address": "10.0.1.2", "localhost": "127.0.1.11" } },
+    })
+}
+
+/// A network with one volume added, one removed, and what is permitted changed.
+fn next(mut input: Value) -> Value {
+    let volumes = input["volumes"].as_object_mut().expect("volumes");
+    volumes.remove("etcd-1");
+    volumes.insert(
+        "etcd-9".to_owned(),
+        json!({ "provider": "aws", "address": "10.0.1.9", "localhost": "127.0.1.99" }),
+    );
+    match input["links"].as_array_mut().and_then(|links| links.first_mut()) {
+        Some(link) => {
+            link["protocol"] = json!("tcp");
+            link["ports"] = json!([6443]);
+        }
+        None => input["providers"]["aws"]["internet"] = json!(false),
+    }
+    input
+}
+
+/// A run of the manager that is struck, and what it starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Story {
+    Start,
+    Reconcile,
+    Upgrade,
+    Stop,
+    Cleanup,
+}
+
+impl Story {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Start | Self::Upgrade => "start",
+            Self::Reconcile => "reconcile",
+            Self::Stop => "stop",
+            Self::Cleanup => "cleanup",
+        }
+    }
+
+    /// Brings a Mac with the bundle on it to where the run begins.
+    fn prepare(self, network: &Network, input: &Value) {
+        if self != Self::Start {
+            network.ok("start");
+        }
+        match self {
+            Self::Upgrade => network.install(&next(input.clone())),
+            Self::Reconcile => drift(network),
+            Self::Start | Self::Stop | Self::Cleanup => {}
+        }
+    }
+}
+
+/// Somebody takes away one of each kind of thing.
+fn drift(network: &Network) {
+    for line in [
+        "ifconfig bridge2000 destroy",
+        "ifconfig feth20000 destroy",
+        "ifconfig lo0 -alias 10.0.1.2",
+        "sysctl -w net.inet.ip.forwarding=0",
+        "pfctl -a com.apple/250.nixvol -F all",
+    ] {
+        network.mac.ok(line);
+    }
+    fs::write(network.mac.dir().join("hosts"), HOSTS).expect("hosts");
+}
+
+/// What of the Mac and of the files must come out the same, whatever happened on the way.
+#[derive(Clone, PartialEq, Eq)]
+struct Outcome {
+    kernel: Vec<String>,
+    hosts: String,
+    files: Vec<(&'static str, Option<String>)>,
+}
+
+/// The files of the state directory that say what is and what shall be. The others are means to an end.
+const FILES: [&str; 4] = ["names", "wish", "rules.conf", "applied"];
+const NAMES: usize = 0;
+
+fn outcome(network: &Network) -> Outcome {
+    let file = |name| (name, fs::read_to_string(network.state().join(name)).ok());
+    Outcome {
+        kernel: settled(&network.mac.kernel()),
+        hosts: network.hosts(),
+        files: FILES.into_iter().map(file).collect(),
+    }
+}
+
+/// Holds an outcome against the one that it must be, and shows only the lines that differ.
+fn same(now: &Outcome, must: &Outcome, why: &str) {
+    let lines = |outcome: &Outcome| {
+        let mut lines: BTreeSet<String> = outcome.kernel.iter().cloned().collect();
+        let files =
+            outcome.files.iter().map(|(name, text)| (*name, text.as_deref().unwrap_or("is not there")));
+        for (name, text) in files.chain([("hosts", outcome.hosts.as_str())]) {
+            lines.extend(text.lines().enumerate().map(|(at, line)| format!("{name}:{at}: {line}")));
+        }
+        lines
+    };
+    if now != must {
+        let (now, must) = (lines(now), lines(must));
+        let (more, less): (Vec<_>, Vec<_>) =
+            (now.difference(&must).collect(), must.difference(&now).collect());
+        panic!("{why}: it has {more:#?}, and lacks {less:#?}");
+    }
+}
+
+/// All that a later run can see of a Mac, without what differs from run to run: the numbers of tokens, processes and
+/// boot sessions, and times.
+fn world(network: &Network) -> String {
+    let mut world = String::new();
+    for (path, bytes) in network.keep().files() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(world, "{}", path.display());
+        if name == "log" || name.starts_with("lock") {
+            continue;
+        }
+        for line in String::from_utf8_lossy(bytes).lines() {
+            let line = match line.split_once('\t') {
+                Some(("token" | "token-pid" | "tokens", rest)) if !rest.ends_with("socketfilterfw") => {
+                    "token"
+                }
+                _ => line,
+            };
+            let _ = writeln!(world, "{}", line.split("session-").next().unwrap_or_default());
+        }
+    }
+    world
 }
 
 /// A kernel's records without its boot session.
@@ -22,202 +162,199 @@ fn rest(kernel: &str) -> &str {
     kernel.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
-/// Strikes at every command of a run in the long runs, else at a spread of them, each time on a Mac that `prepare` has
-/// made ready, and calls `after`. What each of the states leads to is in `faults_everywhere`; here the deaths are real.
-fn strike(command: &str, kind: &str, prepare: impl Fn() -> Network, after: impl Fn(&Network, usize, i32)) {
-    let length = commands(&prepare(), command);
-    assert!(length > 10, "{command} spawns {length} commands");
-    let step = if std::env::var_os("NIXVOL_LONG").is_some() { 1 } else { 9 };
-    // Each kind begins elsewhere, so that together they strike at more.
-    let first = 1 + KINDS.iter().position(|other| *other == kind).unwrap_or(0) * step / KINDS.len();
-    for k in (first..=length).step_by(step) {
-        let network = prepare();
-        network.mac.fault(Some((kind, k)));
-        let code = network.run(command).code;
+/// A story on one Mac, with the Macs that it can end on.
+struct Stage {
+    story: Story,
+    network: Network,
+    /// The Mac before anything of ours was there.
+    bare: String,
+    /// Where the struck run begins.
+    begin: Kept,
+    found: Outcome,
+    /// What the run leaves when nothing strikes.
+    undisturbed: Outcome,
+    /// How many commands it spawns.
+    length: usize,
+    /// The worlds that a fault left and that were mended since. What follows depends on nothing else.
+    mended: RefCell<BTreeSet<String>>,
+}
+
+impl Stage {
+    fn new(story: Story, input: &Value) -> Self {
+        let network = Network::new(input);
+        let bare = network.mac.kernel();
+        story.prepare(&network, input);
+        let begin = network.keep();
+        let found = outcome(&network);
         network.mac.fault(None);
-        after(&network, k, code);
+        network.mac.forget_journal();
+        network.ok(story.command());
+        let length = network.mac.journal().len();
+        let undisturbed = outcome(&network);
+        assert!(length > 10, "{story:?} spawns {length} commands");
+        let mended = RefCell::default();
+        Self { story, network, bare, begin, found, undisturbed, length, mended }
+    }
+
+    /// Strikes at the k-th command, and holds what follows against the laws.
+    fn strike(&self, kind: &str, k: usize) {
+        let network = &self.network;
+        network.put_back(&self.begin);
+        network.mac.forget_journal();
+        network.mac.fault(Some((kind, k)));
+        let ran = network.run(self.story.command());
+        network.mac.fault(None);
+        let struck = network.mac.journal().iter().find(|call| call.mark == '-').map(Call::line);
+        let struck = struck.map_or(String::new(), |line| format!(" ({line})"));
+        let why = format!("{:?}, {kind} at {k} of {}{struck}", self.story, self.length);
+        if kind == "fail" {
+            self.failed_well(ran.code, &format!("{why}: {}{}", ran.out, ran.err));
+        }
+        self.touched_nothing_foreign(&why);
+        if self.mended.borrow_mut().insert(world(network)) {
+            self.mend(&why);
+        }
+    }
+
+    /// Reconcile converges on what the wish says, and cleanup takes everything away.
+    fn mend(&self, why: &str) {
+        let network = &self.network;
+        let wish = network.wish();
+        let ran = network.run("reconcile");
+        assert_eq!(ran.code, 0, "{why}: reconcile: {}{}", ran.out, ran.err);
+        let now = outcome(network);
+        if wish == "up" {
+            // A stop or cleanup that died before it turned the wish has not begun.
+            let up = if matches!(self.story, Story::Stop | Story::Cleanup) {
+                &self.found
+            } else {
+                &self.undisturbed
+            };
+            same(&now, up, &format!("{why}: reconcile did not converge"));
+        } else {
+            assert_eq!(
+                rest(&network.mac.kernel()),
+                rest(&self.bare),
+                "{why}: not as it was, by the wish {wish:?}"
+            );
+            assert_eq!(network.hosts(), HOSTS, "{why}");
+        }
+        let ran = network.run("cleanup");
+        assert_eq!(ran.code, 0, "{why}: cleanup: {}{}", ran.out, ran.err);
+        assert_eq!(rest(&network.mac.kernel()), rest(&self.bare), "{why}: cleanup left something");
+        network.assert_no_files(why);
+        self.touched_nothing_foreign(why);
+    }
+
+    fn touched_nothing_foreign(&self, why: &str) {
+        let foreign = foreign(&self.network.mac.journal());
+        assert!(foreign.is_empty(), "{why}: {foreign:#?}");
+    }
+
+    /// A start whose command failed has done its work, or ends with 1 on the Mac that it found.
+    fn failed_well(&self, code: i32, why: &str) {
+        let now = outcome(&self.network);
+        match (self.story, code) {
+            (Story::Start | Story::Upgrade | Story::Reconcile, 0) => {
+                same(&now, &self.undisturbed, why);
+            }
+            (Story::Start | Story::Upgrade, _) => {
+                assert!(code == 1 || !self.begun(code, why), "{why}: exit {code}");
+                let mut found = self.found.clone();
+                // A kernel name is kept for good, also one that was given in vain.
+                found.files[NAMES].1.clone_from(&now.files[NAMES].1);
+                same(&now, &found, &format!("{why}: not rolled back"));
+            }
+            (Story::Stop | Story::Cleanup, 0) => {
+                assert_eq!(rest(&self.network.mac.kernel()), rest(&self.bare), "{why}");
+            }
+            _ => assert!(code == 1 || !self.begun(code, why), "{why}: exit {code}"),
+        }
+    }
+
+    /// Who cannot learn that it is root, or whose the files are, does not even begin.
+    fn begun(&self, code: i32, why: &str) -> bool {
+        let excused = (code == 77 && why.contains("needs root"))
+            || (code == 3 && why.contains("could not look at the owners of our files"));
+        !excused || self.network.mac.kernel() != self.begin.kernel()
     }
 }
 
-/// The next run mends what was struck; cleanup leaves nothing.
-fn mends(network: &Network, before: &str, why: &str) {
-    let wish = std::fs::read_to_string(network.state().join("wish")).unwrap_or_default();
-    let ran = network.run("reconcile");
-    assert_eq!(ran.code, 0, "{why}: reconcile: {}{}", ran.out, ran.err);
-    if wish == "up\n" {
-        network.assert_up();
-    } else {
-        assert_eq!(rest(&network.mac.kernel()), rest(before), "{why}: as it was, by the wish {wish:?}");
+/// Strikes at every command, with every kind.
+fn everywhere(story: Story, input: &Value) {
+    let stage = Stage::new(story, input);
+    for kind in KINDS {
+        for k in 1..=stage.length {
+            stage.strike(kind, k);
+        }
     }
-    gone(network, before, why);
+    let mended = stage.mended.borrow().len();
+    eprintln!("{story:?}: {} commands struck in {} ways left {mended} worlds", stage.length, KINDS.len());
 }
 
-fn gone(network: &Network, before: &str, why: &str) {
-    let ran = network.run("cleanup");
-    assert_eq!(ran.code, 0, "{why}: cleanup: {}{}", ran.out, ran.err);
-    assert_eq!(rest(&network.mac.kernel()), rest(before), "{why}: cleanup left something");
-    assert_eq!(network.hosts(), HOSTS, "{why}");
-    let left: Vec<_> =
-        std::fs::read_dir(network.mac.dir().join("var")).into_iter().flatten().flatten().collect();
-    assert!(left.is_empty(), "{why}: {left:?}");
-}
-
-fn every_start(kind: &str) {
-    let before = Network::new(&tiny()).mac.kernel();
-    strike(
-        "start",
-        kind,
-        || Network::new(&tiny()),
-        |network, k, code| {
-            let why = format!("start, {kind} at {k}");
-            if kind == "fail" && code != 0 {
-                assert_eq!(network.mac.kernel(), before, "{why}: not rolled back");
-                assert_eq!(network.hosts(), HOSTS, "{why}");
-            }
-            mends(network, &before, &why);
-        },
-    );
-}
-
-#[test]
-fn a_start_whose_command_fails() {
-    every_start(KINDS[0]);
-}
-
-#[test]
-fn a_start_that_is_killed_before_a_command() {
-    every_start(KINDS[1]);
-}
-
-#[test]
-fn a_start_that_is_killed_after_a_command() {
-    every_start(KINDS[2]);
-}
-
-#[test]
-fn a_start_that_loses_power() {
-    every_start(KINDS[3]);
-}
-
-fn started(input: &Value) -> Network {
-    let network = Network::new(input);
-    network.ok("start");
-    network
-}
-
-fn every_cleanup(kind: &str) {
-    let before = Network::new(&tiny()).mac.kernel();
-    strike(
-        "cleanup",
-        kind,
-        || started(&tiny()),
-        |network, k, _| {
-            gone(network, &before, &format!("cleanup, {kind} at {k}"));
-        },
-    );
-}
-
-#[test]
-fn a_cleanup_whose_command_fails() {
-    every_cleanup(KINDS[0]);
-}
-
-#[test]
-fn a_cleanup_that_is_killed_after_a_command() {
-    every_cleanup(KINDS[2]);
-}
-
-/// The network with another volume.
-fn changed() -> Value {
-    let mut input = tiny();
-    let volumes = input["volumes"].as_object_mut().expect("volumes");
-    volumes.remove("etcd-1");
-    volumes.insert("etcd-9".to_owned(), json!({ "provider": "aws", "address": "10.0.1.9" }));
-    input
-}
-
-fn every_upgrade(kind: &str) {
-    let before = Network::new(&tiny()).mac.kernel();
-    let prepare = || {
-        let network = started(&tiny());
-        network.install(&changed());
-        network
-    };
-    let old = started(&tiny()).mac.kernel();
-    let records = |kernel: &str| {
-        let mut records: Vec<String> =
-            kernel.lines().filter(|line| !line.starts_with("token\t15")).map(str::to_owned).collect();
-        for record in &mut records {
-            // A bridge lists its members as they came; an index tells only when an interface was made.
-            let mut fields: Vec<String> = record.split('\t').map(str::to_owned).collect();
-            if fields[0] == "if" {
-                fields[2].clear();
-                for at in [8, 9] {
-                    let mut list: Vec<&str> = fields[at].split(',').collect();
-                    list.sort_unstable();
-                    fields[at] = list.join(",");
-                }
-            }
-            *record = fields.join("\t");
-        }
-        records.sort();
-        records
-    };
-    strike("start", kind, prepare, |network, k, code| {
-        let why = format!("upgrade, {kind} at {k}");
-        if kind == "fail" && code != 0 {
-            assert_eq!(records(&network.mac.kernel()), records(&old), "{why}: not rolled back");
-        }
-        mends(network, &before, &why);
-    });
-}
-
-#[test]
-fn an_upgrade_whose_command_fails() {
-    every_upgrade(KINDS[0]);
-}
-
-#[test]
-fn an_upgrade_that_is_killed_after_a_command() {
-    every_upgrade(KINDS[2]);
-}
-
-/// Every kind of fault at every command of what the tests above leave out.
-#[test]
-fn stop_reconcile_and_the_other_kinds() {
-    if std::env::var_os("NIXVOL_LONG").is_none() {
-        eprintln!("skipped: the long fault runs take a quarter of an hour; hint: tests/run.sh --long");
+/// Strikes at commands that lie evenly over the run, at others for each kind; with `NIXVOL_LONG` at every one.
+fn spread(story: Story) {
+    if std::env::var_os("NIXVOL_LONG").is_some() {
+        everywhere(story, &topology());
         return;
     }
-    let before = Network::new(&tiny()).mac.kernel();
-    for kind in KINDS {
-        strike(
-            "stop",
-            kind,
-            || started(&tiny()),
-            |network, k, _| {
-                let why = format!("stop, {kind} at {k}");
-                network.run("stop");
-                assert_eq!(rest(&network.mac.kernel()), rest(&before), "{why}");
-                gone(network, &before, &why);
-            },
-        );
-        let rebooted = || {
-            let network = started(&tiny());
-            network.mac.reboot();
-            network
-        };
-        strike("reconcile", kind, rebooted, |network, k, _| {
-            mends(network, &before, &format!("reconcile, {kind} at {k}"));
-        });
-        strike(
-            "cleanup",
-            kind,
-            || started(&tiny()),
-            |network, k, _| {
-                gone(network, &before, &format!("cleanup, {kind} at {k}"));
-            },
-        );
-        every_upgrade(kind);
+    let stage = Stage::new(story, &topology());
+    for (offset, kind) in KINDS.iter().enumerate() {
+        let place =
+            |i: usize| 1 + (i * KINDS.len() + offset) * (stage.length - 1) / (SPREAD * KINDS.len() - 1);
+        let places: BTreeSet<usize> = (0..SPREAD).map(place).collect();
+        for k in places {
+            stage.strike(kind, k);
+        }
     }
+}
+
+#[test]
+fn a_start_is_struck() {
+    everywhere(Story::Start, &tiny());
+}
+
+#[test]
+fn a_reconcile_is_struck() {
+    everywhere(Story::Reconcile, &tiny());
+}
+
+#[test]
+fn an_upgrade_is_struck() {
+    everywhere(Story::Upgrade, &tiny());
+}
+
+#[test]
+fn a_stop_is_struck() {
+    everywhere(Story::Stop, &tiny());
+}
+
+#[test]
+fn a_cleanup_is_struck() {
+    everywhere(Story::Cleanup, &tiny());
+}
+
+#[test]
+fn a_start_of_the_default_topology_is_struck() {
+    spread(Story::Start);
+}
+
+#[test]
+fn a_reconcile_of_the_default_topology_is_struck() {
+    spread(Story::Reconcile);
+}
+
+#[test]
+fn an_upgrade_of_the_default_topology_is_struck() {
+    spread(Story::Upgrade);
+}
+
+#[test]
+fn a_stop_of_the_default_topology_is_struck() {
+    spread(Story::Stop);
+}
+
+#[test]
+fn a_cleanup_of_the_default_topology_is_struck() {
+    spread(Story::Cleanup);
 }

@@ -1,7 +1,7 @@
 //! A network installed on a toy Mac, and its manager under any shell and awk.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,7 +63,69 @@ pub fn many(volumes: usize) -> serde_json::Value {
     input
 }
 
+/// All that a run of the manager can change: kernel, bundle, hosts file, state and log.
+pub struct Kept {
+    directories: Vec<(PathBuf, u32)>,
+    files: Vec<(PathBuf, Vec<u8>, u32)>,
+}
+
+/// What holds it, below the directory of the Mac.
+const KEPT: [&str; 4] = ["mac/kernel", "opt", "hosts", "var"];
+
+impl Kept {
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.files.iter().map(|(path, bytes, _)| (path.as_path(), bytes.as_slice()))
+    }
+
+    pub fn kernel(&self) -> String {
+        String::from_utf8_lossy(&self.files[0].1).into_owned()
+    }
+
+    fn read(&mut self, path: &Path) {
+        let Ok(meta) = fs::symlink_metadata(path) else { return };
+        let mode = meta.mode() & 0o7777;
+        if !meta.is_dir() {
+            self.files.push((path.to_owned(), fs::read(path).expect("a file"), mode));
+            return;
+        }
+        self.directories.push((path.to_owned(), mode));
+        let entries = fs::read_dir(path).expect("a directory");
+        let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        entries.sort();
+        for path in &entries {
+            self.read(path);
+        }
+    }
+}
+
 impl Network {
+    /// Keeps the Mac as it is now.
+    pub fn keep(&self) -> Kept {
+        let mut kept = Kept { directories: Vec::new(), files: Vec::new() };
+        for path in KEPT {
+            kept.read(&self.mac.dir().join(path));
+        }
+        kept
+    }
+
+    /// Puts back what was kept of this Mac.
+    pub fn put_back(&self, kept: &Kept) {
+        for path in KEPT {
+            let path = self.mac.dir().join(path);
+            if path.is_dir() {
+                fs::remove_dir_all(path).expect("a directory");
+            }
+        }
+        for (path, mode) in &kept.directories {
+            fs::create_dir(path).expect("a directory");
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).expect("its mode");
+        }
+        for (path, bytes, mode) in &kept.files {
+            fs::write(path, bytes).expect("a file");
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).expect("its mode");
+        }
+    }
+
     /// A Mac with this network's bundle on it; nothing is started.
     pub fn new(input: &Value) -> Self {
         let mac = Mac::new();
@@ -136,6 +198,11 @@ impl Network {
         self.mac.dir().join("var/state")
     }
 
+    /// What is wished: `up`, `down`, or nothing.
+    pub fn wish(&self) -> String {
+        fs::read_to_string(self.state().join("wish")).unwrap_or_default().trim_end().to_owned()
+    }
+
     pub fn hosts(&self) -> String {
         fs::read_to_string(self.mac.dir().join("hosts")).expect("hosts")
     }
@@ -179,9 +246,14 @@ impl Network {
     /// Asserts that nothing of the network is on the Mac: kernel, hosts file, state and log.
     pub fn assert_clean(&self, kernel: &str) {
         assert_eq!(self.mac.kernel(), kernel);
-        assert_eq!(self.hosts(), HOSTS);
+        self.assert_no_files("");
+    }
+
+    /// Asserts that no file holds anything of the network.
+    pub fn assert_no_files(&self, why: &str) {
+        assert_eq!(self.hosts(), HOSTS, "{why}");
         let left = fs::read_dir(self.mac.dir().join("var")).expect("var");
         let left: Vec<_> = left.flatten().map(|entry| entry.path()).collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert!(left.is_empty(), "{why}: {left:?}");
     }
 }

@@ -60,7 +60,8 @@ impl Ran {
 /// One call in the journal.
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub code: i32,
+    /// None for a real tool, whose exit code nobody sees.
+    pub code: Option<i32>,
     /// `!` when it changed the kernel, `=` when it did not, `.` when a real tool ran, `-` when a fault struck.
     pub mark: char,
     pub words: Vec<String>,
@@ -156,11 +157,7 @@ impl Mac {
                 let mut fields = line.split('\t');
                 let code = fields.next().and_then(|code| code.parse().ok());
                 let mark = fields.next().and_then(|mark| mark.chars().next());
-                Call {
-                    code: code.expect("an exit code"),
-                    mark: mark.expect("a mark"),
-                    words: fields.map(str::to_owned).collect(),
-                }
+                Call { code, mark: mark.expect("a mark"), words: fields.map(str::to_owned).collect() }
             })
             .collect()
     }
@@ -189,4 +186,65 @@ impl Mac {
         let status = Command::new(program()).arg("reboot").arg(self.root()).status();
         assert!(status.expect("toymac runs").success());
     }
+}
+
+/// The records of a kernel in an order of their own, without what tells only the way that led there: the boot
+/// session, the number of a token of ours, and when an interface was made (its index, its place in a list).
+pub fn settled(kernel: &str) -> Vec<String> {
+    let mut records: Vec<String> = kernel
+        .lines()
+        .filter(|line| !line.starts_with("boot\t"))
+        .map(|line| {
+            let mut fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+            match fields[0].as_str() {
+                "if" => {
+                    fields[2].clear();
+                    for at in [8, 9] {
+                        let mut list: Vec<&str> = fields[at].split(',').collect();
+                        list.sort_unstable();
+                        fields[at] = list.join(",");
+                    }
+                }
+                "route" if fields[2].starts_with("link#") => "link".clone_into(&mut fields[2]),
+                "token" if fields[3] == "pfctl" => fields.truncate(1),
+                _ => {}
+            }
+            fields.join("\t")
+        })
+        .collect();
+    records.sort();
+    records
+}
+
+/// Commands that change the Mac, and name something that is not ours.
+pub fn foreign(journal: &[Call]) -> Vec<String> {
+    let unit = |name: &str, cloner: &str, from: u32| {
+        name.strip_prefix(cloner).and_then(|unit| unit.parse().ok()).is_some_and(|unit: u32| unit >= from)
+    };
+    let made = |name: &str| unit(name, "bridge", 2000) || unit(name, "feth", 20000);
+    let address = |ip: &str| ip.starts_with("10.") || ip.starts_with("127.0.1.");
+    let token = |token: &str| token != "9813589183660731843";
+    let ours = |call: &Call| {
+        let words: Vec<&str> = call.words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["ifconfig", "lo0", "alias" | "-alias", ip, ..] => address(ip),
+            ["ifconfig", name, rest @ ..] => {
+                made(name)
+                    && rest.iter().all(|word| {
+                        !word.starts_with(|c: char| c.is_ascii_lowercase())
+                            || !word.ends_with(|c: char| c.is_ascii_digit())
+                            || made(word)
+                    })
+            }
+            ["route", "-n", "add" | "delete", "-net", net, "-interface", name] => {
+                // A provider on vmnet is routed to vmnet's own bridge.
+                address(net) && (made(name) || unit(name, "bridge", 100))
+            }
+            ["sysctl", "-w", set] => set.starts_with("net.inet.ip.forwarding="),
+            ["pfctl", "-a", "com.apple/250.nixvol", ..] | ["pfctl", "-E"] => true,
+            ["pfctl", "-X", held] => token(held),
+            _ => false,
+        }
+    };
+    journal.iter().filter(|call| call.mark == '!' && !ours(call)).map(Call::line).collect()
 }

@@ -1,6 +1,8 @@
-//! How long the manager takes to find that nothing is to be done, under each shell and with few and many volumes.
+//! How long `reconcile` takes, with nothing to do and with one volume more, for few and many volumes, under each shell
+//! and each awk.
 //!
-//! Everything that it calls is the toy Mac's, whose own time is in the figures. `cargo bench --bench reconcile` runs it.
+//! Everything that the manager calls is the toy Mac's. What that takes by itself stands beside it: the same calls, made
+//! one after the other without a manager. `cargo bench --bench reconcile` runs it.
 
 #[path = "../network.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
@@ -9,24 +11,65 @@ mod network;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod rig;
 
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use network::{AWKS, Network, SHELLS, many};
+use network::{AWKS, Kept, Network, SHELLS, many};
+use rig::Call;
+use serde_json::json;
+
+/// The calls that the toy Mac itself answered, each as a process of its own; real tools are left out.
+fn replay(network: &Network, calls: &[Call]) {
+    for call in calls.iter().filter(|call| matches!(call.mark, '=' | '!')) {
+        let mut command = Command::new(network.mac.bin().join(&call.words[0]));
+        command.args(&call.words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().expect("the toy Mac runs");
+    }
+}
+
+/// The time of so many runs, each from the same Mac; putting it there is not counted.
+fn timed(network: &Network, from: &Kept, runs: u64, run: impl Fn()) -> Duration {
+    let mut total = Duration::ZERO;
+    for _ in 0..runs {
+        network.put_back(from);
+        let begin = Instant::now();
+        run();
+        total += begin.elapsed();
+    }
+    total
+}
 
 fn reconcile(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("reconcile with nothing to do");
+    let mut group = criterion.benchmark_group("reconcile");
     group.sample_size(10);
     for volumes in [13, 1000] {
         let mut network = Network::new(&many(volumes));
         network.ok("start");
-        for shell in SHELLS {
-            network.under(shell, AWKS[0]);
-            let id = BenchmarkId::new(shell[0], volumes);
-            group.bench_function(id, |bencher| bencher.iter(|| network.ok("reconcile")));
+        let up = network.keep();
+        let mut more = many(volumes);
+        more["volumes"]["added"] =
+            json!({ "provider": "aws", "address": "10.0.9.9", "localhost": "127.0.1.99" });
+        network.install(&more);
+        let added = network.keep();
+        for (what, from) in [("nothing to do", &up), ("one volume added", &added)] {
+            network.put_back(from);
+            network.mac.forget_journal();
+            network.ok("reconcile");
+            let calls = network.mac.journal();
+            let combinations = SHELLS.iter().map(|shell| (*shell, AWKS[0])).chain([(SHELLS[0], AWKS[1])]);
+            for (shell, awk) in combinations {
+                network.under(shell, awk);
+                let id = BenchmarkId::new(format!("{what}, {}, {awk}", shell[0]), volumes);
+                group.bench_function(id, |b| {
+                    b.iter_custom(|runs| timed(&network, from, runs, || drop(network.ok("reconcile"))));
+                });
+            }
+            let id = BenchmarkId::new(format!("{what}, the toy Mac alone"), volumes);
+            group.bench_function(id, |b| {
+                b.iter_custom(|runs| timed(&network, from, runs, || replay(&network, &calls)));
+            });
         }
-        // The same shell with what macOS has for an awk.
-        network.under(SHELLS[0], AWKS[1]);
-        let id = BenchmarkId::new("dash, one-true-awk", volumes);
-        group.bench_function(id, |bencher| bencher.iter(|| network.ok("reconcile")));
     }
     group.finish();
 }

@@ -2,8 +2,6 @@
 //!
 //! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
 //! and `cut 3` takes the default route away before the third command runs.
-//! The file `watch` names files and directories: they and the kernel are then copied into `snaps` before and after every
-//! command, which is what is left of the Mac when whoever calls is killed there.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
@@ -72,7 +70,7 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
             let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
             kept.retain(|line| !line.starts_with("route\t0.0.0.0/0\t"));
-            put_kernel(root, &kept.concat());
+            replace_kernel(root, &kept.concat());
             None
         }
         Fault::KillAfter => None,
@@ -95,14 +93,13 @@ pub fn power_loss(root: &Path) {
         fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    put_kernel(root, &(session + rest));
+    replace_kernel(root, &(session + rest));
 }
 
-/// Replaces the kernel in one step: another command of the same pipeline may be reading it.
-fn put_kernel(root: &Path, text: &str) {
+/// Commands of a pipeline run side by side: each sees the old state or the new one.
+fn replace_kernel(root: &Path, text: &str) {
     let new = root.join(format!("kernel.{}", std::process::id()));
-    let done = fs::write(&new, text).and_then(|()| fs::rename(&new, root.join("kernel")));
-    done.expect("the kernel can be written");
+    let _ = fs::write(&new, text).and_then(|()| fs::rename(new, root.join("kernel")));
 }
 
 /// Kills the process group that this command runs in: the shell and all of its children.
@@ -115,34 +112,4 @@ fn kill_group() {
     let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
     // The signal may arrive a moment later; nothing may happen in between.
     std::thread::sleep(std::time::Duration::from_secs(5));
-}
-
-/// Keeps what is left if the caller dies now, if somebody watches.
-pub fn snapshot(root: &Path, number: u64, when: &str) {
-    let Ok(watched) = fs::read_to_string(root.join("watch")) else {
-        return;
-    };
-    let to = root.join("snaps").join(format!("{number:05}-{when}"));
-    let copied = fs::create_dir_all(&to).and_then(|()| {
-        fs::copy(root.join("kernel"), to.join("kernel"))?;
-        watched.lines().map(Path::new).filter(|path| path.exists()).try_for_each(|path| copy(path, &to))
-    });
-    // A file that another command of the same pipeline has just renamed is not an error.
-    if let Err(error) = copied
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        eprintln!("toymac: {error}");
-    }
-}
-
-fn copy(path: &Path, to: &Path) -> std::io::Result<()> {
-    let to = to.join(path.file_name().unwrap_or_default());
-    if !path.is_dir() {
-        return fs::copy(path, to).map(|_| ());
-    }
-    fs::create_dir_all(&to)?;
-    fs::read_dir(path)?.try_for_each(|entry| {
-        let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name())).map(|_| ())
-    })
 }

@@ -44,7 +44,7 @@ pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
         return Answer::fail(1, format!("ifconfig: {call}"));
     }
     match change(kernel, name, rest) {
-        Ok(out) => Answer { out, ..Answer::default() },
+        Ok(answer) => answer,
         Err(text) => Answer::fail(1, format!("ifconfig: {text}")),
     }
 }
@@ -57,9 +57,11 @@ struct Request {
     new: Option<Ipv4Addr>,
     old: Option<Ipv4Addr>,
     len: Option<u8>,
+    /// What is said on standard error although the command succeeds.
+    warning: String,
 }
 
-fn change(kernel: &mut Kernel, name: &str, words: &[&str]) -> Result<String, String> {
+fn change(kernel: &mut Kernel, name: &str, words: &[&str]) -> Result<Answer, String> {
     let mut words = words;
     let mut out = String::new();
     let mut name = name.to_owned();
@@ -97,7 +99,7 @@ fn change(kernel: &mut Kernel, name: &str, words: &[&str]) -> Result<String, Str
     if create {
         clone(kernel, &name)?;
     }
-    Ok(out)
+    Ok(Answer { out, err: request.warning, ..Answer::default() })
 }
 
 fn keyword(
@@ -119,7 +121,7 @@ fn keyword(
         "-peer" => unpeer(kernel, name),
         "addm" => add_member(kernel, name, value)?,
         "deletem" => remove_member(kernel, name, value)?,
-        "mtu" => set_mtu(kernel, name, value)?,
+        "mtu" => set_mtu(kernel, name, value, request)?,
         "netmask" => {
             let mask = dotted_mask(value).ok_or_else(|| format!("{value}: bad value"))?;
             request.len = Some(mask);
@@ -322,11 +324,14 @@ fn remove_member(kernel: &mut Kernel, name: &str, member: &str) -> Result<(), St
     Ok(())
 }
 
-fn set_mtu(kernel: &mut Kernel, name: &str, value: &str) -> Result<(), String> {
+/// A refused MTU is only a warning: the exit code stays 0.
+fn set_mtu(kernel: &mut Kernel, name: &str, value: &str, request: &mut Request) -> Result<(), String> {
     let mtu: u32 = value.parse().map_err(|_| format!("{value}: bad value"))?;
+    let most = kernel.sysctl.get("net.link.fake.max_mtu").and_then(|most| most.parse().ok()).unwrap_or(2048);
     if let Some(interface) = kernel.interface_mut(name) {
-        // A refused MTU is only a warning: the exit code stays 0.
-        if interface.cloner() != "feth" || mtu <= 2048 {
+        if interface.cloner() == "feth" && mtu > most {
+            "ifconfig: ioctl (set mtu): Invalid argument\n".clone_into(&mut request.warning);
+        } else {
             interface.mtu = mtu;
         }
     }

@@ -19,9 +19,11 @@ mod world;
 use std::env;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use fault::Fault;
 use kernel::Kernel;
 
 /// What one command prints and how it ends.
@@ -68,32 +70,33 @@ fn main() -> ExitCode {
     let number = fault::next_number(&root);
     let fault = fault::at(&root, number);
     if let Some(code) = fault::before(&root, fault) {
-        journal(&root, &name, &args, code, '-');
+        journal(&root, &name, &args, &code.to_string(), '-');
         return ExitCode::from(code);
     }
-    fault::snapshot(&root, number, "before");
-    let (code, mark) = run(&root, &name, &args, number);
-    journal(&root, &name, &args, code, mark);
-    fault::snapshot(&root, number, "later");
+    let Some((code, mark)) = run(&root, &name, &args, number) else {
+        return hand_over(&root, &name, &args, fault);
+    };
+    journal(&root, &name, &args, &code.to_string(), mark);
     fault::after(&root, fault);
     ExitCode::from(code)
 }
 
-/// Runs one command; the mark tells whether the kernel changed (`!`), was only asked (`=`),
-/// or was not concerned (`.`: a real tool ran).
-fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
+/// Runs one command; the mark tells whether the kernel changed (`!`) or was only asked (`=`).
+/// None when a real tool has to run.
+fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, char)> {
     if !world::COMMANDS.contains(&name) && !is_answered(name, args) {
-        return (hand_over(root, name, args), '.');
+        return None;
     }
-    let (mut kernel, before) = match Kernel::load(root) {
-        Ok(loaded) => loaded,
+    let mut kernel = match Kernel::load(root) {
+        Ok((kernel, _)) => kernel,
         Err(error) => {
             eprintln!("toymac: {error}");
-            return (FORBIDDEN, '=');
+            return Some((FORBIDDEN, '='));
         }
     };
     kernel.tick = number;
     kernel.dying.retain(|(_, until)| *until > number);
+    let before = kernel.text();
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     let answer = match name {
         "ifconfig" => ifconfig::run(&mut kernel, &borrowed),
@@ -111,7 +114,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
         "sleep" => {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(std::time::Duration::from_millis(20));
             Answer::default()
         }
         "id" if borrowed == ["-u"] => Answer { out: format!("{}\n", kernel.uid), ..Answer::default() },
@@ -123,11 +126,11 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> (u8, char) {
         && let Err(error) = kernel.save(root, &after)
     {
         eprintln!("toymac: {error}");
-        return (FORBIDDEN, mark);
+        return Some((FORBIDDEN, mark));
     }
     let _ = std::io::stderr().write_all(answer.err.as_bytes());
     let _ = std::io::stdout().write_all(answer.out.as_bytes());
-    (answer.code, mark)
+    Some((answer.code, mark))
 }
 
 /// Whether the toy answers for a tool that it otherwise leaves to the machine.
@@ -141,8 +144,10 @@ fn is_answered(name: &str, args: &[String]) -> bool {
     }
 }
 
-/// The machine's own tool of that name, found outside the toy's directory.
-fn hand_over(root: &Path, name: &str, args: &[String]) -> u8 {
+/// The machine's own tool of that name, found outside the toy's directory, takes this process's place.
+/// It is journaled beforehand, with `.` for its mark and no exit code.
+fn hand_over(root: &Path, name: &str, args: &[String], fault: Option<Fault>) -> ExitCode {
+    journal(root, name, args, "-", '.');
     let own = root.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
     let real = env::split_paths(&path)
@@ -151,10 +156,20 @@ fn hand_over(root: &Path, name: &str, args: &[String]) -> u8 {
         .find(|file| file.is_file());
     let Some(real) = real else {
         eprintln!("{name}: command not found");
-        return 127;
+        return ExitCode::from(127);
     };
-    let status = Command::new(real).args(args).stdin(Stdio::inherit()).status();
-    status.map_or(126, |status| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128))
+    let mut tool = Command::new(real);
+    tool.args(args).stdin(Stdio::inherit());
+    if fault.is_none() {
+        let error = tool.exec();
+        eprintln!("{name}: {error}");
+        return ExitCode::from(126);
+    }
+    let status = tool.status();
+    fault::after(root, fault);
+    let code =
+        status.map_or(126, |status| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128));
+    ExitCode::from(code)
 }
 
 /// The directory that holds `bin` and `kernel`: beside the link that was called.
@@ -171,7 +186,7 @@ fn root(called: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// One line a call: exit code, mark, and the words with tabs between.
-fn journal(root: &Path, name: &str, args: &[String], code: u8, mark: char) {
+fn journal(root: &Path, name: &str, args: &[String], code: &str, mark: char) {
     let mut line = format!("{code}\t{mark}\t{name}");
     for arg in args {
         line.push('\t');

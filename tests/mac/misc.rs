@@ -1,7 +1,7 @@
 //! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, ls, sw_vers.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -91,7 +91,14 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
                 answer.code = 3;
             }
         }
-        ["enable" | "disable", _] | ["kickstart", "-k", _] => {}
+        ["kickstart", "-k", target] | ["kickstart", target] => {
+            let label = target.strip_prefix("system/").unwrap_or(target);
+            if !kernel.jobs.iter().any(|job| job == label) {
+                answer.warn(format!("Could not find service \"{label}\" in domain for system"));
+                answer.code = 113;
+            }
+        }
+        ["enable" | "disable", _] => {}
         _ => return Answer::fail(64, "Unrecognized subcommand"),
     }
     answer
@@ -112,10 +119,10 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
     let Ok(to) = to.parse::<Ipv4Addr>() else {
         return Fate::NoRoute;
     };
-    let from = match from.map(str::parse::<Ipv4Addr>) {
-        Some(Ok(from)) if kernel.holder(from).is_some() => from,
+    let (from, bound) = match from.map(str::parse::<Ipv4Addr>) {
+        Some(Ok(from)) if kernel.holder(from).is_some() => (from, true),
         Some(_) => return Fate::NoSource,
-        None => to,
+        None => (to, false),
     };
     if kernel.lost.iter().any(|(a, b)| a.contains(&from) && b.contains(&to)) {
         return Fate::Lost;
@@ -124,7 +131,7 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
         let way = |form: &str, from: Ipv4Addr, to: Ipv4Addr| {
             format!(r#"{{"path":[["out","lo0"],["in","lo0"]],"src":"{from}","dst":"{to}",{form}}}"#)
         };
-        return match pf::send(kernel, &[way(form[0], from, to), way(form[1], to, from)]) {
+        return match pf::send(kernel, "lo0", &[way(form[0], from, to), way(form[1], to, from)]).0 {
             Way::Through => Fate::Arrives,
             Way::Refused => Fate::Refused,
             Way::Dropped => Fate::Lost,
@@ -134,10 +141,24 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
         return Fate::NoRoute;
     };
     let (interface, beyond) = (route.interface.clone(), route.flags.contains('G'));
+    let holder = kernel.holder(from).map_or("lo0", |holder| &holder.name);
+    // A bound source scopes the look-up to its interface, and the default route of another does not count there.
+    // Only what lo0 holds is exempt.
+    if bound && route.net.prefix_len() == 0 && holder != "lo0" && holder != interface {
+        return Fate::NoRoute;
+    }
+    // Who is not bound gets an address of the interface that the packet leaves by.
+    let first = kernel.interface(&interface).and_then(|i| i.addresses.first()).map(|address| address.ip);
+    let from = if bound { from } else { first.unwrap_or(from) };
     let packet = format!(r#"{{"dir":"out","if":"{interface}","src":"{from}","dst":"{to}",{}}}"#, form[0]);
-    match pf::send(kernel, &[packet]) {
+    let (way, translated) = pf::send(kernel, &interface, &[packet]);
+    let source = translated.unwrap_or(IpAddr::V4(from));
+    // An answer comes back only to an address of that interface.
+    let returns =
+        kernel.interface(&interface).is_some_and(|i| i.addresses.iter().any(|a| IpAddr::V4(a.ip) == source));
+    match way {
         Way::Refused => Fate::Refused,
-        Way::Through if beyond => Fate::Arrives,
+        Way::Through if beyond && returns => Fate::Arrives,
         Way::Through | Way::Dropped => Fate::Lost,
     }
 }

@@ -105,10 +105,12 @@ pub enum Way {
     Dropped,
 }
 
-/// Sends packets, one after the other, and counts them by label.
-pub fn send(kernel: &mut Kernel, packets: &[String]) -> Way {
-    if !kernel.pf_enabled {
-        return Way::Through;
+/// Sends packets by way of an interface, one after the other, and counts them by label. Says what became of the last that was sent, and with
+/// which source it went on where pf gave it another.
+pub fn send(kernel: &mut Kernel, interface: &str, packets: &[String]) -> (Way, Option<IpAddr>) {
+    let mut translated = None;
+    if !kernel.pf_enabled || kernel.skipped.iter().any(|skipped| skipped == interface) {
+        return (Way::Through, translated);
     }
     let environment = environment(kernel);
     let mut machine = Machine::new(environment.interfaces.clone());
@@ -128,11 +130,14 @@ pub fn send(kernel: &mut Kernel, packets: &[String]) -> Way {
             }
             if verdict.action == Outcome::Block {
                 let silent = matches!(verdict.reply, None | Some(Block::Drop));
-                return if silent { Way::Dropped } else { Way::Refused };
+                return (if silent { Way::Dropped } else { Way::Refused }, translated);
+            }
+            if verdict.before.source != verdict.after.source {
+                translated = Some(verdict.after.source);
             }
         }
     }
-    Way::Through
+    (Way::Through, translated)
 }
 
 fn section(line: &str) -> Option<Section> {

@@ -12,8 +12,8 @@ export LC_ALL
 TZ=UTC0
 export TZ
 unset IFS CDPATH ENV BASH_ENV TMPDIR
-# A shell takes functions from its environment too, and they would stand before the tools.
-unset -f id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
+# A shell takes functions from its environment too, and they would stand before the tools and the builtins.
+unset -f '[' printf read cd pwd id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
     mkdir rmdir head tail wc cmp sh ls sw_vers
 umask 077
 set -u
@@ -100,6 +100,7 @@ section == "ls-ldn" {
 # ---- the table; what stands behind its end in a kept bundle are the rules
 section == "table" && whole { kept[++nkept] = $0; next }
 section == "table" && $1 == "places" { P["anchor"] = $2; P["hosts"] = ($3 == "-") ? "" : $3; next }
+section == "table" { tabled[++ntabled] = $0 }
 section == "table" && $1 == "network" {
     p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
     netlen[p] = $4; lo[p] = number($3); hi[p] = lo[p] + size($4) - 1
@@ -164,7 +165,7 @@ section == "mount" {
     line = substr($0, 1, RSTART - 1)
     if ((i = index(line, " on /")) == 0) next
     line = substr(line, i + 4)
-    if (line in awaited) mounted[line] = 1
+    if ((line in awaited) && index(line, " on /") == 0) mounted[line] = 1
     next
 }
 
@@ -359,14 +360,23 @@ function forget_name(logical, i) {
 function read_rules(file, line, i) {
     for (i = 1; i <= nkept; i++) read_rule(kept[i])
     if (!nkept) {
-        while ((getline line < file) > 0) read_rule(line)
+        while ((getline line < file) > 0) { tabled[++ntabled] = line; read_rule(line) }
         close(file)
     }
     if (nrules == 0) refuse("there are no rules in " file ": the bundle is not complete, install it again")
 }
 function read_rule(line, i, copy) {
     if (line ~ /^[ \t]*#/ || index(line, "$egress") == 0) { rule[++nrules] = line; return }
+    leaves = 1
     for (i = 1; i <= ne; i++) { copy = line; gsub(/\$egress/, way[i], copy); rule[++nrules] = copy }
+}
+# Whether the bundle that was kept is the one that is measured by: its places, table and rules.
+function kept_stands(file, line, i, same) {
+    same = 1
+    tabled[0] = "places\t" P["anchor"] "\t" (P["hosts"] == "" ? "-" : P["hosts"])
+    for (i = 0; (getline line < file) > 0; i++) if (line != tabled[i]) same = 0
+    close(file)
+    return same && i == ntabled + 1
 }
 # Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
 function tables_stand(i, k, n, w, t, line, same, inside, count, name) {
@@ -440,8 +450,9 @@ function quote(text, i, c, out) {
 function refuse(text) { refusal[++nf] = text }
 function trouble(text) { problem[++nt] = text }
 # What others did meanwhile, for the log.
-function cause(text) { because[++nc] = text }
+function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
+function lower(text) { lowered = lowered (lowered == "" ? "" : ", ") text }
 function pf_users(t, list) {
     for (t in listed) if (t != ourtoken) list = list (list == "" ? "" : ", ") tokenname[t] " (" tokenpid[t] ")"
     return list == "" ? "nobody" : list
@@ -453,13 +464,16 @@ function causes(line, w, n, i, old, text) {
     if (nlost > 6) losses = losses " and " (nlost - 6) " more"
     if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
     if (nlost) cause("another program took away: " losses)
+    if (lowered != "") cause("another program set down: " lowered)
+    if (named_before && nameless) cause("another program took our names out of " P["hosts"])
+    else if (named_before && renamed && kept_stands(P["state"] "/applied")) cause("another program changed our names in " P["hosts"])
     if (!knew || !in_ledger("anchor", P["anchor"], "")) return
     n = 0
     while ((getline line < (P["state"] "/rules.conf")) > 0)
         if (line ~ /^nat on /) { split(line, w, " "); old[++n] = w[3] }
     close(P["state"] "/rules.conf")
     text = join_ways(old, n)
-    if (text != join_ways(way, ne) && nrules) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    if (text != join_ways(way, ne) && leaves) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
     if (ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
@@ -525,7 +539,7 @@ function want_bridge(p, b) {
         op("unaddress", b, gateway[p], "-", "take " gateway[p] "/" has[b, gateway[p]] " from " bridge[p] " (" b ")")
         op("address", b, gateway[p], dottedmask(gatelen[p]), "give " bridge[p] " (" b ") the address " gateway[p] "/" gatelen[p])
     }
-    if (ours(b) && !running[b]) op("up", b, "-", "-", "bring " bridge[p] " (" b ") up")
+    if (ours(b) && !running[b]) { lower(bridge[p] " (" b ")"); op("up", b, "-", "-", "bring " bridge[p] " (" b ") up") }
     if (gatelen[p] != netlen[p]) want_route(p, b)
 }
 function want_vmnet(p, i, w) {
@@ -538,7 +552,8 @@ function want_vmnet(p, i, w) {
 }
 function want_route(p, b) {
     wanted["route", network[p], b] = 1
-    if (routed[network[p]] == b) return
+    # A route of others in its place is told as a collision; it is not ours to remove.
+    if (routed[network[p]] == b || (p, dotted(lo[p]), netlen[p]) in told) return
     if (in_ledger("route", network[p], b)) lost("the route " network[p] (routed[network[p]] != "" ? " (now to " routed[network[p]] ")" : ""))
     op("route", network[p], b, "-", "route " network[p] " to " bridge[p] " (" b ")")
 }
@@ -546,10 +561,13 @@ function want_port(v, a, b, up) {
     a = kernel[port[v]]; b = far[port[v]]; up = kernel[bridge[of[v]]]
     wanted["if", a, ""] = 1; wanted["if", b, ""] = 1
     if (!ours(a)) { if (in_ledger("if", a, "")) lost(port[v] " (" a ")"); op("make", a, "-", "-", "create " port[v] " (" a ")") }
-    else if (!running[a]) op("up", a, "-", "-", "bring " port[v] " (" a ") up")
+    else if (!running[a]) { lower(port[v] " (" a ")"); op("up", a, "-", "-", "bring " port[v] " (" a ") up") }
     if (!ours(b)) { if (in_ledger("if", b, "")) lost("the far end of " port[v] " (" b ")"); op("make", b, "-", "-", "create the far end of " port[v] " (" b ")") }
-    else if (ours(up) && !(b in memberof) && peer[b] == a) lost(port[v] " in " bridge[of[v]])
-    else if (!running[b]) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
+    else {
+        if (ours(up) && !(b in memberof)) lost(port[v] " in " bridge[of[v]])
+        if (ours(a) && !((b in peer) && peer[b] == a)) lost("the far end of " port[v] " (" b ") from " a)
+        if (!running[b]) { lower("the far end of " port[v] " (" b ")"); op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up") }
+    }
     if (!(ours(a) && ours(b) && (a in peer) && peer[a] == b)) {
         if (ours(a) && a in peer) op("unpeer", a, "-", "-", "part " a " from " peer[a])
         if (ours(b) && b in peer && peer[b] != a) op("unpeer", b, "-", "-", "part " b " from " peer[b])
@@ -623,6 +641,7 @@ function differ_up(i, v, before) {
     want_alias(groupaddress, group)
     for (i = 1; i <= nv; i++) {
         v = volume[i]; before = no
+        if (index(mountpoint[v], " on /")) trouble("whether " v " is mounted at " mountpoint[v] " cannot be told, because its path holds \" on /\": name another mount point")
         if (mountpoint[v] != "-" && sameboot) tell_mount(v)
         if (!active(v)) continue
         if (port[v] != "-") want_port(v)
@@ -672,7 +691,9 @@ function differ_hosts(up, i, path) {
     for (i = 1; up && i <= nv; i++) block[i] = address[volume[i]] "\t" volume[i] "." of[volume[i]] ".nixvol " volume[i] ".nixvol"
     if (P["hosts"] != "") {
         read_hosts(P["hosts"])
-        if (up && !(begins == 1 && ends == 1 && same && inside == nv)) op("hosts", P["hosts"], "-", "-", "write the names into " P["hosts"])
+        named_before = (P["hosts"] in named); nameless = (begins + ends == 0)
+        renamed = !(begins == 1 && ends == 1 && same && inside == nv)
+        if (up && renamed) op("hosts", P["hosts"], "-", "-", "write the names into " P["hosts"])
         if (!up && begins + ends) op("unhosts", P["hosts"], ((P["hosts"] in madehosts) ? "ours" : "-"), "-", "take the names out of " P["hosts"])
     }
     for (path in named) {
@@ -766,7 +787,7 @@ END {
     if (ended) judge_owners()
     for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
     if (P["ask"] == "owners") {
-        if (!ended || !(P["self"] in modeof)) print "unsafe\tcould not look at the owners of our files; try again"
+        if (ended && (P["self"] in modeof) && !nh) print "safe\tyes"
         exit
     }
     if (("ls-ldn" in seen_of) && !(P["self"] in modeof)) failed = "ls"
@@ -791,10 +812,11 @@ END {
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
     print "default\t" defaultvia
+    print "kept\t" (P["target"] != "up" || kept_stands(P["state"] "/applied"))
     # What lingers is waited for.
     if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
     print "changes\t" no + 0
-    if (!nf && no && P["ask"] != "test") write_changes()
+    if (!nf && (no || nc) && P["ask"] != "test") write_changes()
 }
 
 # ---- for the shell
@@ -1107,11 +1129,14 @@ way() {
     done
 }
 
+# Not empty once this run has changed something: what is missing then, nobody else took.
+ACTED=
+
 # Everything the engine has to know. $1: what it is asked; $2: the wish it measures by;
 # $3: a bundle that was kept, to measure by instead of the installed one.
 observe() {
     printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" \
-        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf"
+        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED"
     printf '@@nixvol table\n'
     if [ -n "${3:-}" ]; then cat "$3"; else printf '%s' "$TABLE"; fi || printf '@@nixvol failed\tcat\n'
     if [ -z "$SAFE" ]; then see_all ls-ldn; fi
@@ -1131,13 +1156,14 @@ observe() {
 }
 
 # Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number),
-# DEFAULT (route).
+# DEFAULT (route), KEPT (whether the bundle that was kept is this one).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
     PROBLEMS=
     CHANGES=
     DEFAULT=
+    KEPT=
     UNSAFE=
     CAUSES=
     read_answer "$(observe "$@" | engine)"
@@ -1151,12 +1177,14 @@ read_answer() {
     for line in $1; do
         text=${line#*"$TAB"}
         case ${line%%"$TAB"*} in
+            safe) SAFE=$text ;;
             unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
+            kept) KEPT=$text ;;
             *) ;;
         esac
     done
@@ -1174,7 +1202,10 @@ be_safe() {
         printf '@@nixvol end\n'
     } | engine)"
     if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
-    SAFE=yes
+    if [ -z "$SAFE" ]; then
+        warn "could not look at the owners of our files: try again"
+        exit 1
+    fi
 }
 
 refuse_unsafe() {
@@ -1324,6 +1355,8 @@ HOSTS_END='# nixvol-net: end'
 # inode, owner and mode stay. What is about to be written lies in the state directory first, and where it belongs:
 # a write that was torn is finished later.
 write_hosts() {
+    # An earlier write that was torn has left less than all there: nothing is made of that.
+    mend_hosts || return 1
     if [ ! -e "$1" ]; then
         if [ "$2" = /dev/null ]; then return 0; fi
         note have hosts-file "$1" && (umask 022 && : >"$1") || return 1
@@ -1390,6 +1423,7 @@ mend_hosts() {
 # Does what the engine wrote down. $1: `strict` ends with the first failure.
 apply() {
     mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
+    ACTED=yes
     BOOT=
     TOKENS=
     failures=0
@@ -1431,6 +1465,19 @@ settle() {
         if [ "$looks" -le 0 ]; then return 1; fi
         sleep 1
     done
+}
+
+# Does all that can be done, and what is then still left once more: macOS may need a moment in between.
+converge() {
+    rounds=2
+    while [ "$rounds" -gt 0 ] && [ -z "$STOPPED" ]; do
+        rounds=$((rounds - 1))
+        if apply lenient && settle "$@"; then return 0; fi
+        # A hosts file that was torn just now may look as if nothing were left to do.
+        if ! mend_hosts || ! look "$@"; then return 1; fi
+        if [ "$CHANGES" = 0 ]; then rounds=0; fi
+    done
+    [ "$CHANGES" = 0 ] && [ -z "$STOPPED" ]
 }
 
 # Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
@@ -1632,18 +1679,22 @@ hide() {
 help() {
     say 'usage: manage-macos-networking.sh COMMAND
 
-  status [--json]            what is up, what is not, and what is to do
-  start [--confirm-within S] bring the network up; with S, take it back unless confirm comes within S seconds
+  start [--confirm-within S] bring the network up; with S, go back unless confirm comes in S seconds
   confirm                    keep what was started with --confirm-within
-  stop                       take the network down, until the next start
-  test [--json]              try it: what may pass, and a sample of what must not
+  stop                       take the network down; it stays down until the next start
+  status [--json]            what is up, what is not, and what is to do
   plan [--json]              what start would do; changes nothing
-  reconcile                  bring the Mac to what was last wished; without a wish, nothing
-  cleanup                    take everything away: network, names, log and state
-  logs [--collect DIR]       what was done, and what pf counted; with DIR, everything a bug report needs, there
-  help                       this
+  test [--json]              try what must pass, and a sample of what must not
+  reconcile                  mend what is not as the last start or stop left it; launchd runs this
+  logs [--collect DIR]       what was done, what pf counted; with DIR, all that a bug report needs
+  cleanup                    take everything away: network, kernel names, log and state
+  help                       this; the only one that does not need root
 
-Exit codes: 0 done or healthy; 1 not healthy, a probe failed, or rolled back; 2 wrong use; 3 refused; 4 another run is at work; 77 not root.'
+Exit codes:
+  0   done, or healthy              3   refused: nothing was changed
+  1   not healthy, a probe failed,  4   another run is at work
+      or rolled back                77  not root
+  2   wrong use'
 }
 
 # Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
@@ -1661,7 +1712,7 @@ roll_back() {
     else
         set -- down
     fi
-    if look rollback "$@" && { [ "$CHANGES" = 0 ] || apply lenient; } && settle rollback "$@" && forget_run "$1"; then
+    if look rollback "$@" && { [ "$CHANGES" = 0 ] || converge rollback "$@"; } && forget_run "$1"; then
         warn "rolled back: nothing of this run is left"
         log "rolled back"
     else
@@ -1704,6 +1755,7 @@ start() {
         if [ "$before" != up ]; then write_wish up || exit 1; fi
         # Whoever starts without a condition confirms an earlier start that had one.
         if [ -z "$CONFIRM" ]; then arm "$before" || exit 1; fi
+        if [ "$KEPT" != 1 ]; then keep_applied || exit 1; fi
         say "the network is up already: nothing to change"
         exit 0
     fi
@@ -1801,8 +1853,9 @@ reconcile() {
     read_wish
     if [ ! -f "$STATE/pending" ] && [ ! -f "$STATE/hosts.pending" ]; then
         if [ "$WISH" = none ]; then return 0; fi
-        if look reconcile "$WISH" && [ "$CHANGES$REFUSED$PROBLEMS" = 0 ] && [ ! -f "$STATE/told" ]; then return 0; fi
-        SAFE=yes
+        if look reconcile "$WISH" && [ "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0 ] && [ "$KEPT" = 1 ] && [ ! -f "$STATE/told" ]; then return 0; fi
+        # A look that came to its end has looked at the owners too.
+        if [ -n "$CHANGES" ]; then SAFE=yes; else be_safe; fi
     else
         be_safe
     fi
@@ -1819,15 +1872,17 @@ reconcile() {
         tell_once "$REFUSED"
         exit 3
     fi
-    if [ "$CHANGES" != 0 ]; then
+    # What others did goes into the log once, also where it leaves nothing to do: then only the ledger changes.
+    if [ "$CHANGES$CAUSES" != 0 ]; then
         tell "$CAUSES"
-        if ! apply lenient || ! settle reconcile "$WISH"; then
+        if ! converge reconcile "$WISH"; then
             tell "$PROBLEMS"
             warn "the network is not as it should be: see status"
             exit 1
         fi
-        if [ "$WISH" = up ]; then keep_applied || exit 1; fi
     fi
+    # A start that died behind its last change has not kept its bundle.
+    if [ "$WISH" = up ] && [ "$KEPT" != 1 ]; then keep_applied || exit 1; fi
     if [ -n "$PROBLEMS" ]; then
         tell_once "$PROBLEMS"
         exit 1
@@ -1859,7 +1914,7 @@ take_down() {
         exit 3
     fi
     if [ "$CHANGES" = 0 ]; then return 0; fi
-    if ! apply lenient || ! settle "$1" down; then
+    if ! converge "$1" down; then
         tell "$PROBLEMS"
         warn "not all is gone: run $1 again"
         exit 1
@@ -1906,13 +1961,9 @@ cleanup() {
         WISH=down
     fi
     take_down cleanup
-    for file in $STATE_FILES; do
-        rm -f "$STATE/$file" || exit 1
-    done
-    rm -f "$LOG" "$LOG".[0-9]* || exit 1
-    for file in "$STATE"/lock.*; do
-        if [ -e "$file" ]; then rm -f "$file" || exit 1; fi
-    done
+    set --
+    for file in $STATE_FILES; do set -- "$@" "$STATE/$file"; done
+    rm -f "$@" "$STATE"/lock.[0-9]* "$LOG" "$LOG".[0-9]* || exit 1
     release_lock
     if ! rmdir "$STATE" 2>/dev/null; then
         warn "$STATE holds files of others and stays"

@@ -1,0 +1,362 @@
+//! Random lives of a network: declarations come and go, commands run and are struck, others interfere. After every
+//! step the laws hold. A life is made of a seed alone: `NIXVOL_SEED=7` plays the seventh again.
+//!
+//! Beside the Mac lives a second one on which only the others act: what is not ours must be the same on both.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::network::{HOSTS, Network};
+use crate::rig::{Mac, settled};
+
+/// Lives and their steps, when time is short and with `NIXVOL_LONG`.
+const SHORT: (u64, usize) = (3, 14);
+const LONG: (u64, usize) = (40, 30);
+
+/// Xorshift: a sequence that is the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % n
+    }
+
+    fn one<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
+        if list.is_empty() { None } else { Some(&list[self.below(list.len())]) }
+    }
+}
+
+/// A network of a few of what there can be.
+fn declaration(random: &mut Random) -> Value {
+    let mut input = json!({ "version": 1, "providers": {}, "volumes": {}, "links": [] });
+    let mut names = Vec::new();
+    for (number, name) in ["aws", "azure", "gcp"].into_iter().enumerate() {
+        if random.below(4) > 0 {
+            names.push((number, name));
+            input["providers"][name] = json!({
+                "network": format!("10.{number}.0.0/16"),
+                "gateway": format!("10.{number}.1.1/24"),
+                "internet": random.below(3) > 0,
+            });
+        }
+    }
+    for n in 2..8 {
+        let Some((number, provider)) = random.one(&names).copied() else { continue };
+        if random.below(2) == 0 {
+            continue;
+        }
+        let attachment = if random.below(4) == 0 { "guest" } else { "host" };
+        let mut volume = json!({ "provider": provider, "address": format!("10.{number}.1.{n}"), "attachment": attachment });
+        if random.below(2) == 0 {
+            volume["localhost"] = json!(format!("127.0.1.{n}"));
+        }
+        input["volumes"][format!("volume-{n}")] = volume;
+    }
+    if names.len() > 1 && random.below(2) == 0 {
+        input["links"] = json!([{ "from": [names[0].1], "to": [names[1].1], "protocol": "tcp", "ports": [443 + random.below(2)] }]);
+    }
+    input
+}
+
+/// The fields of every record of this kind.
+fn records<'a>(kernel: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
+    kernel
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .filter(|fields| fields[0] == kind)
+        .collect()
+}
+
+fn is_ours(ip: &str) -> bool {
+    ip.starts_with("10.") || ip.starts_with("127.0.1.")
+}
+
+/// A Mac, the Mac that it would be without us, and what was done so far.
+struct Life {
+    network: Network,
+    others: Mac,
+    input: Value,
+    random: Random,
+    history: Vec<String>,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let input = declaration(&mut random);
+        let network = Network::new(&input);
+        Self { network, others: Mac::new(), input, random, history: vec![format!("seed {seed}")] }
+    }
+
+    /// Interfaces of ours: those that the other Mac does not have.
+    fn interfaces(&self) -> Vec<String> {
+        let others = self.others.kernel();
+        let theirs: BTreeSet<&str> = records(&others, "if").iter().map(|fields| fields[1]).collect();
+        let kernel = self.network.mac.kernel();
+        let all = records(&kernel, "if");
+        all.iter().map(|fields| fields[1]).filter(|name| !theirs.contains(name)).map(str::to_owned).collect()
+    }
+
+    /// Something that others do to themselves, on both Macs.
+    fn both(&self, line: &str) {
+        self.network.mac.ok(line);
+        self.others.ok(line);
+    }
+
+    /// Others do something to us, or to themselves.
+    fn interfere(&mut self) -> String {
+        let ours = self.interfaces();
+        let kernel = self.network.mac.kernel();
+        let mac = &self.network.mac;
+        match self.random.below(10) {
+            0 | 1 => {
+                let Some(name) = self.random.one(&ours) else { return "nothing".to_owned() };
+                mac.ok(&format!("ifconfig {name} destroy"));
+                format!("{name} is destroyed")
+            }
+            2 | 3 => {
+                let lo = records(&kernel, "if")[0][9];
+                let ours: Vec<&str> = lo.split(',').filter(|ip| is_ours(ip)).collect();
+                let Some(ip) = self.random.one(&ours) else { return "nothing".to_owned() };
+                let ip = ip.split('/').next().unwrap_or_default();
+                mac.ok(&format!("ifconfig lo0 -alias {ip}"));
+                format!("{ip} is taken from lo0")
+            }
+            4 => {
+                let routes = records(&kernel, "route");
+                let ours: Vec<_> = routes
+                    .iter()
+                    .filter(|r| ours.iter().any(|name| name == r[4]) && r[1].ends_with("/16"))
+                    .collect();
+                let Some(route) = self.random.one(&ours) else { return "nothing".to_owned() };
+                mac.ok(&format!("route -n delete -net {} -interface {}", route[1], route[4]));
+                format!("the route {} is deleted", route[1])
+            }
+            5 => {
+                mac.ok("sysctl -w net.inet.ip.forwarding=0");
+                "forwarding is off".to_owned()
+            }
+            6 => {
+                mac.ok("pfctl -a com.apple/250.nixvol -F all");
+                "our anchor is emptied".to_owned()
+            }
+            7 => {
+                mac.reboot();
+                self.others.reboot();
+                "the power goes and comes back".to_owned()
+            }
+            8 => self.another_interface(),
+            _ => {
+                let (from, to) =
+                    if kernel.contains("UGScg\ten0\t") { ("en0", "en1") } else { ("en1", "en0") };
+                for mac in [&self.network.mac, &self.others] {
+                    mac.edit(|kernel| kernel.replace(&format!("UGScg\t{from}\t"), &format!("UGScg\t{to}\t")));
+                }
+                format!("the way out is {to}")
+            }
+        }
+    }
+
+    /// Another program makes an interface in our range, under a name that we never had, or takes it away again.
+    fn another_interface(&mut self) -> String {
+        let name = *self.random.one(&["bridge2000", "bridge2001", "feth20000", "feth20003"]).expect("four");
+        if records(&self.others.kernel(), "if").iter().any(|fields| fields[1] == name) {
+            self.both(&format!("ifconfig {name} destroy"));
+            return format!("another program's {name} goes");
+        }
+        let names = std::fs::read_to_string(self.network.state().join("names")).unwrap_or_default();
+        if names.split(['\t', '\n']).any(|word| word == name) || self.interfaces().iter().any(|it| it == name)
+        {
+            return "nothing".to_owned();
+        }
+        self.both(&format!("ifconfig {name} create up"));
+        format!("another program makes {name}")
+    }
+
+    fn step(&mut self) {
+        let commands = ["start", "start", "start", "stop", "reconcile", "reconcile", "cleanup"];
+        let command = commands[self.random.below(commands.len())];
+        let what = match self.random.below(10) {
+            0..=2 => {
+                self.input = declaration(&mut self.random);
+                self.network.install(&self.input);
+                format!("another declaration: {}", self.input)
+            }
+            3..=4 => self.interfere(),
+            5..=6 => format!("{command}, {}", self.run(command, None)),
+            _ => {
+                let kind = ["fail", "kill-before", "kill-after", "power"][self.random.below(4)];
+                let at = 1 + self.random.below(50);
+                format!("{command}, {kind} at {at}, {}", self.run(command, Some((kind, at))))
+            }
+        };
+        self.history.push(what);
+    }
+
+    fn run(&self, command: &str, fault: Option<(&str, usize)>) -> i32 {
+        let session = self.network.mac.kernel();
+        let session = session.lines().next().unwrap_or_default().to_owned();
+        self.network.mac.forget_journal();
+        self.network.mac.fault(fault);
+        let code = self.network.run(command).code;
+        self.network.mac.fault(None);
+        self.named_no_other(command);
+        if !self.network.mac.kernel().starts_with(&session) {
+            self.others.reboot();
+        }
+        code
+    }
+
+    /// No command that changed something named an interface of others.
+    fn named_no_other(&self, command: &str) {
+        let kernel = self.others.kernel();
+        let theirs: BTreeSet<&str> = records(&kernel, "if").iter().map(|fields| fields[1]).collect();
+        for call in self.network.mac.journal().iter().filter(|call| call.mark == '!') {
+            let named = call.words.iter().any(|word| word != "lo0" && theirs.contains(word.as_str()));
+            assert!(!named, "{command}: {}\n  {}", call.line(), self.why());
+        }
+    }
+
+    fn why(&self) -> String {
+        self.history.join("\n  ")
+    }
+
+    /// The Mac without what is ours, in the form of [`settled`].
+    fn without_us(&self) -> Vec<String> {
+        let ours = self.interfaces();
+        let kernel = self.network.mac.kernel();
+        let kept: String = kernel
+            .lines()
+            .filter(|line| {
+                let fields: Vec<&str> = line.split('\t').collect();
+                match fields[0] {
+                    "if" => !ours.iter().any(|name| name == fields[1]),
+                    "route" => {
+                        !(ours.iter().any(|name| name == fields[4])
+                            || fields[4] == "lo0" && is_ours(fields[1]))
+                    }
+                    "anchor" | "count" => fields[1] != "com.apple/250.nixvol",
+                    "token" => fields[3] != "pfctl",
+                    "sysctl" => fields[1] != "net.inet.ip.forwarding",
+                    _ => true,
+                }
+            })
+            .map(|line| {
+                let mut fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+                if fields[0] == "if" {
+                    fields[9] = fields[9].split(',').filter(|ip| !is_ours(ip)).collect::<Vec<_>>().join(",");
+                }
+                fields.join("\t") + "\n"
+            })
+            .collect();
+        settled(&kept)
+    }
+
+    /// After whatever happened: nothing foreign was touched, and the next reconcile brings the Mac to the wish.
+    fn holds(&self) {
+        let network = &self.network;
+        let mut others = settled(&self.others.kernel());
+        others.retain(|line| !line.starts_with("sysctl\tnet.inet.ip.forwarding\t"));
+        assert_eq!(self.without_us(), others, "something foreign is not as it was\n  {}", self.why());
+        let kept = network.keep();
+        network.mac.forget_journal();
+        let ran = network.run("reconcile");
+        self.named_no_other("reconcile");
+        assert_eq!(ran.code, 0, "reconcile: {}{}\n  {}", ran.out, ran.err, self.why());
+        assert_eq!(self.without_us(), others, "reconcile touched something foreign\n  {}", self.why());
+        if network.wish() == "up" {
+            self.is_declared();
+        } else {
+            self.is_bare();
+        }
+        network.mac.forget_journal();
+        network.ok("reconcile");
+        assert_eq!(network.mac.changes(), [""; 0], "a second reconcile\n  {}", self.why());
+        // The life goes on from where it was, not from where it was mended.
+        network.put_back(&kept);
+    }
+
+    /// The kernel against the declaration, without asking the manager.
+    fn is_declared(&self) {
+        let kernel = self.network.mac.kernel();
+        let why = self.why();
+        let ours = self.interfaces();
+        let mut addresses = BTreeSet::from(["127.0.1.1/32".to_owned()]);
+        let volumes = self.input["volumes"].as_object().expect("volumes");
+        for (name, volume) in volumes {
+            let text = |field: &str| volume[field].as_str().unwrap_or_default().to_owned();
+            if text("attachment") == "host" {
+                addresses.insert(text("address") + "/32");
+            }
+            if volume.get("localhost").is_some() {
+                addresses.insert(text("localhost") + "/32");
+            }
+            let line = format!("{}\t{name}.{}.nixvol {name}.nixvol\n", text("address"), text("provider"));
+            assert!(self.network.hosts().contains(&line), "{line} is not among the names\n  {why}");
+        }
+        let interfaces = records(&kernel, "if");
+        let lo0: BTreeSet<String> =
+            interfaces[0][9].split(',').filter(|ip| is_ours(ip)).map(str::to_owned).collect();
+        assert_eq!(lo0, addresses, "lo0\n  {why}");
+        let bridges: Vec<_> = interfaces
+            .iter()
+            .filter(|i| i[1].starts_with("bridge") && ours.iter().any(|name| name == i[1]))
+            .collect();
+        let providers = self.input["providers"].as_object().expect("providers");
+        assert_eq!(bridges.len(), providers.len(), "bridges\n  {why}");
+        for (name, provider) in providers {
+            let gateway = provider["gateway"].as_str().expect("a gateway");
+            let bridge = bridges
+                .iter()
+                .find(|bridge| bridge[9] == gateway)
+                .unwrap_or_else(|| panic!("{gateway}\n  {why}"));
+            let members = bridge[8].split(',').filter(|member| !member.is_empty()).count();
+            let volumes = volumes.values().filter(|volume| volume["provider"] == **name).count();
+            assert_eq!((bridge[3], bridge[4], members), ("1", "1", volumes), "{name}\n  {why}");
+            let network = provider["network"].as_str().expect("a network");
+            let routed =
+                records(&kernel, "route").iter().any(|route| route[1] == network && route[4] == bridge[1]);
+            assert!(routed, "{network} is not routed to {}\n  {why}", bridge[1]);
+        }
+        assert_eq!(ours.len(), providers.len() + 2 * volumes.len(), "{ours:?}\n  {why}");
+        let tokens = records(&kernel, "token").iter().filter(|token| token[3] == "pfctl").count();
+        assert_eq!(tokens, 1, "tokens\n  {why}");
+        assert!(kernel.contains("sysctl\tnet.inet.ip.forwarding\t1\n"), "forwarding\n  {why}");
+        assert!(kernel.contains("anchor\tcom.apple/250.nixvol\t"), "rules\n  {why}");
+    }
+
+    /// Nothing of ours is on the Mac but what the state directory keeps.
+    fn is_bare(&self) {
+        let (now, must) = (settled(&self.network.mac.kernel()), settled(&self.others.kernel()));
+        assert_eq!(now, must, "something of ours is there\n  {}", self.why());
+        assert_eq!(self.network.hosts(), HOSTS, "{}", self.why());
+    }
+}
+
+fn live(seed: u64, steps: usize) {
+    let mut life = Life::new(seed);
+    for _ in 0..steps {
+        life.step();
+        life.holds();
+    }
+    let ran = life.network.run("cleanup");
+    assert_eq!(ran.code, 0, "cleanup: {}{}\n  {}", ran.out, ran.err, life.why());
+    life.is_bare();
+    life.network.assert_no_files(&life.why());
+}
+
+#[test]
+fn whatever_happens_the_laws_hold() {
+    if let Ok(seed) = std::env::var("NIXVOL_SEED") {
+        live(seed.parse().expect("NIXVOL_SEED is a number"), LONG.1);
+        return;
+    }
+    let (lives, steps) = if std::env::var_os("NIXVOL_LONG").is_some() { LONG } else { SHORT };
+    for seed in 1..=lives {
+        live(seed, steps);
+    }
+}

@@ -1,0 +1,302 @@
+//! The toy Mac against what is known of macOS, the rest: what it says and does where a lenient double would let a
+//! mistake through.
+//!
+//! Not modelled, because nothing here can tell it or nobody asks: the lazy lo0 routes of addresses on Ethernet, ARP,
+//! what a bridge forwards between its members, Local Network privacy, the Application Firewall, Private Relay, launchd's
+//! errors 37 and 119, the moment that `bootout` drains, and the hang of a wildcard `create` when all units are taken.
+
+use std::fs;
+
+use crate::rig::{Mac, Ran};
+
+fn refused(mac: &Mac, line: &str, code: i32, err: &str) {
+    let before = mac.kernel();
+    let ran = mac.run(line);
+    assert_eq!(ran, Ran { code, out: String::new(), err: format!("{err}\n") }, "{line}");
+    assert_eq!(mac.kernel(), before, "{line} changed something");
+}
+
+/// Loads rules into an anchor, and says what pfctl said.
+fn load(mac: &Mac, anchor: &str, rules: &str) -> Ran {
+    let file = mac.dir().join("rules");
+    fs::write(&file, rules).expect("rules");
+    mac.run(&format!("pfctl -a {anchor} -f {}", file.display()))
+}
+
+const OURS: &str = "com.apple/250.nixvol";
+
+#[test]
+fn units_end_at_32767_and_names_at_fifteen_letters() {
+    let mac = Mac::new();
+    mac.ok("ifconfig feth32767 create");
+    refused(&mac, "ifconfig feth32768 create", 1, "ifconfig: SIOCIFCREATE2: Device not configured");
+    refused(&mac, "ifconfig feth32767 create", 1, "ifconfig: SIOCIFCREATE2: File exists");
+    refused(&mac, "ifconfig feth000000000001 create", 1, "ifconfig: feth000000000001: cloning name too long");
+    refused(&mac, "ifconfig lo0 destroy", 1, "ifconfig: SIOCIFDESTROY: Invalid argument");
+    refused(&mac, "ifconfig bridge2000 destroy", 1, "ifconfig: interface bridge2000 does not exist");
+    // There is no renaming: the word is taken for an address.
+    assert_eq!(mac.run("ifconfig feth32767 name veth-etcd-1").code, 1);
+    assert!(mac.kernel().contains("if\tfeth32767\t"));
+}
+
+#[test]
+fn a_peer_is_another_feth_that_has_none() {
+    let mac = Mac::new();
+    for name in ["feth20000", "feth20001", "feth20002"] {
+        mac.ok(&format!("ifconfig {name} create"));
+    }
+    let peer = "ifconfig: SIOCDRVSPEC set peer";
+    refused(&mac, "ifconfig feth20000 peer feth20009", 1, &format!("{peer}: Device not configured"));
+    refused(&mac, "ifconfig feth20000 peer en0", 1, &format!("{peer}: Invalid argument"));
+    refused(&mac, "ifconfig bridge0 peer feth20000", 1, &format!("{peer}: Invalid argument"));
+    refused(&mac, "ifconfig feth20000 peer feth7", 1, &format!("{peer}: Resource busy"));
+    // Peering asks for neither end to be up, and is seen from both.
+    mac.ok("ifconfig feth20000 peer feth20001");
+    assert!(mac.ok("ifconfig feth20001").contains("\tpeer: feth20000\n"));
+    refused(&mac, "ifconfig feth20002 peer feth20001", 1, &format!("{peer}: Resource busy"));
+    mac.ok("ifconfig feth20001 -peer");
+    assert!(mac.ok("ifconfig feth20000").contains("\tpeer: <none>\n"));
+}
+
+#[test]
+fn an_mtu_that_is_refused_is_only_a_warning() {
+    let mac = Mac::new();
+    mac.ok("ifconfig feth20000 create");
+    let ran = mac.run("ifconfig feth20000 mtu 9000");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert!(!ran.err.is_empty());
+    assert!(mac.ok("ifconfig feth20000").contains(" mtu 1500\n"));
+    mac.ok("ifconfig feth20000 mtu 2048");
+    assert!(mac.ok("ifconfig feth20000").contains(" mtu 2048\n"));
+    // The first member gives the bridge its own.
+    mac.ok("ifconfig bridge2000 create");
+    mac.ok("ifconfig bridge2000 addm feth20000");
+    assert!(mac.ok("ifconfig bridge2000").contains(" mtu 2048\n"));
+}
+
+#[test]
+fn an_address_brings_up_but_does_not_run() {
+    let mac = Mac::new();
+    mac.ok("ifconfig feth20000 create");
+    assert!(mac.ok("ifconfig feth20000").starts_with("feth20000: flags=8802<BROADCAST,SIMPLEX,MULTICAST>"));
+    mac.ok("ifconfig feth20000 inet 10.9.0.1 netmask 255.255.255.0 alias");
+    assert!(
+        mac.ok("ifconfig feth20000").starts_with("feth20000: flags=8803<UP,BROADCAST,SIMPLEX,MULTICAST>")
+    );
+    mac.ok("ifconfig feth20000 up");
+    assert!(mac.ok("ifconfig feth20000").contains("<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST>"));
+}
+
+#[test]
+fn a_bridge_is_active_by_a_member_that_runs_and_has_a_peer() {
+    let mac = Mac::new();
+    for line in
+        ["bridge2000 create up", "feth20000 create up", "feth20001 create", "bridge2000 addm feth20001"]
+    {
+        mac.ok(&format!("ifconfig {line}"));
+    }
+    let inactive = || mac.ok("ifconfig bridge2000").ends_with("\tstatus: inactive\n");
+    assert!(inactive(), "neither up nor peered");
+    mac.ok("ifconfig feth20001 up");
+    assert!(inactive(), "not peered");
+    mac.ok("ifconfig feth20000 peer feth20001");
+    assert!(!inactive());
+    mac.ok("ifconfig feth20001 down");
+    assert!(inactive(), "down");
+    refused(&mac, "ifconfig bridge2000 addm bridge0", 1, "ifconfig: BRDGADD bridge0: Invalid argument");
+    refused(&mac, "ifconfig feth20000 addm feth20001", 1, "ifconfig: BRDGADD feth20001: Invalid argument");
+}
+
+#[test]
+fn a_bridge_that_goes_frees_its_members_and_takes_addresses_and_routes() {
+    let mac = Mac::new();
+    mac.ok("ifconfig feth20000 create up");
+    let before = mac.kernel();
+    for line in [
+        "ifconfig bridge2000 create up",
+        "ifconfig bridge2000 addm feth20000",
+        "ifconfig bridge2000 inet 10.0.1.1 netmask 255.255.255.0 alias",
+        "route -n add -net 10.0.0.0/16 -interface bridge2000",
+    ] {
+        mac.ok(line);
+    }
+    assert!(mac.ok("netstat -rn -f inet").contains("\n10.0.1/24 "));
+    mac.ok("ifconfig bridge2000 destroy");
+    assert_eq!(mac.kernel(), before);
+}
+
+#[test]
+fn a_loopback_net_on_a_bridge_is_taken_and_useless() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("ifconfig bridge2000 inet 127.0.1.1 netmask 255.255.255.0 alias");
+    // It shadows 127/8 for its /24.
+    assert!(mac.ok("route -n get 127.0.1.9").contains("interface: bridge2000\n"));
+    assert!(mac.ok("route -n get 127.0.2.9").contains("interface: lo0\n"));
+}
+
+#[test]
+fn an_alias_without_a_mask_gets_that_of_its_class() {
+    let mac = Mac::new();
+    mac.ok("ifconfig lo0 alias 10.0.1.2");
+    assert!(mac.ok("ifconfig lo0").contains("\tinet 10.0.1.2 netmask 0xff000000\n"));
+    refused(&mac, "ifconfig lo0 alias 10.0.1", 1, "ifconfig: 10.0.1: bad value");
+    refused(&mac, "ifconfig lo0 alias 10.0.1.3 netmask 255.0.255.0", 1, "ifconfig: 255.0.255.0: bad value");
+}
+
+#[test]
+fn every_failure_of_route_is_a_success() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create up");
+    mac.remove("route\t0.0.0.0/0\t192.168.1.1");
+    for (line, out, err) in [
+        ("get 10.0.2.2", "", "route: writing to routing socket: not in table\n"),
+        ("get default", "", "route: writing to routing socket: not in table\n"),
+        (
+            "change -net 10.0.0.0/16 -interface bridge2000",
+            "change net 10.0.0.0: gateway bridge2000: not in table\n",
+            "route: writing to routing socket: not in table\n",
+        ),
+        (
+            "add -net 10.0.0.0/16 10.99.0.1",
+            "add net 10.0.0.0: gateway 10.99.0.1: Network is unreachable\n",
+            "route: writing to routing socket: Network is unreachable\n",
+        ),
+    ] {
+        let ran = mac.run(&format!("route -n {line}"));
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, out, err), "{line}");
+    }
+    assert_eq!(mac.run("route -n flush").code, 64);
+}
+
+#[test]
+fn sections_come_in_one_order_and_names_have_an_end() {
+    let mac = Mac::new();
+    let ran = load(&mac, OURS, "pass all\nnat on en0 inet from any to any -> (en0:0)\n");
+    let order = "Rules must be in order: options, normalization, queueing, translation, filtering";
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains(order), "{}", ran.err);
+    for (rules, name) in [
+        (format!("table <{}> {{ 10.0.0.0/16 }}\n", "t".repeat(32)), "a table's name"),
+        (format!("pass all label \"{}\"\n", "l".repeat(64)), "a label"),
+    ] {
+        assert_eq!(load(&mac, OURS, &rules).code, 1, "{name}");
+        assert_eq!(
+            load(&mac, OURS, &rules.replacen("tttt", "t", 1).replacen("llll", "l", 1)).code,
+            0,
+            "{name}"
+        );
+    }
+    for anchor in [format!("com.apple/{}", "a".repeat(64)), "_pf".to_owned(), "com.apple//x".to_owned()] {
+        assert_eq!(load(&mac, &anchor, "pass all\n").code, 1, "{anchor}");
+    }
+    // An interface that is not there yet may stand in a rule.
+    assert_eq!(load(&mac, OURS, "pass quick on bridge4000 all\n").code, 0);
+}
+
+#[test]
+fn a_dry_run_does_nothing_else_either() {
+    let mac = Mac::new();
+    let before = mac.kernel();
+    for line in ["-E", "-X 9813589183660731843", "-s rules", &format!("-a {OURS} -F all")] {
+        let ran = mac.run(&format!("pfctl -n {line}"));
+        assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{line}");
+        assert!(!ran.err.contains("Token"), "{line}");
+    }
+    assert_eq!(mac.kernel(), before);
+    let quiet = mac.run("pfctl -q -E");
+    assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (0, "", ""), "no token is printed");
+    refused(&mac, "pfctl -q -X 1", 1, "pfctl: DIOCSTOPREF: Invalid argument");
+}
+
+#[test]
+fn a_load_and_a_flush_leave_connections_alone() {
+    let mac = Mac::new();
+    mac.edit(|kernel| kernel + "state\ttcp\t10.0.1.2\t49152\t10.1.1.2\t2379\nstate\ttcp\t192.168.1.23\t49153\t93.184.216.34\t443\n");
+    let states = || mac.ok("pfctl -q -s states").lines().count();
+    assert_eq!(load(&mac, OURS, "block all\n").code, 0);
+    mac.ok(&format!("pfctl -a {OURS} -F all"));
+    assert_eq!(states(), 2);
+    mac.ok("pfctl -k 10.1.0.0/16 -k 10.0.0.0/16");
+    assert_eq!(states(), 2, "from and to are two things");
+    mac.ok("pfctl -k 10.0.0.0/16 -k 10.1.0.0/16");
+    assert_eq!(states(), 1);
+}
+
+#[test]
+fn children_of_com_apple_are_called_and_their_children_are_not() {
+    let mac = Mac::new();
+    mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
+    mac.ok("ifconfig lo0 alias 10.1.1.2 netmask 255.255.255.255");
+    mac.edit(|kernel| kernel + "listen\t10.1.1.2\t2379\n");
+    let connect = |source: &str| mac.run(&format!("nc -z -G 2 {source} 10.1.1.2 2379")).code;
+    let block = "block return quick inet from 10.0.0.0/16 to 10.1.0.0/16\n";
+    assert_eq!(connect("-s 10.0.1.2"), 0);
+    load(&mac, "com.apple/250.nixvol/aws", block);
+    assert_eq!(connect("-s 10.0.1.2"), 0, "a grandchild");
+    load(&mac, "com.example.ours", block);
+    assert_eq!(connect("-s 10.0.1.2"), 0, "nobody calls it");
+    // pf sees this on lo0, never on a bridge.
+    load(&mac, OURS, &block.replace("quick", "quick on bridge2000"));
+    assert_eq!(connect("-s 10.0.1.2"), 0, "not on a bridge");
+    // Out and in are two: what may only leave does not arrive.
+    load(&mac, OURS, &format!("pass out quick inet from 10.0.0.0/16 to 10.1.0.0/16 no state\n{block}"));
+    assert_eq!(connect("-s 10.0.1.2"), 1, "it must come in as well");
+    load(&mac, OURS, block);
+    assert_eq!(connect("-s 10.0.1.2"), 1);
+    assert_eq!(connect(""), 0, "who is not bound comes from where it goes to");
+    mac.edit(|kernel| kernel + "skip\tlo0\n");
+    assert_eq!(connect("-s 10.0.1.2"), 0, "lo0 is skipped");
+}
+
+#[test]
+fn only_what_lo0_holds_gets_out_by_the_default_route() {
+    let mac = Mac::new();
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("ifconfig bridge2000 inet 10.0.1.1 netmask 255.255.255.0 alias");
+    mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
+    let ping = |source: &str| mac.run(&format!("ping -n -q -c 1 -t 2 {source} 93.184.216.34"));
+    assert_eq!(ping("").code, 0);
+    let scoped = ping("-S 10.0.1.1");
+    assert_eq!((scoped.code, scoped.err.as_str()), (2, "ping: sendto: No route to host\n"));
+    let untranslated = ping("-S 10.0.1.2");
+    assert_eq!((untranslated.code, untranslated.err.as_str()), (2, ""), "no answer finds back");
+    load(&mac, OURS, "nat on en0 inet from 10.0.0.0/16 to any -> (en0:0)\n");
+    assert_eq!(ping("-S 10.0.1.2").code, 0);
+    load(&mac, OURS, "nat on en1 inet from 10.0.0.0/16 to any -> (en1:0)\n");
+    assert_eq!(ping("-S 10.0.1.2").code, 2, "another way out");
+}
+
+#[test]
+fn nc_says_why() {
+    let mac = Mac::new();
+    let tcp = |why: &str| format!("nc: connectx to 10.9.9.9 port 80 (tcp) failed: {why}");
+    refused(&mac, "nc -z -G 2 -s 10.9.9.1 10.9.9.9 80", 1, "nc: bind failed: Can't assign requested address");
+    mac.ok("ifconfig bridge2000 create up");
+    mac.ok("route -n add -net 10.9.0.0/16 -interface bridge2000");
+    refused(&mac, "nc -z -G 2 10.9.9.9 80", 1, &tcp("Operation timed out"));
+    mac.ok("route -n delete -net 10.9.0.0/16 -interface bridge2000");
+    mac.remove("route\t0.0.0.0/0\t192.168.1.1");
+    refused(&mac, "nc -z -G 2 10.9.9.9 80", 1, &tcp("No route to host"));
+}
+
+#[test]
+fn launchd_has_a_number_for_everything() {
+    let mac = Mac::new();
+    let plist = "/Library/LaunchDaemons/org.nix-volumes.networking.plist";
+    let label = "system/org.nix-volumes.networking";
+    let missing = "Could not find service \"org.nix-volumes.networking\" in domain for system";
+    refused(&mac, &format!("launchctl print {label}"), 113, missing);
+    refused(&mac, &format!("launchctl kickstart -k {label}"), 113, missing);
+    refused(&mac, &format!("launchctl bootout {label}"), 3, "Boot-out failed: 3: No such process");
+    mac.ok(&format!("launchctl bootstrap system {plist}"));
+    refused(
+        &mac,
+        &format!("launchctl bootstrap system {plist}"),
+        5,
+        "Bootstrap failed: 5: Input/output error",
+    );
+    assert!(mac.ok(&format!("launchctl print {label}")).contains("\tstate = not running\n"));
+    mac.ok(&format!("launchctl kickstart -k {label}"));
+    mac.ok(&format!("launchctl bootout {label}"));
+}

@@ -1,0 +1,149 @@
+//! Another bundle over a network that is up: only what changed is touched, and nothing else is so much as named.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::network::{Network, topology};
+use crate::rig::{Call, foreign};
+
+/// What each volume has on the Mac: kernel names of both ends of its port, address, localhost alias.
+fn objects(network: &Network) -> BTreeMap<String, Vec<String>> {
+    let (_, status) = network.status();
+    let names = std::fs::read_to_string(network.state().join("names")).expect("the names");
+    let ends: BTreeMap<&str, Vec<String>> = names
+        .lines()
+        .map(|line| {
+            let mut fields = line.split('\t');
+            (fields.next().unwrap_or_default(), fields.map(str::to_owned).collect())
+        })
+        .collect();
+    let volumes = status["volumes"].as_array().expect("volumes");
+    let objects = volumes.iter().map(|volume| {
+        let field = |name: &str| volume[name].as_str().map(str::to_owned);
+        let mut list = ends[field("port").expect("a port").as_str()].clone();
+        list.extend(field("address"));
+        list.extend(field("localhost"));
+        (field("name").expect("a name"), list)
+    });
+    objects.collect()
+}
+
+/// What the upgrade to another declaration called, and what each volume had before and has now.
+struct Upgrade {
+    network: Network,
+    calls: Vec<Call>,
+    objects: BTreeMap<String, Vec<String>>,
+}
+
+fn upgrade(change: impl Fn(&mut Value)) -> Upgrade {
+    let network = Network::new(&topology());
+    network.ok("start");
+    let mut all = objects(&network);
+    let mut input = topology();
+    change(&mut input);
+    network.install(&input);
+    network.mac.forget_journal();
+    network.ok("start");
+    let calls = network.mac.journal();
+    network.assert_up();
+    all.append(&mut objects(&network));
+    Upgrade { network, calls, objects: all }
+}
+
+impl Upgrade {
+    /// Calls that name something of a volume other than these. Every word of every command counts, also of those
+    /// that only look and of tools that handle files.
+    fn named_others(&self, changed: &[&str]) -> Vec<String> {
+        let others: Vec<&String> = self
+            .objects
+            .iter()
+            .filter(|(name, _)| !changed.contains(&name.as_str()))
+            .flat_map(|(name, list)| list.iter().chain([name]))
+            .collect();
+        assert!(others.len() >= 5 * 10, "{others:?}");
+        let names = |call: &Call| {
+            let words = call
+                .words
+                .iter()
+                .flat_map(|word| word.split(|c: char| !(c.is_alphanumeric() || ".-".contains(c))));
+            words.into_iter().any(|word| others.iter().any(|other| *other == word))
+        };
+        self.calls.iter().filter(|call| names(call)).map(Call::line).collect()
+    }
+
+    fn changes(&self) -> Vec<&str> {
+        self.calls.iter().filter(|call| call.mark == '!').map(|call| call.words[0].as_str()).collect()
+    }
+}
+
+#[test]
+fn one_volume_added_and_one_removed_name_no_other() {
+    let it = upgrade(|input| {
+        let volumes = input["volumes"].as_object_mut().expect("volumes");
+        volumes.remove("etcd-2");
+        let added = json!({ "provider": "gcp", "address": "10.2.9.9", "localhost": "127.0.1.99" });
+        volumes.insert("added".to_owned(), added);
+    });
+    assert_eq!(it.named_others(&["etcd-2", "added"]), [""; 0]);
+    let changes = it.changes();
+    assert_eq!(changes.len(), 10, "{changes:?}");
+    assert!(changes.iter().all(|name| *name == "ifconfig"), "the rules name networks: {changes:?}");
+    assert_eq!(foreign(&it.calls), [""; 0]);
+    // The same the other way, and the volume that came back has its kernel names again.
+    let before = objects(&it.network);
+    it.network.install(&topology());
+    it.network.ok("start");
+    let after = objects(&it.network);
+    assert_eq!(after["etcd-2"], it.objects["etcd-2"]);
+    assert!(after.iter().filter(|(name, _)| *name != "etcd-2").all(|(name, list)| before[name] == *list));
+}
+
+#[test]
+fn a_volume_that_gets_another_address_names_no_other() {
+    let it = upgrade(|input| input["volumes"]["etcd-3"]["address"] = json!("10.2.1.77"));
+    assert_eq!(it.named_others(&["etcd-3"]), [""; 0]);
+    assert_eq!(it.changes(), ["ifconfig", "ifconfig"]);
+}
+
+#[test]
+fn a_provider_that_loses_the_internet_is_a_matter_of_pf_alone() {
+    let it = upgrade(|input| input["providers"]["ibm"]["internet"] = json!(false));
+    assert_eq!(it.named_others(&[]), [""; 0]);
+    let changes = it.changes();
+    assert!(!changes.is_empty() && changes.iter().all(|name| *name == "pfctl"), "{changes:?}");
+}
+
+#[test]
+fn another_link_is_a_matter_of_pf_alone() {
+    let it = upgrade(|input| {
+        input["links"] =
+            json!([{ "from": ["aws"], "to": ["gcp", "etcd-2"], "protocol": "tcp", "ports": [2379] }]);
+    });
+    // A link may end at a volume, whose address its rule then names; that one is what changed.
+    assert_eq!(it.named_others(&["etcd-2"]), [""; 0]);
+    let changes = it.changes();
+    assert!(!changes.is_empty() && changes.iter().all(|name| *name == "pfctl"), "{changes:?}");
+}
+
+#[test]
+fn another_volume_costs_a_handful_of_commands() {
+    let commands = |added: usize| {
+        let network = Network::new(&topology());
+        network.ok("start");
+        let mut input = topology();
+        let volumes = input["volumes"].as_object_mut().expect("volumes");
+        for index in 0..added {
+            volumes.insert(
+                format!("added-{index}"),
+                json!({ "provider": "aws", "address": format!("10.0.9.{}", 9 + index), "localhost": format!("127.0.1.{}", 90 + index) }),
+            );
+        }
+        network.install(&input);
+        network.mac.forget_journal();
+        network.ok("start");
+        network.mac.journal().len()
+    };
+    let (none, one, two) = (commands(0), commands(1), commands(2));
+    assert_eq!((none, one - none, two - one), (21, 33, 6), "the README says so");
+}
