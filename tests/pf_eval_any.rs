@@ -247,6 +247,8 @@ fn packets() -> impl Strategy<Value = Packet> {
 }
 
 proptest! {
+    #![proptest_config(crate::support::cases(256))]
+
     #[test]
     fn never_panics(main in rulesets(), anchors in vec(rulesets(), 0..3), packets in vec(packets(), 1..20)) {
         let mut machine = Machine::default();
