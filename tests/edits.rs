@@ -12,7 +12,7 @@ use nixvol_net::place::Positions;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use crate::nix::evaluate;
+use crate::nix::{evaluate, with_darwin};
 use crate::support::{files_below, root, run};
 
 /// The corpus: name and text of each file.
@@ -134,6 +134,25 @@ fn what_is_read_without_nix_is_what_nix_evaluates() {
         let declared = parse(text).declared();
         assert_eq!(declared.unknown, [], "{name}");
         assert_eq!(declaration(&declared.json), declaration(&by_nix), "{name}");
+    }
+    // And of what the real module system makes of modules that need nothing else.
+    for name in [
+        "dotted",
+        "empty",
+        "let-bound",
+        "nested",
+        "odd",
+        "one-line",
+        "preset",
+        "preset-forced",
+        "preset-override",
+        "spaced",
+        "tabs",
+        "update",
+    ] {
+        with_darwin(&format!("./tests/nix/edits/{name}.nix"), "input", |input| {
+            assert_eq!(declaration(&parse(&corpus[name]).declared().json), declaration(&input), "{name}");
+        });
     }
 }
 
@@ -279,6 +298,19 @@ fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
         }
     }
     golden("refused", &shown);
+}
+
+#[test]
+fn a_value_where_a_set_belongs_is_nothing_to_edit() {
+    for text in [
+        "{ services.nixvol-net = 5; }",
+        "{ services.nixvol-net.volumes = \"x\"; }",
+        "{ services.nixvol-net.volumes.a = [ ]; }",
+        "{ services = { inherit nixvol-net; }; }",
+    ] {
+        let error = refused(text, &ADD, "");
+        assert!(error.contains("is more than this file alone tells"), "{error}");
+    }
 }
 
 #[test]
@@ -561,6 +593,40 @@ mod generated {
                 _ => format!("# first\n{{ pkgs, ... }}:\n\n{set} # last\n\n"),
             };
             text.replace('\n', self.newline)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
+        /// Whatever a file holds: it is edited so that it still parses, or refused, and nothing panics.
+        #[test]
+        fn a_damaged_file_is_edited_rightly_or_refused(
+            which in any::<prop::sample::Index>(),
+            from in any::<prop::sample::Index>(),
+            length in 0..12_usize,
+            noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
+        ) {
+            let corpus = corpus();
+            let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
+            let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let start = from.index(starts.len());
+            let end = starts.get(start + length).copied().unwrap_or(text.len());
+            let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
+            let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
+            let before = file.declared().json;
+            let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
+            let mut changes = vec![
+                Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
+                Change::AddLink { fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))] },
+                Change::RemoveLink { index: 0 },
+            ];
+            let names = before["volumes"].as_object().expect("volumes").keys();
+            changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));
+            for change in changes {
+                if let Ok(edited) = file.edited(&change, &before, None) {
+                    prop_assert!(File::parse(&edited, &[]).is_ok(), "{}", edited);
+                }
+            }
         }
     }
 

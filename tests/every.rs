@@ -42,11 +42,25 @@ fn published() -> Value {
     input
 }
 
+/// Links of two providers to a third that become one rule: what each is told of is its own.
+fn merged() -> Value {
+    let mut input = crate::support::providers(4);
+    input["links"] = json!([
+        { "from": ["p0"], "to": ["p2"], "protocol": "tcp", "ports": [443] },
+        { "from": ["p1"], "to": ["p2"], "protocol": "tcp", "ports": [443] },
+    ]);
+    input
+}
+
 /// The inputs that are asked about.
 fn inputs() -> Vec<(&'static str, Value)> {
     let mut all: Vec<_> =
         topologies().into_iter().filter(|(name, _)| !["fifty", "default"].contains(name)).collect();
-    all.extend([("restricted", fixture("restricted.json")), ("published", published())]);
+    all.extend([
+        ("restricted", fixture("restricted.json")),
+        ("published", published()),
+        ("merged", merged()),
+    ]);
     all
 }
 

@@ -104,7 +104,8 @@ impl World {
         }
         network.install_at(&input, &dir.join("live/networking"));
         network.ok("start");
-        let lab = format!("nixvol-net/examples-{}", std::process::id());
+        network.ok(&format!("logs --collect {}", dir.join("collected").display()));
+        let lab = format!("nixvol-net{}", dir.display());
         let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());

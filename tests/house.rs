@@ -20,6 +20,8 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
+    ("darwin", &[]),
+    ("status", &["place", "model", "plan", "pf", "darwin"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
     ("explain", &["place", "input", "model", "plan", "pf"]),

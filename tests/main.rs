@@ -2,6 +2,7 @@
 
 mod accepted;
 mod activation;
+mod browser;
 mod diff;
 mod edits;
 mod every;
@@ -43,6 +44,7 @@ mod router;
 mod schema;
 mod shells;
 mod snapshots;
+mod status;
 mod support;
 mod toymac;
 mod toymac_facts;

@@ -1,10 +1,8 @@
 //! The page: it says what the other commands say, answers as `explain` does, and lets nothing in or out.
 //!
-//! The page's own script runs in node, and the page in a headless Chromium, where they are installed.
+//! What its script does is `browser`'s story.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use base64::Engine;
 use nixvol_net::explain::{Error, Question, Rules, explain};
@@ -18,7 +16,7 @@ use sha2::Digest;
 use crate::support::{declared, default_input, fixture, names, program, providers, root, run};
 
 /// The page of an input, as the program writes it.
-fn page(input: &Value, arguments: &[&str]) -> String {
+pub fn page(input: &Value, arguments: &[&str]) -> String {
     let output = run(&[&["report", "--input", "-", "--out", "-"], arguments].concat(), &input.to_string());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
@@ -34,7 +32,7 @@ fn published() -> Value {
     input
 }
 
-fn inputs() -> Vec<(&'static str, Value)> {
+pub fn inputs() -> Vec<(&'static str, Value)> {
     vec![
         ("default", default_input()),
         ("restricted", fixture("restricted.json")),
@@ -44,7 +42,7 @@ fn inputs() -> Vec<(&'static str, Value)> {
 }
 
 /// What stands between two marks.
-fn between<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
+pub fn between<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
     let start = page.find(from).unwrap_or_else(|| panic!("no {from}")) + from.len();
     &page[start..start + page[start..].find(to).unwrap_or_else(|| panic!("no {to}"))]
 }
@@ -164,14 +162,14 @@ fn the_matrix_of_providers_is_the_one_that_test_prints() {
 }
 
 /// A network that questions are put to.
-struct Network {
+pub struct Network {
     declaration: Declaration,
-    plan: Plan,
+    pub plan: Plan,
     anchor: String,
 }
 
 impl Network {
-    fn of(input: &Value) -> Self {
+    pub fn of(input: &Value) -> Self {
         let declaration = declared(input);
         let plan = Plan::of(&declaration);
         let anchor = bundle(&declaration, &plan).expect("a bundle").files[ANCHOR].text.clone();
@@ -179,7 +177,7 @@ impl Network {
     }
 
     /// What `explain` says, or nothing where it refuses the question.
-    fn explain(&self, from: &str, to: &str, protocol: &str) -> Option<nixvol_net::explain::Explanation> {
+    pub fn explain(&self, from: &str, to: &str, protocol: &str) -> Option<nixvol_net::explain::Explanation> {
         let rules = Rules { anchor: &self.anchor, name: ANCHOR, captured: &[] };
         let protocol = (!protocol.is_empty()).then_some(protocol);
         let question = Question { source: from, destination: to, protocol, egress: "en0" };
@@ -348,286 +346,4 @@ fn wrong_use_is_told() {
     assert_eq!(code(&["report", "--out", "-", "--against", "-"], ""), Some(2));
     assert_eq!(code(&["report", "--out", "-", "--against", "/nowhere"], ""), Some(2));
     assert_eq!(code(&["report", "--out", "/nowhere/page.html"], ""), Some(2));
-}
-
-/// Whether a program is there; says so where it is not.
-fn has(program: &str, why: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let has = found.is_ok_and(|status| status.success());
-    if !has {
-        eprintln!("skipped: {program} is not installed, so {why}");
-    }
-    has
-}
-
-/// Puts questions to the page's own script, in node.
-const ASK: &str = r"
-const fs = require('fs');
-const page = fs.readFileSync(process.argv[1], 'utf8');
-const [, data, script] = page.match(/id=.data.>([^]*?)<\/script>\s*<script>([^]*?)<\/script>/);
-globalThis.window = {};
-globalThis.document = { getElementById: () => null };
-(0, eval)(script);
-const ask = window.nixvolAsker(JSON.parse(data));
-for (const [from, to, protocol] of JSON.parse(fs.readFileSync(0, 'utf8'))) {
-  let answer;
-  try { answer = ask(from, to, '', protocol); } catch (error) { if (!error.message || error.stack) throw error; answer = null; }
-  console.log(JSON.stringify(answer));
-}
-";
-
-fn asked(page: &str, questions: &[(String, String, String)]) -> Vec<Value> {
-    use std::io::Write;
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("page.html");
-    std::fs::write(&file, page).expect("a page");
-    let mut node = Command::new("node")
-        .args(["-e", ASK])
-        .arg(&file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node");
-    let json = serde_json::to_vec(questions).expect("JSON");
-    node.stdin.take().expect("a pipe").write_all(&json).expect("questions");
-    let output = node.wait_with_output().expect("node ends");
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-/// Every kind of end, spelled in every way, and some that are none.
-fn ends(plan: &Plan) -> Vec<String> {
-    let mut ends: Vec<String> = [
-        "internet",
-        "lan",
-        "localhost",
-        "mac",
-        "9.9.9.9",
-        "127.0.0.9",
-        "192.0.2.10",
-        "224.0.0.1",
-        "0.0.0.0",
-        "10.0.1",
-        "nobody",
-        "aws.nobody",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    for bridge in &plan.bridges {
-        ends.extend([
-            bridge.provider.to_string(),
-            format!("{}.gateway", bridge.provider),
-            bridge.gateway.addr().to_string(),
-        ]);
-        ends.push(bridge.network.broadcast().to_string());
-    }
-    for volume in &plan.volumes {
-        ends.extend([
-            volume.name.to_string(),
-            volume.address.to_string(),
-            format!("{}.localhost", volume.name),
-        ]);
-        ends.extend(volume.host_names());
-        ends.push(format!("{}.{}", volume.name, plan.bridges[0].provider));
-    }
-    ends
-}
-
-#[test]
-fn its_answers_are_those_of_explain() {
-    if !has("node", "the page's script was not asked") {
-        return;
-    }
-    for (topology, input) in inputs() {
-        let network = Network::of(&input);
-        let page = page(&input, &[]);
-        let ends = ends(&network.plan);
-        let services = [
-            ("", ":2379"),
-            ("tcp", ":53"),
-            ("tcp", ":1"),
-            ("udp", ":53"),
-            ("", ""),
-            ("icmp", ""),
-            ("esp", ""),
-            ("tcp", ":6443"),
-            ("47", ""),
-            ("tcp", ":443"),
-            ("udp", ":2380"),
-            ("TCP", ":5432"),
-            ("tcp", ""),
-            ("icmp", ":80"),
-            ("tcp", ":0"),
-            ("tcp", ":65536"),
-            ("wrong", ":1"),
-            ("51", ""),
-            ("tcp", ":x"),
-            ("300", ""),
-        ];
-        let mut questions = Vec::new();
-        for (row, from) in ends.iter().enumerate() {
-            for step in 0..12 {
-                let (to, service) = (
-                    &ends[(row * 5 + step * 13) % ends.len()],
-                    services[(row * 3 + step * 7) % services.len()],
-                );
-                questions.push((from.clone(), format!("{to}{}", service.1), service.0.to_owned()));
-            }
-        }
-        assert!(questions.len() > 200);
-        let answers = asked(&page, &questions);
-        assert_eq!(answers.len(), questions.len(), "{topology}");
-        let (mut answered, mut blocked) = (0, 0);
-        for ((from, to, protocol), answer) in questions.iter().zip(answers) {
-            let what = format!("{topology}: {from} -> {to} {protocol}");
-            let Some(explanation) = network.explain(from, to, protocol) else {
-                assert_eq!(answer, Value::Null, "{what}");
-                continue;
-            };
-            assert_ne!(answer, Value::Null, "{what}");
-            let expected = serde_json::to_value(&explanation).expect("JSON");
-            assert_eq!(told(&answer), told_by_explain(&expected), "{what}");
-            answered += 1;
-            blocked += usize::from(!explanation.passes);
-        }
-        assert!(answered > 100 && blocked > 20, "{topology}: {answered} answers, {blocked} blocked");
-    }
-}
-
-/// What the page tells of an answer.
-fn told(answer: &Value) -> Value {
-    let hop = |hop: &Value| {
-        json!({
-            "direction": hop["direction"], "interface": hop["interface"], "passes": hop["passes"], "answered": hop["answered"],
-            "state": hop["byState"], "line": hop["line"], "translation": hop["translation"], "because": hop["because"],
-            "declared": hop["declared"], "near": hop["near"],
-        })
-    };
-    let hops = |name: &str| answer[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
-    json!({
-        "passes": answer["passes"], "verdict": answer["verdict"], "refused": answer["refused"],
-        "packet": hops("packet"), "answer": hops("answer"),
-    })
-}
-
-/// The same of an explanation.
-fn told_by_explain(explanation: &Value) -> Value {
-    let said = |all: &Value| -> Value {
-        let said = |it: &Value| {
-            let place = match &it["place"] {
-                Value::Null => Value::Null,
-                place => json!(format!(
-                    "{}:{}:{}",
-                    place["file"].as_str().expect("a file"),
-                    place["line"],
-                    place["column"]
-                )),
-            };
-            json!({ "path": it["path"], "says": it["says"], "place": place })
-        };
-        all.as_array().map(|all| all.iter().map(said).collect()).unwrap_or(json!([]))
-    };
-    let hop = |hop: &Value| {
-        let reason = &hop["reason"];
-        json!({
-            "direction": hop["direction"], "interface": hop["interface"], "passes": hop["action"] == "pass", "answered": hop["answered"],
-            "state": hop["via"] == "state", "line": hop["rule"]["line"], "translation": hop["translation"]["line"],
-            "because": reason["words"], "declared": said(&reason["declared"]), "near": said(&reason["near"]),
-        })
-    };
-    let hops = |name: &str| explanation[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
-    json!({
-        "passes": explanation["passes"], "verdict": explanation["verdict"], "refused": explanation["refused"],
-        "packet": hops("packet"), "answer": hops("answer"),
-    })
-}
-
-/// The page as Chromium has it after its script ran, and what it wrote on its console.
-fn browsed(page: &str, fragment: &str) -> (String, String) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("page.html");
-    std::fs::write(&file, page).expect("a page");
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args([
-            "--enable-logging=stderr",
-            "--window-size=1280,900",
-            "--virtual-time-budget=20000",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
-        .arg(format!("file://{}{fragment}", file.display()))
-        .output()
-        .expect("chromium");
-    let console = String::from_utf8_lossy(&output.stderr);
-    let console: String =
-        console.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), console)
-}
-
-const NO_CHROMIUM: &str = "the page was not opened in a browser";
-
-#[test]
-fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
-    if !has("chromium", NO_CHROMIUM) {
-        return;
-    }
-    let page = page(&fixture("restricted.json"), &["--against", "tests/fixtures/restricted-more.json"]);
-    let (dom, console) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432&protocol=tcp");
-    assert_eq!(console, "");
-    let answer = between(&dom, "<div id=\"answer\" role=\"status\">", "<section id=\"providers\"");
-    assert!(answer.contains("blocked at hop 1 (out lo0), answered with a RST"), "{answer}");
-    assert!(answer.contains("has other ports: aws, azure -&gt; aws, azure, tcp 2379-2380"), "{answer}");
-    let (dom, console) = browsed(&page, "");
-    assert_eq!(console, "");
-    assert!(!dom.contains("id=\"asker\" hidden"), "the asker is hidden");
-    // One cell of each matrix is in the order of tabs; arrows lead to the others.
-    assert_eq!(
-        dom.matches("tabindex=\"0\">all</a>").count() + dom.matches("tabindex=\"0\">some</a>").count(),
-        2
-    );
-}
-
-#[test]
-fn the_policy_of_the_page_keeps_other_scripts_out() {
-    if !has("chromium", NO_CHROMIUM) {
-        return;
-    }
-    let page = page(&default_input(), &[])
-        .replace("</body>", "<script>document.title = 'taken over'</script></body>");
-    let (dom, console) = browsed(&page, "");
-    assert!(!dom.contains("<title>taken over"), "a foreign script ran");
-    assert!(console.contains("Content Security Policy"), "{console}");
-}
-
-/// The accessibility checker, where `tests/run.sh` has put it.
-fn axe() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm/node_modules/axe-core/axe.min.js");
-    if !path.is_file() {
-        eprintln!(
-            "skipped: {} is not there (tests/run.sh fetches it), so accessibility was not checked",
-            path.display()
-        );
-    }
-    path.is_file().then_some(path)
-}
-
-#[test]
-fn an_accessibility_checker_has_no_serious_finding() {
-    let Some(axe) = axe().filter(|_| has("chromium", NO_CHROMIUM)) else { return };
-    let axe = std::fs::read_to_string(axe).expect("the checker");
-    let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
-               found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
-               document.body.append(found); });";
-    for arguments in [&[][..], &["--against", "tests/fixtures/restricted-more.json"]] {
-        let page = page(&fixture("restricted.json"), arguments);
-        let policy = between(&page, "<meta http-equiv", "/>").to_owned();
-        let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
-        let page = page.replace("</body>", &format!("<script>{axe}</script><script>{run}</script></body>"));
-        let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432");
-        let found = between(&dom, "<pre id=\"found\">", "</pre>");
-        assert_eq!(found, "[]");
-    }
 }

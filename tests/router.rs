@@ -360,6 +360,20 @@ fn fix(bytes: &mut [u8]) {
 }
 
 #[test]
+fn pf_drops_ip_options() {
+    let mut net = Net::new(&fixture("restricted.json"));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let plain = syn(one, two, 40_000, 2379);
+    // Four options that mean nothing.
+    let mut bytes = [&plain[..20], &[1; 4], &plain[20..]].concat();
+    (bytes[0], bytes[3]) = (0x46, bytes[3] + 4);
+    fix(&mut bytes);
+    let from = net.id("etcd-1");
+    assert_eq!(net.send_raw(from, &bytes), (Fate::Stopped(Stop::Options), Vec::new()));
+    assert!(matches!(net.send_raw(from, &plain).0, Fate::Delivered(_)));
+}
+
+#[test]
 fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
     let mut net = Net::new(&default_input());
     let (one, two, world) = (net.address("etcd-1"), net.address("etcd-2"), net.address("internet"));

@@ -166,12 +166,16 @@ Exit: 0 the same, 1 different, 2 bad input.")]
   nixvol-net graph
   nixvol-net graph --format svg >topology.svg
   nixvol-net graph --format mermaid --input network.json
+  nixvol-net graph --from collected --input network.json
 
 Exit: 0 drawn, 2 bad input.")]
     Graph {
         /// What to read.
         #[command(flatten)]
         source: Source,
+        /// What a Mac was captured to be, as `status` takes it: kernel names stand beside the logical ones.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
         /// What to draw it as.
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
@@ -191,6 +195,30 @@ Exit: 0 drawn, 2 bad input.")]
         /// What to remove.
         #[command(subcommand)]
         what: edit::Remove,
+    },
+    /// Hold the Mac against the plan: what is up, under which kernel names, and what is not as declared.
+    ///
+    /// It reads what the manager reads: on a Mac, as root, it lets the installed manager collect that; elsewhere it takes
+    /// the directory that `manage-macos-networking.sh logs --collect DIR` wrote. The verdict is its own: interfaces,
+    /// routes, the rules that pf holds, who keeps pf on. Names in the hosts file are not in a capture, and not judged.
+    #[command(after_help = "Examples:
+  sudo nixvol-net status --input network.json
+  nixvol-net status --from collected --format json
+
+Exit: 0 as wished, 1 not, 2 bad input.")]
+    Status {
+        /// What to read.
+        #[command(flatten)]
+        source: Source,
+        /// What a Mac was captured to be.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// Look again every two seconds, until interrupted.
+        #[arg(long)]
+        watch: bool,
+        /// How to tell it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
     ///

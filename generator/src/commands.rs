@@ -14,6 +14,7 @@ mod prove;
 mod render;
 mod report;
 mod snapshot;
+mod status;
 mod test;
 mod verify;
 
@@ -49,8 +50,11 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Add { what } => edit::add(what),
         Command::Remove { what } => edit::remove(what),
         Command::Snapshot { command } => snapshot::run(command),
-        Command::Graph { source, format } => graph::run(source, *format),
+        Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
+        Command::Status { source, from, watch, format } => {
+            status::run(source, from.as_deref(), *watch, *format)
+        }
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&input::schema())?;
             print(&format!("{schema}\n"))?;

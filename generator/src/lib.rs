@@ -51,10 +51,13 @@
 //! | [`report`] | one page to look at, which answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`darwin`] | what macOS's commands print, as values |
+//! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
 
+pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod edit;
@@ -72,4 +75,5 @@ pub mod render;
 pub mod report;
 pub mod router;
 pub mod source;
+pub mod status;
 pub mod wire;

@@ -19,7 +19,7 @@ use find::{OPTION, PLAIN, bodies, bytes, segment};
 /// the value runs over several lines, the token there otherwise. `None` where the file has no such place.
 ///
 /// `below` leads further down, through the sets and lists that are written out: from `ports` to its second element.
-/// Lines and columns count from 1, columns in characters.
+/// Lines and columns count from 1, columns in bytes, as those of Nix do.
 pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
@@ -110,8 +110,8 @@ fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
     let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let rest: &str = text.get(start..)?;
     let here = rest.split('\n').next()?;
-    let (within, _) = here.char_indices().nth(column.checked_sub(1)?)?;
-    Some(start + within)
+    let within = column.checked_sub(1)?;
+    (within < here.len() && here.is_char_boundary(within)).then_some(start + within)
 }
 
 #[cfg(test)]
@@ -134,6 +134,15 @@ mod tests {
     fn the_name_is_underlined_where_the_value_is_long() {
         assert_eq!(at(2, 3), Some("volumes.etcd-1"));
         assert_eq!(at(2, 11), Some("volumes.etcd-1"));
+    }
+
+    #[test]
+    fn columns_count_bytes() {
+        // What Nix says of `a`: builtins.unsafeGetAttrPos gives column 14.
+        let text = "{ /* äö */ a = \"ü\"; b = 1; }\n";
+        let at = |column| underlined(text, 1, column, &[]).map(|range| &text[range]);
+        assert_eq!(at(14), Some("\"ü\""));
+        assert_eq!(at(7), None, "in the middle of a character");
     }
 
     #[test]

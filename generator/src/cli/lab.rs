@@ -15,8 +15,8 @@ pub enum Lab {
     /// The command and what it starts see the lab's network and names only. `nixvol-net lab exec` works inside, and so
     /// do the other commands: they mean this lab.
     #[command(after_help = "Examples:
-  nixvol-net lab run -- nixvol-net lab exec etcd-1 -- ping -c 1 etcd-2.nixvol
-  nixvol-net lab run --input network.json -- sh -c 'echo as this Mac; cat /etc/hosts'
+  nixvol-net lab run -- nixvol-net lab exec etcd-1 -- getent hosts etcd-2.nixvol
+  nixvol-net lab run --input network.json -- ip route
 
 Exit: what the command exits with; 1 not proven or no lab, 2 bad input, 127 no such command.")]
     Run {
@@ -58,7 +58,7 @@ Exit: 0 a lab is up, 1 none is.")]
     /// Run a command as a volume, or as `mac`, `lan` or `internet`.
     #[command(after_help = "Examples:
   nixvol-net lab exec etcd-1 -- bash
-  nixvol-net lab exec karpenter-worker-1 -- ping -c 1 etcd-2.azure.nixvol
+  nixvol-net lab exec karpenter-worker-1 -- getent hosts etcd-2.azure.nixvol
   nixvol-net lab exec internet -- ip addr
 
 Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]

@@ -126,7 +126,7 @@ mod linux {
 
     /// Tells a lab to do something, and what it says.
     fn command_lab(request: &Request) -> Result<ExitCode> {
-        match lab::ask(request)?.0 {
+        match lab::ask(&lab::address(), request)?.0 {
             Reply::Wrong { message } => bail!(message),
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&text(&status))?,
@@ -138,7 +138,7 @@ mod linux {
         if !lab::is_up()? {
             return Ok(ExitCode::SUCCESS);
         }
-        lab::ask(&Request::Down)?;
+        lab::ask(&lab::address(), &Request::Down)?;
         while lab::is_up()? {
             thread::sleep(Duration::from_millis(5));
         }
@@ -153,7 +153,7 @@ mod linux {
             }
             return Ok(ExitCode::from(NO_LAB));
         }
-        match (lab::ask(&Request::Status)?.0, format) {
+        match (lab::ask(&lab::address(), &Request::Status)?.0, format) {
             (Reply::Status(status), Format::Text) => print(&text(&status))?,
             (Reply::Status(status), Format::Json) => {
                 print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;

@@ -108,8 +108,18 @@ impl Reader {
             // Options that are no part of the declaration.
             _ => return,
         }
-        if definition.bodies.is_empty() && definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
-            self.unknown(definition, definition.statement.text_range().into());
+        if definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
+            let split = path.split_last();
+            let value = split.map(|(name, _)| literal::inherited(&definition.statement, name));
+            match (split, value) {
+                (Some((name, above)), Some(Ok(value))) => {
+                    // As if the value were written in place of the name.
+                    let inner = Map::from_iter([((*name).to_owned(), value)]);
+                    self.flatten(above, &definition.above[..above.len()], at, inner);
+                }
+                _ => self.unknown(definition, definition.statement.text_range().into()),
+            }
+            return;
         }
         let is_link = path == ["links"];
         for body in &definition.bodies {
@@ -130,6 +140,10 @@ impl Reader {
                     Ok(Value::Object(inner)) if path.len() < 3 => {
                         let priorities = [&definition.above[..], &[body.priority]].concat();
                         self.flatten(&path, &priorities[..path.len()], at, inner);
+                    }
+                    // A value where there should be a set.
+                    Ok(_) if path.is_empty() || (path.len() < 3 && PARTS.contains(&path[0])) => {
+                        self.unknown(definition, bytes(value.syntax()));
                     }
                     Ok(value) => {
                         let path = path.iter().map(|&name| name.to_owned()).collect();
@@ -183,7 +197,7 @@ impl Reader {
                 definitions.retain(|(priorities, _)| priorities[0] == all);
             }
             self.entries.retain(|_, definitions| !definitions.is_empty());
-            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path[0] == part && path.len() > 2)
+            for (path, leaves) in self.leaves.iter_mut().filter(|(path, _)| path.len() > 2 && path[0] == part)
             {
                 let one = strongest(&self.entries, 1, Some(&path[1]));
                 leaves.retain(|leaf| leaf.priorities[0] == all && leaf.priorities[1] == one);

@@ -124,6 +124,17 @@ enum Bound {
     Otherwise,
 }
 
+/// The value of a name that `inherit` takes from around its set.
+///
+/// # Errors
+/// The statement, where the file does not bind it to a literal.
+pub fn inherited(statement: &SyntaxNode, name: &str) -> Result<Value, SyntaxNode> {
+    let from_around = ast::Inherit::cast(statement.clone()).is_some_and(|inherit| inherit.from().is_none());
+    let outside = statement.parent().and_then(|set| set.parent()).filter(|_| from_around);
+    let bound = outside.and_then(|outside| binding(&outside, name));
+    bound.ok_or_else(|| statement.clone()).and_then(|bound| evaluate(&bound, 1))
+}
+
 /// What the file binds a name to, around the place where it is used.
 fn binding(from: &SyntaxNode, name: &str) -> Option<Expr> {
     for around in from.ancestors() {

@@ -46,9 +46,12 @@ impl<'a> Target<'a> {
         line: Option<usize>,
     ) -> Result<Self, Refused> {
         let mut holders = Vec::new();
+        // Sets that hold a set of them already: what is dotted beside it is not a second place.
+        let mut around = Vec::new();
         for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
             for body in &definition.bodies {
                 if let Expr::AttrSet(set) = &body.value {
+                    around.push(definition.set.clone());
                     holders.push((body.conditions, set.clone(), Vec::new()));
                 }
             }
@@ -56,7 +59,9 @@ impl<'a> Target<'a> {
         for definition in definitions.iter().filter(|it| it.path.len() > 1 && it.starts_with(&[option])) {
             if let Some(above) = definition.written.len().checked_sub(definition.path.len() - 1) {
                 let prefix = definition.written[..above].to_vec();
-                if !holders.iter().any(|(_, set, _)| *set == definition.set) {
+                if !holders.iter().any(|(_, set, _)| *set == definition.set)
+                    && !around.contains(&definition.set)
+                {
                     holders.push((definition.conditions, definition.set.clone(), prefix));
                 }
             }
@@ -207,7 +212,10 @@ impl<'a> Target<'a> {
     /// one; else behind those of its family (`worker-3` behind `worker-2`); else at the end.
     fn spot(&self, name: &str) -> (Spot, Option<&Sibling>) {
         let siblings = &self.siblings;
-        let Some(last) = siblings.last() else { return (Spot::Alone, None) };
+        let Some(last) = siblings.last() else {
+            // Nothing, or only what is inherited.
+            return (self.container.items.len().checked_sub(1).map_or(Spot::Alone, Spot::Behind), None);
+        };
         let behind = |it: &'_ Sibling| Spot::Behind(it.items.iter().copied().max().unwrap_or_default());
         if self.is_new {
             return (behind(last), None);

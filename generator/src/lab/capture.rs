@@ -22,7 +22,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::client::ask;
+use super::client::{address, ask};
 use super::control::{Lab, Reply, Request};
 
 /// How many packets may wait for a slow reader.
@@ -34,7 +34,7 @@ const NANOSECONDS: u8 = 9;
 
 /// Writes what a lab tells of a node or a link, to a file or to standard output, for a time or until it is ended.
 pub fn capture(what: &str, out: Option<&Path>, patience: Option<Duration>) -> Result<()> {
-    let (reply, _, mut stream) = ask(&Request::Capture { what: what.to_owned() })?;
+    let (reply, _, mut stream) = ask(&address(), &Request::Capture { what: what.to_owned() })?;
     if let Reply::Wrong { message } = reply {
         bail!(message);
     }

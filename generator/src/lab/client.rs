@@ -55,8 +55,8 @@ pub fn is_up() -> Result<bool> {
 }
 
 /// Asks a lab something, and gives its answer, the descriptors that came with it, and the stream.
-pub fn ask(request: &Request) -> Result<(Reply, Vec<OwnedFd>, UnixStream)> {
-    let Some(mut stream) = connect(&address())? else {
+pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, UnixStream)> {
+    let Some(mut stream) = connect(address)? else {
         bail!("no lab is up\nhint: `nixvol-net lab up`, or `nixvol-net lab run -- COMMAND`");
     };
     let mut line = serde_json::to_vec(request)?;

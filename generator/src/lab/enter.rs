@@ -20,7 +20,7 @@ const CANNOT_START: u8 = 127;
 
 /// Runs a command as a node of a lab, and gives its exit code.
 pub fn exec(node: &str, command: &[OsString]) -> Result<u8> {
-    let (reply, spaces, _) = ask(&Request::Enter { node: node.to_owned() })?;
+    let (reply, spaces, _) = ask(&address(), &Request::Enter { node: node.to_owned() })?;
     if let Reply::Wrong { message } = reply {
         bail!(message);
     }

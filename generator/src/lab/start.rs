@@ -13,7 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getegid, geteuid};
 
-use super::client::connect;
+use super::client::{ask, connect};
+use super::control::Request;
 use super::enter::{code, leave_signals_to_the_command};
 use super::setup::Setup;
 
@@ -27,7 +28,8 @@ pub fn up(setup: &Setup) -> Result<()> {
     }
     let mut child = launch(setup, Stdio::null())?;
     loop {
-        if connect(&setup.address)?.is_some() {
+        // It listens before it is ready, and answers when it is.
+        if connect(&setup.address)?.is_some() && ask(&setup.address, &Request::Status).is_ok() {
             return Ok(());
         }
         if let Some(status) = child.try_wait()? {

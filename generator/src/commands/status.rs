@@ -1,0 +1,111 @@
+//! `status`: the Mac against the plan, now or as it was captured.
+//!
+//! What is read is what `manage-macos-networking.sh logs --collect` writes: on a Mac the installed manager is asked for it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nixvol_net::model::{self, Declaration};
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
+use nixvol_net::status::{Capture, Status, status, text};
+
+use super::{Reading, colour, print, read, reject};
+use crate::cli::{Format, Source};
+
+/// The exit code of a Mac that is not as wished.
+const NOT_HEALTHY: u8 = 1;
+/// How long `--watch` waits before it looks again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// No file of a capture is larger; what is, is none.
+const LARGEST: u64 = 64 << 20;
+
+/// Runs `status`.
+pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) -> Result<ExitCode> {
+    loop {
+        let looked = match from {
+            Some(directory) => looked_at(source, capture(directory)?)?,
+            None => looked_at(source, collected(source)?)?,
+        };
+        let status = match looked {
+            Ok(status) => status,
+            Err(exit) => return Ok(exit),
+        };
+        let told = match format {
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
+            Format::Text => text(&status, colour(&io::stdout())),
+        };
+        if !watch {
+            print(&told)?;
+            return Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_HEALTHY) });
+        }
+        print(&format!("\x1b[H\x1b[2J{told}"))?;
+        sleep(PAUSE);
+    }
+}
+
+/// Holds a capture against the declaration that is named, or that was installed.
+fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Status, ExitCode>> {
+    let reading = match capture.get(NETWORK) {
+        Some(json) if source.input.is_none() => {
+            Reading { name: NETWORK.to_owned(), declaration: model::read(json.as_bytes()) }
+        }
+        None if source.input.is_none() => {
+            bail!("the capture has no `{NETWORK}`\nhint: name the declaration with `--input`")
+        }
+        _ => read(source)?,
+    };
+    let declaration = match &reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(Err(reject(&reading.name, rejected))),
+    };
+    let plan = Plan::of(declaration);
+    let bundle = bundle(declaration, &plan)?;
+    Ok(Ok(status(&plan, &bundle.files[ANCHOR].text, &capture)?))
+}
+
+/// Reads the files of a directory; others than plain files are no part of a capture.
+pub(super) fn capture(directory: &Path) -> Result<Capture> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot look into {}", directory.display()))?;
+    let mut capture = Capture::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.metadata()?.len() <= LARGEST {
+            let bytes =
+                fs::read(entry.path()).with_context(|| format!("cannot read {}", entry.path().display()))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            capture.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Ok(capture)
+}
+
+/// Lets the installed manager write a capture.
+fn collected(source: &Source) -> Result<Capture> {
+    let base = match read(source)?.declaration {
+        Ok(declaration) => declaration.base,
+        // What is wrong with it is told by whoever reads it next.
+        Err(_) => Declaration::embedded().base,
+    };
+    let manager = Path::new(base.as_str()).join("networking").join(MANAGER);
+    let directory = tempfile::tempdir().context("cannot make a directory")?;
+    let place = directory.path().join("collected");
+    let output = Command::new(&manager).args(["logs", "--collect"]).arg(&place).output().with_context(|| {
+        format!("cannot run {}\nhint: it is on a Mac where the network is installed; `--from DIR` reads a capture", manager.display())
+    })?;
+    if !output.status.success() {
+        bail!(
+            "{} ended with {}\n{}",
+            manager.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    capture(&place)
+}

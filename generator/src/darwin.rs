@@ -1,0 +1,271 @@
+//! What macOS's commands print, as values: interfaces, routes, mounts, pf's references, and the manager's own records.
+//!
+//! It exists so that a Mac can be judged from text that was captured on it, wherever that is read. What a line does not
+//! say in the form that macOS gives it is passed over: every text can be read, and none panics.
+//! Sees: nothing. Never: what should be there, or a Mac.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// One interface, of `ifconfig -a`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its flags hold UP and RUNNING.
+    pub running: bool,
+    /// Its IPv4 addresses with their prefix lengths.
+    pub addresses: BTreeMap<Ipv4Addr, u8>,
+    /// The other end of a feth pair.
+    pub peer: Option<String>,
+    /// The members of a bridge.
+    pub members: BTreeSet<String>,
+}
+
+/// One route, of `netstat -rn -f inet`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where it leads.
+    pub destination: Ipv4Net,
+    /// By whom: an address, or a link.
+    pub gateway: String,
+    /// `UGScg` and so on.
+    pub flags: String,
+    /// The interface.
+    pub interface: String,
+}
+
+/// A reference that keeps pf on, of `pfctl -s References`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The process.
+    pub process: String,
+    /// Its token.
+    pub token: String,
+}
+
+/// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`.
+pub type Record = Vec<String>;
+
+/// What the manager has made since this boot, and keeps in mind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// What is there by its own doing, or was about to be.
+    pub have: BTreeSet<Record>,
+    /// The token of pf that it holds.
+    pub token: Option<String>,
+    /// Whether IP forwarding was on before.
+    pub forwarding_before: Option<bool>,
+}
+
+/// The interfaces by name.
+pub fn interfaces(text: &str) -> BTreeMap<String, Interface> {
+    let mut all: BTreeMap<String, Interface> = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        if !line.starts_with([' ', '\t']) {
+            let Some((word, flags)) = line.split_once(':') else { continue };
+            word.clone_into(&mut name);
+            let has = |flag: &str| flags.split(['<', '>', ',']).any(|word| word == flag);
+            all.insert(
+                name.clone(),
+                Interface { running: has("UP") && has("RUNNING"), ..Interface::default() },
+            );
+            continue;
+        }
+        let Some(interface) = all.get_mut(&name) else { continue };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["inet", address, rest @ ..] => {
+                let mask = rest.iter().position(|word| *word == "netmask").and_then(|at| rest.get(at + 1));
+                let length = mask.and_then(|mask| prefix(mask)).unwrap_or(32);
+                interface.addresses.extend(address.parse().ok().map(|address: Ipv4Addr| (address, length)));
+            }
+            ["peer:", peer, ..] if *peer != "<none>" => interface.peer = Some((*peer).to_owned()),
+            ["member:", member, ..] => {
+                interface.members.insert((*member).to_owned());
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The length of `0xffffff00`.
+fn prefix(mask: &str) -> Option<u8> {
+    let bits = u32::from_str_radix(mask.strip_prefix("0x")?, 16).ok()?;
+    u8::try_from(bits.leading_ones()).ok().filter(|length| bits.count_ones() == u32::from(*length))
+}
+
+/// The routes, in order.
+pub fn routes(text: &str) -> Vec<Route> {
+    let route = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [destination, gateway, flags, interface, ..] = words.as_slice() else { return None };
+        Some(Route {
+            destination: self::destination(destination, flags)?,
+            gateway: (*gateway).to_owned(),
+            flags: (*flags).to_owned(),
+            interface: (*interface).to_owned(),
+        })
+    };
+    text.lines().filter_map(route).collect()
+}
+
+/// A destination as netstat prints it: `10.1/16`, and without a length where it is that of the address's class.
+fn destination(text: &str, flags: &str) -> Option<Ipv4Net> {
+    if text == "default" {
+        return Some(Ipv4Net::default());
+    }
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse().ok()?)),
+        None => (text, None),
+    };
+    let mut octets = [0; 4];
+    let parts: Vec<&str> = address.split('.').collect();
+    if parts.len() > 4 {
+        return None;
+    }
+    for (octet, part) in octets.iter_mut().zip(&parts) {
+        *octet = part.parse().ok()?;
+    }
+    let by_class = match octets[0] {
+        _ if flags.contains('H') => 32,
+        0..128 => 8,
+        128..192 => 16,
+        _ => 24,
+    };
+    Ipv4Net::new(octets.into(), length.unwrap_or(by_class)).ok().map(|net| net.trunc())
+}
+
+/// Whether packets are forwarded, and the session of this boot: `sysctl -n` of both.
+pub fn kernel(text: &str) -> Option<(bool, String)> {
+    let mut lines = text.lines();
+    let forwarding = lines.next()?.trim() == "1";
+    Some((forwarding, lines.next()?.to_owned()))
+}
+
+/// The paths of `mount`. A path begins with a slash, and the first ` on /` ends the device.
+pub fn mounts(text: &str) -> BTreeSet<String> {
+    let path = |line: &str| {
+        let (rest, options) = line.rsplit_once(" (")?;
+        options.strip_suffix(')')?;
+        let at = rest.find(" on /")?;
+        Some(rest[at + 4..].to_owned())
+    };
+    text.lines().filter_map(path).collect()
+}
+
+/// Who keeps pf on.
+pub fn references(text: &str) -> Vec<Reference> {
+    let reference = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_one = words.len() >= 6 && words[0].chars().all(|c| c.is_ascii_digit());
+        is_one.then(|| Reference { process: words[1].to_owned(), token: words[words.len() - 4].to_owned() })
+    };
+    text.lines().filter_map(reference).collect()
+}
+
+/// Which anchors of `com.apple/*` the main ruleset calls: for nat, for rdr, and for filter.
+pub fn calls(translation: &str, filter: &str) -> [bool; 3] {
+    ["nat-anchor", "rdr-anchor", "anchor"].map(|word| {
+        let call = format!("{word} \"com.apple/*\"");
+        translation.lines().chain(filter.lines()).any(|line| line.starts_with(&call))
+    })
+}
+
+/// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.
+pub fn skips_loopback(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("lo0 ") && line.contains("(skip)"))
+}
+
+/// The tables of an anchor: names, each with its entries indented below it.
+pub fn tables(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut name = "";
+    for line in text.lines() {
+        if line.starts_with([' ', '\t']) {
+            tables.entry(name.to_owned()).or_default().insert(line.trim().to_owned());
+        } else {
+            name = line.trim_end();
+            tables.entry(name.to_owned()).or_default();
+        }
+    }
+    tables
+}
+
+/// The kernel names that the manager keeps: by the logical name, with the other end of a pair.
+pub fn names(text: &str) -> BTreeMap<String, (String, Option<String>)> {
+    let name = |line: &str| {
+        let mut words = line.split('\t');
+        let (logical, kernel) = (words.next()?, words.next()?);
+        let far = words.next().filter(|far| !matches!(*far, "" | "-"));
+        (!logical.is_empty() && !kernel.is_empty())
+            .then(|| (logical.to_owned(), (kernel.to_owned(), far.map(str::to_owned))))
+    };
+    text.lines().filter_map(name).collect()
+}
+
+/// The ledger, as far as it speaks of this boot. A line that was torn says nothing.
+pub fn ledger(text: &str, boot: &str) -> Ledger {
+    let mut ledger = Ledger::default();
+    let mut current = false;
+    for line in text.lines().skip(1) {
+        let words: Vec<&str> = line.split('\t').collect();
+        let Some((&".", words)) = words.split_last() else { continue };
+        match words {
+            ["boot", session] => current = *session == boot,
+            // Files outlive a restart, and are not looked at here.
+            [_, "hosts" | "hosts-file", ..] => {}
+            _ if !current => {}
+            ["gone", "token", token] if ledger.token.as_deref() == Some(token) => ledger.token = None,
+            ["gone", "forwarding", ..] => ledger.forwarding_before = None,
+            ["want" | "have", what @ ..] if what.first().is_some_and(|kind| *kind != "token") => {
+                ledger.have.insert(what.iter().map(|word| (*word).to_owned()).collect());
+            }
+            ["gone", what @ ..] => {
+                let what: Record = what.iter().map(|word| (*word).to_owned()).collect();
+                ledger.have.remove(&what);
+            }
+            ["forwarding", before, ..] => ledger.forwarding_before = Some(*before == "1"),
+            ["token", token] => ledger.token = Some((*token).to_owned()),
+            _ => {}
+        }
+    }
+    ledger
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{destination, mounts, prefix};
+
+    #[test]
+    fn destinations_are_as_netstat_shortens_them() {
+        let read = |text: &str, flags: &str| destination(text, flags).map(|net| net.to_string());
+        assert_eq!(read("default", "UGScg").as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(read("127", "UCS").as_deref(), Some("127.0.0.0/8"));
+        assert_eq!(read("10.1/16", "USc").as_deref(), Some("10.1.0.0/16"));
+        assert_eq!(read("192.168.1", "UCS").as_deref(), Some("192.168.1.0/24"));
+        assert_eq!(read("192.168.1.7", "UHLWI").as_deref(), Some("192.168.1.7/32"));
+        assert_eq!(read("128.0/1", "USc").as_deref(), Some("128.0.0.0/1"));
+        assert_eq!(read("Destination", "Flags"), None);
+        assert_eq!(read("1.2.3.4.5", "U"), None);
+        assert_eq!(read("10/99", "U"), None);
+    }
+
+    #[test]
+    fn masks_are_lengths() {
+        assert_eq!(
+            [prefix("0xffffff00"), prefix("0xffffffff"), prefix("0x0")],
+            [Some(24), Some(32), Some(0)]
+        );
+        assert_eq!([prefix("0xff00ff00"), prefix("255.0.0.0"), prefix("0x")], [None; 3]);
+    }
+
+    #[test]
+    fn no_name_of_a_device_passes_for_a_mount() {
+        let text = "a on /b on /Volumes/data (apfs, local)\n- on /Volumes/x (y) (apfs)\nnonsense\n";
+        let paths: Vec<String> = mounts(text).into_iter().collect();
+        assert_eq!(paths, ["/Volumes/x (y)", "/b on /Volumes/data"]);
+    }
+}

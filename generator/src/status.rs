@@ -1,0 +1,263 @@
+//! The Mac against the plan: what is there, what is not as declared, and who is in the way.
+//!
+//! It judges by what macOS's commands printed, live or captured, and by the rules as they are rendered now; it shares no
+//! code with the manager, whose own verdict it can be held against. What is not in a capture it does not know: names in
+//! the hosts file, and owners of files.
+//! Sees: place, model, plan, pf, darwin. Never: the manager, a Mac, or a change of anything.
+
+mod judge;
+mod rules;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use crate::darwin::{self, Interface, Ledger, Route};
+use crate::model::ProviderAttachment;
+use crate::place::Harmless;
+use crate::plan::{Bridge, Plan, Volume};
+
+use judge::Judge;
+pub use text::text;
+
+/// The files of a capture that must be there.
+const NEEDED: [&str; 9] = [
+    "version",
+    "ifconfig",
+    "netstat-rn",
+    "sysctl",
+    "pfctl-references",
+    "pfctl-sn",
+    "pfctl-sr",
+    "pfctl-anchor-sn",
+    "pfctl-anchor-sr",
+];
+/// The form of captures that is known.
+const FORM: &str = "format\t1";
+
+/// The texts of a capture by the names of their files.
+pub type Capture = BTreeMap<String, String>;
+
+/// How the Mac is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `up`, `down`, or nothing where nobody started it.
+    pub wish: Option<&'static str>,
+    /// It is as wished.
+    pub healthy: bool,
+    /// Providers in the order of their names.
+    pub providers: Vec<Provider>,
+    /// Volumes in the order of theirs.
+    pub volumes: Vec<Placed>,
+    /// The interfaces that NAT is loaded for.
+    pub ways_out: Vec<String>,
+    /// What is not as it should be. Empty where it is healthy, and where it was never started.
+    pub findings: Vec<Finding>,
+}
+
+/// A provider on the Mac.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Provider {
+    /// Its name.
+    pub name: String,
+    /// The logical name of its bridge.
+    pub bridge: String,
+    /// The kernel's.
+    pub kernel: Option<String>,
+    /// `up`, `down`, `not as declared`, `waiting for vmnet`.
+    pub state: &'static str,
+}
+
+/// A volume on the Mac.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Placed {
+    /// Its name.
+    pub name: String,
+    /// The logical name of its port.
+    pub port: Option<String>,
+    /// The kernel's.
+    pub kernel: Option<String>,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// `up`, `down`, `not as declared`, `not mounted`, `ready for its guest`.
+    pub state: &'static str,
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is about: `provider aws`, `volume etcd-1`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`.
+    pub about: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Why a capture cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// A file is not there.
+    Missing(&'static str),
+    /// It has another form.
+    Form(String),
+    /// A command failed on the Mac.
+    Failed(&'static str),
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing(file) => write!(
+                f,
+                "the capture has no `{file}`\nhint: make one on the Mac with `manage-macos-networking.sh logs --collect DIR`"
+            ),
+            Self::Form(found) => write!(f, "the capture has a form that is not known: `{}`", Harmless(found)),
+            Self::Failed(file) => write!(
+                f,
+                "the command behind `{file}` failed on the Mac, so nothing is known\nhint: collect again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// What was seen.
+struct Seen<'a> {
+    capture: &'a Capture,
+    interfaces: BTreeMap<String, Interface>,
+    routes: Vec<Route>,
+    forwarding: bool,
+    mounts: BTreeSet<String>,
+    names: BTreeMap<String, (String, Option<String>)>,
+    ledger: Ledger,
+}
+
+impl<'a> Seen<'a> {
+    fn of(capture: &'a Capture) -> Result<Self, Unreadable> {
+        for file in NEEDED {
+            let text = capture.get(file).ok_or(Unreadable::Missing(file))?;
+            if text.lines().last() == Some("failed") {
+                return Err(Unreadable::Failed(file));
+            }
+        }
+        let form = capture["version"].lines().next().unwrap_or_default();
+        if form != FORM {
+            return Err(Unreadable::Form(form.to_owned()));
+        }
+        let (forwarding, boot) = darwin::kernel(&capture["sysctl"]).ok_or(Unreadable::Failed("sysctl"))?;
+        let text = |file: &str| capture.get(file).map_or("", String::as_str);
+        Ok(Self {
+            capture,
+            interfaces: darwin::interfaces(text("ifconfig")),
+            routes: darwin::routes(text("netstat-rn")),
+            forwarding,
+            mounts: darwin::mounts(text("mount")),
+            names: darwin::names(text("names")),
+            ledger: darwin::ledger(text("ledger"), &boot),
+        })
+    }
+
+    fn text(&self, file: &str) -> &str {
+        self.capture.get(file).map_or("", String::as_str)
+    }
+
+    fn kernel(&self, logical: &str) -> Option<&str> {
+        self.names.get(logical).map(|(kernel, _)| kernel.as_str())
+    }
+
+    fn has(&self, interface: &str, address: Ipv4Addr) -> Option<u8> {
+        self.interfaces.get(interface)?.addresses.get(&address).copied()
+    }
+
+    fn made(&self, what: &[&str]) -> bool {
+        self.ledger.have.iter().any(|record| record.iter().map(String::as_str).eq(what.iter().copied()))
+    }
+
+    fn is_mounted(&self, volume: &Volume) -> bool {
+        volume.mount_point.as_ref().is_none_or(|path| self.mounts.contains(path.as_str()))
+    }
+
+    /// The bridge that vmnet made for a provider: the one that has its gateway and is none of ours.
+    fn vmnet(&self, bridge: &Bridge) -> Option<&str> {
+        let has = |(name, interface): &(&String, &Interface)| {
+            name.starts_with("bridge")
+                && interface.addresses.contains_key(&bridge.gateway.addr())
+                && !self.made(&["if", name.as_str()])
+        };
+        self.interfaces.iter().find(has).map(|(name, _)| name.as_str())
+    }
+
+    fn bridge(&self, bridge: &Bridge) -> Option<&str> {
+        match bridge.attachment {
+            ProviderAttachment::Bridge => self.kernel(bridge.logical.as_str()),
+            ProviderAttachment::Vmnet => self.vmnet(bridge),
+        }
+    }
+
+    /// Interfaces that packets leave by, in order.
+    fn ways_out(&self) -> Vec<String> {
+        let leads = |route: &&Route| {
+            let (name, length) = (route.interface.as_str(), route.destination.prefix_len());
+            let is = |kinds: &[&str]| kinds.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit()));
+            let inside = ["lo", "bridge", "feth", "vmenet", "awdl", "llw", "ap", "gif", "stf"];
+            let everywhere = length <= 1 && u32::from(route.destination.addr()).trailing_zeros() >= 31;
+            let tunnel = is(&["utun", "ppp", "ipsec", "tun", "tap"])
+                && !route.flags.contains(['H', 'W'])
+                && length > 0;
+            (everywhere && !is(&inside)) || tunnel
+        };
+        let addressed = |name: &&str| self.interfaces.get(*name).is_some_and(|it| !it.addresses.is_empty());
+        let names = self.routes.iter().filter(leads).map(|route| route.interface.as_str()).filter(addressed);
+        names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Holds a capture against a plan and the anchor that is rendered from it.
+///
+/// # Errors
+/// A capture that cannot be read.
+pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Unreadable> {
+    let seen = Seen::of(capture)?;
+    let wish = match seen.text("wish").trim() {
+        "up" => Some("up"),
+        "down" => Some("down"),
+        _ => None,
+    };
+    let is_up = wish == Some("up");
+    let mut judge = Judge { plan, seen: &seen, findings: Vec::new() };
+    let (mut providers, mut volumes) = (Vec::new(), Vec::new());
+    for bridge in &plan.bridges {
+        let state = if is_up { judge.provider(bridge) } else { "down" };
+        let kernel = seen.bridge(bridge).map(str::to_owned);
+        providers.push(Provider {
+            name: bridge.provider.to_string(),
+            bridge: bridge.logical.to_string(),
+            kernel,
+            state,
+        });
+    }
+    for volume in &plan.volumes {
+        let state = if is_up { judge.volume(volume) } else { "down" };
+        let port = volume.port.as_ref().map(ToString::to_string);
+        let kernel = port.as_ref().and_then(|port| seen.kernel(port)).map(str::to_owned);
+        volumes.push(Placed { name: volume.name.to_string(), port, kernel, address: volume.address, state });
+    }
+    let ways_out = seen.ways_out();
+    if is_up {
+        judge.surroundings(anchor, &ways_out);
+    } else {
+        judge.leftovers();
+    }
+    let findings = judge.findings;
+    Ok(Status {
+        wish,
+        healthy: wish.is_some() && findings.is_empty(),
+        providers,
+        volumes,
+        ways_out,
+        findings,
+    })
+}

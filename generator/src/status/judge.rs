@@ -1,0 +1,284 @@
+//! What is looked at, one thing after another, and told where it is not as it should be.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{Finding, Seen, rules};
+use crate::darwin::{self, Route};
+use crate::model::{ProviderAttachment, VolumeAttachment};
+use crate::plan::{Bridge, Plan, Volume};
+
+/// Holds what was seen against the plan.
+pub(super) struct Judge<'a> {
+    pub plan: &'a Plan,
+    pub seen: &'a Seen<'a>,
+    pub findings: Vec<Finding>,
+}
+
+impl Judge<'_> {
+    fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
+        self.findings.push(Finding { about: about.into(), what: what.into() });
+    }
+
+    /// A provider's bridge, and the route to it.
+    pub fn provider(&mut self, bridge: &Bridge) -> &'static str {
+        let before = self.findings.len();
+        let about = format!("provider {}", bridge.provider);
+        let (gateway, length) = (bridge.gateway.addr(), bridge.gateway.prefix_len());
+        let name = match (bridge.attachment, self.seen.bridge(bridge)) {
+            (ProviderAttachment::Vmnet, None) => return "waiting for vmnet",
+            (_, None) => {
+                self.tell(about, format!("{} was never made", bridge.logical));
+                return "not as declared";
+            }
+            (_, Some(name)) => name.to_owned(),
+        };
+        let both = format!("{} ({name})", bridge.logical);
+        if bridge.attachment == ProviderAttachment::Bridge {
+            match self.seen.interfaces.get(&name) {
+                Some(_) if !self.seen.made(&["if", &name]) => {
+                    self.tell(&about, format!("{name} belongs to another program now"));
+                }
+                None => self.tell(&about, format!("{both} is gone")),
+                Some(interface) if !interface.running => self.tell(&about, format!("{both} is not running")),
+                Some(_) => {}
+            }
+            match self.seen.has(&name, gateway) {
+                Some(found) if found == length => {}
+                Some(found) => self.tell(&about, format!("{both} has {gateway}/{found}, not /{length}")),
+                None => self.tell(&about, format!("{both} has no address {gateway}/{length}")),
+            }
+        }
+        let own = self.seen.has(&name, gateway) == Some(bridge.network.prefix_len());
+        let routed = |route: &&Route| route.destination == bridge.network && !route.flags.contains('I');
+        let through = self.seen.routes.iter().rfind(routed).map(|route| route.interface.clone());
+        if !own && through.as_deref() != Some(name.as_str()) {
+            let now = through.map_or(String::new(), |through| format!(": it goes to {through}"));
+            self.tell(&about, format!("{} is not routed to {both}{now}", bridge.network));
+        }
+        if self.findings.len() > before { "not as declared" } else { "up" }
+    }
+
+    /// A volume's port and addresses.
+    pub fn volume(&mut self, volume: &Volume) -> &'static str {
+        if !self.seen.is_mounted(volume) {
+            return "not mounted";
+        }
+        let before = self.findings.len();
+        let about = format!("volume {}", volume.name);
+        if let Some(port) = &volume.port {
+            self.port(&about, volume, port.as_str());
+        }
+        let is_host = volume.attachment == VolumeAttachment::Host;
+        for address in is_host.then_some(volume.address).into_iter().chain(volume.alias) {
+            if self.seen.has("lo0", address).is_none() {
+                self.tell(&about, format!("lo0 has no {address}"));
+            }
+        }
+        match self.findings.len() > before {
+            true => "not as declared",
+            false if is_host => "up",
+            false => "ready for its guest",
+        }
+    }
+
+    /// A port is a pair, joined, with its far end in the bridge of the provider.
+    fn port(&mut self, about: &str, volume: &Volume, port: &str) {
+        let Some((near, Some(far))) = self.seen.names.get(port).cloned() else {
+            self.tell(about, format!("{port} was never made"));
+            return;
+        };
+        for (name, end) in [(&near, "near"), (&far, "far")] {
+            match self.seen.interfaces.get(name) {
+                None => self.tell(about, format!("the {end} end of {port} ({name}) is gone")),
+                Some(_) if !self.seen.made(&["if", name]) => {
+                    self.tell(about, format!("{name} belongs to another program now"));
+                }
+                Some(interface) if !interface.running => {
+                    self.tell(about, format!("the {end} end of {port} ({name}) is not running"));
+                }
+                Some(_) => {}
+            }
+        }
+        let peer = self.seen.interfaces.get(&near).and_then(|interface| interface.peer.as_ref());
+        if peer != Some(&far) {
+            self.tell(about, format!("the ends of {port} ({near}, {far}) are not joined"));
+        }
+        let bridge = self.plan.bridges.iter().find(|bridge| bridge.provider == volume.provider);
+        let kernel = bridge.and_then(|bridge| self.seen.bridge(bridge)).unwrap_or_default();
+        let is_member = self.seen.interfaces.get(kernel).is_some_and(|it| it.members.contains(&far));
+        if !is_member {
+            let bridge = bridge.map(|bridge| bridge.logical.to_string()).unwrap_or_default();
+            self.tell(about, format!("{port} ({far}) is not in {bridge} ({kernel})"));
+        }
+    }
+
+    /// What all of them need: the group's address, rules in force, pf on, forwarding, and nobody else in the way.
+    pub fn surroundings(&mut self, anchor: &str, ways_out: &[String]) {
+        let group = self.plan.localhost.gateway.addr();
+        if self.seen.has("lo0", group).is_none() {
+            self.tell("localhost", format!("lo0 has no {group}"));
+        }
+        let calls = darwin::calls(self.seen.text("pfctl-sn"), self.seen.text("pfctl-sr"));
+        let missing: Vec<&str> = ["nat", "rdr", "filter"]
+            .into_iter()
+            .zip(calls)
+            .filter(|(_, called)| !called)
+            .map(|(word, _)| word)
+            .collect();
+        if !missing.is_empty() {
+            let what = format!(
+                "the main ruleset does not call com.apple/* for {}: no rule of ours is in force",
+                missing.join(", ")
+            );
+            self.tell("pf", what);
+        }
+        if darwin::skips_loopback(self.seen.text("pfctl-interfaces")) {
+            self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
+        }
+        for what in rules::differences(self.plan, anchor, ways_out, self.seen.capture) {
+            self.tell("rules", what);
+        }
+        let listed = darwin::references(self.seen.text("pfctl-references"));
+        match &self.seen.ledger.token {
+            Some(token) if listed.iter().any(|reference| reference.token == *token) => {}
+            _ => self.tell("pf", "our reference to pf is gone: another program may turn pf off"),
+        }
+        if !self.seen.forwarding {
+            self.tell("forwarding", "IP forwarding is off");
+        }
+        self.overlaps();
+        self.unwanted();
+    }
+
+    /// Routes and addresses of others inside the providers' networks.
+    fn overlaps(&mut self) {
+        let ours: Vec<&str> =
+            self.plan.bridges.iter().filter_map(|bridge| self.seen.bridge(bridge)).collect();
+        let known = |net: Ipv4Net, interface: &str, flags: &str| {
+            let on_loopback = interface == "lo0" && net.prefix_len() == 32;
+            let own = self.seen.interfaces.iter().any(|(name, it)| {
+                it.addresses.contains_key(&net.addr())
+                    && ours.contains(&name.as_str())
+                    && net.prefix_len() == 32
+            });
+            ours.contains(&interface)
+                || flags.contains('W')
+                || own
+                || (on_loopback && self.seen.made(&["address", "lo0", &net.addr().to_string()]))
+        };
+        let routes = self
+            .seen
+            .routes
+            .iter()
+            .map(|route| (route.destination, route.interface.as_str(), route.flags.as_str(), "route"));
+        let addresses = self.seen.interfaces.iter().flat_map(|(name, interface)| {
+            let net = |(address, length): (&Ipv4Addr, &u8)| Ipv4Net::new(*address, *length).ok();
+            interface.addresses.iter().filter_map(net).map(move |net| (net, name.as_str(), "", "address"))
+        });
+        let mut found = Vec::new();
+        for (net, interface, flags, what) in routes.chain(addresses) {
+            let everywhere =
+                net.prefix_len() == 0 || (net.prefix_len() == 1 && u32::from(net.network()) % (1 << 31) == 0);
+            let host = if what == "address" { Ipv4Net::from(net.addr()) } else { net };
+            let allowed = self.plan.allow_overlap.iter().any(|allowed| allowed.contains(&net));
+            let is_known = known(if interface == "lo0" { net } else { host }, interface, flags);
+            if (what == "route" && everywhere) || allowed || is_known {
+                continue;
+            }
+            for bridge in &self.plan.bridges {
+                if bridge.network.contains(&host) || host.contains(&bridge.network) {
+                    found.push(format!(
+                        "the network {} of {} overlaps the {what} {net} on {interface}",
+                        bridge.network, bridge.provider
+                    ));
+                }
+            }
+        }
+        found.dedup();
+        for what in found {
+            self.tell("overlap", what);
+        }
+    }
+
+    /// What was made for something that is no longer declared, or not mounted.
+    fn unwanted(&mut self) {
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        wanted.insert(self.plan.localhost.gateway.addr().to_string());
+        for bridge in &self.plan.bridges {
+            wanted.extend([bridge.gateway.addr().to_string(), bridge.network.to_string()]);
+            wanted.extend(self.seen.kernel(bridge.logical.as_str()).map(str::to_owned));
+        }
+        for volume in self.plan.volumes.iter().filter(|volume| self.seen.is_mounted(volume)) {
+            if volume.attachment == VolumeAttachment::Host {
+                wanted.insert(volume.address.to_string());
+            }
+            wanted.extend(volume.alias.map(|alias| alias.to_string()));
+            if let Some((near, far)) =
+                volume.port.as_ref().and_then(|port| self.seen.names.get(port.as_str()))
+            {
+                wanted.extend([Some(near.clone()), far.clone()].into_iter().flatten());
+            }
+        }
+        self.remains(|what| !wanted.contains(what));
+    }
+
+    /// What is still there of what the manager made, though the wish is down.
+    pub fn leftovers(&mut self) {
+        self.remains(|_| true);
+        let anchor = self.plan.anchor.as_str();
+        if self.seen.made(&["anchor", anchor]) && !self.seen.text("pfctl-anchor-sr").trim().is_empty() {
+            self.tell("leftover", format!("rules are still loaded in {anchor}"));
+        }
+        if self.seen.ledger.token.is_some() {
+            self.tell("leftover", "our reference keeps pf on");
+        }
+        if self.seen.ledger.forwarding_before == Some(false) && self.seen.forwarding && !self.others_forward()
+        {
+            self.tell("leftover", "IP forwarding is still on");
+        }
+    }
+
+    /// Whether a bridge of vmnet or Internet Sharing is there, which needs forwarding itself.
+    fn others_forward(&self) -> bool {
+        let others = |name: &String| {
+            let unit = name.strip_prefix("bridge").and_then(|unit| unit.parse::<u32>().ok());
+            unit.is_some_and(|unit| unit >= 100) && !self.seen.made(&["if", name])
+        };
+        self.seen.interfaces.keys().any(others)
+    }
+
+    fn remains(&mut self, unwanted: impl Fn(&str) -> bool) {
+        let mut found = Vec::new();
+        for record in &self.seen.ledger.have {
+            let words: Vec<&str> = record.iter().map(String::as_str).collect();
+            match words.as_slice() {
+                ["if", name] if unwanted(name) && self.seen.interfaces.contains_key(*name) => {
+                    found.push(format!("{name} is still there"));
+                }
+                ["address", interface, address] if unwanted(address) => {
+                    let there = address.parse().ok().and_then(|address| self.seen.has(interface, address));
+                    found.extend(there.map(|_| format!("{interface} still has {address}")));
+                }
+                ["route", network, interface] if unwanted(network) => {
+                    let is_it = |route: &Route| {
+                        route.destination.to_string() == *network && route.interface == *interface
+                    };
+                    found.extend(
+                        self.seen
+                            .routes
+                            .iter()
+                            .any(is_it)
+                            .then(|| format!("{network} is still routed to {interface}")),
+                    );
+                }
+                _ => {}
+            }
+        }
+        for what in found {
+            self.tell("leftover", what);
+        }
+    }
+}
