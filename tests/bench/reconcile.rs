@@ -14,7 +14,7 @@ mod rig;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 use network::{AWKS, Kept, Network, SHELLS, many};
 use rig::Call;
 use serde_json::json;
@@ -42,7 +42,9 @@ fn timed(network: &Network, from: &Kept, runs: u64, run: impl Fn()) -> Duration 
 
 fn reconcile(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("reconcile");
-    group.sample_size(10);
+    // A run takes a while: ten of each are enough.
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(100));
+    group.measurement_time(Duration::from_secs(1));
     for volumes in [13, 1000] {
         let mut network = Network::new(&many(volumes));
         network.ok("start");
