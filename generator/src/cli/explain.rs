@@ -22,7 +22,7 @@ pub struct Explain {
     /// What to read.
     #[command(flatten)]
     pub input: Source,
-    /// What a Mac was captured to hold, as `pfctl -s rules` and `-s nat` print it: NAME=FILE for an anchor, main=FILE for the
+    /// What a Mac was captured to hold, as `pfctl -s rules`, `-s nat` and `-s dummynet` print it: NAME=FILE for an anchor, main=FILE for the
     /// main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who else decides.
     ///
     /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
