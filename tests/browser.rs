@@ -160,13 +160,13 @@ fn told(answer: &Value) -> Value {
         json!({
             "direction": hop["direction"], "interface": hop["interface"], "passes": hop["passes"], "answered": hop["answered"],
             "state": hop["byState"], "line": hop["line"], "translation": hop["translation"], "because": hop["because"],
-            "declared": hop["declared"], "near": hop["near"],
+            "declared": hop["declared"], "near": hop["near"], "pipes": hop["pipes"],
         })
     };
     let hops = |name: &str| answer[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
     json!({
         "passes": answer["passes"], "verdict": answer["verdict"], "refused": answer["refused"],
-        "packet": hops("packet"), "answer": hops("answer"),
+        "packet": hops("packet"), "answer": hops("answer"), "added": answer["added"],
     })
 }
 
@@ -187,18 +187,25 @@ fn told_by_explain(explanation: &Value) -> Value {
         };
         all.as_array().map(|all| all.iter().map(said).collect()).unwrap_or(json!([]))
     };
+    let pipe = |pipe: &Value| {
+        let declared = said(&json!([pipe["declared"]]));
+        json!({ "number": pipe["number"], "line": pipe["rule"]["line"], "declared": declared[0] })
+    };
     let hop = |hop: &Value| {
         let reason = &hop["reason"];
+        let pipes: Value = hop["pipes"].as_array().expect("pipes").iter().map(pipe).collect();
         json!({
             "direction": hop["direction"], "interface": hop["interface"], "passes": hop["action"] == "pass", "answered": hop["answered"],
             "state": hop["via"] == "state", "line": hop["rule"]["line"], "translation": hop["translation"]["line"],
             "because": reason["words"], "declared": said(&reason["declared"]), "near": said(&reason["near"]),
+            "pipes": pipes,
         })
     };
     let hops = |name: &str| explanation[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
     json!({
         "passes": explanation["passes"], "verdict": explanation["verdict"], "refused": explanation["refused"],
         "packet": hops("packet"), "answer": hops("answer"),
+        "added": explanation["added"].as_object().map(|it| json!([it["thereMs"], it["backMs"]])),
     })
 }
 

@@ -38,8 +38,14 @@ pub struct Steering {
 impl Pipe {
     /// The way in words: `aws, azure -> etcd-3`.
     pub fn way(&self) -> String {
+        let (from, to) = self.ends();
+        format!("{from} -> {to}")
+    }
+
+    /// Who sends and who receives, in words.
+    pub fn ends(&self) -> (String, String) {
         let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ");
-        format!("{} -> {}", names(&self.from), names(&self.to))
+        (names(&self.from), names(&self.to))
     }
 }
 
