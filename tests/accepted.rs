@@ -141,7 +141,7 @@ fn conditions_are_reviewed_like_everything_else() {
     let checked = repository.run("check", &slower, &[]);
     assert_eq!(checked.status.code(), Some(1));
     let there = "~ conditions aws but etcd-1, azure -> gcp: latency 10 ms -> 25 ms";
-    let back = "~ conditions gcp -> aws, azure: latency 10 ms -> 25 ms";
+    let back = "~ conditions gcp -> every provider: latency 10 ms -> 25 ms";
     assert!(stdout(&checked).contains(&format!("\nConditions\n{there}\n{back}\n")), "{}", stdout(&checked));
     let verdict = stderr(&checked);
     assert!(verdict.contains(": 2 with other conditions; 2 files differ\n"), "{verdict}");

@@ -249,6 +249,13 @@ fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
     let (dom, console) = browsed(&page, "");
     assert_eq!(console, "");
     assert!(!dom.contains("id=\"asker\" hidden"), "the asker is hidden");
+    let (dom, console) =
+        browsed(&crate::report::page(&fixture("conditions.json"), &[]), "#ask?from=etcd-1&to=etcd-2&port=2379");
+    assert_eq!(console, "");
+    let answer = between(&dom, "<div id=\"answer\" role=\"status\">", "<section id=\"providers\"");
+    assert!(answer.contains("through pipe 20000: 40 ms, 1% lost, 100000 kbit/s"), "{answer}");
+    assert!(answer.contains("added to a round trip: 40 ms (40 ms there, 0 ms back)"), "{answer}");
+    let (dom, _) = browsed(&page, "");
     // One cell of each matrix is in the order of tabs; arrows lead to the others.
     assert_eq!(
         dom.matches("tabindex=\"0\">all</a>").count() + dom.matches("tabindex=\"0\">some</a>").count(),
@@ -287,12 +294,16 @@ fn an_accessibility_checker_has_no_serious_finding() {
     let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
                found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
                document.body.append(found); });";
-    for arguments in [&[][..], &["--against", "tests/fixtures/restricted-more.json"]] {
-        let page = page(&fixture("restricted.json"), arguments);
+    for (input, port, arguments) in [
+        ("restricted.json", 5432, &[][..]),
+        ("restricted.json", 5432, &["--against", "tests/fixtures/restricted-more.json"]),
+        ("conditions.json", 2379, &["--against", "tests/fixtures/restricted.json"]),
+    ] {
+        let page = page(&fixture(input), arguments);
         let policy = between(&page, "<meta http-equiv", "/>").to_owned();
         let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
         let page = page.replace("</body>", &format!("<script>{axe}</script><script>{run}</script></body>"));
-        let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432");
+        let (dom, _) = browsed(&page, &format!("#ask?from=etcd-1&to=etcd-2&port={port}"));
         let found = between(&dom, "<pre id=\"found\">", "</pre>");
         assert_eq!(found, "[]");
     }

@@ -77,7 +77,7 @@ impl Asked {
         for ((bridge, stranger), gateway) in
             self.plan.bridges.iter().zip(&every.strangers).zip(&every.gateways)
         {
-            ends.extend(stranger.map(|class| (bridge.provider.to_string(), class)));
+            ends.extend(stranger.map(|(class, _)| (bridge.provider.to_string(), class)));
             ends.push((bridge.gateway.addr().to_string(), *gateway));
         }
         ends.extend([("localhost".to_owned(), every.loopback), ("mac".to_owned(), every.mac)]);

@@ -187,6 +187,12 @@ mod linux {
             out.push_str(line.trim_end());
             out.push('\n');
         }
+        if !status.pipes.is_empty() {
+            out.push('\n');
+        }
+        for lab::PipeStatus { number, way, conditions } in &status.pipes {
+            out += &format!("  pipe {number}  {way}: {conditions}\n");
+        }
         out
     }
 }

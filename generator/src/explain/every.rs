@@ -28,8 +28,8 @@ pub struct Every {
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
     pub aliases: Vec<Option<usize>>,
-    /// The class of somebody in each provider who is no volume; none where its network is full.
-    pub strangers: Vec<Option<usize>>,
+    /// The class of somebody in each provider who is no volume, and that one's address; none where its network is full.
+    pub strangers: Vec<Option<(usize, Ipv4Addr)>>,
     /// The class of each provider's gateway.
     pub gateways: Vec<usize>,
     /// The class of 127.0.0.0/8 but for aliases.
@@ -188,7 +188,7 @@ pub fn every(
     Ok(Every {
         volumes: plan.volumes.iter().map(|volume| class(volume.address)).collect(),
         aliases: plan.volumes.iter().map(|volume| volume.alias.map(class)).collect(),
-        strangers: ends.strangers.iter().map(|address| address.map(class)).collect(),
+        strangers: ends.strangers.iter().map(|it| it.map(|address| (class(address), address))).collect(),
         gateways: plan.bridges.iter().map(|bridge| class(bridge.gateway.addr())).collect(),
         loopback: class(Ipv4Addr::LOCALHOST),
         mac: classes.all.len() - 1,

@@ -159,14 +159,14 @@ impl<'a> Data<'a> {
                 )
             });
         let providers = plan.bridges.iter().zip(&every.strangers).zip(&every.gateways).map(
-            |((bridge, class), gateway)| {
+            |((bridge, stranger), gateway)| {
                 let (first, last) = (bridge.network.network(), bridge.network.broadcast());
-                let address = class.map(|class| every.members[class]);
+                let (class, address) = stranger.unzip();
                 Provider(
                     bridge.provider.as_str(),
                     first,
                     last,
-                    *class,
+                    class,
                     address,
                     bridge.gateway.addr(),
                     *gateway,

@@ -10,6 +10,7 @@ use super::services::{self, Part};
 use crate::explain::every::{Every, Story};
 use crate::matrix::Matrix;
 use crate::model::{AbsolutePath, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::plan::flows::words;
 use crate::plan::{Pipe, Plan, Volume};
 
 /// The most rows that a matrix is drawn with: a page of more is for no reader.
@@ -206,8 +207,12 @@ pub fn providers(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
         let of_provider = || {
             plan.volumes.iter().zip(&every.volumes).filter(|(volume, _)| volume.provider == bridge.provider)
         };
-        let class = every.strangers[index].or_else(|| of_provider().next().map(|(_, class)| *class))?;
-        Some(member(class, bridge.provider.to_string(), every))
+        let name = bridge.provider.to_string();
+        if let Some((class, address)) = every.strangers[index] {
+            return Some(Member { class, header: Header { name, address, members: Vec::new() } });
+        }
+        let class = of_provider().next().map(|(_, class)| *class)?;
+        Some(member(class, name, every))
     };
     let members: Vec<Member> = (0..plan.bridges.len()).filter_map(member).collect();
     if members.len() > MOST || members.len() < plan.bridges.len() {
@@ -360,7 +365,7 @@ pub struct Way {
 /// The ways that have conditions, by the numbers of their pipes.
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
-        let (from, to) = pipe.ends();
+        let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
         let it = &pipe.conditions;
         Way {
             from,

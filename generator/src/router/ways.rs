@@ -25,6 +25,8 @@ pub struct Ways {
 
 #[derive(Debug, Clone)]
 struct Pipe {
+    /// Who sends through it to whom.
+    way: String,
     conditions: Conditions,
     /// When the last packet has left it.
     free: Duration,
@@ -44,10 +46,23 @@ impl Ways {
     /// Puts other pipes in place of what is there.
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
-            let new = Pipe { conditions: pipe.conditions, free: Duration::ZERO, chance: pipe.number.into() };
+            let (way, conditions) = (pipe.way(), pipe.conditions);
+            let new = Pipe { way, conditions, free: Duration::ZERO, chance: pipe.number.into() };
             (pipe.number, new)
         };
         self.pipes = pipes.iter().map(pipe).collect();
+    }
+
+    /// The pipes that are there, by number: each with its way in words, and what it is like.
+    pub fn pipes(&self) -> impl Iterator<Item = (u16, &str, Conditions)> {
+        let mut all: Vec<_> = self.pipes.iter().collect();
+        all.sort_unstable_by_key(|(number, _)| **number);
+        all.into_iter().map(|(number, pipe)| (*number, pipe.way.as_str(), pipe.conditions))
+    }
+
+    /// What a pipe is like, if it is there.
+    pub(super) fn like(&self, number: u16) -> Option<Conditions> {
+        self.pipes.get(&number).map(|pipe| pipe.conditions)
     }
 
     /// Cuts the ways between two groups, or between one and everybody else, in both directions.
