@@ -1,8 +1,9 @@
 //! The lab with real packets: namespaces, stacks and programs, and what is left when it ends.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -209,6 +210,31 @@ fn it_works_in_a_user_s_own_namespace() {
         .output()
         .expect("unshare runs");
     assert!(output.status.success(), "{}", text(&output));
+}
+
+/// A user who is nobody else's: with a TUN device that everybody may open, as distributions have it, nothing of root's is
+/// needed, in a namespace of the user's own making or in the lab's.
+#[test]
+fn it_works_for_a_user_who_is_not_root() {
+    if !has_lab() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("a directory for all");
+    fs::copy(env!("CARGO_BIN_EXE_nixvol-net"), at("nixvol-net")).expect("the program");
+    fs::write(at("input.json"), fixture("single.json").to_string()).expect("a declaration");
+    let script = "set -e; cd \"$1\"; mknod tun c 10 200; chmod 666 tun; mount --bind tun /dev/net/tun
+        for own in '' 'unshare -Urn'; do
+            setpriv --reuid 65534 --regid 65534 --clear-groups $own ./nixvol-net lab test --input input.json
+        done";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(directory.path())
+        .output()
+        .expect("unshare runs");
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(text(&output).matches("no difference").count(), 2, "{}", text(&output));
 }
 
 #[test]
