@@ -60,7 +60,7 @@ fn inputs() -> Vec<(&'static str, Value)> {
         ("restricted", fixture("restricted.json")),
         ("published", published()),
         ("merged", merged()),
-        ("conditions", fixture("conditions.json")),
+        ("conditions", fixture("ways.json")),
     ]);
     all
 }

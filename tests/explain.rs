@@ -71,7 +71,7 @@ fn rich() -> World {
 
 /// A way that is slow there only, one that is slow both ways, and one that is narrower than that.
 fn slow() -> World {
-    let mut input = fixture("conditions.json");
+    let mut input = fixture("ways.json");
     input["positions"] = json!({
         "links.0.conditions": { "file": "network.nix", "line": 41, "column": 9 },
         "links.1": { "file": "network.nix", "line": 50, "column": 7 },

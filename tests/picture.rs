@@ -14,7 +14,7 @@ use crate::support::{declared, fixture, names, providers, run, topologies};
 fn drawn() -> Vec<(&'static str, Value)> {
     let mut all = topologies();
     all.extend([("nothing", providers(0)), ("crossed", crossed()), ("longest", longest())]);
-    all.push(("conditions", fixture("conditions.json")));
+    all.push(("conditions", fixture("ways.json")));
     let mut slow = longest();
     slow["links"][0]["conditions"] = json!({ "latencyMs": 10000, "loss": 0.123_456, "bandwidthKbit": 2_147_483 });
     all.push(("longest and slow", slow));
@@ -428,7 +428,7 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
 #[test]
 fn a_rule_says_what_it_is_like_where_all_its_packets_are_so() {
     let legend = |links: &Value| {
-        let mut input = fixture("conditions.json");
+        let mut input = fixture("ways.json");
         input["links"] = links.clone();
         let plan = plan(&input);
         let words = text(&plan, &KernelNames::new());

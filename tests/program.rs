@@ -136,7 +136,7 @@ fn data_goes_to_standard_output_and_problems_do_not() {
 
 #[test]
 fn ways_with_conditions_stand_below_the_matrix() {
-    let input = fixture("conditions.json").to_string();
+    let input = fixture("ways.json").to_string();
     let told = |format: &str, input: &str| {
         let output = run(&["test", "--input", "-", "--format", format], input);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

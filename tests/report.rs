@@ -38,7 +38,7 @@ pub fn inputs() -> Vec<(&'static str, Value)> {
         ("restricted", fixture("restricted.json")),
         ("rich", fixture("rich.json")),
         ("published", published()),
-        ("conditions", fixture("conditions.json")),
+        ("conditions", fixture("ways.json")),
     ]
 }
 
@@ -259,7 +259,7 @@ fn every_rule_is_tied_to_what_asked_for_it() {
 
 #[test]
 fn conditions_stand_on_the_page_and_only_where_there_are_some() {
-    let with = page(&fixture("conditions.json"), &[]);
+    let with = page(&fixture("ways.json"), &[]);
     let markup = markup(&with);
     let document = parsed(&markup);
     let table = by_id(&document, "conditions").expect("a table");
