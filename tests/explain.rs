@@ -336,18 +336,23 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     assert!(lost.agrees() && lost.passes);
     let uncalled = ask(capture_of(&slow, "", "", |ours| ours));
     assert_eq!(uncalled.disagreements, [says], "the main ruleset asks no anchor: {}", uncalled.text());
-    let others = "# anchor com.apple/900.slow\n@0 dummynet out inet from any to any pipe 7\n  [ Evaluations: 1 ]\n";
+    let others = "# anchor com.apple/100.slow\n@0 dummynet out quick inet from any to any pipe 7\n  [ Evaluations: 1 ]\n";
     let theirs = ask(capture_of(&slow, others, CALL, |ours| ours));
     let pipe = &theirs.packet[0].pipes[0];
     assert_eq!((pipe.number, pipe.rule.ours, &pipe.conditions), (7, false, &None));
     assert!(theirs.text().contains("pipe 7: not of this network"), "{}", theirs.text());
     assert!(
-        theirs.disagreements[0].ends_with("but the anchor com.apple/900.slow sends it through pipe 7"),
+        theirs.disagreements[0].ends_with("but it meets pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
         "{}",
         theirs.text()
     );
-    let kept_out = ask(capture_of(&slow, "", CALL, |ours| ours + "no dummynet out inet from any to any\n"));
-    assert!(kept_out.disagreements[0].ends_with("keeps it out of all"), "{}", kept_out.text());
+    // Below the wildcard a rule that is not quick has no effect.
+    let idle = others.replace(" quick", "");
+    let idle = ask(capture_of(&slow, &idle, CALL, |ours| ours));
+    assert!(idle.disagreements.is_empty() && idle.packet[0].pipes.len() == 1, "{}", idle.text());
+    let kept_out =
+        ask(capture_of(&slow, "", CALL, |ours| format!("no dummynet out quick inet from any to any\n{ours}")));
+    assert!(kept_out.disagreements[0].ends_with("but it meets `no dummynet`"), "{}", kept_out.text());
     let older = ask(capture_of(&slow, "", CALL, |ours| ours.replace("pipe 20000", "pipe 20001")));
     assert!(older.text().contains("is not what this declaration renders"), "{}", older.text());
 }
@@ -407,7 +412,7 @@ fn rules_that_are_not_the_declaration_are_told_loudly() {
     let text = mine.ask("etcd-1", "internet:80", None).expect("an explanation").text();
     assert!(text.contains("THE RULES ARE WRONG: as declared this packet becomes 192.0.2.10 ->"), "{text}");
     let mut slow = slow();
-    slow.anchor = slow.anchor.replace("dummynet out", "# dummynet out");
+    slow.anchor = slow.anchor.replace("\ndummynet out", "\n# dummynet out");
     let text = slow.ask("etcd-1", "etcd-2:2379", None).expect("an explanation").text();
     assert!(text.contains("THE RULES ARE WRONG: as declared this packet goes through pipe 20000"), "{text}");
     mine.anchor = "pass quick from any to".to_owned();

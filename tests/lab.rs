@@ -564,7 +564,7 @@ fn it_is_the_rules_that_delay() {
         Lab::up(name, &["--bundle", &bundle.to_string_lossy()])
     };
     // Those that see what comes in from a VM for the Mac.
-    let lab = without("rules-in", "dummynet in on ! lo0 ");
+    let lab = without("rules-in", "dummynet in quick on ! lo0 ");
     feel(&lab, &[("worker", "etcd-3", 140.0), ("etcd-3", "worker", 140.0), ("worker", "talos", 200.0)]);
     drop(lab);
     let lab = without("rules-none", "dummynet ");

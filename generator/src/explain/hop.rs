@@ -249,19 +249,18 @@ impl Judge<'_> {
             return None;
         }
         let declared = expected.map_or_else(|| "no pipe".to_owned(), |number| format!("pipe {number}"));
-        let last = verdict.shaping.last().map(|shaping| &*shaping.rule.anchor);
-        let who = match last {
-            Some("") => "the main ruleset".to_owned(),
-            Some(anchor) => format!("the anchor {anchor}"),
-            None => "no rule".to_owned(),
+        let of = |shaping: &Shaping| match &*shaping.rule.anchor {
+            anchor if anchor == self.plan.anchor.as_str() => String::new(),
+            "" => " of the main ruleset".to_owned(),
+            anchor => format!(" of the anchor {anchor}"),
         };
-        let numbers = found.iter().map(|number| format!("pipe {number}")).collect::<Vec<_>>().join(", then ");
-        let sent = match (last.is_some(), found.is_empty()) {
-            (true, true) => format!("{who} keeps it out of all"),
-            (true, false) => format!("{who} sends it through {numbers}"),
-            (false, _) => format!("{who} sends it there"),
-        };
-        Some(format!("as declared this packet goes through {declared}, but {sent}"))
+        let met = verdict.shaping.iter().map(|shaping| match shaping.number() {
+            Some(number) => format!("pipe {number}{}", of(shaping)),
+            None => format!("`no dummynet`{}", of(shaping)),
+        });
+        let met = met.collect::<Vec<_>>().join(", then ");
+        let met = if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
+        Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 
     /// The packet as the policy knows it.
