@@ -144,7 +144,7 @@ fn conditions_are_reviewed_like_everything_else() {
     let back = "~ conditions gcp -> every provider: latency 10 ms -> 25 ms";
     assert!(stdout(&checked).contains(&format!("\nConditions\n{there}\n{back}\n")), "{}", stdout(&checked));
     let verdict = stderr(&checked);
-    assert!(verdict.contains(": 2 with other conditions; 2 files differ\n"), "{verdict}");
+    assert!(verdict.contains(": 2 with other conditions; "), "{verdict}");
     assert!(verdict.contains(&format!("\n  {there}\n  {back}\n")), "{verdict}");
     let accepted = repository.run("accept", &slower, &[]);
     assert!(stdout(&accepted).contains(there), "{}", stdout(&accepted));
