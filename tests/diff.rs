@@ -207,7 +207,8 @@ fn ways(old: &Value, new: &Value) -> Vec<String> {
 fn slow() -> Value {
     let mut input = narrow();
     input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01 });
-    let link = json!({ "from": ["etcd-1"], "to": ["azure"], "protocol": "icmp", "conditions": { "latencyMs": 5 } });
+    let link =
+        json!({ "from": ["etcd-1"], "to": ["azure"], "protocol": "icmp", "conditions": { "latencyMs": 5 } });
     input["links"].as_array_mut().expect("links").push(link);
     input
 }
@@ -262,7 +263,9 @@ fn conditions_alone_are_a_difference_in_every_form() {
     let (old, mut new) = (slow(), slow());
     new["links"][0]["conditions"]["latencyMs"] = json!(60);
     let diff = diff(&old, &new);
-    assert!(diff.flows.is_empty() && diff.translations.is_empty() && diff.objects.is_empty() && !diff.is_empty());
+    assert!(
+        diff.flows.is_empty() && diff.translations.is_empty() && diff.objects.is_empty() && !diff.is_empty()
+    );
     assert_eq!(diff.summary(), "1 with other conditions");
     let record = nixvol_net::diff::record::Record::of(&diff, false);
     let record = serde_json::to_value(&record).expect("JSON");
@@ -281,7 +284,10 @@ fn conditions_alone_are_a_difference_in_every_form() {
     let output = run(&["diff", &file.to_string_lossy(), "-"], &new.to_string());
     assert_eq!(output.status.code(), Some(1));
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.contains("\nConditions\n~ conditions aws but etcd-1 -> azure: latency 40 ms -> 60 ms\n"), "{shown}");
+    assert!(
+        shown.contains("\nConditions\n~ conditions aws but etcd-1 -> azure: latency 40 ms -> 60 ms\n"),
+        "{shown}"
+    );
 }
 
 /// Three providers, some volumes, and every kind of thing that can change about them.
@@ -304,7 +310,8 @@ fn networks() -> impl Strategy<Value = Value> {
     });
     let often = || proptest::bool::weighted(0.8);
     let shape = (often(), often(), often(), often(), often(), 0usize..3);
-    let network = (proptest::collection::vec(link, 0..4), shape).prop_map(|(links, shape)| network(&links, shape));
+    let network =
+        (proptest::collection::vec(link, 0..4), shape).prop_map(|(links, shape)| network(&links, shape));
     // Links of the same breadth must agree: of those that do not, the later are like any.
     network.prop_map(|mut input| {
         for index in (0..input["links"].as_array().map_or(0, Vec::len)).rev() {

@@ -161,7 +161,8 @@ fn what_pipes_add_to_a_round_trip() {
 fn json_has_all_of_it() {
     let explanation = mine().ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
     golden("json", &serde_json::to_string_pretty(&explanation).expect("JSON"));
-    let slow: Value = serde_json::to_value(slow().ask("etcd-1", "etcd-2:2379", None).expect("it")).expect("JSON");
+    let slow: Value =
+        serde_json::to_value(slow().ask("etcd-1", "etcd-2:2379", None).expect("it")).expect("JSON");
     let hop = &slow["packet"][0]["pipes"][0];
     assert_eq!((&hop["kind"], &hop["number"], &hop["delayMs"]), (&json!("pipe"), &json!(20_000), &json!(40)));
     assert_eq!(hop["conditions"], "40 ms, 1% lost, 100000 kbit/s");
@@ -324,7 +325,11 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     };
     // As `pfctl -s rules` and `-s nat` alone print it: nothing is known of pipes, and nothing is said against them.
     let without = ask(capture(&slow, ""));
-    assert!(without.passes && without.disagreements.is_empty() && without.added.is_none(), "{}", without.text());
+    assert!(
+        without.passes && without.disagreements.is_empty() && without.added.is_none(),
+        "{}",
+        without.text()
+    );
     assert!(without.text().contains("`pfctl -s dummynet`"), "{}", without.text());
     let whole = ask(capture_of(&slow, "", CALL, |ours| ours));
     assert!(whole.disagreements.is_empty() && whole.notes.is_empty(), "{}", whole.text());
@@ -342,7 +347,8 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     assert_eq!((pipe.number, pipe.rule.ours, &pipe.conditions), (7, false, &None));
     assert!(theirs.text().contains("pipe 7: not of this network"), "{}", theirs.text());
     assert!(
-        theirs.disagreements[0].ends_with("but it meets pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
+        theirs.disagreements[0]
+            .ends_with("but it meets pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
         "{}",
         theirs.text()
     );
@@ -350,8 +356,9 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     let idle = others.replace(" quick", "");
     let idle = ask(capture_of(&slow, &idle, CALL, |ours| ours));
     assert!(idle.disagreements.is_empty() && idle.packet[0].pipes.len() == 1, "{}", idle.text());
-    let kept_out =
-        ask(capture_of(&slow, "", CALL, |ours| format!("no dummynet out quick inet from any to any\n{ours}")));
+    let kept_out = ask(capture_of(&slow, "", CALL, |ours| {
+        format!("no dummynet out quick inet from any to any\n{ours}")
+    }));
     assert!(kept_out.disagreements[0].ends_with("but it meets `no dummynet`"), "{}", kept_out.text());
     let older = ask(capture_of(&slow, "", CALL, |ours| ours.replace("pipe 20000", "pipe 20001")));
     assert!(older.text().contains("is not what this declaration renders"), "{}", older.text());

@@ -476,12 +476,8 @@ fn a_partition_cuts_and_heals() {
 /// Ways that are slow, each by as much as no other: from aws, from one volume of it, and between azure and gcp, where
 /// some volumes are VMs'.
 fn slow() -> Value {
-    let link = |from: &str, to: &str, ms: u16| {
-        json!({ "from": [from], "to": [to], "protocol": "icmp", "conditions": { "latencyMs": ms } })
-    };
-    let volume = |provider: &str, address: &str, attachment: &str| {
-        json!({ "provider": provider, "address": address, "attachment": attachment })
-    };
+    let link = |from: &str, to: &str, ms: u16| json!({ "from": [from], "to": [to], "protocol": "icmp", "conditions": { "latencyMs": ms } });
+    let volume = |provider: &str, address: &str, attachment: &str| json!({ "provider": provider, "address": address, "attachment": attachment });
     let mut input = fixture("restricted.json");
     input["volumes"]["api"] = volume("aws", "10.0.1.3", "host");
     input["volumes"]["worker"] = volume("azure", "10.1.1.3", "guest");
@@ -568,7 +564,15 @@ fn it_is_the_rules_that_delay() {
     feel(&lab, &[("worker", "etcd-3", 140.0), ("etcd-3", "worker", 140.0), ("worker", "talos", 200.0)]);
     drop(lab);
     let lab = without("rules-none", "dummynet ");
-    feel(&lab, &[("api", "etcd-2", 0.0), ("etcd-1", "worker", 0.0), ("worker", "etcd-3", 0.0), ("worker", "talos", 0.0)]);
+    feel(
+        &lab,
+        &[
+            ("api", "etcd-2", 0.0),
+            ("etcd-1", "worker", 0.0),
+            ("worker", "etcd-3", 0.0),
+            ("worker", "talos", 0.0),
+        ],
+    );
 }
 
 #[test]
@@ -589,7 +593,8 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
     let lab = Lab::up("like", &["--bundle", &lossy]);
     let lost = || {
         let ping = text(&lab.sh("api", "ping -c 40 -i 0.01 -W 1 etcd-2.nixvol"));
-        let received = ping.split(" transmitted, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let received =
+            ping.split(" transmitted, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         received.map_or_else(|| panic!("{ping}"), |received: u32| 40 - received)
     };
     // The sequence is the same in every run: what this pipe's has among its first forty.
@@ -605,10 +610,8 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
     applied(&narrow);
     assert_eq!(lab.status()["pipes"][0]["conditions"], "96 kbit/s");
     let ping = text(&lab.sh("api", "ping -c 3 -l 3 -s 1172 -W 5 etcd-2.nixvol"));
-    let times: Vec<f64> = ping
-        .lines()
-        .filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok())
-        .collect();
+    let times: Vec<f64> =
+        ping.lines().filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok()).collect();
     let [one, two, three] = times[..] else { panic!("{ping}") };
     assert!((100.0..130.0).contains(&one), "{ping}");
     assert!((190.0..230.0).contains(&two) && (290.0..330.0).contains(&three), "{ping}");
@@ -635,7 +638,11 @@ fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
     fs::write(bundle.join(ANCHOR), anchor.replace("pipe 20000\n", "pipe 20007\n")).expect("a file");
     let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("; through pipe 20007 (not there); then lost on its way"), "{}", text(&output));
+    assert!(
+        text(&output).contains("; through pipe 20007 (not there); then lost on its way"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
@@ -685,7 +692,10 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
         .expect("it starts");
     assert!(within(Duration::from_secs(10), || fs::metadata(&file_of_pipe).is_ok_and(|file| file.len() > 0)));
     let _ = through.sh("etcd-1", "ping -c 1 -W 5 etcd-2.nixvol");
-    assert!(within(Duration::from_secs(10), || comments(&file_of_pipe).len() == 4), "a question and an answer");
+    assert!(
+        within(Duration::from_secs(10), || comments(&file_of_pipe).len() == 4),
+        "a question and an answer"
+    );
     capture.kill().expect("it ends");
     let _ = capture.wait();
     let told: Vec<bool> = comments(&file_of_pipe)

@@ -6,10 +6,10 @@ use nixvol_net::pf::eval::{
     Answer, Hook, Inner, List, Machine, Outcome, Packet, Segment, Transport, bits_of,
 };
 use nixvol_net::pf::syntax::{
-    Action, Address, AnchorCall, Block, Direction, Dummynet, Dynamic, Endpoint, EndpointKind, Family, Icmp, Interface,
-    NumberMatch, Place, Pool, PoolHost, PoolKind, PortMatch, Route, RouteKind, Rule, Ruleset, SetOption,
-    Setting, SettingValue, SourceTrack, StateKind, StatePolicy, Table, TableEntry, TableSource, Tagged,
-    TcpFlags,
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Dynamic, Endpoint, EndpointKind, Family, Icmp,
+    Interface, NumberMatch, Place, Pool, PoolHost, PoolKind, PortMatch, Route, RouteKind, Rule, Ruleset,
+    SetOption, Setting, SettingValue, SourceTrack, StateKind, StatePolicy, Table, TableEntry, TableSource,
+    Tagged, TcpFlags,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -163,12 +163,14 @@ fn rules() -> impl Strategy<Value = Rule> {
 
 /// Rules that send packets into pipes, and some that keep them out.
 fn shapers() -> impl Strategy<Value = Rule> {
-    (rules(), option::weighted(0.8, 1u16..9), prop::sample::select(vec![0u8, 0, 0, 8])).prop_map(|(rule, pipe, tos)| {
-        let action = if pipe.is_some() { Action::Dummynet } else { Action::NoDummynet };
-        // Calls are rarer than elsewhere: they take the mark of a match away.
-        let anchor = rule.anchor.clone().filter(|_| rule.log.on);
-        Rule { action, dummynet: pipe.map(Dummynet::Pipe), tos, anchor, ..rule }
-    })
+    (rules(), option::weighted(0.8, 1u16..9), prop::sample::select(vec![0u8, 0, 0, 8])).prop_map(
+        |(rule, pipe, tos)| {
+            let action = if pipe.is_some() { Action::Dummynet } else { Action::NoDummynet };
+            // Calls are rarer than elsewhere: they take the mark of a match away.
+            let anchor = rule.anchor.clone().filter(|_| rule.log.on);
+            Rule { action, dummynet: pipe.map(Dummynet::Pipe), tos, anchor, ..rule }
+        },
+    )
 }
 
 fn tables() -> impl Strategy<Value = Table> {
@@ -192,17 +194,19 @@ fn rulesets() -> impl Strategy<Value = Ruleset> {
 fn rulesets_of(rules_each: std::ops::Range<usize>) -> impl Strategy<Value = Ruleset> {
     let lists = [0; 5].map(|_| vec(rules(), rules_each.clone()));
     let lists = (lists, vec(shapers(), rules_each.clone()));
-    (lists, vec(tables(), 0..3), option::weighted(0.1, names())).prop_map(|((lists, dummynet), tables, skip)| {
-        let mut ruleset = Ruleset::default();
-        let rules = &mut ruleset.rules;
-        [rules.scrub, rules.nat, rules.rdr, rules.binat, rules.filter] = lists;
-        rules.dummynet = dummynet;
-        let settings = tables.into_iter().map(SettingValue::Table);
-        let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
-        let setting = |value| Setting { place: Place::default(), value };
-        ruleset.settings = settings.chain(skip).map(setting).collect();
-        ruleset
-    })
+    (lists, vec(tables(), 0..3), option::weighted(0.1, names())).prop_map(
+        |((lists, dummynet), tables, skip)| {
+            let mut ruleset = Ruleset::default();
+            let rules = &mut ruleset.rules;
+            [rules.scrub, rules.nat, rules.rdr, rules.binat, rules.filter] = lists;
+            rules.dummynet = dummynet;
+            let settings = tables.into_iter().map(SettingValue::Table);
+            let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
+            let setting = |value| Setting { place: Place::default(), value };
+            ruleset.settings = settings.chain(skip).map(setting).collect();
+            ruleset
+        },
+    )
 }
 
 fn transports() -> impl Strategy<Value = Transport> {

@@ -31,11 +31,20 @@ const PING: &str = "in en0 icmp 10.0.0.1 192.0.2.10";
 
 #[test]
 fn the_last_match_counts_and_quick_ends() {
-    check_main("dummynet in all pipe 1\ndummynet in proto tcp pipe 2\n", &[(WEB, "pipe 2 by 1"), (PING, "pipe 1 by 0")]);
+    check_main(
+        "dummynet in all pipe 1\ndummynet in proto tcp pipe 2\n",
+        &[(WEB, "pipe 2 by 1"), (PING, "pipe 1 by 0")],
+    );
     check_main("no dummynet in proto tcp\ndummynet in all pipe 2\n", &[(WEB, "pipe 2 by 1")]);
-    check_main("no dummynet quick proto tcp\ndummynet in all pipe 2\n", &[(WEB, "none by 0"), (PING, "pipe 2 by 1")]);
+    check_main(
+        "no dummynet quick proto tcp\ndummynet in all pipe 2\n",
+        &[(WEB, "none by 0"), (PING, "pipe 2 by 1")],
+    );
     check_main("dummynet out all pipe 1\n", &[(WEB, "")]);
-    check_main("dummynet in on en1 all pipe 1\ndummynet in on ! lo0 from 10/8 pipe 2\n", &[(WEB, "pipe 2 by 1")]);
+    check_main(
+        "dummynet in on en1 all pipe 1\ndummynet in on ! lo0 from 10/8 pipe 2\n",
+        &[(WEB, "pipe 2 by 1")],
+    );
 }
 
 #[test]
@@ -44,9 +53,13 @@ fn a_packet_goes_on_behind_the_rule_that_sent_it_away() {
     check_main(two, &[(WEB, "pipe 1 by 0, pipe 2 by 1"), (PING, "pipe 1 by 0")]);
     // Never an earlier one, and a rule that is not quick is the last.
     check_main("dummynet in all pipe 1\ndummynet in quick proto tcp pipe 2\n", &[(WEB, "pipe 2 by 1")]);
-    check_main("dummynet in quick proto tcp pipe 2\ndummynet in all pipe 1\n", &[(WEB, "pipe 2 by 0, pipe 1 by 1")]);
+    check_main(
+        "dummynet in quick proto tcp pipe 2\ndummynet in all pipe 1\n",
+        &[(WEB, "pipe 2 by 0, pipe 1 by 1")],
+    );
     // `no dummynet` behind a rule keeps what comes back out of others.
-    let kept = "dummynet in quick proto tcp pipe 2\nno dummynet in quick proto tcp\ndummynet in quick all pipe 1\n";
+    let kept =
+        "dummynet in quick proto tcp pipe 2\nno dummynet in quick proto tcp\ndummynet in quick all pipe 1\n";
     check_main(kept, &[(WEB, "pipe 2 by 0, none by 1"), (PING, "pipe 1 by 2")]);
 }
 
@@ -85,7 +98,13 @@ fn skipped_interfaces_and_an_empty_main_list_are_not_asked() {
     assert_eq!(met(&mut machine("dummynet-anchor \"x\"\n", &[anchor]), WEB), "");
     // A packet that scrub holds back comes to no pipe, and flags that make no sense are looked at behind it.
     let scrub = "scrub in all\ndummynet in all pipe 1\n";
-    check_main(scrub, &[("in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}", ""), (&format!("{WEB} SR"), "pipe 1 by 0")]);
+    check_main(
+        scrub,
+        &[
+            ("in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}", ""),
+            (&format!("{WEB} SR"), "pipe 1 by 0"),
+        ],
+    );
 }
 
 /// The mark of a match is taken away where a child that a wildcard called ends, and at every call.
@@ -98,12 +117,19 @@ fn below_a_wildcard_only_quick_rules_have_an_effect() {
         met(&mut machine(STOCK, &child("dummynet in quick all pipe 1\n")), WEB),
         "pipe 1 by com.apple/250.nixvol#0"
     );
-    let two = [("com.apple/b", "dummynet in quick all pipe 2\n"), ("com.apple/a", "dummynet in quick all pipe 1\n")];
+    let two = [
+        ("com.apple/b", "dummynet in quick all pipe 2\n"),
+        ("com.apple/a", "dummynet in quick all pipe 1\n"),
+    ];
     assert_eq!(met(&mut machine(STOCK, &two), WEB), "pipe 1 by com.apple/a#0, pipe 2 by com.apple/b#0");
     // An anchor that is called by its name keeps the mark.
     let called = "dummynet-anchor \"x\"\n";
     assert_eq!(met(&mut machine(called, &[("x", "dummynet in all pipe 1\n")]), WEB), "pipe 1 by x#0");
-    assert_eq!(met(&mut machine(called, &[("x/y", "dummynet in quick all pipe 1\n")]), WEB), "", "a grandchild");
+    assert_eq!(
+        met(&mut machine(called, &[("x/y", "dummynet in quick all pipe 1\n")]), WEB),
+        "",
+        "a grandchild"
+    );
     // A call behind a match takes its mark, whatever is in there.
     let before = "dummynet in all pipe 1\ndummynet-anchor \"x\"\n";
     assert_eq!(met(&mut machine(before, &[("x", "dummynet out all pipe 2\n")]), WEB), "");
@@ -121,7 +147,10 @@ fn fragments() {
     check_main("dummynet in proto udp pipe 1\n", &[(udp, "")]);
     check_main("dummynet in proto udp to port 53 pipe 1\n", &[(udp, "")]);
     check_main("dummynet in fragment pipe 1\n", &[(udp, ""), (icmp, "")]);
-    check_main("dummynet in inet proto icmp icmp-type echoreq pipe 1\n", &[(icmp, ""), (PING, "pipe 1 by 0")]);
+    check_main(
+        "dummynet in inet proto icmp icmp-type echoreq pipe 1\n",
+        &[(icmp, ""), (PING, "pipe 1 by 0")],
+    );
     // And they jump over what stands behind such a rule with the same condition on the source port: mostly none.
     let jump = "dummynet in proto udp to port 1 pipe 1\ndummynet in from any to 10.0.0.2 pipe 2\n";
     check_main(jump, &[(udp, ""), (icmp, "pipe 2 by 1")]);
@@ -129,7 +158,10 @@ fn fragments() {
                  dummynet in all pipe 4\n";
     check_main(lands, &[(udp, "pipe 4 by 3")]);
     // Not where the rule's source is another's: that is looked at before.
-    check_main("dummynet in proto udp from 9.9.9.9 pipe 1\ndummynet in all pipe 2\n", &[(udp, "pipe 2 by 1")]);
+    check_main(
+        "dummynet in proto udp from 9.9.9.9 pipe 1\ndummynet in all pipe 2\n",
+        &[(udp, "pipe 2 by 1")],
+    );
 }
 
 #[test]
@@ -150,7 +182,10 @@ fn nobody_asks_for_owners_or_operating_systems() {
     check_main("dummynet in proto tcp user root pipe 1\n", &[(WEB, "pipe 1 by 0")]);
     check_main("dummynet in proto tcp group wheel pipe 1\n", &[(WEB, "pipe 1 by 0")]);
     check_main("dummynet in proto tcp from any os \"Linux\" pipe 1\n", &[(WEB, "pipe 1 by 0")]);
-    check_main("dummynet in proto tcp flags S/SA pipe 1\n", &[(WEB, "pipe 1 by 0"), (&format!("{WEB} A"), "")]);
+    check_main(
+        "dummynet in proto tcp flags S/SA pipe 1\n",
+        &[(WEB, "pipe 1 by 0"), (&format!("{WEB} A"), "")],
+    );
 }
 
 #[test]
@@ -158,7 +193,10 @@ fn a_tag_goes_through_the_pipe() {
     let tagged = "block in tagged slow\n";
     check(&mut machine(&format!("dummynet in all tag slow pipe 1\n{tagged}"), &[]), &[(WEB, "block rule 0")]);
     check(&mut machine(&format!("no dummynet in all tag slow\n{tagged}"), &[]), &[(WEB, "pass default")]);
-    check_main("dummynet in quick all tag slow pipe 1\ndummynet in tagged slow pipe 2\n", &[(WEB, "pipe 1 by 0, pipe 2 by 1")]);
+    check_main(
+        "dummynet in quick all tag slow pipe 1\ndummynet in tagged slow pipe 2\n",
+        &[(WEB, "pipe 1 by 0, pipe 2 by 1")],
+    );
 }
 
 #[test]
@@ -167,5 +205,8 @@ fn queues_and_json() {
     let answer = machine.eval(&packet(WEB));
     assert_eq!(answer.action(), Outcome::Pass);
     let value = serde_json::to_value(&answer).expect("an answer");
-    assert_eq!(value["dummynet"], json!([{ "rule": 0, "anchor": "", "queue": 3 }, { "rule": 1, "anchor": "" }]));
+    assert_eq!(
+        value["dummynet"],
+        json!([{ "rule": 0, "anchor": "", "queue": 3 }, { "rule": 1, "anchor": "" }])
+    );
 }

@@ -16,7 +16,8 @@ fn drawn() -> Vec<(&'static str, Value)> {
     all.extend([("nothing", providers(0)), ("crossed", crossed()), ("longest", longest())]);
     all.push(("conditions", fixture("ways.json")));
     let mut slow = longest();
-    slow["links"][0]["conditions"] = json!({ "latencyMs": 10000, "loss": 0.123_456, "bandwidthKbit": 2_147_483 });
+    slow["links"][0]["conditions"] =
+        json!({ "latencyMs": 10000, "loss": 0.123_456, "bandwidthKbit": 2_147_483 });
     all.push(("longest and slow", slow));
     all
 }
@@ -435,9 +436,11 @@ fn a_rule_says_what_it_is_like_where_all_its_packets_are_so() {
         let (_, words) = words.split_once("\nBetween providers:\n").expect("a legend");
         let words = words.split("\n● ").next().expect("a part").trim_end().to_owned();
         // Both other pictures say the same.
-        let (svg, mermaid) = (svg(&plan, &KernelNames::new()).expect("svg"), mermaid(&plan, &KernelNames::new()));
+        let (svg, mermaid) =
+            (svg(&plan, &KernelNames::new()).expect("svg"), mermaid(&plan, &KernelNames::new()));
         for line in words.lines().filter(|line| line.contains(" ms")) {
-            let says = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).replace("->", "-&gt;");
+            let says =
+                line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).replace("->", "-&gt;");
             assert!(svg.contains(&says), "{says}");
             let says = says.replace("-&gt;", "-#gt;");
             assert!(mermaid.contains(&says), "{says}: {mermaid}");
@@ -445,9 +448,7 @@ fn a_rule_says_what_it_is_like_where_all_its_packets_are_so() {
         words
     };
     let slow = json!({ "latencyMs": 40, "loss": 0.01 });
-    let tcp = |to: &str, port: u16, conditions: &Value| {
-        json!({ "from": ["aws"], "to": [to], "protocol": "tcp", "ports": [port], "conditions": conditions })
-    };
+    let tcp = |to: &str, port: u16, conditions: &Value| json!({ "from": ["aws"], "to": [to], "protocol": "tcp", "ports": [port], "conditions": conditions });
     assert_eq!(
         legend(&json!([tcp("azure", 2379, &slow), tcp("gcp", 22, &Value::Null)])),
         "  1  aws -> azure tcp 2379, 40 ms, 1% lost\n  2  aws -> gcp tcp 22"

@@ -143,7 +143,8 @@ fn ways_with_conditions_stand_below_the_matrix() {
         String::from_utf8(output.stdout).expect("text")
     };
     let text = told("text", &input);
-    let (_, below) = text.split_once("\nWhat ways between them are like; the narrower counts:\n").expect("a list");
+    let (_, below) =
+        text.split_once("\nWhat ways between them are like; the narrower counts:\n").expect("a list");
     assert_eq!(
         below,
         "  aws -> azure: 40 ms, 1% lost, 100000 kbit/s\n  aws, azure -> gcp: 10 ms\n  gcp -> aws, azure: 10 ms\n  \

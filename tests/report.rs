@@ -284,7 +284,9 @@ fn conditions_stand_on_the_page_and_only_where_there_are_some() {
     assert!(meaning.contains("there through pipe 20003: 25% lost (links.2.conditions)"), "{meaning}");
     assert!(meaning.contains("back through pipe 20002: 10 ms (links.1.conditions)"), "{meaning}");
     // Each dummynet rule has its reason.
-    for line in document.descendants().filter(|node| node.attribute("id").is_some_and(|id| id.starts_with('L'))) {
+    for line in
+        document.descendants().filter(|node| node.attribute("id").is_some_and(|id| id.starts_with('L')))
+    {
         let told = text(line);
         if told.contains("dummynet out") && !told.contains('#') && !told.contains("no dummynet") {
             assert!(told.contains("links.") && told.contains(".conditions"), "{told}");

@@ -198,7 +198,7 @@ mod linux {
             out.push('\n');
         }
         for lab::PipeStatus { number, way, conditions } in &status.pipes {
-            out += &format!("  pipe {number}  {way}: {conditions}\n");
+            out.push_str(&["  pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());
         }
         out
     }

@@ -13,7 +13,8 @@ use super::reason::{self, Declared, Reason};
 use super::way::{Step, Way};
 use crate::model::Declaration;
 use crate::pf::eval::{
-    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, Shaping, StateUse, TranslationKind, Transport, Via,
+    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, Shaping, StateUse, TranslationKind,
+    Transport, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{self, Block, Dummynet};
@@ -259,7 +260,8 @@ impl Judge<'_> {
             None => format!("`no dummynet`{}", of(shaping)),
         });
         let met = met.collect::<Vec<_>>().join(", then ");
-        let met = if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
+        let met =
+            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
         Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 

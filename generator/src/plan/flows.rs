@@ -311,8 +311,7 @@ fn covered(
 
 /// Ends in words: `aws, etcd-3`; all providers are `every provider`.
 pub fn words(ends: &[End], bridges: &[super::Bridge]) -> String {
-    let is_provider =
-        |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
+    let is_provider = |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
     if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
         return "every provider".to_owned();
     }

@@ -211,7 +211,9 @@ fn share(plan: &Plan, broader: &crate::plan::Steering, narrower: &crate::plan::S
             let whole = provider(end).map(End::Provider);
             others.contains(end)
                 || whole.is_some_and(|whole| others.contains(&whole))
-                || others.iter().any(|other| matches!(end, End::Provider(name) if provider(other).as_ref() == Some(name)))
+                || others
+                    .iter()
+                    .any(|other| matches!(end, End::Provider(name) if provider(other).as_ref() == Some(name)))
         };
         some.iter().filter(is_in).filter_map(provider).collect()
     };

@@ -117,8 +117,8 @@ impl<'a> Pooled<'a> {
         let because = scene.because.as_deref().map(|words| self.words.number(words));
         let mut said = |it: &'a Said| self.said.number((&it.path, &it.says, it.place.as_deref()));
         let [declared, near] = [&scene.declared, &scene.near].map(|all| all.iter().map(&mut said).collect());
-        let piped = |pipe: &'a Piped| (pipe.number, pipe.line, pipe.declared.as_ref().map(&mut said));
-        let pipes = scene.pipes.iter().map(piped).collect();
+        let through = |pipe: &'a Piped| (pipe.number, pipe.line, pipe.declared.as_ref().map(&mut said));
+        let pipes = scene.pipes.iter().map(through).collect();
         self.scenes.number(Placed(
             scene.direction,
             &scene.interface,

@@ -71,7 +71,9 @@ pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
         };
         let reasons = reasons.remove(&number).unwrap_or_default();
         let idle = match text.split(' ').next() {
-            Some("no") if text.starts_with("no dummynet ") => "keeps what stays inside a provider, or has been through its own pipe, out of others",
+            Some("no") if text.starts_with("no dummynet ") => {
+                "keeps what stays inside a provider, or has been through its own pipe, out of others"
+            }
             Some("dummynet") if reasons.is_empty() => "another rule below has all its packets",
             Some("no") => "excepts traffic from the translations below",
             Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => {

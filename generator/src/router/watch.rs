@@ -96,7 +96,14 @@ impl Watches {
         })
     }
 
-    pub(super) fn tell(&mut self, story: Story, fate: &Fate, topology: &Topology, rules: &Rules, ways: &Ways) {
+    pub(super) fn tell(
+        &mut self,
+        story: Story,
+        fate: &Fate,
+        topology: &Topology,
+        rules: &Rules,
+        ways: &Ways,
+    ) {
         let to = match fate {
             Fate::Delivered(to) => Some(*to),
             _ => topology.owner(story.destination),

@@ -59,9 +59,8 @@ fn next<'a>(
         if flow.fragment && matches!(rule.protocol, Some(TCP | UDP)) {
             return Judgement::SkipTo(rule.skip.source_port);
         }
-        let is_match = matches_ends(rule, loaded, flow)
-            && matches_rest(rule, flow)
-            && has_tag(rule, &mut tag, flow.tag);
+        let is_match =
+            matches_ends(rule, loaded, flow) && matches_rest(rule, flow) && has_tag(rule, &mut tag, flow.tag);
         if !is_match {
             return Judgement::Differs;
         }

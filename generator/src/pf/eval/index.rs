@@ -56,12 +56,11 @@ impl Index {
         // A translation rule whose source port differs makes the kernel jump, and over what it jumps must stay so.
         let no_jumps = rules.iter().all(|rule| rule.source.port.is_none());
         match list {
-            List::Filter => Some(Self { source: source(), destination: destination(), is_inward: false }),
             // Here fragments jump, before the destination is looked at.
             List::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
                 Some(Self { source: source(), ..Self::default() })
             }
-            List::Dummynet => {
+            List::Filter | List::Dummynet => {
                 Some(Self { source: source(), destination: destination(), is_inward: false })
             }
             List::Nat => Some(Self { source: source(), ..Self::default() }),

@@ -28,7 +28,8 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
         }
     }
     if !scene.conditions.is_empty() {
-        let lines: Vec<&str> = [CONDITIONS].into_iter().chain(scene.conditions.iter().map(String::as_str)).collect();
+        let lines: Vec<&str> =
+            [CONDITIONS].into_iter().chain(scene.conditions.iter().map(String::as_str)).collect();
         let _ = writeln!(out, "  conditions[{}]", quoted(&lines));
     }
     out

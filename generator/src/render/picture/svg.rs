@@ -366,10 +366,8 @@ fn legend(scene: &Scene, width: usize, y: &mut usize, texts: &mut Vec<Text>, swa
             *y += LINE;
         }
     }
-    let lists = [
-        ("With the source of the receiving gateway:", &scene.masquerades),
-        (CONDITIONS, &scene.conditions),
-    ];
+    let lists =
+        [("With the source of the receiving gateway:", &scene.masquerades), (CONDITIONS, &scene.conditions)];
     for (heading, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         *y += LINE / 2;
         line(MARGIN + PAD, *y, "name", heading.to_owned());
