@@ -164,6 +164,23 @@ fn fragments() {
     );
 }
 
+/// Long lists have an index, which must not leave out a rule that makes fragments jump.
+#[test]
+fn fragments_jump_over_as_much_in_a_long_list() {
+    let jump = "dummynet in proto udp to 9.9.9.9 pipe 1\ndummynet in from any to 10.0.0.2 pipe 2\n";
+    let far: String = (0..20).map(|n| format!("dummynet in from any to 10.9.0.{n} pipe 3\n")).collect();
+    let fragment = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
+    for text in [jump.to_owned() + &far, far.clone() + jump] {
+        let mut walked = machine(&text, &[]);
+        let mut indexed = walked.clone();
+        indexed.index();
+        for packet in [fragment, "in en0 udp 10.0.0.1:7 10.0.0.2:53", "in en0 icmp 10.0.0.1 10.9.0.7"] {
+            assert_eq!(met(&mut walked, packet), met(&mut indexed, packet), "{text}{packet}");
+        }
+        assert_eq!(met(&mut indexed, fragment), "");
+    }
+}
+
 #[test]
 fn the_type_of_service_is_equal_or_it_is_another() {
     let tos = |tos: u8| format!("{PING} {{\"tos\":{tos}}}");
