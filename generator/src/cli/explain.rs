@@ -55,7 +55,7 @@ const EXAMPLES: &str = "Examples:
 Who else decides, on a Mac, as root:
   { pfctl -s rules; pfctl -s nat; pfctl -s dummynet
     pfctl -v -s Anchors | while read -r anchor; do
-      echo \"# anchor $anchor\"; for what in rules nat dummynet; do pfctl -a \"$anchor\" -s $what; done
+      echo \"# anchor $anchor\"; for what in dummynet rules nat; do pfctl -a \"$anchor\" -s $what; done
     done; } 2>/dev/null >capture
   nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
 
