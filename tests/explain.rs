@@ -141,6 +141,26 @@ fn ways_through_pipes() {
     golden("conditions", &told.join("\n----\n\n"));
 }
 
+/// The proof reads the anchor by itself; a Mac asks it as a child of `com.apple/*`, which is another matter for dummynet.
+#[test]
+fn below_the_stock_ruleset_each_packet_goes_through_its_pipe() {
+    for fixture_name in ["ways.json", "conditions.json", "rich.json"] {
+        let world = World::new(&fixture(fixture_name));
+        let volumes = world.plan.volumes.iter().map(|volume| volume.name.to_string());
+        let gateways = world.plan.bridges.iter().map(|bridge| format!("{}.gateway", bridge.provider));
+        let ends: Vec<String> =
+            volumes.chain(gateways).chain(["mac", "internet"].map(str::to_owned)).collect();
+        let mut met = 0;
+        for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to))) {
+            let Ok(explanation) = world.ask(from, to, None) else { continue };
+            assert!(explanation.agrees(), "{fixture_name}: {}", explanation.text());
+            let hops = explanation.packet.iter().chain(&explanation.answer);
+            met += hops.map(|hop| hop.pipes.len()).sum::<usize>();
+        }
+        assert!(met > 0, "{fixture_name}");
+    }
+}
+
 #[test]
 fn what_pipes_add_to_a_round_trip() {
     let slow = slow();
