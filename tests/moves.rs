@@ -33,8 +33,8 @@ fn network() -> Value {
 }
 
 const DATA: &str = "mount\t/dev/disk5s1 on /Volumes/data (apfs, local, nodev, nosuid, journaled)";
-const APPLE: &str =
-    "nat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n";
+const APPLE: &str = "nat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\n\
+    dummynet-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n";
 
 /// vmnet brings a bridge up with the gateway of gcp.
 fn vmnet(mac: &Mac, unit: u32) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nixvol_net::pf::Environment;
 use nixvol_net::pf::eval::{Machine, Outcome, Packet};
-use nixvol_net::pf::syntax::Block;
+use nixvol_net::pf::syntax::{Action, Block, Rule};
 
 use crate::kernel::Kernel;
 
@@ -22,6 +22,8 @@ pub enum Section {
     Normalization,
     Queueing,
     Translation,
+    /// A list of its own, which Apple's pfctl has and others do not.
+    Dummynet,
     Filter,
 }
 
@@ -77,12 +79,22 @@ pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result
     let mut environment = environment(kernel);
     environment.macros = defines.iter().cloned().collect();
     match nixvol_net::pf::parse(text, &environment) {
-        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
+        Ok(ruleset) => match ruleset.rules.dummynet.iter().find(|rule| needs_direction(rule)) {
+            Some(rule) => {
+                Err((rule.place.line, "a dummynet rule cannot be specified without direction".to_owned()))
+            }
+            None => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
+        },
         Err(errors) => {
             let first = errors.first();
             Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))
         }
     }
+}
+
+/// Whether this is a rule of dummynet that does not say whether it is for what comes in or goes out.
+fn needs_direction(rule: &Rule) -> bool {
+    rule.action == Action::Dummynet && rule.anchor.is_none() && rule.direction.is_none()
 }
 
 fn environment(kernel: &Kernel) -> Environment {
@@ -147,9 +159,14 @@ fn section(line: &str) -> Option<Section> {
         "table" => Section::Table,
         "set" => Section::Option,
         "scrub" | "scrub-anchor" => Section::Normalization,
-        "no" if words.next() == Some("scrub") => Section::Normalization,
-        "altq" | "queue" | "dummynet" | "dummynet-anchor" => Section::Queueing,
-        "nat" | "rdr" | "binat" | "no" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => Section::Translation,
+        "no" => match words.next() {
+            Some("scrub") => Section::Normalization,
+            Some("dummynet") => Section::Dummynet,
+            _ => Section::Translation,
+        },
+        "altq" | "queue" => Section::Queueing,
+        "dummynet" | "dummynet-anchor" => Section::Dummynet,
+        "nat" | "rdr" | "binat" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => Section::Translation,
         "pass" | "block" | "anchor" | "antispoof" => Section::Filter,
         _ => return None,
     })
