@@ -190,7 +190,7 @@ let
       };
 
       bandwidthKbit = mkOption {
-        type = types.nullOr (types.ints.between 1 100000000);
+        type = types.nullOr (types.ints.between 1 2147483);
         default = null;
         example = 100000;
         description = ''

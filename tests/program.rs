@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{default_input, fixture, program, rendered, root, run};
 
@@ -135,11 +135,13 @@ fn data_goes_to_standard_output_and_problems_do_not() {
 }
 
 #[test]
-fn a_condition_that_is_not_applied_yet_is_said() {
-    let rich = root().join("tests/fixtures/rich.json");
-    let output = run(&["check", "--input", &rich.to_string_lossy()], "");
-    assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("links.4.conditions"));
+fn conditions_of_masqueraded_traffic_come_with_a_note() {
+    let mut input = fixture("rich.json");
+    input["links"][1]["conditions"] = json!({ "latencyMs": 10 });
+    let output = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("links.1.conditions: answers to masqueraded traffic"), "{notes}");
 }
 
 #[test]

@@ -138,8 +138,11 @@ pub fn sentence(text: &str) -> String {
 
 /// Says on standard error what the declaration asks for in vain.
 fn note_what_is_not_done(declaration: &Declaration) {
-    for link in declaration.links.iter().filter(|link| link.conditions.is_some()) {
-        eprintln!("note: links.{}.conditions: recorded, and not applied by this version", link.index);
+    for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {
+        eprintln!(
+            "note: links.{}.conditions: answers to masqueraded traffic go to the gateway, and are not slowed",
+            link.index
+        );
     }
     for link in &declaration.links {
         let mut providers = link.from.iter().chain(&link.to).map(|end| declaration.provider_of(end));

@@ -178,7 +178,7 @@ pub struct Conditions {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub loss: Option<f64>,
     /// The rate in kilobits a second.
-    #[schemars(range(min = 1, max = 100_000_000))]
+    #[schemars(range(min = 1, max = 2_147_483))]
     pub bandwidth_kbit: Option<i64>,
 }
 

@@ -8,6 +8,7 @@ mod free;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -134,10 +135,40 @@ impl End {
 pub struct Conditions {
     /// Added delay in milliseconds, one way: 0 to 10,000.
     pub latency_ms: Option<u16>,
-    /// The share of packets lost: 0 to 1.
+    /// The share of packets lost: 0 to 1. Dummynet is told millionths.
     pub loss: Option<f64>,
-    /// The rate in kilobits a second: 1 to 100,000,000.
+    /// The rate in kilobits a second: 1 to 2,147,483.
     pub bandwidth_kbit: Option<u32>,
+}
+
+impl Conditions {
+    /// The added delay in milliseconds.
+    pub fn delay(&self) -> u16 {
+        self.latency_ms.unwrap_or(0)
+    }
+
+    /// The share of packets lost, in millionths: what dummynet is told, and shows.
+    pub fn loss_millionths(&self) -> u32 {
+        // From 0 to 1, so that no number is out of range.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let millionths = (self.loss.unwrap_or(0.0) * 1e6).round() as u32;
+        millionths
+    }
+
+    /// The same in percent: `0.1`.
+    pub fn loss_percent(&self) -> String {
+        (f64::from(self.loss_millionths()) / 1e4).to_string()
+    }
+}
+
+impl fmt::Display for Conditions {
+    /// In words: `40 ms, 1% lost, 100000 kbit/s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let delay = self.latency_ms.map(|ms| format!("{ms} ms"));
+        let loss = self.loss.map(|_| format!("{}% lost", self.loss_percent()));
+        let rate = self.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"));
+        f.write_str(&[delay, loss, rate].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// A declaration that is not valid, with what is needed to say so.

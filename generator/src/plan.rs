@@ -5,16 +5,16 @@
 //! Sees: model. Never: a file format, or the order of the input.
 
 pub mod flows;
+pub mod pipes;
 pub mod policy;
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{
-    AbsolutePath, AnchorPath, Conditions, Declaration, End, Name, ProviderAttachment, VolumeAttachment,
-};
+use crate::model::{AbsolutePath, AnchorPath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
 pub use flows::{Flow, Masquerade};
+pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
 
 /// What must be true on the Mac. Lists are sorted by name.
@@ -48,8 +48,10 @@ pub struct Plan {
     pub masquerades: Vec<Masquerade>,
     /// Ports that answer on a localhost alias.
     pub publishes: Vec<Publish>,
-    /// What the ways between ends are like.
-    pub conditions: Vec<Condition>,
+    /// What packets between ends go through, by number.
+    pub pipes: Vec<Pipe>,
+    /// Which packets go through which pipe. Of several that cover a packet the last counts; inside a provider none does.
+    pub steering: Vec<Steering>,
     /// Who may send what to whom.
     pub policy: Policy,
 }
@@ -114,21 +116,11 @@ pub struct Publish {
     pub address: Ipv4Addr,
 }
 
-/// What the way from some ends to others is like.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Condition {
-    /// From these ends,
-    pub from: Vec<End>,
-    /// to these ones,
-    pub to: Vec<End>,
-    /// it is like this.
-    pub conditions: Conditions,
-}
-
 impl Plan {
     /// The plan of a declaration.
     pub fn of(declaration: &Declaration) -> Self {
-        let policy = Policy::of(declaration);
+        let pipes = pipes::Pipes::of(declaration);
+        let policy = Policy::of(declaration, &pipes.numbers);
         let bridges = declaration.providers.iter().map(|(name, provider)| Bridge {
             provider: name.clone(),
             logical: provider.bridge.clone(),
@@ -156,7 +148,8 @@ impl Plan {
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
-            conditions: conditions(declaration),
+            pipes: pipes.pipes,
+            steering: pipes.steering,
             policy,
         }
     }
@@ -170,6 +163,22 @@ impl Volume {
 }
 
 impl Plan {
+    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
+    pub fn here(&self, ends: &[End]) -> Vec<Ipv4Addr> {
+        let is_meant = |provider: &Name| ends.contains(&End::Provider(provider.clone()));
+        let gateways = self.bridges.iter().filter(|bridge| is_meant(&bridge.provider));
+        let volumes = self.volumes.iter().filter(|volume| {
+            let is_named = ends.contains(&End::Volume(volume.name.clone()));
+            volume.attachment == VolumeAttachment::Host && (is_named || is_meant(&volume.provider))
+        });
+        gateways.map(|bridge| bridge.gateway.addr()).chain(volumes.map(|volume| volume.address)).collect()
+    }
+
+    /// The pipe of this number.
+    pub fn pipe(&self, number: u16) -> Option<&Pipe> {
+        self.pipes.iter().find(|pipe| pipe.number == number)
+    }
+
     /// The volume of this name.
     pub fn volume(&self, name: &Name) -> Option<&Volume> {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
@@ -213,20 +222,4 @@ fn publishes(declaration: &Declaration) -> Vec<Publish> {
         }))
     };
     declaration.volumes.iter().filter_map(of_volume).flatten().collect()
-}
-
-fn conditions(declaration: &Declaration) -> Vec<Condition> {
-    let mut all = Vec::new();
-    for link in &declaration.links {
-        let Some(conditions) = link.conditions else {
-            continue;
-        };
-        let (from, to): (Vec<End>, Vec<End>) =
-            (link.from.iter().cloned().collect(), link.to.iter().cloned().collect());
-        if link.bidirectional {
-            all.push(Condition { from: to.clone(), to: from.clone(), conditions });
-        }
-        all.push(Condition { from, to, conditions });
-    }
-    all
 }

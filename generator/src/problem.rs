@@ -86,6 +86,7 @@ pub enum Kind {
     NotAPort { found: String, ranges: bool },
     PortsReversed { found: String, first: u16, last: u16 },
     PortsWithoutPorts { protocol: &'static str },
+    WaysDiffer { from: String, to: String },
 }
 
 /// Why a path is refused.

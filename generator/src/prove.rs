@@ -48,6 +48,21 @@ pub enum Violation {
     },
     /// A packet that the rules treat otherwise.
     Packet(Box<Counterexample>),
+    /// A packet that they send through another pipe.
+    Pipe(Box<Astray>),
+}
+
+/// A packet that goes through other pipes than the policy says.
+#[derive(Debug, Clone)]
+pub struct Astray {
+    /// The packet, at one hook.
+    pub packet: Packet,
+    /// The number of the pipe that it should go through there.
+    pub expected: Option<u16>,
+    /// The numbers of those that it goes through.
+    pub found: Vec<u16>,
+    /// The rule that decides: its line in the anchor and its canonical text.
+    pub rule: Option<(u32, String)>,
 }
 
 /// A packet that the rules treat otherwise than the policy says.
@@ -149,6 +164,7 @@ impl fmt::Display for Violation {
                 write!(f, "line {}: {what}, which no proof accounts for", place.line)
             }
             Self::Packet(example) => example.fmt(f),
+            Self::Pipe(example) => example.fmt(f),
         }
     }
 }
@@ -161,6 +177,27 @@ impl fmt::Display for Counterexample {
             None => f.write_str(" (no rule matches)")?,
         }
         write!(f, ", but it must be {}", self.expected)
+    }
+}
+
+impl fmt::Display for Astray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the rules ", compare::describe(&self.packet))?;
+        match self.found.as_slice() {
+            [] if self.rule.is_some() => f.write_str("keep it from all pipes, also those of others")?,
+            [] => f.write_str("send it through no pipe")?,
+            found => {
+                let numbers: Vec<String> = found.iter().map(u16::to_string).collect();
+                write!(f, "send it through pipe {}", numbers.join(" and then "))?;
+            }
+        }
+        if let Some((line, rule)) = &self.rule {
+            write!(f, " (line {line}: {rule})")?;
+        }
+        match self.expected {
+            Some(pipe) => write!(f, ", but it must be pipe {pipe}"),
+            None => f.write_str(", but it must be none"),
+        }
     }
 }
 

@@ -146,14 +146,19 @@ impl Router {
         let story = self.watches.begin(from, bytes, datagram, now);
         let mut walk = walk::Walk::new(&self.topology, self.rules.machine_mut(), datagram, offload, story);
         let end = walk.from(from, bytes);
-        let (moved, story) = (walk.datagram, walk.story);
+        let (moved, pipes, story) = (walk.datagram, walk.pipes, walk.story);
         match end {
-            Ok(to) => (self.deliver(from, to, bytes, &moved, offload, now), story),
+            Ok(to) => (self.deliver(from, to, bytes, &moved, offload, &pipes, now), story),
             Err(stop) => {
+                // A rule blocks what has come out of the pipes.
+                let at = match self.ways.carry(&pipes, moved.total, now) {
+                    Ok(at) => at,
+                    Err(fate) => return (fate, story),
+                };
                 let answer = stop.answer(bytes, datagram, &offload);
                 self.out.extend(answer.map(|answer| Delivery {
                     to: from,
-                    at: now,
+                    at,
                     length: answer.len(),
                     bytes: Some(answer),
                     offload: Offload::default(),
@@ -164,6 +169,7 @@ impl Router {
     }
 
     /// Puts a packet on the way to a node, whole or cut.
+    #[expect(clippy::too_many_arguments, reason = "a packet has as many sides")]
     fn deliver(
         &mut self,
         from: NodeId,
@@ -171,11 +177,15 @@ impl Router {
         bytes: &mut [u8],
         datagram: &wire::Datagram,
         mut offload: Offload,
+        pipes: &[u16],
         now: Duration,
     ) -> Fate {
+        if self.ways.is_cut(from, to) {
+            return Fate::Cut;
+        }
         let mtu = usize::from(self.topology.mtu(from, to));
         let mut pieces = Vec::new();
-        if self.ways.has_pipe(from, to) && offload.segments.is_some() {
+        if !pipes.is_empty() && offload.segments.is_some() {
             pieces = wire::segments(bytes, datagram, &offload);
             offload = Offload::default();
         } else if offload.segments.is_none() && datagram.total > mtu {
@@ -184,7 +194,7 @@ impl Router {
         }
         let mut fate = Fate::Lost;
         if pieces.is_empty() {
-            match self.ways.carry(from, to, datagram.total, now) {
+            match self.ways.carry(pipes, datagram.total, now) {
                 Ok(at) => {
                     self.out.push(Delivery { to, at, bytes: None, length: datagram.total, offload });
                     fate = Fate::Delivered(to);
@@ -193,7 +203,7 @@ impl Router {
             }
         }
         for piece in pieces {
-            match self.ways.carry(from, to, piece.len(), now) {
+            match self.ways.carry(pipes, piece.len(), now) {
                 Ok(at) => {
                     let length = piece.len();
                     self.out.push(Delivery { to, at, bytes: Some(piece), length, offload });

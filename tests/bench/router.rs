@@ -42,7 +42,7 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
     let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &anchor, file: ANCHOR };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::of(&plan, &topology);
+    let ways = Ways::new(&topology, &plan.pipes);
     (Router::new(topology, rules, ways), addresses)
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use nixvol_net::model::Declaration;
+use nixvol_net::pf::eval::Packet;
 use nixvol_net::place::{FieldPath, Positions};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::Because;
@@ -110,8 +111,16 @@ pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
                     "rule": example.found.rule.as_ref().map(|(_, rule)| rule),
                     "expected": example.expected.to_string(),
                     "found": example.found.to_string(),
-                    "packet": packet(example),
+                    "packet": packet(&example.packet),
                     "declared": declared(example, positions),
+                }),
+                Violation::Pipe(example) => json!({
+                    "message": violation.to_string(),
+                    "line": example.rule.as_ref().map(|(line, _)| line),
+                    "rule": example.rule.as_ref().map(|(_, rule)| rule),
+                    "expected": example.expected,
+                    "found": example.found,
+                    "packet": packet(&example.packet),
                 }),
             })
             .collect(),
@@ -119,10 +128,9 @@ pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
 }
 
 /// The packet in the form that `pf eval` reads.
-fn packet(example: &Counterexample) -> Value {
+fn packet(packet: &Packet) -> Value {
     use nixvol_net::pf::eval::Transport;
     use nixvol_net::pf::syntax::Direction;
-    let packet = &example.packet;
     let mut value =
         json!({ "src": IpAddr::to_string(&packet.source), "dst": packet.destination.to_string() });
     if let Some(hook) = packet.hooks.first() {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::Side;
-use crate::model::{AbsolutePath, End, Name};
-use crate::plan::{Bridge, Condition, Plan, Volume};
+use crate::model::{AbsolutePath, Name};
+use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Whether a thing is new, gone, or otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +88,13 @@ fn objects(plan: &Plan) -> Objects {
         let ports = published.get(&it.name).map(|ports| ports.join(", "));
         objects.insert(("volume", it.name.to_string()), volume(it, ports));
     }
-    for condition in &plan.conditions {
-        let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ");
-        let mut way = format!("{} -> {}", names(&condition.from), names(&condition.to));
+    for pipe in &plan.pipes {
+        let mut way = pipe.way();
         // Links of the same ends may have conditions each.
         while objects.contains_key(&("conditions", way.clone())) {
             way += " again";
         }
-        objects.insert(("conditions", way), conditions(condition));
+        objects.insert(("conditions", way), conditions(pipe));
     }
     objects
 }
@@ -138,8 +137,8 @@ fn volume(volume: &Volume, published: Option<String>) -> Fields {
     ]
 }
 
-fn conditions(condition: &Condition) -> Fields {
-    let it = condition.conditions;
+fn conditions(pipe: &Pipe) -> Fields {
+    let it = pipe.conditions;
     vec![
         ("latency", it.latency_ms.map(|ms| format!("{ms} ms"))),
         ("loss", it.loss.map(|loss| loss.to_string())),

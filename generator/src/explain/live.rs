@@ -74,6 +74,7 @@ impl Loaded {
             List::Rdr => &lists.rdr,
             List::Binat => &lists.binat,
             List::Filter => &lists.filter,
+            List::Dummynet => &lists.dummynet,
         };
         let rule = list.get(usize::try_from(number).ok()?)?;
         let origin = self.texts.get(*text)?.origin(rule.place.line)?;

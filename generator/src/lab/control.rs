@@ -222,6 +222,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
                 );
             }
             router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&lab.file, &errors)))?;
+            router.ways_mut().set_pipes(&new.pipes);
             let killed = if *kill { permitted::kill(&mut router) } else { 0 };
             let states = router.rules().machine().states();
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
@@ -234,7 +235,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
 
 fn count(router: &Router) -> usize {
     use nixvol_net::pf::eval::List;
-    let lists = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter];
+    let lists = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter, List::Dummynet];
     let loaded = router.rules().machine().loaded();
     let rulesets = loaded.rulesets().iter().filter(|ruleset| !ruleset.path().is_empty());
     rulesets.map(|ruleset| lists.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()

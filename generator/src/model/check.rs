@@ -111,7 +111,7 @@ impl Check<'_> {
         let localhost = self.localhost();
         let volumes = self.volumes(&providers, localhost.as_ref());
         let links = self.links();
-        Some(Declaration {
+        let declaration = Declaration {
             base: base?,
             state_dir: state_dir?,
             log_file: log_file?,
@@ -124,7 +124,9 @@ impl Check<'_> {
             localhost: localhost?,
             links: links?,
             positions: Positions::default(),
-        })
+        };
+        self.ways(&declaration);
+        Some(declaration)
     }
 
     fn wrong(&mut self, at: FieldPath, kind: Kind) {

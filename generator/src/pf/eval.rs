@@ -3,12 +3,13 @@
 //! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
 //! and never fails: whatever the rules and the packet are, there is an answer.
 //! Left out: fragments are not put together, states expire only where the caller tells the time, ESP and PPTP are told apart by addresses
-//! only, a SYN proxy is a plain state, dummynet and `max-src-conn` do nothing, and what the kernel leaves to
+//! only, a SYN proxy is a plain state, pipes delay nothing, `max-src-conn` does nothing, and what the kernel leaves to
 //! chance always comes out the same, but for ports where the caller asks for it.
 //! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
 mod decide;
+mod dummynet;
 mod filter;
 mod flow;
 mod index;
@@ -33,7 +34,7 @@ pub use packet::{ACK, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP,
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{
-    Answer, Detail, Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via,
+    Answer, Detail, Form, Outcome, RuleRef, Shaping, StateUse, TranslationKind, TranslationRef, Verdict, Via,
 };
 
 use std::net::IpAddr;

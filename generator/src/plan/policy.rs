@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Declaration, End, Name, PortRange, PortSet, Protocol};
+use crate::model::{Declaration, End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
 
 /// Who may send what to whom.
 #[derive(Debug, Clone)]
@@ -21,6 +21,23 @@ pub struct Policy {
     /// Links by the name of an end that may open them.
     by_source: BTreeMap<Name, Vec<usize>>,
     publishes: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
+    /// Every way that has conditions, in the order of the links.
+    ways: Vec<Way>,
+    /// Ways by the name of an end that sends.
+    ways_by_source: BTreeMap<Name, Vec<usize>>,
+    /// What the Mac itself has: its gateways, and the addresses of the volumes that it serves.
+    here: BTreeSet<Ipv4Addr>,
+}
+
+/// One direction of a link that has conditions.
+#[derive(Debug, Clone)]
+struct Way {
+    from: EndSet,
+    to: EndSet,
+    /// The addresses of `to`.
+    destinations: Vec<Ipv4Net>,
+    /// None where others have all its packets.
+    pipe: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -149,8 +166,8 @@ pub enum Translation {
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 impl Policy {
-    /// The policy of a declaration.
-    pub fn of(declaration: &Declaration) -> Self {
+    /// The policy of a declaration. `pipes` are the numbers of [`super::pipes::Pipes`].
+    pub fn of(declaration: &Declaration, pipes: &[Option<u16>]) -> Self {
         let mut networks: Vec<Network> = declaration
             .providers
             .iter()
@@ -193,7 +210,79 @@ impl Policy {
         }
         let volumes =
             declaration.volumes.iter().map(|(name, volume)| (volume.address, name.clone())).collect();
-        Self { networks, volumes, links, by_source, publishes }
+        let mut ways = Vec::new();
+        let mut ways_by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+        for (way, pipe) in super::pipes::ways(&declaration.links).into_iter().zip(pipes) {
+            for end in way.from {
+                ways_by_source.entry(end.name().clone()).or_default().push(ways.len());
+            }
+            ways.push(Way {
+                from: EndSet::of(way.from),
+                to: EndSet::of(way.to),
+                destinations: way.to.iter().map(|end| declaration.range(end)).collect(),
+                pipe: *pipe,
+            });
+        }
+        let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
+        let gateways = networks.iter().map(|network| network.gateway);
+        let here = gateways.chain(served.map(|volume| volume.address)).collect();
+        Self { networks, volumes, links, by_source, publishes, ways, ways_by_source, here }
+    }
+
+    /// The pipe that a packet goes through at one of pf's hooks, by number.
+    ///
+    /// A packet goes through its pipe once: on its way out, or, where it never leaves because the Mac has its
+    /// destination, as it comes in. What the Mac sends to itself on lo0 does both, and the way out counts.
+    pub fn pipe(&self, packet: &Packet) -> Option<u16> {
+        let is_last = match packet.direction {
+            Direction::Out => true,
+            Direction::In => {
+                packet.interface != Interface::Loopback && self.here.contains(&packet.destination)
+            }
+        };
+        if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
+    }
+
+    /// The pipe from an address to an address. The narrower way counts, the sender's breadth before the receiver's, and
+    /// of the same breadth the first.
+    pub fn pipe_between(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Option<u16> {
+        let (from, to) = (self.network(source)?, self.network(destination)?);
+        if from.provider == to.provider {
+            return None;
+        }
+        let breadth = |way: &&Way| {
+            let sender = self.breadth(&way.from, from, source);
+            let receiver = self.breadth(&way.to, to, destination);
+            sender.zip(receiver)
+        };
+        let ways = self.ways_of(from, source).filter_map(|way| Some((breadth(&way)?, way)));
+        ways.min_by_key(|(breadth, _)| *breadth).and_then(|(_, way)| way.pipe)
+    }
+
+    /// Whether a packet stays inside one provider.
+    pub fn is_within(&self, packet: &Packet) -> bool {
+        match (self.network(packet.source), self.network(packet.destination)) {
+            (Some(from), Some(to)) => from.provider == to.provider,
+            _ => false,
+        }
+    }
+
+    /// Whether ends hold an address by its provider (1), or by its volume (0).
+    fn breadth(&self, ends: &EndSet, network: &Network, address: Ipv4Addr) -> Option<u8> {
+        if ends.providers.contains(&network.provider) {
+            return Some(1);
+        }
+        self.volumes.get(&address).filter(|volume| ends.volumes.contains(*volume)).map(|_| 0)
+    }
+
+    /// The ways that packets of a source in a network may take, in the order of the links.
+    fn ways_of<'a>(&'a self, from: &Network, source: Ipv4Addr) -> impl Iterator<Item = &'a Way> {
+        let of = |name: &Name| self.ways_by_source.get(name).map_or(&[][..], Vec::as_slice);
+        let volume = self.volumes.get(&source).map_or(&[][..], of);
+        let mut numbers: Vec<usize> = of(&from.provider).iter().chain(volume).copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|number| &self.ways[number])
     }
 
     /// What happens to a packet that belongs to no state.
@@ -290,13 +379,20 @@ impl Policy {
     /// treated alike.
     pub fn constants(&self) -> Vec<Ipv4Net> {
         let networks = self.networks.iter().map(|network| network.range);
-        let linked = |name: &&Name| self.by_source.contains_key(*name);
+        let linked =
+            |name: &&Name| self.by_source.contains_key(*name) || self.ways_by_source.contains_key(*name);
         let sources =
             self.volumes.iter().filter(|(_, name)| linked(name)).map(|(address, _)| (*address).into());
         let destinations = self.links.iter().flat_map(|link| link.destinations.iter().copied());
         let aliases = self.publishes.keys().map(|(alias, _)| (*alias).into());
-        let mut all: Vec<Ipv4Net> =
-            networks.chain(sources).chain(destinations).chain(aliases).chain([LOOPBACK]).collect();
+        let here = self.here.iter().filter(|_| !self.ways.is_empty()).map(|address| (*address).into());
+        let mut all: Vec<Ipv4Net> = networks
+            .chain(sources)
+            .chain(destinations)
+            .chain(aliases)
+            .chain(here)
+            .chain([LOOPBACK])
+            .collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -320,6 +416,16 @@ impl Policy {
             }
         }
         sets.extend(by_service.into_values());
+        let mut ways = self.ways_of(from, source).peekable();
+        if ways.peek().is_some() {
+            sets.push(self.here.iter().map(|address| (*address).into()).collect());
+        }
+        for way in ways {
+            // Provider and volume differ in breadth.
+            let is_single = |range: &&Ipv4Net| range.prefix_len() == 32;
+            sets.push(way.destinations.iter().filter(is_single).copied().collect());
+            sets.push(way.destinations.clone());
+        }
         sets
     }
 

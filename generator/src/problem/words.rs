@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E064`. Codes are never given to another kind.
+    /// The code of this kind of problem, `E001` to `E065`. Codes are never given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -53,6 +53,7 @@ impl Kind {
             Kind::NotAPort { .. } => "E062",
             Kind::PortsReversed { .. } => "E063",
             Kind::PortsWithoutPorts { .. } => "E064",
+            Kind::WaysDiffer { .. } => "E065",
         }
     }
 
@@ -142,6 +143,9 @@ impl Kind {
                 format!("the port range {} runs the wrong way round", Quoted(found))
             }
             Kind::PortsWithoutPorts { protocol } => format!("the protocol `{protocol}` has no ports"),
+            Kind::WaysDiffer { from, to } => {
+                format!("two links say different things of the way from `{from}` to `{to}`")
+            }
         }
     }
 
@@ -221,6 +225,9 @@ impl Kind {
             Kind::NotAPort { ranges: false, .. } => "write a number from 1 to 65535".to_owned(),
             Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
             Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
+            Kind::WaysDiffer { .. } => {
+                "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
+            }
         };
         Some(text)
     }

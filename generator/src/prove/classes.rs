@@ -22,7 +22,7 @@ const GROUPS_A_THREAD: usize = 200;
 const MOST: usize = 25;
 
 /// The lists that a proof is about.
-const LISTS: [List; 3] = [List::Nat, List::Rdr, List::Filter];
+const LISTS: [List; 4] = [List::Nat, List::Rdr, List::Filter, List::Dummynet];
 
 pub struct Classes<'a> {
     plan: &'a Plan,
@@ -34,7 +34,7 @@ pub struct Classes<'a> {
     /// The networks and addresses that the policy tells apart.
     constants: Vec<Set>,
     /// The rules of each list.
-    lists: [Vec<Matcher>; 3],
+    lists: [Vec<Matcher>; 4],
     interfaces: Vec<String>,
 }
 
@@ -96,11 +96,10 @@ impl<'a> Classes<'a> {
         for part in compared {
             whole.take(part);
         }
-        if whole.violations.is_empty() {
-            return Ok(whole.classes);
-        }
-        whole.violations.truncate(MOST);
-        Err(whole.violations.into_iter().map(|example| Violation::Packet(Box::new(example))).collect())
+        let packets = whole.violations.into_iter().map(|example| Violation::Packet(Box::new(example)));
+        let astray = whole.astray.into_iter().map(|example| Violation::Pipe(Box::new(example)));
+        let violations: Vec<Violation> = packets.chain(astray).take(MOST).collect();
+        if violations.is_empty() { Ok(whole.classes) } else { Err(violations) }
     }
 
     fn compare_groups(&self, groups: &[u32]) -> Comparison {
@@ -124,12 +123,19 @@ impl<'a> Classes<'a> {
         let mut sources = vec![source];
         sources.extend(nat.iter().filter_map(|matcher| self.target(&matcher.rule)));
         let filter = matching(2, &sources);
-        for (list, matchers) in LISTS.into_iter().zip([&nat, &rdr, &filter]) {
+        // Dummynet sees it as it came.
+        let dummynet = matching(3, &[source]);
+        for (list, matchers) in LISTS.into_iter().zip([&nat, &rdr, &filter, &dummynet]) {
             machine.replace(list, matchers.iter().map(|matcher| matcher.rule.clone()).collect());
         }
         let mut parts = vec![self.space.whole()];
-        let used: BTreeSet<usize> =
-            nat.iter().chain(&rdr).chain(&filter).map(|matcher| matcher.destination).collect();
+        let used: BTreeSet<usize> = nat
+            .iter()
+            .chain(&rdr)
+            .chain(&filter)
+            .chain(&dummynet)
+            .map(|matcher| matcher.destination)
+            .collect();
         for set in used {
             parts = refine(parts, &self.sets[set]);
         }
@@ -146,6 +152,7 @@ impl<'a> Classes<'a> {
                 .iter()
                 .chain(&rdr)
                 .chain(&filter)
+                .chain(&dummynet)
                 .filter(|matcher| redirected || self.sets[matcher.destination].has(atom))
                 .map(|matcher| &matcher.rule)
                 .collect();
@@ -165,7 +172,7 @@ impl<'a> Classes<'a> {
 }
 
 /// The interfaces that are told apart: lo0, the way out, any other, and whatever rules name.
-fn interfaces(lists: &[Vec<Matcher>; 3]) -> Vec<String> {
+fn interfaces(lists: &[Vec<Matcher>; 4]) -> Vec<String> {
     let named = lists.iter().flatten().filter_map(|matcher| matcher.rule.syntax().interface.as_ref());
     let mut known: Vec<String> = ["lo0", EGRESS, "bridge2000"].map(str::to_owned).to_vec();
     for interface in named {

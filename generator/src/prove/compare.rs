@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Counterexample, EGRESS, Found, Translated, Treatment};
+use super::{Astray, Counterexample, EGRESS, Found, Translated, Treatment};
 use crate::pf::eval::{
-    ACK, Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, SYN, Segment, StateUse,
+    ACK, Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, SYN, Segment, Shaping, StateUse,
     TranslationKind, Transport, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
@@ -25,6 +25,10 @@ const CLIENT: u16 = 40000;
 pub struct Comparison {
     pub classes: usize,
     pub violations: Vec<Counterexample>,
+    /// Packets that go through other pipes than they should.
+    pub astray: Vec<Astray>,
+    /// What was told of these: a rule's line, the pipe that it should be, the pipes that it is.
+    told_astray: HashSet<(u32, Option<u16>, Vec<u16>)>,
     /// What was told already: a rule's line, a row of the policy, a treatment.
     told: HashSet<(u32, String, Treatment)>,
     /// Rules whose answers were looked at, at each hook.
@@ -167,9 +171,11 @@ impl Comparison {
         for service in services {
             self.classes += 1;
             let packet = packet(service, source, destination);
-            let expected = plan.policy.decide(&asked(service, source, destination));
+            let asked = asked(service, source, destination);
+            let expected = plan.policy.decide(&asked);
             let answer = machine.decide(&packet);
             let Answer::Single(kernel) = &answer else { continue };
+            self.compare_pipes(plan, machine, &packet, &asked, kernel);
             let mut treatment = treatment(kernel);
             let translation = translation(kernel, egress);
             let rule = kernel.rule.as_ref().map(|rule| rule.number);
@@ -181,6 +187,34 @@ impl Comparison {
                 continue;
             }
             self.tell(machine, packet, expected, Found { treatment, translation, rule: None }, kernel);
+        }
+    }
+
+    /// Whether a packet goes through the pipe that it should, and no other. `no dummynet` keeps what is inside a
+    /// provider out of a pipe; said of anything else it would keep that from the rules of others.
+    fn compare_pipes(
+        &mut self,
+        plan: &Plan,
+        machine: &Machine,
+        packet: &Packet,
+        asked: &policy::Packet,
+        kernel: &Kernel,
+    ) {
+        let expected = plan.policy.pipe(asked);
+        let found: Vec<u16> = kernel.shaping.iter().filter_map(Shaping::number).collect();
+        let keeps_out = kernel.shaping.iter().any(|shaping| shaping.into.is_none());
+        if found.iter().copied().eq(expected) && (!keeps_out || plan.policy.is_within(asked)) {
+            return;
+        }
+        let rule = kernel.shaping.last().and_then(|shaping| {
+            let rules = machine.loaded().ruleset(0)?.rules(List::Dummynet);
+            let rule =
+                rules.iter().map(CompiledRule::syntax).find(|rule| rule.number == shaping.rule.number)?;
+            Some((rule.place.line, print_rule(rule)))
+        });
+        let line = rule.as_ref().map_or(0, |(line, _)| *line);
+        if self.told_astray.insert((line, expected, found.clone())) {
+            self.astray.push(Astray { packet: packet.clone(), expected, found, rule });
         }
     }
 
@@ -202,6 +236,12 @@ impl Comparison {
     /// Adds what another comparison found.
     pub fn take(&mut self, other: Self) {
         self.classes += other.classes;
+        for astray in other.astray {
+            let line = astray.rule.as_ref().map_or(0, |(line, _)| *line);
+            if self.told_astray.insert((line, astray.expected, astray.found.clone())) {
+                self.astray.push(astray);
+            }
+        }
         for example in other.violations {
             let line = example.found.rule.as_ref().map_or(0, |(line, _)| *line);
             if self.told.insert((line, example.expected.to_string(), example.found.treatment)) {

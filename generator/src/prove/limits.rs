@@ -5,16 +5,12 @@
 use super::Violation;
 use crate::pf::Ruleset;
 use crate::pf::eval::{CompiledRule, List, Machine, Side};
-use crate::pf::syntax::{Action, Address, Family, Rule, SettingValue, StateKind, StatePolicy};
+use crate::pf::syntax::{Action, Address, Dummynet, Family, Rule, SettingValue, StateKind, StatePolicy};
 
 /// Everything in a ruleset that no proof accounts for, in the order of its lists.
 pub fn unprovable(ruleset: &Ruleset) -> Vec<Violation> {
     let rules = &ruleset.rules;
-    let of_lists = [
-        (&rules.scrub, "normalization"),
-        (&rules.binat, "a binat rule"),
-        (&rules.dummynet, "a dummynet rule"),
-    ];
+    let of_lists = [(&rules.scrub, "normalization"), (&rules.binat, "a binat rule")];
     let mut found: Vec<Violation> = of_lists
         .into_iter()
         .flat_map(|(list, what)| {
@@ -32,7 +28,7 @@ pub fn unprovable(ruleset: &Ruleset) -> Vec<Violation> {
     for load in &ruleset.loads {
         found.push(Violation::Unprovable { place: load.place, what: "`load anchor`" });
     }
-    for rule in rules.nat.iter().chain(&rules.rdr).chain(&rules.filter) {
+    for rule in rules.nat.iter().chain(&rules.rdr).chain(&rules.dummynet).chain(&rules.filter) {
         found.extend(of_rule(rule).map(|what| Violation::Unprovable { place: rule.place, what }));
     }
     found
@@ -65,6 +61,7 @@ fn of_rule(rule: &Rule) -> Option<&'static str> {
     let checks = [
         (odd_pool, "a translation to more than one address"),
         (to_port, "a redirection to a port"),
+        (matches!(rule.dummynet, Some(Dummynet::Queue(_))), "a dummynet queue"),
         (rule.anchor.is_some(), "a call of another anchor"),
         (rule.os.is_some(), "a condition on the operating system"),
         (rule.user.is_some() || rule.group.is_some(), "a condition on the owner of a socket"),
@@ -101,7 +98,7 @@ pub fn for_ipv6(machine: &Machine) -> Vec<Violation> {
             && any(rule.source(), true)
             && any(rule.destination(), false)
     };
-    let lists = [List::Nat, List::Rdr, List::Filter];
+    let lists = [List::Nat, List::Rdr, List::Filter, List::Dummynet];
     let rules =
         lists.into_iter().flat_map(|list| loaded.ruleset(0).map_or(&[][..], |ruleset| ruleset.rules(list)));
     let violation = |rule: &CompiledRule| Violation::Unprovable {

@@ -4,13 +4,14 @@
 //! nothing is not written. Never: the reader of pf, which proves what is written here.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Error, engine};
 use crate::model::{End, PortRange, PortSet, Protocol};
-use crate::plan::{Flow, Plan};
+use crate::plan::{Bridge, Flow, Plan};
 
 /// The table of all networks.
 const ALL: &str = "nixvol";
@@ -24,6 +25,8 @@ const LONGEST_TABLE: usize = 31;
 const LONGEST_LABEL: usize = 63;
 /// How many entries of a table stand on a line.
 const ENTRIES_A_LINE: usize = 6;
+/// How many ends a comment names.
+const NAMES_IN_A_COMMENT: usize = 8;
 
 #[derive(Serialize)]
 struct Anchor {
@@ -33,6 +36,10 @@ struct Anchor {
     inside: Vec<String>,
     masquerades: Vec<Masquerade>,
     publishes: Vec<Publish>,
+    pipes: Vec<Pipe>,
+    steering: Vec<Steering>,
+    /// Networks whose own traffic some steering would cover.
+    unsteered: Vec<String>,
     providers: Vec<Provider>,
     flows: Vec<Rule>,
     /// The table of all networks, if there is one.
@@ -79,6 +86,35 @@ struct Masquerade {
 }
 
 #[derive(Serialize)]
+struct Pipe {
+    number: u16,
+    from: Few,
+    to: Few,
+    /// In milliseconds.
+    delay: Option<u16>,
+    /// In percent.
+    loss: Option<String>,
+    /// In kilobits a second.
+    bandwidth: Option<u32>,
+}
+
+/// The first of some names, and how many more there are.
+#[derive(Serialize)]
+struct Few {
+    names: String,
+    more: usize,
+}
+
+#[derive(Serialize)]
+struct Steering {
+    from: String,
+    to: String,
+    /// What of `to` the Mac itself has.
+    here: Option<String>,
+    pipe: u16,
+}
+
+#[derive(Serialize)]
 struct Publish {
     alias: String,
     port: u16,
@@ -104,6 +140,21 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
             inside.push(network);
         }
     }
+    let pipes = plan.pipes.iter().map(|pipe| Pipe {
+        number: pipe.number,
+        from: few(&pipe.from),
+        to: few(&pipe.to),
+        delay: pipe.conditions.latency_ms,
+        loss: pipe.conditions.loss.map(|_| pipe.conditions.loss_percent()),
+        bandwidth: pipe.conditions.bandwidth_kbit,
+    });
+    let steering = plan.steering.iter().map(|steering| Steering {
+        from: sets.reference(&steering.from),
+        to: sets.reference(&steering.to),
+        here: sets.here(&steering.to, &plan.here(&steering.to)),
+        pipe: steering.pipe,
+    });
+    let steering = steering.collect();
     let publishes = plan.publishes.iter().map(|publish| Publish {
         alias: publish.alias.to_string(),
         port: publish.port,
@@ -118,6 +169,9 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         inside,
         masquerades,
         publishes: publishes.collect(),
+        pipes: pipes.collect(),
+        steering,
+        unsteered: unsteered(plan),
         providers: providers.collect(),
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
@@ -128,6 +182,25 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         tables: sets.tables(plan),
     };
     engine::render("pf/anchor.conf", anchor)
+}
+
+fn few(ends: &[End]) -> Few {
+    let names: Vec<&str> = ends.iter().take(NAMES_IN_A_COMMENT).map(|end| end.name().as_str()).collect();
+    Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
+}
+
+/// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.
+fn unsteered(plan: &Plan) -> Vec<String> {
+    let is_named = |ends: &[End], bridge: &Bridge| {
+        ends.iter().any(|end| match end {
+            End::Provider(name) => *name == bridge.provider,
+            End::Volume(name) => plan.volume(name).is_some_and(|volume| volume.provider == bridge.provider),
+        })
+    };
+    let is_covered = |bridge: &&Bridge| {
+        plan.steering.iter().any(|it| is_named(&it.from, bridge) && is_named(&it.to, bridge))
+    };
+    plan.bridges.iter().filter(is_covered).map(|bridge| bridge.network.to_string()).collect()
 }
 
 fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
@@ -200,6 +273,26 @@ impl<'a> Sets<'a> {
             self.used.insert(name.clone(), entries);
         }
         format!("<{name}>")
+    }
+
+    /// Addresses of a set that the Mac itself has, in a rule.
+    fn here(&mut self, ends: &[End], addresses: &[Ipv4Addr]) -> Option<String> {
+        let entries: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        match entries.as_slice() {
+            [] => None,
+            [single] => Some(single.clone()),
+            _ => {
+                let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
+                let plain = format!("here.{}", names.join("_"));
+                let name = if plain.len() <= LONGEST_TABLE {
+                    plain
+                } else {
+                    format!("here.{:016x}", digest(&names))
+                };
+                self.used.insert(name.clone(), entries);
+                Some(format!("<{name}>"))
+            }
+        }
     }
 
     /// A set's name, from its members alone, so that other links do not change it.

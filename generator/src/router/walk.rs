@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::topology::{EGRESS, NodeId, Place, Side, Topology};
 use super::watch::Story;
-use crate::pf::eval::{Form, ICMP, Machine, Outcome, Passage, TCP, Verdict};
+use crate::pf::eval::{Form, ICMP, Machine, Outcome, Passage, Shaping, TCP, Verdict};
 use crate::pf::syntax::{Block, Direction};
 use crate::wire::{self, Datagram, Malformed, Offload, answer, is_transport_right};
 
@@ -170,6 +170,8 @@ pub(super) struct Walk<'a> {
     from: NodeId,
     /// The packet as it is now.
     pub datagram: Datagram,
+    /// The pipes that it went through, in order.
+    pub pipes: Vec<u16>,
     /// What is written down about it, if somebody watches.
     pub story: Option<Story>,
 }
@@ -184,7 +186,7 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let passage = machine.begin(&datagram.packet);
         let datagram = datagram.clone();
-        Self { topology, machine, passage, offload, from: NodeId(0), datagram, story }
+        Self { topology, machine, passage, offload, from: NodeId(0), datagram, pipes: Vec::new(), story }
     }
 
     /// The way from a node to a node.
@@ -290,6 +292,7 @@ impl<'a> Walk<'a> {
         let verdict = self.machine.pass(&mut self.passage, direction, over.name(self.topology));
         let passes = verdict.action == Outcome::Pass;
         let (reply, before, after) = (verdict.reply, verdict.before, verdict.after);
+        self.pipes.extend(verdict.shaping.iter().filter_map(Shaping::number));
         if let Some(story) = &mut self.story {
             let bytes = bytes[..self.datagram.total].to_vec();
             story.hops.push(Hop { direction, over, verdict, bytes });

@@ -1,14 +1,15 @@
-//! The ways between nodes: what a link's conditions make of them, and which are cut.
+//! The ways between nodes: the pipes that rules send packets into, and which ways are cut.
 //!
-//! A condition is one pipe for all that it covers, as one of dummynet's is: its bandwidth is shared. Loss follows a
-//! sequence that is the same in every run. Never: a packet's bytes.
+//! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss follows a
+//! sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::topology::{NodeId, Topology};
 use super::walk::Fate;
-use crate::model::{Conditions, End};
-use crate::plan::Plan;
+use crate::model::Conditions;
+use crate::plan;
 
 /// How many bytes wait before a slow pipe: dummynet's 50 packets.
 const QUEUE: u64 = 50 * 1500;
@@ -18,14 +19,8 @@ const QUEUE: u64 = 50 * 1500;
 pub struct Ways {
     nodes: usize,
     /// By the number of the sender and of the receiver.
-    pairs: Vec<Pair>,
-    pipes: Vec<Pipe>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Pair {
-    pipe: Option<usize>,
-    is_cut: bool,
+    is_cut: Vec<bool>,
+    pipes: HashMap<u16, Pipe>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,35 +33,21 @@ struct Pipe {
 }
 
 impl Ways {
-    /// The ways of a plan. Of two conditions for one way the first counts.
-    pub fn of(plan: &Plan, topology: &Topology) -> Self {
+    /// Ways that nothing cuts yet, and these pipes.
+    pub fn new(topology: &Topology, pipes: &[plan::Pipe]) -> Self {
         let nodes = topology.count();
-        let mut ways = Self { nodes, pairs: vec![Pair::default(); nodes * nodes], pipes: Vec::new() };
-        let members = |ends: &[End]| -> Vec<NodeId> {
-            let mut members: Vec<NodeId> =
-                ends.iter().flat_map(|end| topology.group(end.name().as_str())).collect();
-            members.sort_unstable();
-            members.dedup();
-            members
-        };
-        for (number, condition) in plan.conditions.iter().enumerate() {
-            let (from, to) = (members(&condition.from), members(&condition.to));
-            for source in &from {
-                for target in &to {
-                    let inside = topology.node(*source).provider == topology.node(*target).provider;
-                    let pair = &mut ways.pairs[source.0 * nodes + target.0];
-                    if !inside && pair.pipe.is_none() {
-                        pair.pipe = Some(number);
-                    }
-                }
-            }
-            ways.pipes.push(Pipe {
-                conditions: condition.conditions,
-                free: Duration::ZERO,
-                chance: number as u64,
-            });
-        }
+        let mut ways = Self { nodes, is_cut: vec![false; nodes * nodes], pipes: HashMap::new() };
+        ways.set_pipes(pipes);
         ways
+    }
+
+    /// Puts other pipes in place of what is there.
+    pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
+        let pipe = |pipe: &plan::Pipe| {
+            let new = Pipe { conditions: pipe.conditions, free: Duration::ZERO, chance: pipe.number.into() };
+            (pipe.number, new)
+        };
+        self.pipes = pipes.iter().map(pipe).collect();
     }
 
     /// Cuts the ways between two groups, or between one and everybody else, in both directions.
@@ -81,17 +62,12 @@ impl Ways {
 
     /// Mends everything.
     pub fn heal_all(&mut self) {
-        self.pairs.iter_mut().for_each(|pair| pair.is_cut = false);
+        self.is_cut.fill(false);
     }
 
     /// Whether the way from one node to another is cut.
     pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.pairs[from.0 * self.nodes + to.0].is_cut
-    }
-
-    /// Whether something was declared about the way from one node to another.
-    pub fn has_pipe(&self, from: NodeId, to: NodeId) -> bool {
-        self.pairs[from.0 * self.nodes + to.0].pipe.is_some()
+        self.is_cut[from.0 * self.nodes + to.0]
     }
 
     fn set_cut(&mut self, one: &[NodeId], other: Option<&[NodeId]>, is_cut: bool) {
@@ -99,29 +75,19 @@ impl Ways {
             for to in (0..self.nodes).map(NodeId) {
                 let is_meant = other.map_or_else(|| !one.contains(&to), |other| other.contains(&to));
                 if is_meant && *from != to {
-                    self.pairs[from.0 * self.nodes + to.0].is_cut = is_cut;
-                    self.pairs[to.0 * self.nodes + from.0].is_cut = is_cut;
+                    self.is_cut[from.0 * self.nodes + to.0] = is_cut;
+                    self.is_cut[to.0 * self.nodes + from.0] = is_cut;
                 }
             }
         }
     }
 
-    /// When a packet arrives that is sent now.
-    pub(super) fn carry(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        bytes: usize,
-        now: Duration,
-    ) -> Result<Duration, Fate> {
-        let pair = self.pairs[from.0 * self.nodes + to.0];
-        if pair.is_cut {
-            return Err(Fate::Cut);
-        }
-        match pair.pipe.and_then(|pipe| self.pipes.get_mut(pipe)) {
-            Some(pipe) => pipe.carry(bytes, now).ok_or(Fate::Lost),
-            None => Ok(now),
-        }
+    /// When a packet comes out that goes into these pipes now, one after another. In a pipe that is not there it is
+    /// lost, as in dummynet.
+    pub(super) fn carry(&mut self, pipes: &[u16], bytes: usize, now: Duration) -> Result<Duration, Fate> {
+        pipes.iter().try_fold(now, |now, number| {
+            self.pipes.get_mut(number).and_then(|pipe| pipe.carry(bytes, now)).ok_or(Fate::Lost)
+        })
     }
 }
 
@@ -141,7 +107,7 @@ impl Pipe {
             leaves = begins + time(bytes as u64);
             self.free = leaves;
         }
-        Some(leaves + Duration::from_millis(self.conditions.latency_ms.unwrap_or(0).into()))
+        Some(leaves + Duration::from_millis(self.conditions.delay().into()))
     }
 
     /// The next number of a sequence, at least 0 and below 1 (splitmix64).

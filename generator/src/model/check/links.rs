@@ -1,12 +1,17 @@
 //! Links: ends that exist, protocols, ports, conditions; and the canonical order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Name};
+use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
 use crate::model::{Conditions, End, Link, PortRange, PortSet};
 use crate::place::FieldPath;
-use crate::problem::Kind;
+use crate::problem::{Kind, Problem};
+
+/// What dummynet counts to: it keeps bits a second in 31 bits.
+const FASTEST: u32 = 2_147_483;
+/// Each way with conditions has a dummynet pipe of its own, 20000 to 29999.
+const MOST_WAYS: usize = 10_000;
 
 impl Check<'_> {
     /// The links in canonical order, unless one of them is wrong.
@@ -154,11 +159,61 @@ impl Check<'_> {
             self.in_range(at.child("loss"), found, share, "a share from 0 to 1")
         });
         let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
-            let rate = u32::try_from(found).ok().filter(|kbit| (1..=100_000_000).contains(kbit));
-            self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 100000000 kilobits a second")
+            let rate = u32::try_from(found).ok().filter(|kbit| (1..=FASTEST).contains(kbit));
+            self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 2147483 kilobits a second")
         });
         let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
         any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
+    }
+}
+
+impl Check<'_> {
+    /// The ways that have conditions: not more than there are pipes for, and each of them with one answer.
+    ///
+    /// Between a provider and a volume of it the narrower counts; of the same two ends nobody could tell which.
+    pub(super) fn ways(&mut self, declaration: &Declaration) {
+        let mut ways: Vec<(&Link, &BTreeSet<End>, &BTreeSet<End>)> = Vec::new();
+        for link in declaration.links.iter().filter(|link| link.conditions.is_some()) {
+            ways.push((link, &link.from, &link.to));
+            if link.bidirectional && link.from != link.to {
+                ways.push((link, &link.to, &link.from));
+            }
+        }
+        if ways.len() > MOST_WAYS {
+            let range =
+                "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
+            self.wrong(
+                FieldPath::of(&["links"]),
+                Kind::NumberOutOfRange { found: ways.len().to_string(), range },
+            );
+            return;
+        }
+        let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
+        let mut told = BTreeSet::new();
+        for (number, (link, from, to)) in ways.iter().enumerate() {
+            for sender in *from {
+                let known = by_sender.entry(sender).or_default();
+                for (other, _, other_to) in known.iter().map(|known| &ways[*known]) {
+                    let meets = |end: &&End| {
+                        to.contains(end) && declaration.provider_of(end) != declaration.provider_of(sender)
+                    };
+                    let receiver =
+                        other_to.iter().find(meets).filter(|_| link.conditions != other.conditions);
+                    let pair = (link.index.min(other.index), link.index.max(other.index));
+                    if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
+                        let at = |index: usize| {
+                            FieldPath::of(&["links".to_owned(), index.to_string()]).child("conditions")
+                        };
+                        let kind = Kind::WaysDiffer {
+                            from: sender.name().to_string(),
+                            to: receiver.name().to_string(),
+                        };
+                        self.problems.push(Problem::new(at(pair.1), kind).with(at(pair.0)));
+                    }
+                }
+                known.push(number);
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! It exists to put the parts in the kernel's order and to say what came of it.
 //! Sees: everything of the evaluator. Never: JSON.
 
+use super::dummynet::shape;
 use super::filter::{Normalized, decide, normalize};
 use super::flow::{Flow, Kind};
 use super::loaded::{Loaded, NameId};
@@ -26,7 +27,23 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
     if loaded.is_skipped(flow.interface) {
         return Verdict { via: Via::Skip, ..blank(before, Outcome::Pass) };
     }
-    match normalize(loaded, &mut memory.matched, flow) {
+    let normalized = normalize(loaded, &mut memory.matched, flow);
+    // Lone fragments are dropped before dummynet sees them, and TCP's flags are looked at behind it.
+    if flow.fragment && normalized == Normalized::Dropped {
+        return blank(before, Outcome::Block);
+    }
+    let shaping = shape(loaded, &mut memory.matched, flow);
+    Verdict { shaping, ..judge_behind_pipes(loaded, memory, flow, normalized, before) }
+}
+
+fn judge_behind_pipes(
+    loaded: &Loaded,
+    memory: &mut Memory,
+    flow: &mut Flow,
+    normalized: Normalized,
+    before: Form,
+) -> Verdict {
+    match normalized {
         Normalized::Dropped => return blank(before, Outcome::Block),
         Normalized::Tracked => flow.is_normalized = true,
         Normalized::Passed => {}
@@ -53,6 +70,7 @@ fn blank(form: Form, action: Outcome) -> Verdict {
         rule: None,
         state: StateUse::None,
         translation: None,
+        shaping: Vec::new(),
         before: form,
         after: form,
         reply: None,

@@ -11,7 +11,7 @@ use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, IdMatch, NumberMatch, PortMatch, UNKNOWN_ID};
 
 /// Stands for the kernel's die: a rule with `probability` of a half or more matches.
-const CHANCE: u32 = u32::MAX / 2;
+pub(super) const CHANCE: u32 = u32::MAX / 2;
 
 /// The rule that decides, and the tag that the rules on the way left.
 pub(super) fn decide<'a>(

@@ -55,7 +55,9 @@ impl Index {
         // A translation rule whose source port differs makes the kernel jump, and over what it jumps must stay so.
         let no_jumps = rules.iter().all(|rule| rule.source.port.is_none());
         match list {
-            List::Filter => Some(Self { source: source(), destination: destination(), is_inward: false }),
+            List::Filter | List::Dummynet => {
+                Some(Self { source: source(), destination: destination(), is_inward: false })
+            }
             List::Nat => Some(Self { source: source(), ..Self::default() }),
             List::Rdr if no_jumps => Some(Self { destination: destination(), is_inward: true, source: None }),
             List::Rdr | List::Binat | List::Scrub => None,

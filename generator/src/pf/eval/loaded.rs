@@ -57,17 +57,19 @@ pub enum List {
     Binat,
     /// `pass` and `block`.
     Filter,
+    /// `dummynet` and `no dummynet`.
+    Dummynet,
 }
 
-const LISTS: [List; 5] = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter];
+const LISTS: [List; 6] = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter, List::Dummynet];
 
 /// One loaded ruleset.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedRuleset {
     path: Arc<str>,
-    lists: [Vec<CompiledRule>; 5],
+    lists: [Vec<CompiledRule>; 6],
     /// Of the lists that have one.
-    indexes: [Option<Index>; 5],
+    indexes: [Option<Index>; 6],
     /// By path, in the order of bytes: the order of a wildcard call.
     children: BTreeMap<Arc<str>, usize>,
 }
@@ -207,7 +209,7 @@ impl Loaded {
         let at = self.find_or_create(path);
         self.tables.forget(path);
         let rules = &ruleset.rules;
-        let lists = [&rules.scrub, &rules.nat, &rules.rdr, &rules.binat, &rules.filter];
+        let lists = [&rules.scrub, &rules.nat, &rules.rdr, &rules.binat, &rules.filter, &rules.dummynet];
         for (list, rules) in LISTS.into_iter().zip(lists) {
             let mut compiled = Vec::with_capacity(rules.len());
             for rule in rules {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::pf::syntax::Block;
+use crate::pf::syntax::{Block, Dummynet};
 
 /// The answer to a packet: one verdict, or one for each hook of its path until one blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,6 +115,15 @@ pub struct TranslationRef {
     pub anchor: Arc<str>,
 }
 
+/// A dummynet rule that a packet meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shaping {
+    /// The rule.
+    pub rule: RuleRef,
+    /// What it sends the packet into; none where it says `no dummynet`.
+    pub into: Option<Dummynet>,
+}
+
 /// The addresses of a packet, with the ports or the identifier where it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
@@ -150,6 +159,8 @@ pub struct Verdict {
     pub state: StateUse,
     /// The translation rule, the state's where there is one. It need not have changed anything.
     pub translation: Option<TranslationRef>,
+    /// The dummynet rules that it met before all that, in order.
+    pub shaping: Vec<Shaping>,
     /// The packet before pf.
     pub before: Form,
     /// The packet after pf.
@@ -174,6 +185,9 @@ impl Serialize for Verdict {
         if let Some(translation) = &self.translation {
             map.serialize_entry("xlate_rule", translation)?;
         }
+        if !self.shaping.is_empty() {
+            map.serialize_entry("dummynet", &self.shaping)?;
+        }
         let (before, after) = (&self.before, &self.after);
         let (source_before, destination_before) = before.sides();
         let (source_after, destination_after) = after.sides();
@@ -194,6 +208,30 @@ impl Serialize for TranslationRef {
         map.serialize_entry("type", &self.kind)?;
         map.serialize_entry("rule", &self.number)?;
         map.serialize_entry("anchor", &*self.anchor)?;
+        map.end()
+    }
+}
+
+impl Shaping {
+    /// The number of the pipe or queue that it sends the packet into.
+    pub fn number(&self) -> Option<u16> {
+        match self.into {
+            Some(Dummynet::Pipe(number) | Dummynet::Queue(number)) => Some(number),
+            None => None,
+        }
+    }
+}
+
+impl Serialize for Shaping {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("rule", &self.rule.number)?;
+        map.serialize_entry("anchor", &*self.rule.anchor)?;
+        match self.into {
+            Some(Dummynet::Pipe(number)) => map.serialize_entry("pipe", &number)?,
+            Some(Dummynet::Queue(number)) => map.serialize_entry("queue", &number)?,
+            None => {}
+        }
         map.end()
     }
 }

@@ -129,6 +129,9 @@ impl Parser<'_> {
                 "dummynet rule requires `pipe N` or `queue N`"
             });
         }
+        if !no && direction.is_none() {
+            return self.fail("dummynet rule requires a direction");
+        }
         self.check_tags(&options.rule)?;
         self.check_flags(&options, &protocols, !from_to.oses.is_empty())?;
         shared_family(&from_to.source, &mut family);

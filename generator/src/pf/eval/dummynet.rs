@@ -1,0 +1,99 @@
+//! Dummynet: which pipes a packet goes through in one place.
+//!
+//! It exists because Apple asks these rules before all others, looks at less than a filter rule does, and lets a
+//! packet that came out of a pipe go on behind the rule that sent it there. What a pipe does to a packet is not here.
+//! Sees: packets as they came, and dummynet rules. Never: states, translation, or the filter.
+
+use super::filter::{CHANCE, has_tag, is_about};
+use super::flow::{Flow, Kind};
+use super::loaded::{List, Loaded};
+use super::packet::{ICMP, ICMP6, TCP, UDP};
+use super::rule::{CompiledRule, Side};
+use super::verdict::{RuleRef, Shaping};
+use super::walk::{Judgement, Walk};
+
+/// A packet in more pipes than this is in a circle.
+const MOST: usize = 16;
+
+/// The rules that send the packet into pipes, one after another; one that says `no dummynet` is the last.
+pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Vec<Shaping> {
+    let mut all = Vec::new();
+    let mut before: Option<&CompiledRule> = None;
+    // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
+    let is_asked = loaded.ruleset(0).is_some_and(|main| !main.rules(List::Dummynet).is_empty());
+    while is_asked && all.len() < MOST {
+        let Some(rule) = next(loaded, matched, flow, before) else { break };
+        let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
+        let into = rule.syntax.dummynet;
+        all.push(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into });
+        if into.is_none() {
+            break;
+        }
+        before = Some(rule);
+    }
+    all
+}
+
+/// The last rule that matches, or the first quick one, of those behind `before`.
+fn next<'a>(
+    loaded: &'a Loaded,
+    matched: &mut Vec<bool>,
+    flow: &Flow,
+    before: Option<&CompiledRule>,
+) -> Option<&'a CompiledRule> {
+    let mut is_behind = before.is_none();
+    let mut tag = None;
+    Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last(|rule| {
+        let is_match = is_about(rule, flow)
+            && matches_ends(rule, loaded, flow)
+            && matches_rest(rule, flow)
+            && has_tag(rule, &mut tag, flow.tag);
+        if !is_match {
+            return Judgement::Differs;
+        }
+        if rule.call.is_none() && !is_behind {
+            is_behind = before.is_some_and(|before| std::ptr::eq(before, rule));
+            return Judgement::Differs;
+        }
+        tag = rule.tag.or(tag);
+        Judgement::Matches
+    })
+}
+
+fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
+    let tables = &loaded.tables;
+    let has_ports = matches!(rule.protocol, Some(TCP | UDP));
+    let fits = |side: &Side, port| !has_ports || side.port.is_none_or(|condition| condition.matches(port));
+    // A fragment shows no ports, so that a rule about a protocol that has them is not about it.
+    !(has_ports && flow.fragment)
+        && rule.source.matches(tables, flow.family, flow.source, true)
+        && fits(&rule.source, flow.header.source)
+        && rule.destination.matches(tables, flow.family, flow.destination, false)
+        && fits(&rule.destination, flow.header.destination)
+}
+
+/// The rest that the kernel looks at here: no owner of a socket, no operating system.
+fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
+    let syntax = &*rule.syntax;
+    if flow.fragment && (flow.protocol == TCP || (is_icmp(flow) && syntax.icmp.is_some())) {
+        return false;
+    }
+    let icmp = match flow.kind {
+        Kind::Icmp { kind, code, .. } => (kind, code),
+        _ => (0, 0),
+    };
+    let fits_icmp = |wanted: crate::pf::syntax::Icmp| {
+        wanted.kind == icmp.0 && wanted.code.is_none_or(|code| code == icmp.1)
+    };
+    (syntax.tos == 0 || syntax.tos == flow.tos)
+        && !(syntax.probability != 0 && syntax.probability <= CHANCE)
+        && !syntax.fragment
+        && syntax.icmp.is_none_or(fits_icmp)
+        && syntax
+            .tcp_flags
+            .is_none_or(|wanted| flow.tcp_flags().is_none_or(|flags| flags & wanted.mask == wanted.set))
+}
+
+fn is_icmp(flow: &Flow) -> bool {
+    matches!(flow.protocol, ICMP | ICMP6)
+}

@@ -1,0 +1,159 @@
+//! Conditions as pipes: what packets between ends go through, and which packets go through which.
+//!
+//! A link's conditions say what the way between its ends is like, whatever the protocol and the port. Of two that
+//! speak of one packet the narrower counts: a volume's before its provider's, and the sender's before the receiver's.
+//! Those of the same breadth agree (the model sees to that), and the first has the packet.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Conditions, Declaration, End, Link, Name};
+
+/// The number of the first pipe: below are those of others.
+pub const FIRST: u16 = 20_000;
+
+/// A pipe that packets go through on their way from some ends to others, one for all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipe {
+    /// Its number, 20000 to 29999.
+    pub number: u16,
+    /// From these ends,
+    pub from: Vec<End>,
+    /// to these ones,
+    pub to: Vec<End>,
+    /// it is like this.
+    pub conditions: Conditions,
+}
+
+/// Which packets go through a pipe. Of several that cover a packet the last counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steering {
+    /// From these ends, all providers or all volumes,
+    pub from: Vec<End>,
+    /// to these ones, the same,
+    pub to: Vec<End>,
+    /// through the pipe of this number.
+    pub pipe: u16,
+}
+
+impl Pipe {
+    /// The way in words: `aws, azure -> etcd-3`.
+    pub fn way(&self) -> String {
+        let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ");
+        format!("{} -> {}", names(&self.from), names(&self.to))
+    }
+}
+
+/// One direction of a link that has conditions.
+pub struct Way<'a> {
+    /// The link.
+    pub link: &'a Link,
+    /// Who sends.
+    pub from: &'a BTreeSet<End>,
+    /// Who receives.
+    pub to: &'a BTreeSet<End>,
+    /// What it is like.
+    pub conditions: Conditions,
+}
+
+/// Every direction of every link that has conditions, in the order of the links; there before back.
+pub fn ways(links: &[Link]) -> Vec<Way<'_>> {
+    let mut all = Vec::new();
+    for link in links {
+        let Some(conditions) = link.conditions else { continue };
+        let (from, to) = (&link.from, &link.to);
+        all.push(Way { link, from, to, conditions });
+        if link.bidirectional && from != to {
+            all.push(Way { link, from: to, to: from, conditions });
+        }
+    }
+    all
+}
+
+/// The pipes of a declaration, and in their order who goes through which. `numbers` has for each way the number of its
+/// pipe, or none where others have all its packets.
+#[derive(Debug, Clone, Default)]
+pub struct Pipes {
+    /// By number.
+    pub pipes: Vec<Pipe>,
+    /// The broad before the narrow.
+    pub steering: Vec<Steering>,
+    /// For each of [`ways`], the number of its pipe.
+    pub numbers: Vec<Option<u16>>,
+}
+
+impl Pipes {
+    /// The pipes of a declaration.
+    pub fn of(declaration: &Declaration) -> Self {
+        let ways = ways(&declaration.links);
+        // By breadth, the rectangles that have a packet to themselves, each with its way.
+        let mut kept: [Vec<(Rectangle, usize)>; 4] = Default::default();
+        for (number, way) in ways.iter().enumerate() {
+            for (breadth, rectangle) in (0..).zip(rectangles(declaration, way)) {
+                let others: &[(Rectangle, usize)] = &kept[breadth];
+                let is_new = |pair: &(&End, &End)| !others.iter().any(|(other, _)| other.holds(*pair));
+                if rectangle.pairs(declaration).any(|pair| is_new(&pair)) {
+                    kept[breadth].push((rectangle, number));
+                }
+            }
+        }
+        let used: BTreeSet<usize> = kept.iter().flatten().map(|(_, way)| *way).collect();
+        let mut numbers = vec![None; ways.len()];
+        for (number, way) in (FIRST..).zip(&used) {
+            numbers[*way] = Some(number);
+        }
+        let ends = |ends: &BTreeSet<End>| ends.iter().cloned().collect();
+        let pipe = |(way, number): (&Way, &Option<u16>)| {
+            Some(Pipe {
+                number: (*number)?,
+                from: ends(&trimmed(declaration, way.from)),
+                to: ends(&trimmed(declaration, way.to)),
+                conditions: way.conditions,
+            })
+        };
+        let pipes = ways.iter().zip(&numbers).filter_map(pipe).collect();
+        // The last that covers a packet counts, and the first of a breadth has it.
+        let in_order = kept.into_iter().flat_map(|rectangles| rectangles.into_iter().rev());
+        let steering = in_order.filter_map(|(rectangle, way)| {
+            let Rectangle { from, to } = rectangle;
+            Some(Steering { from: ends(&from), to: ends(&to), pipe: numbers[way]? })
+        });
+        let steering = steering.collect();
+        Self { pipes, steering, numbers }
+    }
+}
+
+/// Ends of one kind that send to ends of one kind.
+struct Rectangle {
+    from: BTreeSet<End>,
+    to: BTreeSet<End>,
+}
+
+impl Rectangle {
+    fn holds(&self, (from, to): (&End, &End)) -> bool {
+        self.from.contains(from) && self.to.contains(to)
+    }
+
+    /// Who sends to whom in it, from one provider to another.
+    fn pairs<'a>(&'a self, declaration: &'a Declaration) -> impl Iterator<Item = (&'a End, &'a End)> {
+        let provider = |end: &'a End| declaration.provider_of(end);
+        self.from.iter().flat_map(move |from| {
+            self.to.iter().filter(move |to| provider(from) != provider(to)).map(move |to| (from, to))
+        })
+    }
+}
+
+/// A way by breadth: from provider to provider, from provider to volume, from volume to provider, from volume to volume.
+fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
+    let kind = |ends: &BTreeSet<End>, is_volume: bool| -> BTreeSet<End> {
+        ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
+    };
+    let (from, to) = (trimmed(declaration, way.from), trimmed(declaration, way.to));
+    [(false, false), (false, true), (true, false), (true, true)]
+        .map(|(sender, receiver)| Rectangle { from: kind(&from, sender), to: kind(&to, receiver) })
+}
+
+/// The same ends without volumes that stand beside their own provider.
+fn trimmed(declaration: &Declaration, ends: &BTreeSet<End>) -> BTreeSet<End> {
+    let covered = |name: &Name| ends.contains(&End::Provider(declaration.volumes[name].provider.clone()));
+    ends.iter().filter(|end| !matches!(end, End::Volume(name) if covered(name))).cloned().collect()
+}
