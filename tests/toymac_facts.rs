@@ -466,6 +466,16 @@ fn a_rule_without_its_pipe_is_a_black_hole() {
     mac.ok("pfctl -s dummynet");
     mac.ok("pfctl -E");
     assert_eq!(mac.holes(), "");
+    // What matches is lost, and so is what goes into a pipe that loses everything.
+    mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
+    mac.ok("ifconfig lo0 alias 10.1.1.2 netmask 255.255.255.255");
+    let ping = || mac.run("ping -n -q -c 1 -t 2 -S 10.0.1.2 10.1.1.2").code;
+    assert_eq!(ping(), 2, "no pipe");
+    mac.ok("dnctl pipe 20000 config delay 40 plr 0.5");
+    assert_eq!(ping(), 0);
+    mac.ok("dnctl pipe 20000 config plr 1");
+    assert_eq!(ping(), 2, "all of it is lost");
+    mac.remove("pipe\t");
     // A restart forgets pipes and rules, but not that it was done.
     load(&mac, OURS, SLOW);
     mac.reboot();

@@ -24,6 +24,13 @@ pub struct Pipe {
     pub rate: u64,
 }
 
+impl Pipe {
+    /// Whether nothing comes out of it again.
+    pub fn drops_all(&self) -> bool {
+        self.loss == ALL
+    }
+}
+
 pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
     if args.iter().any(|word| matches!(*word, "flush" | "-f")) {
         return Answer::fail(FORBIDDEN, "toymac: nobody may call dnctl flush here");

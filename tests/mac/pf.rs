@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use nixvol_net::pf::Environment;
-use nixvol_net::pf::eval::{Machine, Outcome, Packet};
+use nixvol_net::pf::eval::{Machine, Outcome, Packet, Shaping};
 use nixvol_net::pf::syntax::{Action, Block, Rule};
 
+use crate::dummynet::Pipe;
 use crate::kernel::Kernel;
 
 /// The rules of one anchor, one line each, macros replaced.
@@ -139,6 +140,10 @@ pub fn send(kernel: &mut Kernel, interface: &str, packets: &[String]) -> (Way, O
                 verdict.rule.as_ref().and_then(|rule| Some((rule, rule.label.as_ref()?)))
             {
                 *kernel.counts.entry((rule.anchor.to_string(), label.to_string())).or_default() += 1;
+            }
+            let mut pipes = verdict.shaping.iter().filter_map(Shaping::number);
+            if pipes.any(|number| kernel.pipes.get(&number).is_none_or(Pipe::drops_all)) {
+                return (Way::Dropped, translated);
             }
             if verdict.action == Outcome::Block {
                 let silent = matches!(verdict.reply, None | Some(Block::Drop));
