@@ -32,52 +32,50 @@ const LOOKS: [&str; 3] = ["dnctl list", "pfctl -s dummynet", "pfctl -a com.apple
 
 #[test]
 fn pipes_come_before_rules_and_go_after() {
-    for spares in [false, true] {
-        for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
-            let mut network = Network::new(&slow());
-            network.under(SHELLS[shell], AWKS[awk]);
-            if spares {
-                network.mac.spare_dummynet();
-            }
-            let before = network.mac.kernel();
-            let planned = network.ok("plan");
-            let making = "make pipe 20000 (aws -> ibm): 40 ms, 1% lost, 100000 kbit/s\nmake pipe 20001 (ibm -> aws): 40 ms, 1% lost, 100000 kbit/s\nload the rules";
-            assert!(planned.starts_with(making), "{planned}");
-            network.mac.forget_journal();
-            assert_eq!(network.ok("start"), planned + "the network is up\n");
-            let made = [
-                "dnctl pipe 20000 config delay 40 plr 0.010000 bw 100000Kbit/s",
-                "dnctl pipe 20001 config delay 40 plr 0.010000 bw 100000Kbit/s",
-                "pfctl -n -a com.apple/250.nixvol -f STATE/rules.new",
-                "pfctl -a com.apple/250.nixvol -f STATE/rules.loading",
-                "pfctl -a com.apple/250.nixvol -s dummynet",
-            ];
-            assert_eq!(steps(&network), [&LOOKS[..], &made, &LOOKS].concat());
-            network.assert_up();
-            assert!(network.mac.kernel().contains("pipe\t20000\t40\t21474836\t100000000\n"));
-            network.mac.forget_journal();
-            for command in ["start", "reconcile", "status", "plan"] {
-                network.ok(command);
-            }
-            assert_eq!(network.mac.changes(), [""; 0]);
-            network.mac.forget_journal();
-            network.ok("stop");
-            let gone = [
-                "pfctl -a com.apple/250.nixvol -f /dev/null",
-                "pfctl -a com.apple/250.nixvol -s dummynet",
-                "pfctl -a com.apple/250.nixvol -F all",
-                "pfctl -a com.apple/250.nixvol -s dummynet",
-                "dnctl pipe delete 20000",
-                "pfctl -a com.apple/250.nixvol -s dummynet",
-                "dnctl pipe delete 20001",
-            ];
-            assert_eq!(steps(&network), [&LOOKS[..], &gone, &LOOKS].concat(), "{spares} {shell}");
-            assert_eq!(foreign(&network.mac.journal()), [""; 0]);
-            assert_eq!(network.mac.kernel(), before);
-            network.ok("start");
-            network.ok("cleanup");
-            network.assert_clean(&before);
+    for (shell, awk, spares) in [(0, 0, false), (1, 1, true), (2, 2, true), (3, 0, false)] {
+        let mut network = Network::new(&slow());
+        network.under(SHELLS[shell], AWKS[awk]);
+        if spares {
+            network.mac.spare_dummynet();
         }
+        let before = network.mac.kernel();
+        let planned = network.ok("plan");
+        let making = "make pipe 20000 (aws -> ibm): 40 ms, 1% lost, 100000 kbit/s\nmake pipe 20001 (ibm -> aws): 40 ms, 1% lost, 100000 kbit/s\nload the rules";
+        assert!(planned.starts_with(making), "{planned}");
+        network.mac.forget_journal();
+        assert_eq!(network.ok("start"), planned + "the network is up\n");
+        let made = [
+            "dnctl pipe 20000 config delay 40 plr 0.010000 bw 100000Kbit/s",
+            "dnctl pipe 20001 config delay 40 plr 0.010000 bw 100000Kbit/s",
+            "pfctl -n -a com.apple/250.nixvol -f STATE/rules.new",
+            "pfctl -a com.apple/250.nixvol -f STATE/rules.loading",
+            "pfctl -a com.apple/250.nixvol -s dummynet",
+        ];
+        assert_eq!(steps(&network), [&LOOKS[..], &made, &LOOKS].concat());
+        network.assert_up();
+        assert!(network.mac.kernel().contains("pipe\t20000\t40\t21474836\t100000000\n"));
+        network.mac.forget_journal();
+        for command in ["start", "reconcile", "status", "plan"] {
+            network.ok(command);
+        }
+        assert_eq!(network.mac.changes(), [""; 0]);
+        network.mac.forget_journal();
+        network.ok("stop");
+        let gone = [
+            "pfctl -a com.apple/250.nixvol -f /dev/null",
+            "pfctl -a com.apple/250.nixvol -s dummynet",
+            "pfctl -a com.apple/250.nixvol -F all",
+            "pfctl -a com.apple/250.nixvol -s dummynet",
+            "dnctl pipe delete 20000",
+            "pfctl -a com.apple/250.nixvol -s dummynet",
+            "dnctl pipe delete 20001",
+        ];
+        assert_eq!(steps(&network), [&LOOKS[..], &gone, &LOOKS].concat(), "{spares} {shell}");
+        assert_eq!(foreign(&network.mac.journal()), [""; 0]);
+        assert_eq!(network.mac.kernel(), before);
+        network.ok("start");
+        network.ok("cleanup");
+        network.assert_clean(&before);
     }
 }
 
