@@ -142,6 +142,16 @@ const BREAKAGES: &[Breakage] = &[
     ("E064", "ports of icmp", |input| {
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "icmp", "ports": [80] }]);
     }),
+    ("E065", "two conditions for one way", |input| {
+        input["links"] = json!([
+            { "from": ["aws"], "to": ["gcp", "etcd-2"], "conditions": { "latencyMs": 40 } },
+            { "from": ["gcp"], "to": ["aws"], "bidirectional": true, "conditions": { "latencyMs": 10 } },
+            // The narrower counts, and what is said twice alike is said once.
+            { "from": ["etcd-1"], "to": ["gcp"], "conditions": { "latencyMs": 1 } },
+            { "from": ["aws"], "to": ["etcd-2"], "conditions": { "latencyMs": 40 } },
+            { "from": ["aws"], "to": ["etcd-2", "etcd-3"], "protocol": "udp", "conditions": { "loss": 0.5 } }
+        ]);
+    }),
 ];
 
 fn broken(change: fn(&mut Value)) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nixvol_net::pf::eval::{Answer, Machine};
+use nixvol_net::pf::eval::{Answer, Machine, Shaping};
 use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::{Refutation, Violation, environment, prove};
@@ -39,8 +39,9 @@ fn what_is_rendered_is_proven() {
 
 /// The lines of an anchor that are rules.
 fn rule_lines(anchor: &str) -> Vec<usize> {
-    let is_rule =
-        |line: &str| ["pass", "block", "nat", "no nat", "rdr"].iter().any(|word| line.starts_with(word));
+    let is_rule = |line: &str| {
+        ["pass ", "block ", "nat ", "no ", "rdr ", "dummynet "].iter().any(|word| line.starts_with(word))
+    };
     anchor.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(index, _)| index).collect()
 }
 
@@ -68,14 +69,23 @@ fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
     };
     let (original, changed) = (machine(plan, anchor), machine(plan, mutant));
     for violation in violations {
-        if let Violation::Packet(example) = violation {
-            let before = original.decide(&example.packet);
-            let after = changed.decide(&example.packet);
-            let what = |answer: &Answer| {
-                let verdict = &answer.verdicts()[0];
-                (verdict.action, verdict.reply, verdict.state, verdict.via, verdict.after)
-            };
-            assert_ne!(what(&before), what(&after), "no counterexample: {example}\n{mutant}");
+        match violation {
+            Violation::Packet(example) => {
+                let what = |answer: &Answer| {
+                    let verdict = &answer.verdicts()[0];
+                    (verdict.action, verdict.reply, verdict.state, verdict.via, verdict.after)
+                };
+                let (before, after) = (original.decide(&example.packet), changed.decide(&example.packet));
+                assert_ne!(what(&before), what(&after), "no counterexample: {example}\n{mutant}");
+            }
+            Violation::Pipe(example) => {
+                let pipes = |machine: &Machine| -> Vec<Option<u16>> {
+                    let answer = machine.decide(&example.packet);
+                    answer.verdicts()[0].shaping.iter().map(Shaping::number).collect()
+                };
+                assert_ne!(pipes(&original), pipes(&changed), "no counterexample: {example}\n{mutant}");
+            }
+            Violation::Unprovable { .. } => {}
         }
     }
     true
@@ -83,7 +93,8 @@ fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
 
 #[test]
 fn no_rule_can_be_deleted_or_flipped() {
-    for input in topologies().into_iter().map(|(_, input)| input).chain([every_kind()]) {
+    let more = [every_kind(), fixture("conditions.json")];
+    for input in topologies().into_iter().map(|(_, input)| input).chain(more) {
         let (plan, anchor) = plan_and_anchor(&input);
         for at in rule_lines(&anchor).into_iter().take(25) {
             let line = anchor.lines().nth(at).expect("a line");
@@ -104,7 +115,13 @@ fn no_rule_can_be_deleted_or_flipped() {
                         rest.trim_start_matches("pass ").split(" ->").next().expect("a rule")
                     )
                 }
+                Some(("no", rest)) if rest.starts_with("dummynet") => {
+                    format!("{} pipe 29999", rest.replacen("dummynet", "dummynet out", 1))
+                }
                 Some(("no", rest)) => format!("{rest} -> 192.0.2.99"),
+                Some(("dummynet", rest)) => {
+                    format!("no dummynet {}", rest.split(" pipe").next().expect("a rule"))
+                }
                 _ => unreachable!("{line}"),
             };
             assert!(is_refuted(&plan, &anchor, &with_line(&anchor, at, Some(&flipped))), "{line}\n{flipped}");
@@ -130,6 +147,20 @@ fn mutants(line: &str) -> Vec<(&'static str, String)> {
     change("on any interface", line.replacen(" on lo0", "", 1));
     change("in only", line.replacen("pass quick inet", "pass in quick inet", 1));
     change("both ways", line.replacen(" in quick", " quick", 1));
+    if line.contains("dummynet") {
+        change("on lo0 too", line.replacen(" on ! lo0", "", 1));
+        change("on lo0 only", line.replacen("dummynet in on ! lo0", "dummynet in on lo0", 1));
+        change("not on lo0", line.replacen("dummynet out ", "dummynet out on ! lo0 ", 1));
+        change("the other way", line.replacen("dummynet out ", "dummynet in ", 1));
+        change("one way", line.replacen("no dummynet ", "no dummynet out ", 1));
+        change("first match", line.replacen(" inet", " quick inet", 1));
+        change("tcp only", line.replacen(" from ", " proto tcp from ", 1));
+        change(
+            "another pipe",
+            line.replacen(" pipe 20001", " pipe 20002", 1).replacen(" pipe 20000", " pipe 20003", 1),
+        );
+        change("a queue", line.replacen(" pipe ", " queue ", 1));
+    }
     if let Some((head, ends)) = line.split_once(" from ")
         && let Some((source, rest)) = ends.split_once(" to ")
     {
@@ -159,7 +190,7 @@ fn mutants(line: &str) -> Vec<(&'static str, String)> {
 fn every_other_mutant_is_refuted_or_proven_equivalent() {
     let mut equivalent: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut refuted = 0;
-    for input in [default_input(), every_kind()] {
+    for input in [default_input(), every_kind(), fixture("conditions.json")] {
         let (plan, anchor) = plan_and_anchor(&input);
         let rules = rule_lines(&anchor);
         for at in &rules {
@@ -207,6 +238,10 @@ fn what_no_proof_accounts_for_is_refused() {
         "pass quick from any to any",
         "rdr on lo0 inet proto tcp from any to 127.0.1.11 port 80 -> 10.0.1.2 port 8080",
         "nat on en0 inet from 10.0.0.0/16 to any -> { 192.0.2.1, 192.0.2.2 }",
+        "dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 queue 20000",
+        "dummynet out from any to any pipe 20000",
+        "dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 probability 50% pipe 20000",
+        "dummynet-anchor \"other\"",
     ] {
         let is_translation = line.starts_with("rdr") || line.starts_with("nat");
         let is_first = line.starts_with("scrub") || line.starts_with("set");
@@ -242,7 +277,7 @@ fn an_anchor_that_pf_cannot_read_is_refused_with_its_places() {
 #[test]
 fn a_grid_of_packets_agrees_with_the_policy() {
     use nixvol_net::plan::policy::{Direction, Interface, Packet, Verdict};
-    for input in [default_input(), every_kind()] {
+    for input in [default_input(), every_kind(), fixture("conditions.json")] {
         let (plan, anchor) = plan_and_anchor(&input);
         let machine = machine(&plan, &anchor);
         let mut addresses: Vec<std::net::Ipv4Addr> =
@@ -301,8 +336,10 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                             let decision = plan.policy.decide(&asked);
                             let may = matches!(decision.verdict, Verdict::Pass | Verdict::Untouched);
                             tried += 1;
-                            if passes != may {
-                                differ.push(format!("{asked:?}: {decision}"));
+                            let shaping = &answer.verdicts()[0].shaping;
+                            let pipes = shaping.iter().filter_map(Shaping::number).collect::<Vec<_>>();
+                            if passes != may || !pipes.iter().copied().eq(plan.policy.pipe(&asked)) {
+                                differ.push(format!("{asked:?}: {decision}, pipes {pipes:?}"));
                             }
                         }
                     }
@@ -361,18 +398,28 @@ fn inputs() -> impl Strategy<Value = Value> {
             .prop_map(|(protocol, first, more)| (Some(protocol), Some(format!("{first}-{}", first + more)))),
         (78u16..82).prop_map(|port| (None, Some(port.to_string()))),
     ];
-    let link = (ends(), ends(), service, any::<bool>(), any::<bool>())
+    // Two ways of the same breadth must agree: most links that have conditions have the same.
+    let conditions = prop_oneof![
+        2 => Just(Value::Null),
+        2 => Just(json!({ "latencyMs": 40 })),
+        1 => Just(json!({ "loss": 0.5 })),
+    ];
+    let link = (ends(), ends(), service, any::<bool>(), any::<bool>(), conditions)
         .prop_filter("an end linked with itself", |(from, to, ..)| from.len() > 1 || from != to)
-        .prop_map(|(from, to, (protocol, ports), bidirectional, masquerade)| {
+        .prop_map(|(from, to, (protocol, ports), bidirectional, masquerade, conditions)| {
             json!({ "from": from, "to": to, "protocol": protocol, "ports": ports.map(|ports| vec![ports]),
-                    "bidirectional": bidirectional, "masquerade": masquerade })
+                    "bidirectional": bidirectional, "masquerade": masquerade, "conditions": conditions })
         });
-    (proptest::collection::vec(link, 0..5), any::<bool>(), any::<bool>()).prop_map(|(links, aws, gcp)| {
+    let input = (proptest::collection::vec(link, 0..5), any::<bool>(), any::<bool>());
+    let input = input.prop_map(|(links, aws, gcp)| {
         let mut input = fixture("rich.json");
         input["links"] = json!(links);
         input["providers"]["aws"]["internet"] = json!(aws);
         input["providers"]["gcp"]["internet"] = json!(gcp);
         input
+    });
+    input.prop_filter("two ways that differ", |input| {
+        nixvol_net::model::read(input.to_string().as_bytes()).is_ok()
     })
 }
 

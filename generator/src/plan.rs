@@ -174,6 +174,14 @@ impl Plan {
         gateways.map(|bridge| bridge.gateway.addr()).chain(volumes.map(|volume| volume.address)).collect()
     }
 
+    /// The provider that an end belongs to.
+    pub fn provider_of<'a>(&'a self, end: &'a End) -> Option<&'a Name> {
+        match end {
+            End::Provider(name) => Some(name),
+            End::Volume(name) => self.volume(name).map(|volume| &volume.provider),
+        }
+    }
+
     /// The pipe of this number.
     pub fn pipe(&self, number: u16) -> Option<&Pipe> {
         self.pipes.iter().find(|pipe| pipe.number == number)

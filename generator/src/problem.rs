@@ -86,7 +86,7 @@ pub enum Kind {
     NotAPort { found: String, ranges: bool },
     PortsReversed { found: String, first: u16, last: u16 },
     PortsWithoutPorts { protocol: &'static str },
-    WaysDiffer { from: String, to: String },
+    WaysDiffer { from: String, to: String, other: usize },
 }
 
 /// Why a path is refused.

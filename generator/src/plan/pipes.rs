@@ -148,8 +148,17 @@ fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
         ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
     };
     let (from, to) = (trimmed(declaration, way.from), trimmed(declaration, way.to));
-    [(false, false), (false, true), (true, false), (true, true)]
-        .map(|(sender, receiver)| Rectangle { from: kind(&from, sender), to: kind(&to, receiver) })
+    let provider = |end: &End| declaration.provider_of(end).clone();
+    // Who has nobody of another provider at the other side sends nothing through the pipe, and gets nothing.
+    let with_others = |ends: &BTreeSet<End>, others: &BTreeSet<End>| -> BTreeSet<End> {
+        let others: BTreeSet<Name> = others.iter().map(provider).collect();
+        let has_other = |end: &&End| others.iter().any(|other| *other != provider(end));
+        ends.iter().filter(has_other).cloned().collect()
+    };
+    [(false, false), (false, true), (true, false), (true, true)].map(|(sender, receiver)| {
+        let (from, to) = (kind(&from, sender), kind(&to, receiver));
+        Rectangle { from: with_others(&from, &to), to: with_others(&to, &from) }
+    })
 }
 
 /// The same ends without volumes that stand beside their own provider.

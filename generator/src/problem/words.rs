@@ -143,8 +143,8 @@ impl Kind {
                 format!("the port range {} runs the wrong way round", Quoted(found))
             }
             Kind::PortsWithoutPorts { protocol } => format!("the protocol `{protocol}` has no ports"),
-            Kind::WaysDiffer { from, to } => {
-                format!("two links say different things of the way from `{from}` to `{to}`")
+            Kind::WaysDiffer { from, to, other } => {
+                format!("the way from `{from}` to `{to}` is otherwise by `links.{other}`")
             }
         }
     }

@@ -192,10 +192,7 @@ fn few(ends: &[End]) -> Few {
 /// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.
 fn unsteered(plan: &Plan) -> Vec<String> {
     let is_named = |ends: &[End], bridge: &Bridge| {
-        ends.iter().any(|end| match end {
-            End::Provider(name) => *name == bridge.provider,
-            End::Volume(name) => plan.volume(name).is_some_and(|volume| volume.provider == bridge.provider),
-        })
+        ends.iter().any(|end| plan.provider_of(end) == Some(&bridge.provider))
     };
     let is_covered = |bridge: &&Bridge| {
         plan.steering.iter().any(|it| is_named(&it.from, bridge) && is_named(&it.to, bridge))

@@ -207,6 +207,7 @@ impl Check<'_> {
                         let kind = Kind::WaysDiffer {
                             from: sender.name().to_string(),
                             to: receiver.name().to_string(),
+                            other: pair.0,
                         };
                         self.problems.push(Problem::new(at(pair.1), kind).with(at(pair.0)));
                     }
