@@ -17,6 +17,8 @@ use crate::rig::{Call, foreign, settled};
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
+/// And what another program may do in between: it takes all pipes of dummynet away.
+const FLUSH: &str = "flush";
 /// How many commands of a story are struck on the default topology, for each kind, when time is short.
 const SPREAD: usize = 6;
 
@@ -235,6 +237,9 @@ impl Stage {
             self.failed_well(ran.code, &format!("{why}: {}{}", ran.out, ran.err));
         }
         self.touched_nothing_foreign(&why);
+        if kind == FLUSH {
+            network.mac.forget_holes();
+        }
         assert_eq!(network.mac.holes(), "", "{why}");
         if self.mended.borrow_mut().insert(world(network)) {
             self.mend(&why);
@@ -339,8 +344,8 @@ fn spread(story: Story) {
     }
 }
 
-/// Strikes at every command that has to do with pipes and the rules that name them: at one that only looks, by letting it
-/// fail; at one that acts, with every kind. With `NIXVOL_LONG` at all the others too.
+/// Strikes at every command that has to do with pipes and the rules that name them: at one that looks for those rules,
+/// by letting it fail; at the first that acts in its way, with every kind. With `NIXVOL_LONG` at all the others too.
 /// `-F all` takes rules of dummynet, or `spares` them: nobody knows, so both are tried, each by some of the stories.
 fn pipes(story: Story, spares: bool) {
     let stage = |spares: bool| {
@@ -351,20 +356,28 @@ fn pipes(story: Story, spares: bool) {
         Stage::on(network, story, &slow())
     };
     if std::env::var_os("NIXVOL_LONG").is_some() {
-        [false, true].map(stage).iter().for_each(everywhere_on);
+        for stage in [false, true].map(stage) {
+            everywhere_on(&stage);
+            (1..=stage.length).for_each(|at| stage.strike(FLUSH, at));
+        }
         return;
     }
     let stage = stage(spares);
+    let mut struck = BTreeSet::new();
     for (call, at) in stage.calls.iter().zip(1..) {
         let is = |word: &str| call.words.iter().any(|it| it == word);
-        let acts = is("pipe") || is("-f") || is("-F");
+        let alike = call.line().replace(|c: char| c.is_ascii_digit(), "");
+        let acts = (is("pipe") || is("-f") || is("-F")) && struck.insert(alike);
         let kinds = match call.words[0].as_str() {
             "dnctl" | "pfctl" if acts => &KINDS[..],
-            "dnctl" | "pfctl" if is("list") || is("dummynet") => &KINDS[..1],
+            "pfctl" if is("dummynet") && is("-a") => &KINDS[..1],
             _ => &[],
         };
         for kind in kinds {
             stage.strike(kind, at);
+        }
+        if kinds.len() > 1 && matches!(story, Story::Start | Story::Upgrade | Story::Stop) {
+            stage.strike(FLUSH, at);
         }
     }
 }
