@@ -176,7 +176,8 @@ let
         default = null;
         example = 40;
         description = ''
-          The delay that is added to each packet, one way, in milliseconds.
+          The delay that is added to each packet, one way, in milliseconds. Only a bidirectional link slows the
+          answers too.
         '';
       };
 
@@ -185,7 +186,7 @@ let
         default = null;
         example = 0.01;
         description = ''
-          The share of packets that are lost, from 0 to 1.
+          The share of packets that are lost, from 0 to 1, in millionths.
         '';
       };
 
@@ -194,7 +195,7 @@ let
         default = null;
         example = 100000;
         description = ''
-          The rate at which packets pass, in kilobits a second.
+          The rate at which packets pass, in kilobits a second: one pipe for all that the link covers, each way.
         '';
       };
     };
@@ -300,7 +301,8 @@ let
           loss = 0.01;
         };
         description = ''
-          What the way between the two ends is like. Null leaves it as fast as the Mac is.
+          What the way between the two ends is like, whatever the protocol and the port: dummynet pipes on the
+          Mac. Those of a volume count before those of its provider. Null leaves it as fast as the Mac is.
         '';
       };
     };

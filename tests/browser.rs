@@ -1,13 +1,14 @@
 //! The page in use: its own script in node, and the page in a headless Chromium, where they are installed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nixvol_net::plan::Plan;
+use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
 
 use crate::report::{Network, between, inputs, page};
-use crate::support::{default_input, fixture};
+use crate::support::{declared, default_input, fixture};
 
 /// Whether a program is there; says so where it is not.
 fn has(program: &str, why: &str) -> bool {
@@ -261,22 +262,20 @@ fn the_policy_of_the_page_keeps_other_scripts_out() {
     assert!(console.contains("Content Security Policy"), "{console}");
 }
 
-/// The accessibility checker, where `tests/run.sh` has put it.
-fn axe() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm/node_modules/axe-core/axe.min.js");
-    if !path.is_file() {
-        eprintln!(
-            "skipped: {} is not there (tests/run.sh fetches it), so accessibility was not checked",
-            path.display()
-        );
+/// A script of others, where `tests/run.sh` has put it.
+fn fetched(path: &str, why: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm").join(path);
+    let text = std::fs::read_to_string(&path);
+    if text.is_err() {
+        eprintln!("skipped: {} is not there (tests/run.sh fetches it), so {why}", path.display());
     }
-    path.is_file().then_some(path)
+    text.ok().filter(|_| has("chromium", NO_CHROMIUM))
 }
 
 #[test]
 fn an_accessibility_checker_has_no_serious_finding() {
-    let Some(axe) = axe().filter(|_| has("chromium", NO_CHROMIUM)) else { return };
-    let axe = std::fs::read_to_string(axe).expect("the checker");
+    let axe = fetched("node_modules/axe-core/axe.min.js", "accessibility was not checked");
+    let Some(axe) = axe else { return };
     let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
                found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
                document.body.append(found); });";
@@ -288,5 +287,30 @@ fn an_accessibility_checker_has_no_serious_finding() {
         let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432");
         let found = between(&dom, "<pre id=\"found\">", "</pre>");
         assert_eq!(found, "[]");
+    }
+}
+
+#[test]
+fn mermaid_draws_what_is_written_for_it() {
+    let Some(mermaid) = fetched("package/dist/mermaid.min.js", "Mermaid was not asked") else { return };
+    for (topology, input) in inputs() {
+        let plan = Plan::of(&declared(&input));
+        let text = picture::mermaid(&plan, &KernelNames::new());
+        let text = serde_json::to_string(&text).expect("JSON").replace('<', "\\u003c");
+        let run = format!(
+            "mermaid.initialize({{ startOnLoad: false }});
+             const tell = (words) => {{ const found = document.createElement('pre'); found.id = 'found';
+               found.textContent = words; document.body.append(found); }};
+             mermaid.render('drawn', {text}).then((it) => {{ document.body.innerHTML = it.svg;
+               tell([document.querySelectorAll('.node').length, document.querySelectorAll('.cluster').length].join(' ')); }},
+               (error) => tell(error.message));"
+        );
+        let page = format!("<!doctype html><body><script>{mermaid}</script><script>{run}</script></body>");
+        let (dom, _) = browsed(&page, "");
+        let found = between(&dom, "<pre id=\"found\">", "</pre>");
+        let volumes = plan.volumes.len();
+        let counts: Vec<usize> = found.split(' ').filter_map(|count| count.parse().ok()).collect();
+        let [nodes, groups] = counts.as_slice() else { panic!("{topology}: {found}") };
+        assert!(*nodes >= volumes && *groups > plan.bridges.len(), "{topology}: {found}");
     }
 }

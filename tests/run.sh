@@ -59,6 +59,15 @@ axe=target/npm/node_modules/axe-core/axe.min.js
 if [[ ! -f $axe ]] && ! npm install --silent --no-save --no-audit --no-fund --prefix target/npm axe-core@4.14.1; then
 	echo "note: npm did not bring axe-core" >&2
 fi
+# Mermaid, which `graph --format mermaid` is written for: one file of it, without all that it builds on.
+mermaid=target/npm/package/dist/mermaid.min.js
+if [[ ! -f $mermaid ]]; then
+	if npm pack --silent --pack-destination target/npm mermaid@11.17.2 >/dev/null; then
+		tar -xzf target/npm/mermaid-11.17.2.tgz -C target/npm "${mermaid#target/npm/}"
+	else
+		echo "note: npm did not bring mermaid" >&2
+	fi
+fi
 
 # Root can make the lab's namespaces: there its tests must run.
 if [[ $(id -u) -eq 0 ]]; then export NIXVOL_LAB_REQUIRED=1; fi

@@ -18,6 +18,7 @@ use std::fmt;
 use crate::model::{Declaration, Name};
 use crate::plan::Plan;
 use picture::KernelNames;
+pub use script::KILL_STEP;
 
 /// The rendered files by path inside the bundle, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,14 +5,16 @@
 //! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
 //! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
-pub mod permitted;
 mod rules;
 mod topology;
 mod walk;
 mod watch;
 mod ways;
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::Ipv4Net;
 
 use crate::wire::{self, Offload, complete};
 
@@ -103,6 +105,15 @@ impl Router {
     /// What became of packets so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Ends connections from somebody in the first network of a pair to somebody in the second, as `pfctl -k` does with
+    /// each: by who opened it. How many states went.
+    pub fn end(&mut self, pairs: &[(Ipv4Net, Ipv4Net)]) -> usize {
+        let is_in = |net: &Ipv4Net, address: IpAddr| matches!(address, IpAddr::V4(it) if net.contains(&it));
+        self.rules.machine_mut().kill(|talk| {
+            pairs.iter().any(|(from, to)| is_in(from, talk.source.0) && is_in(to, talk.destination.0))
+        })
     }
 
     /// Who watches.

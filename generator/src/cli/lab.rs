@@ -97,7 +97,7 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
         /// The bundle.
         #[arg(value_name = "BUNDLE")]
         bundle: PathBuf,
-        /// Cut the open connections that the new rules would not let begin.
+        /// End open connections as the manager does on the Mac: from whom to whom a rule went.
         #[arg(long)]
         kill: bool,
     },

@@ -121,7 +121,11 @@ mod linux {
         if prove::proven(&plan, &declaration.positions, &name, &anchor).is_err() {
             bail!("the rules are not what {NETWORK} declares, and were not loaded");
         }
-        command_lab(&Request::Apply { input, anchor, kill })
+        let mut ends = Vec::new();
+        if kill && let Reply::Loaded { text } = lab::ask(&lab::address(), &Request::Loaded)?.0 {
+            ends = lab::ends(&plan, &text, &anchor)?;
+        }
+        command_lab(&Request::Apply { input, anchor, ends, kill })
     }
 
     /// Tells a lab to do something, and what it says.
@@ -130,6 +134,7 @@ mod linux {
             Reply::Wrong { message } => bail!(message),
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&text(&status))?,
+            Reply::Loaded { text } => print(&text)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -158,7 +163,9 @@ mod linux {
             (Reply::Status(status), Format::Json) => {
                 print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
             }
-            (Reply::Wrong { message } | Reply::Done { message }, _) => bail!(message),
+            (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
+                bail!(message)
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

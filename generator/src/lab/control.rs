@@ -6,13 +6,14 @@ use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use ipnet::Ipv4Net;
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Counts, Filter, Node, NodeId, Router, Side, Topology, permitted};
+use nixvol_net::router::{Cast, Counts, Filter, Node, NodeId, Router, Side, Topology};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 
@@ -53,9 +54,13 @@ pub enum Request {
         input: String,
         /// The anchor.
         anchor: String,
-        /// Whether states of what is no longer permitted go.
+        /// From whom to whom connections are to end.
+        ends: Vec<(Ipv4Net, Ipv4Net)>,
+        /// Whether the connections that older rules let in have been looked at.
         kill: bool,
     },
+    /// For the rules that open connections may stem from.
+    Loaded,
     /// To tell every packet of a node or a link, as pcapng behind the reply.
     Capture {
         /// A node, or `links.0`.
@@ -78,6 +83,11 @@ pub enum Reply {
     },
     /// How the lab is.
     Status(Box<Status>),
+    /// The texts of the anchor since connections were last ended.
+    Loaded {
+        /// One behind the other.
+        text: String,
+    },
 }
 
 /// How a lab is.
@@ -130,6 +140,8 @@ pub struct Lab {
     pub cast: Cast,
     /// What the anchor's file is called.
     pub file: String,
+    /// The texts of the anchor since connections were last ended: open ones may stem from any.
+    pub loaded: Mutex<String>,
 }
 
 /// Answers whoever connects, each in a thread of its own.
@@ -213,7 +225,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             router.ways_mut().heal(&one_group, other_group.as_deref());
             format!("{one} and {} reach each other again", other.as_deref().unwrap_or("everybody else"))
         }
-        Request::Apply { input, anchor, kill } => {
+        Request::Apply { input, anchor, ends, kill } => {
             let declaration = declared(input)?;
             let new = Plan::of(&declaration);
             if Topology::of(&new, &lab.cast) != *router.topology() || new.anchor != lab.plan.anchor {
@@ -223,10 +235,19 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             }
             router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&lab.file, &errors)))?;
             router.ways_mut().set_pipes(&new.pipes);
-            let killed = if *kill { permitted::kill(&mut router) } else { 0 };
+            let killed = router.end(ends);
+            let mut loaded = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            if *kill {
+                loaded.clear();
+            }
+            loaded.push_str(anchor);
             let states = router.rules().machine().states();
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
             format!("{} rules loaded{cut}, {states} states stay", count(&router))
+        }
+        Request::Loaded => {
+            let text = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Ok(Reply::Loaded { text });
         }
         _ => return Ok(Reply::Status(Box::new(status(lab, &router)))),
     };

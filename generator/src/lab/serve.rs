@@ -75,6 +75,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         plan,
         cast,
         file: setup.file,
+        loaded: Mutex::new(setup.anchor),
     });
     carry(&shared, devices);
     for listener in listeners {

@@ -37,6 +37,9 @@ use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{self, Bridge, Plan, Volume};
 
+/// The manager's awk that says which connections end when rules change. It has nothing to be filled in.
+pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
+
 /// What stands in the table where there is nothing to say.
 pub const NOTHING: &str = "-";
 

@@ -3,7 +3,7 @@
 //! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss follows a
 //! sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::topology::{NodeId, Topology};
@@ -11,8 +11,8 @@ use super::walk::Fate;
 use crate::model::Conditions;
 use crate::plan;
 
-/// How many bytes wait before a slow pipe: dummynet's 50 packets.
-const QUEUE: u64 = 50 * 1500;
+/// How many packets wait before a slow pipe, whatever their length: dummynet's slots where nothing else is said.
+const SLOTS: usize = 50;
 
 /// The ways between all pairs of nodes.
 #[derive(Debug, Clone)]
@@ -26,8 +26,8 @@ pub struct Ways {
 #[derive(Debug, Clone)]
 struct Pipe {
     conditions: Conditions,
-    /// When the last packet has left it.
-    free: Duration,
+    /// When each of those that wait will have left, in order.
+    waiting: VecDeque<Duration>,
     /// The sequence of its losses.
     chance: u64,
 }
@@ -44,7 +44,8 @@ impl Ways {
     /// Puts other pipes in place of what is there.
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
-            let new = Pipe { conditions: pipe.conditions, free: Duration::ZERO, chance: pipe.number.into() };
+            let (conditions, chance) = (pipe.conditions, pipe.number.into());
+            let new = Pipe { conditions, waiting: VecDeque::new(), chance };
             (pipe.number, new)
         };
         self.pipes = pipes.iter().map(pipe).collect();
@@ -98,14 +99,15 @@ impl Pipe {
         }
         let mut leaves = now;
         if let Some(kilobits) = self.conditions.bandwidth_kbit {
-            let rate = u64::from(kilobits) * 1000;
-            let time = |bytes: u64| Duration::from_nanos(bytes * 8 * 1_000_000_000 / rate);
-            let begins = self.free.max(now);
-            if begins > now + time(QUEUE) {
+            while self.waiting.front().is_some_and(|leaves| *leaves <= now) {
+                self.waiting.pop_front();
+            }
+            if self.waiting.len() >= SLOTS {
                 return None;
             }
-            leaves = begins + time(bytes as u64);
-            self.free = leaves;
+            let time = Duration::from_nanos(bytes as u64 * 8 * 1_000_000 / u64::from(kilobits));
+            leaves = self.waiting.back().map_or(now, |last| *last) + time;
+            self.waiting.push_back(leaves);
         }
         Some(leaves + Duration::from_millis(self.conditions.delay().into()))
     }

@@ -1,0 +1,49 @@
+//! The manager's own step for connections that new rules no longer permit, run here as the manager runs it.
+//!
+//! It exists so that a change of rules does to open connections in the lab what it will do on the Mac. The step is a part
+//! of the manager's awk, and awk runs it. Never: which states there are.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::Ipv4Net;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::KILL_STEP;
+use nixvol_net::router::EGRESS;
+
+/// Whom to end connections from, and to whom, when `new` takes the place of `old`: texts of anchors.
+pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>> {
+    let directory = tempfile::tempdir().context("cannot make a directory")?;
+    let at = |name: &str| directory.path().join(name);
+    // The manager loads a line that names the egress once for every way out. Here there is one.
+    let loaded = |text: &str| text.replace("$egress", EGRESS);
+    fs::write(at("rules.conf"), loaded(old))?;
+    fs::write(at("rules.new"), loaded(new))?;
+    let mut begin = "BEGIN {\n    sameboot = 1\n".to_owned();
+    for (number, bridge) in (1..).zip(&plan.bridges) {
+        let (name, network) = (&bridge.provider, bridge.network);
+        writeln!(begin, "    np = {number}; provider[np] = \"{name}\"; network[\"{name}\"] = \"{network}\"")?;
+    }
+    begin += "    P[\"state\"] = state\n    while ((getline line < (state \"/rules.new\")) > 0) rule[++nrules] = line\n";
+    begin += "    write_ends(state \"/ends\")\n}\n";
+    let output = Command::new("awk")
+        .arg("-v")
+        .arg(format!("state={}", directory.path().display()))
+        .arg(KILL_STEP.to_owned() + &begin)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run awk, which the manager's step needs")?;
+    if !output.status.success() {
+        bail!("the manager's step failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = fs::read_to_string(at("ends")).context("the manager's step says nothing")?;
+    text.lines().map(pair).collect()
+}
+
+fn pair(line: &str) -> Result<(Ipv4Net, Ipv4Net)> {
+    let net = |word: &str| word.parse().or_else(|_| format!("{word}/32").parse::<Ipv4Net>());
+    let (from, to) = line.split_once('\t').with_context(|| format!("not a pair: {line}"))?;
+    Ok((net(from)?, net(to)?))
+}
