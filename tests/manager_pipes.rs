@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::network::{AWKS, HOSTS, Network, SHELLS, slow, small};
-use crate::rig::{Call, foreign};
+use crate::rig::{Call, foreign, settled};
 
 const OURS: &str = "com.apple/250.nixvol";
 
@@ -247,6 +247,57 @@ fn a_start_that_fails_goes_back_to_the_old_conditions() {
         network.install(&from);
         network.assert_up();
     }
+}
+
+/// Better rules without conditions than none, and better none of dummynet's than one into a pipe that is not there.
+#[test]
+fn where_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
+    let network = Network::new(&slow());
+    network.ok("start");
+    let (up, manager) = (network.mac.kernel(), network.base().join("manage-macos-networking.sh"));
+    network.mac.reboot();
+    let bare = network.mac.kernel();
+    // dnctl takes no such number.
+    let whole = fs::read_to_string(&manager).expect("the manager");
+    fs::write(
+        &manager,
+        whole.replace("pipe\t20001\t40\t0.010000\t100000\t", "pipe\t20001\t40\t0.010000\t9999999\t"),
+    )
+    .expect("the manager");
+    for _ in 0..2 {
+        network.fails("reconcile", 1, "dnctl: bandwidth too large");
+        let kernel = network.mac.kernel();
+        assert!(
+            !kernel.contains(" pipe 2000") && kernel.contains("block return quick inet from <nixvol>"),
+            "{kernel}"
+        );
+        assert_eq!(pipes(&network), [20_000]);
+    }
+    network.ok("stop");
+    assert_eq!(network.mac.kernel(), bare);
+    network.fails("start", 1, "rolled back: nothing of this run is left");
+    assert_eq!(network.mac.kernel(), bare);
+    fs::write(&manager, whole).expect("the manager");
+    network.ok("start");
+    assert_eq!(settled(&network.mac.kernel()), settled(&up));
+}
+
+/// Two bundles without conditions are exchanged, also in vain, without a look at dummynet.
+#[test]
+fn who_declares_no_conditions_never_hears_of_dummynet() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let mut input = small();
+    input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
+    input["links"] = json!([]);
+    network.install(&input);
+    network.fails("start", 1, "rolled back: nothing of this run is left");
+    network.install(&small());
+    for command in ["status", "plan", "test", "stop", "start", "cleanup"] {
+        network.ok(command);
+    }
+    let of_pipes = |line: &&String| ["dnctl", "dummynet", "/dev/null"].iter().any(|word| line.contains(word));
+    assert_eq!(steps(&network).iter().find(of_pipes), None);
 }
 
 #[test]

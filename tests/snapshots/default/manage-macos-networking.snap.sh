@@ -1196,12 +1196,22 @@ see_all() {
     done
 }
 
-# Whether pipes are looked at: the table declares some, or the ledger may know some that are there.
+# Whether pipes are looked at: the table declares some, or a bundle that was kept ($1), or the ledger may know some.
 has_pipes() {
     case $TABLE in
         *"${NEWLINE}pipe$TAB"*) return 0 ;;
-        *) [ -e "$STATE/pipes" ] ;;
+        *) ;;
     esac
+    if [ -e "$STATE/pipes" ]; then return 0; fi
+    if [ -z "${1:-}" ]; then return 1; fi
+    while IFS= read -r line; do
+        case $line in
+            "pipe$TAB"*) return 0 ;;
+            end) return 1 ;;
+            *) ;;
+        esac
+    done <"$1"
+    return 1
 }
 
 # What the anchor holds, as pf prints it and the engine keeps it.
@@ -1269,7 +1279,7 @@ observe() {
     # shellcheck disable=SC2086 # words
     see_all $THINGS
     # shellcheck disable=SC2086 # words
-    if [ -n "${3:-}" ] || has_pipes; then see_all $PIPE_THINGS; fi
+    if has_pipes "${3:-}"; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
         status | plan | start | test) see_all pfctl-anchor-tables ;;
@@ -1394,7 +1404,12 @@ change() {
                 return 1
             fi
             ;;
-        pipe) make_pipe "$2" "$3" "$4" ;;
+        pipe)
+            if ! make_pipe "$2" "$3" "$4"; then
+                LACKING=yes
+                return 1
+            fi
+            ;;
         unpipe) remove_pipe "$2" ;;
         token) take_token ;;
         untoken) quietly pfctl -X "$2" && note gone token "$2" ;;
@@ -1445,7 +1460,13 @@ make_interface() {
 
 # A dry run; the load, which pf takes whole or not at all; then an end to what the new rules do not let in any more.
 # Only when all of it is done are they the rules that stand: a run that dies before does it again.
+# LACKING: a pipe could not be made. What a rule sends into one that is not there is lost, so the rules go without
+# their conditions then: they are other rules, and the next look says that those that should be are not loaded.
+LACKING=
 load_rules() {
+    if [ -n "$LACKING" ]; then
+        awk '!/^(no )?dummynet /' "$STATE/rules.new" >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
+    fi
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
         note have anchor "$ANCHOR" &&
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
@@ -1599,6 +1620,7 @@ apply() {
     mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
     ACTED=yes
     HELD=
+    LACKING=
     BOOT=
     TOKENS=
     failures=0
@@ -2123,7 +2145,7 @@ stop() {
 }
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
-STATE_FILES="wish wish.new names names.new ledger ledger.new pipes changes rules.new rules.conf rules.seen rules.seen.new
+STATE_FILES="wish wish.new names names.new ledger ledger.new pipes changes rules.new rules.less rules.conf rules.seen rules.seen.new
     rules.loading ends hosts.new hosts.block hosts.pending hosts.place applied applied.new before pending pending.new told"
 
 cleanup() {
