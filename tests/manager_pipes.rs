@@ -129,6 +129,19 @@ fn a_pipe_of_others_is_refused_before_anything_is_changed() {
     network.mac.remove("pipe\t20001");
     network.ok("reconcile");
     network.assert_up();
+    // What was ours and is not any more is not taken for ours again, whoever took it away.
+    for flushed in [false, true] {
+        if flushed {
+            network.mac.remove("pipe\t");
+        }
+        network.install(&small());
+        network.ok("start");
+        network.install(&slow());
+        network.mac.ok("dnctl pipe 20001 config delay 300");
+        network.fails("start", 3, "pipe 20001 of dummynet belongs to another program (300 ms)");
+        network.mac.remove("pipe\t20001");
+        network.ok("start");
+    }
     // Other numbers are nobody's business.
     network.mac.ok("dnctl pipe 20002 config delay 300");
     network.ok("reconcile");
@@ -186,6 +199,8 @@ fn conditions_come_change_and_go() {
     let steps: Vec<String> = step(&small());
     assert_eq!(steps, [load, "dnctl pipe delete 20000", "dnctl pipe delete 20001"]);
     assert_eq!(network.mac.kernel(), plain);
+    let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
+    assert!(log.contains("change pipe 20000") && !log.contains("another program"), "{log}");
     network.ok("cleanup");
     network.assert_clean(&before);
 }
@@ -213,23 +228,32 @@ fn another_anchor_takes_the_pipes_along() {
         network.ok("cleanup");
         network.assert_clean(&before);
     }
-    // Where the old anchor cannot be emptied its pipes stay.
-    let network = Network::new(&slow());
-    network.ok("start");
-    let mut input = small();
-    input["anchor"] = json!("com.apple/260.other");
-    network.install(&input);
-    network.mac.forget_journal();
-    let begin = network.keep();
-    network.ok("start");
-    let empties = |call: &Call| call.line() == format!("pfctl -a {OURS} -f /dev/null");
-    let at = network.mac.journal().iter().position(empties).expect("it is emptied") + 1;
-    for command in ["start", "reconcile", "cleanup"] {
-        network.put_back(&begin);
-        network.mac.fault(Some(("fail", at)));
-        network.run(command);
-        network.mac.fault(None);
-        assert_eq!(network.mac.holes(), "", "{command}");
+}
+
+/// Rules that could not be replaced or unloaded keep their pipes, whoever comes to take those away.
+#[test]
+fn rules_that_stay_keep_their_pipes() {
+    let mut elsewhere = small();
+    elsewhere["anchor"] = json!("com.apple/260.other");
+    for next in [small(), elsewhere] {
+        let network = Network::new(&slow());
+        network.ok("start");
+        network.install(&next);
+        let begin = network.keep();
+        for command in ["start", "reconcile", "cleanup"] {
+            network.put_back(&begin);
+            network.mac.forget_journal();
+            network.ok(command);
+            let journal = network.mac.journal();
+            let loads = |call: &Call| call.words[0] == "pfctl" && call.line().contains(" -f ");
+            for (_, at) in journal.iter().zip(1..).filter(|(call, _)| loads(call)) {
+                network.put_back(&begin);
+                network.mac.fault(Some(("fail", at)));
+                network.run(command);
+                network.mac.fault(None);
+                assert_eq!(network.mac.holes(), "", "{command}, {at}");
+            }
+        }
     }
 }
 
@@ -298,6 +322,18 @@ fn who_declares_no_conditions_never_hears_of_dummynet() {
     }
     let of_pipes = |line: &&String| ["dnctl", "dummynet", "/dev/null"].iter().any(|word| line.contains(word));
     assert_eq!(steps(&network).iter().find(of_pipes), None);
+}
+
+#[test]
+fn nothing_of_pipes_is_left_behind() {
+    let mut input = slow();
+    input["hostsFile"] = Value::Null;
+    let network = Network::new(&input);
+    network.ok("start");
+    network.mac.reboot();
+    let bare = network.mac.kernel();
+    network.ok("cleanup");
+    network.assert_clean(&bare);
 }
 
 #[test]

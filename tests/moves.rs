@@ -498,6 +498,17 @@ const MOVES_OF_PIPES: &[Move] = &[
         back: None,
     },
     Move {
+        name: "somebody makes two pipes of ours slower and faster",
+        happens: |network| {
+            network.mac.ok("dnctl pipe 20000 config delay 40 plr 0.010000 bw 99999Kbit/s");
+            network.mac.ok("dnctl pipe 20001 config delay 40 plr 0.010000");
+        },
+        says: &["another program changed pipe 20000", "another program changed pipe 20001"],
+        changes: 2,
+        code: 0,
+        back: None,
+    },
+    Move {
         name: "somebody makes pipes of other numbers",
         happens: |network| {
             network.mac.ok("dnctl pipe 7 config delay 300");
