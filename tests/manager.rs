@@ -447,7 +447,9 @@ fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
         network.ok("start");
         network.mac.forget_journal();
         network.ok("reconcile");
-        let lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
+        let mut lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
+        // The engine begins while the shell looks: which of both is counted first is chance.
+        lines.sort();
         assert_eq!(network.mac.changes(), [""; 0]);
         calls.push(lines);
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nixvol_net::pf::Environment;
 use nixvol_net::pf::eval::{Machine, Outcome, Packet, Shaping};
-use nixvol_net::pf::syntax::{Action, Block, Rule};
+use nixvol_net::pf::syntax::Block;
 
 use crate::dummynet::Pipe;
 use crate::kernel::Kernel;
@@ -80,22 +80,12 @@ pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result
     let mut environment = environment(kernel);
     environment.macros = defines.iter().cloned().collect();
     match nixvol_net::pf::parse(text, &environment) {
-        Ok(ruleset) => match ruleset.rules.dummynet.iter().find(|rule| needs_direction(rule)) {
-            Some(rule) => {
-                Err((rule.place.line, "a dummynet rule cannot be specified without direction".to_owned()))
-            }
-            None => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
-        },
+        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
         Err(errors) => {
             let first = errors.first();
             Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))
         }
     }
-}
-
-/// Whether this is a rule of dummynet that does not say whether it is for what comes in or goes out.
-fn needs_direction(rule: &Rule) -> bool {
-    rule.action == Action::Dummynet && rule.anchor.is_none() && rule.direction.is_none()
 }
 
 fn environment(kernel: &Kernel) -> Environment {
