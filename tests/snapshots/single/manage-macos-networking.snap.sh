@@ -452,7 +452,7 @@ function causes(line, w, n, i, old, text) {
     close(P["state"] "/rules.conf")
     text = join_ways(old, n)
     if (text != join_ways(way, ne) && leaves) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
-    if (ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
+    if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
     if (forwardingwas != "" && forwarding != 1) cause("another program turned IP forwarding off (a VM tool or Internet Sharing that ended does); bridges of others: " strangers())
@@ -812,7 +812,8 @@ function read_tables(list, n, out, i, k, m, w, name, open_) {
         }
     }
 }
-function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : " " word " " }
+# A table that is not there has no members.
+function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : word ~ /^</ ? " " : " " word " " }
 function write_ends(file, i, n, w, k, from, to, but, gone) {
     printf "" > file
     if (!sameboot) { close(file); return }
