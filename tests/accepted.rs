@@ -127,6 +127,31 @@ fn a_change_is_told_by_what_it_opens_and_then_line_by_line() {
 }
 
 #[test]
+fn conditions_are_reviewed_like_everything_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut input: Value =
+        serde_json::from_slice(&fs::read(root().join("tests/fixtures/ways.json")).unwrap()).unwrap();
+    input["links"][1]["conditions"]["latencyMs"] = 25.into();
+    let slower = directory.path().join("slower.json");
+    fs::write(&slower, input.to_string()).unwrap();
+    let slower = slower.to_string_lossy();
+    let repository = Repository::new();
+    assert_eq!(repository.run("accept", "ways.json", &[]).status.code(), Some(0));
+    assert_eq!(repository.run("check", "ways.json", &[]).status.code(), Some(0));
+    let checked = repository.run("check", &slower, &[]);
+    assert_eq!(checked.status.code(), Some(1));
+    let there = "~ conditions aws but etcd-1, azure -> gcp: latency 10 ms -> 25 ms";
+    let back = "~ conditions gcp -> every provider: latency 10 ms -> 25 ms";
+    assert!(stdout(&checked).contains(&format!("\nConditions\n{there}\n{back}\n")), "{}", stdout(&checked));
+    let verdict = stderr(&checked);
+    assert!(verdict.contains(": 2 with other conditions; "), "{verdict}");
+    assert!(verdict.contains(&format!("\n  {there}\n  {back}\n")), "{verdict}");
+    let accepted = repository.run("accept", &slower, &[]);
+    assert!(stdout(&accepted).contains(there), "{}", stdout(&accepted));
+    assert_eq!(repository.run("check", &slower, &[]).status.code(), Some(0));
+}
+
+#[test]
 fn programs_and_pull_requests_get_the_same() {
     let repository = Repository::accepted();
     let json = repository.run("check", "restricted-more.json", &["--format", "json"]);

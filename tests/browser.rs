@@ -161,13 +161,13 @@ fn told(answer: &Value) -> Value {
         json!({
             "direction": hop["direction"], "interface": hop["interface"], "passes": hop["passes"], "answered": hop["answered"],
             "state": hop["byState"], "line": hop["line"], "translation": hop["translation"], "because": hop["because"],
-            "declared": hop["declared"], "near": hop["near"],
+            "declared": hop["declared"], "near": hop["near"], "pipes": hop["pipes"],
         })
     };
     let hops = |name: &str| answer[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
     json!({
         "passes": answer["passes"], "verdict": answer["verdict"], "refused": answer["refused"],
-        "packet": hops("packet"), "answer": hops("answer"),
+        "packet": hops("packet"), "answer": hops("answer"), "added": answer["added"],
     })
 }
 
@@ -188,18 +188,25 @@ fn told_by_explain(explanation: &Value) -> Value {
         };
         all.as_array().map(|all| all.iter().map(said).collect()).unwrap_or(json!([]))
     };
+    let pipe = |pipe: &Value| {
+        let declared = said(&json!([pipe["declared"]]));
+        json!({ "number": pipe["number"], "line": pipe["rule"]["line"], "declared": declared[0] })
+    };
     let hop = |hop: &Value| {
         let reason = &hop["reason"];
+        let pipes: Value = hop["pipes"].as_array().expect("pipes").iter().map(pipe).collect();
         json!({
             "direction": hop["direction"], "interface": hop["interface"], "passes": hop["action"] == "pass", "answered": hop["answered"],
             "state": hop["via"] == "state", "line": hop["rule"]["line"], "translation": hop["translation"]["line"],
             "because": reason["words"], "declared": said(&reason["declared"]), "near": said(&reason["near"]),
+            "pipes": pipes,
         })
     };
     let hops = |name: &str| explanation[name].as_array().expect("hops").iter().map(hop).collect::<Value>();
     json!({
         "passes": explanation["passes"], "verdict": explanation["verdict"], "refused": explanation["refused"],
         "packet": hops("packet"), "answer": hops("answer"),
+        "added": explanation["added"].as_object().map(|it| json!([it["thereMs"], it["backMs"]])),
     })
 }
 
@@ -243,6 +250,13 @@ fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
     let (dom, console) = browsed(&page, "");
     assert_eq!(console, "");
     assert!(!dom.contains("id=\"asker\" hidden"), "the asker is hidden");
+    let (dom, console) =
+        browsed(&crate::report::page(&fixture("ways.json"), &[]), "#ask?from=etcd-1&to=etcd-2&port=2379");
+    assert_eq!(console, "");
+    let answer = between(&dom, "<div id=\"answer\" role=\"status\">", "<section id=\"providers\"");
+    assert!(answer.contains("through pipe 20000: 40 ms, 1% lost, 100000 kbit/s"), "{answer}");
+    assert!(answer.contains("added to a round trip: 40 ms (40 ms there, 0 ms back)"), "{answer}");
+    let (dom, _) = browsed(&page, "");
     // One cell of each matrix is in the order of tabs; arrows lead to the others.
     assert_eq!(
         dom.matches("tabindex=\"0\">all</a>").count() + dom.matches("tabindex=\"0\">some</a>").count(),
@@ -279,12 +293,16 @@ fn an_accessibility_checker_has_no_serious_finding() {
     let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
                found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
                document.body.append(found); });";
-    for arguments in [&[][..], &["--against", "tests/fixtures/restricted-more.json"]] {
-        let page = page(&fixture("restricted.json"), arguments);
+    for (input, port, arguments) in [
+        ("restricted.json", 5432, &[][..]),
+        ("restricted.json", 5432, &["--against", "tests/fixtures/restricted-more.json"]),
+        ("ways.json", 2379, &["--against", "tests/fixtures/restricted.json"]),
+    ] {
+        let page = page(&fixture(input), arguments);
         let policy = between(&page, "<meta http-equiv", "/>").to_owned();
         let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
         let page = page.replace("</body>", &format!("<script>{axe}</script><script>{run}</script></body>"));
-        let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432");
+        let (dom, _) = browsed(&page, &format!("#ask?from=etcd-1&to=etcd-2&port={port}"));
         let found = between(&dom, "<pre id=\"found\">", "</pre>");
         assert_eq!(found, "[]");
     }

@@ -92,6 +92,10 @@ const EDITS: &[(&str, Edit)] = &[
     }),
     ("volume-renumbered", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.1.77")),
     ("masquerade-on", |input| input["links"][1]["masquerade"] = json!(true)),
+    ("conditions-added", |input| {
+        input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01 });
+        input["links"][1]["conditions"] = json!({ "bandwidthKbit": 5000 });
+    }),
     ("publish-added", |input| input["volumes"]["etcd-1"]["publish"] = json!([2379])),
 ];
 
@@ -113,7 +117,7 @@ fn every_golden_is_of_an_edit() {
         let name = snapshot.file_stem().expect("a name").to_string_lossy().into_owned();
         let known = EDITS.iter().any(|(edit, _)| *edit == name);
         assert!(
-            known || ["formats-json", "formats-markdown", "formats-lines"].contains(&name.as_str()),
+            known || ["formats-json", "formats-markdown", "conditions-formats"].contains(&name.as_str()),
             "{name}"
         );
     }
@@ -193,6 +197,99 @@ fn lines_of_files_and_other_formats() {
     });
 }
 
+/// What is said of conditions.
+fn ways(old: &Value, new: &Value) -> Vec<String> {
+    let nothing = Files::new();
+    compared(old, new, [&nothing, &nothing]).conditions.iter().map(text::way).collect()
+}
+
+/// The narrow topology with conditions on its first link, and one that a volume has for itself.
+fn slow() -> Value {
+    let mut input = narrow();
+    input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01 });
+    let link =
+        json!({ "from": ["etcd-1"], "to": ["azure"], "protocol": "icmp", "conditions": { "latencyMs": 5 } });
+    input["links"].as_array_mut().expect("links").push(link);
+    input
+}
+
+#[test]
+fn conditions_that_changed_are_told_by_way() {
+    let old = slow();
+    let edited = |edit: fn(&mut Value)| {
+        let mut new = slow();
+        edit(&mut new);
+        ways(&old, &new)
+    };
+    assert_eq!(
+        edited(|input| input["links"][0]["conditions"]["latencyMs"] = json!(60)),
+        ["~ conditions aws but etcd-1 -> azure: latency 40 ms -> 60 ms"]
+    );
+    assert_eq!(
+        edited(|input| input["links"][0]["conditions"] = json!({ "bandwidthKbit": 800, "loss": 0.01 })),
+        ["~ conditions aws but etcd-1 -> azure: latency 40 ms -> none, bandwidth none -> 800 kbit/s"]
+    );
+    // What was the volume's own is its provider's now.
+    assert_eq!(
+        edited(|input| input["links"][2]["conditions"] = Value::Null),
+        ["~ conditions etcd-1 -> azure: latency 5 ms -> 40 ms, loss none -> 1%"]
+    );
+    assert_eq!(
+        edited(|input| input["links"][0]["conditions"] = Value::Null),
+        ["- conditions aws but etcd-1 -> azure: latency 40 ms, loss 1%"]
+    );
+    assert_eq!(
+        edited(|input| input["links"][0]["bidirectional"] = json!(true)),
+        ["+ conditions azure -> aws: latency 40 ms, loss 1%"]
+    );
+    // Pipes that get other numbers, and links that are cut otherwise, are no news.
+    assert_eq!(
+        edited(|input| {
+            let first = json!({ "from": ["gcp"], "to": ["ibm"], "conditions": { "latencyMs": 1 } });
+            input["links"].as_array_mut().expect("links").insert(0, first);
+        }),
+        ["+ conditions gcp -> ibm: latency 1 ms"]
+    );
+    assert_eq!(edited(|input| input["links"][0]["ports"] = json!([80])), [""; 0]);
+    assert_eq!(
+        edited(|input| input["links"][0]["to"] = json!(["azure", "etcd-2"])),
+        [""; 0],
+        "etcd-2 is of azure"
+    );
+}
+
+#[test]
+fn conditions_alone_are_a_difference_in_every_form() {
+    let (old, mut new) = (slow(), slow());
+    new["links"][0]["conditions"]["latencyMs"] = json!(60);
+    let diff = diff(&old, &new);
+    assert!(
+        diff.flows.is_empty() && diff.translations.is_empty() && diff.objects.is_empty() && !diff.is_empty()
+    );
+    assert_eq!(diff.summary(), "1 with other conditions");
+    let record = nixvol_net::diff::record::Record::of(&diff, false);
+    let record = serde_json::to_value(&record).expect("JSON");
+    assert_eq!(record["same"], false);
+    let told = [
+        text::text(&diff, text::Style::default()),
+        markdown::markdown(&diff, false),
+        format!("{:#}\n", record["conditions"]),
+    ];
+    insta::with_settings!({ snapshot_path => "snapshots/diff", prepend_module_to_snapshot => false, omit_expression => true }, {
+        assert_snapshot!("conditions-formats", told.join("----\n"));
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("old.json");
+    fs::write(&file, old.to_string()).expect("a file");
+    let output = run(&["diff", &file.to_string_lossy(), "-"], &new.to_string());
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        shown.contains("\nConditions\n~ conditions aws but etcd-1 -> azure: latency 40 ms -> 60 ms\n"),
+        "{shown}"
+    );
+}
+
 /// Three providers, some volumes, and every kind of thing that can change about them.
 fn networks() -> impl Strategy<Value = Value> {
     let ends =
@@ -205,15 +302,41 @@ fn networks() -> impl Strategy<Value = Value> {
             .prop_map(|(protocol, first, more)| (Some(protocol), Some(format!("{first}-{}", first + more)))),
         (79u16..81).prop_map(|port| (None, Some(port.to_string()))),
     ];
-    let link = (ends(), ends(), service, any::<bool>(), proptest::bool::weighted(0.2));
+    let link = (ends(), ends(), service, any::<bool>(), proptest::bool::weighted(0.2), conditions());
     let link = link.prop_filter("an end linked with itself", |(from, to, ..)| from.len() > 1 || from != to);
-    let link = link.prop_map(|(from, to, (protocol, ports), bidirectional, masquerade)| {
+    let link = link.prop_map(|(from, to, (protocol, ports), bidirectional, masquerade, conditions)| {
         json!({ "from": from, "to": to, "protocol": protocol, "ports": ports.map(|ports| vec![ports]),
-                "bidirectional": bidirectional, "masquerade": masquerade })
+                "bidirectional": bidirectional, "masquerade": masquerade, "conditions": conditions })
     });
     let often = || proptest::bool::weighted(0.8);
     let shape = (often(), often(), often(), often(), often(), 0usize..3);
-    (proptest::collection::vec(link, 0..4), shape).prop_map(|(links, shape)| network(&links, shape))
+    let network =
+        (proptest::collection::vec(link, 0..4), shape).prop_map(|(links, shape)| network(&links, shape));
+    // Links of the same breadth must agree: of those that do not, the later are like any.
+    network.prop_map(|mut input| {
+        for index in (0..input["links"].as_array().map_or(0, Vec::len)).rev() {
+            if nixvol_net::model::read(input.to_string().as_bytes()).is_ok() {
+                break;
+            }
+            input["links"][index]["conditions"] = Value::Null;
+        }
+        input
+    })
+}
+
+/// What a link is like, most of the time like any.
+fn conditions() -> impl Strategy<Value = Value> {
+    let like = (0u16..3, 0u8..2, 0u8..2).prop_map(|(latency, loss, rate)| {
+        let mut conditions = json!({ "latencyMs": latency * 20 });
+        if loss > 0 {
+            conditions["loss"] = json!(0.5);
+        }
+        if rate > 0 {
+            conditions["bandwidthKbit"] = json!(800);
+        }
+        conditions
+    });
+    prop_oneof![Just(Value::Null), like]
 }
 
 fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Value {
@@ -357,9 +480,29 @@ proptest! {
         }
     }
 
+    /// Conditions are spoken of, once, exactly where a packet goes through something else.
+    #[test]
+    fn all_ways_that_change_are_said_once_and_no_other(old in networks(), new in networks()) {
+        let nothing = Files::new();
+        let diff = compared(&old, &new, [&nothing, &nothing]);
+        let plans = [&old, &new].map(|input| Plan::of(&declared(input)));
+        let hosts: Vec<Ipv4Addr> = HOSTS.iter().map(|host| host.parse().expect("an address")).collect();
+        for (source, destination) in hosts.iter().flat_map(|from| hosts.iter().map(move |to| (*from, *to))) {
+            let [before, now] = plans.each_ref().map(|plan| {
+                let pipe = plan.policy.pipe_between(source, destination).and_then(|number| plan.pipe(number));
+                pipe.map(|pipe| pipe.conditions.to_string())
+            });
+            let said = diff.conditions.iter().filter(|way| way.covers(source, destination)).count();
+            prop_assert_eq!(said, usize::from(before != now), "{} {}: {:?} {:?}", source, destination, before, now);
+        }
+        for way in &diff.conditions {
+            prop_assert!(way.covers(way.witness[0], way.witness[1]), "{}", text::way(way));
+        }
+    }
+
     #[test]
     fn no_line_is_said_twice(old in networks(), new in networks()) {
-        let said = headlines(&old, &new);
+        let said = [headlines(&old, &new), ways(&old, &new)].concat();
         let distinct: BTreeSet<&String> = said.iter().collect();
         prop_assert_eq!(distinct.len(), said.len(), "{:#?}", said);
     }

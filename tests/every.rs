@@ -60,6 +60,7 @@ fn inputs() -> Vec<(&'static str, Value)> {
         ("restricted", fixture("restricted.json")),
         ("published", published()),
         ("merged", merged()),
+        ("conditions", fixture("ways.json")),
     ]);
     all
 }
@@ -76,7 +77,7 @@ impl Asked {
         for ((bridge, stranger), gateway) in
             self.plan.bridges.iter().zip(&every.strangers).zip(&every.gateways)
         {
-            ends.extend(stranger.map(|class| (bridge.provider.to_string(), class)));
+            ends.extend(stranger.map(|(class, _)| (bridge.provider.to_string(), class)));
             ends.push((bridge.gateway.addr().to_string(), *gateway));
         }
         ends.extend([("localhost".to_owned(), every.loopback), ("mac".to_owned(), every.mac)]);
@@ -127,6 +128,8 @@ fn compare(asked: &Asked, from: (&str, usize), to: (&str, usize), protocol: u8, 
             assert_eq!(story.refused, explanation.refused, "{what}");
             hops(&story.packet, &explanation.packet, (a, b), &what);
             hops(&story.answer, &explanation.answer, (a, b), &what);
+            let added = explanation.added.map(|added| (added.there_ms, added.back_ms));
+            assert_eq!(story.added, added, "{what}");
         }
     }
 }
@@ -144,6 +147,8 @@ fn hops(scenes: &[Scene], hops: &[Hop], (a, b): (Option<&str>, Option<&str>), wh
         assert_eq!(scene.line, hop.rule.as_ref().and_then(|rule| rule.line), "{what}");
         assert_eq!(scene.translation, hop.translation.as_ref().and_then(|rule| rule.line), "{what}");
         assert_eq!(scene.because, hop.reason.as_ref().map(|reason| reason.words.clone()), "{what}");
+        let pipes: Vec<_> = hop.pipes.iter().map(|pipe| (pipe.number, pipe.rule.line)).collect();
+        assert_eq!(scene.pipes.iter().map(|it| (it.number, it.line)).collect::<Vec<_>>(), pipes, "{what}");
         let paths = |reason: &nixvol_net::explain::Reason| {
             let declared = |it: &nixvol_net::explain::Declared| {
                 (it.path.clone(), it.says.clone(), it.place.as_ref().map(ToString::to_string))

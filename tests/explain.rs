@@ -69,6 +69,16 @@ fn rich() -> World {
     World::new(&fixture("rich.json"))
 }
 
+/// A way that is slow there only, one that is slow both ways, and one that is narrower than that.
+fn slow() -> World {
+    let mut input = fixture("ways.json");
+    input["positions"] = json!({
+        "links.0.conditions": { "file": "network.nix", "line": 41, "column": 9 },
+        "links.1": { "file": "network.nix", "line": 50, "column": 7 },
+    });
+    World::new(&input)
+}
+
 fn golden(name: &str, text: &str) {
     insta::with_settings!({ snapshot_path => "snapshots/explain", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, text);
@@ -115,9 +125,52 @@ fn ways_of_the_rich_fixture() {
 }
 
 #[test]
+fn ways_through_pipes() {
+    let slow = slow();
+    let told = [
+        // On lo0 both ways, and to and from a VM.
+        slow.told("etcd-1", "etcd-2:2379", None, true),
+        slow.told("etcd-1", "etcd-2:22", None, false),
+        slow.told("api", "etcd-3", None, true),
+        slow.told("etcd-1", "etcd-3", None, true),
+        slow.told("etcd-1", "worker:2379", None, true),
+        slow.told("worker", "etcd-3", None, true),
+        slow.told("etcd-3", "worker", None, true),
+        slow.told("etcd-1", "api", None, true),
+    ];
+    golden("conditions", &told.join("\n----\n\n"));
+}
+
+#[test]
+fn what_pipes_add_to_a_round_trip() {
+    let slow = slow();
+    let added = |from: &str, to: &str, protocol| {
+        let added = slow.ask(from, to, protocol).expect("an explanation").added;
+        added.map(|added| (added.there_ms, added.back_ms, added.round_trip_ms))
+    };
+    assert_eq!(added("etcd-1", "etcd-2:2379", None), Some((40, 0, 40)));
+    assert_eq!(added("api", "etcd-3", None), Some((10, 10, 20)));
+    // The narrower way there loses and is not slow; back it is the broad one.
+    assert_eq!(added("etcd-1", "etcd-3", None), Some((0, 10, 10)));
+    assert_eq!(added("etcd-1", "api", None), None, "inside a provider");
+    assert_eq!(added("etcd-1", "etcd-2:22", None), None, "nothing comes back");
+    assert_eq!(added("etcd-1", "internet:443", None), None);
+}
+
+#[test]
 fn json_has_all_of_it() {
     let explanation = mine().ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
     golden("json", &serde_json::to_string_pretty(&explanation).expect("JSON"));
+    let slow: Value =
+        serde_json::to_value(slow().ask("etcd-1", "etcd-2:2379", None).expect("it")).expect("JSON");
+    let hop = &slow["packet"][0]["pipes"][0];
+    assert_eq!((&hop["kind"], &hop["number"], &hop["delayMs"]), (&json!("pipe"), &json!(20_000), &json!(40)));
+    assert_eq!(hop["conditions"], "40 ms, 1% lost, 100000 kbit/s");
+    assert_eq!(hop["rule"]["file"], ANCHOR);
+    assert_eq!(hop["declared"]["path"], "links.0.conditions");
+    assert_eq!(hop["declared"]["place"]["line"], 41);
+    assert_eq!(slow["packet"][1]["pipes"], json!([]));
+    assert_eq!(slow["added"], json!({ "thereMs": 40, "backMs": 0, "roundTripMs": 40 }));
 }
 
 #[test]
@@ -213,8 +266,13 @@ fn a_capture_in_files_is_read_by_the_program() {
     assert!(String::from_utf8_lossy(&broken.stderr).starts_with(&place));
 }
 
-/// What pfctl prints of the main ruleset and of our anchor: rules first, then translation, no tables.
+/// What pfctl prints of the main ruleset and of our anchor: rules first, then translation, no tables and no dummynet.
 fn capture(world: &World, foreign: &str) -> Captured {
+    capture_of(world, foreign, "", |_| String::new())
+}
+
+/// The same with what `-s dummynet` prints: of the main ruleset, and what is made of our own.
+fn capture_of(world: &World, foreign: &str, main: &str, ours: impl Fn(String) -> String) -> Captured {
     let mut environment = nixvol_net::pf::Environment::default();
     environment.macros.insert("egress".to_owned(), "en0".to_owned());
     let anchor = nixvol_net::pf::parse(&world.anchor, &environment).expect("an anchor");
@@ -223,11 +281,12 @@ fn capture(world: &World, foreign: &str) -> Captured {
     };
     let rules = anchor.rules;
     let (filter, nat, rdr) = (print(&rules.filter), print(&rules.nat), print(&rules.rdr));
+    let dummynet = ours(print(&rules.dummynet));
     let noise = "No ALTQ support in kernel\nALTQ related functions disabled\n";
     let text = format!(
         "{noise}scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n\
-         nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n{foreign}\
-         # anchor com.apple/250.nixvol\n{filter}{nat}{rdr}"
+         nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n{main}{foreign}\
+         # anchor com.apple/250.nixvol\n{filter}{nat}{rdr}{dummynet}"
     );
     Captured { name: "capture".to_owned(), anchor: None, text }
 }
@@ -255,6 +314,54 @@ fn a_foreign_anchor_is_named_when_it_decides() {
     assert!(passes.packet[0].rule.as_ref().is_some_and(|rule| rule.ours));
     let quiet = ask("etcd-2:2379", "");
     assert!(quiet.passes && quiet.notes.is_empty(), "{}", quiet.text());
+}
+
+#[test]
+fn a_capture_tells_the_pipes_where_it_has_them() {
+    const CALL: &str = "dummynet-anchor \"com.apple/*\" all\n";
+    let slow = slow();
+    let ask = |captured: Captured| {
+        slow.captured("etcd-1", "etcd-2:2379", None, &[captured]).expect("an explanation")
+    };
+    // As `pfctl -s rules` and `-s nat` alone print it: nothing is known of pipes, and nothing is said against them.
+    let without = ask(capture(&slow, ""));
+    assert!(
+        without.passes && without.disagreements.is_empty() && without.added.is_none(),
+        "{}",
+        without.text()
+    );
+    assert!(without.text().contains("`pfctl -s dummynet`"), "{}", without.text());
+    let whole = ask(capture_of(&slow, "", CALL, |ours| ours));
+    assert!(whole.disagreements.is_empty() && whole.notes.is_empty(), "{}", whole.text());
+    assert_eq!(whole.packet[0].pipes[0].number, 20_000);
+    assert_eq!(whole.packet[0].pipes[0].rule.file.as_deref(), Some("capture"));
+    let lost = ask(capture_of(&slow, "", CALL, |_| String::new()));
+    let says = "as declared this packet goes through pipe 20000, but no rule sends it there";
+    assert_eq!(lost.disagreements, [says], "{}", lost.text());
+    assert!(lost.agrees() && lost.passes);
+    let uncalled = ask(capture_of(&slow, "", "", |ours| ours));
+    assert_eq!(uncalled.disagreements, [says], "the main ruleset asks no anchor: {}", uncalled.text());
+    let others = "# anchor com.apple/100.slow\n@0 dummynet out quick inet from any to any pipe 7\n  [ Evaluations: 1 ]\n";
+    let theirs = ask(capture_of(&slow, others, CALL, |ours| ours));
+    let pipe = &theirs.packet[0].pipes[0];
+    assert_eq!((pipe.number, pipe.rule.ours, &pipe.conditions), (7, false, &None));
+    assert!(theirs.text().contains("pipe 7: not of this network"), "{}", theirs.text());
+    assert!(
+        theirs.disagreements[0]
+            .ends_with("but it meets pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
+        "{}",
+        theirs.text()
+    );
+    // Below the wildcard a rule that is not quick has no effect.
+    let idle = others.replace(" quick", "");
+    let idle = ask(capture_of(&slow, &idle, CALL, |ours| ours));
+    assert!(idle.disagreements.is_empty() && idle.packet[0].pipes.len() == 1, "{}", idle.text());
+    let kept_out = ask(capture_of(&slow, "", CALL, |ours| {
+        format!("no dummynet out quick inet from any to any\n{ours}")
+    }));
+    assert!(kept_out.disagreements[0].ends_with("but it meets `no dummynet`"), "{}", kept_out.text());
+    let older = ask(capture_of(&slow, "", CALL, |ours| ours.replace("pipe 20000", "pipe 20001")));
+    assert!(older.text().contains("is not what this declaration renders"), "{}", older.text());
 }
 
 #[test]
@@ -311,6 +418,10 @@ fn rules_that_are_not_the_declaration_are_told_loudly() {
     mine.anchor = mine.anchor.replace("-> ($egress:0)", "-> 192.0.2.99");
     let text = mine.ask("etcd-1", "internet:80", None).expect("an explanation").text();
     assert!(text.contains("THE RULES ARE WRONG: as declared this packet becomes 192.0.2.10 ->"), "{text}");
+    let mut slow = slow();
+    slow.anchor = slow.anchor.replace("\ndummynet out", "\n# dummynet out");
+    let text = slow.ask("etcd-1", "etcd-2:2379", None).expect("an explanation").text();
+    assert!(text.contains("THE RULES ARE WRONG: as declared this packet goes through pipe 20000"), "{text}");
     mine.anchor = "pass quick from any to".to_owned();
     assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(Error::Rules(_))));
 }

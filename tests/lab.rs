@@ -473,27 +473,176 @@ fn a_partition_cuts_and_heals() {
     assert!(text(&wrong).contains("did you mean `aws`"), "{}", text(&wrong));
 }
 
+/// Ways that are slow, each by as much as no other: from aws, from one volume of it, and between azure and gcp, where
+/// some volumes are VMs'.
+fn slow() -> Value {
+    let link = |from: &str, to: &str, ms: u16| json!({ "from": [from], "to": [to], "protocol": "icmp", "conditions": { "latencyMs": ms } });
+    let volume = |provider: &str, address: &str, attachment: &str| json!({ "provider": provider, "address": address, "attachment": attachment });
+    let mut input = fixture("restricted.json");
+    input["volumes"]["api"] = volume("aws", "10.0.1.3", "host");
+    input["volumes"]["worker"] = volume("azure", "10.1.1.3", "guest");
+    input["volumes"]["talos"] = volume("gcp", "10.2.1.3", "guest");
+    input["links"] = json!([
+        link("aws", "azure", 100),
+        link("etcd-1", "azure", 30),
+        link("azure", "gcp", 60),
+        link("gcp", "azure", 140),
+    ]);
+    input
+}
+
+/// The shortest of two round trips, in milliseconds.
+fn round_trip(lab: &Lab, from: &str, to: &str) -> f64 {
+    let to = if to == "internet" { to.to_owned() } else { format!("{to}.nixvol") };
+    let ping = text(&lab.sh(from, &format!("ping -c 2 -i 0.2 -W 5 {to}")));
+    ping.rsplit_once(" = ")
+        .and_then(|(_, times)| times.split('/').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{from} {to}: {ping}"))
+}
+
+/// Who asks whom, and how much longer than at once it takes.
+fn feel(lab: &Lab, expected: &[(&str, &str, f64)]) {
+    for (from, to, least) in expected {
+        let time = round_trip(lab, from, to);
+        assert!((*least..least + 29.0).contains(&time), "{from} -> {to}: {time} ms, and not {least}");
+    }
+}
+
 #[test]
 fn a_declared_delay_is_felt() {
     if !has_lab() {
         return;
     }
-    let mut input = fixture("restricted.json");
-    input["links"][0]["protocol"] = json!("icmp");
-    input["links"][0].as_object_mut().expect("a link").remove("ports");
-    input["links"][0]["conditions"] = json!({ "latencyMs": 120 });
     let directory = tempfile::tempdir().expect("a directory");
-    let input = written(directory.path(), "slow.json", &input);
+    let input = written(directory.path(), "slow.json", &slow());
     let lab = Lab::up("slow", &["--input", &input]);
-    let ping = text(&lab.sh("etcd-1", "ping -c 2 -W 5 etcd-2.nixvol"));
-    let least =
-        ping.rsplit_once("mdev = ").and_then(|(_, times)| times.split('/').next()?.parse::<f64>().ok());
-    // There and back.
-    assert!(least.is_some_and(|least| (240.0..400.0).contains(&least)), "{ping}");
-    let ping = text(&lab.sh("etcd-1", "ping -c 1 -W 5 aws || ping -c 1 -W 5 internet"));
-    let single =
-        ping.rsplit_once("mdev = ").and_then(|(_, times)| times.split('/').next()?.parse::<f64>().ok());
-    assert!(single.is_some_and(|single| single < 120.0), "{ping}");
+    feel(
+        &lab,
+        &[
+            // On lo0, which sees it twice; the answer of a link that goes one way has no pipe.
+            ("api", "etcd-2", 100.0),
+            // The narrower way counts, in its own direction.
+            ("etcd-1", "etcd-2", 30.0),
+            ("etcd-1", "worker", 30.0),
+            // From a VM to the Mac, from the Mac to a VM, and between VMs: each way once.
+            ("worker", "etcd-3", 200.0),
+            ("etcd-3", "worker", 200.0),
+            ("worker", "talos", 200.0),
+            ("talos", "etcd-2", 200.0),
+            // What has no conditions.
+            ("etcd-1", "api", 0.0),
+            ("worker", "etcd-2", 0.0),
+            ("api", "internet", 0.0),
+        ],
+    );
+    let status = lab.status();
+    assert_eq!(
+        status["pipes"][3],
+        json!({ "number": 20003, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
+        "{status}"
+    );
+    let told = text(&lab.lab(&["status"]));
+    assert!(told.contains("\n  pipe 20000  aws -> azure: 100 ms\n  pipe 20001  "), "{told}");
+}
+
+#[test]
+fn it_is_the_rules_that_delay() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "slow.json", &slow());
+    let bundle = bundle(directory.path(), "bundle", &input);
+    let anchor = fs::read_to_string(bundle.join(ANCHOR)).expect("rules");
+    let without = |name: &str, start: &str| {
+        let kept = anchor.lines().filter(|line| !line.starts_with(start)).map(|line| line.to_owned() + "\n");
+        fs::write(bundle.join(ANCHOR), kept.collect::<String>()).expect("a file");
+        Lab::up(name, &["--bundle", &bundle.to_string_lossy()])
+    };
+    // Those that see what comes in from a VM for the Mac.
+    let lab = without("rules-in", "dummynet in quick on ! lo0 ");
+    feel(&lab, &[("worker", "etcd-3", 140.0), ("etcd-3", "worker", 140.0), ("worker", "talos", 200.0)]);
+    drop(lab);
+    let lab = without("rules-none", "dummynet ");
+    feel(
+        &lab,
+        &[
+            ("api", "etcd-2", 0.0),
+            ("etcd-1", "worker", 0.0),
+            ("worker", "etcd-3", 0.0),
+            ("worker", "talos", 0.0),
+        ],
+    );
+}
+
+#[test]
+fn loss_and_bandwidth_are_felt_and_can_be_changed() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundled = |name: &str, conditions: &Value| {
+        let mut input = slow();
+        input["links"][0]["conditions"] = conditions.clone();
+        let input = written(directory.path(), &format!("{name}.json"), &input);
+        bundle(directory.path(), name, &input).to_string_lossy().into_owned()
+    };
+    let lossy = bundled("lossy", &json!({ "loss": 0.5 }));
+    let narrow = bundled("narrow", &json!({ "bandwidthKbit": 96 }));
+    let none = bundled("none", &Value::Null);
+    let lab = Lab::up("like", &["--bundle", &lossy]);
+    let lost = || {
+        let ping = text(&lab.sh("api", "ping -c 40 -i 0.01 -W 1 etcd-2.nixvol"));
+        let received =
+            ping.split(" transmitted, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        received.map_or_else(|| panic!("{ping}"), |received: u32| 40 - received)
+    };
+    // The sequence is the same in every run: what this pipe's has among its first forty.
+    let first = lost();
+    assert!((10..=30).contains(&first), "{first}");
+    let applied = |bundle: &str| {
+        let output = lab.lab(&["apply", bundle]);
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    applied(&lossy);
+    assert_eq!(lost(), first, "the pipe is another, and its sequence begins again");
+    // 1,200 bytes take 100 ms, and those that are sent together wait for each other.
+    applied(&narrow);
+    assert_eq!(lab.status()["pipes"][0]["conditions"], "96 kbit/s");
+    let ping = text(&lab.sh("api", "ping -c 3 -l 3 -s 1172 -W 5 etcd-2.nixvol"));
+    let times: Vec<f64> =
+        ping.lines().filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok()).collect();
+    let [one, two, three] = times[..] else { panic!("{ping}") };
+    assert!((100.0..130.0).contains(&one), "{ping}");
+    assert!((190.0..230.0).contains(&two) && (290.0..330.0).contains(&three), "{ping}");
+    applied(&none);
+    feel(&lab, &[("api", "etcd-2", 0.0), ("etcd-1", "etcd-2", 30.0)]);
+    assert_eq!(lab.status()["pipes"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
+    if !has_lab() {
+        return;
+    }
+    let mut input = fixture("restricted.json");
+    input["links"][0]["conditions"] = json!({ "latencyMs": 10_000, "loss": 1, "bandwidthKbit": 1 });
+    let output = run(&["lab", "test", "--input", "-"], &input.to_string());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("no difference: "), "{}", text(&output));
+    // A pipe that is not there carries nothing.
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "input.json", &input);
+    let bundle = bundle(directory.path(), "bundle", &input);
+    let anchor = fs::read_to_string(bundle.join(ANCHOR)).expect("rules");
+    fs::write(bundle.join(ANCHOR), anchor.replace("pipe 20000\n", "pipe 20007\n")).expect("a file");
+    let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("; through pipe 20007 (not there); then lost on its way"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
@@ -532,6 +681,28 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     );
     let wrong = lab.lab(&["capture", "links.7"]);
     assert_eq!(wrong.status.code(), Some(2));
+    // Through a pipe, once on lo0.
+    let slow = written(directory.path(), "slow.json", &slow());
+    let through = Lab::up("capture-slow", &["--input", &slow]);
+    let file_of_pipe = directory.path().join("pipe.pcapng");
+    let mut capture = through
+        .command(&["capture", "etcd-1", "--out", &file_of_pipe.to_string_lossy()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    assert!(within(Duration::from_secs(10), || fs::metadata(&file_of_pipe).is_ok_and(|file| file.len() > 0)));
+    let _ = through.sh("etcd-1", "ping -c 1 -W 5 etcd-2.nixvol");
+    assert!(
+        within(Duration::from_secs(10), || comments(&file_of_pipe).len() == 4),
+        "a question and an answer"
+    );
+    capture.kill().expect("it ends");
+    let _ = capture.wait();
+    let told: Vec<bool> = comments(&file_of_pipe)
+        .iter()
+        .map(|(_, comment, _)| comment.ends_with("; through pipe 20003 (30 ms)"))
+        .collect();
+    assert_eq!(told, [true, false, false, false], "{:?}", comments(&file_of_pipe));
     // Wireshark's own reader, where it is.
     if let Ok(told) =
         Command::new("tshark").arg("-r").arg(&file).args(["-T", "fields", "-e", "frame.comment"]).output()

@@ -28,6 +28,7 @@ mod nix_build;
 mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;
+mod pf_eval_dummynet;
 mod pf_eval_states;
 mod pf_eval_translate;
 mod pf_program;

@@ -6,10 +6,10 @@ use nixvol_net::pf::eval::{
     Answer, Hook, Inner, List, Machine, Outcome, Packet, Segment, Transport, bits_of,
 };
 use nixvol_net::pf::syntax::{
-    Action, Address, AnchorCall, Block, Direction, Dynamic, Endpoint, EndpointKind, Family, Icmp, Interface,
-    NumberMatch, Place, Pool, PoolHost, PoolKind, PortMatch, Route, RouteKind, Rule, Ruleset, SetOption,
-    Setting, SettingValue, SourceTrack, StateKind, StatePolicy, Table, TableEntry, TableSource, Tagged,
-    TcpFlags,
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Dynamic, Endpoint, EndpointKind, Family, Icmp,
+    Interface, NumberMatch, Place, Pool, PoolHost, PoolKind, PortMatch, Route, RouteKind, Rule, Ruleset,
+    SetOption, Setting, SettingValue, SourceTrack, StateKind, StatePolicy, Table, TableEntry, TableSource,
+    Tagged, TcpFlags,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -161,6 +161,18 @@ fn rules() -> impl Strategy<Value = Rule> {
     )
 }
 
+/// Rules that send packets into pipes, and some that keep them out.
+fn shapers() -> impl Strategy<Value = Rule> {
+    (rules(), option::weighted(0.8, 1u16..9), prop::sample::select(vec![0u8, 0, 0, 8])).prop_map(
+        |(rule, pipe, tos)| {
+            let action = if pipe.is_some() { Action::Dummynet } else { Action::NoDummynet };
+            // Calls are rarer than elsewhere: they take the mark of a match away.
+            let anchor = rule.anchor.clone().filter(|_| rule.log.on);
+            Rule { action, dummynet: pipe.map(Dummynet::Pipe), tos, anchor, ..rule }
+        },
+    )
+}
+
 fn tables() -> impl Strategy<Value = Table> {
     let entries = vec((any::<bool>(), addresses(), any::<u8>()), 0..5);
     (names(), any::<bool>(), entries).prop_map(|(name, persist, entries)| Table {
@@ -181,16 +193,36 @@ fn rulesets() -> impl Strategy<Value = Ruleset> {
 
 fn rulesets_of(rules_each: std::ops::Range<usize>) -> impl Strategy<Value = Ruleset> {
     let lists = [0; 5].map(|_| vec(rules(), rules_each.clone()));
-    (lists, vec(tables(), 0..3), option::weighted(0.1, names())).prop_map(|(lists, tables, skip)| {
-        let mut ruleset = Ruleset::default();
-        let rules = &mut ruleset.rules;
-        [rules.scrub, rules.nat, rules.rdr, rules.binat, rules.filter] = lists;
-        let settings = tables.into_iter().map(SettingValue::Table);
-        let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
-        let setting = |value| Setting { place: Place::default(), value };
-        ruleset.settings = settings.chain(skip).map(setting).collect();
-        ruleset
-    })
+    let lists = (lists, vec(shapers(), rules_each.clone()));
+    (lists, vec(tables(), 0..3), option::weighted(0.1, names())).prop_map(
+        |((lists, dummynet), tables, skip)| {
+            let mut ruleset = Ruleset::default();
+            let rules = &mut ruleset.rules;
+            [rules.scrub, rules.nat, rules.rdr, rules.binat, rules.filter] = lists;
+            rules.dummynet = dummynet;
+            let settings = tables.into_iter().map(SettingValue::Table);
+            let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
+            let setting = |value| Setting { place: Place::default(), value };
+            ruleset.settings = settings.chain(skip).map(setting).collect();
+            ruleset
+        },
+    )
+}
+
+/// Translations in the list of their own kind, as every reader of pf puts them: an index counts on that.
+fn in_their_lists(mut ruleset: Ruleset) -> Ruleset {
+    let lists = &mut ruleset.rules;
+    let kinds = [
+        (&mut lists.nat, Action::Nat, Action::NoNat),
+        (&mut lists.rdr, Action::Rdr, Action::NoRdr),
+        (&mut lists.binat, Action::Binat, Action::NoBinat),
+    ];
+    for (rules, kind, none) in kinds {
+        for rule in rules.iter_mut().filter(|rule| rule.action != none) {
+            rule.action = kind;
+        }
+    }
+    ruleset
 }
 
 fn transports() -> impl Strategy<Value = Transport> {
@@ -231,8 +263,8 @@ fn packets() -> impl Strategy<Value = Packet> {
         direction: if is_in { Direction::In } else { Direction::Out },
         interface,
     });
-    (vec(hook, 0..4), any::<[bool; 2]>(), addresses(), addresses(), transports(), option::of(names()))
-        .prop_map(|(hooks, [is_path, fragment], source, destination, transport, tag)| Packet {
+    (vec(hook, 0..4), any::<[bool; 3]>(), addresses(), addresses(), transports(), option::of(names()))
+        .prop_map(|(hooks, [is_path, fragment, has_tos], source, destination, transport, tag)| Packet {
             hooks,
             is_path,
             source,
@@ -241,7 +273,7 @@ fn packets() -> impl Strategy<Value = Packet> {
             user: None,
             group: None,
             tag,
-            tos: 0,
+            tos: if has_tos { 8 } else { 0 },
             fragment,
         })
 }
@@ -277,8 +309,8 @@ proptest! {
         packets in vec(packets(), 1..30),
     ) {
         let mut walked = Machine::default();
-        walked.load("", &main);
-        walked.load("a", &anchor);
+        walked.load("", &in_their_lists(main));
+        walked.load("a", &in_their_lists(anchor));
         let mut indexed = walked.clone();
         indexed.index();
         for packet in &packets {

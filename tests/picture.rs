@@ -14,6 +14,11 @@ use crate::support::{declared, fixture, names, providers, run, topologies};
 fn drawn() -> Vec<(&'static str, Value)> {
     let mut all = topologies();
     all.extend([("nothing", providers(0)), ("crossed", crossed()), ("longest", longest())]);
+    all.push(("conditions", fixture("ways.json")));
+    let mut slow = longest();
+    slow["links"][0]["conditions"] =
+        json!({ "latencyMs": 10000, "loss": 0.123_456, "bandwidthKbit": 2_147_483 });
+    all.push(("longest and slow", slow));
     all
 }
 
@@ -419,6 +424,54 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
             |flow: &nixvol_net::plan::Flow| flow.from.iter().chain(&flow.to).collect::<BTreeSet<_>>().len();
         assert_eq!(arrows.len(), plan.flows.iter().map(taps).sum::<usize>(), "{topology}");
     }
+}
+
+#[test]
+fn a_rule_says_what_it_is_like_where_all_its_packets_are_so() {
+    let legend = |links: &Value| {
+        let mut input = fixture("ways.json");
+        input["links"] = links.clone();
+        let plan = plan(&input);
+        let words = text(&plan, &KernelNames::new());
+        let (_, words) = words.split_once("\nBetween providers:\n").expect("a legend");
+        let words = words.split("\n● ").next().expect("a part").trim_end().to_owned();
+        // Both other pictures say the same.
+        let (svg, mermaid) =
+            (svg(&plan, &KernelNames::new()).expect("svg"), mermaid(&plan, &KernelNames::new()));
+        for line in words.lines().filter(|line| line.contains(" ms")) {
+            let says =
+                line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).replace("->", "-&gt;");
+            assert!(svg.contains(&says), "{says}");
+            let says = says.replace("-&gt;", "-#gt;");
+            assert!(mermaid.contains(&says), "{says}: {mermaid}");
+        }
+        words
+    };
+    let slow = json!({ "latencyMs": 40, "loss": 0.01 });
+    let tcp = |to: &str, port: u16, conditions: &Value| json!({ "from": ["aws"], "to": [to], "protocol": "tcp", "ports": [port], "conditions": conditions });
+    assert_eq!(
+        legend(&json!([tcp("azure", 2379, &slow), tcp("gcp", 22, &Value::Null)])),
+        "  1  aws -> azure tcp 2379, 40 ms, 1% lost\n  2  aws -> gcp tcp 22"
+    );
+    // Conditions go by ends alone: a rule of other ports is like its way.
+    assert_eq!(
+        legend(&json!([tcp("azure", 2379, &slow), tcp("etcd-2", 22, &Value::Null)])),
+        "  1  aws -> azure tcp 2379, 40 ms, 1% lost\n  2  aws -> etcd-2 tcp 22, 40 ms, 1% lost"
+    );
+    // Some of its packets are not like that, or like something else.
+    assert_eq!(
+        legend(&json!([tcp("azure", 22, &Value::Null), tcp("etcd-2", 2379, &slow)])),
+        "  1  aws -> azure tcp 22\n  2  aws -> etcd-2 tcp 2379, 40 ms, 1% lost\n\n\
+         With conditions, the narrower way before the broader:\n     aws -> etcd-2: 40 ms, 1% lost"
+    );
+    assert_eq!(
+        legend(&json!([tcp("azure", 22, &json!({ "latencyMs": 5 })), tcp("etcd-2", 23, &slow)])),
+        "  1  aws -> azure tcp 22\n  2  aws -> etcd-2 tcp 23, 40 ms, 1% lost\n\n\
+         With conditions, the narrower way before the broader:\n     aws -> azure: 5 ms\n     aws -> etcd-2: 40 ms, 1% lost"
+    );
+    // One way among several of a rule.
+    let several = json!([{ "from": ["aws"], "to": ["azure", "gcp"] }, tcp("gcp", 22, &slow)]);
+    assert!(legend(&several).starts_with("  1  aws -> azure, gcp any protocol\n"), "{}", legend(&several));
 }
 
 #[test]

@@ -135,6 +135,36 @@ fn data_goes_to_standard_output_and_problems_do_not() {
 }
 
 #[test]
+fn ways_with_conditions_stand_below_the_matrix() {
+    let input = fixture("ways.json").to_string();
+    let told = |format: &str, input: &str| {
+        let output = run(&["test", "--input", "-", "--format", format], input);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = told("text", &input);
+    let (_, below) =
+        text.split_once("\nWhat ways between them are like; the narrower counts:\n").expect("a list");
+    assert_eq!(
+        below,
+        "  aws -> azure: 40 ms, 1% lost, 100000 kbit/s\n  aws, azure -> gcp: 10 ms\n  gcp -> aws, azure: 10 ms\n  \
+         etcd-1 -> gcp: 25% lost\n"
+    );
+    let json: Value = serde_json::from_str(&told("json", &input)).expect("JSON");
+    assert_eq!(json["conditions"].as_array().map(Vec::len), Some(4));
+    assert_eq!(
+        json["conditions"][0],
+        json!({ "pipe": 20000, "from": ["aws"], "to": ["azure"], "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000 })
+    );
+    assert!(!told("text", &default_input().to_string()).contains("What ways"));
+    // More than somebody reads are counted.
+    let mut many = crate::support::providers(6);
+    let pair = |n: usize| json!({ "from": [format!("p{}", n / 5)], "to": [format!("p{}", (n / 5 + n % 5 + 1) % 6)], "conditions": { "latencyMs": n } });
+    many["links"] = (0..30).map(pair).collect();
+    assert!(told("text", &many.to_string()).ends_with("\n  and 10 more (`--format json` has all)\n"));
+}
+
+#[test]
 fn conditions_of_masqueraded_traffic_come_with_a_note() {
     let mut input = fixture("rich.json");
     input["links"][1]["conditions"] = json!({ "latencyMs": 10 });

@@ -116,7 +116,8 @@ fn no_rule_can_be_deleted_or_flipped() {
                     )
                 }
                 Some(("no", rest)) if rest.starts_with("dummynet") => {
-                    format!("{} pipe 29999", rest.replacen("dummynet", "dummynet out", 1))
+                    let rest = rest.replacen("dummynet quick", "dummynet out quick", 1);
+                    format!("{rest} pipe 29999")
                 }
                 Some(("no", rest)) => format!("{rest} -> 192.0.2.99"),
                 Some(("dummynet", rest)) => {
@@ -149,11 +150,10 @@ fn mutants(line: &str) -> Vec<(&'static str, String)> {
     change("both ways", line.replacen(" in quick", " quick", 1));
     if line.contains("dummynet") {
         change("on lo0 too", line.replacen(" on ! lo0", "", 1));
-        change("on lo0 only", line.replacen("dummynet in on ! lo0", "dummynet in on lo0", 1));
-        change("not on lo0", line.replacen("dummynet out ", "dummynet out on ! lo0 ", 1));
+        change("on lo0 only", line.replacen(" on ! lo0", " on lo0", 1));
+        change("not on lo0", line.replacen("dummynet out quick ", "dummynet out quick on ! lo0 ", 1));
         change("the other way", line.replacen("dummynet out ", "dummynet in ", 1));
         change("one way", line.replacen("no dummynet ", "no dummynet out ", 1));
-        change("first match", line.replacen(" inet", " quick inet", 1));
         change("tcp only", line.replacen(" from ", " proto tcp from ", 1));
         change(
             "another pipe",
@@ -238,9 +238,11 @@ fn what_no_proof_accounts_for_is_refused() {
         "pass quick from any to any",
         "rdr on lo0 inet proto tcp from any to 127.0.1.11 port 80 -> 10.0.1.2 port 8080",
         "nat on en0 inet from 10.0.0.0/16 to any -> { 192.0.2.1, 192.0.2.2 }",
-        "dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 queue 20000",
-        "dummynet out from any to any pipe 20000",
-        "dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 probability 50% pipe 20000",
+        "dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000",
+        "no dummynet inet from 10.0.0.0/16 to 10.1.0.0/16",
+        "dummynet out quick inet from 10.0.0.0/16 to 10.1.0.0/16 queue 20000",
+        "dummynet out quick from any to any pipe 20000",
+        "dummynet out quick inet from 10.0.0.0/16 to 10.1.0.0/16 probability 50% pipe 20000",
         "dummynet-anchor \"other\"",
     ] {
         let is_translation = line.starts_with("rdr") || line.starts_with("nat");

@@ -38,6 +38,7 @@ pub fn inputs() -> Vec<(&'static str, Value)> {
         ("restricted", fixture("restricted.json")),
         ("rich", fixture("rich.json")),
         ("published", published()),
+        ("conditions", fixture("ways.json")),
     ]
 }
 
@@ -254,6 +255,45 @@ fn every_rule_is_tied_to_what_asked_for_it() {
             }
         }
     }
+}
+
+#[test]
+fn conditions_stand_on_the_page_and_only_where_there_are_some() {
+    let with = page(&fixture("ways.json"), &[]);
+    let markup = markup(&with);
+    let document = parsed(&markup);
+    let table = by_id(&document, "conditions").expect("a table");
+    let rows: Vec<String> = table
+        .descendants()
+        .filter(|node| node.has_tag_name("tr"))
+        .skip(1)
+        .map(|row| row.children().map(text).collect::<Vec<_>>().join("|"))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "20000|aws|azure|40 ms|1%|100000 kbit/s",
+            "20001|aws, azure|gcp|10 ms||",
+            "20002|gcp|aws, azure|10 ms||",
+            "20003|etcd-1|gcp||25%|",
+        ]
+    );
+    let cells = matrix(&document, "volume-matrix");
+    let meaning = &cells[&("etcd-1".to_owned(), "etcd-3".to_owned())].1;
+    let meaning = text(by_id(&document, &meaning[1..]).expect("a meaning"));
+    assert!(meaning.contains("there through pipe 20003: 25% lost (links.2.conditions)"), "{meaning}");
+    assert!(meaning.contains("back through pipe 20002: 10 ms (links.1.conditions)"), "{meaning}");
+    // Each dummynet rule has its reason.
+    for line in
+        document.descendants().filter(|node| node.attribute("id").is_some_and(|id| id.starts_with('L')))
+    {
+        let told = text(line);
+        if told.contains("dummynet out") && !told.contains('#') && !told.contains("no dummynet") {
+            assert!(told.contains("links.") && told.contains(".conditions"), "{told}");
+        }
+    }
+    let without = page(&default_input(), &[]);
+    assert!(!without.contains("id=\"conditions\"") && !without.contains("pipe 2"), "none are declared");
 }
 
 #[test]

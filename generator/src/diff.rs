@@ -18,6 +18,7 @@ mod space;
 mod spots;
 mod statement;
 pub mod text;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::plan::Plan;
 use cover::Relation;
 pub use files::FileChange;
 use judge::Judge;
+use names::Names;
 pub use objects::{FieldChange, ObjectChange, Presence};
 pub use services::Services;
 use space::{Class, Space};
@@ -34,6 +36,7 @@ pub use spots::Kind;
 use spots::Seen;
 use statement::Speaker;
 pub use statement::{Change, Statement, Verb};
+pub use ways::WayChange;
 
 /// The files of a bundle: text by path.
 pub type Files = BTreeMap<String, String>;
@@ -56,6 +59,8 @@ pub struct Diff {
     pub flows: Vec<Statement>,
     /// Packets whose translation changed.
     pub translations: Vec<Statement>,
+    /// Ways between ends that are like something else.
+    pub conditions: Vec<WayChange>,
     /// What the manager makes, and where.
     pub objects: Vec<ObjectChange>,
     /// Files of the bundle.
@@ -65,10 +70,12 @@ pub struct Diff {
 impl Diff {
     /// Compares two sides.
     pub fn of(old: Side, new: Side) -> Self {
-        let (flows, translations) = statements(old, new);
+        let space = Arc::new(Space::of(old, new));
+        let (flows, translations) = statements(old, new, &space);
         Self {
             flows,
             translations,
+            conditions: ways::changes(old, new, &space, &Names::of(old, new, &space)),
             objects: objects::changes(old, new),
             files: files::changes(old.files, new.files),
         }
@@ -78,6 +85,7 @@ impl Diff {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
             && self.translations.is_empty()
+            && self.conditions.is_empty()
             && self.objects.is_empty()
             && self.files.is_empty()
     }
@@ -96,26 +104,28 @@ impl Diff {
         let other = count(&[Verb::Silences, Verb::Answers, Verb::Leaves], "otherwise");
         let translated = self.translations.len();
         let translated = (translated > 0).then(|| format!("{translated} translated otherwise"));
-        let parts: Vec<String> = [opened, closed, other, translated].into_iter().flatten().collect();
+        let conditions = self.conditions.len();
+        let conditions = (conditions > 0).then(|| format!("{conditions} with other conditions"));
+        let parts = [opened, closed, other, translated, conditions];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
         if parts.is_empty() { "no flow opened or closed".to_owned() } else { parts.join(", ") }
     }
 }
 
 /// What is said of verdicts, and of translations.
-fn statements(old: Side, new: Side) -> (Vec<Statement>, Vec<Statement>) {
-    let space = Arc::new(Space::of(old, new));
-    let mut judge = Judge::new(old, new, &space);
+fn statements(old: Side, new: Side, space: &Arc<Space>) -> (Vec<Statement>, Vec<Statement>) {
+    let mut judge = Judge::new(old, new, space);
     let mut relations: BTreeMap<usize, Relation> = BTreeMap::new();
-    let candidates = Candidates::of(&space, &judge);
+    let candidates = Candidates::of(space, &judge);
     let mut partings: HashMap<[Vec<u32>; 2], BTreeSet<Class>> = HashMap::new();
     for from in space.all() {
-        for to in candidates.row(from, &space, &judge, &mut partings) {
+        for to in candidates.row(from, space, &judge, &mut partings) {
             for turn in judge.turns(from, to).iter() {
                 relations.entry(*turn).or_default().entry(from).or_default().push(to);
             }
         }
     }
-    let speaker = Speaker::new(old, new, &space);
+    let speaker = Speaker::new(old, new, space);
     let (mut flows, mut translations) = (Vec::new(), Vec::new());
     for (number, relation) in relations {
         let turn = &judge.found[number];
@@ -123,7 +133,7 @@ fn statements(old: Side, new: Side) -> (Vec<Statement>, Vec<Statement>) {
             Seen::Verdict => &mut flows,
             Seen::Translation => &mut translations,
         };
-        statements.extend(cover::cover(&space, &relation).into_iter().map(|it| speaker.statement(turn, it)));
+        statements.extend(cover::cover(space, &relation).into_iter().map(|it| speaker.statement(turn, it)));
     }
     for statements in [&mut flows, &mut translations] {
         statements.sort_by(|a: &Statement, b| a.order().cmp(&b.order()));

@@ -24,7 +24,7 @@ use crate::pf::Environment;
 use crate::plan::Plan;
 
 pub use end::{End, Examples, Service, examples};
-pub use hop::{Hop, RESET, RuleAt, UNREACHABLE};
+pub use hop::{Hop, RESET, RuleAt, Through, UNREACHABLE};
 pub use live::{Captured, Refused};
 pub use reason::{Declared, Reason};
 
@@ -82,6 +82,8 @@ pub struct Explanation {
     pub packet: Vec<Hop>,
     /// Where pf sees the answer.
     pub answer: Vec<Hop>,
+    /// What pipes add to the time of a round trip; none where they are not met, or nothing comes back.
+    pub added: Option<Added>,
     /// What macOS itself refuses, whatever pf says.
     pub refused: Option<String>,
     /// The rules and the declaration say different things: a mistake in this program, or in a captured ruleset
@@ -93,6 +95,26 @@ pub struct Explanation {
     pub notes: Vec<String>,
     /// What cannot be known here.
     pub unknown: String,
+}
+
+/// Milliseconds that pipes add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Added {
+    /// On the way there.
+    pub there_ms: u32,
+    /// On the way back.
+    pub back_ms: u32,
+    /// On both.
+    pub round_trip_ms: u32,
+}
+
+impl Added {
+    fn of(packet: &[Hop], answer: &[Hop]) -> Option<Self> {
+        let is_met = packet.iter().chain(answer).any(|hop| !hop.pipes.is_empty());
+        let [there_ms, back_ms] = [packet, answer].map(|hops| hops.iter().map(Hop::delay).sum());
+        is_met.then_some(Self { there_ms, back_ms, round_trip_ms: there_ms + back_ms })
+    }
 }
 
 /// A question that has no answer: what is wrong with it, and what to do.
@@ -186,6 +208,7 @@ impl<'a> Explainer<'a> {
         notes.extend(way.notes(plan, &asked));
         notes.extend(loaded.notes.iter().cloned());
         Explanation {
+            added: Added::of(&packet, &answer).filter(|_| passes),
             passes,
             verdict: verdict(way.refused.as_deref(), &packet, &answer),
             source: asked.source,

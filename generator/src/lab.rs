@@ -19,7 +19,7 @@ mod start;
 
 pub use capture::capture;
 pub use client::{address, ask, is_up};
-pub use control::{NodeStatus, Reply, Request, Status};
+pub use control::{NodeStatus, PipeStatus, Reply, Request, Status};
 pub use ends::ends;
 pub use enter::exec;
 pub use serve::serve;

@@ -109,6 +109,24 @@ pub fn text(plan: &Plan, width: usize) -> String {
     out
 }
 
+/// So many ways are listed.
+const MOST: usize = 20;
+
+/// The ways that have conditions, below the table; nothing where there are none.
+pub fn conditions(plan: &Plan) -> String {
+    if plan.pipes.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("\nWhat ways between them are like; the narrower counts:\n");
+    for pipe in plan.pipes.iter().take(MOST) {
+        let _ = writeln!(out, "  {}: {}", pipe.describe(&plan.bridges), pipe.conditions);
+    }
+    if let Some(more @ 1..) = plan.pipes.len().checked_sub(MOST) {
+        let _ = writeln!(out, "  and {more} more (`--format json` has all)");
+    }
+    out
+}
+
 fn sentence(matrix: &Matrix) -> String {
     let providers = matrix.bridges.len();
     format!(

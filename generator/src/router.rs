@@ -141,7 +141,7 @@ impl Router {
             _ => self.counts.dropped += 1,
         }
         if let Some(story) = story {
-            self.watches.tell(story, &fate, &self.topology, &self.rules);
+            self.watches.tell(story, &fate, &self.topology, &self.rules, &self.ways);
         }
         (fate, &self.out)
     }

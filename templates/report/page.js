@@ -111,21 +111,22 @@
       const group = [6, 17, 1].includes(protocol) ? protocol : [50, 51].includes(protocol) ? 50 : 132;
       const spans = data.cells[isOne ? data.selves[source.kind] : row(source.kind)[target.kind]];
       const span = spans.find((it) => it[0] === group && (port === null || (it[1] <= port && port <= it[2])));
-      const [passes, wrong, verdict, refused, packet, answer] = data.stories[span[3]];
+      const [passes, wrong, verdict, refused, packet, answer, added] = data.stories[span[3]];
       if (wrong) { throw new Wrong(data.words[verdict]); }
       const places = (text) => text.replace('{from}', data.bridges[source.kind]).replace('{to}', bridge);
       const words = (index) => (index === null ? null : data.words[index]);
       const values = (all) => all.map((index) => ({ path: data.said[index][0], says: data.said[index][1], place: data.said[index][2] }));
       const scene = (index) => {
-        const [direction, over, through, answered, byState, line, translation, becomes, because, declared, near] = data.scenes[index];
+        const [direction, over, through, answered, byState, line, translation, becomes, because, declared, near, pipes] = data.scenes[index];
         return {
           direction, interface: places(over), passes: through, answered, byState, line, translation,
-          becomes: words(becomes), because: words(because), declared: values(declared), near: values(near)
+          becomes: words(becomes), because: words(because), declared: values(declared), near: values(near),
+          pipes: (pipes || []).map(([pipe, rule, said]) => ({ number: pipe, line: rule, declared: said === null ? null : values([said])[0] }))
         };
       };
       return {
         source, destination: target, protocol, port, passes, verdict: places(words(verdict)), refused: words(refused),
-        packet: packet.map(scene), answer: answer.map(scene)
+        packet: packet.map(scene), answer: answer.map(scene), added: added || null
       };
     };
   }
@@ -151,6 +152,12 @@
     const how = it.passes ? (it.byState ? 'passes by state' : 'passes') : 'BLOCKED, ' + (it.answered || 'in silence');
     const item = element('li', it.direction + ' ' + it.interface + ': ' + how);
     if (it.becomes) { item.append(', ' + it.becomes); }
+    for (const pipe of it.pipes) {
+      const like = pipe.declared ? ': ' + pipe.declared.says : '';
+      const place = pipe.declared && pipe.declared.place ? ' (' + pipe.declared.place + ')' : '';
+      const by = [' by ', element('code', pipe.declared ? pipe.declared.path : ''), place + ', rule ', ruleLink(pipe.line)];
+      item.append(element('div', 'through pipe ' + pipe.number + like, pipe.declared && pipe.line !== null ? by : []));
+    }
     const lines = [it.translation, it.line].filter((line) => line !== null);
     for (const line of lines) {
       const text = document.querySelector('#L' + line + ' code');
@@ -168,6 +175,10 @@
     if (answer.refused) { parts.push(element('p', 'macOS: ' + answer.refused)); }
     for (const [title, scenes] of [['The packet', answer.packet], ['Its answer', answer.answer]]) {
       if (scenes.length) { parts.push(element('p', title), element('ol', '', scenes.map(scene))); }
+    }
+    if (answer.added) {
+      const [there, back] = answer.added;
+      parts.push(element('p', 'added to a round trip: ' + (there + back) + ' ms (' + there + ' ms there, ' + back + ' ms back)'));
     }
     return parts;
   }

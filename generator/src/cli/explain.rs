@@ -22,8 +22,9 @@ pub struct Explain {
     /// What to read.
     #[command(flatten)]
     pub input: Source,
-    /// What a Mac was captured to hold, as `pfctl -s rules` and `-s nat` print it: NAME=FILE for an anchor, main=FILE for the
-    /// main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who else decides.
+    /// What a Mac was captured to hold, as `pfctl -s rules`, `-s nat` and `-s dummynet` print it: NAME=FILE for an
+    /// anchor, main=FILE for the main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who
+    /// else decides.
     ///
     /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
     /// below the main ruleset of macOS.
@@ -52,9 +53,9 @@ const EXAMPLES: &str = "Examples:
   nixvol-net explain lan etcd-1:2379 --format json
 
 Who else decides, on a Mac, as root:
-  { pfctl -s rules; pfctl -s nat
+  { pfctl -s rules; pfctl -s nat; pfctl -s dummynet
     pfctl -v -s Anchors | while read -r anchor; do
-      echo \"# anchor $anchor\"; pfctl -a \"$anchor\" -s rules; pfctl -a \"$anchor\" -s nat
+      echo \"# anchor $anchor\"; for what in dummynet rules nat; do pfctl -a \"$anchor\" -s $what; done
     done; } 2>/dev/null >capture
   nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
 

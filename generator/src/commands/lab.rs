@@ -194,6 +194,12 @@ mod linux {
             out.push_str(line.trim_end());
             out.push('\n');
         }
+        if !status.pipes.is_empty() {
+            out.push('\n');
+        }
+        for lab::PipeStatus { number, way, conditions } in &status.pipes {
+            out.push_str(&["  pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());
+        }
         out
     }
 }

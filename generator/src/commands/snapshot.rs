@@ -107,10 +107,11 @@ fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
     };
     let headline =
         format!("error: not what was accepted in {}: {}; {files}", directory.display(), difference.summary());
-    let flows: Vec<_> = difference.flows.iter().chain(&difference.translations).collect();
-    let named = flows.iter().take(NAMED).map(|flow| format!("  {}", text::headline(flow)));
+    let flows = difference.flows.iter().chain(&difference.translations).map(text::headline);
+    let lines: Vec<String> = flows.chain(difference.conditions.iter().map(text::way)).collect();
+    let named = lines.iter().take(NAMED).map(|line| format!("  {line}"));
     let more =
-        flows.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
+        lines.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
     let note = unfaithful.then(|| format!("note: {UNFAITHFUL}"));
     let hint =
         "hint: if this is what you want, take it with `nixvol-net snapshot accept` and commit the directory";

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use nixvol_net::matrix::{self, Matrix, Reach};
-use nixvol_net::model::Declaration;
-use nixvol_net::plan::{Bridge, Plan};
+use nixvol_net::model::{Declaration, End};
+use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
@@ -22,13 +22,15 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     };
     let text = match format {
         Format::Text => format!(
-            "proven: {} rules do what was declared, in each of {} classes of packets\n\n{}",
+            "proven: {} rules do what was declared, in each of {} classes of packets\n\n{}{}",
             proof.rules,
             proof.classes,
-            matrix::text(&plan, picture::WIDTH)
+            matrix::text(&plan, picture::WIDTH),
+            matrix::conditions(&plan)
         ),
         Format::Json => {
-            let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(&plan) });
+            let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(&plan),
+                                "conditions": conditions(&plan) });
             format!("{value:#}\n")
         }
     };
@@ -47,6 +49,17 @@ fn reach(plan: &Plan) -> Value {
     let cell = |(to, reach): (&Bridge, &Reach)| (to.provider.to_string(), json!(word(reach)));
     let row = |reaches: &[Reach]| plan.bridges.iter().zip(reaches).map(cell).collect::<Value>();
     matrix.rows().map(|(from, reaches)| (from.provider.to_string(), row(reaches))).collect()
+}
+
+/// The ways that have conditions, in the fields of the declaration.
+fn conditions(plan: &Plan) -> Value {
+    let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
+    let way = |pipe: &Pipe| {
+        let it = pipe.conditions;
+        json!({ "pipe": pipe.number, "from": names(&pipe.from), "to": names(&pipe.to), "latencyMs": it.latency_ms,
+                "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
+    };
+    plan.pipes.iter().map(way).collect()
 }
 
 /// Lets the installed manager probe the running network.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{evidence, file, headline, object};
+use super::text::{evidence, file, headline, object, way};
 use super::{Diff, FileChange, Statement};
 
 /// How many bytes a comment may have before what follows is left out: GitHub takes 65,536 characters.
@@ -12,7 +12,7 @@ const LONGEST: usize = 60_000;
 pub fn markdown(diff: &Diff, lines: bool) -> String {
     let mut out = format!("### Network: {}\n", diff.summary());
     let statements = || diff.flows.iter().chain(&diff.translations);
-    block(&mut out, None, statements().map(headline));
+    block(&mut out, None, statements().map(headline).chain(diff.conditions.iter().map(way)));
     let witnesses = statements().flat_map(|statement: &Statement| {
         let packets = statement.changes.iter().map(|change| format!("    {}", evidence(change)));
         std::iter::once(headline(statement)).chain(packets)

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Side;
 use crate::model::{AbsolutePath, Name};
-use crate::plan::{Bridge, Pipe, Plan, Volume};
+use crate::plan::{Bridge, Plan, Volume};
 
 /// Whether a thing is new, gone, or otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
     /// Only on the new side.
     Added,
@@ -74,6 +74,20 @@ fn change(
     differs.then(|| ObjectChange { kind, name: name.clone(), presence, fields })
 }
 
+/// The fields of these names that differ.
+pub fn fields(
+    names: &[&'static str],
+    old: &[(&'static str, String)],
+    new: &[(&'static str, String)],
+) -> Vec<FieldChange> {
+    let value = |fields: &[(&'static str, String)], field| {
+        fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone())
+    };
+    let fields =
+        names.iter().map(|field| FieldChange { field, old: value(old, *field), new: value(new, *field) });
+    fields.filter(|field| field.old != field.new).collect()
+}
+
 fn objects(plan: &Plan) -> Objects {
     let mut objects = Objects::new();
     objects.insert(("settings", String::new()), settings(plan));
@@ -87,14 +101,6 @@ fn objects(plan: &Plan) -> Objects {
     for it in &plan.volumes {
         let ports = published.get(&it.name).map(|ports| ports.join(", "));
         objects.insert(("volume", it.name.to_string()), volume(it, ports));
-    }
-    for pipe in &plan.pipes {
-        let mut way = pipe.way();
-        // Links of the same ends may have conditions each.
-        while objects.contains_key(&("conditions", way.clone())) {
-            way += " again";
-        }
-        objects.insert(("conditions", way), conditions(pipe));
     }
     objects
 }
@@ -134,14 +140,5 @@ fn volume(volume: &Volume, published: Option<String>) -> Fields {
         ("publishes", published),
         ("names", Some(names)),
         ("mount point", volume.mount_point.as_ref().map(AbsolutePath::to_string)),
-    ]
-}
-
-fn conditions(pipe: &Pipe) -> Fields {
-    let it = pipe.conditions;
-    vec![
-        ("latency", it.latency_ms.map(|ms| format!("{ms} ms"))),
-        ("loss", it.loss.map(|loss| loss.to_string())),
-        ("bandwidth", it.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"))),
     ]
 }

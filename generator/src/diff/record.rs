@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::text::{SOURCE_PORT, hook, protocol};
-use super::{Change, Diff, Presence, Statement};
+use super::{Change, Diff, Presence, Statement, WayChange};
 use crate::plan::policy::{Packet, TCP, UDP};
 
 /// The whole difference.
@@ -14,6 +14,7 @@ pub struct Record<'a> {
     same: bool,
     flows: Vec<Flow<'a>>,
     translations: Vec<Flow<'a>>,
+    conditions: Vec<Way<'a>>,
     objects: Vec<Object<'a>>,
     files: Vec<File<'a>>,
 }
@@ -51,6 +52,21 @@ struct Witness {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     opening: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Way<'a> {
+    change: &'static str,
+    from: &'a [String],
+    to: &'a [String],
+    fields: Vec<Field<'a>>,
+    witness: WayWitness,
+}
+
+#[derive(Debug, Serialize)]
+struct WayWitness {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,6 +115,7 @@ impl<'a> Record<'a> {
             same: diff.is_empty(),
             flows: diff.flows.iter().map(flow).collect(),
             translations: diff.translations.iter().map(flow).collect(),
+            conditions: diff.conditions.iter().map(way).collect(),
             objects: diff.objects.iter().map(object).collect(),
             files: diff.files.iter().map(file).collect(),
         }
@@ -107,6 +124,17 @@ impl<'a> Record<'a> {
 
 fn field(field: &super::FieldChange) -> Field<'_> {
     Field { name: field.field, before: field.old.as_deref(), now: field.new.as_deref() }
+}
+
+fn way(way: &WayChange) -> Way<'_> {
+    let [source, destination] = way.witness;
+    Way {
+        change: presence(way.presence),
+        from: &way.from,
+        to: &way.to,
+        fields: way.fields.iter().map(field).collect(),
+        witness: WayWitness { source, destination },
+    }
 }
 
 fn flow(statement: &Statement) -> Flow<'_> {

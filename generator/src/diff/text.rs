@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Change, Diff, FieldChange, FileChange, ObjectChange, Presence, Statement};
+use super::{Change, Diff, FieldChange, FileChange, ObjectChange, Presence, Statement, WayChange};
 use crate::place::Harmless;
 use crate::plan::policy::{Direction, ICMP, Interface, Packet, TCP, UDP};
 
@@ -35,6 +35,8 @@ pub fn text(diff: &Diff, style: Style) -> String {
     let none = "  no packet is let through or kept out that was not before\n".to_owned();
     sections.push(("Flows", if flows.is_empty() { none } else { flows }));
     sections.push(("Translations", statements(&diff.translations, style)));
+    let ways: String = diff.conditions.iter().map(|it| signed(&way(it), style) + "\n").collect();
+    sections.push(("Conditions", ways));
     let objects: String = diff.objects.iter().map(|it| signed(&object(it), style) + "\n").collect();
     sections.push(("Providers, volumes and settings", objects));
     let files: String = diff.files.iter().map(|it| signed(&file(it), style) + "\n").collect();
@@ -111,19 +113,29 @@ pub fn protocol(number: u8) -> String {
     }
 }
 
+/// `~ conditions aws -> azure: latency 40 ms -> 60 ms`.
+pub fn way(way: &WayChange) -> String {
+    let fields = fields(way.presence, &way.fields);
+    format!("{} conditions {}: {fields}", sign(way.presence), way.ways())
+}
+
 /// `~ volume etcd-1: address 10.0.1.2 -> 10.0.1.3`.
 pub fn object(object: &ObjectChange) -> String {
+    let name = if object.name.is_empty() { String::new() } else { format!(" {}", object.name) };
+    let fields = fields(object.presence, &object.fields);
+    format!("{} {}{name}: {fields}", sign(object.presence), object.kind)
+}
+
+fn fields(presence: Presence, fields: &[FieldChange]) -> String {
     let field = |it: &FieldChange| {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        match object.presence {
+        match presence {
             Presence::Added => format!("{} {}", it.field, value(&it.new)),
             Presence::Removed => format!("{} {}", it.field, value(&it.old)),
             Presence::Changed => format!("{} {} -> {}", it.field, value(&it.old), value(&it.new)),
         }
     };
-    let fields: Vec<String> = object.fields.iter().map(field).collect();
-    let name = if object.name.is_empty() { String::new() } else { format!(" {}", object.name) };
-    format!("{} {}{name}: {}", sign(object.presence), object.kind, fields.join(", "))
+    fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
 fn sign(presence: Presence) -> char {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use super::end::{self, At, Resolver};
-use super::hop::Hop;
+use super::hop::{Hop, Through};
 use super::live::Loaded;
 use super::sets::{Bits, Members, Sets, links};
 use super::{Declared, Explainer, Explanation, Question, Refused, Rules, way};
@@ -28,8 +28,8 @@ pub struct Every {
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
     pub aliases: Vec<Option<usize>>,
-    /// The class of somebody in each provider who is no volume; none where its network is full.
-    pub strangers: Vec<Option<usize>>,
+    /// The class of somebody in each provider who is no volume, and that one's address; none where its network is full.
+    pub strangers: Vec<Option<(usize, Ipv4Addr)>>,
     /// The class of each provider's gateway.
     pub gateways: Vec<usize>,
     /// The class of 127.0.0.0/8 but for aliases.
@@ -87,6 +87,8 @@ pub struct Story {
     pub packet: Vec<Scene>,
     /// Where pf sees the answer.
     pub answer: Vec<Scene>,
+    /// The milliseconds that pipes add there and back, where it goes through some.
+    pub added: Option<(u32, u32)>,
 }
 
 /// One place of a story.
@@ -106,6 +108,8 @@ pub struct Scene {
     pub line: Option<u32>,
     /// The line of the rule that translates.
     pub translation: Option<u32>,
+    /// The pipes that it goes through.
+    pub pipes: Vec<Piped>,
     /// What the translation makes of it: `from 10.1.1.1`; only said of the packet that opens.
     pub becomes: Option<String>,
     /// Why, in words.
@@ -114,6 +118,17 @@ pub struct Scene {
     pub declared: Vec<Said>,
     /// What nearly covers it.
     pub near: Vec<Said>,
+}
+
+/// A pipe that a packet goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Piped {
+    /// Its number.
+    pub number: u16,
+    /// The line of the rule that sends it there.
+    pub line: Option<u32>,
+    /// What it is like, and what asked for it.
+    pub declared: Option<Said>,
 }
 
 /// A value of the declaration.
@@ -173,7 +188,7 @@ pub fn every(
     Ok(Every {
         volumes: plan.volumes.iter().map(|volume| class(volume.address)).collect(),
         aliases: plan.volumes.iter().map(|volume| volume.alias.map(class)).collect(),
-        strangers: ends.strangers.iter().map(|address| address.map(class)).collect(),
+        strangers: ends.strangers.iter().map(|it| it.map(|address| (class(address), address))).collect(),
         gateways: plan.bridges.iter().map(|bridge| class(bridge.gateway.addr())).collect(),
         loopback: class(Ipv4Addr::LOCALHOST),
         mac: classes.all.len() - 1,
@@ -385,6 +400,7 @@ impl Teller<'_> {
                 refused: None,
                 packet: Vec::new(),
                 answer: Vec::new(),
+                added: None,
             },
         }
     }
@@ -411,6 +427,7 @@ impl Teller<'_> {
             refused: explanation.refused.clone(),
             packet: scenes(&explanation.packet, true),
             answer: scenes(&explanation.answer, false),
+            added: explanation.added.map(|added| (added.there_ms, added.back_ms)),
         }
     }
 }
@@ -424,6 +441,11 @@ fn scene(hop: &Hop, interface: String, opens: bool) -> Scene {
         () => None,
     };
     let said = |declared: &Vec<Declared>| declared.iter().map(Said::of).collect();
+    let piped = |pipe: &Through| Piped {
+        number: pipe.number,
+        line: pipe.rule.line,
+        declared: pipe.declared.as_ref().map(Said::of),
+    };
     let reason = hop.reason.as_ref();
     Scene {
         direction: hop.direction.word(),
@@ -433,6 +455,7 @@ fn scene(hop: &Hop, interface: String, opens: bool) -> Scene {
         by_state: hop.via == Via::State,
         line: hop.rule.as_ref().and_then(|rule| rule.line),
         translation: hop.translation.as_ref().and_then(|rule| rule.line),
+        pipes: hop.pipes.iter().map(piped).collect(),
         becomes,
         because: reason.map(|reason| reason.words.clone()),
         declared: reason.map(|reason| said(&reason.declared)).unwrap_or_default(),

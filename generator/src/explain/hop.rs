@@ -9,14 +9,15 @@ use serde::Serialize;
 
 use super::end::Asked;
 use super::live::Loaded;
-use super::reason::{self, Reason};
+use super::reason::{self, Declared, Reason};
 use super::way::{Step, Way};
 use crate::model::Declaration;
 use crate::pf::eval::{
-    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, StateUse, TranslationKind, Transport, Via,
+    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, Shaping, StateUse, TranslationKind,
+    Transport, Via,
 };
 use crate::pf::print_rule;
-use crate::pf::syntax::{self, Block};
+use crate::pf::syntax::{self, Block, Dummynet};
 use crate::plan::Plan;
 use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP};
 
@@ -55,6 +56,8 @@ pub struct Hop {
     pub rule: Option<RuleAt>,
     /// The rule that changed an address, here or when the state was made.
     pub translation: Option<RuleAt>,
+    /// The pipes that it goes through before all that, in order.
+    pub pipes: Vec<Through>,
     /// What was declared; none where a state passes the packet.
     pub reason: Option<Reason>,
     /// How the two differ.
@@ -80,7 +83,30 @@ pub struct RuleAt {
     pub ours: bool,
 }
 
+/// A dummynet pipe, or a queue, that a packet goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Through {
+    /// `pipe` or `queue`.
+    pub kind: &'static str,
+    /// Its number.
+    pub number: u16,
+    /// What it is like in words; none where it is another's.
+    pub conditions: Option<String>,
+    /// The delay that it adds, in milliseconds.
+    #[serde(rename = "delayMs")]
+    pub delay: Option<u16>,
+    /// The rule that sends the packet there.
+    pub rule: RuleAt,
+    /// What in the declaration it comes from.
+    pub declared: Option<Declared>,
+}
+
 impl Hop {
+    /// The delay that its pipes add, in milliseconds, as far as it is known.
+    pub fn delay(&self) -> u32 {
+        self.pipes.iter().filter_map(|pipe| pipe.delay).map(u32::from).sum()
+    }
+
     /// Whether the packet gets through here.
     pub fn passes(&self) -> bool {
         self.action == Outcome::Pass
@@ -159,11 +185,13 @@ impl Judge<'_> {
         if verdict.via == Via::Skip {
             rule = None;
         }
-        let decision = (verdict.via != Via::State).then(|| {
-            let packet = self.policy_packet(step, verdict.before, opening);
-            (self.plan.policy.decide(&packet), packet)
-        });
-        let disagreement = decision.as_ref().and_then(|(decision, _)| self.differs(decision, verdict));
+        let packet = self.policy_packet(step, verdict.before, opening);
+        let decision = (verdict.via != Via::State).then(|| self.plan.policy.decide(&packet));
+        let disagreement = decision.as_ref().and_then(|decision| self.differs(decision, verdict));
+        // Dummynet comes before states, so that it is asked about what a state passes, too.
+        let is_asked = rules.knows_pipes && verdict.via != Via::Skip;
+        let strays = || self.strays(self.plan.policy.pipe(&packet), verdict).filter(|_| is_asked);
+        let disagreement = disagreement.or_else(strays);
         let protocol = self.asked.service.protocol;
         Hop {
             direction: step.direction,
@@ -176,7 +204,8 @@ impl Judge<'_> {
             answered: verdict.reply.map(|block| answered(block, protocol)),
             rule,
             translation,
-            reason: decision.map(|(decision, packet)| reason::reason(self.declaration, &decision, &packet)),
+            pipes: verdict.shaping.iter().filter_map(|shaping| self.through(rules, shaping)).collect(),
+            reason: decision.map(|decision| reason::reason(self.declaration, &decision, &packet)),
             disagreement,
         }
     }
@@ -192,6 +221,48 @@ impl Judge<'_> {
             label: None,
             ours: anchor == self.plan.anchor.as_str(),
         }
+    }
+
+    /// The pipe that a rule sends the packet into, if it sends it anywhere.
+    fn through(&self, rules: &Loaded, shaping: &Shaping) -> Option<Through> {
+        let kind = match shaping.into? {
+            Dummynet::Pipe(_) => "pipe",
+            Dummynet::Queue(_) => "queue",
+        };
+        let number = shaping.number()?;
+        let rule = self.rule_at(rules, &shaping.rule.anchor, List::Dummynet, shaping.rule.number);
+        let ours = self.plan.pipe(number).filter(|_| rule.ours);
+        let link = ours.and_then(|pipe| self.plan.policy.link_of_pipe(pipe.number));
+        Some(Through {
+            kind,
+            number,
+            conditions: ours.map(|pipe| pipe.conditions.to_string()),
+            delay: ours.map(|pipe| pipe.conditions.delay()),
+            rule,
+            declared: link.map(|link| reason::conditions(self.declaration, link)),
+        })
+    }
+
+    /// How the pipes differ from the one that was declared, if they do.
+    fn strays(&self, expected: Option<u16>, verdict: &eval::Verdict) -> Option<String> {
+        let found: Vec<u16> = verdict.shaping.iter().filter_map(Shaping::number).collect();
+        if found.iter().copied().eq(expected) {
+            return None;
+        }
+        let declared = expected.map_or_else(|| "no pipe".to_owned(), |number| format!("pipe {number}"));
+        let of = |shaping: &Shaping| match &*shaping.rule.anchor {
+            anchor if anchor == self.plan.anchor.as_str() => String::new(),
+            "" => " of the main ruleset".to_owned(),
+            anchor => format!(" of the anchor {anchor}"),
+        };
+        let met = verdict.shaping.iter().map(|shaping| match shaping.number() {
+            Some(number) => format!("pipe {number}{}", of(shaping)),
+            None => format!("`no dummynet`{}", of(shaping)),
+        });
+        let met = met.collect::<Vec<_>>().join(", then ");
+        let met =
+            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
+        Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 
     /// The packet as the policy knows it.

@@ -1,6 +1,6 @@
 //! The rules that are asked: the rendered anchor below macOS's own main ruleset, or what a Mac was captured to hold.
 //!
-//! A capture is what `pfctl -s rules` and `-s nat` print, of the main ruleset and of anchors. Both print a part of one
+//! A capture is what `pfctl -s rules`, `-s nat` and `-s dummynet` print, of the main ruleset and of anchors. Each prints a part of one
 //! ruleset, so the lines of a section are put into pf's order before they are read, and errors and rules are told by
 //! their lines in the capture. Tables are not printed: ours are taken from the rendered anchor.
 //! Never: what the rules mean for a packet.
@@ -53,6 +53,8 @@ pub(super) struct Loaded {
     pub machine: Machine,
     rulesets: BTreeMap<String, (Lists, usize)>,
     texts: Vec<Text>,
+    /// Whether the dummynet rules are known: a capture may be without.
+    pub knows_pipes: bool,
     /// What is worth saying about the capture.
     pub notes: Vec<String>,
 }
@@ -162,6 +164,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
         machine: Machine::new(environment.interfaces.clone()),
         rulesets: BTreeMap::new(),
         texts: Vec::new(),
+        knows_pipes: !is_captured && !is_whole,
         notes,
     };
     let mut refused = Vec::new();
@@ -181,12 +184,19 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                         .filter(|name| environment.interface(name).is_none())
                         .map(str::to_owned),
                 );
+                loaded.knows_pipes |= !ruleset.rules.dummynet.is_empty();
                 loaded.machine.load(&path, &ruleset);
                 let number = loaded.texts.len();
                 loaded.texts.push(text);
                 loaded.add(&path, &ruleset, number);
             }
         }
+    }
+    if !loaded.knows_pipes && !plan.pipes.is_empty() {
+        loaded.notes.push(
+            "no dummynet rules are in the capture: which pipes a packet goes through is not known (`pfctl -s dummynet`)"
+                .to_owned(),
+        );
     }
     if !elsewhere.is_empty() {
         let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
@@ -332,10 +342,14 @@ fn unknown_tables(path: &str, ruleset: &Ruleset) -> Option<String> {
     })
 }
 
-/// Whether what is loaded is what the declaration renders. A capture has a NAT line for each egress, or none.
+/// Whether what is loaded is what the declaration renders. A capture has a NAT line for each egress, or none, and
+/// need not have the dummynet rules.
 fn difference(ours: &str, captured: &Ruleset, rendered: &Ruleset) -> Option<String> {
+    let knows_pipes = !captured.rules.dummynet.is_empty();
     let rules = |ruleset: &Ruleset| -> Vec<String> {
-        ruleset.rules.rdr.iter().chain(&ruleset.rules.filter).map(pf::print_rule).collect()
+        let lists = &ruleset.rules;
+        let pipes = lists.dummynet.iter().filter(|_| knows_pipes);
+        lists.rdr.iter().chain(&lists.filter).chain(pipes).map(pf::print_rule).collect()
     };
     (rules(captured) != rules(rendered)).then(|| {
         format!("the captured {ours} is not what this declaration renders: the Mac holds an older one, or another's")

@@ -84,6 +84,14 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
     Reason { verdict, words, declared, near }
 }
 
+/// The conditions of a link of the user's list.
+pub(super) fn conditions(declaration: &Declaration, link: usize) -> Declared {
+    let says = Says { declaration };
+    let conditions = says.find(link).and_then(|link| link.conditions);
+    let path = FieldPath::of(&["links", &link.to_string(), "conditions"]);
+    says.at(path, conditions.map_or(String::new(), |conditions| conditions.to_string()))
+}
+
 struct Says<'a> {
     declaration: &'a Declaration,
 }

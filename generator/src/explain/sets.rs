@@ -43,7 +43,7 @@ impl Sets {
     pub fn of(declaration: &Declaration, plan: &Plan, loaded: &Loaded) -> Self {
         let all = loaded.machine.loaded();
         let ruleset = all.find(plan.anchor.as_str()).and_then(|index| all.ruleset(index));
-        let lists = [List::Nat, List::Rdr, List::Filter];
+        let lists = [List::Nat, List::Rdr, List::Filter, List::Dummynet];
         let compiled: Vec<&CompiledRule> = ruleset
             .into_iter()
             .flat_map(|ruleset| lists.map(|list| ruleset.rules(list)).into_iter().flatten())

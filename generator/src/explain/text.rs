@@ -4,9 +4,9 @@
 
 use std::fmt::Write;
 
-use super::hop::{Hop, RuleAt};
+use super::hop::{Hop, RuleAt, Through};
 use super::reason::Declared;
-use super::{End, Explanation};
+use super::{Added, End, Explanation};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
@@ -29,6 +29,15 @@ pub(super) fn text(explanation: &Explanation) -> String {
     }
     hops(&mut out, "The packet", &explanation.packet);
     hops(&mut out, "Its answer", &explanation.answer);
+    if let Some(added) = &explanation.added {
+        let is_slowed = explanation.answer.iter().any(|hop| !hop.pipes.is_empty());
+        let back = if is_slowed { "" } else { ": the answer goes through no pipe" };
+        let Added { there_ms, back_ms, round_trip_ms } = added;
+        let _ = writeln!(
+            out,
+            "\nadded to a round trip: {round_trip_ms} ms ({there_ms} ms there, {back_ms} ms back{back})"
+        );
+    }
     out.push('\n');
     for note in &explanation.notes {
         let _ = writeln!(out, "note: {note}");
@@ -54,6 +63,7 @@ fn hops(out: &mut String, title: &str, hops: &[Hop]) {
     let interface = hops.iter().map(|hop| hop.interface.len()).max().unwrap_or_default();
     let forms = hops.iter().map(|hop| form(&hop.before).len()).max().unwrap_or_default();
     let mut before = String::new();
+    let mut is_piped = false;
     for (number, hop) in (1_usize..).zip(hops) {
         let _ = writeln!(
             out,
@@ -63,15 +73,31 @@ fn hops(out: &mut String, title: &str, hops: &[Hop]) {
             form(&hop.before),
             outcome(hop)
         );
+        hop.pipes.iter().for_each(|pipe| out.push_str(&through(pipe)));
         let told = why(hop);
-        // Both looks at lo0 are mostly alike.
+        // Both looks at lo0 are mostly alike, but for the pipe, which a packet goes through once.
         if told == before && !told.is_empty() {
-            line(out, "as above", "");
+            let is_past = is_piped && hop.pipes.is_empty();
+            line(out, "as above", if is_past { "but through no pipe" } else { "" });
         } else {
             out.push_str(&told);
         }
         before = told;
+        is_piped = !hop.pipes.is_empty();
     }
+}
+
+/// What a pipe is like, the rule that sends the packet there, and what it comes from.
+fn through(pipe: &Through) -> String {
+    let mut out = String::new();
+    let like = pipe.conditions.as_deref().unwrap_or("not of this network");
+    line(&mut out, "through", &format!("{} {}: {like}", pipe.kind, pipe.number));
+    line(&mut out, "by", &at(&pipe.rule));
+    if let Some(declared) = &pipe.declared {
+        let place = declared.place.as_ref().map_or(String::new(), |place| format!("  ({place})"));
+        line(&mut out, "", &format!("{}{place}", declared.path));
+    }
+    out
 }
 
 /// The lines below a hop.

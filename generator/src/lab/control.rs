@@ -97,6 +97,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// How many rules are loaded.
     pub rules: usize,
+    /// The pipes that there are.
+    pub pipes: Vec<PipeStatus>,
     /// How many states there are.
     pub states: usize,
     /// Packets that were delivered.
@@ -107,6 +109,17 @@ pub struct Status {
     pub dropped: u64,
     /// For how long it has been up, in seconds.
     pub seconds: u64,
+}
+
+/// A pipe that rules send packets into.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PipeStatus {
+    /// Its number.
+    pub number: u16,
+    /// What it is like, in words.
+    pub conditions: String,
+    /// Who sends through it to whom: `aws -> azure`.
+    pub way: String,
 }
 
 /// Who takes part.
@@ -280,10 +293,16 @@ fn status(lab: &Lab, router: &Router) -> Status {
         .to_owned(),
         cut_from: cut_from(id),
     };
+    let pipes = router.ways().pipes().map(|(number, way, conditions)| PipeStatus {
+        number,
+        conditions: conditions.to_string(),
+        way: way.to_owned(),
+    });
     let Counts { delivered, blocked, dropped } = router.counts();
     Status {
         nodes: topology.nodes().map(node).collect(),
         rules: count(router),
+        pipes: pipes.collect(),
         states: router.rules().machine().states(),
         delivered,
         blocked,

@@ -309,18 +309,19 @@ fn covered(
     })
 }
 
+/// Ends in words: `aws, etcd-3`; all providers are `every provider`.
+pub fn words(ends: &[End], bridges: &[super::Bridge]) -> String {
+    let is_provider = |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
+    if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
+        return "every provider".to_owned();
+    }
+    ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ")
+}
+
 impl Flow {
     /// The flow in words: `aws, azure -> gcp tcp 2379-2380`; a set of all providers is `every provider`.
     pub fn describe(&self, bridges: &[super::Bridge]) -> String {
-        let set = |ends: &[End]| {
-            let is_provider =
-                |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
-            if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
-                return "every provider".to_owned();
-            }
-            ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ")
-        };
-        format!("{} -> {} {}", set(&self.from), set(&self.to), self.service())
+        format!("{} -> {} {}", words(&self.from, bridges), words(&self.to, bridges), self.service())
     }
 
     /// The protocol and ports in words: `tcp 2379-2380`, `any protocol`.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::flows::words;
 use crate::model::{Conditions, Declaration, End, Link, Name};
 
 /// The number of the first pipe: below are those of others.
@@ -38,8 +39,12 @@ pub struct Steering {
 impl Pipe {
     /// The way in words: `aws, azure -> etcd-3`.
     pub fn way(&self) -> String {
-        let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ");
-        format!("{} -> {}", names(&self.from), names(&self.to))
+        self.describe(&[])
+    }
+
+    /// The same, where a set of all providers is `every provider`.
+    pub fn describe(&self, bridges: &[super::Bridge]) -> String {
+        format!("{} -> {}", words(&self.from, bridges), words(&self.to, bridges))
     }
 }
 

@@ -38,6 +38,7 @@ struct Way {
     destinations: Vec<Ipv4Net>,
     /// None where others have all its packets.
     pipe: Option<u16>,
+    link: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -221,6 +222,7 @@ impl Policy {
                 to: EndSet::of(way.to),
                 destinations: way.to.iter().map(|end| declaration.range(end)).collect(),
                 pipe: *pipe,
+                link: way.link.index,
             });
         }
         let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
@@ -257,6 +259,11 @@ impl Policy {
         };
         let ways = self.ways_of(from, source).filter_map(|way| Some((breadth(&way)?, way)));
         ways.min_by_key(|(breadth, _)| *breadth).and_then(|(_, way)| way.pipe)
+    }
+
+    /// The link of the user's list whose conditions a pipe has, by index.
+    pub fn link_of_pipe(&self, number: u16) -> Option<usize> {
+        self.ways.iter().find(|way| way.pipe == Some(number)).map(|way| way.link)
     }
 
     /// Whether a packet stays inside one provider.

@@ -190,8 +190,9 @@ impl Comparison {
         }
     }
 
-    /// Whether a packet goes through the pipe that it should, and no other. `no dummynet` keeps what is inside a
-    /// provider out of a pipe; said of anything else it would keep that from the rules of others.
+    /// Whether a packet goes through the pipe that it should, and no other. `no dummynet` keeps what came out of its
+    /// pipe, and what is inside a provider, out of others; said of anything else it would keep that from the rules of
+    /// others.
     fn compare_pipes(
         &mut self,
         plan: &Plan,
@@ -202,7 +203,7 @@ impl Comparison {
     ) {
         let expected = plan.policy.pipe(asked);
         let found: Vec<u16> = kernel.shaping.iter().filter_map(Shaping::number).collect();
-        let keeps_out = kernel.shaping.iter().any(|shaping| shaping.into.is_none());
+        let keeps_out = kernel.shaping.first().is_some_and(|shaping| shaping.into.is_none());
         if found.iter().copied().eq(expected) && (!keeps_out || plan.policy.is_within(asked)) {
             return;
         }

@@ -62,6 +62,11 @@ fn of_rule(rule: &Rule) -> Option<&'static str> {
         (odd_pool, "a translation to more than one address"),
         (to_port, "a redirection to a port"),
         (matches!(rule.dummynet, Some(Dummynet::Queue(_))), "a dummynet queue"),
+        // The anchor is the child of a wildcard, behind which the kernel forgets a match that was not quick.
+        (
+            matches!(rule.action, Action::Dummynet | Action::NoDummynet) && !rule.quick,
+            "a dummynet rule that is not quick, which has no effect below `com.apple/*`",
+        ),
         (rule.anchor.is_some(), "a call of another anchor"),
         (rule.os.is_some(), "a condition on the operating system"),
         (rule.user.is_some() || rule.group.is_some(), "a condition on the owner of a socket"),

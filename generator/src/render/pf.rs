@@ -3,14 +3,14 @@
 //! The number of rules grows with providers, flows and publishes; tables carry the rest. A rule that would change
 //! nothing is not written. Never: the reader of pf, which proves what is written here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Error, engine};
-use crate::model::{End, PortRange, PortSet, Protocol};
+use crate::model::{End, Name, PortRange, PortSet, Protocol};
 use crate::plan::{Bridge, Flow, Plan};
 
 /// The table of all networks.
@@ -112,6 +112,9 @@ struct Steering {
     /// What of `to` the Mac itself has.
     here: Option<String>,
     pipe: u16,
+    /// Whether a rule behind this one would have some of its packets, too; and some of those that come in.
+    is_covered: bool,
+    is_covered_here: bool,
 }
 
 #[derive(Serialize)]
@@ -148,11 +151,22 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         loss: pipe.conditions.loss.map(|_| pipe.conditions.loss_percent()),
         bandwidth: pipe.conditions.bandwidth_kbit,
     });
-    let steering = plan.steering.iter().map(|steering| Steering {
-        from: sets.reference(&steering.from),
-        to: sets.reference(&steering.to),
-        here: sets.here(&steering.to, &plan.here(&steering.to)),
-        pipe: steering.pipe,
+    // The last that covers a packet counts, and of quick rules it is the first.
+    let steering = (0..plan.steering.len()).rev().map(|number| {
+        let steering = &plan.steering[number];
+        let here = plan.here(&steering.to);
+        let broader = plan.steering[..number].iter().filter(|broader| share(plan, broader, steering));
+        let has_here = |broader: &&crate::plan::Steering| {
+            plan.here(&broader.to).iter().any(|address| here.contains(address))
+        };
+        Steering {
+            from: sets.reference(&steering.from),
+            to: sets.reference(&steering.to),
+            here: sets.here(&steering.to, &here),
+            pipe: steering.pipe,
+            is_covered: broader.clone().next().is_some(),
+            is_covered_here: broader.clone().any(|it| has_here(&it)),
+        }
     });
     let steering = steering.collect();
     let publishes = plan.publishes.iter().map(|publish| Publish {
@@ -187,6 +201,24 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
 fn few(ends: &[End]) -> Few {
     let names: Vec<&str> = ends.iter().take(NAMES_IN_A_COMMENT).map(|end| end.name().as_str()).collect();
     Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
+}
+
+/// Whether some packets of a steering are another's, too.
+fn share(plan: &Plan, broader: &crate::plan::Steering, narrower: &crate::plan::Steering) -> bool {
+    let common = |some: &[End], others: &[End]| -> BTreeSet<Name> {
+        let provider = |end: &End| plan.provider_of(end).cloned();
+        let is_in = |end: &&End| {
+            let whole = provider(end).map(End::Provider);
+            others.contains(end)
+                || whole.is_some_and(|whole| others.contains(&whole))
+                || others
+                    .iter()
+                    .any(|other| matches!(end, End::Provider(name) if provider(other).as_ref() == Some(name)))
+        };
+        some.iter().filter(is_in).filter_map(provider).collect()
+    };
+    let (from, to) = (common(&narrower.from, &broader.from), common(&narrower.to, &broader.to));
+    from.iter().any(|sender| to.iter().any(|receiver| sender != receiver))
 }
 
 /// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::EGRESS;
-use crate::explain::every::{Every, Said, Scene, Story};
+use crate::explain::every::{Every, Piped, Said, Scene, Story};
 use crate::plan::Plan;
 
 /// Names and addresses by class, and every answer.
@@ -42,12 +42,24 @@ pub struct Data<'a> {
     stories: Vec<Told>,
 }
 
-/// A story: whether it passes, whether the question is wrong, verdict and refusal by their texts, packet and answer.
+/// A story: whether it passes, whether the question is wrong, verdict and refusal by their texts, packet and answer, and
+/// the milliseconds that pipes add there and back.
 #[derive(Serialize)]
-struct Told(bool, bool, usize, Option<usize>, Vec<usize>, Vec<usize>);
+struct Told(
+    bool,
+    bool,
+    usize,
+    Option<usize>,
+    Vec<usize>,
+    Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")] Option<(u32, u32)>,
+);
+
+/// A pipe: number, line of the rule, and what is declared.
+type Through = (u16, Option<u32>, Option<usize>);
 
 /// A place: direction, interface, whether it passes there, how it is answered, whether a state decides, the lines of the
-/// rule and of the translation, what it becomes, why, and what is declared and nearly covers it.
+/// rule and of the translation, what it becomes, why, what is declared and nearly covers it, and the pipes.
 #[derive(Serialize, Clone, PartialEq, Eq, Hash)]
 struct Placed<'a>(
     &'a str,
@@ -61,6 +73,7 @@ struct Placed<'a>(
     Option<usize>,
     Vec<usize>,
     Vec<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")] Vec<Through>,
 );
 
 /// Things by number, each once.
@@ -96,16 +109,16 @@ impl<'a> Pooled<'a> {
         let refused = story.refused.as_deref().map(|words| self.words.number(words));
         let [packet, answer] =
             [&story.packet, &story.answer].map(|all| all.iter().map(|scene| self.scene(scene)).collect());
-        Told(story.passes, story.wrong, verdict, refused, packet, answer)
+        Told(story.passes, story.wrong, verdict, refused, packet, answer, story.added)
     }
 
     fn scene(&mut self, scene: &'a Scene) -> usize {
         let becomes = scene.becomes.as_deref().map(|words| self.words.number(words));
         let because = scene.because.as_deref().map(|words| self.words.number(words));
-        let mut all = |all: &'a [Said]| -> Vec<usize> {
-            all.iter().map(|it| self.said.number((&it.path, &it.says, it.place.as_deref()))).collect()
-        };
-        let (declared, near) = (all(&scene.declared), all(&scene.near));
+        let mut said = |it: &'a Said| self.said.number((&it.path, &it.says, it.place.as_deref()));
+        let [declared, near] = [&scene.declared, &scene.near].map(|all| all.iter().map(&mut said).collect());
+        let through = |pipe: &'a Piped| (pipe.number, pipe.line, pipe.declared.as_ref().map(&mut said));
+        let pipes = scene.pipes.iter().map(through).collect();
         self.scenes.number(Placed(
             scene.direction,
             &scene.interface,
@@ -118,6 +131,7 @@ impl<'a> Pooled<'a> {
             because,
             declared,
             near,
+            pipes,
         ))
     }
 }
@@ -145,14 +159,14 @@ impl<'a> Data<'a> {
                 )
             });
         let providers = plan.bridges.iter().zip(&every.strangers).zip(&every.gateways).map(
-            |((bridge, class), gateway)| {
+            |((bridge, stranger), gateway)| {
                 let (first, last) = (bridge.network.network(), bridge.network.broadcast());
-                let address = class.map(|class| every.members[class]);
+                let (class, address) = stranger.unzip();
                 Provider(
                     bridge.provider.as_str(),
                     first,
                     last,
-                    *class,
+                    class,
                     address,
                     bridge.gateway.addr(),
                     *gateway,

@@ -13,6 +13,7 @@ pub struct Changes {
     summary: String,
     flows: Vec<Change>,
     translations: Vec<Change>,
+    conditions: Vec<Marked>,
     objects: Vec<Marked>,
     files: Vec<File>,
 }
@@ -48,6 +49,7 @@ impl Changes {
             summary: diff.summary(),
             flows: diff.flows.iter().map(statement).collect(),
             translations: diff.translations.iter().map(statement).collect(),
+            conditions: diff.conditions.iter().map(|way| Marked::of(text::way(way))).collect(),
             objects: diff.objects.iter().map(|object| Marked::of(text::object(object))).collect(),
             files: diff.files.iter().map(file).collect(),
         }

@@ -35,6 +35,8 @@ pub struct Declared {
     place: String,
 }
 
+/// Why a packet is sent into a pipe.
+const CONDITIONS: &str = "what the way is like";
 /// So many values stand in sight.
 const IN_SIGHT: usize = 3;
 
@@ -49,8 +51,13 @@ impl Declared {
 /// The lines of an anchor.
 pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
     let mut reasons: BTreeMap<u32, BTreeMap<&str, BTreeSet<&Said>>> = BTreeMap::new();
-    let scenes = every.stories.iter().flat_map(|story| story.packet.iter().chain(&story.answer));
-    for scene in scenes.filter(|scene| !scene.by_state) {
+    let scenes = || every.stories.iter().flat_map(|story| story.packet.iter().chain(&story.answer));
+    for pipe in scenes().flat_map(|scene| &scene.pipes) {
+        if let Some(line) = pipe.line {
+            reasons.entry(line).or_default().entry(CONDITIONS).or_default().extend(&pipe.declared);
+        }
+    }
+    for scene in scenes().filter(|scene| !scene.by_state) {
         let Some(words) = &scene.because else { continue };
         for line in [scene.line, scene.translation].into_iter().flatten() {
             reasons.entry(line).or_default().entry(words).or_default().extend(&scene.declared);
@@ -64,6 +71,10 @@ pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
         };
         let reasons = reasons.remove(&number).unwrap_or_default();
         let idle = match text.split(' ').next() {
+            Some("no") if text.starts_with("no dummynet ") => {
+                "keeps what stays inside a provider, or has been through its own pipe, out of others"
+            }
+            Some("dummynet") if reasons.is_empty() => "another rule below has all its packets",
             Some("no") => "excepts traffic from the translations below",
             Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => {
                 "nothing that opens a connection gets here: it is for packets of no known connection"

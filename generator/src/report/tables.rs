@@ -10,7 +10,8 @@ use super::services::{self, Part};
 use crate::explain::every::{Every, Story};
 use crate::matrix::Matrix;
 use crate::model::{AbsolutePath, End, Name, ProviderAttachment, VolumeAttachment};
-use crate::plan::{Plan, Volume};
+use crate::plan::flows::words;
+use crate::plan::{Pipe, Plan, Volume};
 
 /// The most rows that a matrix is drawn with: a page of more is for no reader.
 const MOST: usize = 120;
@@ -72,6 +73,8 @@ struct Told {
     because: Vec<String>,
     declared: Vec<Declared>,
     near: Vec<Declared>,
+    /// What the way is like, there and back.
+    pipes: Vec<String>,
     protocol: &'static str,
     port: String,
     example: String,
@@ -168,6 +171,7 @@ fn reasons(story: &Story) -> Told {
         because: Vec::new(),
         declared: Vec::new(),
         near: Vec::new(),
+        pipes: Vec::new(),
         protocol: "",
         port: String::new(),
         example: String::new(),
@@ -178,6 +182,13 @@ fn reasons(story: &Story) -> Told {
         told.because.extend(scene.because.clone());
         declared.extend(&scene.declared);
         near.extend(&scene.near);
+    }
+    for (way, scenes) in [("there", &story.packet), ("back", &story.answer)] {
+        let pipes = scenes.iter().flat_map(|scene| &scene.pipes);
+        told.pipes.extend(pipes.filter_map(|pipe| {
+            let declared = pipe.declared.as_ref()?;
+            Some(format!("{way} through pipe {}: {} ({})", pipe.number, declared.says, declared.path))
+        }));
     }
     told.because.extend(story.refused.clone());
     told.lines.dedup();
@@ -196,8 +207,12 @@ pub fn providers(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
         let of_provider = || {
             plan.volumes.iter().zip(&every.volumes).filter(|(volume, _)| volume.provider == bridge.provider)
         };
-        let class = every.strangers[index].or_else(|| of_provider().next().map(|(_, class)| *class))?;
-        Some(member(class, bridge.provider.to_string(), every))
+        let name = bridge.provider.to_string();
+        if let Some((class, address)) = every.strangers[index] {
+            return Some(Member { class, header: Header { name, address, members: Vec::new() } });
+        }
+        let class = of_provider().next().map(|(_, class)| *class)?;
+        Some(member(class, name, every))
     };
     let members: Vec<Member> = (0..plan.bridges.len()).filter_map(member).collect();
     if members.len() > MOST || members.len() < plan.bridges.len() {
@@ -334,6 +349,34 @@ pub fn volumes(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
         rows.push(TableRow { header: from.header.clone(), cells });
     }
     Table { columns: members.into_iter().map(|it| it.header).collect(), rows, too_many: 0 }
+}
+
+/// A way that has conditions.
+#[derive(Serialize)]
+pub struct Way {
+    from: String,
+    to: String,
+    number: u16,
+    latency: String,
+    loss: String,
+    bandwidth: String,
+}
+
+/// The ways that have conditions, by the numbers of their pipes.
+pub fn ways(plan: &Plan) -> Vec<Way> {
+    let way = |pipe: &Pipe| {
+        let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
+        let it = &pipe.conditions;
+        Way {
+            from,
+            to,
+            number: pipe.number,
+            latency: it.latency_ms.map_or_else(String::new, |ms| format!("{ms} ms")),
+            loss: it.loss.map_or_else(String::new, |_| format!("{}%", it.loss_percent())),
+            bandwidth: it.bandwidth_kbit.map_or_else(String::new, |kbit| format!("{kbit} kbit/s")),
+        }
+    };
+    plan.pipes.iter().map(way).collect()
 }
 
 /// A provider in the table of addresses.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::rules::{RuleAt, Rules};
 use super::topology::{NodeId, Topology};
 use super::walk::{Fate, Hop};
-use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};
+use super::ways::Ways;
+use crate::pf::eval::{Detail, Form, Outcome, Shaping, Verdict, Via};
 use crate::pf::syntax::{Block, Direction};
 use crate::wire::Datagram;
 
@@ -95,7 +96,14 @@ impl Watches {
         })
     }
 
-    pub(super) fn tell(&mut self, story: Story, fate: &Fate, topology: &Topology, rules: &Rules) {
+    pub(super) fn tell(
+        &mut self,
+        story: Story,
+        fate: &Fate,
+        topology: &Topology,
+        rules: &Rules,
+        ways: &Ways,
+    ) {
         let to = match fate {
             Fate::Delivered(to) => Some(*to),
             _ => topology.owner(story.destination),
@@ -115,12 +123,12 @@ impl Watches {
         if met.is_empty() {
             return;
         }
-        let seen = seen(story, fate, topology, rules);
+        let seen = seen(story, fate, topology, rules, ways);
         self.seen.extend(met.iter().flat_map(|id| seen.iter().map(|seen| (*id, seen.clone()))));
     }
 }
 
-fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules) -> Vec<Seen> {
+fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<Seen> {
     let ends = match fate {
         Fate::Delivered(_) | Fate::Stopped(super::Stop::Blocked { .. }) => None,
         Fate::Stopped(stop) => Some(stop.words()),
@@ -140,7 +148,7 @@ fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules) -> Vec<Se
         return vec![Seen { at, interface, direction: Direction::In, bytes, comment }];
     }
     let of_hop = |(number, hop): (usize, Hop)| {
-        let mut comment = comment(&hop, rules);
+        let mut comment = comment(&hop, rules, ways);
         if let Some(ends) = ends.filter(|_| number + 1 == last) {
             comment = format!("{comment}; then {ends}");
         }
@@ -150,11 +158,11 @@ fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules) -> Vec<Se
     story.hops.into_iter().enumerate().map(of_hop).collect()
 }
 
-/// What pf made of a packet in one place: `passed by pf/anchor.conf:36 pass quick …`.
-pub fn comment(hop: &Hop, rules: &Rules) -> String {
+/// What pf made of a packet in one place: `passed by pf/anchor.conf:36 pass quick …; through pipe 20000 (40 ms)`.
+pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
     let verdict = &hop.verdict;
     let rule = rules.deciding(verdict).map(at);
-    let decided = match (verdict.action, verdict.via, rule) {
+    let mut decided = match (verdict.action, verdict.via, rule) {
         (Outcome::Pass, Via::State, Some(rule)) => format!("passed by the state of {rule}"),
         (Outcome::Pass, Via::State, None) => "passed by a state".to_owned(),
         (Outcome::Pass, _, Some(rule)) => format!("passed by {rule}"),
@@ -163,6 +171,10 @@ pub fn comment(hop: &Hop, rules: &Rules) -> String {
         (Outcome::Block, _, Some(rule)) => format!("blocked{} by {rule}", answered(verdict)),
         (Outcome::Block, _, None) => "blocked: no such packet can be".to_owned(),
     };
+    for pipe in verdict.shaping.iter().filter_map(Shaping::number) {
+        let like = ways.like(pipe).map_or_else(|| "not there".to_owned(), |like| like.to_string());
+        decided = format!("{decided}; through pipe {pipe} ({like})");
+    }
     match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
         Some(rule) => format!("{decided}; now {} by {}", ends(&verdict.after), at(rule)),
         None => decided,

@@ -21,10 +21,14 @@ pub struct Ways {
     /// By the number of the sender and of the receiver.
     is_cut: Vec<bool>,
     pipes: HashMap<u16, Pipe>,
+    /// Whether pipes carry everything, and at once.
+    is_eased: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Pipe {
+    /// Who sends through it to whom.
+    way: String,
     conditions: Conditions,
     /// When each of those that wait will have left, in order.
     waiting: VecDeque<Duration>,
@@ -36,7 +40,8 @@ impl Ways {
     /// Ways that nothing cuts yet, and these pipes.
     pub fn new(topology: &Topology, pipes: &[plan::Pipe]) -> Self {
         let nodes = topology.count();
-        let mut ways = Self { nodes, is_cut: vec![false; nodes * nodes], pipes: HashMap::new() };
+        let is_cut = vec![false; nodes * nodes];
+        let mut ways = Self { nodes, is_cut, pipes: HashMap::new(), is_eased: false };
         ways.set_pipes(pipes);
         ways
     }
@@ -44,11 +49,29 @@ impl Ways {
     /// Puts other pipes in place of what is there.
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
-            let (conditions, chance) = (pipe.conditions, pipe.number.into());
-            let new = Pipe { conditions, waiting: VecDeque::new(), chance };
+            let (way, conditions, chance) = (pipe.way(), pipe.conditions, pipe.number.into());
+            let new = Pipe { way, conditions, waiting: VecDeque::new(), chance };
             (pipe.number, new)
         };
         self.pipes = pipes.iter().map(pipe).collect();
+    }
+
+    /// Lets pipes carry everything, and at once: for whoever asks who reaches whom, and not how well. A pipe must be
+    /// there all the same.
+    pub fn ease(&mut self) {
+        self.is_eased = true;
+    }
+
+    /// The pipes that are there, by number: each with its way in words, and what it is like.
+    pub fn pipes(&self) -> impl Iterator<Item = (u16, &str, Conditions)> {
+        let mut all: Vec<_> = self.pipes.iter().collect();
+        all.sort_unstable_by_key(|(number, _)| **number);
+        all.into_iter().map(|(number, pipe)| (*number, pipe.way.as_str(), pipe.conditions))
+    }
+
+    /// What a pipe is like, if it is there.
+    pub(super) fn like(&self, number: u16) -> Option<Conditions> {
+        self.pipes.get(&number).map(|pipe| pipe.conditions)
     }
 
     /// Cuts the ways between two groups, or between one and everybody else, in both directions.
@@ -86,8 +109,10 @@ impl Ways {
     /// When a packet comes out that goes into these pipes now, one after another. In a pipe that is not there it is
     /// lost, as in dummynet.
     pub(super) fn carry(&mut self, pipes: &[u16], bytes: usize, now: Duration) -> Result<Duration, Fate> {
+        let is_eased = self.is_eased;
         pipes.iter().try_fold(now, |now, number| {
-            self.pipes.get_mut(number).and_then(|pipe| pipe.carry(bytes, now)).ok_or(Fate::Lost)
+            let pipe = self.pipes.get_mut(number).ok_or(Fate::Lost)?;
+            if is_eased { Ok(now) } else { pipe.carry(bytes, now).ok_or(Fate::Lost) }
         })
     }
 }

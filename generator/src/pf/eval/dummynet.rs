@@ -1,12 +1,14 @@
 //! Dummynet: which pipes a packet goes through in one place.
 //!
 //! It exists because Apple asks these rules before all others, looks at less than a filter rule does, and lets a
-//! packet that came out of a pipe go on behind the rule that sent it there. What a pipe does to a packet is not here.
+//! packet that came out of a pipe go on behind the rule that sent it there. Below a wildcard (`com.apple/*`) only `quick`
+//! rules have an effect: xnu's pf_test_dummynet forgets the others when it leaves the child. What a pipe does to a
+//! packet is not here.
 //! Sees: packets as they came, and dummynet rules. Never: states, translation, or the filter.
 
 use super::filter::{CHANCE, has_tag, is_about};
 use super::flow::{Flow, Kind};
-use super::loaded::{List, Loaded};
+use super::loaded::{List, Loaded, NameId};
 use super::packet::{ICMP, ICMP6, TCP, UDP};
 use super::rule::{CompiledRule, Side};
 use super::verdict::{RuleRef, Shaping};
@@ -16,38 +18,49 @@ use super::walk::{Judgement, Walk};
 const MOST: usize = 16;
 
 /// The rules that send the packet into pipes, one after another; one that says `no dummynet` is the last.
-pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Vec<Shaping> {
+/// A packet that goes into a pipe takes the tag of the rules that match.
+pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Vec<Shaping> {
     let mut all = Vec::new();
     let mut before: Option<&CompiledRule> = None;
     // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
     let is_asked = loaded.ruleset(0).is_some_and(|main| !main.rules(List::Dummynet).is_empty());
     while is_asked && all.len() < MOST {
-        let Some(rule) = next(loaded, matched, flow, before) else { break };
+        let (rule, tag) = next(loaded, matched, flow, before);
+        let Some(rule) = rule else { break };
         let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
         let into = rule.syntax.dummynet;
         all.push(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into });
         if into.is_none() {
             break;
         }
+        if let Some(tag) = tag.filter(|&tag| tag != 0) {
+            flow.tag = tag;
+        }
         before = Some(rule);
     }
     all
 }
 
-/// The last rule that matches, or the first quick one, of those behind `before`.
+/// The last rule that matches, or the first quick one, of those behind `before`; and the tag that they left.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
     flow: &Flow,
     before: Option<&CompiledRule>,
-) -> Option<&'a CompiledRule> {
+) -> (Option<&'a CompiledRule>, Option<NameId>) {
     let mut is_behind = before.is_none();
     let mut tag = None;
-    Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last(|rule| {
-        let is_match = is_about(rule, flow)
-            && matches_ends(rule, loaded, flow)
-            && matches_rest(rule, flow)
-            && has_tag(rule, &mut tag, flow.tag);
+    let rule = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last_marked(|rule| {
+        if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
+            return Judgement::Differs;
+        }
+        // A fragment shows no ports: a rule about a protocol that has them is not about it, whether it names one or
+        // not, and the kernel jumps over all behind it with the same condition on the source port.
+        if flow.fragment && matches!(rule.protocol, Some(TCP | UDP)) {
+            return Judgement::SkipTo(rule.skip.source_port);
+        }
+        let is_match =
+            matches_ends(rule, loaded, flow) && matches_rest(rule, flow) && has_tag(rule, &mut tag, flow.tag);
         if !is_match {
             return Judgement::Differs;
         }
@@ -55,19 +68,20 @@ fn next<'a>(
             is_behind = before.is_some_and(|before| std::ptr::eq(before, rule));
             return Judgement::Differs;
         }
-        tag = rule.tag.or(tag);
+        // A call has no part in tags here.
+        if rule.call.is_none() {
+            tag = rule.tag.or(tag);
+        }
         Judgement::Matches
-    })
+    });
+    (rule, tag)
 }
 
 fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
     let tables = &loaded.tables;
     let has_ports = matches!(rule.protocol, Some(TCP | UDP));
     let fits = |side: &Side, port| !has_ports || side.port.is_none_or(|condition| condition.matches(port));
-    // A fragment shows no ports, so that a rule about a protocol that has them is not about it.
-    !(has_ports && flow.fragment)
-        && rule.source.matches(tables, flow.family, flow.source, true)
-        && fits(&rule.source, flow.header.source)
+    fits(&rule.source, flow.header.source)
         && rule.destination.matches(tables, flow.family, flow.destination, false)
         && fits(&rule.destination, flow.header.destination)
 }

@@ -7,6 +7,7 @@
 
 use super::address::{Bits, Ranges, last};
 use super::loaded::List;
+use super::packet::{TCP, UDP};
 use super::rule::{CompiledRule, Side};
 use super::tables::Tables;
 use crate::pf::syntax::{Direction, Family};
@@ -55,6 +56,10 @@ impl Index {
         // A translation rule whose source port differs makes the kernel jump, and over what it jumps must stay so.
         let no_jumps = rules.iter().all(|rule| rule.source.port.is_none());
         match list {
+            // Here fragments jump, before the destination is looked at.
+            List::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
+                Some(Self { source: source(), ..Self::default() })
+            }
             List::Filter | List::Dummynet => {
                 Some(Self { source: source(), destination: destination(), is_inward: false })
             }

@@ -86,13 +86,27 @@ impl<'a, 'm> Walk<'a, 'm> {
     }
 
     /// The last rule that matches, or the first `quick` one: how the filter chooses.
-    pub fn last(mut self, mut judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
+    pub fn last(self, judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
+        self.last_and_mark(judge).0
+    }
+
+    /// The same, if the mark of a match is left at the end: how dummynet chooses. A call takes the mark away, and so
+    /// does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
+    pub fn last_marked(self, judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
+        let (found, has_match) = self.last_and_mark(judge);
+        found.filter(|_| has_match)
+    }
+
+    fn last_and_mark(
+        mut self,
+        mut judge: impl FnMut(&'a CompiledRule) -> Judgement,
+    ) -> (Option<&'a CompiledRule>, bool) {
         let mut found = None;
         let mut has_match = false;
         loop {
             let Some(rule) = self.current() else {
                 if self.is_over() || self.leave(Some(&mut has_match)) {
-                    return found;
+                    return (found, has_match);
                 }
                 continue;
             };
@@ -103,7 +117,7 @@ impl<'a, 'm> Walk<'a, 'm> {
                     has_match = true;
                     found = Some(rule);
                     if rule.quick {
-                        return found;
+                        return (found, has_match);
                     }
                     self.at += 1;
                 }

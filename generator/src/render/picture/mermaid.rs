@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::KernelNames;
-use super::scene::{Cell, Group, Manner, Scene};
+use super::scene::{CONDITIONS, Cell, Group, Manner, Scene};
 use crate::model::End;
 use crate::plan::Plan;
 
@@ -26,6 +26,11 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
                 Manner::Both => writeln!(out, "  {end} <--> {node}"),
             };
         }
+    }
+    if !scene.conditions.is_empty() {
+        let lines: Vec<&str> =
+            [CONDITIONS].into_iter().chain(scene.conditions.iter().map(String::as_str)).collect();
+        let _ = writeln!(out, "  conditions[{}]", quoted(&lines));
     }
     out
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::KernelNames;
-use crate::model::{End, ProviderAttachment, VolumeAttachment};
-use crate::plan::{Bridge, Plan, Volume};
+use crate::model::{Conditions, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::plan::{Bridge, Flow, Pipe, Plan, Volume};
 
 /// Everything that is drawn.
 pub struct Scene {
@@ -14,7 +14,12 @@ pub struct Scene {
     pub links: Vec<Link>,
     /// Which traffic takes the gateway address of its receiver.
     pub masquerades: Vec<String>,
+    /// Ways that have conditions, where no link rule says so.
+    pub conditions: Vec<String>,
 }
+
+/// What stands above them.
+pub const CONDITIONS: &str = "With conditions, the narrower way before the broader:";
 
 /// A box.
 pub struct Group {
@@ -83,7 +88,13 @@ impl Scene {
         groups.push(localhost(plan));
         let masquerade =
             |it: &crate::plan::Masquerade| format!("{} as {}", it.flow.describe(&plan.bridges), it.gateway);
-        Self { groups, links: links(plan), masquerades: plan.masquerades.iter().map(masquerade).collect() }
+        let told = Told::of(plan);
+        Self {
+            groups,
+            links: links(plan, &told),
+            masquerades: plan.masquerades.iter().map(masquerade).collect(),
+            conditions: told.others(plan),
+        }
     }
 
     /// What stands above the list of the rules.
@@ -167,16 +178,99 @@ fn localhost(plan: &Plan) -> Group {
     }
 }
 
-fn links(plan: &Plan) -> Vec<Link> {
-    let link = |(number, flow): (usize, &crate::plan::Flow)| {
+fn links(plan: &Plan, told: &Told) -> Vec<Link> {
+    let link = |(number, (flow, conditions)): (usize, (&Flow, &Option<Conditions>))| {
         let mut taps: BTreeMap<End, Manner> =
             flow.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
         for end in &flow.to {
             taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
         }
-        Link { number, words: flow.describe(&plan.bridges), taps }
+        let like = conditions.map_or(String::new(), |conditions| format!(", {conditions}"));
+        Link { number, words: format!("{}{like}", flow.describe(&plan.bridges)), taps }
     };
-    (1..).zip(&plan.flows).map(link).collect()
+    (1..).zip(plan.flows.iter().zip(&told.by_flow)).map(link).collect()
+}
+
+/// What link rules are like: a rule goes by protocol and port, and conditions do not, so that only a rule all of whose
+/// packets are treated alike says it.
+struct Told {
+    by_flow: Vec<Option<Conditions>>,
+    /// By pipe: whether every rule that it meets says it.
+    is_told: Vec<bool>,
+}
+
+impl Told {
+    fn of(plan: &Plan) -> Self {
+        let mut is_told = vec![true; plan.pipes.len()];
+        let mut is_met = vec![false; plan.pipes.len()];
+        let mut by_flow = Vec::with_capacity(plan.flows.len());
+        for flow in &plan.flows {
+            let met = (0..).zip(&plan.pipes).filter(|(_, pipe)| meets(plan, pipe, flow));
+            let met: Vec<usize> = met.map(|(number, _)| number).collect();
+            let conditions = alike(plan, flow, &met);
+            for pipe in met {
+                is_met[pipe] = true;
+                is_told[pipe] &= conditions.is_some();
+            }
+            by_flow.push(conditions);
+        }
+        is_told.iter_mut().zip(is_met).for_each(|(told, met)| *told &= met);
+        Self { by_flow, is_told }
+    }
+
+    fn others(&self, plan: &Plan) -> Vec<String> {
+        let others = plan.pipes.iter().zip(&self.is_told).filter(|(_, is_told)| !**is_told);
+        others.map(|(pipe, _)| format!("{}: {}", pipe.describe(&plan.bridges), pipe.conditions)).collect()
+    }
+}
+
+/// The conditions of all packets of a rule, if they are the same. `met` are the pipes that have some of them.
+fn alike(plan: &Plan, flow: &Flow, met: &[usize]) -> Option<Conditions> {
+    let breadth = |ends: &[End], end: &End| {
+        let whole = provider(plan, end).is_some_and(|it| ends.contains(&End::Provider(it.clone())));
+        if whole { Some(1) } else { ends.contains(end).then_some(0) }
+    };
+    let pairs = flow.from.iter().flat_map(|from| flow.to.iter().map(move |to| (from, to)));
+    let mut found = None;
+    for (from, to) in pairs.filter(|(from, to)| provider(plan, from) != provider(plan, to)) {
+        let pipes = met.iter().map(|pipe| &plan.pipes[*pipe]);
+        let (mut covering, mut partial) = (Vec::new(), Vec::new());
+        for pipe in pipes {
+            match breadth(&pipe.from, from).zip(breadth(&pipe.to, to)) {
+                Some(breadth) => covering.push((breadth, pipe.conditions)),
+                None if touches(plan, &pipe.from, from) && touches(plan, &pipe.to, to) => {
+                    partial.push(pipe.conditions);
+                }
+                None => {}
+            }
+        }
+        let (_, conditions) = covering.into_iter().min_by_key(|(breadth, _)| *breadth)?;
+        if partial.iter().any(|other| *other != conditions) || found.is_some_and(|it| it != conditions) {
+            return None;
+        }
+        found = Some(conditions);
+    }
+    found
+}
+
+/// Whether a pipe has some packets of a rule.
+fn meets(plan: &Plan, pipe: &Pipe, flow: &Flow) -> bool {
+    let mut senders = pipe.from.iter().filter(|end| touches(plan, &flow.from, end));
+    let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, &flow.to, end)).collect();
+    senders.any(|from| receivers.iter().any(|to| provider(plan, from) != provider(plan, to)))
+}
+
+/// Whether some of an end are among others.
+fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
+    let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if provider(plan, b) == Some(name));
+    ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))
+}
+
+fn provider<'a>(plan: &'a Plan, end: &'a End) -> Option<&'a Name> {
+    match end {
+        End::Provider(name) => Some(name),
+        End::Volume(name) => plan.volume(name).map(|volume| &volume.provider),
+    }
 }
 
 /// What names are sorted by for people: `p2` before `p10`.

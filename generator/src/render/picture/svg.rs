@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::KernelNames;
 use super::lanes::{self, Run, Side, Spots};
-use super::scene::{Cell, Group, Manner, Scene};
+use super::scene::{CONDITIONS, Cell, Group, Manner, Scene};
 use super::text::{columns, wrapped};
 use crate::plan::Plan;
 use crate::render::{Error, engine};
@@ -366,14 +366,16 @@ fn legend(scene: &Scene, width: usize, y: &mut usize, texts: &mut Vec<Text>, swa
             *y += LINE;
         }
     }
-    if !scene.masquerades.is_empty() {
+    let lists =
+        [("With the source of the receiving gateway:", &scene.masquerades), (CONDITIONS, &scene.conditions)];
+    for (heading, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         *y += LINE / 2;
-        line(MARGIN + PAD, *y, "name", "With the source of the receiving gateway:".to_owned());
+        line(MARGIN + PAD, *y, "name", heading.to_owned());
         *y += LINE;
-    }
-    for words in scene.masquerades.iter().flat_map(|words| wrapped(words, room, "")) {
-        line(MARGIN + PAD + 80, *y, "", words);
-        *y += LINE;
+        for words in list.iter().flat_map(|words| wrapped(words, room, "")) {
+            line(MARGIN + PAD + 80, *y, "", words);
+            *y += LINE;
+        }
     }
     if !scene.links.is_empty() {
         *y += LINE / 2;
@@ -398,5 +400,7 @@ fn description(scene: &Scene) -> String {
     }
     sentences.push(scene.heading().to_owned());
     sentences.extend(scene.links.iter().map(|link| format!("{}: {}.", link.number, link.words)));
+    sentences.extend(scene.conditions.first().map(|_| CONDITIONS.to_owned()));
+    sentences.extend(scene.conditions.iter().map(|way| format!("{way}.")));
     sentences.join(" ")
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::lanes::{self, Run, Side, Spots};
-use super::scene::{Cell, Group, Manner, Scene};
+use super::scene::{CONDITIONS, Cell, Group, Manner, Scene};
 use super::{KernelNames, WIDTH};
 use crate::model::End;
 use crate::plan::Plan;
@@ -230,6 +230,12 @@ fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
     }
     for masquerade in &scene.masquerades {
         listed(out, &format!("     {masquerade}"));
+    }
+    if !scene.conditions.is_empty() {
+        let _ = writeln!(out, "\n{CONDITIONS}");
+    }
+    for way in &scene.conditions {
+        listed(out, &format!("     {way}"));
     }
     if drawing.lanes > 0 {
         out.push_str("\n● may open and be reached; an arrow out of a box may open, into it may be reached\n");
