@@ -207,10 +207,10 @@ fn pipes_that_are_not_as_declared_are_told() {
         (
             "rule",
             |network| {
-                let rule = "dummynet out inet from 10.0.0.0/16 to 10.3.0.0/16 pipe 20000\\n";
+                let rule = "dummynet out quick inet from 10.0.0.0/16 to 10.3.0.0/16 pipe 20000\\n";
                 network.mac.edit(|kernel| kernel.replace(rule, ""));
             },
-            "rules: com.apple/250.nixvol lacks a rule: dummynet out inet from 10.0.0.0/16",
+            "rules: com.apple/250.nixvol lacks a rule: dummynet out quick inet from 10.0.0.0/16",
             "up",
         ),
         (
