@@ -17,6 +17,8 @@ use crate::rig::{Call, foreign, settled};
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
+/// And what another program may do in between: it takes all pipes of dummynet away.
+const FLUSH: &str = "flush";
 /// How many commands of a story are struck on the default topology, for each kind, when time is short.
 const SPREAD: usize = 6;
 
@@ -27,6 +29,16 @@ fn tiny() -> Value {
         "providers": { "aws": { "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" } },
         "volumes": { "etcd-1": { "provider": "aws", "address": "10.0.1.2", "localhost": "127.0.1.11" } },
     })
+}
+
+/// The same with a second provider, and conditions each way between both: two pipes.
+fn slow() -> Value {
+    let mut input = tiny();
+    input["providers"]["gcp"] = json!({ "network": "10.2.0.0/16", "gateway": "10.2.1.1/24" });
+    let conditions = json!({ "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000 });
+    input["links"] =
+        json!([{ "from": ["aws"], "to": ["gcp"], "bidirectional": true, "conditions": conditions }]);
+    input
 }
 
 /// A network with one volume added, one removed, and what is permitted changed.
@@ -41,6 +53,11 @@ fn next(mut input: Value) -> Value {
         Some(link) => {
             link["protocol"] = json!("tcp");
             link["ports"] = json!([6443]);
+            if link["conditions"].is_object() {
+                // One pipe goes, and the other changes.
+                link["bidirectional"] = json!(false);
+                link["conditions"] = json!({ "latencyMs": 80 });
+            }
         }
         None => input["providers"]["aws"]["internet"] = json!(false),
     }
@@ -92,6 +109,10 @@ fn drift(network: &Network) {
         network.mac.ok(line);
     }
     fs::write(network.mac.dir().join("hosts"), HOSTS).expect("hosts");
+    if network.mac.kernel().contains("\npipe\t") {
+        network.mac.remove("pipe\t20000\t");
+        network.mac.ok("dnctl pipe 20001 config delay 1");
+    }
 }
 
 /// What of the Mac and of the files must come out the same, whatever happened on the way.
@@ -173,7 +194,8 @@ struct Stage {
     found: Outcome,
     /// What the run leaves when nothing strikes.
     undisturbed: Outcome,
-    /// How many commands it spawns.
+    /// What it spawns, and how many commands that is.
+    calls: Vec<Call>,
     length: usize,
     /// The worlds that a fault left and that were mended since. What follows depends on nothing else.
     mended: RefCell<BTreeSet<String>>,
@@ -181,7 +203,10 @@ struct Stage {
 
 impl Stage {
     fn new(story: Story, input: &Value) -> Self {
-        let network = Network::new(input);
+        Self::on(Network::new(input), story, input)
+    }
+
+    fn on(network: Network, story: Story, input: &Value) -> Self {
         let bare = network.mac.kernel();
         story.prepare(&network, input);
         let begin = network.keep();
@@ -189,11 +214,12 @@ impl Stage {
         network.mac.fault(None);
         network.mac.forget_journal();
         network.ok(story.command());
-        let length = network.mac.journal().len();
+        let calls = network.mac.journal();
+        let length = calls.len();
         let undisturbed = outcome(&network);
         assert!(length > 10, "{story:?} spawns {length} commands");
         let mended = RefCell::default();
-        Self { story, network, bare, begin, found, undisturbed, length, mended }
+        Self { story, network, bare, begin, found, undisturbed, calls, length, mended }
     }
 
     /// Strikes at the k-th command, and holds what follows against the laws.
@@ -211,6 +237,10 @@ impl Stage {
             self.failed_well(ran.code, &format!("{why}: {}{}", ran.out, ran.err));
         }
         self.touched_nothing_foreign(&why);
+        if kind == FLUSH {
+            network.mac.forget_holes();
+        }
+        assert_eq!(network.mac.holes(), "", "{why}");
         if self.mended.borrow_mut().insert(world(network)) {
             self.mend(&why);
         }
@@ -243,6 +273,7 @@ impl Stage {
         assert_eq!(ran.code, 0, "{why}: cleanup: {}{}", ran.out, ran.err);
         assert_eq!(rest(&network.mac.kernel()), rest(&self.bare), "{why}: cleanup left something");
         network.assert_no_files(why);
+        assert_eq!(network.mac.holes(), "", "{why}");
         self.touched_nothing_foreign(why);
     }
 
@@ -282,7 +313,11 @@ impl Stage {
 
 /// Strikes at every command, with every kind.
 fn everywhere(story: Story, input: &Value) {
-    let stage = Stage::new(story, input);
+    everywhere_on(&Stage::new(story, input));
+}
+
+fn everywhere_on(stage: &Stage) {
+    let story = stage.story;
     for kind in KINDS {
         for k in 1..=stage.length {
             stage.strike(kind, k);
@@ -307,6 +342,69 @@ fn spread(story: Story) {
             stage.strike(kind, k);
         }
     }
+}
+
+/// Strikes at every command that has to do with pipes and the rules that name them: at one that looks for those rules,
+/// by letting it fail; at the first that acts in its way, with every kind. With `NIXVOL_LONG` at all the others too.
+/// `-F all` takes rules of dummynet, or `spares` them: nobody knows, so both are tried, each by some of the stories.
+fn pipes(story: Story, spares: bool) {
+    let stage = |spares: bool| {
+        let network = Network::new(&slow());
+        if spares {
+            network.mac.spare_dummynet();
+        }
+        Stage::on(network, story, &slow())
+    };
+    if std::env::var_os("NIXVOL_LONG").is_some() {
+        for stage in [false, true].map(stage) {
+            everywhere_on(&stage);
+            (1..=stage.length).for_each(|at| stage.strike(FLUSH, at));
+        }
+        return;
+    }
+    let stage = stage(spares);
+    let mut struck = BTreeSet::new();
+    for (call, at) in stage.calls.iter().zip(1..) {
+        let is = |word: &str| call.words.iter().any(|it| it == word);
+        let alike = call.line().replace(|c: char| c.is_ascii_digit(), "");
+        let acts = (is("pipe") || is("-f") || is("-F")) && struck.insert(alike);
+        let kinds = match call.words[0].as_str() {
+            "dnctl" | "pfctl" if acts => &KINDS[..],
+            "pfctl" if is("dummynet") && is("-a") => &KINDS[..1],
+            _ => &[],
+        };
+        for kind in kinds {
+            stage.strike(kind, at);
+        }
+        if kinds.len() > 1 && matches!(story, Story::Start | Story::Upgrade | Story::Stop) {
+            stage.strike(FLUSH, at);
+        }
+    }
+}
+
+#[test]
+fn a_start_with_conditions_is_struck() {
+    pipes(Story::Start, false);
+}
+
+#[test]
+fn a_reconcile_with_conditions_is_struck() {
+    pipes(Story::Reconcile, true);
+}
+
+#[test]
+fn an_upgrade_of_conditions_is_struck() {
+    pipes(Story::Upgrade, false);
+}
+
+#[test]
+fn a_stop_with_conditions_is_struck() {
+    pipes(Story::Stop, true);
+}
+
+#[test]
+fn a_cleanup_with_conditions_is_struck() {
+    pipes(Story::Cleanup, false);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod lab;
 mod laws;
 mod manager;
 mod manager_owners;
+mod manager_pipes;
 mod manager_random;
 mod manager_report;
 mod manager_states;

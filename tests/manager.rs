@@ -95,7 +95,7 @@ fn what_start_does_is_what_plan_said() {
     assert_eq!(done, format!("{planned}the network is up\n"));
     assert_eq!(network.ok("plan"), "nothing to change\n");
     let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
-    assert_eq!(plan, json!({ "refused": [], "problems": [], "changes": [] }));
+    assert_eq!(plan, json!({ "refused": [], "problems": [], "changes": [], "pipes": [] }));
 }
 
 #[test]
@@ -447,7 +447,9 @@ fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
         network.ok("start");
         network.mac.forget_journal();
         network.ok("reconcile");
-        let lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
+        let mut lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
+        // The engine begins while the shell looks: which of both is counted first is chance.
+        lines.sort();
         assert_eq!(network.mac.changes(), [""; 0]);
         calls.push(lines);
     }

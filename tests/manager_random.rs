@@ -57,7 +57,12 @@ fn declaration(random: &mut Random) -> Value {
         input["volumes"][format!("volume-{n}")] = volume;
     }
     if names.len() > 1 && random.below(2) == 0 {
-        input["links"] = json!([{ "from": [names[0].1], "to": [names[1].1], "protocol": "tcp", "ports": [443 + random.below(2)] }]);
+        let mut link = json!({ "from": [names[0].1], "to": [names[1].1], "protocol": "tcp", "ports": [443 + random.below(2)] });
+        if random.below(3) > 0 {
+            link["bidirectional"] = json!(random.below(2) == 0);
+            link["conditions"] = json!({ "latencyMs": 20 * random.below(3), "loss": 0.25 });
+        }
+        input["links"] = json!([link]);
     }
     input
 }
@@ -69,6 +74,12 @@ fn records<'a>(kernel: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
         .map(|line| line.split('\t').collect::<Vec<_>>())
         .filter(|fields| fields[0] == kind)
         .collect()
+}
+
+/// The number of the record's pipe, where it is one of ours: others have 20100 and above, and below 20000.
+fn our_pipe(record: &str) -> Option<u16> {
+    let number = record.strip_prefix("pipe\t")?.split('\t').next()?.parse().ok()?;
+    (20_000..20_100).contains(&number).then_some(number)
 }
 
 fn is_ours(ip: &str) -> bool {
@@ -89,7 +100,12 @@ impl Life {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let input = declaration(&mut random);
         let network = Network::new(&input);
-        Self { network, others: Mac::new(), input, random, history: vec![format!("seed {seed}")] }
+        let others = Mac::new();
+        if seed.is_multiple_of(2) {
+            network.mac.spare_dummynet();
+            others.spare_dummynet();
+        }
+        Self { network, others, input, random, history: vec![format!("seed {seed}")] }
     }
 
     /// Interfaces of ours: those that the other Mac does not have.
@@ -112,7 +128,7 @@ impl Life {
         let ours = self.interfaces();
         let kernel = self.network.mac.kernel();
         let mac = &self.network.mac;
-        match self.random.below(10) {
+        match self.random.below(12) {
             0 | 1 => {
                 let Some(name) = self.random.one(&ours) else { return "nothing".to_owned() };
                 mac.ok(&format!("ifconfig {name} destroy"));
@@ -150,6 +166,8 @@ impl Life {
                 "the power goes and comes back".to_owned()
             }
             8 => self.another_interface(),
+            9 => self.another_pipe(),
+            10 => self.harm_pipes(&kernel),
             _ => {
                 let (from, to) =
                     if kernel.contains("UGScg\ten0\t") { ("en0", "en1") } else { ("en1", "en0") };
@@ -175,6 +193,34 @@ impl Life {
         }
         self.both(&format!("ifconfig {name} create up"));
         format!("another program makes {name}")
+    }
+
+    /// Others make a pipe of a number that we never had, or take theirs away.
+    fn another_pipe(&mut self) -> String {
+        let number = *self.random.one(&[7, 20_100, 29_999]).expect("three");
+        if self.others.kernel().contains(&format!("\npipe\t{number}\t")) {
+            self.both(&format!("dnctl pipe delete {number}"));
+            return format!("another program's pipe {number} goes");
+        }
+        self.both(&format!("dnctl pipe {number} config delay 30"));
+        format!("another program makes pipe {number}")
+    }
+
+    /// Others flush dummynet, theirs and ours, or change a pipe of ours.
+    fn harm_pipes(&mut self, kernel: &str) -> String {
+        let ours = kernel.lines().find_map(our_pipe);
+        match (self.random.below(2), ours) {
+            (0, _) => {
+                self.network.mac.remove("pipe\t");
+                self.others.remove("pipe\t");
+                "dummynet is flushed".to_owned()
+            }
+            (_, Some(number)) => {
+                self.network.mac.ok(&format!("dnctl pipe {number} config bw 300Kbit/s"));
+                format!("pipe {number} is changed")
+            }
+            (_, None) => "nothing".to_owned(),
+        }
     }
 
     fn step(&mut self) {
@@ -215,8 +261,11 @@ impl Life {
     fn named_no_other(&self, command: &str) {
         let kernel = self.others.kernel();
         let theirs: BTreeSet<&str> = records(&kernel, "if").iter().map(|fields| fields[1]).collect();
+        let pipes: Vec<String> = records(&kernel, "pipe").iter().map(|fields| fields[1].to_owned()).collect();
         for call in self.network.mac.journal().iter().filter(|call| call.mark == '!') {
             let named = call.words.iter().any(|word| word != "lo0" && theirs.contains(word.as_str()));
+            let named =
+                named || (call.words[0] == "dnctl" && pipes.iter().any(|pipe| call.words.contains(pipe)));
             assert!(!named, "{command}: {}\n  {}", call.line(), self.why());
         }
     }
@@ -240,6 +289,7 @@ impl Life {
                             || fields[4] == "lo0" && is_ours(fields[1]))
                     }
                     "anchor" | "count" => fields[1] != "com.apple/250.nixvol",
+                    "pipe" => our_pipe(line).is_none(),
                     "token" => fields[3] != "pfctl",
                     "sysctl" => fields[1] != "net.inet.ip.forwarding",
                     _ => true,
@@ -326,7 +376,27 @@ impl Life {
         let tokens = records(&kernel, "token").iter().filter(|token| token[3] == "pfctl").count();
         assert_eq!(tokens, 1, "tokens\n  {why}");
         assert!(kernel.contains("sysctl\tnet.inet.ip.forwarding\t1\n"), "forwarding\n  {why}");
-        assert!(kernel.contains("anchor\tcom.apple/250.nixvol\t"), "rules\n  {why}");
+        // A network of no provider has no rules.
+        let loaded = kernel.contains("anchor\tcom.apple/250.nixvol\t");
+        assert_eq!(loaded, !providers.is_empty(), "rules\n  {why}");
+        let link = &self.input["links"][0];
+        let declared = match (&link["conditions"], &link["bidirectional"]) {
+            (Value::Null, _) => 0,
+            (_, Value::Bool(true)) => 2,
+            _ => 1,
+        };
+        let delay = link["conditions"]["latencyMs"].as_u64().unwrap_or_default().to_string();
+        let pipes: Vec<_> = records(&kernel, "pipe")
+            .into_iter()
+            .filter(|pipe| our_pipe(&pipe.join("\t")).is_some())
+            .collect();
+        assert_eq!(pipes.len(), declared, "pipes\n  {why}");
+        assert!(
+            pipes.iter().all(|pipe| pipe[2..] == [delay.as_str(), "536870911", "0"]),
+            "{pipes:?}\n  {why}"
+        );
+        let named = kernel.matches(" pipe 2000").count();
+        assert_eq!(named > 0, declared > 0, "rules into pipes\n  {why}");
     }
 
     /// Nothing of ours is on the Mac but what the state directory keeps.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::network::{AWKS, Network, SHELLS, small, topology};
+use crate::network::{AWKS, Network, SHELLS, slow, small, topology};
 
 /// One open connection of the toy: protocol, source, destination and its port.
 fn open(network: &Network, from: &str, to: &str, port: u16) {
@@ -138,5 +138,28 @@ fn a_run_that_dies_before_connections_end_is_made_up_for() {
         network.mac.fault(None);
         network.ok("reconcile");
         assert_eq!(connected(&network), [""; 0], "killed at {k}");
+    }
+}
+
+/// The last provider goes, and with it every table that a rule named.
+#[test]
+fn a_network_that_becomes_nothing_ends_what_it_let_in() {
+    for input in [small(), slow()] {
+        let network = Network::new(&input);
+        let before = network.mac.kernel();
+        network.ok("start");
+        open(&network, "10.0.1.2", "93.184.216.34", 443);
+        open(&network, "192.168.1.23", "93.184.216.34", 443);
+        network.install(&json!({ "version": 1, "providers": {}, "volumes": {} }));
+        network.ok("start");
+        network.assert_up();
+        assert_eq!(connected(&network), ["192.168.1.23 93.184.216.34:443"]);
+        let log = || std::fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
+        let told = log();
+        network.ok("reconcile");
+        assert_eq!(log(), told, "nobody emptied what is empty");
+        network.mac.remove("state\t");
+        network.ok("cleanup");
+        network.assert_clean(&before);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::network::{HOSTS, Network, small};
+use crate::network::{HOSTS, Network, slow, small};
 use crate::rig::{Mac, foreign, settled};
 
 /// Something that happens to a Mac whose network is up.
@@ -33,8 +33,8 @@ fn network() -> Value {
 }
 
 const DATA: &str = "mount\t/dev/disk5s1 on /Volumes/data (apfs, local, nodev, nosuid, journaled)";
-const APPLE: &str =
-    "nat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n";
+const APPLE: &str = "nat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\n\
+    dummynet-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n";
 
 /// vmnet brings a bridge up with the gateway of gcp.
 fn vmnet(mac: &Mac, unit: u32) {
@@ -461,6 +461,114 @@ const MOVES: &[Move] = &[
     },
 ];
 
+/// What happens to a network with conditions.
+const MOVES_OF_PIPES: &[Move] = &[
+    Move {
+        name: "a restart",
+        happens: |network| network.mac.reboot(),
+        says: &["the Mac was restarted since the network came up"],
+        changes: 22,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody flushes dummynet",
+        happens: |network| network.mac.remove("pipe\t"),
+        says: &["another program removed our pipes (dnctl flush?)"],
+        changes: 2,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody takes one pipe of ours",
+        happens: |network| network.mac.remove("pipe\t20001\t"),
+        says: &["another program took away: pipe 20001"],
+        changes: 1,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody changes a pipe of ours",
+        happens: |network| {
+            network.mac.ok("dnctl pipe 20000 config delay 40 plr 0.010001 bw 100000Kbit/s");
+        },
+        says: &["another program changed pipe 20000"],
+        changes: 1,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody makes two pipes of ours slower and faster",
+        happens: |network| {
+            network.mac.ok("dnctl pipe 20000 config delay 40 plr 0.010000 bw 99999Kbit/s");
+            network.mac.ok("dnctl pipe 20001 config delay 40 plr 0.010000");
+        },
+        says: &["another program changed pipe 20000", "another program changed pipe 20001"],
+        changes: 2,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody makes pipes of other numbers",
+        happens: |network| {
+            network.mac.ok("dnctl pipe 7 config delay 300");
+            network.mac.ok("dnctl pipe 20002 config delay 300");
+        },
+        says: &[],
+        changes: 0,
+        code: 0,
+        back: Some(|network| {
+            network.mac.remove("pipe\t7\t");
+            network.mac.remove("pipe\t20002\t");
+        }),
+    },
+    Move {
+        name: "somebody empties our anchor",
+        happens: |network| {
+            network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
+        },
+        says: &["another program emptied com.apple/250.nixvol"],
+        changes: 1,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "somebody takes the rules of dummynet out of our anchor",
+        happens: |network| {
+            let kept = |line: &&str| !line.starts_with("dummynet ") && !line.starts_with("no dummynet ");
+            network.mac.edit(|kernel| {
+                let anchor = |line: &str| match line.strip_prefix("anchor\tcom.apple/250.nixvol\t") {
+                    Some(rules) => {
+                        let rules: Vec<&str> = rules.split("\\n").filter(kept).collect();
+                        format!("anchor\tcom.apple/250.nixvol\t{}\n", rules.join("\\n"))
+                    }
+                    None => format!("{line}\n"),
+                };
+                kernel.lines().map(anchor).collect()
+            });
+        },
+        says: &["another program changed the rules in com.apple/250.nixvol"],
+        changes: 1,
+        code: 0,
+        back: None,
+    },
+    Move {
+        name: "a VM tool drops the call of dummynet's rules",
+        happens: |network| main_rules(&network.mac, "dummynet-anchor \"com.apple/*\" all\\n", ""),
+        says: &["does not call com.apple/* for dummynet any more: another program replaced it"],
+        changes: 0,
+        code: 1,
+        back: Some(|network| {
+            let call = "dummynet-anchor \"com.apple/*\" all\\n";
+            main_rules(
+                &network.mac,
+                "rdr-anchor \"com.apple/*\" all\\n",
+                &format!("rdr-anchor \"com.apple/*\" all\\n{call}"),
+            );
+        }),
+    },
+];
+
 fn log(network: &Network) -> String {
     fs::read_to_string(network.mac.dir().join("var/log")).expect("the log")
 }
@@ -505,13 +613,22 @@ fn the_mac_moves_and_the_network_follows() {
     let network = Network::new(&network());
     network.mac.add(DATA);
     vmnet(&network.mac, 101);
+    follows(&network, MOVES);
+}
+
+#[test]
+fn the_mac_moves_and_conditions_follow() {
+    follows(&Network::new(&slow()), MOVES_OF_PIPES);
+}
+
+fn follows(network: &Network, moves: &[Move]) {
     network.ok("start");
     network.assert_up();
     let (begin, up) = (network.keep(), settled(&network.mac.kernel()));
     let mut failed = Vec::new();
-    for it in MOVES {
+    for it in moves {
         network.put_back(&begin);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| happens(&network, it, &up)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| happens(network, it, &up)));
         if outcome.is_err() {
             failed.push(it.name);
         }

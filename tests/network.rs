@@ -49,6 +49,14 @@ pub fn small() -> Value {
     })
 }
 
+/// The same with conditions on its link, each way: pipes 20000 and 20001.
+pub fn slow() -> Value {
+    let mut input = small();
+    input["links"][0]["bidirectional"] = json!(true);
+    input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000 });
+    input
+}
+
 /// A network of this many volumes in five providers.
 pub fn many(volumes: usize) -> serde_json::Value {
     let mut input = topology();
@@ -94,6 +102,16 @@ impl Kept {
         entries.sort();
         for path in &entries {
             self.read(path);
+        }
+    }
+}
+
+/// Whatever a test does with the manager: no rule is ever left sending packets into a pipe that is not there. A test in
+/// which others take pipes away forgives that itself.
+impl Drop for Network {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.mac.holes(), "", "rules were left without their pipes");
         }
     }
 }

@@ -181,6 +181,24 @@ impl Mac {
         }
     }
 
+    /// `-F all` leaves dummynet's rules from now on, also after a restart.
+    pub fn spare_dummynet(&self) {
+        self.add("spares\tdummynet");
+        let boot = self.root().join("boot");
+        let text = fs::read_to_string(&boot).expect("what a restart leaves");
+        fs::write(boot, text + "spares\tdummynet\n").expect("what a restart leaves");
+    }
+
+    /// Rules that were left sending packets into a pipe that is not there, and the command that did it, a line each;
+    /// since the beginning, whatever happened in between.
+    pub fn holes(&self) -> String {
+        fs::read_to_string(self.root().join("holes")).unwrap_or_default()
+    }
+
+    pub fn forget_holes(&self) {
+        fs::write(self.root().join("holes"), "").expect("the holes");
+    }
+
     /// The power goes and comes back.
     pub fn reboot(&self) {
         let status = Command::new(program()).arg("reboot").arg(self.root()).status();
@@ -239,6 +257,9 @@ pub fn foreign(journal: &[Call]) -> Vec<String> {
             ["route", "-n", "add" | "delete", "-net", net, "-interface", name] => {
                 // A provider on vmnet is routed to vmnet's own bridge.
                 address(net) && (made(name) || unit(name, "bridge", 100))
+            }
+            ["dnctl", "pipe", "delete", number] | ["dnctl", "pipe", number, "config", ..] => {
+                number.parse().is_ok_and(|number: u16| (20_000..=29_999).contains(&number))
             }
             ["sysctl", "-w", set] => set.starts_with("net.inet.ip.forwarding="),
             ["pfctl", "-a", "com.apple/250.nixvol", ..] | ["pfctl", "-E"] => true,

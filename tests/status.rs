@@ -10,7 +10,7 @@ use nixvol_net::status::{Capture, Status, Unreadable, status, text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::network::{Network, small};
+use crate::network::{Network, slow, small};
 use crate::support::{cases, declared, program, run};
 
 /// What the manager collects now.
@@ -51,17 +51,22 @@ fn started() -> Network {
 
 /// Holds both verdicts against each other, that of the whole and that of each part.
 fn compare(network: &Network, name: &str) -> Status {
+    compared(network, name, &input())
+}
+
+fn compared(network: &Network, name: &str, input: &Value) -> Status {
     let (_, capture) = collected(network, name);
-    let ours = judged(&input(), &capture).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let ours = judged(input, &capture).unwrap_or_else(|error| panic!("{name}: {error}"));
     let theirs: Value = serde_json::from_str(&capture["status.json"]).expect("JSON");
     let what = format!("{name}: {:#?}\n{theirs:#}", ours.findings);
     assert_eq!(json!(ours.healthy), theirs["healthy"], "{what}");
     let states = |parts: &Value| -> Vec<(String, String)> {
-        let state = |it: &Value| (it["name"].to_string(), it["state"].to_string());
+        let state =
+            |it: &Value| (it.get("name").unwrap_or(&it["number"]).to_string(), it["state"].to_string());
         parts.as_array().expect("parts").iter().map(state).collect()
     };
     let ours_json = serde_json::to_value(&ours).expect("JSON");
-    for part in ["providers", "volumes"] {
+    for part in ["providers", "volumes", "pipes"] {
         assert_eq!(states(&ours_json[part]), states(&theirs[part]), "{what}");
     }
     ours
@@ -171,6 +176,98 @@ fn what_others_do_to_pf_and_routes_is_told() {
     );
 }
 
+/// What another program does.
+type Harm = fn(&Network);
+
+#[test]
+fn pipes_that_are_not_as_declared_are_told() {
+    let broken: &[(&str, Harm, &str, &str)] = &[
+        (
+            "gone",
+            |network| network.mac.remove("pipe\t20000\t"),
+            "pipe 20000: aws -> ibm (40 ms, 1% lost, 100000 kbit/s) is gone, and its packets are lost",
+            "missing",
+        ),
+        (
+            "changed",
+            |network| {
+                network.mac.ok("dnctl pipe 20000 config delay 41 plr 0.5");
+            },
+            "pipe 20000: aws -> ibm (40 ms, 1% lost, 100000 kbit/s) was changed to 41 ms, 50% lost",
+            "not as declared",
+        ),
+        (
+            "uncalled",
+            |network| {
+                network.mac.edit(|kernel| kernel.replace("dummynet-anchor \"com.apple/*\" all\\n", ""));
+            },
+            "pf: the main ruleset does not call com.apple/* for dummynet: no condition of a link has an effect",
+            "up",
+        ),
+        (
+            "rule",
+            |network| {
+                let rule = "dummynet out quick inet from 10.0.0.0/16 to 10.3.0.0/16 pipe 20000\\n";
+                network.mac.edit(|kernel| kernel.replace(rule, ""));
+            },
+            "rules: com.apple/250.nixvol lacks a rule: dummynet out quick inet from 10.0.0.0/16",
+            "up",
+        ),
+        (
+            "restarted",
+            |network| {
+                network.mac.reboot();
+                network.mac.ok("dnctl pipe 20000 config delay 300");
+            },
+            "pipe 20000: another program has the number that aws -> ibm",
+            "of another program",
+        ),
+    ];
+    let network = Network::new(&slow());
+    network.ok("start");
+    let up = network.keep();
+    let whole = compared(&network, "whole", &slow());
+    assert!(whole.healthy && whole.pipes.iter().all(|it| it.state == "up"), "{whole:?}");
+    let shown = text(&whole, false);
+    assert!(shown.contains("PIPE   CONDITIONS ") && shown.contains("aws -> ibm  up\n"), "{shown}");
+    for (name, harm, expected, state) in broken {
+        network.put_back(&up);
+        harm(&network);
+        let status = compared(&network, name, &slow());
+        let told =
+            |it: &nixvol_net::status::Finding| format!("{}: {}", it.about, it.what).starts_with(expected);
+        assert!(!status.healthy && status.findings.iter().any(told), "{name}: {:#?}", status.findings);
+        assert_eq!(status.pipes[0].state, *state, "{name}");
+    }
+    // What the bundle no longer has.
+    network.put_back(&up);
+    network.install(&small());
+    let status = compared(&network, "undeclared", &small());
+    assert!(
+        status.findings.iter().any(|it| it.what == "pipe 20001 is still there"),
+        "{:#?}",
+        status.findings
+    );
+    network.put_back(&up);
+    network.ok("stop");
+    assert!(compared(&network, "down", &slow()).healthy);
+}
+
+#[test]
+fn a_capture_that_does_not_tell_of_pipes_is_read() {
+    let network = Network::new(&slow());
+    network.ok("start");
+    let (_, mut capture) = collected(&network, "whole");
+    let failed = capture.insert("dnctl-list".to_owned(), "failed\n".to_owned());
+    assert_eq!(judged(&slow(), &capture), Err(Unreadable::Failed("dnctl-list")));
+    assert_ne!(failed, None);
+    for file in ["dnctl-list", "pfctl-dummynet", "pfctl-anchor-dummynet"] {
+        capture.remove(file).expect("a file of the capture");
+    }
+    let status = judged(&slow(), &capture).expect("a capture");
+    assert!(status.healthy && status.pipes.iter().all(|it| it.state == "unknown"), "{status:?}");
+}
+
 #[test]
 fn a_volume_that_is_not_mounted_is_healthy_and_shown_so() {
     let network = started();
@@ -251,16 +348,18 @@ proptest! {
     #![proptest_config(cases(100))]
 
     #[test]
-    fn whatever_a_capture_holds_is_read(texts in proptest::collection::vec("(\\PC|[\\t\\n 0-9./:<>,()x-]|inet |netmask |peer: |member: |have|gone|boot|token| on /){0,120}", 16)) {
+    fn whatever_a_capture_holds_is_read(texts in proptest::collection::vec("(\\PC|[\\t\\n 0-9./:<>,()x-]|inet |netmask |peer: |member: |have|gone|boot|token| on /|pipe|200|: unlimited | ms |plr |bit/s ){0,120}", 19)) {
         let names = ["ifconfig", "netstat-rn", "sysctl", "mount", "pfctl-references", "pfctl-sn", "pfctl-sr", "pfctl-interfaces",
-            "pfctl-anchor-sn", "pfctl-anchor-sr", "pfctl-anchor-tables", "names", "ledger", "wish", "rules.conf", "told"];
+            "pfctl-anchor-sn", "pfctl-anchor-sr", "pfctl-anchor-tables", "names", "ledger", "wish", "rules.conf", "told", "dnctl-list", "pfctl-dummynet", "pfctl-anchor-dummynet"];
         let mut capture: Capture = names.iter().zip(&texts).map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
         capture.insert("version".to_owned(), "format\t1\n".to_owned());
         capture.insert("sysctl".to_owned(), "1\nboot\n".to_owned());
         for wish in ["up\n", "down\n", ""] {
             capture.insert("wish".to_owned(), wish.to_owned());
-            if let Ok(status) = judged(&input(), &capture) {
-                prop_assert!(!status.healthy || wish == "down\n");
+            for input in [input(), slow()] {
+                if let Ok(status) = judged(&input, &capture) {
+                    prop_assert!(!status.healthy || wish == "down\n");
+                }
             }
         }
         let _ = darwin::references(&texts[0]);

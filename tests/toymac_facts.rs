@@ -300,3 +300,184 @@ fn launchd_has_a_number_for_everything() {
     mac.ok(&format!("launchctl kickstart -k {label}"));
     mac.ok(&format!("launchctl bootout {label}"));
 }
+
+#[test]
+fn pipes_are_printed_as_dnctl_prints_them() {
+    let mac = Mac::new();
+    assert_eq!(mac.ok("dnctl list"), "");
+    let before = mac.kernel();
+    assert_eq!(mac.ok("dnctl pipe 20000 config delay 40 plr 0.010000 bw 100000Kbit/s"), "");
+    mac.ok("dnctl pipe 20001 config delay 0 plr 0.000000 bw 0");
+    mac.ok("dnctl pipe 7 config bw 512Kbit/s plr 1");
+    mac.ok("dnctl pipe 30000 config bw 999 delay 10000");
+    let mask = "    mask: 0x00 0x00000000/0x0000 -> 0x00000000/0x0000\n";
+    let lines = [
+        "00007: 512.000 Kbit/s    0 ms   50 sl.plr 1.000000 0 queues (64 buckets) droptail\n",
+        "20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail\n",
+        "20001: unlimited    0 ms   50 sl. 0 queues (64 buckets) droptail\n",
+        "30000: 999.000 bit/s  10000 ms   50 sl. 0 queues (64 buckets) droptail\n",
+    ];
+    assert_eq!(mac.ok("dnctl list"), lines.map(|line| line.to_owned() + mask).concat());
+    // What is not said becomes 0.
+    mac.ok("dnctl pipe 20000 config bw 2147483Kbit/s");
+    let fastest = "20000: 2147.483 Mbit/s    0 ms   50 sl. 0 queues (64 buckets) droptail\n";
+    assert!(mac.ok("dnctl list").contains(fastest), "{}", mac.ok("dnctl list"));
+    refused(&mac, "dnctl pipe 20000 config bw 2147484Kbit/s", 65, "dnctl: bandwidth too large");
+    // A share of losses goes into an integer and back without a loss of its own.
+    for share in ["0.000001", "0.012345", "0.333333", "0.999999", "1.000000"] {
+        mac.ok(&format!("dnctl pipe 20002 config plr {share}"));
+        assert!(mac.ok("dnctl list").contains(&format!(" 50 sl.plr {share} 0 queues")), "{share}");
+    }
+    for number in ["7", "20000", "20001", "20002"] {
+        assert_eq!(mac.ok(&format!("dnctl pipe delete {number}")), "");
+    }
+    mac.ok("dnctl pipe 30000 delete");
+    assert_eq!(mac.kernel(), before);
+    refused(
+        &mac,
+        "dnctl pipe delete 20000",
+        1,
+        "dnctl: rule 20000: setsockopt(IP_DUMMYNET_DEL): Invalid argument",
+    );
+}
+
+#[test]
+fn dnctl_is_strict_and_nobody_flushes() {
+    let mac = Mac::new();
+    mac.ok("dnctl pipe 20000 config delay 40");
+    for (line, code) in [
+        ("dnctl flush", 99),
+        ("dnctl -q flush", 99),
+        ("dnctl -f flush", 99),
+        ("dnctl pipe flush", 99),
+        ("dnctl", 64),
+        ("dnctl pipe", 64),
+        ("dnctl show", 64),
+        ("dnctl pipe 0 config delay 1", 64),
+        ("dnctl pipe 65536 config delay 1", 64),
+        ("dnctl pipe 20000 config delay", 64),
+        ("dnctl pipe 20000 config delay ten", 64),
+        ("dnctl pipe 20000 config bw 10Gbit/s", 64),
+        ("dnctl pipe 20000 config speed 10", 64),
+        ("dnctl queue 1 config pipe 20000", 64),
+    ] {
+        let before = mac.kernel();
+        assert_eq!(mac.run(line).code, code, "{line}");
+        assert_eq!(mac.kernel(), before, "{line}");
+    }
+    mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
+    for line in ["list", "pipe 20000 config delay 1", "pipe delete 20000"] {
+        refused(&mac, &format!("dnctl {line}"), 69, "dnctl: socket: Operation not permitted");
+    }
+    // Others flush, and a restart forgets.
+    mac.edit(|kernel| kernel.replace("uid\t501\n", "uid\t0\n"));
+    mac.fault(Some(("flush", 2)));
+    assert_ne!(mac.ok("dnctl list"), "");
+    assert_eq!(mac.ok("dnctl list"), "");
+    mac.fault(None);
+    mac.ok("dnctl pipe 20000 config delay 40");
+    mac.reboot();
+    assert_eq!(mac.ok("dnctl list"), "");
+}
+
+/// A rule for each way, and one of each other kind.
+const SLOW: &str = "nat on en0 inet from 10.0.0.0/16 to any -> (en0:0)\n\
+    dummynet in inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+    dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+    pass quick inet from 10.0.0.0/16 to 10.1.0.0/16\n";
+
+#[test]
+fn dummynet_rules_are_a_list_of_their_own() {
+    let mac = Mac::new();
+    mac.ok("dnctl pipe 20000 config delay 40");
+    assert_eq!(mac.ok("pfctl -s dummynet"), "dummynet-anchor \"com.apple/*\" all\n");
+    for what in ["nat", "rules"] {
+        assert!(!mac.ok(&format!("pfctl -s {what}")).contains("dummynet"), "{what}");
+    }
+    let shown = |what: &str| mac.ok(&format!("pfctl -a {OURS} -s {what}"));
+    assert_eq!(shown("dummynet"), "");
+    assert_eq!(load(&mac, OURS, SLOW).code, 0);
+    let both = "dummynet in inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+        dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n";
+    assert_eq!(shown("dummynet"), both);
+    assert!(!(shown("nat") + &shown("rules")).contains("dummynet"));
+    let held = mac.kernel();
+    let state = "dummynet in inet from any to any pipe 20000 keep state\n";
+    for bad in [
+        "dummynet inet from any to any pipe 20000\n",
+        "dummynet in inet from any to any\n",
+        "dummynet in inet from any to any pipe 0\n",
+        "dummynet in inet from any to any pipe 65536\n",
+        "pass in inet from any to any pipe 20000\n",
+        "no dummynet in inet from any to any pipe 20000\n",
+        state,
+    ] {
+        assert_eq!(load(&mac, OURS, bad).code, 1, "{bad}");
+        assert_eq!(mac.kernel(), held);
+    }
+    assert_eq!(load(&mac, "com.apple/x", "no dummynet quick on lo0 inet from any to any\n").code, 0);
+    mac.ok("pfctl -a com.apple/x -F all");
+    // A load takes the old ones with it.
+    assert_eq!(load(&mac, OURS, "pass quick inet from 10.0.0.0/16 to 10.1.0.0/16\n").code, 0);
+    assert_eq!(shown("dummynet"), "");
+    load(&mac, OURS, SLOW);
+    assert_eq!(mac.run(&format!("pfctl -a {OURS} -f /dev/null")).code, 0);
+    assert_eq!(shown("dummynet"), "");
+    assert_eq!(mac.holes(), "");
+}
+
+#[test]
+fn a_flush_takes_dummynet_rules_or_leaves_them() {
+    let mac = Mac::new();
+    mac.ok("dnctl pipe 20000 config delay 40");
+    let bare = mac.kernel();
+    load(&mac, OURS, SLOW);
+    mac.ok(&format!("pfctl -a {OURS} -F rules"));
+    mac.ok(&format!("pfctl -a {OURS} -F nat"));
+    assert_eq!(mac.ok(&format!("pfctl -a {OURS} -s dummynet")).lines().count(), 2);
+    mac.ok(&format!("pfctl -a {OURS} -F all"));
+    assert_eq!(mac.kernel(), bare);
+    mac.spare_dummynet();
+    let bare = mac.kernel();
+    load(&mac, OURS, SLOW);
+    mac.ok(&format!("pfctl -a {OURS} -F all"));
+    assert_eq!(mac.ok(&format!("pfctl -a {OURS} -s dummynet")).lines().count(), 2);
+    assert_eq!(mac.ok(&format!("pfctl -a {OURS} -s rules")), "");
+    mac.run(&format!("pfctl -a {OURS} -f /dev/null"));
+    assert_eq!(mac.kernel(), bare);
+}
+
+#[test]
+fn a_rule_without_its_pipe_is_a_black_hole() {
+    let hole = "com.apple/250.nixvol sends packets into pipe 20000, which is not there";
+    let mac = Mac::new();
+    // Rules before their pipe.
+    load(&mac, OURS, SLOW);
+    assert_eq!(mac.holes().matches(hole).count(), 2, "{}", mac.holes());
+    mac.ok("dnctl pipe 20000 config delay 40");
+    mac.forget_holes();
+    load(&mac, OURS, SLOW);
+    mac.ok("dnctl pipe 20000 config delay 50");
+    assert_eq!(mac.holes(), "");
+    // A pipe before its rules; what looks or loads elsewhere afterwards did not do it.
+    mac.ok("dnctl pipe delete 20000");
+    assert!(mac.holes().contains(hole) && mac.holes().contains("pipe delete 20000"), "{}", mac.holes());
+    mac.forget_holes();
+    mac.ok("pfctl -s dummynet");
+    mac.ok("pfctl -E");
+    assert_eq!(mac.holes(), "");
+    // What matches is lost, and so is what goes into a pipe that loses everything.
+    mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
+    mac.ok("ifconfig lo0 alias 10.1.1.2 netmask 255.255.255.255");
+    let ping = || mac.run("ping -n -q -c 1 -t 2 -S 10.0.1.2 10.1.1.2").code;
+    assert_eq!(ping(), 2, "no pipe");
+    mac.ok("dnctl pipe 20000 config delay 40 plr 0.5");
+    assert_eq!(ping(), 0);
+    mac.ok("dnctl pipe 20000 config plr 1");
+    assert_eq!(ping(), 2, "all of it is lost");
+    mac.remove("pipe\t");
+    // A restart forgets pipes and rules, but not that it was done.
+    load(&mac, OURS, SLOW);
+    mac.reboot();
+    assert_ne!(mac.holes(), "");
+}

@@ -127,6 +127,34 @@ fn another_link_is_a_matter_of_pf_alone() {
 }
 
 #[test]
+fn conditions_are_a_matter_of_dummynet_and_pf_alone() {
+    let it = upgrade(|input| {
+        input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "conditions": { "latencyMs": 40 } }]);
+    });
+    assert_eq!(it.named_others(&[]), [""; 0]);
+    let changes = it.changes();
+    assert_eq!(changes.first(), Some(&"dnctl"), "{changes:?}");
+    assert!(changes[1..].iter().all(|name| *name == "pfctl"), "{changes:?}");
+    // Others, and none: no port, no address and no other pipe is so much as named.
+    for (latency, expected) in [(Some(80), "dnctl pipe 20000 config"), (None, "dnctl pipe delete 20000")] {
+        let mut input = topology();
+        input["links"] = json!([{ "from": ["aws"], "to": ["gcp"] }]);
+        if let Some(latency) = latency {
+            input["links"][0]["conditions"] = json!({ "latencyMs": latency });
+        }
+        it.network.install(&input);
+        it.network.mac.forget_journal();
+        it.network.ok("start");
+        it.network.assert_up();
+        let pipes: Vec<String> = it.network.mac.changes();
+        let pipes: Vec<&String> = pipes.iter().filter(|line| line.starts_with("dnctl")).collect();
+        assert!(pipes.len() == 1 && pipes[0].starts_with(expected), "{pipes:?}");
+        let calls = it.network.mac.changes();
+        assert!(calls.iter().all(|line| line.starts_with("dnctl") || line.starts_with("pfctl")), "{calls:?}");
+    }
+}
+
+#[test]
 fn another_volume_costs_a_handful_of_commands() {
     let commands = |added: usize| {
         let network = Network::new(&topology());

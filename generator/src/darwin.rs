@@ -1,4 +1,5 @@
-//! What macOS's commands print, as values: interfaces, routes, mounts, pf's references, and the manager's own records.
+//! What macOS's commands print, as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
+//! manager's own records.
 //!
 //! It exists so that a Mac can be judged from text that was captured on it, wherever that is read. What a line does not
 //! say in the form that macOS gives it is passed over: every text can be read, and none panics.
@@ -44,7 +45,18 @@ pub struct Reference {
     pub token: String,
 }
 
-/// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`.
+/// A pipe of dummynet, of `dnctl list`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pipe {
+    /// The delay in milliseconds.
+    pub delay: u32,
+    /// What it loses, in millionths.
+    pub loss: u32,
+    /// The rate in thousandths of a bit a second; 0 is no limit.
+    pub rate: u64,
+}
+
+/// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
 pub type Record = Vec<String>;
 
 /// What the manager has made since this boot, and keeps in mind.
@@ -174,6 +186,47 @@ pub fn calls(translation: &str, filter: &str) -> [bool; 3] {
     })
 }
 
+/// Whether the main ruleset calls the anchors of `com.apple/*` for dummynet: `pfctl -s dummynet`.
+pub fn calls_dummynet(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("dummynet-anchor \"com.apple/*\""))
+}
+
+/// The pipes by number. Of two lines for each the first says what it is like:
+/// `20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail`.
+pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
+    let pipe = |line: &str| {
+        let (number, rest) = line.split_once(": ")?;
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let (rate, delay) = match words.as_slice() {
+            ["unlimited", delay, "ms", ..] => (0, delay),
+            [rate, unit, delay, "ms", ..] => {
+                let unit = match *unit {
+                    "bit/s" => 1,
+                    "Kbit/s" => 1_000,
+                    "Mbit/s" => 1_000_000,
+                    _ => return None,
+                };
+                (fixed(rate, 3)?.checked_mul(unit)?, delay)
+            }
+            _ => return None,
+        };
+        let loss = match rest.split_once("plr ") {
+            Some((_, rest)) => fixed(rest.split_whitespace().next()?, 6)?,
+            None => 0,
+        };
+        let pipe = Pipe { delay: delay.parse().ok()?, loss: u32::try_from(loss).ok()?, rate };
+        Some((number.parse().ok()?, pipe))
+    };
+    text.lines().filter_map(pipe).collect()
+}
+
+/// A number as printf writes it with so many decimals, in units of the last.
+fn fixed(text: &str, decimals: usize) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.')?;
+    let is_number = fraction.len() == decimals && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| format!("{whole}{fraction}").parse().ok())?
+}
+
 /// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.
 pub fn skips_loopback(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("lo0 ") && line.contains("(skip)"))
@@ -237,7 +290,7 @@ pub fn ledger(text: &str, boot: &str) -> Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{destination, mounts, prefix};
+    use super::{Pipe, destination, mounts, pipes, prefix};
 
     #[test]
     fn destinations_are_as_netstat_shortens_them() {
@@ -260,6 +313,28 @@ mod tests {
             [Some(24), Some(32), Some(0)]
         );
         assert_eq!([prefix("0xff00ff00"), prefix("255.0.0.0"), prefix("0x")], [None; 3]);
+    }
+
+    #[test]
+    fn pipes_are_as_dnctl_prints_them() {
+        let mask = "    mask: 0x00 0x00000000/0x0000 -> 0x00000000/0x0000\n";
+        let text = format!(
+            "00007: unlimited    0 ms   50 sl. 0 queues (64 buckets) droptail\n{mask}\
+             20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail\n{mask}\
+             20001: 512.000 Kbit/s 10000 ms  100 KBplr 1.000000 1 queues (64 buckets) droptail\n{mask}\
+             20002: 300.000 bit/s     1 ms   50 sl. 0 queues (64 buckets) droptail\n{mask}\
+             q00001: weight 1 pipe 7   50 sl. 0 queues (64 buckets) droptail\n\
+             20003: utun4   1 ms   50 sl.\n99999: unlimited 0 ms 50 sl.\n20004: unlimited 0 ms plr 1\n"
+        );
+        let found: Vec<(u16, Pipe)> = pipes(&text).into_iter().collect();
+        let pipe = |delay, loss, rate| Pipe { delay, loss, rate };
+        let expected = [
+            (7, pipe(0, 0, 0)),
+            (20_000, pipe(40, 10_000, 100_000_000_000)),
+            (20_001, pipe(10_000, 1_000_000, 512_000_000)),
+            (20_002, pipe(1, 0, 300_000)),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

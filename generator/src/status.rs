@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::darwin::{self, Interface, Ledger, Route};
+use crate::darwin::{self, Interface, Ledger, Pipe, Route};
 use crate::model::ProviderAttachment;
 use crate::place::Harmless;
 use crate::plan::{Bridge, Plan, Volume};
@@ -34,6 +34,8 @@ const NEEDED: [&str; 9] = [
     "pfctl-anchor-sn",
     "pfctl-anchor-sr",
 ];
+/// Those of them that are there only where pipes are declared, and only where the manager looks at pipes at all.
+const OF_PIPES: [&str; 3] = ["dnctl-list", "pfctl-dummynet", "pfctl-anchor-dummynet"];
 /// The form of captures that is known.
 const FORM: &str = "format\t1";
 
@@ -52,6 +54,8 @@ pub struct Status {
     pub providers: Vec<Provider>,
     /// Volumes in the order of theirs.
     pub volumes: Vec<Placed>,
+    /// Pipes of dummynet in the order of their numbers: what the ways between ends are like.
+    pub pipes: Vec<Piped>,
     /// The interfaces that NAT is loaded for.
     pub ways_out: Vec<String>,
     /// What is not as it should be. Empty where it is healthy, and where it was never started.
@@ -86,10 +90,23 @@ pub struct Placed {
     pub state: &'static str,
 }
 
+/// A pipe of dummynet on the Mac.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Piped {
+    /// Its number.
+    pub number: u16,
+    /// What it is declared to be like, in words.
+    pub conditions: String,
+    /// Who sends to whom through it.
+    pub way: String,
+    /// `up`, `down`, `missing`, `not as declared`, `of another program`, or `unknown` where the capture does not tell.
+    pub state: &'static str,
+}
+
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -133,13 +150,17 @@ struct Seen<'a> {
     mounts: BTreeSet<String>,
     names: BTreeMap<String, (String, Option<String>)>,
     ledger: Ledger,
+    /// None where the capture does not tell.
+    pipes: Option<BTreeMap<u16, Pipe>>,
 }
 
 impl<'a> Seen<'a> {
     fn of(capture: &'a Capture) -> Result<Self, Unreadable> {
         for file in NEEDED {
-            let text = capture.get(file).ok_or(Unreadable::Missing(file))?;
-            if text.lines().last() == Some("failed") {
+            capture.get(file).ok_or(Unreadable::Missing(file))?;
+        }
+        for file in NEEDED.into_iter().chain(OF_PIPES) {
+            if capture.get(file).is_some_and(|text| text.lines().last() == Some("failed")) {
                 return Err(Unreadable::Failed(file));
             }
         }
@@ -157,6 +178,7 @@ impl<'a> Seen<'a> {
             mounts: darwin::mounts(text("mount")),
             names: darwin::names(text("names")),
             ledger: darwin::ledger(text("ledger"), &boot),
+            pipes: capture.get("dnctl-list").map(|text| darwin::pipes(text)),
         })
     }
 
@@ -245,6 +267,12 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let kernel = port.as_ref().and_then(|port| seen.kernel(port)).map(str::to_owned);
         volumes.push(Placed { name: volume.name.to_string(), port, kernel, address: volume.address, state });
     }
+    let mut pipes = Vec::new();
+    for pipe in &plan.pipes {
+        let state = if is_up { judge.pipe(pipe) } else { "down" };
+        let conditions = pipe.conditions.to_string();
+        pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
+    }
     let ways_out = seen.ways_out();
     if is_up {
         judge.surroundings(anchor, &ways_out);
@@ -257,6 +285,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         healthy: wish.is_some() && findings.is_empty(),
         providers,
         volumes,
+        pipes,
         ways_out,
         findings,
     })

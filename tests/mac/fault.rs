@@ -1,7 +1,7 @@
 //! Faults: the k-th command fails, the caller dies before or after it, the power goes.
 //!
 //! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
-//! and `cut 3` takes the default route away before the third command runs.
+//! `cut 3` takes the default route away before the third command runs, and `flush 3` all of dummynet's pipes.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
@@ -19,6 +19,7 @@ pub enum Fault {
     KillAfter,
     Power,
     Cut,
+    Flush,
 }
 
 /// The number of this command. Commands of a pipeline run side by side, so the count is kept under a lock.
@@ -46,6 +47,7 @@ pub fn at(root: &Path, number: u64) -> Option<Fault> {
         "kill-after" => Some(Fault::KillAfter),
         "power" => Some(Fault::Power),
         "cut" => Some(Fault::Cut),
+        "flush" => Some(Fault::Flush),
         _ => None,
     }
 }
@@ -67,10 +69,11 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             Some(137)
         }
         Fault::Cut => {
-            let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
-            let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
-            kept.retain(|line| !line.starts_with("route\t0.0.0.0/0\t"));
-            replace_kernel(root, &kept.concat());
+            take_away(root, "route\t0.0.0.0/0\t");
+            None
+        }
+        Fault::Flush => {
+            take_away(root, "pipe\t");
             None
         }
         Fault::KillAfter => None,
@@ -94,6 +97,14 @@ pub fn power_loss(root: &Path) {
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
     replace_kernel(root, &(session + rest));
+}
+
+/// Takes away the records that begin like this.
+fn take_away(root: &Path, beginning: &str) {
+    let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+    let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
+    kept.retain(|line| !line.starts_with(beginning));
+    replace_kernel(root, &kept.concat());
 }
 
 /// Commands of a pipeline run side by side: each sees the old state or the new one.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use ipnet::Ipv4Net;
 
+use crate::dummynet::Pipe;
 use crate::pf::Ruleset;
 
 /// An IPv4 address on an interface.
@@ -81,7 +82,10 @@ pub struct Kernel {
     pub mounts: Vec<String>,
     pub dns: String,
     pub jobs: Vec<String>,
-    pub pipes: BTreeMap<u32, String>,
+    /// Dummynet's pipes by number.
+    pub pipes: BTreeMap<u16, Pipe>,
+    /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. Nobody knows which is true.
+    pub spares_dummynet: bool,
     /// `SRC DST` pairs of networks whose packets get lost, beside what pf says.
     pub lost: Vec<(Ipv4Net, Ipv4Net)>,
     pub pf_enabled: bool,
@@ -208,8 +212,8 @@ impl Kernel {
         for job in &self.jobs {
             let _ = writeln!(t, "job\t{job}");
         }
-        for (number, config) in &self.pipes {
-            let _ = writeln!(t, "pipe\t{number}\t{config}");
+        for (number, pipe) in &self.pipes {
+            let _ = writeln!(t, "pipe\t{number}\t{}\t{}\t{}", pipe.delay, pipe.loss, pipe.rate);
         }
         for (from, to) in &self.lost {
             let _ = writeln!(t, "lost\t{from}\t{to}");
@@ -241,6 +245,9 @@ impl Kernel {
         }
         for (path, user, mark) in &self.owners {
             let _ = writeln!(t, "owner\t{path}\t{user}\t{mark}");
+        }
+        if self.spares_dummynet {
+            t.push_str("spares\tdummynet\n");
         }
         t
     }
@@ -275,8 +282,14 @@ impl Kernel {
             "dns" => self.dns = unescape(f.get(1)?),
             "job" => self.jobs.push((*f.get(1)?).to_owned()),
             "pipe" => {
-                self.pipes.insert(f.get(1)?.parse().ok()?, (*f.get(2)?).to_owned());
+                let pipe = Pipe {
+                    delay: f.get(2)?.parse().ok()?,
+                    loss: f.get(3)?.parse().ok()?,
+                    rate: f.get(4)?.parse().ok()?,
+                };
+                self.pipes.insert(f.get(1)?.parse().ok()?, pipe);
             }
+            "spares" => self.spares_dummynet = *f.get(1)? == "dummynet",
             "lost" => self.lost.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
             "pf" => self.pf_enabled = *f.get(1)? == "1",
             "token" => {

@@ -7,6 +7,7 @@
 //!
 //! Sees: facts about macOS. Never: the plan, the templates, or what the manager ought to do.
 
+mod dummynet;
 mod fault;
 mod ifconfig;
 mod kernel;
@@ -97,6 +98,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
     kernel.tick = number;
     kernel.dying.retain(|(_, until)| *until > number);
     let before = kernel.text();
+    let holes = dummynet::black_holes(&kernel);
     let borrowed: Vec<&str> = args.iter().map(String::as_str).collect();
     let answer = match name {
         "ifconfig" => ifconfig::run(&mut kernel, &borrowed),
@@ -109,7 +111,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
         "launchctl" => misc::launchctl(&mut kernel, &borrowed),
         "ping" => misc::ping(&mut kernel, &borrowed),
         "nc" => misc::nc(&mut kernel, &borrowed),
-        "dnctl" => misc::dnctl(&mut kernel, &borrowed),
+        "dnctl" => dummynet::run(&mut kernel, &borrowed),
         "ls" => misc::ls(&kernel, root, &borrowed[1..]),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
@@ -121,6 +123,9 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
         _ => Answer::fail(64, format!("toymac: {name} knows no such use")),
     };
     let after = kernel.text();
+    if matches!(name, "pfctl" | "dnctl") {
+        dummynet::record(root, &holes, &kernel, &borrowed);
+    }
     let mark = if after == before { '=' } else { '!' };
     if mark == '!'
         && let Err(error) = kernel.save(root, &after)

@@ -1,4 +1,4 @@
-//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, dnctl, ls, sw_vers.
+//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, ls, sw_vers.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -235,34 +235,6 @@ fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
             err: format!("Connection to {to} port {port} [udp/*] succeeded!\n"),
             ..Answer::default()
         },
-    }
-}
-
-pub fn dnctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
-    match args {
-        ["pipe", number, "config", config @ ..] => match number.parse() {
-            Ok(number) => {
-                kernel.pipes.insert(number, config.join(" "));
-                Answer::default()
-            }
-            Err(_) => Answer::fail(64, "dnctl: bad pipe number"),
-        },
-        ["pipe", "delete", number] => {
-            let gone = number.parse().ok().and_then(|n: u32| kernel.pipes.remove(&n));
-            if gone.is_some() {
-                Answer::default()
-            } else {
-                Answer::fail(1, "dnctl: setsockopt(IP_DUMMYNET_DEL): Invalid argument")
-            }
-        }
-        ["list"] | ["pipe", "list" | "show"] => {
-            let mut answer = Answer::default();
-            for (number, config) in &kernel.pipes {
-                answer.say(format!("{number:05}: {config}"));
-            }
-            answer
-        }
-        _ => Answer::fail(64, "usage: dnctl pipe N config …"),
     }
 }
 

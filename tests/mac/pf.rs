@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use nixvol_net::pf::Environment;
-use nixvol_net::pf::eval::{Machine, Outcome, Packet};
+use nixvol_net::pf::eval::{Machine, Outcome, Packet, Shaping};
 use nixvol_net::pf::syntax::Block;
 
+use crate::dummynet::Pipe;
 use crate::kernel::Kernel;
 
 /// The rules of one anchor, one line each, macros replaced.
@@ -22,6 +23,8 @@ pub enum Section {
     Normalization,
     Queueing,
     Translation,
+    /// A list of its own, which Apple's pfctl has and others do not.
+    Dummynet,
     Filter,
 }
 
@@ -128,6 +131,10 @@ pub fn send(kernel: &mut Kernel, interface: &str, packets: &[String]) -> (Way, O
             {
                 *kernel.counts.entry((rule.anchor.to_string(), label.to_string())).or_default() += 1;
             }
+            let mut pipes = verdict.shaping.iter().filter_map(Shaping::number);
+            if pipes.any(|number| kernel.pipes.get(&number).is_none_or(Pipe::drops_all)) {
+                return (Way::Dropped, translated);
+            }
             if verdict.action == Outcome::Block {
                 let silent = matches!(verdict.reply, None | Some(Block::Drop));
                 return (if silent { Way::Dropped } else { Way::Refused }, translated);
@@ -147,9 +154,14 @@ fn section(line: &str) -> Option<Section> {
         "table" => Section::Table,
         "set" => Section::Option,
         "scrub" | "scrub-anchor" => Section::Normalization,
-        "no" if words.next() == Some("scrub") => Section::Normalization,
-        "altq" | "queue" | "dummynet" | "dummynet-anchor" => Section::Queueing,
-        "nat" | "rdr" | "binat" | "no" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => Section::Translation,
+        "no" => match words.next() {
+            Some("scrub") => Section::Normalization,
+            Some("dummynet") => Section::Dummynet,
+            _ => Section::Translation,
+        },
+        "altq" | "queue" => Section::Queueing,
+        "dummynet" | "dummynet-anchor" => Section::Dummynet,
+        "nat" | "rdr" | "binat" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => Section::Translation,
         "pass" | "block" | "anchor" | "antispoof" => Section::Filter,
         _ => return None,
     })

@@ -225,10 +225,13 @@ fn flush(kernel: &mut Kernel, options: &Options, what: &str, answer: &mut Answer
         answer.warn("rules cleared");
         return;
     };
+    let spares = kernel.spares_dummynet;
     match what {
-        "all" => ruleset.flush(|_| true),
+        "all" => ruleset.flush(|s| !spares || s != Section::Dummynet),
         "nat" => ruleset.flush(|s| s == Section::Translation),
-        "rules" => ruleset.flush(|s| s >= Section::Normalization && s != Section::Translation),
+        "rules" => {
+            ruleset.flush(|s| matches!(s, Section::Normalization | Section::Queueing | Section::Filter));
+        }
         "Tables" => ruleset.flush(|s| s == Section::Table),
         _ => {
             answer.warn(format!("pfctl: Unknown flush modifier '{what}'"));
@@ -272,13 +275,14 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
                 }
             }
         }
-        "nat" | "rules" | "Tables" | "labels" => {
+        "nat" | "rules" | "dummynet" | "Tables" | "labels" => {
             let Some(rules) = ruleset else {
                 answer.warn("pfctl: DIOCGETRULES: Invalid argument");
                 return;
             };
             match what {
                 "nat" => rules.of(Section::Translation).for_each(|line| answer.say(line)),
+                "dummynet" => rules.of(Section::Dummynet).for_each(|line| answer.say(line)),
                 "rules" => {
                     for section in [Section::Normalization, Section::Filter] {
                         for line in rules.of(section) {

@@ -73,7 +73,7 @@ mount\tmap auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse
 dns\tDNS configuration\\n\\nresolver #1\\n  nameserver[0] : 192.168.1.1\\n  if_index : 2 (en0)\\n  flags    : Request A records\\n  reach    : 0x00020002 (Reachable,Directly Reachable Address)\\n
 pf\t1
 token\t9813589183660731843\t618\tsocketfilterfw
-anchor\t\tscrub-anchor \"com.apple/*\" all fragment reassemble\\nnat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n
+anchor\t\tscrub-anchor \"com.apple/*\" all fragment reassemble\\nnat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\ndummynet-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n
 anchor\tcom.apple/250.ApplicationFirewall\tblock drop in inet proto icmp all icmp-type echoreq\\n
 anchor\tcom.example.other\tpass in quick on en0 inet proto tcp from any to any port = 8022 flags S/SA keep state\\n
 ";

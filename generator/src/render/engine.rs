@@ -35,6 +35,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
+    ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),

@@ -17,6 +17,9 @@
 //! | `pfctl-interfaces` | `pfctl -v -s Interfaces -i lo0` |
 //! | `pfctl-anchor-sn`, `pfctl-anchor-sr` | `pfctl -a ANCHOR -s nat`, `… -s rules` |
 //! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
+//! | `dnctl-list` | `dnctl list`; this and the next two only where pipes are declared, or were and may be there |
+//! | `pfctl-dummynet` | `pfctl -s dummynet`: the main ruleset |
+//! | `pfctl-anchor-dummynet` | `pfctl -a ANCHOR -s dummynet` |
 //! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
 //! | `pfctl-info` | `pfctl -s info` |
 //! | `scutil-dns` | the line `nameservers` TAB how many `scutil --dns` knows |
@@ -32,7 +35,7 @@ use serde::Serialize;
 use super::probes::{Probe, probes};
 use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
-use crate::plan::{Bridge, Plan, Volume};
+use crate::plan::{self, Bridge, Plan, Volume};
 
 /// The manager's awk that says which connections end when rules change. It has nothing to be filled in.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
@@ -51,6 +54,7 @@ struct Manager<'a> {
     localhost: Localhost<'a>,
     allowed: Vec<Allowed>,
     volumes: Vec<Row<'a>>,
+    pipes: Vec<Pipe>,
     probes: Vec<Probe>,
 }
 
@@ -88,6 +92,18 @@ struct Row<'a> {
     mount_point: &'a str,
 }
 
+#[derive(Serialize)]
+struct Pipe {
+    number: u16,
+    /// In milliseconds.
+    delay: u16,
+    /// A share with six decimals, as dnctl prints it.
+    loss: String,
+    /// In kilobits a second; 0 is no limit.
+    kbit: u32,
+    way: String,
+}
+
 /// The text of the manager.
 pub fn manager(plan: &Plan) -> Result<String, Error> {
     let allowed = plan
@@ -107,6 +123,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
         },
         allowed: allowed.collect(),
         volumes: plan.volumes.iter().map(row).collect(),
+        pipes: plan.pipes.iter().map(pipe).collect(),
         probes: probes(plan),
     };
     engine::render("script/manage-macos-networking.sh", manager)
@@ -139,5 +156,16 @@ fn row(volume: &Volume) -> Row<'_> {
         port: volume.port.as_ref().map_or(NOTHING, Name::as_str),
         alias: volume.alias.map_or_else(|| NOTHING.to_owned(), |alias| alias.to_string()),
         mount_point: volume.mount_point.as_ref().map_or(NOTHING, |path| path.as_str()),
+    }
+}
+
+fn pipe(pipe: &plan::Pipe) -> Pipe {
+    let millionths = pipe.conditions.loss_millionths();
+    Pipe {
+        number: pipe.number,
+        delay: pipe.conditions.delay(),
+        loss: format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000),
+        kbit: pipe.conditions.bandwidth_kbit.unwrap_or(0),
+        way: pipe.way(),
     }
 }

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::{Finding, Seen, rules};
 use crate::darwin::{self, Route};
 use crate::model::{ProviderAttachment, VolumeAttachment};
-use crate::plan::{Bridge, Plan, Volume};
+use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Holds what was seen against the plan.
 pub(super) struct Judge<'a> {
@@ -115,6 +115,30 @@ impl Judge<'_> {
         }
     }
 
+    /// What packets between ends go through.
+    pub fn pipe(&mut self, pipe: &Pipe) -> &'static str {
+        let Some(pipes) = &self.seen.pipes else { return "unknown" };
+        let (number, conditions) = (pipe.number, pipe.conditions);
+        let wanted = darwin::Pipe {
+            delay: conditions.delay().into(),
+            loss: conditions.loss_millionths(),
+            rate: u64::from(conditions.bandwidth_kbit.unwrap_or(0)) * 1_000_000,
+        };
+        let both = format!("{} ({conditions})", pipe.way());
+        let (state, what) = match pipes.get(&number) {
+            None => ("missing", format!("{both} is gone, and its packets are lost")),
+            Some(_) if !self.seen.made(&["pipe", &number.to_string()]) => {
+                ("of another program", format!("another program has the number that {both} needs"))
+            }
+            Some(found) if *found != wanted => {
+                ("not as declared", format!("{both} was changed to {}", like(*found)))
+            }
+            Some(_) => return "up",
+        };
+        self.tell(format!("pipe {number}"), what);
+        state
+    }
+
     /// What all of them need: the group's address, rules in force, pf on, forwarding, and nobody else in the way.
     pub fn surroundings(&mut self, anchor: &str, ways_out: &[String]) {
         let group = self.plan.localhost.gateway.addr();
@@ -134,6 +158,13 @@ impl Judge<'_> {
                 missing.join(", ")
             );
             self.tell("pf", what);
+        }
+        let calls_dummynet = self.seen.capture.get("pfctl-dummynet").map(|text| darwin::calls_dummynet(text));
+        if !self.plan.pipes.is_empty() && calls_dummynet == Some(false) {
+            self.tell(
+                "pf",
+                "the main ruleset does not call com.apple/* for dummynet: no condition of a link has an effect",
+            );
         }
         if darwin::skips_loopback(self.seen.text("pfctl-interfaces")) {
             self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
@@ -211,6 +242,7 @@ impl Judge<'_> {
             wanted.extend([bridge.gateway.addr().to_string(), bridge.network.to_string()]);
             wanted.extend(self.seen.kernel(bridge.logical.as_str()).map(str::to_owned));
         }
+        wanted.extend(self.plan.pipes.iter().map(|pipe| pipe.number.to_string()));
         for volume in self.plan.volumes.iter().filter(|volume| self.seen.is_mounted(volume)) {
             if volume.attachment == VolumeAttachment::Host {
                 wanted.insert(volume.address.to_string());
@@ -229,7 +261,10 @@ impl Judge<'_> {
     pub fn leftovers(&mut self) {
         self.remains(|_| true);
         let anchor = self.plan.anchor.as_str();
-        if self.seen.made(&["anchor", anchor]) && !self.seen.text("pfctl-anchor-sr").trim().is_empty() {
+        let loaded = ["pfctl-anchor-sr", "pfctl-anchor-dummynet"]
+            .iter()
+            .any(|file| !self.seen.text(file).trim().is_empty());
+        if self.seen.made(&["anchor", anchor]) && loaded {
             self.tell("leftover", format!("rules are still loaded in {anchor}"));
         }
         if self.seen.ledger.token.is_some() {
@@ -262,6 +297,11 @@ impl Judge<'_> {
                     let there = address.parse().ok().and_then(|address| self.seen.has(interface, address));
                     found.extend(there.map(|_| format!("{interface} still has {address}")));
                 }
+                ["pipe", number] if unwanted(number) => {
+                    let pipes = self.seen.pipes.as_ref();
+                    let there = pipes.zip(number.parse().ok()).filter(|(pipes, it)| pipes.contains_key(it));
+                    found.extend(there.map(|_| format!("pipe {number} is still there")));
+                }
                 ["route", network, interface] if unwanted(network) => {
                     let is_it = |route: &Route| {
                         route.destination.to_string() == *network && route.interface == *interface
@@ -281,4 +321,16 @@ impl Judge<'_> {
             self.tell("leftover", what);
         }
     }
+}
+
+/// A pipe in the words of conditions.
+fn like(pipe: darwin::Pipe) -> String {
+    let mut words = vec![format!("{} ms", pipe.delay)];
+    if pipe.loss > 0 {
+        words.push(format!("{}% lost", f64::from(pipe.loss) / 1e4));
+    }
+    if pipe.rate > 0 {
+        words.push(format!("{} kbit/s", pipe.rate / 1_000_000));
+    }
+    words.join(", ")
 }

@@ -11,16 +11,20 @@ use crate::plan::Plan;
 /// How they differ, in words.
 pub fn differences(plan: &Plan, anchor: &str, ways_out: &[String], capture: &Capture) -> Vec<String> {
     let place = plan.anchor.as_str();
-    let (translation, filter) = (&capture["pfctl-anchor-sn"], &capture["pfctl-anchor-sr"]);
-    if translation.trim().is_empty() && filter.trim().is_empty() {
+    let (translation, filter) = (capture["pfctl-anchor-sn"].as_str(), capture["pfctl-anchor-sr"].as_str());
+    let dummynet = capture.get("pfctl-anchor-dummynet").map(String::as_str);
+    if [translation, filter, dummynet.unwrap_or_default()].iter().all(|text| text.trim().is_empty()) {
         return vec![format!("{place} is empty")];
     }
     let environment = Environment::default();
-    let held = pf::parse(&format!("{translation}{filter}"), &environment);
+    let held = pf::parse(&format!("{translation}{}{filter}", dummynet.unwrap_or_default()), &environment);
     let wanted = pf::parse(&for_each_way(anchor, ways_out), &environment);
-    let (Ok(held), Ok(wanted)) = (held, wanted) else {
+    let (Ok(held), Ok(mut wanted)) = (held, wanted) else {
         return vec![format!("what {place} holds cannot be read")];
     };
+    if dummynet.is_none() {
+        wanted.rules.dummynet.clear();
+    }
     let (held_rules, wanted_rules) = (rules(&held), rules(&wanted));
     let mut found = Vec::new();
     if held_rules != wanted_rules {

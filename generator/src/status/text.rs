@@ -39,6 +39,13 @@ pub fn text(status: &Status, colour: bool) -> String {
     });
     table(&mut out, ["PROVIDER", "BRIDGE", "", "STATE"], providers.collect(), colour);
     table(&mut out, ["VOLUME", "PORT", "ADDRESS", "STATE"], volumes.collect(), colour);
+    if !status.pipes.is_empty() {
+        let pipes = status
+            .pipes
+            .iter()
+            .map(|it| [it.number.to_string(), it.conditions.clone(), it.way.clone(), it.state.to_owned()]);
+        table(&mut out, ["PIPE", "CONDITIONS", "WAY", "STATE"], pipes.collect(), colour);
+    }
     for finding in &status.findings {
         let _ = writeln!(out, "{}", painted(&format!("! {}: {}", finding.about, finding.what), RED, colour));
     }
@@ -68,7 +75,7 @@ fn table(out: &mut String, heading: [&str; 4], rows: Vec<[String; 4]>, colour: b
     for row in &rows {
         let hue = match row[3].as_str() {
             "up" | "ready for its guest" => GREEN,
-            "not as declared" => RED,
+            "not as declared" | "missing" | "of another program" => RED,
             _ => YELLOW,
         };
         line([&row[0], &row[1], &row[2], &row[3]], hue);

@@ -13,7 +13,7 @@ TZ=UTC0
 export TZ
 unset IFS CDPATH ENV BASH_ENV TMPDIR
 # A shell takes functions from its environment too, and they would stand before the tools and the builtins.
-unset -f '[' printf read cd pwd id ifconfig route netstat pfctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
+unset -f '[' printf read cd pwd id ifconfig route netstat pfctl dnctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
     mkdir rmdir head tail wc cmp sh ls sw_vers
 umask 077
 set -u
@@ -275,6 +275,7 @@ function mend_torn(torn, i, v, p) {
         may_have(torn, "if", kernel[bridge[p]], "", kernel[bridge[p]] in exists)
         may_have(torn, "route", network[p], kernel[bridge[p]], routed[network[p]] == kernel[bridge[p]])
     }
+    for (i = 1; i <= npipes; i++) may_have(torn, "pipe", pipe[i], "", pipe[i] in pipeat)
     may_have(torn, "anchor", P["anchor"], "", 1)
     if (torn ~ /^forwarding\t[01]\t/) { forwardingwas = substr(torn, 12, 1); bridgeswere = "," substr(torn, 14) "," }
 }
@@ -436,8 +437,10 @@ function join_ways(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 
 # Who took what away, as far as it can be told from what the ledger says and the Mac has.
 function causes(line, w, n, i, old, text) {
     if (restarted) cause("the Mac was restarted since the network came up")
-    if (nlost > 6) losses = losses " and " (nlost - 6) " more"
     if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
+    lost_pipes()
+    causes_of_pipes()
+    if (nlost > 6) losses = losses " and " (nlost - 6) " more"
     if (nlost) cause("another program took away: " losses)
     if (lowered != "") cause("another program set down: " lowered)
     if (named_before && nameless) cause("another program took our names out of " P["hosts"])
@@ -449,12 +452,12 @@ function causes(line, w, n, i, old, text) {
     close(P["state"] "/rules.conf")
     text = join_ways(old, n)
     if (text != join_ways(way, ne) && leaves) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
-    if (ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
+    if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
     if (forwardingwas != "" && forwarding != 1) cause("another program turned IP forwarding off (a VM tool or Internet Sharing that ended does); bridges of others: " strangers())
 }
-# Changes in phases: 1 rules, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
+# Changes in phases: 1 rules and the pipes that they need, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
 function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
 function allowed(net, len, i) {
@@ -605,12 +608,16 @@ function differ_up(i, v, before) {
         trouble("the main ruleset of pf does not call com.apple/* any more (missing:" (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     if (skipped_lo0)
         trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
+    if (npipes && !("dummynet" in calls))
+        trouble("the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     phase = 1
+    want_pipes()
     if (!rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
     else if (("pfctl-anchor-tables" in seen_of) && !tables_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] ": its table <" altered "> was changed")
     if (ourtoken == "") op("token", "-", "-", "-", "take a token of pf")
     if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
     drop_anchors(P["anchor"])
+    drop_pipes()
     phase = 3
     for (i = 1; i <= np; i++) { before = no; want_bridge(provider[i]); if (no > before) amiss["provider", provider[i]] = 1 }
     want_alias(groupaddress, group)
@@ -653,6 +660,7 @@ function differ_down(i, w, n, kept, anchored) {
         for (i = 1; i <= np; i++) op("forget", network[provider[i]], "-", "-", "end the connections of " provider[i])
     }
     drop_anchors(P["anchor"])
+    drop_pipes()
     if (ourtoken != "") op("untoken", ourtoken, "-", "-", "give the token of pf back")
 }
 # Bridges of vmnet, Internet Sharing and the like that are not ours.
@@ -688,6 +696,102 @@ function read_hosts(file, line) {
     close(file)
 }
 
+# ---- pipes of dummynet: what the ways between ends are like
+section == "table" && $1 == "pipe" {
+    pipe[++npipes] = $2; pipedelay[$2] = $3 + 0; pipeloss[$2] = $4; piperate[$2] = $5 + 0; pipeway[$2] = $6
+    next
+}
+
+# NUMBER: RATE DELAY ms QUEUE, and behind the queue its losses; `unlimited`, or a number and its unit. In kilobits.
+section == "dnctl-list" {
+    if (!match($0, /^[0-9]+: /)) next
+    n = substr($0, 1, RLENGTH - 2) + 0
+    line = substr($0, RLENGTH + 1)
+    k = split(line, w, " ")
+    for (i = 2; i < k && w[i + 1] != "ms"; i++) continue
+    pipeat[n] = 1; atdelay[n] = w[i] + 0
+    atrate[n] = (i == 2 && w[1] == "unlimited") ? 0 : (w[2] == "Mbit/s") ? int(w[1] * 1000 + 0.5) : (w[2] == "Kbit/s") ? w[1] + 0 : (w[2] == "bit/s") ? w[1] / 1000 : -1
+    atloss[n] = match(line, /plr [0-9.]+/) ? substr(line, RSTART + 4, RLENGTH - 4) : 0
+    next
+}
+
+section == "pfctl-dummynet" { if (index($0, "dummynet-anchor \"com.apple/*\"") == 1) calls["dummynet"] = 1; next }
+
+# They are seen behind the other rules of the anchor, where there are any.
+section == "pfctl-anchor-dummynet" {
+    if (!nslow++) seen[++ns] = "--"
+    seen[++ns] = $0
+    next
+}
+
+function like(ms, share, kbit, text) {
+    if (ms) text = ms " ms"
+    if (share + 0) text = text (text == "" ? "" : ", ") share * 100 "% lost"
+    if (kbit > 0) text = text (text == "" ? "" : ", ") kbit " kbit/s"
+    return text == "" ? "nothing is held back" : text
+}
+function pipe_stands(n) { return (n in pipeat) && atdelay[n] == pipedelay[n] && sprintf("%.6f", atloss[n]) == sprintf("%.6f", pipeloss[n]) && atrate[n] == piperate[n] }
+function state_of_pipe(n) {
+    if (P["target"] != "up") return "down"
+    if (!(n in pipeat)) return "missing"
+    return !in_ledger("pipe", n, "") ? "of another program" : pipe_stands(n) ? "up" : "not as declared"
+}
+# Rules need their pipes: what a rule sends into one that is not there is lost.
+function want_pipes(i, n, text) {
+    for (i = 1; i <= npipes; i++) {
+        n = pipe[i]
+        wanted["pipe", n, ""] = 1
+        if ((n in pipeat) && !in_ledger("pipe", n, "")) {
+            text = "pipe " n " of dummynet belongs to another program (" like(atdelay[n], atloss[n], atrate[n]) "), and " pipeway[n] " needs that number; hint: where nothing needs it, sudo dnctl pipe delete " n
+            if (P["ask"] == "start" || P["ask"] == "plan" || P["ask"] == "reconcile") refuse(text)
+            else trouble(text)
+            continue
+        }
+        if (pipe_stands(n)) continue
+        if (n in pipeat) changedpipes[++nchanged] = n
+        op("pipe", n, pipedelay[n], pipeloss[n] "," piperate[n], ((n in pipeat) ? "change" : "make") " pipe " n " (" pipeway[n] "): " like(pipedelay[n], pipeloss[n], piperate[n]))
+    }
+}
+# Those that nobody wants any more go behind the rules that named them.
+function drop_pipes(i, w) {
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] == "pipe" && in_ledger("pipe", w[2], "") && (w[2] in pipeat) && !(("pipe", w[2], "") in wanted)) op("unpipe", w[2], "-", "-", "remove pipe " w[2])
+    }
+}
+# Whether the ledger knows a pipe that is there.
+function knows_pipes(i, w) {
+    for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "pipe" && in_ledger("pipe", w[2], "") && (w[2] in pipeat)) return 1 }
+    return 0
+}
+function lost_pipes(i, w, had, gone, n) {
+    if (!("dnctl-list" in seen_of)) return
+    for (i = 1; i <= nl; i++) {
+        split(order[i], w, SUBSEP)
+        if (w[1] != "pipe" || L[order[i]] != "have") continue
+        had++
+        if (!(w[2] in pipeat)) gone[++n] = w[2]
+    }
+    if (n && n == had) { pipesgone = 1; return }
+    for (i = 1; i <= n; i++) lost("pipe " gone[i])
+}
+function causes_of_pipes(i) {
+    if (pipesgone) cause("another program removed our pipes (dnctl flush?)")
+    if (nchanged && kept_stands(P["state"] "/applied")) for (i = 1; i <= nchanged; i++) cause("another program changed pipe " changedpipes[i])
+}
+function pipes_text(i, n) {
+    if (!npipes) return
+    printf "\n%-8s %-42s %-42s %s\n", "PIPE", "CONDITIONS", "WAY", "STATE"
+    for (i = 1; i <= npipes; i++) { n = pipe[i]; printf "%-8s %-42s %-42s %s\n", n, like(pipedelay[n], pipeloss[n], piperate[n]), pipeway[n], state_of_pipe(n) }
+}
+function pipes_json(i, n, out) {
+    for (i = 1; i <= npipes; i++) {
+        n = pipe[i]
+        out = out (i > 1 ? "," : "") "{\"number\":" n ",\"delayMs\":" pipedelay[n] ",\"loss\":" pipeloss[n] ",\"kbit\":" (piperate[n] ? piperate[n] : "null") ",\"way\":" quoted(pipeway[n]) ",\"state\":" quoted(state_of_pipe(n)) "}"
+    }
+    return "[" out "]"
+}
+
 # ---- connections that new rules no longer permit
 # pf keeps a connection that the old rules let in. So what a rule that goes, or an entry that leaves its table, may have
 # let in is ended, from whom to whom; what other rules still let in has to connect again. Nothing else is touched.
@@ -708,7 +812,8 @@ function read_tables(list, n, out, i, k, m, w, name, open_) {
         }
     }
 }
-function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : " " word " " }
+# A table that is not there has no members.
+function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : word ~ /^</ ? " " : " " word " " }
 function write_ends(file, i, n, w, k, from, to, but, gone) {
     printf "" > file
     if (!sameboot) { close(file); return }
@@ -787,6 +892,7 @@ END {
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
     print "default\t" defaultvia
+    print "pipes\t" (knows_pipes() ? "yes" : "")
     print "kept\t" (P["target"] != "up" || kept_stands(P["state"] "/applied"))
     # What lingers is waited for.
     if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
@@ -821,6 +927,7 @@ function write_changes(i, k, w, f) {
         if (w[1] == "if" && !ours(w[2])) continue
         if (w[1] == "address" && !((w[2], w[3]) in has)) continue
         if (w[1] == "route" && routed[w[2]] != w[3]) continue
+        if (w[1] == "pipe" && ("dnctl-list" in seen_of) && !(w[2] in pipeat)) continue
         print line_of("have", w[1], w[2], w[3]) > f
     }
     close(f)
@@ -861,9 +968,10 @@ function status_text(i, k, p, v) {
     for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
     printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
     for (i = 1; i <= nv; i++) { v = volume[i]; printf "%-24s %-42s %-15s %-15s %s\n", v, (port[v] == "-" ? "-" : both(port[v])), address[v], alias[v], state_of_volume(v) }
+    pipes_text()
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
-    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
+    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "ways out     " ways() "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
@@ -888,7 +996,7 @@ function changes_json(i, k, out) {
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -901,7 +1009,8 @@ function status_json(i, p, v) {
         v = volume[i]
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
-    printf "],\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
+    printf "],\"pipes\":%s", pipes_json()
+    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
     printf "\"forwarding\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), or_null(defaultvia)
     print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
 }
@@ -1032,6 +1141,8 @@ write_wish() {
 # What the engine reads of the Mac, by name. `mount` comes last and has the rest of the stream to itself:
 # anybody may mount something, and the name of a mount point may hold a line of its own.
 THINGS="ifconfig netstat-rn sysctl pfctl-references pfctl-sn pfctl-sr pfctl-interfaces pfctl-anchor-sn pfctl-anchor-sr"
+# And where there are pipes of dummynet, of ours or to be ours:
+PIPE_THINGS="dnctl-list pfctl-dummynet pfctl-anchor-dummynet"
 
 see() {
     case $1 in
@@ -1046,6 +1157,9 @@ see() {
         pfctl-anchor-sn) pfctl -a "$ANCHOR" -s nat 2>/dev/null ;;
         pfctl-anchor-sr) pfctl -a "$ANCHOR" -s rules 2>/dev/null ;;
         pfctl-anchor-tables) tables ;;
+        dnctl-list) dnctl list 2>/dev/null ;;
+        pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
+        pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
         mount) mount ;;
         *) return 1 ;;
     esac </dev/null
@@ -1058,8 +1172,31 @@ see_all() {
     done
 }
 
+# Whether pipes are looked at: the table declares some, or a bundle that was kept ($1), or the ledger may know some.
+has_pipes() {
+    case $TABLE in
+        *"${NEWLINE}pipe$TAB"*) return 0 ;;
+        *) ;;
+    esac
+    if [ -e "$STATE/pipes" ]; then return 0; fi
+    if [ -z "${1:-}" ]; then return 1; fi
+    while IFS= read -r line; do
+        case $line in
+            "pipe$TAB"*) return 0 ;;
+            end) return 1 ;;
+            *) ;;
+        esac
+    done <"$1"
+    return 1
+}
+
 # What the anchor holds, as pf prints it and the engine keeps it.
-loaded() { see pfctl-anchor-sn && printf '%s\n' -- && see pfctl-anchor-sr; }
+loaded() {
+    if ! see pfctl-anchor-sn || ! printf '%s\n' -- || ! see pfctl-anchor-sr; then return 1; fi
+    if ! has_pipes; then return 0; fi
+    named=$(see pfctl-anchor-dummynet) || return 1
+    if [ -n "$named" ]; then printf '%s\n' -- "$named"; fi
+}
 
 # The anchor's tables: the name of each, and below it what it holds.
 tables() {
@@ -1117,6 +1254,8 @@ observe() {
     if [ -z "$SAFE" ]; then see_all ls-ldn; fi
     # shellcheck disable=SC2086 # words
     see_all $THINGS
+    # shellcheck disable=SC2086 # words
+    if has_pipes "${3:-}"; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
         status | plan | start | test) see_all pfctl-anchor-tables ;;
@@ -1131,7 +1270,7 @@ observe() {
 }
 
 # Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number),
-# DEFAULT (route), KEPT (whether the bundle that was kept is this one).
+# DEFAULT (route), KEPT (whether the bundle that was kept is this one), PIPES (whether the ledger knows any).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
@@ -1139,6 +1278,7 @@ look() {
     CHANGES=
     DEFAULT=
     KEPT=
+    PIPES=
     UNSAFE=
     CAUSES=
     read_answer "$(observe "$@" | engine)"
@@ -1160,6 +1300,7 @@ read_answer() {
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
             kept) KEPT=$text ;;
+            pipes) PIPES=$text ;;
             *) ;;
         esac
     done
@@ -1233,7 +1374,19 @@ quietly() {
 change() {
     case $1 in
         rules) load_rules ;;
-        unrules) unload_rules "$2" ;;
+        unrules)
+            if ! unload_rules "$2"; then
+                HELD=yes
+                return 1
+            fi
+            ;;
+        pipe)
+            if ! make_pipe "$2" "$3" "$4"; then
+                LACKING=yes
+                return 1
+            fi
+            ;;
+        unpipe) remove_pipe "$2" ;;
         token) take_token ;;
         untoken) quietly pfctl -X "$2" && note gone token "$2" ;;
         forwarding) note forwarding "$2" "$3" && quietly sysctl -w net.inet.ip.forwarding=1 ;;
@@ -1283,7 +1436,13 @@ make_interface() {
 
 # A dry run; the load, which pf takes whole or not at all; then an end to what the new rules do not let in any more.
 # Only when all of it is done are they the rules that stand: a run that dies before does it again.
+# LACKING: a pipe could not be made. What a rule sends into one that is not there is lost, so the rules go without
+# their conditions then: they are other rules, and the next look says that those that should be are not loaded.
+LACKING=
 load_rules() {
+    if [ -n "$LACKING" ]; then
+        awk '!/^(no )?dummynet /' "$STATE/rules.new" >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
+    fi
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
         note have anchor "$ANCHOR" &&
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
@@ -1302,9 +1461,46 @@ end_connections() {
 }
 
 unload_rules() {
+    if has_pipes && ! unload_dummynet "$1"; then return 1; fi
     quietly pfctl -a "$1" -F all || return 1
     if [ "$1" = "$ANCHOR" ]; then rm -f "$STATE/rules.conf" "$STATE/rules.seen" "$STATE/rules.loading" || return 1; fi
     note gone anchor "$1"
+}
+
+# Whether `-F all` takes the rules of dummynet too is not known. A load does, and whether it did is seen.
+unload_dummynet() {
+    quietly pfctl -a "$1" -f /dev/null || return 1
+    if named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) && [ -z "$named" ]; then return 0; fi
+    warn "failed: $1 still holds rules of dummynet"
+    log "failed: $1 still holds rules of dummynet"
+    return 1
+}
+
+# A pipe, whole: what dnctl is not told becomes 0. $3: the share that is lost, a comma, kilobits a second.
+# The file says that there may be some to look for, whatever is declared later.
+make_pipe() {
+    rate=${3#*,}
+    if [ "$rate" != 0 ]; then rate=${rate}Kbit/s; fi
+    printf '' >"$STATE/pipes" && note want pipe "$1" &&
+        quietly dnctl pipe "$1" config delay "$2" plr "${3%,*}" bw "$rate" && note have pipe "$1"
+}
+
+# What a rule sends into a pipe that is not there is lost: a pipe goes when rules of ours name it no more.
+# HELD: rules could not be unloaded, and may name any.
+HELD=
+remove_pipe() {
+    if [ -z "$HELD" ] && named=$(see pfctl-anchor-dummynet); then
+        case $named$NEWLINE in
+            *" pipe $1"[!0-9]*) ;;
+            *)
+                quietly dnctl pipe delete "$1" && note gone pipe "$1"
+                return
+                ;;
+        esac
+    fi
+    warn "failed: pipe $1 stays, because a rule may still name it"
+    log "failed: pipe $1 stays, because a rule may still name it"
+    return 1
 }
 
 # pf's token. Which tokens there were, and the number of the process that asks for one more,
@@ -1399,6 +1595,8 @@ mend_hosts() {
 apply() {
     mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
     ACTED=yes
+    HELD=
+    LACKING=
     BOOT=
     TOKENS=
     failures=0
@@ -1432,6 +1630,8 @@ settle() {
     looks=$LOOKS
     while :; do
         if look "$@" && [ "$CHANGES" = 0 ]; then
+            # With the last of our pipes goes what says that there are some.
+            if [ -z "$PIPES" ] && [ -e "$STATE/pipes" ]; then rm -f "$STATE/pipes" || return 1; fi
             # What the ledger says is all there: what is missing later, another took.
             if [ -f "$STATE/ledger" ]; then note 'done' || return 1; fi
             return 0
@@ -1602,8 +1802,9 @@ collect() {
     token=
     if [ -f "$STATE/ledger" ]; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
-    # shellcheck disable=SC2086 # words
-    for thing in ls-ldn $THINGS pfctl-anchor-tables; do
+    things="ls-ldn $THINGS pfctl-anchor-tables"
+    if has_pipes; then things="$things $PIPE_THINGS"; fi
+    for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
     { printf '%s' "$TABLE" && see mount; } | hide mount >./mount
@@ -1920,7 +2121,7 @@ stop() {
 }
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
-STATE_FILES="wish wish.new names names.new ledger ledger.new changes rules.new rules.conf rules.seen rules.seen.new
+STATE_FILES="wish wish.new names names.new ledger ledger.new pipes changes rules.new rules.less rules.conf rules.seen rules.seen.new
     rules.loading ends hosts.new hosts.block hosts.pending hosts.place applied applied.new before pending pending.new told"
 
 cleanup() {
