@@ -382,8 +382,8 @@ fn dnctl_is_strict_and_nobody_flushes() {
 
 /// A rule for each way, and one of each other kind.
 const SLOW: &str = "nat on en0 inet from 10.0.0.0/16 to any -> (en0:0)\n\
-    dummynet in inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
-    dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+    dummynet in quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+    dummynet out quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
     pass quick inet from 10.0.0.0/16 to 10.1.0.0/16\n";
 
 #[test]
@@ -397,8 +397,8 @@ fn dummynet_rules_are_a_list_of_their_own() {
     let shown = |what: &str| mac.ok(&format!("pfctl -a {OURS} -s {what}"));
     assert_eq!(shown("dummynet"), "");
     assert_eq!(load(&mac, OURS, SLOW).code, 0);
-    let both = "dummynet in inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
-        dummynet out inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n";
+    let both = "dummynet in quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
+        dummynet out quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n";
     assert_eq!(shown("dummynet"), both);
     assert!(!(shown("nat") + &shown("rules")).contains("dummynet"));
     let held = mac.kernel();

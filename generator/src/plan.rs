@@ -184,7 +184,8 @@ impl Plan {
 
     /// The pipe of this number.
     pub fn pipe(&self, number: u16) -> Option<&Pipe> {
-        self.pipes.iter().find(|pipe| pipe.number == number)
+        // They are numbered without gaps.
+        self.pipes.get(usize::from(number.checked_sub(pipes::FIRST)?))
     }
 
     /// The volume of this name.

@@ -94,10 +94,8 @@ impl Pipes {
         let mut kept: [Vec<(Rectangle, usize)>; 4] = Default::default();
         for (number, way) in ways.iter().enumerate() {
             for (breadth, rectangle) in (0..).zip(rectangles(declaration, way)) {
-                let others: &[(Rectangle, usize)] = &kept[breadth];
-                let is_new = |pair: &(&End, &End)| !others.iter().any(|(other, _)| other.holds(*pair));
-                if rectangle.pairs(declaration).any(|pair| is_new(&pair)) {
-                    kept[breadth].push((rectangle, number));
+                if let Some(new) = rectangle.without(&kept[breadth], declaration) {
+                    kept[breadth].push((new, number));
                 }
             }
         }
@@ -134,16 +132,22 @@ struct Rectangle {
 }
 
 impl Rectangle {
-    fn holds(&self, (from, to): (&End, &End)) -> bool {
+    fn holds(&self, from: &End, to: &End) -> bool {
         self.from.contains(from) && self.to.contains(to)
     }
 
-    /// Who sends to whom in it, from one provider to another.
-    fn pairs<'a>(&'a self, declaration: &'a Declaration) -> impl Iterator<Item = (&'a End, &'a End)> {
-        let provider = |end: &'a End| declaration.provider_of(end);
-        self.from.iter().flat_map(move |from| {
-            self.to.iter().filter(move |to| provider(from) != provider(to)).map(move |to| (from, to))
-        })
+    /// Its ends that send or get something through it from one provider to another that others have not. None where there
+    /// is nothing left.
+    fn without(self, others: &[(Self, usize)], declaration: &Declaration) -> Option<Self> {
+        let is_new = |from: &End, to: &End| {
+            declaration.provider_of(from) != declaration.provider_of(to)
+                && !others.iter().any(|(other, _)| other.holds(from, to))
+        };
+        let sends = |from: &&End| self.to.iter().any(|to| is_new(from, to));
+        let gets = |to: &&End| self.from.iter().any(|from| is_new(from, to));
+        let from: BTreeSet<End> = self.from.iter().filter(sends).cloned().collect();
+        let to = self.to.iter().filter(gets).cloned().collect();
+        (!from.is_empty()).then_some(Self { from, to })
     }
 }
 
@@ -153,17 +157,8 @@ fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
         ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
     };
     let (from, to) = (trimmed(declaration, way.from), trimmed(declaration, way.to));
-    let provider = |end: &End| declaration.provider_of(end).clone();
-    // Who has nobody of another provider at the other side sends nothing through the pipe, and gets nothing.
-    let with_others = |ends: &BTreeSet<End>, others: &BTreeSet<End>| -> BTreeSet<End> {
-        let others: BTreeSet<Name> = others.iter().map(provider).collect();
-        let has_other = |end: &&End| others.iter().any(|other| *other != provider(end));
-        ends.iter().filter(has_other).cloned().collect()
-    };
-    [(false, false), (false, true), (true, false), (true, true)].map(|(sender, receiver)| {
-        let (from, to) = (kind(&from, sender), kind(&to, receiver));
-        Rectangle { from: with_others(&from, &to), to: with_others(&to, &from) }
-    })
+    [(false, false), (false, true), (true, false), (true, true)]
+        .map(|(sender, receiver)| Rectangle { from: kind(&from, sender), to: kind(&to, receiver) })
 }
 
 /// The same ends without volumes that stand beside their own provider.

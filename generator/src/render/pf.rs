@@ -10,8 +10,8 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Error, engine};
-use crate::model::{End, Name, PortRange, PortSet, Protocol};
-use crate::plan::{Bridge, Flow, Plan};
+use crate::model::{End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
+use crate::plan::{self, Bridge, Flow, Plan};
 
 /// The table of all networks.
 const ALL: &str = "nixvol";
@@ -113,8 +113,8 @@ struct Steering {
     here: Option<String>,
     pipe: u16,
     /// Whether a rule behind this one would have some of its packets, too; and some of those that come in.
-    is_covered: bool,
-    is_covered_here: bool,
+    is_followed: bool,
+    is_followed_here: bool,
 }
 
 #[derive(Serialize)]
@@ -152,21 +152,15 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         bandwidth: pipe.conditions.bandwidth_kbit,
     });
     // The last that covers a packet counts, and of quick rules it is the first.
-    let steering = (0..plan.steering.len()).rev().map(|number| {
-        let steering = &plan.steering[number];
-        let here = plan.here(&steering.to);
-        let broader = plan.steering[..number].iter().filter(|broader| share(plan, broader, steering));
-        let has_here = |broader: &&crate::plan::Steering| {
-            plan.here(&broader.to).iter().any(|address| here.contains(address))
-        };
-        Steering {
-            from: sets.reference(&steering.from),
-            to: sets.reference(&steering.to),
-            here: sets.here(&steering.to, &here),
-            pipe: steering.pipe,
-            is_covered: broader.clone().next().is_some(),
-            is_covered_here: broader.clone().any(|it| has_here(&it)),
-        }
+    let in_order: Vec<&plan::Steering> = plan.steering.iter().rev().collect();
+    let followed = followed(plan, &in_order);
+    let steering = in_order.iter().zip(followed).map(|(steering, followed)| Steering {
+        from: sets.reference(&steering.from),
+        to: sets.reference(&steering.to),
+        here: sets.here(&steering.to, &plan.here(&steering.to)),
+        pipe: steering.pipe,
+        is_followed: followed.out,
+        is_followed_here: followed.here,
     });
     let steering = steering.collect();
     let publishes = plan.publishes.iter().map(|publish| Publish {
@@ -203,22 +197,56 @@ fn few(ends: &[End]) -> Few {
     Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
 }
 
-/// Whether some packets of a steering are another's, too.
-fn share(plan: &Plan, broader: &crate::plan::Steering, narrower: &crate::plan::Steering) -> bool {
-    let common = |some: &[End], others: &[End]| -> BTreeSet<Name> {
-        let provider = |end: &End| plan.provider_of(end).cloned();
-        let is_in = |end: &&End| {
-            let whole = provider(end).map(End::Provider);
-            others.contains(end)
-                || whole.is_some_and(|whole| others.contains(&whole))
-                || others
-                    .iter()
-                    .any(|other| matches!(end, End::Provider(name) if provider(other).as_ref() == Some(name)))
-        };
-        some.iter().filter(is_in).filter_map(provider).collect()
+/// Whether a rule behind a steering's would have packets that it has: of those that go out, and of those that come in.
+#[derive(Clone, Copy, Default)]
+struct Followed {
+    out: bool,
+    here: bool,
+}
+
+/// Which steerings, in the order of their rules, are followed by others. Each packet is its first one's; here a
+/// provider stands for those of its addresses that no volume has, its gateway among them.
+fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
+    let ends = || in_order.iter().flat_map(|it| it.from.iter().chain(&it.to));
+    let volumes: BTreeSet<&End> = ends().filter(|end| matches!(end, End::Volume(_))).collect();
+    let mut by_provider: BTreeMap<Option<&Name>, Vec<&End>> = BTreeMap::new();
+    for volume in volumes {
+        by_provider.entry(plan.provider_of(volume)).or_default().push(volume);
+    }
+    let whole = |end: &'_ End| -> Vec<End> {
+        let of_provider = by_provider.get(&plan.provider_of(end)).filter(|_| matches!(end, End::Provider(_)));
+        [end].into_iter().chain(of_provider.into_iter().flatten().copied()).cloned().collect()
     };
-    let (from, to) = (common(&narrower.from, &broader.from), common(&narrower.to, &broader.to));
-    from.iter().any(|sender| to.iter().any(|receiver| sender != receiver))
+    let is_here = |end: &End| match end {
+        End::Provider(_) => true,
+        End::Volume(name) => plan.volume(name).is_some_and(|it| it.attachment == VolumeAttachment::Host),
+    };
+    let mut by_sender: BTreeMap<End, Vec<usize>> = BTreeMap::new();
+    for (number, steering) in in_order.iter().enumerate() {
+        let senders: BTreeSet<End> = steering.from.iter().flat_map(whole).collect();
+        for sender in senders {
+            by_sender.entry(sender).or_default().push(number);
+        }
+    }
+    let mut followed = vec![Followed::default(); in_order.len()];
+    for (sender, numbers) in by_sender.iter().filter(|(_, numbers)| numbers.len() > 1) {
+        let mut first: BTreeMap<End, usize> = BTreeMap::new();
+        for number in numbers {
+            let receivers: BTreeSet<End> = in_order[*number].to.iter().flat_map(whole).collect();
+            for receiver in receivers {
+                if plan.provider_of(&receiver) == plan.provider_of(sender) {
+                    continue;
+                }
+                if let Some(first) = first.get(&receiver) {
+                    followed[*first].out = true;
+                    followed[*first].here |= is_here(&receiver);
+                } else {
+                    first.insert(receiver, *number);
+                }
+            }
+        }
+    }
+    followed
 }
 
 /// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.
