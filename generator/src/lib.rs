@@ -40,7 +40,7 @@
 //! | [`diagnostic`] | problems as people and programs read them |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
-//! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets |
+//! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets, [`plan::pipes`] what ways are like |
 //! | [`matrix`] | who may open connections to whom, as a table |
 //! | [`render`] | every file of the bundle |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
