@@ -96,6 +96,18 @@ fn online(network: &Network) {
     network.mac.add("route\t100.64.0.0/10\tutun4\tUSc\tutun4\t");
 }
 
+/// What happens to a network with conditions and to one without.
+const EMPTIED: Move = Move {
+    name: "somebody empties our anchor",
+    happens: |network| {
+        network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
+    },
+    says: &["another program emptied com.apple/250.nixvol"],
+    changes: 1,
+    code: 0,
+    back: None,
+};
+
 const MOVES: &[Move] = &[
     Move {
         name: "Ethernet takes over from Wi-Fi",
@@ -234,16 +246,7 @@ const MOVES: &[Move] = &[
             );
         }),
     },
-    Move {
-        name: "somebody empties our anchor",
-        happens: |network| {
-            network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
-        },
-        says: &["another program emptied com.apple/250.nixvol"],
-        changes: 1,
-        code: 0,
-        back: None,
-    },
+    EMPTIED,
     Move {
         name: "somebody loads other rules into our anchor",
         happens: |network| {
@@ -522,16 +525,7 @@ const MOVES_OF_PIPES: &[Move] = &[
             network.mac.remove("pipe\t20002\t");
         }),
     },
-    Move {
-        name: "somebody empties our anchor",
-        happens: |network| {
-            network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
-        },
-        says: &["another program emptied com.apple/250.nixvol"],
-        changes: 1,
-        code: 0,
-        back: None,
-    },
+    EMPTIED,
     Move {
         name: "somebody takes the rules of dummynet out of our anchor",
         happens: |network| {

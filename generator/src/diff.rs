@@ -71,11 +71,12 @@ impl Diff {
     /// Compares two sides.
     pub fn of(old: Side, new: Side) -> Self {
         let space = Arc::new(Space::of(old, new));
-        let (flows, translations) = statements(old, new, &space);
+        let names = Names::of(old, new, &space);
+        let (flows, translations) = statements(old, new, &space, &names);
         Self {
             flows,
             translations,
-            conditions: ways::changes(old, new, &space, &Names::of(old, new, &space)),
+            conditions: ways::changes(old, new, &space, &names),
             objects: objects::changes(old, new),
             files: files::changes(old.files, new.files),
         }
@@ -113,7 +114,7 @@ impl Diff {
 }
 
 /// What is said of verdicts, and of translations.
-fn statements(old: Side, new: Side, space: &Arc<Space>) -> (Vec<Statement>, Vec<Statement>) {
+fn statements(old: Side, new: Side, space: &Arc<Space>, names: &Names) -> (Vec<Statement>, Vec<Statement>) {
     let mut judge = Judge::new(old, new, space);
     let mut relations: BTreeMap<usize, Relation> = BTreeMap::new();
     let candidates = Candidates::of(space, &judge);
@@ -125,7 +126,7 @@ fn statements(old: Side, new: Side, space: &Arc<Space>) -> (Vec<Statement>, Vec<
             }
         }
     }
-    let speaker = Speaker::new(old, new, space);
+    let speaker = Speaker::new(old, new, space, names);
     let (mut flows, mut translations) = (Vec::new(), Vec::new());
     for (number, relation) in relations {
         let turn = &judge.found[number];

@@ -111,6 +111,14 @@ pub struct Link {
     pub index: usize,
 }
 
+impl Link {
+    /// Who may open to whom, each way once: there, and back where that is another way.
+    pub fn directions(&self) -> impl Iterator<Item = (&BTreeSet<End>, &BTreeSet<End>)> {
+        let back = (self.bidirectional && self.from != self.to).then_some((&self.to, &self.from));
+        [(&self.from, &self.to)].into_iter().chain(back)
+    }
+}
+
 /// One end of a link. Providers and volumes share their names' space.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
@@ -159,15 +167,22 @@ impl Conditions {
     pub fn loss_percent(&self) -> String {
         (f64::from(self.loss_millionths()) / 1e4).to_string()
     }
+
+    /// Latency, loss and bandwidth in words: `40 ms`, `0.1%`, `100000 kbit/s`.
+    pub fn words(&self) -> [Option<String>; 3] {
+        let latency = self.latency_ms.map(|ms| format!("{ms} ms"));
+        let loss = self.loss.map(|_| format!("{}%", self.loss_percent()));
+        let bandwidth = self.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"));
+        [latency, loss, bandwidth]
+    }
 }
 
 impl fmt::Display for Conditions {
     /// In words: `40 ms, 1% lost, 100000 kbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let delay = self.latency_ms.map(|ms| format!("{ms} ms"));
-        let loss = self.loss.map(|_| format!("{}% lost", self.loss_percent()));
-        let rate = self.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"));
-        f.write_str(&[delay, loss, rate].into_iter().flatten().collect::<Vec<_>>().join(", "))
+        let [latency, loss, bandwidth] = self.words();
+        let loss = loss.map(|loss| loss + " lost");
+        f.write_str(&[latency, loss, bandwidth].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

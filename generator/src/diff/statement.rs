@@ -161,13 +161,13 @@ impl Statement {
 pub struct Speaker<'a> {
     sides: [Side<'a>; 2],
     space: &'a Arc<Space>,
-    names: Names<'a>,
+    names: &'a Names<'a>,
 }
 
 impl<'a> Speaker<'a> {
     /// Speaks of two sides.
-    pub fn new(old: Side<'a>, new: Side<'a>, space: &'a Arc<Space>) -> Self {
-        Self { sides: [old, new], space, names: Names::of(old, new, space) }
+    pub fn new(old: Side<'a>, new: Side<'a>, space: &'a Arc<Space>, names: &'a Names<'a>) -> Self {
+        Self { sides: [old, new], space, names }
     }
 
     /// The statement of a rectangle that shares a change.

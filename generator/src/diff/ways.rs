@@ -47,6 +47,9 @@ impl WayChange {
     }
 }
 
+/// What conditions say, in the order of their words.
+const FIELDS: [&str; 3] = ["latency", "loss", "bandwidth"];
+
 /// What a way is like, field by field; nothing where it is like any.
 type Like = Vec<(&'static str, String)>;
 
@@ -101,10 +104,7 @@ fn like(plan: &Plan, source: Ipv4Addr, destination: Ipv4Addr) -> Like {
 }
 
 fn fields(conditions: &Conditions) -> Like {
-    let loss = conditions.loss.map(|_| ("loss", format!("{}%", conditions.loss_percent())));
-    let latency = conditions.latency_ms.map(|ms| ("latency", format!("{ms} ms")));
-    let bandwidth = conditions.bandwidth_kbit.map(|kbit| ("bandwidth", format!("{kbit} kbit/s")));
-    [latency, loss, bandwidth].into_iter().flatten().collect()
+    FIELDS.into_iter().zip(conditions.words()).filter_map(|(field, value)| Some((field, value?))).collect()
 }
 
 fn change(like: &[Like; 2], rectangle: Rectangle, space: &Arc<Space>, names: &Names) -> WayChange {
@@ -123,7 +123,7 @@ fn change(like: &[Like; 2], rectangle: Rectangle, space: &Arc<Space>, names: &Na
         from: names.set(&rectangle.from, &rectangle.to, side, "outside"),
         to: names.set(&rectangle.to, &rectangle.from, side, "outside"),
         presence,
-        fields: objects::fields(&["latency", "loss", "bandwidth"], old, new),
+        fields: objects::fields(&FIELDS, old, new),
         witness: pair.map(|class| space.facts(class).representative),
         space: Arc::clone(space),
         rectangle,

@@ -269,10 +269,9 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
 
 fn count(router: &Router) -> usize {
     use nixvol_net::pf::eval::List;
-    let lists = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter, List::Dummynet];
     let loaded = router.rules().machine().loaded();
     let rulesets = loaded.rulesets().iter().filter(|ruleset| !ruleset.path().is_empty());
-    rulesets.map(|ruleset| lists.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
+    rulesets.map(|ruleset| List::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
 fn status(lab: &Lab, router: &Router) -> Status {

@@ -65,11 +65,7 @@ pub fn ways(links: &[Link]) -> Vec<Way<'_>> {
     let mut all = Vec::new();
     for link in links {
         let Some(conditions) = link.conditions else { continue };
-        let (from, to) = (&link.from, &link.to);
-        all.push(Way { link, from, to, conditions });
-        if link.bidirectional && from != to {
-            all.push(Way { link, from: to, to: from, conditions });
-        }
+        all.extend(link.directions().map(|(from, to)| Way { link, from, to, conditions }));
     }
     all
 }

@@ -129,13 +129,8 @@ impl<'a> Classes<'a> {
             machine.replace(list, matchers.iter().map(|matcher| matcher.rule.clone()).collect());
         }
         let mut parts = vec![self.space.whole()];
-        let used: BTreeSet<usize> = nat
-            .iter()
-            .chain(&rdr)
-            .chain(&filter)
-            .chain(&dummynet)
-            .map(|matcher| matcher.destination)
-            .collect();
+        let all = || nat.iter().chain(&rdr).chain(&filter).chain(&dummynet);
+        let used: BTreeSet<usize> = all().map(|matcher| matcher.destination).collect();
         for set in used {
             parts = refine(parts, &self.sets[set]);
         }
@@ -148,11 +143,7 @@ impl<'a> Classes<'a> {
             let atom = self.space.atom(Ipv4Addr::from(destination));
             // A redirection changes the destination, and then every rule may come into play.
             let redirected = rdr.iter().any(|matcher| self.sets[matcher.destination].has(atom));
-            let rules: Vec<&CompiledRule> = nat
-                .iter()
-                .chain(&rdr)
-                .chain(&filter)
-                .chain(&dummynet)
+            let rules: Vec<&CompiledRule> = all()
                 .filter(|matcher| redirected || self.sets[matcher.destination].has(atom))
                 .map(|matcher| &matcher.rule)
                 .collect();

@@ -207,16 +207,9 @@ impl Comparison {
         if found.iter().copied().eq(expected) && (!keeps_out || plan.policy.is_within(asked)) {
             return;
         }
-        let rule = kernel.shaping.last().and_then(|shaping| {
-            let rules = machine.loaded().ruleset(0)?.rules(List::Dummynet);
-            let rule =
-                rules.iter().map(CompiledRule::syntax).find(|rule| rule.number == shaping.rule.number)?;
-            Some((rule.place.line, print_rule(rule)))
-        });
-        let line = rule.as_ref().map_or(0, |(line, _)| *line);
-        if self.told_astray.insert((line, expected, found.clone())) {
-            self.astray.push(Astray { packet: packet.clone(), expected, found, rule });
-        }
+        let last = kernel.shaping.last();
+        let rule = last.and_then(|shaping| rule(machine, List::Dummynet, shaping.rule.number)).map(shown);
+        self.add_astray(Astray { packet: packet.clone(), expected, found, rule });
     }
 
     fn tell(
@@ -227,29 +220,41 @@ impl Comparison {
         mut found: Found,
         kernel: &Kernel,
     ) {
-        found.rule = deciding(machine, kernel).map(|rule| (rule.place.line, print_rule(rule)));
-        let line = found.rule.as_ref().map_or(0, |(line, _)| *line);
-        if self.told.insert((line, expected.to_string(), found.treatment)) {
-            self.violations.push(Counterexample { packet, expected, found });
+        found.rule = deciding(machine, kernel).map(shown);
+        self.add(Counterexample { packet, expected, found });
+    }
+
+    /// Keeps what was not told of its rule yet.
+    fn add(&mut self, example: Counterexample) {
+        let line = line(example.found.rule.as_ref());
+        if self.told.insert((line, example.expected.to_string(), example.found.treatment)) {
+            self.violations.push(example);
+        }
+    }
+
+    /// The same of packets that go through other pipes.
+    fn add_astray(&mut self, astray: Astray) {
+        if self.told_astray.insert((line(astray.rule.as_ref()), astray.expected, astray.found.clone())) {
+            self.astray.push(astray);
         }
     }
 
     /// Adds what another comparison found.
     pub fn take(&mut self, other: Self) {
         self.classes += other.classes;
-        for astray in other.astray {
-            let line = astray.rule.as_ref().map_or(0, |(line, _)| *line);
-            if self.told_astray.insert((line, astray.expected, astray.found.clone())) {
-                self.astray.push(astray);
-            }
-        }
-        for example in other.violations {
-            let line = example.found.rule.as_ref().map_or(0, |(line, _)| *line);
-            if self.told.insert((line, example.expected.to_string(), example.found.treatment)) {
-                self.violations.push(example);
-            }
-        }
+        other.astray.into_iter().for_each(|astray| self.add_astray(astray));
+        other.violations.into_iter().for_each(|example| self.add(example));
     }
+}
+
+/// A rule as a violation names it: its line, and its canonical text.
+fn shown(rule: &Rule) -> (u32, String) {
+    (rule.place.line, print_rule(rule))
+}
+
+/// The line of a rule; 0 where there is none.
+fn line(rule: Option<&(u32, String)>) -> u32 {
+    rule.map_or(0, |(line, _)| *line)
 }
 
 fn packet(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> Packet {
@@ -383,6 +388,11 @@ fn deciding<'a>(machine: &'a Machine, kernel: &Kernel) -> Option<&'a Rule> {
         },
         (None, None) => return None,
     };
+    rule(machine, list, number)
+}
+
+/// The rule of a number in a list.
+fn rule(machine: &Machine, list: List, number: u32) -> Option<&Rule> {
     let rules = machine.loaded().ruleset(0)?.rules(list);
     rules.iter().map(CompiledRule::syntax).find(|rule| rule.number == number)
 }

@@ -339,13 +339,7 @@ impl<'a> Sets<'a> {
             [] => None,
             [single] => Some(single.clone()),
             _ => {
-                let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
-                let plain = format!("here.{}", names.join("_"));
-                let name = if plain.len() <= LONGEST_TABLE {
-                    plain
-                } else {
-                    format!("here.{:016x}", digest(&names))
-                };
+                let name = set_name(ends, "here.", "here.");
                 self.used.insert(name.clone(), entries);
                 Some(format!("<{name}>"))
             }
@@ -357,9 +351,7 @@ impl<'a> Sets<'a> {
         if ends.iter().eq(self.providers.iter().copied()) {
             return ALL.to_owned();
         }
-        let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
-        let joined = names.join("_");
-        if joined.len() <= LONGEST_TABLE { joined } else { format!("set.{:016x}", digest(&names)) }
+        set_name(ends, "", "set.")
     }
 
     /// The tables to declare: all networks, those with internet, and what rules refer to.
@@ -383,6 +375,14 @@ impl<'a> Sets<'a> {
         let general = [all, internet, local].into_iter().take(if plan.bridges.is_empty() { 0 } else { 3 });
         general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect()
     }
+}
+
+/// The name of a table for a set, from its members' names behind `plain`, or where that is too long from their digest
+/// behind `short`.
+fn set_name(ends: &[End], plain: &str, short: &str) -> String {
+    let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
+    let joined = format!("{plain}{}", names.join("_"));
+    if joined.len() <= LONGEST_TABLE { joined } else { format!("{short}{:016x}", digest(&names)) }
 }
 
 /// A network, or a single address without its /32.

@@ -366,15 +366,8 @@ pub struct Way {
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
-        let it = &pipe.conditions;
-        Way {
-            from,
-            to,
-            number: pipe.number,
-            latency: it.latency_ms.map_or_else(String::new, |ms| format!("{ms} ms")),
-            loss: it.loss.map_or_else(String::new, |_| format!("{}%", it.loss_percent())),
-            bandwidth: it.bandwidth_kbit.map_or_else(String::new, |kbit| format!("{kbit} kbit/s")),
-        }
+        let [latency, loss, bandwidth] = pipe.conditions.words().map(Option::unwrap_or_default);
+        Way { from, to, number: pipe.number, latency, loss, bandwidth }
     };
     plan.pipes.iter().map(way).collect()
 }

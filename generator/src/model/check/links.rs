@@ -172,13 +172,8 @@ impl Check<'_> {
     ///
     /// Between a provider and a volume of it the narrower counts; of the same two ends nobody could tell which.
     pub(super) fn ways(&mut self, declaration: &Declaration) {
-        let mut ways: Vec<(&Link, &BTreeSet<End>, &BTreeSet<End>)> = Vec::new();
-        for link in declaration.links.iter().filter(|link| link.conditions.is_some()) {
-            ways.push((link, &link.from, &link.to));
-            if link.bidirectional && link.from != link.to {
-                ways.push((link, &link.to, &link.from));
-            }
-        }
+        let slowed = declaration.links.iter().filter(|link| link.conditions.is_some());
+        let ways: Vec<_> = slowed.flat_map(|link| link.directions().map(move |ends| (link, ends))).collect();
         if ways.len() > MOST_WAYS {
             let range =
                 "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
@@ -190,10 +185,10 @@ impl Check<'_> {
         }
         let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        for (number, (link, from, to)) in ways.iter().enumerate() {
+        for (number, (link, (from, to))) in ways.iter().enumerate() {
             for sender in *from {
                 let known = by_sender.entry(sender).or_default();
-                for (other, _, other_to) in known.iter().map(|known| &ways[*known]) {
+                for (other, (_, other_to)) in known.iter().map(|known| &ways[*known]) {
                     let meets = |end: &&End| {
                         to.contains(end) && declaration.provider_of(end) != declaration.provider_of(sender)
                     };

@@ -61,7 +61,10 @@ pub enum List {
     Dummynet,
 }
 
-const LISTS: [List; 6] = [List::Scrub, List::Nat, List::Rdr, List::Binat, List::Filter, List::Dummynet];
+impl List {
+    /// Every list.
+    pub const ALL: [Self; 6] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter, Self::Dummynet];
+}
 
 /// One loaded ruleset.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +174,7 @@ impl Loaded {
     /// Makes an index of every list that is worth one. What tables hold is part of it.
     pub(super) fn index(&mut self) {
         for ruleset in &mut self.rulesets {
-            for list in LISTS {
+            for list in List::ALL {
                 let rules = &ruleset.lists[list as usize];
                 ruleset.indexes[list as usize] = Index::new(list, rules, &self.tables);
             }
@@ -210,7 +213,7 @@ impl Loaded {
         self.tables.forget(path);
         let rules = &ruleset.rules;
         let lists = [&rules.scrub, &rules.nat, &rules.rdr, &rules.binat, &rules.filter, &rules.dummynet];
-        for (list, rules) in LISTS.into_iter().zip(lists) {
+        for (list, rules) in List::ALL.into_iter().zip(lists) {
             let mut compiled = Vec::with_capacity(rules.len());
             for rule in rules {
                 compiled.push(self.load_rule(at, rule, depth));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::KernelNames;
-use crate::model::{Conditions, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{Conditions, End, ProviderAttachment, VolumeAttachment};
 use crate::plan::{Bridge, Flow, Pipe, Plan, Volume};
 
 /// Everything that is drawn.
@@ -227,12 +227,12 @@ impl Told {
 /// The conditions of all packets of a rule, if they are the same. `met` are the pipes that have some of them.
 fn alike(plan: &Plan, flow: &Flow, met: &[usize]) -> Option<Conditions> {
     let breadth = |ends: &[End], end: &End| {
-        let whole = provider(plan, end).is_some_and(|it| ends.contains(&End::Provider(it.clone())));
+        let whole = plan.provider_of(end).is_some_and(|it| ends.contains(&End::Provider(it.clone())));
         if whole { Some(1) } else { ends.contains(end).then_some(0) }
     };
     let pairs = flow.from.iter().flat_map(|from| flow.to.iter().map(move |to| (from, to)));
     let mut found = None;
-    for (from, to) in pairs.filter(|(from, to)| provider(plan, from) != provider(plan, to)) {
+    for (from, to) in pairs.filter(|(from, to)| plan.provider_of(from) != plan.provider_of(to)) {
         let pipes = met.iter().map(|pipe| &plan.pipes[*pipe]);
         let (mut covering, mut partial) = (Vec::new(), Vec::new());
         for pipe in pipes {
@@ -257,20 +257,13 @@ fn alike(plan: &Plan, flow: &Flow, met: &[usize]) -> Option<Conditions> {
 fn meets(plan: &Plan, pipe: &Pipe, flow: &Flow) -> bool {
     let mut senders = pipe.from.iter().filter(|end| touches(plan, &flow.from, end));
     let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, &flow.to, end)).collect();
-    senders.any(|from| receivers.iter().any(|to| provider(plan, from) != provider(plan, to)))
+    senders.any(|from| receivers.iter().any(|to| plan.provider_of(from) != plan.provider_of(to)))
 }
 
 /// Whether some of an end are among others.
 fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
-    let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if provider(plan, b) == Some(name));
+    let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if plan.provider_of(b) == Some(name));
     ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))
-}
-
-fn provider<'a>(plan: &'a Plan, end: &'a End) -> Option<&'a Name> {
-    match end {
-        End::Provider(name) => Some(name),
-        End::Volume(name) => plan.volume(name).map(|volume| &volume.provider),
-    }
 }
 
 /// What names are sorted by for people: `p2` before `p10`.
