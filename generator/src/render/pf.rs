@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Error, engine};
 use crate::model::{End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
-use crate::plan::{self, Bridge, Flow, Plan};
+use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
 
 /// The table of all networks.
 const ALL: &str = "nixvol";
@@ -19,6 +19,11 @@ const ALL: &str = "nixvol";
 const LOCAL: &str = "local";
 /// The table of the networks that reach the world outside.
 const INTERNET: &str = "internet";
+/// The table of what the Mac itself has.
+const HERE: &str = "here";
+/// How long states are kept behind the end of a connection, in seconds: with pf's own 90 its table of 10,000 is full at
+/// 100 connections a second.
+const TIMEOUTS: &str = "tcp.finwait 5, tcp.closed 1";
 /// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
 const LONGEST_TABLE: usize = 31;
 /// The longest label (`PF_RULE_LABEL_SIZE` without the final NUL).
@@ -48,8 +53,11 @@ struct Anchor {
     internet: Option<&'static str>,
     /// The table of what is not outside.
     local: &'static str,
-    /// Whether some network has no internet.
-    offline: bool,
+    /// The networks that have no internet, if there are any.
+    offline: Option<String>,
+    /// The table of what the Mac itself has.
+    here: String,
+    timeouts: &'static str,
     /// Whether there is anything between providers.
     several: bool,
 }
@@ -64,6 +72,8 @@ struct Table {
 struct Provider {
     name: String,
     network: String,
+    /// The macro that stands for its bridge.
+    bridge: String,
 }
 
 #[derive(Serialize)]
@@ -73,6 +83,7 @@ struct Rule {
     to: String,
     ports: Vec<String>,
     flags: Option<&'static str>,
+    timeouts: Option<&'static str>,
     label: String,
 }
 
@@ -138,7 +149,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     let masquerades = masquerades.collect();
     let mut inside: Vec<String> = Vec::new();
     for masquerade in plan.masquerades.iter().filter(|masquerade| masquerade.from_inside) {
-        let network = masquerade.network.to_string();
+        let network = sets.reference(&[End::Provider(masquerade.provider.clone())]);
         if !inside.contains(&network) {
             inside.push(network);
         }
@@ -168,10 +179,19 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         port: publish.port,
         address: publish.address.to_string(),
     });
-    let providers = plan
+    let provider = |bridge: &Bridge| Provider {
+        name: bridge.provider.to_string(),
+        network: sets.reference(&[End::Provider(bridge.provider.clone())]),
+        bridge: bridge_macro(&bridge.provider),
+    };
+    let providers = plan.bridges.iter().map(provider).collect();
+    let offline: Vec<End> = plan
         .bridges
         .iter()
-        .map(|bridge| Provider { name: bridge.provider.to_string(), network: bridge.network.to_string() });
+        .filter(|bridge| !bridge.internet)
+        .map(|bridge| End::Provider(bridge.provider.clone()))
+        .collect();
+    let unsteered = unsteered(plan).iter().map(|end| sets.reference(std::slice::from_ref(end))).collect();
     let anchor = Anchor {
         path: plan.anchor.to_string(),
         inside,
@@ -179,17 +199,24 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         publishes: publishes.collect(),
         pipes: pipes.collect(),
         steering,
-        unsteered: unsteered(plan),
-        providers: providers.collect(),
+        unsteered,
+        providers,
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
         local: LOCAL,
         internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
-        offline: plan.bridges.iter().any(|bridge| !bridge.internet),
+        offline: (!offline.is_empty()).then(|| sets.reference(&offline)),
+        here: format!("<{HERE}>"),
+        timeouts: TIMEOUTS,
         several: plan.bridges.len() > 1,
         tables: sets.tables(plan),
     };
     engine::render("pf/anchor.conf", anchor)
+}
+
+/// The macro that stands for the kernel's name of a provider's bridge.
+fn bridge_macro(provider: &Name) -> String {
+    format!("bridge_{}", provider.as_str().replace('-', "_"))
 }
 
 fn few(ends: &[End]) -> Few {
@@ -249,26 +276,28 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
     followed
 }
 
-/// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.
-fn unsteered(plan: &Plan) -> Vec<String> {
+/// The providers that some steering names on both sides, by themselves or by volumes of theirs.
+fn unsteered(plan: &Plan) -> Vec<End> {
     let is_named = |ends: &[End], bridge: &Bridge| {
         ends.iter().any(|end| plan.provider_of(end) == Some(&bridge.provider))
     };
     let is_covered = |bridge: &&Bridge| {
         plan.steering.iter().any(|it| is_named(&it.from, bridge) && is_named(&it.to, bridge))
     };
-    plan.bridges.iter().filter(is_covered).map(|bridge| bridge.network.to_string()).collect()
+    plan.bridges.iter().filter(is_covered).map(|bridge| End::Provider(bridge.provider.clone())).collect()
 }
 
 fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
     let ports = ports(flow.ports.as_ref());
+    // pf allows flags where TCP can be meant. Only a SYN opens: what is under way needs a state, so a link
+    // of one direction stays one.
+    let is_tcp = matches!(flow.protocol, None | Some(Protocol::Tcp));
     Rule {
         protocol: flow.protocol.map(Protocol::word),
         from: sets.reference(&flow.from),
         to: sets.reference(&flow.to),
-        // pf allows flags where TCP can be meant. Only a SYN opens: what is under way needs a state, so a link
-        // of one direction stays one.
-        flags: matches!(flow.protocol, None | Some(Protocol::Tcp)).then_some("S/SA"),
+        flags: is_tcp.then_some("S/SA"),
+        timeouts: is_tcp.then_some(TIMEOUTS),
         label: label(sets, flow),
         ports,
     }
@@ -300,33 +329,35 @@ fn label(sets: &Sets, flow: &Flow) -> String {
     })
 }
 
-/// Sets of ends as pf names them: one end by its address, several by a table.
-struct Sets<'a> {
-    addresses: BTreeMap<&'a End, String>,
+/// Sets of ends as pf names them: one address or network by itself, several by a table.
+struct Sets {
+    /// The entries that an end has in a table. The longest prefix that holds an address decides.
+    entries: BTreeMap<End, Vec<String>>,
     /// Tables that rules refer to, by name.
     used: BTreeMap<String, Vec<String>>,
-    providers: Vec<&'a End>,
+    providers: Vec<End>,
 }
 
-impl<'a> Sets<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let providers =
-            plan.ends.iter().filter(|(end, _)| matches!(end, End::Provider(_))).map(|(end, _)| end);
+impl Sets {
+    fn new(plan: &Plan) -> Self {
+        let provider = |bridge: &Bridge| End::Provider(bridge.provider.clone());
+        let providers = plan.bridges.iter().map(|bridge| (provider(bridge), region(&bridge.region)));
+        let volume = |volume: &Volume| (End::Volume(volume.name.clone()), vec![volume.address.to_string()]);
         Self {
-            addresses: plan.ends.iter().map(|(end, network)| (end, address(*network))).collect(),
+            entries: providers.chain(plan.volumes.iter().map(volume)).collect(),
             used: BTreeMap::new(),
-            providers: providers.collect(),
+            providers: plan.bridges.iter().map(provider).collect(),
         }
     }
 
     /// A set in a rule: an address, or a table that is remembered as used.
     fn reference(&mut self, ends: &[End]) -> String {
-        if let [end] = ends {
-            return self.addresses[end].clone();
+        let entries: Vec<String> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
+        if let [single] = entries.as_slice() {
+            return single.clone();
         }
         let name = self.name(ends);
         if name != ALL {
-            let entries = ends.iter().map(|end| self.addresses[end].clone()).collect();
             self.used.insert(name.clone(), entries);
         }
         format!("<{name}>")
@@ -348,33 +379,38 @@ impl<'a> Sets<'a> {
 
     /// A set's name, from its members alone, so that other links do not change it.
     fn name(&self, ends: &[End]) -> String {
-        if ends.iter().eq(self.providers.iter().copied()) {
+        if ends.len() > 1 && ends.iter().eq(&self.providers) {
             return ALL.to_owned();
         }
-        set_name(ends, "", "set.")
+        let plain = if ends.len() > 1 { "" } else { "net." };
+        set_name(ends, plain, "set.")
     }
 
-    /// The tables to declare: all networks, those with internet, and what rules refer to.
+    /// The tables to declare: all networks, those with internet, what the Mac has, and what rules refer to.
     fn tables(self, plan: &Plan) -> Vec<Table> {
-        let networks = |wanted: fn(&crate::plan::Bridge) -> bool| -> Vec<String> {
-            plan.bridges
-                .iter()
-                .filter(|bridge| wanted(bridge))
-                .map(|bridge| bridge.network.to_string())
-                .collect()
+        let networks = |wanted: fn(&Bridge) -> bool| -> Vec<String> {
+            let wanted = plan.bridges.iter().filter(|bridge| wanted(bridge));
+            wanted.flat_map(|bridge| region(&bridge.region)).collect()
         };
-        let all = (ALL.to_owned(), networks(|_| true));
-        let mut near = all.1.clone();
-        near.push("127.0.0.0/8".to_owned());
-        let local = (LOCAL.to_owned(), near);
-        let internet = (INTERNET.to_owned(), networks(|bridge| bridge.internet));
+        let all = networks(|_| true);
+        let local = all.iter().cloned().chain(["127.0.0.0/8".to_owned()]).collect();
+        let here = plan.all_here().iter().map(ToString::to_string).collect();
+        let internet = networks(|bridge| bridge.internet);
         let table = |(name, entries): (String, Vec<String>)| Table {
             name,
             rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
         };
-        let general = [all, internet, local].into_iter().take(if plan.bridges.is_empty() { 0 } else { 3 });
+        let general = [(ALL, all), (INTERNET, internet), (LOCAL, local), (HERE, here)];
+        let general = general.into_iter().take(if plan.bridges.is_empty() { 0 } else { 4 });
+        let general = general.map(|(name, entries)| (name.to_owned(), entries));
         general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect()
     }
+}
+
+/// A region as the entries of a table.
+fn region(region: &Region) -> Vec<String> {
+    let entry = |(prefix, is_out)| format!("{}{}", if is_out { "!" } else { "" }, address(prefix));
+    region.prefixes().map(entry).collect()
 }
 
 /// The name of a table for a set, from its members' names behind `plain`, or where that is too long from their digest
