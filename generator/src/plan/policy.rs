@@ -213,8 +213,15 @@ impl Policy {
 
     /// What happens to a whole packet that belongs to no state.
     pub fn decide(&self, packet: &Packet) -> Decision {
+        if packet.is_malformed() && self.reassembly(packet, false).is_some() {
+            return Decision { verdict: Verdict::Drop, because: Because::Malformed, translation: None };
+        }
         let translation = self.translation(packet);
-        let (verdict, because) = self.verdict(packet, translation);
+        let (verdict, because) = match self.verdict(packet, translation) {
+            // Nothing answers an error, and it makes no state.
+            (Verdict::Pass, because) if packet.is_icmp_error() => (Verdict::Carry, because),
+            decided => decided,
+        };
         // What is blocked is not sent, whatever its addresses were.
         Decision { verdict, because, translation: translation.filter(|_| verdict.passes()) }
     }

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Error, engine};
+use crate::loading::bridge_macro;
 use crate::model::{End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
 use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
 
@@ -21,13 +22,12 @@ const LOCAL: &str = "local";
 const INTERNET: &str = "internet";
 /// The table of what the Mac itself has.
 const HERE: &str = "here";
-/// How long states are kept behind the end of a connection, in seconds: with pf's own 90 its table of 10,000 is full at
-/// 100 connections a second.
-const TIMEOUTS: &str = "tcp.finwait 5, tcp.closed 1";
 /// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
 const LONGEST_TABLE: usize = 31;
 /// The longest label (`PF_RULE_LABEL_SIZE` without the final NUL).
 const LONGEST_LABEL: usize = 63;
+/// The Mac's own.
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// How many entries of a table stand on a line.
 const ENTRIES_A_LINE: usize = 6;
 /// How many ends a comment names.
@@ -57,7 +57,6 @@ struct Anchor {
     offline: Option<String>,
     /// The table of what the Mac itself has.
     here: String,
-    timeouts: &'static str,
     /// Whether there is anything between providers.
     several: bool,
 }
@@ -65,7 +64,14 @@ struct Anchor {
 #[derive(Serialize)]
 struct Table {
     name: String,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Entry>>,
+}
+
+/// What a table holds, or holds not: the longest prefix decides.
+#[derive(Serialize, Clone)]
+struct Entry {
+    is_out: bool,
+    prefix: String,
 }
 
 #[derive(Serialize)]
@@ -82,8 +88,8 @@ struct Rule {
     from: String,
     to: String,
     ports: Vec<String>,
-    flags: Option<&'static str>,
-    timeouts: Option<&'static str>,
+    /// Whether it can be TCP, of which only a SYN opens.
+    is_tcp: bool,
     label: String,
 }
 
@@ -182,7 +188,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     let provider = |bridge: &Bridge| Provider {
         name: bridge.provider.to_string(),
         network: sets.reference(&[End::Provider(bridge.provider.clone())]),
-        bridge: bridge_macro(&bridge.provider),
+        bridge: bridge_macro(bridge.provider.as_str()),
     };
     let providers = plan.bridges.iter().map(provider).collect();
     let offline: Vec<End> = plan
@@ -207,16 +213,10 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
         offline: (!offline.is_empty()).then(|| sets.reference(&offline)),
         here: format!("<{HERE}>"),
-        timeouts: TIMEOUTS,
         several: plan.bridges.len() > 1,
         tables: sets.tables(plan),
     };
     engine::render("pf/anchor.conf", anchor)
-}
-
-/// The macro that stands for the kernel's name of a provider's bridge.
-fn bridge_macro(provider: &Name) -> String {
-    format!("bridge_{}", provider.as_str().replace('-', "_"))
 }
 
 fn few(ends: &[End]) -> Few {
@@ -289,15 +289,12 @@ fn unsteered(plan: &Plan) -> Vec<End> {
 
 fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
     let ports = ports(flow.ports.as_ref());
-    // pf allows flags where TCP can be meant. Only a SYN opens: what is under way needs a state, so a link
-    // of one direction stays one.
-    let is_tcp = matches!(flow.protocol, None | Some(Protocol::Tcp));
     Rule {
         protocol: flow.protocol.map(Protocol::word),
         from: sets.reference(&flow.from),
         to: sets.reference(&flow.to),
-        flags: is_tcp.then_some("S/SA"),
-        timeouts: is_tcp.then_some(TIMEOUTS),
+        // What is under way needs a state, so that a link of one direction stays one.
+        is_tcp: matches!(flow.protocol, None | Some(Protocol::Tcp)),
         label: label(sets, flow),
         ports,
     }
@@ -332,9 +329,9 @@ fn label(sets: &Sets, flow: &Flow) -> String {
 /// Sets of ends as pf names them: one address or network by itself, several by a table.
 struct Sets {
     /// The entries that an end has in a table. The longest prefix that holds an address decides.
-    entries: BTreeMap<End, Vec<String>>,
+    entries: BTreeMap<End, Vec<Entry>>,
     /// Tables that rules refer to, by name.
-    used: BTreeMap<String, Vec<String>>,
+    used: BTreeMap<String, Vec<Entry>>,
     providers: Vec<End>,
 }
 
@@ -342,7 +339,7 @@ impl Sets {
     fn new(plan: &Plan) -> Self {
         let provider = |bridge: &Bridge| End::Provider(bridge.provider.clone());
         let providers = plan.bridges.iter().map(|bridge| (provider(bridge), region(&bridge.region)));
-        let volume = |volume: &Volume| (End::Volume(volume.name.clone()), vec![volume.address.to_string()]);
+        let volume = |volume: &Volume| (End::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())]);
         Self {
             entries: providers.chain(plan.volumes.iter().map(volume)).collect(),
             used: BTreeMap::new(),
@@ -352,9 +349,9 @@ impl Sets {
 
     /// A set in a rule: an address, or a table that is remembered as used.
     fn reference(&mut self, ends: &[End]) -> String {
-        let entries: Vec<String> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
+        let entries: Vec<Entry> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
         if let [single] = entries.as_slice() {
-            return single.clone();
+            return single.prefix.clone();
         }
         let name = self.name(ends);
         if name != ALL {
@@ -365,10 +362,10 @@ impl Sets {
 
     /// Addresses of a set that the Mac itself has, in a rule.
     fn here(&mut self, ends: &[End], addresses: &[Ipv4Addr]) -> Option<String> {
-        let entries: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let entries: Vec<Entry> = addresses.iter().map(|it| Entry::of((*it).into())).collect();
         match entries.as_slice() {
             [] => None,
-            [single] => Some(single.clone()),
+            [single] => Some(single.prefix.clone()),
             _ => {
                 let name = set_name(ends, "here.", "here.");
                 self.used.insert(name.clone(), entries);
@@ -388,17 +385,17 @@ impl Sets {
 
     /// The tables to declare: all networks, those with internet, what the Mac has, and what rules refer to.
     fn tables(self, plan: &Plan) -> Vec<Table> {
-        let networks = |wanted: fn(&Bridge) -> bool| -> Vec<String> {
+        let networks = |wanted: fn(&Bridge) -> bool| -> Vec<Entry> {
             let wanted = plan.bridges.iter().filter(|bridge| wanted(bridge));
             wanted.flat_map(|bridge| region(&bridge.region)).collect()
         };
         let all = networks(|_| true);
-        let local = all.iter().cloned().chain(["127.0.0.0/8".to_owned()]).collect();
-        let here = plan.all_here().iter().map(ToString::to_string).collect();
+        let local = all.iter().cloned().chain([Entry::of(LOOPBACK)]).collect();
+        let here = plan.all_here().into_iter().map(|it| Entry::of(it.into())).collect();
         let internet = networks(|bridge| bridge.internet);
-        let table = |(name, entries): (String, Vec<String>)| Table {
+        let table = |(name, entries): (String, Vec<Entry>)| Table {
             name,
-            rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
+            rows: entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect(),
         };
         let general = [(ALL, all), (INTERNET, internet), (LOCAL, local), (HERE, here)];
         let general = general.into_iter().take(if plan.bridges.is_empty() { 0 } else { 4 });
@@ -408,9 +405,14 @@ impl Sets {
 }
 
 /// A region as the entries of a table.
-fn region(region: &Region) -> Vec<String> {
-    let entry = |(prefix, is_out)| format!("{}{}", if is_out { "!" } else { "" }, address(prefix));
-    region.prefixes().map(entry).collect()
+fn region(region: &Region) -> Vec<Entry> {
+    region.prefixes().map(|(prefix, is_out)| Entry { is_out, prefix: address(prefix) }).collect()
+}
+
+impl Entry {
+    fn of(prefix: Ipv4Net) -> Self {
+        Self { is_out: false, prefix: address(prefix) }
+    }
 }
 
 /// The name of a table for a set, from its members' names behind `plain`, or where that is too long from their digest

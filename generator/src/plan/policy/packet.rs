@@ -13,14 +13,22 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// The type of ICMP's destination unreachable.
 pub const UNREACHABLE: u8 = 3;
+/// The types of ICMP's errors: destination unreachable, source quench, redirect, time exceeded, parameter problem.
+pub const ICMP_ERRORS: [u8; 5] = [UNREACHABLE, 4, 5, 11, 12];
 /// The type of ICMP's echo request.
 pub const ECHO: u8 = 8;
 /// TCP's flags.
+pub const FIN: u8 = 0x01;
+/// See [`FIN`].
 pub const SYN: u8 = 0x02;
-/// See [`SYN`].
+/// See [`FIN`].
 pub const RST: u8 = 0x04;
-/// See [`SYN`].
+/// See [`FIN`].
+pub const PUSH: u8 = 0x08;
+/// See [`FIN`].
 pub const ACK: u8 = 0x10;
+/// See [`FIN`].
+pub const URG: u8 = 0x20;
 
 /// A whole packet at one of pf's hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,6 +139,8 @@ pub enum Because {
     ThisMac,
     /// It comes from outside, and nobody asked for it.
     Outside,
+    /// Its TCP flags make no sense, and pf drops it where it puts fragments together.
+    Malformed,
     /// It has nothing to do with any volume.
     NotOurs,
 }
@@ -162,6 +172,20 @@ impl Packet {
     /// Whether it is a TCP segment with a RST, which opens nothing.
     pub fn resets(&self) -> bool {
         self.protocol == TCP && self.flags & RST != 0
+    }
+
+    /// Whether it is a TCP segment with flags that make no sense: pf drops these wherever it puts fragments together.
+    pub fn is_malformed(&self) -> bool {
+        let has = |flags: u8| self.flags & flags != 0;
+        let says_nothing = !has(SYN | RST | ACK);
+        let is_both = has(SYN) && has(RST);
+        let needs_ack = if has(SYN) { PUSH | URG } else { FIN | PUSH | URG };
+        self.protocol == TCP && (says_nothing || is_both || !has(ACK) && has(needs_ack))
+    }
+
+    /// Whether it is an ICMP error, which opens nothing: it makes no state.
+    pub fn is_icmp_error(&self) -> bool {
+        self.protocol == ICMP && ICMP_ERRORS.contains(&self.icmp)
     }
 
     /// Whether it is ICMP's destination unreachable.
@@ -240,6 +264,7 @@ impl fmt::Display for Because {
             Self::NoInternet(provider) => write!(f, "`{provider}` has no internet"),
             Self::ThisMac => f.write_str("the Mac itself reaches every volume"),
             Self::Outside => f.write_str("nobody outside reaches a volume"),
+            Self::Malformed => f.write_str("its TCP flags make no sense"),
             Self::NotOurs => f.write_str("it has nothing to do with any volume"),
         }
     }
