@@ -4,9 +4,11 @@
 //! a provider; `$outside`, any other than lo0 and these bridges. The manager puts names in when it loads the anchor, a line
 //! for each interface, since a list in place of a macro is a syntax error in half of the rules. This is the same
 //! step for everybody else who reads an anchor: the proof, `explain`, the lab.
-//! Never: pf's grammar. A line is text here.
+//! Sees: plan. Never: pf's grammar. A line is text here.
 
 use std::collections::BTreeMap;
+
+use crate::plan::Plan;
 
 /// The macro of an interface that leads outside.
 pub const EGRESS: &str = "egress";
@@ -16,6 +18,11 @@ pub const OUTSIDE: &str = "outside";
 /// The macro of a provider's bridge: `bridge_aws`.
 pub fn bridge_macro(provider: &str) -> String {
     format!("bridge_{}", provider.replace('-', "_"))
+}
+
+/// What a reader without a Mac puts in for the macros of bridges: their logical names.
+pub fn logical_bridges(plan: &Plan) -> impl Iterator<Item = (String, String)> {
+    plan.bridges.iter().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
 }
 
 /// The interfaces of a Mac, as far as an anchor asks for them.

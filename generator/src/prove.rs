@@ -126,11 +126,7 @@ pub fn environment(plan: &Plan) -> (Environment, Ipv4Addr) {
     let mut environment = Environment::default();
     environment.add_address(EGRESS, address.into(), 24);
     environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
-    environment.macros.insert("outside".to_owned(), EGRESS.to_owned());
-    for bridge in &plan.bridges {
-        let name = crate::loading::bridge_macro(bridge.provider.as_str());
-        environment.macros.insert(name, bridge.logical.to_string());
-    }
+    environment.macros.extend(crate::loading::logical_bridges(plan));
     (environment, address)
 }
 

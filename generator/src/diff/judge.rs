@@ -218,7 +218,11 @@ impl<'a> Judge<'a> {
         let policy = &self.sides[side].plan.policy;
         let profile = Rc::new(SPOTS.map(|spot| {
             let (direction, interface, opening) = spot;
-            let decision = policy.decide(&spots::packet((direction, interface, opening), (source, destination), (protocol, port)));
+            let decision = policy.decide(&spots::packet(
+                (direction, interface, opening),
+                (source, destination),
+                (protocol, port),
+            ));
             (spots::essence(&decision), decision.translation)
         }));
         self.said.insert(situation, Rc::clone(&profile));

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use crate::plan::policy::{
-    Answer,
+    ACK, Answer, Because, Decision,
     Direction::{self, In, Out},
+    ECHO, ICMP,
     Interface::{self, Egress, Loopback, New as Other},
-    ACK, Because, Decision, ECHO, ICMP, Packet, SYN, TCP, Translation, Verdict,
+    Packet, SYN, TCP, Translation, Verdict,
 };
 
 /// A hook of pf, and whether the packet opens something there or is under way.

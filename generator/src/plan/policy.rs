@@ -391,7 +391,8 @@ impl Policy {
     /// The sets of destinations that the policy tells apart for packets from `source`: each the union of some of
     /// its [`Policy::constants`].
     pub fn destinations_for(&self, source: Ipv4Addr) -> Vec<Vec<Ipv4Net>> {
-        let mut sets = vec![vec![LOOPBACK], self.networks.iter().map(|network| network.region.network).collect()];
+        let mut sets =
+            vec![vec![LOOPBACK], self.networks.iter().map(|network| network.region.network).collect()];
         sets.extend(self.publishes.keys().map(|(alias, _)| vec![(*alias).into()]));
         let Some(from) = self.network(source) else { return sets };
         sets.push(vec![from.region.network]);

@@ -284,13 +284,24 @@ fn asked(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> policy::
         Direction::In => policy::Direction::In,
         Direction::Out => policy::Direction::Out,
     };
-    policy::Packet { direction, interface: service.interface, source, destination, protocol, port, flags, icmp }
+    policy::Packet {
+        direction,
+        interface: service.interface,
+        source,
+        destination,
+        protocol,
+        port,
+        flags,
+        icmp,
+    }
 }
 
 fn treatment(kernel: &Kernel) -> Treatment {
     match (kernel.action, kernel.reply) {
         (Outcome::Block, Some(Block::Drop) | None) => Treatment::Verdict(Verdict::Drop),
-        (Outcome::Block, Some(Block::ReturnIcmp { .. })) => Treatment::Verdict(Verdict::Refuse(policy::Answer::Icmp)),
+        (Outcome::Block, Some(Block::ReturnIcmp { .. })) => {
+            Treatment::Verdict(Verdict::Refuse(policy::Answer::Icmp))
+        }
         (Outcome::Block, Some(_)) => Treatment::Verdict(Verdict::Refuse(policy::Answer::Usual)),
         (Outcome::Pass, _) if kernel.state == StateUse::Created => Treatment::Verdict(Verdict::Pass),
         (Outcome::Pass, _) if kernel.via == Via::Default => Treatment::Verdict(Verdict::Untouched),

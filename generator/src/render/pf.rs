@@ -339,7 +339,8 @@ impl Sets {
     fn new(plan: &Plan) -> Self {
         let provider = |bridge: &Bridge| End::Provider(bridge.provider.clone());
         let providers = plan.bridges.iter().map(|bridge| (provider(bridge), region(&bridge.region)));
-        let volume = |volume: &Volume| (End::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())]);
+        let volume =
+            |volume: &Volume| (End::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())]);
         Self {
             entries: providers.chain(plan.volumes.iter().map(volume)).collect(),
             used: BTreeMap::new(),
