@@ -25,6 +25,7 @@ mod moves;
 mod network;
 mod nix;
 mod nix_build;
+mod packets;
 mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;

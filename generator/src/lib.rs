@@ -44,6 +44,7 @@
 //! | [`matrix`] | who may open connections to whom, as a table |
 //! | [`render`] | every file of the bundle |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
+//! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -66,6 +67,7 @@ pub mod help;
 pub mod input;
 pub mod matrix;
 pub mod model;
+pub mod packets;
 pub mod pf;
 pub mod place;
 pub mod plan;
