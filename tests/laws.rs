@@ -1,10 +1,9 @@
 //! The laws that hold for every declaration: determinism, independence, growth, and values that stay in place.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use nixvol_net::model::{self, End, Protocol};
-use nixvol_net::plan::policy::{Because, Direction, ICMP, Interface, Packet, TCP, UDP, Verdict};
+use nixvol_net::plan::policy::{Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP, Verdict};
 use nixvol_net::plan::{Flow, Plan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -176,9 +175,10 @@ proptest! {
         let plan = Plan::of(&declared(&input));
         let hosts: Vec<Ipv4Addr> = ["10.0.1.2", "10.0.2.2", "10.0.9.9", "10.1.1.2", "10.1.9.9", "10.2.9.9", "10.3.9.9"]
             .iter().map(|host| host.parse().expect("an address")).collect();
-        let range: BTreeMap<&End, _> = plan.ends.iter().map(|(end, range)| (end, range)).collect();
+        let declaration = declared(&input);
+        let range = |end: &End| declaration.range(end);
         let in_flow = |flow: &Flow, packet: &Packet| {
-            let holds = |ends: &[End], address: &Ipv4Addr| ends.iter().any(|end| range[end].contains(address));
+            let holds = |ends: &[End], address: &Ipv4Addr| ends.iter().any(|end| range(end).contains(address));
             let number = flow.protocol.map(|protocol| match protocol.word() { "tcp" => TCP, "udp" => UDP, _ => ICMP });
             number.is_none_or(|number| number == packet.protocol)
                 && flow.ports.as_ref().is_none_or(|ports| ports.contains(packet.port))
@@ -189,7 +189,7 @@ proptest! {
                 for (protocol, port) in [(TCP, 77), (TCP, 79), (TCP, 81), (UDP, 80), (ICMP, 0), (47, 0)] {
                     let packet = |direction| Packet {
                         direction, interface: Interface::Loopback, source: *source, destination: *destination,
-                        protocol, port, opening: true,
+                        protocol, port, flags: SYN, icmp: ECHO,
                     };
                     let incoming = plan.policy.decide(&packet(Direction::In));
                     if matches!(incoming.because, Because::Within(_)) {

@@ -278,7 +278,7 @@ fn an_anchor_that_pf_cannot_read_is_refused_with_its_places() {
 /// each, against the evaluator and against the policy: another road to the same answer.
 #[test]
 fn a_grid_of_packets_agrees_with_the_policy() {
-    use nixvol_net::plan::policy::{Direction, Interface, Packet, Verdict};
+    use nixvol_net::plan::policy::{ACK, Direction, ECHO, Interface, Packet, SYN};
     for input in [default_input(), every_kind(), fixture("conditions.json")] {
         let (plan, anchor) = plan_and_anchor(&input);
         let machine = machine(&plan, &anchor);
@@ -312,7 +312,7 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                         for (hook, interface) in [
                             ("lo0", Interface::Loopback),
                             ("en0", Interface::Egress),
-                            ("bridge2000", Interface::Other),
+                            ("bridge2000", Interface::New),
                         ] {
                             let mut packet = json!({ "dir": word, "if": hook, "proto": name, "src": source, "dst": destination });
                             if matches!(number, 6 | 17) {
@@ -332,11 +332,16 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                                 destination: *destination,
                                 protocol: number,
                                 port,
-                                opening: number != 6 || flags == "S",
+                                flags: match flags {
+                                    "S" => SYN,
+                                    "SA" => SYN | ACK,
+                                    _ => ACK,
+                                },
+                                icmp: ECHO,
                             };
                             let passes = format!("{:?}", answer.action()) == "Pass";
                             let decision = plan.policy.decide(&asked);
-                            let may = matches!(decision.verdict, Verdict::Pass | Verdict::Untouched);
+                            let may = !decision.verdict.blocks();
                             tried += 1;
                             let shaping = &answer.verdicts()[0].shaping;
                             let pipes = shaping.iter().filter_map(Shaping::number).collect::<Vec<_>>();

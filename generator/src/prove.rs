@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::pf::eval::{Machine, Packet};
 use crate::pf::{self, Environment, Place};
 use crate::plan::Plan;
-use crate::plan::policy::{Decision, Translation, Verdict};
+use crate::plan::policy::{Answer, Decision, Translation, Verdict};
 
 /// What was proven: how many classes of packets there are, each with one packet tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +92,6 @@ pub struct Found {
 pub enum Treatment {
     /// As the policy has it.
     Verdict(Verdict),
-    /// It passes, but without a state, so that its answers may not.
-    PassWithoutState,
     /// It passes, but its answer does not come back.
     PassWithoutAnswer,
 }
@@ -128,6 +126,7 @@ pub fn environment(plan: &Plan) -> (Environment, Ipv4Addr) {
     let mut environment = Environment::default();
     environment.add_address(EGRESS, address.into(), 24);
     environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
+    environment.macros.extend(crate::loading::logical_bridges(plan));
     (environment, address)
 }
 
@@ -205,10 +204,11 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.treatment {
             Treatment::Verdict(Verdict::Pass) => "pass it",
-            Treatment::Verdict(Verdict::Refuse) => "refuse it with an answer",
+            Treatment::Verdict(Verdict::Carry) => "pass it without a state",
+            Treatment::Verdict(Verdict::Refuse(Answer::Usual)) => "refuse it with an answer",
+            Treatment::Verdict(Verdict::Refuse(Answer::Icmp)) => "refuse it with an ICMP error",
             Treatment::Verdict(Verdict::Drop) => "drop it in silence",
             Treatment::Verdict(Verdict::Untouched) => "leave it alone",
-            Treatment::PassWithoutState => "pass it without a state",
             Treatment::PassWithoutAnswer => "pass it, and block its answer",
         })?;
         match self.translation {

@@ -147,7 +147,7 @@ impl<'a> Classes<'a> {
                 .filter(|matcher| redirected || self.sets[matcher.destination].has(atom))
                 .map(|matcher| &matcher.rule)
                 .collect();
-            let packets = services.of(&rules, &self.interfaces);
+            let packets = services.of(self.plan, &rules, &self.interfaces);
             comparison.compare(self.plan, machine, self.egress, (source, destination.into()), &packets);
         }
     }

@@ -56,7 +56,7 @@ impl Services {
     }
 
     /// One packet for each class of services that these rules or the policy tell apart, at every hook.
-    pub fn of(&mut self, rules: &[&CompiledRule], interfaces: &[String]) -> Vec<Service> {
+    pub fn of(&mut self, plan: &Plan, rules: &[&CompiledRule], interfaces: &[String]) -> Vec<Service> {
         let rules: Vec<&Rule> = rules.iter().map(|rule| rule.syntax()).collect();
         let transports = transports(&rules, &self.ports);
         let mut services = Vec::with_capacity(transports.len() * interfaces.len() * 2);
@@ -64,7 +64,7 @@ impl Services {
             let interface = match name.as_str() {
                 "lo0" => Interface::Loopback,
                 EGRESS => Interface::Egress,
-                _ => Interface::Other,
+                name => plan_bridge(plan, name).map_or(Interface::New, Interface::Bridge),
             };
             for direction in [Direction::In, Direction::Out] {
                 let hook = Hook { direction, interface: name.clone() };
@@ -274,26 +274,38 @@ fn packet(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> Packet 
 
 /// The same packet as the policy is asked about it.
 fn asked(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> policy::Packet {
-    let (protocol, port, opening) = match service.transport {
-        Transport::Tcp { destination, segment, .. } => (TCP, destination, segment.flags & (SYN | ACK) == SYN),
-        Transport::Udp { destination, .. } => (UDP, destination, true),
-        Transport::Icmp { .. } => (ICMP, 0, true),
-        Transport::Other(protocol) => (protocol, 0, true),
+    let (protocol, port, flags, icmp) = match service.transport {
+        Transport::Tcp { destination, segment, .. } => (TCP, destination, segment.flags, 0),
+        Transport::Udp { destination, .. } => (UDP, destination, 0, 0),
+        Transport::Icmp { kind, .. } => (ICMP, 0, 0, kind),
+        Transport::Other(protocol) => (protocol, 0, 0, 0),
     };
     let direction = match service.hook.direction {
         Direction::In => policy::Direction::In,
         Direction::Out => policy::Direction::Out,
     };
-    policy::Packet { direction, interface: service.interface, source, destination, protocol, port, opening }
+    policy::Packet {
+        direction,
+        interface: service.interface,
+        source,
+        destination,
+        protocol,
+        port,
+        flags,
+        icmp,
+    }
 }
 
 fn treatment(kernel: &Kernel) -> Treatment {
     match (kernel.action, kernel.reply) {
         (Outcome::Block, Some(Block::Drop) | None) => Treatment::Verdict(Verdict::Drop),
-        (Outcome::Block, Some(_)) => Treatment::Verdict(Verdict::Refuse),
+        (Outcome::Block, Some(Block::ReturnIcmp { .. })) => {
+            Treatment::Verdict(Verdict::Refuse(policy::Answer::Icmp))
+        }
+        (Outcome::Block, Some(_)) => Treatment::Verdict(Verdict::Refuse(policy::Answer::Usual)),
         (Outcome::Pass, _) if kernel.state == StateUse::Created => Treatment::Verdict(Verdict::Pass),
         (Outcome::Pass, _) if kernel.via == Via::Default => Treatment::Verdict(Verdict::Untouched),
-        (Outcome::Pass, _) => Treatment::PassWithoutState,
+        (Outcome::Pass, _) => Treatment::Verdict(Verdict::Carry),
     }
 }
 
@@ -323,7 +335,7 @@ fn is_expected(expected: &Decision, treatment: Treatment, translation: Translate
         (None, Translated::No) => true,
         (Some(wanted), Translated::Known(found)) => wanted == found,
         // What is blocked is not sent, whatever its addresses were.
-        _ => matches!(treatment, Treatment::Verdict(Verdict::Refuse | Verdict::Drop)),
+        _ => matches!(treatment, Treatment::Verdict(Verdict::Refuse(_) | Verdict::Drop)),
     };
     translated && treatment == Treatment::Verdict(expected.verdict)
 }
@@ -422,4 +434,8 @@ pub fn describe(packet: &Packet) -> String {
         Transport::Other(protocol) => format!("protocol {protocol} {source} -> {destination}"),
     };
     format!("{hook}{ends}")
+}
+
+fn plan_bridge(plan: &Plan, name: &str) -> Option<usize> {
+    plan.bridges.iter().position(|bridge| bridge.logical.as_str() == name)
 }

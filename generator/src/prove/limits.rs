@@ -10,7 +10,7 @@ use crate::pf::syntax::{Action, Address, Dummynet, Family, Rule, SettingValue, S
 /// Everything in a ruleset that no proof accounts for, in the order of its lists.
 pub fn unprovable(ruleset: &Ruleset) -> Vec<Violation> {
     let rules = &ruleset.rules;
-    let of_lists = [(&rules.scrub, "normalization"), (&rules.binat, "a binat rule")];
+    let of_lists = [(&rules.binat, "a binat rule")];
     let mut found: Vec<Violation> = of_lists
         .into_iter()
         .flat_map(|(list, what)| {
@@ -83,7 +83,6 @@ fn of_rule(rule: &Rule) -> Option<&'static str> {
         (limited || options.overload.is_some(), "a limit on states"),
         (options.policy != StatePolicy::Floating, "states that are bound to an interface"),
         (matches!(rule.state, StateKind::Synproxy), "a SYN proxy"),
-        (!options.timeouts.is_empty(), "timeouts of its own"),
         (
             matches!(rule.action, Action::Scrub | Action::NoScrub | Action::Binat | Action::NoBinat),
             "a rule of another kind",
