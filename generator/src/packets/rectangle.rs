@@ -111,9 +111,9 @@ impl Space {
         self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
     }
 
-    /// The packets that are in the set with some address at this side.
-    pub fn any_address(&mut self, set: Set, side: Side) -> Set {
-        let levels = self.side_levels(side);
+    /// The packets that are in the set with some ports, flags and types.
+    pub fn any_service(&mut self, set: Set) -> Set {
+        let levels = self.field_levels(Field::DestinationPort).start..self.field_levels(Field::IcmpCode).end;
         self.diagrams.forget(set, levels)
     }
 }
