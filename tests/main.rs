@@ -40,6 +40,7 @@ mod picture;
 mod problems;
 mod program;
 mod proof;
+mod proof_edits;
 mod readme;
 mod report;
 mod rig;
