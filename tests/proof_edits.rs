@@ -2,14 +2,17 @@
 //! changes what happens to a packet is proven.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use nixvol_net::loading::{self, Interfaces};
-use nixvol_net::pf::eval::{Answer, Hook, Machine, Packet, Segment, Transport, Verdict};
+use nixvol_net::packets;
+use nixvol_net::pf::eval::{self, Answer, Hook, Machine, Packet, Segment, TranslationKind, Transport};
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
-use nixvol_net::prove::{Refutation, prove};
+use nixvol_net::plan::policy::{self, Because, Verdict};
+use nixvol_net::prove::rules::Lists;
+use nixvol_net::prove::{self, Refutation, World, prove};
 use serde_json::{Value, json};
 
 use crate::support::{declared, default_input, fixture, rendered};
@@ -184,14 +187,18 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "a bridge by name",
             filter(a, "pass in quick on { en0 bridge2000 } inet from any to <nixvol>"),
-            "en0",
+            "an interface by its name",
         ),
         (
             "every bridge but one",
             filter(a, "pass in quick on ! bridge2000 inet from any to <nixvol>"),
-            "pass it",
+            "an interface by its name",
         ),
-        ("strangers", filter(a, "pass quick on { lo0 utun3 } inet from any to <nixvol> flags any"), "utun3"),
+        (
+            "strangers",
+            filter(a, "pass quick on { lo0 utun3 } inet from any to <nixvol> flags any"),
+            "an interface by its name",
+        ),
         (
             "every other way out",
             with(a, "block drop in quick on $outside", "", |line| {
@@ -560,7 +567,8 @@ fn packet(chance: &mut Chance, addresses: &[Ipv4Addr], ports: &[u16]) -> Packet 
 
 /// All of a verdict but which rule it was.
 fn what(answer: &Answer) -> impl PartialEq + std::fmt::Debug + use<> {
-    let Verdict { action, via, state, translation, shaping, after, reply, .. } = answer.verdicts()[0].clone();
+    let eval::Verdict { action, via, state, translation, shaping, after, reply, .. } =
+        answer.verdicts()[0].clone();
     let translation = translation.map(|translation| (translation.kind, translation.anchor));
     let shaping: Vec<_> = shaping.into_iter().map(|shaping| (shaping.into, shaping.rule.anchor)).collect();
     (action, via, state, translation, shaping, after, reply)
@@ -609,4 +617,117 @@ fn no_edit_that_changes_something_is_proven() {
         }
     }
     assert!(proven > 50 && seen > 200, "{proven} proven, {seen} refuted and seen, {refuted} refuted");
+}
+
+/// The same packet as a function is asked about it.
+fn asked(packet: &Packet) -> packets::Packet {
+    let hook = &packet.hooks[0];
+    let mut asked = packets::Packet {
+        direction: if hook.direction == Direction::In {
+            packets::Direction::In
+        } else {
+            packets::Direction::Out
+        },
+        interface: hook.interface.clone(),
+        source: packet.source,
+        destination: packet.destination,
+        protocol: packet.protocol(),
+        fragment: packet.fragment,
+        ..packets::Packet::default()
+    };
+    match packet.transport {
+        Transport::Tcp { source, destination, segment } => {
+            (asked.source_port, asked.destination_port, asked.flags) = (source, destination, segment.flags);
+        }
+        Transport::Udp { source, destination } => {
+            (asked.source_port, asked.destination_port) = (source, destination);
+        }
+        Transport::Icmp { kind, code, .. } => (asked.icmp_type, asked.icmp_code) = (kind, code),
+        Transport::Other(_) => {}
+    }
+    asked
+}
+
+/// What the functions of a proof say of single packets is what the evaluator and the policy say of them.
+#[test]
+fn functions_say_what_the_evaluator_and_the_policy_say() {
+    let mut chance = Chance(4);
+    for input in
+        [default_input(), fixture("rich.json"), fixture("conditions.json"), fixture("restricted.json")]
+    {
+        let (plan, anchor) = plan_and_anchor(&input);
+        let world = World::new(&plan, &anchor);
+        let environment = world.environment();
+        let ruleset = pf::parse(world.text(), &environment).expect("a ruleset");
+        let mut machine = Machine::new(environment.interfaces);
+        machine.load("", &ruleset);
+        let lists = Lists::of(&ruleset.rules);
+        let mut space = world.space(&lists);
+        let rules = prove::rules::read(&mut space, &lists, machine.loaded(), &world);
+        let policy = prove::policy::functions(&mut space, &plan, &world);
+        let interfaces: Vec<&str> =
+            world.interfaces().map(|(name, _)| name).chain([space.stranger()]).collect();
+        let addresses = addresses(&[&anchor]);
+        for _ in 0..4000 {
+            let mut packet = packet(&mut chance, &addresses, &[443, 53, 5432, 2379, 2381, 1, 65_535]);
+            packet.hooks[0].interface = chance.of(&interfaces).to_owned();
+            let asked = asked(&packet);
+            let answer = machine.decide(&packet);
+            let kernel = &answer.verdicts()[0];
+            let filter = kernel.rule.as_ref().map_or(0, |rule| rule.number + 1);
+            let is_scrubbed = space.of(rules.scrub, &asked) != 0;
+            if packet.fragment {
+                let expected = if is_scrubbed { 0 } else { space.of(rules.fragment, &asked) };
+                assert_eq!(filter, expected, "{packet:?}");
+                continue;
+            }
+            let by_policy = plan.policy.decide(&policy_packet(&packet, &world));
+            let row = policy.rows[space.of(policy.row, &asked) as usize];
+            let is_error = row.verdict == Verdict::Pass && by_policy.verdict == Verdict::Carry;
+            assert!(is_error || row.verdict == by_policy.verdict, "{packet:?}: {row:?}, {by_policy}");
+            assert_eq!(row.translation, by_policy.translation, "{packet:?}");
+            assert_eq!(row.is_malformed, by_policy.because == Because::Malformed, "{packet:?}");
+            if row.is_malformed {
+                assert!(is_scrubbed && filter == 0, "{packet:?}");
+                continue;
+            }
+            let outcome = rules.outcomes[space.of(rules.outcome, &asked) as usize];
+            let offset = u32::try_from(rules.nats).expect("few");
+            let translation = kernel.translation.as_ref().map_or(0, |it| match it.kind {
+                TranslationKind::Nat => it.number + 1,
+                _ => it.number + 1 + offset,
+            });
+            assert_eq!((outcome.filter, outcome.translation), (filter, translation), "{packet:?}");
+            let sequence = &rules.sequences[space.of(rules.pipes, &asked) as usize];
+            let met: Vec<usize> = kernel.shaping.iter().map(|it| it.rule.number as usize).collect();
+            assert_eq!(sequence, &met, "{packet:?}");
+            let pipe = plan.policy.pipe(&policy_packet(&packet, &world));
+            assert_eq!(space.of(policy.pipe, &asked), pipe.map_or(0, u32::from), "{packet:?}");
+        }
+    }
+}
+
+fn policy_packet(packet: &Packet, world: &World) -> policy::Packet {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
+        panic!("only IPv4 is asked about");
+    };
+    let (port, flags, icmp) = match packet.transport {
+        Transport::Tcp { destination, segment, .. } => (destination, segment.flags, 0),
+        Transport::Udp { destination, .. } => (destination, 0, 0),
+        Transport::Icmp { kind, .. } => (0, 0, kind),
+        Transport::Other(_) => (0, 0, 0),
+    };
+    policy::Packet {
+        direction: match packet.hooks[0].direction {
+            Direction::In => policy::Direction::In,
+            Direction::Out => policy::Direction::Out,
+        },
+        interface: world.kind(&packet.hooks[0].interface),
+        source,
+        destination,
+        protocol: packet.protocol(),
+        port,
+        flags,
+        icmp,
+    }
 }
