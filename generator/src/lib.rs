@@ -45,6 +45,7 @@
 //! | [`render`] | every file of the bundle |
 //! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
+//! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -68,6 +69,7 @@ pub mod input;
 pub mod loading;
 pub mod matrix;
 pub mod model;
+pub mod packets;
 pub mod pf;
 pub mod place;
 pub mod plan;

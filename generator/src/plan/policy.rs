@@ -7,6 +7,7 @@
 //! link covers is carried out there and refused as it comes in: only then is its checksum complete, so that macOS answers.
 
 mod packet;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,9 +15,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 pub use packet::{
-    ACK, Answer, Because, Decision, Direction, ECHO, ICMP, Interface, Packet, RST, Reassembly, SYN, TCP,
-    Translation, UDP, UNREACHABLE, Verdict,
+    ACK, Answer, Because, Decision, Direction, ECHO, FIN, ICMP, ICMP_ERRORS, Interface, PUSH, Packet, RST,
+    Reassembly, SYN, TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
+pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart};
 
 use super::pipes::{self, FIRST};
 use super::region::Region;
