@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Astray, Counterexample, EGRESS, Found, Translated, Treatment};
 use crate::pf::eval::{
-    ACK, Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, SYN, Segment, Shaping, StateUse,
-    TranslationKind, Transport, Verdict as Kernel, Via,
+    ACK, Answer, CompiledRule, Detail, ESP, Hook, List, Machine, Outcome, Packet, SYN, Segment, Shaping,
+    StateUse, TranslationKind, Transport, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{Block, Direction, NumberMatch, Rule};
@@ -278,6 +278,7 @@ fn asked(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> policy::
         Transport::Tcp { destination, segment, .. } => (TCP, destination, segment.flags & (SYN | ACK) == SYN),
         Transport::Udp { destination, .. } => (UDP, destination, true),
         Transport::Icmp { .. } => (ICMP, 0, true),
+        Transport::Esp { .. } => (ESP, 0, true),
         Transport::Other(protocol) => (protocol, 0, true),
     };
     let direction = match service.hook.direction {
@@ -366,7 +367,7 @@ fn answer_to(packet: &Packet, there: &Kernel) -> Packet {
             let kind = if kind == ECHO.0 { ECHO_REPLY } else { kind };
             Transport::Icmp { kind, code, id: ports.0, inner }
         }
-        other @ Transport::Other(_) => other,
+        other @ (Transport::Esp { .. } | Transport::Other(_)) => other,
     };
     Packet {
         hooks: hooks.collect(),
@@ -419,6 +420,7 @@ pub fn describe(packet: &Packet) -> String {
         Transport::Icmp { kind, code, .. } => {
             format!("icmp {source} -> {destination} type {kind} code {code}")
         }
+        Transport::Esp { spi } => format!("esp {spi:#x} {source} -> {destination}"),
         Transport::Other(protocol) => format!("protocol {protocol} {source} -> {destination}"),
     };
     format!("{hook}{ends}")
