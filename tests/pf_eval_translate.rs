@@ -341,6 +341,22 @@ fn esp_behind_nat_is_told_apart_by_the_indices_of_its_answers() {
     meets(back(73), "pass state: 8.8.8.8 > 10.0.0.1");
 }
 
+/// Packets that name no index have one for each pair of ends, so that two hosts behind a translation are two.
+#[test]
+fn esp_without_indices_is_told_apart_by_its_ends() {
+    check_main(
+        "nat on en0 inet from 10/8 to any -> 192.0.2.10\nblock in all\n",
+        &[
+            ("out en0 esp 10.0.0.1 8.8.8.8", "pass default: 192.0.2.10 > 8.8.8.8"),
+            ("in en0 esp 8.8.8.8 192.0.2.10", "pass state: 8.8.8.8 > 10.0.0.1"),
+            ("out en0 esp 10.0.0.2 8.8.8.8", "pass default: 192.0.2.10 > 8.8.8.8"),
+            ("out en0 esp 10.0.0.2 9.9.9.9", "pass default: 192.0.2.10 > 9.9.9.9"),
+            ("in en0 esp 9.9.9.9 192.0.2.10", "pass state: 9.9.9.9 > 10.0.0.2"),
+            ("in en0 esp 7.7.7.7 192.0.2.10", "block rule 0"),
+        ],
+    );
+}
+
 #[test]
 fn esp_without_nat_knows_its_two_directions() {
     let main = "block all\npass out on en0 proto esp from 10.0.0.1\npass in on en0 proto esp to 10.0.0.9\n";
@@ -352,7 +368,7 @@ fn esp_without_nat_knows_its_two_directions() {
             ("in en0 esp 8.8.8.8 10.0.0.1 {\"spi\":70}", "pass state 1"),
             ("in en0 esp 8.8.8.8 10.0.0.1 {\"spi\":71}", "block rule 0"),
             ("in en0 esp 8.8.8.8 10.0.0.9 {\"spi\":5}", "pass rule 2"),
-            ("out en0 esp 10.0.0.9 8.8.8.8", "pass state 2"),
+            ("out en0 esp 10.0.0.9 8.8.8.8 {\"spi\":90}", "pass state 2"),
         ],
     );
 }

@@ -55,7 +55,7 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
     ///
     /// A packet says where pf sees it, `dir` and `if`, or several places in a row, `path`; then `proto` (a name or
     /// a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),
-    /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp). The lines are one sequence: states that earlier packets made let later
+    /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp; left out, it follows from the addresses). The lines are one sequence: states that earlier packets made let later
     /// ones pass. The answer names the rule that decides by its number inside its ruleset, -1 where none matched.
     #[command(after_help = "Examples:
   nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
@@ -104,7 +104,7 @@ pub enum Services {
     /// Those of macOS, whose pfctl prints ports as numbers
     #[default]
     Macos,
-    /// Those of OpenBSD and FreeBSD, whose pfctl prints ports by name
+    /// Those of OpenBSD, whose pfctl prints ports by name, as FreeBSD's does
     Openbsd,
 }
 

@@ -7,7 +7,7 @@
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
 use super::loaded::NameId;
-use super::packet::{ESP, Hook, Inner, Packet, SPI, Segment, Transport};
+use super::packet::{ESP, Hook, Inner, Packet, Segment, Transport, index_between};
 use super::verdict::{Detail, Form};
 use crate::pf::syntax::{Direction, Family};
 
@@ -71,7 +71,9 @@ impl Flow {
                 (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
             }
             Transport::Esp { spi } => (Ports::default(), Kind::Esp(spi)),
-            Transport::Other(ESP) => (Ports::default(), Kind::Esp(SPI)),
+            Transport::Other(ESP) => {
+                (Ports::default(), Kind::Esp(index_between(packet.source, packet.destination)))
+            }
             Transport::Other(_) => (Ports::default(), Kind::Other),
         };
         Self {

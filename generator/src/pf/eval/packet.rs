@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::address::family_of;
+use super::address::{Bits, bits_of, family_of};
 use crate::pf::names::FLAG_LETTERS;
 use crate::pf::syntax::{Direction, Family};
 
@@ -277,8 +277,16 @@ enum RawProtocol {
     Name(String),
 }
 
-/// The index of an ESP packet that does not say: 0 is none.
-pub(super) const SPI: u32 = 1;
+/// The index of an ESP packet that does not say: one for each pair of ends and direction, and never 0, which is none.
+pub(super) fn index_between(source: IpAddr, destination: IpAddr) -> u32 {
+    let fold = |bits: Bits| (0..4).fold(0, |sum: u32, word| sum.rotate_left(5) ^ part(bits, word));
+    (fold(bits_of(source)).rotate_left(7) ^ fold(bits_of(destination))).max(1)
+}
+
+/// One of the four words of an address.
+fn part(bits: Bits, word: u32) -> u32 {
+    u32::try_from(bits >> (32 * word) & Bits::from(u32::MAX)).unwrap_or(0)
+}
 
 /// Sequence numbers that a packet has when it does not say: any will do that are near each other.
 const SEQUENCE: u32 = 1000;
@@ -353,7 +361,7 @@ impl TryFrom<RawPacket> for Packet {
                     inner: raw.inner.map(RawInner::check).transpose()?,
                 }
             }
-            (ESP, _) => Transport::Esp { spi: raw.spi.unwrap_or(SPI) },
+            (ESP, _) => Transport::Esp { spi: raw.spi.unwrap_or_else(|| index_between(raw.src, raw.dst)) },
             (other, _) => Transport::Other(other),
         };
         Ok(Self {

@@ -20,6 +20,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("TIMEOUTS:", ""),
     ("LIMITS:", ""),
     ("TABLES:", ""),
+    ("QUEUES:", ""),
     ("INTERFACES:", ""),
     ("OS", "FINGERPRINTS:"),
     ("No", "ALTQ"),
