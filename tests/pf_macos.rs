@@ -137,10 +137,10 @@ fn the_tables_are_what_the_script_makes_of_apples_files() {
     );
     write("private/etc/protocols", "ip\t0\tIP # pseudo\n#hopopt 0 HOPOPT\nudp 17 UDP\nicmp 1 ICMP\n");
     let record = |key: &str, names: &[&str], number: &str| {
-        let names: String = names.iter().map(|name| format!("\t\t<string>{name}</string>\n")).collect();
+        let names = names.join("</string>\n\t\t<string>");
         format!(
             "<plist version=\"1.0\">\n<dict>\n\t<key>gid</key>\n\t<array>\n\t\t<string>1</string>\n\t</array>\n\
-             \t<key>name</key>\n\t<array>\n{names}\t</array>\n\
+             \t<key>name</key>\n\t<array>\n\t\t<string>{names}</string>\n\t</array>\n\
              \t<key>{key}</key>\n\t<array>\n\t\t<string>{number}</string>\n\t</array>\n\
              \t<key>realname</key>\n\t<array>\n\t\t<string>A Name</string>\n\t</array>\n</dict>\n</plist>\n"
         )

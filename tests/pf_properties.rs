@@ -189,29 +189,22 @@ fn every_port_protocol_and_name_prints_as_what_it_is() {
 #[test]
 fn every_flag_and_type_prints_as_what_it_is() {
     let environment = environment();
-    let mut text = String::new();
-    for mask in 1..=255u8 {
-        let letters = |bits: u8| {
-            "FSRPAUEW"
-                .char_indices()
-                .filter(|(bit, _)| bits >> bit & 1 == 1)
-                .map(|(_, it)| it)
-                .collect::<String>()
-        };
-        for set in (0..=mask).filter(|set| set & mask == *set) {
-            text.push_str(&format!("block proto tcp flags {}/{}\n", letters(set), letters(mask)));
-        }
-    }
-    holds(&text, &environment);
-    text.clear();
-    for kind in 0..=255 {
-        for code in 0..17 {
-            text.push_str(&format!("block inet proto icmp icmp-type {kind} code {code}\n"));
-            text.push_str(&format!("block inet6 proto icmp6 icmp6-type {kind} code {code}\n"));
-        }
-        if kind > 0 {
-            text.push_str(&format!("block return-icmp({kind}, {kind}) tos {kind}\n"));
-        }
-    }
-    holds(&text, &environment);
+    let letters = |bits: u8| -> String {
+        let letters = "FSRPAUEW".char_indices();
+        letters.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, letter)| letter).collect()
+    };
+    let flags = (1..=255u8).flat_map(|mask| (0..=mask).map(move |set| (set, mask)));
+    let flags = flags.filter(|(set, mask)| set & mask == *set);
+    let of = |(set, mask)| format!("block proto tcp flags {}/{}\n", letters(set), letters(mask));
+    holds(&flags.map(of).collect::<String>(), &environment);
+    let types = (0..=255).flat_map(|kind| (0..17).map(move |code| (kind, code)));
+    let of = |(kind, code)| {
+        format!(
+            "block inet proto icmp icmp-type {kind} code {code}\n\
+             block inet6 proto icmp6 icmp6-type {kind} code {code}\n"
+        )
+    };
+    holds(&types.map(of).collect::<String>(), &environment);
+    let codes = (1..=255).map(|code| format!("block return-icmp({code}, {code}) tos {code}\n"));
+    holds(&codes.collect::<String>(), &environment);
 }

@@ -303,7 +303,7 @@ impl Printer {
             self.put("! ");
         }
         // `! any` is no host to the grammar, and where binat has its source `any` is none.
-        let is_host = endpoint.not || (is_binat(rule) && std::ptr::eq(endpoint, &rule.source));
+        let is_host = endpoint.not || (is_binat(rule) && std::ptr::eq(endpoint, &raw const rule.source));
         match (&endpoint.address, rule.family) {
             (Address::Any, Some(Family::Inet)) if is_host => self.put("0.0.0.0/0"),
             (Address::Any, Some(Family::Inet6)) if is_host => self.put("::/0"),
