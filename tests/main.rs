@@ -33,6 +33,8 @@ mod pf_eval_any;
 mod pf_eval_dummynet;
 mod pf_eval_states;
 mod pf_eval_translate;
+mod pf_grammar;
+mod pf_macos;
 mod pf_program;
 mod pf_properties;
 mod pf_verdicts;
