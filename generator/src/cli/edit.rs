@@ -205,7 +205,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
     },
     /// Remove an expectation: the one of a number, as `check` names it, or the one with these ends.
     #[command(after_help = "Examples:
-  nixvol-net remove expect expect.1 --file configuration.nix
+  nixvol-net remove expect expect.0 --file configuration.nix
   nixvol-net remove expect --from internet --to any --file configuration.nix
 
 Exit: 0 removed, 2 not; the file is then as it was.")]

@@ -46,6 +46,9 @@ pub struct Parts {
 impl Parts {
     /// Finds out what belongs together.
     pub fn of(file: &ast::Root, definitions: &[Definition]) -> Self {
+        if definitions.is_empty() {
+            return Self::default();
+        }
         let evaluations = hosts::evaluations(file);
         let mut groups: Vec<Group> = Vec::new();
         let mut index = |group: Group| {
