@@ -97,7 +97,7 @@ fn what_start_does_is_what_plan_said() {
     let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(
         plan,
-        json!({ "refused": [], "advice": [], "problems": [], "changes": [], "pipes": [],
+        json!({ "refused": [], "advice": [], "problems": [], "notes": [], "changes": [], "pipes": [],
             "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0" })
     );
 }

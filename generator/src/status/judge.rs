@@ -1,10 +1,12 @@
 //! What is looked at, one thing after another, and told where it is not as it should be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Seen, rules};
 use crate::darwin::{self, Route};
 use crate::model::{ProviderAttachment, VolumeAttachment};
+use crate::others::others;
+use crate::pf::{self, Environment};
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Holds what was seen against the plan.
@@ -12,6 +14,7 @@ pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
     pub seen: &'a Seen<'a>,
     pub findings: Vec<Finding>,
+    pub notes: Vec<String>,
 }
 
 impl Judge<'_> {
@@ -143,10 +146,11 @@ impl Judge<'_> {
             self.tell("localhost", format!("lo0 has no {group}"));
         }
         let calls = darwin::calls(self.seen.text("pfctl-sn"), self.seen.text("pfctl-sr"));
-        let missing: Vec<&str> = ["nat", "rdr", "filter"]
+        let scrubs = anchor.lines().any(|line| line.starts_with("scrub "));
+        let missing: Vec<&str> = ["nat", "rdr", "filter", "scrub"]
             .into_iter()
             .zip(calls)
-            .filter(|(_, called)| !called)
+            .filter(|(word, called)| !called && (*word != "scrub" || scrubs))
             .map(|(word, _)| word)
             .collect();
         if !missing.is_empty() {
@@ -166,6 +170,7 @@ impl Judge<'_> {
         if darwin::skips_loopback(self.seen.text("pfctl-interfaces")) {
             self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
         }
+        self.others();
         for what in rules::differences(self.plan, anchor, self.seen) {
             self.tell("rules", what);
         }
@@ -181,6 +186,30 @@ impl Judge<'_> {
             self.tell("overlap", what);
         }
         self.unwanted();
+    }
+
+    /// What else decides on this Mac.
+    fn others(&mut self) {
+        let text = |file: &str| self.seen.text(file).to_owned();
+        let mut texts = darwin::anchors(&text("pfctl-others"));
+        texts.insert(String::new(), text("pfctl-sn") + &text("pfctl-sr") + &text("pfctl-dummynet"));
+        let mut loaded = BTreeMap::new();
+        for (path, text) in &texts {
+            match pf::parse(&darwin::in_order(text), &Environment::default()) {
+                Ok(ruleset) => drop(loaded.insert(path.as_str(), ruleset.rules)),
+                Err(_) => self.notes.push(match path.as_str() {
+                    "" => "the main ruleset cannot be read: what else decides is not known".to_owned(),
+                    path => format!(
+                        "the anchor {path} cannot be read: whether it decides before ours is not known"
+                    ),
+                }),
+            }
+        }
+        let bridges: Vec<&str> = self.plan.bridges.iter().filter_map(|it| self.seen.bridge(it)).collect();
+        let rules = loaded.iter().map(|(path, rules)| (*path, rules)).collect();
+        for other in others(self.plan, &rules, &bridges) {
+            if other.decides { self.tell("others", other.what) } else { self.notes.push(other.what) }
+        }
     }
 
     /// What was made for something that is no longer declared, or not mounted.
