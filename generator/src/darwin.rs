@@ -258,6 +258,41 @@ fn fixed(text: &str, decimals: usize) -> Option<u64> {
     is_number.then(|| format!("{whole}{fraction}").parse().ok())?
 }
 
+/// What launchd says of the job, as the manager collects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Job {
+    /// launchd has it.
+    pub loaded: bool,
+    /// It must not run: disabled in Login Items, or by `launchctl disable`.
+    pub disabled: bool,
+    /// The plist that launchd was given is not the installed one.
+    pub differs: bool,
+    /// What it runs.
+    pub program: String,
+}
+
+/// The job: `not loaded`, `disabled`, `differs` on lines of their own, and `KEY = VALUE` of `launchctl print`.
+pub fn job(text: &str) -> Job {
+    let has = |word: &str| text.lines().any(|line| line == word);
+    let program = text.lines().find_map(|line| line.strip_prefix("program = "));
+    Job {
+        loaded: !has("not loaded"),
+        disabled: has("disabled"),
+        differs: has("differs"),
+        program: program.unwrap_or_default().to_owned(),
+    }
+}
+
+/// How many states pf holds (`pfctl -s info`), and the most it can hold (`pfctl -s memory`).
+pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
+    let number = |text: &str, begin: &str| {
+        text.lines()
+            .find_map(|line| line.trim_start().strip_prefix(begin)?.split_whitespace().next()?.parse().ok())
+    };
+    let limit = memory.lines().find(|line| line.starts_with("states "))?;
+    Some((number(info, "current entries")?, limit.split_whitespace().next_back()?.parse().ok()?))
+}
+
 /// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.
 pub fn skips_loopback(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("lo0 ") && line.contains("(skip)"))

@@ -7,6 +7,7 @@ use crate::darwin::{self, Route};
 use crate::model::{ProviderAttachment, VolumeAttachment};
 use crate::others::others;
 use crate::pf::{self, Environment};
+use crate::place::Harmless;
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Holds what was seen against the plan.
@@ -171,6 +172,7 @@ impl Judge<'_> {
             self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
         }
         self.others();
+        self.health();
         for what in rules::differences(self.plan, anchor, self.seen) {
             self.tell("rules", what);
         }
@@ -186,6 +188,42 @@ impl Judge<'_> {
             self.tell("overlap", what);
         }
         self.unwanted();
+    }
+
+    /// launchd's job, and the room that is left in pf's state table.
+    fn health(&mut self) {
+        if let Some(text) =
+            self.seen.capture.get("launchctl-print").filter(|text| !text.ends_with("failed\n"))
+        {
+            let job = darwin::job(text);
+            let program = format!("{}/networking/manage-macos-networking.sh", self.plan.base.as_str());
+            if job.disabled {
+                self.tell("launchd", "it may not run our job (disabled in Login Items?)");
+            } else if !job.loaded {
+                self.tell(
+                    "launchd",
+                    "it does not run our job: nothing mends the network or brings it up after a restart",
+                );
+            }
+            if job.loaded && job.program != program {
+                self.tell(
+                    "launchd",
+                    format!("it runs {} for our job, not {program}", Harmless(&job.program)),
+                );
+            } else if job.differs {
+                self.tell("launchd", "it was given another plist than the one that is installed");
+            }
+        }
+        if let Some((entries, limit)) =
+            darwin::states(self.seen.text("pfctl-info"), self.seen.text("pfctl-memory"))
+            && limit > 0
+            && entries.saturating_mul(10) > limit.saturating_mul(8)
+        {
+            self.tell(
+                "pf",
+                format!("it holds {entries} of {limit} states, and at the limit no connection begins"),
+            );
+        }
     }
 
     /// What else decides on this Mac.
