@@ -57,10 +57,10 @@ fn what_decides_before_ours_is_told() {
         main_ruleset(&network, main);
         let (code, status) = network.status();
         let (problems, notes) = (list(&status["problems"]), list(&status["notes"]));
-        let (findings, noted) = captured(&network, name);
+        let (findings, others) = captured(&network, name);
         assert_eq!((code == 1, problems.len()), (*decides, usize::from(*decides)), "{name}: {status:#}");
         assert_eq!(findings.len(), usize::from(*decides), "{name}: {findings:?}");
-        let said = if *decides { [problems, findings] } else { [notes, noted] };
+        let said = if *decides { [problems, findings] } else { [notes, others] };
         match *words {
             "" => assert_eq!(said, [vec![], vec![]] as [Vec<String>; 2], "{name}"),
             words => assert!(

@@ -64,16 +64,15 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
     match args {
         ["print", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
-            match kernel.jobs.iter().find(|job| job.label == label) {
+            if let Some(job) = kernel.jobs.iter().find(|job| job.label == label) {
                 // Some lines of a real one, those of inner blocks too.
-                Some(job) => answer.say(format!(
+                answer.say(format!(
                     "system/{label} = {{\n\tactive count = 0\n\tpath = {}\n\ttype = LaunchDaemon\n\tstate = not running\n\n\tprogram = {}\n\tdefault environment = {{\n\t\tPATH => /usr/bin:/bin\n\t}}\n\n\truns = 1\n\tlast exit code = 0\n\n\tresource coalition = {{\n\t\tID = 602\n\t\tstate = active\n\t\tname = {label}\n\t}}\n}}",
                     job.path, job.program
-                )),
-                None => {
-                    answer.warn(format!("Could not find service \"{label}\" in domain for system"));
-                    answer.code = 113;
-                }
+                ));
+            } else {
+                answer.warn(format!("Could not find service \"{label}\" in domain for system"));
+                answer.code = 113;
             }
         }
         ["print-disabled", "system"] => {
