@@ -79,7 +79,8 @@ pub struct Kernel {
     pub interfaces: Vec<Interface>,
     pub routes: Vec<Route>,
     pub sysctl: BTreeMap<String, String>,
-    pub mounts: Vec<String>,
+    /// What `mount` says of each, and where that is.
+    pub mounts: Vec<(String, String)>,
     pub dns: String,
     pub jobs: Vec<String>,
     /// Dummynet's pipes by number.
@@ -205,8 +206,9 @@ impl Kernel {
         for (key, value) in &self.sysctl {
             let _ = writeln!(t, "sysctl\t{key}\t{value}");
         }
-        for mount in &self.mounts {
-            let _ = writeln!(t, "mount\t{}", escape(mount));
+        for (text, path) in &self.mounts {
+            let told = if mounted_at(text).as_ref() == Some(path) { String::new() } else { format!("\t{}", escape(path)) };
+            let _ = writeln!(t, "mount\t{}{told}", escape(text));
         }
         let _ = writeln!(t, "dns\t{}", escape(&self.dns));
         for job in &self.jobs {
@@ -278,7 +280,11 @@ impl Kernel {
             "sysctl" => {
                 self.sysctl.insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
             }
-            "mount" => self.mounts.push(unescape(f.get(1)?)),
+            "mount" => {
+                let text = unescape(f.get(1)?);
+                let path = f.get(2).map(|path| unescape(path)).or_else(|| mounted_at(&text))?;
+                self.mounts.push((text, path));
+            }
             "dns" => self.dns = unescape(f.get(1)?),
             "job" => self.jobs.push((*f.get(1)?).to_owned()),
             "pipe" => {
@@ -319,6 +325,12 @@ impl Kernel {
         }
         Some(())
     }
+}
+
+/// The path in a line of `mount`, unless somebody gave it an odd name.
+fn mounted_at(text: &str) -> Option<String> {
+    let (_, path) = text.rsplit_once(" (")?.0.split_once(" on ")?;
+    Some(path.to_owned())
 }
 
 /// The route that comes and goes with an address.

@@ -113,6 +113,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
         "nc" => misc::nc(&mut kernel, &borrowed),
         "dnctl" => dummynet::run(&mut kernel, &borrowed),
         "ls" => misc::ls(&kernel, root, &borrowed[1..]),
+        "stat" => misc::stat(&kernel, &borrowed),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
         "sleep" => {
@@ -144,7 +145,7 @@ fn is_answered(name: &str, args: &[String]) -> bool {
         // A second of waiting between two looks goes by faster here.
         "sleep" => args == ["1"],
         // Who owns a file is told in macOS's form.
-        "ls" => args.first().is_some_and(|arg| arg == "-ldn"),
+        "ls" => args.first().is_some_and(|arg| arg == "-lden"),
         _ => false,
     }
 }
