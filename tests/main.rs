@@ -15,6 +15,7 @@ mod house;
 mod lab;
 mod laws;
 mod manager;
+mod manager_company;
 mod manager_owners;
 mod manager_pipes;
 mod manager_random;

@@ -207,7 +207,11 @@ impl Kernel {
             let _ = writeln!(t, "sysctl\t{key}\t{value}");
         }
         for (text, path) in &self.mounts {
-            let told = if mounted_at(text).as_ref() == Some(path) { String::new() } else { format!("\t{}", escape(path)) };
+            let told = if mounted_at(text).unwrap_or_default() == *path {
+                String::new()
+            } else {
+                format!("\t{}", escape(path))
+            };
             let _ = writeln!(t, "mount\t{}{told}", escape(text));
         }
         let _ = writeln!(t, "dns\t{}", escape(&self.dns));
@@ -282,7 +286,8 @@ impl Kernel {
             }
             "mount" => {
                 let text = unescape(f.get(1)?);
-                let path = f.get(2).map(|path| unescape(path)).or_else(|| mounted_at(&text))?;
+                let path =
+                    f.get(2).map(|path| unescape(path)).or_else(|| mounted_at(&text)).unwrap_or_default();
                 self.mounts.push((text, path));
             }
             "dns" => self.dns = unescape(f.get(1)?),
@@ -343,7 +348,7 @@ fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     } else if let Some(far) = address.far {
         (Ipv4Net::from(far), address.ip.to_string(), "UH", "")
     } else {
-        (net, format!("link#{index}"), "UCS", "!")
+        (net, format!("link#{index}"), "UC", "!")
     };
     Route { net, gateway, flags: flags.to_owned(), interface: name.to_owned(), expire: expire.to_owned() }
 }

@@ -64,7 +64,9 @@ pub fn stat(kernel: &Kernel, args: &[&str]) -> Answer {
             answer.code = 1;
             continue;
         };
-        let within = |(number, (_, mount)): (usize, &(String, String))| at.starts_with(mount).then_some((mount.len(), number));
+        let within = |(number, (_, mount)): (usize, &(String, String))| {
+            (!mount.is_empty() && at.starts_with(mount)).then_some((mount.len(), number))
+        };
         let (_, device) = kernel.mounts.iter().enumerate().filter_map(within).max().unwrap_or_default();
         let root = kernel.mounts.iter().any(|(_, mount)| Path::new(mount) == at);
         // The root of every volume has the number 2.
