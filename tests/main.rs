@@ -15,6 +15,7 @@ mod house;
 mod lab;
 mod laws;
 mod manager;
+mod manager_company;
 mod manager_health;
 mod manager_others;
 mod manager_outside;

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use nixvol_net::darwin;
 use serde_json::{Value, json};
 
-use crate::network::{AWKS, Network, SHELLS, small};
-use crate::support::run;
+use crate::network::{AWKS, Network, SHELLS, slow, small};
+use crate::support::{root, run};
 
 /// The only problem of a status, and that `status --from` has it too.
 fn one_problem(network: &Network, name: &str, words: &str) {
@@ -156,4 +157,96 @@ fn logs_have_a_header_and_follow() {
         .expect("it runs");
     assert_eq!(ran.status.code(), Some(124), "it goes on");
     assert!(network.mac.journal().iter().any(|call| call.line().starts_with("tail -n 100 -F ")));
+}
+
+#[test]
+fn places_that_cannot_be_ours_are_refused() {
+    // What macOS empties, by the name that its links lead to.
+    for field in ["stateDir", "base"] {
+        let mut input = small();
+        input[field] = json!("/private/tmp/nixvol-of-a-test");
+        let network = Network::new(&small());
+        let before = network.mac.kernel();
+        network.install(&input);
+        network.fails("start", 3, "which macOS empties; hint: declare another");
+        assert_eq!(network.mac.kernel(), before);
+    }
+    // A file that was there before.
+    let network = Network::new(&small());
+    let log = network.mac.dir().join("var/log");
+    fs::write(&log, "my diary\n").expect("a file");
+    for command in ["start", "stop", "cleanup"] {
+        let ran = network.run(command);
+        assert_eq!(fs::read_to_string(&log).expect("the file"), "my diary\n", "{command}");
+        assert!(
+            command == "stop" || ran.code == 3 && ran.err.contains("is not of this program"),
+            "{command}: {}",
+            ran.err
+        );
+    }
+    // What launchd, newsyslog and a shell begin it with is no reason.
+    let base = network.mac.dir().join("opt/nix-volumes").display().to_string();
+    let turned = "Nov 26 00:30:00 mac newsyslog[612]: logfile turned over due to size>1024K".to_owned();
+    for line in [
+        "2026-11-26T12:00:00Z start: x".to_owned(),
+        turned,
+        format!("/bin/sh: {base}/x: No such file"),
+        String::new(),
+    ] {
+        fs::write(&log, format!("{line}\n")).expect("a log");
+        network.ok("start");
+        // And what is in it later is not asked.
+        fs::write(&log, "torn\n").expect("a log");
+        network.ok("reconcile");
+        network.ok("cleanup");
+        assert!(!log.exists(), "{line}");
+    }
+}
+
+#[test]
+fn what_macs_print_is_read() {
+    let text =
+        |name: &str| fs::read_to_string(root().join("tests/cases/outputs").join(name)).expect("an output");
+    let tokens = |name: &str| -> Vec<String> {
+        darwin::references(&text(name)).into_iter().map(|reference| reference.token).collect()
+    };
+    assert_eq!(tokens("References-none"), [""; 0]);
+    assert_eq!(
+        tokens("References-two"),
+        ["9813589183660731843", "15053025338191571182", "15053025338191571999"]
+    );
+    let pipes: Vec<_> =
+        ["dnctl-list-26.5", "dnctl-list-flows"].map(|name| darwin::pipes(&text(name))[&1]).into();
+    let pipe = |delay, loss, rate| darwin::Pipe { delay, loss, rate };
+    assert_eq!(pipes, [pipe(150, 5_000, 50_000_000_000), pipe(0, 10_000, 0)]);
+    let job = darwin::job(&text("launchctl-print").replace('\t', ""));
+    assert!(
+        job.loaded
+            && !job.disabled
+            && job.program == "/opt/nix-volumes/networking/manage-macos-networking.sh"
+    );
+    // The manager reads them in the same way.
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let mut network = Network::new(&slow());
+        network.under(SHELLS[shell], AWKS[awk]);
+        network.ok("start");
+        let captured = network.mac.root().join("captured");
+        fs::create_dir_all(&captured).expect("a directory");
+        fs::write(captured.join("launchctl"), text("launchctl-print")).expect("a text");
+        let (_, status) = network.status();
+        assert_eq!(status["job"], "not running, last exit code 0");
+        for name in ["dnctl-list-26.5", "dnctl-list-flows"] {
+            let printed = text(name).replace("00001:", "20000:");
+            fs::write(captured.join("dnctl"), printed).expect("a text");
+            let (_, status) = network.status();
+            let changes = status["changes"].to_string();
+            let wanted = "change pipe 20000 (aws -> ibm): 40 ms, 1% lost, 100000 kbit/s";
+            assert!(changes.contains(wanted) && changes.contains("make pipe 20001"), "{name}: {changes}");
+        }
+        let same = "20000: 100.000 Mbit/s   40 ms  50 sl.plr 0.010000 0 queues (1 buckets) droptail\n";
+        fs::write(captured.join("dnctl"), same).expect("a text");
+        assert!(!network.status().1["changes"].to_string().contains("pipe 20000"));
+        fs::remove_dir_all(captured).expect("the texts");
+        network.assert_up();
+    }
 }

@@ -247,7 +247,8 @@ fn pipes_that_are_not_as_declared_are_told() {
     // What the bundle no longer has.
     network.put_back(&up);
     network.install(&small());
-    let status = compared(&network, "undeclared", &small());
+    let (_, capture) = collected(&network, "undeclared");
+    let status = judged(&small(), &capture).expect("a capture");
     assert!(
         status.findings.iter().any(|it| it.what == "pipe 20001 is still there"),
         "{:#?}",
