@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::network::{AWKS, HOSTS, Network, SHELLS, many, small, topology};
+use crate::network::{AWKS, HOSTS, Network, SHELLS, many, shell_of_macos, small, topology};
 use crate::rig::{Ran, foreign};
 
 fn lifecycle(shell: &'static [&'static str]) {
@@ -40,6 +40,13 @@ fn lifecycle(shell: &'static [&'static str]) {
         network.ok("cleanup");
         network.assert_clean(&before);
         assert_eq!(network.mac.changes(), [""; 0]);
+    }
+}
+
+#[test]
+fn up_and_down_under_the_shell_of_macos() {
+    if let Some(shell) = shell_of_macos() {
+        lifecycle(shell);
     }
 }
 

@@ -15,6 +15,19 @@ use crate::rig::{Mac, Ran};
 
 /// Shells that the manager must be at home in.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+/// The shell of macOS, bash 3.2 in POSIX mode, where `NIXVOL_BASH32` names one; else it is said that it is left out.
+pub fn shell_of_macos() -> Option<&'static [&'static str]> {
+    let Ok(path) = std::env::var("NIXVOL_BASH32") else {
+        eprintln!("skipped: NIXVOL_BASH32 names no bash 3.2, which is the shell of macOS");
+        return None;
+    };
+    let version = Command::new(&path).arg("--version").output().expect("the shell that NIXVOL_BASH32 names");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(version.contains("version 3.2."), "NIXVOL_BASH32 names another: {version}");
+    let words: [&'static str; 2] = [path.leak(), "--posix"];
+    Some(Box::leak(Box::new(words)))
+}
+
 /// And awks.
 pub const AWKS: [&str; 3] = ["mawk", "original-awk", "busybox"];
 
