@@ -21,6 +21,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("pf", &[]),
     ("loading", &["plan"]),
     ("packets", &[]),
+    ("reach", &["plan", "packets"]),
     ("prove", &["plan", "loading", "packets", "pf"]),
     ("darwin", &[]),
     ("status", &["place", "model", "plan", "pf", "darwin"]),

@@ -40,6 +40,7 @@ mod picture;
 mod problems;
 mod program;
 mod proof;
+mod reach;
 mod readme;
 mod report;
 mod rig;
