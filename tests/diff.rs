@@ -294,7 +294,7 @@ fn conditions_alone_are_a_difference_in_every_form() {
 }
 
 /// Three providers, some volumes, and every kind of thing that can change about them.
-fn networks() -> impl Strategy<Value = Value> {
+pub fn networks() -> impl Strategy<Value = Value> {
     let ends =
         || proptest::sample::subsequence(vec!["aws", "azure", "gcp", "etcd-1", "etcd-2", "talos"], 1..4);
     let service = prop_oneof![

@@ -21,6 +21,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("render", &["place", "input", "loading", "model", "plan"]),
     ("pf", &[]),
     ("packets", &[]),
+    ("reach", &["plan", "packets"]),
     ("prove", &["plan", "loading", "packets", "pf"]),
     ("darwin", &[]),
     ("others", &["plan", "pf"]),

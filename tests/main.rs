@@ -52,6 +52,7 @@ mod problems;
 mod program;
 mod proof;
 mod proof_edits;
+mod reach;
 mod readme;
 mod report;
 mod rig;

@@ -46,6 +46,7 @@
 //! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
 //! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
+//! | [`reach`] | what becomes of whatever anyone opens to anyone, for all flows |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -77,6 +78,7 @@ pub mod place;
 pub mod plan;
 pub mod problem;
 pub mod prove;
+pub mod reach;
 pub mod render;
 pub mod report;
 pub mod router;
