@@ -15,6 +15,7 @@ mod house;
 mod lab;
 mod laws;
 mod manager;
+mod manager_outside;
 mod manager_owners;
 mod manager_pipes;
 mod manager_random;
