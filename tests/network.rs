@@ -167,7 +167,18 @@ impl Network {
         let mut network = Self { mac, shell: SHELLS[0], base };
         network.install(input);
         network.under(SHELLS[0], AWKS[0]);
+        network.load_job();
         network
+    }
+
+    /// Gives launchd the plist of the bundle.
+    pub fn load_job(&self) {
+        let plist = self.base().join("launchd/org.nix-volumes.networking.plist");
+        let plist = plist.display().to_string();
+        let output =
+            Command::new(self.mac.bin().join("launchctl")).args(["bootstrap", "system", &plist]).output();
+        assert_eq!(Ran::of(&output.expect("launchctl runs")).code, 0, "{plist}");
+        self.mac.forget_journal();
     }
 
     /// From now on the manager runs under this shell with this awk.
@@ -230,6 +241,8 @@ impl Network {
     pub fn install_at(&mut self, input: &Value, base: &Path) {
         self.base = base.to_path_buf();
         self.install(input);
+        self.mac.ok("launchctl bootout system/org.nix-volumes.networking");
+        self.load_job();
     }
 
     pub fn state(&self) -> PathBuf {
