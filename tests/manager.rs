@@ -293,7 +293,9 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     let (network, before) = unconfirmed(600);
     network.mac.reboot();
     network.fails("reconcile", 1, "the start was not confirmed in time");
-    let rest = |kernel: &str| kernel.split_once('\n').map(|(_, rest)| rest.to_owned());
+    // launchd loads its jobs again, which the toy leaves to the test.
+    let is_ours = |line: &&str| !line.starts_with("boot\t") && !line.starts_with("job\t");
+    let rest = |kernel: &str| kernel.lines().filter(is_ours).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(rest(&network.mac.kernel()), rest(&before));
     network.fails("confirm", 1, "nothing to confirm");
     network.ok("reconcile");
