@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use nixvol_net::edit::{Change, Fields, File, Kind, List};
+use nixvol_net::edit::{Change, Choice, Fields, File, Kind, List};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::place::Positions;
 use serde_json::{Value, json};
@@ -648,16 +648,31 @@ mod generated {
             length in 0..12_usize,
             noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
         ) {
-            let corpus = corpus();
+            let mut corpus = corpus();
+            corpus.extend(crate::edits_hosts::hosts());
             let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
             let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
             let start = from.index(starts.len());
             let end = starts.get(start + length).copied().unwrap_or(text.len());
             let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
             let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
+            let host = file.names().first().map(|&name| name.to_owned());
+            let choice = Choice { configurations: host.into_iter().collect(), line: None };
+            let Ok(file) = file.choose(&choice) else { return Ok(()) };
             let before = file.declared().json;
             let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
+            let renamed = |kind, old: &str| Change::Rename { kind, old: old.to_owned(), new: "new-1".to_owned() };
+            let moved = |name: &str, provider: &str| Change::Move {
+                name: name.to_owned(),
+                provider: provider.to_owned(),
+                address: "10.1.0.200".to_owned(),
+            };
             let mut changes = vec![
+                renamed(Kind::Volume, "etcd-1"),
+                renamed(Kind::Volume, "a"),
+                renamed(Kind::Provider, "aws"),
+                moved("etcd-1", "lab"),
+                moved("a", "lab"),
                 Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
                 Change::AddItem {
                     list: List::Links,
@@ -707,6 +722,96 @@ mod generated {
             prop_assert_eq!(&after.json, &change.applied(&before.json));
             let back = edited_back(&edited, &opposite(&change, &after.json));
             prop_assert_eq!(back, text, "from\n{}", edited);
+        }
+    }
+
+    /// A flake of two Macs, each with a module of its own style.
+    fn flake(one: &str, other: &str, newline: &str) -> String {
+        let open = |module: &str| {
+            let body = module.replace("\r\n", "\n").trim().replace('\n', newline);
+            format!("darwinConfigurations.NAME = f {{ modules = [{newline}({body}{newline})]; }};")
+        };
+        let (one, other) = (open(one).replace("NAME", "one"), open(other).replace("NAME", "other"));
+        format!("{{ outputs = {{ f, ... }}: {{{newline}{one}{newline}{other}{newline}}}; }}{newline}")
+    }
+
+    proptest! {
+        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 100 }))]
+        #[test]
+        fn what_is_renamed_or_moved_comes_back(
+            style in style(),
+            names in proptest::collection::btree_set("[a-e][b-z]?(-[0-9]{1,2})?", 1..5),
+            which in any::<prop::sample::Index>(),
+            new in "[f-z][a-z]?-[0-9]{1,2}",
+        ) {
+            let mut names: Vec<String> = names.into_iter().collect();
+            names.retain(|name| !["aws", "lab", "in", "if", "or"].contains(&name.as_str()));
+            prop_assume!(!names.is_empty());
+            let name = which.get(&names).clone();
+            let text = style.file(&names);
+            let before = parse(&text).declared().json;
+            for (kind, old) in [(Kind::Volume, name.as_str()), (Kind::Provider, "aws"), (Kind::Provider, "lab")] {
+                let rename = |old: &str, new: &str| Change::Rename { kind, old: old.to_owned(), new: new.to_owned() };
+                let edited = edited_back(&text, &rename(old, &new));
+                prop_assert_eq!(&parse(&edited).declared().json, &rename(old, &new).applied(&before));
+                prop_assert_eq!(edited_back(&edited, &rename(&new, old)), text.clone());
+            }
+            let to = |provider: &str, address: &str| Change::Move {
+                name: name.clone(),
+                provider: provider.to_owned(),
+                address: address.to_owned(),
+            };
+            let home = before["volumes"][&name]["address"].as_str().expect("an address");
+            let edited = edited_back(&text, &to("lab", "10.1.1.20"));
+            prop_assert_eq!(&parse(&edited).declared().json, &to("lab", "10.1.1.20").applied(&before));
+            prop_assert_eq!(edited_back(&edited, &to("aws", home)), text);
+        }
+
+        #[test]
+        fn one_of_two_macs_is_edited(
+            (one, other) in (style(), style()),
+            shared in proptest::collection::btree_set("[a-e][b-z]?-[0-9]{1,2}", 1..4),
+            which in any::<prop::sample::Index>(),
+            what in 0..6_usize,
+        ) {
+            let names: Vec<String> = shared.into_iter().collect();
+            let name = which.get(&names).clone();
+            let text = flake(&one.file(&names), &other.file(&names), one.newline);
+            let of = |text: &str, name: &str| {
+                let choice = Choice { configurations: vec![name.to_owned()], line: None };
+                let file = File::parse(text, &[]).and_then(|file| file.choose(&choice));
+                file.unwrap_or_else(|refused| panic!("{refused}\n{text}")).declared().json
+            };
+            let before = of(&text, "one");
+            prop_assert_eq!(&before, &of(&text, "other"));
+            let read = declaration(&before);
+            let change = match what {
+                0 => volume("new-1", &read),
+                1 => provider("new-1", &read),
+                2 => link(&read),
+                3 => Change::Remove { kind: Kind::Volume, name },
+                4 => Change::Rename { kind: Kind::Provider, old: "aws".to_owned(), new: "new-1".to_owned() },
+                _ => Change::Move { name, provider: "lab".to_owned(), address: "10.1.1.20".to_owned() },
+            };
+            // The block of the other one, to the byte: it begins where the first ends, or ends where the second begins.
+            let at = |text: &str| text.find("darwinConfigurations.other").expect("the second");
+            for host in ["one", "other"] {
+                let choice = Choice { configurations: vec![host.to_owned()], line: None };
+                let file = File::parse(&text, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
+                let edited = file.edited(&change, &before, None);
+                let edited = edited.unwrap_or_else(|refused| panic!("{change:?}: {refused}\n{text}"));
+                let left = if host == "one" { "other" } else { "one" };
+                prop_assert_eq!(&of(&edited, left), &before);
+                prop_assert_eq!(&of(&edited, host), &change.applied(&before));
+                let parts = |text: &str| [text[..at(text)].to_owned(), text[at(text)..].to_owned()];
+                let same = usize::from(host == "one");
+                prop_assert_eq!(&parts(&edited)[same], &parts(&text)[same]);
+                if what < 2 {
+                    let back = File::parse(&edited, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
+                    let back = back.edited(&opposite(&change, &of(&edited, host)), &of(&edited, host), None);
+                    prop_assert_eq!(back.expect("an edit"), text.clone());
+                }
+            }
         }
     }
 }
