@@ -81,6 +81,7 @@ pub enum Kind {
     AliasTaken { alias: Ipv4Addr, by: String, free: Option<Ipv4Addr> },
     PublishWithoutAlias { volume: String },
     PublishTwice { alias: Ipv4Addr, port: u16 },
+    PublishOnGuest { volume: String, address: Option<Ipv4Addr>, ports: String },
     // Links.
     UnknownEnd { found: String, nearest: Option<String> },
     LinkToItself { end: String },
