@@ -6,6 +6,7 @@ mod browser;
 mod diff;
 mod edits;
 mod edits_changes;
+mod edits_generated;
 mod edits_hosts;
 mod edits_public;
 mod every;

@@ -36,7 +36,7 @@
 //! |---|---|
 //! | [`place`] | where a value stands, in the input and in the user's Nix source |
 //! | [`problem`] | what can be wrong, and its words |
-//! | [`source`] | which text of a Nix file a position means (rnix) |
+//! | [`source`] | which text of a Nix file a position means, and which Mac it belongs to (rnix) |
 //! | [`diagnostic`] | problems as people and programs read them |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
