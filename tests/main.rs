@@ -48,6 +48,7 @@ mod shells;
 mod snapshots;
 mod status;
 mod support;
+mod switch;
 mod toymac;
 mod toymac_facts;
 mod upgrade;

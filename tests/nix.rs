@@ -46,7 +46,7 @@ pub fn pure(attribute: &str) -> Value {
 }
 
 /// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
-fn sources() -> Option<(Value, Value)> {
+pub fn sources() -> Option<(Value, Value)> {
     let source = |name| std::env::var(name).ok().map(|path| json!(path));
     let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
     if sources.is_none() {
@@ -291,9 +291,15 @@ fn switch_installs_before_launchd_and_starts_last() {
     with_darwin(module, "activate", |text| {
         let text = text.as_str().unwrap();
         let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"));
-        let start = "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --confirm-within 90\n";
+        let start =
+            "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --switch --confirm-within 90\n";
+        let check = at("-activate.sh /var/db/org.nix-volumes.networking.receipt check /nix/store/");
         let install = at("-activate.sh /var/db/org.nix-volumes.networking.receipt install /nix/store/");
-        assert!(at("set -e\n") < install);
+        assert!(
+            at("set -e\n") < check
+                && check < at("if [[ \"${checkActivation:-0}\" -eq 1 ]]")
+                && check < install
+        );
         assert!(install < at("setting up launchd services"));
         assert!(at("setting up launchd services") < at(start));
         assert!(at(start) < at("ln -sfn \"$(readlink -f \"$systemConfig\")\" /run/current-system"));
@@ -321,6 +327,10 @@ fn switched_off_it_cleans_up_after_launchd() {
             let text = text.as_str().unwrap();
             let remove =
                 text.find("-activate.sh /var/db/org.nix-volumes.networking.receipt remove\n").unwrap();
+            let check = text
+                .find("-activate.sh /var/db/org.nix-volumes.networking.receipt check-remove || exit 2\n")
+                .unwrap();
+            assert!(check < text.find("checkActivation").unwrap());
             assert!(text.find("setting up launchd services").unwrap() < remove);
             assert!(!text.contains("manage-macos-networking.sh"));
         });

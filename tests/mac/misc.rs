@@ -82,6 +82,25 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
                 kernel.jobs.push(label.to_owned());
             }
         }
+        // The older words of nix-darwin.
+        ["load", "-w", plist] => {
+            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
+            if kernel.jobs.iter().any(|job| job == label) {
+                answer.warn("Load failed: 5: Input/output error");
+                answer.code = 5;
+            } else {
+                kernel.jobs.push(label.to_owned());
+            }
+        }
+        ["unload", plist] => {
+            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
+            let before = kernel.jobs.len();
+            kernel.jobs.retain(|job| job != label);
+            if kernel.jobs.len() == before {
+                answer.warn("Unload failed: 5: Input/output error");
+                answer.code = 5;
+            }
+        }
         ["bootout", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
             let before = kernel.jobs.len();

@@ -492,6 +492,8 @@ function quote(text, i, c, out) {
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
 function trouble(text) { problem[++nt] = text }
+# What a start says and goes on.
+function caution(text) { cautioned[++nw] = text }
 # What others did meanwhile, for the log.
 function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
@@ -558,8 +560,15 @@ function collide(p, what, net, len, name, text, free) {
     free = free_network(netlen[p])
     text = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " name
     text = text (free == "" ? "" : ": " free " is free") "; or name it in allowOverlap"
-    if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(text)
+    if (P["ask"] == "reconcile") { if (p in present) trouble(text); else refuse(text) }
+    else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(text); else refuse(text) }
     else trouble(text)
+}
+# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
+function in_force(p, b) {
+    b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
+    if (!(p in present) || !((b, gateway[p]) in has)) return 0
+    return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
 }
 function collisions(i, k, p) {
     for (i = 1; i <= nr; i++) {
@@ -950,6 +959,7 @@ END {
     if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
     for (i = 1; i <= nt; i++) print "problem\t" problem[i]
+    for (i = 1; i <= nw; i++) print "caution\t" cautioned[i]
     if (P["ask"] == "test") {
         for (i = 1; i <= nprobes; i++) {
             if (active(prober[i]) && (!(probed[i] in of) || active(probed[i]))) print "probe\t" probe[i]
@@ -964,7 +974,7 @@ END {
     # What lingers is waited for.
     if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
     print "changes\t" no + 0
-    if (!nf && (no || nc) && P["ask"] != "test") write_changes()
+    if (!nf && (no || nc) && P["ask"] != "test" && P["ask"] != "switch") write_changes()
 }
 
 # ---- for the shell
@@ -1048,6 +1058,7 @@ function status_text(i, k, p, v) {
 function plan_text(i, k) {
     for (i = 1; i <= nf; i++) print "refused: " refusal[i]
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
+    for (i = 1; i <= nw; i++) print "warning: " cautioned[i]
     if (!nf && !no) print "nothing to change"
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
 }
@@ -1063,7 +1074,7 @@ function changes_json(i, k, out) {
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"warnings\":" texts(cautioned, nw) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1079,7 +1090,7 @@ function status_json(i, p, v) {
     printf "],\"pipes\":%s", pipes_json()
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
     printf "\"forwarding\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), or_null(defaultvia)
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"warnings\":" texts(cautioned, nw) ",\"changes\":" changes_json() "}"
 }
 '
 }
@@ -1311,11 +1322,14 @@ way() {
 # Not empty once this run has changed something: what is missing then, nobody else took.
 ACTED=
 
+# The rules that belong to the table; before a switch has installed them, those beside this program.
+RULES=$BASE/networking/pf/anchor.conf
+
 # Everything the engine has to know. $1: what it is asked; $2: the wish it measures by;
 # $3: a bundle that was kept, to measure by instead of the installed one.
 observe() {
     printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" \
-        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED"
+        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$RULES" acted "$ACTED"
     printf '@@nixvol table\n'
     if [ -n "${3:-}" ]; then cat "$3"; else printf '%s' "$TABLE"; fi || printf '@@nixvol failed\tcat\n'
     if [ -z "$SAFE" ]; then see_all ls-ldn; fi
@@ -1325,7 +1339,7 @@ observe() {
     if has_pipes "${3:-}"; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
-        status | plan | start | test) see_all pfctl-anchor-tables ;;
+        status | plan | start | switch | test) see_all pfctl-anchor-tables ;;
         *) ;;
     esac
     # Of all that the table holds, only a mount point begins with a slash.
@@ -1336,12 +1350,13 @@ observe() {
     printf '@@nixvol end\n'
 }
 
-# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number),
+# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUTIONS (no reason not to start), CAUSES (what others did), CHANGES (their number),
 # DEFAULT (route), KEPT (whether the bundle that was kept is this one), PIPES (whether the ledger knows any).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
     PROBLEMS=
+    CAUTIONS=
     CHANGES=
     DEFAULT=
     KEPT=
@@ -1364,6 +1379,7 @@ read_answer() {
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
+            caution) CAUTIONS=$CAUTIONS$text$NEWLINE ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
             kept) KEPT=$text ;;
@@ -1933,6 +1949,9 @@ help() {
   cleanup                    take everything away: network, kernel names, log and state
   help                       this; the only one that does not need root
 
+A switch of nix-darwin says plan --switch (would start be refused?) and start --switch: a network
+that it does not change, and that cannot be mended now, fails neither.
+
 Exit codes:
   0   done, or healthy              3   refused: nothing was changed
   1   not healthy, a probe failed,  4   another run is at work
@@ -1984,6 +2003,12 @@ start() {
         tell "$PROBLEMS"
         exit 1
     fi
+    tell "$CAUTIONS"
+    if [ -n "$SWITCH" ] && is_in_force; then
+        tell "$REFUSED$PROBLEMS"
+        warn "this switch does not change the network, which is not as it should be: see status"
+        exit 0
+    fi
     if [ -n "$REFUSED" ]; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
@@ -2020,6 +2045,25 @@ start() {
         warn "not all came to be as it should"
     fi
     roll_back "$before"
+}
+
+# Whether this very bundle was applied last and is wished for, and something keeps it from being as it should.
+is_in_force() { [ "$WISH" = up ] && [ "$KEPT" = 1 ] && [ -n "$REFUSED$PROBLEMS" ]; }
+
+# What a switch asks before it changes anything, with the bundle that it has not installed yet: whether `start --switch`
+# would go ahead. Takes no lock and writes nothing.
+plan_switch() {
+    case $SELF in
+        */*) RULES=${SELF%/*}/pf/anchor.conf ;;
+        *) ;;
+    esac
+    read_wish
+    code=0
+    look switch up || code=1
+    if [ -n "$REFUSED" ]; then code=3; elif [ -n "$PROBLEMS" ]; then code=1; fi
+    if is_in_force; then code=0; fi
+    printf '%s' "$CAUTIONS$REFUSED$PROBLEMS" | while IFS= read -r line; do warn "$line"; done
+    exit "$code"
 }
 
 # Whether the Mac still has the default route and the name server that it had.
@@ -2256,6 +2300,7 @@ if [ -O "$SELF" ]; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
 COLLECT=
+SWITCH=
 JSON=0
 case $COMMAND in
     '')
@@ -2268,6 +2313,7 @@ esac
 while [ $# -gt 0 ]; do
     case $COMMAND$TAB$1 in
         "status$TAB--json" | "test$TAB--json" | "plan$TAB--json") JSON=1 ;;
+        "start$TAB--switch" | "plan$TAB--switch") SWITCH=yes ;;
         "start$TAB--confirm-within")
             shift
             CONFIRM=${1:-}
@@ -2289,6 +2335,7 @@ case $COMMAND in
     help) help ;;
     status | plan)
         need_root
+        if [ -n "$SWITCH" ]; then plan_switch; fi
         show "$COMMAND"
         ;;
     test)
