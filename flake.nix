@@ -43,7 +43,10 @@
         };
     in
     {
-      darwinModules.default = ./modules;
+      darwinModules = {
+        default = ./modules;
+        nixvol-net = ./modules;
+      };
 
       # snapshotCheck { pkgs, input, snapshot }: see modules/snapshot.nix.
       lib.snapshotCheck = import ./modules/snapshot.nix;
@@ -83,12 +86,17 @@
             # What tests/run.sh installs elsewhere; Debian calls the one true awk original-awk.
             testInputs = lib.optionals (lib.hasSuffix "-linux" system) [
               pkgs.dash
+              pkgs.fish
+              pkgs.iproute2
+              pkgs.iputils
               pkgs.libplist
+              pkgs.mandoc
               pkgs.mawk
               pkgs.mksh
               pkgs.nix
               pkgs.procps
               pkgs.shellcheck
+              pkgs.zsh
               (named "busybox" "${pkgs.busybox}/bin/busybox")
               (named "original-awk" "${pkgs.nawk}/bin/nawk")
             ];

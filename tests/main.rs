@@ -1,27 +1,45 @@
 //! One test binary; this list is its table of contents.
+//!
+//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine. On a Mac
+//! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
 
 mod accepted;
 mod activation;
 mod browser;
 mod diff;
 mod edits;
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
+mod elsewhere;
 mod every;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod explain;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod help;
 mod hostile;
 mod house;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 mod laws;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_owners;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_pipes;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_random;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_report;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_states;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;
 mod nix;
 mod nix_build;
@@ -39,17 +57,27 @@ mod picture;
 mod problems;
 mod program;
 mod proof;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
 mod report;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod rig;
 mod router;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod sandbox;
 mod schema;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod snapshots;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac_facts;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod upgrade;
 mod wrong_use;

@@ -12,6 +12,7 @@ use nixvol_net::render::{self, MANAGER};
 use serde_json::{Value, json};
 
 use crate::rig::{Mac, Ran};
+use crate::support::{tool, tools};
 
 /// Shells that the manager must be at home in.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
@@ -164,7 +165,7 @@ impl Network {
         if link.exists() {
             fs::remove_file(&link).expect("the old awk");
         }
-        symlink(Path::new("/usr/bin").join(awk), link).expect("the awk");
+        symlink(tool(awk).unwrap_or_else(|| panic!("{awk} is not installed")), link).expect("the awk");
     }
 
     /// Installs a bundle over what is there.
@@ -198,7 +199,7 @@ impl Network {
         let own = "\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n";
         assert_eq!(text.matches(own).count(), 1, "one line sets PATH");
         let dir = self.mac.dir().display();
-        let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:/usr/bin:/bin:/usr/sbin:/sbin\n");
+        let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:{}\n", tools());
         text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
@@ -227,8 +228,9 @@ impl Network {
 
     /// Runs the manager in a process group of its own and with nothing in its environment.
     pub fn run(&self, args: &str) -> Ran {
-        let mut command = Command::new(Path::new("/usr/bin/env"));
-        command.arg("-i").args(["PATH=/usr/bin:/bin"]).args(self.shell);
+        let (shell, options) = self.shell.split_first().expect("a shell");
+        let mut command = Command::new(shell);
+        command.env_clear().env("PATH", tools()).args(options);
         command.arg(self.base().join(MANAGER)).args(args.split_whitespace());
         let output = command.process_group(0).output();
         Ran::of(&output.expect("the manager runs"))

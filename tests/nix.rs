@@ -4,16 +4,12 @@
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::support::{default_input, files_below, rendered, root, run};
-
-static SKIPPED: Once = Once::new();
+use crate::support::{default_input, files_below, rendered, root, run, skipped};
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
 pub fn nix_instantiate(arguments: &[&str]) -> Output {
@@ -50,11 +46,9 @@ pub fn sources() -> Option<(Value, Value)> {
     let source = |name| std::env::var(name).ok().map(|path| json!(path));
     let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
     if sources.is_none() {
-        SKIPPED.call_once(|| {
-            // Past the test harness, which keeps the words of a test that passes to itself.
-            let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
-            std::io::stderr().write_all(words).unwrap();
-        });
+        skipped(
+            "NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set, so no module was evaluated by nix-darwin",
+        );
     }
     sources
 }
@@ -112,6 +106,79 @@ fn preset_is_the_embedded_declaration() {
     let module = r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
     with_darwin(module, "declared", |text| assert_eq!(text, embedded));
     with_darwin(module, "input", |input| assert_eq!(rendered(&input), expected));
+}
+
+#[test]
+fn the_preset_moves_as_a_whole() {
+    let moved = pure("shifted");
+    let text = moved.to_string();
+    assert!(!text.contains("\"10.") && text.contains("172.24.2.2"), "{text}");
+    let back = (0..5)
+        .fold(text, |text, cloud| text.replace(&format!("\"172.{}.", 20 + cloud), &format!("\"10.{cloud}.")));
+    assert_eq!(serde_json::from_str::<Value>(&back).unwrap(), pure("preset"));
+    rendered(&moved);
+    let module = |base: &str| {
+        format!(r#"{{ services.nixvol-net = {{ preset = "multi-cloud"; presetBase = "{base}"; }}; }}"#)
+    };
+    with_darwin(&module("172.20.0.0/16"), "input", |input| assert_eq!(rendered(&input), rendered(&moved)));
+    let option = "services.nixvol-net.presetBase";
+    for base in ["172.252.0.0/16", "172.20.0.0/12", "172.20.1.0/16", "172.16.0.0"] {
+        let module = module(base).replace("preset =", "enable = true; preset =");
+        refused(&module, &[option, "is not of type"]);
+    }
+}
+
+#[test]
+fn two_modules_publish_a_port_once() {
+    let module = |rest: &str| {
+        format!("{{ services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {rest} }}; }}")
+    };
+    let one = module("volumes.etcd-1.publish = [ 2379 2380 ];");
+    let other = module("volumes.etcd-1.publish = [ 2379 ];");
+    with_darwin(&format!("{{ imports = [ ({one}) ({other}) ]; }}"), "input", |input| {
+        let mut published: Vec<u64> =
+            serde_json::from_value(input["volumes"]["etcd-1"]["publish"].clone()).unwrap();
+        published.sort_unstable();
+        assert_eq!(published, [2379, 2380]);
+        rendered(&input);
+    });
+}
+
+#[test]
+fn expectations_reach_the_json() {
+    let expect = |rest: &str| {
+        format!(
+            r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; expect = [
+                 {{ from = [ "karpenter-worker-1" ]; to = [ "etcd-1" ]; protocol = "tcp"; ports = [ 2380 ]; passes = false; why = "apart"; }}
+                 {{ from = [ "lan" ]; to = [ "any" ]; passes = false; {rest} }} ]; }}; }}"#
+        )
+    };
+    with_darwin(&expect(""), "input", |input| {
+        let golden = json!([
+            { "from": ["karpenter-worker-1"], "to": ["etcd-1"], "protocol": "tcp", "ports": [2380], "passes": false, "why": "apart" },
+            { "from": ["lan"], "to": ["any"], "passes": false },
+        ]);
+        assert_eq!(input["expect"], golden);
+    });
+    with_darwin(&expect(""), "toplevel", |_| ());
+    refused(
+        &expect("").replace(r#""lan""#, r#""lann""#),
+        &["services.nixvol-net.expect, entry 2: `from` names \"lann\"", "\"internet\""],
+    );
+    refused(&expect("protocol = \"sctp\";"), &["services.nixvol-net.expect", "is not of type"]);
+}
+
+#[test]
+fn a_test_in_the_form_of_nix_darwin() {
+    let path = "./tests/nix/services-nixvol-net.nix";
+    let form = "{ lib, ... }: { options = { out = lib.mkOption { type = lib.types.raw; }; \
+                test = lib.mkOption { type = lib.types.lines; }; }; config.out = \"/out\"; }";
+    with_darwin(&format!("{{ imports = [ {path} ({form}) ]; }}"), "test", |test| {
+        let test = test.as_str().unwrap();
+        assert!(test.contains("grep") && test.contains("/out/activate"), "{test}");
+    });
+    let parsed = nix_instantiate(&["--parse", path]);
+    assert!(parsed.status.success());
 }
 
 #[test]
@@ -530,7 +597,9 @@ const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", 
 fn leaves(systems: &[&str]) -> BTreeSet<String> {
     let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
     let mut leaves: BTreeSet<String> =
-        ["darwinModules.default", "lib.snapshotCheck", "overlays.default"].map(str::to_owned).into();
+        ["darwinModules.default", "darwinModules.nixvol-net", "lib.snapshotCheck", "overlays.default"]
+            .map(str::to_owned)
+            .into();
     leaves.extend(["description", "path"].map(|leaf| format!("templates.default.{leaf}")));
     for (kind, system) in by_system.iter().flat_map(|kind| systems.iter().map(move |system| (*kind, *system)))
     {

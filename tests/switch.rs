@@ -2,7 +2,7 @@
 //! steps otherwise), run by root in a namespace whose root directory is a Mac's, with the toy Mac's commands.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::nix::{evaluate, sources};
 use crate::rig::{Mac, Ran, program, settled};
+use crate::support::skipped;
 
 const PLIST: &str = "Library/LaunchDaemons/org.nix-volumes.networking.plist";
 const JOB: &str = "job\torg.nix-volumes.networking\n";
@@ -112,7 +113,7 @@ impl Disk {
         if tried.code != 0 {
             let required = std::env::var_os("NIXVOL_LAB_REQUIRED").is_some();
             assert!(!required, "no namespace for a switch can be made here: {}", tried.err);
-            eprintln!("skipped: no namespace for a switch can be made here: {}", tried.err);
+            skipped(&format!("no namespace for a switch can be made here: {}", tried.err.trim_end()));
             return None;
         }
         Some(disk)
@@ -127,7 +128,7 @@ impl Disk {
     /// Runs a command as root of the Mac.
     fn enter(&self, words: &[&str]) -> Ran {
         let mut command = Command::new("unshare");
-        command.arg(if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" });
+        command.arg(if self.directory.path().metadata().unwrap().uid() == 0 { "-m" } else { "-Urm" });
         command.args(["sh", "-c", ENTER, "sh"]).arg(self.directory.path()).arg(self.mac.root());
         command.arg(program().parent().unwrap()).args(words);
         command.output().map_or_else(

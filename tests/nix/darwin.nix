@@ -86,5 +86,8 @@ in
     in
     builtins.listToAttrs (walk [ ] evaluated.options.services.nixvol-net);
 
+  # Of a test in the form that nix-darwin has for its own.
+  inherit (config) test;
+
   toplevel = config.system.build.toplevel.drvPath;
 }
