@@ -24,6 +24,8 @@ mod house;
 mod lab;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod live;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_owners;
@@ -80,4 +82,5 @@ mod toymac;
 mod toymac_facts;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod upgrade;
+mod workflows;
 mod wrong_use;

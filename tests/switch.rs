@@ -47,19 +47,24 @@ mount --bind /usr/bin "$root/bin"
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --bind "$toy" "$root$toy"
-exec chroot "$root" /bin/env -i PATH=/usr/bin:/bin HOME=/var/root "$@"
+exec chroot "$root" /bin/env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/var/root "$@"
 "#;
 
+/// Where the toy Mac and the program of this build are.
+fn built() -> &'static Path {
+    program().ancestors().nth(2).unwrap()
+}
+
 /// A Mac that is switched from one system to another.
-struct Disk {
-    mac: Mac,
+pub struct Disk {
+    pub mac: Mac,
     directory: TempDir,
     systems: std::cell::Cell<u32>,
 }
 
 impl Disk {
     /// None, said aloud, where no namespace can be made.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let disk = Self { mac: Mac::new(), directory: TempDir::new().unwrap(), systems: 0.into() };
         let root = disk.directory.path();
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
@@ -86,7 +91,7 @@ impl Disk {
         ] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
-        fs::create_dir_all(disk.path(program().parent().unwrap())).unwrap();
+        fs::create_dir_all(disk.path(built())).unwrap();
         for directory in ["lib", "lib32", "lib64", "libexec", "share"] {
             fs::create_dir_all(disk.mac.root().join(directory)).unwrap();
             if directory.starts_with("lib") {
@@ -126,11 +131,11 @@ impl Disk {
     }
 
     /// Runs a command as root of the Mac.
-    fn enter(&self, words: &[&str]) -> Ran {
+    pub fn enter(&self, words: &[&str]) -> Ran {
         let mut command = Command::new("unshare");
         command.arg(if self.directory.path().metadata().unwrap().uid() == 0 { "-m" } else { "-Urm" });
         command.args(["sh", "-c", ENTER, "sh"]).arg(self.directory.path()).arg(self.mac.root());
-        command.arg(program().parent().unwrap()).args(words);
+        command.arg(built()).args(words);
         command.output().map_or_else(
             |error| Ran { code: 127, out: String::new(), err: error.to_string() },
             |output| Ran::of(&output),
@@ -143,7 +148,7 @@ impl Disk {
         self.enter(&words)
     }
 
-    fn write(&self, path: &str, text: &str, mode: u32) {
+    pub fn write(&self, path: &str, text: &str, mode: u32) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
