@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, topology};
 use crate::rig::Ran;
-use crate::support::{fixture, has_lab, program, run, tools};
+use crate::support::{fixture, has_lab, program, run};
+use crate::tools::tools;
 
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];

@@ -51,7 +51,12 @@ fn every_step_passes_and_every_question_is_asked() {
         disk.write(&format!("/source/{file}"), &text, 0o755);
     }
     let before = settled(&disk.mac.kernel());
-    let ran = disk.enter(&["/bin/bash", "/source/tests/mac/live.sh", env!("CARGO_BIN_EXE_nixvol-net"), "/tmp/live"]);
+    let ran = disk.enter(&[
+        "/bin/bash",
+        "/source/tests/mac/live.sh",
+        env!("CARGO_BIN_EXE_nixvol-net"),
+        "/tmp/live",
+    ]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert_eq!(ran.err, "");
     assert_eq!(settled(&disk.mac.kernel()), before);
@@ -70,6 +75,11 @@ fn every_step_passes_and_every_question_is_asked() {
     assert!(steps >= 25, "{}", ran.out);
     // A second network in the way is not touched.
     disk.write("/opt/nix-volumes/notes", "mine\n", 0o644);
-    let ran = disk.enter(&["/bin/bash", "/source/tests/mac/live.sh", env!("CARGO_BIN_EXE_nixvol-net"), "/tmp/live"]);
+    let ran = disk.enter(&[
+        "/bin/bash",
+        "/source/tests/mac/live.sh",
+        env!("CARGO_BIN_EXE_nixvol-net"),
+        "/tmp/live",
+    ]);
     assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
 }

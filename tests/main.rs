@@ -76,6 +76,7 @@ mod status;
 mod support;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
+mod tools;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac;
 #[cfg(all(feature = "lab", target_os = "linux"))]

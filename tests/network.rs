@@ -12,7 +12,7 @@ use nixvol_net::render::{self, MANAGER};
 use serde_json::{Value, json};
 
 use crate::rig::{Mac, Ran};
-use crate::support::{tool, tools};
+use crate::tools::{tool, tools};
 
 /// Shells that the manager must be at home in.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];

@@ -4,6 +4,7 @@
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -537,6 +538,75 @@ fn every_option_is_described_in_sentences_and_shown() {
             assert_eq!(option["fits"], true, "the example of {name} is not of its type");
         }
     });
+}
+
+/// The reference of the options, from what a manual is made of.
+fn reference(options: &Value) -> String {
+    let mut page =
+        "# Options of the nix-darwin module\n\nMade from `modules/options.nix` and `modules/entries.nix`; \
+                    `NIXVOL_OPTIONS=update cargo test nix::` makes it again.\n"
+            .to_owned();
+    for option in options.as_array().unwrap() {
+        let text = |field: &str| option[field].as_str();
+        let block = |title: &str, code: &str| {
+            if code.contains('\n') {
+                format!("- {title}:\n\n  ```nix\n{}\n  ```\n", indented(code))
+            } else {
+                format!("- {title}: `{code}`\n")
+            }
+        };
+        let [name, description, kind] = ["name", "description", "type"].map(|field| text(field).unwrap());
+        writeln!(page, "\n## `{name}`\n\n{}\n\n- type: {kind}", plain(description)).unwrap();
+        match text("default") {
+            _ if option["readOnly"] == true => page += "- read only\n",
+            Some(default) => page += &block("default", default),
+            None => page += "- must be given\n",
+        }
+        if let Some(example) = text("example") {
+            page += &block("example", example);
+        }
+    }
+    page
+}
+
+fn indented(code: &str) -> String {
+    code.trim_end().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A description without the roles of Nixpkgs' manuals: `{option}`, `{file}`, `{command}`.
+fn plain(description: &str) -> String {
+    ["{option}", "{file}", "{command}"]
+        .iter()
+        .fold(description.trim().to_owned(), |text, role| text.replace(role, ""))
+}
+
+#[test]
+fn the_reference_of_the_options_is_made_from_them() {
+    let path = root().join("modules/options.md");
+    let mut page = std::fs::read_to_string(&path).unwrap_or_default();
+    with_darwin("{ }", "reference", |options| {
+        let made = reference(&options);
+        if std::env::var("NIXVOL_OPTIONS").is_ok_and(|value| value == "update") {
+            std::fs::write(&path, &made).unwrap();
+            page = made;
+        } else {
+            assert!(
+                page == made,
+                "modules/options.md is not of these options; hint: NIXVOL_OPTIONS=update cargo test nix::"
+            );
+        }
+    });
+    // Where there is no nix-darwin: each option has its place and its words.
+    for (name, option) in pure("options").as_object().unwrap() {
+        let title = name.replace("providers.", "providers.<name>.").replace("volumes.", "volumes.<name>.");
+        let title = title.replace("links.", "links.*.").replace("expect.", "expect.*.");
+        let (_, part) = page
+            .split_once(&format!("## `{title}`\n"))
+            .unwrap_or_else(|| panic!("{title} is not in options.md"));
+        let described = plain(option["description"].as_str().unwrap());
+        let first = described.lines().next().unwrap();
+        assert!(part.trim_start().starts_with(first), "{title}: {first}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{fixture, rendered, root, run, tool};
+use crate::support::{fixture, rendered, root, run};
+use crate::tools::tool;
 
 /// A store of Nix, and a place for a user's files.
 struct Store(TempDir);

@@ -9,7 +9,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::rig::{Ran, program};
-use crate::support::{root, skipped, tool};
+use crate::support::{root, skipped};
+use crate::tools::tool;
 
 /// What stdenv of Nixpkgs brings: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file.
 const STDENV: &[&str] = &[

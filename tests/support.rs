@@ -10,6 +10,8 @@ use nixvol_net::render::{self, Bundle};
 use proptest::prelude::ProptestConfig;
 use serde_json::{Value, json};
 
+use crate::tools::tool;
+
 /// The root of the source tree.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -112,16 +114,6 @@ pub fn skipped(why: &str) {
         told.push(why.to_owned());
         let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
     }
-}
-
-/// The directories in which this machine has its tools. Nix's sandbox has none of them in /usr.
-pub fn tools() -> String {
-    std::env::var("PATH").expect("tests have a PATH")
-}
-
-/// Where this machine has a tool, by the first of the directories that do.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&tools()).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 /// Whether this machine has a tool. Without it a test says what it leaves out.

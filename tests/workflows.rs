@@ -62,7 +62,9 @@ fn what_they_run_is_there() {
         }
     }
     let network = fs::read_to_string(root().join(WORKFLOWS[1])).expect("a workflow");
-    for command in ["check --input network.json --format sarif", "snapshot check --input network.json --format markdown"] {
+    for command in
+        ["check --input network.json --format sarif", "snapshot check --input network.json --format markdown"]
+    {
         assert!(network.contains(command), "{command}");
     }
 }

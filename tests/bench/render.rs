@@ -5,6 +5,9 @@
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
+#[path = "../tools.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod tools;
 
 use std::hint::black_box;
 

@@ -86,6 +86,14 @@ in
     in
     builtins.listToAttrs (walk [ ] evaluated.options.services.nixvol-net);
 
+  # What a manual is made of, as nixosOptionsDoc takes it.
+  reference = map (option: {
+    inherit (option) name description type;
+    readOnly = option.readOnly or false;
+    default = option.default.text or null;
+    example = option.example.text or null;
+  }) (lib.filter (option: option.visible && !option.internal) (lib.optionAttrSetToDocList evaluated.options.services.nixvol-net));
+
   # Of a test in the form that nix-darwin has for its own.
   inherit (config) test;
 
