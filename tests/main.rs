@@ -28,6 +28,8 @@ mod live;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_company;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_owners;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_pipes;

@@ -34,11 +34,12 @@ fn a_report_holds_what_is_read_and_no_secrets() {
         let names: Vec<&str> = report.keys().map(String::as_str).collect();
         let expected = [
             "anchor.conf",
+            "applied",
             "ifconfig",
             "launchctl-print",
             "ledger",
             "log",
-            "ls-ldn",
+            "ls-lden",
             "mount",
             "names",
             "netstat-rn",
@@ -62,7 +63,7 @@ fn a_report_holds_what_is_read_and_no_secrets() {
         ];
         assert_eq!(names, expected);
         assert!(report["version"].starts_with("format\t1\nProductName:"), "{}", report["version"]);
-        assert_eq!(report["mount"], "- on /Volumes/data (apfs, local)\n");
+        assert_eq!(report["mount"], "- on /Volumes/data (mounted)\n");
         assert_eq!(report["pfctl-interfaces"], "lo0\n");
         assert_eq!(report["pfctl-anchor-sr"], network.mac.ok("pfctl -a com.apple/250.nixvol -s rules"));
         assert!(

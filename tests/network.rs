@@ -203,6 +203,13 @@ impl Network {
         text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
+    /// The manager waits for the lock as long as it does on a Mac.
+    pub fn be_patient(&self) {
+        let manager = self.base().join(MANAGER);
+        let text = fs::read_to_string(&manager).expect("the manager");
+        fs::write(&manager, text.replace("\nLOCK_SECONDS=2\n", "\nLOCK_SECONDS=30\n")).expect("the manager");
+    }
+
     pub fn base(&self) -> PathBuf {
         self.base.clone()
     }
@@ -228,12 +235,16 @@ impl Network {
 
     /// Runs the manager in a process group of its own and with nothing in its environment.
     pub fn run(&self, args: &str) -> Ran {
-        let (shell, options) = self.shell.split_first().expect("a shell");
-        let mut command = Command::new(shell);
-        command.env_clear().env("PATH", tools()).args(options);
-        command.arg(self.base().join(MANAGER)).args(args.split_whitespace());
-        let output = command.process_group(0).output();
-        Ran::of(&output.expect("the manager runs"))
+        Ran::of(&self.command(args).output().expect("the manager runs"))
+    }
+
+    /// The same, not yet run. A write that makes a file too large fails, and kills nobody.
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).env_clear().env("PATH", tools());
+        command.args(self.shell).arg(self.base().join(MANAGER)).args(args.split_whitespace());
+        command.process_group(0);
+        command
     }
 
     /// Runs a command of the manager that must end well.

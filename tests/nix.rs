@@ -130,6 +130,18 @@ fn the_preset_moves_as_a_whole() {
 }
 
 #[test]
+fn what_is_added_to_a_preset_that_was_moved_moves_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("configuration.nix");
+    let module = "{\n  services.nixvol-net = {\n    preset = \"multi-cloud\";\n    presetBase = \"172.20.0.0/16\";\n  };\n}\n";
+    std::fs::write(&file, module).unwrap();
+    let added = run(&["add", "volume", "extra", "--provider", "azure", "--file", file.to_str().unwrap()], "");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("address = \"172.21."), "{text}");
+}
+
+#[test]
 fn two_modules_publish_a_port_once() {
     let module = |rest: &str| {
         format!("{{ services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {rest} }}; }}")

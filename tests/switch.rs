@@ -29,11 +29,6 @@ const ONE_MORE_CONFIRMED: &str =
     r#"{ enable = true; confirmWithin = 2; volumes.added = { provider = "aws"; address = "10.0.9.9"; }; }"#;
 const WITHOUT_THE_MODULE: &str = "null";
 
-/// Whether `reconcile` keeps the bundle that was applied, and not the one that lies installed.
-const fn keeps_applied() -> bool {
-    false
-}
-
 /// Mounts that make the directory `$1` a Mac's root: its commands in /usr/bin, those of this machine in /bin.
 const ENTER: &str = r#"
 set -eu
@@ -412,10 +407,8 @@ fn a_start_that_fails_leaves_the_old_network() {
     };
     disk.refused(ONE_MORE, 1, &["rolled back: nothing of this run is left"]);
     same();
-    if keeps_applied() {
-        disk.manager("reconcile");
-        same();
-    }
+    disk.manager("reconcile");
+    same();
     disk.switch(ON);
     same();
     fs::remove_file(&ifconfig).unwrap();
@@ -464,10 +457,8 @@ fn a_switch_that_nobody_confirms_is_taken_back() {
     }
     disk.assert_kernel(&old);
     // launchd's next look does not bring it back.
-    if keeps_applied() {
-        disk.manager("reconcile");
-        disk.assert_kernel(&old);
-    }
+    disk.manager("reconcile");
+    disk.assert_kernel(&old);
     // One that is confirmed stays.
     disk.switch(ONE_MORE_CONFIRMED);
     assert_eq!(disk.manager("confirm").code, 0);
@@ -483,10 +474,8 @@ fn a_reconcile_between_install_and_start_keeps_the_old_network() {
     let text = fs::read_to_string(disk.path(format!("{system}/activate"))).unwrap();
     let install = text.lines().find(|line| line.contains("receipt") && line.contains("install")).unwrap();
     assert_eq!(disk.enter(&["/bin/sh", "-c", install]).code, 0);
-    if keeps_applied() {
-        disk.manager("reconcile");
-        disk.assert_kernel(&old);
-    }
+    disk.manager("reconcile");
+    disk.assert_kernel(&old);
     let ran = disk.activate(&system);
     assert_eq!(ran.code, 0, "{}", ran.err);
     disk.assert_up(true);

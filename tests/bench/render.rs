@@ -6,7 +6,6 @@
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
 #[path = "../tools.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
 mod tools;
 
 use std::hint::black_box;

@@ -79,7 +79,8 @@ pub struct Kernel {
     pub interfaces: Vec<Interface>,
     pub routes: Vec<Route>,
     pub sysctl: BTreeMap<String, String>,
-    pub mounts: Vec<String>,
+    /// What `mount` says of each, and where that is.
+    pub mounts: Vec<(String, String)>,
     pub dns: String,
     pub jobs: Vec<String>,
     /// Dummynet's pipes by number.
@@ -205,8 +206,13 @@ impl Kernel {
         for (key, value) in &self.sysctl {
             let _ = writeln!(t, "sysctl\t{key}\t{value}");
         }
-        for mount in &self.mounts {
-            let _ = writeln!(t, "mount\t{}", escape(mount));
+        for (text, path) in &self.mounts {
+            let told = if mounted_at(text).unwrap_or_default() == *path {
+                String::new()
+            } else {
+                format!("\t{}", escape(path))
+            };
+            let _ = writeln!(t, "mount\t{}{told}", escape(text));
         }
         let _ = writeln!(t, "dns\t{}", escape(&self.dns));
         for job in &self.jobs {
@@ -278,7 +284,12 @@ impl Kernel {
             "sysctl" => {
                 self.sysctl.insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
             }
-            "mount" => self.mounts.push(unescape(f.get(1)?)),
+            "mount" => {
+                let text = unescape(f.get(1)?);
+                let path =
+                    f.get(2).map(|path| unescape(path)).or_else(|| mounted_at(&text)).unwrap_or_default();
+                self.mounts.push((text, path));
+            }
             "dns" => self.dns = unescape(f.get(1)?),
             "job" => self.jobs.push((*f.get(1)?).to_owned()),
             "pipe" => {
@@ -321,6 +332,12 @@ impl Kernel {
     }
 }
 
+/// The path in a line of `mount`, unless somebody gave it an odd name.
+fn mounted_at(text: &str) -> Option<String> {
+    let (_, path) = text.rsplit_once(" (")?.0.split_once(" on ")?;
+    Some(path.to_owned())
+}
+
 /// The route that comes and goes with an address.
 fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
@@ -331,7 +348,7 @@ fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     } else if let Some(far) = address.far {
         (Ipv4Net::from(far), address.ip.to_string(), "UH", "")
     } else {
-        (net, format!("link#{index}"), "UCS", "!")
+        (net, format!("link#{index}"), "UC", "!")
     };
     Route { net, gateway, flags: flags.to_owned(), interface: name.to_owned(), expire: expire.to_owned() }
 }
