@@ -244,7 +244,7 @@ impl Reader {
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
                     let leaf =
-                        Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
+                        Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: moved(value, base), at: None };
                     self.leaves.entry(path).or_default().insert(0, leaf);
                 }
             }
