@@ -697,7 +697,7 @@ fn leaves(systems: &[&str]) -> BTreeSet<String> {
             ],
             // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
             "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
-            "checks" => &[".bundle", ".clippy", ".format", ".module", ".system"],
+            "checks" => &[".bundle", ".clippy", ".format", ".module", ".services", ".system"],
             "devShells" => &[".default"],
             _ => &[""],
         };
