@@ -21,10 +21,11 @@ const SEES: &[(&str, &[&str])] = &[
     ("pf", &[]),
     ("prove", &["plan", "pf"]),
     ("darwin", &[]),
-    ("status", &["place", "model", "plan", "pf", "darwin"]),
+    ("others", &["plan", "pf"]),
+    ("status", &["place", "model", "plan", "pf", "darwin", "others"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
-    ("explain", &["place", "input", "model", "plan", "pf"]),
+    ("explain", &["place", "input", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
 ];

@@ -28,7 +28,17 @@ mod live;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_applied;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_company;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_environment;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_health;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_others;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_outside;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_owners;
 #[cfg(all(feature = "lab", target_os = "linux"))]

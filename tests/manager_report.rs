@@ -50,6 +50,8 @@ fn a_report_holds_what_is_read_and_no_secrets() {
             "pfctl-anchor-tables",
             "pfctl-info",
             "pfctl-interfaces",
+            "pfctl-memory",
+            "pfctl-others",
             "pfctl-references",
             "pfctl-sn",
             "pfctl-sr",

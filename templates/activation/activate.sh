@@ -4,7 +4,7 @@
 #   activate.sh RECEIPT check BUNDLE NEWSYSLOG BASE PLACE…    whether install, and the start behind it, would be refused
 #   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
 #   activate.sh RECEIPT check-remove
-#   activate.sh RECEIPT remove
+#   activate.sh RECEIPT remove [PLISTS]
 #   activate.sh                                               remove, of what a switch installed
 #
 # `check` and `check-remove` change nothing. A copy of this script is installed as BASE/uninstall.sh.
@@ -12,7 +12,8 @@
 # RECEIPT holds BASE and the other places that the bundle was rendered for (files of the manager, its anchor), one
 # a line, and RECEIPT.files the paths of the files that were installed. A bundle for other places is another
 # manager, which knows nothing of what the old one made: so the old one cleans up before the new one is put in
-# place. A file that the receipt does not know is never touched.
+# place. A file that the receipt does not know is never touched. PLISTS is where launchd has its jobs from; a removal
+# takes ours from launchd and deletes its plist, whoever put it there.
 set -eu
 umask 022
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -139,6 +140,27 @@ forget() { # TARGET
 	done
 }
 
+# Whether a text speaks of the manager that was installed, in the form of XML or of launchctl.
+is_of_manager() {
+	grep -Fq -e "$installed/networking/manage-macos-networking.sh" ||
+		{ [ -f "$installed/networking/launchd/$label.plist" ] && cmp -s "$1" "$installed/networking/launchd/$label.plist"; }
+}
+
+# First of all launchd lets go, so that nothing is brought up again.
+unload_job() {
+	if launchctl print "system/$label" 2>/dev/null | is_of_manager "$plists/$label.plist"; then
+		launchctl bootout "system/$label" || ! launchctl print "system/$label" >/dev/null 2>&1 ||
+			fail "launchd does not let go of $label; hint: launchctl bootout system/$label, then try again"
+	fi
+	[ -e "$plists/$label.plist" ] || [ -L "$plists/$label.plist" ] || return 0
+	# shellcheck disable=SC2094 # it is only read
+	if is_of_manager "$plists/$label.plist" 2>/dev/null <"$plists/$label.plist"; then
+		rm -f "$plists/$label.plist"
+	else
+		printf 'nixvol-net: warning: %s is not of this network and stays\n' "$plists/$label.plist" >&2
+	fi
+}
+
 # Refuses what remove would refuse.
 check_remove() {
 	[ -f "$receipt" ] || return 0
@@ -150,23 +172,14 @@ check_remove() {
 	check_owner "$installed"
 }
 
-# A switch that failed before it was the current system has left its job behind, and so has a removal by hand:
-# nix-darwin does not know of it then.
-remove_job() {
-	plist=/Library/LaunchDaemons/$label.plist
-	[ -e "$plist" ] || [ -L "$plist" ] || return 0
-	if launchctl print "system/$label" >/dev/null 2>&1; then
-		launchctl bootout "system/$label" || fail "launchd keeps $label; hint: launchctl bootout system/$label, and try again"
-	fi
-	rm -f "$plist"
-}
-
+# A switch that failed before it was the current system has left its job behind: nix-darwin does not know of it then.
 remove_installed() {
 	check_remove
 	if [ ! -f "$receipt" ]; then
 		discard_receipt
 		return 0
 	fi
+	[ -z "$plists" ] || unload_job
 	if [ -x "$installed/networking/manage-macos-networking.sh" ]; then
 		"$installed/networking/manage-macos-networking.sh" cleanup
 	else
@@ -190,15 +203,14 @@ discard_receipt() {
 
 if [ "$#" -eq 0 ]; then set -- "/var/db/$label.receipt" remove; fi
 [ "$#" -ge 2 ] || fail 'usage: activate.sh [RECEIPT check|install|check-remove|remove …]'
-receipt=$1 installed='' action=$2
+receipt=$1 installed='' action=$2 plists=''
 shift 2
 case $action in
 check) check_start "$@" ;;
 install) install_bundle "$@" ;;
 check-remove) check_remove ;;
 remove)
-	check_remove
-	if [ -f "$receipt" ]; then remove_job; fi
+	plists=${1:-/Library/LaunchDaemons}
 	remove_installed
 	;;
 *) fail "no such action: $action" ;;

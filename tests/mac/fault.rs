@@ -103,7 +103,11 @@ pub fn power_loss(root: &Path) {
         fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    replace_kernel(root, &(session + rest));
+    // launchd has its jobs, and who may not run, on disk.
+    let kernel = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+    let stays = |line: &&str| line.starts_with("job\t") || line.starts_with("disabled\t");
+    let stay: String = kernel.split_inclusive('\n').filter(stays).collect();
+    replace_kernel(root, &(session + rest + &stay));
 }
 
 /// Takes away the records that begin like this.

@@ -14,6 +14,7 @@ program=${1:?usage: sudo tests/mac/live.sh PROGRAM [DIRECTORY]}
 out=${2:-$(mktemp -d)}
 base=/opt/nix-volumes
 manager=$base/networking/manage-macos-networking.sh
+plist=/Library/LaunchDaemons/org.nix-volumes.networking.plist
 receipt=/var/db/org.nix-volumes.networking.receipt
 activate=$here/../../templates/activation/activate.sh
 scratch=com.apple/251.nixvol-live
@@ -81,7 +82,7 @@ picture() {
 	done
 	dnctl list 2>/dev/null
 	cat /etc/hosts
-	ls -d "$base" /var/db/nix-volumes-networking "$receipt" /etc/newsyslog.d/nix-volumes.conf 2>/dev/null
+	ls -d "$base" /var/db/nix-volumes-networking "$receipt" /etc/newsyslog.d/nix-volumes.conf "$plist" 2>/dev/null
 	launchctl print system/org.nix-volumes.networking 2>/dev/null | head -1
 }
 
@@ -238,6 +239,8 @@ life() {
 		/var/db/nix-volumes-networking /var/log/nix-volumes-networking.log /etc/hosts com.apple/250.nixvol
 	step install /bin/sh "$activate" "$receipt" install "$out/bundle" /etc/newsyslog.d/nix-volumes.conf "$base" \
 		/var/db/nix-volumes-networking /var/log/nix-volumes-networking.log /etc/hosts com.apple/250.nixvol
+	step plist cp "$out/bundle/launchd/org.nix-volumes.networking.plist" "$plist"
+	step load launchctl bootstrap system "$plist"
 	step start "$manager" start
 	step status "$manager" status
 	step again "$manager" start

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Answer;
-use crate::kernel::Kernel;
+use crate::kernel::{Job, Kernel};
 use crate::pf::{self, Way};
 use crate::route;
 
@@ -100,47 +100,49 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
     match args {
         ["print", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
-            if kernel.jobs.iter().any(|job| job == label) {
+            if let Some(job) = kernel.jobs.iter().find(|job| job.label == label) {
+                // Some lines of a real one, those of inner blocks too.
                 answer.say(format!(
-                    "system/{label} = {{\n\tstate = not running\n\truns = 1\n\tlast exit code = 0\n}}"
+                    "system/{label} = {{\n\tactive count = 0\n\tpath = {}\n\ttype = LaunchDaemon\n\tstate = not running\n\n\tprogram = {}\n\tdefault environment = {{\n\t\tPATH => /usr/bin:/bin\n\t}}\n\n\truns = 1\n\tlast exit code = 0\n\n\tresource coalition = {{\n\t\tID = 602\n\t\tstate = active\n\t\tname = {label}\n\t}}\n}}",
+                    job.path, job.program
                 ));
             } else {
                 answer.warn(format!("Could not find service \"{label}\" in domain for system"));
                 answer.code = 113;
             }
         }
+        ["print-disabled", "system"] => {
+            answer.say(
+                "disabled services = {\n\t\"com.apple.ftpd\" => disabled\n\t\"com.openssh.sshd\" => enabled",
+            );
+            kernel.disabled.iter().for_each(|label| answer.say(format!("\t\"{label}\" => disabled")));
+            answer.say("}");
+        }
         ["bootstrap", "system", plist] => {
-            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
-            if kernel.jobs.iter().any(|job| job == label) {
+            if !load(kernel, plist) {
                 answer.warn("Bootstrap failed: 5: Input/output error");
                 answer.code = 5;
-            } else {
-                kernel.jobs.push(label.to_owned());
             }
         }
-        // The older words of nix-darwin.
+        // The older words, which nix-darwin says. They end with 0 also where they fail.
         ["load", "-w", plist] => {
-            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
-            if kernel.jobs.iter().any(|job| job == label) {
+            let label = label_of(plist);
+            kernel.disabled.retain(|other| other != label);
+            if !load(kernel, plist) {
                 answer.warn("Load failed: 5: Input/output error");
-                answer.code = 5;
-            } else {
-                kernel.jobs.push(label.to_owned());
             }
         }
         ["unload", plist] => {
-            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
             let before = kernel.jobs.len();
-            kernel.jobs.retain(|job| job != label);
+            kernel.jobs.retain(|job| job.label != label_of(plist));
             if kernel.jobs.len() == before {
                 answer.warn("Unload failed: 5: Input/output error");
-                answer.code = 5;
             }
         }
         ["bootout", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
             let before = kernel.jobs.len();
-            kernel.jobs.retain(|job| job != label);
+            kernel.jobs.retain(|job| job.label != label);
             if kernel.jobs.len() == before {
                 answer.warn("Boot-out failed: 3: No such process");
                 answer.code = 3;
@@ -148,15 +150,56 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         }
         ["kickstart", "-k", target] | ["kickstart", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
-            if !kernel.jobs.iter().any(|job| job == label) {
+            if !kernel.jobs.iter().any(|job| job.label == label) {
                 answer.warn(format!("Could not find service \"{label}\" in domain for system"));
                 answer.code = 113;
             }
         }
-        ["enable" | "disable", _] => {}
+        ["enable", target] => {
+            let label = target.strip_prefix("system/").unwrap_or(target);
+            kernel.disabled.retain(|other| other != label);
+        }
+        ["disable", target] => {
+            kernel.disabled.push(target.strip_prefix("system/").unwrap_or(target).to_owned());
+        }
         _ => return Answer::fail(64, "Unrecognized subcommand"),
     }
     answer
+}
+
+/// The label of a job, as its plist is named for it.
+fn label_of(plist: &str) -> &str {
+    plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist")
+}
+
+/// Loads a job, unless it is loaded or disabled.
+fn load(kernel: &mut Kernel, plist: &str) -> bool {
+    let label = label_of(plist);
+    let text = fs::read_to_string(plist).unwrap_or_default();
+    let program = text
+        .split_once("<key>ProgramArguments</key>")
+        .and_then(|(_, rest)| Some(rest.split_once("<string>")?.1.split_once("</string>")?.0));
+    let is_free = !kernel.jobs.iter().any(|job| job.label == label)
+        && !kernel.disabled.iter().any(|other| other == label);
+    if is_free {
+        let program = plain(program.unwrap_or_default());
+        kernel.jobs.push(Job { label: label.to_owned(), path: plist.to_owned(), program });
+    }
+    is_free
+}
+
+/// A text of XML without its escapes.
+fn plain(text: &str) -> String {
+    let escapes = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    escapes.into_iter().fold(text.to_owned(), |text, (escape, sign)| text.replace(escape, sign))
 }
 
 /// Where a packet between two addresses ends.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::others;
 use crate::pf::eval::{List, Machine};
 use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
@@ -191,6 +192,11 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 loaded.add(&path, &ruleset, number);
             }
         }
+    }
+    if is_whole {
+        let rulesets = loaded.rulesets.iter().map(|(path, (lists, _))| (path.as_str(), lists)).collect();
+        let found = others::others(plan, &rulesets, &[]).into_iter().chain(others::uncalled(plan, &rulesets));
+        loaded.notes.extend(found.map(|other| other.what));
     }
     if !loaded.knows_pipes && !plan.pipes.is_empty() {
         loaded.notes.push(

@@ -45,6 +45,7 @@ pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
 struct Manager<'a> {
+    version: &'static str,
     base: &'a str,
     state_dir: &'a str,
     log_file: &'a str,
@@ -117,6 +118,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
         .iter()
         .map(|net| Allowed { network: net.addr().to_string(), length: net.prefix_len() });
     let manager = Manager {
+        version: env!("CARGO_PKG_VERSION"),
         base: plan.base.as_str(),
         state_dir: plan.state_dir.as_str(),
         log_file: plan.log_file.as_str(),

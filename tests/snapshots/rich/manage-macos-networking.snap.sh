@@ -170,11 +170,9 @@ section == "netstat-rn" {
     n = split($0, w, " ")
     if (n < 4 || (w[1] !~ /^[0-9]/ && w[1] != "default")) next
     if (!destination(w[1], w[3])) next
-    rnet[++nr] = dest; rlen[nr] = destlen; rflags[nr] = w[3]; rif[nr] = w[4]
-    if (destlen == 0 && w[3] !~ /I/ && defaultvia == "") defaultvia = w[2] " " w[4]
+    rnet[++nr] = dest; rlen[nr] = destlen; rvia[nr] = w[2]; rflags[nr] = w[3]; rif[nr] = w[4]
+    if (destlen == 0 && w[3] !~ /I/ && defaultvia == "") { defaultvia = w[2] " " w[4]; defaultif = w[4] }
     if (w[3] !~ /I/) routed[dest "/" destlen] = w[4]
-    if (usable(w[4]) && destlen <= 1 && (number(dest) % 2147483648) == 0) egress(w[4])
-    if (w[4] ~ /^(utun|ppp|ipsec|tun|tap)[0-9]+$/ && w[3] !~ /[HW]/ && destlen > 0) egress(w[4])
     next
 }
 
@@ -202,12 +200,7 @@ section == "pfctl-references" {
     next
 }
 
-section == "pfctl-sn" || section == "pfctl-sr" {
-    if (index($0, "nat-anchor \"com.apple/*\"") == 1) calls["nat"] = 1
-    else if (index($0, "rdr-anchor \"com.apple/*\"") == 1) calls["rdr"] = 1
-    else if (index($0, "anchor \"com.apple/*\"") == 1) calls["filter"] = 1
-    next
-}
+section == "pfctl-sn" || section == "pfctl-sr" { mainline[++nmain] = $0; next }
 
 section == "pfctl-interfaces" { if ($0 ~ /^lo0 .*\(skip\)/) skipped_lo0 = 1; next }
 
@@ -255,14 +248,393 @@ function destination(text, flags, i, o, n) {
     if (destlen < 0) destlen = (flags ~ /H/) ? 32 : (o[1] < 128) ? 8 : (o[1] < 192) ? 16 : 24
     return 1
 }
-function usable(name) { return name !~ /^(lo|bridge|feth|vmenet|awdl|llw|ap|gif|stf)[0-9]+$/ }
-# Interfaces that packets leave by, each once, in the order of their names.
-function egress(name, i) {
-    if (name in leaving || holds[name] == "") return
-    leaving[name] = 1
-    for (i = ++ne; i > 1 && way[i - 1] > name; i--) way[i] = way[i - 1]
-    way[i] = name
+
+# ---- outside: the interfaces that packets leave by, and whoever has a network of ours
+
+# A name that may stand in a rule: interfaces of macOS have no other.
+function nameable(name) { return length(name) < 16 && name ~ /^[A-Za-z][A-Za-z0-9_]*[0-9]$/ }
+function is_inner(name) { return ours(name) || lingers(name) || (name in vmnet) }
+# Adds a name to a sorted list of names between blanks.
+function sorted_in(list, name, w, n, i, out) {
+    n = split(list, w, " ")
+    for (i = 1; i <= n && w[i] < name; i++) out = out w[i] " "
+    if (i <= n && w[i] == name) return list
+    out = out name " "
+    for (; i <= n; i++) out = out w[i] " "
+    return out
 }
+# The networks of virtual machines on this Mac: who lives there goes out by this Mac, and not this Mac by him.
+function hosts_machines(name, w, n, i) {
+    if (name ~ /^(vboxnet|vmnet|vnic|ap)[0-9]+$/) return 1
+    if (name !~ /^bridge[0-9]+$/) return 0
+    if (substr(name, 7) + 0 >= 100) return 1
+    n = split(members[name], w, " ")
+    for (i = 1; i <= n; i++) if (w[i] !~ /^(vmenet|feth|tap)[0-9]+$/) return 0
+    return 1
+}
+# Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly.
+# What is cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+function leads_out(i, name) {
+    name = rif[i]
+    if (name ~ /^lo[0-9]+$/ || holds[name] == "" || rflags[i] !~ /U/ || rflags[i] ~ /[IWRBm]/ || is_inner(name)) return 0
+    if (rnet[i] ~ /^(22[4-9]|23[0-9]|255)\./ || rnet[i] ~ /^169\.254\./ || (rlen[i] == 32 && (name, rnet[i]) in has)) return 0
+    if (rflags[i] ~ /G/) return 1
+    # The far end of a tunnel is no network.
+    if (rflags[i] ~ /H/ && rflags[i] !~ /S/) return 0
+    return !hosts_machines(name)
+}
+function find_ways(i, list) {
+    for (i = 1; i <= nr; i++) if (leads_out(i)) list = sorted_in(list, rif[i])
+    ne = split(list, way, " ")
+    outlets = list
+    list = ""
+    for (i = 1; i <= ni; i++) {
+        if (iface[i] == "lo0" || is_inner(iface[i])) continue
+        if (nameable(iface[i])) list = sorted_in(list, iface[i])
+        else unnamed = unnamed (unnamed == "" ? "" : ", ") printable(iface[i])
+    }
+    outsiders = list
+}
+function printable(text) { gsub(/[^ -~]/, "?", text); return text }
+
+# ---- networks of ours that somebody else has
+function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
+function allowed(net, len, i) {
+    for (i = 1; i <= na; i++)
+        if (len >= allowlen[i] && int(number(net) / size(allowlen[i])) == int(number(allow[i]) / size(allowlen[i]))) return 1
+    return 0
+}
+function covers(net, len, other, otherlen) { return len <= otherlen && int(number(net) / size(len)) == int(number(other) / size(len)) }
+# Whether a route has to do with what we made, or with the vmnet that a provider lives on.
+function known_route(i) {
+    if ((rif[i] in ownbridge) || (rif[i] in vmnet) || rflags[i] ~ /W/ || rnet[i] in ownaddress) return 1
+    if (in_ledger("route", rnet[i] "/" rlen[i], rif[i])) return 1
+    return rif[i] == "lo0" && rlen[i] == 32 && in_ledger("address", "lo0", rnet[i])
+}
+function known_address(i) { return (aton[i] in ownbridge) || (aton[i] in vmnet) || at[i] in ownaddress || (aton[i] == "lo0" && atlen[i] == 32 && in_ledger("address", "lo0", at[i])) }
+# A route to everywhere, or part of one: wider than the block of private addresses that the network lies in.
+function everywhere(i, p) {
+    if (rlen[i] <= 1) return number(rnet[i]) % 2147483648 == 0
+    if (covers("10.0.0.0", 8, dotted(lo[p]), netlen[p])) return rlen[i] < 8
+    if (covers("172.16.0.0", 12, dotted(lo[p]), netlen[p])) return rlen[i] < 12
+    if (covers("192.168.0.0", 16, dotted(lo[p]), netlen[p])) return rlen[i] < 16
+    if (covers("100.64.0.0", 10, dotted(lo[p]), netlen[p])) return rlen[i] < 10
+    return rlen[i] < 8
+}
+# A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
+function bypasses(i, k, same, other) {
+    if (rflags[i] !~ /G/) return 0
+    for (k = 1; k <= nr; k++) {
+        if (rlen[k] == 0 && rvia[k] == rvia[i] && rif[k] == rif[i]) same = 1
+        if (rlen[k] < 8 && rif[k] != rif[i] && rflags[k] ~ /U/ && rflags[k] !~ /I/) other = 1
+    }
+    return same && other
+}
+function collide(p, what, net, len, name) {
+    if ((p, net, len) in told || allowed(net, len)) return
+    told[p, net, len] = 1; elsewhere[p] = 1
+    clash[++nclash] = p
+    clashing[nclash] = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " printable(name)
+}
+# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
+function in_force(p, b) {
+    b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
+    if (!(p in present) || !((b, gateway[p]) in has)) return 0
+    return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
+}
+function collisions(i, k, p) {
+    for (i = 1; i <= nr; i++) {
+        if (rlen[i] == 0 || known_route(i)) continue
+        for (k = 1; k <= np; k++) {
+            p = provider[k]
+            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
+        }
+    }
+    for (i = 1; i <= nat; i++) {
+        if (known_address(i)) continue
+        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
+    }
+    propose()
+    for (i = 1; i <= nclash; i++) {
+        p = clash[i]
+        k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
+        if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
+        else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(k); else refuse(k) }
+        else trouble(k)
+    }
+}
+
+# ---- networks that are free, for every provider whose network is not
+function free_network(len, i, w) {
+    for (i = split("10.0.0.0/8 172.16.0.0/12 100.64.0.0/10 192.168.0.0/16", w, " "); i > 0; i--) spaces[i] = w[i]
+    for (i = 1; i <= 4; i++) {
+        split(spaces[i], w, "/")
+        if (w[2] <= len && free_within(number(w[1]), size(w[2]), size(len))) return found
+    }
+    return -1
+}
+function free_within(from, room, step, n, moved, i, p) {
+    for (n = from; n + step <= from + room; n = moved) {
+        moved = 0
+        for (i = 1; i <= np; i++) {
+            p = provider[i]
+            if (!(p in elsewhere)) moved = past(lo[p], hi[p], n, step, moved)
+            else if (p in proposed) moved = past(proposed[p], proposed[p] + size(netlen[p]) - 1, n, step, moved)
+        }
+        for (i = 1; i <= nr; i++) if (rlen[i] > 7) moved = past(number(rnet[i]), number(rnet[i]) + size(rlen[i]) - 1, n, step, moved)
+        for (i = 1; i <= nat; i++) moved = past(number(at[i]), number(at[i]), n, step, moved)
+        if (!moved) { found = n; return 1 }
+    }
+    return 0
+}
+# Where to go on behind what lies between two numbers, if that is in the way.
+function past(first, last, n, step, moved, behind) {
+    if (n > last || n + step - 1 < first) return moved
+    behind = (int(last / step) + 1) * step
+    return behind > moved ? behind : moved
+}
+# The lines of a declaration that moves them, volumes and all.
+function propose(i, p, v) {
+    if (nclash) advice[++nadvice] = "# these networks are free on this Mac; in the declaration:"
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        if (!(p in elsewhere)) continue
+        if (free_network(netlen[p]) < 0) { advice[++nadvice] = "# no network of that size is free for " p; continue }
+        proposed[p] = found
+        advice[++nadvice] = "services.nixvol-net.providers." attribute(p) " = { network = \"" dotted(found) "/" netlen[p] "\"; gateway = \"" moved_to(gateway[p], p) "/" gatelen[p] "\"; };"
+    }
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]
+        if (of[v] in proposed) advice[++nadvice] = "services.nixvol-net.volumes." attribute(v) ".address = \"" moved_to(address[v], of[v]) "\";"
+    }
+}
+function moved_to(ip, p) { return dotted(proposed[p] + number(ip) - lo[p]) }
+# A name as Nix takes it in an attribute path.
+function attribute(name) { return name ~ /^[a-z]/ ? name : "\"" name "\"" }
+
+# ---- rules, with names of this Mac put in
+# A line that names `$egress` is loaded once for every interface that leads outside, one that names `$outside` once for
+# every interface that is neither lo0 nor ours, one that names `$bridge_NAME` with the kernel name of the bridge
+# of that provider. A list in place of a macro is a syntax error, and without such an interface the line is left out. The first line
+# that is loaded says what was put in; whether this pfctl takes `extfilter` was tried when they were loaded last.
+function read_rules(file, line, i, w, n) {
+    names_of["egress"] = outlets
+    names_of["outside"] = outsiders
+    for (i = 1; i <= np; i++) names_of[macro_of(provider[i])] = kernel_of(provider[i])
+    if ((getline line < (P["state"] "/rules.seen")) > 0) n = (line == boot)
+    close(P["state"] "/rules.seen")
+    if ((getline was < (P["state"] "/rules.conf")) <= 0) was = ""
+    close(P["state"] "/rules.conf")
+    natform = (n && was ~ / nat=plain$/) ? "plain" : "apd"
+    nrules = 1
+    for (i = 1; i <= nkept; i++) read_rule(kept[i])
+    if (!nkept) {
+        while ((getline line < file) > 0) read_rule(line)
+        close(file)
+    }
+    if (nrules == 1) refuse("there are no rules in " file ": the bundle is not complete, install it again")
+    line = ""
+    for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
+    rule[1] = "# put in:" line (translates ? " nat=" natform : "")
+    if (unnamed != "" && ("outside" in uses)) trouble("what others forge may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows whose it is")
+}
+function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
+function read_rule(line) {
+    if (line ~ /^[ \t]*#/) rule[++nrules] = line
+    # So that the file can be read with one definition less; here every name is put in.
+    else if (line !~ /^[ \t]*outside[ \t]*=/) put_in(line)
+}
+function put_in(line, rest, name, n, w, i) {
+    for (rest = line; match(rest, /\$[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
+        name = substr(rest, RSTART + 1, RLENGTH - 1)
+        if (!(name in names_of)) continue
+        if (!(name in uses)) { uses[name] = 1; used[++nused] = name }
+        n = split(names_of[name], w, " ")
+        for (i = 1; i <= n; i++) put_in(with(line, name, w[i]))
+        return
+    }
+    if (line ~ /^nat on [^ ]+ .*-> \([^ ]+:0\)/) {
+        sub(/ extfilter [a-z]+/, "", line)
+        translates = 1
+        if (natform != "plain") line = line " extfilter apd"
+    }
+    rule[++nrules] = line
+}
+function with(line, name, value, out, word) {
+    while (match(line, /\$[A-Za-z_][A-Za-z0-9_]*/)) {
+        word = substr(line, RSTART, RLENGTH)
+        out = out substr(line, 1, RSTART - 1) (word == "$" name ? value : word)
+        line = substr(line, RSTART + RLENGTH)
+    }
+    return out line
+}
+# What was put in for a macro when a first line was written, names between blanks.
+function put_in_then(line, name, w, n, i, out) {
+    n = split(line, w, " ")
+    for (i = 4; i <= n; i++) if (index(w[i], name "=") == 1) { out = substr(w[i], length(name) + 2); gsub(/,/, " ", out); return out }
+    return ""
+}
+function commas(list) { gsub(/ +$/, "", list); gsub(/ /, ",", list); return list }
+function listed_names(list) { gsub(/ +$/, "", list); gsub(/ /, ", ", list); return list == "" ? "nothing" : list }
+function causes_of_names(then, w, n, i, gone, new_) {
+    if (was == rule[1] || was !~ /^# put in:/) return
+    if ("egress" in uses) {
+        then = put_in_then(was, "egress")
+        if (then != put_in_then(rule[1], "egress")) cause("the ways out changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    }
+    if (!("outside" in uses)) return
+    then = " " put_in_then(was, "outside") " "
+    n = split(then, w, " ")
+    for (i = 1; i <= n; i++) if (!index(" " outsiders, " " w[i] " ")) gone = gone w[i] " "
+    n = split(outsiders, w, " ")
+    for (i = 1; i <= n; i++) if (!index(then, " " w[i] " ")) new_ = new_ w[i] " "
+    if (gone new_ != "") cause("the interfaces of others changed: " listed_names(new_) " came, " listed_names(gone) " went")
+}
+
+# ---- what else decides on this Mac
+# The main ruleset calls our anchor; what stands before that call decides first. So do the children of the same anchor
+# whose names sort before ours. Whatever decides only where no rule of ours does is none of our business.
+section == "pfctl-others" {
+    if (index($0, "anchor\t") == 1) { other = substr($0, 8); next }
+    otherline[++nothers] = $0; otherof[nothers] = other
+    next
+}
+
+function list_of(line, w) {
+    split(line, w, " ")
+    if (w[1] == "no") w[1] = w[2]
+    sub(/-anchor$/, "", w[1])
+    return (w[1] ~ /^(nat|rdr|binat|scrub|dummynet)$/) ? w[1] : (w[1] ~ /^(pass|block|anchor|antispoof)$/) ? "filter" : ""
+}
+# A rule of others as it is shown: short, and of signs that a terminal does not take for its own.
+function shown(line) { line = printable(line); return "`" (length(line) > 120 ? substr(line, 1, 117) "..." : line) "`" }
+# Whether a call is for all traffic of ours: nothing stands behind its name but what limits nothing.
+function is_whole(rest, w, n, i) {
+    gsub(/label "[^"]*"/, "", rest)
+    n = split(rest, w, " ")
+    for (i = 1; i <= n; i++) if (w[i] !~ /^(all|inet|fragment|reassemble|no-df|random-id|[{}])$/) return 0
+    return 1
+}
+function read_main(i, line, kind, name, rest) {
+    parent = P["anchor"]; sub(/[^\/]*$/, "*", parent)
+    for (i = 1; i <= nmain; i++) {
+        line = mainline[i]; kind = list_of(line)
+        if (kind == "") continue
+        if (!match(line, /^([a-z]+-)?anchor "[^"]*"/)) { if (!(kind in calls)) first[++nfirst] = line; continue }
+        name = substr(line, 1, RLENGTH); rest = substr(line, RLENGTH + 1)
+        sub(/^[^"]*"/, "", name); sub(/"$/, "", name)
+        if (name != parent && name != P["anchor"]) {
+            if (kind in calls) continue
+            before[kind, name] = 1; sub(/\*$/, "", name); before[kind, name] = 1
+            if (kind == "filter" || kind == "rdr") earlier[++nearlier] = name (kind == "rdr" ? " for rdr" : "")
+        }
+        else if (is_whole(rest)) calls[kind] = 1
+        else if (!(kind in calls)) limits[kind] = line
+    }
+}
+function comes_first(name, kind, top) {
+    top = parent; sub(/\*$/, "", top)
+    if (index(name, top) == 1) return (name "") < (P["anchor"] "")
+    for (top = name; top != ""; ) {
+        if ((kind, top) in before || (kind, top "/") in before) return 1
+        if (!sub(/\/[^\/]*$/, "", top)) return 0
+    }
+    return 0
+}
+# Whether an end of a rule can be a volume, a gateway or a guest.
+function meets(word, w, p, i) {
+    if (word ~ /:/ || word ~ /^\(/) return 0
+    if (word !~ /^[0-9.]+(\/[0-9]+)?$/) return 1
+    split(word, w, "/")
+    for (i = 1; i <= np; i++) if (overlaps(w[1], w[2] == "" ? 32 : w[2], provider[i])) return 1
+    return 0
+}
+function judge_rule(line, whose, plain, w, n, i, from, to, name) {
+    plain = line; gsub(/"[^"]*"/, "\"\"", plain)
+    if (plain ~ / inet6( |$)/) return
+    n = split(plain, w, " ")
+    from = to = "any"; name = ""
+    for (i = 1; i < n; i++) {
+        if (w[i] == "on") name = w[i + 1] == "!" ? "! " w[i + 2] : w[i + 1]
+        if (w[i] == "from") from = w[i + 1]
+        if (w[i] == "to") to = w[i + 1]
+        if (w[i] == "->") break
+    }
+    if (!meets(from) && !meets(to)) return
+    if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
+        caution(shown(line) " of " whose " comes before our rules: what it names never reaches a volume")
+    if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
+    if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
+        trouble(shown(line) " of " whose " decides before our rules, and with `quick`: what matches it never meets them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    else notice(shown(line) " of " whose " decides on " name " before our rules")
+}
+# XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
+function judge_route(line, whose, plain, text) {
+    plain = line; gsub(/"[^"]*"/, "\"\"", plain)
+    if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
+    text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
+    if (P["ask"] == "start" || P["ask"] == "plan") refuse(text)
+    else trouble(text)
+}
+function judge_others(i, kind, text) {
+    for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
+    for (i = 1; i <= nmain && npipes; i++) judge_route(mainline[i], "the main ruleset")
+    for (i = 1; i <= nothers; i++) {
+        kind = list_of(otherline[i])
+        if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
+        if (npipes) judge_route(otherline[i], otherof[i])
+    }
+    for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
+    if (text != "") notice("the main ruleset calls others before ours: " text)
+    for (kind in limits)
+        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": on the rest no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
+}
+function caution(text) { warning[++nwarnings] = text }
+function notice(text) { remark[++nremarks] = text }
+
+# ---- what the network lives on beside itself: launchd runs reconcile, and the state table of pf has an end
+section == "launchctl-print" {
+    if ($0 == "not loaded" || $0 == "disabled" || $0 == "differs") job[$0] = 1
+    else if ((i = index($0, " = ")) > 0) job[substr($0, 1, i - 1)] = substr($0, i + 3)
+    next
+}
+section == "pfctl-info" { if ($0 ~ /^ *current entries +[0-9]+/) { split($0, w, " "); entries = w[3] }; next }
+section == "pfctl-memory" { if ($0 ~ /^states +hard limit +[0-9]+/) { split($0, w, " "); limit = w[4] }; next }
+
+function judge_health(program, place, load) {
+    program = P["base"] "/networking/manage-macos-networking.sh"
+    place = "/Library/LaunchDaemons/" P["job"] ".plist"
+    load = "sudo launchctl bootstrap system " place
+    if ("launchctl-print" in seen_of) {
+        if ("disabled" in job) caution("launchd may not run our job (disabled in Login Items?), so after a restart nothing brings the network up; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
+        else if ("not loaded" in job) caution("launchd does not run our job, so nothing mends the network or brings it up after a restart; switch again, or: " load)
+        if (!("not loaded" in job) && job["program"] != program) caution("launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd was given " printable(job["path"]) " for our job, which is not the one that is installed; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+    }
+    # A state table that is full lets no new connection in.
+    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %), and at the limit no connection begins, on the whole Mac; who has them: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
+}
+function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
+function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
+function job_text() { return ("disabled" in job) ? "disabled" : ("not loaded" in job) ? "not loaded" : (job["state"] == "" ? "unknown" : job["state"]) (job["last exit code"] == "" ? "" : ", last exit code " job["last exit code"]) }
+
+# Places that cannot be ours: what macOS empties, and a log that somebody else has begun.
+function judge_paths(line, i, w, known) {
+    for (i = split("/private/tmp /private/var/tmp /private/var/folders", w, " "); i > 0; i--) {
+        if (emptied(P["state"], w[i])) danger(P["state"] " lies below " w[i] ", which macOS empties; hint: declare another stateDir")
+        if (emptied(P["base"], w[i])) danger(P["base"] " lies below " w[i] ", which macOS empties; hint: declare another base")
+    }
+    if (!(P["log"] in modeof)) return
+    if (modeof[P["log"]] !~ /^[-l]/) danger(P["log"] " is no plain file; hint: declare another logFile")
+    known = (P["state"] "/wish") in modeof || (P["state"] "/names") in modeof || (P["state"] "/applied") in modeof
+    if (modeof[P["log"]] ~ /^-/ && !known && (getline line < P["log"]) > 0) {
+        if (line !~ /^[0-9-]+T[0-9:]+Z [a-z]+: / && line !~ /^nixvol: / && line !~ /newsyslog\[[0-9]+\]: logfile turned over/ && line != "" && !index(line, P["base"]))
+            danger(P["log"] " was there before and is not of this program; hint: declare another logFile, or move that one elsewhere")
+        close(P["log"])
+    }
+}
+# Whether a path lies there, by its own name or by the one that the links of macOS give it.
+function emptied(path, place) { return below(path, place) || ((place in modeof) && below(path, substr(place, 9))) }
 
 # ---- names, ledger and rules, from their files
 function read_names(file, line, w) {
@@ -382,20 +754,6 @@ function forget_name(logical, i) {
     for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
     delete kernel[logical]; delete far[logical]
 }
-# Our rules with each line that names the egress once for every way out; without a way out, not at all.
-function read_rules(file, line, i) {
-    for (i = 1; i <= nkept; i++) read_rule(kept[i])
-    if (!nkept) {
-        while ((getline line < file) > 0) read_rule(line)
-        close(file)
-    }
-    if (nrules == 0) refuse("there are no rules in " file ": the bundle is not complete, install it again")
-}
-function read_rule(line, i, copy) {
-    if (line ~ /^[ \t]*#/ || index(line, "$egress") == 0) { rule[++nrules] = line; return }
-    leaves = 1
-    for (i = 1; i <= ne; i++) { copy = line; gsub(/\$egress/, way[i], copy); rule[++nrules] = copy }
-}
 # Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
 function tables_stand(i, k, n, w, t, line, same, inside, count, name) {
     same = 1
@@ -468,8 +826,6 @@ function quote(text, i, c, out) {
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
 function trouble(text) { problem[++nt] = text }
-# What a start says and goes on.
-function caution(text) { cautioned[++nw] = text }
 # What others did meanwhile, for the log.
 function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
@@ -478,9 +834,8 @@ function pf_users(t, list) {
     for (t in listed) if (t != ourtoken) list = list (list == "" ? "" : ", ") tokenname[t] " (" tokenpid[t] ")"
     return list == "" ? "nobody" : list
 }
-function join_ways(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? ", " : "") list[i]; return out == "" ? "nothing" : out }
 # Who took what away, as far as it can be told from what the ledger says and the Mac has.
-function causes(line, w, n, i, old, text) {
+function causes() {
     if (restarted) cause("the Mac was restarted since the network came up")
     if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
     lost_pipes()
@@ -491,12 +846,7 @@ function causes(line, w, n, i, old, text) {
     if (named_before && nameless) cause("another program took our names out of " P["hosts"])
     else if (named_before && renamed && !P["fresh"]) cause("another program changed our names in " P["hosts"])
     if (!knew || !in_ledger("anchor", P["anchor"], "")) return
-    n = 0
-    while ((getline line < (P["state"] "/rules.conf")) > 0)
-        if (line ~ /^nat on /) { split(line, w, " "); old[++n] = w[3] }
-    close(P["state"] "/rules.conf")
-    text = join_ways(old, n)
-    if (text != join_ways(way, ne) && leaves) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    causes_of_names()
     if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
@@ -504,59 +854,6 @@ function causes(line, w, n, i, old, text) {
 }
 # Changes in phases: 1 rules and the pipes that they need, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
-function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
-function allowed(net, len, i) {
-    for (i = 1; i <= na; i++)
-        if (len >= allowlen[i] && int(number(net) / size(allowlen[i])) == int(number(allow[i]) / size(allowlen[i]))) return 1
-    return 0
-}
-# Whether a route or an address has to do with what we made, or with the vmnet that a provider lives on.
-function known(ip, len, name, flags) {
-    if (name in ownbridge || name in vmnet) return 1
-    if (flags ~ /W/ || ip in ownaddress) return 1
-    return name == "lo0" && len == 32 && in_ledger("address", "lo0", ip)
-}
-function free_network(len, n, step, moved, i) {
-    step = size(len)
-    n = number("10.0.0.0")
-    while (n + step - 1 <= number("10.255.255.255")) {
-        moved = 0
-        for (i = 1; i <= np; i++) if (n <= hi[provider[i]] && n + step - 1 >= lo[provider[i]]) moved = past(hi[provider[i]], step, moved)
-        for (i = 1; i <= nr; i++) if (rlen[i] > 1 && n <= number(rnet[i]) + size(rlen[i]) - 1 && n + step - 1 >= number(rnet[i])) moved = past(number(rnet[i]) + size(rlen[i]) - 1, step, moved)
-        for (i = 1; i <= nat; i++) if (n <= number(at[i]) && n + step - 1 >= number(at[i])) moved = past(number(at[i]), step, moved)
-        if (!moved) return dotted(n) "/" len
-        n = moved
-    }
-    return ""
-}
-function past(end, step, moved, next_) { next_ = (int(end / step) + 1) * step; return next_ > moved ? next_ : moved }
-function collide(p, what, net, len, name, text, free) {
-    if ((p, net, len) in told || allowed(net, len)) return
-    told[p, net, len] = 1
-    free = free_network(netlen[p])
-    text = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " name
-    text = text (free == "" ? "" : ": " free " is free") "; or name it in allowOverlap"
-    if (P["ask"] == "reconcile") { if (p in present) trouble(text); else refuse(text) }
-    else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(text); else refuse(text) }
-    else trouble(text)
-}
-# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
-function in_force(p, b) {
-    b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
-    if (!(p in present) || !((b, gateway[p]) in has)) return 0
-    return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
-}
-function collisions(i, k, p) {
-    for (i = 1; i <= nr; i++) {
-        if (rlen[i] == 0 || (rlen[i] == 1 && number(rnet[i]) % 2147483648 == 0) || known(rnet[i], rlen[i], rif[i], rflags[i])) continue
-        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(rnet[i], rlen[i], p)) collide(p, "route", rnet[i], rlen[i], rif[i]) }
-    }
-    for (i = 1; i <= nat; i++) {
-        if (known(at[i], atlen[i], aton[i], "")) continue
-        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
-    }
-}
-
 # ---- what should be, against what is
 function want_bridge(p, b) {
     if (kind[p] == "vmnet") { want_vmnet(p); return }
@@ -660,12 +957,29 @@ function prepare(i, p, k) {
         if (kind[p] == "bridge") { if ((bridge[p] in kernel) && ours(kernel[bridge[p]])) present[p] = 1; continue }
         for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
     }
+    find_ways()
+    read_main()
 }
-function differ_up(i, v, before) {
+# Rules in our anchor that this network did not load since the Mac started: they are for whoever loaded them to take away.
+function foreign_rules(i, text) {
+    for (i = 1; i <= ns && text == ""; i++) if (seen[i] != "--") text = seen[i]
+    text = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(text) "; they are of " ((job["program"] != "" && index(job["program"], P["base"] "/") != 1) ? printable(job["program"]) : "another program, or of a network whose state in " P["state"] " was lost") "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
+    if (P["ask"] == "start" || P["ask"] == "plan" || P["ask"] == "reconcile") refuse(text)
+    else trouble(text)
+}
+function missing_calls(i, scrubs) {
+    for (i = 1; i <= nrules; i++) if (rule[i] ~ /^scrub /) scrubs = 1
+    return (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") ((("scrub" in calls) || !scrubs) ? "" : " scrub")
+}
+function differ_up(i, v, before, missing) {
     read_rules(P["rules"])
     collisions()
-    if (!(("nat" in calls) && ("rdr" in calls) && ("filter" in calls)))
-        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    judge_health()
+    if (ns > 1 && !in_ledger("anchor", P["anchor"], "")) foreign_rules()
+    judge_others()
+    missing = missing_calls()
+    if (missing != "")
+        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     if (skipped_lo0)
         trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
     if (npipes && !("dummynet" in calls))
@@ -775,7 +1089,7 @@ section == "dnctl-list" {
     next
 }
 
-section == "pfctl-dummynet" { if (index($0, "dummynet-anchor \"com.apple/*\"") == 1) calls["dummynet"] = 1; next }
+section == "pfctl-dummynet" { mainline[++nmain] = $0; next }
 
 # They are seen behind the other rules of the anchor, where there are any.
 section == "pfctl-anchor-dummynet" {
@@ -891,10 +1205,10 @@ function write_ends(file, i, n, w, k, from, to, but, gone) {
     if (!nold && ns > 1) for (i = 1; i <= np; i++) { ending(network[provider[i]], "0.0.0.0/0"); ending("0.0.0.0/0", network[provider[i]]) }
     read_tables(oldrule, nold, oldtable)
     read_tables(rule, nrules, newtable)
-    for (i = 1; i <= nrules; i++) newline_[rule[i]] = 1
+    for (i = 1; i <= nrules; i++) newline_[anywhere(rule[i])] = 1
     for (i = 1; i <= nold; i++) {
         if (oldrule[i] !~ /^(rdr )?pass /) continue
-        gone = !(oldrule[i] in newline_)
+        gone = !(anywhere(oldrule[i]) in newline_)
         n = split(oldrule[i], w, " ")
         from = to = but = ""
         for (k = 1; k < n; k++) {
@@ -923,10 +1237,12 @@ function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
         ending(f[i], t[k])
     }
 }
+# A rule without its interface: what it let in by one that is gone, or has another name now, it lets in by the others.
+function anywhere(line) { sub(/ on [A-Za-z][A-Za-z0-9_]*[0-9] /, " ", line); return line }
 function within_stays(net, i) {
     if (net in stays) return stays[net]
     stays[net] = 0
-    for (i = 1; i <= nrules; i++) if (index(rule[i], "pass quick inet from " net " to " net " ") == 1) stays[net] = 1
+    for (i = 1; i <= nrules; i++) if (rule[i] ~ /^pass / && index(rule[i], " inet from " net " to " net " ")) stays[net] = 1
     return stays[net]
 }
 function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" to] = 1; endings[++nending] = from "\t" to } }
@@ -934,6 +1250,7 @@ function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" 
 # ---- answers
 END {
     if (ended) judge_owners()
+    if (ended && ("ls-lden" in seen_of)) judge_paths()
     for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
     if (P["ask"] == "owners") {
         if (ended && (P["self"] in modeof) && !nh) print "safe\tyes"
@@ -949,11 +1266,12 @@ END {
     }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
-    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf; if (P["json"]) status_json(); else status_text(); exit !healthy }
+    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf && !nwarnings; if (P["json"]) status_json(); else status_text(); exit !healthy }
     if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
     for (i = 1; i <= nt; i++) print "problem\t" problem[i]
-    for (i = 1; i <= nw; i++) print "caution\t" cautioned[i]
+    for (i = 1; i <= nwarnings; i++) print "caution\t" warning[i]
+    for (i = 1; i <= nremarks; i++) print "caution\t" remark[i]
     if (P["ask"] == "test") {
         for (i = 1; i <= nprobes; i++) {
             if (active(prober[i]) && (!(probed[i] in of) || active(probed[i]))) print "probe\t" probe[i]
@@ -962,6 +1280,8 @@ END {
         print "skipped\t" skipped + 0
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
+    for (i = 1; i <= nadvice; i++) print "advice\t" advice[i]
+    print "summary\t" summary()
     print "default\t" defaultvia
     print "pipes\t" (knows_pipes() ? "yes" : "")
     print "addressed\t" interfaces_with_address()
@@ -1029,7 +1349,6 @@ function kernel_of(p) {
     if (kind[p] == "vmnet") return (p in vmbridge) ? vmbridge[p] : ""
     return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
 }
-function ways(i, list) { for (i = 1; i <= ne; i++) list = list (i > 1 ? ", " : "") way[i]; return list == "" ? "nothing" : list }
 function text_of(k, i, w) { split(ops[k, i], w, "\t"); return w[5] }
 function status_text(i, k, p, v) {
     print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : healthy ? "down, as wished" : "down: it was not started") "; wish: " P["wish"]
@@ -1041,12 +1360,16 @@ function status_text(i, k, p, v) {
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
     print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
-    print "ways out     " ways() "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
+    print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     if (P["fresh"] && P["wish"] == "up") print "installed    another bundle than the one in force: start puts it in force"
     if (P["pending"]) print "pending      " waiting()
+    print "launchd      " job_text()
+    print "states       " states_text()
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
     for (i = 1; i <= nt; i++) print "problem      " problem[i]
+    for (i = 1; i <= nwarnings; i++) print "problem      " warning[i]
+    for (i = 1; i <= nremarks; i++) print "note         " remark[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
 }
 # What a start waits for: seconds, and until when.
@@ -1060,11 +1383,27 @@ function waiting_json(w) {
 }
 function plan_text(i, k) {
     if (P["pending"]) print "pending: " waiting()
-    for (i = 1; i <= nf; i++) print "refused: " refusal[i]
+    if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
-    for (i = 1; i <= nw; i++) print "warning: " cautioned[i]
-    if (!nf && !no) print "nothing to change"
+    for (i = 1; i <= nwarnings; i++) print "problem: " warning[i]
+    for (i = 1; i <= nremarks; i++) print "note: " remark[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
+    for (i = 1; i <= nf; i++) print "refused: " refusal[i]
+    for (i = 1; i <= nadvice; i++) print advice[i]
+}
+# All changes in a line: how many of what.
+function summary(k, i, w, n, kinds, out) {
+    if (!no) return "nothing to change"
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) { split(ops[k, i], w, "\t"); n[w[1]]++ }
+    out = counted_as(n["make"], "interface to make") counted_as(n["destroy"], "interface to remove") counted_as(n["address"], "address to give") counted_as(n["unaddress"], "address to take")
+    out = out counted_as(n["route"], "route to set") counted_as(n["unroute"], "route to remove") counted_as(n["pipe"], "pipe to make") counted_as(n["unpipe"], "pipe to remove")
+    k = no - n["make"] - n["destroy"] - n["address"] - n["unaddress"] - n["route"] - n["unroute"] - n["pipe"] - n["unpipe"]
+    return counted_as(no, "change") (out == "" ? "" : ": " substr(out, 3)) (out != "" && k ? ", " k " more" : "")
+}
+function counted_as(n, what, w) {
+    if (!n) return ""
+    if (n > 1 && !sub(/^address/, "addresses", what)) { split(what, w, " "); sub(/^[a-z]+/, w[1] "s", what) }
+    return (what ~ /^change/ ? "" : ", ") n " " what
 }
 function quoted(text, i, c, out) {
     for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out ((c == "\"" || c == "\\") ? "\\" c : c) }
@@ -1075,10 +1414,14 @@ function changes_json(i, k, out) {
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) out = out (out == "" ? "" : ",") quoted(text_of(k, i))
     return "[" out "]"
 }
+function problems_json(i) {
+    for (i = 1; i <= nwarnings; i++) problem[nt + i] = warning[i]
+    return texts(problem, nt + nwarnings)
+}
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"warnings\":" texts(cautioned, nw) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1093,8 +1436,9 @@ function status_json(i, p, v) {
     }
     printf "],\"pipes\":%s", pipes_json()
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
-    printf "\"forwarding\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+    printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
+    printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
+    print "\"refused\":" texts(refusal, nf) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() "}"
 }
 ' "$@" 3>&2 2>/dev/null
 }
@@ -1109,13 +1453,10 @@ if test -t 1; then TERMINAL=yes; fi
 say() { if test -z "$QUIET"; then printf '%s\n' "$*"; fi; }
 warn() { if test -z "$QUIET"; then printf 'nixvol: %s\n' "$*" >&2; fi; }
 
-NOW=
 MUTE=
 log() {
-    if test -z "$NOW"; then
-        NOW=$(date '+%Y-%m-%dT%H:%M:%SZ') || NOW='-'
-    fi
-    if test -z "$MUTE" && ! printf '%s %s: %s\n' "$NOW" "$COMMAND" "$*" 2>/dev/null >>"$LOG"; then
+    stamp=$(date '+%Y-%m-%dT%H:%M:%SZ') || stamp='-'
+    if test -z "$MUTE" && ! printf '%s %s: %s\n' "$stamp" "$COMMAND" "$*" 2>/dev/null >>"$LOG"; then
         MUTE=yes
         cannot_write "$LOG"
     fi
@@ -1367,6 +1708,10 @@ see() {
         pfctl-anchor-sn) pfctl -a "$ANCHOR" -s nat 2>/dev/null ;;
         pfctl-anchor-sr) pfctl -a "$ANCHOR" -s rules 2>/dev/null ;;
         pfctl-anchor-tables) tables ;;
+        pfctl-others) others ;;
+        pfctl-info) pfctl -s info 2>/dev/null ;;
+        pfctl-memory) pfctl -s memory 2>/dev/null ;;
+        launchctl-print) job || : ;;
         dnctl-list) dnctl list 2>/dev/null ;;
         pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
         pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
@@ -1419,6 +1764,21 @@ mounts() {
     stat -f '%d %i %N' "$@" / 2>/dev/null || :
 }
 
+# The rules of every other anchor below the name of each. What has gone meanwhile says nothing.
+others() {
+    names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
+    set -f
+    IFS=$NEWLINE
+    for name in $names; do
+        name=${name#"${name%%[! ]*}"}
+        if test "$name" = "$ANCHOR"; then continue; fi
+        printf 'anchor\t%s\n' "$name"
+        for what in nat rules; do pfctl -a "$name" -s "$what" 2>/dev/null || :; done
+    done
+    unset IFS
+    set +f
+}
+
 # Owner and mode of all that root relies on here: our files, and every directory on the way to them, by the path
 # that was declared and by the one that links on it lead to.
 owners() {
@@ -1460,7 +1820,7 @@ ACTED=
 observe() {
     mark set
     printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
-        wish "$WISH" anchor "$ANCHOR" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
+        wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
         pending "$PENDING" writes "$LOCKED"
     if test -z "$SAFE"; then see_all ls-lden; fi
     if test "$1" = owners; then
@@ -1477,7 +1837,10 @@ observe() {
     if has_pipes; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
-        status | plan | start | switch | test) see_all pfctl-anchor-tables ;;
+        status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        # The job comes after the checks.
+        switch) see_all pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        test) see_all pfctl-anchor-tables ;;
         *) ;;
     esac
     if test -n "$POINTS"; then see_all mount; fi
@@ -1506,8 +1869,10 @@ UNWRITTEN=
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
-    PROBLEMS=
+    ADVICE=
     CAUTIONS=
+    SUMMARY=
+    PROBLEMS=
     CHANGES=
     DEFAULT=
     ADDRESSED=
@@ -1543,6 +1908,8 @@ read_answer() {
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
             caution) CAUTIONS=$CAUTIONS$text$NEWLINE ;;
+            advice) ADVICE=$ADVICE$text$NEWLINE ;;
+            summary) SUMMARY=$text ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
             addressed) ADDRESSED=$text ;;
@@ -1682,13 +2049,37 @@ load_rules() {
     if test -n "$LACKING"; then
         awk '!/^(no )?dummynet /' "$STATE/rules.new" >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
     fi
-    quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
+    check_rules &&
         note have anchor "$ANCHOR" &&
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
         quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
         end_connections "$STATE/ends" &&
         seen=$(loaded) && put rules.seen "$BOOT$NEWLINE$seen" &&
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
+}
+
+# A dry run. Where this pfctl does not take `extfilter` the rules go without, and their first line says so: the engine
+# asks for no other then, until the Mac starts again.
+check_rules() {
+    IFS= read -r first <"$STATE/rules.new" || return 1
+    case $first in
+        *' nat=apd')
+            if words=$(pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" 2>&1 </dev/null); then return 0; fi
+            case $words in
+                *'yntax error'*)
+                    awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
+                        2>/dev/null >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || cannot_write "$STATE/rules.less" || return 1
+                    log "this pfctl may not take extfilter: trying without"
+                    ;;
+                *)
+                    failed "pfctl -n: $words"
+                    return
+                    ;;
+            esac
+            ;;
+        *) ;;
+    esac
+    quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new"
 }
 
 # Ends the connections from one network to another, a pair a line: pf's states outlive the rules that let them in.
@@ -2027,10 +2418,31 @@ try() {
 # Packets and bytes by label, as pf counts them.
 labels() { pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null; }
 
-# What launchd says of our job, without its environment.
+# What launchd says of our job, without its environment; whether it may run it; and whether it was given what is installed.
 job() {
-    if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then return 1; fi
-    printf '%s\n' "$words" | awk '$1 == "state" || $1 == "runs" || ($1 == "last" && $2 == "exit")'
+    words=$(launchctl print-disabled system 2>/dev/null </dev/null) || words=
+    case $words in
+        *"\"$JOB\" => disabled"* | *"\"$JOB\" => true"*) printf 'disabled\n' ;;
+        *) ;;
+    esac
+    if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then
+        printf 'not loaded\n'
+        return 1
+    fi
+    set -f
+    IFS=$NEWLINE
+    for line in $words; do
+        case $line in
+            "${TAB}path = "*)
+                printf '%s\n' "${line#"$TAB"}"
+                cmp -s "${line#"${TAB}path = "}" "$BASE/networking/launchd/$JOB.plist" || printf 'differs\n'
+                ;;
+            "${TAB}state = "* | "${TAB}program = "* | "${TAB}runs = "* | "${TAB}last exit code = "*) printf '%s\n' "${line#"$TAB"}" ;;
+            *) ;;
+        esac
+    done
+    unset IFS
+    set +f
 }
 
 # Writes what the manager reads into a new directory, a file for each command, for a report to others.
@@ -2058,16 +2470,14 @@ collect() {
     token=
     if test -f "$STATE/ledger"; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
-    things="ls-lden $THINGS pfctl-anchor-tables"
+    things="ls-lden $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
     see mount | hide mount >./mount
     labels >pfctl-anchor-labels
-    pfctl -s info >pfctl-info 2>/dev/null </dev/null
     scutil --dns </dev/null | awk '/nameserver\[/ { n++ } END { print "nameservers\t" n + 0 }' >scutil-dns
-    job >launchctl-print || printf 'not loaded\n' >launchctl-print
     for file in wish names ledger rules.conf applied starting pending told; do
         if test -f "$STATE/$file"; then hide "$file" <"$STATE/$file" >"./$file"; fi
     done
@@ -2115,9 +2525,10 @@ help() {
   plan [--json]              what start would do; changes nothing
   test [--json]              try what must pass, and a sample of what must not
   reconcile                  mend what is not as the last start or stop left it; launchd runs this
-  logs [--collect DIR]       what was done, what pf counted; with DIR, all that a bug report needs
+  logs [--follow]            what pf counted, what launchd says, what was done, what is being done
+  logs --collect DIR         all that a bug report needs, in a new directory
   cleanup                    take everything away: network, kernel names, log and state
-  help                       this; the only one that does not need root
+  help                       this, as --help and -h; like --version without root
 
 A switch of nix-darwin says plan --switch (would start be refused?) and start --switch: a network
 that it does not change, and that cannot be mended now, fails neither.
@@ -2168,7 +2579,8 @@ commit() {
         cannot_write "$STATE/applied"
         return
     fi
-    rm -f "$STATE/pending"
+    # Without what was started it says nothing.
+    rm -f "$STATE/pending" || :
 }
 
 # What a start waits for: DEADLINE (in seconds of the epoch, or `-` as long as it is at work), SESSION of this boot,
@@ -2240,9 +2652,8 @@ start() {
     measure_by "$STATE/starting.new"
     looked=yes
     look start up || looked=
-    tell "$CAUTIONS"
     if test -n "$looked" && leaves_as_it_is; then
-        tell "$REFUSED$PROBLEMS"
+        tell "$CAUTIONS$REFUSED$PROBLEMS"
         warn "this switch does not change the network, which is not as it should be: see status"
         rm -f "$STATE/starting.new"
         exit 0
@@ -2256,6 +2667,8 @@ start() {
     if test -n "$REFUSED"; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
+        # Last, where it is seen: lines to be copied.
+        if test -z "$QUIET"; then printf '%s' "$ADVICE" >&2; fi
         rm -f "$STATE/starting.new"
         exit 3
     fi
@@ -2264,7 +2677,8 @@ start() {
         say "the network is up already: nothing to change${CONFIRM:+, and nothing that would be taken back}"
         exit 0
     fi
-    tell "$CAUSES"
+    say "$SUMMARY"
+    tell "$CAUTIONS$CAUSES"
     SESSION=$(sysctl -n kern.bootsessionuuid) || exit 1
     remember_connection
     put pending "-$TAB$SESSION$TAB$BEFORE$TAB${CONFIRM:-0}$TAB-" && mv -f "$STATE/starting.new" "$STATE/starting" &&
@@ -2310,7 +2724,7 @@ plan_switch() {
     look switch up || code=1
     if test -n "$REFUSED"; then code=3; elif test -n "$PROBLEMS"; then code=1; fi
     if test -n "$CHANGES" && leaves_as_it_is; then code=0; fi
-    printf '%s' "$CAUTIONS$REFUSED$PROBLEMS" | while IFS= read -r line; do warn "$line"; done
+    printf '%s' "$CAUTIONS$PROBLEMS$REFUSED$ADVICE" | while IFS= read -r line; do warn "$line"; done
     exit "$code"
 }
 
@@ -2498,20 +2912,31 @@ logs() {
         collect "$COLLECT"
         return
     fi
-    if test -e "$LOG"; then
-        tail -n 100 "$LOG"
-    else
-        say "there is no log yet at $LOG"
-    fi
-    say ""
-    say "packets and bytes by label, as pf counted them:"
-    labels || {
+    say "by label, as pf counted since the rules were loaded:"
+    if ! counts=$(labels); then
         warn "pf could not be asked"
         exit 1
-    }
+    fi
+    printf '%s\n' "$counts" | awk '
+        function row(a, b, c, d) { printf "%-40s %12s %12s %15s\n", a, b, c, d }
+        NF < 4 { next }
+        !($1 in evaluated) { order[++n] = $1 }
+        { evaluated[$1] += $2; packets[$1] += $3; bytes[$1] += $4 }
+        END {
+            row("LABEL", "EVALUATIONS", "PACKETS", "BYTES")
+            for (i = 1; i <= n; i++) row(order[i], evaluated[order[i]], packets[order[i]], bytes[order[i]])
+        }'
     say ""
-    say "the launchd job:"
-    job || say "not loaded: system/$JOB"
+    say "launchd, system/$JOB:"
+    job || :
+    say ""
+    if ! test -e "$LOG"; then
+        say "there is no log yet at $LOG"
+    elif test -n "$FOLLOW"; then
+        exec tail -n 100 -F "$LOG"
+    else
+        tail -n 100 "$LOG"
+    fi
 }
 
 # status and plan only look: they take no lock and write nothing. status measures by the network that is in force, plan
@@ -2558,6 +2983,7 @@ COMMAND=${1:-}
 CONFIRM=
 COLLECT=
 SWITCH=
+FOLLOW=
 JSON=0
 # Whether the bundle that is measured by is another than the one in force; what waits for its confirmation.
 FRESH=
@@ -2568,6 +2994,14 @@ case $COMMAND in
     '')
         help
         exit 2
+        ;;
+    -h | --help)
+        help
+        exit 0
+        ;;
+    --version)
+        say manage-macos-networking.sh '0.1.0'
+        exit 0
         ;;
     help | status | test | start | confirm | stop | plan | reconcile | cleanup | logs) shift ;;
     *) wrong_use "there is no command '$COMMAND'" ;;
@@ -2583,6 +3017,7 @@ while test $# -gt 0; do
                 '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds, 1 to 99999" ;;
             esac
             ;;
+        "logs$TAB--follow") FOLLOW=yes ;;
         "logs$TAB--collect")
             shift
             COLLECT=${1:-}
