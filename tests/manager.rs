@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::network::{AWKS, HOSTS, Network, SHELLS, many, shell_of_macos, small, topology};
 use crate::rig::{Ran, foreign};
+use crate::support::has_tool;
 
 fn lifecycle(shell: &'static [&'static str]) {
     let mut network = Network::new(&topology());
@@ -316,6 +317,9 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
 
 #[test]
 fn progress_is_for_a_terminal() {
+    if !has_tool("script", "nothing was shown on a terminal") {
+        return;
+    }
     let network = Network::new(&small());
     let manager = network.base().join("manage-macos-networking.sh");
     let mut terminal = Command::new("script");

@@ -173,7 +173,7 @@ fn kill_group() {
     let Some(group) = group.filter(|group| group != "0" && group != "1") else {
         return;
     };
-    let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
+    let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
     // The signal may arrive a moment later; nothing may happen in between.
     std::thread::sleep(std::time::Duration::from_secs(5));
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cli::lab::Lab;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
 /// Says where labs are.
 pub fn run(_: &Lab) -> Result<ExitCode> {
     anyhow::bail!(
@@ -14,10 +14,10 @@ pub fn run(_: &Lab) -> Result<ExitCode> {
     )
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub use linux::run;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod linux {
     use std::path::Path;
     use std::time::Duration;
