@@ -15,7 +15,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("model", &["place", "problem", "input"]),
     ("plan", &["model"]),
     ("matrix", &["model", "plan"]),
-    ("diff", &["place", "model", "plan"]),
+    ("diff", &["place", "model", "plan", "packets", "reach"]),
     ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "model", "plan"]),
     ("pf", &[]),
