@@ -95,7 +95,11 @@ fn what_start_does_is_what_plan_said() {
     assert_eq!(done, format!("{planned}the network is up\n"));
     assert_eq!(network.ok("plan"), "nothing to change\n");
     let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
-    assert_eq!(plan, json!({ "refused": [], "problems": [], "changes": [], "pipes": [] }));
+    assert_eq!(
+        plan,
+        json!({ "refused": [], "advice": [], "problems": [], "changes": [], "pipes": [],
+            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0" })
+    );
 }
 
 #[test]

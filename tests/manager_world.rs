@@ -252,25 +252,33 @@ fn nat_follows_the_way_out() {
     let network = Network::new(&small());
     network.ok("start");
     let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
-    let both = "nat on en0 inet from <internet> to ! <local> -> (en0:0)\nnat on utun4 inet from <internet> to ! <local> -> (utun4:0)\n";
-    assert_eq!(nat(&network), both);
+    let all: String = ["en0", "feth7", "utun4"]
+        .map(|name| format!("nat on {name} inet from <internet> to ! <local> -> ({name}:0) extfilter apd\n"))
+        .concat();
+    assert_eq!(nat(&network), all);
     let online = network.mac.kernel();
+    // Another interface takes over: its address and every route.
     network.mac.edit(|kernel| {
-        kernel
-            .replace("route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten0", "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten1")
-            .replace(
-                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t",
-                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t192.168.1.24/24",
-            )
+        let moved = |line: &str| {
+            let line = if line.starts_with("route\t") {
+                line.replace("\ten0\t", "\ten1\t")
+            } else {
+                line.to_owned()
+            };
+            line.replace("a4:83:e7:01:02:03\t\t\t192.168.1.23/24", "a4:83:e7:01:02:03\t\t\t")
+                .replace("36:7d:da:00:00:01\t\t\t", "36:7d:da:00:00:01\t\t\t192.168.1.24/24")
+        };
+        kernel.lines().map(|line| moved(line) + "\n").collect()
     });
     network.mac.forget_journal();
     network.ok("reconcile");
-    assert_eq!(nat(&network), both.replace("en0", "en1"));
+    assert_eq!(nat(&network), all.replace("en0", "en1"));
     assert_eq!(network.mac.changes().len(), 1);
     network.mac.edit(|_| online);
     network.ok("stop");
-    network.mac.remove("route\t0.0.0.0/0");
-    network.mac.remove("route\t100.64.0.0/10");
+    for route in ["route\t0.0.0.0/0", "route\t100.64.0.0/10", "route\t172.27", "route\t192.168.1."] {
+        network.mac.remove(route);
+    }
     network.ok("start");
     assert_eq!(nat(&network), "");
     network.assert_up();

@@ -128,7 +128,10 @@ const BREAKAGES: &[Breakage] = &[
     ("E055", "publish without alias", |input| {
         input["volumes"]["etcd-1"] = json!({ "provider": "aws", "address": "10.0.1.2", "publish": [2379] });
     }),
-    ("E057", "publish on a guest", |input| input["volumes"]["etcd-1"]["attachment"] = json!("guest")),
+    ("E057", "publish on a guest", |input| {
+        input["volumes"]["etcd-1"]["attachment"] = json!("guest");
+        input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380]);
+    }),
     ("E056", "publish twice", |input| input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380, 2379])),
     ("E060", "unknown end", |input| input["links"][0]["to"] = json!(["etcd1"])),
     ("E061", "link to itself", |input| input["links"] = json!([{ "from": ["aws"], "to": ["aws"] }])),

@@ -77,7 +77,7 @@ fn a_network_that_is_up_is_healthy() {
     let network = started();
     let status = compare(&network, "up");
     assert!(status.healthy && status.findings.is_empty());
-    assert_eq!(status.ways_out, ["en0", "utun4"]);
+    assert_eq!(status.ways_out, ["en0", "feth7", "utun4"]);
     let kernel =
         |name: &str| status.volumes.iter().find(|it| it.name == name).and_then(|it| it.kernel.clone());
     assert_eq!(kernel("etcd-1").as_deref(), Some("feth20000"));

@@ -165,15 +165,6 @@ impl Volume {
 }
 
 impl Plan {
-    /// Every address of providers and volumes that the Mac itself has, in order.
-    pub fn all_here(&self) -> Vec<Ipv4Addr> {
-        let gateways = self.bridges.iter().map(|bridge| bridge.gateway.addr());
-        let served = self.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host);
-        let mut all: Vec<Ipv4Addr> = gateways.chain(served.map(|volume| volume.address)).collect();
-        all.sort_unstable();
-        all
-    }
-
     /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
     pub fn here(&self, ends: &[End]) -> Vec<Ipv4Addr> {
         let is_meant = |provider: &Name| ends.contains(&End::Provider(provider.clone()));

@@ -6,6 +6,7 @@
 //! Sees: place, model, plan, pf, darwin. Never: the manager, a Mac, or a change of anything.
 
 mod judge;
+mod outside;
 mod rules;
 mod text;
 
@@ -56,8 +57,12 @@ pub struct Status {
     pub volumes: Vec<Placed>,
     /// Pipes of dummynet in the order of their numbers: what the ways between ends are like.
     pub pipes: Vec<Piped>,
-    /// The interfaces that NAT is loaded for.
+    /// The interfaces that packets leave by, which NAT is loaded for.
     pub ways_out: Vec<String>,
+    /// The one of them that the default route takes.
+    pub default_interface: Option<String>,
+    /// Why a start would be refused, where it was never started or is down.
+    pub refused: Vec<String>,
     /// What is not as it should be. Empty where it is healthy, and where it was never started.
     pub findings: Vec<Finding>,
 }
@@ -212,28 +217,16 @@ impl<'a> Seen<'a> {
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str())
     }
 
+    /// The same, where the provider lives on vmnet.
+    fn vmnet_of(&self, bridge: &Bridge) -> Option<&str> {
+        (bridge.attachment == ProviderAttachment::Vmnet).then(|| self.vmnet(bridge)).flatten()
+    }
+
     fn bridge(&self, bridge: &Bridge) -> Option<&str> {
         match bridge.attachment {
             ProviderAttachment::Bridge => self.kernel(bridge.logical.as_str()),
             ProviderAttachment::Vmnet => self.vmnet(bridge),
         }
-    }
-
-    /// Interfaces that packets leave by, in order.
-    fn ways_out(&self) -> Vec<String> {
-        let leads = |route: &&Route| {
-            let (name, length) = (route.interface.as_str(), route.destination.prefix_len());
-            let is = |kinds: &[&str]| kinds.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit()));
-            let inside = ["lo", "bridge", "feth", "vmenet", "awdl", "llw", "ap", "gif", "stf"];
-            let everywhere = length <= 1 && u32::from(route.destination.addr()).trailing_zeros() >= 31;
-            let tunnel = is(&["utun", "ppp", "ipsec", "tun", "tap"])
-                && !route.flags.contains(['H', 'W'])
-                && length > 0;
-            (everywhere && !is(&inside)) || tunnel
-        };
-        let addressed = |name: &&str| self.interfaces.get(*name).is_some_and(|it| !it.addresses.is_empty());
-        let names = self.routes.iter().filter(leads).map(|route| route.interface.as_str()).filter(addressed);
-        names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -273,9 +266,9 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let conditions = pipe.conditions.to_string();
         pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
     }
-    let ways_out = seen.ways_out();
+    let refused = if is_up { Vec::new() } else { seen.overlaps(plan) };
     if is_up {
-        judge.surroundings(anchor, &ways_out);
+        judge.surroundings(anchor);
     } else {
         judge.leftovers();
     }
@@ -286,7 +279,9 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         providers,
         volumes,
         pipes,
-        ways_out,
+        ways_out: seen.ways_out(plan),
+        default_interface: seen.default_interface().map(str::to_owned),
+        refused,
         findings,
     })
 }

@@ -86,6 +86,8 @@ pub struct Kernel {
     pub pipes: BTreeMap<u16, Pipe>,
     /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. Nobody knows which is true.
     pub spares_dummynet: bool,
+    /// Whether pfctl knows `extfilter`.
+    pub lacks_extfilter: bool,
     /// `SRC DST` pairs of networks whose packets get lost, beside what pf says.
     pub lost: Vec<(Ipv4Net, Ipv4Net)>,
     pub pf_enabled: bool,
@@ -246,6 +248,9 @@ impl Kernel {
         for (path, user, mark) in &self.owners {
             let _ = writeln!(t, "owner\t{path}\t{user}\t{mark}");
         }
+        if self.lacks_extfilter {
+            t.push_str("lacks\textfilter\n");
+        }
         if self.spares_dummynet {
             t.push_str("spares\tdummynet\n");
         }
@@ -289,6 +294,7 @@ impl Kernel {
                 };
                 self.pipes.insert(f.get(1)?.parse().ok()?, pipe);
             }
+            "lacks" => self.lacks_extfilter = *f.get(1)? == "extfilter",
             "spares" => self.spares_dummynet = *f.get(1)? == "dummynet",
             "lost" => self.lost.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
             "pf" => self.pf_enabled = *f.get(1)? == "1",

@@ -132,6 +132,15 @@ fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer)
         answer.code = 1;
         return;
     };
+    let unknown = (1..)
+        .zip(text.lines())
+        .find(|(_, line)| kernel.lacks_extfilter && !line.starts_with('#') && line.contains(" extfilter "));
+    if let Some((line, _)) = unknown {
+        answer.warn(format!("{name}:{line}: syntax error"));
+        answer.warn("pfctl: Syntax error in config file: pf rules not loaded");
+        answer.code = 1;
+        return;
+    }
     match pf::read(&text, kernel, &options.defines) {
         Ok(ruleset) if ruleset.of(Section::Option).next().is_some() => {
             answer.warn("toymac: an option in an anchor changes the whole machine");

@@ -4,7 +4,7 @@
 //! A rule's match stays free, since that is what the proof is about; what a rule does beside deciding is not.
 
 use super::Violation;
-use super::world::World;
+use super::world::{LOOPBACK, World};
 use crate::pf::Ruleset;
 use crate::pf::syntax::{
     Action, Address, Block, Dummynet, Dynamic, Endpoint, EndpointKind, Family, FragmentCache, Log, Place,
@@ -82,10 +82,15 @@ fn of_names(rule: &Rule, tables: &[&str], world: &World) -> Result<(), Reason> {
             check(is_known, "a table that the anchor does not define, so that it is another's")?;
         }
     }
-    let is_put_in = |name: &str| world.is_put_in(name);
     if let Some(interface) = &rule.interface {
-        let is_turned = interface.not && is_put_in(&interface.name);
-        check(!is_turned, "a rule for every interface but one, which is loaded for each of several")?;
+        let is_put_in = world.is_put_in(&interface.name);
+        check(
+            !interface.not || !is_put_in,
+            "a rule for every interface but one, which is loaded for each of several",
+        )?;
+        // On one Mac it is a bridge, on another it leads outside.
+        let is_known = is_put_in || interface.name == LOOPBACK;
+        check(is_known, "an interface by its name, which may be any")?;
     }
     Ok(())
 }

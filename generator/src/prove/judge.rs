@@ -243,6 +243,11 @@ impl<'a> Judge<'a> {
             }
         };
         let is_error = by_policy.as_ref().is_some_and(|(asked, _)| asked.is_icmp_error());
+        // What is put together and should not be is told by itself.
+        let is_malformed = by_policy.as_ref().is_some_and(|(asked, _)| asked.is_malformed());
+        if is_malformed && !row.is_malformed && self.space.of(self.rules.scrub, &packet) != 0 {
+            return;
+        }
         if !agrees {
             self.disagree(evaluated, "the policy's function and the policy itself disagree about it");
         } else if !(row.is_malformed && kernel.action == Action::Block

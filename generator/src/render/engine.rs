@@ -34,6 +34,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/collect.sh", include_str!("../../../templates/script/collect.sh.j2")),
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
+    ("script/outside.awk", include_str!("../../../templates/script/outside.awk.j2")),
+    ("script/rules.awk", include_str!("../../../templates/script/rules.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
     ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),

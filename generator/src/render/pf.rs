@@ -384,7 +384,7 @@ impl Sets {
         set_name(ends, plain, "set.")
     }
 
-    /// The tables to declare: all networks, those with internet, what the Mac has, and what rules refer to.
+    /// The tables to declare: all networks, those with internet, what rules refer to, and what the Mac has.
     fn tables(self, plan: &Plan) -> Vec<Table> {
         let networks = |wanted: fn(&Bridge) -> bool| -> Vec<Entry> {
             let wanted = plan.bridges.iter().filter(|bridge| wanted(bridge));
@@ -392,17 +392,34 @@ impl Sets {
         };
         let all = networks(|_| true);
         let local = all.iter().cloned().chain([Entry::of(LOOPBACK)]).collect();
-        let here = plan.all_here().into_iter().map(|it| Entry::of(it.into())).collect();
         let internet = networks(|bridge| bridge.internet);
         let table = |(name, entries): (String, Vec<Entry>)| Table {
             name,
             rows: entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect(),
         };
-        let general = [(ALL, all), (INTERNET, internet), (LOCAL, local), (HERE, here)];
-        let general = general.into_iter().take(if plan.bridges.is_empty() { 0 } else { 4 });
-        let general = general.map(|(name, entries)| (name.to_owned(), entries));
-        general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect()
+        let general = [(ALL, all), (INTERNET, internet), (LOCAL, local)];
+        let general = general.map(|(name, entries)| (name.to_owned(), entries)).into_iter();
+        let general = general.take(if plan.bridges.is_empty() { 0 } else { 3 });
+        let mut tables: Vec<Table> =
+            general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect();
+        tables.extend((!plan.bridges.is_empty()).then(|| here(plan)));
+        tables
     }
+}
+
+/// The table of what the Mac itself has, each provider on lines of its own: a new volume touches no other's.
+fn here(plan: &Plan) -> Table {
+    let mut by_provider: BTreeMap<&Name, Vec<Entry>> = BTreeMap::new();
+    for bridge in &plan.bridges {
+        by_provider.entry(&bridge.provider).or_default().push(Entry::of(bridge.gateway.addr().into()));
+    }
+    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+        by_provider.entry(&volume.provider).or_default().push(Entry::of(volume.address.into()));
+    }
+    let rows = by_provider
+        .into_values()
+        .flat_map(|entries| entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect::<Vec<_>>());
+    Table { name: HERE.to_owned(), rows: rows.collect() }
 }
 
 /// A region as the entries of a table.

@@ -1,9 +1,6 @@
 //! What is looked at, one thing after another, and told where it is not as it should be.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
-use ipnet::Ipv4Net;
 
 use super::{Finding, Seen, rules};
 use crate::darwin::{self, Route};
@@ -140,7 +137,7 @@ impl Judge<'_> {
     }
 
     /// What all of them need: the group's address, rules in force, pf on, forwarding, and nobody else in the way.
-    pub fn surroundings(&mut self, anchor: &str, ways_out: &[String]) {
+    pub fn surroundings(&mut self, anchor: &str) {
         let group = self.plan.localhost.gateway.addr();
         if self.seen.has("lo0", group).is_none() {
             self.tell("localhost", format!("lo0 has no {group}"));
@@ -169,7 +166,7 @@ impl Judge<'_> {
         if darwin::skips_loopback(self.seen.text("pfctl-interfaces")) {
             self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
         }
-        for what in rules::differences(self.plan, anchor, ways_out, self.seen.capture) {
+        for what in rules::differences(self.plan, anchor, self.seen) {
             self.tell("rules", what);
         }
         let listed = darwin::references(self.seen.text("pfctl-references"));
@@ -180,58 +177,10 @@ impl Judge<'_> {
         if !self.seen.forwarding {
             self.tell("forwarding", "IP forwarding is off");
         }
-        self.overlaps();
-        self.unwanted();
-    }
-
-    /// Routes and addresses of others inside the providers' networks.
-    fn overlaps(&mut self) {
-        let ours: Vec<&str> =
-            self.plan.bridges.iter().filter_map(|bridge| self.seen.bridge(bridge)).collect();
-        let known = |net: Ipv4Net, interface: &str, flags: &str| {
-            let on_loopback = interface == "lo0" && net.prefix_len() == 32;
-            let own = self.seen.interfaces.iter().any(|(name, it)| {
-                it.addresses.contains_key(&net.addr())
-                    && ours.contains(&name.as_str())
-                    && net.prefix_len() == 32
-            });
-            ours.contains(&interface)
-                || flags.contains('W')
-                || own
-                || (on_loopback && self.seen.made(&["address", "lo0", &net.addr().to_string()]))
-        };
-        let routes = self
-            .seen
-            .routes
-            .iter()
-            .map(|route| (route.destination, route.interface.as_str(), route.flags.as_str(), "route"));
-        let addresses = self.seen.interfaces.iter().flat_map(|(name, interface)| {
-            let net = |(address, length): (&Ipv4Addr, &u8)| Ipv4Net::new(*address, *length).ok();
-            interface.addresses.iter().filter_map(net).map(move |net| (net, name.as_str(), "", "address"))
-        });
-        let mut found = Vec::new();
-        for (net, interface, flags, what) in routes.chain(addresses) {
-            let everywhere =
-                net.prefix_len() == 0 || (net.prefix_len() == 1 && u32::from(net.network()) % (1 << 31) == 0);
-            let host = if what == "address" { Ipv4Net::from(net.addr()) } else { net };
-            let allowed = self.plan.allow_overlap.iter().any(|allowed| allowed.contains(&net));
-            let is_known = known(if interface == "lo0" { net } else { host }, interface, flags);
-            if (what == "route" && everywhere) || allowed || is_known {
-                continue;
-            }
-            for bridge in &self.plan.bridges {
-                if bridge.network.contains(&host) || host.contains(&bridge.network) {
-                    found.push(format!(
-                        "the network {} of {} overlaps the {what} {net} on {interface}",
-                        bridge.network, bridge.provider
-                    ));
-                }
-            }
-        }
-        found.dedup();
-        for what in found {
+        for what in self.seen.overlaps(self.plan) {
             self.tell("overlap", what);
         }
+        self.unwanted();
     }
 
     /// What was made for something that is no longer declared, or not mounted.

@@ -119,11 +119,9 @@ section == "netstat-rn" {
     n = split($0, w, " ")
     if (n < 4 || (w[1] !~ /^[0-9]/ && w[1] != "default")) next
     if (!destination(w[1], w[3])) next
-    rnet[++nr] = dest; rlen[nr] = destlen; rflags[nr] = w[3]; rif[nr] = w[4]
-    if (destlen == 0 && w[3] !~ /I/ && defaultvia == "") defaultvia = w[2] " " w[4]
+    rnet[++nr] = dest; rlen[nr] = destlen; rvia[nr] = w[2]; rflags[nr] = w[3]; rif[nr] = w[4]
+    if (destlen == 0 && w[3] !~ /I/ && defaultvia == "") { defaultvia = w[2] " " w[4]; defaultif = w[4] }
     if (w[3] !~ /I/) routed[dest "/" destlen] = w[4]
-    if (usable(w[4]) && destlen <= 1 && (number(dest) % 2147483648) == 0) egress(w[4])
-    if (w[4] ~ /^(utun|ppp|ipsec|tun|tap)[0-9]+$/ && w[3] !~ /[HW]/ && destlen > 0) egress(w[4])
     next
 }
 
@@ -206,13 +204,240 @@ function destination(text, flags, i, o, n) {
     if (destlen < 0) destlen = (flags ~ /H/) ? 32 : (o[1] < 128) ? 8 : (o[1] < 192) ? 16 : 24
     return 1
 }
-function usable(name) { return name !~ /^(lo|bridge|feth|vmenet|awdl|llw|ap|gif|stf)[0-9]+$/ }
-# Interfaces that packets leave by, each once, in the order of their names.
-function egress(name, i) {
-    if (name in leaving || holds[name] == "") return
-    leaving[name] = 1
-    for (i = ++ne; i > 1 && way[i - 1] > name; i--) way[i] = way[i - 1]
-    way[i] = name
+
+# ---- outside: the interfaces that packets leave by, and whoever has a network of ours
+
+# A name that may stand in a rule: interfaces of macOS have no other.
+function nameable(name) { return length(name) < 16 && name ~ /^[A-Za-z][A-Za-z0-9_]*[0-9]$/ }
+function is_inner(name) { return ours(name) || lingers(name) || (name in vmnet) }
+# Adds a name to a sorted list of names between blanks.
+function sorted_in(list, name, w, n, i, out) {
+    n = split(list, w, " ")
+    for (i = 1; i <= n && w[i] < name; i++) out = out w[i] " "
+    if (i <= n && w[i] == name) return list
+    out = out name " "
+    for (; i <= n; i++) out = out w[i] " "
+    return out
+}
+# The networks of virtual machines on this Mac: who lives there goes out by this Mac, and not this Mac by him.
+function hosts_machines(name, w, n, i) {
+    if (name ~ /^(vboxnet|vmnet|vnic|ap)[0-9]+$/) return 1
+    if (name !~ /^bridge[0-9]+$/) return 0
+    if (substr(name, 7) + 0 >= 100) return 1
+    n = split(members[name], w, " ")
+    for (i = 1; i <= n; i++) if (w[i] !~ /^(vmenet|feth|tap)[0-9]+$/) return 0
+    return 1
+}
+# Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly.
+# What is cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+function leads_out(i, name) {
+    name = rif[i]
+    if (name ~ /^lo[0-9]+$/ || holds[name] == "" || rflags[i] !~ /U/ || rflags[i] ~ /[IWRBm]/ || is_inner(name)) return 0
+    if (rnet[i] ~ /^(22[4-9]|23[0-9]|255)\./ || rnet[i] ~ /^169\.254\./ || (rlen[i] == 32 && (name, rnet[i]) in has)) return 0
+    if (rflags[i] ~ /G/) return 1
+    # The far end of a tunnel is no network.
+    if (rflags[i] ~ /H/ && rflags[i] !~ /S/) return 0
+    return !hosts_machines(name)
+}
+function find_ways(i, list) {
+    for (i = 1; i <= nr; i++) if (leads_out(i)) list = sorted_in(list, rif[i])
+    ne = split(list, way, " ")
+    outlets = list
+    list = ""
+    for (i = 1; i <= ni; i++) {
+        if (iface[i] == "lo0" || is_inner(iface[i])) continue
+        if (nameable(iface[i])) list = sorted_in(list, iface[i])
+        else unnamed = unnamed (unnamed == "" ? "" : ", ") printable(iface[i])
+    }
+    outsiders = list
+}
+function printable(text) { gsub(/[^ -~]/, "?", text); return text }
+
+# ---- networks of ours that somebody else has
+function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
+function allowed(net, len, i) {
+    for (i = 1; i <= na; i++)
+        if (len >= allowlen[i] && int(number(net) / size(allowlen[i])) == int(number(allow[i]) / size(allowlen[i]))) return 1
+    return 0
+}
+function covers(net, len, other, otherlen) { return len <= otherlen && int(number(net) / size(len)) == int(number(other) / size(len)) }
+# Whether a route has to do with what we made, or with the vmnet that a provider lives on.
+function known_route(i) {
+    if ((rif[i] in ownbridge) || (rif[i] in vmnet) || rflags[i] ~ /W/ || rnet[i] in ownaddress) return 1
+    if (in_ledger("route", rnet[i] "/" rlen[i], rif[i])) return 1
+    return rif[i] == "lo0" && rlen[i] == 32 && in_ledger("address", "lo0", rnet[i])
+}
+function known_address(i) { return (aton[i] in ownbridge) || (aton[i] in vmnet) || at[i] in ownaddress || (aton[i] == "lo0" && atlen[i] == 32 && in_ledger("address", "lo0", at[i])) }
+# A route to everywhere, or part of one: wider than the block of private addresses that the network lies in.
+function everywhere(i, p) {
+    if (rlen[i] <= 1) return number(rnet[i]) % 2147483648 == 0
+    if (covers("10.0.0.0", 8, dotted(lo[p]), netlen[p])) return rlen[i] < 8
+    if (covers("172.16.0.0", 12, dotted(lo[p]), netlen[p])) return rlen[i] < 12
+    if (covers("192.168.0.0", 16, dotted(lo[p]), netlen[p])) return rlen[i] < 16
+    if (covers("100.64.0.0", 10, dotted(lo[p]), netlen[p])) return rlen[i] < 10
+    return rlen[i] < 8
+}
+# A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
+function bypasses(i, k, same, other) {
+    if (rflags[i] !~ /G/) return 0
+    for (k = 1; k <= nr; k++) {
+        if (rlen[k] == 0 && rvia[k] == rvia[i] && rif[k] == rif[i]) same = 1
+        if (rlen[k] < 8 && rif[k] != rif[i] && rflags[k] ~ /U/ && rflags[k] !~ /I/) other = 1
+    }
+    return same && other
+}
+function collide(p, what, net, len, name) {
+    if ((p, net, len) in told || allowed(net, len)) return
+    told[p, net, len] = 1; elsewhere[p] = 1
+    clash[++nclash] = p
+    clashing[nclash] = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " printable(name)
+}
+function collisions(i, k, p) {
+    for (i = 1; i <= nr; i++) {
+        if (rlen[i] == 0 || known_route(i)) continue
+        for (k = 1; k <= np; k++) {
+            p = provider[k]
+            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
+        }
+    }
+    for (i = 1; i <= nat; i++) {
+        if (known_address(i)) continue
+        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
+    }
+    propose()
+    for (i = 1; i <= nclash; i++) {
+        p = clash[i]
+        k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
+        if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(k)
+        else trouble(k)
+    }
+}
+
+# ---- networks that are free, for every provider whose network is not
+function free_network(len, i, w) {
+    for (i = split("10.0.0.0/8 172.16.0.0/12 100.64.0.0/10 192.168.0.0/16", w, " "); i > 0; i--) spaces[i] = w[i]
+    for (i = 1; i <= 4; i++) {
+        split(spaces[i], w, "/")
+        if (w[2] <= len && free_within(number(w[1]), size(w[2]), size(len))) return found
+    }
+    return -1
+}
+function free_within(from, room, step, n, moved, i, p) {
+    for (n = from; n + step <= from + room; n = moved) {
+        moved = 0
+        for (i = 1; i <= np; i++) {
+            p = provider[i]
+            if (!(p in elsewhere)) moved = past(lo[p], hi[p], n, step, moved)
+            else if (p in proposed) moved = past(proposed[p], proposed[p] + size(netlen[p]) - 1, n, step, moved)
+        }
+        for (i = 1; i <= nr; i++) if (rlen[i] > 7) moved = past(number(rnet[i]), number(rnet[i]) + size(rlen[i]) - 1, n, step, moved)
+        for (i = 1; i <= nat; i++) moved = past(number(at[i]), number(at[i]), n, step, moved)
+        if (!moved) { found = n; return 1 }
+    }
+    return 0
+}
+# Where to go on behind what lies between two numbers, if that is in the way.
+function past(first, last, n, step, moved, behind) {
+    if (n > last || n + step - 1 < first) return moved
+    behind = (int(last / step) + 1) * step
+    return behind > moved ? behind : moved
+}
+# The lines of a declaration that moves them, volumes and all.
+function propose(i, p, v) {
+    if (nclash) advice[++nadvice] = "# these networks are free on this Mac; in the declaration:"
+    for (i = 1; i <= np; i++) {
+        p = provider[i]
+        if (!(p in elsewhere)) continue
+        if (free_network(netlen[p]) < 0) { advice[++nadvice] = "# no network of that size is free for " p; continue }
+        proposed[p] = found
+        advice[++nadvice] = "services.nixvol-net.providers." attribute(p) " = { network = \"" dotted(found) "/" netlen[p] "\"; gateway = \"" moved_to(gateway[p], p) "/" gatelen[p] "\"; };"
+    }
+    for (i = 1; i <= nv; i++) {
+        v = volume[i]
+        if (of[v] in proposed) advice[++nadvice] = "services.nixvol-net.volumes." attribute(v) ".address = \"" moved_to(address[v], of[v]) "\";"
+    }
+}
+function moved_to(ip, p) { return dotted(proposed[p] + number(ip) - lo[p]) }
+# A name as Nix takes it in an attribute path.
+function attribute(name) { return name ~ /^[a-z]/ ? name : "\"" name "\"" }
+
+# ---- rules, with names of this Mac put in
+# A line that names `$egress` is loaded once for every interface that leads outside, one that names `$outside` once for
+# every interface that is neither lo0 nor ours, one that names `$bridge_NAME` with the kernel name of the bridge
+# of that provider. A list in place of a macro is a syntax error, and without such an interface the line is left out. The first line
+# that is loaded says what was put in; whether this pfctl takes `extfilter` was tried when they were loaded last.
+function read_rules(file, line, i, w, n) {
+    names_of["egress"] = outlets
+    names_of["outside"] = outsiders
+    for (i = 1; i <= np; i++) names_of[macro_of(provider[i])] = kernel_of(provider[i])
+    if ((getline line < (P["state"] "/rules.seen")) > 0) n = (line == boot)
+    close(P["state"] "/rules.seen")
+    if ((getline was < (P["state"] "/rules.conf")) <= 0) was = ""
+    close(P["state"] "/rules.conf")
+    natform = (n && was ~ / nat=plain$/) ? "plain" : "apd"
+    nrules = 1
+    for (i = 1; i <= nkept; i++) read_rule(kept[i])
+    if (!nkept) {
+        while ((getline line < file) > 0) { tabled[++ntabled] = line; read_rule(line) }
+        close(file)
+    }
+    if (nrules == 1) refuse("there are no rules in " file ": the bundle is not complete, install it again")
+    line = ""
+    for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
+    rule[1] = "# put in:" line (translates ? " nat=" natform : "")
+    if (unnamed != "" && ("outside" in uses)) trouble("what others forge may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows whose it is")
+}
+function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
+function read_rule(line) {
+    if (line ~ /^[ \t]*#/) rule[++nrules] = line
+    # So that the file can be read with one definition less; here every name is put in.
+    else if (line !~ /^[ \t]*outside[ \t]*=/) put_in(line)
+}
+function put_in(line, rest, name, n, w, i) {
+    for (rest = line; match(rest, /\$[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
+        name = substr(rest, RSTART + 1, RLENGTH - 1)
+        if (!(name in names_of)) continue
+        if (!(name in uses)) { uses[name] = 1; used[++nused] = name }
+        n = split(names_of[name], w, " ")
+        for (i = 1; i <= n; i++) put_in(with(line, name, w[i]))
+        return
+    }
+    if (line ~ /^nat on [^ ]+ .*-> \([^ ]+:0\)/) {
+        sub(/ extfilter [a-z]+/, "", line)
+        translates = 1
+        if (natform != "plain") line = line " extfilter apd"
+    }
+    rule[++nrules] = line
+}
+function with(line, name, value, out, word) {
+    while (match(line, /\$[A-Za-z_][A-Za-z0-9_]*/)) {
+        word = substr(line, RSTART, RLENGTH)
+        out = out substr(line, 1, RSTART - 1) (word == "$" name ? value : word)
+        line = substr(line, RSTART + RLENGTH)
+    }
+    return out line
+}
+# What was put in for a macro when a first line was written, names between blanks.
+function put_in_then(line, name, w, n, i, out) {
+    n = split(line, w, " ")
+    for (i = 4; i <= n; i++) if (index(w[i], name "=") == 1) { out = substr(w[i], length(name) + 2); gsub(/,/, " ", out); return out }
+    return ""
+}
+function commas(list) { gsub(/ +$/, "", list); gsub(/ /, ",", list); return list }
+function listed_names(list) { gsub(/ +$/, "", list); gsub(/ /, ", ", list); return list == "" ? "nothing" : list }
+function causes_of_names(then, w, n, i, gone, new_) {
+    if (was == rule[1] || was !~ /^# put in:/) return
+    if ("egress" in uses) {
+        then = put_in_then(was, "egress")
+        if (then != put_in_then(rule[1], "egress")) cause("the ways out changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    }
+    if (!("outside" in uses)) return
+    then = " " put_in_then(was, "outside") " "
+    n = split(then, w, " ")
+    for (i = 1; i <= n; i++) if (!index(" " outsiders, " " w[i] " ")) gone = gone w[i] " "
+    n = split(outsiders, w, " ")
+    for (i = 1; i <= n; i++) if (!index(then, " " w[i] " ")) new_ = new_ w[i] " "
+    if (gone new_ != "") cause("the interfaces of others changed: " listed_names(new_) " came, " listed_names(gone) " went")
 }
 
 # ---- names, ledger and rules, from their files
@@ -332,20 +557,6 @@ function forget_name(logical, i) {
     for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
     delete kernel[logical]; delete far[logical]
 }
-# Our rules with each line that names the egress once for every way out; without a way out, not at all.
-function read_rules(file, line, i) {
-    for (i = 1; i <= nkept; i++) read_rule(kept[i])
-    if (!nkept) {
-        while ((getline line < file) > 0) { tabled[++ntabled] = line; read_rule(line) }
-        close(file)
-    }
-    if (nrules == 0) refuse("there are no rules in " file ": the bundle is not complete, install it again")
-}
-function read_rule(line, i, copy) {
-    if (line ~ /^[ \t]*#/ || index(line, "$egress") == 0) { rule[++nrules] = line; return }
-    leaves = 1
-    for (i = 1; i <= ne; i++) { copy = line; gsub(/\$egress/, way[i], copy); rule[++nrules] = copy }
-}
 # Whether the bundle that was kept is the one that is measured by: its places, table and rules.
 function kept_stands(file, line, i, same) {
     same = 1
@@ -433,9 +644,8 @@ function pf_users(t, list) {
     for (t in listed) if (t != ourtoken) list = list (list == "" ? "" : ", ") tokenname[t] " (" tokenpid[t] ")"
     return list == "" ? "nobody" : list
 }
-function join_ways(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? ", " : "") list[i]; return out == "" ? "nothing" : out }
 # Who took what away, as far as it can be told from what the ledger says and the Mac has.
-function causes(line, w, n, i, old, text) {
+function causes() {
     if (restarted) cause("the Mac was restarted since the network came up")
     if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
     lost_pipes()
@@ -446,12 +656,7 @@ function causes(line, w, n, i, old, text) {
     if (named_before && nameless) cause("another program took our names out of " P["hosts"])
     else if (named_before && renamed && kept_stands(P["state"] "/applied")) cause("another program changed our names in " P["hosts"])
     if (!knew || !in_ledger("anchor", P["anchor"], "")) return
-    n = 0
-    while ((getline line < (P["state"] "/rules.conf")) > 0)
-        if (line ~ /^nat on /) { split(line, w, " "); old[++n] = w[3] }
-    close(P["state"] "/rules.conf")
-    text = join_ways(old, n)
-    if (text != join_ways(way, ne) && leaves) cause("the ways out changed from " text " to " join_ways(way, ne) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+    causes_of_names()
     if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
@@ -459,52 +664,6 @@ function causes(line, w, n, i, old, text) {
 }
 # Changes in phases: 1 rules and the pipes that they need, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
-function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
-function allowed(net, len, i) {
-    for (i = 1; i <= na; i++)
-        if (len >= allowlen[i] && int(number(net) / size(allowlen[i])) == int(number(allow[i]) / size(allowlen[i]))) return 1
-    return 0
-}
-# Whether a route or an address has to do with what we made, or with the vmnet that a provider lives on.
-function known(ip, len, name, flags) {
-    if (name in ownbridge || name in vmnet) return 1
-    if (flags ~ /W/ || ip in ownaddress) return 1
-    return name == "lo0" && len == 32 && in_ledger("address", "lo0", ip)
-}
-function free_network(len, n, step, moved, i) {
-    step = size(len)
-    n = number("10.0.0.0")
-    while (n + step - 1 <= number("10.255.255.255")) {
-        moved = 0
-        for (i = 1; i <= np; i++) if (n <= hi[provider[i]] && n + step - 1 >= lo[provider[i]]) moved = past(hi[provider[i]], step, moved)
-        for (i = 1; i <= nr; i++) if (rlen[i] > 1 && n <= number(rnet[i]) + size(rlen[i]) - 1 && n + step - 1 >= number(rnet[i])) moved = past(number(rnet[i]) + size(rlen[i]) - 1, step, moved)
-        for (i = 1; i <= nat; i++) if (n <= number(at[i]) && n + step - 1 >= number(at[i])) moved = past(number(at[i]), step, moved)
-        if (!moved) return dotted(n) "/" len
-        n = moved
-    }
-    return ""
-}
-function past(end, step, moved, next_) { next_ = (int(end / step) + 1) * step; return next_ > moved ? next_ : moved }
-function collide(p, what, net, len, name, text, free) {
-    if ((p, net, len) in told || allowed(net, len)) return
-    told[p, net, len] = 1
-    free = free_network(netlen[p])
-    text = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " name
-    text = text (free == "" ? "" : ": " free " is free") "; or name it in allowOverlap"
-    if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(text)
-    else trouble(text)
-}
-function collisions(i, k, p) {
-    for (i = 1; i <= nr; i++) {
-        if (rlen[i] == 0 || (rlen[i] == 1 && number(rnet[i]) % 2147483648 == 0) || known(rnet[i], rlen[i], rif[i], rflags[i])) continue
-        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(rnet[i], rlen[i], p)) collide(p, "route", rnet[i], rlen[i], rif[i]) }
-    }
-    for (i = 1; i <= nat; i++) {
-        if (known(at[i], atlen[i], aton[i], "")) continue
-        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
-    }
-}
-
 # ---- what should be, against what is
 function want_bridge(p, b) {
     if (kind[p] == "vmnet") { want_vmnet(p); return }
@@ -600,6 +759,7 @@ function prepare(i, p, k) {
         if (kind[p] == "bridge") { if ((bridge[p] in kernel) && ours(kernel[bridge[p]])) present[p] = 1; continue }
         for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
     }
+    find_ways()
 }
 function differ_up(i, v, before) {
     read_rules(P["rules"])
@@ -891,6 +1051,8 @@ END {
         print "skipped\t" skipped + 0
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
+    for (i = 1; i <= nadvice; i++) print "advice\t" advice[i]
+    print "summary\t" summary()
     print "default\t" defaultvia
     print "pipes\t" (knows_pipes() ? "yes" : "")
     print "kept\t" (P["target"] != "up" || kept_stands(P["state"] "/applied"))
@@ -960,7 +1122,6 @@ function kernel_of(p) {
     if (kind[p] == "vmnet") return (p in vmbridge) ? vmbridge[p] : ""
     return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
 }
-function ways(i, list) { for (i = 1; i <= ne; i++) list = list (i > 1 ? ", " : "") way[i]; return list == "" ? "nothing" : list }
 function text_of(k, i, w) { split(ops[k, i], w, "\t"); return w[5] }
 function status_text(i, k, p, v) {
     print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : healthy ? "down, as wished" : "down: it was not started") "; wish: " P["wish"]
@@ -972,17 +1133,32 @@ function status_text(i, k, p, v) {
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
     print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
-    print "ways out     " ways() "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
+    print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
     for (i = 1; i <= nt; i++) print "problem      " problem[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
 }
 function plan_text(i, k) {
-    for (i = 1; i <= nf; i++) print "refused: " refusal[i]
+    if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
-    if (!nf && !no) print "nothing to change"
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
+    for (i = 1; i <= nf; i++) print "refused: " refusal[i]
+    for (i = 1; i <= nadvice; i++) print advice[i]
+}
+# All changes in a line: how many of what.
+function summary(k, i, w, n, kinds, out) {
+    if (!no) return "nothing to change"
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) { split(ops[k, i], w, "\t"); n[w[1]]++ }
+    out = counted_as(n["make"], "interface to make") counted_as(n["destroy"], "interface to remove") counted_as(n["address"], "address to give") counted_as(n["unaddress"], "address to take")
+    out = out counted_as(n["route"], "route to set") counted_as(n["unroute"], "route to remove") counted_as(n["pipe"], "pipe to make") counted_as(n["unpipe"], "pipe to remove")
+    k = no - n["make"] - n["destroy"] - n["address"] - n["unaddress"] - n["route"] - n["unroute"] - n["pipe"] - n["unpipe"]
+    return counted_as(no, "change") (out == "" ? "" : ": " substr(out, 3)) (out != "" && k ? ", " k " more" : "")
+}
+function counted_as(n, what, w) {
+    if (!n) return ""
+    if (n > 1 && !sub(/^address/, "addresses", what)) { split(what, w, " "); sub(/^[a-z]+/, w[1] "s", what) }
+    return (what ~ /^change/ ? "" : ", ") n " " what
 }
 function quoted(text, i, c, out) {
     for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out ((c == "\"" || c == "\\") ? "\\" c : c) }
@@ -996,7 +1172,7 @@ function changes_json(i, k, out) {
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1011,7 +1187,7 @@ function status_json(i, p, v) {
     }
     printf "],\"pipes\":%s", pipes_json()
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
-    printf "\"forwarding\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), or_null(defaultvia)
+    printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia)
     print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
 }
 '
@@ -1274,6 +1450,8 @@ observe() {
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
+    ADVICE=
+    SUMMARY=
     PROBLEMS=
     CHANGES=
     DEFAULT=
@@ -1297,6 +1475,8 @@ read_answer() {
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
+            advice) ADVICE=$ADVICE$text$NEWLINE ;;
+            summary) SUMMARY=$text ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
             kept) KEPT=$text ;;
@@ -1443,7 +1623,7 @@ load_rules() {
     if [ -n "$LACKING" ]; then
         awk '!/^(no )?dummynet /' "$STATE/rules.new" >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
     fi
-    quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" &&
+    check_rules &&
         note have anchor "$ANCHOR" &&
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
         quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
@@ -1451,6 +1631,31 @@ load_rules() {
         { printf '%s\n' "$BOOT" && loaded; } >"$STATE/rules.seen.new" &&
         mv -f "$STATE/rules.seen.new" "$STATE/rules.seen" &&
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
+}
+
+# A dry run. Where this pfctl does not take `extfilter` the rules go without, and their first line says so: the engine
+# asks for no other then, until the Mac starts again.
+check_rules() {
+    IFS= read -r first <"$STATE/rules.new" || return 1
+    case $first in
+        *' nat=apd')
+            if words=$(pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" 2>&1 </dev/null); then return 0; fi
+            case $words in
+                *'yntax error'*)
+                    awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
+                        >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
+                    log "this pfctl may not take extfilter: trying without"
+                    ;;
+                *)
+                    warn "failed: pfctl -n: $words"
+                    log "failed: pfctl -n: $words"
+                    return 1
+                    ;;
+            esac
+            ;;
+        *) ;;
+    esac
+    quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new"
 }
 
 # Ends the connections from one network to another, a pair a line: pf's states outlive the rules that let them in.
@@ -1920,6 +2125,8 @@ start() {
     if [ -n "$REFUSED" ]; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
+        # Last, where it is seen: lines to be copied.
+        if [ -z "$QUIET" ]; then printf '%s' "$ADVICE" >&2; fi
         exit 3
     fi
     if [ -n "$PROBLEMS" ]; then
@@ -1935,6 +2142,7 @@ start() {
         say "the network is up already: nothing to change"
         exit 0
     fi
+    say "$SUMMARY"
     tell "$CAUSES"
     default=$DEFAULT
     dns=

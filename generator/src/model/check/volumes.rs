@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
         if attachment == VolumeAttachment::Guest && !publish.is_empty() {
             let ports = publish.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
             let kind = Kind::PublishOnGuest { volume: name.to_owned(), address, ports };
-            self.problems.push(Problem::new(at.child("publish"), kind).with(at.child("attachment")));
+            self.wrong(at.child("publish"), kind);
         }
         Some(Volume { provider: provider?, address: address?, localhost, attachment, publish, mount_point })
     }

@@ -103,6 +103,7 @@ impl Flow {
     /// What an index asks for.
     pub fn toward(&self) -> Toward {
         Toward {
+            interface: self.interface,
             direction: self.direction,
             family: self.family,
             source: self.source,
