@@ -16,7 +16,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("plan", &["model"]),
     ("loading", &["plan"]),
     ("matrix", &["model", "plan"]),
-    ("diff", &["place", "model", "plan"]),
+    ("diff", &["place", "model", "plan", "packets", "reach"]),
     ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "loading", "model", "plan"]),
     ("pf", &[]),

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use nixvol_net::model::End;
 use nixvol_net::model::VolumeAttachment;
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{
@@ -20,16 +19,14 @@ const MAC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
 /// The way of a packet over the hooks of this Mac.
-struct Walk<'a> {
+pub struct Walk<'a> {
     plan: &'a Plan,
     here: Vec<Ipv4Addr>,
 }
 
 impl<'a> Walk<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        let providers: Vec<End> =
-            plan.bridges.iter().map(|bridge| End::Provider(bridge.provider.clone())).collect();
-        Self { plan, here: plan.here(&providers) }
+    pub fn of(plan: &'a Plan) -> Self {
+        Self { plan, here: plan.all_here() }
     }
 
     fn bridge(&self, address: Ipv4Addr) -> Option<usize> {
@@ -67,7 +64,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What becomes of a flow, hook by hook, and the last reason.
-    fn fate(&self, flow: &Flow) -> (Fate, Vec<Because>) {
+    pub fn fate(&self, flow: &Flow) -> (Fate, Vec<Because>) {
         let source = match flow.opener {
             Opener::ThisMac => MAC,
             Opener::Address(address) => address,
@@ -123,7 +120,7 @@ fn is_reason(reason: Reason, because: &[Because]) -> bool {
 }
 
 /// With some volumes as guests, and part of a network given away.
-fn input() -> impl Strategy<Value = Value> {
+pub fn input() -> impl Strategy<Value = Value> {
     let guests = proptest::sample::subsequence(vec!["etcd-2", "talos"], 0..=2);
     (networks(), guests, any::<bool>()).prop_map(|(mut input, guests, overlap)| {
         for guest in guests {

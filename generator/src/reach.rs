@@ -8,7 +8,7 @@
 //! What is said of a flow is what pf does. That macOS itself sends nothing from a wire to 127.0.0.0/8, or that nothing has
 //! an address, is not known here. Sees: plan, packets. Never: hooks, rules, or a pair of ends at a time.
 
-mod ends;
+pub mod ends;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -153,6 +153,12 @@ impl Flows {
         };
         let of_opener = self.with_address(map, Side::Source, address);
         self.with_interface(of_opener, if opener == Opener::ThisMac { THIS_MAC } else { "" })
+    }
+
+    /// A set of flows without this Mac's, whoever opens them: what it says of addresses.
+    pub fn on_wire(&mut self, set: Set) -> Set {
+        let map = self.with_interface(set.as_map(), "");
+        self.select(map, |number| number == 1)
     }
 
     /// What a function is of the flows to an address, whoever they are for.

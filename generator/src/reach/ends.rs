@@ -1,6 +1,6 @@
 //! The ends of flows as sets: networks, volumes, what the Mac has, and the ways between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::packets::{Family, Map, Set, Side, Space};
@@ -8,10 +8,15 @@ use crate::plan::Region;
 use crate::plan::policy::{Ends, Parts};
 
 /// The networks of providers, as sets of what comes from them and goes to them, in the order of [`Parts::networks`].
+#[derive(Debug, Clone)]
 pub struct Sets {
+    /// Flows from each.
     pub from: Vec<Set>,
+    /// Flows to each.
     pub to: Vec<Set>,
+    /// Flows from any.
     pub from_any: Set,
+    /// Flows to any.
     pub to_any: Set,
 }
 
@@ -37,12 +42,13 @@ pub fn union(space: &mut Space, mut sets: Vec<Set>) -> Set {
 
 /// The packets with one of these addresses at an end.
 pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item = &'a Ipv4Addr>) -> Set {
-    let number = |address: &Ipv4Addr| u128::from(u32::from(*address));
-    let ranges: Vec<(u128, u128)> = all.into_iter().map(|it| (number(it), number(it))).collect();
+    let numbers: BTreeSet<u128> = all.into_iter().map(|address| u32::from(*address).into()).collect();
+    let ranges: Vec<(u128, u128)> = numbers.into_iter().map(|number| (number, number)).collect();
     space.addresses(side, Family::Inet, &ranges)
 }
 
 impl Sets {
+    /// The networks of a policy.
     pub fn of(space: &mut Space, parts: &Parts) -> Self {
         let mut side =
             |side| -> Vec<Set> { parts.networks.iter().map(|it| region(space, side, it.region)).collect() };
