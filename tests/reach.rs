@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use nixvol_net::model::End;
 use nixvol_net::model::VolumeAttachment;
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{
@@ -26,7 +27,9 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub fn of(plan: &'a Plan) -> Self {
-        Self { plan, here: plan.all_here() }
+        let providers: Vec<End> =
+            plan.bridges.iter().map(|bridge| End::Provider(bridge.provider.clone())).collect();
+        Self { plan, here: plan.here(&providers) }
     }
 
     fn bridge(&self, address: Ipv4Addr) -> Option<usize> {
