@@ -7,7 +7,10 @@ use std::net::Ipv4Addr;
 use insta::assert_snapshot;
 use nixvol_net::diff::{Diff, Files, Side, Statement, markdown, text};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{Direction, ICMP, Interface, Packet, Policy, TCP, Translation, UDP, Verdict};
+use nixvol_net::plan::policy::{
+    ACK, Answer, Because, Decision, Direction, ECHO, ICMP, Interface, Packet, Policy, SYN, TCP, Translation,
+    UDP, Verdict,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -397,7 +400,7 @@ fn packets() -> Vec<Packet> {
         for destination in &hosts {
             for (protocol, port, opening) in services() {
                 for direction in [Direction::In, Direction::Out] {
-                    for interface in [Interface::Loopback, Interface::Egress, Interface::Other] {
+                    for interface in [Interface::Loopback, Interface::Egress, Interface::New] {
                         let (source, destination) = (*source, *destination);
                         packets.push(Packet {
                             direction,
@@ -406,7 +409,14 @@ fn packets() -> Vec<Packet> {
                             destination,
                             protocol,
                             port,
-                            opening,
+                            flags: if protocol != TCP {
+                                0
+                            } else if opening {
+                                SYN
+                            } else {
+                                ACK
+                            },
+                            icmp: ECHO,
                         });
                     }
                 }
@@ -418,17 +428,28 @@ fn packets() -> Vec<Packet> {
 
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "passed",
-        Verdict::Refuse => "refused",
+        Verdict::Pass | Verdict::Carry => "passed",
+        Verdict::Refuse(_) => "refused",
         Verdict::Drop => "dropped",
         Verdict::Untouched => "untouched",
+    }
+}
+
+/// What is carried out on lo0 to be refused as it comes in is refused.
+fn ends_as(decision: &Decision) -> Verdict {
+    match (decision.verdict, &decision.because) {
+        (Verdict::Carry, Because::NoLink | Because::NoInternet(_)) | (Verdict::Refuse(_), _) => {
+            Verdict::Refuse(Answer::Usual)
+        }
+        (Verdict::Carry, _) => Verdict::Pass,
+        (verdict, _) => verdict,
     }
 }
 
 type Seen = (Verdict, Option<Translation>);
 
 fn seen(policies: [&Policy; 2], packet: &Packet) -> [Seen; 2] {
-    policies.map(|policy| policy.decide(packet)).map(|decision| (decision.verdict, decision.translation))
+    policies.map(|policy| policy.decide(packet)).map(|decision| (ends_as(&decision), decision.translation))
 }
 
 /// Each packet of a witness is one of the statement's own, and both sides decide as it says.

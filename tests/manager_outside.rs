@@ -302,3 +302,118 @@ fn nat_goes_without_extfilter_where_pfctl_does_not_take_it() {
     network.fails("start", 1, "pfctl -n");
     assert_eq!(network.mac.kernel(), before);
 }
+
+/// Everything but a network, in as few pieces as there can be.
+fn all_but(network: (u32, u8)) -> Vec<String> {
+    let (address, length) = network;
+    let piece = |bit: u8| {
+        let other = (address ^ (1 << (32 - bit))) >> (32 - bit) << (32 - bit);
+        format!("{}/{bit}", std::net::Ipv4Addr::from(other))
+    };
+    (1..=length).map(piece).collect()
+}
+
+#[test]
+fn a_way_to_everywhere_in_pieces_is_no_network() {
+    let lan = "Routing tables\n\nInternet:\nDestination        Gateway            Flags               Netif Expire\ndefault            192.168.1.1        UGScg                 en0       \n192.168.1          link#5             UCS                   en0      !\n";
+    let interfaces = "lo0: flags=8049<UP,LOOPBACK,RUNNING,MULTICAST> mtu 16384\n\tinet 127.0.0.1 netmask 0xff000000\nen0: flags=8863<UP,BROADCAST,SMART,RUNNING,SIMPLEX,MULTICAST> mtu 1500\n\tinet 192.168.1.23 netmask 0xffffff00 broadcast 192.168.1.255\nutun4: flags=8051<UP,POINTOPOINT,RUNNING,MULTICAST> mtu 1380\n\tinet 100.64.0.2 --> 100.64.0.2 netmask 0xffffffff\n";
+    let by = |routes: &[String], gateway: &str, flags: &str, name: &str| -> String {
+        routes.iter().map(|net| format!("{net:<18} {gateway:<18} {flags:<18} {name}\n")).collect()
+    };
+    let tunnel = |routes: &[&str]| {
+        by(&routes.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>(), "100.64.0.1", "UGSc", "utun4")
+    };
+    let cases = [
+        // WireGuard leaves out its server, which lies in nobody's network, or a LAN of another.
+        ("wireguard", by(&all_but((0x0a40_0005, 32)), "link#20", "UCS", "utun4"), None),
+        ("halves", tunnel(&["0/1", "128.0/1"]), None),
+        // A network that is named beside the way to everywhere is there.
+        (
+            "halves and a network",
+            tunnel(&["0/1", "128.0/1", "10.1/16"]),
+            Some("10.1.0.0/16 of azure overlaps"),
+        ),
+        ("a tunnel to networks", tunnel(&["10", "172.16/12"]), Some("10.0.0.0/16 of aws overlaps")),
+        // Past a tunnel for everything the router of the LAN gets what it would have got without.
+        ("bypass", tunnel(&["0/1", "128.0/1"]) + &by(&["10".to_owned()], "192.168.1.1", "UGSc", "en0"), None),
+        (
+            "a static route",
+            by(&["10".to_owned()], "192.168.1.1", "UGSc", "en0"),
+            Some("10.0.0.0/16 of aws overlaps"),
+        ),
+        (
+            "beyond another router",
+            tunnel(&["0/1", "128.0/1"]) + &by(&["10.1/16".to_owned()], "192.168.1.9", "UGSc", "en0"),
+            Some("10.1.0.0/16 of azure overlaps"),
+        ),
+    ];
+    for (number, (name, routes, refused)) in cases.into_iter().enumerate() {
+        let texts = BTreeMap::from([
+            ("ifconfig".to_owned(), interfaces.to_owned()),
+            ("netstat-rn".to_owned(), lan.to_owned() + &routes),
+        ]);
+        let case = Case { name: name.to_owned(), texts, expected: json!(null) };
+        let mut network = Network::new(&topology());
+        network.under(SHELLS[number % SHELLS.len()], AWKS[number % AWKS.len()]);
+        printing(&network, &case);
+        let ran = network.run("plan --json");
+        let plan: Value = serde_json::from_str(&ran.out).expect("JSON");
+        let texts: Vec<String> =
+            plan["refused"].as_array().expect("refusals").iter().map(ToString::to_string).collect();
+        let ours = judged(&topology(), &capture(&case.texts)).refused;
+        match refused {
+            None => assert_eq!((ran.code, texts.len(), ours.len()), (0, 0, 0), "{name}: {texts:?} {ours:?}"),
+            Some(words) => {
+                assert!(ran.code == 3 && texts.iter().any(|text| text.contains(words)), "{name}: {texts:?}");
+                assert!(ours.iter().any(|text| text.contains(words)), "{name}: {ours:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_ends_with_free_networks_for_all() {
+    let network = Network::new(&topology());
+    // All of 10/8 but a little is taken.
+    network.mac.add("route\t10.0.0.0/9\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.128.0.0/10\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.192.0.0/11\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.224.0.0/12\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.240.0.0/13\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.248.0.0/14\tutun4\tUSc\tutun4\t");
+    network.mac.add("route\t10.252.0.0/15\tutun4\tUSc\tutun4\t");
+    let ran = network.run("start");
+    assert_eq!(ran.code, 3);
+    let proposed: Vec<&str> = ran.err.lines().skip_while(|line| !line.starts_with("# ")).collect();
+    let providers = [
+        ("aws", "10.254.0.0/16", "10.254.1.1/24"),
+        ("azure", "10.255.0.0/16", "10.255.1.1/24"),
+        ("digitalocean", "172.16.0.0/16", "172.16.1.1/24"),
+        ("gcp", "172.17.0.0/16", "172.17.1.1/24"),
+        ("ibm", "172.18.0.0/16", "172.18.1.1/24"),
+    ];
+    for (name, net, gateway) in providers {
+        let line = format!(
+            "services.nixvol-net.providers.{name} = {{ network = \"{net}\"; gateway = \"{gateway}\"; }};"
+        );
+        assert!(proposed.contains(&line.as_str()), "{name}: {proposed:#?}");
+    }
+    assert!(
+        proposed.contains(&"services.nixvol-net.volumes.etcd-1.address = \"10.254.1.2\";"),
+        "{proposed:#?}"
+    );
+    assert_eq!(proposed.len(), 1 + 5 + 13);
+    assert_eq!(network.run("plan").out.lines().last(), proposed.last().copied());
+    // What is proposed is free.
+    let mut moved = topology();
+    for (name, net, gateway) in providers {
+        moved["providers"][name]["network"] = json!(net);
+        moved["providers"][name]["gateway"] = json!(gateway);
+    }
+    for line in proposed.iter().filter_map(|line| line.strip_prefix("services.nixvol-net.volumes.")) {
+        let (name, rest) = line.split_once(".address = \"").expect("an address");
+        moved["volumes"][name]["address"] = json!(rest.trim_end_matches("\";"));
+    }
+    network.install(&moved);
+    network.ok("plan");
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use etherparse::{Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
 use ipnet::Ipv4Net;
 use nixvol_net::explain::{self, Question, STOCK_MAIN, examples};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::Outcome;
 use nixvol_net::pf::syntax::Direction;
@@ -41,7 +42,9 @@ impl Net {
             (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
         let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
         let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: strangers.collect() });
-        let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &anchor, file: ANCHOR };
+        let bridges: Vec<_> = logical_bridges(&plan).collect();
+        let path = plan.anchor.as_str();
+        let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
         let rules = Rules::load(&topology, &source).expect("rules");
         let ways = Ways::new(&topology, &plan.pipes);
         let router = Router::new(topology, rules, ways);

@@ -43,7 +43,9 @@
 //! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets, [`plan::pipes`] what ways are like |
 //! | [`matrix`] | who may open connections to whom, as a table |
 //! | [`render`] | every file of the bundle |
+//! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
+//! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -65,9 +67,11 @@ pub mod edit;
 pub mod explain;
 pub mod help;
 pub mod input;
+pub mod loading;
 pub mod matrix;
 pub mod model;
 pub mod others;
+pub mod packets;
 pub mod pf;
 pub mod place;
 pub mod plan;

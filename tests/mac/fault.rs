@@ -107,8 +107,8 @@ pub fn power_loss(root: &Path) {
     let kernel = fs::read_to_string(root.join("kernel")).unwrap_or_default();
     let stays = |line: &&str| line.starts_with("job\t") || line.starts_with("disabled\t");
     let stay: String = kernel.split_inclusive('\n').filter(stays).collect();
-    // They stand where the kernel writes them.
-    let (before, behind) = rest.split_at(rest.find("\npf\t").map_or(rest.len(), |at| at + 1));
+    let at = rest.split_inclusive('\n').take_while(|line| !line.starts_with("pf\t")).map(str::len).sum();
+    let (before, behind) = rest.split_at(at);
     replace_kernel(root, &(session + before + &stay + behind));
 }
 

@@ -13,7 +13,7 @@ use super::services::{EVERY_PORT, OTHER, Services};
 use super::space::{Class, Owner, Space};
 use super::spots::{self, Aspect, SPOTS, Seen};
 use crate::model::PortRange;
-use crate::plan::policy::{ICMP, Packet, TCP, UDP};
+use crate::plan::policy::{ICMP, TCP, UDP};
 
 /// A change that pairs of classes can share: one statement for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -218,9 +218,12 @@ impl<'a> Judge<'a> {
         let policy = &self.sides[side].plan.policy;
         let profile = Rc::new(SPOTS.map(|spot| {
             let (direction, interface, opening) = spot;
-            let decision =
-                policy.decide(&Packet { direction, interface, source, destination, protocol, port, opening });
-            (decision.verdict, decision.translation)
+            let decision = policy.decide(&spots::packet(
+                (direction, interface, opening),
+                (source, destination),
+                (protocol, port),
+            ));
+            (spots::essence(&decision), decision.translation)
         }));
         self.said.insert(situation, Rc::clone(&profile));
         profile

@@ -165,7 +165,7 @@ fn witness(packet: &Packet) -> Witness {
         source_port: ported.then_some(SOURCE_PORT),
         destination: packet.destination,
         port: ported.then_some(packet.port),
-        opening: packet.opening,
+        opening: packet.opens(),
     }
 }
 

@@ -1,9 +1,13 @@
 //! Where a packet can be seen, and how what is seen there changes.
 
+use std::net::Ipv4Addr;
+
 use crate::plan::policy::{
+    ACK, Answer, Because, Decision,
     Direction::{self, In, Out},
-    Interface::{self, Egress, Loopback, Other},
-    Packet, Translation, Verdict,
+    ECHO, ICMP,
+    Interface::{self, Egress, Loopback, New as Other},
+    Packet, SYN, TCP, Translation, Verdict,
 };
 
 /// A hook of pf, and whether the packet opens something there or is under way.
@@ -45,7 +49,8 @@ pub enum Seen {
 pub type Aspect = [Option<(u8, u8)>; SPOTS.len()];
 
 /// A verdict by its rank.
-pub const VERDICTS: [Verdict; 4] = [Verdict::Pass, Verdict::Refuse, Verdict::Drop, Verdict::Untouched];
+pub const VERDICTS: [Verdict; 4] =
+    [Verdict::Pass, Verdict::Refuse(Answer::Usual), Verdict::Drop, Verdict::Untouched];
 
 /// A kind of translation, whatever the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +70,8 @@ pub const KINDS: [Kind; 4] = [Kind::None, Kind::Nat, Kind::Masquerade, Kind::Pub
 
 fn rank(seen: Seen, (verdict, translation): (Verdict, Option<Translation>)) -> u8 {
     match (seen, verdict, translation) {
-        (Seen::Verdict, Verdict::Pass, _) | (Seen::Translation, _, None) => 0,
-        (Seen::Verdict, Verdict::Refuse, _) | (Seen::Translation, _, Some(Translation::EgressSource)) => 1,
+        (Seen::Verdict, Verdict::Pass | Verdict::Carry, _) | (Seen::Translation, _, None) => 0,
+        (Seen::Verdict, Verdict::Refuse(_), _) | (Seen::Translation, _, Some(Translation::EgressSource)) => 1,
         (Seen::Verdict, Verdict::Drop, _) | (Seen::Translation, _, Some(Translation::GatewaySource(_))) => 2,
         (Seen::Verdict, Verdict::Untouched, _) | (Seen::Translation, _, Some(Translation::Published(_))) => 3,
     }
@@ -109,7 +114,7 @@ pub fn is_on_loopback(aspect: &Aspect) -> bool {
 
 /// The spot of a packet.
 pub fn spot(packet: &Packet) -> usize {
-    let spot = (packet.direction, packet.interface, packet.opening);
+    let spot = (packet.direction, packet.interface, packet.opens());
     SPOTS.iter().position(|it| *it == spot).expect("every spot is in the list")
 }
 
@@ -164,4 +169,27 @@ pub fn hooks(spots: &[usize]) -> &'static str {
 /// Whether only packets under way are meant.
 pub fn under_way_only(spots: &[usize]) -> bool {
     spots.iter().all(|spot| *spot >= OPENING)
+}
+
+/// A packet at a spot.
+pub fn packet(spot: Spot, ends: (Ipv4Addr, Ipv4Addr), (protocol, port): (u8, u16)) -> Packet {
+    let (direction, interface, opening) = spot;
+    let flags = match (protocol, opening) {
+        (TCP, true) => SYN,
+        (TCP, false) => ACK,
+        _ => 0,
+    };
+    let icmp = if protocol == ICMP { ECHO } else { 0 };
+    Packet { direction, interface, source: ends.0, destination: ends.1, protocol, port, flags, icmp }
+}
+
+/// A verdict as it ends: what is carried out on lo0 to be refused as it comes in is refused.
+pub fn essence(decision: &Decision) -> Verdict {
+    match (decision.verdict, &decision.because) {
+        (Verdict::Carry, Because::NoLink | Because::NoInternet(_)) | (Verdict::Refuse(_), _) => {
+            Verdict::Refuse(Answer::Usual)
+        }
+        (Verdict::Carry, _) => Verdict::Pass,
+        (verdict, _) => verdict,
+    }
 }

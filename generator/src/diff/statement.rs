@@ -39,15 +39,15 @@ pub enum Verb {
 
 impl Verb {
     fn of_verdicts(old: Verdict, new: Verdict) -> Self {
-        use Verdict::{Drop, Pass, Refuse, Untouched};
+        use Verdict::{Carry, Drop, Pass, Refuse, Untouched};
         match (old, new) {
-            (Refuse | Drop, Pass) => Self::Opens,
-            (Pass, Refuse | Drop) => Self::Closes,
-            (Untouched, Refuse | Drop) => Self::Blocks,
-            (Untouched, Pass) => Self::Admits,
+            (Refuse(_) | Drop, Pass | Carry) => Self::Opens,
+            (Pass | Carry, Refuse(_) | Drop) => Self::Closes,
+            (Untouched, Refuse(_) | Drop) => Self::Blocks,
+            (Untouched, Pass | Carry) => Self::Admits,
             (_, Drop) => Self::Silences,
-            (_, Refuse) => Self::Answers,
-            (_, Untouched | Pass) => Self::Leaves,
+            (_, Refuse(_)) => Self::Answers,
+            (_, Untouched | Pass | Carry) => Self::Leaves,
         }
     }
 
@@ -148,7 +148,7 @@ impl Statement {
 
     /// Whether it is said only of packets that open nothing and belong to no state.
     pub fn under_way(&self) -> bool {
-        self.changes.iter().all(|change| !change.witness.opening)
+        self.changes.iter().all(|change| !change.witness.opens())
     }
 
     /// What statements are sorted by.
@@ -176,7 +176,7 @@ impl<'a> Speaker<'a> {
             .into_iter()
             .map(|((old, new), spots)| self.change(turn, (old, new), &spots, &rectangle))
             .collect();
-        changes.sort_by_key(|change| (!change.witness.opening, change.verb));
+        changes.sort_by_key(|change| (!change.witness.opens(), change.verb));
         let verb = changes[0].verb;
         let (services, side) = (turn.services.clone(), verb.side());
         let outside = if spots::is_on_loopback(&turn.aspect) { "this Mac" } else { "outside" };
@@ -218,7 +218,7 @@ impl<'a> Speaker<'a> {
         let (protocol, port) = services.example();
         debug_assert!(opening || protocol == TCP, "only TCP can be under way");
         let (source, destination) = (self.source(from, interface), self.space.facts(to).representative);
-        Packet { direction, interface, source, destination, protocol, port, opening }
+        spots::packet((direction, interface, opening), (source, destination), (protocol, port))
     }
 
     /// On lo0 a source outside is this Mac, by an address of its own.
@@ -234,8 +234,8 @@ impl<'a> Speaker<'a> {
 
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "passed",
-        Verdict::Refuse => "refused",
+        Verdict::Pass | Verdict::Carry => "passed",
+        Verdict::Refuse(_) => "refused",
         Verdict::Drop => "dropped",
         Verdict::Untouched => "untouched",
     }

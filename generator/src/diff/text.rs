@@ -84,7 +84,7 @@ pub fn packet(packet: &Packet) -> String {
         TCP | UDP => format!("{source}:{SOURCE_PORT} -> {destination}:{port}"),
         _ => format!("{source} -> {destination}"),
     };
-    let flags = if packet.protocol == TCP && !packet.opening { " ack" } else { "" };
+    let flags = if packet.protocol == TCP && !packet.opens() { " ack" } else { "" };
     let (direction, interface) = hook(packet);
     format!("{}{flags} {addresses} {direction} on {interface}", protocol(packet.protocol))
 }
@@ -98,7 +98,7 @@ pub fn hook(packet: &Packet) -> (&'static str, &'static str) {
     let interface = match packet.interface {
         Interface::Loopback => "lo0",
         Interface::Egress => "egress",
-        Interface::Other => "a bridge",
+        Interface::Bridge(_) | Interface::Foreign | Interface::New => "a bridge",
     };
     (direction, interface)
 }

@@ -146,6 +146,11 @@ impl Text {
     }
 }
 
+/// Whether this is the logical name of a provider's bridge.
+fn is_bridge(plan: &Plan, name: &str) -> bool {
+    plan.bridges.iter().any(|bridge| bridge.logical.as_str() == name)
+}
+
 /// Loads what is to be asked.
 pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Result<Loaded, Vec<Refused>> {
     let ours = plan.anchor.as_str();
@@ -182,7 +187,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
                 elsewhere.extend(
                     interfaces(&ruleset)
-                        .filter(|name| environment.interface(name).is_none())
+                        .filter(|name| environment.interface(name).is_none() && !is_bridge(plan, name))
                         .map(str::to_owned),
                 );
                 loaded.knows_pipes |= !ruleset.rules.dummynet.is_empty();

@@ -21,6 +21,8 @@ pub struct Source<'a> {
     pub text: &'a str,
     /// What its file is called.
     pub file: &'a str,
+    /// Names of bridges, by the macro that stands for them.
+    pub bridges: &'a [(String, String)],
 }
 
 /// A rule and where it stands.
@@ -40,6 +42,8 @@ pub struct Rules {
     machine: Machine,
     /// The Mac's address outside, which the rules may ask for.
     mac: Ipv4Addr,
+    /// Names of bridges, by the macro that stands for them.
+    bridges: Vec<(String, String)>,
     path: String,
     file: String,
     at: HashMap<(Kind, u32), RuleAt>,
@@ -60,7 +64,8 @@ impl Rules {
     /// What pf would not read.
     pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
         let mac = topology.node(topology.mac()).addresses[0];
-        let environment = environment(mac);
+        let bridges = source.bridges.to_vec();
+        let environment = environment(mac, &bridges);
         let main = pf::parse(source.main, &environment)?;
         let mut machine = Machine::new(environment.interfaces.clone());
         machine.load("", &main);
@@ -68,6 +73,7 @@ impl Rules {
         let mut rules = Self {
             machine,
             mac,
+            bridges,
             path: source.path.to_owned(),
             file: source.file.to_owned(),
             at: HashMap::new(),
@@ -81,7 +87,7 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
-        let ruleset = pf::parse(text, &environment(self.mac))?;
+        let ruleset = pf::parse(text, &environment(self.mac, &self.bridges))?;
         self.machine.load(&self.path, &ruleset);
         self.machine.index();
         self.at = places(&ruleset, &self.file);
@@ -118,8 +124,9 @@ impl Rules {
 }
 
 /// lo0, and the interface that leads outside.
-fn environment(mac: Ipv4Addr) -> Environment {
+fn environment(mac: Ipv4Addr, bridges: &[(String, String)]) -> Environment {
     let mut environment = Environment::default();
+    environment.macros.extend(bridges.iter().cloned());
     environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
     environment.add_address(EGRESS, mac.into(), 24);
     environment
