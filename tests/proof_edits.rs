@@ -645,7 +645,7 @@ fn asked(packet: &Packet) -> packets::Packet {
             (asked.source_port, asked.destination_port) = (source, destination);
         }
         Transport::Icmp { kind, code, .. } => (asked.icmp_type, asked.icmp_code) = (kind, code),
-        Transport::Other(_) => {}
+        Transport::Esp { .. } | Transport::Other(_) => {}
     }
     asked
 }
@@ -708,7 +708,7 @@ fn policy_packet(packet: &Packet, world: &World) -> policy::Packet {
         Transport::Tcp { destination, segment, .. } => (destination, segment.flags, 0),
         Transport::Udp { destination, .. } => (destination, 0, 0),
         Transport::Icmp { kind, .. } => (0, 0, kind),
-        Transport::Other(_) => (0, 0, 0),
+        Transport::Esp { .. } | Transport::Other(_) => (0, 0, 0),
     };
     policy::Packet {
         direction: match packet.hooks[0].direction {
