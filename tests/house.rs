@@ -25,7 +25,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("prove", &["plan", "loading", "packets", "pf"]),
     ("darwin", &[]),
     ("others", &["plan", "pf"]),
-    ("status", &["place", "model", "plan", "pf", "darwin", "others"]),
+    ("status", &["place", "model", "plan", "loading", "pf", "darwin", "others"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),

@@ -105,4 +105,5 @@ mod toymac_facts;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod upgrade;
 mod workflows;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod wrong_use;

@@ -120,6 +120,10 @@ fn no_rule_can_be_deleted_or_flipped() {
                         rest.trim_start_matches("pass ").split(" ->").next().expect("a rule")
                     )
                 }
+                Some(("scrub", rest)) => {
+                    let rest = rest.replace(" no-df", "").replace(" fragment reassemble", "");
+                    format!("no scrub {rest}")
+                }
                 Some(("no", rest)) if rest.starts_with("dummynet") => {
                     let rest = rest.replacen("dummynet quick", "dummynet out quick", 1);
                     format!("{rest} pipe 29999")

@@ -126,6 +126,7 @@ pub fn has_tool(name: &str, what: &str) -> bool {
 }
 
 /// Whether this machine lets the lab be made. Where it must (`NIXVOL_LAB_REQUIRED`), it is a failure that it does not.
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn has_lab() -> bool {
     static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *HAS.get_or_init(|| {

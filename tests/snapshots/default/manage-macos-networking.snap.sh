@@ -314,6 +314,17 @@ function everywhere(i, p) {
     if (covers("100.64.0.0", 10, dotted(lo[p]), netlen[p])) return rlen[i] < 10
     return rlen[i] < 8
 }
+# One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which says
+# a second time what another does: everything but some addresses, in pieces.
+function is_piece(i, k, sum) {
+    sum = size(rlen[i])
+    for (k = 1; k <= nr; k++) {
+        if (k == i || rif[k] != rif[i] || rvia[k] != rvia[i] || rlen[k] == 0 || rflags[k] ~ /[IW]/) continue
+        if (rlen[k] < rlen[i] && covers(rnet[k], rlen[k], rnet[i], rlen[i])) return 0
+        sum += size(rlen[k])
+    }
+    return sum >= 2147483648
+}
 # A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
 function bypasses(i, k, same, other) {
     if (rflags[i] !~ /G/) return 0
@@ -340,7 +351,7 @@ function collisions(i, k, p) {
         if (rlen[i] == 0 || known_route(i)) continue
         for (k = 1; k <= np; k++) {
             p = provider[k]
-            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
+            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !is_piece(i) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
         }
     }
     for (i = 1; i <= nat; i++) {
@@ -435,7 +446,7 @@ function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
     if (line ~ /^[ \t]*#/) rule[++nrules] = line
     # So that the file can be read with one definition less; here every name is put in.
-    else if (line !~ /^[ \t]*outside[ \t]*=/) put_in(line)
+    else if (line !~ /^[ \t]*(outside|bridge_[a-z0-9_]*)[ \t]*=/) put_in(line)
 }
 function put_in(line, rest, name, n, w, i) {
     for (rest = line; match(rest, /\$[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
@@ -1175,7 +1186,7 @@ function read_tables(list, n, out, i, k, m, w, name, open_) {
             if (w[k] ~ /^<.*>$/) { name = w[k]; if (!(name in out)) out[name] = " " }
             else if (w[k] == "{") open_ = 1
             else if (w[k] == "}") open_ = 0
-            else if (open_ && w[k] != "\\" && w[k] != "" && index(out[name], " " w[k] " ") == 0) out[name] = out[name] w[k] " "
+            else if (open_ && w[k] != "\\" && w[k] !~ /^(!.*)?$/ && index(out[name], " " w[k] " ") == 0) out[name] = out[name] w[k] " "
         }
     }
 }
@@ -1200,7 +1211,8 @@ function write_ends(file, i, n, w, k, from, to, but, gone) {
     read_tables(rule, nrules, newtable)
     for (i = 1; i <= nrules; i++) newline_[anywhere(rule[i])] = 1
     for (i = 1; i <= nold; i++) {
-        if (oldrule[i] !~ /^(rdr )?pass /) continue
+        # What passes without a state left none behind.
+        if (oldrule[i] !~ /^(rdr )?pass / || oldrule[i] ~ / no state( |$)/) continue
         gone = !(anywhere(oldrule[i]) in newline_)
         n = split(oldrule[i], w, " ")
         from = to = but = ""
@@ -2296,7 +2308,7 @@ converge() {
 # `block` from `lost`, the first says that a datagram nobody answers was let in.
 counted() {
     labels | awk '
-        $1 == "between" || $1 == "no-internet" || $1 == "outside" { met += $3; next }
+        $1 == "between" || $1 == "no-internet" || $1 == "outside" || $1 == "leak" || $1 ~ /^forged:/ { met += $3; next }
         { passed += $3 }
         END { print passed + 0, met + 0 }'
 }
