@@ -27,6 +27,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("explain", &["place", "input", "model", "plan", "pf"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
+    ("replay", &["model", "plan", "pf", "wire", "router"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

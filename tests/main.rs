@@ -40,6 +40,7 @@ mod problems;
 mod program;
 mod proof;
 mod readme;
+mod replay;
 mod report;
 mod rig;
 mod router;

@@ -51,6 +51,7 @@
 //! | [`report`] | one page to look at, which answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`replay`] | what Apple's own stack did, played through the router |
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
@@ -72,6 +73,7 @@ pub mod plan;
 pub mod problem;
 pub mod prove;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod router;
 pub mod source;

@@ -15,7 +15,7 @@ mod services;
 pub mod syntax;
 mod token;
 
-pub use environment::Environment;
+pub use environment::{Environment, InterfaceInfo};
 pub use parse::{Error, parse};
 pub use print::{print, print_dry_run, print_rule};
 pub use syntax::{Place, Ruleset};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Astray, Counterexample, EGRESS, Found, Translated, Treatment};
 use crate::pf::eval::{
-    ACK, Answer, CompiledRule, Detail, Hook, List, Machine, Outcome, Packet, SYN, Segment, Shaping, StateUse,
-    TranslationKind, Transport, Verdict as Kernel, Via,
+    ACK, Answer, CompiledRule, Detail, Hook, Ip, List, Machine, Outcome, Packet, SYN, Segment, Shaping,
+    StateUse, TranslationKind, Transport, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{Block, Direction, NumberMatch, Rule};
@@ -269,6 +269,7 @@ fn packet(service: &Service, source: Ipv4Addr, destination: Ipv4Addr) -> Packet 
         tag: None,
         tos: 0,
         fragment: false,
+        ip: Ip::default(),
     }
 }
 

@@ -15,40 +15,35 @@ use super::verdict::{RuleRef, Shaping};
 use super::walk::{Judgement, Walk};
 
 /// A packet in more pipes than this is in a circle.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
-/// The rules that send the packet into pipes, one after another; one that says `no dummynet` is the last.
-/// A packet that goes into a pipe takes the tag of the rules that match.
-pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Vec<Shaping> {
-    let mut all = Vec::new();
-    let mut before: Option<&CompiledRule> = None;
+/// The next rule that is about the packet, behind the one that sent it into the pipe that it came out of; one that says
+/// `no dummynet` ends it. A packet that goes into a pipe takes the tag of the rules that match.
+pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Option<Shaping> {
     // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
-    let is_asked = loaded.ruleset(0).is_some_and(|main| !main.rules(List::Dummynet).is_empty());
-    while is_asked && all.len() < MOST {
-        let (rule, tag) = next(loaded, matched, flow, before);
-        let Some(rule) = rule else { break };
-        let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
-        let into = rule.syntax.dummynet;
-        all.push(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into });
-        if into.is_none() {
-            break;
-        }
+    if loaded.ruleset(0).is_none_or(|main| main.rules(List::Dummynet).is_empty()) {
+        return None;
+    }
+    let (rule, tag) = next(loaded, matched, flow);
+    let rule = rule?;
+    let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
+    let into = rule.syntax.dummynet;
+    if into.is_some() {
+        flow.behind = Some(rule.id);
         if let Some(tag) = tag.filter(|&tag| tag != 0) {
             flow.tag = tag;
         }
-        before = Some(rule);
     }
-    all
+    Some(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into })
 }
 
-/// The last rule that matches, or the first quick one, of those behind `before`; and the tag that they left.
+/// The last rule that matches, or the first quick one, of those behind the one that it came through; and the tag that they left.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
     flow: &Flow,
-    before: Option<&CompiledRule>,
 ) -> (Option<&'a CompiledRule>, Option<NameId>) {
-    let mut is_behind = before.is_none();
+    let mut is_behind = flow.behind.is_none();
     let mut tag = None;
     let rule = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last_marked(|rule| {
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
@@ -65,7 +60,7 @@ fn next<'a>(
             return Judgement::Differs;
         }
         if rule.call.is_none() && !is_behind {
-            is_behind = before.is_some_and(|before| std::ptr::eq(before, rule));
+            is_behind = flow.behind == Some(rule.id);
             return Judgement::Differs;
         }
         // A call has no part in tags here.
