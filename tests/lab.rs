@@ -723,6 +723,7 @@ fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
     while let Some(Ok(block)) = reader.next_block() {
         match block {
             Block::InterfaceDescription(interface) => {
+                assert_eq!(interface.linktype, pcap_file::DataLink::IPV4, "tcpdump reads no other with two");
                 names.extend(interface.options.iter().filter_map(|option| match option {
                     InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
                     _ => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use nixvol_net::replay::{self, Played, Row};
+use nixvol_net::replay::{self, Row};
 use serde_json::{Value, json};
 
 use crate::support::root;
@@ -43,11 +43,6 @@ pub fn rows() -> Vec<Value> {
 
 fn read(row: &Value) -> Row {
     serde_json::from_value(row.clone()).unwrap_or_else(|error| panic!("{}: {error}", row["id"]))
-}
-
-fn play(row: &Value) -> Played {
-    let row = read(row);
-    replay::play(&row).unwrap_or_else(|why| panic!("{}: {why}", row.id))
 }
 
 #[test]

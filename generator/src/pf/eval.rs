@@ -15,6 +15,7 @@ mod flow;
 mod fragments;
 mod index;
 mod interface;
+mod limits;
 mod loaded;
 mod memory;
 mod normalize;
@@ -51,7 +52,7 @@ use self::loaded::{NameId, STRANGER};
 use self::memory::Memory;
 use self::state::Key;
 use super::environment::{Environment, InterfaceInfo};
-use super::syntax::{Direction, Ruleset};
+use super::syntax::{Direction, Ruleset, SetOption, SettingValue};
 
 /// A machine with pf: interfaces, loaded rulesets, and states.
 ///
@@ -96,6 +97,13 @@ impl Machine {
     /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.
     pub fn load(&mut self, path: &str, ruleset: &Ruleset) {
         self.loaded.load(path, ruleset);
+        for setting in &ruleset.settings {
+            if let SettingValue::Option(SetOption::Timeout(name, value) | SetOption::Limit(name, value)) =
+                &setting.value
+            {
+                self.memory.states.set(name, *value);
+            }
+        }
     }
 
     /// What is loaded, for whoever reasons about all packets.
@@ -138,7 +146,7 @@ impl Machine {
 
     /// Forgets all states, and where pools stand.
     pub fn forget(&mut self) {
-        self.memory = Memory::default();
+        self.memory.forget();
     }
 
     /// What pf makes of a packet, which may make states and meet those of earlier packets.

@@ -29,6 +29,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Forgets all but the limits, which are none of a packet's doing.
+    pub fn forget(&mut self) {
+        let states = self.states.emptied();
+        *self = Self { states, ..Self::default() };
+    }
+
     /// What the kernel takes a random number for (splitmix64), or `fixed`.
     pub fn draw(&mut self, fixed: u32) -> u32 {
         let Some(seed) = &mut self.chance else { return fixed };
