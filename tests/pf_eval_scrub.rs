@@ -128,7 +128,8 @@ fn flags_and_times_to_live_change_as_the_rule_says() {
         "dir": "in", "if": "en0", "proto": "udp", "src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1, "dport": 53,
         "df": true, "ttl": 3,
     });
-    let answer = &answers(&format!("scrub in all no-df min-ttl 9\n{PORTS}"), &[packet.clone()])[0];
+    let answer =
+        &answers(&format!("scrub in all no-df min-ttl 9\n{PORTS}"), std::slice::from_ref(&packet))[0];
     assert_eq!((&answer["df"], &answer["ttl"]), (&json!(false), &json!(9)));
     let answer = &answers(&format!("scrub in all min-ttl 2\n{PORTS}"), &[packet])[0];
     assert_eq!((answer.get("df"), answer.get("ttl")), (None, None));

@@ -4,6 +4,7 @@
 //! who does what. It exists because a lab is worth what its Mac does as Apple's does. No namespaces: bytes go in and out.
 //! Sees: model and plan for what a pipe is, pf, wire, router. Never: a file, or a clock.
 
+mod client;
 mod machines;
 mod played;
 mod row;
@@ -13,6 +14,7 @@ mod stage;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use client::{Client, Stack, client_sees};
 pub use row::{Act, Host, Interface, Row};
 
 /// What came to be of a scenario.

@@ -66,11 +66,12 @@ struct Stage<'a> {
     act: &'a Act,
     router: Router,
     doer: NodeId,
-    mac: NodeId,
     waiting: Waiting,
     /// It asked for ECN, and its first RST is not believed.
     is_doubtful: bool,
     outcome: Option<String>,
+    /// When that was.
+    ended: Option<Duration>,
     sockets: Sockets,
     machines: Machines,
     /// The source that the machine saw which was meant.
@@ -84,30 +85,42 @@ struct Stage<'a> {
 /// Plays a scenario.
 pub fn play(row: &Row) -> Result<Played, String> {
     let cast = cast(row)?;
-    let (mac, doer) = (cast.topology.mac(), cast.doer);
     let source = Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor" };
-    let rules = Rules::load(&cast.topology, &source).map_err(|errors| {
+    let ways = Ways::new(&cast.topology, &pipes(row)?);
+    let stage = perform(cast, &source, ways, &row.act)?;
+    Ok(stage.played(&row.id))
+}
+
+/// What whoever opens sees, and when.
+pub fn seen(cast: Cast, rules: &Source, ways: Ways, act: &Act) -> Result<(String, Duration), String> {
+    let stage = perform(cast, rules, ways, act)?;
+    let timeout = || ("timeout".to_owned(), END);
+    Ok(stage.outcome.zip(stage.ended).unwrap_or_else(timeout))
+}
+
+fn perform<'a>(cast: Cast, source: &Source, ways: Ways, act: &'a Act) -> Result<Stage<'a>, String> {
+    let doer = cast.doer;
+    let rules = Rules::load(&cast.topology, source).map_err(|errors| {
         let line = |error: &crate::pf::Error| format!("{}:{}: {}", error.line, error.column, error.message);
         errors.iter().map(line).collect::<Vec<_>>().join("; ")
     })?;
-    let ways = Ways::new(&cast.topology, &pipes(row)?);
     let mut router = Router::new(cast.topology, rules, ways);
     router.write_down();
     let waiting = Waiting {
-        protocol: number(&row.act.protocol)?,
-        from: (cast.source, if row.act.protocol == "icmp" { IDENTIFIER } else { EPHEMERAL }),
-        to: (row.act.to, row.act.port.unwrap_or(0)),
+        protocol: number(&act.protocol)?,
+        from: (cast.source, if act.protocol == "icmp" { IDENTIFIER } else { EPHEMERAL }),
+        to: (act.to, act.port.unwrap_or(0)),
         sequence: SEQUENCE,
     };
     let mut stage = Stage {
-        act: &row.act,
+        act,
         router,
         doer,
-        mac,
         waiting,
-        is_doubtful: row.act.ecn,
+        is_doubtful: act.ecn,
         outcome: None,
-        sockets: Sockets::new(&row.act),
+        ended: None,
+        sockets: Sockets::new(act),
         machines: Machines::default(),
         saw: None,
         events: BinaryHeap::new(),
@@ -117,12 +130,12 @@ pub fn play(row: &Row) -> Result<Played, String> {
     };
     stage.begin()?;
     stage.run();
-    Ok(stage.played(row))
+    Ok(stage)
 }
 
 impl Stage<'_> {
     fn begin(&mut self) -> Result<(), String> {
-        let is_mac = self.doer == self.mac;
+        let is_mac = self.is_here(self.doer);
         let longest = match self.waiting.protocol {
             UDP => LONGEST_UDP,
             _ => LONGEST_RAW,
@@ -178,12 +191,12 @@ impl Stage<'_> {
     }
 
     fn run(&mut self) {
-        let is_client = self.doer == self.mac && self.waiting.protocol == TCP;
+        let is_client = self.is_here(self.doer) && self.waiting.protocol == TCP;
         for again in AGAIN {
             if is_client && self.outcome.is_none() {
                 // Sent again only where nothing has come: that is looked at when it is time.
                 if let Ok(bytes) = self.packet(false) {
-                    self.send_at(again, Part::Later, self.mac, bytes);
+                    self.send_at(again, Part::Later, self.doer, bytes);
                 }
             }
         }
@@ -193,7 +206,7 @@ impl Stage<'_> {
             }
             match event.to {
                 Some(to) => self.arrive(&event, to),
-                None if event.part == Part::Later && event.from == self.mac && self.outcome.is_some() => {}
+                None if event.part == Part::Later && event.from == self.doer && self.outcome.is_some() => {}
                 None => self.send(event.at, event.part, event.from, event.bytes, None),
             }
         }
@@ -205,8 +218,9 @@ impl Stage<'_> {
         let (fate, deliveries) = self.router.receive_as(from, &mut bytes, Offload::default(), at, sender);
         let deliveries = deliveries.to_vec();
         let is_first = part == Part::First && from == self.doer && self.outcome.is_none() && at.is_zero();
-        if is_first && from == self.mac {
+        if is_first && self.is_here(from) {
             self.outcome = errno(&fate).map(str::to_owned);
+            self.ended = self.outcome.as_ref().map(|_| at);
         }
         let stories = self.router.take_stories();
         if let Some(told) = self.told.get_mut(part as usize) {
@@ -214,7 +228,7 @@ impl Stage<'_> {
         }
         for delivery in deliveries {
             let bytes = delivery.bytes.unwrap_or_else(|| bytes[..delivery.length].to_vec());
-            let is_error = delivery.to == self.mac && self.outcome.as_deref().is_some_and(is_errno);
+            let is_error = self.is_here(delivery.to) && self.outcome.as_deref().is_some_and(is_errno);
             if is_error {
                 // The socket has heard it from the call.
                 continue;
@@ -241,18 +255,18 @@ impl Stage<'_> {
     /// A packet arrives somewhere.
     fn arrive(&mut self, event: &Event, to: NodeId) {
         let Ok(datagram) = wire::read(&event.bytes) else { return };
-        if to == self.mac {
+        if self.is_here(to) {
             let came = match self.router.topology().node(event.from).side {
                 Side::Here => None,
                 Side::Bridge(bridge) => Some(Over::Bridge(bridge)),
                 Side::Outside => Some(Over::Egress),
             };
             let Some((bytes, datagram)) = self.sockets.whole(event.bytes.clone(), datagram) else { return };
-            if self.doer == self.mac && self.hear(event, &datagram) {
+            if self.is_here(self.doer) && self.hear(event, &datagram) {
                 return;
             }
             if let Some((answer, sender)) = self.sockets.receive(&bytes, &datagram, came) {
-                self.send(event.at, event.part, self.mac, answer, Some(sender));
+                self.send(event.at, event.part, to, answer, Some(sender));
             }
             return;
         }
@@ -284,7 +298,7 @@ impl Stage<'_> {
         if self.outcome.is_some() {
             return true;
         }
-        let is_mac = self.doer == self.mac;
+        let is_mac = self.is_here(self.doer);
         let outcome = match heard {
             Heard::Open(acknowledged) => {
                 let (from, to) = (self.waiting.from, self.waiting.to);
@@ -303,6 +317,7 @@ impl Stage<'_> {
             Heard::Error(3, code) => self.unreachable(code),
             Heard::Error(..) => None,
         };
+        self.ended = outcome.as_ref().map(|_| event.at);
         self.outcome = outcome;
         true
     }
@@ -310,7 +325,7 @@ impl Stage<'_> {
     /// What an ICMP unreachable means to whoever hears it.
     fn unreachable(&self, code: u8) -> Option<String> {
         let is_udp = self.waiting.protocol == UDP;
-        if self.doer != self.mac {
+        if !self.is_here(self.doer) {
             let is_refusal = is_udp && code == 3;
             return Some(if is_refusal { "refused".to_owned() } else { format!("unreachable:{code}") });
         }
@@ -335,16 +350,21 @@ impl Stage<'_> {
         !address.is_private() || self.router.topology().owner(address).is_some()
     }
 
-    fn played(self, row: &Row) -> Played {
-        let mut ports = Ports::new(row.act.port);
+    /// A node that stands for processes of the Mac itself.
+    fn is_here(&self, node: NodeId) -> bool {
+        self.router.topology().node(node).side == Side::Here
+    }
+
+    fn played(self, id: &str) -> Played {
+        let mut ports = Ports::new(self.act.port);
         let topology = self.router.topology();
         let [first, later] = &self.told;
         let hooks_first = hooks(first, topology, &mut ports);
         let hooks_later = hooks(later, topology, &mut ports);
         let [wire, later_wire] = self.wire;
-        let saw = if topology.host().owner(row.act.to).is_some() { self.sockets.saw } else { self.saw };
+        let saw = if topology.host().owner(self.act.to).is_some() { self.sockets.saw } else { self.saw };
         Played {
-            id: row.id.clone(),
+            id: id.to_owned(),
             hooks: hooks_first,
             wire,
             outcome: self.outcome.unwrap_or_else(|| "timeout".to_owned()),
@@ -392,11 +412,13 @@ fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
 }
 
 /// Who takes part.
-struct Cast {
-    topology: Topology,
-    doer: NodeId,
+pub struct Cast {
+    /// The Mac and the machines.
+    pub topology: Topology,
+    /// Who sends.
+    pub doer: NodeId,
     /// The address that the packet is sent from.
-    source: Ipv4Addr,
+    pub source: Ipv4Addr,
 }
 
 fn cast(row: &Row) -> Result<Cast, String> {

@@ -6,6 +6,8 @@
 
 /// How often each state is looked at, in seconds.
 pub(super) const INTERVAL: u64 = 10;
+/// In how many looks all of them are met: one a second.
+pub(super) const LOOKS: usize = 10;
 
 /// Times without a packet in seconds, and the numbers of states between which they shrink (`pfctl -s timeouts`).
 const TIMEOUTS: [(&str, u64); 16] = [

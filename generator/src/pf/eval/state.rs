@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::address::Bits;
 use super::flow::Flow;
-use super::limits::{INTERVAL, Limits};
+use super::limits::{INTERVAL, LOOKS, Limits};
 use super::loaded::NameId;
 use super::packet::{ICMP, TCP, UDP};
 use super::rule::{CompiledRule, RuleId};
@@ -362,7 +362,7 @@ impl States {
         let from = self.now.max(now.saturating_sub(2 * INTERVAL));
         for second in from..now {
             self.now = second + 1;
-            self.look(1 + self.entries.len() / INTERVAL as usize);
+            self.look(1 + self.entries.len() / LOOKS);
         }
         self.now = now;
     }
