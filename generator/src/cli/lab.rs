@@ -155,7 +155,7 @@ Exit: 0, 2 no such lab, volume or link.")]
     /// asked, what left, and what came of it. No namespaces: it works everywhere. Prints what came to be, one line each.
     #[command(after_help = "Examples:
   nixvol-net lab replay scenarios.jsonl
-  head -n 1 scenarios.jsonl | nixvol-net lab replay - | jq .hooks
+  head -n 1 scenarios.jsonl | nixvol-net lab replay - >played.jsonl
 
 Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such file, or no scenario.")]
     Replay {

@@ -358,8 +358,8 @@ impl States {
     /// Tells the time, in seconds. Every second some states are looked at, so that each is once in ten, and those that
     /// have lasted too long go.
     pub fn tell_time(&mut self, now: u64) {
-        // Whatever has been too old for twice as long is gone.
-        let from = self.now.max(now.saturating_sub(2 * INTERVAL));
+        // In so many seconds a full table of states that are too old is empty.
+        let from = self.now.max(now.saturating_sub(10 * INTERVAL));
         for second in from..now {
             self.now = second + 1;
             self.look(1 + self.entries.len() / LOOKS);
