@@ -128,11 +128,14 @@ pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
     let mut told = match &hop.made {
         Made::Judged(verdict) => decided(verdict, rules),
         Made::Own => "passed: pf's own answer".to_owned(),
-        Made::Swallowed => "lost on its way, as the link's conditions say".to_owned(),
+        Made::Swallowed => "taken by dummynet".to_owned(),
     };
     for pipe in hop.pipes.iter().filter_map(|piped| piped.shaping.number()) {
         let like = ways.like(pipe).map_or_else(|| "not there".to_owned(), |like| like.to_string());
         told = format!("{told}; through pipe {pipe} ({like})");
+    }
+    if hop.made == Made::Swallowed {
+        told += "; then lost on its way, as the link's conditions say";
     }
     let Made::Judged(verdict) = &hop.made else { return told };
     match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
