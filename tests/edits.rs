@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use nixvol_net::edit::{Change, Fields, File, Kind};
+use nixvol_net::edit::{Change, Fields, File, Kind, List};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::place::Positions;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::nix::{evaluate, with_darwin};
 use crate::support::{files_below, root, run};
 
 /// The corpus: name and text of each file.
-fn corpus() -> BTreeMap<String, String> {
+pub fn corpus() -> BTreeMap<String, String> {
     let files = files_below("tests/nix/edits");
     let nix = |path: &&std::path::PathBuf| path.parent() == Some(Path::new("tests/nix/edits"));
     let read = |path: &std::path::PathBuf| {
@@ -28,32 +28,43 @@ fn corpus() -> BTreeMap<String, String> {
     corpus
 }
 
-fn parse(text: &str) -> File<'_> {
+pub fn parse(text: &str) -> File<'_> {
     File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
-/// A declaration without what depends on where it stands.
-fn declaration(json: &Value) -> Declaration {
+/// A declaration without what depends on where it stands. Expectations are compared as they are.
+pub fn declaration(json: &Value) -> Declaration {
+    let mut json = json.clone();
+    json.as_object_mut().expect("a declaration").remove("expect");
     let read = model::read(json.to_string().as_bytes());
     let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
     Declaration { positions: Positions::default(), ..declaration }
 }
 
 /// What Nix makes of texts, all in one run.
-fn by_nix(texts: &[String]) -> Vec<Value> {
+pub fn by_nix(texts: &[String]) -> Vec<Value> {
+    let whole: Vec<(String, Option<String>)> = texts.iter().map(|text| (text.clone(), None)).collect();
+    by_nix_of(&whole)
+}
+
+/// The same, of one configuration of each.
+pub fn by_nix_of(texts: &[(String, Option<String>)]) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut files = String::new();
-    for (index, text) in texts.iter().enumerate() {
+    for (index, (text, host)) in texts.iter().enumerate() {
         let path = directory.path().join(format!("{index}.nix"));
         fs::write(&path, text).expect("a file");
-        let _ = write!(files, " {}", path.display());
+        let _ = match host {
+            None => write!(files, " {}", path.display()),
+            Some(host) => write!(files, " {{ file = {}; host = {host:?}; }}", path.display()),
+        };
     }
     let values = evaluate(&format!("import ./tests/nix/edits.nix {{ files = [{files} ]; }}"));
     let values = values.unwrap_or_else(|error| panic!("{error}"));
     values.as_array().expect("a list").clone()
 }
 
-fn volume(name: &str, before: &Declaration) -> Change {
+pub fn volume(name: &str, before: &Declaration) -> Change {
     let provider = before.providers.keys().next().expect("a provider").to_string();
     let fields: Fields = vec![
         ("provider", json!(provider)),
@@ -63,14 +74,14 @@ fn volume(name: &str, before: &Declaration) -> Change {
     Change::Add { kind: Kind::Volume, name: name.to_owned(), fields }
 }
 
-fn provider(name: &str, before: &Declaration) -> Change {
+pub fn provider(name: &str, before: &Declaration) -> Change {
     let network = before.free_network().expect("a network");
     let gateway = before.gateway_for(network).expect("a gateway").to_string();
     let fields = vec![("network", json!(network)), ("gateway", json!(gateway))];
     Change::Add { kind: Kind::Provider, name: name.to_owned(), fields }
 }
 
-fn link(before: &Declaration) -> Change {
+pub fn link(before: &Declaration) -> Change {
     let ends: Vec<String> = before.providers.keys().take(2).map(ToString::to_string).collect();
     let fields = vec![
         ("from", json!([ends[0]])),
@@ -78,35 +89,48 @@ fn link(before: &Declaration) -> Change {
         ("protocol", json!("tcp")),
         ("ports", json!([443, "8000-8080"])),
     ];
-    Change::AddLink { fields }
+    Change::AddItem { list: List::Links, fields }
+}
+
+pub fn expectation(before: &Declaration) -> Change {
+    let end = before.providers.keys().next().expect("a provider").to_string();
+    let fields = vec![
+        ("from", json!(["internet"])),
+        ("to", json!([end, "any"])),
+        ("passes", json!(false)),
+        ("why", json!("no way in, \"ever\"")),
+    ];
+    Change::AddItem { list: List::Expect, fields }
 }
 
 /// What is added to every file of the corpus.
-fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
+pub fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
     vec![
         ("volume in front", volume("a-first", before)),
         ("volume in the middle", volume("etcd-9", before)),
         ("volume at the end", volume("zz-1", before)),
         ("provider", provider("hetzner-2", before)),
         ("link", link(before)),
+        ("expectation", expectation(before)),
     ]
 }
 
-fn opposite(change: &Change, after: &Value) -> Change {
+pub fn opposite(change: &Change, after: &Value) -> Change {
     match change {
         Change::Add { kind, name, .. } => Change::Remove { kind: *kind, name: name.clone() },
-        Change::AddLink { fields } => {
+        Change::AddItem { list, fields } => {
             let fields: Value =
                 fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            let links = after["links"].as_array().expect("links");
-            Change::RemoveLink { index: links.iter().position(|link| *link == fields).expect("the new link") }
+            let items = after[list.option()].as_array().expect("a list");
+            let index = items.iter().position(|item| *item == fields).expect("the new one");
+            Change::RemoveItem { list: *list, index }
         }
         other => other.clone(),
     }
 }
 
 /// The edited text, or why it is not edited; and that everything else is byte for byte as it was.
-fn edited(text: &str, change: &Change) -> Result<String, String> {
+pub fn edited(text: &str, change: &Change) -> Result<String, String> {
     let file = parse(text);
     let edited = file.edited(change, &file.declared().json, None).map_err(|refused| refused.to_string())?;
     let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
@@ -121,8 +145,15 @@ fn edited(text: &str, change: &Change) -> Result<String, String> {
     Ok(edited)
 }
 
+/// That two declarations say the same.
+#[track_caller]
+pub fn assert_same(one: &Value, other: &Value, what: &str) {
+    assert_eq!(declaration(one), declaration(other), "{what}");
+    assert_eq!(one["expect"], other["expect"], "{what}");
+}
+
 /// Both line ends.
-fn variants(text: &str) -> [String; 2] {
+pub fn variants(text: &str) -> [String; 2] {
     [text.to_owned(), text.replace('\n', "\r\n")]
 }
 
@@ -166,7 +197,11 @@ fn every_style_takes_additions_and_gives_them_back() {
                 let new = match edited(text, &change) {
                     Ok(new) => new,
                     Err(refused) => {
-                        assert_eq!((what, &name[..4]), ("link", "pres"), "{name}: {what}: {refused}");
+                        let several = (what, &name[..]) == ("expectation", "preset-forced");
+                        assert!(
+                            several || (what, &name[..4]) == ("link", "pres"),
+                            "{name}: {what}: {refused}"
+                        );
                         continue;
                     }
                 };
@@ -179,18 +214,18 @@ fn every_style_takes_additions_and_gives_them_back() {
                     let diff = diff.unified_diff().context_radius(2).to_string();
                     let _ = write!(shown, "# {name}: {what}\n{diff}\n");
                 }
-                expected.push((format!("{name}: {what}"), declaration(&change.applied(&before))));
+                expected.push((format!("{name}: {what}"), change.applied(&before)));
                 texts.push(new);
             }
         }
     }
     for ((what, expected), by_nix) in expected.iter().zip(by_nix(&texts)) {
-        assert_eq!(declaration(&by_nix), *expected, "{what}");
+        assert_same(&by_nix, expected, what);
     }
     golden("additions", &shown);
 }
 
-fn edited_back(text: &str, change: &Change) -> String {
+pub fn edited_back(text: &str, change: &Change) -> String {
     let file = parse(text);
     file.edited(change, &file.declared().json, None).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
@@ -206,7 +241,7 @@ fn every_entry_of_every_style_can_be_taken_out() {
             changes.extend(names.map(|name| Change::Remove { kind, name: name.clone() }));
         }
         let links = before["links"].as_array().map_or(0, Vec::len);
-        changes.extend((0..links).map(|index| Change::RemoveLink { index }));
+        changes.extend((0..links).map(|index| Change::RemoveItem { list: List::Links, index }));
         for change in changes {
             let after = change.applied(&before);
             for (index, text) in variants(&text).iter().enumerate() {
@@ -242,7 +277,7 @@ fn every_entry_of_every_style_can_be_taken_out() {
     golden("removals", &shown);
 }
 
-fn golden(name: &str, text: &str) {
+pub fn golden(name: &str, text: &str) {
     insta::with_settings!({ snapshot_path => "snapshots/edits", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, text);
     });
@@ -251,13 +286,13 @@ fn golden(name: &str, text: &str) {
 fn words(change: &Change) -> String {
     match change {
         Change::Remove { kind, name } => format!("{} {name}", kind.word()),
-        Change::RemoveLink { index } => format!("links.{index}"),
+        Change::RemoveItem { list, index } => format!("{}.{index}", list.option()),
         other => format!("{other:?}"),
     }
 }
 
 /// Runs the program on a file of its own with this text: what it wrote and said, and the file then.
-fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
+pub fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mac.nix");
     fs::write(&path, text).expect("a file");
@@ -273,7 +308,7 @@ fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Out
 }
 
 #[track_caller]
-fn refused(text: &str, arguments: &[&str], input: &str) -> String {
+pub fn refused(text: &str, arguments: &[&str], input: &str) -> String {
     let (output, after) = program_on(text, arguments, input);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}\n{after}");
@@ -357,8 +392,15 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         (String::from_utf8_lossy(&output.stdout).into_owned(), after)
     };
-    let (said, after) = done(&ADD);
-    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2\n");
+    // The first line says what was done; what that opens and closes follows.
+    let told = |arguments: &[&str]| {
+        let (said, after) = done(arguments);
+        let (first, effect) = said.split_once("\n\n").expect("an effect");
+        assert!(effect.contains("Providers, volumes and settings\n") || effect.contains("Flows\n"), "{said}");
+        (first.to_owned(), after)
+    };
+    let (said, after) = told(&ADD);
+    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2");
     assert!(after.contains("      etcd-9 = {\n        provider = \"aws\";\n"));
 
     let (diff, same) = done(&[&ADD[..], &["--dry-run"]].concat());
@@ -371,18 +413,18 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
     assert_eq!((&record["written"], &record["file"]), (&json!(false), &json!("mac.nix")));
     assert!(record["diff"].as_str().expect("a diff").contains("publish = [ 80 443 ];"), "{record:#}");
 
-    let guest = done(&["add", "volume", "vm", "--provider", "aws", "--attachment", "guest"]).0;
-    assert!(guest.ends_with("address 10.1.1.3, attachment guest\n"), "a guest needs no alias: {guest}");
-    let bare = done(&["add", "volume", "vm", "--provider", "aws", "--localhost", "none"]).0;
-    assert!(bare.ends_with("address 10.1.1.3\n"), "{bare}");
+    let guest = told(&["add", "volume", "vm", "--provider", "aws", "--attachment", "guest"]).0;
+    assert!(guest.ends_with("address 10.1.1.3, attachment guest"), "a guest needs no alias: {guest}");
+    let bare = told(&["add", "volume", "vm", "--provider", "aws", "--localhost", "none"]).0;
+    assert!(bare.ends_with("address 10.1.1.3"), "{bare}");
 
-    let (said, _) = done(&["add", "provider", "lab", "--no-internet"]);
+    let (said, _) = told(&["add", "provider", "lab", "--no-internet"]);
     assert_eq!(
         said,
-        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false\n"
+        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false"
     );
-    let (said, after) = done(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
-    assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`\n", false));
+    let (said, after) = told(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
+    assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`", false));
 }
 
 #[test]
@@ -446,222 +488,4 @@ fn a_file_keeps_its_mode_and_its_link() {
     let output = run(&["remove", "volume", "etcd-9", "--file", &link], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("read-only"));
-}
-
-/// Ways to write a configuration, put together at random.
-mod generated {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
-    use super::*;
-    use crate::support::cases;
-
-    #[derive(Debug, Clone)]
-    #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
-    struct Style {
-        unit: &'static str,
-        tight: bool,
-        /// One of the forms of an entry: a set in lines, a set on one line, statements.
-        entry: usize,
-        /// How volumes are held: a set of their own, dotted, or the full name each.
-        holder: usize,
-        blank: bool,
-        comments: bool,
-        newline: &'static str,
-        wrapper: usize,
-        columns: bool,
-    }
-
-    fn style() -> impl Strategy<Value = Style> {
-        let form = (select(vec!["  ", "    ", "\t", " "]), any::<bool>(), 0..3_usize, 0..3_usize);
-        let rest = (any::<bool>(), any::<bool>(), select(vec!["\n", "\r\n"]), 0..5_usize, any::<bool>());
-        (form, rest).prop_map(
-            |((unit, tight, entry, holder), (blank, comments, newline, wrapper, columns))| Style {
-                unit,
-                tight,
-                entry,
-                holder,
-                blank,
-                comments,
-                newline,
-                wrapper,
-                columns,
-            },
-        )
-    }
-
-    impl Style {
-        fn inside(&self, text: &str) -> String {
-            if self.tight { text.to_owned() } else { format!(" {text} ") }
-        }
-
-        fn entry(&self, path: &str, fields: &[(&str, String)], indent: &str) -> String {
-            let width =
-                if self.columns { fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) } else { 0 };
-            match self.entry {
-                0 => {
-                    let field = |(name, value): &(&str, String)| {
-                        format!("{indent}{}{name:width$} = {value};", self.unit)
-                    };
-                    let fields = fields.iter().map(field).collect::<Vec<_>>().join("\n");
-                    format!("{indent}{path} = {{\n{fields}\n{indent}}};")
-                }
-                1 => {
-                    let fields: Vec<String> =
-                        fields.iter().map(|(name, value)| format!("{name} = {value};")).collect();
-                    format!("{indent}{path} = {{{}}};", self.inside(&fields.join(" ")))
-                }
-                _ => {
-                    let fields =
-                        fields.iter().map(|(name, value)| format!("{indent}{path}.{name} = {value};"));
-                    fields.collect::<Vec<_>>().join("\n")
-                }
-            }
-        }
-
-        fn file(&self, names: &[String]) -> String {
-            let u = self.unit;
-            let base = if self.holder == 2 { u.to_owned() } else { format!("{u}{u}") };
-            let full = if self.holder == 2 { "services.nixvol-net." } else { "" };
-            let gap = if self.blank { "\n\n" } else { "\n" };
-            let part = |option: &str, entries: Vec<(String, Vec<(&str, String)>)>| {
-                let comment = |index: usize, indent: &str| {
-                    if self.comments && index % 2 == 1 {
-                        format!("{indent}# about the next\n")
-                    } else {
-                        String::new()
-                    }
-                };
-                if self.holder == 0 {
-                    let indent = format!("{base}{u}");
-                    let entries: Vec<String> = entries
-                        .iter()
-                        .enumerate()
-                        .map(|(index, (name, fields))| {
-                            comment(index, &indent) + &self.entry(name, fields, &indent)
-                        })
-                        .collect();
-                    if entries.is_empty() {
-                        return format!("{base}{option} = {{{}}};", if self.tight { "" } else { " " });
-                    }
-                    format!("{base}{option} = {{\n{}\n{base}}};", entries.join(gap))
-                } else {
-                    let entries: Vec<String> = entries
-                        .iter()
-                        .enumerate()
-                        .map(|(index, (name, fields))| {
-                            comment(index, &base)
-                                + &self.entry(&format!("{full}{option}.{name}"), fields, &base)
-                        })
-                        .collect();
-                    entries.join(gap)
-                }
-            };
-            let quoted = |text: &str| format!("\"{text}\"");
-            let providers = vec![
-                (
-                    "aws".to_owned(),
-                    vec![("network", quoted("10.0.0.0/16")), ("gateway", quoted("10.0.1.1/24"))],
-                ),
-                (
-                    "lab".to_owned(),
-                    vec![("network", quoted("10.1.0.0/16")), ("gateway", quoted("10.1.1.1/24"))],
-                ),
-            ];
-            let volumes = names.iter().enumerate().map(|(index, name)| {
-                let fields = vec![
-                    ("provider", quoted("aws")),
-                    ("address", quoted(&format!("10.0.1.{}", index + 20))),
-                    ("publish", if self.tight { "[]".to_owned() } else { "[ ]".to_owned() }),
-                ];
-                (name.clone(), fields)
-            });
-            let end = if self.comments { format!(" # end\n{base}# really") } else { String::new() };
-            let body = format!(
-                "{base}{full}enable = true;\n{}\n\n{}{end}",
-                part("providers", providers),
-                part("volumes", volumes.collect())
-            );
-            let body =
-                if self.holder == 2 { body } else { format!("{u}services.nixvol-net = {{\n{body}\n{u}}};") };
-            let set = format!("{{\n{body}\n}}");
-            let text = match self.wrapper {
-                0 => set,
-                1 => format!("{{ lib, ... }}:\n{set}\n"),
-                2 => format!("{{ lib, ... }}: let x = 1; in {{ config = lib.mkIf true {set}; }}\n"),
-                3 => format!("{{ lib, ... }}: with lib; {{\nconfig = mkMerge [\n{set}\n];\n}}\n"),
-                _ => format!("# first\n{{ pkgs, ... }}:\n\n{set} # last\n\n"),
-            };
-            text.replace('\n', self.newline)
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
-        /// Whatever a file holds: it is edited so that it still parses, or refused, and nothing panics.
-        #[test]
-        fn a_damaged_file_is_edited_rightly_or_refused(
-            which in any::<prop::sample::Index>(),
-            from in any::<prop::sample::Index>(),
-            length in 0..12_usize,
-            noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
-        ) {
-            let corpus = corpus();
-            let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
-            let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-            let start = from.index(starts.len());
-            let end = starts.get(start + length).copied().unwrap_or(text.len());
-            let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
-            let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
-            let before = file.declared().json;
-            let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
-            let mut changes = vec![
-                Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
-                Change::AddLink { fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))] },
-                Change::RemoveLink { index: 0 },
-            ];
-            let names = before["volumes"].as_object().expect("volumes").keys();
-            changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));
-            for change in changes {
-                if let Ok(edited) = file.edited(&change, &before, None) {
-                    prop_assert!(File::parse(&edited, &[]).is_ok(), "{}", edited);
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 200 }))]
-        #[test]
-        fn what_is_added_can_be_taken_out(
-            style in style(),
-            names in proptest::collection::btree_set("[a-e][a-z]?(-[0-9]{1,2})?", 0..5),
-            shuffled in any::<bool>(),
-            new in "[a-z][a-z]?(-[0-9]{1,2})?",
-            which in 0..3_usize,
-        ) {
-            let mut names: Vec<String> = names.into_iter().collect();
-            if shuffled {
-                names.reverse();
-            }
-            let keywords = ["if", "in", "or", "aws", "lab"];
-            names.retain(|name| !keywords.contains(&name.as_str()));
-            prop_assume!(!names.contains(&new) && !["aws", "lab"].contains(&new.as_str()));
-            let text = style.file(&names);
-            let before = parse(&text).declared();
-            prop_assert_eq!(&before.unknown, &[]);
-            let declared = declaration(&before.json);
-            prop_assert_eq!(declared.volumes.len(), names.len());
-            let change = match which {
-                0 => volume(&new, &declared),
-                1 => provider(&new, &declared),
-                _ => link(&declared),
-            };
-            let edited = edited(&text, &change).map_err(TestCaseError::fail)?;
-            let after = parse(&edited).declared();
-            prop_assert_eq!(&after.json, &change.applied(&before.json));
-            let back = edited_back(&edited, &opposite(&change, &after.json));
-            prop_assert_eq!(back, text, "from\n{}", edited);
-        }
-    }
 }

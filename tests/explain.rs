@@ -6,7 +6,7 @@ use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_M
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{Detail, Outcome, Via};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{Interface, Packet, TCP, UDP, Verdict};
+use nixvol_net::plan::policy::{ACK, ECHO, Interface, Packet, SYN, TCP, UDP};
 use nixvol_net::render::{ANCHOR, bundle};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -495,7 +495,11 @@ fn agrees_with_the_policy(world: &World, explanation: &Explanation) -> Result<()
         let interface = match hop.interface.as_str() {
             "lo0" => Interface::Loopback,
             "en0" => Interface::Egress,
-            _ => Interface::Other,
+            name => {
+                let bridges = &world.plan.bridges;
+                let found = bridges.iter().position(|bridge| bridge.logical.as_str() == name);
+                Interface::Bridge(found.expect("a bridge"))
+            }
         };
         let protocol = explanation.service.protocol;
         let packet = Packet {
@@ -505,10 +509,11 @@ fn agrees_with_the_policy(world: &World, explanation: &Explanation) -> Result<()
             destination: v4(hop.before.destination),
             protocol,
             port: if let Detail::Ports(_, port) = hop.before.detail { port } else { 0 },
-            opening: opening || protocol != TCP,
+            flags: if opening { SYN } else { ACK },
+            icmp: ECHO,
         };
         let decision = world.plan.policy.decide(&packet);
-        let passes = matches!(decision.verdict, Verdict::Pass | Verdict::Untouched);
+        let passes = !decision.verdict.blocks();
         prop_assert_eq!(hop.action == Outcome::Pass, passes, "{}", explanation.text());
     }
     Ok(())

@@ -42,8 +42,56 @@ fn an_overlap_that_appears_later_is_told_and_nothing_is_torn_down() {
     network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
     network.fails("reconcile", 1, "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4");
     assert_eq!(network.status().0, 1);
+    // A start goes on with what the network lives with, and refuses what it would bring.
+    network.ok("start");
+    network.ok("plan --switch");
+    let mut more = small();
+    more["volumes"]["added"] = json!({ "provider": "aws", "address": "10.0.9.9" });
+    network.install(&more);
+    network.fails(
+        "plan --switch",
+        0,
+        "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4",
+    );
+    network.ok("start");
+    network.install(&small());
+    network.ok("start");
+    let mut moved = small();
+    moved["providers"]["ibm"]["network"] = json!("10.3.0.0/20");
+    network.install(&moved);
+    for command in ["plan --switch", "start", "start --switch"] {
+        network.fails(command, 3, "the network 10.3.0.0/20 of ibm overlaps the route 10.3.7.0/24 on utun4");
+    }
     network.mac.remove("route\t10.3.7.0/24");
-    assert_eq!(network.mac.kernel(), up);
+    network.install(&small());
+    network.ok("start");
+    assert_eq!(crate::rig::settled(&network.mac.kernel()), crate::rig::settled(&up));
+}
+
+#[test]
+fn a_switch_that_does_not_change_the_network_never_fails() {
+    let network = Network::new(&small());
+    let route = "route\t10.3.7.0/24\tutun4\tUSc\tutun4\t";
+    network.ok("start");
+    network.mac.reboot();
+    network.mac.add(route);
+    let down = network.mac.kernel();
+    network.fails("start", 3, "overlaps");
+    network.fails("plan --switch", 0, "overlaps");
+    network.fails("start --switch", 0, "this switch does not change the network");
+    assert_eq!(network.mac.kernel(), down);
+    // Of a network that was stopped, or never started, a switch is a start.
+    network.ok("stop");
+    for command in ["plan --switch", "start --switch"] {
+        network.fails(command, 3, "overlaps");
+    }
+    network.mac.remove("route\t10.3.7.0/24");
+    network.ok("start --switch");
+    network.assert_up();
+    // Looking writes nothing, not even where there is something to change.
+    network.ok("cleanup");
+    network.ok("plan --switch");
+    assert!(!network.state().exists());
 }
 
 #[test]
@@ -223,28 +271,68 @@ fn no_name_of_a_device_or_directory_passes_for_a_mount() {
     let network = Network::new(&input);
     network.ok("start");
     let waiting = network.mac.kernel();
-    for line in [
-        "/dev/disk9s1 on /Volumes/x on /Volumes/data (apfs, local)",
-        "/dev/disk9s1 on /tmp/ on /Volumes/data (apfs, local)",
-        "/dev/disk9s1 on /Volumes/data (old) (apfs, local)",
-        "/dev/disk9s1 on /Volumes/data2 (apfs, local)",
-        "/Volumes/data (apfs, local)",
+    for (text, path) in [
+        ("/dev/disk9s1 on /Volumes/x on /Volumes/data (apfs, local)", "/Volumes/x on /Volumes/data"),
+        ("/dev/z on /Volumes/data on /tmp/x (apfs, local)", "/tmp/x"),
+        ("/dev/disk9s1 on /Volumes/data (old) (apfs, local)", "/Volumes/data (old)"),
+        ("/dev/disk9s1 on /Volumes/data2 (apfs, local)", "/Volumes/data2"),
+        ("//eve@server/x\\n/dev/z on /Volumes/data (smbfs)\\n on /tmp/x (smbfs)", "/tmp/x"),
+        ("/dev/disk9s1 on /tmp/x\\n/dev/z on /Volumes/data (apfs)\\n@@nixvol failed\\tx (apfs)", "/tmp/x"),
+        (
+            "/dev/disk9s1 on /tmp/x\\n16777230 2 /Volumes/data/.\\n (apfs)",
+            "/tmp/x\\n16777230 2 /Volumes/data/.\\n",
+        ),
     ] {
-        network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("mount\t{line}\nmount\tdevfs")));
+        network
+            .mac
+            .edit(|_| waiting.replace("mount\tdevfs", &format!("mount\t{text}\t{path}\nmount\tdevfs")));
         network.mac.forget_journal();
         network.ok("reconcile");
-        assert_eq!(network.mac.changes(), [""; 0], "{line}");
+        assert_eq!(network.mac.changes(), [""; 0], "{text}");
+        network.assert_up();
     }
-    let mut unclear = input.clone();
-    unclear["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/x on /data");
-    let other = Network::new(&unclear);
-    other.mac.add("mount\tsomewhere on /Volumes/x on /data (macfuse, local)");
-    other.fails("start", 1, "cannot be told");
-    // A mount point with marks of ours on a line of its own.
-    let forged = "mount\t/dev/disk9s1 on /tmp/x\\n@@nixvol set\\tstate\\t/tmp/elsewhere\\n@@nixvol sysctl\\n0\\n@@nixvol end (apfs, local)";
-    network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("{forged}\nmount\tdevfs")));
-    network.ok("reconcile");
-    network.assert_up();
+    network.mac.edit(|_| waiting.clone());
+    network.ok("cleanup");
+}
+
+/// A directory is mounted where it and the one above it lie on two devices, whatever its path looks like and whether
+/// links lead to it.
+#[test]
+fn whether_something_is_mounted_is_asked_by_device() {
+    for path in ["/Volumes/x on /data", "/Volumes/data (old)", "/", "/Volumes/caf\u{e9}"] {
+        let mut input = small();
+        input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
+        let network = Network::new(&input);
+        let bare = network.mac.kernel();
+        network.ok("start");
+        let has = |network: &Network| network.mac.kernel().contains("10.0.1.2/32");
+        assert_eq!(has(&network), path == "/", "{path}");
+        network.mac.add(&format!("mount\tsomewhere on {path} (macfuse, local)\t{path}"));
+        network.ok("reconcile");
+        assert!(has(&network), "{path}");
+        // What nobody can look at is not taken for gone.
+        let place = network.mac.journal().iter().rposition(|call| call.words[0] == "stat").expect("a look");
+        network.mac.forget_journal();
+        network.mac.fault(None);
+        network.ok("reconcile");
+        let place =
+            network.mac.journal().iter().position(|call| call.words[0] == "stat").map_or(place, |at| at + 1);
+        network.mac.fault(Some(("fail", place)));
+        network.fails("reconcile", 1, "could not look at the Mac: stat failed");
+        network.mac.fault(None);
+        assert!(has(&network), "{path}");
+        network.mac.edit(|kernel| {
+            kernel
+                .lines()
+                .filter(|line| !line.starts_with("mount\tsomewhere"))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        });
+        network.ok("reconcile");
+        assert_eq!(has(&network), path == "/", "{path}");
+        network.ok("cleanup");
+        network.assert_clean(&bare);
+    }
 }
 
 #[test]
@@ -252,25 +340,33 @@ fn nat_follows_the_way_out() {
     let network = Network::new(&small());
     network.ok("start");
     let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
-    let both = "nat on en0 inet from <internet> to ! <local> -> (en0:0)\nnat on utun4 inet from <internet> to ! <local> -> (utun4:0)\n";
-    assert_eq!(nat(&network), both);
+    let all: String = ["en0", "feth7", "utun4"]
+        .map(|name| format!("nat on {name} inet from <internet> to ! <local> -> ({name}:0) extfilter apd\n"))
+        .concat();
+    assert_eq!(nat(&network), all);
     let online = network.mac.kernel();
+    // Another interface takes over: its address and every route.
     network.mac.edit(|kernel| {
-        kernel
-            .replace("route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten0", "route\t0.0.0.0/0\t192.168.1.1\tUGScg\ten1")
-            .replace(
-                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t",
-                "\ten1\t3\t1\t1\t1500\t36:7d:da:00:00:01\t\t\t192.168.1.24/24",
-            )
+        let moved = |line: &str| {
+            let line = if line.starts_with("route\t") {
+                line.replace("\ten0\t", "\ten1\t")
+            } else {
+                line.to_owned()
+            };
+            line.replace("a4:83:e7:01:02:03\t\t\t192.168.1.23/24", "a4:83:e7:01:02:03\t\t\t")
+                .replace("36:7d:da:00:00:01\t\t\t", "36:7d:da:00:00:01\t\t\t192.168.1.24/24")
+        };
+        kernel.lines().map(|line| moved(line) + "\n").collect()
     });
     network.mac.forget_journal();
     network.ok("reconcile");
-    assert_eq!(nat(&network), both.replace("en0", "en1"));
+    assert_eq!(nat(&network), all.replace("en0", "en1"));
     assert_eq!(network.mac.changes().len(), 1);
     network.mac.edit(|_| online);
     network.ok("stop");
-    network.mac.remove("route\t0.0.0.0/0");
-    network.mac.remove("route\t100.64.0.0/10");
+    for route in ["route\t0.0.0.0/0", "route\t100.64.0.0/10", "route\t172.27", "route\t192.168.1."] {
+        network.mac.remove(route);
+    }
     network.ok("start");
     assert_eq!(nat(&network), "");
     network.assert_up();

@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{fixture, rendered, root, run};
+use crate::tools::tool;
 
 /// A store of Nix, and a place for a user's files.
 struct Store(TempDir);
@@ -18,6 +19,9 @@ impl Store {
         fs::create_dir_all(store.path("package/bin")).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nixvol-net"), store.path("package/bin/nixvol-net"))
             .unwrap();
+        // Nix asks who builds for it by the place that it was installed to, which may be out of sight.
+        let nix = tool("nix").expect("nix is installed; hint: tests/run.sh installs what the tests need");
+        std::os::unix::fs::symlink(nix, store.path("build-remote")).unwrap();
         store
     }
 
@@ -37,7 +41,12 @@ impl Store {
         );
         let mut command = Command::new("nix-build");
         command.args(["--no-out-link", "-E", &format!("let it = {it}; in {expression}")]);
-        for (option, value) in [("sandbox", "false"), ("build-users-group", ""), ("substitute", "false")] {
+        for (option, value) in [
+            ("sandbox", "false"),
+            ("build-users-group", ""),
+            ("build-hook", self.path("build-remote").as_str()),
+            ("substitute", "false"),
+        ] {
             command.args(["--option", option, value]);
         }
         for (variable, directory) in

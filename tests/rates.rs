@@ -41,7 +41,8 @@ pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
     let text =
         fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
     let text = change(text);
-    let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor" };
+    let source =
+        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor", bridges: &[] };
     let rules = Rules::load(&topology, &source).expect("rules");
     let ways = Ways::new(&topology, &plan.pipes);
     Router::new(topology, rules, ways)

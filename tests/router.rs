@@ -6,6 +6,7 @@ use std::time::Duration;
 use etherparse::{Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
 use ipnet::Ipv4Net;
 use nixvol_net::explain::{self, Question, STOCK_MAIN, examples};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::Outcome;
 use nixvol_net::pf::syntax::Direction;
@@ -46,7 +47,9 @@ impl Net {
             (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
         let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
         let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: strangers.collect() });
-        let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &anchor, file: ANCHOR };
+        let bridges: Vec<_> = logical_bridges(&plan).collect();
+        let path = plan.anchor.as_str();
+        let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
         let rules = Rules::load(&topology, &source).expect("rules");
         let ways = Ways::new(&topology, &plan.pipes);
         let router = Router::new(topology, rules, ways);
@@ -731,8 +734,10 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let is_link = match SlicedPacket::from_ip(bytes).ok().and_then(|packet| packet.transport) {
         Some(TransportSlice::Tcp(tcp)) => {
             let ports = [tcp.source_port(), tcp.destination_port()];
-            ports.iter().any(|port| (2379..=2380).contains(port))
+            // What carries a refusal passes: a RST, and below an ICMP unreachable.
+            tcp.rst() || ports.iter().any(|port| (2379..=2380).contains(port))
         }
+        Some(TransportSlice::Icmpv4(icmp)) => icmp.type_u8() == 3,
         _ => false,
     };
     let between =

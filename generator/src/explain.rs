@@ -3,7 +3,7 @@
 //! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
 //! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
 //! anchor say what happens, the policy says what was declared, and where the two differ it says so.
-//! Sees: place, input, model, plan, pf. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! Sees: place, input, model, plan, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
 mod end;
 pub mod every;
@@ -19,6 +19,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
+use crate::loading;
 use crate::model::Declaration;
 use crate::pf::Environment;
 use crate::plan::Plan;
@@ -37,9 +38,6 @@ rdr-anchor \"com.apple/*\"
 dummynet-anchor \"com.apple/*\"
 anchor \"com.apple/*\"
 ";
-
-/// The macro that stands for the interface that leads outside.
-const EGRESS: &str = "egress";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +189,7 @@ impl<'a> Explainer<'a> {
         egress: &str,
         address: Ipv4Addr,
     ) -> Result<Self, Vec<Refused>> {
-        let environment = environment(egress, address);
+        let environment = environment(plan, egress, address);
         let loaded = live::load(plan, rules, &environment)?;
         Ok(Self { declaration, plan, loaded, live: !rules.captured.is_empty() })
     }
@@ -238,9 +236,10 @@ impl Explanation {
 }
 
 /// A Mac with an address on the interface that leads outside.
-fn environment(egress: &str, address: Ipv4Addr) -> Environment {
+fn environment(plan: &Plan, egress: &str, address: Ipv4Addr) -> Environment {
     let mut environment = Environment::default();
-    environment.macros.insert(EGRESS.to_owned(), egress.to_owned());
+    environment.macros.extend(loading::logical_bridges(plan));
+    environment.macros.insert(loading::EGRESS.to_owned(), egress.to_owned());
     environment.add_address(egress, address.into(), 24);
     environment
 }

@@ -36,14 +36,17 @@
 //! |---|---|
 //! | [`place`] | where a value stands, in the input and in the user's Nix source |
 //! | [`problem`] | what can be wrong, and its words |
-//! | [`source`] | which text of a Nix file a position means (rnix) |
+//! | [`source`] | which text of a Nix file a position means, and which Mac it belongs to (rnix) |
 //! | [`diagnostic`] | problems as people and programs read them |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
 //! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets, [`plan::pipes`] what ways are like |
 //! | [`matrix`] | who may open connections to whom, as a table |
 //! | [`render`] | every file of the bundle |
+//! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
+//! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
+//! | [`reach`] | what becomes of whatever anyone opens to anyone, for all flows |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -53,6 +56,7 @@
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`replay`] | what Apple's own stack did, played through the router |
 //! | [`darwin`] | what macOS's commands print, as values |
+//! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
@@ -65,13 +69,17 @@ pub mod edit;
 pub mod explain;
 pub mod help;
 pub mod input;
+pub mod loading;
 pub mod matrix;
 pub mod model;
+pub mod others;
+pub mod packets;
 pub mod pf;
 pub mod place;
 pub mod plan;
 pub mod problem;
 pub mod prove;
+pub mod reach;
 pub mod render;
 pub mod replay;
 pub mod report;

@@ -7,6 +7,7 @@
 pub mod flows;
 pub mod pipes;
 pub mod policy;
+pub mod region;
 
 use std::net::Ipv4Addr;
 
@@ -16,6 +17,7 @@ use crate::model::{AbsolutePath, AnchorPath, Declaration, End, Name, ProviderAtt
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
+pub use region::Region;
 
 /// What must be true on the Mac. Lists are sorted by name.
 #[derive(Debug, Clone)]
@@ -40,8 +42,6 @@ pub struct Plan {
     pub localhost: Localhost,
     /// Addresses, ports and names of every volume.
     pub volumes: Vec<Volume>,
-    /// The addresses of every end that a flow can name: a provider's network, a volume as a /32.
-    pub ends: Vec<(End, Ipv4Net)>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
     /// Which of it takes the gateway address of the receiving provider.
@@ -65,6 +65,8 @@ pub struct Bridge {
     pub logical: Name,
     /// The network that is routed to the bridge.
     pub network: Ipv4Net,
+    /// The addresses of the provider: the network, less what another network of the Mac has.
+    pub region: Region,
     /// The bridge's own address and prefix length.
     pub gateway: Ipv4Net,
     /// Who makes the bridge; vmnet's is found by its gateway address.
@@ -125,6 +127,7 @@ impl Plan {
             provider: name.clone(),
             logical: provider.bridge.clone(),
             network: provider.network,
+            region: Region::of(declaration, name),
             gateway: provider.gateway,
             attachment: provider.attachment,
             internet: provider.internet,
@@ -144,7 +147,6 @@ impl Plan {
             bridges: bridges.collect(),
             localhost,
             volumes: volumes(declaration),
-            ends: ends(declaration),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -193,12 +195,6 @@ impl Plan {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
     }
-}
-
-fn ends(declaration: &Declaration) -> Vec<(End, Ipv4Net)> {
-    let providers = declaration.providers.keys().cloned().map(End::Provider);
-    let ends = providers.chain(declaration.volumes.keys().cloned().map(End::Volume));
-    ends.map(|end| (end.clone(), declaration.range(&end))).collect()
 }
 
 fn volumes(declaration: &Declaration) -> Vec<Volume> {

@@ -53,6 +53,7 @@ pub enum Kind {
     NumberOutOfRange { found: String, range: &'static str },
     // Names and paths.
     Name { found: String, longest: usize },
+    ReservedName { found: String },
     NamesCollide { name: String, first: String, second: String },
     Path { found: String, reason: PathReason },
     PathsMeet { path: String, other: String, with: String },
@@ -80,6 +81,7 @@ pub enum Kind {
     AliasTaken { alias: Ipv4Addr, by: String, free: Option<Ipv4Addr> },
     PublishWithoutAlias { volume: String },
     PublishTwice { alias: Ipv4Addr, port: u16 },
+    PublishOnGuest { volume: String, address: Option<Ipv4Addr>, ports: String },
     // Links.
     UnknownEnd { found: String, nearest: Option<String> },
     LinkToItself { end: String },

@@ -1,27 +1,29 @@
 //! The proof: for every packet, the rendered rules do what the policy says.
 //!
 //! The bytes of an anchor are read back by the reader of pf, which shares no code with their writer, and held
-//! against [`crate::plan::Policy`]. Nothing is sampled: packets that neither side can tell apart form a class, the
-//! classes cover all packets, and one of each is put before both. A difference is a concrete packet.
-//! Sees: plan, pf. Never: render.
+//! against [`crate::plan::Policy`]. Nothing is sampled: both become functions of all packets, of every header field, on
+//! every interface there is or may come, and the two are equal or there is a packet on which they differ.
+//! Sees: plan, loading, packets, pf. Never: render.
 
-mod classes;
-mod compare;
-mod limits;
-mod space;
+mod accept;
+mod judge;
+mod packet;
+pub mod policy;
+pub mod rules;
+mod world;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 
 use crate::pf::eval::{Machine, Packet};
-use crate::pf::{self, Environment, Place};
+use crate::pf::{self, Place};
 use crate::plan::Plan;
-use crate::plan::policy::{Decision, Translation, Verdict};
+use crate::plan::policy::{Answer, Decision, Translation, Verdict};
+pub use world::World;
 
-/// What was proven: how many classes of packets there are, each with one packet tried.
+/// What was proven: how many regions of packets there are, each with one packet tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// The number of classes.
+    /// The number of regions, on each of which one rule and one row of the policy decide.
     pub classes: usize,
     /// The number of rules that the kernel would hold.
     pub rules: usize,
@@ -50,6 +52,19 @@ pub enum Violation {
     Packet(Box<Counterexample>),
     /// A packet that they send through another pipe.
     Pipe(Box<Astray>),
+    /// Something else that they do with a packet.
+    Other(Box<Finding>),
+}
+
+/// Something that rules must not do, or must do and do not.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// A packet of which it is so, at one hook.
+    pub packet: Option<Packet>,
+    /// What is so; a clause about the packet.
+    pub what: String,
+    /// The rule that does it: its line in the anchor and its canonical text.
+    pub rule: Option<(u32, String)>,
 }
 
 /// A packet that goes through other pipes than the policy says.
@@ -80,22 +95,11 @@ pub struct Counterexample {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Whether it passes.
-    pub treatment: Treatment,
+    pub treatment: Verdict,
     /// What becomes of its addresses.
     pub translation: Translated,
     /// The rule that decides, or that translates where none decides: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
-}
-
-/// Whether a packet passes, as the rules have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Treatment {
-    /// As the policy has it.
-    Verdict(Verdict),
-    /// It passes, but without a state, so that its answers may not.
-    PassWithoutState,
-    /// It passes, but its answer does not come back.
-    PassWithoutAnswer,
 }
 
 /// What the rules make of a packet's addresses.
@@ -105,30 +109,6 @@ pub enum Translated {
     No,
     /// What a policy can ask for.
     Known(Translation),
-    /// Something else.
-    Other {
-        /// The source behind it.
-        source: IpAddr,
-        /// The destination behind it.
-        destination: IpAddr,
-    },
-}
-
-/// The name that stands for `$egress` in a proof.
-pub const EGRESS: &str = "en0";
-
-/// The machine on which an anchor is judged: lo0, and one interface that leads outside.
-///
-/// The outside interface has an address of documentation space that no provider has.
-pub fn environment(plan: &Plan) -> (Environment, Ipv4Addr) {
-    let free = |address: &Ipv4Addr| !plan.bridges.iter().any(|bridge| bridge.network.contains(address));
-    let candidates =
-        [[192, 0, 2, 10], [198, 51, 100, 10], [203, 0, 113, 10], [192, 88, 99, 10], [100, 64, 0, 10]];
-    let address = candidates.into_iter().map(Ipv4Addr::from).find(free).unwrap_or(Ipv4Addr::BROADCAST);
-    let mut environment = Environment::default();
-    environment.add_address(EGRESS, address.into(), 24);
-    environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
-    (environment, address)
 }
 
 /// Proves that an anchor does what the plan's policy says, for all packets.
@@ -136,22 +116,26 @@ pub fn environment(plan: &Plan) -> (Environment, Ipv4Addr) {
 /// # Errors
 /// Everything that speaks against it: at most one violation for each pair of a rule and a row of the policy.
 pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
-    let (environment, egress) = environment(plan);
-    let ruleset = pf::parse(anchor, &environment).map_err(Refutation::Unreadable)?;
-    let unprovable = limits::unprovable(&ruleset);
-    if !unprovable.is_empty() {
-        return Err(Refutation::Violations(unprovable));
+    let world = World::new(plan, anchor);
+    let environment = world.environment();
+    let ruleset = pf::parse(world.text(), &environment).map_err(|errors| {
+        Refutation::Unreadable(errors.into_iter().map(|error| world.error_at_origin(error)).collect())
+    })?;
+    let refused = accept::refused(&ruleset, &world);
+    if !refused.is_empty() {
+        return Err(Refutation::Violations(refused));
     }
-    let rules = ruleset.rules.lists().iter().map(|list| list.len()).sum();
+    let lists = rules::Lists::of(&ruleset.rules);
+    let count = world.count(&lists);
     let mut machine = Machine::new(environment.interfaces);
     machine.load("", &ruleset);
-    let for_ipv6 = limits::for_ipv6(&machine);
-    if !for_ipv6.is_empty() {
-        return Err(Refutation::Violations(for_ipv6));
-    }
-    let outcome = classes::Classes::new(plan, machine, egress).compare();
-    match outcome {
-        Ok(classes) => Ok(Proof { classes, rules }),
+    machine.index();
+    let mut space = world.space(&lists);
+    let rules = rules::read(&mut space, &lists, machine.loaded(), &world);
+    let policy = policy::functions(&mut space, plan, &world);
+    let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy), machine);
+    match judge.judge() {
+        Ok(classes) => Ok(Proof { classes, rules: count }),
         Err(violations) => Err(Refutation::Violations(violations)),
     }
 }
@@ -165,13 +149,27 @@ impl fmt::Display for Violation {
             }
             Self::Packet(example) => example.fmt(f),
             Self::Pipe(example) => example.fmt(f),
+            Self::Other(finding) => finding.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(packet) = &self.packet {
+            write!(f, "{}: ", packet::describe(packet))?;
+        }
+        f.write_str(&self.what)?;
+        match &self.rule {
+            Some((line, rule)) => write!(f, " (line {line}: {rule})"),
+            None => Ok(()),
         }
     }
 }
 
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the rules {}", compare::describe(&self.packet), self.found)?;
+        write!(f, "{}: the rules {}", packet::describe(&self.packet), self.found)?;
         match &self.found.rule {
             Some((line, rule)) => write!(f, " (line {line}: {rule})")?,
             None => f.write_str(" (no rule matches)")?,
@@ -182,7 +180,7 @@ impl fmt::Display for Counterexample {
 
 impl fmt::Display for Astray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the rules ", compare::describe(&self.packet))?;
+        write!(f, "{}: the rules ", packet::describe(&self.packet))?;
         match self.found.as_slice() {
             [] if self.rule.is_some() => f.write_str("keep it from all pipes, also those of others")?,
             [] => f.write_str("send it through no pipe")?,
@@ -204,17 +202,16 @@ impl fmt::Display for Astray {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.treatment {
-            Treatment::Verdict(Verdict::Pass) => "pass it",
-            Treatment::Verdict(Verdict::Refuse) => "refuse it with an answer",
-            Treatment::Verdict(Verdict::Drop) => "drop it in silence",
-            Treatment::Verdict(Verdict::Untouched) => "leave it alone",
-            Treatment::PassWithoutState => "pass it without a state",
-            Treatment::PassWithoutAnswer => "pass it, and block its answer",
+            Verdict::Pass => "pass it",
+            Verdict::Carry => "pass it without a state",
+            Verdict::Refuse(Answer::Usual) => "refuse it with an answer",
+            Verdict::Refuse(Answer::Icmp) => "refuse it with an ICMP error",
+            Verdict::Drop => "drop it in silence",
+            Verdict::Untouched => "leave it alone",
         })?;
         match self.translation {
             Translated::No => Ok(()),
             Translated::Known(translation) => write!(f, ", {translation}"),
-            Translated::Other { source, destination } => write!(f, ", as {source} to {destination}"),
         }
     }
 }

@@ -5,15 +5,17 @@
 //! Sees: rnix. Never: evaluates anything, or reads a file.
 
 pub mod find;
+pub mod hosts;
+pub mod scope;
 
 use std::ops::Range;
 
 use rnix::SyntaxKind;
 use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
-use rnix::{Root, SyntaxNode, TextSize};
+use rnix::{Root, SyntaxNode, SyntaxToken, TextSize};
 use rowan::ast::AstNode;
 
-use find::{OPTION, PLAIN, bodies, bytes, segment};
+use find::{Body, OPTION, bodies, bytes, segment};
 
 /// The bytes of `text` that the position means: the value of the attribute that is defined there, its name where
 /// the value runs over several lines, the token there otherwise. `None` where the file has no such place.
@@ -21,6 +23,22 @@ use find::{OPTION, PLAIN, bodies, bytes, segment};
 /// `below` leads further down, through the sets and lists that are written out: from `ports` to its second element.
 /// Lines and columns count from 1, columns in bytes, as those of Nix do.
 pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
+    let (token, definition) = defined(text, line, column)?;
+    match definition {
+        Some(definition) => shown(text, &definition, below),
+        None => Some(token.text_range().start().into()..token.text_range().end().into()),
+    }
+}
+
+/// The bytes of one name in the definition that stands at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
+pub fn name(text: &str, line: usize, column: usize, name: &str) -> Option<Range<usize>> {
+    let (_, definition) = defined(text, line, column)?;
+    let mut attrs = definition?.attrpath()?.attrs();
+    attrs.find(|attr| segment(attr).as_deref() == Some(name)).map(|attr| bytes(attr.syntax()))
+}
+
+/// The token at a position, and the definition whose name it is part of.
+fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Option<AttrpathValue>)> {
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
     let at = TextSize::try_from(offset).ok()?;
@@ -32,10 +50,7 @@ pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> O
         .filter(|definition| {
             definition.attrpath().is_some_and(|path| bytes(path.syntax()).contains(&offset))
         });
-    let Some(definition) = definition else {
-        return Some(token.text_range().start().into()..token.text_range().end().into());
-    };
-    shown(text, &definition, below)
+    Some((token, definition))
 }
 
 /// The bytes of the element of a list that the position lies in, as that of a link in `links`; or of what is `below`.
@@ -84,7 +99,7 @@ fn shown(text: &str, definition: &AttrpathValue, below: &[String]) -> Option<Ran
 /// As far down as what is below is written out: attributes by name, elements by number.
 fn descend(value: Expr, below: &[String]) -> Expr {
     let Some((next, rest)) = below.split_first() else { return value };
-    let inner = match &bodies(&find::Body { value: value.clone(), priority: PLAIN, conditions: 0 })[..] {
+    let inner = match &bodies(&Body::plain(value.clone()))[..] {
         [inner] => inner.value.clone(),
         _ => return value,
     };

@@ -3,9 +3,10 @@
 //! It judges by what macOS's commands printed, live or captured, and by the rules as they are rendered now; it shares no
 //! code with the manager, whose own verdict it can be held against. What is not in a capture it does not know: names in
 //! the hosts file, and owners of files.
-//! Sees: place, model, plan, pf, darwin. Never: the manager, a Mac, or a change of anything.
+//! Sees: place, model, plan, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
 
 mod judge;
+mod outside;
 mod rules;
 mod text;
 
@@ -56,10 +57,16 @@ pub struct Status {
     pub volumes: Vec<Placed>,
     /// Pipes of dummynet in the order of their numbers: what the ways between ends are like.
     pub pipes: Vec<Piped>,
-    /// The interfaces that NAT is loaded for.
+    /// The interfaces that packets leave by, which NAT is loaded for.
     pub ways_out: Vec<String>,
+    /// The one of them that the default route takes.
+    pub default_interface: Option<String>,
+    /// Why a start would be refused, where it was never started or is down.
+    pub refused: Vec<String>,
     /// What is not as it should be. Empty where it is healthy, and where it was never started.
     pub findings: Vec<Finding>,
+    /// What is worth knowing and harms nothing.
+    pub notes: Vec<String>,
 }
 
 /// A provider on the Mac.
@@ -106,7 +113,7 @@ pub struct Piped {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`, `others`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -212,28 +219,16 @@ impl<'a> Seen<'a> {
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str())
     }
 
+    /// The same, where the provider lives on vmnet.
+    fn vmnet_of(&self, bridge: &Bridge) -> Option<&str> {
+        (bridge.attachment == ProviderAttachment::Vmnet).then(|| self.vmnet(bridge)).flatten()
+    }
+
     fn bridge(&self, bridge: &Bridge) -> Option<&str> {
         match bridge.attachment {
             ProviderAttachment::Bridge => self.kernel(bridge.logical.as_str()),
             ProviderAttachment::Vmnet => self.vmnet(bridge),
         }
-    }
-
-    /// Interfaces that packets leave by, in order.
-    fn ways_out(&self) -> Vec<String> {
-        let leads = |route: &&Route| {
-            let (name, length) = (route.interface.as_str(), route.destination.prefix_len());
-            let is = |kinds: &[&str]| kinds.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit()));
-            let inside = ["lo", "bridge", "feth", "vmenet", "awdl", "llw", "ap", "gif", "stf"];
-            let everywhere = length <= 1 && u32::from(route.destination.addr()).trailing_zeros() >= 31;
-            let tunnel = is(&["utun", "ppp", "ipsec", "tun", "tap"])
-                && !route.flags.contains(['H', 'W'])
-                && length > 0;
-            (everywhere && !is(&inside)) || tunnel
-        };
-        let addressed = |name: &&str| self.interfaces.get(*name).is_some_and(|it| !it.addresses.is_empty());
-        let names = self.routes.iter().filter(leads).map(|route| route.interface.as_str()).filter(addressed);
-        names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -249,7 +244,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         _ => None,
     };
     let is_up = wish == Some("up");
-    let mut judge = Judge { plan, seen: &seen, findings: Vec::new() };
+    let mut judge = Judge { plan, seen: &seen, findings: Vec::new(), notes: Vec::new() };
     let (mut providers, mut volumes) = (Vec::new(), Vec::new());
     for bridge in &plan.bridges {
         let state = if is_up { judge.provider(bridge) } else { "down" };
@@ -273,20 +268,23 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let conditions = pipe.conditions.to_string();
         pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
     }
-    let ways_out = seen.ways_out();
+    let refused = if is_up { Vec::new() } else { seen.overlaps(plan) };
     if is_up {
-        judge.surroundings(anchor, &ways_out);
+        judge.surroundings(anchor);
     } else {
         judge.leftovers();
     }
-    let findings = judge.findings;
+    let Judge { findings, notes, plan: _, seen: _ } = judge;
     Ok(Status {
         wish,
         healthy: wish.is_some() && findings.is_empty(),
         providers,
         volumes,
         pipes,
-        ways_out,
+        ways_out: seen.ways_out(plan),
+        default_interface: seen.default_interface().map(str::to_owned),
+        refused,
         findings,
+        notes,
     })
 }

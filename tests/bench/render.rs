@@ -5,6 +5,8 @@
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
+#[path = "../tools.rs"]
+mod tools;
 
 use std::hint::black_box;
 
@@ -64,31 +66,5 @@ fn benchmark(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The proof alone: the rendered anchor against the policy, for all packets.
-fn proof(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("proof");
-    group.sample_size(10);
-    for count in [5, 50, 200, 800] {
-        let mut input = mesh(count);
-        // A link for every provider beside the mesh, so that rules grow with providers.
-        let ring = (0..count).map(|n| {
-            let (from, to) = (format!("p{n}"), format!("p{}", (n + 1) % count));
-            json!({ "from": [from], "to": [to], "protocol": "udp", "ports": [1000 + n] })
-        });
-        input["links"][0]["protocol"] = json!("tcp");
-        let links: Vec<Value> =
-            input["links"].as_array().into_iter().flatten().cloned().chain(ring).collect();
-        input["links"] = json!(links);
-        let declaration = support::declared(&input);
-        let plan = Plan::of(&declaration);
-        let anchor = support::rendered(&input).files["pf/anchor.conf"].text.clone();
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_with_input(BenchmarkId::from_parameter(count), &anchor, |b, anchor| {
-            b.iter(|| nixvol_net::prove::prove(&plan, black_box(anchor)).expect("it is proven"));
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, benchmark, proof);
+criterion_group!(benches, benchmark);
 criterion_main!(benches);

@@ -6,6 +6,8 @@
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
+#[path = "../tools.rs"]
+mod tools;
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use nixvol_net::explain::{STOCK_MAIN, examples};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
 use nixvol_net::router::{Cast, NodeId, Router, Rules, Source, Topology, Ways};
@@ -40,7 +43,9 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let examples = examples(&plan);
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
-    let source = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &anchor, file: ANCHOR };
+    let bridges: Vec<_> = logical_bridges(&plan).collect();
+    let path = plan.anchor.as_str();
+    let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
     let rules = Rules::load(&topology, &source).expect("rules");
     let ways = Ways::new(&topology, &plan.pipes);
     (Router::new(topology, rules, ways), addresses)

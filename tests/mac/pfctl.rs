@@ -132,6 +132,15 @@ fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer)
         answer.code = 1;
         return;
     };
+    let unknown = (1..)
+        .zip(text.lines())
+        .find(|(_, line)| kernel.lacks_extfilter && !line.starts_with('#') && line.contains(" extfilter "));
+    if let Some((line, _)) = unknown {
+        answer.warn(format!("{name}:{line}: syntax error"));
+        answer.warn("pfctl: Syntax error in config file: pf rules not loaded");
+        answer.code = 1;
+        return;
+    }
     match pf::read(&text, kernel, &options.defines) {
         Ok(ruleset) if ruleset.of(Section::Option).next().is_some() => {
             answer.warn("toymac: an option in an anchor changes the whole machine");
@@ -253,6 +262,15 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
         "info" => {
             let status = if kernel.pf_enabled { "Enabled" } else { "Disabled" };
             answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
+            let entries = kernel.crowd + kernel.states.len() as u64;
+            answer.say("\nState Table                          Total             Rate");
+            answer.say(format!("  current entries           {entries:>14}               "));
+            answer.say("  searches                     812907123         1234.5/s\n  inserts                         403123           12.0/s");
+        }
+        "memory" => {
+            let limit = kernel.state_limit.unwrap_or(10_000);
+            answer.say(format!("states        hard limit {limit:>8}\napp-states    hard limit {limit:>8}"));
+            answer.say("src-nodes     hard limit    10000\nfrags         hard limit     5000");
         }
         "References" | "references" => references(kernel, answer),
         // The direct children; with -v whatever lies below them too (pfctl.c, pfctl_show_anchors).

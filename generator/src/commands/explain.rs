@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, examples, explain};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
@@ -81,7 +82,9 @@ fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String
         (0..).zip(&examples.strangers).filter_map(|(bridge, address)| Some((bridge, (*address)?)));
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let cast = Cast { mac, lan, internet, strangers: strangers.collect() };
-    let rules = Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: anchor, file: ANCHOR };
+    let bridges: Vec<_> = logical_bridges(plan).collect();
+    let path = plan.anchor.as_str();
+    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
     let (source, destination) = (explanation.source.address, explanation.destination.address);
     let service = explanation.service;
     let protocol = match service.protocol {

@@ -16,7 +16,7 @@ pub fn run(command: &Lab) -> Result<ExitCode> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
 /// Says where labs are.
 fn in_namespaces(_: &Lab) -> Result<ExitCode> {
     anyhow::bail!(
@@ -24,10 +24,10 @@ fn in_namespaces(_: &Lab) -> Result<ExitCode> {
     )
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 use linux::run as in_namespaces;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod linux {
     use std::path::Path;
     use std::time::Duration;

@@ -114,6 +114,13 @@ pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
                     "packet": packet(&example.packet),
                     "declared": declared(example, positions),
                 }),
+                Violation::Other(finding) => json!({
+                    "message": violation.to_string(),
+                    "line": finding.rule.as_ref().map(|(line, _)| line),
+                    "rule": finding.rule.as_ref().map(|(_, rule)| rule),
+                    "found": finding.what,
+                    "packet": finding.packet.as_ref().map(packet),
+                }),
                 Violation::Pipe(example) => json!({
                     "message": violation.to_string(),
                     "line": example.rule.as_ref().map(|(line, _)| line),
@@ -155,7 +162,14 @@ fn packet(packet: &Packet) -> Value {
             value["icmp_code"] = json!(code);
             value["icmp_id"] = json!(id);
         }
+        Transport::Esp { spi } => {
+            value["proto"] = json!("esp");
+            value["spi"] = json!(spi);
+        }
         Transport::Other(protocol) => value["proto"] = json!(protocol),
+    }
+    if packet.fragment {
+        value["fragment"] = json!(true);
     }
     value
 }

@@ -280,7 +280,8 @@ impl Judge<'_> {
             destination: address(form.destination),
             protocol,
             port: if let Detail::Ports(_, port) = form.detail { port } else { 0 },
-            opening: opening || protocol != TCP,
+            flags: if opening { SYN } else { ACK },
+            icmp: policy::ECHO,
         }
     }
 
@@ -294,7 +295,11 @@ impl Judge<'_> {
         let translated = verdict.translation.as_ref().is_some_and(|by| mine(&by.anchor));
         let said = match decision.verdict {
             policy::Verdict::Pass => (passes && decider.map_or(translated, mine), "passes"),
-            policy::Verdict::Refuse => (!passes && returns && decider.is_some_and(mine), "is refused"),
+            policy::Verdict::Carry => (
+                passes && decider.is_some_and(mine) && verdict.state == StateUse::None,
+                "passes without a state",
+            ),
+            policy::Verdict::Refuse(_) => (!passes && returns && decider.is_some_and(mine), "is refused"),
             policy::Verdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
             policy::Verdict::Untouched => (!decider.is_some_and(mine) && !translated, "is none of ours"),
         };
@@ -317,7 +322,7 @@ impl Judge<'_> {
                 None => "no rule decides".to_owned(),
             },
         };
-        let same = passes == matches!(decision.verdict, policy::Verdict::Pass | policy::Verdict::Untouched);
+        let same = passes != decision.verdict.blocks();
         if !said.0 && same && decider.is_some_and(|path| !mine(path)) {
             return Some(format!("{place}, to the same effect"));
         }

@@ -43,6 +43,23 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
     let mut declared = Vec::new();
     let mut near = Vec::new();
     let words = match &decision.because {
+        Because::Forged => {
+            "no volume is behind this interface: a source of theirs is forged there".to_owned()
+        }
+        Because::ForgedHere => {
+            "this Mac has that address itself: as a source of another it is forged".to_owned()
+        }
+        Because::ForgedGuest(provider) => {
+            declared.push(says.provider(provider, "network"));
+            format!("a guest of {provider} speaks for {provider} only: its source is forged")
+        }
+        Because::Leak => {
+            "what is meant for a volume never leaves this Mac, also while a bridge is absent".to_owned()
+        }
+        Because::Malformed => {
+            "its TCP flags make no sense: pf drops it where it puts fragments together".to_owned()
+        }
+        Because::Refusal => "it tells a sender that a packet was refused".to_owned(),
         Because::Loopback => match decision.translation {
             Some(Translation::Published(_)) => {
                 declared.extend(says.publish(packet));
@@ -61,7 +78,9 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         }
         Because::NoLink => {
             near = says.near(packet);
-            "no link covers it, and between providers nothing else passes".to_owned()
+            let later =
+                if decision.verdict == Verdict::Carry { ": it is refused as it comes in" } else { "" };
+            format!("no link covers it, and between providers nothing else passes{later}")
         }
         Because::Internet(provider) => {
             declared.push(says.provider(provider, "internet"));
@@ -69,7 +88,9 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         }
         Because::NoInternet(provider) => {
             declared.push(says.provider(provider, "internet"));
-            format!("{provider} does not reach the world outside")
+            let later =
+                if decision.verdict == Verdict::Carry { ": it is refused as it comes in" } else { "" };
+            format!("{provider} does not reach the world outside{later}")
         }
         Because::ThisMac => "this Mac itself may talk to every volume".to_owned(),
         Because::Outside => "nobody outside reaches a volume through this Mac".to_owned(),
@@ -77,7 +98,8 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
     };
     let verdict = match decision.verdict {
         Verdict::Pass => "pass",
-        Verdict::Refuse => "refuse",
+        Verdict::Carry => "carry",
+        Verdict::Refuse(_) => "refuse",
         Verdict::Drop => "drop",
         Verdict::Untouched => "untouched",
     };

@@ -38,7 +38,7 @@ impl Over {
     pub fn kind(self) -> Interface {
         match self {
             Self::Loopback => Interface::Loopback,
-            Self::Bridge(_) => Interface::Other,
+            Self::Bridge(bridge) => Interface::Bridge(bridge),
             Self::Egress => Interface::Egress,
         }
     }

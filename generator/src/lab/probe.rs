@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nixvol_net::explain::{self, Explanation, Question, STOCK_MAIN};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::model::Protocol;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
@@ -211,7 +212,9 @@ fn expected(
         return Ok(Some(Answer::Connected));
     }
     // Whether a refusal reaches whoever is refused is more than the rule's word: it is played.
-    let rules = Source { main: STOCK_MAIN, path: lab.plan.anchor.as_str(), text: anchor, file: ANCHOR };
+    let bridges: Vec<_> = logical_bridges(&lab.plan).collect();
+    let path = lab.plan.anchor.as_str();
+    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
     let port = (service.protocol != Protocol::Icmp).then_some(service.port);
     let asked = (service.protocol.word(), port);
     let sees = client_sees(&lab.plan, &lab.cast, &rules, (source, destination), asked, Stack::Linux);

@@ -2,14 +2,26 @@
 //!
 //! This is the table of what is permitted, read row by row, first match decides. It knows nothing of rules:
 //! the rules are written from [`super::flows`], and the proof holds the one against the other.
+//!
+//! A packet is judged wherever pf sees it. What this Mac sends to itself is seen twice, `out` and `in` on lo0, and what no
+//! link covers is carried out there and refused as it comes in: only then is its checksum complete, so that macOS answers.
+
+mod packet;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+pub use packet::{
+    ACK, Answer, Because, Decision, Direction, ECHO, FIN, ICMP, ICMP_ERRORS, Interface, PUSH, Packet, RST,
+    Reassembly, SYN, TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
+};
+pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart};
+
 use super::pipes::{self, FIRST};
+use super::region::Region;
 use crate::model::{Declaration, End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
 
 /// Who may send what to whom.
@@ -46,7 +58,9 @@ struct Way {
 #[derive(Debug, Clone)]
 struct Network {
     provider: Name,
-    range: Ipv4Net,
+    /// The index of the provider's bridge in the plan.
+    bridge: usize,
+    region: Region,
     gateway: Ipv4Addr,
     internet: bool,
 }
@@ -69,103 +83,6 @@ struct EndSet {
     volumes: BTreeSet<Name>,
 }
 
-/// A packet at one of pf's hooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Packet {
-    /// Whether it comes in or goes out there.
-    pub direction: Direction,
-    /// Over what.
-    pub interface: Interface,
-    /// Its source.
-    pub source: Ipv4Addr,
-    /// Its destination.
-    pub destination: Ipv4Addr,
-    /// Its protocol, by IANA's number.
-    pub protocol: u8,
-    /// Its destination port, where the protocol has ports.
-    pub port: u16,
-    /// Whether it opens something: a TCP segment that is a SYN and no ACK, or anything that is not TCP.
-    pub opening: bool,
-}
-
-/// The direction in which a packet crosses an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Into the Mac.
-    In,
-    /// Out of it.
-    Out,
-}
-
-/// The kinds of interface that the policy tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Interface {
-    /// lo0: the Mac talks to itself.
-    Loopback,
-    /// One that leads outside and that NAT is loaded for.
-    Egress,
-    /// Any other, a provider's bridge among them.
-    Other,
-}
-
-/// What happens to a packet, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Whether it passes.
-    pub verdict: Verdict,
-    /// The row of the table that says so.
-    pub because: Because,
-    /// What becomes of its addresses.
-    pub translation: Option<Translation>,
-}
-
-/// Whether a packet passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It passes, and so do the answers.
-    Pass,
-    /// It does not, and the sender is told (RST or ICMP).
-    Refuse,
-    /// It does not, in silence.
-    Drop,
-    /// It is none of ours: no rule of the anchor may match it.
-    Untouched,
-}
-
-/// The row that decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Because {
-    /// Between a volume's network and 127.0.0.0/8.
-    Loopback,
-    /// Inside one provider.
-    Within(Name),
-    /// These links of the user's list cover it, by index.
-    Links(Vec<usize>),
-    /// No link covers it.
-    NoLink,
-    /// The provider reaches the world outside.
-    Internet(Name),
-    /// The provider does not.
-    NoInternet(Name),
-    /// The Mac itself talks to a volume.
-    ThisMac,
-    /// It comes from outside, and nobody asked for it.
-    Outside,
-    /// It has nothing to do with any volume.
-    NotOurs,
-}
-
-/// A changed address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Translation {
-    /// The source becomes the address of the interface that the packet leaves by.
-    EgressSource,
-    /// The source becomes the gateway of the receiving provider.
-    GatewaySource(Ipv4Addr),
-    /// The destination becomes the volume's address.
-    Published(Ipv4Addr),
-}
-
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 impl Policy {
@@ -174,14 +91,16 @@ impl Policy {
         let mut networks: Vec<Network> = declaration
             .providers
             .iter()
-            .map(|(name, provider)| Network {
+            .enumerate()
+            .map(|(bridge, (name, provider))| Network {
                 provider: name.clone(),
-                range: provider.network,
+                bridge,
+                region: Region::of(declaration, name),
                 gateway: provider.gateway.addr(),
                 internet: provider.internet,
             })
             .collect();
-        networks.sort_by_key(|network| network.range.network());
+        networks.sort_by_key(|network| network.region.network.network());
         let mut links = Vec::new();
         let mut by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
         for link in &declaration.links {
@@ -294,63 +213,127 @@ impl Policy {
         numbers.into_iter().map(|number| &self.ways[number])
     }
 
-    /// What happens to a packet that belongs to no state.
+    /// What happens to a whole packet that belongs to no state.
     pub fn decide(&self, packet: &Packet) -> Decision {
-        let (source, destination) = (self.network(packet.source), self.network(packet.destination));
-        let plain = |verdict, because| Decision { verdict, because, translation: None };
-        if let (Some(published), Direction::In, Interface::Loopback) =
-            (self.published(packet), packet.direction, packet.interface)
-        {
-            return Decision {
-                translation: Some(Translation::Published(published)),
-                ..plain(Verdict::Pass, Because::Loopback)
-            };
+        if packet.is_malformed() && self.reassembly(packet, false).is_some() {
+            return Decision { verdict: Verdict::Drop, because: Because::Malformed, translation: None };
         }
-        match (source, destination) {
-            (None, Some(_)) if LOOPBACK.contains(&packet.source) => plain(Verdict::Pass, Because::Loopback),
+        let translation = self.translation(packet);
+        let (verdict, because) = match self.verdict(packet, translation) {
+            // Nothing answers an error, and it makes no state.
+            (Verdict::Pass, because) if packet.is_icmp_error() => (Verdict::Carry, because),
+            decided => decided,
+        };
+        // What is blocked is not sent, whatever its addresses were.
+        Decision { verdict, because, translation: translation.filter(|_| verdict.passes()) }
+    }
+
+    /// What becomes of a packet's addresses, before anything else is decided.
+    fn translation(&self, packet: &Packet) -> Option<Translation> {
+        match (packet.direction, packet.interface) {
+            (Direction::In, Interface::Loopback) => self.published(packet).map(Translation::Published),
+            (Direction::In, _) => None,
+            (Direction::Out, interface) => {
+                let from = self.network(packet.source)?;
+                let Some(to) = self.network(packet.destination) else {
+                    let leaves = interface == Interface::Egress && !LOOPBACK.contains(&packet.destination);
+                    return (leaves && from.internet).then_some(Translation::EgressSource);
+                };
+                let is_other = from.provider != to.provider;
+                let covering = self.covering(packet, from, to);
+                let masquerade = is_other && covering.iter().any(|link| link.masquerade);
+                masquerade.then_some(Translation::GatewaySource(to.gateway))
+            }
+        }
+    }
+
+    /// The rows of the table, in their order. `translation` is the packet's.
+    fn verdict(&self, packet: &Packet, translation: Option<Translation>) -> (Verdict, Because) {
+        use Direction::{In, Out};
+        use Interface::{Bridge, Egress, Foreign, Loopback};
+        if let Some(Translation::Published(_)) = translation {
+            return (Verdict::Pass, Because::Loopback);
+        }
+        let (from, to) = (self.network(packet.source), self.network(packet.destination));
+        match (packet.direction, packet.interface, from, to) {
+            (In, Egress | Foreign, Some(_), _) => return (Verdict::Drop, Because::Forged),
+            (In, over, _, _) if over != Loopback && self.here.contains(&packet.source) => {
+                return (Verdict::Drop, Because::ForgedHere);
+            }
+            (In, Bridge(bridge), from, Some(_)) if from.is_none_or(|from| from.bridge != bridge) => {
+                let provider = self.networks.iter().find(|network| network.bridge == bridge);
+                let provider = provider.map(|network| network.provider.clone());
+                return (Verdict::Drop, provider.map_or(Because::Forged, Because::ForgedGuest));
+            }
+            (Out, Egress, _, Some(_)) => return (refusal(packet), Because::Leak),
+            _ => {}
+        }
+        match (from, to) {
+            (None, Some(_)) if LOOPBACK.contains(&packet.source) => (Verdict::Pass, Because::Loopback),
+            (Some(_), None) if LOOPBACK.contains(&packet.destination) => (Verdict::Pass, Because::Loopback),
             (Some(from), Some(to)) if from.provider == to.provider => {
-                plain(Verdict::Pass, Because::Within(from.provider.clone()))
+                let is_local = packet.interface == Loopback;
+                let verdict = if is_local { Verdict::Carry } else { Verdict::Pass };
+                (verdict, Because::Within(from.provider.clone()))
             }
             (Some(from), Some(to)) => self.between(packet, from, to),
-            (Some(from), None) => Self::outward(packet, from),
-            (None, Some(_)) if packet.interface == Interface::Loopback => {
-                plain(Verdict::Pass, Because::ThisMac)
+            (Some(from), None) => outward(packet, from),
+            (None, Some(_)) if packet.interface == Loopback => {
+                let is_reset = packet.direction == In && packet.resets();
+                if is_reset { (Verdict::Carry, Because::Refusal) } else { (Verdict::Pass, Because::ThisMac) }
             }
-            (None, Some(_)) if packet.direction == Direction::In => plain(Verdict::Drop, Because::Outside),
-            (None, Some(_) | None) => plain(Verdict::Untouched, Because::NotOurs),
+            (None, Some(_)) if packet.direction == In => (Verdict::Drop, Because::Outside),
+            (None, Some(_) | None) => (Verdict::Untouched, Because::NotOurs),
         }
     }
 
-    /// From a volume's network to what is nobody's.
-    fn outward(packet: &Packet, from: &Network) -> Decision {
-        let plain = |verdict, because| Decision { verdict, because, translation: None };
-        if LOOPBACK.contains(&packet.destination) {
-            return plain(Verdict::Pass, Because::Loopback);
-        }
-        if !from.internet {
-            return plain(Verdict::Refuse, Because::NoInternet(from.provider.clone()));
-        }
-        let leaves = packet.direction == Direction::Out && packet.interface == Interface::Egress;
-        let translation = leaves.then_some(Translation::EgressSource);
-        Decision { translation, ..plain(Verdict::Pass, Because::Internet(from.provider.clone())) }
-    }
-
-    fn between(&self, packet: &Packet, from: &Network, to: &Network) -> Decision {
-        let links: Vec<&Permission> =
-            self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect();
+    /// From one provider to another.
+    fn between(&self, packet: &Packet, from: &Network, to: &Network) -> (Verdict, Because) {
+        let links = self.covering(packet, from, to);
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
-        let masquerade = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
-        if masquerade {
-            // Translation comes first and makes it traffic inside the receiving provider, whatever its flags.
-            let translation = Some(Translation::GatewaySource(to.gateway));
-            return Decision { verdict: Verdict::Pass, because: Because::Links(indices()), translation };
+        // Masquerading comes first and makes it traffic inside the receiving provider, whatever its flags.
+        let is_masqueraded = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
+        if is_masqueraded || (!links.is_empty() && packet.opens()) {
+            return (Verdict::Pass, Because::Links(indices()));
         }
-        let (verdict, because) = if links.is_empty() || !packet.opening {
-            (Verdict::Refuse, Because::NoLink)
-        } else {
-            (Verdict::Pass, Because::Links(indices()))
+        let is_local = packet.interface == Interface::Loopback;
+        let is_out = packet.direction == Direction::Out;
+        if packet.is_unreachable() && (is_out || is_local) || packet.resets() && is_local && !is_out {
+            return (Verdict::Carry, Because::Refusal);
+        }
+        // On its way out on lo0 a segment's checksum is unfinished, and pf answers none: it is refused as it comes in.
+        match (is_out, is_local) {
+            (true, true) => (Verdict::Carry, Because::NoLink),
+            (true, false) => (refusal(packet), Because::NoLink),
+            (false, _) => (Verdict::Refuse(Answer::Usual), Because::NoLink),
+        }
+    }
+
+    /// The permissions that cover a packet.
+    fn covering(&self, packet: &Packet, from: &Network, to: &Network) -> Vec<&Permission> {
+        self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect()
+    }
+
+    /// How a packet's fragments are put together where pf sees them, if they are. `is_for_egress` says whether its destination
+    /// is the address of the interface, which leads outside.
+    pub fn reassembly(&self, packet: &Packet, is_for_egress: bool) -> Option<Reassembly> {
+        let (from, to) = (self.network(packet.source), self.network(packet.destination));
+        let is_wire = packet.interface != Interface::Loopback;
+        let is_egress = packet.interface == Interface::Egress;
+        let clears_df = match packet.direction {
+            Direction::In if packet.protocol == UDP && from.is_some() && to.is_some() => true,
+            Direction::In if is_wire && from.is_some() => false,
+            Direction::In => {
+                let is_answer = is_egress && is_for_egress && matches!(packet.protocol, UDP | ICMP);
+                return is_answer.then_some(Reassembly { clears_df: true });
+            }
+            Direction::Out => {
+                let is_leak = is_egress && (to.is_some() || from.is_some_and(|from| !from.internet));
+                let is_between = is_wire && from.is_some() && to.is_some();
+                return (is_leak || is_between).then_some(Reassembly { clears_df: true });
+            }
         };
-        Decision { verdict, because, translation: None }
+        Some(Reassembly { clears_df })
     }
 
     /// The permissions of a source in a network.
@@ -380,14 +363,14 @@ impl Policy {
 
     /// The network that an address lies in.
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
-        let behind = self.networks.partition_point(|network| network.range.network() <= address);
-        self.networks[..behind].last().filter(|network| network.range.contains(&address))
+        let behind = self.networks.partition_point(|network| network.region.network.network() <= address);
+        self.networks[..behind].last().filter(|network| network.region.contains(address))
     }
 
     /// Every network and address that the policy tells apart. Two addresses that lie in the same ones are
     /// treated alike.
     pub fn constants(&self) -> Vec<Ipv4Net> {
-        let networks = self.networks.iter().map(|network| network.range);
+        let networks = self.networks.iter().map(|network| network.region.network);
         let linked =
             |name: &&Name| self.by_source.contains_key(*name) || self.ways_by_source.contains_key(*name);
         let sources =
@@ -410,10 +393,11 @@ impl Policy {
     /// The sets of destinations that the policy tells apart for packets from `source`: each the union of some of
     /// its [`Policy::constants`].
     pub fn destinations_for(&self, source: Ipv4Addr) -> Vec<Vec<Ipv4Net>> {
-        let mut sets = vec![vec![LOOPBACK], self.networks.iter().map(|network| network.range).collect()];
+        let mut sets =
+            vec![vec![LOOPBACK], self.networks.iter().map(|network| network.region.network).collect()];
         sets.extend(self.publishes.keys().map(|(alias, _)| vec![(*alias).into()]));
         let Some(from) = self.network(source) else { return sets };
-        sets.push(vec![from.range]);
+        sets.push(vec![from.region.network]);
         let mut by_service: BTreeMap<_, Vec<Ipv4Net>> = BTreeMap::new();
         for link in self.permissions(from, source) {
             let of_service = by_service.entry((link.protocol, &link.ports, link.masquerade)).or_default();
@@ -421,7 +405,7 @@ impl Policy {
             // Masqueraded traffic takes the gateway of the network that receives it.
             if link.masquerade {
                 let receivers = link.destinations.iter().filter_map(|range| self.network(range.network()));
-                sets.extend(receivers.map(|network| vec![network.range]));
+                sets.extend(receivers.map(|network| vec![network.region.network]));
             }
         }
         sets.extend(by_service.into_values());
@@ -452,13 +436,6 @@ impl Policy {
     }
 }
 
-/// IANA's number of ICMP.
-pub const ICMP: u8 = 1;
-/// IANA's number of TCP.
-pub const TCP: u8 = 6;
-/// IANA's number of UDP.
-pub const UDP: u8 = 17;
-
 impl EndSet {
     fn of(ends: &BTreeSet<End>) -> Self {
         let mut set = Self::default();
@@ -472,50 +449,21 @@ impl EndSet {
     }
 }
 
-impl fmt::Display for Decision {
-    /// `passed, as 10.1.1.1: links.0 covers it`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.verdict {
-            Verdict::Pass => "passed",
-            Verdict::Refuse => "refused with an answer",
-            Verdict::Drop => "dropped in silence",
-            Verdict::Untouched => "left alone",
-        })?;
-        if let Some(translation) = self.translation {
-            write!(f, ", {translation}")?;
-        }
-        write!(f, ": {}", self.because)
+/// From a volume's network to what is nobody's.
+fn outward(packet: &Packet, from: &Network) -> (Verdict, Because) {
+    if from.internet {
+        return (Verdict::Pass, Because::Internet(from.provider.clone()));
     }
+    let because = Because::NoInternet(from.provider.clone());
+    let verdict = match (packet.direction, packet.interface) {
+        (Direction::Out, Interface::Loopback) => Verdict::Carry,
+        (Direction::Out, Interface::Egress) => refusal(packet),
+        _ => Verdict::Refuse(Answer::Usual),
+    };
+    (verdict, because)
 }
 
-impl fmt::Display for Translation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EgressSource => f.write_str("from the address of the interface that it leaves by"),
-            Self::GatewaySource(gateway) => write!(f, "from {gateway}"),
-            Self::Published(address) => write!(f, "to {address}"),
-        }
-    }
-}
-
-impl fmt::Display for Because {
-    /// The row of the table that decides, in words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loopback => f.write_str("volumes and localhost reach each other"),
-            Self::Within(provider) => write!(f, "it stays inside `{provider}`"),
-            Self::Links(links) => {
-                for (index, link) in links.iter().enumerate() {
-                    write!(f, "{}links.{link}", if index == 0 { "" } else { ", " })?;
-                }
-                f.write_str(if links.len() == 1 { " covers it" } else { " cover it" })
-            }
-            Self::NoLink => f.write_str("no link covers it"),
-            Self::Internet(provider) => write!(f, "`{provider}` reaches the world outside"),
-            Self::NoInternet(provider) => write!(f, "`{provider}` has no internet"),
-            Self::ThisMac => f.write_str("the Mac itself reaches every volume"),
-            Self::Outside => f.write_str("nobody outside reaches a volume"),
-            Self::NotOurs => f.write_str("it has nothing to do with any volume"),
-        }
-    }
+/// What is refused on its way out over an interface that may leave checksums unfinished.
+fn refusal(packet: &Packet) -> Verdict {
+    Verdict::Refuse(if packet.protocol == TCP { Answer::Icmp } else { Answer::Usual })
 }

@@ -28,6 +28,7 @@ impl Kind {
             Kind::Path { .. } => "E012",
             Kind::Anchor { .. } => "E013",
             Kind::PathsMeet { .. } => "E014",
+            Kind::ReservedName { .. } => "E015",
             Kind::NotANetwork { .. } => "E020",
             Kind::NotAnAddress { .. } => "E021",
             Kind::HostBits { .. } => "E022",
@@ -48,6 +49,7 @@ impl Kind {
             Kind::AliasTaken { .. } => "E054",
             Kind::PublishWithoutAlias { .. } => "E055",
             Kind::PublishTwice { .. } => "E056",
+            Kind::PublishOnGuest { .. } => "E057",
             Kind::UnknownEnd { .. } => "E060",
             Kind::LinkToItself { .. } => "E061",
             Kind::NotAPort { .. } => "E062",
@@ -72,6 +74,9 @@ impl Kind {
             Kind::UnknownWord { found, .. } => format!("{} is not known here", Quoted(found)),
             Kind::NumberOutOfRange { found, range } => format!("{found} is not {range}"),
             Kind::Name { found, .. } => format!("{} is not a name", Quoted(found)),
+            Kind::ReservedName { found } => {
+                format!("{} is reserved, and names no provider or volume", Quoted(found))
+            }
             Kind::NamesCollide { name, first, second } => {
                 format!("`{name}` names both {first} and {second}")
             }
@@ -136,6 +141,11 @@ impl Kind {
                 format!("volume `{volume}` publishes a port but has no localhost alias to publish it on")
             }
             Kind::PublishTwice { alias, port } => format!("port {port} is published twice on `{alias}`"),
+            Kind::PublishOnGuest { volume, .. } => {
+                format!(
+                    "volume `{volume}` is a guest: macOS cannot publish a port of a VM on a localhost alias"
+                )
+            }
             Kind::UnknownEnd { found, .. } => format!("there is no provider or volume {}", Quoted(found)),
             Kind::LinkToItself { end } => format!("the link joins `{end}` with nothing but itself"),
             Kind::NotAPort { found, .. } => format!("{} is not a port or a range of ports", Harmless(found)),
@@ -168,6 +178,11 @@ impl Kind {
             Kind::WrongType { .. } | Kind::NumberOutOfRange { .. } => return None,
             Kind::Name { longest, .. } => {
                 format!("use lower-case letters, digits and `-`, not `-` first, {longest} characters at most")
+            }
+            Kind::ReservedName { .. } => {
+                "questions and expectations mean something else by `internet`, `lan`, `mac`, `localhost` and `any`: \
+                 use another name"
+                    .to_owned()
             }
             Kind::NamesCollide { .. } => "give one of them another name".to_owned(),
             Kind::Path { reason, .. } => reason.hint().to_owned(),
@@ -216,6 +231,14 @@ impl Kind {
                 "give it `localhost`, an address of the localhost range".to_owned()
             }
             Kind::PublishTwice { .. } => "remove one of the two".to_owned(),
+            Kind::PublishOnGuest { address: Some(address), ports, .. } => {
+                let ports = ports.split(", ").map(|port| format!("`{address}:{port}`")).collect::<Vec<_>>();
+                format!("use {}, which this Mac reaches as it is, and remove `publish`", ports.join(" and "))
+            }
+            Kind::PublishOnGuest { address: None, .. } => {
+                "use the volume's own address, which this Mac reaches as it is, and remove `publish`"
+                    .to_owned()
+            }
             Kind::LinkToItself { .. } => {
                 "traffic inside a provider always passes: remove the link, or name the other end".to_owned()
             }

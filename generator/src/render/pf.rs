@@ -10,8 +10,9 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{Error, engine};
+use crate::loading::bridge_macro;
 use crate::model::{End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
-use crate::plan::{self, Bridge, Flow, Plan};
+use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
 
 /// The table of all networks.
 const ALL: &str = "nixvol";
@@ -19,10 +20,14 @@ const ALL: &str = "nixvol";
 const LOCAL: &str = "local";
 /// The table of the networks that reach the world outside.
 const INTERNET: &str = "internet";
+/// The table of what the Mac itself has.
+const HERE: &str = "here";
 /// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
 const LONGEST_TABLE: usize = 31;
 /// The longest label (`PF_RULE_LABEL_SIZE` without the final NUL).
 const LONGEST_LABEL: usize = 63;
+/// The Mac's own.
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// How many entries of a table stand on a line.
 const ENTRIES_A_LINE: usize = 6;
 /// How many ends a comment names.
@@ -48,8 +53,10 @@ struct Anchor {
     internet: Option<&'static str>,
     /// The table of what is not outside.
     local: &'static str,
-    /// Whether some network has no internet.
-    offline: bool,
+    /// The networks that have no internet, if there are any.
+    offline: Option<String>,
+    /// The table of what the Mac itself has.
+    here: String,
     /// Whether there is anything between providers.
     several: bool,
 }
@@ -57,13 +64,24 @@ struct Anchor {
 #[derive(Serialize)]
 struct Table {
     name: String,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Entry>>,
+}
+
+/// What a table holds, or holds not: the longest prefix decides.
+#[derive(Serialize, Clone)]
+struct Entry {
+    is_out: bool,
+    prefix: String,
 }
 
 #[derive(Serialize)]
 struct Provider {
     name: String,
     network: String,
+    /// The macro that stands for its bridge.
+    bridge: String,
+    /// The logical name of its bridge.
+    logical: String,
 }
 
 #[derive(Serialize)]
@@ -72,7 +90,8 @@ struct Rule {
     from: String,
     to: String,
     ports: Vec<String>,
-    flags: Option<&'static str>,
+    /// Whether it can be TCP, of which only a SYN opens.
+    is_tcp: bool,
     label: String,
 }
 
@@ -138,7 +157,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     let masquerades = masquerades.collect();
     let mut inside: Vec<String> = Vec::new();
     for masquerade in plan.masquerades.iter().filter(|masquerade| masquerade.from_inside) {
-        let network = masquerade.network.to_string();
+        let network = sets.reference(&[End::Provider(masquerade.provider.clone())]);
         if !inside.contains(&network) {
             inside.push(network);
         }
@@ -168,10 +187,20 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         port: publish.port,
         address: publish.address.to_string(),
     });
-    let providers = plan
+    let provider = |bridge: &Bridge| Provider {
+        name: bridge.provider.to_string(),
+        network: sets.reference(&[End::Provider(bridge.provider.clone())]),
+        bridge: bridge_macro(bridge.provider.as_str()),
+        logical: bridge.logical.to_string(),
+    };
+    let providers = plan.bridges.iter().map(provider).collect();
+    let offline: Vec<End> = plan
         .bridges
         .iter()
-        .map(|bridge| Provider { name: bridge.provider.to_string(), network: bridge.network.to_string() });
+        .filter(|bridge| !bridge.internet)
+        .map(|bridge| End::Provider(bridge.provider.clone()))
+        .collect();
+    let unsteered = unsteered(plan).iter().map(|end| sets.reference(std::slice::from_ref(end))).collect();
     let anchor = Anchor {
         path: plan.anchor.to_string(),
         inside,
@@ -179,13 +208,14 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         publishes: publishes.collect(),
         pipes: pipes.collect(),
         steering,
-        unsteered: unsteered(plan),
-        providers: providers.collect(),
+        unsteered,
+        providers,
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
         local: LOCAL,
         internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
-        offline: plan.bridges.iter().any(|bridge| !bridge.internet),
+        offline: (!offline.is_empty()).then(|| sets.reference(&offline)),
+        here: format!("<{HERE}>"),
         several: plan.bridges.len() > 1,
         tables: sets.tables(plan),
     };
@@ -249,15 +279,15 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
     followed
 }
 
-/// The networks of providers that some steering names on both sides, by themselves or by volumes of theirs.
-fn unsteered(plan: &Plan) -> Vec<String> {
+/// The providers that some steering names on both sides, by themselves or by volumes of theirs.
+fn unsteered(plan: &Plan) -> Vec<End> {
     let is_named = |ends: &[End], bridge: &Bridge| {
         ends.iter().any(|end| plan.provider_of(end) == Some(&bridge.provider))
     };
     let is_covered = |bridge: &&Bridge| {
         plan.steering.iter().any(|it| is_named(&it.from, bridge) && is_named(&it.to, bridge))
     };
-    plan.bridges.iter().filter(is_covered).map(|bridge| bridge.network.to_string()).collect()
+    plan.bridges.iter().filter(is_covered).map(|bridge| End::Provider(bridge.provider.clone())).collect()
 }
 
 fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
@@ -266,9 +296,8 @@ fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
         protocol: flow.protocol.map(Protocol::word),
         from: sets.reference(&flow.from),
         to: sets.reference(&flow.to),
-        // pf allows flags where TCP can be meant. Only a SYN opens: what is under way needs a state, so a link
-        // of one direction stays one.
-        flags: matches!(flow.protocol, None | Some(Protocol::Tcp)).then_some("S/SA"),
+        // What is under way needs a state, so that a link of one direction stays one.
+        is_tcp: matches!(flow.protocol, None | Some(Protocol::Tcp)),
         label: label(sets, flow),
         ports,
     }
@@ -300,33 +329,36 @@ fn label(sets: &Sets, flow: &Flow) -> String {
     })
 }
 
-/// Sets of ends as pf names them: one end by its address, several by a table.
-struct Sets<'a> {
-    addresses: BTreeMap<&'a End, String>,
+/// Sets of ends as pf names them: one address or network by itself, several by a table.
+struct Sets {
+    /// The entries that an end has in a table. The longest prefix that holds an address decides.
+    entries: BTreeMap<End, Vec<Entry>>,
     /// Tables that rules refer to, by name.
-    used: BTreeMap<String, Vec<String>>,
-    providers: Vec<&'a End>,
+    used: BTreeMap<String, Vec<Entry>>,
+    providers: Vec<End>,
 }
 
-impl<'a> Sets<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let providers =
-            plan.ends.iter().filter(|(end, _)| matches!(end, End::Provider(_))).map(|(end, _)| end);
+impl Sets {
+    fn new(plan: &Plan) -> Self {
+        let provider = |bridge: &Bridge| End::Provider(bridge.provider.clone());
+        let providers = plan.bridges.iter().map(|bridge| (provider(bridge), region(&bridge.region)));
+        let volume =
+            |volume: &Volume| (End::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())]);
         Self {
-            addresses: plan.ends.iter().map(|(end, network)| (end, address(*network))).collect(),
+            entries: providers.chain(plan.volumes.iter().map(volume)).collect(),
             used: BTreeMap::new(),
-            providers: providers.collect(),
+            providers: plan.bridges.iter().map(provider).collect(),
         }
     }
 
     /// A set in a rule: an address, or a table that is remembered as used.
     fn reference(&mut self, ends: &[End]) -> String {
-        if let [end] = ends {
-            return self.addresses[end].clone();
+        let entries: Vec<Entry> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
+        if let [single] = entries.as_slice() {
+            return single.prefix.clone();
         }
         let name = self.name(ends);
         if name != ALL {
-            let entries = ends.iter().map(|end| self.addresses[end].clone()).collect();
             self.used.insert(name.clone(), entries);
         }
         format!("<{name}>")
@@ -334,10 +366,10 @@ impl<'a> Sets<'a> {
 
     /// Addresses of a set that the Mac itself has, in a rule.
     fn here(&mut self, ends: &[End], addresses: &[Ipv4Addr]) -> Option<String> {
-        let entries: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let entries: Vec<Entry> = addresses.iter().map(|it| Entry::of((*it).into())).collect();
         match entries.as_slice() {
             [] => None,
-            [single] => Some(single.clone()),
+            [single] => Some(single.prefix.clone()),
             _ => {
                 let name = set_name(ends, "here.", "here.");
                 self.used.insert(name.clone(), entries);
@@ -348,32 +380,59 @@ impl<'a> Sets<'a> {
 
     /// A set's name, from its members alone, so that other links do not change it.
     fn name(&self, ends: &[End]) -> String {
-        if ends.iter().eq(self.providers.iter().copied()) {
+        if ends.len() > 1 && ends.iter().eq(&self.providers) {
             return ALL.to_owned();
         }
-        set_name(ends, "", "set.")
+        let plain = if ends.len() > 1 { "" } else { "net." };
+        set_name(ends, plain, "set.")
     }
 
-    /// The tables to declare: all networks, those with internet, and what rules refer to.
+    /// The tables to declare: all networks, those with internet, what rules refer to, and what the Mac has.
     fn tables(self, plan: &Plan) -> Vec<Table> {
-        let networks = |wanted: fn(&crate::plan::Bridge) -> bool| -> Vec<String> {
-            plan.bridges
-                .iter()
-                .filter(|bridge| wanted(bridge))
-                .map(|bridge| bridge.network.to_string())
-                .collect()
+        let networks = |wanted: fn(&Bridge) -> bool| -> Vec<Entry> {
+            let wanted = plan.bridges.iter().filter(|bridge| wanted(bridge));
+            wanted.flat_map(|bridge| region(&bridge.region)).collect()
         };
-        let all = (ALL.to_owned(), networks(|_| true));
-        let mut near = all.1.clone();
-        near.push("127.0.0.0/8".to_owned());
-        let local = (LOCAL.to_owned(), near);
-        let internet = (INTERNET.to_owned(), networks(|bridge| bridge.internet));
-        let table = |(name, entries): (String, Vec<String>)| Table {
+        let all = networks(|_| true);
+        let local = all.iter().cloned().chain([Entry::of(LOOPBACK)]).collect();
+        let internet = networks(|bridge| bridge.internet);
+        let table = |(name, entries): (String, Vec<Entry>)| Table {
             name,
-            rows: entries.chunks(ENTRIES_A_LINE).map(<[String]>::to_vec).collect(),
+            rows: entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect(),
         };
-        let general = [all, internet, local].into_iter().take(if plan.bridges.is_empty() { 0 } else { 3 });
-        general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect()
+        let general = [(ALL, all), (INTERNET, internet), (LOCAL, local)];
+        let general = general.map(|(name, entries)| (name.to_owned(), entries)).into_iter();
+        let general = general.take(if plan.bridges.is_empty() { 0 } else { 3 });
+        let mut tables: Vec<Table> =
+            general.chain(self.used).filter(|(_, entries)| !entries.is_empty()).map(table).collect();
+        tables.extend((!plan.bridges.is_empty()).then(|| here(plan)));
+        tables
+    }
+}
+
+/// The table of what the Mac itself has, each provider on lines of its own: a new volume touches no other's.
+fn here(plan: &Plan) -> Table {
+    let mut by_provider: BTreeMap<&Name, Vec<Entry>> = BTreeMap::new();
+    for bridge in &plan.bridges {
+        by_provider.entry(&bridge.provider).or_default().push(Entry::of(bridge.gateway.addr().into()));
+    }
+    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+        by_provider.entry(&volume.provider).or_default().push(Entry::of(volume.address.into()));
+    }
+    let rows = by_provider
+        .into_values()
+        .flat_map(|entries| entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect::<Vec<_>>());
+    Table { name: HERE.to_owned(), rows: rows.collect() }
+}
+
+/// A region as the entries of a table.
+fn region(region: &Region) -> Vec<Entry> {
+    region.prefixes().map(|(prefix, is_out)| Entry { is_out, prefix: address(prefix) }).collect()
+}
+
+impl Entry {
+    fn of(prefix: Ipv4Net) -> Self {
+        Self { is_out: false, prefix: address(prefix) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use crate::model::{End, Name, Protocol, VolumeAttachment};
-use crate::plan::policy::{Direction, ICMP, Interface, Packet, TCP, UDP, Verdict};
+use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
 use crate::plan::{Flow, Plan, Volume};
 
 /// One probe, from an address that this Mac holds.
@@ -124,15 +124,16 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
             Sent::Udp(port) => (UDP, port),
         };
         let packet = Packet {
-            direction: Direction::Out,
+            direction: if destination == OUTSIDE { Direction::Out } else { Direction::In },
             interface: if destination == OUTSIDE { Interface::Egress } else { Interface::Loopback },
             source: from.address,
             destination,
             protocol,
             port,
-            opening: true,
+            flags: SYN,
+            icmp: ECHO,
         };
-        plan.policy.decide(&packet).verdict == Verdict::Refuse
+        plan.policy.decide(&packet).verdict.blocks()
     };
     let mut probes = Vec::new();
     for (index, from) in speakers.iter().enumerate() {

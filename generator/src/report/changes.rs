@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::diff::{Diff, Presence, Statement, text};
+use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
 
 /// Everything that differs.
@@ -13,6 +13,7 @@ pub struct Changes {
     summary: String,
     flows: Vec<Change>,
     translations: Vec<Change>,
+    volumes: Vec<Volume>,
     conditions: Vec<Marked>,
     objects: Vec<Marked>,
     files: Vec<File>,
@@ -22,6 +23,12 @@ pub struct Changes {
 struct Change {
     headline: Marked,
     evidence: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Volume {
+    headline: Marked,
+    access: Vec<Marked>,
 }
 
 /// A line, and the class of its sign: `more`, `less` or `other`.
@@ -49,11 +56,17 @@ impl Changes {
             summary: diff.summary(),
             flows: diff.flows.iter().map(statement).collect(),
             translations: diff.translations.iter().map(statement).collect(),
+            volumes: diff.volumes.iter().map(volume).collect(),
             conditions: diff.conditions.iter().map(|way| Marked::of(text::way(way))).collect(),
             objects: diff.objects.iter().map(|object| Marked::of(text::object(object))).collect(),
             files: diff.files.iter().map(file).collect(),
         }
     }
+}
+
+fn volume(change: &VolumeChange) -> Volume {
+    let access = change.access.iter().map(|access| Marked::of(text::gain(access)));
+    Volume { headline: Marked::of(text::turn(change)), access: access.collect() }
 }
 
 fn file(file: &crate::diff::FileChange) -> File {

@@ -21,6 +21,8 @@ pub struct Source<'a> {
     pub text: &'a str,
     /// What its file is called.
     pub file: &'a str,
+    /// Names of bridges, by the macro that stands for them.
+    pub bridges: &'a [(String, String)],
 }
 
 /// A rule and where it stands.
@@ -40,6 +42,8 @@ pub struct Rules {
     machine: Machine,
     /// What the rules may ask the Mac for.
     interfaces: Vec<InterfaceInfo>,
+    /// Names of bridges, by the macro that stands for them.
+    bridges: Vec<(String, String)>,
     path: String,
     file: String,
     at: HashMap<(Kind, u32), RuleAt>,
@@ -59,14 +63,15 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
-        let interfaces = interfaces(topology);
-        let main = pf::parse(source.main, &environment(&interfaces))?;
+        let (interfaces, bridges) = (interfaces(topology), source.bridges.to_vec());
+        let main = pf::parse(source.main, &environment(&interfaces, &bridges))?;
         let mut machine = Machine::new(interfaces.clone());
         machine.load("", &main);
         machine.take_chances(0);
         let mut rules = Self {
             machine,
             interfaces,
+            bridges,
             path: source.path.to_owned(),
             file: source.file.to_owned(),
             at: HashMap::new(),
@@ -80,7 +85,7 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
-        let ruleset = pf::parse(text, &environment(&self.interfaces))?;
+        let ruleset = pf::parse(text, &environment(&self.interfaces, &self.bridges))?;
         self.machine.load(&self.path, &ruleset);
         self.machine.index();
         self.at = places(&ruleset, &self.file);
@@ -128,8 +133,9 @@ fn interfaces(topology: &Topology) -> Vec<InterfaceInfo> {
 }
 
 /// They, and the names that are put in at load.
-fn environment(interfaces: &[InterfaceInfo]) -> Environment {
+fn environment(interfaces: &[InterfaceInfo], bridges: &[(String, String)]) -> Environment {
     let mut environment = Environment { interfaces: interfaces.to_vec(), ..Environment::default() };
+    environment.macros.extend(bridges.iter().cloned());
     environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
     environment
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use self::packet::{Bytes, Forwarded, Moving, Sent, headers, rewrite, scrub, told};
+use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
 use super::Delivery;
 use super::host::{NoWay, Path, Sender};
 use super::topology::{NodeId, Side, Topology};
@@ -420,6 +420,9 @@ impl<'a> Walk<'a> {
     fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
         if packet.from != self.topology.mac() && self.ways.is_cut(packet.from, to) {
             return Fate::Cut;
+        }
+        if self.topology.node(to).side == Side::Here {
+            make_audible(packet);
         }
         let mtu = usize::from(self.topology.mtu(packet.from, to).min(self.topology.node(to).mtu));
         let (at, mut offload) = (packet.at, packet.offload);

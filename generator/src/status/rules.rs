@@ -2,23 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Capture;
+use super::Seen;
 use crate::darwin;
 use crate::pf::syntax::{Ruleset, SettingValue};
 use crate::pf::{self, Environment, print_rule};
 use crate::plan::Plan;
 
 /// How they differ, in words.
-pub fn differences(plan: &Plan, anchor: &str, ways_out: &[String], capture: &Capture) -> Vec<String> {
-    let place = plan.anchor.as_str();
+pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<String> {
+    let (place, capture) = (plan.anchor.as_str(), seen.capture);
     let (translation, filter) = (capture["pfctl-anchor-sn"].as_str(), capture["pfctl-anchor-sr"].as_str());
     let dummynet = capture.get("pfctl-anchor-dummynet").map(String::as_str);
     if [translation, filter, dummynet.unwrap_or_default()].iter().all(|text| text.trim().is_empty()) {
         return vec![format!("{place} is empty")];
     }
     let environment = Environment::default();
-    let held = pf::parse(&format!("{translation}{}{filter}", dummynet.unwrap_or_default()), &environment);
-    let wanted = pf::parse(&for_each_way(anchor, ways_out), &environment);
+    // Whether this pfctl takes `extfilter` is not known here, and either form is right.
+    let held = format!("{}{}{filter}", without_extfilter(translation), dummynet.unwrap_or_default());
+    let held = pf::parse(&darwin::in_order(&held), &environment);
+    let wanted = pf::parse(&without_extfilter(&put_in(plan, anchor, seen)), &environment);
     let (Ok(held), Ok(mut wanted)) = (held, wanted) else {
         return vec![format!("what {place} holds cannot be read")];
     };
@@ -50,21 +52,67 @@ pub fn differences(plan: &Plan, anchor: &str, ways_out: &[String], capture: &Cap
     found
 }
 
-/// The anchor with each line that names the way out once for every one in use; without one, not at all.
-fn for_each_way(anchor: &str, ways_out: &[String]) -> String {
+/// The anchor with names of this Mac put in: a line that names `$egress`, `$outside` or `$bridge_NAME` once for every
+/// interface that the word stands for; without one, not at all.
+fn put_in(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> String {
+    let mut names = BTreeMap::from([
+        ("egress".to_owned(), seen.ways_out(plan)),
+        ("outside".to_owned(), seen.outside(plan)),
+    ]);
+    for bridge in &plan.bridges {
+        let kernel = seen.bridge(bridge).map(str::to_owned);
+        names.insert(
+            format!("bridge_{}", bridge.provider.as_str().replace('-', "_")),
+            kernel.into_iter().collect(),
+        );
+    }
     let mut text = String::new();
     for line in anchor.lines() {
-        if line.starts_with('#') || !line.contains("$egress") {
-            text += line;
-            text.push('\n');
-            continue;
-        }
-        for way in ways_out {
-            text += &line.replace("$egress", way);
-            text.push('\n');
+        let defines = line.strip_prefix("outside").is_some_and(|rest| rest.trim_start().starts_with('='));
+        if line.starts_with('#') || !defines {
+            expand(line, &names, &mut text);
         }
     }
     text
+}
+
+fn expand(line: &str, names: &BTreeMap<String, Vec<String>>, text: &mut String) {
+    let macros =
+        || line.match_indices('$').filter_map(|(at, _)| word(&line[at + 1..]).map(|word| (at, word)));
+    let known = macros().find_map(|(_, word)| names.get(word).map(|values| (word, values)));
+    let Some((name, values)) = known.filter(|_| !line.starts_with('#')) else {
+        text.push_str(line);
+        text.push('\n');
+        return;
+    };
+    for value in values {
+        let mut copy = String::new();
+        let mut rest = 0;
+        for (at, word) in macros().filter(|(_, word)| *word == name) {
+            copy += &line[rest..at];
+            copy += value;
+            rest = at + 1 + word.len();
+        }
+        copy += &line[rest..];
+        expand(&copy, names, text);
+    }
+}
+
+/// The name of a macro that a text begins with.
+fn word(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| &text[..end])
+}
+
+fn without_extfilter(text: &str) -> String {
+    let plain = |line: &str| match line.split_once(" extfilter ") {
+        Some((before, after)) if line.starts_with("nat ") => {
+            let rest = after.split_once(' ').map_or(String::new(), |(_, rest)| format!(" {rest}"));
+            format!("{before}{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(plain).collect()
 }
 
 fn rules(ruleset: &Ruleset) -> Vec<String> {

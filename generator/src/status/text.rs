@@ -46,10 +46,16 @@ pub fn text(status: &Status, colour: bool) -> String {
             .map(|it| [it.number.to_string(), it.conditions.clone(), it.way.clone(), it.state.to_owned()]);
         table(&mut out, ["PIPE", "CONDITIONS", "WAY", "STATE"], pipes.collect(), colour);
     }
+    for refused in &status.refused {
+        let _ = writeln!(out, "{}", painted(&format!("! a start would be refused: {refused}"), RED, colour));
+    }
     for finding in &status.findings {
         let _ = writeln!(out, "{}", painted(&format!("! {}: {}", finding.about, finding.what), RED, colour));
     }
-    if status.findings.is_empty() {
+    for note in &status.notes {
+        let _ = writeln!(out, "{}", painted(&format!("note: {note}"), YELLOW, colour));
+    }
+    if status.findings.is_empty() && status.refused.is_empty() {
         out.push_str("nothing is amiss\n");
     }
     out

@@ -66,6 +66,11 @@ impl<'a> Check<'a> {
             .as_deref()
             .and_then(|path| self.path_at(&at.child("mountPoint"), path, AbsolutePath::new));
         let publish = self.publish(name, raw, localhost);
+        if attachment == VolumeAttachment::Guest && !publish.is_empty() {
+            let ports = publish.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+            let kind = Kind::PublishOnGuest { volume: name.to_owned(), address, ports };
+            self.wrong(at.child("publish"), kind);
+        }
         Some(Volume { provider: provider?, address: address?, localhost, attachment, publish, mount_point })
     }
 

@@ -3,7 +3,7 @@
 //! It exists to put the parts in the kernel's order and to say what came of it.
 //! Sees: everything of the evaluator. Never: JSON.
 
-use super::dummynet::{MOST as MOST_PIPES, shape};
+use super::dummynet::{MOST as MOST_PIPES, Shaped, shape};
 use super::filter::decide;
 use super::flow::{Flow, Kind};
 use super::loaded::{Loaded, NameId};
@@ -13,7 +13,7 @@ use super::packet::{ICMP, ICMP6, is_icmp_error};
 use super::pool::choose;
 use super::reply::{Found, find_state};
 use super::rule::CompiledRule;
-use super::state::{Key, State, VARIANTS, variant};
+use super::state::{Find, Indices, Key, State, VARIANTS, variant};
 use super::tcp::Peer;
 use super::translate::{Translation, find};
 use super::verdict::{
@@ -73,11 +73,14 @@ pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> St
 
 /// The next step, also of a packet that has come out of a pipe.
 pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
-    let shaping = shape(loaded, &mut memory.matched, flow);
-    match shaping {
+    let Shaped { rule, is_held } = shape(loaded, &mut memory.matched, flow);
+    match rule {
         Some(shaping) if shaping.into.is_some() => Step::Piped(shaping),
         shaping => {
-            let verdict = judge_behind_pipes(loaded, memory, flow);
+            let mut verdict = judge_behind_pipes(loaded, memory, flow);
+            if flow.fragment && is_held && verdict.rule.is_none() {
+                verdict.action = Outcome::Block;
+            }
             Step::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
         }
     }
@@ -238,6 +241,9 @@ fn make_state(
     translation: Option<&Translation>,
     tag: Option<NameId>,
 ) -> bool {
+    if is_kept_waiting(memory, flow, translation) {
+        return false;
+    }
     let Some(sources) = track_sources(memory, flow, rule, translation) else {
         return false;
     };
@@ -260,6 +266,19 @@ fn make_state(
         memory.sources.entry(key).or_default().states += 1;
     }
     true
+}
+
+/// An ESP packet on its way out through a translation, while another's state there waits for the index of its answers:
+/// one that came now could not be told apart, so the kernel lets one wait at a time.
+fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translation>) -> bool {
+    if translation.is_none() || flow.direction != Direction::Out || !matches!(flow.kind, Kind::Esp(_)) {
+        return false;
+    }
+    let (near, far) = ((flow.source, 0), (flow.destination, 0));
+    let find = Find::new(flow.family, flow.protocol, VARIANTS[0], near, far);
+    let waiting = memory.states.find(Direction::In, &find, flow.interface);
+    // The kernel holds the inner address against the packet's new one.
+    waiting.and_then(|at| memory.states.get(at)).is_some_and(|(_, key)| key.lan.0 != flow.source)
 }
 
 /// The interface that `route-to` and its relatives send the packet to.
@@ -352,6 +371,10 @@ fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Transla
         gateway,
         outside_lan,
         outside_gateway,
+        spi: match flow.direction {
+            Direction::Out => Indices { outward: flow.spi(), inward: 0 },
+            Direction::In => Indices { outward: 0, inward: flow.spi() },
+        },
     }
 }
 

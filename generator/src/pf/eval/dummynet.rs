@@ -17,15 +17,25 @@ use super::walk::{Judgement, Walk};
 /// A packet in more pipes than this is in a circle.
 pub(super) const MOST: usize = 16;
 
+/// What dummynet makes of a packet.
+pub(super) struct Shaped {
+    /// The rule that sends it into a pipe, or says `no dummynet`.
+    pub rule: Option<Shaping>,
+    /// A rule that sent it nowhere (`no dummynet`, or one that was forgotten) stays in the kernel's hand. Where a
+    /// fragment then meets no filter rule, pf_test_fragment takes that one for the rule that decides, which is no `pass`.
+    pub is_held: bool,
+}
+
 /// The next rule that is about the packet, behind the one that sent it into the pipe that it came out of; one that says
 /// `no dummynet` ends it. A packet that goes into a pipe takes the tag of the rules that match.
-pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Option<Shaping> {
+pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
     // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
     if loaded.ruleset(0).is_none_or(|main| main.rules(List::Dummynet).is_empty()) {
-        return None;
+        return Shaped { rule: None, is_held: false };
     }
-    let (rule, tag) = next(loaded, matched, flow);
-    let rule = rule?;
+    let (rule, has_match, tag) = next(loaded, matched, flow);
+    let is_held = rule.is_some_and(|rule| !has_match || rule.syntax.dummynet.is_none());
+    let Some(rule) = rule.filter(|_| has_match) else { return Shaped { rule: None, is_held } };
     let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
     let into = rule.syntax.dummynet;
     if into.is_some() {
@@ -34,18 +44,21 @@ pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -
             flow.tag = tag;
         }
     }
-    Some(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into })
+    let shaping = Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into };
+    Shaped { rule: Some(shaping), is_held }
 }
 
-/// The last rule that matches, or the first quick one, of those behind the one that it came through; and the tag that they left.
+/// The last rule that matches, or the first quick one, of those behind the one that it came through; whether it counts;
+/// and the tag that they left.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
     flow: &Flow,
-) -> (Option<&'a CompiledRule>, Option<NameId>) {
+) -> (Option<&'a CompiledRule>, bool, Option<NameId>) {
     let mut is_behind = flow.behind.is_none();
     let mut tag = None;
-    let rule = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last_marked(|rule| {
+    let walk = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward());
+    let (rule, has_match) = walk.last_and_mark(|rule| {
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
             return Judgement::Differs;
         }
@@ -69,7 +82,7 @@ fn next<'a>(
         }
         Judgement::Matches
     });
-    (rule, tag)
+    (rule, has_match, tag)
 }
 
 fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {

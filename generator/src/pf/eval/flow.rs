@@ -8,7 +8,7 @@ use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
 use super::loaded::NameId;
 use super::normalize::Normalized;
-use super::packet::{Hook, Inner, Ip, Packet, Segment, Transport};
+use super::packet::{ESP, Hook, Inner, Ip, Packet, Segment, Transport, index_between};
 use super::rule::RuleId;
 use super::verdict::{Detail, Form, Scrubbed};
 use crate::pf::syntax::{Direction, Family};
@@ -60,7 +60,13 @@ pub(super) struct Flow {
 pub(super) enum Kind {
     Tcp(Segment),
     Udp,
-    Icmp { kind: u8, code: u8, inner: Option<Inner> },
+    Icmp {
+        kind: u8,
+        code: u8,
+        inner: Option<Inner>,
+    },
+    /// With the index of its security parameters.
+    Esp(u32),
     Other,
 }
 
@@ -74,6 +80,10 @@ impl Flow {
             Transport::Udp { source, destination } => (Ports { source, destination }, Kind::Udp),
             Transport::Icmp { kind, code, id, inner } => {
                 (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
+            }
+            Transport::Esp { spi } => (Ports::default(), Kind::Esp(spi)),
+            Transport::Other(ESP) => {
+                (Ports::default(), Kind::Esp(index_between(packet.source, packet.destination)))
             }
             Transport::Other(_) => (Ports::default(), Kind::Other),
         };
@@ -130,6 +140,7 @@ impl Flow {
     /// What an index asks for.
     pub fn toward(&self) -> Toward {
         Toward {
+            interface: self.interface,
             direction: self.direction,
             family: self.family,
             source: self.source,
@@ -150,8 +161,16 @@ impl Flow {
             detail: match self.kind {
                 Kind::Tcp(_) | Kind::Udp => Detail::Ports(self.wire.source, self.wire.destination),
                 Kind::Icmp { .. } => Detail::Id(self.wire.source),
-                Kind::Other => Detail::None,
+                Kind::Esp(_) | Kind::Other => Detail::None,
             },
+        }
+    }
+
+    /// The index of an ESP packet; 0 for all else.
+    pub fn spi(&self) -> u32 {
+        match self.kind {
+            Kind::Esp(spi) => spi,
+            Kind::Tcp(_) | Kind::Udp | Kind::Icmp { .. } | Kind::Other => 0,
         }
     }
 

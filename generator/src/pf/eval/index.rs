@@ -5,8 +5,10 @@
 //! rules whose condition on an address fails, which the walk would find out one by one.
 //! Sees: conditions on addresses. Never: ports, states, or whether a rule matches.
 
+use std::collections::HashMap;
+
 use super::address::{Bits, Ranges, last};
-use super::loaded::List;
+use super::loaded::{List, NameId};
 use super::packet::{TCP, UDP};
 use super::rule::{CompiledRule, Side};
 use super::tables::Tables;
@@ -14,6 +16,8 @@ use crate::pf::syntax::{Direction, Family};
 
 /// Lists that are shorter are walked.
 const SHORT: usize = 12;
+/// Of an interface that has more rules than this, each stands with the others.
+const FEW: usize = 32;
 /// Lists whose index would hold more than this are walked.
 const LARGEST: usize = 4_000_000;
 
@@ -24,6 +28,8 @@ pub(super) struct Index {
     destination: Option<Parts>,
     /// The destination tells rules apart coming in only.
     is_inward: bool,
+    /// Rules for one interface only, of interfaces that have few; they are in no part.
+    by_interface: HashMap<NameId, Vec<usize>>,
 }
 
 /// Parts of the addresses, each with the rules that can match there, in order.
@@ -39,6 +45,7 @@ struct Parts {
 /// What a walk knows of a packet's addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Toward {
+    pub interface: NameId,
     pub direction: Direction,
     pub family: Family,
     pub source: Bits,
@@ -51,48 +58,77 @@ impl Index {
         if rules.len() < SHORT {
             return None;
         }
-        let source = || Parts::new(rules, tables, |rule| &rule.source, true);
-        let destination = || Parts::new(rules, tables, |rule| &rule.destination, false);
+        let by_interface = by_interface(rules);
+        let is_common = |rule: &CompiledRule| only(rule).is_none_or(|name| !by_interface.contains_key(&name));
+        let source = || Parts::new(rules, &is_common, tables, |rule| &rule.source, true);
+        let destination = || Parts::new(rules, &is_common, tables, |rule| &rule.destination, false);
         // A translation rule whose source port differs makes the kernel jump, and over what it jumps must stay so.
         let no_jumps = rules.iter().all(|rule| rule.source.port.is_none());
-        match list {
+        let none = || None;
+        let (source, destination, is_inward) = match list {
             // Here fragments jump, before the destination is looked at.
             List::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
-                Some(Self { source: source(), ..Self::default() })
+                (source(), none(), false)
             }
-            List::Filter | List::Dummynet => {
-                Some(Self { source: source(), destination: destination(), is_inward: false })
-            }
-            List::Nat => Some(Self { source: source(), ..Self::default() }),
-            List::Rdr if no_jumps => Some(Self { destination: destination(), is_inward: true, source: None }),
-            List::Rdr | List::Binat | List::Scrub => None,
-        }
+            List::Filter | List::Dummynet => (source(), destination(), false),
+            List::Nat => (source(), none(), false),
+            List::Rdr if no_jumps => (none(), destination(), true),
+            List::Rdr | List::Binat | List::Scrub => return None,
+        };
+        (source.is_some() || destination.is_some()).then_some(Self {
+            source,
+            destination,
+            is_inward,
+            by_interface,
+        })
     }
 
-    /// The rules that can match, in order; `None` where all can.
-    pub fn candidates(&self, toward: &Toward) -> Option<&[usize]> {
+    /// The rules that can match, those for the interface and the others, each in order; `None` where all can.
+    pub fn candidates(&self, toward: &Toward) -> Option<[&[usize]; 2]> {
         if toward.family != Family::Inet || (self.is_inward && toward.direction == Direction::Out) {
             return None;
         }
         let by_source = self.source.as_ref().map(|parts| parts.at(toward.source));
         let by_destination = self.destination.as_ref().map(|parts| parts.at(toward.destination));
-        match (by_source, by_destination) {
+        let common = match (by_source, by_destination) {
             (Some(one), Some(other)) if other.len() < one.len() => Some(other),
             (one, other) => one.or(other),
+        };
+        let own = self.by_interface.get(&toward.interface).map_or(&[][..], Vec::as_slice);
+        common.map(|common| [own, common])
+    }
+}
+
+/// The only interface that a rule is about.
+fn only(rule: &CompiledRule) -> Option<NameId> {
+    rule.interface.filter(|(_, not)| !not && rule.call.is_none()).map(|(name, _)| name)
+}
+
+fn by_interface(rules: &[CompiledRule]) -> HashMap<NameId, Vec<usize>> {
+    let mut all: HashMap<NameId, Vec<usize>> = HashMap::new();
+    for (number, rule) in rules.iter().enumerate() {
+        if let Some(name) = only(rule) {
+            all.entry(name).or_default().push(number);
         }
     }
+    all.retain(|_, numbers| numbers.len() <= FEW);
+    all
 }
 
 impl Parts {
     fn new(
         rules: &[CompiledRule],
+        is_common: &impl Fn(&CompiledRule) -> bool,
         tables: &Tables,
         side: fn(&CompiledRule) -> &Side,
         is_source: bool,
     ) -> Option<Self> {
-        let all = Ranges::all(Family::Inet);
+        let (all, nowhere) = (Ranges::all(Family::Inet), Ranges::none());
         // What no set of ranges says well may match anywhere; an anchor's own condition is looked at in other ways.
         let of_rule = |rule: &CompiledRule| {
+            if !is_common(rule) {
+                return nowhere.clone();
+            }
             let own = side(rule).ranges(tables, Family::Inet, is_source);
             own.filter(|_| rule.call.is_none()).unwrap_or_else(|| all.clone())
         };

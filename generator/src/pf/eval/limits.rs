@@ -10,7 +10,7 @@ pub(super) const INTERVAL: u64 = 10;
 pub(super) const LOOKS: usize = 10;
 
 /// Times without a packet in seconds, and the numbers of states between which they shrink (`pfctl -s timeouts`).
-const TIMEOUTS: [(&str, u64); 16] = [
+const TIMEOUTS: [(&str, u64); 19] = [
     ("tcp.first", 120),
     ("tcp.opening", 30),
     ("tcp.established", 86_400),
@@ -22,6 +22,9 @@ const TIMEOUTS: [(&str, u64); 16] = [
     ("udp.multiple", 60),
     ("icmp.first", 20),
     ("icmp.error", 10),
+    ("esp.first", 120),
+    ("esp.initiating", 30),
+    ("esp.established", 900),
     ("other.first", 60),
     ("other.single", 30),
     ("other.multiple", 60),

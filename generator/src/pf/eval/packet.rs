@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::address::family_of;
+use super::address::{Bits, bits_of, family_of};
 use crate::pf::names::FLAG_LETTERS;
 use crate::pf::syntax::{Direction, Family};
 
@@ -20,6 +20,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// UDP's protocol number.
 pub const UDP: u8 = 17;
+/// ESP's protocol number.
+pub const ESP: u8 = 50;
 /// ICMP's protocol number in IPv6.
 pub const ICMP6: u8 = 58;
 
@@ -129,6 +131,11 @@ pub enum Transport {
         /// What an error is about.
         inner: Option<Inner>,
     },
+    /// ESP, whose two directions are told apart by an index each.
+    Esp {
+        /// The security parameters' index.
+        spi: u32,
+    },
     /// Any other protocol, of which pf sees addresses only.
     Other(u8),
 }
@@ -197,6 +204,7 @@ impl Packet {
             (Transport::Udp { .. }, _) => UDP,
             (Transport::Icmp { .. }, Family::Inet) => ICMP,
             (Transport::Icmp { .. }, Family::Inet6) => ICMP6,
+            (Transport::Esp { .. }, _) => ESP,
             (Transport::Other(protocol), _) => protocol,
         }
     }
@@ -226,6 +234,8 @@ pub enum PacketError {
     Flag(char),
     /// A fragment whose place in its datagram is told by halves, or cannot be.
     Part(&'static str),
+    /// `spi` where there is none.
+    Spi,
 }
 
 impl fmt::Display for PacketError {
@@ -238,6 +248,7 @@ impl fmt::Display for PacketError {
             Self::Protocol(name) => {
                 write!(out, "unknown `proto` `{name}`; hint: tcp, udp, icmp, icmp6, esp, gre or a number")
             }
+            Self::Spi => write!(out, "`spi` is a number of esp, from 1"),
             Self::Port(field) => write!(out, "tcp and udp need `{field}`"),
             Self::Flag(letter) => {
                 write!(out, "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}")
@@ -269,6 +280,7 @@ struct RawPacket {
     icmp_type: Option<u8>,
     icmp_code: Option<u8>,
     icmp_id: Option<u16>,
+    spi: Option<u32>,
     inner: Option<RawInner>,
     uid: Option<u32>,
     gid: Option<u32>,
@@ -346,6 +358,17 @@ enum RawProtocol {
     Name(String),
 }
 
+/// The index of an ESP packet that does not say: one for each pair of ends and direction, and never 0, which is none.
+pub(super) fn index_between(source: IpAddr, destination: IpAddr) -> u32 {
+    let fold = |bits: Bits| (0..4).fold(0, |sum: u32, word| sum.rotate_left(5) ^ part(bits, word));
+    (fold(bits_of(source)).rotate_left(7) ^ fold(bits_of(destination))).max(1)
+}
+
+/// One of the four words of an address.
+fn part(bits: Bits, word: u32) -> u32 {
+    u32::try_from(bits >> (32 * word) & Bits::from(u32::MAX)).unwrap_or(0)
+}
+
 /// Sequence numbers that a packet has when it does not say: any will do that are near each other.
 const SEQUENCE: u32 = 1000;
 
@@ -358,7 +381,7 @@ impl RawProtocol {
                 "tcp" => TCP,
                 "udp" => UDP,
                 "gre" => 47,
-                "esp" => 50,
+                "esp" => ESP,
                 "ah" => 51,
                 "icmp6" | "ipv6-icmp" => ICMP6,
                 other => other.parse().map_err(|_| PacketError::Protocol(name))?,
@@ -403,7 +426,11 @@ impl TryFrom<RawPacket> for Packet {
             |port: Option<u16>, name| port.or(is_headless.then_some(0)).ok_or(PacketError::Port(name));
         let (source, destination) = (or_none(raw.sport, "sport"), or_none(raw.dport, "dport"));
         let segment = RawSegment { flags: raw.flags, seq: raw.seq, ack: raw.ack, len: raw.len, win: raw.win };
-        let transport = match (raw.proto.number()?, family) {
+        let protocol = raw.proto.number()?;
+        if raw.spi.is_some_and(|spi| spi == 0 || protocol != ESP) {
+            return Err(PacketError::Spi);
+        }
+        let transport = match (protocol, family) {
             (TCP, _) => {
                 Transport::Tcp { source: source?, destination: destination?, segment: segment.check()? }
             }
@@ -418,6 +445,7 @@ impl TryFrom<RawPacket> for Packet {
                     inner: raw.inner.map(RawInner::check).transpose()?,
                 }
             }
+            (ESP, _) => Transport::Esp { spi: raw.spi.unwrap_or_else(|| index_between(raw.src, raw.dst)) },
             (other, _) => Transport::Other(other),
         };
         Ok(Self {
@@ -504,6 +532,8 @@ mod tests {
             (r#"{"dir":"in","if":"x","proto":"udp","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`sport`"),
             (r#"{"dir":"in","if":"x","proto":"xyz","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`xyz`"),
             (r#"{"dir":"in","if":"x","proto":"icmp","src":"1.1.1.1","dst":"1.1.1.2","tpyo":1}"#, "tpyo"),
+            (r#"{"dir":"in","if":"x","proto":"gre","src":"1.1.1.1","dst":"1.1.1.2","spi":1}"#, "`spi`"),
+            (r#"{"dir":"in","if":"x","proto":"esp","src":"1.1.1.1","dst":"1.1.1.2","spi":0}"#, "`spi`"),
             (
                 r#"{"dir":"in","if":"x","proto":6,"src":"1.1.1.1","dst":"1.1.1.2","sport":1,"dport":1,"flags":"X"}"#,
                 "flag `X`",

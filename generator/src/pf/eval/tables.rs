@@ -41,6 +41,11 @@ impl Tables {
         self.active(table).is_some_and(|content| content.matches(family, bits))
     }
 
+    /// The table that a rule of an anchor means by a name, if one speaks of it.
+    pub fn named(&self, anchor: &str, name: &str) -> Option<TableId> {
+        self.by_name.get(&(anchor.to_owned(), name.to_owned())).copied()
+    }
+
     /// The addresses that a table matches.
     pub fn ranges(&self, table: TableId, family: Family) -> Ranges {
         self.active(table).map_or_else(Ranges::none, |content| content.ranges(family).clone())

@@ -35,7 +35,7 @@ pub(super) struct Walk<'a, 'm> {
     budget: u32,
     toward: Option<Toward>,
     /// The ruleset that was asked last for the rules that can match, and its answer.
-    candidates: Option<(usize, Option<&'a [usize]>)>,
+    candidates: Option<(usize, Option<[&'a [usize]; 2]>)>,
 }
 
 struct Frame<'a> {
@@ -90,14 +90,9 @@ impl<'a, 'm> Walk<'a, 'm> {
         self.last_and_mark(judge).0
     }
 
-    /// The same, if the mark of a match is left at the end: how dummynet chooses. A call takes the mark away, and so
-    /// does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
-    pub fn last_marked(self, judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
-        let (found, has_match) = self.last_and_mark(judge);
-        found.filter(|_| has_match)
-    }
-
-    fn last_and_mark(
+    /// The same, and whether the mark of a match is left at the end: how dummynet chooses. A call takes the mark away,
+    /// and so does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
+    pub fn last_and_mark(
         mut self,
         mut judge: impl FnMut(&'a CompiledRule) -> Judgement,
     ) -> (Option<&'a CompiledRule>, bool) {
@@ -128,15 +123,16 @@ impl<'a, 'm> Walk<'a, 'm> {
 
     fn current(&mut self) -> Option<&'a CompiledRule> {
         if let Some(candidates) = self.candidates() {
-            let next = candidates.partition_point(|candidate| *candidate < self.at);
-            self.at = candidates.get(next).copied().unwrap_or(usize::MAX);
+            let next =
+                |list: &[usize]| list.get(list.partition_point(|candidate| *candidate < self.at)).copied();
+            self.at = candidates.into_iter().filter_map(next).min().unwrap_or(usize::MAX);
         }
         let rule = self.rules(self.ruleset).get(self.at)?;
         self.budget = self.budget.checked_sub(1)?;
         Some(rule)
     }
 
-    fn candidates(&mut self) -> Option<&'a [usize]> {
+    fn candidates(&mut self) -> Option<[&'a [usize]; 2]> {
         let toward = self.toward?;
         match self.candidates {
             Some((ruleset, candidates)) if ruleset == self.ruleset => candidates,

@@ -165,3 +165,14 @@ pub(super) fn told(packet: &mut Moving, direction: Direction, over: Over, made: 
         story.hops.push(Hop { at, number, direction, over, made, pipes, bytes, now });
     }
 }
+
+/// xnu's own errors may come from 127.0.0.1, which no other stack hears on an interface like a lab's: there they come from
+/// whom they are about.
+pub(super) fn make_audible(packet: &mut Moving) {
+    let Transport::Icmp { inner: Some(inner), .. } = packet.datagram.packet.transport else { return };
+    if packet.datagram.source().is_loopback() && !packet.datagram.destination().is_loopback() {
+        let form = Form { source: inner.destination, ..packet.passage.form() };
+        wire::rewrite(packet.bytes.all_mut(), &packet.datagram, &packet.offload, &form, None);
+        packet.datagram.packet.source = inner.destination;
+    }
+}

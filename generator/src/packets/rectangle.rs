@@ -1,0 +1,161 @@
+//! Sets as few rectangles, and a rectangle's side in given words.
+
+use std::collections::BTreeMap;
+
+use super::{Family, Field, Map, Set, Side, Space};
+
+/// Packets from some sources to some destinations, by some service, at some hooks: every combination of the four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rectangle {
+    /// By direction and interface.
+    pub hooks: Set,
+    /// By family and source.
+    pub sources: Set,
+    /// By destination.
+    pub destinations: Set,
+    /// By all that stands behind the addresses.
+    pub services: Set,
+}
+
+impl Space {
+    /// A set as rectangles that do not overlap: sources that the set treats alike are in one, and so are destinations.
+    pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
+        let levels = [
+            self.family_level(),
+            self.side_levels(Side::Destination).start,
+            self.side_levels(Side::Destination).end,
+        ];
+        let mut by_ends: BTreeMap<(Set, Set, Set), Set> = BTreeMap::new();
+        for (hooks, rest) in self.diagrams.cut(set.as_map(), levels[0]) {
+            for (sources, rest) in self.diagrams.cut(rest, levels[1]) {
+                for (destinations, services) in self.diagrams.cut(rest, levels[2]) {
+                    let services = self.diagrams.set(services);
+                    if services.is_empty() {
+                        continue;
+                    }
+                    let key = (sources, destinations, services);
+                    let known = by_ends.get(&key).copied().unwrap_or(Set::NONE);
+                    let all = self.or(known, hooks);
+                    by_ends.insert(key, all);
+                }
+            }
+        }
+        let rectangle =
+            |((sources, destinations, services), hooks)| Rectangle { hooks, sources, destinations, services };
+        by_ends.into_iter().map(rectangle).collect()
+    }
+
+    /// The packets of a rectangle.
+    pub fn all_of(&mut self, rectangle: &Rectangle) -> Set {
+        let Rectangle { hooks, sources, destinations, services } = *rectangle;
+        [sources, destinations, services].into_iter().fold(hooks, |all, side| self.and(all, side))
+    }
+
+    /// A set in words: the numbers of the words that lie inside it and add something to those before them, so that wide
+    /// words stand first; and what is left over.
+    pub fn in_words(&mut self, set: Set, words: &[Set]) -> (Vec<usize>, Set) {
+        let (mut left, mut used) = (set, Vec::new());
+        for (number, word) in words.iter().enumerate() {
+            if word.is_empty() || !self.implies(*word, set) {
+                continue;
+            }
+            let rest = self.minus(left, *word);
+            if rest != left {
+                left = rest;
+                used.push(number);
+            }
+        }
+        (used, left)
+    }
+
+    /// The addresses of a set that looks at one side only, as ranges of numbers of a family.
+    pub fn address_ranges(&mut self, set: Set, side: Side, family: Family) -> Vec<(u128, u128)> {
+        let of_family = self.with_family(set, family);
+        let start = self.side_levels(side).start;
+        self.number_ranges(of_family, start..start + family.bits())
+    }
+
+    /// The numbers of a set that looks at one field only, as ranges.
+    pub fn field_ranges(&mut self, set: Set, field: Field) -> Vec<(u128, u128)> {
+        let levels = self.field_levels(field);
+        self.number_ranges(set.as_map(), levels)
+    }
+
+    fn with_family(&mut self, set: Set, family: Family) -> Map {
+        let level = self.family_level();
+        self.diagrams.fix(set.as_map(), &|at| (at == level).then_some(family == Family::Inet6), level)
+    }
+
+    fn number_ranges(&self, map: Map, levels: std::ops::Range<u16>) -> Vec<(u128, u128)> {
+        let mut found: Vec<(u128, u128)> = Vec::new();
+        self.add_ranges(map, levels.start, (levels.end, 0), &mut found);
+        found
+    }
+
+    fn add_ranges(&self, map: Map, level: u16, (end, low): (u16, u128), found: &mut Vec<(u128, u128)>) {
+        if map == Set::NONE.as_map() {
+            return;
+        }
+        if level == end || map == Set::ALL.as_map() {
+            let width = u32::from(end - level);
+            let size = 1u128.checked_shl(width).map_or(u128::MAX, |size| size - 1);
+            let low = low.checked_shl(width).unwrap_or(0);
+            match found.last_mut() {
+                Some((_, high)) if high.checked_add(1) == Some(low) => *high = low + size,
+                _ => found.push((low, low + size)),
+            }
+            return;
+        }
+        let (below, above) = self.diagrams.sides(map, level);
+        self.add_ranges(below, level + 1, (end, low << 1), found);
+        self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
+    }
+
+    /// A set by what stands behind the addresses: for each different service, the pairs of ends that have it.
+    pub fn by_service(&mut self, set: Set) -> Vec<(Set, Set)> {
+        let end = self.side_levels(Side::Destination).end;
+        let parts = self.diagrams.cut(set.as_map(), end).into_iter();
+        parts
+            .map(|(pairs, rest)| (pairs, self.diagrams.set(rest)))
+            .filter(|(_, rest)| !rest.is_empty())
+            .collect()
+    }
+
+    /// A set by what stands before the destination: those that have the same of what stands behind.
+    pub fn by_sender(&mut self, set: Set) -> Vec<(Set, Set)> {
+        let start = self.side_levels(Side::Destination).start;
+        let parts = self.diagrams.cut(set.as_map(), start).into_iter();
+        parts
+            .map(|(from, rest)| (from, self.diagrams.set(rest)))
+            .filter(|(_, rest)| !rest.is_empty())
+            .collect()
+    }
+
+    /// The packets with the hook and the source of some packet of the set.
+    pub fn senders(&mut self, set: Set) -> Set {
+        let levels = self.side_levels(Side::Destination).start..self.field_levels(Field::Options).end;
+        self.diagrams.forget(set, levels)
+    }
+
+    /// The packets with the destination of some packet of the set.
+    pub fn receivers(&mut self, set: Set) -> Set {
+        let services = self.side_levels(Side::Destination).end..self.field_levels(Field::Options).end;
+        let set = self.diagrams.forget(set, services);
+        let set = self.diagrams.forget(set, 0..self.family_level());
+        let sources = self.side_levels(Side::Source);
+        self.diagrams.forget(set, sources)
+    }
+
+    /// What a function is of the same packets with this number in a field.
+    pub fn with_number(&mut self, map: Map, field: Field, number: u8) -> Map {
+        let levels = self.field_levels(field);
+        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
+        self.diagrams.fix(map, &bit, levels.end - 1)
+    }
+
+    /// The packets that are in the set with some ports, flags and types.
+    pub fn any_service(&mut self, set: Set) -> Set {
+        let levels = self.field_levels(Field::DestinationPort).start..self.field_levels(Field::IcmpCode).end;
+        self.diagrams.forget(set, levels)
+    }
+}

@@ -1,0 +1,159 @@
+//! A packet of a set, as a person would choose it, and what a function is of one packet.
+
+use std::net::IpAddr;
+
+use super::{Direction, Family, Field, Map, Set, Side, Space, number_of};
+
+/// One packet at one of pf's hooks, every field told. Fields that its protocol does not have mean nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Packet {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Over what; a name that nothing tells apart is a stranger.
+    pub interface: String,
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes to; of the same family.
+    pub destination: IpAddr,
+    /// IANA's number of its protocol.
+    pub protocol: u8,
+    /// Of TCP and UDP.
+    pub source_port: u16,
+    /// Of TCP and UDP.
+    pub destination_port: u16,
+    /// Of TCP.
+    pub flags: u8,
+    /// Of ICMP.
+    pub icmp_type: u8,
+    /// Of ICMP.
+    pub icmp_code: u8,
+    /// It is a fragment that is judged alone.
+    pub fragment: bool,
+    /// It has IP options.
+    pub options: bool,
+}
+
+impl Default for Packet {
+    /// A connection that is opened from a usual port to a usual one, coming in over a stranger.
+    fn default() -> Self {
+        Self {
+            direction: Direction::In,
+            interface: String::new(),
+            source: IpAddr::from([198, 51, 100, 7]),
+            destination: IpAddr::from([198, 51, 100, 7]),
+            protocol: 6,
+            source_port: 40_000,
+            destination_port: 443,
+            flags: 2,
+            icmp_type: 8,
+            icmp_code: 0,
+            fragment: false,
+            options: false,
+        }
+    }
+}
+
+impl Space {
+    /// A packet of a set; none where it is empty. Of these preferences each is kept that those before it allow.
+    pub fn witness(&mut self, set: Set, preferences: &[Set]) -> Option<Packet> {
+        let mut set = set;
+        for preference in preferences {
+            let both = self.and(set, *preference);
+            if !both.is_empty() {
+                set = both;
+            }
+        }
+        let usual = self.bits(&Packet::default());
+        let way = self.diagrams.pick(set, |level| usual[usize::from(level)])?;
+        Some(self.packet(&way))
+    }
+
+    /// Every number that a function can be, each with a packet.
+    pub fn each(&self, map: Map) -> Vec<(u32, Packet)> {
+        let found = self.diagrams.each_number(map);
+        found.into_iter().map(|(number, way)| (number, self.packet(&way))).collect()
+    }
+
+    /// What a function is of a packet.
+    pub fn of(&self, map: Map, packet: &Packet) -> u32 {
+        let bits = self.bits(packet);
+        self.diagrams.number(map, |level| bits[usize::from(level)])
+    }
+
+    /// Whether a packet is in a set.
+    pub fn has(&self, set: Set, packet: &Packet) -> bool {
+        self.of(set.as_map(), packet) == 1
+    }
+
+    fn numbers_of(&self, packet: &Packet) -> [(std::ops::Range<u16>, u128); 13] {
+        let family = Family::of(packet.source);
+        let known = self.interfaces.binary_search(&packet.interface);
+        let address = |side, address| {
+            let start = self.side_levels(side).start;
+            (start..start + family.bits(), number_of(address))
+        };
+        let field = |field, number: u16| (self.field_levels(field), u128::from(number));
+        let direction = Self::direction_level();
+        [
+            (direction..direction + 1, u128::from(packet.direction == Direction::Out)),
+            (self.interface_levels(), known.unwrap_or(self.interfaces.len()) as u128),
+            (self.family_level()..self.family_level() + 1, u128::from(family == Family::Inet6)),
+            address(Side::Source, packet.source),
+            address(Side::Destination, packet.destination),
+            field(Field::Protocol, packet.protocol.into()),
+            field(Field::Fragment, packet.fragment.into()),
+            field(Field::DestinationPort, packet.destination_port),
+            field(Field::SourcePort, packet.source_port),
+            field(Field::Flags, packet.flags.into()),
+            field(Field::IcmpType, packet.icmp_type.into()),
+            field(Field::IcmpCode, packet.icmp_code.into()),
+            field(Field::Options, packet.options.into()),
+        ]
+    }
+
+    /// The bits of a packet by level.
+    fn bits(&self, packet: &Packet) -> Vec<bool> {
+        let mut bits = vec![false; usize::from(self.field_levels(Field::Options).end)];
+        for (levels, number) in self.numbers_of(packet) {
+            for (bit, level) in levels.rev().enumerate() {
+                bits[usize::from(level)] = number >> bit & 1 == 1;
+            }
+        }
+        bits
+    }
+
+    /// The packet with these bits, and usual ones where none is told.
+    fn packet(&self, way: &[(u16, bool)]) -> Packet {
+        let mut bits = self.bits(&Packet::default());
+        for (level, bit) in way {
+            bits[usize::from(*level)] = *bit;
+        }
+        let number = |levels: std::ops::Range<u16>| {
+            levels.fold(0, |number, level| number << 1 | u128::from(bits[usize::from(level)]))
+        };
+        let direction = Self::direction_level();
+        let inet6 = bits[usize::from(self.family_level())];
+        let family = if inet6 { Family::Inet6 } else { Family::Inet };
+        let address = |side| {
+            let start = self.side_levels(side).start;
+            family.address(number(start..start + family.bits()))
+        };
+        let port = |field| u16::try_from(number(self.field_levels(field))).unwrap_or(u16::MAX);
+        let byte = |field| u8::try_from(number(self.field_levels(field))).unwrap_or(u8::MAX);
+        let interface = usize::try_from(number(self.interface_levels())).unwrap_or(usize::MAX);
+        Packet {
+            direction: if bits[usize::from(direction)] { Direction::Out } else { Direction::In },
+            interface: self.interfaces.get(interface).unwrap_or(&self.stranger).clone(),
+            source: address(Side::Source),
+            destination: address(Side::Destination),
+            protocol: byte(Field::Protocol),
+            source_port: port(Field::SourcePort),
+            destination_port: port(Field::DestinationPort),
+            flags: byte(Field::Flags),
+            icmp_type: byte(Field::IcmpType),
+            icmp_code: byte(Field::IcmpCode),
+            fragment: byte(Field::Fragment) == 1,
+            options: byte(Field::Options) == 1,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The addresses of a provider: its network, less what `allowOverlap` gives to another network of the Mac.
+//!
+//! A prefix of `allowOverlap` that lies inside a provider's network (or is the same) belongs to whoever else has it: a LAN,
+//! a VPN. Its addresses are no longer the provider's, except those that volumes and the gateway have. A wider prefix gives
+//! nothing away, since the provider's own route is the more specific one.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{Declaration, Name};
+
+/// A network with holes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// The network.
+    pub network: Ipv4Net,
+    /// The prefixes of it that are given away, sorted, none inside another.
+    pub given: Vec<Ipv4Net>,
+    /// The addresses inside these that are not: the gateway's and the volumes'.
+    pub kept: BTreeSet<Ipv4Addr>,
+}
+
+impl Region {
+    /// The region of a provider.
+    ///
+    /// # Panics
+    /// For a provider of another declaration.
+    pub fn of(declaration: &Declaration, name: &Name) -> Self {
+        let provider = &declaration.providers[name];
+        let network = provider.network;
+        let inside = declaration.allow_overlap.iter().filter(|prefix| network.contains(*prefix));
+        let given = Ipv4Net::aggregate(&inside.copied().collect());
+        if given.is_empty() {
+            return Self { network, given, kept: BTreeSet::new() };
+        }
+        let volumes = declaration.volumes.values().filter(|volume| volume.provider == *name);
+        let held = volumes.map(|volume| volume.address).chain([provider.gateway.addr()]);
+        let kept = held.filter(|address| given.iter().any(|prefix| prefix.contains(address))).collect();
+        Self { network, given, kept }
+    }
+
+    /// Whether an address is the provider's.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.network.contains(&address)
+            && (self.kept.contains(&address) || !self.given.iter().any(|prefix| prefix.contains(&address)))
+    }
+
+    /// The prefixes of it, each with whether it is taken out; the longest that holds an address decides.
+    pub fn prefixes(&self) -> impl Iterator<Item = (Ipv4Net, bool)> {
+        let whole = [(self.network, false)].into_iter();
+        // The whole network may be given away.
+        let whole = whole.filter(|(network, _)| !self.given.contains(network));
+        let given = self.given.iter().map(|prefix| (*prefix, true));
+        let given = given.filter(|(prefix, _)| *prefix != self.network);
+        whole.chain(given).chain(self.kept.iter().map(|address| ((*address).into(), false)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(allow_overlap: &str) -> Region {
+        let json = format!(
+            r#"{{ "version": 1, "allowOverlap": [{allow_overlap}],
+                "providers": {{ "aws": {{ "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" }} }},
+                "volumes": {{ "etcd-1": {{ "provider": "aws", "address": "10.0.5.9" }} }} }}"#
+        );
+        let declaration = crate::model::read(json.as_bytes()).expect("it is valid");
+        Region::of(&declaration, &Name::new("aws", Name::LONGEST).expect("a name"))
+    }
+
+    fn held(region: &Region, address: [u8; 4]) -> bool {
+        region.contains(address.into())
+    }
+
+    #[test]
+    fn a_prefix_inside_the_network_is_given_away_but_for_what_volumes_have() {
+        let region = region(r#""10.0.5.0/24", "10.0.5.128/25", "192.168.0.0/16""#);
+        assert!(held(&region, [10, 0, 5, 9]));
+        assert!(!held(&region, [10, 0, 5, 10]));
+        assert!(held(&region, [10, 0, 6, 10]));
+        let words: Vec<String> = region
+            .prefixes()
+            .map(|(prefix, is_out)| format!("{}{prefix}", if is_out { "!" } else { "" }))
+            .collect();
+        assert_eq!(words, ["10.0.0.0/16", "!10.0.5.0/24", "10.0.5.9/32"]);
+    }
+
+    #[test]
+    fn the_whole_network_can_be_given_away() {
+        let region = region(r#""10.0.0.0/16""#);
+        assert!(held(&region, [10, 0, 5, 9]) && held(&region, [10, 0, 1, 1]));
+        assert!(!held(&region, [10, 0, 1, 2]));
+        assert_eq!(region.prefixes().count(), 2);
+    }
+
+    #[test]
+    fn a_wider_prefix_gives_nothing_away() {
+        assert!(held(&region(r#""10.0.0.0/8""#), [10, 0, 5, 10]));
+    }
+}

@@ -1,0 +1,145 @@
+//! A packet as the evaluator and the policy are asked about it, its answer, and its words.
+
+use std::net::IpAddr;
+
+use super::world::World;
+use crate::packets::{self, Direction};
+use crate::pf::eval::{
+    ACK, Detail, Hook, ICMP, Ip, Packet, SYN, Segment, TCP, Transport, UDP, Verdict as Kernel,
+};
+use crate::pf::syntax;
+use crate::plan::policy::{self, ECHO};
+
+const ECHO_REPLY: u8 = 0;
+/// Numbers that any segment can have.
+const SEQUENCE: u32 = 1000;
+
+/// A packet as the evaluator is asked about it.
+pub fn evaluated(packet: &packets::Packet) -> Packet {
+    let direction = match packet.direction {
+        Direction::In => syntax::Direction::In,
+        Direction::Out => syntax::Direction::Out,
+    };
+    let (source, destination) = (packet.source_port, packet.destination_port);
+    let transport = match packet.protocol {
+        TCP => {
+            let segment = Segment {
+                flags: packet.flags,
+                sequence: SEQUENCE,
+                acknowledgement: 0,
+                length: 0,
+                window: u16::MAX,
+            };
+            Transport::Tcp { source, destination, segment }
+        }
+        UDP => Transport::Udp { source, destination },
+        ICMP if packet.source.is_ipv4() => {
+            Transport::Icmp { kind: packet.icmp_type, code: packet.icmp_code, id: 7, inner: None }
+        }
+        other => Transport::Other(other),
+    };
+    Packet {
+        hooks: vec![Hook { direction, interface: packet.interface.clone() }],
+        is_path: false,
+        source: packet.source,
+        destination: packet.destination,
+        transport,
+        user: None,
+        group: None,
+        tag: None,
+        tos: 0,
+        fragment: packet.fragment,
+        ip: Ip::default(),
+    }
+}
+
+/// The same packet as the policy is asked about it; none of IPv6, which it does not speak of.
+pub fn asked(packet: &packets::Packet, world: &World) -> Option<policy::Packet> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
+        return None;
+    };
+    let only = |protocol, number| if packet.protocol == protocol { number } else { 0 };
+    Some(policy::Packet {
+        direction: match packet.direction {
+            Direction::In => policy::Direction::In,
+            Direction::Out => policy::Direction::Out,
+        },
+        interface: world.kind(&packet.interface),
+        source,
+        destination,
+        protocol: packet.protocol,
+        port: if matches!(packet.protocol, TCP | UDP) { packet.destination_port } else { 0 },
+        flags: only(TCP, packet.flags),
+        icmp: only(ICMP, packet.icmp_type),
+    })
+}
+
+/// The answer to a packet that passed; none where it is known by no rule what that is.
+pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
+    let hooks = packet.hooks.iter().map(|hook| Hook {
+        direction: match hook.direction {
+            syntax::Direction::In => syntax::Direction::Out,
+            syntax::Direction::Out => syntax::Direction::In,
+        },
+        interface: hook.interface.clone(),
+    });
+    let ports = match there.after.detail {
+        Detail::Ports(source, destination) => (source, destination),
+        Detail::Id(id) => (id, id),
+        Detail::None => (0, 0),
+    };
+    let transport = match packet.transport {
+        Transport::Tcp { segment, .. } => {
+            // To a SYN a SYN-ACK; to anything else an ACK of what came.
+            let flags = if segment.flags & (SYN | ACK) == SYN { SYN | ACK } else { ACK };
+            let acknowledgement = segment.sequence.wrapping_add(u32::from(segment.flags & SYN != 0));
+            let segment = Segment { flags, sequence: 5000, acknowledgement, length: 0, window: u16::MAX };
+            Transport::Tcp { source: ports.1, destination: ports.0, segment }
+        }
+        Transport::Udp { .. } => Transport::Udp { source: ports.1, destination: ports.0 },
+        Transport::Icmp { kind: ECHO, code, inner, .. } => {
+            Transport::Icmp { kind: ECHO_REPLY, code, id: ports.0, inner }
+        }
+        Transport::Icmp { .. } => return None,
+        other @ (Transport::Esp { .. } | Transport::Other(_)) => other,
+    };
+    Some(Packet {
+        hooks: hooks.collect(),
+        source: there.after.destination,
+        destination: there.after.source,
+        transport,
+        ..packet.clone()
+    })
+}
+
+/// A packet in one line: `in lo0: tcp 10.0.1.2:40000 -> 10.1.1.2:2379 flags S`.
+pub fn describe(packet: &Packet) -> String {
+    let hook = packet.hooks.first().map_or_else(String::new, |hook| {
+        let direction = match hook.direction {
+            syntax::Direction::In => "in",
+            syntax::Direction::Out => "out",
+        };
+        format!("{direction} {}: ", hook.interface)
+    });
+    let fragment = if packet.fragment { "fragment of " } else { "" };
+    let (source, destination) = (packet.source, packet.destination);
+    let ends = match packet.transport {
+        Transport::Tcp { .. } if packet.fragment => format!("tcp {source} -> {destination}"),
+        Transport::Udp { .. } if packet.fragment => format!("udp {source} -> {destination}"),
+        Transport::Icmp { .. } if packet.fragment => format!("icmp {source} -> {destination}"),
+        Transport::Tcp { source: from, destination: to, segment } => {
+            let letters = segment.letters();
+            let letters = if letters.is_empty() { "none".to_owned() } else { letters };
+            format!("tcp {source}:{from} -> {destination}:{to} flags {letters}")
+        }
+        Transport::Udp { source: from, destination: to } => {
+            format!("udp {source}:{from} -> {destination}:{to}")
+        }
+        Transport::Icmp { kind, code, .. } => {
+            format!("icmp {source} -> {destination} type {kind} code {code}")
+        }
+        Transport::Esp { spi } => format!("esp {spi:#x} {source} -> {destination}"),
+        Transport::Other(protocol) => format!("protocol {protocol} {source} -> {destination}"),
+    };
+    format!("{hook}{fragment}{ends}")
+}

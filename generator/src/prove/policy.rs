@@ -1,0 +1,521 @@
+//! The policy as functions of all packets: the table of what is permitted, row by row, first match decides.
+//!
+//! The policy itself answers for one packet ([`Policy::decide`]); this says the same for all of them at once. The proof
+//! asks both about a packet of every region, so that neither can be wrong alone.
+//!
+//! [`Policy::decide`]: crate::plan::Policy::decide
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::world::World;
+use crate::packets::{Direction, Family, Field, Map, Set, Side, Space};
+use crate::plan::Plan;
+use crate::plan::policy::{
+    ACK, Answer, Ends, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, PermissionPart, RST, SYN,
+    TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
+};
+
+/// A row of the policy's table, and what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Whether a packet passes.
+    pub verdict: Verdict,
+    /// What becomes of its addresses, where it passes.
+    pub translation: Option<Translation>,
+    /// It stays inside a provider, so that its answer is one of the same row.
+    pub is_within: bool,
+    /// It is about segments that pf drops where it puts fragments together.
+    pub is_malformed: bool,
+}
+
+/// How fragments are put together, as the numbers of a function.
+pub const AS_THEY_ARE: u32 = 0;
+/// Put together.
+pub const TOGETHER: u32 = 1;
+/// Put together, with the don't-fragment bit cleared.
+pub const WITHOUT_DF: u32 = 2;
+
+/// The policy of a plan as functions of packets.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    /// The row that decides about a whole packet.
+    pub row: Map,
+    /// What the numbers of rows mean.
+    pub rows: Vec<Row>,
+    /// How fragments are put together.
+    pub reassembly: Map,
+    /// The number of the pipe that a packet goes through; 0 is none.
+    pub pipe: Map,
+    /// Packets that stay inside one provider.
+    pub within: Set,
+    /// Packets whose translation the anchor must settle, so that no other's takes it.
+    pub settled: Set,
+}
+
+/// Puts a plan's policy into functions.
+pub fn functions(space: &mut Space, plan: &Plan, world: &World) -> Functions {
+    let parts = plan.policy.parts();
+    let ends = All::of(space, &parts);
+    let hooks = Hooks::of(space, world, plan.bridges.len());
+    let mut table = Table { space, parts: &parts, ends, hooks, rows: Vec::new(), row: Map::constant(0) };
+    let reassembly = table.reassembly(world);
+    table.fill(reassembly);
+    let pipe = table.pipes();
+    let within = table.within_all();
+    let settled = table.settled();
+    Functions { row: table.row, rows: table.rows, reassembly, pipe, within, settled }
+}
+
+/// The networks as sets of packets from and to them.
+struct All {
+    from: Vec<Set>,
+    to: Vec<Set>,
+    from_any: Set,
+    to_any: Set,
+}
+
+/// Sets of packets by place.
+struct Hooks {
+    out: Set,
+    lo0: Set,
+    egress: Set,
+    foreign: Set,
+    /// By the index of the bridge in the plan.
+    bridges: Vec<Set>,
+}
+
+impl All {
+    fn of(space: &mut Space, parts: &Parts) -> Self {
+        let mut side = |side| -> Vec<Set> {
+            parts.networks.iter().map(|network| region(space, side, network)).collect()
+        };
+        let (from, to) = (side(Side::Source), side(Side::Destination));
+        let from_any = union(space, from.clone());
+        let to_any = union(space, to.clone());
+        Self { from, to, from_any, to_any }
+    }
+}
+
+/// The packets with an end in a provider's network, less what is given away.
+fn region(space: &mut Space, side: Side, network: &NetworkPart) -> Set {
+    let mut set = Set::NONE;
+    // The longest that holds an address decides, and longer ones stand behind.
+    for (prefix, is_out) in network.region.prefixes() {
+        let part = space.network(side, prefix.network().into(), prefix.prefix_len());
+        set = if is_out { space.minus(set, part) } else { space.or(set, part) };
+    }
+    set
+}
+
+/// The union of many sets, by halves, so that none is put together with all before it.
+fn union(space: &mut Space, mut sets: Vec<Set>) -> Set {
+    while sets.len() > 1 {
+        sets =
+            sets.chunks(2).map(|pair| pair.iter().fold(Set::NONE, |all, set| space.or(all, *set))).collect();
+    }
+    sets.pop().unwrap_or(Set::NONE)
+}
+
+impl Hooks {
+    fn of(space: &mut Space, world: &World, bridges: usize) -> Self {
+        let out = space.direction(Direction::Out);
+        let mut hooks = Self {
+            out,
+            lo0: Set::NONE,
+            egress: Set::NONE,
+            foreign: Set::NONE,
+            bridges: vec![Set::NONE; bridges],
+        };
+        for (name, kind) in world.interfaces() {
+            let on = space.interface(name);
+            match kind {
+                Interface::Loopback => hooks.lo0 = on,
+                Interface::Egress => hooks.egress = space.or(hooks.egress, on),
+                Interface::Foreign => hooks.foreign = space.or(hooks.foreign, on),
+                Interface::Bridge(index) => hooks.bridges[index] = on,
+                Interface::New => {}
+            }
+        }
+        hooks
+    }
+}
+
+struct Table<'a> {
+    space: &'a mut Space,
+    parts: &'a Parts<'a>,
+    ends: All,
+    hooks: Hooks,
+    rows: Vec<Row>,
+    /// What is filled in so far, from the last row on.
+    row: Map,
+}
+
+impl Table<'_> {
+    /// Puts a row before all others.
+    fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
+        self.put_row(set, Row { verdict, translation, is_within: false, is_malformed: false });
+    }
+
+    fn put_row(&mut self, set: Set, row: Row) {
+        let number = self.rows.len();
+        self.rows.push(row);
+        let number = Map::constant(u32::try_from(number).expect("fewer than 2^31 rows"));
+        self.row = self.space.choose(set, number, self.row);
+    }
+
+    fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
+        sets.into_iter().fold(Set::ALL, |all, set| self.space.and(all, set))
+    }
+
+    fn loopback(&mut self, side: Side) -> Set {
+        self.space.network(side, IpAddr::from([127, 0, 0, 0]), 8)
+    }
+
+    /// All rows, from the last to the first.
+    fn fill(&mut self, reassembly: Map) {
+        let inet = self.space.family(Family::Inet);
+        let (from, to) = (self.ends.from_any, self.ends.to_any);
+        let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
+        let inward = self.space.minus(inet, out);
+        let wire = self.space.not(lo0);
+        self.put(Set::ALL, Verdict::Untouched, None);
+        // From others to volumes.
+        let resets = self.resets();
+        let outside = self.all([to, inward, wire]);
+        self.put(outside, Verdict::Drop, None);
+        let this_mac = self.space.and(to, lo0);
+        self.put(this_mac, Verdict::Pass, None);
+        let refusal = self.all([to, lo0, inward, resets]);
+        self.put(refusal, Verdict::Carry, None);
+        self.outward();
+        self.between(inward, wire, resets);
+        self.within(lo0, wire);
+        // Localhost.
+        for (one, other) in [(from, Side::Destination), (to, Side::Source)] {
+            let other = self.loopback(other);
+            let both = self.space.and(one, other);
+            self.put(both, Verdict::Pass, None);
+        }
+        self.leaks(to, egress);
+        self.forged(inward, wire);
+        self.published();
+        // What pf drops where it puts fragments together.
+        let malformed = self.malformed();
+        let put_together = self.space.select(reassembly, |how| how != AS_THEY_ARE);
+        let malformed = self.space.and(malformed, put_together);
+        let row = Row { verdict: Verdict::Drop, translation: None, is_within: false, is_malformed: true };
+        self.put_row(malformed, row);
+    }
+
+    fn leaks(&mut self, to: Set, egress: Set) {
+        let leaks = self.all([to, self.hooks.out, egress]);
+        self.refuse(leaks);
+    }
+
+    /// What is refused on its way out over an interface that may leave checksums unfinished.
+    fn refuse(&mut self, set: Set) {
+        self.put(set, Verdict::Refuse(Answer::Usual), None);
+        let tcp = self.space.number_is(Field::Protocol, TCP);
+        let tcp = self.space.and(set, tcp);
+        self.put(tcp, Verdict::Refuse(Answer::Icmp), None);
+    }
+
+    fn forged(&mut self, inward: Set, wire: Set) {
+        let (from_any, to_any) = (self.ends.from_any, self.ends.to_any);
+        let guests = self.all([to_any, inward]);
+        for (index, network) in self.parts.networks.iter().enumerate() {
+            let own = self.ends.from[index];
+            let on = self.hooks.bridges[network.bridge];
+            let forged = self.space.and(guests, on);
+            let forged = self.space.minus(forged, own);
+            self.put(forged, Verdict::Drop, None);
+        }
+        let here = self.here(Side::Source);
+        let here = self.all([here, inward, wire]);
+        self.put(here, Verdict::Drop, None);
+        let outside = self.space.or(self.hooks.egress, self.hooks.foreign);
+        let forged = self.all([from_any, inward, outside]);
+        self.put(forged, Verdict::Drop, None);
+    }
+
+    fn here(&mut self, side: Side) -> Set {
+        let ranges: Vec<(u128, u128)> = self.parts.here.iter().map(|address| single(*address)).collect();
+        self.space.addresses(side, Family::Inet, &ranges)
+    }
+
+    /// From volumes to what is nobody's.
+    fn outward(&mut self) {
+        let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
+        let networks = self.parts.networks.iter().zip(&self.ends.from);
+        let (online, offline): (Vec<_>, Vec<_>) = networks.partition(|(network, _)| network.internet);
+        let sets = |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect();
+        let (online, offline) = (union(self.space, sets(online)), union(self.space, sets(offline)));
+        self.put(online, Verdict::Pass, None);
+        let leaving = self.all([online, out, egress]);
+        self.put(leaving, Verdict::Pass, Some(Translation::EgressSource));
+        self.put(offline, Verdict::Refuse(Answer::Usual), None);
+        let leaving = self.all([offline, out, egress]);
+        self.refuse(leaving);
+        let local = self.all([offline, out, lo0]);
+        self.put(local, Verdict::Carry, None);
+    }
+
+    fn between(&mut self, inward: Set, wire: Set, resets: Set) {
+        let (out, lo0) = (self.hooks.out, self.hooks.lo0);
+        let volumes = self.space.and(self.ends.from_any, self.ends.to_any);
+        self.put(volumes, Verdict::Refuse(Answer::Usual), None);
+        let leaving = self.all([volumes, out, wire]);
+        self.refuse(leaving);
+        let local = self.all([volumes, out, lo0]);
+        self.put(local, Verdict::Carry, None);
+        let reset = self.all([volumes, inward, lo0, resets]);
+        self.put(reset, Verdict::Carry, None);
+        let unreachable = self.icmp(&[UNREACHABLE]);
+        let either = self.space.or(out, lo0);
+        let unreachable = self.all([volumes, either, unreachable]);
+        self.put(unreachable, Verdict::Carry, None);
+        self.links();
+    }
+
+    /// What links cover. Those with the same service and receivers are one row, and then those with the same senders.
+    fn links(&mut self) {
+        type Service<'p> = (Option<u8>, Option<&'p [(u16, u16)]>, bool);
+        let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
+        for PermissionPart { from, to, protocol, ports, masquerade } in &self.parts.permissions {
+            let service = (*protocol, ports.as_deref(), *masquerade);
+            let known = by_receivers.entry((service, to)).or_default();
+            known.networks.extend(&from.networks);
+            known.volumes.extend(&from.volumes);
+        }
+        let mut by_senders: BTreeMap<(Service, Ends), Ends> = BTreeMap::new();
+        for ((service, to), from) in by_receivers {
+            let known = by_senders.entry((service, from)).or_default();
+            known.networks.extend(&to.networks);
+            known.volumes.extend(&to.volumes);
+        }
+        // What is masqueraded goes first: it passes whatever its flags are.
+        let opens = self.opens();
+        let out = self.hooks.out;
+        let mut rows = Vec::new();
+        for (((protocol, ports, masquerade), from), to) in by_senders {
+            let service = self.service(protocol, ports);
+            let sources = self.set(Side::Source, &from);
+            let served = self.space.and(sources, service);
+            if masquerade {
+                rows.push((served, to.clone()));
+            }
+            let destinations = self.set(Side::Destination, &to);
+            let opened = self.all([opens, served, destinations]);
+            self.put(opened, Verdict::Pass, None);
+        }
+        for (served, to) in rows {
+            for (network, set) in self.by_network(&to) {
+                let translation = Translation::GatewaySource(self.parts.networks[network].gateway);
+                let masqueraded = self.all([out, served, set]);
+                self.put(masqueraded, Verdict::Pass, Some(translation));
+            }
+        }
+    }
+
+    /// Receivers, by the network that they are in.
+    fn by_network(&mut self, ends: &Ends) -> Vec<(usize, Set)> {
+        let mut sets: BTreeMap<usize, Set> =
+            ends.networks.iter().map(|network| (*network, self.ends.to[*network])).collect();
+        for address in &ends.volumes {
+            let first = |part: &NetworkPart| part.region.network.network() <= *address;
+            let Some(network) = self.parts.networks.partition_point(first).checked_sub(1) else { continue };
+            let one = self.space.network(Side::Destination, (*address).into(), 32);
+            let known = sets.get(&network).copied().unwrap_or(Set::NONE);
+            let all = self.space.or(known, one);
+            sets.insert(network, all);
+        }
+        sets.into_iter().collect()
+    }
+
+    fn set(&mut self, side: Side, ends: &Ends) -> Set {
+        let ranges: Vec<(u128, u128)> = ends.volumes.iter().map(|address| single(*address)).collect();
+        let volumes = self.space.addresses(side, Family::Inet, &ranges);
+        let networks = match side {
+            Side::Source => &self.ends.from,
+            Side::Destination => &self.ends.to,
+        };
+        let sets = ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
+        union(self.space, sets)
+    }
+
+    fn service(&mut self, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
+        let protocols: BTreeSet<u8> = match (protocol, ports) {
+            (Some(protocol), _) => BTreeSet::from([protocol]),
+            (None, Some(_)) => BTreeSet::from([TCP, UDP]),
+            (None, None) => return Set::ALL,
+        };
+        let ranges: Vec<(u128, u128)> = protocols.into_iter().map(|it| (it.into(), it.into())).collect();
+        let protocols = self.space.numbers(Field::Protocol, &ranges);
+        let Some(ports) = ports else { return protocols };
+        let ports: Vec<(u128, u128)> =
+            ports.iter().map(|(first, last)| ((*first).into(), (*last).into())).collect();
+        let ports = self.space.numbers(Field::DestinationPort, &ports);
+        self.space.and(protocols, ports)
+    }
+
+    fn within(&mut self, lo0: Set, wire: Set) {
+        for index in 0..self.parts.networks.len() {
+            let both = self.space.and(self.ends.from[index], self.ends.to[index]);
+            for (hooks, verdict) in [(lo0, Verdict::Carry), (wire, Verdict::Pass)] {
+                let set = self.space.and(hooks, both);
+                self.put_row(set, Row { verdict, translation: None, is_within: true, is_malformed: false });
+            }
+        }
+    }
+
+    fn within_all(&mut self) -> Set {
+        let pairs: Vec<(Set, Set)> =
+            self.ends.from.iter().copied().zip(self.ends.to.iter().copied()).collect();
+        let sets = pairs.into_iter().map(|(from, to)| self.space.and(from, to)).collect();
+        union(self.space, sets)
+    }
+
+    fn published(&mut self) {
+        let inward = self.space.minus(self.hooks.lo0, self.hooks.out);
+        let tcp = self.space.number_is(Field::Protocol, TCP);
+        let hook = self.space.and(inward, tcp);
+        for ((alias, port), volume) in self.parts.publishes {
+            let alias = self.space.network(Side::Destination, (*alias).into(), 32);
+            let port = (u128::from(*port), u128::from(*port));
+            let port = self.space.numbers(Field::DestinationPort, &[port]);
+            let set = self.all([hook, port, alias]);
+            self.put(set, Verdict::Pass, Some(Translation::Published(*volume)));
+        }
+    }
+
+    /// Another program's redirection on lo0 must not take a volume's port.
+    fn settled(&mut self) -> Set {
+        let inward = self.space.minus(self.hooks.lo0, self.hooks.out);
+        self.space.and(inward, self.ends.to_any)
+    }
+
+    fn tcp_with(&mut self, flags: &[(u8, u8)]) -> Set {
+        let mut any = Set::NONE;
+        for (bits, mask) in flags {
+            let some = self.space.masked(Field::Flags, *bits, *mask);
+            any = self.space.or(any, some);
+        }
+        let tcp = self.space.number_is(Field::Protocol, TCP);
+        self.space.and(tcp, any)
+    }
+
+    fn resets(&mut self) -> Set {
+        self.tcp_with(&[(RST, RST)])
+    }
+
+    /// What is no TCP segment, or one that opens a connection.
+    fn opens(&mut self) -> Set {
+        let opening = self.tcp_with(&[(SYN, SYN | ACK)]);
+        let tcp = self.space.number_is(Field::Protocol, TCP);
+        let goes_on = self.space.minus(tcp, opening);
+        self.space.not(goes_on)
+    }
+
+    /// Segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; or what needs an ACK and has none.
+    fn malformed(&mut self) -> Set {
+        let without_ack = |flag: u8| (flag, flag | ACK);
+        self.tcp_with(&[
+            (0, SYN | RST | ACK),
+            (SYN | RST, SYN | RST),
+            without_ack(PUSH),
+            without_ack(URG),
+            (FIN, FIN | SYN | ACK),
+        ])
+    }
+
+    fn icmp(&mut self, kinds: &[u8]) -> Set {
+        icmp(self.space, kinds)
+    }
+
+    /// How fragments are put together.
+    fn reassembly(&mut self, world: &World) -> Map {
+        let (from, to, out) = (self.ends.from_any, self.ends.to_any, self.hooks.out);
+        let inet = self.space.family(Family::Inet);
+        let inward = self.space.minus(inet, out);
+        let wire = self.space.not(self.hooks.lo0);
+        let (together, without_df) = (Map::constant(TOGETHER), Map::constant(WITHOUT_DF));
+        let mut how = Map::constant(AS_THEY_ARE);
+        // Answers of the internet, for the address of a way out.
+        let protocols =
+            self.space.numbers(Field::Protocol, &[(ICMP.into(), ICMP.into()), (UDP.into(), UDP.into())]);
+        if self.parts.networks.iter().any(|network| network.internet) {
+            for (name, _) in world.interfaces() {
+                let Some(address) = world.address_of(name) else { continue };
+                let on = self.space.interface(name);
+                let own = self.space.network(Side::Destination, address.into(), 32);
+                let answers = self.all([inward, on, own, protocols]);
+                how = self.space.choose(answers, without_df, how);
+            }
+        }
+        let sent = self.all([inward, wire, from]);
+        how = self.space.choose(sent, together, how);
+        let udp = self.space.number_is(Field::Protocol, UDP);
+        let datagrams = self.all([inward, from, to, udp]);
+        how = self.space.choose(datagrams, without_df, how);
+        let between = self.all([out, wire, from, to]);
+        how = self.space.choose(between, without_df, how);
+        let offline =
+            self.parts.networks.iter().zip(&self.ends.from).filter(|(network, _)| !network.internet);
+        let offline = offline.map(|(_, set)| *set).collect();
+        let offline = union(self.space, offline);
+        let leaks = self.space.or(to, offline);
+        let leaks = self.all([out, self.hooks.egress, leaks]);
+        self.space.choose(leaks, without_df, how)
+    }
+
+    /// The pipe of a packet: once, on its way out or where it comes in and the Mac has its destination.
+    fn pipes(&mut self) -> Map {
+        let mut pipe = Map::constant(0);
+        if self.parts.ways.is_empty() {
+            return pipe;
+        }
+        // From the broad to the narrow, the sender's breadth before the receiver's, and of the same the last first.
+        for (sender_is_network, receiver_is_network) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
+            for way in self.parts.ways.iter().rev() {
+                let part = |ends: &Ends, is_network: bool| match is_network {
+                    true => Ends { networks: ends.networks.clone(), volumes: BTreeSet::new() },
+                    false => Ends { networks: BTreeSet::new(), volumes: ends.volumes.clone() },
+                };
+                let (from, to) = (part(&way.from, sender_is_network), part(&way.to, receiver_is_network));
+                if from == Ends::default() || to == Ends::default() {
+                    continue;
+                }
+                let (from, to) = (self.set(Side::Source, &from), self.set(Side::Destination, &to));
+                let set = self.space.and(from, to);
+                pipe = self.space.choose(set, Map::constant(way.pipe.map_or(0, u32::from)), pipe);
+            }
+        }
+        let within = self.within_all();
+        pipe = self.space.choose(within, Map::constant(0), pipe);
+        let here = self.here(Side::Destination);
+        let wire = self.space.not(self.hooks.lo0);
+        let arrives = self.space.and(wire, here);
+        let last = self.space.or(self.hooks.out, arrives);
+        self.space.choose(last, pipe, Map::constant(0))
+    }
+}
+
+/// ICMP errors, which no state is made for.
+pub fn errors(space: &mut Space) -> Set {
+    icmp(space, &ICMP_ERRORS)
+}
+
+fn icmp(space: &mut Space, kinds: &[u8]) -> Set {
+    let ranges: Vec<(u128, u128)> = kinds.iter().map(|kind| (u128::from(*kind), u128::from(*kind))).collect();
+    let kinds = space.numbers(Field::IcmpType, &ranges);
+    let icmp = space.number_is(Field::Protocol, ICMP);
+    space.and(icmp, kinds)
+}
+
+fn single(address: Ipv4Addr) -> (u128, u128) {
+    let number = u128::from(u32::from(address));
+    (number, number)
+}

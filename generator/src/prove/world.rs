@@ -1,0 +1,169 @@
+//! The machine that an anchor is proven for: all of them.
+//!
+//! The manager loads a line that names `$egress`, `$outside` or a bridge once for each such interface. A rule that such a
+//! line becomes is about its own interface only ([`super::accept`] refuses any other), so what happens on an interface
+//! follows from the lines without macros and its own, in their order, whatever other interfaces there are. So one world
+//! stands for all: two ways out, another program's interface, every bridge, and a stranger that came up later. Where one of
+//! them is absent, its lines are, and no packet is on it.
+//!
+//! Addresses that the machine has, which a rule could name (`self`, `lo0`, `antispoof`), are here ones that nobody can have,
+//! so that a rule that has them gives itself away. A way out has an address of its own outside of all networks, which
+//! stands for any: what the rules do with packets from and to all of these is part of the proof.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::rules::Lists;
+use crate::loading::{self, Interfaces, Loaded};
+use crate::packets::Space;
+use crate::pf::Environment;
+use crate::pf::environment::InterfaceInfo;
+use crate::pf::syntax::{Place, Rule};
+use crate::plan::Plan;
+use crate::plan::policy::Interface;
+
+/// The interface on which the Mac talks to itself.
+pub const LOOPBACK: &str = "lo0";
+/// What stands for the addresses of the machine: reserved space, of which no rule can speak by chance.
+const MACHINE: [Ipv4Addr; 2] = [Ipv4Addr::new(247, 83, 151, 1), Ipv4Addr::new(247, 83, 151, 254)];
+/// The kinds of interfaces that are put in: two ways out, and bridges.
+const KINDS: [&str; 3] = ["en", "utun", "bridge"];
+const MACHINE_PREFIX: u8 = 24;
+/// Addresses for ways out: of documentation space and the like.
+const CANDIDATES: [[u8; 4]; 6] = [
+    [192, 0, 2, 10],
+    [198, 51, 100, 10],
+    [203, 0, 113, 10],
+    [192, 88, 99, 10],
+    [100, 64, 0, 10],
+    [198, 18, 0, 10],
+];
+
+/// An anchor as it is loaded in the world that stands for all.
+#[derive(Debug, Clone)]
+pub struct World {
+    loaded: Loaded,
+    /// The interfaces that are put in for macros, each with its kind.
+    kinds: BTreeMap<String, Interface>,
+    /// The address of each way out.
+    addresses: BTreeMap<String, Ipv4Addr>,
+    environment_interfaces: Vec<InterfaceInfo>,
+}
+
+impl World {
+    /// The world for an anchor of a plan.
+    pub fn new(plan: &Plan, anchor: &str) -> Self {
+        let names = Names::of(anchor);
+        let one = |kind, first| names.units(kind, first).next().unwrap_or_default();
+        let egress = [one(KINDS[0], 0), one(KINDS[1], 0)];
+        let foreign = one(KINDS[2], 100);
+        let free = |address: &Ipv4Addr| !plan.bridges.iter().any(|bridge| bridge.network.contains(address));
+        let mut free = CANDIDATES.into_iter().map(Ipv4Addr::from).filter(free);
+        let addresses: BTreeMap<String, Ipv4Addr> =
+            egress.iter().map(|name| (name.clone(), free.next().unwrap_or(MACHINE[1]))).collect();
+        let mut kinds = BTreeMap::from([(LOOPBACK.to_owned(), Interface::Loopback)]);
+        kinds.extend(egress.iter().map(|name| (name.clone(), Interface::Egress)));
+        kinds.insert(foreign.clone(), Interface::Foreign);
+        let mut bridges = BTreeMap::new();
+        let units = names.units(KINDS[2], 2000).zip(plan.bridges.iter().enumerate());
+        for (name, (index, bridge)) in units {
+            kinds.insert(name.clone(), Interface::Bridge(index));
+            bridges.insert(loading::bridge_macro(bridge.provider.as_str()), name);
+        }
+        let mut environment = Environment { interfaces: Vec::new(), ..Environment::default() };
+        environment.add_address(LOOPBACK, MACHINE[0].into(), MACHINE_PREFIX);
+        for (name, address) in &addresses {
+            environment.add_address(name, (*address).into(), 24);
+        }
+        let [first, second] = egress;
+        let outside = vec![first.clone(), second.clone(), foreign];
+        let interfaces = Interfaces { egress: vec![first, second], outside, bridges };
+        let loaded = loading::load(anchor, &interfaces);
+        Self { loaded, kinds, addresses, environment_interfaces: environment.interfaces }
+    }
+
+    /// The text that is loaded.
+    pub fn text(&self) -> &str {
+        &self.loaded.text
+    }
+
+    /// What a reader of the text must know of the machine.
+    pub fn environment(&self) -> Environment {
+        Environment {
+            interfaces: self.environment_interfaces.clone(),
+            hosts: BTreeMap::new(),
+            ..Environment::default()
+        }
+    }
+
+    /// Where a thing of the loaded text stands in the anchor.
+    pub fn origin(&self, place: Place) -> Place {
+        Place { line: self.loaded.origin(place.line), ..place }
+    }
+
+    /// An error of the loaded text at its place in the anchor.
+    pub fn error_at_origin(&self, error: crate::pf::Error) -> crate::pf::Error {
+        crate::pf::Error { line: self.loaded.origin(error.line), ..error }
+    }
+
+    /// The space in which everything is told apart that rules or the policy tell apart.
+    pub fn space(&self, lists: &Lists) -> Space {
+        Space::new(self.kinds.keys().map(String::as_str).chain(lists.interfaces()).map(str::to_owned))
+    }
+
+    /// How many rules there are on a Mac with one way out and no other program's interface.
+    pub fn count(&self, lists: &Lists) -> usize {
+        let first = self.addresses.keys().next();
+        let is_there = |rule: &&Rule| {
+            let name = rule.interface.as_ref().map(|interface| &interface.name);
+            name.is_none_or(|name| match self.kind(name) {
+                Interface::Egress => Some(name) == first,
+                kind => kind != Interface::Foreign,
+            })
+        };
+        lists.all().filter(is_there).count()
+    }
+
+    /// The names of interfaces that the policy tells apart.
+    pub fn interfaces(&self) -> impl Iterator<Item = (&str, Interface)> {
+        self.kinds.iter().map(|(name, kind)| (name.as_str(), *kind))
+    }
+
+    /// What an interface is to the policy.
+    pub fn kind(&self, name: &str) -> Interface {
+        self.kinds.get(name).copied().unwrap_or(Interface::New)
+    }
+
+    /// The address of a way out.
+    pub fn address_of(&self, interface: &str) -> Option<Ipv4Addr> {
+        self.addresses.get(interface).copied()
+    }
+
+    /// Whether the manager puts this name in for a macro.
+    pub fn is_put_in(&self, name: &str) -> bool {
+        !matches!(self.kind(name), Interface::Loopback | Interface::New)
+    }
+
+    /// Whether an address of a rule is one of those that stand for the machine's.
+    pub fn is_machines(&self, address: IpAddr) -> bool {
+        let of_machine = |v4: Ipv4Addr| v4.octets()[..3] == MACHINE[0].octets()[..3];
+        matches!(address, IpAddr::V4(v4) if of_machine(v4) || self.addresses.values().any(|own| *own == v4))
+    }
+}
+
+/// Names of interfaces that the anchor says, so that none of them is put in for a macro.
+struct Names<'a>(BTreeSet<&'a str>);
+
+impl<'a> Names<'a> {
+    fn of(text: &'a str) -> Self {
+        let is_unit = |word: &&str| {
+            let kind = word.trim_end_matches(|c: char| c.is_ascii_digit());
+            kind.len() < word.len() && KINDS.contains(&kind)
+        };
+        Self(text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_unit).collect())
+    }
+
+    fn units(&self, kind: &'static str, first: usize) -> impl Iterator<Item = String> + '_ {
+        (first..).map(move |unit| format!("{kind}{unit}")).filter(|name| !self.0.contains(name.as_str()))
+    }
+}

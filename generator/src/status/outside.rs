@@ -1,0 +1,198 @@
+//! The interfaces that packets leave by, and whoever has a network of ours already.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Seen;
+use crate::darwin::Route;
+use crate::plan::Plan;
+
+/// The blocks of private addresses. A route that is wider than the one a network lies in says nothing of that network.
+const BLOCKS: [(Ipv4Addr, u8); 4] = [
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+/// A route that is shorter than this reaches beyond any network: it is part of a way to everywhere.
+const WIDE: u8 = 8;
+
+impl Seen<'_> {
+    /// Interfaces that packets leave by, in order.
+    pub(super) fn ways_out(&self, plan: &Plan) -> Vec<String> {
+        let leading = self.routes.iter().filter(|route| self.leads_out(plan, route));
+        leading.map(|route| route.interface.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Interfaces that are neither lo0 nor ours, in order: what comes in by them comes from others.
+    pub(super) fn outside(&self, plan: &Plan) -> Vec<String> {
+        let foreign =
+            |name: &&String| name.as_str() != "lo0" && !self.is_inner(plan, name) && is_nameable(name);
+        self.interfaces.keys().filter(foreign).cloned().collect()
+    }
+
+    /// The interface of the default route.
+    pub(super) fn default_interface(&self) -> Option<&str> {
+        let is_it = |route: &&Route| route.destination.prefix_len() == 0 && !route.flags.contains('I');
+        self.routes.iter().find(is_it).map(|route| route.interface.as_str())
+    }
+
+    /// Whether the manager made it, or it is the bridge that a provider of vmnet lives on.
+    fn is_inner(&self, plan: &Plan, name: &str) -> bool {
+        self.made(&["if", name]) || plan.bridges.iter().any(|bridge| self.vmnet_of(bridge) == Some(name))
+    }
+
+    /// Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly. What is
+    /// cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+    fn leads_out(&self, plan: &Plan, route: &Route) -> bool {
+        let name = route.interface.as_str();
+        let Some(interface) = self.interfaces.get(name).filter(|it| !it.addresses.is_empty()) else {
+            return false;
+        };
+        let (net, address) = (route.destination, route.destination.addr());
+        let own = net.prefix_len() == 32 && interface.addresses.contains_key(&address);
+        let stays = address.is_multicast() || address.is_link_local() || address.octets()[0] == 255 || own;
+        let bound = !route.flags.contains('U') || route.flags.contains(['I', 'W', 'R', 'B', 'm']);
+        if kind_of(name) == "lo" || self.is_inner(plan, name) || stays || bound {
+            return false;
+        }
+        // The far end of a tunnel is no network.
+        let is_peer = route.flags.contains('H') && !route.flags.contains('S');
+        route.flags.contains('G') || (!is_peer && !self.hosts_machines(name))
+    }
+
+    /// The networks of virtual machines on this Mac: who lives there goes out by this Mac, and not this Mac by him.
+    fn hosts_machines(&self, name: &str) -> bool {
+        match kind_of(name) {
+            "vboxnet" | "vmnet" | "vnic" | "ap" => true,
+            "bridge" => {
+                let unit = name.trim_start_matches("bridge").parse::<u32>().unwrap_or(0);
+                let is_virtual = |member: &String| matches!(kind_of(member), "vmenet" | "feth" | "tap");
+                let members = self.interfaces.get(name).map(|it| &it.members);
+                unit >= 100 || members.is_none_or(|members| members.iter().all(is_virtual))
+            }
+            _ => false,
+        }
+    }
+
+    /// Routes and addresses of others inside the networks of providers, in words.
+    pub(super) fn overlaps(&self, plan: &Plan) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        let mut tell = |bridge: &crate::plan::Bridge, what: &str, net: Ipv4Net, interface: &str| {
+            let (network, provider) = (bridge.network, &bridge.provider);
+            let text =
+                format!("the network {network} of {provider} overlaps the {what} {net} on {interface}");
+            if !found.contains(&text) {
+                found.push(text);
+            }
+        };
+        let allowed = |net: Ipv4Net| plan.allow_overlap.iter().any(|allowed| allowed.contains(&net));
+        let others = self.routes.iter().filter(|route| {
+            route.destination.prefix_len() > 0 && !self.is_known(plan, route) && !allowed(route.destination)
+        });
+        for route in others {
+            let net = route.destination;
+            for bridge in &plan.bridges {
+                let meets = bridge.network.contains(&net) || net.contains(&bridge.network);
+                if meets
+                    && !is_everywhere(net, bridge.network)
+                    && !self.is_piece(route)
+                    && !self.bypasses(route)
+                {
+                    tell(bridge, "route", net, &route.interface);
+                }
+            }
+        }
+        let ours: Vec<&str> = plan.bridges.iter().filter_map(|bridge| self.bridge(bridge)).collect();
+        for (name, interface) in &self.interfaces {
+            for (address, length) in &interface.addresses {
+                let own = name == "lo0" && self.made(&["address", "lo0", &address.to_string()]);
+                let Ok(net) = Ipv4Net::new(*address, *length) else { continue };
+                if own || ours.contains(&name.as_str()) || self.is_ours(plan, *address) || allowed(net) {
+                    continue;
+                }
+                for bridge in plan.bridges.iter().filter(|bridge| bridge.network.contains(address)) {
+                    tell(bridge, "address", net, name);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a bridge of ours has this address.
+    fn is_ours(&self, plan: &Plan, address: Ipv4Addr) -> bool {
+        let bridges = plan.bridges.iter().filter_map(|bridge| self.bridge(bridge));
+        bridges.filter_map(|name| self.interfaces.get(name)).any(|it| it.addresses.contains_key(&address))
+    }
+
+    /// Whether a route has to do with what was made, or with the vmnet that a provider lives on.
+    fn is_known(&self, plan: &Plan, route: &Route) -> bool {
+        let (net, interface) = (route.destination, route.interface.as_str());
+        let bridges = plan.bridges.iter().any(|bridge| self.bridge(bridge) == Some(interface));
+        let own_route = self.made(&["route", &net.to_string(), interface]);
+        let alias = interface == "lo0"
+            && net.prefix_len() == 32
+            && self.made(&["address", "lo0", &net.addr().to_string()]);
+        bridges || own_route || alias || route.flags.contains('W') || self.is_ours(plan, net.addr())
+    }
+
+    /// One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which
+    /// says a second time what another does: everything but some addresses, in pieces.
+    fn is_piece(&self, route: &Route) -> bool {
+        let beside = |other: &&Route| {
+            (&other.interface, &other.gateway) == (&route.interface, &route.gateway)
+                && other.destination.prefix_len() > 0
+                && !other.flags.contains(['I', 'W'])
+        };
+        let size = |route: &Route| 1_u64 << (32 - route.destination.prefix_len());
+        let covered = |other: &Route| {
+            other.destination.prefix_len() < route.destination.prefix_len()
+                && other.destination.contains(&route.destination)
+        };
+        let beside = self.routes.iter().filter(beside);
+        !beside.clone().any(covered) && beside.map(size).sum::<u64>() >= 1 << 31
+    }
+
+    /// A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
+    fn bypasses(&self, route: &Route) -> bool {
+        let same = |other: &Route| {
+            other.destination.prefix_len() == 0
+                && (&other.gateway, &other.interface) == (&route.gateway, &route.interface)
+        };
+        let tunnel = |other: &Route| {
+            other.destination.prefix_len() < WIDE
+                && other.interface != route.interface
+                && other.flags.contains('U')
+                && !other.flags.contains('I')
+        };
+        route.flags.contains('G') && self.routes.iter().any(same) && self.routes.iter().any(tunnel)
+    }
+}
+
+/// A route to everywhere, or part of one.
+fn is_everywhere(net: Ipv4Net, network: Ipv4Net) -> bool {
+    if net.prefix_len() <= 1 {
+        return true;
+    }
+    let block = BLOCKS.into_iter().find(|(address, length)| {
+        Ipv4Net::new(*address, *length).is_ok_and(|block| block.contains(&network))
+    });
+    net.prefix_len() < block.map_or(WIDE, |(_, length)| length)
+}
+
+/// The letters of an interface's name.
+fn kind_of(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+/// A name that may stand in a rule: interfaces of macOS have no other.
+fn is_nameable(name: &str) -> bool {
+    let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+    let bytes = name.as_bytes();
+    bytes.len() < 16
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(u8::is_ascii_digit)
+        && bytes.iter().all(|c| word(*c))
+}
