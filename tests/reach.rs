@@ -26,7 +26,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub fn of(plan: &'a Plan) -> Self {
-        Self { plan, here: plan.all_here() }
+        Self { plan, here: plan.policy.parts().here.iter().copied().collect() }
     }
 
     fn bridge(&self, address: Ipv4Addr) -> Option<usize> {
@@ -105,17 +105,19 @@ impl<'a> Walk<'a> {
 }
 
 fn is_reason(reason: Reason, because: &[Because]) -> bool {
-    because.iter().any(|because| match (reason, because) {
-        (Reason::Within, Because::Within(_))
-        | (Reason::Links, Because::Links(_))
-        | (Reason::NoLink, Because::NoLink)
-        | (Reason::Internet, Because::Internet(_))
-        | (Reason::NoInternet, Because::NoInternet(_))
-        | (Reason::Localhost, Because::Loopback)
-        | (Reason::ThisMac, Because::ThisMac | Because::NotOurs)
-        | (Reason::Outside, Because::Outside)
-        | (Reason::NotOurs, Because::NotOurs) => true,
-        _ => false,
+    because.iter().any(|because| {
+        matches!(
+            (reason, because),
+            (Reason::Within, Because::Within(_))
+                | (Reason::Links, Because::Links(_))
+                | (Reason::NoLink, Because::NoLink)
+                | (Reason::Internet, Because::Internet(_))
+                | (Reason::NoInternet, Because::NoInternet(_))
+                | (Reason::Localhost, Because::Loopback)
+                | (Reason::ThisMac, Because::ThisMac | Because::NotOurs)
+                | (Reason::Outside, Because::Outside)
+                | (Reason::NotOurs, Because::NotOurs)
+        )
     })
 }
 
