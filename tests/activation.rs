@@ -253,3 +253,64 @@ fn killed_while_it_installs_for_the_first_time_it_can_be_removed() {
         assert!(left.iter().all(|path| path == "db" || path == "newsyslog.d"), "{dies_at}: {left:?}");
     }
 }
+
+/// A launchctl that has one job or none, and what `activate.sh remove` does with it.
+fn removed_under_launchd(disk: &Disk, program: &str, plist: &str, stubborn: bool) -> Output {
+    let job = disk.at("tools/job");
+    let tool = format!(
+        "#!/bin/sh\necho \"$*\" >>{called}\ncase $1 in\nprint) [ -e {job} ] && cat {job} ;;\nbootout) {} ;;\nesac\n",
+        if stubborn { "exit 36".to_owned() } else { format!("rm {}", job.display()) },
+        called = disk.at("called").display(),
+        job = job.display(),
+    );
+    disk.write("tools/launchctl", &tool, 0o755);
+    disk.write("tools/job", &format!("\tprogram = {program}\n"), 0o644);
+    disk.write("plists/org.nix-volumes.networking.plist", plist, 0o644);
+    let path = format!("{}:{}", disk.at("tools").display(), std::env::var("PATH").unwrap());
+    Command::new("/bin/sh")
+        .arg(disk.at("called.sh"))
+        .arg(disk.at("db/receipt"))
+        .arg("remove")
+        .arg(disk.at("plists"))
+        .env("PATH", path)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_removal_takes_our_job_from_launchd_and_no_other() {
+    let plist = "plists/org.nix-volumes.networking.plist";
+    let disk = Disk::new();
+    done(&disk.install("one", "opt", "/state"));
+    let manager = disk.at("opt/networking/manage-macos-networking.sh").display().to_string();
+    done(&removed_under_launchd(&disk, &manager, &format!("<string>{manager}</string>\n"), false));
+    assert!(!disk.at("tools/job").exists() && !disk.at(plist).exists());
+    // launchd lets go before the network is taken down.
+    let called = disk.read("called");
+    let at = |words: &str| called.find(words).unwrap_or_else(|| panic!("{words}: {called}"));
+    assert!(at("bootout system/org.nix-volumes.networking") < at("one cleanup"), "{called}");
+
+    // A plist whose path is written with escapes is known by its bytes.
+    let disk = Disk::new();
+    disk.bundle("one", &["launchd/org.nix-volumes.networking.plist"]);
+    done(&disk.install("one", "opt", "/state"));
+    let bytes = disk.read("opt/networking/launchd/org.nix-volumes.networking.plist");
+    done(&removed_under_launchd(&disk, "/elsewhere/networking/manage-macos-networking.sh", &bytes, false));
+    assert!(!disk.at(plist).exists());
+
+    // What another base gave launchd stays.
+    let disk = Disk::new();
+    done(&disk.install("one", "opt", "/state"));
+    let other = "/elsewhere/networking/manage-macos-networking.sh";
+    let output = removed_under_launchd(&disk, other, &format!("<string>{other}</string>\n"), false);
+    done(&output);
+    assert!(disk.at("tools/job").exists() && disk.at(plist).exists());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not of this network and stays"));
+
+    // A launchd that does not let go is told, and nothing is taken down under it.
+    let disk = Disk::new();
+    done(&disk.install("one", "opt", "/state"));
+    let manager = disk.at("opt/networking/manage-macos-networking.sh").display().to_string();
+    failed(&removed_under_launchd(&disk, &manager, "", true), "launchd does not let go");
+    assert!(!disk.read("called").contains("cleanup") && disk.at("opt/networking/hosts").exists());
+}

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use nixvol_net::edit::{Change, Fields, File, Kind};
+use nixvol_net::edit::{Change, Fields, File, Kind, List};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::place::Positions;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::nix::{evaluate, with_darwin};
 use crate::support::{files_below, root, run};
 
 /// The corpus: name and text of each file.
-fn corpus() -> BTreeMap<String, String> {
+pub fn corpus() -> BTreeMap<String, String> {
     let files = files_below("tests/nix/edits");
     let nix = |path: &&std::path::PathBuf| path.parent() == Some(Path::new("tests/nix/edits"));
     let read = |path: &std::path::PathBuf| {
@@ -28,32 +28,43 @@ fn corpus() -> BTreeMap<String, String> {
     corpus
 }
 
-fn parse(text: &str) -> File<'_> {
+pub fn parse(text: &str) -> File<'_> {
     File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
-/// A declaration without what depends on where it stands.
-fn declaration(json: &Value) -> Declaration {
+/// A declaration without what depends on where it stands. Expectations are compared as they are.
+pub fn declaration(json: &Value) -> Declaration {
+    let mut json = json.clone();
+    json.as_object_mut().expect("a declaration").remove("expect");
     let read = model::read(json.to_string().as_bytes());
     let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
     Declaration { positions: Positions::default(), ..declaration }
 }
 
 /// What Nix makes of texts, all in one run.
-fn by_nix(texts: &[String]) -> Vec<Value> {
+pub fn by_nix(texts: &[String]) -> Vec<Value> {
+    let whole: Vec<(String, Option<String>)> = texts.iter().map(|text| (text.clone(), None)).collect();
+    by_nix_of(&whole)
+}
+
+/// The same, of one configuration of each.
+pub fn by_nix_of(texts: &[(String, Option<String>)]) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut files = String::new();
-    for (index, text) in texts.iter().enumerate() {
+    for (index, (text, host)) in texts.iter().enumerate() {
         let path = directory.path().join(format!("{index}.nix"));
         fs::write(&path, text).expect("a file");
-        let _ = write!(files, " {}", path.display());
+        let _ = match host {
+            None => write!(files, " {}", path.display()),
+            Some(host) => write!(files, " {{ file = {}; host = {host:?}; }}", path.display()),
+        };
     }
     let values = evaluate(&format!("import ./tests/nix/edits.nix {{ files = [{files} ]; }}"));
     let values = values.unwrap_or_else(|error| panic!("{error}"));
     values.as_array().expect("a list").clone()
 }
 
-fn volume(name: &str, before: &Declaration) -> Change {
+pub fn volume(name: &str, before: &Declaration) -> Change {
     let provider = before.providers.keys().next().expect("a provider").to_string();
     let fields: Fields = vec![
         ("provider", json!(provider)),
@@ -63,14 +74,14 @@ fn volume(name: &str, before: &Declaration) -> Change {
     Change::Add { kind: Kind::Volume, name: name.to_owned(), fields }
 }
 
-fn provider(name: &str, before: &Declaration) -> Change {
+pub fn provider(name: &str, before: &Declaration) -> Change {
     let network = before.free_network().expect("a network");
     let gateway = before.gateway_for(network).expect("a gateway").to_string();
     let fields = vec![("network", json!(network)), ("gateway", json!(gateway))];
     Change::Add { kind: Kind::Provider, name: name.to_owned(), fields }
 }
 
-fn link(before: &Declaration) -> Change {
+pub fn link(before: &Declaration) -> Change {
     let ends: Vec<String> = before.providers.keys().take(2).map(ToString::to_string).collect();
     let fields = vec![
         ("from", json!([ends[0]])),
@@ -78,28 +89,41 @@ fn link(before: &Declaration) -> Change {
         ("protocol", json!("tcp")),
         ("ports", json!([443, "8000-8080"])),
     ];
-    Change::AddLink { fields }
+    Change::AddItem { list: List::Links, fields }
+}
+
+pub fn expectation(before: &Declaration) -> Change {
+    let end = before.providers.keys().next().expect("a provider").to_string();
+    let fields = vec![
+        ("from", json!(["internet"])),
+        ("to", json!([end, "any"])),
+        ("passes", json!(false)),
+        ("why", json!("no way in, \"ever\"")),
+    ];
+    Change::AddItem { list: List::Expect, fields }
 }
 
 /// What is added to every file of the corpus.
-fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
+pub fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
     vec![
         ("volume in front", volume("a-first", before)),
         ("volume in the middle", volume("etcd-9", before)),
         ("volume at the end", volume("zz-1", before)),
         ("provider", provider("hetzner-2", before)),
         ("link", link(before)),
+        ("expectation", expectation(before)),
     ]
 }
 
 fn opposite(change: &Change, after: &Value) -> Change {
     match change {
         Change::Add { kind, name, .. } => Change::Remove { kind: *kind, name: name.clone() },
-        Change::AddLink { fields } => {
+        Change::AddItem { list, fields } => {
             let fields: Value =
                 fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            let links = after["links"].as_array().expect("links");
-            Change::RemoveLink { index: links.iter().position(|link| *link == fields).expect("the new link") }
+            let items = after[list.option()].as_array().expect("a list");
+            let index = items.iter().position(|item| *item == fields).expect("the new one");
+            Change::RemoveItem { list: *list, index }
         }
         other => other.clone(),
     }
@@ -121,8 +145,15 @@ fn edited(text: &str, change: &Change) -> Result<String, String> {
     Ok(edited)
 }
 
+/// That two declarations say the same.
+#[track_caller]
+pub fn assert_same(one: &Value, other: &Value, what: &str) {
+    assert_eq!(declaration(one), declaration(other), "{what}");
+    assert_eq!(one["expect"], other["expect"], "{what}");
+}
+
 /// Both line ends.
-fn variants(text: &str) -> [String; 2] {
+pub fn variants(text: &str) -> [String; 2] {
     [text.to_owned(), text.replace('\n', "\r\n")]
 }
 
@@ -166,7 +197,11 @@ fn every_style_takes_additions_and_gives_them_back() {
                 let new = match edited(text, &change) {
                     Ok(new) => new,
                     Err(refused) => {
-                        assert_eq!((what, &name[..4]), ("link", "pres"), "{name}: {what}: {refused}");
+                        let several = (what, &name[..]) == ("expectation", "preset-forced");
+                        assert!(
+                            several || (what, &name[..4]) == ("link", "pres"),
+                            "{name}: {what}: {refused}"
+                        );
                         continue;
                     }
                 };
@@ -179,13 +214,13 @@ fn every_style_takes_additions_and_gives_them_back() {
                     let diff = diff.unified_diff().context_radius(2).to_string();
                     let _ = write!(shown, "# {name}: {what}\n{diff}\n");
                 }
-                expected.push((format!("{name}: {what}"), declaration(&change.applied(&before))));
+                expected.push((format!("{name}: {what}"), change.applied(&before)));
                 texts.push(new);
             }
         }
     }
     for ((what, expected), by_nix) in expected.iter().zip(by_nix(&texts)) {
-        assert_eq!(declaration(&by_nix), *expected, "{what}");
+        assert_same(&by_nix, expected, what);
     }
     golden("additions", &shown);
 }
@@ -206,7 +241,7 @@ fn every_entry_of_every_style_can_be_taken_out() {
             changes.extend(names.map(|name| Change::Remove { kind, name: name.clone() }));
         }
         let links = before["links"].as_array().map_or(0, Vec::len);
-        changes.extend((0..links).map(|index| Change::RemoveLink { index }));
+        changes.extend((0..links).map(|index| Change::RemoveItem { list: List::Links, index }));
         for change in changes {
             let after = change.applied(&before);
             for (index, text) in variants(&text).iter().enumerate() {
@@ -242,7 +277,7 @@ fn every_entry_of_every_style_can_be_taken_out() {
     golden("removals", &shown);
 }
 
-fn golden(name: &str, text: &str) {
+pub fn golden(name: &str, text: &str) {
     insta::with_settings!({ snapshot_path => "snapshots/edits", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, text);
     });
@@ -251,13 +286,13 @@ fn golden(name: &str, text: &str) {
 fn words(change: &Change) -> String {
     match change {
         Change::Remove { kind, name } => format!("{} {name}", kind.word()),
-        Change::RemoveLink { index } => format!("links.{index}"),
+        Change::RemoveItem { list, index } => format!("{}.{index}", list.option()),
         other => format!("{other:?}"),
     }
 }
 
 /// Runs the program on a file of its own with this text: what it wrote and said, and the file then.
-fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
+pub fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mac.nix");
     fs::write(&path, text).expect("a file");
@@ -273,7 +308,7 @@ fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Out
 }
 
 #[track_caller]
-fn refused(text: &str, arguments: &[&str], input: &str) -> String {
+pub fn refused(text: &str, arguments: &[&str], input: &str) -> String {
     let (output, after) = program_on(text, arguments, input);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}\n{after}");
@@ -357,8 +392,15 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         (String::from_utf8_lossy(&output.stdout).into_owned(), after)
     };
-    let (said, after) = done(&ADD);
-    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2\n");
+    // The first line says what was done; what that opens and closes follows.
+    let told = |arguments: &[&str]| {
+        let (said, after) = done(arguments);
+        let (first, effect) = said.split_once("\n\n").expect("an effect");
+        assert!(effect.contains("Providers, volumes and settings\n") || effect.contains("Flows\n"), "{said}");
+        (first.to_owned(), after)
+    };
+    let (said, after) = told(&ADD);
+    assert_eq!(said, "mac.nix: added volume `etcd-9`: provider aws, address 10.1.1.3, localhost 127.0.1.2");
     assert!(after.contains("      etcd-9 = {\n        provider = \"aws\";\n"));
 
     let (diff, same) = done(&[&ADD[..], &["--dry-run"]].concat());
@@ -371,18 +413,18 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
     assert_eq!((&record["written"], &record["file"]), (&json!(false), &json!("mac.nix")));
     assert!(record["diff"].as_str().expect("a diff").contains("publish = [ 80 443 ];"), "{record:#}");
 
-    let guest = done(&["add", "volume", "vm", "--provider", "aws", "--attachment", "guest"]).0;
-    assert!(guest.ends_with("address 10.1.1.3, attachment guest\n"), "a guest needs no alias: {guest}");
-    let bare = done(&["add", "volume", "vm", "--provider", "aws", "--localhost", "none"]).0;
-    assert!(bare.ends_with("address 10.1.1.3\n"), "{bare}");
+    let guest = told(&["add", "volume", "vm", "--provider", "aws", "--attachment", "guest"]).0;
+    assert!(guest.ends_with("address 10.1.1.3, attachment guest"), "a guest needs no alias: {guest}");
+    let bare = told(&["add", "volume", "vm", "--provider", "aws", "--localhost", "none"]).0;
+    assert!(bare.ends_with("address 10.1.1.3"), "{bare}");
 
-    let (said, _) = done(&["add", "provider", "lab", "--no-internet"]);
+    let (said, _) = told(&["add", "provider", "lab", "--no-internet"]);
     assert_eq!(
         said,
-        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false\n"
+        "mac.nix: added provider `lab`: network 10.2.0.0/16, gateway 10.2.1.1/24, internet false"
     );
-    let (said, after) = done(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
-    assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`\n", false));
+    let (said, after) = told(&["remove", "link", "--to", "aws", "--from", "hetzner"]);
+    assert_eq!((said.as_str(), after.contains("6443")), ("mac.nix: removed `links.0`", false));
 }
 
 #[test]
@@ -617,8 +659,11 @@ mod generated {
             let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
             let mut changes = vec![
                 Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
-                Change::AddLink { fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))] },
-                Change::RemoveLink { index: 0 },
+                Change::AddItem {
+                    list: List::Links,
+                    fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))],
+                },
+                Change::RemoveItem { list: List::Links, index: 0 },
             ];
             let names = before["volumes"].as_object().expect("volumes").keys();
             changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));

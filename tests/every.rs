@@ -38,7 +38,6 @@ fn published() -> Value {
     input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380]);
     input["volumes"]["etcd-2"]["publish"] = json!([2379]);
     input["volumes"]["etcd-3"]["attachment"] = json!("guest");
-    input["volumes"]["etcd-3"]["publish"] = json!([443]);
     input
 }
 

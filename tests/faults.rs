@@ -17,6 +17,8 @@ use crate::rig::{Call, foreign, settled};
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
+/// From there on no file of the manager grows beyond so many bytes: a disk that is full, at any byte of any write.
+const FULL: [&str; 6] = ["full:0", "full:50", "full:90", "full:300", "full:900", "full:3000"];
 /// And what another program may do in between: it takes all pipes of dummynet away.
 const FLUSH: &str = "flush";
 /// How many commands of a story are struck on the default topology, for each kind, when time is short.
@@ -126,6 +128,7 @@ struct Outcome {
 /// The files of the state directory that say what is and what shall be. The others are means to an end.
 const FILES: [&str; 4] = ["names", "wish", "rules.conf", "applied"];
 const NAMES: usize = 0;
+const APPLIED: usize = 3;
 
 fn outcome(network: &Network) -> Outcome {
     let file = |name| (name, fs::read_to_string(network.state().join(name)).ok());
@@ -233,8 +236,17 @@ impl Stage {
         let struck = network.mac.journal().iter().find(|call| call.mark == '-').map(Call::line);
         let struck = struck.map_or(String::new(), |line| format!(" ({line})"));
         let why = format!("{:?}, {kind} at {k} of {}{struck}", self.story, self.length);
+        let told = format!("{why}: {}{}", ran.out, ran.err);
         if kind == "fail" {
-            self.failed_well(ran.code, &format!("{why}: {}{}", ran.out, ran.err));
+            self.failed_well(ran.code, &told);
+        }
+        if kind.starts_with("full:") {
+            assert!(ran.code < 2, "exit {}, {told}", ran.code);
+            assert!(ran.code == 0 || ran.err.contains("the disk is full, or does not let us"), "{told}");
+            // What says that it is as before, or done, is right.
+            if ran.code == 0 || ran.err.contains("rolled back: nothing of this run is left") {
+                self.failed_well(ran.code, &told);
+            }
         }
         self.touched_nothing_foreign(&why);
         if kind == FLUSH {
@@ -249,16 +261,23 @@ impl Stage {
     /// Reconcile converges on what the wish says, and cleanup takes everything away.
     fn mend(&self, why: &str) {
         let network = &self.network;
-        let wish = network.wish();
-        let ran = network.run("reconcile");
+        let mut ran = network.run("reconcile");
+        // What a full disk kept from being rolled back is rolled back now.
+        if ran.code == 1
+            && why.contains("full:")
+            && ran.err.contains("rolled back: nothing of this run is left")
+        {
+            ran = network.run("reconcile");
+        }
         assert_eq!(ran.code, 0, "{why}: reconcile: {}{}", ran.out, ran.err);
-        let now = outcome(network);
+        let (wish, now) = (network.wish(), outcome(network));
         if wish == "up" {
             // A stop or cleanup that died before it turned the wish has not begun.
-            let up = if matches!(self.story, Story::Stop | Story::Cleanup) {
-                &self.found
-            } else {
-                &self.undisturbed
+            let up = match self.story {
+                Story::Stop | Story::Cleanup => &self.found,
+                // A start that died before it wrote down what it is to put in force has not begun either.
+                Story::Upgrade if now.files[APPLIED] == self.found.files[APPLIED] => &self.found,
+                Story::Start | Story::Upgrade | Story::Reconcile => &self.undisturbed,
             };
             same(&now, up, &format!("{why}: reconcile did not converge"));
         } else {
@@ -318,9 +337,14 @@ fn everywhere(story: Story, input: &Value) {
 
 fn everywhere_on(stage: &Stage) {
     let story = stage.story;
-    for kind in KINDS {
-        for k in 1..=stage.length {
+    for k in 1..=stage.length {
+        for kind in KINDS {
             stage.strike(kind, k);
+        }
+        for (n, kind) in FULL.iter().enumerate() {
+            if n == k % FULL.len() || std::env::var_os("NIXVOL_LONG").is_some() {
+                stage.strike(kind, k);
+            }
         }
     }
     let mended = stage.mended.borrow().len();

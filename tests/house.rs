@@ -24,10 +24,11 @@ const SEES: &[(&str, &[&str])] = &[
     ("reach", &["plan", "packets"]),
     ("prove", &["plan", "loading", "packets", "pf"]),
     ("darwin", &[]),
-    ("status", &["place", "model", "plan", "pf", "darwin"]),
+    ("others", &["plan", "pf"]),
+    ("status", &["place", "model", "plan", "pf", "darwin", "others"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
-    ("explain", &["place", "input", "loading", "model", "plan", "pf"]),
+    ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
 ];

@@ -173,7 +173,9 @@ fn names_of_interfaces_are_put_in_at_load() {
                 )
             })
             .collect();
-        let plan = Plan::of(&declared(&small()));
+        let mut input = small();
+        input["base"] = json!(network.mac.dir().join("opt/nix-volumes"));
+        let plan = Plan::of(&declared(&input));
         let ours = status(&plan, &anchor, &captured).expect("a capture");
         assert!(ours.healthy, "{:?}", ours.findings);
         // An interface comes, and goes.

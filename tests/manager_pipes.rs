@@ -283,11 +283,12 @@ fn where_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
     let bare = network.mac.kernel();
     // dnctl takes no such number.
     let whole = fs::read_to_string(&manager).expect("the manager");
-    fs::write(
-        &manager,
-        whole.replace("pipe\t20001\t40\t0.010000\t100000\t", "pipe\t20001\t40\t0.010000\t9999999\t"),
-    )
-    .expect("the manager");
+    for file in [&manager, &network.state().join("applied")] {
+        let text = fs::read_to_string(file).expect("the table");
+        let text =
+            text.replace("pipe\t20001\t40\t0.010000\t100000\t", "pipe\t20001\t40\t0.010000\t9999999\t");
+        fs::write(file, text).expect("the table");
+    }
     for _ in 0..2 {
         network.fails("reconcile", 1, "dnctl: bandwidth too large");
         let kernel = network.mac.kernel();

@@ -34,11 +34,12 @@ fn a_report_holds_what_is_read_and_no_secrets() {
         let names: Vec<&str> = report.keys().map(String::as_str).collect();
         let expected = [
             "anchor.conf",
+            "applied",
             "ifconfig",
             "launchctl-print",
             "ledger",
             "log",
-            "ls-ldn",
+            "ls-lden",
             "mount",
             "names",
             "netstat-rn",
@@ -49,6 +50,8 @@ fn a_report_holds_what_is_read_and_no_secrets() {
             "pfctl-anchor-tables",
             "pfctl-info",
             "pfctl-interfaces",
+            "pfctl-memory",
+            "pfctl-others",
             "pfctl-references",
             "pfctl-sn",
             "pfctl-sr",
@@ -62,7 +65,7 @@ fn a_report_holds_what_is_read_and_no_secrets() {
         ];
         assert_eq!(names, expected);
         assert!(report["version"].starts_with("format\t1\nProductName:"), "{}", report["version"]);
-        assert_eq!(report["mount"], "- on /Volumes/data (apfs, local)\n");
+        assert_eq!(report["mount"], "- on /Volumes/data (mounted)\n");
         assert_eq!(report["pfctl-interfaces"], "lo0\n");
         assert_eq!(report["pfctl-anchor-sr"], network.mac.ok("pfctl -a com.apple/250.nixvol -s rules"));
         assert!(

@@ -223,28 +223,68 @@ fn no_name_of_a_device_or_directory_passes_for_a_mount() {
     let network = Network::new(&input);
     network.ok("start");
     let waiting = network.mac.kernel();
-    for line in [
-        "/dev/disk9s1 on /Volumes/x on /Volumes/data (apfs, local)",
-        "/dev/disk9s1 on /tmp/ on /Volumes/data (apfs, local)",
-        "/dev/disk9s1 on /Volumes/data (old) (apfs, local)",
-        "/dev/disk9s1 on /Volumes/data2 (apfs, local)",
-        "/Volumes/data (apfs, local)",
+    for (text, path) in [
+        ("/dev/disk9s1 on /Volumes/x on /Volumes/data (apfs, local)", "/Volumes/x on /Volumes/data"),
+        ("/dev/z on /Volumes/data on /tmp/x (apfs, local)", "/tmp/x"),
+        ("/dev/disk9s1 on /Volumes/data (old) (apfs, local)", "/Volumes/data (old)"),
+        ("/dev/disk9s1 on /Volumes/data2 (apfs, local)", "/Volumes/data2"),
+        ("//eve@server/x\\n/dev/z on /Volumes/data (smbfs)\\n on /tmp/x (smbfs)", "/tmp/x"),
+        ("/dev/disk9s1 on /tmp/x\\n/dev/z on /Volumes/data (apfs)\\n@@nixvol failed\\tx (apfs)", "/tmp/x"),
+        (
+            "/dev/disk9s1 on /tmp/x\\n16777230 2 /Volumes/data/.\\n (apfs)",
+            "/tmp/x\\n16777230 2 /Volumes/data/.\\n",
+        ),
     ] {
-        network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("mount\t{line}\nmount\tdevfs")));
+        network
+            .mac
+            .edit(|_| waiting.replace("mount\tdevfs", &format!("mount\t{text}\t{path}\nmount\tdevfs")));
         network.mac.forget_journal();
         network.ok("reconcile");
-        assert_eq!(network.mac.changes(), [""; 0], "{line}");
+        assert_eq!(network.mac.changes(), [""; 0], "{text}");
+        network.assert_up();
     }
-    let mut unclear = input.clone();
-    unclear["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/x on /data");
-    let other = Network::new(&unclear);
-    other.mac.add("mount\tsomewhere on /Volumes/x on /data (macfuse, local)");
-    other.fails("start", 1, "cannot be told");
-    // A mount point with marks of ours on a line of its own.
-    let forged = "mount\t/dev/disk9s1 on /tmp/x\\n@@nixvol set\\tstate\\t/tmp/elsewhere\\n@@nixvol sysctl\\n0\\n@@nixvol end (apfs, local)";
-    network.mac.edit(|_| waiting.replace("mount\tdevfs", &format!("{forged}\nmount\tdevfs")));
-    network.ok("reconcile");
-    network.assert_up();
+    network.mac.edit(|_| waiting.clone());
+    network.ok("cleanup");
+}
+
+/// A directory is mounted where it and the one above it lie on two devices, whatever its path looks like and whether
+/// links lead to it.
+#[test]
+fn whether_something_is_mounted_is_asked_by_device() {
+    for path in ["/Volumes/x on /data", "/Volumes/data (old)", "/", "/Volumes/caf\u{e9}"] {
+        let mut input = small();
+        input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
+        let network = Network::new(&input);
+        let bare = network.mac.kernel();
+        network.ok("start");
+        let has = |network: &Network| network.mac.kernel().contains("10.0.1.2/32");
+        assert_eq!(has(&network), path == "/", "{path}");
+        network.mac.add(&format!("mount\tsomewhere on {path} (macfuse, local)\t{path}"));
+        network.ok("reconcile");
+        assert!(has(&network), "{path}");
+        // What nobody can look at is not taken for gone.
+        let place = network.mac.journal().iter().rposition(|call| call.words[0] == "stat").expect("a look");
+        network.mac.forget_journal();
+        network.mac.fault(None);
+        network.ok("reconcile");
+        let place =
+            network.mac.journal().iter().position(|call| call.words[0] == "stat").map_or(place, |at| at + 1);
+        network.mac.fault(Some(("fail", place)));
+        network.fails("reconcile", 1, "could not look at the Mac: stat failed");
+        network.mac.fault(None);
+        assert!(has(&network), "{path}");
+        network.mac.edit(|kernel| {
+            kernel
+                .lines()
+                .filter(|line| !line.starts_with("mount\tsomewhere"))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        });
+        network.ok("reconcile");
+        assert_eq!(has(&network), path == "/", "{path}");
+        network.ok("cleanup");
+        network.assert_clean(&bare);
+    }
 }
 
 #[test]

@@ -15,6 +15,19 @@ use crate::rig::{Mac, Ran};
 
 /// Shells that the manager must be at home in.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+/// The shell of macOS, bash 3.2 in POSIX mode, where `NIXVOL_BASH32` names one; else it is said that it is left out.
+pub fn shell_of_macos() -> Option<&'static [&'static str]> {
+    let Ok(path) = std::env::var("NIXVOL_BASH32") else {
+        eprintln!("skipped: NIXVOL_BASH32 names no bash 3.2, which is the shell of macOS");
+        return None;
+    };
+    let version = Command::new(&path).arg("--version").output().expect("the shell that NIXVOL_BASH32 names");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(version.contains("version 3.2."), "NIXVOL_BASH32 names another: {version}");
+    let words: [&'static str; 2] = [path.leak(), "--posix"];
+    Some(Box::leak(Box::new(words)))
+}
+
 /// And awks.
 pub const AWKS: [&str; 3] = ["mawk", "original-awk", "busybox"];
 
@@ -154,7 +167,18 @@ impl Network {
         let mut network = Self { mac, shell: SHELLS[0], base };
         network.install(input);
         network.under(SHELLS[0], AWKS[0]);
+        network.load_job();
         network
+    }
+
+    /// Gives launchd the plist of the bundle.
+    pub fn load_job(&self) {
+        let plist = self.base().join("launchd/org.nix-volumes.networking.plist");
+        let plist = plist.display().to_string();
+        let output =
+            Command::new(self.mac.bin().join("launchctl")).args(["bootstrap", "system", &plist]).output();
+        assert_eq!(Ran::of(&output.expect("launchctl runs")).code, 0, "{plist}");
+        self.mac.forget_journal();
     }
 
     /// From now on the manager runs under this shell with this awk.
@@ -202,6 +226,13 @@ impl Network {
         text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
+    /// The manager waits for the lock as long as it does on a Mac.
+    pub fn be_patient(&self) {
+        let manager = self.base().join(MANAGER);
+        let text = fs::read_to_string(&manager).expect("the manager");
+        fs::write(&manager, text.replace("\nLOCK_SECONDS=2\n", "\nLOCK_SECONDS=30\n")).expect("the manager");
+    }
+
     pub fn base(&self) -> PathBuf {
         self.base.clone()
     }
@@ -210,6 +241,8 @@ impl Network {
     pub fn install_at(&mut self, input: &Value, base: &Path) {
         self.base = base.to_path_buf();
         self.install(input);
+        self.mac.ok("launchctl bootout system/org.nix-volumes.networking");
+        self.load_job();
     }
 
     pub fn state(&self) -> PathBuf {
@@ -227,11 +260,16 @@ impl Network {
 
     /// Runs the manager in a process group of its own and with nothing in its environment.
     pub fn run(&self, args: &str) -> Ran {
-        let mut command = Command::new(Path::new("/usr/bin/env"));
-        command.arg("-i").args(["PATH=/usr/bin:/bin"]).args(self.shell);
-        command.arg(self.base().join(MANAGER)).args(args.split_whitespace());
-        let output = command.process_group(0).output();
-        Ran::of(&output.expect("the manager runs"))
+        Ran::of(&self.command(args).output().expect("the manager runs"))
+    }
+
+    /// The same, not yet run. A write that makes a file too large fails, and kills nobody.
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "/usr/bin/env", "-i", "PATH=/usr/bin:/bin"]);
+        command.args(self.shell).arg(self.base().join(MANAGER)).args(args.split_whitespace());
+        command.process_group(0);
+        command
     }
 
     /// Runs a command of the manager that must end well.

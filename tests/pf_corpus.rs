@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nixvol_net::pf::{Environment, Error, parse, print, print_dry_run};
+use nixvol_net::pf::{Environment, Error, Names, parse, print, print_dry_run};
 
-/// The machine of the corpus.
+/// The machine of the corpus, with the names of macOS.
 pub fn environment() -> Environment {
-    let mut environment = Environment::default();
+    environment_with(Names::MacOs)
+}
+
+pub fn environment_with(names: Names) -> Environment {
+    let mut environment = Environment { names, ..Environment::default() };
     environment.add_address("en0", [192, 0, 2, 10].into(), 24);
     environment
 }
@@ -37,8 +41,8 @@ fn ours(kind: &str) -> PathBuf {
 }
 
 /// Accepted: printed to the letter, and the print is a fixed point of itself.
-fn accepted(directory: &Path) {
-    let environment = environment();
+fn accepted(directory: &Path, names: Names) {
+    let environment = environment_with(names);
     let mut wrong: Vec<String> = Vec::new();
     for (name, input, wanted) in pairs(directory) {
         let ruleset = match parse(&input, &environment) {
@@ -48,20 +52,22 @@ fn accepted(directory: &Path) {
                 continue;
             }
         };
-        let printed = print_dry_run(&ruleset);
+        let printed = print_dry_run(&ruleset, names);
         if printed != wanted {
             wrong.push(format!("{name}:\n{}", difference(&wanted, &printed)));
         }
-        let canonical = print(&ruleset);
+        let canonical = print(&ruleset, names);
         match parse(&canonical, &environment) {
             Err(errors) => wrong.push(format!("{name}: its print is refused: {errors:?}\n")),
             Ok(again) => {
                 if again.without_places() != ruleset.without_places() {
                     wrong.push(format!("{name}: its print reads as another ruleset:\n{canonical}\n"));
                 }
-                if print(&again) != canonical {
-                    wrong
-                        .push(format!("{name}: no fixed point:\n{}", difference(&canonical, &print(&again))));
+                if print(&again, names) != canonical {
+                    wrong.push(format!(
+                        "{name}: no fixed point:\n{}",
+                        difference(&canonical, &print(&again, names))
+                    ));
                 }
             }
         }
@@ -89,19 +95,19 @@ fn lines_told(messages: &str) -> BTreeSet<u32> {
 
 #[test]
 fn accepted_as_pfctl_prints_it() {
-    accepted(&corpus("accept"));
+    accepted(&corpus("accept"), Names::OpenBsd);
 }
 
 #[test]
 fn our_rulesets_print_as_written_beside_them() {
-    accepted(&ours("accept"));
+    accepted(&ours("accept"), Names::MacOs);
 }
 
 #[test]
 fn refused_at_the_lines_that_pfctl_refuses() {
     let mut wrong: Vec<String> = Vec::new();
     for (name, input, messages) in pairs(&corpus("reject")) {
-        let errors = parse(&input, &environment()).err().unwrap_or_default();
+        let errors = parse(&input, &environment_with(Names::OpenBsd)).err().unwrap_or_default();
         let found: BTreeSet<u32> = errors.iter().map(|error| error.line).collect();
         if found != lines_told(&messages) {
             wrong.push(format!("{name}: {errors:#?}\n{messages}\n"));
@@ -127,7 +133,7 @@ fn the_canonical_form_keeps_the_path_of_an_anchor() {
     let ruleset = parse(text, &environment()).expect("a ruleset");
     let wanted = "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n\
                   load anchor \"com.apple\" from \"/etc/a\"\n";
-    assert_eq!(print(&ruleset), wanted);
+    assert_eq!(print(&ruleset, Names::MacOs), wanted);
 }
 
 #[test]
@@ -170,7 +176,7 @@ fn macros_from_outside_win() {
     let text = "egress = \"en1\"\nnat on $egress inet from 10/8 to any -> ($egress:0)\n";
     let ruleset = parse(text, &environment).expect("a ruleset");
     let wanted = "egress = \"en1\"\nnat on en0 inet from 10.0.0.0/8 to any -> (en0:0)\n";
-    assert_eq!(print(&ruleset), wanted);
+    assert_eq!(print(&ruleset, Names::MacOs), wanted);
 }
 
 #[test]

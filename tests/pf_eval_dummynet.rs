@@ -164,6 +164,26 @@ fn fragments() {
     );
 }
 
+/// A rule that sends a packet nowhere stays in the kernel's hand, and a fragment that no filter rule is about meets it.
+#[test]
+fn a_fragment_that_met_a_dummynet_rule_is_dropped_where_the_filter_says_nothing() {
+    let ping = "in en0 icmp 10.0.0.1 10.0.0.2 {\"fragment\":true}";
+    let decides = |main: &str, anchor: &str, expected: &str| {
+        check(&mut machine(main, &[("com.apple/x", anchor)]), &[(ping, expected)]);
+    };
+    decides("no dummynet in all\n", "", "block default");
+    decides("no dummynet in all\npass in all\n", "", "pass rule 0");
+    decides("no dummynet out all\n", "", "pass default");
+    // What went into a pipe comes back as new.
+    decides("dummynet in all pipe 1\n", "", "pass default");
+    decides("dummynet in quick all pipe 1\nno dummynet in all\n", "", "block default");
+    // Below a wildcard, what is not quick is forgotten, but not let go.
+    decides("dummynet-anchor \"com.apple/*\"\n", "dummynet in all pipe 1\n", "block default");
+    decides("dummynet-anchor \"com.apple/*\"\n", "dummynet in quick all pipe 1\n", "pass default");
+    let whole = "in en0 icmp 10.0.0.1 10.0.0.2";
+    check(&mut machine("no dummynet in all\n", &[]), &[(whole, "pass default")]);
+}
+
 /// Long lists have an index, which must not leave out a rule that makes fragments jump.
 #[test]
 fn fragments_jump_over_as_much_in_a_long_list() {

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::pf_corpus::pairs;
 use crate::support::{rendered, root, run};
 
-/// The machine of the corpus.
-const EN0: [&str; 2] = ["--interface", "en0=192.0.2.10/24"];
+/// The machine of the corpus, and whose names it was printed with.
+const EN0: [&str; 4] = ["--interface", "en0=192.0.2.10/24", "--services", "openbsd"];
 
 /// How many of the rulesets with verdicts are tried; the evaluator's own tests take them all.
 const RULESETS: usize = 25;
@@ -51,7 +51,7 @@ fn print_is_what_pfctl_prints() {
 #[test]
 fn check_tells_the_lines_that_pfctl_tells() {
     for (name, input, messages) in pairs(&corpus("reject")) {
-        let output = pf(&["check", "-", EN0[0], EN0[1]], &input, 1);
+        let output = pf(&[&["check", "-"], &EN0[..]].concat(), &input, 1);
         assert!(output.stdout.is_empty(), "{name}");
         let lines = |text: &str| -> BTreeSet<u32> {
             let line = |line: &str| line.strip_prefix("stdin:")?.split(':').next()?.parse().ok();
@@ -87,7 +87,7 @@ fn evaluated(directory: &Path, case: &Value) -> String {
         fs::write(&file, text.as_str().expect("a ruleset")).expect("a file");
         path(&file).to_owned()
     };
-    let mut arguments = vec!["eval".to_owned(), EN0.join("=")];
+    let mut arguments: Vec<String> = ["eval"].iter().chain(&EN0).map(|word| (*word).to_owned()).collect();
     arguments.extend(["--main".to_owned(), write("main.conf".to_owned(), &case["main"])]);
     for (number, (name, text)) in case["anchors"].as_object().into_iter().flatten().enumerate() {
         let file = write(format!("{number}.conf"), text);

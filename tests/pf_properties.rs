@@ -4,30 +4,61 @@
 
 use std::path::Path;
 
-use nixvol_net::pf::{Environment, parse, print};
+use nixvol_net::pf::{Environment, Names, Ruleset, parse, print, print_dry_run};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::pf_corpus::{environment, pairs};
+use crate::pf_corpus::{environment, environment_with, pairs};
+use crate::pf_grammar::{Known, ruleset};
 
 fn runner(ordinary: u32) -> TestRunner {
     let inputs = std::env::var("PF_INPUTS").ok().and_then(|number| number.parse().ok());
     TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(inputs.unwrap_or(ordinary)) })
 }
 
-/// parse(print(parse(x))) == parse(x), where x is accepted at all.
+/// What `pfctl -nv` shows of a ruleset: no path of an anchor but its last part, no `load anchor`, six digits.
+fn shown(ruleset: &Ruleset) -> Ruleset {
+    fn cut(ruleset: &mut Ruleset) {
+        ruleset.loads.clear();
+        let rules = &mut ruleset.rules;
+        let lists = [&mut rules.scrub, &mut rules.nat, &mut rules.rdr, &mut rules.binat];
+        for rule in lists.into_iter().chain([&mut rules.filter, &mut rules.dummynet]).flatten() {
+            rule.probability = u32::from(rule.probability != 0);
+            if let Some(call) = &mut rule.anchor {
+                let parts: Vec<&str> = call.name.split('/').collect();
+                call.name = parts.last().copied().unwrap_or_default().to_owned();
+                call.path.clear();
+                call.wildcard = false;
+                call.body.iter_mut().for_each(|body| cut(body));
+            }
+        }
+    }
+    let mut plain = ruleset.without_places();
+    cut(&mut plain);
+    plain
+}
+
+/// parse(print(parse(x))) == parse(x), where x is accepted at all; and what pfctl would print reads back as what it
+/// shows, and prints the same.
 fn law(text: &str, environment: &Environment) -> Result<bool, TestCaseError> {
     let Ok(ruleset) = parse(text, environment) else {
         return Ok(false);
     };
-    let printed = print(&ruleset);
+    let names = environment.names;
+    let printed = print(&ruleset, names);
     let again = parse(&printed, environment).map_err(|errors| {
         TestCaseError::fail(format!("{text:?}\nprints {printed:?}\nrefused: {errors:?}"))
     })?;
-    prop_assert_eq!(ruleset.without_places(), again.without_places(), "{:?} prints {:?}", text, printed);
-    prop_assert_eq!(&print(&again), &printed);
+    let same = ruleset.without_places() == again.without_places();
+    prop_assert!(same, "{text:?}\nprints, and reads as another, {printed:?}");
+    prop_assert_eq!(&print(&again, names), &printed);
+    let dry = print_dry_run(&ruleset, names);
+    let again = parse(&dry, environment)
+        .map_err(|errors| TestCaseError::fail(format!("{text:?}\nprints {dry:?}\nrefused: {errors:?}")))?;
+    prop_assert!(shown(&ruleset) == shown(&again), "{text:?}\nprints, and reads as another, {dry:?}");
+    prop_assert_eq!(&print_dry_run(&again, names), &dry);
     Ok(true)
 }
 
@@ -102,206 +133,78 @@ fn no_edit_of_a_real_ruleset_panics() {
     runner(10_000).run(&input, |(seed, edits)| law(&edited(seed, edits), &environment).map(drop)).unwrap();
 }
 
-fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = String> {
-    select(words).prop_map(str::to_owned)
-}
-
-/// Filter rules that are mostly right.
-fn rule() -> impl Strategy<Value = String> {
-    let head = one_of(&[
-        "pass",
-        "pass in",
-        "pass out",
-        "block",
-        "block drop in",
-        "block return",
-        "block return-icmp(host-unr)",
-        "block return-icmp(1, 2) out",
-        "pass in log (all, to pflog3) quick",
-        "block return-rst(ttl 9)",
-        "nat",
-        "nat pass log",
-        "no nat",
-        "rdr",
-        "rdr pass",
-        "no rdr",
-        "binat",
-        "scrub",
-        "scrub in",
-        "dummynet in",
-        "no dummynet quick",
-        "anchor \"a/b\" in",
-        "anchor x",
-        "nat-anchor \"n/*\"",
-        "rdr-anchor r",
-        "dummynet-anchor \"com.apple/*\"",
-        "scrub-anchor s",
-    ]);
-    let interface = one_of(&["", "", "on en0", "on ! lo0", "on { en0 lo0 }", "on \"a b\""]);
-    let route = one_of(&[
-        "",
-        "",
-        "",
-        "fastroute",
-        "route-to en0",
-        "reply-to (en0 10.0.0.1)",
-        "dup-to { (en0 10.0.0.1) (en1 10.0.0.2) } round-robin",
-        "route-to (en0 10.0.0.0/24) random sticky-address",
-    ]);
-    let family = one_of(&["", "", "inet", "inet6"]);
-    let protocol =
-        one_of(&["", "proto tcp", "proto tcp", "proto { tcp udp }", "proto icmp", "proto 99", "proto esp"]);
-    let hosts = || {
-        one_of(&[
-            "any",
-            "10.0.0.0/8",
-            "! 10.1.2.3",
-            "{ 1.2.3.4, ::1 }",
-            "<t>",
-            "! <t>",
-            "(en0)",
-            "(en0:network:0)/24",
-            "(lo0:peer)",
-            "lo0",
-            "en0:network",
-            "en0:broadcast",
-            "self",
-            "no-route",
-            "0/0",
-            "! 0/0",
-            "::/0",
-            "1.2.3.4 - 1.2.3.9",
-            "route blue",
-            "fe80::1%lo0",
-            "::1.2.3.4",
-            "::ffff:1.2.3.4",
-            "{ any 10/8 }",
-            "10.1",
-            "localhost",
-        ])
-    };
-    let port = || {
-        one_of(&[
-            "",
-            "",
-            "port 22",
-            "port != ssh",
-            "port 1:9",
-            "port 5 >< 9",
-            "port { <= 7 > 99 }",
-            "port 7 <> 9",
-        ])
-    };
-    let options = vec(
-        one_of(&[
-            "flags S/SA",
-            "flags any",
-            "flags /SFR",
-            "keep state",
-            "no state",
-            "modulate state",
-            "synproxy state",
-            "keep state (max 100, no-sync)",
-            "keep state (source-track rule, max-src-nodes 5, tcp.first 9)",
-            "keep state (max-src-conn-rate 3/9, overload <bad> flush global, if-bound)",
-            "keep state (floating)",
-            "label \"a \\\" b\"",
-            "label \"$if $srcaddr $dstport $nr\"",
-            "tag x",
-            "tag \"a  b\"",
-            "tag keep",
-            "tagged a b",
-            "! tagged \"12\"",
-            "probability 33.3333%",
-            "probability 0.0001",
-            "rtable 3",
-            "allow-opts",
-            "fragment",
-            "user root",
-            "group { 5 >< 9, wheel }",
-            "user unknown",
-            "icmp-type echoreq code 0",
-            "icmp6-type 39",
-            "icmp-type { 39 unreach code 4 }",
-            "tos lowdelay",
-            "pipe 7",
-            "queue 9",
-            "no-df",
-            "min-ttl 9",
-            "fragment crop",
-            "reassemble tcp",
-            "random-id",
-            "max-mss 99",
-            "os \"Linux\"",
-        ]),
-        0..3,
-    )
-    .prop_map(|options| options.join(" "));
-    let target = one_of(&[
-        "",
-        "",
-        "",
-        "-> 10.0.0.1",
-        "-> (en0)",
-        "-> (en0:0) extfilter ei",
-        "-> lo0 port 99",
-        "-> { 10.0.0.1 10.0.0.2 } port 5:9 sticky-address",
-        "-> 10.0.0.0/8 source-hash abc",
-        "-> 0.0.0.0/0 bitmask",
-        "-> <t> round-robin",
-        "-> en0 static-port",
-        "-> 10.0.0.1 port 8000:*",
-        "-> ::1",
-    ]);
-    let place = (hosts(), port(), hosts(), port())
-        .prop_map(|(from, from_port, to, to_port)| format!("from {from} {from_port} to {to} {to_port}"));
-    (head, interface, route, (family, protocol), place, options, target).prop_map(
-        |(head, interface, route, (family, protocol), place, options, target)| {
-            format!("{head} {interface} {route} {family} {protocol} {place} {options} {target}\n")
-        },
-    )
-}
-
-fn setting() -> impl Strategy<Value = String> {
-    one_of(&[
-        "set require-order no\n",
-        "set state-policy if-bound\n",
-        "set skip on { lo0 en0 }\n",
-        "set skip on none\n",
-        "set block-policy return\n",
-        "set timeout { tcp.first 9, frag 7 }\n",
-        "set limit states 9\n",
-        "set hostid 9\n",
-        "set debug loud\n",
-        "set optimization aggressive\n",
-        "set loginterface none\n",
-        "set loginterface all\n",
-        "set fingerprints \"/x\"\n",
-        "m = \"a \\\" b\" 7\n",
-        "table <t> persist { 10/8 !10.1/16 lo0 0/0 any }\n",
-        "table <t> { any } { ::1 } const\n",
-        "table <t> { }\n",
-        "load anchor a from \"/b c\"\n",
-        "anchor {\n pass\n anchor \"y/z\" in {\n block\n }\n}\n",
-        "anchor on { en0 lo0 } {\n}\n",
-        "antispoof for en0\n",
-        "anchor e {\n}\n",
-        "antispoof log quick for (en0) inet label x\n",
-        "anchor on { en0 en1 } {\n pass in\n}\n",
-        "anchor k on { en0 en1 } {\n pass in\n nat-anchor q\n}\n",
-    ])
-}
+const SYSTEMS: [Names; 2] = [Names::MacOs, Names::OpenBsd];
 
 #[test]
 fn what_is_printed_reads_the_same() {
+    for names in SYSTEMS {
+        let environment = environment_with(names);
+        let accepted = std::cell::Cell::new(0u32);
+        let run = |text: String| {
+            accepted.set(accepted.get() + u32::from(law(&text, &environment)?));
+            Ok(())
+        };
+        runner(20_000).run(&ruleset(&Known::of(names)), run).unwrap();
+        assert!(accepted.get() > 1000, "only {} inputs were rulesets", accepted.get());
+    }
+}
+
+/// The law of a text that must be accepted.
+fn holds(text: &str, environment: &Environment) {
+    let errors = parse(text, environment).err();
+    assert!(errors.is_none(), "{text}{errors:?}");
+    law(text, environment).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Every number that has a name somewhere, and every name: what is printed for it reads back.
+#[test]
+fn every_port_protocol_and_name_prints_as_what_it_is() {
+    for names in SYSTEMS {
+        let environment = environment_with(names);
+        // Names are dense below 10,000.
+        let ports = (0..10_000).chain((10_000..=65_535).step_by(61)).chain([26_740, 65_535]);
+        let of = |port| format!("pass proto {{ tcp udp }} from any to any port {port}\n");
+        holds(&ports.map(of).collect::<String>(), &environment);
+        let protocols = (1..=255).map(|number| format!("pass proto {number}\n"));
+        holds(&protocols.collect::<String>(), &environment);
+        let known = Known::of(names);
+        assert!(known.services.len() > 200 && known.protocols.len() > 100, "{}", known.services.len());
+        for (list, before) in [
+            (&known.services, "pass proto { tcp udp } from any to any port"),
+            (&known.users, "pass user"),
+            (&known.groups, "block group"),
+        ] {
+            let of = |name: &String| format!("{before} \"{name}\"\n");
+            holds(&list.iter().map(of).collect::<String>(), &environment);
+        }
+        for name in &known.protocols {
+            let is_ip = matches!(name.to_ascii_lowercase().as_str(), "ip" | "hopopt");
+            let text = format!("pass proto \"{name}\"\n");
+            assert_eq!(parse(&text, &environment).is_err(), is_ip, "{text}");
+            law(&text, &environment).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+#[test]
+fn every_flag_and_type_prints_as_what_it_is() {
     let environment = environment();
-    let text = vec(prop_oneof![4 => rule(), 1 => setting()], 1..4)
-        .prop_map(|rules| format!("set require-order no\n{}", rules.concat()));
-    let accepted = std::cell::Cell::new(0u32);
-    let run = |text: String| {
-        accepted.set(accepted.get() + u32::from(law(&text, &environment)?));
-        Ok(())
+    let letters = |bits: u8| -> String {
+        let letters = "FSRPAUEW".char_indices();
+        letters.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, letter)| letter).collect()
     };
-    runner(30_000).run(&text, run).unwrap();
-    assert!(accepted.get() > 1000, "only {} inputs were rulesets", accepted.get());
+    let flags = (1..=255u8).flat_map(|mask| (0..=mask).map(move |set| (set, mask)));
+    let flags = flags.filter(|(set, mask)| set & mask == *set);
+    let of = |(set, mask)| format!("block proto tcp flags {}/{}\n", letters(set), letters(mask));
+    holds(&flags.map(of).collect::<String>(), &environment);
+    let types = (0..=255).flat_map(|kind| (0..17).map(move |code| (kind, code)));
+    let of = |(kind, code)| {
+        format!(
+            "block inet proto icmp icmp-type {kind} code {code}\n\
+             block inet6 proto icmp6 icmp6-type {kind} code {code}\n"
+        )
+    };
+    holds(&types.map(of).collect::<String>(), &environment);
+    let codes = (1..=255).map(|code| format!("block return-icmp({code}, {code}) tos {code}\n"));
+    holds(&codes.collect::<String>(), &environment);
 }

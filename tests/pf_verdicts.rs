@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nixvol_net::pf::eval::{Machine, Packet};
-use nixvol_net::pf::{Environment, parse};
+use nixvol_net::pf::{Environment, Names, parse};
 use serde_json::{Map, Value};
 
 /// How many differences are shown of one file.
@@ -67,7 +67,7 @@ fn compare_case(case: &Value, differences: &mut Vec<String>) -> usize {
 }
 
 fn environment(macros: Option<&Map<String, Value>>) -> Environment {
-    let mut environment = Environment::default();
+    let mut environment = Environment { names: Names::OpenBsd, ..Environment::default() };
     environment.add_address("en0", IpAddr::from([192, 0, 2, 10]), 24);
     for (name, value) in macros.into_iter().flatten() {
         environment.macros.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());

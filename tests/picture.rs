@@ -48,7 +48,7 @@ fn longest() -> Value {
             &second: { "network": "172.16.128.0/22", "gateway": "172.16.131.254/22", "bridge": name('d') },
         },
         "volumes": {
-            &volume: { "provider": &second, "address": "172.16.130.222", "attachment": "guest", "localhost": "127.0.1.222", "publish": [65535] },
+            &volume: { "provider": &second, "address": "172.16.130.222", "localhost": "127.0.1.222", "publish": [65535] },
             name('w'): { "provider": &first, "address": "192.168.100.222", "attachment": "guest" },
         },
         "links": [{ "from": [&first], "to": [&volume], "protocol": "tcp", "ports": ["10000-20000", 65535], "masquerade": true }],

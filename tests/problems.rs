@@ -69,6 +69,12 @@ const BREAKAGES: &[Breakage] = &[
     ("E014", "state beside the installed files", |input| {
         input["stateDir"] = json!("/opt/nix-volumes/networking/state");
     }),
+    ("E015", "a provider of a reserved name", |input| {
+        input["providers"]["internet"] = json!({ "network": "10.9.0.0/16", "gateway": "10.9.1.1/24" });
+    }),
+    ("E015", "a volume of a reserved name", |input| {
+        input["volumes"]["any"] = json!({ "provider": "aws", "address": "10.0.9.9" });
+    }),
     ("E013", "anchor that nothing calls", |input| input["anchor"] = json!("nixvol")),
     ("E013", "grandchild anchor", |input| input["anchor"] = json!("com.apple/250.nixvol/aws")),
     ("E013", "anchor of Apple's", |input| input["anchor"] = json!("com.apple/250.ApplicationFirewall")),

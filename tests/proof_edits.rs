@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use nixvol_net::loading::{self, Interfaces};
 use nixvol_net::packets;
-use nixvol_net::pf::eval::{self, Answer, Hook, Machine, Packet, Segment, TranslationKind, Transport};
+use nixvol_net::pf::eval::{self, Answer, Hook, Machine, Packet, Segment, Shaping, Transport};
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{self, Because, Verdict};
+use nixvol_net::plan::policy::{self, Verdict};
+use nixvol_net::prove::outcome::{Outcome, Outcomes};
+use nixvol_net::prove::policy::AS_THEY_ARE;
 use nixvol_net::prove::rules::Lists;
 use nixvol_net::prove::{self, Refutation, World, prove};
 use serde_json::{Value, json};
@@ -244,7 +246,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         // States and answers.
         (
             "few states",
-            with(a, "pass quick", "within:gcp", |line| line.replace("(tcp", "(max 5, tcp")),
+            with(a, "pass quick inet", "within:gcp", |line| line.replace("(tcp", "(max 5, tcp")),
             "limit on states",
         ),
         (
@@ -254,7 +256,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         ),
         (
             "short states",
-            with(a, "pass quick", "within:gcp", |line| line.replace("finwait 5", "established 5")),
+            with(a, "pass quick inet", "within:gcp", |line| line.replace("finwait 5", "established 5")),
             "timeouts",
         ),
         (
@@ -643,7 +645,7 @@ fn asked(packet: &Packet) -> packets::Packet {
             (asked.source_port, asked.destination_port) = (source, destination);
         }
         Transport::Icmp { kind, code, .. } => (asked.icmp_type, asked.icmp_code) = (kind, code),
-        Transport::Other(_) => {}
+        Transport::Esp { .. } | Transport::Other(_) => {}
     }
     asked
 }
@@ -663,8 +665,10 @@ fn functions_say_what_the_evaluator_and_the_policy_say() {
         machine.load("", &ruleset);
         let lists = Lists::of(&ruleset.rules);
         let mut space = world.space(&lists);
-        let rules = prove::rules::read(&mut space, &lists, machine.loaded(), &world);
-        let policy = prove::policy::functions(&mut space, &plan, &world);
+        let mut outcomes = Outcomes::default();
+        let rules = prove::rules::read(&mut space, &lists, machine.loaded(), &world, &mut outcomes);
+        let policy = prove::policy::functions(&mut space, &plan, &world, &mut outcomes);
+        assert_eq!(rules.outcome, policy.outcome, "equal functions are one");
         let interfaces: Vec<&str> =
             world.interfaces().map(|(name, _)| name).chain([space.stranger()]).collect();
         let addresses = addresses(&[&anchor]);
@@ -674,32 +678,21 @@ fn functions_say_what_the_evaluator_and_the_policy_say() {
             let asked = asked(&packet);
             let answer = machine.decide(&packet);
             let kernel = &answer.verdicts()[0];
-            let filter = kernel.rule.as_ref().map_or(0, |rule| rule.number + 1);
-            let is_scrubbed = space.of(rules.scrub, &asked) != 0;
+            let own = world.address_of(&asked.interface);
+            let found = Outcome::of(kernel, own);
             if packet.fragment {
-                let expected = if is_scrubbed { 0 } else { space.of(rules.fragment, &asked) };
-                assert_eq!(filter, expected, "{packet:?}");
+                let alone = outcomes.outcome(space.of(rules.fragment, &asked)).verdict;
+                let alone = if alone == Verdict::Pass { Verdict::Carry } else { alone };
+                let is_held = space.of(rules.reassembly, &asked) != AS_THEY_ARE;
+                assert_eq!(found.verdict, if is_held { Verdict::Drop } else { alone }, "{packet:?}");
                 continue;
             }
-            let by_policy = plan.policy.decide(&policy_packet(&packet, &world));
-            let row = policy.rows[space.of(policy.row, &asked) as usize];
-            let is_error = row.verdict == Verdict::Pass && by_policy.verdict == Verdict::Carry;
-            assert!(is_error || row.verdict == by_policy.verdict, "{packet:?}: {row:?}, {by_policy}");
-            assert_eq!(row.translation, by_policy.translation, "{packet:?}");
-            assert_eq!(row.is_malformed, by_policy.because == Because::Malformed, "{packet:?}");
-            if row.is_malformed {
-                assert!(is_scrubbed && filter == 0, "{packet:?}");
-                continue;
-            }
-            let outcome = rules.outcomes[space.of(rules.outcome, &asked) as usize];
-            let offset = u32::try_from(rules.nats).expect("few");
-            let translation = kernel.translation.as_ref().map_or(0, |it| match it.kind {
-                TranslationKind::Nat => it.number + 1,
-                _ => it.number + 1 + offset,
-            });
-            assert_eq!((outcome.filter, outcome.translation), (filter, translation), "{packet:?}");
+            let decision = plan.policy.decide(&policy_packet(&packet, &world));
+            let expected = Outcome { verdict: decision.verdict, translation: decision.translation };
+            assert_eq!(outcomes.outcome(space.of(policy.outcome, &asked)), expected, "{packet:?}");
+            assert_eq!(outcomes.outcome(space.of(rules.outcome, &asked)), found, "{packet:?}");
             let sequence = &rules.sequences[space.of(rules.pipes, &asked) as usize];
-            let met: Vec<usize> = kernel.shaping.iter().map(|it| it.rule.number as usize).collect();
+            let met: Vec<Option<u16>> = kernel.shaping.iter().map(Shaping::number).collect();
             assert_eq!(sequence, &met, "{packet:?}");
             let pipe = plan.policy.pipe(&policy_packet(&packet, &world));
             assert_eq!(space.of(policy.pipe, &asked), pipe.map_or(0, u32::from), "{packet:?}");
@@ -715,7 +708,7 @@ fn policy_packet(packet: &Packet, world: &World) -> policy::Packet {
         Transport::Tcp { destination, segment, .. } => (destination, segment.flags, 0),
         Transport::Udp { destination, .. } => (destination, 0, 0),
         Transport::Icmp { kind, .. } => (0, 0, kind),
-        Transport::Other(_) => (0, 0, 0),
+        Transport::Esp { .. } | Transport::Other(_) => (0, 0, 0),
     };
     policy::Packet {
         direction: match packet.hooks[0].direction {

@@ -27,7 +27,6 @@ fn published() -> Value {
     let mut input = default_input();
     input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380]);
     input["volumes"]["etcd-3"]["attachment"] = json!("guest");
-    input["volumes"]["etcd-3"]["publish"] = json!([443]);
     input["links"][0]["masquerade"] = json!(true);
     input
 }

@@ -312,15 +312,15 @@ fn pipes_are_printed_as_dnctl_prints_them() {
     mac.ok("dnctl pipe 30000 config bw 999 delay 10000");
     let mask = "    mask: 0x00 0x00000000/0x0000 -> 0x00000000/0x0000\n";
     let lines = [
-        "00007: 512.000 Kbit/s    0 ms   50 sl.plr 1.000000 0 queues (64 buckets) droptail\n",
-        "20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail\n",
-        "20001: unlimited    0 ms   50 sl. 0 queues (64 buckets) droptail\n",
-        "30000: 999.000 bit/s  10000 ms   50 sl. 0 queues (64 buckets) droptail\n",
+        "00007: 512.000 Kbit/s    0 ms   50 sl.plr 1.000000 0 queues (1 buckets) droptail\n",
+        "20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (1 buckets) droptail\n",
+        "20001: unlimited    0 ms   50 sl. 0 queues (1 buckets) droptail\n",
+        "30000: 999.000 bit/s  10000 ms   50 sl. 0 queues (1 buckets) droptail\n",
     ];
     assert_eq!(mac.ok("dnctl list"), lines.map(|line| line.to_owned() + mask).concat());
     // What is not said becomes 0.
     mac.ok("dnctl pipe 20000 config bw 2147483Kbit/s");
-    let fastest = "20000: 2147.483 Mbit/s    0 ms   50 sl. 0 queues (64 buckets) droptail\n";
+    let fastest = "20000: 2147.483 Mbit/s    0 ms   50 sl. 0 queues (1 buckets) droptail\n";
     assert!(mac.ok("dnctl list").contains(fastest), "{}", mac.ok("dnctl list"));
     refused(&mac, "dnctl pipe 20000 config bw 2147484Kbit/s", 65, "dnctl: bandwidth too large");
     // A share of losses goes into an integer and back without a loss of its own.

@@ -181,21 +181,37 @@ Exit: 0 drawn, 2 bad input.")]
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
     },
-    /// Add a volume, a provider or a link to your own Nix file, in the form that it has.
+    /// Add a volume, a provider, a link or an expectation to your own Nix file, in the form that it has.
     ///
     /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
     /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
-    /// edited safely is left alone, and what to write by hand is printed.
+    /// edited safely is left alone, and what to write by hand is printed. Of several Macs in one file, one is chosen by
+    /// its name or by a line. What the change opens and closes is printed.
     Add {
         /// What to add.
         #[command(subcommand)]
         what: edit::Add,
     },
-    /// Remove a volume, a provider or a link from your own Nix file: the opposite of `add`.
+    /// Remove a volume, a provider, a link or an expectation from your own Nix file: the opposite of `add`.
     Remove {
         /// What to remove.
         #[command(subcommand)]
         what: edit::Remove,
+    },
+    /// Give a volume or a provider another name in your own Nix file, wherever the file names it.
+    ///
+    /// The entry, the links and expectations, the volumes of a provider, and expressions that read the entry. What stands
+    /// in comments and strings stays, and is told.
+    Rename {
+        /// What to rename.
+        #[command(subcommand)]
+        what: edit::Rename,
+    },
+    /// Move a volume to another provider in your own Nix file.
+    Move {
+        /// What to move.
+        #[command(subcommand)]
+        what: edit::Move,
     },
     /// Hold the Mac against the plan: what is up, under which kernel names, and what is not as declared.
     ///

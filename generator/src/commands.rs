@@ -49,6 +49,8 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),
         Command::Remove { what } => edit::remove(what),
+        Command::Rename { what } => edit::rename(what),
+        Command::Move { what } => edit::relocate(what),
         Command::Snapshot { command } => snapshot::run(command),
         Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),

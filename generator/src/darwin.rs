@@ -178,9 +178,9 @@ pub fn references(text: &str) -> Vec<Reference> {
     text.lines().filter_map(reference).collect()
 }
 
-/// Which anchors of `com.apple/*` the main ruleset calls: for nat, for rdr, and for filter.
-pub fn calls(translation: &str, filter: &str) -> [bool; 3] {
-    ["nat-anchor", "rdr-anchor", "anchor"].map(|word| {
+/// Which anchors of `com.apple/*` the main ruleset calls: for nat, for rdr, for filter, and for scrub.
+pub fn calls(translation: &str, filter: &str) -> [bool; 4] {
+    ["nat-anchor", "rdr-anchor", "anchor", "scrub-anchor"].map(|word| {
         let call = format!("{word} \"com.apple/*\"");
         translation.lines().chain(filter.lines()).any(|line| line.starts_with(&call))
     })
@@ -189,6 +189,37 @@ pub fn calls(translation: &str, filter: &str) -> [bool; 3] {
 /// Whether the main ruleset calls the anchors of `com.apple/*` for dummynet: `pfctl -s dummynet`.
 pub fn calls_dummynet(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("dummynet-anchor \"com.apple/*\""))
+}
+
+/// The rules of other anchors by path: behind a line `anchor`, a tab and the path, what `pfctl -s nat` and `-s rules` print.
+pub fn anchors(text: &str) -> BTreeMap<String, String> {
+    let mut anchors: BTreeMap<String, String> = BTreeMap::new();
+    let mut path = None;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("anchor\t") {
+            path = Some(name.to_owned());
+        } else if let Some(path) = &path {
+            let rules = anchors.entry(path.clone()).or_default();
+            rules.push_str(line);
+            rules.push('\n');
+        }
+    }
+    anchors
+}
+
+/// Printed rules in the order in which pf reads them: normalization is printed with the filter rules.
+pub fn in_order(text: &str) -> String {
+    let section = |line: &&str| {
+        let mut words = line.split_whitespace().filter(|word| *word != "no");
+        match words.next().unwrap_or_default() {
+            "scrub" | "scrub-anchor" => 0,
+            "nat" | "rdr" | "binat" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => 1,
+            _ => 2,
+        }
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_key(section);
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The pipes by number. Of two lines for each the first says what it is like:
@@ -225,6 +256,41 @@ fn fixed(text: &str, decimals: usize) -> Option<u64> {
     let (whole, fraction) = text.split_once('.')?;
     let is_number = fraction.len() == decimals && fraction.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| format!("{whole}{fraction}").parse().ok())?
+}
+
+/// What launchd says of the job, as the manager collects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Job {
+    /// launchd has it.
+    pub loaded: bool,
+    /// It must not run: disabled in Login Items, or by `launchctl disable`.
+    pub disabled: bool,
+    /// The plist that launchd was given is not the installed one.
+    pub differs: bool,
+    /// What it runs.
+    pub program: String,
+}
+
+/// The job: `not loaded`, `disabled`, `differs` on lines of their own, and `KEY = VALUE` of `launchctl print`.
+pub fn job(text: &str) -> Job {
+    let has = |word: &str| text.lines().any(|line| line == word);
+    let program = text.lines().find_map(|line| line.strip_prefix("program = "));
+    Job {
+        loaded: !has("not loaded"),
+        disabled: has("disabled"),
+        differs: has("differs"),
+        program: program.unwrap_or_default().to_owned(),
+    }
+}
+
+/// How many states pf holds (`pfctl -s info`), and the most it can hold (`pfctl -s memory`).
+pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
+    let number = |text: &str, begin: &str| {
+        text.lines()
+            .find_map(|line| line.trim_start().strip_prefix(begin)?.split_whitespace().next()?.parse().ok())
+    };
+    let limit = memory.lines().find(|line| line.starts_with("states "))?;
+    Some((number(info, "current entries")?, limit.split_whitespace().next_back()?.parse().ok()?))
 }
 
 /// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.

@@ -1,14 +1,20 @@
-//! Edits of the user's own Nix file: a volume, a provider or a link more, or less.
+//! Edits of the user's own Nix file: a volume, a provider, a link or an expectation more, or less; another name, another
+//! provider.
 //!
 //! Whoever writes their configuration by hand wants it to stay theirs: so an edit takes the form that the file has
 //! (nested sets or dotted keys, one line or many, order, indentation), changes nothing else, and is undone by its
-//! opposite to the byte. What cannot be edited safely is refused, with the text to write instead.
+//! opposite to the byte. What cannot be edited safely is refused, with the text to write instead; so is what would change
+//! another Mac of the same file.
 //! Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
 
+mod change;
 mod declared;
+mod fields;
 mod items;
 mod literal;
+mod part;
 mod refused;
+mod rename;
 mod target;
 mod write;
 
@@ -21,8 +27,11 @@ use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
 use crate::source::find::{self, Definition, bytes};
+pub use change::{Change, Kind, List};
 pub use declared::{Declared, Unknown};
 use items::{Container, Splice};
+pub use part::Choice;
+use part::Parts;
 pub use refused::{Refused, Why};
 use target::Target;
 pub use write::Fields;
@@ -30,103 +39,21 @@ use write::Manner;
 
 use crate::place::Place;
 
-/// What has a name of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A provider.
-    Provider,
-    /// A volume.
-    Volume,
-}
-
-impl Kind {
-    /// The option that holds them.
-    pub fn option(self) -> &'static str {
-        match self {
-            Kind::Provider => "providers",
-            Kind::Volume => "volumes",
-        }
-    }
-
-    /// What one is called.
-    pub fn word(self) -> &'static str {
-        match self {
-            Kind::Provider => "provider",
-            Kind::Volume => "volume",
-        }
-    }
-}
-
-/// What is to be changed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A provider or volume more.
-    Add {
-        /// What.
-        kind: Kind,
-        /// Its name.
-        name: String,
-        /// What is said of it.
-        fields: Fields,
-    },
-    /// A link more.
-    AddLink {
-        /// What is said of it.
-        fields: Fields,
-    },
-    /// A provider or volume less.
-    Remove {
-        /// What.
-        kind: Kind,
-        /// Its name.
-        name: String,
-    },
-    /// A link less: that of this index in the declaration.
-    RemoveLink {
-        /// `links.N`.
-        index: usize,
-    },
-}
-
-impl Change {
-    /// The declaration with this change made.
-    pub fn applied(&self, declaration: &Value) -> Value {
-        let mut changed = declaration.clone();
-        match self {
-            Change::Add { kind, name, fields } => {
-                changed[kind.option()][name] = object(fields);
-            }
-            Change::AddLink { fields } => match changed.get_mut("links").and_then(Value::as_array_mut) {
-                Some(links) => links.push(object(fields)),
-                None => changed["links"] = json!([object(fields)]),
-            },
-            Change::Remove { kind, name } => {
-                if let Some(entries) = changed.get_mut(kind.option()).and_then(Value::as_object_mut) {
-                    entries.remove(name);
-                }
-            }
-            Change::RemoveLink { index } => {
-                if let Some(links) = changed.get_mut("links").and_then(Value::as_array_mut)
-                    && *index < links.len()
-                {
-                    links.remove(*index);
-                }
-            }
-        }
-        changed
-    }
-}
-
-fn object(fields: &Fields) -> Value {
-    Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
-}
-
 /// A Nix file that is to be edited.
 pub struct File<'a> {
     text: &'a str,
     root: SyntaxNode,
-    definitions: Vec<Definition>,
     within: Vec<String>,
+    /// Every definition of the file.
+    all: Vec<Definition>,
+    /// Which of the file's declarations each belongs to.
+    parts: Parts,
+    /// The names of those that are edited; empty where there are several and none was chosen.
+    chosen: Vec<String>,
+    /// Whether a line chose them: it need not be that of the place as well.
+    by_line: bool,
+    /// The definitions of the first of those that are edited.
+    definitions: Vec<Definition>,
 }
 
 impl<'a> File<'a> {
@@ -153,10 +80,24 @@ impl<'a> File<'a> {
         }
         let tree: ast::Root = parsed.tree();
         let definitions = find::definitions(&tree, within);
-        Ok(Self { text, root: tree.syntax().clone(), definitions, within: within.to_vec() })
+        let parts = Parts::of(&tree, &definitions);
+        let mut file = Self {
+            text,
+            root: tree.syntax().clone(),
+            within: within.to_vec(),
+            all: definitions.clone(),
+            parts,
+            chosen: Vec::new(),
+            by_line: false,
+            definitions,
+        };
+        if let [name] = file.names()[..] {
+            file.chosen = vec![name.to_owned()];
+        }
+        Ok(file)
     }
 
-    /// The declaration that the file holds, as far as it can be read without Nix.
+    /// The declaration that is edited, as far as it can be read without Nix.
     pub fn declared(&self) -> Declared {
         declared::declared(&self.definitions)
     }
@@ -185,49 +126,150 @@ impl<'a> File<'a> {
         declaration: &Value,
         line: Option<usize>,
     ) -> Result<String, Refused> {
-        let edited = self.changed(change, declaration, line);
+        if self.chosen.is_empty() && self.names().len() > 1 {
+            return Err(self.ambiguous(None));
+        }
+        // A line that chose the declaration says nothing of the place unless it lies in one.
+        let edited = match self.changed(change, declaration, line) {
+            Err(Refused { why: Why::Nowhere { line: Some(_), .. }, .. }) if self.by_line => {
+                self.changed(change, declaration, None)
+            }
+            other => other,
+        };
         let edited = edited.and_then(|edited| self.verify(change, &edited).map(|()| edited));
         edited.map_err(|refused| refused.instead(change))
     }
 
     fn changed(&self, change: &Change, declaration: &Value, line: Option<usize>) -> Result<String, Refused> {
-        let splice = match change {
+        let splices = match change {
             Change::Add { kind, name, fields } => {
-                if declaration[kind.option()].get(name).is_some()
-                    && self.statements_of(*kind, name).is_empty()
-                {
-                    return Err(Refused::new(Why::Taken { kind: *kind, name: name.clone() }));
-                }
-                self.add(*kind, name, fields, line)?
+                self.is_free(*kind, name, declaration)?;
+                vec![self.add(*kind, name, fields, line)?]
             }
-            Change::AddLink { fields } => self.add_link(fields, declaration, line)?,
+            Change::AddItem { list, fields } => vec![self.add_item(*list, fields, declaration, line)?],
             Change::Remove { kind, name } => return self.remove(*kind, name, declaration),
-            Change::RemoveLink { index } => self.remove_link(*index, declaration)?,
-        };
-        Ok(splice.made(self.text))
-    }
-
-    /// Reads the new text: it must declare what the old one did, with the change made, and nothing else.
-    fn verify(&self, change: &Change, edited: &str) -> Result<(), Refused> {
-        let before = self.declared();
-        let after = File::parse(edited, &self.within).map_err(|_| Refused::new(Why::Lost))?.declared();
-        let own = match change {
-            // The index is that of the whole declaration: here it is enough that one link less is there.
-            Change::RemoveLink { .. } => {
-                let count = |json: &Value| json["links"].as_array().map_or(0, Vec::len);
-                count(&before.json) == count(&after.json) + 1
+            Change::RemoveItem { list, index } => vec![self.remove_item(*list, *index, declaration)?],
+            Change::Rename { kind, old, new } => self.rename(*kind, old, new, declaration)?,
+            Change::Move { name, provider, address } => {
+                if declaration["volumes"][name]["provider"].as_str() == Some(provider) {
+                    let (name, provider) = (name.clone(), provider.clone());
+                    return Err(Refused::new(Why::IsThere { name, provider }));
+                }
+                let fields = vec![("provider", json!(provider)), ("address", json!(address))];
+                self.set_fields(name, &fields, declaration, line)?
             }
-            _ => change.applied(&before.json) == after.json,
         };
-        if own && before.unknown == after.unknown { Ok(()) } else { Err(Refused::new(Why::Lost)) }
+        Ok(items::all_made(splices, self.text))
     }
 
-    fn add(&self, kind: Kind, name: &str, fields: &Fields, line: Option<usize>) -> Result<Splice, Refused> {
+    /// Reads the new text: each declaration that is edited must be what it was with the change made, and every other
+    /// one what it was.
+    fn verify(&self, change: &Change, edited: &str) -> Result<(), Refused> {
+        let after = self.again(edited)?;
+        let lost = || Refused::new(Why::Lost);
+        for name in self.names() {
+            let (before, after) = if self.parts.is_single() && after.parts.is_single() {
+                (self.declared(), after.declared())
+            } else {
+                (self.declared_by(name), after.declared_by(name))
+            };
+            let right = if !self.chosen.iter().any(|it| it == name) {
+                before.json == after.json
+            } else if let Change::RemoveItem { list, .. } = change {
+                // The index is that of the whole declaration: here it is enough that one less is there.
+                let split = |mut json: Value| {
+                    let items = json.as_object_mut().and_then(|fields| fields.remove(list.option()));
+                    (items.and_then(|items| items.as_array().map(Vec::len)).unwrap_or_default(), json)
+                };
+                let ((had, rest), (has, same)) = (split(before.json), split(after.json));
+                had == has + 1 && rest == same
+            } else {
+                change.applied(&before.json) == after.json
+            };
+            // What stands where only Nix can read it is as it was, but for a name in it.
+            let renames = matches!(change, Change::Rename { .. });
+            let same_rest = if renames {
+                before.unknown.len() == after.unknown.len()
+            } else {
+                before.unknown == after.unknown
+            };
+            if !right || !same_rest {
+                return Err(lost());
+            }
+        }
+        if after.names().iter().all(|name| self.names().contains(name)) { Ok(()) } else { Err(lost()) }
+    }
+
+    /// Refuses a name that something else has, here or in another file.
+    fn is_free(&self, kind: Kind, name: &str, declaration: &Value) -> Result<(), Refused> {
         if let Some(known) = self.definitions.iter().find(|it| it.starts_with(&[kind.option(), name])) {
             return Err(Refused::new(Why::Exists { kind, name: name.to_owned() }).at(known.range()));
         }
-        let target = Target::of(self.text, &self.definitions, kind.option(), line)?;
+        if declaration[kind.option()].get(name).is_some() {
+            return Err(Refused::new(Why::Taken { kind, name: name.to_owned() }));
+        }
+        Ok(())
+    }
+
+    fn add(&self, kind: Kind, name: &str, fields: &Fields, line: Option<usize>) -> Result<Splice, Refused> {
+        let own = self.own_definitions();
+        let target = Target::of(self.text, &own, kind.option(), line);
+        let target = target.map_err(|refused| self.shared_instead(refused, kind.option()))?;
         Ok(target.entry(&self.manner(), &self.models(kind), name, fields))
+    }
+
+    /// Where nothing but what others use too could take a change, that is the reason.
+    fn shared_instead(&self, refused: Refused, option: &str) -> Refused {
+        if !matches!(refused.why, Why::Nowhere { .. }) {
+            return refused;
+        }
+        let takes = |it: &&Definition| it.path.is_empty() || it.starts_with(&[option]);
+        let shared = self.definitions.iter().filter(takes).find_map(|it| self.own(&it.range()).err());
+        let any = || self.definitions.iter().find_map(|it| self.own(&it.range()).err());
+        shared.or_else(any).unwrap_or(refused)
+    }
+
+    fn rename(&self, kind: Kind, old: &str, new: &str, declaration: &Value) -> Result<Vec<Splice>, Refused> {
+        self.is_ours(kind, old)?;
+        self.is_free(kind, new, declaration)?;
+        if self.statements_of(kind, old).is_empty() {
+            return Err(self.missing(kind, old, declaration));
+        }
+        if let Some(path) = self.named_in_other_files(kind, old, declaration) {
+            let name = old.to_owned();
+            return Err(Refused::new(Why::NamedElsewhere { kind, name, path }));
+        }
+        rename::Renaming::splices(self, kind, old, new)
+    }
+
+    /// A place of the whole declaration that names something and does not stand in this file.
+    fn named_in_other_files(&self, kind: Kind, name: &str, declaration: &Value) -> Option<String> {
+        let mentions = |declaration: &Value| {
+            let mut found: Vec<String> = Vec::new();
+            change::mentions(&mut declaration.clone(), kind, &mut |path, at| {
+                if at.as_str() == Some(name) {
+                    found.push(path.to_owned());
+                }
+            });
+            found
+        };
+        let (all, here) = (mentions(declaration), mentions(&self.declared().json));
+        // Links are numbered anew by every reading; what counts is how many there are.
+        (all.len() > here.len())
+            .then(|| all.iter().find(|path| !here.contains(path)).or(all.last()).cloned())?
+    }
+
+    /// Refuses what the preset brings.
+    fn is_ours(&self, kind: Kind, name: &str) -> Result<(), Refused> {
+        if self.declared().preset && declared::is_in_preset(kind.option(), name) {
+            return Err(Refused::new(Why::OfPreset { kind, name: name.to_owned() }));
+        }
+        Ok(())
+    }
+
+    /// Whether a range takes part in what is edited.
+    fn is_chosen(&self, range: &Range<usize>) -> bool {
+        self.parts.takes_part(range, &self.chosen)
     }
 
     /// The manner of the file as a whole.
@@ -244,32 +286,59 @@ impl<'a> File<'a> {
         of(kind).chain(of(other)).filter_map(target::plain_set).collect()
     }
 
-    fn add_link(&self, fields: &Fields, declaration: &Value, line: Option<usize>) -> Result<Splice, Refused> {
-        let target = Target::links(self.text, &self.definitions, line)?;
-        if target.is_new() && is_of_preset(declaration, &self.declared()) {
+    fn add_item(
+        &self,
+        list: List,
+        fields: &Fields,
+        declaration: &Value,
+        line: Option<usize>,
+    ) -> Result<Splice, Refused> {
+        let target = Target::list(self.text, &self.own_definitions(), list.option(), line);
+        let target = target.map_err(|refused| self.shared_instead(refused, list.option()))?;
+        if list == List::Links && target.is_new() && is_of_preset(declaration, &self.declared()) {
             return Err(Refused::new(Why::PresetLinks));
         }
-        Ok(target.link(&self.manner(), fields))
+        Ok(target.item(&self.manner(), fields))
     }
 
     fn remove(&self, kind: Kind, name: &str, declaration: &Value) -> Result<String, Refused> {
-        if self.declared().preset && declared::is_in_preset(kind.option(), name) {
-            return Err(Refused::new(Why::OfPreset { kind, name: name.to_owned() }));
-        }
+        self.is_ours(kind, name)?;
         let found = self.statements_of(kind, name);
+        self.are_one(kind, name, &found)?;
         let Some(splice) = target::removal(self.text, &found) else {
             return Err(self.missing(kind, name, declaration));
         };
         if let Some(shared) = found.iter().find(|it| it.statement.kind() == rnix::SyntaxKind::NODE_INHERIT) {
             return Err(Refused::new(Why::Inherited { name: name.to_owned() }).at(shared.range()));
         }
+        for definition in &found {
+            self.own(&definition.range())?;
+        }
         let text = splice.made(self.text);
-        let rest = File::parse(&text, &self.within).map_err(|_| Refused::new(Why::Lost))?;
+        let rest = self.again(&text)?;
         if rest.statements_of(kind, name).is_empty() {
             Ok(text)
         } else {
             rest.remove(kind, name, declaration)
         }
+    }
+
+    /// Refuses statements that cannot all hold at once: each defines the same field, under other conditions.
+    fn are_one(&self, kind: Kind, name: &str, found: &[&Definition]) -> Result<(), Refused> {
+        for definition in found {
+            let all = || self.definitions.iter().filter(|it| it.starts_with(&[kind.option(), name]));
+            let inside = all().filter(|it| contains(&definition.range(), &it.range()) && it.path.len() > 2);
+            for field in inside {
+                let other = all().find(|it| {
+                    it.path == field.path && it.range() != field.range() && it.conditions != field.conditions
+                });
+                if let Some(other) = other {
+                    let refused = Refused::new(Why::Alternatives { kind, name: name.to_owned() });
+                    return Err(refused.at(field.range()).at(other.range()));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The statements that define an entry, those inside of others left out.
@@ -278,7 +347,9 @@ impl<'a> File<'a> {
         let inside = |inner: &Definition| {
             all().any(|outer| outer.range() != inner.range() && contains(&outer.range(), &inner.range()))
         };
-        all().filter(|it| !inside(it)).collect()
+        let mut found: Vec<&Definition> = all().filter(|it| !inside(it)).collect();
+        found.dedup_by_key(|it| it.range());
+        found
     }
 
     /// Why there is nothing to remove.
@@ -299,9 +370,10 @@ impl<'a> File<'a> {
         Refused::new(Why::NotThere { kind, name: name.to_owned(), nearest })
     }
 
-    fn remove_link(&self, index: usize, declaration: &Value) -> Result<Splice, Refused> {
-        let wanted = &declaration["links"][index];
-        let lists = target::link_lists(&self.definitions);
+    fn remove_item(&self, of: List, index: usize, declaration: &Value) -> Result<Splice, Refused> {
+        let option = of.option();
+        let wanted = &declaration[option][index];
+        let lists = target::lists(&self.definitions, option);
         let mut found = Vec::new();
         for (definition, list) in &lists {
             for (at, item) in list.items().enumerate() {
@@ -311,11 +383,13 @@ impl<'a> File<'a> {
             }
         }
         // Links that say the same are told apart by their number, where all of them are here.
-        if found.len() > 1 && self.declared().json["links"] == declaration["links"] && lists.len() == 1 {
+        if found.len() > 1 && self.declared().json[option] == declaration[option] && lists.len() == 1 {
             found.retain(|(_, _, at, _)| *at == index);
         }
         match &found[..] {
-            [(definition, list, at, _)] => {
+            [(definition, list, at, item)] => {
+                self.own(&bytes(item.syntax()))?;
+                self.own(&definition.range())?;
                 let items: Vec<Range<usize>> = list.items().map(|item| bytes(item.syntax())).collect();
                 let container = Container { text: self.text, node: list.syntax().clone(), items };
                 let only = container.items.len() == 1;
@@ -329,17 +403,20 @@ impl<'a> File<'a> {
                 let bare = around.into_iter().all(|range| is_bare(&self.text[range]));
                 let alone =
                     definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
-                if only && bare && !hugged && alone && !self.declared().preset {
+                let is_statement = ast::AttrpathValue::can_cast(definition.statement.kind());
+                // Without a definition, those of the preset would come back.
+                let comes_back = of == List::Links && self.declared().preset;
+                if only && bare && !hugged && alone && is_statement && !comes_back {
                     return target::removal(self.text, &[definition]).ok_or_else(|| Refused::new(Why::Lost));
                 }
                 Ok(container.without(*at))
             }
-            [] => match target::opaque(&self.definitions, &["links"]) {
+            [] => match target::opaque(&self.definitions, &[option]) {
                 Some(opaque) => Err(opaque),
-                None => Err(Refused::new(Why::LinkElsewhere { index })),
+                None => Err(Refused::new(Why::ItemElsewhere { list: of, index })),
             },
             several => {
-                let refused = Refused::new(Why::SeveralLinks { index });
+                let refused = Refused::new(Why::SeveralItems { list: of, index });
                 Err(several.iter().fold(refused, |refused, (.., item)| refused.at(bytes(item.syntax()))))
             }
         }

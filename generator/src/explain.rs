@@ -3,7 +3,7 @@
 //! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
 //! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
 //! anchor say what happens, the policy says what was declared, and where the two differ it says so.
-//! Sees: place, input, model, plan, pf. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! Sees: place, input, model, plan, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
 mod end;
 pub mod every;

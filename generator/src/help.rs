@@ -21,7 +21,7 @@ macro_rules! pages {
 /// The pages of the codes, in their order.
 pub const ERRORS: &[Page] = pages! {
     "E001" "E002" "E003" "E004" "E005" "E006" "E007" "E008" "E009"
-    "E010" "E011" "E012" "E013" "E014"
+    "E010" "E011" "E012" "E013" "E014" "E015"
     "E020" "E021" "E022" "E023" "E024" "E025"
     "E030" "E031" "E032"
     "E040" "E041" "E042" "E043"

@@ -55,6 +55,7 @@
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`darwin`] | what macOS's commands print, as values |
+//! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
@@ -70,6 +71,7 @@ pub mod input;
 pub mod loading;
 pub mod matrix;
 pub mod model;
+pub mod others;
 pub mod packets;
 pub mod pf;
 pub mod place;

@@ -110,9 +110,13 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
     loaded
 }
 
-/// Whether a line says what `$outside` is.
+/// Whether a line says what one of these macros is.
 fn is_definition(line: &str) -> bool {
-    line.strip_prefix(OUTSIDE).is_some_and(|rest| rest.trim_start().starts_with('='))
+    let name = line.split_once('=').map(|(name, _)| name.trim_end());
+    name.is_some_and(|name| {
+        name == OUTSIDE
+            || name.starts_with("bridge_") && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+    })
 }
 
 /// The first macro that a line names outside comments.
@@ -130,6 +134,7 @@ mod tests {
     const ANCHOR: &str = "\
 # $egress in a comment
 outside = $egress
+bridge_my_cloud = \"bridge-my-cloud\"
 table <nixvol> const { 10.0.0.0/16 }
 nat on $egress inet from <nixvol> to any -> ($egress:0)
 block drop in quick on $outside inet from <nixvol> to any
@@ -153,7 +158,7 @@ block drop in quick on bridge100 inet from <nixvol> to any
 block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
 ";
         assert_eq!(loaded.text, expected);
-        assert_eq!([1, 2, 3, 4, 8, 99].map(|line| loaded.origin(line)), [1, 3, 4, 4, 6, 6]);
+        assert_eq!([1, 2, 3, 4, 8, 99].map(|line| loaded.origin(line)), [1, 4, 5, 5, 7, 7]);
     }
 
     #[test]

@@ -7,15 +7,17 @@ pub mod environment;
 pub mod eval;
 mod expand;
 mod host;
+mod macos;
 mod md5;
 mod names;
+mod openbsd;
 pub mod parse;
 pub mod print;
-mod services;
 pub mod syntax;
 mod token;
 
 pub use environment::Environment;
+pub use names::Names;
 pub use parse::{Error, parse};
 pub use print::{print, print_dry_run, print_rule};
 pub use syntax::{Place, Ruleset};

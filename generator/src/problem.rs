@@ -53,6 +53,7 @@ pub enum Kind {
     NumberOutOfRange { found: String, range: &'static str },
     // Names and paths.
     Name { found: String, longest: usize },
+    ReservedName { found: String },
     NamesCollide { name: String, first: String, second: String },
     Path { found: String, reason: PathReason },
     PathsMeet { path: String, other: String, with: String },

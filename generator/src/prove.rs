@@ -7,6 +7,7 @@
 
 mod accept;
 mod judge;
+pub mod outcome;
 mod packet;
 pub mod policy;
 pub mod rules;
@@ -23,7 +24,7 @@ pub use world::World;
 /// What was proven: how many regions of packets there are, each with one packet tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// The number of regions, on each of which one rule and one row of the policy decide.
+    /// The number of packets that were put before the evaluator and the policy: one of each region, rule and row.
     pub classes: usize,
     /// The number of rules that the kernel would hold.
     pub rules: usize,
@@ -131,9 +132,10 @@ pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     machine.load("", &ruleset);
     machine.index();
     let mut space = world.space(&lists);
-    let rules = rules::read(&mut space, &lists, machine.loaded(), &world);
-    let policy = policy::functions(&mut space, plan, &world);
-    let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy), machine);
+    let mut outcomes = outcome::Outcomes::default();
+    let rules = rules::read(&mut space, &lists, machine.loaded(), &world, &mut outcomes);
+    let policy = policy::functions(&mut space, plan, &world, &mut outcomes);
+    let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy, outcomes), machine);
     match judge.judge() {
         Ok(classes) => Ok(Proof { classes, rules: count }),
         Err(violations) => Err(Refutation::Violations(violations)),

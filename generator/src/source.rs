@@ -5,6 +5,8 @@
 //! Sees: rnix. Never: evaluates anything, or reads a file.
 
 pub mod find;
+pub mod hosts;
+pub mod scope;
 
 use std::ops::Range;
 
@@ -13,7 +15,7 @@ use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
 use rnix::{Root, SyntaxNode, TextSize};
 use rowan::ast::AstNode;
 
-use find::{OPTION, PLAIN, bodies, bytes, segment};
+use find::{Body, OPTION, bodies, bytes, segment};
 
 /// The bytes of `text` that the position means: the value of the attribute that is defined there, its name where
 /// the value runs over several lines, the token there otherwise. `None` where the file has no such place.
@@ -84,7 +86,7 @@ fn shown(text: &str, definition: &AttrpathValue, below: &[String]) -> Option<Ran
 /// As far down as what is below is written out: attributes by name, elements by number.
 fn descend(value: Expr, below: &[String]) -> Expr {
     let Some((next, rest)) = below.split_first() else { return value };
-    let inner = match &bodies(&find::Body { value: value.clone(), priority: PLAIN, conditions: 0 })[..] {
+    let inner = match &bodies(&Body::plain(value.clone()))[..] {
         [inner] => inner.value.clone(),
         _ => return value,
     };

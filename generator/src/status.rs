@@ -3,7 +3,7 @@
 //! It judges by what macOS's commands printed, live or captured, and by the rules as they are rendered now; it shares no
 //! code with the manager, whose own verdict it can be held against. What is not in a capture it does not know: names in
 //! the hosts file, and owners of files.
-//! Sees: place, model, plan, pf, darwin. Never: the manager, a Mac, or a change of anything.
+//! Sees: place, model, plan, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
 
 mod judge;
 mod outside;
@@ -65,6 +65,8 @@ pub struct Status {
     pub refused: Vec<String>,
     /// What is not as it should be. Empty where it is healthy, and where it was never started.
     pub findings: Vec<Finding>,
+    /// What is worth knowing and harms nothing.
+    pub notes: Vec<String>,
 }
 
 /// A provider on the Mac.
@@ -111,7 +113,7 @@ pub struct Piped {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`, `others`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -242,7 +244,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         _ => None,
     };
     let is_up = wish == Some("up");
-    let mut judge = Judge { plan, seen: &seen, findings: Vec::new() };
+    let mut judge = Judge { plan, seen: &seen, findings: Vec::new(), notes: Vec::new() };
     let (mut providers, mut volumes) = (Vec::new(), Vec::new());
     for bridge in &plan.bridges {
         let state = if is_up { judge.provider(bridge) } else { "down" };
@@ -272,7 +274,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     } else {
         judge.leftovers();
     }
-    let findings = judge.findings;
+    let Judge { findings, notes, plan: _, seen: _ } = judge;
     Ok(Status {
         wish,
         healthy: wish.is_some() && findings.is_empty(),
@@ -283,5 +285,6 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         default_interface: seen.default_interface().map(str::to_owned),
         refused,
         findings,
+        notes,
     })
 }

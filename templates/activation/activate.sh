@@ -2,12 +2,13 @@
 # Puts the files of a bundle where macOS looks for them, and takes them away again.
 #
 #   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
-#   activate.sh RECEIPT remove
+#   activate.sh RECEIPT remove [PLISTS]
 #
 # RECEIPT holds BASE and the other places that the bundle was rendered for (files of the manager, its anchor), one
 # a line, and RECEIPT.files the paths of the files that were installed. A bundle for other places is another
 # manager, which knows nothing of what the old one made: so the old one cleans up before the new one is put in
-# place. A file that the receipt does not know is never touched.
+# place. A file that the receipt does not know is never touched. PLISTS is where launchd has its jobs from; a removal
+# takes ours from launchd and deletes its plist, whoever put it there.
 set -eu
 umask 022
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -110,6 +111,26 @@ forget() { # TARGET
 	done
 }
 
+# Whether a text speaks of the manager that was installed, in the form of XML or of launchctl.
+is_of_manager() {
+	grep -Fq -e "$installed/networking/manage-macos-networking.sh" ||
+		{ [ -f "$installed/networking/launchd/$label.plist" ] && cmp -s "$1" "$installed/networking/launchd/$label.plist"; }
+}
+
+# First of all launchd lets go, so that nothing is brought up again.
+unload_job() {
+	if launchctl print "system/$label" 2>/dev/null | is_of_manager "$plists/$label.plist"; then
+		launchctl bootout "system/$label" || ! launchctl print "system/$label" >/dev/null 2>&1 ||
+			fail "launchd does not let go of $label; hint: launchctl bootout system/$label, then try again"
+	fi
+	[ -e "$plists/$label.plist" ] || [ -L "$plists/$label.plist" ] || return 0
+	if is_of_manager "$plists/$label.plist" 2>/dev/null <"$plists/$label.plist"; then
+		rm -f "$plists/$label.plist"
+	else
+		printf 'nixvol-net: warning: %s is not of this network and stays\n' "$plists/$label.plist" >&2
+	fi
+}
+
 remove_installed() {
 	if [ ! -f "$receipt" ]; then
 		discard_receipt
@@ -121,6 +142,7 @@ remove_installed() {
 	*) fail "$receipt is not a receipt of this program; hint: remove it, and what is left of the network by hand" ;;
 	esac
 	check_owner "$installed"
+	[ -z "$plists" ] || unload_job
 	if [ -x "$installed/networking/manage-macos-networking.sh" ]; then
 		"$installed/networking/manage-macos-networking.sh" cleanup
 	else
@@ -143,10 +165,13 @@ discard_receipt() {
 }
 
 [ "$#" -ge 2 ] || fail 'usage: activate.sh RECEIPT install|remove …'
-receipt=$1 installed='' action=$2
+receipt=$1 installed='' action=$2 plists='' label=org.nix-volumes.networking
 shift 2
 case $action in
 install) install_bundle "$@" ;;
-remove) remove_installed ;;
+remove)
+	plists=${1:-/Library/LaunchDaemons}
+	remove_installed
+	;;
 *) fail "no such action: $action" ;;
 esac

@@ -7,16 +7,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nixvol_net::pf::{Environment, parse, print};
+use nixvol_net::pf::{Environment, Names, parse, print};
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let mut environment = Environment::default();
     environment.add_address("en0", [192, 0, 2, 10].into(), 24);
     let Ok(ruleset) = parse(&text, &environment) else { return };
-    let printed = print(&ruleset);
+    let printed = print(&ruleset, Names::MacOs);
     let again = parse(&printed, &environment)
         .unwrap_or_else(|errors| panic!("{text:?}\nprints {printed:?}\nrefused: {errors:?}"));
     assert_eq!(ruleset.without_places(), again.without_places(), "{text:?} prints {printed:?}");
-    assert_eq!(print(&again), printed, "{text:?}");
+    assert_eq!(print(&again, Names::MacOs), printed, "{text:?}");
 });

@@ -125,7 +125,7 @@ fn list(kernel: &Kernel) -> Answer {
             loss => format!("plr {:.6}", loss as f64 / ALL as f64),
         };
         let delay = pipe.delay;
-        answer.say(format!("{number:05}: {rate} {delay:4} ms   50 sl.{loss} 0 queues (64 buckets) droptail"));
+        answer.say(format!("{number:05}: {rate} {delay:4} ms   50 sl.{loss} 0 queues (1 buckets) droptail"));
         answer.say("    mask: 0x00 0x00000000/0x0000 -> 0x00000000/0x0000");
     }
     answer

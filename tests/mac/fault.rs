@@ -1,7 +1,8 @@
 //! Faults: the k-th command fails, the caller dies before or after it, the power goes.
 //!
 //! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
-//! `cut 3` takes the default route away before the third command runs, and `flush 3` all of dummynet's pipes.
+//! `cut 3` takes the default route away before the third command runs, and `flush 3` all of dummynet's pipes;
+//! from `full:40 3` on no file of the caller grows beyond 40 bytes, as on a full disk.
 //! Commands are counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What strikes at the command that is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub enum Fault {
     Power,
     Cut,
     Flush,
+    Full(u64),
 }
 
 /// The number of this command. Commands of a pipeline run side by side, so the count is kept under a lock.
@@ -48,7 +51,7 @@ pub fn at(root: &Path, number: u64) -> Option<Fault> {
         "power" => Some(Fault::Power),
         "cut" => Some(Fault::Cut),
         "flush" => Some(Fault::Flush),
-        _ => None,
+        _ => Some(Fault::Full(kind.strip_prefix("full:")?.parse().ok()?)),
     }
 }
 
@@ -76,6 +79,10 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             take_away(root, "pipe\t");
             None
         }
+        Fault::Full(bytes) => {
+            fill_disk(bytes);
+            None
+        }
         Fault::KillAfter => None,
     }
 }
@@ -96,7 +103,11 @@ pub fn power_loss(root: &Path) {
         fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    replace_kernel(root, &(session + rest));
+    // launchd has its jobs, and who may not run, on disk.
+    let kernel = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+    let stays = |line: &&str| line.starts_with("job\t") || line.starts_with("disabled\t");
+    let stay: String = kernel.split_inclusive('\n').filter(stays).collect();
+    replace_kernel(root, &(session + rest + &stay));
 }
 
 /// Takes away the records that begin like this.
@@ -113,10 +124,50 @@ fn replace_kernel(root: &Path, text: &str) {
     let _ = fs::write(&new, text).and_then(|()| fs::rename(new, root.join("kernel")));
 }
 
+/// The size that files of this process may have, which the toy's own do not keep to: its disk is another.
+pub struct Limit(Rlimit);
+
+impl Limit {
+    pub fn lift() -> Self {
+        let limit = getrlimit(Resource::Fsize);
+        let _ = setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, maximum: limit.maximum });
+        Self(limit)
+    }
+
+    pub fn of(bytes: u64) -> Self {
+        Self(Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum })
+    }
+
+    /// A real tool writes where the caller does.
+    pub fn put_back(self) {
+        let Self(limit) = self;
+        let _ = setrlimit(Resource::Fsize, limit);
+    }
+}
+
+/// From now on no process of the caller's group, nor any that it starts, makes a file larger than this.
+fn fill_disk(bytes: u64) {
+    let Some(group) = group_of("self") else { return };
+    let limit = Rlimit { current: Some(bytes), maximum: None };
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(process) = name.parse().ok().and_then(rustix::process::Pid::from_raw) else { continue };
+        if group_of(&name).as_ref() == Some(&group) && process != rustix::process::getpid() {
+            let _ = rustix::process::prlimit(Some(process), Resource::Fsize, limit);
+        }
+    }
+}
+
+/// The process group of a process.
+pub fn group_of(process: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(2).map(str::to_owned)
+}
+
 /// Kills the process group that this command runs in: the shell and all of its children.
 fn kill_group() {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let group = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2).map(str::to_owned));
+    let group = group_of("self");
     let Some(group) = group.filter(|group| group != "0" && group != "1") else {
         return;
     };

@@ -232,6 +232,9 @@ fn destroy(kernel: &mut Kernel, name: &str) -> Result<(), String> {
         return Err("SIOCIFDESTROY: Invalid argument".to_owned());
     }
     unpeer(kernel, name);
+    // A bridge that goes lets its members go, and takes them down.
+    let members = kernel.interface(name).map(|i| i.members.clone()).unwrap_or_default();
+    members.iter().for_each(|member| set_up(kernel, member, false));
     if kernel.linger > 0 {
         kernel.dying.push((name.to_owned(), kernel.tick + kernel.linger));
     }
@@ -321,6 +324,8 @@ fn remove_member(kernel: &mut Kernel, name: &str, member: &str) -> Result<(), St
         .filter(|bridge| bridge.members.iter().any(|m| m == member))
         .ok_or_else(|| format!("BRDGDEL {member}: No such file or directory"))?;
     bridge.members.retain(|m| m != member);
+    // Who leaves is down, as macOS leaves it.
+    set_up(kernel, member, false);
     Ok(())
 }
 
@@ -369,12 +374,15 @@ fn list(kernel: &Kernel, family: Option<&str>) -> Answer {
 }
 
 fn show(out: &mut String, kernel: &Kernel, i: &Interface, alone: bool) {
-    let (bits, names) = flags(i);
+    let joined = kernel.interfaces.iter().any(|bridge| bridge.members.contains(&i.name));
+    let (bits, names) = flags(i, joined);
     let _ = writeln!(out, "{}: flags={bits:x}<{names}> mtu {}", i.name, i.mtu);
     match i.cloner() {
         "lo" => {
             out.push_str("\toptions=1203<RXCSUM,TXCSUM,TXSTATUS,SW_TIMESTAMP>\n");
         }
+        // What all members can.
+        "bridge" if !i.members.is_empty() => out.push_str("\toptions=3<RXCSUM,TXCSUM>\n"),
         "bridge" => out.push_str("\toptions=63<RXCSUM,TXCSUM,TSO4,TSO6>\n"),
         "en" => out.push_str("\toptions=6460<TSO4,TSO6,CHANNEL_IO,PARTIAL_CSUM,ZEROINVERT_CSUM>\n"),
         _ => {}
@@ -433,8 +441,8 @@ fn show_bridge(out: &mut String, kernel: &Kernel, i: &Interface, alone: bool) {
     out.push_str("\tmedia: <unknown type>\n");
 }
 
-/// The flags of an interface, as bits and as names.
-fn flags(i: &Interface) -> (u32, String) {
+/// The flags of an interface, as bits and as names. A member of a bridge listens to everything.
+fn flags(i: &Interface, joined: bool) -> (u32, String) {
     let mut all: Vec<(u32, &str)> = Vec::new();
     let (up, running) = ((0x1, "UP"), (0x40, "RUNNING"));
     let fixed: &[(u32, &str)] = match i.cloner() {
@@ -446,6 +454,9 @@ fn flags(i: &Interface) -> (u32, String) {
     all.extend_from_slice(fixed);
     if i.up {
         all.push(up);
+    }
+    if joined {
+        all.push((0x100, "PROMISC"));
     }
     if i.running {
         all.push(running);

@@ -63,6 +63,16 @@ pub struct Route {
     pub expire: String,
 }
 
+/// A job that launchd has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub label: String,
+    /// The plist that it was given.
+    pub path: String,
+    /// What it runs.
+    pub program: String,
+}
+
 /// One of pf's states, from whoever opened the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -79,9 +89,15 @@ pub struct Kernel {
     pub interfaces: Vec<Interface>,
     pub routes: Vec<Route>,
     pub sysctl: BTreeMap<String, String>,
-    pub mounts: Vec<String>,
+    /// What `mount` says of each, and where that is.
+    pub mounts: Vec<(String, String)>,
     pub dns: String,
-    pub jobs: Vec<String>,
+    pub jobs: Vec<Job>,
+    /// Jobs that launchd must not run: disabled in Login Items, or by `launchctl disable`.
+    pub disabled: Vec<String>,
+    /// How many states pf holds beside those that are listed, and the most it can hold.
+    pub crowd: u64,
+    pub state_limit: Option<u64>,
     /// Dummynet's pipes by number.
     pub pipes: BTreeMap<u16, Pipe>,
     /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. Nobody knows which is true.
@@ -207,12 +223,26 @@ impl Kernel {
         for (key, value) in &self.sysctl {
             let _ = writeln!(t, "sysctl\t{key}\t{value}");
         }
-        for mount in &self.mounts {
-            let _ = writeln!(t, "mount\t{}", escape(mount));
+        for (text, path) in &self.mounts {
+            let told = if mounted_at(text).unwrap_or_default() == *path {
+                String::new()
+            } else {
+                format!("\t{}", escape(path))
+            };
+            let _ = writeln!(t, "mount\t{}{told}", escape(text));
         }
         let _ = writeln!(t, "dns\t{}", escape(&self.dns));
         for job in &self.jobs {
-            let _ = writeln!(t, "job\t{job}");
+            let _ = writeln!(t, "job\t{}\t{}\t{}", job.label, job.path, job.program);
+        }
+        for label in &self.disabled {
+            let _ = writeln!(t, "disabled\t{label}");
+        }
+        if self.crowd > 0 {
+            let _ = writeln!(t, "crowd\t{}", self.crowd);
+        }
+        if let Some(limit) = self.state_limit {
+            let _ = writeln!(t, "limit\t{limit}");
         }
         for (number, pipe) in &self.pipes {
             let _ = writeln!(t, "pipe\t{number}\t{}\t{}\t{}", pipe.delay, pipe.loss, pipe.rate);
@@ -283,9 +313,20 @@ impl Kernel {
             "sysctl" => {
                 self.sysctl.insert((*f.get(1)?).to_owned(), (*f.get(2)?).to_owned());
             }
-            "mount" => self.mounts.push(unescape(f.get(1)?)),
+            "mount" => {
+                let text = unescape(f.get(1)?);
+                let path =
+                    f.get(2).map(|path| unescape(path)).or_else(|| mounted_at(&text)).unwrap_or_default();
+                self.mounts.push((text, path));
+            }
             "dns" => self.dns = unescape(f.get(1)?),
-            "job" => self.jobs.push((*f.get(1)?).to_owned()),
+            "job" => {
+                let field = |at: usize| f.get(at).map_or(String::new(), |field| (*field).to_owned());
+                self.jobs.push(Job { label: (*f.get(1)?).to_owned(), path: field(2), program: field(3) });
+            }
+            "disabled" => self.disabled.push((*f.get(1)?).to_owned()),
+            "crowd" => self.crowd = f.get(1)?.parse().ok()?,
+            "limit" => self.state_limit = Some(f.get(1)?.parse().ok()?),
             "pipe" => {
                 let pipe = Pipe {
                     delay: f.get(2)?.parse().ok()?,
@@ -327,6 +368,12 @@ impl Kernel {
     }
 }
 
+/// The path in a line of `mount`, unless somebody gave it an odd name.
+fn mounted_at(text: &str) -> Option<String> {
+    let (_, path) = text.rsplit_once(" (")?.0.split_once(" on ")?;
+    Some(path.to_owned())
+}
+
 /// The route that comes and goes with an address.
 fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
@@ -337,7 +384,7 @@ fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     } else if let Some(far) = address.far {
         (Ipv4Net::from(far), address.ip.to_string(), "UH", "")
     } else {
-        (net, format!("link#{index}"), "UCS", "!")
+        (net, format!("link#{index}"), "UC", "!")
     };
     Route { net, gateway, flags: flags.to_owned(), interface: name.to_owned(), expire: expire.to_owned() }
 }

@@ -15,6 +15,7 @@ mod misc;
 mod pf;
 mod pfctl;
 mod route;
+mod turn;
 mod world;
 
 use std::env;
@@ -68,6 +69,8 @@ fn main() -> ExitCode {
         eprintln!("toymac: no kernel beside `{called}`");
         return ExitCode::from(FORBIDDEN);
     };
+    let limit = fault::Limit::lift();
+    turn::take(&root);
     let number = fault::next_number(&root);
     let fault = fault::at(&root, number);
     if let Some(code) = fault::before(&root, fault) {
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let Some((code, mark)) = run(&root, &name, &args, number) else {
-        return hand_over(&root, &name, &args, fault);
+        return hand_over(&root, &name, &args, fault, limit);
     };
     journal(&root, &name, &args, &code.to_string(), mark);
     fault::after(&root, fault);
@@ -118,10 +121,13 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
         "nc" => misc::nc(&mut kernel, &borrowed),
         "dnctl" => dummynet::run(&mut kernel, &borrowed),
         "ls" => misc::ls(&kernel, root, &borrowed[1..]),
+        "stat" => misc::stat(&kernel, &borrowed),
         "sw_vers" => misc::sw_vers(),
         "logger" => Answer::default(),
         "sleep" => {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            if !turn::pause(root) {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
             Answer::default()
         }
         "id" if borrowed == ["-u"] => Answer { out: format!("{}\n", kernel.uid), ..Answer::default() },
@@ -149,14 +155,20 @@ fn is_answered(name: &str, args: &[String]) -> bool {
         // A second of waiting between two looks goes by faster here.
         "sleep" => args == ["1"],
         // Who owns a file is told in macOS's form.
-        "ls" => args.first().is_some_and(|arg| arg == "-ldn"),
+        "ls" => args.first().is_some_and(|arg| arg == "-lden"),
         _ => false,
     }
 }
 
 /// The machine's own tool of that name, found outside the toy's directory, takes this process's place.
 /// It is journaled beforehand, with `.` for its mark and no exit code.
-fn hand_over(root: &Path, name: &str, args: &[String], fault: Option<Fault>) -> ExitCode {
+fn hand_over(
+    root: &Path,
+    name: &str,
+    args: &[String],
+    fault: Option<Fault>,
+    limit: fault::Limit,
+) -> ExitCode {
     journal(root, name, args, "-", '.');
     let own = root.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
@@ -168,6 +180,11 @@ fn hand_over(root: &Path, name: &str, args: &[String], fault: Option<Fault>) -> 
         eprintln!("{name}: command not found");
         return ExitCode::from(127);
     };
+    if let Some(Fault::Full(bytes)) = fault {
+        fault::Limit::of(bytes).put_back();
+    } else {
+        limit.put_back();
+    }
     let mut tool = Command::new(real);
     tool.args(args).stdin(Stdio::inherit());
     if fault.is_none() {

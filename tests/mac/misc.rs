@@ -3,10 +3,10 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Answer;
-use crate::kernel::Kernel;
+use crate::kernel::{Job, Kernel};
 use crate::pf::{self, Way};
 use crate::route;
 
@@ -48,8 +48,44 @@ pub fn mount(kernel: &Kernel, args: &[&str]) -> Answer {
         return Answer::fail(64, "toymac: mount only lists");
     }
     let mut answer = Answer::default();
-    kernel.mounts.iter().for_each(|line| answer.say(line));
+    kernel.mounts.iter().for_each(|(line, _)| answer.say(line));
     answer
+}
+
+/// `stat -f '%d %i %N'`: device and number of each path, and the path as it was given.
+pub fn stat(kernel: &Kernel, args: &[&str]) -> Answer {
+    let ["-f", "%d %i %N", paths @ ..] = args else {
+        return Answer::fail(64, "toymac: stat knows one format");
+    };
+    let mut answer = Answer::default();
+    for path in paths {
+        let Some(at) = directory(kernel, path) else {
+            answer.warn(format!("stat: {path}: stat: No such file or directory"));
+            answer.code = 1;
+            continue;
+        };
+        let within = |(number, (_, mount)): (usize, &(String, String))| {
+            (!mount.is_empty() && at.starts_with(mount)).then_some((mount.len(), number))
+        };
+        let (_, device) = kernel.mounts.iter().enumerate().filter_map(within).max().unwrap_or_default();
+        let root = kernel.mounts.iter().any(|(_, mount)| Path::new(mount) == at);
+        // The root of every volume has the number 2.
+        let number = if root { 2 } else { at.as_os_str().len() + 1000 };
+        answer.say(format!("{} {number} {path}", 16_777_220 + device));
+    }
+    answer
+}
+
+/// Where a path leads: to something mounted on the toy or above that, or to what is on the machine's own disk.
+fn directory(kernel: &Kernel, path: &str) -> Option<PathBuf> {
+    let (base, above) = match path.strip_suffix("/..") {
+        Some(base) => (base, true),
+        None => (path.strip_suffix("/.").unwrap_or(path), false),
+    };
+    let base = if base.is_empty() { "/" } else { base };
+    let at = fs::canonicalize(base).unwrap_or_else(|_| PathBuf::from(base));
+    let is_there = at.exists() || kernel.mounts.iter().any(|(_, mount)| Path::new(mount).starts_with(&at));
+    is_there.then(|| if above { at.parent().unwrap_or(&at).to_owned() } else { at })
 }
 
 pub fn scutil(kernel: &Kernel, args: &[&str]) -> Answer {
@@ -64,28 +100,43 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
     match args {
         ["print", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
-            if kernel.jobs.iter().any(|job| job == label) {
+            if let Some(job) = kernel.jobs.iter().find(|job| job.label == label) {
+                // Some lines of a real one, those of inner blocks too.
                 answer.say(format!(
-                    "system/{label} = {{\n\tstate = not running\n\truns = 1\n\tlast exit code = 0\n}}"
+                    "system/{label} = {{\n\tactive count = 0\n\tpath = {}\n\ttype = LaunchDaemon\n\tstate = not running\n\n\tprogram = {}\n\tdefault environment = {{\n\t\tPATH => /usr/bin:/bin\n\t}}\n\n\truns = 1\n\tlast exit code = 0\n\n\tresource coalition = {{\n\t\tID = 602\n\t\tstate = active\n\t\tname = {label}\n\t}}\n}}",
+                    job.path, job.program
                 ));
             } else {
                 answer.warn(format!("Could not find service \"{label}\" in domain for system"));
                 answer.code = 113;
             }
         }
+        ["print-disabled", "system"] => {
+            answer.say(
+                "disabled services = {\n\t\"com.apple.ftpd\" => disabled\n\t\"com.openssh.sshd\" => enabled",
+            );
+            kernel.disabled.iter().for_each(|label| answer.say(format!("\t\"{label}\" => disabled")));
+            answer.say("}");
+        }
         ["bootstrap", "system", plist] => {
             let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
-            if kernel.jobs.iter().any(|job| job == label) {
+            let text = fs::read_to_string(plist).unwrap_or_default();
+            let program = text
+                .split_once("<key>ProgramArguments</key>")
+                .and_then(|(_, rest)| Some(rest.split_once("<string>")?.1.split_once("</string>")?.0));
+            let has = |list: &[String]| list.iter().any(|other| other == label);
+            if kernel.jobs.iter().any(|job| job.label == label) || has(&kernel.disabled) {
                 answer.warn("Bootstrap failed: 5: Input/output error");
                 answer.code = 5;
             } else {
-                kernel.jobs.push(label.to_owned());
+                let program = plain(program.unwrap_or_default());
+                kernel.jobs.push(Job { label: label.to_owned(), path: (*plist).to_owned(), program });
             }
         }
         ["bootout", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
             let before = kernel.jobs.len();
-            kernel.jobs.retain(|job| job != label);
+            kernel.jobs.retain(|job| job.label != label);
             if kernel.jobs.len() == before {
                 answer.warn("Boot-out failed: 3: No such process");
                 answer.code = 3;
@@ -93,15 +144,35 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         }
         ["kickstart", "-k", target] | ["kickstart", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
-            if !kernel.jobs.iter().any(|job| job == label) {
+            if !kernel.jobs.iter().any(|job| job.label == label) {
                 answer.warn(format!("Could not find service \"{label}\" in domain for system"));
                 answer.code = 113;
             }
         }
-        ["enable" | "disable", _] => {}
+        ["enable", target] => {
+            let label = target.strip_prefix("system/").unwrap_or(target);
+            kernel.disabled.retain(|other| other != label);
+        }
+        ["disable", target] => {
+            kernel.disabled.push(target.strip_prefix("system/").unwrap_or(target).to_owned());
+        }
         _ => return Answer::fail(64, "Unrecognized subcommand"),
     }
     answer
+}
+
+/// A text of XML without its escapes.
+fn plain(text: &str) -> String {
+    let escapes = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    escapes.into_iter().fold(text.to_owned(), |text, (escape, sign)| text.replace(escape, sign))
 }
 
 /// Where a packet between two addresses ends.
@@ -238,7 +309,7 @@ fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
     }
 }
 
-/// `ls -ldn` as macOS prints it. Whoever owns the toy is its root.
+/// `ls -lden` as macOS prints it. Whoever owns the toy is its root.
 pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
     let own = fs::symlink_metadata(root).map_or(0, |meta| meta.uid());
     let mut answer = Answer::default();
@@ -252,18 +323,23 @@ pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
         };
         let told = kernel.owners.iter().find(|(of, _, _)| of == path);
         let user = told.map_or(if meta.uid() == own { 0 } else { meta.uid() }, |(_, user, _)| *user);
-        let mark = told.map_or(" ", |(_, _, mark)| if mark.is_empty() { " " } else { mark });
+        // An access list is told below; where there are attributes too, `@` stands in place of the `+`.
+        let mark = told.map_or("", |(_, _, mark)| mark.as_str());
+        let sign = mark.chars().next().unwrap_or(' ');
         let name = match fs::read_link(path) {
             Ok(target) => format!("{path} -> {}", target.display()),
             Err(_) => path.to_owned(),
         };
         answer.say(format!(
-            "{}{mark} {} {user}  {}  {} Nov 22 23:29 {name}",
+            "{}{sign} {} {user}  {}  {} Nov 22 23:29 {name}",
             mode_text(meta.mode()),
             meta.nlink(),
             meta.gid(),
             meta.size()
         ));
+        if mark.contains('+') {
+            answer.say(" 0: user:eve allow write,append");
+        }
     }
     answer
 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use nixvol_net::pf::Environment;
 use nixvol_net::pf::eval::{Machine, Outcome, Packet, Shaping};
 use nixvol_net::pf::syntax::Block;
+use nixvol_net::pf::{Environment, Names};
 
 use crate::dummynet::Pipe;
 use crate::kernel::Kernel;
@@ -80,7 +80,7 @@ pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result
     let mut environment = environment(kernel);
     environment.macros = defines.iter().cloned().collect();
     match nixvol_net::pf::parse(text, &environment) {
-        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset))),
+        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset, Names::MacOs))),
         Err(errors) => {
             let first = errors.first();
             Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))

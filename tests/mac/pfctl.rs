@@ -262,6 +262,15 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
         "info" => {
             let status = if kernel.pf_enabled { "Enabled" } else { "Disabled" };
             answer.say(format!("Status: {status} for 0 days 00:01:02           Debug: Urgent"));
+            let entries = kernel.crowd + kernel.states.len() as u64;
+            answer.say("\nState Table                          Total             Rate");
+            answer.say(format!("  current entries           {entries:>14}               "));
+            answer.say("  searches                     812907123         1234.5/s\n  inserts                         403123           12.0/s");
+        }
+        "memory" => {
+            let limit = kernel.state_limit.unwrap_or(10_000);
+            answer.say(format!("states        hard limit {limit:>8}\napp-states    hard limit {limit:>8}"));
+            answer.say("src-nodes     hard limit    10000\nfrags         hard limit     5000");
         }
         "References" | "references" => references(kernel, answer),
         // The direct children; with -v whatever lies below them too (pfctl.c, pfctl_show_anchors).

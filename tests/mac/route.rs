@@ -119,15 +119,17 @@ fn add(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
         return Err("File exists");
     }
     let (flags, interface) = if request.interface {
-        ("USc", request.gateway.clone())
+        ("UCSc", request.gateway.clone())
     } else {
         let gateway: Ipv4Addr = request.gateway.parse().map_err(|_| "Network is unreachable")?;
         let via = lookup(kernel, gateway).ok_or("Network is unreachable")?;
         ("UGSc", via.interface.clone())
     };
+    // A route to an interface shows its number, and not its name.
+    let index = kernel.interface(&request.gateway).map(|i| format!("link#{}", i.index));
     kernel.routes.push(Route {
         net: request.net,
-        gateway: request.gateway.clone(),
+        gateway: index.filter(|_| request.interface).unwrap_or_else(|| request.gateway.clone()),
         flags: if request.host { flags.replace('c', "") + "H" } else { flags.to_owned() },
         interface,
         expire: if request.interface { "!".to_owned() } else { String::new() },

@@ -12,13 +12,14 @@ use crate::fault;
 use crate::kernel::Kernel;
 
 /// The commands that the kernel answers.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "ifconfig",
     "route",
     "netstat",
     "pfctl",
     "sysctl",
     "mount",
+    "stat",
     "scutil",
     "launchctl",
     "ping",
@@ -30,9 +31,9 @@ pub const COMMANDS: [&str; 14] = [
 ];
 
 /// Real tools: they run as they are, but count, and can be struck.
-const STRUCK: [&str; 17] = [
+const STRUCK: [&str; 18] = [
     "mv", "rm", "mkdir", "rmdir", "cp", "cat", "awk", "ps", "date", "head", "tail", "wc", "cmp", "sleep",
-    "sh", "ls", "ln",
+    "sh", "ls", "ln", "chmod",
 ];
 
 /// What lives on the Mac: hardware, Thunderbolt Bridge, a VM tool's vmnet, a VPN, another tool's feth.

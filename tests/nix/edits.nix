@@ -1,8 +1,10 @@
 # What files of a user's configuration declare: evaluated with stand-ins for everything around them, their definitions
-# merged as the module system would, and the preset among them where they ask for it.
+# merged as the module system would, and the preset among them where they ask for it. A file stands for everything in it,
+# or with `{ file, host }` for one of its configurations.
 { files }:
 let
   lib = import ./lib // {
+    inherit (builtins) mapAttrs;
     mkOption = _: { };
     mkBefore = lib.mkOrder 500;
     mkAfter = lib.mkOrder 1500;
@@ -34,13 +36,14 @@ let
     };
     inputs = { };
     self = { };
-    nixpkgs = { };
+    nixpkgs.lib = lib;
     nixvol-net.darwinModules.default = { };
     nix-darwin.lib.darwinSystem = { modules }: { inherit modules; };
   };
 
   # A value without the functions around it.
-  open = value: if builtins.isFunction value then open (value arguments) else value;
+  openWith = given: value: if builtins.isFunction value then openWith given (value given) else value;
+  open = openWith arguments;
 
   modules =
     value:
@@ -54,7 +57,33 @@ let
     else if opened ? flake then
       builtins.concatMap modules (builtins.attrValues opened.flake.modules.darwin)
     else
-      [ (opened.config or opened) ];
+      builtins.concatMap modules (opened.imports or [ ]) ++ [ (opened.config or opened) ];
+
+  # The modules of one configuration: of a flake, of a module of flake-parts, or of a set of systems.
+  modulesOf =
+    value: host:
+    let
+      opened = openWith (
+        arguments
+        // {
+          config = config // {
+            inherit (opened) flake;
+          };
+          inputs = arguments // {
+            self = opened.flake;
+          };
+        }
+      ) value;
+      outputs = openWith (arguments // { self = outputs; }) opened.outputs;
+      systems =
+        if opened ? outputs then
+          outputs.darwinConfigurations
+        else if opened ? flake then
+          opened.flake.darwinConfigurations
+        else
+          opened;
+    in
+    builtins.concatMap modules systems.${host}.modules;
 
   # The definitions in a value, each with its priority.
   discharge =
@@ -110,7 +139,7 @@ let
     file:
     let
       own = builtins.concatMap (module: inside "nixvol-net" (inside "services" (discharge 100 module))) (
-        modules (import file)
+        if file ? host then modulesOf (import file.file) file.host else modules (import file)
       );
       name = inside "preset" own;
       preset = import ../../modules/presets/multi-cloud.nix {
@@ -122,6 +151,7 @@ let
       };
       all = discharge 100 preset.config.services.nixvol-net ++ own;
       cfg = option: if inside option all == [ ] then { } else entries (inside option all);
+      expectations = lib.optionalAttrs (inside "expect" all != [ ]) { expect = one (inside "expect" all); };
       scalars = lib.filterAttrs (option: _: inside option all != [ ]) (
         lib.genAttrs [ "base" "stateDir" "logFile" "anchor" "allowOverlap" "links" ] (
           option: one (inside option all)
@@ -134,6 +164,7 @@ let
         providers = cfg "providers";
         volumes = cfg "volumes";
       }
-    );
+    )
+    // expectations;
 in
 map evaluated files

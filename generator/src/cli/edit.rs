@@ -1,4 +1,4 @@
-//! The command line of `add` and `remove`.
+//! The command line of `add`, `remove`, `rename` and `move`.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -78,7 +78,8 @@ Exit: 0 added, 2 not; the file is then as it was.")]
     #[command(after_help = "Examples:
   nixvol-net add link --from aws --to azure,etcd-3 --protocol tcp --port 2379-2380 \\
     --file configuration.nix
-  nixvol-net add link --from gcp --to ibm --bidirectional --file configuration.nix
+  nixvol-net add link --from gcp --to ibm --bidirectional --latency-ms 40 --loss 0.01 \\
+    --file configuration.nix
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Link {
@@ -100,6 +101,49 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// The traffic takes the gateway address of the receiving provider.
         #[arg(long)]
         masquerade: bool,
+        /// The delay added to each packet, one way, in milliseconds: 0 to 10000.
+        #[arg(long, value_name = "MS")]
+        latency_ms: Option<u32>,
+        /// The share of packets that are lost: 0 to 1.
+        #[arg(long, value_name = "SHARE")]
+        loss: Option<f64>,
+        /// The rate at which packets pass, in kilobits a second.
+        #[arg(long, value_name = "KBIT")]
+        bandwidth_kbit: Option<u32>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Add an expectation: what must, or must never, get through, whatever the links say.
+    #[command(after_help = "Examples:
+  nixvol-net add expect --from aws --to etcd-2 --protocol tcp --ports 2379 --passes \\
+    --file configuration.nix
+  nixvol-net add expect --from internet --to any --refused --why 'no way in' \\
+    --file configuration.nix
+
+Exit: 0 added, 2 not; the file is then as it was.")]
+    Expect {
+        /// Who opens connections: names of providers and volumes, internet, lan, mac, localhost, any.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        from: Vec<String>,
+        /// Who is to be reached; the same kinds.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        to: Vec<String>,
+        /// tcp, udp or icmp [default: every protocol]
+        #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
+        protocol: Option<String>,
+        /// A port, or a range as 2379-2380; again or `A,B` for more [default: every port]
+        #[arg(long, alias = "port", value_name = "PORT", value_delimiter = ',')]
+        ports: Vec<String>,
+        /// All of it passes.
+        #[arg(long, conflicts_with = "refused", required_unless_present = "refused")]
+        passes: bool,
+        /// None of it passes.
+        #[arg(long)]
+        refused: bool,
+        /// Why, for whoever reads that it is not so.
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
         target: Target,
@@ -159,6 +203,88 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         #[command(flatten)]
         target: Target,
     },
+    /// Remove an expectation: the one of a number, as `check` names it, or the one with these ends.
+    #[command(after_help = "Examples:
+  nixvol-net remove expect expect.0 --file configuration.nix
+  nixvol-net remove expect --from internet --to any --file configuration.nix
+
+Exit: 0 removed, 2 not; the file is then as it was.")]
+    Expect {
+        /// The expectation's number, from 0: expect.N or N.
+        #[arg(value_name = "EXPECT", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
+        expect: Option<ExpectIndex>,
+        /// Who opens connections: all of them, in any order.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
+        from: Vec<String>,
+        /// Who is to be reached.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
+        to: Vec<String>,
+        /// Only one with this protocol.
+        #[arg(long, requires = "from")]
+        protocol: Option<String>,
+        /// Only one with these ports.
+        #[arg(long, alias = "port", value_name = "PORT", value_delimiter = ',', requires = "from")]
+        ports: Vec<String>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What to give another name.
+#[derive(Debug, Subcommand)]
+pub enum Rename {
+    /// Rename a volume.
+    #[command(after_help = "Examples:
+  nixvol-net rename volume etcd-1 etcd-a --file configuration.nix
+
+Exit: 0 renamed, 2 not; the file is then as it was.")]
+    Volume {
+        /// Its name.
+        old: String,
+        /// Its new name.
+        new: String,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Rename a provider.
+    #[command(after_help = "Examples:
+  nixvol-net rename provider lab edge --dry-run --file configuration.nix
+
+Exit: 0 renamed, 2 not; the file is then as it was.")]
+    Provider {
+        /// Its name.
+        old: String,
+        /// Its new name.
+        new: String,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What to move.
+#[derive(Debug, Subcommand)]
+pub enum Move {
+    /// Move a volume to another provider. It gets an address of that provider's network.
+    #[command(after_help = "Examples:
+  nixvol-net move volume etcd-1 --to gcp --file configuration.nix
+
+Exit: 0 moved, 2 not; the file is then as it was.")]
+    Volume {
+        /// The volume's name.
+        name: String,
+        /// Its new provider.
+        #[arg(long, value_name = "PROVIDER")]
+        to: String,
+        /// Its address there [default: the provider's next free one]
+        #[arg(long)]
+        address: Option<Ipv4Addr>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// The file that is edited, and how.
@@ -174,9 +300,13 @@ pub struct Target {
     /// Show the difference and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// A line inside the set or list to edit, where there are several.
+    /// A line inside the set or list to edit, where there are several, or inside the configuration.
     #[arg(long, value_name = "LINE")]
     pub at: Option<usize>,
+    /// The configuration to edit, where the file has several, as in darwinConfigurations.NAME; `A,B` for a module that
+    /// both use.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub configuration: Vec<String>,
     /// The option that the file's value is, where it is no module: services.nixvol-net, or
     /// services.nixvol-net.volumes.
     #[arg(long = "as", value_name = "OPTION")]
@@ -225,6 +355,19 @@ impl FromStr for Alias {
 /// The number of a link.
 #[derive(Debug, Clone, Copy)]
 pub struct LinkIndex(pub usize);
+
+/// The number of an expectation.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpectIndex(pub usize);
+
+impl FromStr for ExpectIndex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_prefix("expect.").unwrap_or(text);
+        number.parse().map(Self).map_err(|_| "expected a number from 0, as in expect.2".to_owned())
+    }
+}
 
 impl FromStr for LinkIndex {
     type Err = String;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Format;
 
@@ -14,7 +14,8 @@ pub enum Pf {
     /// Read rulesets and tell every error in them.
     ///
     /// Refuses the lines that pfctl refuses. Errors go to standard error, one a line, in the order of the files
-    /// and their lines: FILE:LINE:COLUMN: MESSAGE. A ruleset without errors is met with silence, as pfctl does.
+    /// and their lines: FILE:LINE:COLUMN: MESSAGE. A ruleset without errors is met with silence, as pfctl does;
+    /// only a file that every Mac has, and this machine has not, is noted: what it says is then not checked.
     #[command(after_help = "Examples:
   nixvol-net pf check /etc/pf.conf
   nixvol-net pf check -D egress=en0 bundle/pf/anchor.conf
@@ -34,7 +35,9 @@ Exit: 0 no errors, 1 errors, 2 wrong use or a file that cannot be read.")]
     },
     /// Print a ruleset in canonical form: lists multiplied out, names as numbers, defaults written.
     ///
-    /// To the letter what `pfctl -o none -nvf FILE` prints, which shows of an anchor's path the last part only.
+    /// As `pfctl -o none -nvf FILE` prints it on a Mac: ports are numbers, and of an anchor's path the last part only
+    /// is shown. What is printed reads back, and prints the same; so the options of a state stand before a
+    /// probability, where pfctl has them behind it and could not read them.
     #[command(after_help = "Examples:
   nixvol-net pf print /etc/pf.conf
   echo 'pass in proto tcp to port { 22, 80 }' | nixvol-net pf print -
@@ -52,7 +55,7 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
     ///
     /// A packet says where pf sees it, `dir` and `if`, or several places in a row, `path`; then `proto` (a name or
     /// a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),
-    /// `icmp_type`, `icmp_code`, `icmp_id`. The lines are one sequence: states that earlier packets made let later
+    /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp; left out, it follows from the addresses). The lines are one sequence: states that earlier packets made let later
     /// ones pass. The answer names the rule that decides by its number inside its ruleset, -1 where none matched.
     #[command(after_help = "Examples:
   nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
@@ -90,6 +93,19 @@ pub struct Machine {
     /// An interface and an address of it; again for more. lo0 is always there [default: en0=192.0.2.10/24]
     #[arg(long = "interface", value_name = "NAME=ADDRESS/LENGTH")]
     pub interfaces: Vec<Interface>,
+    /// Whose names of services, protocols, users and groups are read, and whose pfctl prints.
+    #[arg(long, value_enum, default_value_t, value_name = "SYSTEM")]
+    pub services: Services,
+}
+
+/// A system that gives names to ports, protocols, users and groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Services {
+    /// Those of macOS, whose pfctl prints ports as numbers
+    #[default]
+    Macos,
+    /// Those of OpenBSD, whose pfctl prints ports by name, as FreeBSD's does
+    Openbsd,
 }
 
 /// `NAME=FILE`.

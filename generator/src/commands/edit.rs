@@ -1,23 +1,27 @@
-//! `add` and `remove`: a change of the user's own Nix file, checked before it is written.
+//! `add`, `remove`, `rename` and `move`: a change of the user's own Nix file, checked before it is written, with what it
+//! opens and closes.
+
+mod effect;
+mod fields;
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic;
-use nixvol_net::edit::{Change, Fields, File, Kind, Refused};
+use nixvol_net::edit::{Change, Choice, Declared, Fields, File, Kind, List, Refused};
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::problem;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::pf::harmless;
 use super::{BAD_INPUT, colour, input_bytes, print, reject};
-use crate::cli::edit::{Add, Alias, LinkIndex, Remove, Target};
+use crate::cli::edit::{Add, Move, Remove, Rename, Target};
 use crate::cli::{Format, Source};
 use crate::disk;
+use effect::Effect;
 
-/// A file that is being edited, and the declaration that it is part of.
+/// A file that is being edited, and what it declares.
 struct Edit<'a> {
     target: &'a Target,
     name: String,
@@ -25,17 +29,22 @@ struct Edit<'a> {
     text: &'a str,
     /// What the declaration was read from, as messages call it.
     source: String,
-    declaration: Value,
+    /// What each configuration declares that the edit is for, by its name. Never empty.
+    declarations: Vec<(String, Value)>,
 }
 
 /// Runs `add`.
 pub fn add(what: &Add) -> Result<ExitCode> {
     let target = match what {
-        Add::Volume { target, .. } | Add::Provider { target, .. } | Add::Link { target, .. } => target,
+        Add::Volume { target, .. }
+        | Add::Provider { target, .. }
+        | Add::Link { target, .. }
+        | Add::Expect { target, .. } => target,
     };
     with(target, |edit| {
         let change = match what {
-            Add::Link { .. } => Change::AddLink { fields: link(what) },
+            Add::Link { .. } => Change::AddItem { list: List::Links, fields: fields::link(what) },
+            Add::Expect { .. } => Change::AddItem { list: List::Expect, fields: fields::expectation(what) },
             Add::Provider { name, .. } => {
                 let Some(fields) = edit.provider(what)? else { return Ok(None) };
                 Change::Add { kind: Kind::Provider, name: name.clone(), fields }
@@ -58,8 +67,38 @@ pub fn remove(what: &Remove) -> Result<ExitCode> {
         Remove::Provider { name, target } => {
             with(target, |_| Ok(Some(Change::Remove { kind: Kind::Provider, name: name.clone() })))
         }
-        Remove::Link { target, .. } => with(target, |edit| edit.link_to_remove(what).map(Some)),
+        Remove::Link { target, .. } | Remove::Expect { target, .. } => {
+            with(target, |edit| edit.item_to_remove(what).map(Some))
+        }
     }
+}
+
+/// Runs `rename`.
+pub fn rename(what: &Rename) -> Result<ExitCode> {
+    let (kind, Names { old, new }, target) = match what {
+        Rename::Volume { old, new, target } => (Kind::Volume, Names { old, new }, target),
+        Rename::Provider { old, new, target } => (Kind::Provider, Names { old, new }, target),
+    };
+    with(target, |_| Ok(Some(Change::Rename { kind, old: old.clone(), new: new.clone() })))
+}
+
+struct Names<'a> {
+    old: &'a String,
+    new: &'a String,
+}
+
+/// Runs `move`.
+pub fn relocate(what: &Move) -> Result<ExitCode> {
+    let Move::Volume { name, to, address, target } = what;
+    with(target, |edit| {
+        let mut at = *address;
+        if at.is_none() {
+            let Some(before) = edit.before() else { return Ok(None) };
+            at = Some(edit.free_address(&before, to)?);
+        }
+        let address = at.map(|it| it.to_string()).unwrap_or_default();
+        Ok(Some(Change::Move { name: name.clone(), provider: to.clone(), address }))
+    })
 }
 
 /// Reads the file and the declaration, asks for the change, makes it, checks it, and writes the file.
@@ -67,13 +106,23 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
     let name = target.file.display().to_string();
     let text = fs::read_to_string(&target.file).with_context(|| format!("cannot read {name}"))?;
     let within = target.within.clone().unwrap_or_default().0;
-    let file = match File::parse(&text, &within) {
+    let choice = Choice { configurations: target.configuration.clone(), line: target.at };
+    let file = match File::parse(&text, &within).and_then(|file| file.choose(&choice)) {
         Ok(file) => file,
         Err(refused) => return Ok(refuse(&refused, &name, &text)),
     };
-    let source = Source { input: target.input.clone() };
-    let (source, declaration) = if target.input.is_some() {
-        let (source, bytes) = input_bytes(&source)?;
+    let (source, declarations) = if target.input.is_some() {
+        let (source, bytes) = input_bytes(&Source { input: target.input.clone() })?;
+        let declared = file.declarations();
+        if declared.len() > 1 {
+            let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
+            bail!(
+                "the input is the declaration of one configuration, and {} are edited: {}\n\
+                 hint: leave --input out, or edit the file by hand",
+                names.len(),
+                names.join(", ")
+            );
+        }
         let declaration: Value = match serde_json::from_slice(&bytes) {
             Ok(declaration @ Value::Object(_)) => declaration,
             // The reader of declarations tells what is wrong with it.
@@ -83,29 +132,25 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
                     .map_or(ExitCode::from(BAD_INPUT), |it| reject(&source, &it)));
             }
         };
-        (source, declaration)
+        let name = declared.into_iter().next().map(|(name, _)| name).unwrap_or_default();
+        (source, vec![(name, declaration)])
     } else {
-        let declared = file.declared();
-        if let Some(unknown) = declared.unknown.first() {
-            let option = ["services.nixvol-net", &unknown.option].join(".");
-            let title = format!("`{}` is more than this file alone tells", option.trim_end_matches('.'));
-            let ranges: Vec<_> = declared.unknown.iter().map(|unknown| unknown.at.clone()).collect();
-            let told = diagnostic::pointed(
-                &title,
-                &name,
-                &text,
-                &ranges,
-                Some(EVALUATE),
-                colour(&std::io::stderr()),
-            );
-            eprintln!("{told}");
-            return Ok(ExitCode::from(BAD_INPUT));
+        let mut declared = file.declarations();
+        if declared.is_empty() {
+            declared.push((String::new(), file.declared()));
         }
-        let mut declaration = declared.json;
-        declaration["positions"] = file.positions(&name, &declared.places);
-        (name.clone(), declaration)
+        let mut declarations = Vec::new();
+        for (configuration, declared) in declared {
+            if !declared.unknown.is_empty() {
+                return Ok(refuse_unknown(&declared, &name, &text));
+            }
+            let mut declaration = declared.json;
+            declaration["positions"] = file.positions(&name, &declared.places);
+            declarations.push((configuration, declaration));
+        }
+        (name.clone(), declarations)
     };
-    let edit = Edit { target, name, file, text: &text, source, declaration };
+    let edit = Edit { target, name, file, text: &text, source, declarations };
     match change(&edit)? {
         Some(change) => edit.make(&change),
         None => Ok(ExitCode::from(BAD_INPUT)),
@@ -117,43 +162,77 @@ const EVALUATE: &str = "give the whole declaration: \
     nix eval --json .#darwinConfigurations.NAME.config.services.nixvol-net.input | nixvol-net … --input -";
 
 impl Edit<'_> {
+    /// The declaration that the edit is for, the first where there are several.
+    fn declaration(&self) -> &Value {
+        &self.declarations[0].1
+    }
+
     fn make(&self, change: &Change) -> Result<ExitCode> {
-        let edited = match self.file.edited(change, &self.declaration, self.target.at) {
+        let edited = match self.file.edited(change, self.declaration(), self.target.at) {
             Ok(edited) => edited,
             Err(refused) => return Ok(refuse(&refused, &self.name, self.text)),
         };
-        let declaration = change.applied(&self.declaration).to_string();
-        if let Err(rejected) = model::read(declaration.as_bytes()) {
-            let exit = reject(&self.source, &rejected);
-            self.note_of_part(&rejected);
-            return Ok(exit);
+        let mut effects = Vec::new();
+        for (configuration, declaration) in &self.declarations {
+            let after = match read(&change.applied(declaration)) {
+                Ok(after) => after,
+                Err(rejected) => {
+                    let exit = reject(&self.source, &rejected);
+                    self.note_of_part(&rejected);
+                    return Ok(exit);
+                }
+            };
+            effects.push(Effect::of(configuration, read(declaration).ok().as_ref(), &after));
         }
         let diff = TextDiff::from_lines(self.text, edited.as_str());
         let diff = diff.unified_diff().header(&self.name, &self.name).to_string();
         if !self.target.dry_run {
             disk::replace(&self.target.file, self.text, &edited)?;
         }
+        if let Change::Rename { old, .. } = change {
+            self.note_of_what_stays(old, &edited);
+        }
         let said = said(change);
+        let colour = colour(&std::io::stdout());
         print(&match (self.target.format, self.target.dry_run) {
-            (Format::Text, true) => diff,
-            (Format::Text, false) => format!("{}: {said}\n", self.name),
+            (Format::Text, true) => diff + &effect::told(&effects, colour),
+            (Format::Text, false) => format!("{}: {said}\n{}", self.name, effect::told(&effects, colour)),
             (Format::Json, dry) => {
-                let record = json!({ "file": self.name, "change": said, "written": !dry, "diff": diff });
+                let record = json!({
+                    "file": self.name,
+                    "change": said,
+                    "written": !dry,
+                    "diff": diff,
+                    "effects": effect::records(&effects)?,
+                });
                 format!("{record:#}\n")
             }
         })?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The declaration before the change, where something is to be chosen in it.
+    /// What was declared before the change, where something is to be chosen that is free: of several, all together.
     fn before(&self) -> Option<Declaration> {
-        match model::read(self.declaration.to_string().as_bytes()) {
-            Ok(declaration) => Some(declaration),
-            Err(rejected) => {
-                reject(&self.source, &rejected);
-                self.note_of_part(&rejected);
-                None
+        let mut declarations = Vec::new();
+        for (_, declaration) in &self.declarations {
+            match read(declaration) {
+                Ok(declaration) => declarations.push(declaration),
+                Err(rejected) => {
+                    reject(&self.source, &rejected);
+                    self.note_of_part(&rejected);
+                    return None;
+                }
             }
+        }
+        fields::united(declarations)
+    }
+
+    /// A name that was changed may stand in comments, in strings and in other files.
+    fn note_of_what_stays(&self, old: &str, edited: &str) {
+        let lines: Vec<String> = self.file.lines_with(old, edited).iter().map(ToString::to_string).collect();
+        if !lines.is_empty() {
+            let word = if lines.len() == 1 { "line" } else { "lines" };
+            eprintln!("note: `{old}` still stands on {word} {} of {}", lines.join(", "), self.name);
         }
     }
 
@@ -172,98 +251,26 @@ impl Edit<'_> {
         }
     }
 
-    fn volume(&self, what: &Add) -> Result<Option<Fields>> {
-        let Add::Volume { provider, address, localhost, attachment, publish, mount_point, .. } = what else {
-            return Ok(None);
+    fn item_to_remove(&self, what: &Remove) -> Result<Change> {
+        let (list, number, ends) = match what {
+            Remove::Link { link, from, to, protocol, ports, target: _ } => {
+                (List::Links, link.map(|it| it.0), (from, to, protocol, ports))
+            }
+            Remove::Expect { expect, from, to, protocol, ports, target: _ } => {
+                (List::Expect, expect.map(|it| it.0), (from, to, protocol, ports))
+            }
+            Remove::Volume { .. } | Remove::Provider { .. } => bail!("neither a link nor an expectation"),
         };
-        let is_guest = attachment.as_deref() == Some("guest");
-        let wants_alias = localhost.is_none() && (!is_guest || !publish.is_empty());
-        let mut fields: Fields = vec![("provider", json!(provider))];
-        let (mut address, mut alias) = (
-            *address,
-            match localhost {
-                Some(Alias::At(alias)) => Some(*alias),
-                Some(Alias::None) | None => None,
-            },
-        );
-        if address.is_none() || wants_alias {
-            let Some(before) = self.before() else { return Ok(None) };
-            if address.is_none() {
-                if !before.providers.contains_key(provider.as_str()) {
-                    let hint = match before.nearest_provider(provider) {
-                        Some(nearest) => format!("did you mean `{nearest}`?"),
-                        None => format!("`nixvol-net add provider {provider}` first"),
-                    };
-                    let error = format!("there is no provider `{}`", harmless(provider));
-                    let part = if self.target.input.is_none() {
-                        format!("; or it is in another file: {EVALUATE}")
-                    } else {
-                        String::new()
-                    };
-                    bail!("{error}\nhint: {hint}{part}");
-                }
-                address = before.free_address(provider);
-                if address.is_none() {
-                    bail!("provider `{provider}` has no free address\nhint: name one with --address");
-                }
+        let (option, (from, to, protocol, ports)) = (list.option(), ends);
+        let items = self.declaration()[option].as_array().map(Vec::as_slice).unwrap_or_default();
+        if let Some(index) = number {
+            if index >= items.len() {
+                bail!("there is no `{option}.{index}`\nhint: {}", count_of(option, items.len()));
             }
-            if wants_alias {
-                alias = before.free_alias();
-                if alias.is_none() {
-                    bail!(
-                        "there is no free localhost alias\nhint: name one with --localhost, or `--localhost none`"
-                    );
-                }
-            }
-        }
-        fields.extend(address.map(|it| ("address", json!(it))));
-        fields.extend(alias.map(|it| ("localhost", json!(it))));
-        fields.extend(attachment.as_ref().map(|it| ("attachment", json!(it))));
-        if !publish.is_empty() {
-            fields.push(("publish", json!(publish)));
-        }
-        fields.extend(mount_point.as_ref().map(|it| ("mountPoint", json!(it))));
-        Ok(Some(fields))
-    }
-
-    fn provider(&self, what: &Add) -> Result<Option<Fields>> {
-        let Add::Provider { network, gateway, bridge, attachment, no_internet, .. } = what else {
-            return Ok(None);
-        };
-        let (mut network, mut gateway) = (network.clone(), gateway.clone());
-        if network.is_none() || gateway.is_none() {
-            let Some(before) = self.before() else { return Ok(None) };
-            let free = match &network {
-                None => before.free_network(),
-                Some(network) => match network.parse() {
-                    Ok(network) => Some(network),
-                    Err(_) => bail!("`{}` is not a network; expected one as 10.5.0.0/16", harmless(network)),
-                },
-            };
-            let Some(free) = free else { bail!("there is no free network\nhint: name one with --network") };
-            gateway = gateway.or_else(|| before.gateway_for(free).map(|it| it.to_string()));
-            network = Some(free.to_string());
-        }
-        let mut fields: Fields = vec![("network", json!(network)), ("gateway", json!(gateway))];
-        fields.extend(bridge.as_ref().map(|it| ("bridge", json!(it))));
-        fields.extend(attachment.as_ref().map(|it| ("attachment", json!(it))));
-        if *no_internet {
-            fields.push(("internet", json!(false)));
-        }
-        Ok(Some(fields))
-    }
-
-    fn link_to_remove(&self, what: &Remove) -> Result<Change> {
-        let Remove::Link { link, from, to, protocol, ports, .. } = what else { bail!("no link") };
-        let links = self.declaration["links"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if let Some(LinkIndex(index)) = link {
-            if *index >= links.len() {
-                bail!("there is no `links.{index}`\nhint: {}", count_of(links.len()));
-            }
-            return Ok(Change::RemoveLink { index: *index });
+            return Ok(Change::RemoveItem { list, index });
         }
         let sorted = |value: &Value| -> Vec<String> {
-            let mut names: Vec<String> = value.as_array().into_iter().flatten().map(text).collect();
+            let mut names: Vec<String> = value.as_array().into_iter().flatten().map(word).collect();
             names.sort();
             names
         };
@@ -274,47 +281,42 @@ impl Edit<'_> {
                 && protocol.as_ref().is_none_or(|protocol| link["protocol"] == json!(protocol))
                 && (ports.is_empty() || same(&link["ports"], ports))
         };
-        let found: Vec<usize> = (0..links.len()).filter(|index| fits(&links[*index])).collect();
+        let found: Vec<usize> = (0..items.len()).filter(|index| fits(&items[*index])).collect();
         match found[..] {
-            [index] => Ok(Change::RemoveLink { index }),
-            [] => bail!("no link has these ends\nhint: {}", count_of(links.len())),
+            [index] => Ok(Change::RemoveItem { list, index }),
+            [] => {
+                let what = if list == List::Links { "link" } else { "expectation" };
+                bail!("no {what} has these ends\nhint: {}", count_of(option, items.len()))
+            }
             _ => {
-                let names: Vec<String> = found.iter().map(|index| format!("links.{index}")).collect();
-                bail!("several links have these ends: {}\nhint: name one of them", names.join(", "))
+                let names: Vec<String> = found.iter().map(|index| format!("{option}.{index}")).collect();
+                bail!("several have these ends: {}\nhint: name one of them", names.join(", "))
             }
         }
     }
 }
 
-fn count_of(links: usize) -> String {
-    match links {
+fn count_of(option: &str, items: usize) -> String {
+    match items {
         0 => "none is declared".to_owned(),
-        1 => "only `links.0` is declared".to_owned(),
-        _ => format!("`links.0` to `links.{}` are declared", links - 1),
+        1 => format!("only `{option}.0` is declared"),
+        _ => format!("`{option}.0` to `{option}.{}` are declared", items - 1),
     }
 }
 
 /// A port or a name as text.
-fn text(value: &Value) -> String {
+fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn link(what: &Add) -> Fields {
-    let Add::Link { from, to, protocol, ports, bidirectional, masquerade, .. } = what else {
-        return Fields::new();
-    };
-    let mut fields: Fields = vec![("from", json!(from)), ("to", json!(to))];
-    fields.extend(protocol.as_ref().map(|it| ("protocol", json!(it))));
-    if !ports.is_empty() {
-        let port = |port: &String| port.parse::<u16>().map_or_else(|_| json!(port), |number| json!(number));
-        fields.push(("ports", ports.iter().map(port).collect()));
+/// The declaration of a JSON value.
+fn read(declaration: &Value) -> Result<Declaration, Rejected> {
+    let mut declaration = declaration.clone();
+    if let Some(fields) = declaration.as_object_mut() {
+        // The model does not know expectations yet.
+        fields.remove("expect");
     }
-    for (name, is_set) in [("bidirectional", *bidirectional), ("masquerade", *masquerade)] {
-        if is_set {
-            fields.push((name, json!(true)));
-        }
-    }
-    fields
+    model::read(declaration.to_string().as_bytes())
 }
 
 /// A change in a few words.
@@ -322,18 +324,37 @@ fn said(change: &Change) -> String {
     let told = |fields: &Fields| -> String {
         let field = |(name, value): &(&str, Value)| match value {
             Value::Array(items) => {
-                format!("{name} {}", items.iter().map(text).collect::<Vec<_>>().join(", "))
+                format!("{name} {}", items.iter().map(word).collect::<Vec<_>>().join(", "))
             }
-            value => format!("{name} {}", text(value)),
+            Value::Object(inner) => {
+                let inner = inner.iter().map(|(name, value)| format!("{name} {}", word(value)));
+                inner.collect::<Vec<_>>().join(", ")
+            }
+            value => format!("{name} {}", word(value)),
         };
         fields.iter().map(field).collect::<Vec<_>>().join(", ")
     };
     match change {
         Change::Add { kind, name, fields } => format!("added {} `{name}`: {}", kind.word(), told(fields)),
-        Change::AddLink { fields } => format!("added a link: {}", told(fields)),
+        Change::AddItem { list, fields } => format!("added {}: {}", list.one(), told(fields)),
         Change::Remove { kind, name } => format!("removed {} `{name}`", kind.word()),
-        Change::RemoveLink { index } => format!("removed `links.{index}`"),
+        Change::RemoveItem { list, index } => format!("removed `{}.{index}`", list.option()),
+        Change::Rename { kind, old, new } => format!("renamed {} `{old}` to `{new}`", kind.word()),
+        Change::Move { name, provider, address } => {
+            format!("moved volume `{name}` to provider `{provider}`: address {address}")
+        }
     }
+}
+
+/// Says what only Nix can evaluate.
+fn refuse_unknown(declared: &Declared, name: &str, text: &str) -> ExitCode {
+    let option = declared.unknown.first().map_or("", |unknown| unknown.option.as_str());
+    let option = ["services.nixvol-net", option].join(".");
+    let title = format!("`{}` is more than this file alone tells", option.trim_end_matches('.'));
+    let ranges: Vec<_> = declared.unknown.iter().map(|unknown| unknown.at.clone()).collect();
+    let colour = colour(&std::io::stderr());
+    eprintln!("{}", diagnostic::pointed(&title, name, text, &ranges, Some(EVALUATE), colour));
+    ExitCode::from(BAD_INPUT)
 }
 
 /// Says why nothing was written, and what to write by hand.

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use nixvol_net::explain::STOCK_MAIN;
 use nixvol_net::pf::eval::{self, Packet};
-use nixvol_net::pf::{self, Environment, Error, Ruleset};
+use nixvol_net::pf::syntax::Note;
+use nixvol_net::pf::{self, Environment, Error, Names, Ruleset};
 use nixvol_net::place::is_hostile;
 use serde_json::{Value, json};
 
 use super::{BAD_INPUT, print, sentence};
 use crate::cli::Format;
-use crate::cli::pf::{AnchorFile, Machine, Pf};
+use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
 
 /// The exit code of a ruleset with errors.
 const ERRORS: u8 = 1;
@@ -39,11 +40,14 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
     if files.iter().filter(|file| is_stdin(file.as_ref())).count() > 1 {
         bail!("`-` is standard input and can be read once only");
     }
-    let mut errors = Vec::new();
+    let (mut errors, mut notes) = (Vec::new(), Vec::new());
     let mut unreadable = false;
     for file in files {
         match read(file.as_ref()) {
-            Ok(ruleset) => errors.extend(parse(&ruleset, &environment).err().unwrap_or_default()),
+            Ok(text) => match parse(&text, &environment) {
+                Ok(ruleset) => notes.extend(notes_of(&text, &ruleset)),
+                Err(more) => errors.extend(more),
+            },
             Err(error) => {
                 unreadable = true;
                 eprintln!("error: {}", sentence(&format!("{error:#}")));
@@ -51,10 +55,10 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
         }
     }
     match format {
-        Format::Text => tell(&errors),
+        Format::Text => tell(notes.iter().chain(&errors)),
         Format::Json => {
-            let errors: Vec<Value> = errors.iter().map(Located::json).collect();
-            print(&format!("{:#}\n", json!({ "errors": errors })))?;
+            let json = |all: &[Located]| all.iter().map(Located::json).collect::<Vec<Value>>();
+            print(&format!("{:#}\n", json!({ "errors": json(&errors), "notes": json(&notes) })))?;
         }
     }
     Ok(match (unreadable, errors.is_empty()) {
@@ -65,9 +69,12 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
 }
 
 fn print_canonical(file: &Path, machine: &Machine) -> Result<ExitCode> {
-    match parse(&read(file)?, &environment(machine)) {
+    let text = read(file)?;
+    let environment = environment(machine);
+    match parse(&text, &environment) {
         Ok(ruleset) => {
-            print(&pf::print_dry_run(&ruleset))?;
+            tell(&notes_of(&text, &ruleset));
+            print(&pf::print_dry_run(&ruleset, environment.names))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
@@ -95,7 +102,10 @@ fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateles
     let mut errors = Vec::new();
     for (path, text) in &texts {
         match parse(text, &environment) {
-            Ok(ruleset) => machine.load(path, &ruleset),
+            Ok(ruleset) => {
+                tell(&notes_of(text, &ruleset));
+                machine.load(path, &ruleset);
+            }
             Err(more) => errors.extend(more),
         }
     }
@@ -180,10 +190,11 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// An error with the name of its file.
+/// An error, or a note in the form of one, with the name of its file.
 struct Located {
     file: String,
     error: Error,
+    is_note: bool,
 }
 
 impl Located {
@@ -195,7 +206,9 @@ impl Located {
 
 impl Display for Located {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", harmless(&format!("{}:{}", self.file, self.error)))
+        let Error { line, column, message, .. } = &self.error;
+        let note = if self.is_note { "note: " } else { "" };
+        write!(f, "{}", harmless(&format!("{}:{line}:{column}: {note}{message}", self.file)))
     }
 }
 
@@ -204,16 +217,28 @@ fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>
     pf::parse(&text.text, environment).map_err(|errors| {
         let located = |error: Error| {
             let file = error.file.clone().unwrap_or_else(|| text.name.clone());
-            Located { file, error }
+            Located { file, error, is_note: false }
         };
         errors.into_iter().map(located).collect()
     })
 }
 
-/// Tells errors on standard error, one a line.
-fn tell(errors: &[Located]) {
-    for error in errors {
-        eprintln!("{error}");
+/// What there is to say of a ruleset that has no errors.
+fn notes_of(text: &Text, ruleset: &Ruleset) -> Vec<Located> {
+    let located = |note: &Note| {
+        let Note { place, message } = note;
+        let included = ruleset.files.get(place.file as usize).filter(|name| !name.is_empty());
+        let message = message.clone();
+        let error = Error { file: included.cloned(), line: place.line, column: place.column, message };
+        Located { file: included.unwrap_or(&text.name).clone(), error, is_note: true }
+    };
+    ruleset.notes.iter().map(located).collect()
+}
+
+/// Tells errors and notes on standard error, one a line.
+fn tell<'l>(all: impl IntoIterator<Item = &'l Located>) {
+    for one in all {
+        eprintln!("{one}");
     }
 }
 
@@ -232,7 +257,11 @@ pub(super) fn harmless(text: &str) -> String {
 
 /// The machine that the user describes: lo0, and an example en0 where no interface is named.
 fn environment(machine: &Machine) -> Environment {
-    let mut environment = Environment::default();
+    let names = match machine.services {
+        Services::Macos => Names::MacOs,
+        Services::Openbsd => Names::OpenBsd,
+    };
+    let mut environment = Environment { names, ..Environment::default() };
     for given in &machine.macros {
         environment.macros.insert(given.name.clone(), given.value.clone());
     }

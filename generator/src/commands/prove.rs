@@ -162,6 +162,10 @@ fn packet(packet: &Packet) -> Value {
             value["icmp_code"] = json!(code);
             value["icmp_id"] = json!(id);
         }
+        Transport::Esp { spi } => {
+            value["proto"] = json!("esp");
+            value["spi"] = json!(spi);
+        }
         Transport::Other(protocol) => value["proto"] = json!(protocol),
     }
     if packet.fragment {

@@ -8,6 +8,7 @@ use rnix::ast::Expr;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
+use super::change::List;
 use super::literal;
 use crate::input;
 use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
@@ -58,6 +59,8 @@ struct Leaf {
     priorities: Vec<u32>,
     value: Value,
     at: Option<usize>,
+    /// How many bytes the statement has.
+    length: usize,
 }
 
 #[derive(Default)]
@@ -66,9 +69,11 @@ struct Reader {
     /// Entries of [`PARTS`].
     entries: Entries,
     unknown: Vec<Unknown>,
-    /// Elements of `links`, with the priority of their list.
-    links: Vec<(u32, Value, BTreeMap<String, usize>)>,
+    /// Elements of `links` and of `expect`, with the priority of their list.
+    items: [Vec<Item>; 2],
 }
+
+type Item = (u32, Value, BTreeMap<String, usize>);
 
 /// What the definitions of a file declare together.
 pub fn declared(definitions: &[Definition]) -> Declared {
@@ -81,6 +86,7 @@ pub fn declared(definitions: &[Definition]) -> Declared {
         reader.preset();
     }
     reader.settle_entries();
+    reader.conflicts();
     if preset {
         reader.preset_links();
     }
@@ -103,7 +109,7 @@ impl Reader {
             [part, name, _, ..] if PARTS.contains(&part) => {
                 self.entry(part, name, [definition.above[0], definition.above[1]], Some(at));
             }
-            [] | ["localhost" | "links" | "preset"] | ["localhost" | "hosts", _] => {}
+            [] | ["localhost" | "links" | "expect" | "preset"] | ["localhost" | "hosts", _] => {}
             [option] if PARTS.contains(&option) || SCALARS.contains(&option) => {}
             // Options that are no part of the declaration.
             _ => return,
@@ -121,20 +127,21 @@ impl Reader {
             }
             return;
         }
-        let is_link = path == ["links"];
+        let list = list_of(&path);
         for body in &definition.bodies {
-            match &body.value {
+            match (&body.value, list) {
                 // What is inside has definitions of its own.
-                Expr::AttrSet(_) if !is_link && path.len() < 3 => {}
-                Expr::List(list) if is_link => {
-                    for item in list.items() {
-                        self.link(definition, body.priority, &item);
+                (Expr::AttrSet(_), None) if path.len() < 3 => {}
+                (Expr::List(items), Some(list)) => {
+                    for item in items.items() {
+                        self.item(list, definition, body.priority, &item);
                     }
                 }
-                value => match literal::value(value) {
-                    Ok(value) if is_link => {
-                        for link in value.as_array().into_iter().flatten() {
-                            self.links.push((body.priority, link.clone(), BTreeMap::new()));
+                (value, _) => match literal::value(value) {
+                    Ok(value) if list.is_some() => {
+                        for item in value.as_array().into_iter().flatten() {
+                            let item = (body.priority, item.clone(), BTreeMap::new());
+                            self.items[list.unwrap_or_default()].push(item);
                         }
                     }
                     Ok(Value::Object(inner)) if path.len() < 3 => {
@@ -148,7 +155,9 @@ impl Reader {
                     Ok(value) => {
                         let path = path.iter().map(|&name| name.to_owned()).collect();
                         let priorities = [&definition.above[..], &[body.priority]].concat();
-                        self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
+                        let length = definition.range().len();
+                        let leaf = Leaf { priorities, value, at: Some(at), length };
+                        self.leaves.entry(path).or_default().push(leaf);
                     }
                     Err(unknown) => self.unknown(definition, unknown.text_range().into()),
                 },
@@ -171,13 +180,19 @@ impl Reader {
                 self.entry(part, name, [priorities[0], priorities[1]], Some(at));
             }
             match value {
-                Value::Array(links) if path == ["links"] => {
-                    self.links.extend(links.into_iter().map(|link| (PLAIN, link, BTreeMap::new())));
+                Value::Array(items) if list_of(&path).is_some() => {
+                    let items = items.into_iter().map(|item| (PLAIN, item, BTreeMap::new()));
+                    self.items[list_of(&path).unwrap_or_default()].extend(items);
                 }
                 Value::Object(inner) if path.len() < 3 => self.flatten(&path, &priorities, at, inner),
                 value => {
                     let path = path.iter().map(|&name| name.to_owned()).collect();
-                    self.leaves.entry(path).or_default().push(Leaf { priorities, value, at: Some(at) });
+                    self.leaves.entry(path).or_default().push(Leaf {
+                        priorities,
+                        value,
+                        at: Some(at),
+                        length: 1,
+                    });
                 }
             }
         }
@@ -205,7 +220,22 @@ impl Reader {
         }
     }
 
-    fn link(&mut self, definition: &Definition, priority: u32, item: &Expr) {
+    /// Values that cannot both hold stand under conditions of which only Nix knows which do.
+    fn conflicts(&mut self) {
+        for (path, leaves) in &self.leaves {
+            let own = |leaf: &&Leaf| leaf.priorities.last().copied();
+            let strongest = leaves.iter().map(|leaf| own(&leaf)).min().flatten();
+            let mut strong = leaves.iter().filter(|leaf| own(leaf) == strongest);
+            let Some(first) = strong.next() else { continue };
+            for other in strong.filter(|it| it.value != first.value && !it.value.is_array()) {
+                let at = other.at.unwrap_or_default();
+                let (option, text) = (path.join("."), other.value.to_string());
+                self.unknown.push(Unknown { option, at: at..at + other.length, text });
+            }
+        }
+    }
+
+    fn item(&mut self, list: usize, definition: &Definition, priority: u32, item: &Expr) {
         match literal::value(item) {
             Ok(value) => {
                 let mut places = BTreeMap::from([(String::new(), bytes(item.syntax()).start)]);
@@ -215,7 +245,7 @@ impl Reader {
                         places.entry(format!(".{name}")).or_insert(bytes(statement.syntax()).start);
                     }
                 }
-                self.links.push((priority, value, places));
+                self.items[list].push((priority, value, places));
             }
             Err(unknown) => self.unknown(definition, unknown.text_range().into()),
         }
@@ -238,8 +268,8 @@ impl Reader {
                 self.entry(part, name, [PLAIN; 2], None);
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
-                    let leaf =
-                        Leaf { priorities: vec![PLAIN, PLAIN, DEFAULT], value: value.clone(), at: None };
+                    let priorities = vec![PLAIN, PLAIN, DEFAULT];
+                    let leaf = Leaf { priorities, value: value.clone(), at: None, length: 0 };
                     self.leaves.entry(path).or_default().insert(0, leaf);
                 }
             }
@@ -255,7 +285,7 @@ impl Reader {
         let clouds: Vec<&String> = clouds.iter().filter(is_there).copied().collect();
         if clouds.len() > 1 {
             let link = json!({ "from": clouds, "to": clouds });
-            self.links.insert(0, (DEFAULT, link, BTreeMap::new()));
+            self.items[0].insert(0, (DEFAULT, link, BTreeMap::new()));
         }
     }
 
@@ -270,7 +300,7 @@ impl Reader {
         settle(self.leaves.get(&path)?)
     }
 
-    fn json(mut self, preset: bool) -> Declared {
+    fn json(self, preset: bool) -> Declared {
         let mut places = BTreeMap::new();
         let mut json = Map::from_iter([("version".to_owned(), json!(input::VERSION))]);
         for part in PARTS {
@@ -313,14 +343,18 @@ impl Reader {
             }
             places.extend(leaf.at.map(|at| (path.join("."), at)));
         }
-        let strongest = self.links.iter().map(|(priority, ..)| *priority).min();
-        self.links.retain(|(priority, ..)| Some(*priority) == strongest);
-        if !self.links.is_empty() {
-            for (index, (_, _, link)) in self.links.iter().enumerate() {
-                places.extend(link.iter().map(|(field, at)| (format!("links.{index}{field}"), *at)));
+        for (list, mut items) in List::ALL.into_iter().zip(self.items) {
+            let option = list.option();
+            let strongest = items.iter().map(|(priority, ..)| *priority).min();
+            items.retain(|(priority, ..)| Some(*priority) == strongest);
+            if items.is_empty() {
+                continue;
             }
-            let links: Vec<Value> = self.links.into_iter().map(|(_, link, _)| without_nulls(link)).collect();
-            json.insert("links".to_owned(), Value::Array(links));
+            for (index, (_, _, item)) in items.iter().enumerate() {
+                places.extend(item.iter().map(|(field, at)| (format!("{option}.{index}{field}"), *at)));
+            }
+            let items: Vec<Value> = items.into_iter().map(|(_, item, _)| without_nulls(item)).collect();
+            json.insert(option.to_owned(), Value::Array(items));
         }
         Declared { json: Value::Object(json), places, unknown: self.unknown, preset }
     }
@@ -338,6 +372,11 @@ fn settle(leaves: &[Leaf]) -> Option<Leaf> {
         }
     }
     Some(settled)
+}
+
+/// Which list an option is.
+fn list_of(path: &[&str]) -> Option<usize> {
+    List::ALL.iter().position(|list| path == [list.option()])
 }
 
 /// A field that is null says nothing.

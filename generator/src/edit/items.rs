@@ -37,6 +37,12 @@ impl Splice {
     }
 }
 
+/// The text with all of these made; none of them touches another.
+pub fn all_made(mut splices: Vec<Splice>, text: &str) -> String {
+    splices.sort_by_key(|splice| splice.at.start);
+    splices.iter().rev().fold(text.to_owned(), |text, splice| splice.made(&text))
+}
+
 /// Where a new item goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spot {

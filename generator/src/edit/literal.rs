@@ -6,10 +6,8 @@ use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use crate::source::find::{Body, PLAIN, bodies, segment};
-
-/// How many names are followed one behind the other: a name may be bound to itself.
-const DEEPEST: usize = 20;
+use crate::source::find::{Body, bodies, segment};
+use crate::source::scope::{self, DEEPEST};
 
 /// The value of an expression.
 ///
@@ -24,8 +22,7 @@ fn evaluate(expression: &Expr, depth: usize) -> Result<Value, SyntaxNode> {
     if depth > DEEPEST {
         return Err(unknown());
     }
-    let wrapped = Body { value: expression.clone(), priority: PLAIN, conditions: 0 };
-    let inner = match &bodies(&wrapped)[..] {
+    let inner = match &bodies(&Body::plain(expression.clone()))[..] {
         [inner] => inner.value.clone(),
         _ => return Err(unknown()),
     };
@@ -42,7 +39,7 @@ fn evaluate(expression: &Expr, depth: usize) -> Result<Value, SyntaxNode> {
             "true" => Ok(json!(true)),
             "false" => Ok(json!(false)),
             "null" => Ok(Value::Null),
-            bound => match binding(name.syntax(), bound) {
+            bound => match scope::binding(name.syntax(), bound) {
                 Some(value) => evaluate(&value, depth + 1),
                 None => Err(unknown()),
             },
@@ -79,10 +76,14 @@ fn text(string: &ast::Str, depth: usize) -> Result<Value, SyntaxNode> {
 }
 
 fn attributes(set: &AttrSet, depth: usize) -> Result<Value, SyntaxNode> {
-    if let Some(inherit) = set.inherits().next() {
-        return Err(inherit.syntax().clone());
-    }
     let mut whole = Value::Object(Map::new());
+    for inherit in set.inherits() {
+        for attr in inherit.attrs() {
+            let name = segment(&attr).ok_or_else(|| inherit.syntax().clone())?;
+            let bound = scope::inherited(&inherit, &name).ok_or_else(|| inherit.syntax().clone())?;
+            whole[name] = evaluate(&bound, depth + 1)?;
+        }
+    }
     for statement in set.attrpath_values() {
         let unknown = || statement.syntax().clone();
         let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else {
@@ -114,64 +115,12 @@ fn selected(select: &ast::Select, depth: usize) -> Option<Result<Value, SyntaxNo
     Some(Ok(value))
 }
 
-/// What a scope says of a name.
-enum Bound {
-    /// Nothing.
-    Not,
-    /// This.
-    To(Expr),
-    /// Something that cannot be followed.
-    Otherwise,
-}
-
-/// The value of a name that `inherit` takes from around its set.
+/// The value of a name that `inherit` takes from around its set, or from a set that is written out.
 ///
 /// # Errors
 /// The statement, where the file does not bind it to a literal.
 pub fn inherited(statement: &SyntaxNode, name: &str) -> Result<Value, SyntaxNode> {
-    let from_around = ast::Inherit::cast(statement.clone()).is_some_and(|inherit| inherit.from().is_none());
-    let outside = statement.parent().and_then(|set| set.parent()).filter(|_| from_around);
-    let bound = outside.and_then(|outside| binding(&outside, name));
+    let inherit = ast::Inherit::cast(statement.clone());
+    let bound = inherit.and_then(|inherit| scope::inherited(&inherit, name));
     bound.ok_or_else(|| statement.clone()).and_then(|bound| evaluate(&bound, 1))
-}
-
-/// What the file binds a name to, around the place where it is used.
-fn binding(from: &SyntaxNode, name: &str) -> Option<Expr> {
-    for around in from.ancestors() {
-        let bound = if let Some(set) = AttrSet::cast(around.clone()) {
-            if set.rec_token().is_some() { bound_in(&set, name) } else { Bound::Not }
-        } else if let Some(bindings) = ast::LetIn::cast(around.clone()) {
-            bound_in(&bindings, name)
-        } else if let Some(function) = ast::Lambda::cast(around) {
-            let names =
-                |param: ast::Param| param.syntax().descendants().filter_map(ast::Ident::cast).collect();
-            let names: Vec<ast::Ident> = function.param().map(names).unwrap_or_default();
-            if names.iter().any(|it| it.to_string() == name) { Bound::Otherwise } else { Bound::Not }
-        } else {
-            Bound::Not
-        };
-        match bound {
-            Bound::Not => {}
-            Bound::To(value) => return Some(value),
-            Bound::Otherwise => return None,
-        }
-    }
-    None
-}
-
-fn bound_in(scope: &impl HasEntry, name: &str) -> Bound {
-    if scope.inherits().flat_map(|it| it.attrs()).any(|attr| segment(&attr).as_deref() == Some(name)) {
-        return Bound::Otherwise;
-    }
-    let mut found = Bound::Not;
-    for statement in scope.attrpath_values() {
-        let attrs: Vec<_> = statement.attrpath().into_iter().flat_map(|path| path.attrs()).collect();
-        if attrs.first().and_then(segment).as_deref() == Some(name) {
-            found = match (found, attrs.len(), statement.value()) {
-                (Bound::Not, 1, Some(value)) => Bound::To(value),
-                _ => Bound::Otherwise,
-            };
-        }
-    }
-    found
 }

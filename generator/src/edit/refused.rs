@@ -3,9 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::Kind;
 use super::write::{Manner, quoted_name};
-use super::{Change, Fields};
+use super::{Change, Fields, Kind, List};
 use crate::source::find::OPTION;
 
 /// An edit that is not made.
@@ -35,8 +34,17 @@ pub enum Why {
     Elsewhere { kind: Kind, name: String },
     OfPreset { kind: Kind, name: String },
     PresetLinks,
-    LinkElsewhere { index: usize },
-    SeveralLinks { index: usize },
+    ItemElsewhere { list: List, index: usize },
+    SeveralItems { list: List, index: usize },
+    Ambiguous { choices: Vec<(String, usize)>, line: Option<usize> },
+    NoConfiguration { name: String, empty: bool, choices: Vec<(String, usize)> },
+    Shared { own: Vec<String>, others: Vec<String> },
+    NotShared { own: Vec<String> },
+    Untold { by: String },
+    Alternatives { kind: Kind, name: String },
+    UsedElsewhere { name: String },
+    NamedElsewhere { kind: Kind, name: String, path: String },
+    IsThere { name: String, provider: String },
     Lost,
 }
 
@@ -56,12 +64,31 @@ impl Refused {
     /// The same, with what to write by hand for a change.
     #[must_use]
     pub fn instead(mut self, change: &Change) -> Self {
+        let needs_no_text = matches!(
+            self.why,
+            Why::Exists { .. }
+                | Why::Taken { .. }
+                | Why::NotNix
+                | Why::Ambiguous { .. }
+                | Why::NoConfiguration { .. }
+                | Why::IsThere { .. }
+                | Why::NotThere { .. }
+        );
+        if needs_no_text {
+            return self;
+        }
         self.instead = match (&self.why, change) {
-            (Why::Exists { .. } | Why::Taken { .. } | Why::NotNix, _) => None,
             (_, Change::Add { kind, name, fields }) => Some(entry(*kind, name, fields)),
-            (Why::PresetLinks, Change::AddLink { fields }) => Some(link(fields, "lib.mkDefault ")),
-            (_, Change::AddLink { fields }) => Some(link(fields, "")),
-            _ => None,
+            (Why::PresetLinks, Change::AddItem { list, fields }) => {
+                Some(item(*list, fields, "lib.mkDefault "))
+            }
+            (_, Change::AddItem { list, fields }) => Some(item(*list, fields, "")),
+            (_, Change::Move { name, provider, address }) => {
+                let fields =
+                    vec![("provider", provider.as_str().into()), ("address", address.as_str().into())];
+                Some(entry(Kind::Volume, name, &fields))
+            }
+            (_, Change::Remove { .. } | Change::RemoveItem { .. } | Change::Rename { .. }) => None,
         };
         self
     }
@@ -82,7 +109,12 @@ impl Refused {
                  imported as its value"
             ),
             Why::Several { .. } => "choose one by a line inside it: `--at LINE`".to_owned(),
-            Why::Opaque { .. } | Why::MadeName { .. } | Why::Inherited { .. } | Why::Lost => return None,
+            Why::Opaque { .. }
+            | Why::MadeName { .. }
+            | Why::Inherited { .. }
+            | Why::Untold { .. }
+            | Why::IsThere { .. }
+            | Why::Lost => return None,
             Why::Exists { kind, name } => {
                 format!("edit it where it stands, or `nixvol-net remove {} {name}` first", kind.word())
             }
@@ -90,7 +122,26 @@ impl Refused {
             Why::NotThere { nearest, .. } => {
                 return nearest.as_ref().map(|it| format!("did you mean `{it}`?"));
             }
-            Why::Elsewhere { .. } | Why::LinkElsewhere { .. } => "name the file that declares it".to_owned(),
+            Why::Ambiguous { choices, .. } => choose(choices),
+            Why::NoConfiguration { empty: true, .. } => {
+                format!("put `{option}.enable = true;` into one of its modules first")
+            }
+            Why::NoConfiguration { choices, .. } => match &choices[..] {
+                [] => format!("the file defines nothing under `{option}`"),
+                [(name, _)] if name.is_empty() => "leave `--configuration` out: there is only one".to_owned(),
+                _ => choose(choices),
+            },
+            Why::Shared { own, others } => {
+                let all: Vec<&str> = own.iter().chain(others).map(String::as_str).collect();
+                format!("`--configuration {}` changes all of them", all.join(","))
+            }
+            Why::NotShared { own } => format!("`--configuration {}` changes it there", own.join(",")),
+            Why::Alternatives { .. } => "only Nix can tell which of them holds: edit them by hand".to_owned(),
+            Why::UsedElsewhere { .. } => {
+                "write the name out where it is used, or rename it by hand".to_owned()
+            }
+            Why::NamedElsewhere { .. } => "rename it by hand, in every file".to_owned(),
+            Why::Elsewhere { .. } | Why::ItemElsewhere { .. } => "name the file that declares it".to_owned(),
             Why::OfPreset { kind, name } => {
                 format!("switch it off: `{option}.{}.{} .enable = false;`", kind.option(), quoted_name(name))
                     .replace(" .", ".")
@@ -100,8 +151,8 @@ impl Refused {
                                  link permits is blocked"
                     .to_owned()
             }
-            Why::SeveralLinks { .. } => {
-                "links that say the same count once; remove all but one by hand".to_owned()
+            Why::SeveralItems { .. } => {
+                "those that say the same count once; remove all but one by hand".to_owned()
             }
         };
         Some(text)
@@ -135,8 +186,47 @@ impl fmt::Display for Refused {
             Why::PresetLinks => {
                 write!(f, "the links are those of the preset, which a definition takes the place of")
             }
-            Why::LinkElsewhere { index } => write!(f, "`links.{index}` is not written out in this file"),
-            Why::SeveralLinks { index } => write!(f, "more than one link says what `links.{index}` says"),
+            Why::ItemElsewhere { list, index } => {
+                write!(f, "`{}.{index}` is not written out in this file", list.option())
+            }
+            Why::SeveralItems { list, index } => {
+                let list = list.option();
+                write!(f, "more than one element of `{list}` says what `{list}.{index}` says")
+            }
+            Why::Ambiguous { choices, line: None } => {
+                write!(f, "the file declares {} networks, each for itself", choices.len())
+            }
+            Why::Ambiguous { line: Some(line), .. } => {
+                write!(f, "line {line} lies in none of the networks that the file declares")
+            }
+            Why::NoConfiguration { name, empty: true, .. } => {
+                write!(f, "the configuration `{name}` defines nothing under `{option}`")
+            }
+            Why::NoConfiguration { name, .. } => {
+                write!(f, "the file has no configuration `{name}`")
+            }
+            Why::Shared { others, .. } => {
+                write!(f, "what would be changed belongs to {} too", quoted(others))
+            }
+            Why::NotShared { own } => {
+                write!(f, "what would be changed belongs to {} alone", quoted(own))
+            }
+            Why::Untold { by } => write!(
+                f,
+                "the configurations are made by `{by}`, and only Nix can tell which of these modules belong together"
+            ),
+            Why::Alternatives { kind, name } => {
+                write!(f, "{} `{name}` is declared more than once, under different conditions", kind.word())
+            }
+            Why::UsedElsewhere { name } => {
+                write!(f, "`{name}` is used here for something that is not a name of the network")
+            }
+            Why::NamedElsewhere { kind, name, path } => {
+                write!(f, "another file names {} `{name}` too, in `{path}`", kind.word())
+            }
+            Why::IsThere { name, provider } => {
+                write!(f, "volume `{name}` belongs to provider `{provider}` already")
+            }
             Why::Lost => write!(f, "the file is put together in a way that this program does not follow"),
         }
     }
@@ -158,6 +248,22 @@ fn entry(kind: Kind, name: &str, fields: &Fields) -> String {
     format!("{option}.{}.{} = {};", kind.option(), quoted_name(name), manner().set(fields, "", 0))
 }
 
-fn link(fields: &Fields, wrapper: &str) -> String {
-    format!("{}.links = {wrapper}[\n  {}\n];", OPTION.join("."), manner().set(fields, "  ", 0))
+fn item(list: List, fields: &Fields, wrapper: &str) -> String {
+    let (option, list) = (OPTION.join("."), list.option());
+    format!("{option}.{list} = {wrapper}[\n  {}\n];", manner().set(fields, "  ", 0))
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// How each of several declarations is chosen.
+fn choose(choices: &[(String, usize)]) -> String {
+    let choice = |(name, line): &(String, usize)| match name.as_str() {
+        "" => format!("`--at {line}`"),
+        name if name.contains('…') => format!("`--at {line}` ({name})"),
+        name => format!("`--configuration {name}` (line {line})"),
+    };
+    let choices: Vec<String> = choices.iter().map(choice).collect();
+    format!("choose one: {}; or a line inside it: `--at LINE`", choices.join(", "))
 }

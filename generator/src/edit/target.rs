@@ -12,7 +12,7 @@ use super::write::{Fields, Manner, quoted_name};
 use crate::source::find::{Definition, OPTION, bytes, segment};
 
 /// What a new statement follows, if any of these is there: the order in which one reads a declaration.
-const READING_ORDER: [&str; 5] = ["volumes", "providers", "localhost", "preset", "enable"];
+const READING_ORDER: [&str; 6] = ["links", "volumes", "providers", "localhost", "preset", "enable"];
 
 /// A place for something new.
 pub struct Target<'a> {
@@ -52,7 +52,10 @@ impl<'a> Target<'a> {
             for body in &definition.bodies {
                 if let Expr::AttrSet(set) = &body.value {
                     around.push(definition.set.clone());
-                    holders.push((body.conditions, set.clone(), Vec::new()));
+                    if holders.iter().any(|(_, known, _): &Holder<AttrSet>| known == set) {
+                        continue;
+                    }
+                    holders.push((body.conditions.len(), set.clone(), Vec::new()));
                 }
             }
         }
@@ -62,7 +65,7 @@ impl<'a> Target<'a> {
                 if !holders.iter().any(|(_, set, _)| *set == definition.set)
                     && !around.contains(&definition.set)
                 {
-                    holders.push((definition.conditions, definition.set.clone(), prefix));
+                    holders.push((definition.conditions.len(), definition.set.clone(), prefix));
                 }
             }
         }
@@ -79,21 +82,29 @@ impl<'a> Target<'a> {
         Ok(Self::in_set(text, set, prefix, option, is_new))
     }
 
-    /// Where a new link goes: behind the links that are there, or in a statement of its own.
-    pub fn links(text: &'a str, definitions: &[Definition], line: Option<usize>) -> Result<Self, Refused> {
+    /// Where a new element of a list goes: behind those that are there, or in a statement of its own.
+    pub fn list(
+        text: &'a str,
+        definitions: &[Definition],
+        option: &str,
+        line: Option<usize>,
+    ) -> Result<Self, Refused> {
         let mut holders = Vec::new();
-        for definition in definitions.iter().filter(|it| it.is_at(&["links"])) {
+        for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
             for body in &definition.bodies {
                 if let Expr::List(list) = &body.value {
-                    holders.push((body.conditions, list.clone(), Vec::new()));
+                    if holders.iter().any(|(_, known, _): &Holder<List>| known == list) {
+                        continue;
+                    }
+                    holders.push((body.conditions.len(), list.clone(), Vec::new()));
                 }
             }
         }
         if holders.is_empty() {
-            let (set, prefix) = chosen(text, roots(definitions, "links")?, "links", line)?;
-            return Ok(Self::in_set(text, set, prefix, "links", true));
+            let (set, prefix) = chosen(text, roots(definitions, option)?, option, line)?;
+            return Ok(Self::in_set(text, set, prefix, option, true));
         }
-        let (list, _) = chosen(text, holders, "links", line)?;
+        let (list, _) = chosen(text, holders, option, line)?;
         let items = list.items().map(|item| bytes(item.syntax())).collect();
         let container = Container { text, node: list.syntax().clone(), items };
         Ok(Self { container, prefix: Vec::new(), siblings: Vec::new(), is_new: false })
@@ -136,7 +147,11 @@ impl<'a> Target<'a> {
         let rank = |name: &str| {
             READING_ORDER
                 .iter()
-                .filter(|it| **it != "volumes" || option == "links")
+                .filter(|it| match **it {
+                    "links" => option == "expect",
+                    "volumes" => option == "links" || option == "expect",
+                    _ => true,
+                })
                 .position(|it| *it == name)
         };
         let best = ours.iter().filter_map(|(_, name)| rank(name)).min();
@@ -175,8 +190,8 @@ impl<'a> Target<'a> {
         joint.with(&format!("{path} = {set};"))
     }
 
-    /// Puts a new link in its place.
-    pub fn link(&self, manner: &Manner, fields: &Fields) -> Splice {
+    /// Puts a new element in its place.
+    pub fn item(&self, manner: &Manner, fields: &Fields) -> Splice {
         let text = self.container.text;
         if self.is_new {
             let spot = self.siblings.first().map_or(Spot::Alone, |it| Spot::Behind(it.items[0]));
@@ -337,16 +352,16 @@ fn roots(definitions: &[Definition], option: &str) -> Result<Vec<Holder<AttrSet>
         if definition.path.is_empty() {
             for body in &definition.bodies {
                 if let Expr::AttrSet(set) = &body.value {
-                    push(body.conditions, set, vec![option.to_owned()]);
+                    push(body.conditions.len(), set, vec![option.to_owned()]);
                 }
             }
         } else if let Some(above) =
             definition.written.len().checked_sub(definition.path.len()).filter(|it| *it > 0)
         {
             let prefix = definition.written[..above].iter().cloned().chain([option.to_owned()]).collect();
-            push(definition.conditions, &definition.set, prefix);
+            push(definition.conditions.len(), &definition.set, prefix);
         } else if definition.path.len() == 1 {
-            push(definition.conditions, &definition.set, vec![option.to_owned()]);
+            push(definition.conditions.len(), &definition.set, vec![option.to_owned()]);
         }
     }
     Ok(roots)
@@ -452,12 +467,14 @@ pub fn plain_set(definition: &Definition) -> Option<AttrSet> {
     }
 }
 
-/// The lists of links in a file, each with its statement.
-pub fn link_lists(definitions: &[Definition]) -> Vec<(&Definition, List)> {
-    let mut lists = Vec::new();
-    for definition in definitions.iter().filter(|it| it.is_at(&["links"])) {
+/// The lists of an option in a file, each with its statement.
+pub fn lists<'d>(definitions: &'d [Definition], option: &str) -> Vec<(&'d Definition, List)> {
+    let mut lists: Vec<(&Definition, List)> = Vec::new();
+    for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
         for body in &definition.bodies {
-            if let Expr::List(list) = &body.value {
+            if let Expr::List(list) = &body.value
+                && !lists.iter().any(|(_, known)| known == list)
+            {
                 lists.push((definition, list.clone()));
             }
         }

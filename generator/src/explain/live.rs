@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::others;
 use crate::pf::eval::{List, Machine};
 use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
@@ -145,6 +146,11 @@ impl Text {
     }
 }
 
+/// Whether this is the logical name of a provider's bridge.
+fn is_bridge(plan: &Plan, name: &str) -> bool {
+    plan.bridges.iter().any(|bridge| bridge.logical.as_str() == name)
+}
+
 /// Loads what is to be asked.
 pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Result<Loaded, Vec<Refused>> {
     let ours = plan.anchor.as_str();
@@ -181,7 +187,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
                 elsewhere.extend(
                     interfaces(&ruleset)
-                        .filter(|name| environment.interface(name).is_none())
+                        .filter(|name| environment.interface(name).is_none() && !is_bridge(plan, name))
                         .map(str::to_owned),
                 );
                 loaded.knows_pipes |= !ruleset.rules.dummynet.is_empty();
@@ -191,6 +197,11 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 loaded.add(&path, &ruleset, number);
             }
         }
+    }
+    if is_whole {
+        let rulesets = loaded.rulesets.iter().map(|(path, (lists, _))| (path.as_str(), lists)).collect();
+        let found = others::others(plan, &rulesets, &[]).into_iter().chain(others::uncalled(plan, &rulesets));
+        loaded.notes.extend(found.map(|other| other.what));
     }
     if !loaded.knows_pipes && !plan.pipes.is_empty() {
         loaded.notes.push(

@@ -241,7 +241,7 @@ impl Check<'_> {
         let mut logical = LogicalNames::default();
         for name in providers {
             let at = FieldPath::of(&["providers", name]);
-            self.name(&at, name, Name::LONGEST);
+            self.own_name(&at, name);
             let given = self.input.providers.as_ref().and_then(|all| all.get(name)?.bridge.as_deref());
             let at = if given.is_some() { at.child("bridge") } else { at };
             let bridge = given.map_or_else(|| format!("bridge-{name}"), str::to_owned);
@@ -253,7 +253,7 @@ impl Check<'_> {
         self.claim(&mut logical, group, "the localhost group".to_owned(), at);
         for name in volumes {
             let at = FieldPath::of(&["volumes", name]);
-            self.name(&at, name, Name::LONGEST);
+            self.own_name(&at, name);
             self.claim(
                 &mut logical,
                 format!("veth-{name}"),
@@ -265,6 +265,14 @@ impl Check<'_> {
                 let kind = Kind::NamesCollide { name: name.clone(), first, second };
                 self.problems.push(Problem::new(at, kind).with(FieldPath::of(&["providers", name])));
             }
+        }
+    }
+
+    /// The name of a provider or volume.
+    fn own_name(&mut self, at: &FieldPath, found: &str) {
+        self.name(at, found, Name::LONGEST);
+        if Name::RESERVED.contains(&found) {
+            self.wrong(at.clone(), Kind::ReservedName { found: found.to_owned() });
         }
     }
 

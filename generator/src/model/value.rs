@@ -13,6 +13,8 @@ pub struct Name(String);
 impl Name {
     /// The longest name of a provider or volume, in characters.
     pub const LONGEST: usize = 24;
+    /// What questions and expectations call something else than a provider or a volume.
+    pub const RESERVED: [&str; 5] = ["any", "internet", "lan", "localhost", "mac"];
     /// The longest logical name of a bridge: that of a provider behind `bridge-`.
     pub const LONGEST_LOGICAL: usize = 31;
 

@@ -63,6 +63,11 @@ impl Space {
                 set = both;
             }
         }
+        self.any(set)
+    }
+
+    /// Some packet of a set.
+    pub fn any(&self, set: Set) -> Option<Packet> {
         let usual = self.bits(&Packet::default());
         let way = self.diagrams.pick(set, |level| usual[usize::from(level)])?;
         Some(self.packet(&way))

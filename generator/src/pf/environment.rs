@@ -2,11 +2,13 @@
 //!
 //! It exists so that reading is a function: pfctl asks the kernel, the resolver and the disk, and this
 //! reader asks a value that its caller made.
-//! Sees: itself. Never: the machine it runs on.
+//! Sees: names. Never: the machine it runs on.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+
+use super::names::Names;
 
 /// Reads another file by name, for `include`, `load anchor` and `table … file`.
 /// The error is a sentence such as `No such file or directory`.
@@ -20,9 +22,11 @@ pub struct Environment {
     pub macros: BTreeMap<String, String>,
     /// Host names that resolve.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Users beside those that every system has.
+    /// Whose names of services, protocols, users and groups are read.
+    pub names: Names,
+    /// Users beside those that every such system has.
     pub users: BTreeMap<String, u32>,
-    /// Groups beside those that every system has.
+    /// Groups beside those that every such system has.
     pub groups: BTreeMap<String, u32>,
     /// How to read other files; without it `include` and `table … file` are errors, and an anchor that
     /// is to be loaded stays unread.
@@ -46,6 +50,7 @@ impl fmt::Debug for Environment {
             .field("interfaces", &self.interfaces)
             .field("macros", &self.macros)
             .field("hosts", &self.hosts)
+            .field("names", &self.names)
             .field("reader", &self.reader.is_some())
             .finish_non_exhaustive()
     }
@@ -58,6 +63,7 @@ impl Default for Environment {
             interfaces: Vec::new(),
             macros: BTreeMap::new(),
             hosts: BTreeMap::from([("localhost".to_owned(), vec![IpAddr::from([127, 0, 0, 1])])]),
+            names: Names::default(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             reader: None,

@@ -2,9 +2,9 @@
 //!
 //! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
 //! and never fails: whatever the rules and the packet are, there is an answer.
-//! Left out: fragments are not put together, states expire only where the caller tells the time, ESP and PPTP are told apart by addresses
-//! only, a SYN proxy is a plain state, pipes delay nothing, `max-src-conn` does nothing, and what the kernel leaves to
-//! chance always comes out the same, but for ports where the caller asks for it.
+//! Left out: fragments are not put together, states expire only where the caller tells the time, IKE and PPTP are told
+//! apart by addresses and ports only, a SYN proxy is a plain state, pipes delay nothing, `max-src-conn` does nothing,
+//! and what the kernel leaves to chance always comes out the same, but for ports where the caller asks for it.
 //! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
@@ -30,7 +30,7 @@ mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
-pub use packet::{ACK, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP, Transport, UDP};
+pub use packet::{ACK, ESP, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP, Transport, UDP};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{

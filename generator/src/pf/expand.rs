@@ -6,7 +6,7 @@
 //! Sees: host, names, parse (to add rules and tell errors), syntax. Never: text.
 
 use super::host::Host;
-use super::names::{self, ICMP, ICMP6, TCP, UDP};
+use super::names::{ICMP, ICMP6, Names, TCP, UDP};
 use super::parse::matcher::FromTo;
 use super::parse::{MOST_RULES, PORT_UNREACHABLE, PORT_UNREACHABLE6, Parser};
 use super::syntax::{
@@ -170,13 +170,14 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
     parser.rules += work;
     let mut added = 0;
     let mut bad_netmask = false;
-    for turn in 0..combinations {
-        let choice = Choice::new(draft, turn);
+    for combination in 0..combinations {
+        let choice = Choice::new(draft, combination);
         let Some((family, interface)) = choice.settle(draft.rule.family) else {
             continue;
         };
         let frame = parser.frames.last().expect("the file's own frame is always there");
-        match build(draft, &choice, family, interface, frame.matched, added == 0) {
+        let turn = Turn { number: frame.matched, first: added == 0, names: parser.names() };
+        match build(draft, &choice, family, interface, &turn) {
             Ok(rule) if !bad_netmask => {
                 added += 1;
                 add(parser, rule);
@@ -217,13 +218,21 @@ struct Problems {
     fatal: bool,
 }
 
+/// Where a rule comes to stand, and what its words are.
+struct Turn {
+    /// What `$nr` stands for.
+    number: u32,
+    /// No other rule has come of the draft yet.
+    first: bool,
+    names: Names,
+}
+
 fn build(
     draft: &Draft,
     choice: &Choice<'_>,
     family: Option<Family>,
     interface: Option<Interface>,
-    number: u32,
-    first: bool,
+    turn: &Turn,
 ) -> Result<Rule, Problems> {
     let mut problems = Problems::default();
     let mut rule = draft.rule.clone();
@@ -249,14 +258,14 @@ fn build(
         problems.messages.push("icmp-type mismatch".to_owned());
     }
     if let Some(call) = &mut rule.anchor
-        && !first
+        && !turn.first
         && !call.name.is_empty()
     {
         call.body = None;
     }
     forget_other_family(&mut rule);
     fill_pool(&mut rule, draft, &mut problems);
-    fill_variables(&mut rule, choice, number, &mut problems);
+    fill_variables(&mut rule, choice, turn, &mut problems);
     if rule.anchor.is_none() || matches!(rule.action, Action::Pass | Action::Rdr) {
         check(&rule, &mut problems.messages);
     }
@@ -307,7 +316,7 @@ fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
 }
 
 /// `$if`, `$srcaddr` and so on in labels and tags.
-fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &mut Problems) {
+fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, turn: &Turn, problems: &mut Problems) {
     let texts =
         [rule.label.as_deref(), rule.tag.as_deref(), rule.tagged.as_ref().map(|tagged| tagged.tag.as_str())];
     if !texts.iter().flatten().any(|text| text.contains('$')) {
@@ -321,8 +330,8 @@ fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, number: u32, problems: &
         ("$dstaddr", address_variable(choice.destination, rule.family)),
         ("$srcport", port_variable(rule.source.port)),
         ("$dstport", port_variable(rule.destination.port)),
-        ("$proto", names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)),
-        ("$nr", number.to_string()),
+        ("$proto", turn.names.protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)),
+        ("$nr", turn.number.to_string()),
     ];
     let mut fill = |text: &mut String| {
         for (variable, value) in &values {
@@ -414,6 +423,11 @@ fn check_filter(rule: &Rule, problems: &mut Vec<String>) {
     let icmp = matches!(rule.protocol, Some(ICMP | ICMP6));
     let options = &rule.state_options;
     problem(port && !matches!(rule.protocol, Some(TCP | UDP)), "port only applies to tcp/udp");
+    // pfctl takes this in a list of protocols, makes a rule of it that nothing matches, and cannot read its print.
+    problem(
+        rule.os.is_some() && !matches!(rule.protocol, None | Some(TCP)),
+        "OS fingerprinting only applies to tcp",
+    );
     problem(rule.icmp.is_some() && !icmp, "icmp-type/code only applies to icmp");
     problem(rule.icmp.is_some() && rule.family.is_none(), "must indicate address family with icmp-type/code");
     problem(

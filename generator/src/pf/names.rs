@@ -1,10 +1,21 @@
-//! The words of pf that stand for numbers: ICMP types and codes, flags, timeouts, users, services.
+//! The words of pf that stand for numbers: those of its own (ICMP types and codes, flags, timeouts), and those that
+//! a system gives to ports, protocols, users and groups.
 //!
 //! It exists so that the parser and the printer use one table each way.
-//! Sees: services. Never: a rule.
+//! Sees: the tables of the systems. Never: a rule.
 
-use super::services::{PROTOCOLS, SERVICES, Transport};
 use super::syntax::Family;
+use super::{macos, openbsd};
+
+/// The system whose names a ruleset uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// macOS, whose pfctl prints ports as numbers.
+    #[default]
+    MacOs,
+    /// OpenBSD, whose pfctl prints ports by their names.
+    OpenBsd,
+}
 
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
@@ -155,54 +166,8 @@ pub(super) static LIMITS: &[&str] = &["states", "src-nodes", "frags", "tables", 
 pub(super) static OPTIMIZATIONS: &[&str] =
     &["normal", "satellite", "high-latency", "conservative", "aggressive"];
 
-static USERS: &[(&str, u32)] = &[
-    ("root", 0),
-    ("daemon", 1),
-    ("operator", 2),
-    ("bin", 3),
-    ("smmsp", 25),
-    ("sshd", 27),
-    ("www", 67),
-    ("named", 70),
-    ("proxy", 71),
-    ("nobody", 32767),
-];
-
-static GROUPS: &[(&str, u32)] = &[
-    ("wheel", 0),
-    ("daemon", 1),
-    ("kmem", 2),
-    ("sys", 3),
-    ("tty", 4),
-    ("operator", 5),
-    ("bin", 7),
-    ("news", 8),
-    ("users", 10),
-    ("auth", 11),
-    ("games", 13),
-    ("staff", 20),
-    ("smmsp", 25),
-    ("sshd", 27),
-    ("guest", 31),
-    ("www", 67),
-    ("network", 69),
-    ("named", 70),
-    ("proxy", 71),
-    ("authpf", 72),
-    ("nogroup", 32766),
-    ("nobody", 32767),
-];
-
 fn by_name<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-}
-
-pub(super) fn user(name: &str) -> Option<u32> {
-    by_name(USERS, name)
-}
-
-pub(super) fn group(name: &str) -> Option<u32> {
-    by_name(GROUPS, name)
 }
 
 fn icmp_types(family: Family) -> &'static [(&'static str, u8)] {
@@ -237,28 +202,63 @@ pub(super) fn icmp_code_name(family: Family, kind: u8, code: u8) -> Option<&'sta
     found.map(|(name, _, _)| *name)
 }
 
-/// The port of a service: as tcp knows it, else as udp does.
-pub(super) fn service(name: &str) -> Option<u16> {
-    let find = |not: Transport| {
-        let mut table = SERVICES.iter().filter(|(_, transport, _)| *transport != not);
-        table.find(|(_, _, names)| names.split(' ').any(|known| known == name))
-    };
-    find(Transport::Udp).or_else(|| find(Transport::Tcp)).map(|(port, _, _)| *port)
-}
+impl Names {
+    /// The system, as a message calls it.
+    pub(super) fn system(self) -> &'static str {
+        match self {
+            Self::MacOs => "macOS",
+            Self::OpenBsd => "OpenBSD",
+        }
+    }
 
-/// The name of a port. Every protocol but tcp is looked up as udp, as pfctl does.
-pub(super) fn service_name(protocol: Option<u8>, port: u16) -> Option<&'static str> {
-    let not = if protocol == Some(TCP) { Transport::Udp } else { Transport::Tcp };
-    let found = SERVICES.iter().find(|(known, transport, _)| *known == port && *transport != not);
-    found.and_then(|(_, _, names)| names.split(' ').next())
-}
+    /// The other system, for whoever looks a name up in vain.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::MacOs => Self::OpenBsd,
+            Self::OpenBsd => Self::MacOs,
+        }
+    }
 
-pub(super) fn protocol(name: &str) -> Option<u8> {
-    let found = PROTOCOLS.iter().find(|(_, names)| names.split(' ').any(|known| known == name));
-    found.map(|(number, _)| *number)
-}
+    pub(super) fn service(self, name: &str) -> Option<u16> {
+        match self {
+            Self::MacOs => macos::service(name),
+            Self::OpenBsd => openbsd::service(name),
+        }
+    }
 
-pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
-    let found = PROTOCOLS.iter().find(|(known, _)| *known == number);
-    found.and_then(|(_, names)| names.split(' ').next())
+    /// The name by which pfctl prints a port. Every protocol but tcp is looked up as udp, as pfctl does.
+    pub(super) fn service_name(self, protocol: Option<u8>, port: u16) -> Option<&'static str> {
+        match self {
+            Self::MacOs => None,
+            Self::OpenBsd => openbsd::service_name(protocol == Some(TCP), port),
+        }
+    }
+
+    pub(super) fn protocol(self, name: &str) -> Option<u8> {
+        match self {
+            Self::MacOs => macos::protocol(name),
+            Self::OpenBsd => openbsd::protocol(name),
+        }
+    }
+
+    pub(super) fn protocol_name(self, number: u8) -> Option<&'static str> {
+        match self {
+            Self::MacOs => macos::protocol_name(number),
+            Self::OpenBsd => openbsd::protocol_name(number),
+        }
+    }
+
+    pub(super) fn user(self, name: &str) -> Option<u32> {
+        match self {
+            Self::MacOs => macos::user(name),
+            Self::OpenBsd => openbsd::user(name),
+        }
+    }
+
+    pub(super) fn group(self, name: &str) -> Option<u32> {
+        match self {
+            Self::MacOs => macos::group(name),
+            Self::OpenBsd => openbsd::group(name),
+        }
+    }
 }

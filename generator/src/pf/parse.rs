@@ -8,6 +8,7 @@
 
 mod anchor;
 mod binat;
+mod capture;
 mod cursor;
 mod filter;
 mod hosts;
@@ -23,7 +24,8 @@ use std::fmt;
 
 use super::environment::Environment;
 use super::expand;
-use super::syntax::{BlockPolicy, LoadAnchor, Place, Ruleset, Setting, SettingValue, StatePolicy};
+use super::names::Names;
+use super::syntax::{BlockPolicy, LoadAnchor, Note, Place, Ruleset, Setting, SettingValue, StatePolicy};
 use super::token::{Kind, Lexer};
 
 pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
@@ -67,10 +69,11 @@ impl std::error::Error for Error {}
 /// place; with one error there is no ruleset.
 ///
 /// ```
-/// use nixvol_net::pf::{Environment, parse, print};
+/// use nixvol_net::pf::{Environment, Names, parse, print};
 /// let ruleset = parse("pass in proto tcp to port { 22, 80 }\n", &Environment::default()).unwrap();
 /// assert_eq!(ruleset.rules.filter.len(), 2);
-/// assert!(print(&ruleset).starts_with("pass in proto tcp from any to any port = ssh flags S/SA keep state\n"));
+/// let printed = print(&ruleset, Names::MacOs);
+/// assert!(printed.starts_with("pass in proto tcp from any to any port = 22 flags S/SA keep state\n"));
 /// let errors = parse("pass\npass to port 22\n", &Environment::default()).unwrap_err();
 /// assert_eq!(errors[0].line, 2);
 /// ```
@@ -121,6 +124,9 @@ pub(super) struct Parser<'e> {
     quiet: u8,
     errors: Vec<(Place, String)>,
     foreign_errors: Vec<Error>,
+    /// How many errors there were when the reader saw that this is no file for pfctl: the last of them says so.
+    given_up: Option<usize>,
+    notes: Vec<Note>,
     files: Vec<String>,
     /// Where the statement at hand begins.
     pub(super) start: Place,
@@ -150,6 +156,8 @@ impl<'e> Parser<'e> {
             quiet: 0,
             errors: Vec::new(),
             foreign_errors: Vec::new(),
+            given_up: None,
+            notes: Vec::new(),
             files: vec![String::new()],
             start: Place::default(),
             section: Section::None,
@@ -167,6 +175,7 @@ impl<'e> Parser<'e> {
 
     fn finish(mut self) -> Result<Ruleset, Vec<Error>> {
         let mut errors = self.foreign_errors;
+        self.errors.truncate(self.given_up.unwrap_or(usize::MAX));
         for (place, message) in self.errors {
             let file = self.files.get(place.file as usize).filter(|name| !name.is_empty()).cloned();
             errors.push(Error { file, line: place.line, column: place.column, message });
@@ -180,6 +189,7 @@ impl<'e> Parser<'e> {
         ruleset.files = self.files;
         ruleset.settings = self.settings;
         ruleset.loads = self.loads;
+        ruleset.notes = self.notes;
         Ok(ruleset)
     }
 
@@ -198,7 +208,7 @@ impl<'e> Parser<'e> {
     // The file.
 
     fn ruleset(&mut self) {
-        while *self.peek() != Kind::End {
+        while *self.peek() != Kind::End && self.given_up.is_none() {
             if self.eat_newline() {
                 continue;
             }
@@ -228,6 +238,7 @@ impl<'e> Parser<'e> {
     fn statement(&mut self) -> Parsed<()> {
         self.peek();
         self.start = self.lexer.place;
+        self.printed_by_pfctl()?;
         let Kind::Key(key) = *self.peek() else {
             return if self.at_word() { self.macro_definition() } else { self.unexpected() };
         };
@@ -269,6 +280,7 @@ impl<'e> Parser<'e> {
 
     fn macro_definition(&mut self) -> Parsed<()> {
         let name = self.word()?;
+        self.heading(&name)?;
         self.expect_char('=')?;
         let mut value = self.number_or_word()?;
         while matches!(self.peek(), Kind::Word(_) | Kind::Number(_)) {
@@ -315,6 +327,11 @@ impl<'e> Parser<'e> {
         Ok(())
     }
 
+    /// Something to say that is no error.
+    pub(super) fn note(&mut self, place: Place, message: String) {
+        self.notes.push(Note { place, message });
+    }
+
     pub(super) fn read(&self, name: &str) -> Result<String, String> {
         match &self.environment.reader {
             Some(reader) => reader(name),
@@ -330,11 +347,21 @@ impl<'e> Parser<'e> {
 
     fn section(&mut self, wanted: Section) -> Parsed<()> {
         if self.require_order && self.section > wanted {
-            return self
-                .fail("Rules must be in order: options, normalization, queueing, translation, filtering");
+            let order = "Rules must be in order: options, normalization, queueing, translation, filtering";
+            if wanted == Section::Normalization && self.section == Section::Translation {
+                return self.fail(format!(
+                    "{order} (`pfctl -s rules` prints scrub behind what `pfctl -s nat` prints: put \
+                     `set require-order no` in front of the two)"
+                ));
+            }
+            return self.fail(order);
         }
         self.section = wanted;
         Ok(())
+    }
+
+    pub(super) fn names(&self) -> Names {
+        self.environment.names
     }
 
     pub(super) fn add(&mut self, draft: &expand::Draft) {

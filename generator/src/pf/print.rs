@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::names;
+use super::names::{self, Names};
 use super::syntax::{
     Action, Address, AnchorCall, Block, Direction, Dummynet, Endpoint, Family, FragmentCache, Icmp, Log,
     NumberMatch, PortMatch, Rule, Ruleset, SetOption, SettingValue, StateKind, StatePolicy, TcpFlags,
@@ -19,26 +19,25 @@ mod pool;
 mod setting;
 mod state;
 
-/// Prints a ruleset.
+/// Prints a ruleset, with the names of a system.
 ///
 /// Settings come first, then scrub, nat, rdr, binat, filter and dummynet rules, then `load anchor`.
 /// `parse` of the result is the same ruleset, places aside. Where pfctl's own print would not read back
-/// as what it stands for, this one writes it so that it does: an anchor keeps its whole path (pfctl
-/// cuts `com.apple/*` to `/*` in a dry run), `load anchor` is a line, and words that need quotes get them.
-/// Use [`print_dry_run`] for pfctl's letter.
-pub fn print(ruleset: &Ruleset) -> String {
-    Printer::new(ruleset, false).ruleset(ruleset)
+/// as what it stands for, this one writes it so that it does: the options of a state stand before a
+/// probability, a name that is a word of the grammar is a number, and words that need quotes get them.
+pub fn print(ruleset: &Ruleset, names: Names) -> String {
+    Printer::new(ruleset, names, false).ruleset(ruleset)
 }
 
-/// Prints a ruleset to the letter of `pfctl -nv`: the last part only of an anchor's path, with its slash,
-/// and no `load anchor`.
-pub fn print_dry_run(ruleset: &Ruleset) -> String {
-    Printer::new(ruleset, true).ruleset(ruleset)
+/// Prints a ruleset as `pfctl -nv` does, which is less than [`print()`]: of an anchor's path the last part only,
+/// with its slash, no `load anchor`, and six digits of a probability. What is printed reads back, and prints the same.
+pub fn print_dry_run(ruleset: &Ruleset, names: Names) -> String {
+    Printer::new(ruleset, names, true).ruleset(ruleset)
 }
 
-/// One rule on one line, without a line break and without what stands between its braces.
+/// One rule on one line, without a line break and without what stands between its braces, as a Mac prints it.
 pub fn print_rule(rule: &Rule) -> String {
-    let mut printer = Printer { out: String::new(), dry_run: false, policy: StatePolicy::Floating };
+    let mut printer = Printer::new(&Ruleset::default(), Names::MacOs, false);
     printer.rule(rule);
     printer.out
 }
@@ -46,6 +45,9 @@ pub fn print_rule(rule: &Rule) -> String {
 struct Printer {
     out: String,
     dry_run: bool,
+    names: Names,
+    /// The anchor at hand shows its whole path: another with rules in braces has the same last part.
+    whole_path: bool,
     /// The last `set state-policy`: a rule that differs from it says so.
     policy: StatePolicy,
 }
@@ -85,19 +87,24 @@ fn bare_words(text: &str) -> String {
     if text.split(' ').all(is_bare) { text.to_owned() } else { quoted(text) }
 }
 
+/// What stands behind the last slash.
+fn last_part(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, last)| last)
+}
+
 fn prefixed(address: IpAddr, prefix: u8) -> String {
     let full = if address.is_ipv4() { 32 } else { 128 };
     if prefix == full { ip(address) } else { format!("{}/{prefix}", ip(address)) }
 }
 
 impl Printer {
-    fn new(ruleset: &Ruleset, dry_run: bool) -> Self {
+    fn new(ruleset: &Ruleset, names: Names, dry_run: bool) -> Self {
         let policies = ruleset.settings.iter().rev().filter_map(|setting| match &setting.value {
             SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
             _ => None,
         });
-        let policy = policies.into_iter().next().filter(|_| !dry_run).unwrap_or_default();
-        Self { out: String::new(), dry_run, policy }
+        let policy = policies.into_iter().next().unwrap_or_default();
+        Self { out: String::new(), dry_run, names, whole_path: false, policy }
     }
 
     fn put(&mut self, text: impl Display) {
@@ -130,18 +137,27 @@ impl Printer {
     }
 
     fn rules(&mut self, ruleset: &Ruleset, depth: usize) {
+        let bodies = |rule: &Rule| {
+            let call = rule.anchor.as_ref().filter(|call| call.body.is_some());
+            call.map(|call| last_part(&call.name).to_owned())
+        };
+        let parts: Vec<String> = ruleset.rules.filter.iter().filter_map(bodies).collect();
         for rule in ruleset.rules.lists().into_iter().flatten() {
             self.put("  ".repeat(depth));
-            self.rule(rule);
             let call = rule.anchor.as_ref();
+            self.whole_path = call.is_some_and(|call| {
+                let part = last_part(&call.name);
+                call.body.is_some() && parts.iter().filter(|other| *other == part).count() > 1
+            });
+            self.rule(rule);
             match call.and_then(|call| call.body.as_ref()) {
-                Some(body) if !(self.dry_run && body.rules.is_empty()) => {
+                Some(body) => {
                     self.put(" {\n");
                     self.rules(body, depth + 1);
                     self.put("  ".repeat(depth));
                     self.put("}\n");
                 }
-                _ => self.put("\n"),
+                None => self.put("\n"),
             }
         }
     }
@@ -170,7 +186,8 @@ impl Printer {
             None => {}
         }
         if let Some(protocol) = rule.protocol {
-            match names::protocol_name(protocol) {
+            let name = self.names.protocol_name(protocol);
+            match name.filter(|name| is_bare(name) && self.names.protocol(name) == Some(protocol)) {
                 Some(name) => self.put(format_args!(" proto {name}")),
                 None => self.put(format_args!(" proto {protocol}")),
             }
@@ -217,7 +234,8 @@ impl Printer {
             Action::Dummynet | Action::NoDummynet => "dummynet-anchor",
         });
         let cut = match call.name.rfind('/') {
-            Some(at) if self.dry_run => &call.name[if call.body.is_some() { at + 1 } else { at }..],
+            Some(_) if self.dry_run && !self.whole_path && call.body.is_some() => last_part(&call.name),
+            Some(at) if self.dry_run && call.body.is_none() => &call.name[at..],
             _ => &call.name,
         };
         if !cut.is_empty() {
@@ -267,7 +285,8 @@ impl Printer {
 
     fn endpoints(&mut self, rule: &Rule) {
         let everything = Endpoint::default();
-        if rule.source == everything && rule.destination == everything && rule.os.is_none() {
+        let binat = is_binat(rule);
+        if rule.source == everything && rule.destination == everything && rule.os.is_none() && !binat {
             return self.put(" all");
         }
         self.put(" from ");
@@ -283,10 +302,11 @@ impl Printer {
         if endpoint.not {
             self.put("! ");
         }
+        // `! any` is no host to the grammar, and where binat has its source `any` is none.
+        let is_host = endpoint.not || (is_binat(rule) && std::ptr::eq(endpoint, &raw const rule.source));
         match (&endpoint.address, rule.family) {
-            // `! any` is no host to the grammar.
-            (Address::Any, Some(Family::Inet)) if endpoint.not && !self.dry_run => self.put("0.0.0.0/0"),
-            (Address::Any, Some(Family::Inet6)) if endpoint.not && !self.dry_run => self.put("::/0"),
+            (Address::Any, Some(Family::Inet)) if is_host => self.put("0.0.0.0/0"),
+            (Address::Any, Some(Family::Inet6)) if is_host => self.put("::/0"),
             (address, _) => self.put(show_address(address)),
         }
         if let Some(port) = endpoint.port {
@@ -296,9 +316,12 @@ impl Printer {
     }
 
     fn port(&mut self, port: PortMatch, protocol: Option<u8>) {
-        let named =
-            |port: &u16| names::service_name(protocol, *port).map_or_else(|| port.to_string(), str::to_owned);
-        self.comparison(port, named);
+        let names = self.names;
+        self.comparison(port, |port: &u16| {
+            let name = names.service_name(protocol, *port);
+            let name = name.filter(|name| is_bare(name) && names.service(name) == Some(*port));
+            name.map_or_else(|| port.to_string(), str::to_owned)
+        });
     }
 
     fn comparison<T: Display>(&mut self, comparison: NumberMatch<T>, named: impl Fn(&T) -> String) {
@@ -378,15 +401,14 @@ impl Printer {
         if let Some(label) = &rule.label {
             self.put(format_args!(" label {}", quoted(label)));
         }
-        let filter = matches!(rule.action, Action::Pass | Action::Block(_));
+        // A filter rule takes several words for a tag, a translation one.
+        let several = matches!(rule.action, Action::Pass | Action::Block(_));
         if let Some(tag) = &rule.tag {
-            let tag = self.tag(tag, filter);
-            self.put(format_args!(" tag {tag}"));
+            self.put(format_args!(" tag {}", if several { bare_words(tag) } else { bare(tag) }));
         }
         if let Some(tagged) = &rule.tagged {
             let not = if tagged.not { "! " } else { "" };
-            let tag = self.tag(&tagged.tag, true);
-            self.put(format_args!(" {not}tagged {tag}"));
+            self.put(format_args!(" {not}tagged {}", bare_words(&tagged.tag)));
         }
         if let Some(table) = rule.rtable {
             self.put(format_args!(" rtable {table}"));
@@ -399,15 +421,6 @@ impl Printer {
         if let Some(pool) = &rule.redirect {
             self.put(" -> ");
             self.redirect(pool, rule.action);
-        }
-    }
-
-    /// A tag as pfctl writes it, or so that it reads back.
-    fn tag(&self, tag: &str, words: bool) -> String {
-        match (self.dry_run, words) {
-            (true, _) => tag.to_owned(),
-            (false, true) => bare_words(tag),
-            (false, false) => bare(tag),
         }
     }
 
@@ -439,6 +452,11 @@ impl Printer {
             });
         }
     }
+}
+
+/// A rule of binat itself, which knows no `all`.
+fn is_binat(rule: &Rule) -> bool {
+    matches!(rule.action, Action::Binat | Action::NoBinat) && rule.anchor.is_none()
 }
 
 fn show_address(address: &Address) -> String {

@@ -42,6 +42,17 @@ pub struct Ruleset {
     pub rules: Rules,
     /// `load anchor` statements, in order, and what was read for them; empty in nested rulesets.
     pub loads: Vec<LoadAnchor>,
+    /// What there is to say though nothing is wrong; empty in nested rulesets.
+    pub notes: Vec<Note>,
+}
+
+/// Something that whoever reads a file should know, and that makes it no worse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub place: Place,
+    /// A sentence.
+    pub message: String,
 }
 
 impl Ruleset {
@@ -50,6 +61,7 @@ impl Ruleset {
     pub fn without_places(&self) -> Self {
         let mut plain = self.clone();
         plain.files.clear();
+        plain.notes.clear();
         plain.settings.iter_mut().for_each(|setting| setting.place = Place::default());
         for load in &mut plain.loads {
             load.place = Place::default();

@@ -22,7 +22,7 @@ pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart};
 
 use super::pipes::{self, FIRST};
 use super::region::Region;
-use crate::model::{Declaration, End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
+use crate::model::{Declaration, End, Name, PortSet, Protocol, VolumeAttachment};
 
 /// Who may send what to whom.
 #[derive(Debug, Clone)]
@@ -49,8 +49,6 @@ pub struct Policy {
 struct Way {
     from: EndSet,
     to: EndSet,
-    /// The addresses of `to`.
-    destinations: Vec<Ipv4Net>,
     /// None where others have all its packets.
     pipe: Option<u16>,
 }
@@ -69,8 +67,6 @@ struct Network {
 #[derive(Debug, Clone)]
 struct Permission {
     to: EndSet,
-    /// The addresses of `to`.
-    destinations: Vec<Ipv4Net>,
     protocol: Option<Protocol>,
     ports: Option<PortSet>,
     masquerade: bool,
@@ -110,7 +106,6 @@ impl Policy {
                 }
                 links.push(Permission {
                     to: EndSet::of(to),
-                    destinations: to.iter().map(|end| declaration.range(end)).collect(),
                     protocol: link.protocol,
                     ports: link.ports.clone(),
                     masquerade: link.masquerade,
@@ -134,12 +129,7 @@ impl Policy {
             for end in way.from {
                 ways_by_source.entry(end.name().clone()).or_default().push(ways.len());
             }
-            ways.push(Way {
-                from: EndSet::of(way.from),
-                to: EndSet::of(way.to),
-                destinations: way.to.iter().map(|end| declaration.range(end)).collect(),
-                pipe: *pipe,
-            });
+            ways.push(Way { from: EndSet::of(way.from), to: EndSet::of(way.to), pipe: *pipe });
             pipe_links.extend(pipe.map(|_| way.link.index));
         }
         let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
@@ -365,69 +355,6 @@ impl Policy {
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         let behind = self.networks.partition_point(|network| network.region.network.network() <= address);
         self.networks[..behind].last().filter(|network| network.region.contains(address))
-    }
-
-    /// Every network and address that the policy tells apart. Two addresses that lie in the same ones are
-    /// treated alike.
-    pub fn constants(&self) -> Vec<Ipv4Net> {
-        let networks = self.networks.iter().map(|network| network.region.network);
-        let linked =
-            |name: &&Name| self.by_source.contains_key(*name) || self.ways_by_source.contains_key(*name);
-        let sources =
-            self.volumes.iter().filter(|(_, name)| linked(name)).map(|(address, _)| (*address).into());
-        let destinations = self.links.iter().flat_map(|link| link.destinations.iter().copied());
-        let aliases = self.publishes.keys().map(|(alias, _)| (*alias).into());
-        let here = self.here.iter().filter(|_| !self.ways.is_empty()).map(|address| (*address).into());
-        let mut all: Vec<Ipv4Net> = networks
-            .chain(sources)
-            .chain(destinations)
-            .chain(aliases)
-            .chain(here)
-            .chain([LOOPBACK])
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    /// The sets of destinations that the policy tells apart for packets from `source`: each the union of some of
-    /// its [`Policy::constants`].
-    pub fn destinations_for(&self, source: Ipv4Addr) -> Vec<Vec<Ipv4Net>> {
-        let mut sets =
-            vec![vec![LOOPBACK], self.networks.iter().map(|network| network.region.network).collect()];
-        sets.extend(self.publishes.keys().map(|(alias, _)| vec![(*alias).into()]));
-        let Some(from) = self.network(source) else { return sets };
-        sets.push(vec![from.region.network]);
-        let mut by_service: BTreeMap<_, Vec<Ipv4Net>> = BTreeMap::new();
-        for link in self.permissions(from, source) {
-            let of_service = by_service.entry((link.protocol, &link.ports, link.masquerade)).or_default();
-            of_service.extend(&link.destinations);
-            // Masqueraded traffic takes the gateway of the network that receives it.
-            if link.masquerade {
-                let receivers = link.destinations.iter().filter_map(|range| self.network(range.network()));
-                sets.extend(receivers.map(|network| vec![network.region.network]));
-            }
-        }
-        sets.extend(by_service.into_values());
-        let mut ways = self.ways_of(from, source).peekable();
-        if ways.peek().is_some() {
-            sets.push(self.here.iter().map(|address| (*address).into()).collect());
-        }
-        for way in ways {
-            // Provider and volume differ in breadth.
-            let is_single = |range: &&Ipv4Net| range.prefix_len() == 32;
-            sets.push(way.destinations.iter().filter(is_single).copied().collect());
-            sets.push(way.destinations.clone());
-        }
-        sets
-    }
-
-    /// The ranges of destination ports that the policy tells apart for packets from `source`.
-    pub fn ports_for(&self, source: Ipv4Addr) -> Vec<PortRange> {
-        let links = self.network(source).into_iter().flat_map(|from| self.permissions(from, source));
-        let ranges = links.flat_map(|link| link.ports.iter().flat_map(PortSet::ranges)).copied();
-        let published = self.publishes.keys().map(|(_, port)| PortRange { first: *port, last: *port });
-        ranges.chain(published).collect()
     }
 
     fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {

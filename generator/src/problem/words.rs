@@ -28,6 +28,7 @@ impl Kind {
             Kind::Path { .. } => "E012",
             Kind::Anchor { .. } => "E013",
             Kind::PathsMeet { .. } => "E014",
+            Kind::ReservedName { .. } => "E015",
             Kind::NotANetwork { .. } => "E020",
             Kind::NotAnAddress { .. } => "E021",
             Kind::HostBits { .. } => "E022",
@@ -73,6 +74,9 @@ impl Kind {
             Kind::UnknownWord { found, .. } => format!("{} is not known here", Quoted(found)),
             Kind::NumberOutOfRange { found, range } => format!("{found} is not {range}"),
             Kind::Name { found, .. } => format!("{} is not a name", Quoted(found)),
+            Kind::ReservedName { found } => {
+                format!("{} is reserved, and names no provider or volume", Quoted(found))
+            }
             Kind::NamesCollide { name, first, second } => {
                 format!("`{name}` names both {first} and {second}")
             }
@@ -174,6 +178,11 @@ impl Kind {
             Kind::WrongType { .. } | Kind::NumberOutOfRange { .. } => return None,
             Kind::Name { longest, .. } => {
                 format!("use lower-case letters, digits and `-`, not `-` first, {longest} characters at most")
+            }
+            Kind::ReservedName { .. } => {
+                "questions and expectations mean something else by `internet`, `lan`, `mac`, `localhost` and `any`: \
+                 use another name"
+                    .to_owned()
             }
             Kind::NamesCollide { .. } => "give one of them another name".to_owned(),
             Kind::Path { reason, .. } => reason.hint().to_owned(),

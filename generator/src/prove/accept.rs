@@ -24,7 +24,7 @@ type Reason = &'static str;
 
 /// Everything in a ruleset that no proof accounts for.
 pub fn refused(ruleset: &Ruleset, world: &World) -> Vec<Violation> {
-    let Ruleset { files: _, settings, rules, loads } = ruleset;
+    let Ruleset { files: _, settings, rules, loads, notes: _ } = ruleset;
     let Rules { scrub, nat, rdr, binat, filter, dummynet } = rules;
     let mut found = Vec::new();
     let mut refuse = |place: Place, what: Reason| {

@@ -100,7 +100,7 @@ pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
             Transport::Icmp { kind: ECHO_REPLY, code, id: ports.0, inner }
         }
         Transport::Icmp { .. } => return None,
-        other @ Transport::Other(_) => other,
+        other @ (Transport::Esp { .. } | Transport::Other(_)) => other,
     };
     Some(Packet {
         hooks: hooks.collect(),
@@ -137,6 +137,7 @@ pub fn describe(packet: &Packet) -> String {
         Transport::Icmp { kind, code, .. } => {
             format!("icmp {source} -> {destination} type {kind} code {code}")
         }
+        Transport::Esp { spi } => format!("esp {spi:#x} {source} -> {destination}"),
         Transport::Other(protocol) => format!("protocol {protocol} {source} -> {destination}"),
     };
     format!("{hook}{fragment}{ends}")

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::outcome::{Outcome, Outcomes};
 use super::world::World;
 use crate::packets::{Direction, Family, Field, Map, Set, Side, Space};
 use crate::plan::Plan;
@@ -15,19 +16,6 @@ use crate::plan::policy::{
     ACK, Answer, Ends, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, PermissionPart, RST, SYN,
     TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
-
-/// A row of the policy's table, and what it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Whether a packet passes.
-    pub verdict: Verdict,
-    /// What becomes of its addresses, where it passes.
-    pub translation: Option<Translation>,
-    /// It stays inside a provider, so that its answer is one of the same row.
-    pub is_within: bool,
-    /// It is about segments that pf drops where it puts fragments together.
-    pub is_malformed: bool,
-}
 
 /// How fragments are put together, as the numbers of a function.
 pub const AS_THEY_ARE: u32 = 0;
@@ -39,10 +27,10 @@ pub const WITHOUT_DF: u32 = 2;
 /// The policy of a plan as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Functions {
-    /// The row that decides about a whole packet.
-    pub row: Map,
-    /// What the numbers of rows mean.
-    pub rows: Vec<Row>,
+    /// What becomes of a whole packet, by number of [`Outcomes`].
+    pub outcome: Map,
+    /// The packets that each row is about, whatever rows stand before it.
+    pub rows: Vec<Set>,
     /// How fragments are put together.
     pub reassembly: Map,
     /// The number of the pipe that a packet goes through; 0 is none.
@@ -54,17 +42,22 @@ pub struct Functions {
 }
 
 /// Puts a plan's policy into functions.
-pub fn functions(space: &mut Space, plan: &Plan, world: &World) -> Functions {
+pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut Outcomes) -> Functions {
     let parts = plan.policy.parts();
     let ends = All::of(space, &parts);
     let hooks = Hooks::of(space, world, plan.bridges.len());
-    let mut table = Table { space, parts: &parts, ends, hooks, rows: Vec::new(), row: Map::constant(0) };
+    let mut table =
+        Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), outcome: Map::constant(0) };
     let reassembly = table.reassembly(world);
-    table.fill(reassembly);
+    table.fill();
+    let (errors, malformed) = (errors(table.space), malformed(table.space));
+    let put_together = table.space.select(reassembly, |how| how != AS_THEY_ARE);
+    let malformed = table.space.and(malformed, put_together);
+    let outcome = table.outcomes.settled(table.space, table.outcome, errors, malformed);
     let pipe = table.pipes();
     let within = table.within_all();
     let settled = table.settled();
-    Functions { row: table.row, rows: table.rows, reassembly, pipe, within, settled }
+    Functions { outcome, rows: table.rows, reassembly, pipe, within, settled }
 }
 
 /// The networks as sets of packets from and to them.
@@ -146,22 +139,18 @@ struct Table<'a> {
     parts: &'a Parts<'a>,
     ends: All,
     hooks: Hooks,
-    rows: Vec<Row>,
+    outcomes: &'a mut Outcomes,
+    rows: Vec<Set>,
     /// What is filled in so far, from the last row on.
-    row: Map,
+    outcome: Map,
 }
 
 impl Table<'_> {
     /// Puts a row before all others.
     fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
-        self.put_row(set, Row { verdict, translation, is_within: false, is_malformed: false });
-    }
-
-    fn put_row(&mut self, set: Set, row: Row) {
-        let number = self.rows.len();
-        self.rows.push(row);
-        let number = Map::constant(u32::try_from(number).expect("fewer than 2^31 rows"));
-        self.row = self.space.choose(set, number, self.row);
+        self.rows.push(set);
+        let outcome = self.outcomes.constant(Outcome { verdict, translation });
+        self.outcome = self.space.choose(set, outcome, self.outcome);
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -173,7 +162,7 @@ impl Table<'_> {
     }
 
     /// All rows, from the last to the first.
-    fn fill(&mut self, reassembly: Map) {
+    fn fill(&mut self) {
         let inet = self.space.family(Family::Inet);
         let (from, to) = (self.ends.from_any, self.ends.to_any);
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
@@ -200,12 +189,6 @@ impl Table<'_> {
         self.leaks(to, egress);
         self.forged(inward, wire);
         self.published();
-        // What pf drops where it puts fragments together.
-        let malformed = self.malformed();
-        let put_together = self.space.select(reassembly, |how| how != AS_THEY_ARE);
-        let malformed = self.space.and(malformed, put_together);
-        let row = Row { verdict: Verdict::Drop, translation: None, is_within: false, is_malformed: true };
-        self.put_row(malformed, row);
     }
 
     fn leaks(&mut self, to: Set, egress: Set) {
@@ -364,7 +347,7 @@ impl Table<'_> {
             let both = self.space.and(self.ends.from[index], self.ends.to[index]);
             for (hooks, verdict) in [(lo0, Verdict::Carry), (wire, Verdict::Pass)] {
                 let set = self.space.and(hooks, both);
-                self.put_row(set, Row { verdict, translation: None, is_within: true, is_malformed: false });
+                self.put(set, verdict, None);
             }
         }
     }
@@ -395,38 +378,16 @@ impl Table<'_> {
         self.space.and(inward, self.ends.to_any)
     }
 
-    fn tcp_with(&mut self, flags: &[(u8, u8)]) -> Set {
-        let mut any = Set::NONE;
-        for (bits, mask) in flags {
-            let some = self.space.masked(Field::Flags, *bits, *mask);
-            any = self.space.or(any, some);
-        }
-        let tcp = self.space.number_is(Field::Protocol, TCP);
-        self.space.and(tcp, any)
-    }
-
     fn resets(&mut self) -> Set {
-        self.tcp_with(&[(RST, RST)])
+        tcp_with(self.space, &[(RST, RST)])
     }
 
     /// What is no TCP segment, or one that opens a connection.
     fn opens(&mut self) -> Set {
-        let opening = self.tcp_with(&[(SYN, SYN | ACK)]);
+        let opening = tcp_with(self.space, &[(SYN, SYN | ACK)]);
         let tcp = self.space.number_is(Field::Protocol, TCP);
         let goes_on = self.space.minus(tcp, opening);
         self.space.not(goes_on)
-    }
-
-    /// Segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; or what needs an ACK and has none.
-    fn malformed(&mut self) -> Set {
-        let without_ack = |flag: u8| (flag, flag | ACK);
-        self.tcp_with(&[
-            (0, SYN | RST | ACK),
-            (SYN | RST, SYN | RST),
-            without_ack(PUSH),
-            without_ack(URG),
-            (FIN, FIN | SYN | ACK),
-        ])
     }
 
     fn icmp(&mut self, kinds: &[u8]) -> Set {
@@ -501,6 +462,29 @@ impl Table<'_> {
         let last = self.space.or(self.hooks.out, arrives);
         self.space.choose(last, pipe, Map::constant(0))
     }
+}
+
+/// Segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; or what needs an ACK and has none.
+pub fn malformed(space: &mut Space) -> Set {
+    let without_ack = |flag: u8| (flag, flag | ACK);
+    let nonsense = [
+        (0, SYN | RST | ACK),
+        (SYN | RST, SYN | RST),
+        without_ack(PUSH),
+        without_ack(URG),
+        (FIN, FIN | SYN | ACK),
+    ];
+    tcp_with(space, &nonsense)
+}
+
+fn tcp_with(space: &mut Space, flags: &[(u8, u8)]) -> Set {
+    let mut any = Set::NONE;
+    for (bits, mask) in flags {
+        let some = space.masked(Field::Flags, *bits, *mask);
+        any = space.or(any, some);
+    }
+    let tcp = space.number_is(Field::Protocol, TCP);
+    space.and(tcp, any)
 }
 
 /// ICMP errors, which no state is made for.

@@ -1,15 +1,19 @@
-//! Rules as functions of all packets: which rule decides, translates, puts together, and which pipes are gone through.
+//! Rules as functions of all packets: what becomes of them, how fragments are put together, which pipes are gone through.
 //!
 //! Each list becomes a function from its last rule to its first, since the first that matches decides (every filter and
-//! dummynet rule is quick, or [`super::accept`] has refused it). A number of a function is that of a rule in its list,
-//! plus one; 0 is where no rule matches.
+//! dummynet rule is quick, or [`super::accept`] has refused it). A function says what is done, not which rule does it, so
+//! that a thousand rules that do the same are one number; who wants the rule asks the evaluator about a packet.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 
+use super::outcome::{Outcome, Outcomes};
+use super::policy::{AS_THEY_ARE, TOGETHER, WITHOUT_DF, errors, malformed};
 use super::world::World;
 use crate::packets::{Direction, Family, Field, Map, Set, Side, Space};
 use crate::pf::eval::{Loaded, Ranges};
-use crate::pf::syntax::{self, Action, Address, Dummynet, Endpoint, NumberMatch, Rule};
+use crate::pf::syntax::{self, Action, Address, Block, Dummynet, Endpoint, NumberMatch, Rule, StateKind};
+use crate::plan::policy::{Answer, Translation, Verdict};
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
@@ -18,32 +22,24 @@ const UDP: u8 = 17;
 /// The rules of an anchor as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The scrub rule that a packet meets.
-    pub scrub: Map,
-    /// The nat rule of what goes out and the rdr rule of what comes in; those of rdr are counted behind those of nat.
-    pub translation: Map,
-    /// What becomes of a whole packet behind its translation, as the number of an [`Outcome`].
+    /// What becomes of a whole packet, by number of [`Outcomes`].
     pub outcome: Map,
-    /// The filter rule that a fragment meets which is judged alone.
+    /// What becomes of a fragment that is judged alone.
     pub fragment: Map,
-    /// What these numbers mean.
-    pub outcomes: Vec<Outcome>,
-    /// The dummynet rules that a packet goes through, as the number of a sequence.
+    /// How fragments are put together: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
+    ///
+    /// [`AS_THEY_ARE`]: super::policy::AS_THEY_ARE
+    /// [`TOGETHER`]: super::policy::TOGETHER
+    /// [`WITHOUT_DF`]: super::policy::WITHOUT_DF
+    pub reassembly: Map,
+    /// Packets whose translation some rule decides, also by `no nat` or `no rdr`.
+    pub settled: Set,
+    /// The pipes that a packet goes through, as the number of a sequence.
     pub pipes: Map,
-    /// What these numbers mean: the indices of dummynet rules in order.
-    pub sequences: Vec<Vec<usize>>,
-    /// How many nat rules there are.
-    pub nats: usize,
-}
-
-/// What translates a packet and what decides about it then, by the numbers of [`Rules::translation`] and of filter rules,
-/// each 0 where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Outcome {
-    /// The translation, where its rule changes an address.
-    pub translation: u32,
-    /// The filter rule, as its index plus one.
-    pub filter: u32,
+    /// What these numbers mean: pipes in order; none is a `no dummynet`, which ends it.
+    pub sequences: Vec<Vec<Option<u16>>>,
+    /// The packets that each rule is about, whatever rules stand before it.
+    pub matches: Vec<Set>,
 }
 
 /// The lists of rules that are read.
@@ -80,59 +76,43 @@ impl<'a> Lists<'a> {
 }
 
 /// Reads rules that were accepted. What `loaded` holds are their tables.
-pub fn read(space: &mut Space, lists: &Lists, loaded: &Loaded, world: &World) -> Rules {
-    let mut reader = Reader { space, loaded, world, tables: HashMap::new() };
-    let scrub = reader.first(lists.scrub, Reader::of_header);
-    let nats = lists.nat.len();
-    let (translation, exchanges) = reader.translations(lists);
-    let filter = reader.first(lists.filter, Reader::of_filter);
-    let mut outcomes = Outcomes::default();
-    let plain =
-        reader.space.renumber(filter, &mut |filter| outcomes.number(Outcome { translation: 0, filter }));
-    let mut outcome = plain;
-    let out = reader.space.direction(Direction::Out);
-    let outward = reader.space.choose(out, filter, Map::constant(0));
-    for Exchange { number, set, source } in exchanges.into_iter().rev() {
-        let behind = match source {
-            Some(source) => reader.space.with_address(outward, Side::Source, source.into()),
-            // A redirection that passes meets no filter rule.
-            None => Map::constant(0),
-        };
-        let mut renumber = |filter| outcomes.number(Outcome { translation: number, filter });
-        outcome = match number {
-            // `no nat` and `no rdr`: as if there were none.
-            0 => reader.space.choose(set, plain, outcome),
-            _ => reader.space.overlay(set, behind, outcome, &mut renumber),
-        };
-    }
+pub fn read(
+    space: &mut Space,
+    lists: &Lists,
+    loaded: &Loaded,
+    world: &World,
+    outcomes: &mut Outcomes,
+) -> Rules {
+    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), matches: Vec::new() };
+    let how = |rule: &Rule| match (rule.action, rule.scrub.no_df) {
+        (Action::Scrub, true) => WITHOUT_DF,
+        (Action::Scrub, false) => TOGETHER,
+        _ => AS_THEY_ARE,
+    };
+    let reassembly = reader.first(lists.scrub, Reader::of_header, how);
+    let verdict = |rule: &Rule| outcomes.number(Outcome::plain(verdict(rule)));
+    let filter = reader.first(lists.filter, Reader::of_filter, verdict);
+    let (settled, translated) = reader.translations(lists, filter, outcomes);
+    let (errors, malformed) = (errors(reader.space), malformed(reader.space));
+    let scrubbed = reader.space.select(reassembly, |how| how != AS_THEY_ARE);
+    let malformed = reader.space.and(malformed, scrubbed);
+    let outcome = outcomes.settled(reader.space, translated, errors, malformed);
     let (pipes, sequences) = reader.pipes(lists.dummynet);
-    let fragment = reader.first(lists.filter, Reader::of_fragment);
-    Rules { scrub, translation, outcome, fragment, outcomes: outcomes.all, pipes, sequences, nats }
+    let matches = std::mem::take(&mut reader.matches);
+    let alone = |rule: &Rule| outcomes.number(Outcome::plain(self::verdict(rule)));
+    let fragment = reader.first(lists.filter, Reader::of_fragment, alone);
+    Rules { outcome, fragment, reassembly, settled, pipes, sequences, matches }
 }
 
-/// Outcomes by number; the first is none at all.
-#[derive(Default)]
-struct Outcomes {
-    all: Vec<Outcome>,
-    numbers: HashMap<Outcome, u32>,
-}
-
-impl Outcomes {
-    fn number(&mut self, outcome: Outcome) -> u32 {
-        let all = &mut self.all;
-        *self.numbers.entry(outcome).or_insert_with(|| {
-            all.push(outcome);
-            u32::try_from(all.len() - 1).expect("fewer than 2^31 outcomes")
-        })
+/// What a filter rule does.
+fn verdict(rule: &Rule) -> Verdict {
+    match (rule.action, rule.state) {
+        (Action::Block(Block::Drop), _) => Verdict::Drop,
+        (Action::Block(Block::ReturnIcmp { .. }), _) => Verdict::Refuse(Answer::Icmp),
+        (Action::Block(_), _) => Verdict::Refuse(Answer::Usual),
+        (_, StateKind::None) => Verdict::Carry,
+        _ => Verdict::Pass,
     }
-}
-
-/// A translation rule: its number, or 0 for one that says `no`; the packets that it is about; and their new source, or
-/// none where it is the destination that changes.
-struct Exchange {
-    number: u32,
-    set: Set,
-    source: Option<std::net::Ipv4Addr>,
 }
 
 struct Reader<'a> {
@@ -141,61 +121,93 @@ struct Reader<'a> {
     world: &'a World,
     /// The addresses of each table, by side.
     tables: HashMap<(String, Side), Set>,
-}
-
-/// The number of a rule in a function.
-fn number(index: usize) -> u32 {
-    u32::try_from(index + 1).expect("fewer than 2^31 rules")
+    matches: Vec<Set>,
 }
 
 impl Reader<'_> {
     /// The function of a list whose first match decides.
-    fn first(&mut self, rules: &[Rule], set: fn(&mut Self, &Rule) -> Set) -> Map {
+    fn first(
+        &mut self,
+        rules: &[Rule],
+        set: fn(&mut Self, &Rule) -> Set,
+        mut number: impl FnMut(&Rule) -> u32,
+    ) -> Map {
         let mut function = Map::constant(0);
-        for (index, rule) in rules.iter().enumerate().rev() {
+        for rule in rules.iter().rev() {
             let set = set(self, rule);
-            function = self.space.choose(set, Map::constant(number(index)), function);
+            self.matches.push(set);
+            function = self.space.choose(set, Map::constant(number(rule)), function);
         }
         function
     }
 
-    fn translations(&mut self, lists: &Lists) -> (Map, Vec<Exchange>) {
+    /// Packets whose translation is decided, and what becomes of all packets behind it: the filter sees what it made.
+    fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
         let (out, inward) = (self.space.direction(Direction::Out), self.space.direction(Direction::In));
-        let sides =
+        let outward = self.space.choose(out, filter, Map::constant(0));
+        let rules =
             lists.nat.iter().map(|rule| (rule, out)).chain(lists.rdr.iter().map(|rule| (rule, inward)));
-        let rules: Vec<(&Rule, Set)> = sides.collect();
-        let mut function = Map::constant(0);
-        let mut exchanges = Vec::new();
-        for (index, (rule, side)) in rules.into_iter().enumerate().rev() {
+        let rules: Vec<(&Rule, Set)> = rules.collect();
+        let (mut settled, mut function) = (Set::NONE, filter);
+        for (rule, side) in rules.into_iter().rev() {
             let set = self.of_translation(rule);
             let set = self.space.and(set, side);
-            function = self.space.choose(set, Map::constant(number(index)), function);
-            let target = rule.redirect.as_ref().and_then(|pool| Some(&pool.hosts.first()?.address));
-            let source = target.filter(|_| rule.action == Action::Nat).and_then(|target| match target {
-                Address::Dynamic(dynamic) => self.world.address_of(&dynamic.interface),
-                Address::Prefix { address: std::net::IpAddr::V4(address), .. } => Some(*address),
-                _ => None,
-            });
-            let number = if target.is_some() { number(index) } else { 0 };
-            exchanges.push(Exchange { number, set, source });
+            self.matches.push(set);
+            settled = self.space.or(settled, set);
+            let Some((translation, source)) = self.translation(rule) else {
+                // `no nat` and `no rdr`: as if there were none.
+                function = self.space.choose(set, filter, function);
+                continue;
+            };
+            let translated = Outcome { verdict: Verdict::Pass, translation: Some(translation) };
+            let behind = match source {
+                Some(source) => self.space.with_address(outward, Side::Source, source.into()),
+                // A redirection passes, and meets no filter rule.
+                None => Map::constant(outcomes.number(translated)),
+            };
+            let mut through = |number| {
+                // What is translated always has a state.
+                if outcomes.outcome(number).verdict.blocks() { number } else { outcomes.number(translated) }
+            };
+            function = self.space.overlay(set, behind, function, &mut through);
         }
-        exchanges.reverse();
-        (function, exchanges)
+        (settled, function)
+    }
+
+    /// What a rule makes of addresses, and the new source where it is that.
+    fn translation(&self, rule: &Rule) -> Option<(Translation, Option<Ipv4Addr>)> {
+        let address = &rule.redirect.as_ref()?.hosts.first()?.address;
+        match (rule.action, address) {
+            (Action::Nat, Address::Dynamic(dynamic)) => {
+                Some((Translation::EgressSource, self.world.address_of(&dynamic.interface)))
+            }
+            (Action::Nat, Address::Prefix { address: IpAddr::V4(address), .. }) => {
+                Some((Translation::GatewaySource(*address), Some(*address)))
+            }
+            (Action::Rdr, Address::Prefix { address: IpAddr::V4(address), .. }) => {
+                Some((Translation::Published(*address), None))
+            }
+            _ => None,
+        }
     }
 
     /// Sequences of pipes: a packet that comes out of one goes on behind the rule that sent it there.
-    fn pipes(&mut self, rules: &[Rule]) -> (Map, Vec<Vec<usize>>) {
-        let mut sequences: Vec<Vec<usize>> = vec![Vec::new()];
+    fn pipes(&mut self, rules: &[Rule]) -> (Map, Vec<Vec<Option<u16>>>) {
+        let mut sequences: Vec<Vec<Option<u16>>> = vec![Vec::new()];
+        let mut numbers: HashMap<Vec<Option<u16>>, u32> = HashMap::from([(Vec::new(), 0)]);
         let mut function = Map::constant(0);
-        for (index, rule) in rules.iter().enumerate().rev() {
+        for rule in rules.iter().rev() {
             let set = self.of_header(rule);
-            let goes_on = matches!(rule.dummynet, Some(Dummynet::Pipe(_)));
-            let mut known: HashMap<u32, u32> = HashMap::new();
+            self.matches.push(set);
             let mut through = |behind: u32| {
-                *known.entry(if goes_on { behind } else { 0 }).or_insert_with_key(|behind| {
-                    let rest = usize::try_from(*behind).ok().and_then(|behind| sequences.get(behind));
-                    let rest = rest.cloned().unwrap_or_default();
-                    sequences.push([index].into_iter().chain(rest).collect());
+                let sequence = match rule.dummynet {
+                    Some(Dummynet::Pipe(pipe) | Dummynet::Queue(pipe)) => {
+                        [Some(pipe)].into_iter().chain(sequences[behind as usize].iter().copied()).collect()
+                    }
+                    None => vec![None],
+                };
+                *numbers.entry(sequence).or_insert_with_key(|sequence| {
+                    sequences.push(sequence.clone());
                     u32::try_from(sequences.len() - 1).expect("fewer than 2^31 sequences")
                 })
             };

@@ -36,6 +36,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
     ("script/outside.awk", include_str!("../../../templates/script/outside.awk.j2")),
     ("script/rules.awk", include_str!("../../../templates/script/rules.awk.j2")),
+    ("script/others.awk", include_str!("../../../templates/script/others.awk.j2")),
+    ("script/health.awk", include_str!("../../../templates/script/health.awk.j2")),
     ("script/differ.awk", include_str!("../../../templates/script/differ.awk.j2")),
     ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),

@@ -80,6 +80,8 @@ struct Provider {
     network: String,
     /// The macro that stands for its bridge.
     bridge: String,
+    /// The logical name of its bridge.
+    logical: String,
 }
 
 #[derive(Serialize)]
@@ -189,6 +191,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         name: bridge.provider.to_string(),
         network: sets.reference(&[End::Provider(bridge.provider.clone())]),
         bridge: bridge_macro(bridge.provider.as_str()),
+        logical: bridge.logical.to_string(),
     };
     let providers = plan.bridges.iter().map(provider).collect();
     let offline: Vec<End> = plan

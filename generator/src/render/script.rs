@@ -7,11 +7,11 @@
 //! | file | the output of |
 //! |---|---|
 //! | `version` | the line `format` TAB `1`, then `sw_vers` |
-//! | `ls-ldn` | `ls -ldn` of our files and of every directory on the way to them |
+//! | `ls-lden` | `ls -lden` of our files and of every directory on the way to them |
 //! | `ifconfig` | `ifconfig -a`; every MAC is `00:00:00:00:00:00`, `inet6` lines are left out |
 //! | `netstat-rn` | `netstat -rn -f inet`, MACs as above |
 //! | `sysctl` | `sysctl -n net.inet.ip.forwarding kern.bootsessionuuid`: two lines |
-//! | `mount` | `mount`, only the declared mount points; `-` for the device |
+//! | `mount` | a line `- on PATH (mounted)` for every declared mount point where something is mounted |
 //! | `pfctl-references` | `pfctl -s References`; the tokens of others are `0` |
 //! | `pfctl-sn`, `pfctl-sr` | `pfctl -s nat`, `pfctl -s rules`: the main ruleset |
 //! | `pfctl-interfaces` | `pfctl -v -s Interfaces -i lo0` |
@@ -24,7 +24,7 @@
 //! | `pfctl-info` | `pfctl -s info` |
 //! | `scutil-dns` | the line `nameservers` TAB how many `scutil --dns` knows |
 //! | `launchctl-print` | `launchctl print system/LABEL`: state, runs and last exit alone; or `not loaded` |
-//! | `wish`, `names`, `ledger`, `rules.conf`, `told` | those files of `stateDir`; in `token-before` of the ledger, `0` |
+//! | `wish`, `names`, `ledger`, `rules.conf`, `applied`, `starting`, `pending`, `told` | those files of `stateDir`; in `token-before` of the ledger, `0` |
 //! | `network.json`, `anchor.conf` | those files of the installed bundle |
 //! | `table` | the manager's own table of the network |
 //! | `log` | the last thousand lines of the log |
@@ -45,6 +45,7 @@ pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
 struct Manager<'a> {
+    version: &'static str,
     base: &'a str,
     state_dir: &'a str,
     log_file: &'a str,
@@ -55,6 +56,7 @@ struct Manager<'a> {
     allowed: Vec<Allowed>,
     volumes: Vec<Row<'a>>,
     pipes: Vec<Pipe>,
+    mounts: Vec<Mount<'a>>,
     probes: Vec<Probe>,
 }
 
@@ -89,6 +91,11 @@ struct Row<'a> {
     attachment: &'static str,
     port: &'a str,
     alias: String,
+}
+
+#[derive(Serialize)]
+struct Mount<'a> {
+    name: &'a str,
     mount_point: &'a str,
 }
 
@@ -111,6 +118,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
         .iter()
         .map(|net| Allowed { network: net.addr().to_string(), length: net.prefix_len() });
     let manager = Manager {
+        version: env!("CARGO_PKG_VERSION"),
         base: plan.base.as_str(),
         state_dir: plan.state_dir.as_str(),
         log_file: plan.log_file.as_str(),
@@ -124,6 +132,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
         allowed: allowed.collect(),
         volumes: plan.volumes.iter().map(row).collect(),
         pipes: plan.pipes.iter().map(pipe).collect(),
+        mounts: plan.volumes.iter().filter_map(mount).collect(),
         probes: probes(plan),
     };
     engine::render("script/manage-macos-networking.sh", manager)
@@ -155,8 +164,12 @@ fn row(volume: &Volume) -> Row<'_> {
         },
         port: volume.port.as_ref().map_or(NOTHING, Name::as_str),
         alias: volume.alias.map_or_else(|| NOTHING.to_owned(), |alias| alias.to_string()),
-        mount_point: volume.mount_point.as_ref().map_or(NOTHING, |path| path.as_str()),
     }
+}
+
+fn mount(volume: &Volume) -> Option<Mount<'_>> {
+    let mount_point = volume.mount_point.as_ref()?.as_str();
+    Some(Mount { name: volume.name.as_str(), mount_point })
 }
 
 fn pipe(pipe: &plan::Pipe) -> Pipe {

@@ -1,5 +1,5 @@
 //! Where a file defines something under `services.nixvol-net`: every statement, through the wrappers of the module
-//! system, in whatever form it has.
+//! system and the names that the file binds, in whatever form it has.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -7,6 +7,8 @@ use std::ops::Range;
 use rnix::ast::{self, Attr, AttrSet, AttrpathValue, Entry, Expr, HasEntry, InterpolPart};
 use rnix::{SyntaxNode, TextRange};
 use rowan::ast::AstNode;
+
+use super::scope;
 
 /// The name of the module's options.
 pub const OPTION: [&str; 2] = ["services", "nixvol-net"];
@@ -34,8 +36,12 @@ pub struct Definition {
     pub bodies: Vec<Body>,
     /// The priority at each level above the last.
     pub above: Vec<u32>,
-    /// How many conditions it stands under.
-    pub conditions: usize,
+    /// The conditions under which it stands.
+    pub conditions: Vec<usize>,
+    /// The outermost set of the module in which it is read.
+    pub root: Range<usize>,
+    /// Where it takes part: the statement itself, or the one that names the set in which it stands.
+    pub site: Range<usize>,
 }
 
 /// A value without the wrappers of the module system.
@@ -45,8 +51,15 @@ pub struct Body {
     pub value: Expr,
     /// Its priority; the smaller wins.
     pub priority: u32,
-    /// How many conditions it stands under.
-    pub conditions: usize,
+    /// The conditions under which it stands, each by the byte where its call begins.
+    pub conditions: Vec<usize>,
+}
+
+impl Body {
+    /// A value as it stands, before any wrapper is off.
+    pub fn plain(value: Expr) -> Self {
+        Self { value, priority: PLAIN, conditions: Vec::new() }
+    }
 }
 
 impl Definition {
@@ -84,19 +97,33 @@ pub fn bytes(node: &SyntaxNode) -> Range<usize> {
 /// file that is no module.
 pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
     let mut finder = Finder { seen: HashSet::new(), found: Vec::new() };
-    let module = Around { path: Vec::new(), above: Vec::new(), priority: PLAIN, conditions: 0 };
+    let module = Around {
+        path: Vec::new(),
+        above: Vec::new(),
+        priority: PLAIN,
+        conditions: Vec::new(),
+        root: None,
+        site: None,
+        depth: 0,
+    };
     if !root.is_empty()
         && let Some(value) = file.expr()
     {
-        let from = Body { value: innermost(value), priority: PLAIN, conditions: 0 };
+        let from = Body::plain(innermost(value));
         let path = root.iter().cloned().map(Some).collect();
-        finder.bodies(&bodies(&from), &Around { path, ..module.clone() });
+        finder.bodies(&bodies(&from), &Around { path, ..module.clone() }, file.syntax());
     }
     for set in file.syntax().descendants().filter_map(AttrSet::cast) {
         if !finder.seen.contains(&set.syntax().text_range()) {
             finder.set(&set, &module);
         }
     }
+    // A module that is bound by a name is read where it stands and where it is used: once is enough.
+    let mut known = HashSet::new();
+    finder.found.retain(|it| {
+        let is_followed = it.site != it.range();
+        known.insert((it.statement.text_range(), it.path.clone(), is_followed.then(|| it.site.clone())))
+    });
     finder.found.sort_by_key(|definition| definition.statement.text_range().start());
     finder.found
 }
@@ -119,7 +146,13 @@ struct Around {
     above: Vec<u32>,
     /// The priority that is pushed down to the next level.
     priority: u32,
-    conditions: usize,
+    conditions: Vec<usize>,
+    /// The outermost set.
+    root: Option<Range<usize>>,
+    /// The statement through which a set that stands elsewhere was reached.
+    site: Option<Range<usize>>,
+    /// How many names were followed.
+    depth: usize,
 }
 
 impl Around {
@@ -155,15 +188,27 @@ struct Finder {
 impl Finder {
     fn set(&mut self, set: &AttrSet, around: &Around) {
         self.seen.insert(set.syntax().text_range());
+        let mut around = around.clone();
+        around.root.get_or_insert(bytes(set.syntax()));
         for entry in set.entries() {
             match entry {
                 Entry::Inherit(inherit) => {
                     for attr in inherit.attrs() {
                         let at = around.at([segment(&attr)]);
-                        self.record(&at, inherit.syntax(), set, vec![attr.to_string()], Vec::new());
+                        let value = segment(&attr).and_then(|name| scope::inherited(&inherit, &name));
+                        let body = value.map(|value| Body {
+                            value,
+                            priority: at.priority,
+                            conditions: at.conditions.clone(),
+                        });
+                        // What is no set has no statements of its own, and stays what the name says.
+                        let mut bodies = body.map(|body| bodies(&body)).unwrap_or_default();
+                        bodies.retain(|body| matches!(body.value, Expr::AttrSet(_) | Expr::List(_)));
+                        self.bodies(&bodies, &at, inherit.syntax());
+                        self.record(&at, inherit.syntax(), set, vec![attr.to_string()], bodies);
                     }
                 }
-                Entry::AttrpathValue(statement) => self.statement(&statement, set, around),
+                Entry::AttrpathValue(statement) => self.statement(&statement, set, &around),
             }
         }
     }
@@ -172,17 +217,24 @@ impl Finder {
         let (Some(attrpath), Some(value)) = (statement.attrpath(), statement.value()) else { return };
         let at = around.at(attrpath.attrs().map(|attr| segment(&attr)));
         let written = attrpath.attrs().map(|attr| attr.to_string()).collect();
-        let bodies = bodies(&Body { value, priority: at.priority, conditions: at.conditions });
-        self.bodies(&bodies, &at);
+        let bodies = bodies(&Body { value, priority: at.priority, conditions: at.conditions.clone() });
+        self.bodies(&bodies, &at, statement.syntax());
         self.record(&at, statement.syntax(), set, written, bodies);
     }
 
-    fn bodies(&mut self, bodies: &[Body], at: &Around) {
+    fn bodies(&mut self, bodies: &[Body], at: &Around, statement: &SyntaxNode) {
         for body in bodies {
-            if let Expr::AttrSet(inner) = &body.value {
-                let (priority, conditions) = (body.priority, body.conditions);
-                self.set(inner, &Around { priority, conditions, ..at.clone() });
+            let Expr::AttrSet(inner) = &body.value else { continue };
+            let (priority, conditions) = (body.priority, body.conditions.clone());
+            let mut around = Around { priority, conditions, ..at.clone() };
+            if !statement.text_range().contains_range(inner.syntax().text_range()) {
+                around.site.get_or_insert(bytes(statement));
+                around.depth += 1;
+                if around.depth > scope::DEEPEST {
+                    continue;
+                }
             }
+            self.set(inner, &around);
         }
     }
 
@@ -195,15 +247,16 @@ impl Finder {
         bodies: Vec<Body>,
     ) {
         let Some(path) = at.below().map(<[Segment]>::to_vec) else { return };
-        let (statement, set, above) = (statement.clone(), set.clone(), at.above.clone());
         self.found.push(Definition {
             path,
-            statement,
-            set,
+            statement: statement.clone(),
+            set: set.clone(),
             written,
             bodies,
-            above,
-            conditions: at.conditions,
+            above: at.above.clone(),
+            conditions: at.conditions.clone(),
+            root: at.root.clone().unwrap_or_else(|| bytes(set.syntax())),
+            site: at.site.clone().unwrap_or_else(|| bytes(statement)),
         });
     }
 }
@@ -246,6 +299,7 @@ fn unwrap(body: Body, found: &mut Vec<Body>) {
         Expr::With(it) => inside(it.body()),
         Expr::LetIn(it) => inside(it.body()),
         Expr::Assert(it) => inside(it.body()),
+        Expr::Ident(_) | Expr::Select(_) => named(&body),
         Expr::BinOp(it) => {
             if let Some(sides) = operands(it, &body) {
                 found.extend(sides);
@@ -272,19 +326,42 @@ fn unwrap(body: Body, found: &mut Vec<Body>) {
     }
 }
 
+/// The set or list that a name stands for, where the file binds it to one that is written out.
+fn named(body: &Body) -> Option<Body> {
+    let resolved = scope::resolve(&body.value)?;
+    let is_written = |value: &Expr| matches!(value, Expr::AttrSet(_) | Expr::List(_));
+    if is_written(&resolved) {
+        return Some(Body { value: resolved, ..body.clone() });
+    }
+    // Wrapped: `let volumes = lib.mkIf x { … };`. What leads back to here leads nowhere.
+    let uses = |node: &SyntaxNode| node.text_range().contains_range(body.value.syntax().text_range());
+    match &resolved {
+        Expr::Apply(call) if !uses(call.syntax()) => {
+            let inner = wrapper(call, body)?;
+            let value = scope::resolve(&inner.value).filter(is_written)?;
+            Some(Body { value, ..inner })
+        }
+        _ => None,
+    }
+}
+
 /// The value inside a call of the module system's functions.
 fn wrapper(call: &ast::Apply, body: &Body) -> Option<Body> {
     let (name, given) = call_of(call)?;
-    let (priority, conditions) = (body.priority, body.conditions);
-    let of = |value: &Expr, priority, conditions| Some(Body { value: value.clone(), priority, conditions });
+    let of = |value: &Expr, priority| {
+        Some(Body { value: value.clone(), priority, conditions: body.conditions.clone() })
+    };
     match (name.as_str(), &given[..]) {
-        ("mkIf" | "optionalAttrs" | "optionals", [_, value]) => of(value, priority, conditions + 1),
-        ("mkDefault", [value]) => of(value, DEFAULT, conditions),
-        ("mkOptionDefault", [value]) => of(value, 1500, conditions),
-        ("mkForce", [value]) => of(value, 50, conditions),
-        ("mkVMOverride", [value]) => of(value, 10, conditions),
-        ("mkOverride", [number, value]) => of(value, number.to_string().parse().ok()?, conditions),
-        ("mkBefore" | "mkAfter", [value]) | ("mkOrder", [_, value]) => of(value, priority, conditions),
+        ("mkIf" | "optionalAttrs" | "optionals", [_, value]) => {
+            let conditions = [&body.conditions[..], &[bytes(call.syntax()).start]].concat();
+            Some(Body { value: value.clone(), priority: body.priority, conditions })
+        }
+        ("mkDefault", [value]) => of(value, DEFAULT),
+        ("mkOptionDefault", [value]) => of(value, 1500),
+        ("mkForce", [value]) => of(value, 50),
+        ("mkVMOverride", [value]) => of(value, 10),
+        ("mkOverride", [number, value]) => of(value, number.to_string().parse().ok()?),
+        ("mkBefore" | "mkAfter", [value]) | ("mkOrder", [_, value]) => of(value, body.priority),
         _ => None,
     }
 }

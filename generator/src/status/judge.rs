@@ -1,10 +1,13 @@
 //! What is looked at, one thing after another, and told where it is not as it should be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Seen, rules};
 use crate::darwin::{self, Route};
 use crate::model::{ProviderAttachment, VolumeAttachment};
+use crate::others::others;
+use crate::pf::{self, Environment};
+use crate::place::Harmless;
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Holds what was seen against the plan.
@@ -12,6 +15,7 @@ pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
     pub seen: &'a Seen<'a>,
     pub findings: Vec<Finding>,
+    pub notes: Vec<String>,
 }
 
 impl Judge<'_> {
@@ -143,10 +147,11 @@ impl Judge<'_> {
             self.tell("localhost", format!("lo0 has no {group}"));
         }
         let calls = darwin::calls(self.seen.text("pfctl-sn"), self.seen.text("pfctl-sr"));
-        let missing: Vec<&str> = ["nat", "rdr", "filter"]
+        let scrubs = anchor.lines().any(|line| line.starts_with("scrub "));
+        let missing: Vec<&str> = ["nat", "rdr", "filter", "scrub"]
             .into_iter()
             .zip(calls)
-            .filter(|(_, called)| !called)
+            .filter(|(word, called)| !called && (*word != "scrub" || scrubs))
             .map(|(word, _)| word)
             .collect();
         if !missing.is_empty() {
@@ -166,6 +171,8 @@ impl Judge<'_> {
         if darwin::skips_loopback(self.seen.text("pfctl-interfaces")) {
             self.tell("pf", "pf skips lo0: no rule of ours is in force between volumes of this Mac");
         }
+        self.others();
+        self.health();
         for what in rules::differences(self.plan, anchor, self.seen) {
             self.tell("rules", what);
         }
@@ -181,6 +188,66 @@ impl Judge<'_> {
             self.tell("overlap", what);
         }
         self.unwanted();
+    }
+
+    /// launchd's job, and the room that is left in pf's state table.
+    fn health(&mut self) {
+        if let Some(text) =
+            self.seen.capture.get("launchctl-print").filter(|text| !text.ends_with("failed\n"))
+        {
+            let job = darwin::job(text);
+            let program = format!("{}/networking/manage-macos-networking.sh", self.plan.base.as_str());
+            if job.disabled {
+                self.tell("launchd", "it may not run our job (disabled in Login Items?)");
+            } else if !job.loaded {
+                self.tell(
+                    "launchd",
+                    "it does not run our job: nothing mends the network or brings it up after a restart",
+                );
+            }
+            if job.loaded && job.program != program {
+                self.tell(
+                    "launchd",
+                    format!("it runs {} for our job, not {program}", Harmless(&job.program)),
+                );
+            } else if job.differs {
+                self.tell("launchd", "it was given another plist than the one that is installed");
+            }
+        }
+        if let Some((entries, limit)) =
+            darwin::states(self.seen.text("pfctl-info"), self.seen.text("pfctl-memory"))
+            && limit > 0
+            && entries.saturating_mul(10) > limit.saturating_mul(8)
+        {
+            self.tell(
+                "pf",
+                format!("it holds {entries} of {limit} states, and at the limit no connection begins"),
+            );
+        }
+    }
+
+    /// What else decides on this Mac.
+    fn others(&mut self) {
+        let text = |file: &str| self.seen.text(file).to_owned();
+        let mut texts = darwin::anchors(&text("pfctl-others"));
+        texts.insert(String::new(), text("pfctl-sn") + &text("pfctl-sr") + &text("pfctl-dummynet"));
+        let mut loaded = BTreeMap::new();
+        for (path, text) in &texts {
+            match pf::parse(&darwin::in_order(text), &Environment::default()) {
+                Ok(ruleset) => drop(loaded.insert(path.as_str(), ruleset.rules)),
+                Err(_) => self.notes.push(match path.as_str() {
+                    "" => "the main ruleset cannot be read: what else decides is not known".to_owned(),
+                    path => format!(
+                        "the anchor {path} cannot be read: whether it decides before ours is not known"
+                    ),
+                }),
+            }
+        }
+        let bridges: Vec<&str> = self.plan.bridges.iter().filter_map(|it| self.seen.bridge(it)).collect();
+        let rules = loaded.iter().map(|(path, rules)| (*path, rules)).collect();
+        for other in others(self.plan, &rules, &bridges) {
+            if other.decides { self.tell("others", other.what) } else { self.notes.push(other.what) }
+        }
     }
 
     /// What was made for something that is no longer declared, or not mounted.

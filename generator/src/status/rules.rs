@@ -18,16 +18,8 @@ pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<Str
     }
     let environment = Environment::default();
     // Whether this pfctl takes `extfilter` is not known here, and either form is right.
-    // Normalization is printed with the filter rules, and read before translation.
-    let (scrub, filter): (Vec<&str>, Vec<&str>) =
-        filter.lines().partition(|line| line.starts_with("scrub ") || line.starts_with("no scrub "));
-    let held = [
-        scrub.join("\n"),
-        without_extfilter(translation),
-        dummynet.unwrap_or_default().to_owned(),
-        filter.join("\n"),
-    ];
-    let held = pf::parse(&held.map(|part| part + "\n").concat(), &environment);
+    let held = format!("{}{}{filter}", without_extfilter(translation), dummynet.unwrap_or_default());
+    let held = pf::parse(&darwin::in_order(&held), &environment);
     let wanted = pf::parse(&without_extfilter(&put_in(plan, anchor, seen)), &environment);
     let (Ok(held), Ok(mut wanted)) = (held, wanted) else {
         return vec![format!("what {place} holds cannot be read")];

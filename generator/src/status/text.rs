@@ -52,6 +52,9 @@ pub fn text(status: &Status, colour: bool) -> String {
     for finding in &status.findings {
         let _ = writeln!(out, "{}", painted(&format!("! {}: {}", finding.about, finding.what), RED, colour));
     }
+    for note in &status.notes {
+        let _ = writeln!(out, "{}", painted(&format!("note: {note}"), YELLOW, colour));
+    }
     if status.findings.is_empty() && status.refused.is_empty() {
         out.push_str("nothing is amiss\n");
     }

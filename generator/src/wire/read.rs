@@ -8,7 +8,10 @@ use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice};
 
 use super::checksum::sum;
 use super::{IPV4_HEADER, field, long, word};
-use crate::pf::eval::{ICMP, Inner, Packet, Segment, TCP, Transport, UDP};
+use crate::pf::eval::{ESP, ICMP, Inner, Packet, Segment, TCP, Transport, UDP};
+
+/// The index and the sequence number.
+const ESP_HEADER: usize = 8;
 
 /// A packet whose bytes make sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +151,8 @@ fn transport(protocol: u8, payload: &[u8]) -> Result<Transport, Malformed> {
             Ok(Transport::Udp { source: header.source_port(), destination: header.destination_port() })
         }
         ICMP => icmp(payload),
+        ESP if payload.len() >= ESP_HEADER => Ok(Transport::Esp { spi: long(payload, 0) }),
+        ESP => Err(Malformed::Transport),
         other => Ok(Transport::Other(other)),
     }
 }

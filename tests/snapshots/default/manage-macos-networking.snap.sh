@@ -176,12 +176,7 @@ section == "pfctl-references" {
     next
 }
 
-section == "pfctl-sn" || section == "pfctl-sr" {
-    if (index($0, "nat-anchor \"com.apple/*\"") == 1) calls["nat"] = 1
-    else if (index($0, "rdr-anchor \"com.apple/*\"") == 1) calls["rdr"] = 1
-    else if (index($0, "anchor \"com.apple/*\"") == 1) calls["filter"] = 1
-    next
-}
+section == "pfctl-sn" || section == "pfctl-sr" { mainline[++nmain] = $0; next }
 
 section == "pfctl-interfaces" { if ($0 ~ /^lo0 .*\(skip\)/) skipped_lo0 = 1; next }
 
@@ -464,6 +459,133 @@ function causes_of_names(then, w, n, i, gone, new_) {
     for (i = 1; i <= n; i++) if (!index(then, " " w[i] " ")) new_ = new_ w[i] " "
     if (gone new_ != "") cause("the interfaces of others changed: " listed_names(new_) " came, " listed_names(gone) " went")
 }
+
+# ---- what else decides on this Mac
+# The main ruleset calls our anchor; what stands before that call decides first. So do the children of the same anchor
+# whose names sort before ours. Whatever decides only where no rule of ours does is none of our business.
+section == "pfctl-others" {
+    if (index($0, "anchor\t") == 1) { other = substr($0, 8); next }
+    otherline[++nothers] = $0; otherof[nothers] = other
+    next
+}
+
+function list_of(line, w) {
+    split(line, w, " ")
+    if (w[1] == "no") w[1] = w[2]
+    sub(/-anchor$/, "", w[1])
+    return (w[1] ~ /^(nat|rdr|binat|scrub|dummynet)$/) ? w[1] : (w[1] ~ /^(pass|block|anchor|antispoof)$/) ? "filter" : ""
+}
+# A rule of others as it is shown: short, and of signs that a terminal does not take for its own.
+function shown(line) { line = printable(line); return "`" (length(line) > 120 ? substr(line, 1, 117) "..." : line) "`" }
+# Whether a call is for all traffic of ours: nothing stands behind its name but what limits nothing.
+function is_whole(rest, w, n, i) {
+    gsub(/label "[^"]*"/, "", rest)
+    n = split(rest, w, " ")
+    for (i = 1; i <= n; i++) if (w[i] !~ /^(all|inet|fragment|reassemble|no-df|random-id|[{}])$/) return 0
+    return 1
+}
+function read_main(i, line, kind, name, rest) {
+    parent = P["anchor"]; sub(/[^\/]*$/, "*", parent)
+    for (i = 1; i <= nmain; i++) {
+        line = mainline[i]; kind = list_of(line)
+        if (kind == "") continue
+        if (!match(line, /^([a-z]+-)?anchor "[^"]*"/)) { if (!(kind in calls)) first[++nfirst] = line; continue }
+        name = substr(line, 1, RLENGTH); rest = substr(line, RLENGTH + 1)
+        sub(/^[^"]*"/, "", name); sub(/"$/, "", name)
+        if (name != parent && name != P["anchor"]) {
+            if (kind in calls) continue
+            before[kind, name] = 1; sub(/\*$/, "", name); before[kind, name] = 1
+            if (kind == "filter" || kind == "rdr") earlier[++nearlier] = name (kind == "rdr" ? " for rdr" : "")
+        }
+        else if (is_whole(rest)) calls[kind] = 1
+        else if (!(kind in calls)) limits[kind] = line
+    }
+}
+function comes_first(name, kind, top) {
+    top = parent; sub(/\*$/, "", top)
+    if (index(name, top) == 1) return (name "") < (P["anchor"] "")
+    for (top = name; top != ""; ) {
+        if ((kind, top) in before || (kind, top "/") in before) return 1
+        if (!sub(/\/[^\/]*$/, "", top)) return 0
+    }
+    return 0
+}
+# Whether an end of a rule can be a volume, a gateway or a guest.
+function meets(word, w, p, i) {
+    if (word ~ /:/ || word ~ /^\(/) return 0
+    if (word !~ /^[0-9.]+(\/[0-9]+)?$/) return 1
+    split(word, w, "/")
+    for (i = 1; i <= np; i++) if (overlaps(w[1], w[2] == "" ? 32 : w[2], provider[i])) return 1
+    return 0
+}
+function judge_rule(line, whose, plain, w, n, i, from, to, name) {
+    plain = line; gsub(/"[^"]*"/, "\"\"", plain)
+    if (plain ~ / inet6( |$)/) return
+    n = split(plain, w, " ")
+    from = to = "any"; name = ""
+    for (i = 1; i < n; i++) {
+        if (w[i] == "on") name = w[i + 1] == "!" ? "! " w[i + 2] : w[i + 1]
+        if (w[i] == "from") from = w[i + 1]
+        if (w[i] == "to") to = w[i + 1]
+        if (w[i] == "->") break
+    }
+    if (!meets(from) && !meets(to)) return
+    if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
+        caution(shown(line) " of " whose " comes before our rules: what it names never reaches a volume")
+    if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
+    if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
+        trouble(shown(line) " of " whose " decides before our rules, and with `quick`: what matches it never meets them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    else notice(shown(line) " of " whose " decides on " name " before our rules")
+}
+# XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
+function judge_route(line, whose, plain, text) {
+    plain = line; gsub(/"[^"]*"/, "\"\"", plain)
+    if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
+    text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
+    if (P["ask"] == "start" || P["ask"] == "plan") refuse(text)
+    else trouble(text)
+}
+function judge_others(i, kind, text) {
+    for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
+    for (i = 1; i <= nmain && npipes; i++) judge_route(mainline[i], "the main ruleset")
+    for (i = 1; i <= nothers; i++) {
+        kind = list_of(otherline[i])
+        if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
+        if (npipes) judge_route(otherline[i], otherof[i])
+    }
+    for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
+    if (text != "") notice("the main ruleset calls others before ours: " text)
+    for (kind in limits)
+        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": on the rest no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
+}
+function caution(text) { warning[++nwarnings] = text }
+function notice(text) { remark[++nremarks] = text }
+
+# ---- what the network lives on beside itself: launchd runs reconcile, and the state table of pf has an end
+section == "launchctl-print" {
+    if ($0 == "not loaded" || $0 == "disabled" || $0 == "differs") job[$0] = 1
+    else if ((i = index($0, " = ")) > 0) job[substr($0, 1, i - 1)] = substr($0, i + 3)
+    next
+}
+section == "pfctl-info" { if ($0 ~ /^ *current entries +[0-9]+/) { split($0, w, " "); entries = w[3] }; next }
+section == "pfctl-memory" { if ($0 ~ /^states +hard limit +[0-9]+/) { split($0, w, " "); limit = w[4] }; next }
+
+function judge_health(program, place, load) {
+    program = P["base"] "/networking/manage-macos-networking.sh"
+    place = "/Library/LaunchDaemons/" P["job"] ".plist"
+    load = "sudo launchctl bootstrap system " place
+    if ("launchctl-print" in seen_of) {
+        if ("disabled" in job) caution("launchd may not run our job (disabled in Login Items?), so after a restart nothing brings the network up; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
+        else if ("not loaded" in job) caution("launchd does not run our job, so nothing mends the network or brings it up after a restart; switch again, or: " load)
+        if (!("not loaded" in job) && job["program"] != program) caution("launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd was given " printable(job["path"]) " for our job, which is not the one that is installed; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+    }
+    # A state table that is full lets no new connection in.
+    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %), and at the limit no connection begins, on the whole Mac; who has them: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
+}
+function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
+function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
+function job_text() { return ("disabled" in job) ? "disabled" : ("not loaded" in job) ? "not loaded" : (job["state"] == "" ? "unknown" : job["state"]) (job["last exit code"] == "" ? "" : ", last exit code " job["last exit code"]) }
 
 # ---- names, ledger and rules, from their files
 function read_names(file, line, w) {
@@ -785,12 +907,28 @@ function prepare(i, p, k) {
         for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
     }
     find_ways()
+    read_main()
 }
-function differ_up(i, v, before) {
+# Rules in our anchor that this network did not load since the Mac started: they are for whoever loaded them to take away.
+function foreign_rules(i, text) {
+    for (i = 1; i <= ns && text == ""; i++) if (seen[i] != "--") text = seen[i]
+    text = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(text) "; they are of " ((job["program"] != "" && index(job["program"], P["base"] "/") != 1) ? printable(job["program"]) : "another program, or of a network whose state in " P["state"] " was lost") "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
+    if (P["ask"] == "start" || P["ask"] == "plan" || P["ask"] == "reconcile") refuse(text)
+    else trouble(text)
+}
+function missing_calls(i, scrubs) {
+    for (i = 1; i <= nrules; i++) if (rule[i] ~ /^scrub /) scrubs = 1
+    return (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") ((("scrub" in calls) || !scrubs) ? "" : " scrub")
+}
+function differ_up(i, v, before, missing) {
     read_rules(P["rules"])
     collisions()
-    if (!(("nat" in calls) && ("rdr" in calls) && ("filter" in calls)))
-        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+    judge_health()
+    if (ns > 1 && !in_ledger("anchor", P["anchor"], "")) foreign_rules()
+    judge_others()
+    missing = missing_calls()
+    if (missing != "")
+        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     if (skipped_lo0)
         trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
     if (npipes && !("dummynet" in calls))
@@ -900,7 +1038,7 @@ section == "dnctl-list" {
     next
 }
 
-section == "pfctl-dummynet" { if (index($0, "dummynet-anchor \"com.apple/*\"") == 1) calls["dummynet"] = 1; next }
+section == "pfctl-dummynet" { mainline[++nmain] = $0; next }
 
 # They are seen behind the other rules of the anchor, where there are any.
 section == "pfctl-anchor-dummynet" {
@@ -1064,10 +1202,12 @@ END {
     }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
-    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf; if (P["json"]) status_json(); else status_text(); exit !healthy }
+    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf && !nwarnings; if (P["json"]) status_json(); else status_text(); exit !healthy }
     if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
     for (i = 1; i <= nt; i++) print "problem\t" problem[i]
+    for (i = 1; i <= nwarnings; i++) print "caution\t" warning[i]
+    for (i = 1; i <= nremarks; i++) print "caution\t" remark[i]
     if (P["ask"] == "test") {
         for (i = 1; i <= nprobes; i++) {
             if (active(prober[i]) && (!(probed[i] in of) || active(probed[i]))) print "probe\t" probe[i]
@@ -1160,13 +1300,19 @@ function status_text(i, k, p, v) {
     print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
+    print "launchd      " job_text()
+    print "states       " states_text()
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
     for (i = 1; i <= nt; i++) print "problem      " problem[i]
+    for (i = 1; i <= nwarnings; i++) print "problem      " warning[i]
+    for (i = 1; i <= nremarks; i++) print "note         " remark[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
 }
 function plan_text(i, k) {
     if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
+    for (i = 1; i <= nwarnings; i++) print "problem: " warning[i]
+    for (i = 1; i <= nremarks; i++) print "note: " remark[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
     for (i = 1; i <= nf; i++) print "refused: " refusal[i]
     for (i = 1; i <= nadvice; i++) print advice[i]
@@ -1194,10 +1340,14 @@ function changes_json(i, k, out) {
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) out = out (out == "" ? "" : ",") quoted(text_of(k, i))
     return "[" out "]"
 }
+function problems_json(i) {
+    for (i = 1; i <= nwarnings; i++) problem[nt + i] = warning[i]
+    return texts(problem, nt + nwarnings)
+}
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1212,8 +1362,9 @@ function status_json(i, p, v) {
     }
     printf "],\"pipes\":%s", pipes_json()
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
+    printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia)
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"changes\":" changes_json() "}"
+    print "\"refused\":" texts(refusal, nf) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() "}"
 }
 '
 }
@@ -1228,12 +1379,9 @@ if [ -t 1 ]; then TERMINAL=yes; fi
 say() { if [ -z "$QUIET" ]; then printf '%s\n' "$*"; fi; }
 warn() { if [ -z "$QUIET" ]; then printf 'nixvol: %s\n' "$*" >&2; fi; }
 
-NOW=
 log() {
-    if [ -z "$NOW" ]; then
-        NOW=$(date '+%Y-%m-%dT%H:%M:%SZ') || NOW='-'
-    fi
-    printf '%s %s: %s\n' "$NOW" "$COMMAND" "$*" >>"$LOG" || warn "cannot write to $LOG"
+    stamp=$(date '+%Y-%m-%dT%H:%M:%SZ') || stamp='-'
+    printf '%s %s: %s\n' "$stamp" "$COMMAND" "$*" >>"$LOG" || warn "cannot write to $LOG"
 }
 
 wrong_use() {
@@ -1358,6 +1506,10 @@ see() {
         pfctl-anchor-sn) pfctl -a "$ANCHOR" -s nat 2>/dev/null ;;
         pfctl-anchor-sr) pfctl -a "$ANCHOR" -s rules 2>/dev/null ;;
         pfctl-anchor-tables) tables ;;
+        pfctl-others) others ;;
+        pfctl-info) pfctl -s info 2>/dev/null ;;
+        pfctl-memory) pfctl -s memory 2>/dev/null ;;
+        launchctl-print) job || : ;;
         dnctl-list) dnctl list 2>/dev/null ;;
         pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
         pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
@@ -1408,6 +1560,21 @@ tables() {
     done
 }
 
+# The rules of every other anchor below the name of each. What has gone meanwhile says nothing.
+others() {
+    names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
+    set -f
+    IFS=$NEWLINE
+    for name in $names; do
+        name=${name#"${name%%[! ]*}"}
+        if [ "$name" = "$ANCHOR" ]; then continue; fi
+        printf 'anchor\t%s\n' "$name"
+        for what in nat rules; do pfctl -a "$name" -s "$what" 2>/dev/null || :; done
+    done
+    unset IFS
+    set +f
+}
+
 # Owner and mode of all that root relies on here: our files, and every directory on the way to them, by the path
 # that was declared and by the one that links on it lead to.
 owners() {
@@ -1449,7 +1616,7 @@ ACTED=
 # $3: a bundle that was kept, to measure by instead of the installed one.
 observe() {
     printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" \
-        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED"
+        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED"
     printf '@@nixvol table\n'
     if [ -n "${3:-}" ]; then cat "$3"; else printf '%s' "$TABLE"; fi || printf '@@nixvol failed\tcat\n'
     if [ -z "$SAFE" ]; then see_all ls-ldn; fi
@@ -1459,7 +1626,8 @@ observe() {
     if has_pipes "${3:-}"; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
-        status | plan | start | test) see_all pfctl-anchor-tables ;;
+        status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        test) see_all pfctl-anchor-tables ;;
         *) ;;
     esac
     # Of all that the table holds, only a mount point begins with a slash.
@@ -1476,6 +1644,7 @@ observe() {
 look() {
     REFUSED=
     ADVICE=
+    CAUTIONS=
     SUMMARY=
     PROBLEMS=
     CHANGES=
@@ -1500,6 +1669,7 @@ read_answer() {
             refused) REFUSED=$REFUSED$text$NEWLINE ;;
             cause) CAUSES=$CAUSES$text$NEWLINE ;;
             problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
+            caution) CAUTIONS=$CAUTIONS$text$NEWLINE ;;
             advice) ADVICE=$ADVICE$text$NEWLINE ;;
             summary) SUMMARY=$text ;;
             changes) CHANGES=$text ;;
@@ -2010,10 +2180,31 @@ try() {
 # Packets and bytes by label, as pf counts them.
 labels() { pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null; }
 
-# What launchd says of our job, without its environment.
+# What launchd says of our job, without its environment; whether it may run it; and whether it was given what is installed.
 job() {
-    if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then return 1; fi
-    printf '%s\n' "$words" | awk '$1 == "state" || $1 == "runs" || ($1 == "last" && $2 == "exit")'
+    words=$(launchctl print-disabled system 2>/dev/null </dev/null) || words=
+    case $words in
+        *"\"$JOB\" => disabled"* | *"\"$JOB\" => true"*) printf 'disabled\n' ;;
+        *) ;;
+    esac
+    if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then
+        printf 'not loaded\n'
+        return 1
+    fi
+    set -f
+    IFS=$NEWLINE
+    for line in $words; do
+        case $line in
+            "${TAB}path = "*)
+                printf '%s\n' "${line#"$TAB"}"
+                cmp -s "${line#"${TAB}path = "}" "$BASE/networking/launchd/$JOB.plist" || printf 'differs\n'
+                ;;
+            "${TAB}state = "* | "${TAB}program = "* | "${TAB}runs = "* | "${TAB}last exit code = "*) printf '%s\n' "${line#"$TAB"}" ;;
+            *) ;;
+        esac
+    done
+    unset IFS
+    set +f
 }
 
 # Writes what the manager reads into a new directory, a file for each command, for a report to others.
@@ -2032,16 +2223,14 @@ collect() {
     token=
     if [ -f "$STATE/ledger" ]; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
-    things="ls-ldn $THINGS pfctl-anchor-tables"
+    things="ls-ldn $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
     { printf '%s' "$TABLE" && see mount; } | hide mount >./mount
     labels >pfctl-anchor-labels
-    pfctl -s info >pfctl-info 2>/dev/null </dev/null
     scutil --dns </dev/null | awk '/nameserver\[/ { n++ } END { print "nameservers\t" n + 0 }' >scutil-dns
-    job >launchctl-print || printf 'not loaded\n' >launchctl-print
     for file in wish names ledger rules.conf told; do
         if [ -f "$STATE/$file" ]; then hide "$file" <"$STATE/$file" >"./$file"; fi
     done
@@ -2092,9 +2281,10 @@ help() {
   plan [--json]              what start would do; changes nothing
   test [--json]              try what must pass, and a sample of what must not
   reconcile                  mend what is not as the last start or stop left it; launchd runs this
-  logs [--collect DIR]       what was done, what pf counted; with DIR, all that a bug report needs
+  logs [--follow]            what pf counted, what launchd says, what was done; and what is being done
+  logs --collect DIR         all that a bug report needs, in a new directory
   cleanup                    take everything away: network, kernel names, log and state
-  help                       this; the only one that does not need root
+  help, --help, -h           this; like --version it does not need root
 
 Exit codes:
   0   done, or healthy              3   refused: nothing was changed
@@ -2168,7 +2358,7 @@ start() {
         exit 0
     fi
     say "$SUMMARY"
-    tell "$CAUSES"
+    tell "$CAUTIONS$CAUSES"
     default=$DEFAULT
     dns=
     if has_dns; then dns=yes; fi
@@ -2385,20 +2575,31 @@ logs() {
         collect "$COLLECT"
         return
     fi
-    if [ -e "$LOG" ]; then
-        tail -n 100 "$LOG"
-    else
-        say "there is no log yet at $LOG"
-    fi
-    say ""
-    say "packets and bytes by label, as pf counted them:"
-    labels || {
+    say "by label, as pf counted since the rules were loaded:"
+    if ! counts=$(labels); then
         warn "pf could not be asked"
         exit 1
-    }
+    fi
+    printf '%s\n' "$counts" | awk '
+        function row(a, b, c, d) { printf "%-40s %12s %12s %15s\n", a, b, c, d }
+        NF < 4 { next }
+        !($1 in evaluated) { order[++n] = $1 }
+        { evaluated[$1] += $2; packets[$1] += $3; bytes[$1] += $4 }
+        END {
+            row("LABEL", "EVALUATIONS", "PACKETS", "BYTES")
+            for (i = 1; i <= n; i++) row(order[i], evaluated[order[i]], packets[order[i]], bytes[order[i]])
+        }'
     say ""
-    say "the launchd job:"
-    job || say "not loaded: system/$JOB"
+    say "launchd, system/$JOB:"
+    job || :
+    say ""
+    if [ ! -e "$LOG" ]; then
+        say "there is no log yet at $LOG"
+    elif [ -n "$FOLLOW" ]; then
+        exec tail -n 100 -F "$LOG"
+    else
+        tail -n 100 "$LOG"
+    fi
 }
 
 # status and plan only look: they take no lock and write nothing.
@@ -2422,11 +2623,20 @@ if [ -O "$SELF" ]; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
 COLLECT=
+FOLLOW=
 JSON=0
 case $COMMAND in
     '')
         help
         exit 2
+        ;;
+    -h | --help)
+        help
+        exit 0
+        ;;
+    --version)
+        say manage-macos-networking.sh '0.1.0'
+        exit 0
         ;;
     help | status | test | start | confirm | stop | plan | reconcile | cleanup | logs) shift ;;
     *) wrong_use "there is no command '$COMMAND'" ;;
@@ -2441,6 +2651,7 @@ while [ $# -gt 0 ]; do
                 '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds, 1 to 99999" ;;
             esac
             ;;
+        "logs$TAB--follow") FOLLOW=yes ;;
         "logs$TAB--collect")
             shift
             COLLECT=${1:-}

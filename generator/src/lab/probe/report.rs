@@ -155,6 +155,7 @@ pub fn packet(bytes: &[u8]) -> String {
             format!("{source}:{from} > {destination}:{to} udp")
         }
         Transport::Icmp { kind, code, .. } => format!("{source} > {destination} icmp {kind}/{code}"),
+        Transport::Esp { spi } => format!("{source} > {destination} esp {spi:#x}"),
         Transport::Other(protocol) => format!("{source} > {destination} protocol {protocol}"),
     }
 }

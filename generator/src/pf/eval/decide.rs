@@ -3,7 +3,7 @@
 //! It exists to put the parts in the kernel's order and to say what came of it.
 //! Sees: everything of the evaluator. Never: JSON.
 
-use super::dummynet::shape;
+use super::dummynet::{Shaped, shape};
 use super::filter::{Normalized, decide, normalize};
 use super::flow::{Flow, Kind};
 use super::loaded::{Loaded, NameId};
@@ -12,7 +12,7 @@ use super::packet::{ICMP, ICMP6, is_icmp_error};
 use super::pool::choose;
 use super::reply::{Found, find_state};
 use super::rule::CompiledRule;
-use super::state::{Key, State, VARIANTS, variant};
+use super::state::{Find, Indices, Key, State, VARIANTS, variant};
 use super::tcp::Peer;
 use super::translate::{Translation, find};
 use super::verdict::{Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via};
@@ -32,8 +32,12 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
     if flow.fragment && normalized == Normalized::Dropped {
         return blank(before, Outcome::Block);
     }
-    let shaping = shape(loaded, &mut memory.matched, flow);
-    Verdict { shaping, ..judge_behind_pipes(loaded, memory, flow, normalized, before) }
+    let Shaped { rules: shaping, is_held } = shape(loaded, &mut memory.matched, flow);
+    let mut verdict = judge_behind_pipes(loaded, memory, flow, normalized, before);
+    if flow.fragment && is_held && verdict.rule.is_none() {
+        verdict.action = Outcome::Block;
+    }
+    Verdict { shaping, ..verdict }
 }
 
 fn judge_behind_pipes(
@@ -190,6 +194,9 @@ fn make_state(
     translation: Option<&Translation>,
     tag: Option<NameId>,
 ) -> bool {
+    if is_kept_waiting(memory, flow, translation) {
+        return false;
+    }
     let Some(sources) = track_sources(memory, flow, rule, translation) else {
         return false;
     };
@@ -212,6 +219,19 @@ fn make_state(
         memory.sources.entry(key).or_default().states += 1;
     }
     true
+}
+
+/// An ESP packet on its way out through a translation, while another's state there waits for the index of its answers:
+/// one that came now could not be told apart, so the kernel lets one wait at a time.
+fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translation>) -> bool {
+    if translation.is_none() || flow.direction != Direction::Out || !matches!(flow.kind, Kind::Esp(_)) {
+        return false;
+    }
+    let (near, far) = ((flow.source, 0), (flow.destination, 0));
+    let find = Find::new(flow.family, flow.protocol, VARIANTS[0], near, far);
+    let waiting = memory.states.find(Direction::In, &find, flow.interface);
+    // The kernel holds the inner address against the packet's new one.
+    waiting.and_then(|at| memory.states.get(at)).is_some_and(|(_, key)| key.lan.0 != flow.source)
 }
 
 /// The interface that `route-to` and its relatives send the packet to.
@@ -304,6 +324,10 @@ fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Transla
         gateway,
         outside_lan,
         outside_gateway,
+        spi: match flow.direction {
+            Direction::Out => Indices { outward: flow.spi(), inward: 0 },
+            Direction::In => Indices { outward: 0, inward: flow.spi() },
+        },
     }
 }
 

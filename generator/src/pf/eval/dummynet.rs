@@ -17,16 +17,26 @@ use super::walk::{Judgement, Walk};
 /// A packet in more pipes than this is in a circle.
 const MOST: usize = 16;
 
-/// The rules that send the packet into pipes, one after another; one that says `no dummynet` is the last.
-/// A packet that goes into a pipe takes the tag of the rules that match.
-pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Vec<Shaping> {
+/// What dummynet makes of a packet.
+pub(super) struct Shaped {
+    /// The rules that send it into pipes, one after another; one that says `no dummynet` is the last.
+    pub rules: Vec<Shaping>,
+    /// A rule that sent it nowhere (`no dummynet`, or one that was forgotten) stays in the kernel's hand. Where a
+    /// fragment then meets no filter rule, pf_test_fragment takes that one for the rule that decides, which is no `pass`.
+    pub is_held: bool,
+}
+
+/// Asks dummynet's rules. A packet that goes into a pipe takes the tag of the rules that match.
+pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
     let mut all = Vec::new();
+    let mut is_held = false;
     let mut before: Option<&CompiledRule> = None;
     // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
     let is_asked = loaded.ruleset(0).is_some_and(|main| !main.rules(List::Dummynet).is_empty());
     while is_asked && all.len() < MOST {
-        let (rule, tag) = next(loaded, matched, flow, before);
-        let Some(rule) = rule else { break };
+        let (rule, has_match, tag) = next(loaded, matched, flow, before);
+        is_held = rule.is_some_and(|rule| !has_match || rule.syntax.dummynet.is_none());
+        let Some(rule) = rule.filter(|_| has_match) else { break };
         let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
         let into = rule.syntax.dummynet;
         all.push(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into });
@@ -38,19 +48,21 @@ pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -
         }
         before = Some(rule);
     }
-    all
+    Shaped { rules: all, is_held }
 }
 
-/// The last rule that matches, or the first quick one, of those behind `before`; and the tag that they left.
+/// The last rule that matches, or the first quick one, of those behind `before`; whether it counts; and the tag that
+/// they left.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
     flow: &Flow,
     before: Option<&CompiledRule>,
-) -> (Option<&'a CompiledRule>, Option<NameId>) {
+) -> (Option<&'a CompiledRule>, bool, Option<NameId>) {
     let mut is_behind = before.is_none();
     let mut tag = None;
-    let rule = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward()).last_marked(|rule| {
+    let walk = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward());
+    let (rule, has_match) = walk.last_and_mark(|rule| {
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
             return Judgement::Differs;
         }
@@ -74,7 +86,7 @@ fn next<'a>(
         }
         Judgement::Matches
     });
-    (rule, tag)
+    (rule, has_match, tag)
 }
 
 fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {

@@ -7,7 +7,7 @@
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
 use super::loaded::NameId;
-use super::packet::{Hook, Inner, Packet, Segment, Transport};
+use super::packet::{ESP, Hook, Inner, Packet, Segment, Transport, index_between};
 use super::verdict::{Detail, Form};
 use crate::pf::syntax::{Direction, Family};
 
@@ -49,7 +49,13 @@ pub(super) struct Flow {
 pub(super) enum Kind {
     Tcp(Segment),
     Udp,
-    Icmp { kind: u8, code: u8, inner: Option<Inner> },
+    Icmp {
+        kind: u8,
+        code: u8,
+        inner: Option<Inner>,
+    },
+    /// With the index of its security parameters.
+    Esp(u32),
     Other,
 }
 
@@ -63,6 +69,10 @@ impl Flow {
             Transport::Udp { source, destination } => (Ports { source, destination }, Kind::Udp),
             Transport::Icmp { kind, code, id, inner } => {
                 (Ports { source: id, destination: id }, Kind::Icmp { kind, code, inner })
+            }
+            Transport::Esp { spi } => (Ports::default(), Kind::Esp(spi)),
+            Transport::Other(ESP) => {
+                (Ports::default(), Kind::Esp(index_between(packet.source, packet.destination)))
             }
             Transport::Other(_) => (Ports::default(), Kind::Other),
         };
@@ -124,8 +134,16 @@ impl Flow {
             detail: match self.kind {
                 Kind::Tcp(_) | Kind::Udp => Detail::Ports(self.wire.source, self.wire.destination),
                 Kind::Icmp { .. } => Detail::Id(self.wire.source),
-                Kind::Other => Detail::None,
+                Kind::Esp(_) | Kind::Other => Detail::None,
             },
+        }
+    }
+
+    /// The index of an ESP packet; 0 for all else.
+    pub fn spi(&self) -> u32 {
+        match self.kind {
+            Kind::Esp(spi) => spi,
+            Kind::Tcp(_) | Kind::Udp | Kind::Icmp { .. } | Kind::Other => 0,
         }
     }
 

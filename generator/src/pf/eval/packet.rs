@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::address::family_of;
+use super::address::{Bits, bits_of, family_of};
 use crate::pf::names::FLAG_LETTERS;
 use crate::pf::syntax::{Direction, Family};
 
@@ -19,6 +19,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// UDP's protocol number.
 pub const UDP: u8 = 17;
+/// ESP's protocol number.
+pub const ESP: u8 = 50;
 /// ICMP's protocol number in IPv6.
 pub const ICMP6: u8 = 58;
 
@@ -100,6 +102,11 @@ pub enum Transport {
         /// What an error is about.
         inner: Option<Inner>,
     },
+    /// ESP, whose two directions are told apart by an index each.
+    Esp {
+        /// The security parameters' index.
+        spi: u32,
+    },
     /// Any other protocol, of which pf sees addresses only.
     Other(u8),
 }
@@ -157,6 +164,7 @@ impl Packet {
             (Transport::Udp { .. }, _) => UDP,
             (Transport::Icmp { .. }, Family::Inet) => ICMP,
             (Transport::Icmp { .. }, Family::Inet6) => ICMP6,
+            (Transport::Esp { .. }, _) => ESP,
             (Transport::Other(protocol), _) => protocol,
         }
     }
@@ -184,6 +192,8 @@ pub enum PacketError {
     Port(&'static str),
     /// A letter of `flags` is not a flag.
     Flag(char),
+    /// `spi` where there is none.
+    Spi,
 }
 
 impl fmt::Display for PacketError {
@@ -196,6 +206,7 @@ impl fmt::Display for PacketError {
             Self::Protocol(name) => {
                 write!(out, "unknown `proto` `{name}`; hint: tcp, udp, icmp, icmp6, esp, gre or a number")
             }
+            Self::Spi => write!(out, "`spi` is a number of esp, from 1"),
             Self::Port(field) => write!(out, "tcp and udp need `{field}`"),
             Self::Flag(letter) => {
                 write!(out, "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}")
@@ -226,6 +237,7 @@ struct RawPacket {
     icmp_type: Option<u8>,
     icmp_code: Option<u8>,
     icmp_id: Option<u16>,
+    spi: Option<u32>,
     inner: Option<RawInner>,
     uid: Option<u32>,
     gid: Option<u32>,
@@ -265,6 +277,17 @@ enum RawProtocol {
     Name(String),
 }
 
+/// The index of an ESP packet that does not say: one for each pair of ends and direction, and never 0, which is none.
+pub(super) fn index_between(source: IpAddr, destination: IpAddr) -> u32 {
+    let fold = |bits: Bits| (0..4).fold(0, |sum: u32, word| sum.rotate_left(5) ^ part(bits, word));
+    (fold(bits_of(source)).rotate_left(7) ^ fold(bits_of(destination))).max(1)
+}
+
+/// One of the four words of an address.
+fn part(bits: Bits, word: u32) -> u32 {
+    u32::try_from(bits >> (32 * word) & Bits::from(u32::MAX)).unwrap_or(0)
+}
+
 /// Sequence numbers that a packet has when it does not say: any will do that are near each other.
 const SEQUENCE: u32 = 1000;
 
@@ -277,7 +300,7 @@ impl RawProtocol {
                 "tcp" => TCP,
                 "udp" => UDP,
                 "gre" => 47,
-                "esp" => 50,
+                "esp" => ESP,
                 "ah" => 51,
                 "icmp6" | "ipv6-icmp" => ICMP6,
                 other => other.parse().map_err(|_| PacketError::Protocol(name))?,
@@ -314,7 +337,11 @@ impl TryFrom<RawPacket> for Packet {
             return Err(PacketError::Families);
         }
         let segment = RawSegment { flags: raw.flags, seq: raw.seq, ack: raw.ack, len: raw.len, win: raw.win };
-        let transport = match (raw.proto.number()?, family) {
+        let protocol = raw.proto.number()?;
+        if raw.spi.is_some_and(|spi| spi == 0 || protocol != ESP) {
+            return Err(PacketError::Spi);
+        }
+        let transport = match (protocol, family) {
             (TCP, _) => Transport::Tcp {
                 source: raw.sport.ok_or(PacketError::Port("sport"))?,
                 destination: raw.dport.ok_or(PacketError::Port("dport"))?,
@@ -334,6 +361,7 @@ impl TryFrom<RawPacket> for Packet {
                     inner: raw.inner.map(RawInner::check).transpose()?,
                 }
             }
+            (ESP, _) => Transport::Esp { spi: raw.spi.unwrap_or_else(|| index_between(raw.src, raw.dst)) },
             (other, _) => Transport::Other(other),
         };
         Ok(Self {
@@ -422,6 +450,8 @@ mod tests {
             (r#"{"dir":"in","if":"x","proto":"udp","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`sport`"),
             (r#"{"dir":"in","if":"x","proto":"xyz","src":"1.1.1.1","dst":"1.1.1.2"}"#, "`xyz`"),
             (r#"{"dir":"in","if":"x","proto":"icmp","src":"1.1.1.1","dst":"1.1.1.2","tpyo":1}"#, "tpyo"),
+            (r#"{"dir":"in","if":"x","proto":"gre","src":"1.1.1.1","dst":"1.1.1.2","spi":1}"#, "`spi`"),
+            (r#"{"dir":"in","if":"x","proto":"esp","src":"1.1.1.1","dst":"1.1.1.2","spi":0}"#, "`spi`"),
             (
                 r#"{"dir":"in","if":"x","proto":6,"src":"1.1.1.1","dst":"1.1.1.2","sport":1,"dport":1,"flags":"X"}"#,
                 "flag `X`",

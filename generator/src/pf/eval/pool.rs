@@ -10,7 +10,7 @@ use super::loaded::TableId;
 use super::memory::{Cursor, Memory};
 use super::packet::{ICMP, TCP, UDP};
 use super::rule::{CompiledPool, CompiledRule, Member, RuleId, Target};
-use super::state::Probe;
+use super::state::{Probe, VARIANTS};
 use super::tables::Tables;
 use crate::pf::syntax::{EndpointKind, Family, PoolKind};
 
@@ -170,21 +170,25 @@ fn bound_port(rule: &CompiledRule, pool: &CompiledPool, memory: &Memory, flow: &
 }
 
 fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bits) -> Option<u16> {
+    let is_drawn = memory.chance.is_some();
     let chance = memory.draw(CHANCE);
-    let is_free = |port: u16| {
+    let is_free_of = |port: u16, variant: u8| {
         memory.states.is_free(&Probe {
             family: flow.family,
             protocol: flow.protocol,
-            // Without `extfilter` the kernel looks for a kind of UDP state that never exists.
-            variant: pool.syntax.extfilter.map_or(0, super::state::variant),
+            variant,
             gateway: (address, port),
             outside: (flow.destination, flow.header.destination),
+            spi: flow.spi(),
         })
     };
+    // Without `extfilter` the kernel looks for a kind of UDP state that never exists.
+    let variant = pool.syntax.extfilter.map_or(0, super::state::variant);
+    let is_free = |port: u16| is_free_of(port, variant);
     let (low, high) = match (flow.kind, pool.syntax.ports) {
         (Kind::Icmp { .. }, _) if flow.protocol == ICMP => (1, u16::MAX),
         // ICMP for IPv6 is not among the protocols that have ports to choose.
-        (Kind::Other | Kind::Icmp { .. }, _) => {
+        (Kind::Esp(_) | Kind::Other | Kind::Icmp { .. }, _) => {
             return is_free(flow.header.destination).then_some(flow.header.source);
         }
         (_, None | Some((0, 0))) => {
@@ -195,7 +199,11 @@ fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bit
     };
     let start = chance % (u32::from(high - low) + 1) + u32::from(low);
     let start = u16::try_from(start).unwrap_or(low);
-    (start..=high).chain((low..start).rev()).find(|&port| is_free(port))
+    // So it may choose one that is taken, and then drops the packet; by chance, once in as many times as there are
+    // ports. Where nobody draws, all ask for the same one, and what is lost once in thousands would be lost each time.
+    let is_chosen =
+        |port: u16| is_free(port) && (is_drawn || low == high || is_free_of(port, variant.max(VARIANTS[0])));
+    (start..=high).chain((low..start).rev()).find(|&port| is_chosen(port))
 }
 
 /// The port that a rdr rule gives a packet that went to `ports.destination`.

@@ -38,7 +38,16 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         Direction::In => (destination, source),
     };
     let protocol = if is_icmp { ICMP } else { flow.protocol };
-    let Some(at) = find(&memory.states, flow, protocol, near, far) else {
+    let found = match flow.kind {
+        Kind::Esp(spi) => match find_esp(&mut memory.states, flow, spi, near, far) {
+            Ok(found) => found,
+            Err(refused) => return refused,
+        },
+        Kind::Tcp(_) | Kind::Udp | Kind::Icmp { .. } | Kind::Other => {
+            find(&memory.states, flow, protocol, near, far)
+        }
+    };
+    let Some(at) = found else {
         return Found::None;
     };
     let Some((key, is_past)) = about(&memory.states, at, flow) else {
@@ -62,6 +71,7 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
         }
     }
     memory.states.touch(at, flow.direction == key.direction);
+    memory.states.follow(at, flow.direction, far);
     if key.translates() {
         rewrite(flow, &key);
     }
@@ -75,6 +85,19 @@ fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Opti
         let find = Find::new(flow.family, protocol, variant, near, far);
         states.find(flow.direction, &find, flow.interface)
     })
+}
+
+/// The state of an ESP packet: the one that knows its index, else one that waits for an index in this direction and
+/// takes this. A state that would take another's is gone, and the packet with it.
+fn find_esp(states: &mut States, flow: &Flow, spi: u32, near: End, far: End) -> Result<Option<usize>, Found> {
+    let with = |spi| Find::new(flow.family, flow.protocol, VARIANTS[0], near, far).with_spi(spi);
+    if let Some(at) = states.find(flow.direction, &with(spi), flow.interface) {
+        return Ok(Some(at));
+    }
+    let Some(at) = states.find(flow.direction, &with(0), flow.interface) else {
+        return Ok(None);
+    };
+    if states.show_index(at, flow.direction, spi) { Ok(Some(at)) } else { Err(Found::Refused(at)) }
 }
 
 /// The key of a state, and whether the packet has been routed past its interface.
@@ -97,7 +120,7 @@ fn rewrite(flow: &mut Flow, key: &Key) {
         Kind::Icmp { .. } if flow.family == Family::Inet => {
             flow.header = Ports { source: port, destination: port };
         }
-        Kind::Icmp { .. } | Kind::Other => {}
+        Kind::Icmp { .. } | Kind::Esp(_) | Kind::Other => {}
     }
     flow.commit();
 }

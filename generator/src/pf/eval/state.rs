@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::address::Bits;
 use super::flow::Flow;
 use super::loaded::NameId;
-use super::packet::{ICMP, TCP, UDP};
+use super::packet::{ESP, ICMP, TCP, UDP};
 use super::rule::{CompiledRule, RuleId};
 use super::tcp::{self, Peer};
 use crate::pf::syntax::{Direction, EndpointKind, Family};
@@ -41,6 +41,16 @@ pub(super) struct Key {
     pub gateway: End,
     pub outside_lan: End,
     pub outside_gateway: End,
+    pub spi: Indices,
+}
+
+/// The indices of an ESP state's two directions. Each is 0 until a packet has shown it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Indices {
+    /// Of packets going out.
+    pub outward: u32,
+    /// Of packets coming in.
+    pub inward: u32,
 }
 
 impl Key {
@@ -50,11 +60,13 @@ impl Key {
     }
 
     fn lan_side(&self) -> Find {
-        Find::new(self.family, self.protocol, self.variant, self.lan, self.outside_lan)
+        let find = Find::new(self.family, self.protocol, self.variant, self.lan, self.outside_lan);
+        find.with_spi(self.spi.outward)
     }
 
     fn gateway_side(&self) -> Find {
-        Find::new(self.family, self.protocol, self.variant, self.gateway, self.outside_gateway)
+        let find = Find::new(self.family, self.protocol, self.variant, self.gateway, self.outside_gateway);
+        find.with_spi(self.spi.inward)
     }
 }
 
@@ -66,6 +78,7 @@ pub(super) struct Find {
     variant: u8,
     near: End,
     far: End,
+    spi: u32,
 }
 
 impl Find {
@@ -78,7 +91,12 @@ impl Find {
             UDP => (variant, near, far),
             _ => (0, (near.0, 0), (far.0, 0)),
         };
-        Self { family, protocol, variant, near, far }
+        Self { family, protocol, variant, near, far, spi: 0 }
+    }
+
+    /// The same for an ESP packet with this index.
+    pub fn with_spi(self, spi: u32) -> Self {
+        Self { spi, ..self }
     }
 }
 
@@ -89,6 +107,7 @@ pub(super) struct Probe {
     pub variant: u8,
     pub gateway: End,
     pub outside: End,
+    pub spi: u32,
 }
 
 /// A state.
@@ -122,6 +141,9 @@ mod timeout {
     pub const UDP_MULTIPLE: u64 = 60;
     pub const ICMP_FIRST: u64 = 20;
     pub const ICMP_REPLY: u64 = 10;
+    pub const ESP_FIRST: u64 = 120;
+    pub const ESP_INITIATING: u64 = 30;
+    pub const ESP_ESTABLISHED: u64 = 900;
     pub const OTHER_FIRST: u64 = 60;
     pub const OTHER_SINGLE: u64 = 30;
     pub const OTHER_MULTIPLE: u64 = 60;
@@ -145,8 +167,8 @@ impl State {
 
     fn lasts(&self, protocol: u8, is_new: bool) -> u64 {
         use timeout::{
-            ICMP_FIRST, ICMP_REPLY, OTHER_FIRST, OTHER_MULTIPLE, OTHER_SINGLE, UDP_FIRST, UDP_MULTIPLE,
-            UDP_SINGLE,
+            ESP_ESTABLISHED, ESP_FIRST, ESP_INITIATING, ICMP_FIRST, ICMP_REPLY, OTHER_FIRST, OTHER_MULTIPLE,
+            OTHER_SINGLE, UDP_FIRST, UDP_MULTIPLE, UDP_SINGLE,
         };
         match (protocol, is_new, self.is_answered) {
             (TCP, true, _) => tcp::FIRST,
@@ -156,6 +178,9 @@ impl State {
             (UDP, true, _) => UDP_FIRST,
             (UDP, false, false) => UDP_SINGLE,
             (UDP, false, true) => UDP_MULTIPLE,
+            (ESP, true, _) => ESP_FIRST,
+            (ESP, false, false) => ESP_INITIATING,
+            (ESP, false, true) => ESP_ESTABLISHED,
             (_, true, _) => OTHER_FIRST,
             (_, false, false) => OTHER_SINGLE,
             (_, false, true) => OTHER_MULTIPLE,
@@ -283,6 +308,7 @@ impl States {
     /// Whether nobody outside speaks with this end yet.
     pub fn is_free(&self, probe: &Probe) -> bool {
         let find = Find::new(probe.family, probe.protocol, probe.variant, probe.gateway, probe.outside);
+        let find = find.with_spi(probe.spi);
         !self.by_gateway.contains_key(&find)
     }
 
@@ -333,6 +359,53 @@ impl States {
     fn binding_of(&self, state: &State) -> Option<Binding> {
         let (key, _) = self.keys.get(state.key)?;
         Some((state.translation.as_ref()?.id, key.protocol, key.family, key.lan))
+    }
+
+    /// A UDP state that is not strict about its far end remembers the one that spoke last. What it is found by does
+    /// not change: that leaves out what changes here.
+    pub fn follow(&mut self, at: usize, direction: Direction, far: End) {
+        let Some(place) = self.entries.get(at).map(|state| state.key) else { return };
+        let Some((key, _)) = self.keys.get_mut(place) else { return };
+        if key.protocol != UDP || key.variant <= VARIANTS[0] {
+            return;
+        }
+        let is_any_address = key.variant >= VARIANTS[2];
+        let known = match direction {
+            Direction::Out => &mut key.outside_lan,
+            Direction::In => &mut key.outside_gateway,
+        };
+        *known = (if is_any_address { far.0 } else { known.0 }, far.1);
+    }
+
+    /// Gives an ESP state the index that a packet in this direction has shown. False where another state has it: then
+    /// this one is gone.
+    pub fn show_index(&mut self, at: usize, direction: Direction, spi: u32) -> bool {
+        let Some(place) = self.entries.get(at).map(|state| state.key) else { return false };
+        let Some((key, _)) = self.keys.get_mut(place) else { return false };
+        let (tree, before, after) = match direction {
+            Direction::Out => {
+                let before = key.lan_side();
+                key.spi.outward = spi;
+                (&mut self.by_lan, before, key.lan_side())
+            }
+            Direction::In => {
+                let before = key.gateway_side();
+                key.spi.inward = spi;
+                (&mut self.by_gateway, before, key.gateway_side())
+            }
+        };
+        tree.remove(&before);
+        if let Some(owner) = tree.get(&after).copied() {
+            self.remove(at);
+            // What the removed state's key named is the other's.
+            match direction {
+                Direction::Out => self.by_lan.insert(after, owner),
+                Direction::In => self.by_gateway.insert(after, owner),
+            };
+            return false;
+        }
+        tree.insert(after, place);
+        true
     }
 
     /// A packet of a state has passed, from the end that opened it or from the other.

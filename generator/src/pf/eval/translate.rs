@@ -234,7 +234,7 @@ impl Translation<'_> {
                 flow.source = self.source;
                 flow.destination = self.destination;
             }
-            Kind::Other => {
+            Kind::Esp(_) | Kind::Other => {
                 flow.source = self.source;
                 flow.destination = self.destination;
             }
@@ -246,7 +246,8 @@ impl Translation<'_> {
     pub fn undo(&self, flow: &mut Flow) {
         let is_kept = |flow: &Flow| match flow.kind {
             Kind::Icmp { .. } => true,
-            Kind::Other => matches!(flow.protocol, 47 | 50) && flow.direction == Direction::Out,
+            Kind::Esp(_) => flow.direction == Direction::Out,
+            Kind::Other => flow.protocol == 47 && flow.direction == Direction::Out,
             _ => false,
         };
         if is_kept(flow) {

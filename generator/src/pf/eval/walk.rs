@@ -90,14 +90,9 @@ impl<'a, 'm> Walk<'a, 'm> {
         self.last_and_mark(judge).0
     }
 
-    /// The same, if the mark of a match is left at the end: how dummynet chooses. A call takes the mark away, and so
-    /// does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
-    pub fn last_marked(self, judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
-        let (found, has_match) = self.last_and_mark(judge);
-        found.filter(|_| has_match)
-    }
-
-    fn last_and_mark(
+    /// The same, and whether the mark of a match is left at the end: how dummynet chooses. A call takes the mark away,
+    /// and so does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
+    pub fn last_and_mark(
         mut self,
         mut judge: impl FnMut(&'a CompiledRule) -> Judgement,
     ) -> (Option<&'a CompiledRule>, bool) {

@@ -7,7 +7,7 @@ use crate::pf::expand::Draft;
 use crate::pf::parse::matcher::FromTo;
 use crate::pf::parse::scrub::shared_family;
 use crate::pf::parse::{Frame, Parsed, Parser, Section, parse_at};
-use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Rule, Rules, Ruleset};
+use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Place, Rule, Rules, Ruleset};
 use crate::pf::token::Kind;
 
 /// The longest part of an anchor's path, and the longest path.
@@ -200,6 +200,15 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// A file that cannot be read: an error, but for those that every Mac has.
+    pub(super) fn absent(&mut self, place: Place, file: &str, error: &str) {
+        if STOCK_FILES.contains(&file) {
+            self.note(place, format!("`{file}`, which every Mac has, is not here: read without it"));
+        } else {
+            self.errors.push((place, error.to_owned()));
+        }
+    }
+
     /// Reads what `load anchor` names, behind everything else and only for the main ruleset.
     pub(super) fn load_anchors(&mut self) {
         if self.environment.reader.is_none() || !self.anchor.is_empty() || !self.errors.is_empty() {
@@ -213,7 +222,8 @@ impl Parser<'_> {
             let parsed = match self.read(&load.file) {
                 Ok(text) => parse_at(&text, self.environment, &load.anchor),
                 Err(reason) => {
-                    self.errors.push((load.place, format!("cannot load `{}`: {reason}", load.file)));
+                    let (place, file) = (load.place, load.file.clone());
+                    self.absent(place, &file, &format!("cannot load `{file}`: {reason}"));
                     continue;
                 }
             };
@@ -239,6 +249,9 @@ impl Parser<'_> {
         self.loads = loads;
     }
 }
+
+/// What a ruleset of a stock Mac names, and no other machine has.
+const STOCK_FILES: [&str; 2] = ["/etc/pf.anchors/com.apple", "/etc/pf.os"];
 
 /// Anchors that one file may load, with those that they load: a file that loads itself ends here.
 const MOST_LOADS: usize = 1000;

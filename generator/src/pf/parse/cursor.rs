@@ -91,6 +91,9 @@ impl Parser<'_> {
 
     /// The token ahead does not belong here.
     pub(super) fn unexpected<T>(&mut self) -> Parsed<T> {
+        if self.at_char('\r') {
+            return self.carriage_return();
+        }
         let what = match self.peek() {
             Kind::Word(word) => format!("`{word}`"),
             Kind::Key(word) | Kind::PortOperator(word) => format!("`{word}`"),

@@ -4,7 +4,6 @@
 //! Sees: the parser, hosts and numbers. Never: a whole rule.
 
 use crate::pf::host::Host;
-use crate::pf::names;
 use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Address, Direction, Family, Interface, Log, PortMatch};
 use crate::pf::token::Kind;
@@ -131,9 +130,11 @@ impl Parser<'_> {
             }
         } else {
             let name = self.word()?;
-            match names::protocol(&name) {
+            match self.environment.names.protocol(&name) {
                 Some(number) => number,
-                None => return self.fail(format!("unknown protocol `{name}`")),
+                None => {
+                    return self.unknown("protocol", &name, |names| names.protocol(&name).map(u32::from));
+                }
             }
         };
         if protocol == 0 {

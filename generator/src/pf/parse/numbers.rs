@@ -4,7 +4,7 @@
 //! Sees: the parser, names. Never: a rule.
 
 use crate::pf::host;
-use crate::pf::names::{self, ICMP, ICMP6};
+use crate::pf::names::{self, ICMP, ICMP6, Names};
 use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Family, Icmp, IdMatch, NumberMatch, PortMatch, TcpFlags, UNKNOWN_ID};
 use crate::pf::token::Kind;
@@ -86,22 +86,22 @@ impl Parser<'_> {
                 Ok(port) => Ok(port),
                 Err(_) => self.fail(format!("illegal port value {number}")),
             },
-            None => match names::service(text) {
+            None => match self.environment.names.service(text) {
                 Some(port) => Ok(port),
-                None => self.fail(format!("unknown port `{text}`")),
+                None => self.unknown("port", text, |names| names.service(text).map(u32::from)),
             },
         }
     }
 
     pub(super) fn user(&mut self) -> Parsed<IdMatch> {
         self.id("user", |parser, name| {
-            parser.environment.users.get(name).copied().or_else(|| names::user(name))
+            parser.environment.users.get(name).copied().or_else(|| parser.environment.names.user(name))
         })
     }
 
     pub(super) fn group(&mut self) -> Parsed<IdMatch> {
         self.id("group", |parser, name| {
-            parser.environment.groups.get(name).copied().or_else(|| names::group(name))
+            parser.environment.groups.get(name).copied().or_else(|| parser.environment.names.group(name))
         })
     }
 
@@ -145,8 +145,25 @@ impl Parser<'_> {
         }
         match find(self, &name) {
             Some(number) => Ok(number),
-            None => self.fail(format!("unknown {what} `{name}`")),
+            None if what == "user" => self.unknown(what, &name, |names| names.user(&name)),
+            None => self.unknown(what, &name, |names| names.group(&name)),
         }
+    }
+
+    /// A name that the system does not have: what the other system makes of it, or what to write instead.
+    pub(super) fn unknown<T>(
+        &mut self,
+        what: &str,
+        name: &str,
+        find: impl Fn(Names) -> Option<u32>,
+    ) -> Parsed<T> {
+        let names = self.environment.names;
+        let (system, other) = (names.system(), names.other().system());
+        let why = match find(names.other()) {
+            Some(number) => format!("it is {number} in {other}, and {system} has none of that name"),
+            None => format!("{system} has none of that name; write its number"),
+        };
+        self.fail(format!("unknown {what} `{name}`: {why}"))
     }
 
     /// Behind `flags`; `any` looks at none.

@@ -60,7 +60,8 @@ impl Parser<'_> {
                 if self.environment.reader.is_some()
                     && let Err(reason) = self.read(&value)
                 {
-                    return self.fail(format!("error loading fingerprints `{value}`: {reason}"));
+                    let error = format!("error loading fingerprints `{value}`: {reason}");
+                    self.absent(self.lexer.place, &value, &error);
                 }
                 SetOption::Fingerprints(value)
             }

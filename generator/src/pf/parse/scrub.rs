@@ -43,6 +43,11 @@ impl Parser<'_> {
         if rule.scrub.reassemble_tcp && rule.direction.is_some() {
             return self.fail("reassemble tcp rules can not specify direction");
         }
+        if no {
+            // They mean nothing there, and pfctl does not print them.
+            rule.scrub.reassemble_tcp = false;
+            rule.scrub.fragments = FragmentCache::default();
+        }
         self.check_tags(&rule)?;
         self.add(&Draft::over(rule, interfaces, protocols, from_to));
         Ok(())

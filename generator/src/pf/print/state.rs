@@ -16,17 +16,12 @@ impl Printer {
             StateKind::Modulate => self.put(" modulate state"),
             StateKind::Synproxy => self.put(" synproxy state"),
         }
-        // pfctl puts the options last, where they cannot be read back.
-        if self.dry_run {
-            self.probability(rule);
-        }
         let options = self.state_options(rule);
         if !options.is_empty() {
             self.put(format_args!(" ({})", options.join(", ")));
         }
-        if !self.dry_run {
-            self.probability(rule);
-        }
+        // pfctl puts it before the options, where they cannot be read back.
+        self.probability(rule);
     }
 
     fn probability(&mut self, rule: &Rule) {
@@ -76,19 +71,18 @@ impl Printer {
     }
 }
 
-/// A share of 2^32 as a percentage, with six digits or as many as it takes to read the same back.
+/// A share of 2^32 as a percentage, with six digits or as many as it takes to read the same back. pfctl reads a
+/// share of one less than that: what its own digits do not bring back is told as such a share.
 fn percent(probability: u32, digits: std::ops::Range<usize>) -> String {
-    let value = f64::from(probability) * 100.0 / 4_294_967_296.0;
-    let rounded = |digits: usize| {
+    let rounded = |whole: f64, digits: usize| {
+        let value = f64::from(probability) * 100.0 / whole;
         let text = format!("{value:.digits$}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    let first = rounded(digits.start);
-    for digits in digits {
-        let text = rounded(digits);
-        if parse_probability(&format!("{text}%")) == Some(probability) {
-            return text;
-        }
-    }
-    first
+    let whole = f64::from(u32::MAX) + 1.0;
+    let reads_back = |text: &String| parse_probability(&format!("{text}%")) == Some(probability);
+    let all =
+        [whole, whole - 1.0].into_iter().flat_map(|whole| digits.clone().map(move |digits| (whole, digits)));
+    let found = all.map(|(whole, digits)| rounded(whole, digits)).find(reads_back);
+    found.unwrap_or_else(|| rounded(whole, digits.start))
 }

@@ -146,7 +146,7 @@ pub enum Because {
 }
 
 /// A changed address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Translation {
     /// The source becomes the address of the interface that the packet leaves by.
     EgressSource,

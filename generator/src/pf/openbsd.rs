@@ -1,13 +1,13 @@
-//! Ports and protocols by name: the table that every BSD carries as /etc/services and /etc/protocols.
+//! The names of OpenBSD: its /etc/services and /etc/protocols, users and groups.
 //!
-//! It exists because a ruleset may say `port smtp`, and pfctl prints a port by its name. Names are data
-//! of the system; this is the part of them that a ruleset is likely to use, inside the program so that
-//! reading needs no file.
+//! It exists because the rulesets of pf's own regression suite, and those of FreeBSD, use these names, and because
+//! pfctl there prints a port by its name. Names are data of the system; this is the part of them that a ruleset is
+//! likely to use, inside the program so that reading needs no file.
 //! Sees: nothing. Never: a file of the machine it runs on.
 
 /// The transports under which a service is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+enum Transport {
     Tcp,
     Udp,
     Both,
@@ -18,7 +18,7 @@ use Transport::{Both, Tcp, Udp};
 /// Port, transport, and names: the first is printed, the others are aliases.
 /// The first line of a port and transport wins.
 #[rustfmt::skip]
-pub(super) static SERVICES: &[(u16, Transport, &str)] = &[
+static SERVICES: &[(u16, Transport, &str)] = &[
     (1, Tcp, "tcpmux"),
     (7, Both, "echo"),
     (9, Both, "discard sink null"),
@@ -193,7 +193,7 @@ pub(super) static SERVICES: &[(u16, Transport, &str)] = &[
 /// Number and names; the first is printed. Names that are words of the grammar (`skip`, `any`, `pipe`)
 /// are left out, so that what is printed can be read.
 #[rustfmt::skip]
-pub(super) static PROTOCOLS: &[(u8, &str)] = &[
+static PROTOCOLS: &[(u8, &str)] = &[
     (0, "ip IP HOPOPT"),
     (1, "icmp ICMP"),
     (2, "igmp IGMP"),
@@ -322,5 +322,80 @@ pub(super) static PROTOCOLS: &[(u8, &str)] = &[
     (134, "rsvp-e2e-ignore RSVP-E2E-IGNORE"),
     (240, "pfsync PFSYNC"),
     (255, "reserved Reserved"),
-
 ];
+
+static USERS: &[(&str, u32)] = &[
+    ("root", 0),
+    ("daemon", 1),
+    ("operator", 2),
+    ("bin", 3),
+    ("smmsp", 25),
+    ("sshd", 27),
+    ("www", 67),
+    ("named", 70),
+    ("proxy", 71),
+    ("nobody", 32767),
+];
+
+static GROUPS: &[(&str, u32)] = &[
+    ("wheel", 0),
+    ("daemon", 1),
+    ("kmem", 2),
+    ("sys", 3),
+    ("tty", 4),
+    ("operator", 5),
+    ("bin", 7),
+    ("news", 8),
+    ("users", 10),
+    ("auth", 11),
+    ("games", 13),
+    ("staff", 20),
+    ("smmsp", 25),
+    ("sshd", 27),
+    ("guest", 31),
+    ("www", 67),
+    ("network", 69),
+    ("named", 70),
+    ("proxy", 71),
+    ("authpf", 72),
+    ("nogroup", 32766),
+    ("nobody", 32767),
+];
+
+fn by_name(table: &[(&str, u32)], name: &str) -> Option<u32> {
+    table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+pub(super) fn user(name: &str) -> Option<u32> {
+    by_name(USERS, name)
+}
+
+pub(super) fn group(name: &str) -> Option<u32> {
+    by_name(GROUPS, name)
+}
+
+/// The port of a service: as tcp knows it, else as udp does.
+pub(super) fn service(name: &str) -> Option<u16> {
+    let find = |not: Transport| {
+        let mut table = SERVICES.iter().filter(|(_, transport, _)| *transport != not);
+        table.find(|(_, _, names)| names.split(' ').any(|known| known == name))
+    };
+    find(Transport::Udp).or_else(|| find(Transport::Tcp)).map(|(port, _, _)| *port)
+}
+
+/// The name of a port, as tcp or as udp knows it.
+pub(super) fn service_name(is_tcp: bool, port: u16) -> Option<&'static str> {
+    let not = if is_tcp { Transport::Udp } else { Transport::Tcp };
+    let found = SERVICES.iter().find(|(known, transport, _)| *known == port && *transport != not);
+    found.and_then(|(_, _, names)| names.split(' ').next())
+}
+
+pub(super) fn protocol(name: &str) -> Option<u8> {
+    let found = PROTOCOLS.iter().find(|(_, names)| names.split(' ').any(|known| known == name));
+    found.map(|(number, _)| *number)
+}
+
+pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
+    let found = PROTOCOLS.iter().find(|(known, _)| *known == number);
+    found.and_then(|(_, names)| names.split(' ').next())
+}

@@ -1,0 +1,73 @@
+//! What an edit opens and closes: the declaration before it against the one after it.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use nixvol_net::diff::{Diff, Files, Side, record, text};
+use nixvol_net::model::Declaration;
+use nixvol_net::plan::Plan;
+use serde_json::{Value, json};
+
+/// What an edit does to one declaration.
+pub struct Effect {
+    /// The configuration, where the file has several.
+    pub configuration: String,
+    /// What differs; `None` where that cannot be told, because what was declared before does not pass `check`.
+    pub diff: Option<Diff>,
+}
+
+/// Why an effect is not known.
+const UNKNOWN: &str =
+    "what it opens and closes cannot be told: what was declared before does not pass `check`";
+
+impl Effect {
+    /// Compares what was declared, as far as it was valid, to what is. Files are left out: they are rendered later.
+    pub fn of(configuration: &str, before: Option<&Declaration>, after: &Declaration) -> Self {
+        let none = Files::new();
+        let diff = before.map(|before| {
+            let (old, new) = (Plan::of(before), Plan::of(after));
+            Diff::of(
+                Side { declaration: before, plan: &old, files: &none },
+                Side { declaration: after, plan: &new, files: &none },
+            )
+        });
+        Self { configuration: configuration.to_owned(), diff }
+    }
+}
+
+/// All effects for people. Those that are the same are told once.
+pub fn told(effects: &[Effect], colour: bool) -> String {
+    let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+    for effect in effects {
+        let text = match &effect.diff {
+            Some(diff) => text::text(diff, text::Style { colour, lines: false }),
+            None => format!("{UNKNOWN}\n"),
+        };
+        match told.iter_mut().find(|(_, known)| *known == text) {
+            Some((names, _)) => names.push(&effect.configuration),
+            None => told.push((vec![&effect.configuration], text)),
+        }
+    }
+    let mut out = String::new();
+    for (names, text) in told {
+        if effects.len() > 1 {
+            let _ = writeln!(out, "\nIn {}:", names.join(", "));
+        }
+        let _ = write!(out, "\n{text}");
+    }
+    out
+}
+
+/// All effects for programs.
+pub fn records(effects: &[Effect]) -> Result<Value> {
+    let record = |effect: &Effect| -> Result<Value> {
+        let name = Some(&effect.configuration).filter(|name| !name.is_empty());
+        Ok(match &effect.diff {
+            Some(diff) => {
+                json!({ "configuration": name, "diff": serde_json::to_value(record::Record::of(diff, false))? })
+            }
+            None => json!({ "configuration": name, "diff": null, "unknown": UNKNOWN }),
+        })
+    };
+    effects.iter().map(record).collect()
+}

@@ -1,0 +1,213 @@
+//! What can be changed, and what a declaration is with the change made.
+
+use serde_json::{Value, json};
+
+use super::write::Fields;
+
+/// What has a name of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A provider.
+    Provider,
+    /// A volume.
+    Volume,
+}
+
+impl Kind {
+    /// The option that holds them.
+    pub fn option(self) -> &'static str {
+        match self {
+            Kind::Provider => "providers",
+            Kind::Volume => "volumes",
+        }
+    }
+
+    /// What one is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Provider => "provider",
+            Kind::Volume => "volume",
+        }
+    }
+}
+
+/// What stands in a list, and has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// The links.
+    Links,
+    /// The expectations.
+    Expect,
+}
+
+impl List {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Links, Self::Expect];
+
+    /// The option that is the list.
+    pub fn option(self) -> &'static str {
+        match self {
+            List::Links => "links",
+            List::Expect => "expect",
+        }
+    }
+
+    /// What one of its elements is called, with its article.
+    pub fn one(self) -> &'static str {
+        match self {
+            List::Links => "a link",
+            List::Expect => "an expectation",
+        }
+    }
+}
+
+/// What is to be changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A provider or volume more.
+    Add {
+        /// What.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// What is said of it.
+        fields: Fields,
+    },
+    /// A link or expectation more.
+    AddItem {
+        /// Which of the two.
+        list: List,
+        /// What is said of it.
+        fields: Fields,
+    },
+    /// A provider or volume less.
+    Remove {
+        /// What.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// A link or expectation less: that of this index in the declaration.
+    RemoveItem {
+        /// Which of the two.
+        list: List,
+        /// `links.N`.
+        index: usize,
+    },
+    /// Another name for a provider or volume, wherever it is named.
+    Rename {
+        /// What.
+        kind: Kind,
+        /// Its name.
+        old: String,
+        /// Its new name.
+        new: String,
+    },
+    /// Another provider for a volume.
+    Move {
+        /// The volume.
+        name: String,
+        /// Its new provider.
+        provider: String,
+        /// Its address there.
+        address: String,
+    },
+}
+
+impl Change {
+    /// The declaration with this change made.
+    #[must_use]
+    pub fn applied(&self, declaration: &Value) -> Value {
+        let mut changed = declaration.clone();
+        match self {
+            Change::Add { kind, name, fields } => {
+                changed[kind.option()][name] = object(fields);
+            }
+            Change::AddItem { list, fields } => {
+                match changed.get_mut(list.option()).and_then(Value::as_array_mut) {
+                    Some(items) => items.push(object(fields)),
+                    None => changed[list.option()] = json!([object(fields)]),
+                }
+            }
+            Change::Remove { kind, name } => {
+                if let Some(entries) = changed.get_mut(kind.option()).and_then(Value::as_object_mut) {
+                    entries.remove(name);
+                }
+            }
+            Change::RemoveItem { list, index } => {
+                if let Some(items) = changed.get_mut(list.option()).and_then(Value::as_array_mut)
+                    && *index < items.len()
+                {
+                    items.remove(*index);
+                }
+            }
+            Change::Rename { kind, old, new } => renamed(&mut changed, *kind, old, new),
+            Change::Move { name, provider, address } => {
+                if let Some(volume) = changed["volumes"].get_mut(name) {
+                    volume["provider"] = json!(provider);
+                    volume["address"] = json!(address);
+                }
+            }
+        }
+        changed
+    }
+}
+
+fn object(fields: &Fields) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+fn renamed(declaration: &mut Value, kind: Kind, old: &str, new: &str) {
+    if let Some(entries) = declaration.get_mut(kind.option()).and_then(Value::as_object_mut)
+        && let Some(entry) = entries.remove(old)
+    {
+        entries.insert(new.to_owned(), entry);
+    }
+    mentions(declaration, kind, &mut |_, name| {
+        if name.as_str() == Some(old) {
+            *name = json!(new);
+        }
+    });
+    let positions = declaration.get_mut("positions").and_then(Value::as_object_mut);
+    let above = format!("{}.{old}", kind.option());
+    if let Some(positions) = positions {
+        let moved = |(path, place): (String, Value)| match path.strip_prefix(&above) {
+            Some(rest) if rest.is_empty() || rest.starts_with('.') => {
+                (format!("{}.{new}{rest}", kind.option()), place)
+            }
+            _ => (path, place),
+        };
+        *positions = std::mem::take(positions).into_iter().map(moved).collect();
+    }
+}
+
+/// Calls `found` with every place of a declaration where a provider or volume may be named, and the name there.
+pub fn mentions(declaration: &mut Value, kind: Kind, found: &mut dyn FnMut(&str, &mut Value)) {
+    for list in List::ALL {
+        let items = declaration.get_mut(list.option()).and_then(Value::as_array_mut);
+        for (index, item) in items.into_iter().flatten().enumerate() {
+            for side in ["from", "to"] {
+                let names = item.get_mut(side).and_then(Value::as_array_mut);
+                for (at, name) in names.into_iter().flatten().enumerate() {
+                    found(&format!("{}.{index}.{side}.{at}", list.option()), name);
+                }
+            }
+        }
+    }
+    if kind == Kind::Volume {
+        return;
+    }
+    let volumes = declaration.get_mut("volumes").and_then(Value::as_object_mut);
+    for (volume, fields) in volumes.into_iter().flatten() {
+        if let Some(name) = fields.get_mut("provider") {
+            found(&format!("volumes.{volume}.provider"), name);
+        }
+    }
+    let macs = declaration.get_mut("macs").and_then(Value::as_object_mut);
+    for (mac, fields) in macs.into_iter().flatten() {
+        let providers = fields.get_mut("providers").and_then(Value::as_array_mut);
+        for (at, name) in providers.into_iter().flatten().enumerate() {
+            found(&format!("macs.{mac}.providers.{at}"), name);
+        }
+    }
+}

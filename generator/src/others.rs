@@ -1,0 +1,227 @@
+//! What else decides on a Mac: rules of the main ruleset and of anchors that come before ours, calls that reach only a
+//! part of all traffic, and rules that cannot be in force together with dummynet.
+//!
+//! It exists because a proof of our own rules says nothing of a packet that never meets them.
+//! Sees: plan, pf. Never: a Mac, or whether our own rules are right.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+
+use crate::pf::print_rule;
+use crate::pf::syntax::{Action, Address, Endpoint, Family, Interface, Rule, Rules};
+use crate::plan::Plan;
+
+/// A rule as it is shown is no longer than this.
+const LONGEST: usize = 120;
+
+/// Something of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// It decides about packets of ours; otherwise it is only worth knowing.
+    pub decides: bool,
+    /// What it is.
+    pub what: String,
+}
+
+/// The lists of every ruleset that is loaded, by path; the main ruleset's is empty.
+pub type Loaded<'a> = BTreeMap<&'a str, &'a Rules>;
+
+/// What decides before our rules, or takes them away. `bridges` are the kernel names of ours, where they are known.
+pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> {
+    let Some(main) = loaded.get("") else { return Vec::new() };
+    let mut judge = Judge { plan, bridges, found: Vec::new() };
+    let filter = judge.list(loaded, "filter", &main.filter);
+    let rdr = judge.list(loaded, "rdr", &main.rdr);
+    let mut earlier = filter;
+    earlier.extend(rdr.into_iter().map(|name| format!("{name} for rdr")));
+    if !earlier.is_empty() {
+        judge.say(false, format!("the main ruleset calls others before ours: {}", earlier.join(", ")));
+    }
+    if !plan.pipes.is_empty() {
+        for (path, rules) in loaded {
+            rules.lists().into_iter().flatten().for_each(|rule| judge.route(rule, path));
+        }
+    }
+    judge.found
+}
+
+/// Anchors that hold rules and that nothing calls.
+pub fn uncalled(plan: &Plan, loaded: &Loaded<'_>) -> Vec<Other> {
+    let calls = |(path, rules): (&&str, &&Rules)| -> Vec<String> {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let calls = rules.lists().into_iter().flatten().filter_map(|rule| rule.anchor.as_ref());
+        calls.map(|call| below(call.path.trim_matches('/'))).collect()
+    };
+    let called: Vec<String> = loaded.iter().flat_map(calls).collect();
+    let is_called = |path: &str| called.iter().any(|top| is_below(path, top));
+    let alone =
+        loaded.iter().filter(|(path, rules)| !path.is_empty() && !rules.is_empty() && !is_called(path));
+    let told = |(path, _): (&&str, &&Rules)| Other {
+        decides: **path == *plan.anchor.as_str(),
+        what: format!("nothing calls the anchor {path}: what it holds decides nothing"),
+    };
+    if loaded.contains_key("") { alone.map(told).collect() } else { Vec::new() }
+}
+
+struct Judge<'a> {
+    plan: &'a Plan,
+    bridges: &'a [&'a str],
+    found: Vec<Other>,
+}
+
+impl Judge<'_> {
+    fn say(&mut self, decides: bool, what: String) {
+        let other = Other { decides, what };
+        if !self.found.contains(&other) {
+            self.found.push(other);
+        }
+    }
+
+    /// Looks at one list of the main ruleset, and at what is evaluated before our part of it. The anchors that are
+    /// called before ours.
+    fn list(&mut self, loaded: &Loaded<'_>, kind: &str, rules: &[Rule]) -> Vec<String> {
+        let ours = self.plan.anchor.as_str();
+        let (parent, own) = ours.rsplit_once('/').unwrap_or(("", ours));
+        let calls = |rule: &&Rule| {
+            rule.anchor.as_ref().is_some_and(|call| {
+                let path = call.path.trim_matches('/');
+                path == ours || (call.wildcard && path == parent)
+            })
+        };
+        let called = rules.iter().filter(calls).find(|rule| is_whole(rule));
+        if let Some(limited) = rules.iter().find(calls).filter(|_| called.is_none()) {
+            let what = format!(
+                "the main ruleset calls {parent}/* for {kind} only for a part of all traffic, {}: on the rest no rule of ours is in force",
+                shown(limited)
+            );
+            self.say(true, what);
+        }
+        let before =
+            called.map_or(rules.len(), |rule| rules.iter().take_while(|it| it.number < rule.number).count());
+        let mut earlier = Vec::new();
+        for rule in rules[..before].iter().filter(|rule| !calls(rule)) {
+            match &rule.anchor {
+                None => self.rule(rule, ""),
+                Some(call) => {
+                    earlier.push(call.name.clone());
+                    for (path, rules) in
+                        loaded.iter().filter(|(path, _)| is_below(path, call.path.trim_matches('/')))
+                    {
+                        self.of_kind(kind, rules, path);
+                    }
+                }
+            }
+        }
+        let sibling =
+            |path: &str| path.rsplit_once('/').is_some_and(|(above, name)| above == parent && name < own);
+        for (path, rules) in loaded.iter().filter(|(path, _)| sibling(path)) {
+            self.of_kind(kind, rules, path);
+        }
+        earlier
+    }
+
+    fn of_kind(&mut self, kind: &str, rules: &Rules, path: &str) {
+        let list = if kind == "rdr" { &rules.rdr } else { &rules.filter };
+        list.iter().filter(|rule| rule.anchor.is_none()).for_each(|rule| self.rule(rule, path));
+    }
+
+    /// A rule that is asked before ours.
+    fn rule(&mut self, rule: &Rule, path: &str) {
+        let on = rule.interface.as_ref();
+        if rule.family == Some(Family::Inet6) || !(self.meets(&rule.source) || self.meets(&rule.destination))
+        {
+            return;
+        }
+        let on_loopback = on.is_none_or(|on| on.not != (on.name == "lo0"));
+        if rule.action == Action::Rdr && on_loopback && self.meets(&rule.destination) {
+            let what = format!(
+                "{} of {} comes before our rules: what it names never reaches a volume",
+                shown(rule),
+                whose(path)
+            );
+            self.say(true, what);
+        }
+        if !matches!(rule.action, Action::Pass | Action::Block(_)) || !rule.quick {
+            return;
+        }
+        let on_bridge = on.is_some_and(|on| self.bridges.contains(&on.name.as_str()));
+        let place = on.map_or(String::new(), |Interface { not, name }| {
+            format!(" on {}{name}", if *not { "! " } else { "" })
+        });
+        let what = if on_loopback || on_bridge {
+            format!(
+                "{} of {} decides before our rules, and with `quick`: what matches it never meets them",
+                shown(rule),
+                whose(path)
+            )
+        } else {
+            format!("{} of {} decides{place} before our rules", shown(rule), whose(path))
+        };
+        self.say(on_loopback || on_bridge, what);
+    }
+
+    /// Whether an end of a rule can be a volume, a gateway or a guest.
+    fn meets(&self, end: &Endpoint) -> bool {
+        let meets = |net: Ipv4Net| {
+            self.plan
+                .bridges
+                .iter()
+                .any(|bridge| bridge.network.contains(&net) || net.contains(&bridge.network))
+        };
+        match &end.address {
+            Address::Prefix { address: std::net::IpAddr::V4(address), prefix } if !end.not => {
+                Ipv4Net::new(*address, *prefix).is_ok_and(meets)
+            }
+            Address::Prefix { address: std::net::IpAddr::V6(_), .. } | Address::Dynamic(_) if !end.not => {
+                false
+            }
+            Address::Any
+            | Address::Prefix { .. }
+            | Address::Range(..)
+            | Address::Dynamic(_)
+            | Address::Table(_)
+            | Address::NoRoute
+            | Address::UrpfFailed
+            | Address::RouteLabel(_) => true,
+        }
+    }
+
+    /// XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
+    fn route(&mut self, rule: &Rule, path: &str) {
+        if rule.route.is_some() {
+            let what = format!(
+                "{} of {} and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet)",
+                shown(rule),
+                whose(path)
+            );
+            self.say(true, what);
+        }
+    }
+}
+
+fn is_below(path: &str, top: &str) -> bool {
+    path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a call is for all traffic of ours.
+fn is_whole(rule: &Rule) -> bool {
+    let any = Endpoint::default();
+    rule.direction.is_none()
+        && rule.interface.is_none()
+        && rule.family != Some(Family::Inet6)
+        && rule.protocol.is_none()
+        && (&rule.source, &rule.destination) == (&any, &any)
+}
+
+fn whose(path: &str) -> &str {
+    if path.is_empty() { "the main ruleset" } else { path }
+}
+
+fn shown(rule: &Rule) -> String {
+    let text = print_rule(rule);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("`{}...`", &text[..end]),
+        None => format!("`{text}`"),
+    }
+}

@@ -1,0 +1,105 @@
+//! What becomes of a packet at one of pf's hooks, as both sides of the proof say it, and as the evaluator does.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::packets::{Map, Set, Space};
+use crate::pf::eval::{Outcome as Action, StateUse, TranslationKind, Verdict as Kernel, Via};
+use crate::pf::syntax::Block;
+use crate::plan::policy::{Answer, Translation, Verdict};
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// Whether it passes.
+    pub verdict: Verdict,
+    /// What becomes of its addresses, where it passes.
+    pub translation: Option<Translation>,
+}
+
+impl Outcome {
+    /// Nothing but a verdict.
+    pub const fn plain(verdict: Verdict) -> Self {
+        Self { verdict, translation: None }
+    }
+
+    /// What the evaluator made of a packet. `own` is the address of the interface that it leaves by, of a way out.
+    pub fn of(kernel: &Kernel, own: Option<Ipv4Addr>) -> Self {
+        let verdict = match (kernel.action, kernel.reply) {
+            (Action::Block, Some(Block::Drop) | None) => Verdict::Drop,
+            (Action::Block, Some(Block::ReturnIcmp { .. })) => Verdict::Refuse(Answer::Icmp),
+            (Action::Block, Some(_)) => Verdict::Refuse(Answer::Usual),
+            (Action::Pass, _) if kernel.state == StateUse::Created => Verdict::Pass,
+            (Action::Pass, _) if kernel.via == Via::Default && kernel.translation.is_none() => {
+                Verdict::Untouched
+            }
+            (Action::Pass, _) => Verdict::Carry,
+        };
+        let changed =
+            kernel.translation.as_ref().filter(|_| verdict.passes()).map(|translation| translation.kind);
+        let translation = match (changed, kernel.after.source, kernel.after.destination) {
+            (Some(TranslationKind::Nat), IpAddr::V4(source), _) if Some(source) == own => {
+                Some(Translation::EgressSource)
+            }
+            (Some(TranslationKind::Nat), IpAddr::V4(source), _) => Some(Translation::GatewaySource(source)),
+            (Some(_), _, IpAddr::V4(destination)) => Some(Translation::Published(destination)),
+            _ => None,
+        };
+        Self { verdict, translation }
+    }
+}
+
+/// Outcomes by number, the same for the rules and for the policy; 0 is a packet that is left alone.
+#[derive(Debug, Clone)]
+pub struct Outcomes {
+    all: Vec<Outcome>,
+    numbers: HashMap<Outcome, u32>,
+}
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        let mut outcomes = Self { all: Vec::new(), numbers: HashMap::new() };
+        outcomes.number(Outcome::plain(Verdict::Untouched));
+        outcomes
+    }
+}
+
+impl Outcomes {
+    /// The number of an outcome.
+    ///
+    /// # Panics
+    /// Where there are 2^31 of them.
+    pub fn number(&mut self, outcome: Outcome) -> u32 {
+        let all = &mut self.all;
+        *self.numbers.entry(outcome).or_insert_with(|| {
+            all.push(outcome);
+            u32::try_from(all.len() - 1).expect("fewer than 2^31 outcomes")
+        })
+    }
+
+    /// The outcome of a number.
+    pub fn outcome(&self, number: u32) -> Outcome {
+        self.all[number as usize]
+    }
+
+    /// The function that is one outcome everywhere.
+    pub fn constant(&mut self, outcome: Outcome) -> Map {
+        Map::constant(self.number(outcome))
+    }
+
+    /// The packets of which an outcome is meant.
+    pub fn select(&self, space: &mut Space, map: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
+        space.select(map, |number| is_meant(self.outcome(number)))
+    }
+
+    /// The function in which ICMP errors, which pass, make no state; and these packets are dropped, in which pf finds no sense.
+    pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set, malformed: Set) -> Map {
+        let stateless = |outcome: Outcome| match outcome.verdict {
+            Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },
+            _ => outcome,
+        };
+        let map = space.overlay(errors, map, map, &mut |number| self.number(stateless(self.outcome(number))));
+        let dropped = self.constant(Outcome::plain(Verdict::Drop));
+        space.choose(malformed, dropped, map)
+    }
+}

@@ -1,0 +1,387 @@
+//! Which parts of a file belong to which evaluation: a flake may declare several Macs, and each is a network of its
+//! own.
+//!
+//! An evaluation is an entry of `darwinConfigurations`, or a call of `darwinSystem` elsewhere. What it reaches is its own
+//! text and what the names in it are bound to, in this file: sets, modules, functions. What none of them reaches stands
+//! in a module that some other file may name.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use rnix::ast::{self, AttrSet, AttrpathValue, Entry, Expr, HasEntry};
+use rnix::{SyntaxNode, TextRange};
+use rowan::ast::AstNode;
+
+use super::find::{Body, bodies, bytes, call_of, plain, segment};
+use super::scope;
+
+/// The output of a flake that holds the Macs.
+const CONFIGURATIONS: &str = "darwinConfigurations";
+/// Outputs of a flake, and of flake-parts, that hold modules, and how many names follow until one is a module's.
+const MODULES: [(&str, usize); 3] = [("darwinModule", 0), ("darwinModules", 1), ("modules", 2)];
+/// Functions that evaluate a configuration.
+const MAKERS: [&str; 2] = ["darwinSystem", "evalModules"];
+/// What one reads of a configuration without taking part in it.
+const READ: [&str; 4] = ["config", "options", "pkgs", "system"];
+
+/// A configuration that the file makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// What it is called.
+    pub name: String,
+    /// Where it stands.
+    pub at: Range<usize>,
+    /// What makes configurations by rules of its own, where it is more than one.
+    pub made_by: Option<String>,
+    reach: Vec<Range<usize>>,
+}
+
+impl Evaluation {
+    /// Whether bytes of the file take part in it.
+    pub fn reaches(&self, range: &Range<usize>) -> bool {
+        self.reach.iter().any(|reached| reached.start <= range.start && range.end <= reached.end)
+    }
+}
+
+/// The place of an evaluation before it is known what it reaches.
+struct Seed {
+    name: String,
+    at: SyntaxNode,
+    from: Vec<SyntaxNode>,
+    made_by: Option<String>,
+}
+
+/// The evaluations of a file, in the order of its text.
+pub fn evaluations(file: &ast::Root) -> Vec<Evaluation> {
+    let modules = Modules::of(file);
+    let mut seeds = Vec::new();
+    for statement in file.syntax().descendants().filter_map(AttrpathValue::cast) {
+        seeds.extend(configurations(&statement));
+    }
+    for inherit in file.syntax().descendants().filter_map(ast::Inherit::cast) {
+        let names = |attr: &ast::Attr| segment(attr).as_deref() == Some(CONFIGURATIONS);
+        if inherit.attrs().any(|attr| names(&attr))
+            && let Some(value) = scope::inherited(&inherit, CONFIGURATIONS)
+        {
+            entries(value, inherit.syntax(), &mut seeds);
+        }
+    }
+    let mut found: Vec<Evaluation> = Vec::new();
+    for seed in seeds {
+        modules.add(seed, &mut found);
+    }
+    for call in file.syntax().descendants().filter_map(ast::Apply::cast).filter(is_making) {
+        let range = bytes(call.syntax());
+        if !found.iter().any(|it| it.reaches(&range)) {
+            let statement = call.syntax().ancestors().find_map(AttrpathValue::cast);
+            let name = statement.as_ref().and_then(|it| it.attrpath()?.attrs().last());
+            let name = name.map_or_else(|| "system".to_owned(), |attr| name_of(&attr));
+            let at = statement.map_or(call.syntax().clone(), |it| it.syntax().clone());
+            modules.add(Seed { name, at, from: vec![call.syntax().clone()], made_by: None }, &mut found);
+        }
+    }
+    found.sort_by_key(|it| it.at.start);
+    found
+}
+
+/// The name of the module, of those that the file hands out, in which bytes stand.
+pub fn module_around(file: &ast::Root, range: &Range<usize>) -> Option<(String, Range<usize>)> {
+    let covers = |node: &SyntaxNode| {
+        let around = bytes(node);
+        around.start <= range.start && range.end <= around.end
+    };
+    let statements = file.syntax().descendants().filter(covers).filter_map(AttrpathValue::cast);
+    // The outermost statement that goes as far as a module's name.
+    statements.into_iter().find_map(|statement| {
+        let path = whole_path(statement.syntax());
+        let (at, length) = module_at(&path)?;
+        let name = path.get(at..=at + length)?.iter().map(|it| it.as_deref().unwrap_or("…"));
+        Some((name.collect::<Vec<&str>>().join("."), bytes(statement.syntax())))
+    })
+}
+
+/// Where a path comes to an output that holds modules, and how many names lead from there to a module.
+fn module_at(path: &[Option<String>]) -> Option<(usize, usize)> {
+    let length = |name: &str| MODULES.iter().find(|it| it.0 == name).map(|it| it.1);
+    path.iter().enumerate().find_map(|(at, name)| Some((at, length(name.as_deref()?)?)))
+}
+
+/// The configurations that a statement gives, where it is one of those under `darwinConfigurations`.
+fn configurations(statement: &AttrpathValue) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else { return seeds };
+    let attrs: Vec<ast::Attr> = path.attrs().collect();
+    let at = attrs.iter().position(|attr| segment(attr).as_deref() == Some(CONFIGURATIONS));
+    let Some(at) = at else { return seeds };
+    match attrs.get(at + 1) {
+        Some(name) => seeds.push(Seed {
+            name: name_of(name),
+            at: statement.syntax().clone(),
+            from: vec![value.syntax().clone()],
+            made_by: None,
+        }),
+        None => entries(value, statement.syntax(), &mut seeds),
+    }
+    seeds
+}
+
+/// The entries of what is given as a whole.
+fn entries(value: Expr, at: &SyntaxNode, seeds: &mut Vec<Seed>) {
+    for body in bodies(&Body::plain(value)) {
+        match &body.value {
+            Expr::AttrSet(set) => of_set(set, &[], seeds),
+            Expr::Apply(call) => {
+                let mapped = call_of(call).and_then(|(name, given)| match (name.as_str(), &given[..]) {
+                    ("mapAttrs", [function, set]) => Some((function.clone(), scope::resolve(set)?)),
+                    _ => None,
+                });
+                if let Some((function, Expr::AttrSet(set))) = mapped {
+                    of_set(&set, &[function.syntax().clone()], seeds);
+                } else {
+                    let by = call_of(call).map_or_else(|| "a function".to_owned(), |(name, _)| name);
+                    seeds.push(opaque(&body.value, at, by));
+                }
+            }
+            other => seeds.push(opaque(other, at, "an expression".to_owned())),
+        }
+    }
+}
+
+fn opaque(value: &Expr, at: &SyntaxNode, by: String) -> Seed {
+    Seed {
+        name: CONFIGURATIONS.to_owned(),
+        at: at.clone(),
+        from: vec![value.syntax().clone()],
+        made_by: Some(by),
+    }
+}
+
+fn of_set(set: &AttrSet, shared: &[SyntaxNode], seeds: &mut Vec<Seed>) {
+    for entry in set.entries() {
+        match entry {
+            Entry::AttrpathValue(statement) => {
+                let name = statement.attrpath().and_then(|path| path.attrs().next());
+                let (Some(name), Some(value)) = (name, statement.value()) else { continue };
+                let from = shared.iter().cloned().chain([value.syntax().clone()]).collect();
+                let at = statement.syntax().clone();
+                seeds.push(Seed { name: name_of(&name), at, from, made_by: None });
+            }
+            Entry::Inherit(inherit) => {
+                for attr in inherit.attrs() {
+                    let Some(name) = segment(&attr) else { continue };
+                    let Some(value) = scope::inherited(&inherit, &name) else { continue };
+                    let from = shared.iter().cloned().chain([value.syntax().clone()]).collect();
+                    let at = value.syntax().parent().unwrap_or_else(|| value.syntax().clone());
+                    seeds.push(Seed { name, at, from, made_by: None });
+                }
+            }
+        }
+    }
+}
+
+/// A name, through what the file binds it to; its text where that does not tell.
+fn name_of(attr: &ast::Attr) -> String {
+    let bound = |expression: Option<Expr>| match scope::resolve(&expression?)? {
+        Expr::Str(text) => plain(&text),
+        _ => None,
+    };
+    let inside = match attr {
+        ast::Attr::Dynamic(name) => bound(name.expr()),
+        ast::Attr::Str(name) => {
+            let mut holes = name.parts().map(|part| match part {
+                ast::InterpolPart::Literal(_) => None,
+                ast::InterpolPart::Interpolation(hole) => bound(hole.expr()),
+            });
+            let first = holes.next().flatten();
+            first.filter(|_| holes.next().is_none())
+        }
+        ast::Attr::Ident(_) => None,
+    };
+    segment(attr).or(inside).unwrap_or_else(|| attr.to_string())
+}
+
+/// Whether a call evaluates a configuration, itself or by a function of the file, and is no part of such a function.
+fn is_making(call: &ast::Apply) -> bool {
+    let is_head = call.syntax().parent().and_then(ast::Apply::cast).and_then(|it| it.lambda());
+    if is_head.is_some_and(|head| head.syntax() == call.syntax()) || !makes(call, 0) {
+        return false;
+    }
+    let mut functions = call.syntax().ancestors().filter_map(ast::Lambda::cast);
+    !functions.any(|function| is_bound(&function))
+}
+
+fn makes(call: &ast::Apply, depth: usize) -> bool {
+    let Some((name, _)) = call_of(call).filter(|_| depth < 4) else { return false };
+    if MAKERS.contains(&name.as_str()) {
+        return true;
+    }
+    let mut head = call.lambda();
+    while let Some(Expr::Apply(inner)) = head {
+        head = inner.lambda();
+    }
+    match head.as_ref().and_then(scope::resolve) {
+        Some(Expr::Lambda(function)) => {
+            let mut calls = function.syntax().descendants().filter_map(ast::Apply::cast);
+            calls.any(|call| makes(&call, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a function has a name by `let` or `rec`, so that it is called elsewhere.
+fn is_bound(function: &ast::Lambda) -> bool {
+    let above = function.syntax().ancestors().skip(1);
+    let mut above = above.skip_while(|node| {
+        matches!(node.kind(), rnix::SyntaxKind::NODE_PAREN | rnix::SyntaxKind::NODE_LAMBDA)
+    });
+    let statement = above.next().and_then(AttrpathValue::cast);
+    let scope = statement.and_then(|it| it.syntax().parent());
+    scope.is_some_and(|scope| {
+        ast::LetIn::can_cast(scope.kind())
+            || AttrSet::cast(scope).is_some_and(|set| set.rec_token().is_some())
+    })
+}
+
+/// The path of a statement, from the outermost set that it is written in.
+fn whole_path(statement: &SyntaxNode) -> Vec<Option<String>> {
+    let mut path = Vec::new();
+    for node in statement.ancestors() {
+        if let Some(statement) = AttrpathValue::cast(node.clone()) {
+            let own: Vec<Option<String>> =
+                statement.attrpath().into_iter().flat_map(|it| it.attrs()).map(|it| segment(&it)).collect();
+            path = [own, path].concat();
+        } else if matches!(node.kind(), rnix::SyntaxKind::NODE_APPLY | rnix::SyntaxKind::NODE_LIST) {
+            break;
+        }
+    }
+    path
+}
+
+/// The modules that a file hands out by name, for the names through which a configuration takes them.
+struct Modules(Vec<(Vec<Option<String>>, SyntaxNode)>);
+
+impl Modules {
+    fn of(file: &ast::Root) -> Self {
+        let statements = file.syntax().descendants().filter_map(AttrpathValue::cast);
+        let with_path = statements.filter_map(|statement| {
+            let path = whole_path(statement.syntax());
+            let (at, length) = module_at(&path)?;
+            let named = path.get(at..).filter(|it| it.len() > length)?;
+            Some((named.to_vec(), statement.value()?.syntax().clone()))
+        });
+        Self(with_path.collect())
+    }
+
+    /// What stands at a path such as `self.darwinModules.network`, or below it.
+    fn at(&self, path: &[Option<String>]) -> Vec<SyntaxNode> {
+        // `args.modules` is an argument, and no output.
+        let Some((at, length)) = module_at(path).filter(|(at, length)| *length < 2 || path.len() > at + 1)
+        else {
+            return Vec::new();
+        };
+        let wanted = &path[at..];
+        let fits = |own: &[Option<String>]| {
+            own.iter().zip(wanted).all(|(own, wanted)| own.is_none() || wanted.is_none() || own == wanted)
+        };
+        let found = self.0.iter().filter(|(own, _)| own.len() >= wanted.len().min(length + 1) && fits(own));
+        found.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Adds what a seed comes to. Those of one name are told apart by a number.
+    fn add(&self, seed: Seed, found: &mut Vec<Evaluation>) {
+        let reach = self.reach(&seed.from);
+        let at = bytes(&seed.at);
+        // Seen through another name.
+        if found.iter().any(|it| it.at == at) {
+            return;
+        }
+        let like = found.iter().filter(|it| it.name.split('#').next() == Some(&seed.name)).count();
+        let name = if like == 0 { seed.name } else { format!("{}#{}", seed.name, like + 1) };
+        found.push(Evaluation { name, at, made_by: seed.made_by, reach });
+    }
+
+    /// The text that is reached from some nodes, by the names in it.
+    fn reach(&self, from: &[SyntaxNode]) -> Vec<Range<usize>> {
+        let mut waiting = from.to_vec();
+        let mut known: HashSet<TextRange> = HashSet::new();
+        while let Some(node) = waiting.pop() {
+            if !known.insert(node.text_range()) {
+                continue;
+            }
+            for inner in node.descendants() {
+                waiting.extend(self.named_by(&inner));
+            }
+        }
+        known.into_iter().map(|range| range.start().into()..range.end().into()).collect()
+    }
+
+    /// What a node names elsewhere in the file.
+    fn named_by(&self, node: &SyntaxNode) -> Vec<SyntaxNode> {
+        // `with` brings names, and none of them unless it is used.
+        let with = node.parent().and_then(ast::With::cast).and_then(|it| it.namespace());
+        if with.is_some_and(|it| it.syntax() == node && matches!(it, Expr::Ident(_) | Expr::Select(_))) {
+            return Vec::new();
+        }
+        if let Some(inherit) = ast::Inherit::cast(node.clone()) {
+            let names = inherit.attrs().filter_map(|attr| segment(&attr));
+            return names
+                .filter_map(|name| Some(scope::inherited(&inherit, &name)?.syntax().clone()))
+                .collect();
+        }
+        if let Some(select) = ast::Select::cast(node.clone()) {
+            return self.selected(&select);
+        }
+        let Some(name) = ast::Ident::cast(node.clone()).filter(scope::is_used) else { return Vec::new() };
+        let is_base = node.parent().and_then(ast::Select::cast).and_then(|it| it.expr());
+        if is_base.is_some_and(|base| base.syntax() == node) {
+            // The whole path says more.
+            return Vec::new();
+        }
+        match scope::binding(node, &name.to_string()) {
+            Some(bound) => vec![bound.syntax().clone()],
+            None => self.with(node, &[Some(name.to_string())]),
+        }
+    }
+
+    fn selected(&self, select: &ast::Select) -> Vec<SyntaxNode> {
+        let path: Vec<Option<String>> =
+            select.attrpath().into_iter().flat_map(|it| it.attrs()).map(|it| segment(&it)).collect();
+        let modules = self.at(&path);
+        if !modules.is_empty() {
+            return modules;
+        }
+        let is_read = path.first().and_then(Option::as_deref).is_some_and(|first| READ.contains(&first));
+        if is_read {
+            return Vec::new();
+        }
+        if let Some(found) = scope::resolve(&Expr::Select(select.clone())) {
+            return vec![found.syntax().clone()];
+        }
+        // As far as the file tells: the whole of the set that the path goes into.
+        match select.expr() {
+            Some(Expr::Ident(base)) => match scope::binding(base.syntax(), &base.to_string()) {
+                Some(bound) => vec![bound.syntax().clone()],
+                None => self.with(base.syntax(), &path),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    /// A name that `with self.darwinModules;` may bring.
+    fn with(&self, node: &SyntaxNode, path: &[Option<String>]) -> Vec<SyntaxNode> {
+        let mut found = Vec::new();
+        for with in node.ancestors().filter_map(ast::With::cast) {
+            let Some(namespace) = with.namespace() else { continue };
+            let inside = namespace.syntax().text_range().contains_range(node.text_range());
+            if let Some(set) = scope::resolve(&namespace).filter(|_| !inside) {
+                found.extend(scope::below(&set, path).map(|value| value.syntax().clone()));
+            }
+            if let Expr::Select(namespace) = &namespace {
+                let above = namespace.attrpath().into_iter().flat_map(|it| it.attrs());
+                let whole: Vec<_> = above.map(|it| segment(&it)).chain(path.iter().cloned()).collect();
+                found.extend(self.at(&whole));
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,116 @@
+//! Two runs of the manager at the same time, one command after another in an order of the test's.
+//!
+//! The file `turns` beside the kernel says which order: `random SEED`, or `at K` (the first run up to its K-th command,
+//! then the second as far as it gets, then the first); and below the process groups of both. As long as it lacks
+//! them every command waits. A run that is gone, or that waits for the other with `sleep`, gives its turn away.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use crate::fault::group_of;
+
+/// For how many turns a run sleeps that waits for the other.
+const NAP: u64 = 8;
+
+/// Who is next: how many turns there were, and until which turn each sleeps.
+#[derive(Default)]
+struct State {
+    turn: u64,
+    naps: [u64; 2],
+}
+
+impl State {
+    fn read(root: &Path) -> Self {
+        let text = fs::read_to_string(root.join("turn")).unwrap_or_default();
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [turn, one, two] => Self { turn: *turn, naps: [*one, *two] },
+            _ => Self::default(),
+        }
+    }
+
+    fn write(&self, root: &Path) {
+        let [one, two] = self.naps;
+        fs::write(root.join("turn"), format!("{} {one} {two}\n", self.turn))
+            .expect("the turn can be written");
+    }
+
+    fn next(&self, order: &str) -> usize {
+        match self.naps.map(|nap| nap > self.turn) {
+            [true, false] => return 1,
+            [false, true] => return 0,
+            [false, false] | [true, true] => {}
+        }
+        match order.split_once(' ') {
+            Some(("at", at)) => usize::from(at.parse().is_ok_and(|at: u64| self.turn >= at)),
+            Some((_, seed)) => {
+                let seed: u64 = seed.parse().unwrap_or_default();
+                // Whoever has a turn has a few: how many is another in each order.
+                let mut mixed =
+                    (seed << 32 | (self.turn / (1 + seed % 5))).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                mixed ^= mixed >> 31;
+                usize::from(mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 63 == 1)
+            }
+            None => 0,
+        }
+    }
+}
+
+fn lives(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}
+
+/// The order, which of both runs this is, and the leader of the other; none where there is no order, or no part in it.
+fn part(root: &Path) -> Option<(String, usize, String)> {
+    loop {
+        let text = fs::read_to_string(root.join("turns")).ok()?;
+        let lines: Vec<&str> = text.lines().collect();
+        let [order, one, two] = lines.as_slice() else {
+            sleep(Duration::from_millis(1));
+            continue;
+        };
+        let group = group_of("self")?;
+        return match [*one, *two].iter().position(|leader| *leader == group) {
+            Some(0) => Some(((*order).to_owned(), 0, (*two).to_owned())),
+            Some(_) => Some(((*order).to_owned(), 1, (*one).to_owned())),
+            None => None,
+        };
+    }
+}
+
+fn locked<T>(root: &Path, work: impl FnOnce(&mut State) -> T) -> T {
+    let file = fs::File::open(root.join("turns")).expect("the order can be opened");
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the order can be locked");
+    let mut state = State::read(root);
+    let done = work(&mut state);
+    state.write(root);
+    done
+}
+
+/// Waits for the turn of this run.
+pub fn take(root: &Path) {
+    let Some((order, me, other)) = part(root) else { return };
+    loop {
+        let mine = locked(root, |state| {
+            let mine = state.next(&order) == me || !lives(&other);
+            state.turn += u64::from(mine);
+            mine
+        });
+        if mine {
+            return;
+        }
+        sleep(Duration::from_micros(300));
+    }
+}
+
+/// Gives the next turns away; false where nobody waits for them.
+pub fn pause(root: &Path) -> bool {
+    let Some((_, me, _)) = part(root) else { return false };
+    locked(root, |state| state.naps[me] = state.turn + NAP);
+    true
+}

@@ -1,0 +1,356 @@
+//! What is kept is what was applied last: installing changes nothing, and what was rolled back, never confirmed, or cut
+//! the Mac off, stays so until the next start.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::network::{Network, small};
+
+/// Another network over the same volumes: its rules differ.
+fn other() -> Value {
+    let mut input = small();
+    input["links"] = json!([]);
+    input["providers"]["aws"]["internet"] = json!(false);
+    input
+}
+
+fn rules(network: &Network) -> String {
+    network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules")
+}
+
+fn log(network: &Network) -> String {
+    fs::read_to_string(network.mac.dir().join("var/log")).unwrap_or_default()
+}
+
+/// Waits until nothing waits for a confirmation and nobody is at work any more.
+fn taken_back(network: &Network) {
+    let since = Instant::now();
+    while network.state().join("starting").exists() || network.state().join("lock").exists() {
+        assert!(since.elapsed() < Duration::from_secs(120), "it is not taken back: {}", log(network));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Runs reconcile as launchd does, again and again: nothing changes, and nothing is said.
+fn stays(network: &Network, kernel: &str) {
+    for _ in 0..2 {
+        network.mac.forget_journal();
+        let told = log(network);
+        let ran = network.run("reconcile");
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
+        assert_eq!(network.mac.changes(), [""; 0]);
+        assert_eq!(network.mac.kernel(), kernel);
+        assert_eq!(log(network), told);
+    }
+}
+
+#[test]
+fn installing_changes_nothing() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.install(&other());
+    stays(&network, &up);
+    // It mends the old network, too.
+    network.mac.ok("ifconfig bridge2000 destroy");
+    network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
+    let before = rules(&network);
+    network.ok("reconcile");
+    assert_ne!(rules(&network), before);
+    assert!(rules(&network).contains("6443"), "{}", rules(&network));
+    let (code, status) = network.status();
+    assert_eq!((code, &status["healthy"], &status["installed"]), (0, &json!(true), &json!(false)));
+    assert!(
+        network
+            .ok("status")
+            .contains("\ninstalled    another bundle than the one in force: start puts it in force\n")
+    );
+    network.ok("start");
+    assert!(!rules(&network).contains("6443"));
+    let (code, status) = network.status();
+    assert_eq!((code, &status["installed"]), (0, &json!(true)));
+    // After a stop what is installed then is what the next start puts in force.
+    network.ok("stop");
+    network.install(&small());
+    network.ok("reconcile");
+    network.ok("start");
+    network.assert_up();
+    network.ok("cleanup");
+}
+
+#[test]
+fn a_start_behind_an_install_is_a_change_also_where_the_mac_agrees() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    let mut input = small();
+    input["allowOverlap"] = json!(["10.200.0.0/16"]);
+    network.install(&input);
+    let planned = network.ok("plan");
+    assert_eq!(planned, "put the installed bundle in force, which differs in nothing that the Mac has\n");
+    assert!(network.ok("start --confirm-within 600").starts_with(&planned));
+    assert_eq!(network.status().1["installed"], true);
+    network.ok("confirm");
+    assert_eq!(network.mac.kernel(), up);
+    assert_eq!(network.ok("start"), "the network is up already: nothing to change\n");
+    network.ok("cleanup");
+}
+
+#[test]
+fn what_nobody_confirmed_stays_taken_back() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.install(&other());
+    network.ok("start --confirm-within 1");
+    taken_back(&network);
+    assert_eq!(network.mac.kernel(), up);
+    stays(&network, &up);
+    network.fails("confirm", 1, "there is nothing to confirm");
+    network.ok("start");
+    assert_ne!(network.mac.kernel(), up);
+    network.ok("cleanup");
+}
+
+#[test]
+fn a_start_that_failed_stays_so() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    let mut input = other();
+    input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
+    network.install(&input);
+    network.fails("start", 1, "rolled back: nothing of this run is left");
+    assert_eq!(network.mac.kernel(), up);
+    stays(&network, &up);
+    network.ok("cleanup");
+}
+
+/// The command of a run at which something is to happen: the first that begins like this, counted from one.
+fn command(network: &Network, run: &str, beginning: &str) -> usize {
+    let kept = network.keep();
+    network.mac.fault(None);
+    network.mac.forget_journal();
+    network.ok(run);
+    let journal = network.mac.journal();
+    let at = journal.iter().position(|call| call.line().starts_with(beginning)).expect("the command") + 1;
+    network.put_back(&kept);
+    at
+}
+
+#[test]
+fn who_loses_the_default_route_is_told_and_it_stays_so() {
+    // By a start over another network.
+    let network = Network::new(&small());
+    network.ok("start");
+    network.install(&other());
+    let at = command(&network, "start", "pfctl -a com.apple/250.nixvol -f");
+    network.mac.fault(Some(("cut", at)));
+    network.fails("start", 1, "the Mac has lost its default route (192.168.1.1 en0)");
+    network.mac.fault(None);
+    assert!(rules(&network).contains("6443"));
+    let kernel = network.mac.kernel();
+    stays(&network, &kernel);
+    network.ok("cleanup");
+
+    // By a reconcile: the network goes, and the next start brings it up again.
+    let network = Network::new(&small());
+    let bare = network.mac.kernel();
+    network.ok("start");
+    network.mac.ok("ifconfig bridge2000 destroy");
+    let at = command(&network, "reconcile", "ifconfig bridge2000 create");
+    network.mac.fault(Some(("cut", at)));
+    network.fails("reconcile", 1, "the Mac has lost its default route (192.168.1.1 en0)");
+    network.mac.fault(None);
+    assert!(log(&network).contains("reconcile: the Mac has lost its default route"), "{}", log(&network));
+    let without = network.mac.kernel();
+    let routeless = |kernel: &str| {
+        kernel
+            .lines()
+            .filter(|line| !line.starts_with("route\t0.0.0.0/0\t"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(routeless(&without), routeless(&bare));
+    network.mac.edit(|_| bare.clone());
+    stays(&network, &bare);
+    assert_eq!(network.status().0, 1);
+    network.ok("start");
+    network.assert_up();
+
+    // A default route that goes with its interface did not go because of us.
+    network.mac.ok("ifconfig bridge2000 destroy");
+    let online = network.mac.kernel();
+    network.mac.edit(|kernel| kernel.replace("\t192.168.1.23/24\n", "\t\n"));
+    network.mac.remove("route\t0.0.0.0/0\t192.168.1.1");
+    network.ok("reconcile");
+    network.mac.edit(|kernel| {
+        let en0 = online.lines().find(|line| line.starts_with("if\ten0\t")).expect("en0");
+        kernel
+            .lines()
+            .map(|line| if line.starts_with("if\ten0\t") { en0 } else { line })
+            .fold(String::new(), |text, line| text + line + "\n")
+    });
+    network.assert_up();
+    network.ok("cleanup");
+}
+
+#[test]
+fn what_waits_is_said_and_until_when() {
+    let network = Network::new(&small());
+    assert_eq!(network.status().1["pending"], json!(null));
+    let before = std::process::Command::new("date").arg("+%s").output().expect("date");
+    let before: u64 = String::from_utf8_lossy(&before.stdout).trim().parse().expect("seconds");
+    let said = network.ok("start --confirm-within 600");
+    let (code, status) = network.status();
+    assert_eq!((code, &status["healthy"], &status["pending"]["seconds"]), (0, &json!(true), &json!(600)));
+    let until = status["pending"]["until"].as_str().expect("a time").to_owned();
+    let seconds =
+        std::process::Command::new("date").args(["-u", "-d", &until, "+%s"]).output().expect("date");
+    let seconds: u64 = String::from_utf8_lossy(&seconds.stdout).trim().parse().expect("seconds");
+    assert!((before + 600..before + 720).contains(&seconds), "{until}");
+    assert!(
+        said.ends_with(&format!("say 'confirm' within 600 seconds (until {until}), or it is taken back\n")),
+        "{said}"
+    );
+    let line = format!(
+        "a start waits to be confirmed until {until}; then it is taken back, unless: manage-macos-networking.sh confirm\n"
+    );
+    assert!(network.ok("status").contains(&format!("\npending      {line}")));
+    assert!(network.ok("plan").starts_with(&format!("pending: {line}")));
+    let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
+    assert_eq!(plan["pending"]["until"], json!(until));
+    assert!(
+        log(&network).contains(&format!("Z start: it is taken back at {until} unless it is confirmed\n"))
+    );
+    // The time that is left begins anew with another start, and what it goes back to stays the same.
+    std::thread::sleep(Duration::from_millis(1100));
+    let said = network.ok("start --confirm-within 900");
+    assert!(said.contains("say 'confirm' within 900 seconds"), "{said}");
+    let (_, status) = network.status();
+    assert_eq!(status["pending"]["seconds"], 900);
+    assert_ne!(status["pending"]["until"].as_str(), Some(until.as_str()));
+    network.ok("reconcile");
+    assert_eq!(network.status().1["pending"], status["pending"]);
+    network.ok("confirm");
+    assert_eq!(network.status().1["pending"], json!(null));
+    let said = network.ok("start --confirm-within 600");
+    assert_eq!(said, "the network is up already: nothing to change, and nothing that would be taken back\n");
+    network.fails("confirm", 1, "there is nothing to confirm");
+    network.ok("cleanup");
+}
+
+/// However long a start takes, its seconds begin when it is done; and who asks twice goes back to what was confirmed.
+#[test]
+fn the_seconds_begin_when_all_is_in_force() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    // Macs have slower commands: each name that a start destroys and makes is waited for.
+    network.ok("start --confirm-within 1");
+    network.ok("status");
+    let pending = fs::read_to_string(network.state().join("pending"));
+    if let Ok(pending) = pending {
+        let deadline: u64 = pending.split('\t').next().expect("a deadline").parse().expect("seconds");
+        let now = std::process::Command::new("date").arg("+%s").output().expect("date");
+        let now: u64 = String::from_utf8_lossy(&now.stdout).trim().parse().expect("seconds");
+        assert!(deadline + 120 > now);
+    }
+    network.run("start --confirm-within 1");
+    taken_back(&network);
+    assert_eq!(network.mac.kernel(), before);
+    assert_eq!(network.wish(), "");
+    stays(&network, &before);
+}
+
+/// A clock that was turned back gives nobody more time.
+#[test]
+fn a_clock_that_was_turned_back_gives_no_time() {
+    let network = Network::new(&small());
+    let before = network.mac.kernel();
+    network.ok("start --confirm-within 600");
+    let file = network.state().join("pending");
+    let pending = fs::read_to_string(&file).expect("what waits");
+    let (deadline, rest) = pending.split_once('\t').expect("a deadline");
+    let deadline: u64 = deadline.parse().expect("seconds");
+    fs::write(&file, format!("{}\t{rest}", deadline + 86_400)).expect("what waits");
+    network.fails("reconcile", 1, "the start was not confirmed in time");
+    assert_eq!(network.mac.kernel(), before);
+}
+
+/// Files of the state directory with what a look may not change.
+fn files(network: &Network) -> Vec<(String, Vec<u8>, i64, u64)> {
+    let entries = fs::read_dir(network.state()).expect("the state").flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let meta = entry.metadata().expect("a file");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, fs::read(entry.path()).expect("a file"), meta.mtime_nsec(), meta.ino())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Who holds the lock is at work on those files: nobody else writes one, whatever there is to do.
+#[test]
+fn a_look_without_the_lock_writes_nothing() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let me = std::process::id();
+    let began = std::process::Command::new("ps")
+        .args(["-o", "lstart=", "-p", &me.to_string()])
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC0")
+        .output();
+    let began = String::from_utf8(began.expect("ps").stdout).expect("a date");
+    for begin in ["nothing", "drift", "install"] {
+        match begin {
+            "drift" => drop(network.mac.ok("pfctl -a com.apple/250.nixvol -F all")),
+            "install" => network.install(&other()),
+            _ => {}
+        }
+        fs::write(network.state().join("lock"), format!("{me}\t{began}")).expect("a lock");
+        let before = files(&network);
+        network.run("status");
+        network.run("plan");
+        network.run("status --json");
+        network.run("test");
+        network.run("logs");
+        network.run("reconcile");
+        for command in ["start", "stop", "cleanup", "confirm"] {
+            network.fails(command, 4, "another run");
+        }
+        assert_eq!(files(&network), before, "{begin}");
+        fs::remove_file(network.state().join("lock")).expect("the lock");
+    }
+    network.ok("cleanup");
+}
+
+/// A lock without the time when its holder began, as another version wrote it or a full disk left it.
+#[test]
+fn a_lock_of_a_dead_holder_is_taken_over() {
+    let network = Network::new(&small());
+    for lock in ["4194303", "4194303\n", "4194303\t\n", "none", "4194303\tSun Nov 22 23:29:10 2026\n"] {
+        network.ok("start");
+        fs::write(network.state().join("lock"), lock).expect("a lock");
+        // Whoever took it over died too, and so did the one behind.
+        fs::write(network.state().join("lock.4194303"), "4194302\t\n").expect("a lock");
+        fs::write(network.state().join("lock.4194302"), "").expect("a lock");
+        network.ok("stop");
+        assert!(
+            !fs::read_dir(network.state())
+                .expect("it")
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with("lock"))
+        );
+    }
+    // A living one without a time is honoured.
+    network.ok("start");
+    fs::write(network.state().join("lock"), format!("{}\n", std::process::id())).expect("a lock");
+    network.fails("stop", 4, "another run");
+    fs::remove_file(network.state().join("lock")).expect("the lock");
+    network.ok("cleanup");
+}
