@@ -149,7 +149,11 @@ impl Pair {
         fs::rename(&new, &turns).expect("the order");
         let ran = both.map(|child| Ran::of(&child.wait_with_output().expect("the manager ends")));
         fs::remove_file(&turns).expect("the order");
-        let told: String = ran.iter().map(|ran| format!("\n{}: {}{}", ran.code, ran.out, ran.err)).collect();
+        let told = ran
+            .iter()
+            .map(|ran| format!("\n{}: {}{}", ran.code, ran.out, ran.err))
+            .collect::<Vec<_>>()
+            .concat();
         let why = format!("{}, {order}{told}", self.why);
         let looks = |at: usize| self.commands[at] == "status";
         let alike = |codes: &[i32; 2]| (0..2).all(|at| looks(at) || codes[at] == ran[at].code);
@@ -158,8 +162,12 @@ impl Pair {
         }
         let end = outcome(network);
         if !self.orders.iter().any(|(codes, must)| alike(codes) && *must == end) {
-            let orders: String =
-                self.orders.iter().map(|(codes, must)| format!("\n{codes:?}\n{must}")).collect();
+            let orders: String = self
+                .orders
+                .iter()
+                .map(|(codes, must)| format!("\n{codes:?}\n{must}"))
+                .collect::<Vec<_>>()
+                .concat();
             panic!("{why}\n\nended as\n{end}\n\nthe orders give{orders}");
         }
         assert_eq!(foreign(&network.mac.journal()), [""; 0], "{why}");
@@ -179,13 +187,13 @@ impl Pair {
 /// Plays every pair with this command and those behind it.
 fn company(first: usize) {
     let long = std::env::var_os("NIXVOL_LONG").is_some();
-    for second in first..COMMANDS.len() {
+    for (second, command) in COMMANDS.into_iter().enumerate().skip(first) {
         for (number, begin) in BEGINS.into_iter().enumerate() {
             // Two of the beginnings for each pair, when time is short.
-            if !long && (number + first + second) % 3 != 0 {
+            if !long && !(number + first + second).is_multiple_of(3) {
                 continue;
             }
-            let pair = Pair::new(begin, [COMMANDS[first], COMMANDS[second]]);
+            let pair = Pair::new(begin, [COMMANDS[first], command]);
             let seed = first * 100 + second * 10 + number;
             if long {
                 let length = pair.length();

@@ -302,7 +302,11 @@ fn a_way_to_everywhere_in_pieces_is_no_network() {
     let lan = "Routing tables\n\nInternet:\nDestination        Gateway            Flags               Netif Expire\ndefault            192.168.1.1        UGScg                 en0       \n192.168.1          link#5             UCS                   en0      !\n";
     let interfaces = "lo0: flags=8049<UP,LOOPBACK,RUNNING,MULTICAST> mtu 16384\n\tinet 127.0.0.1 netmask 0xff000000\nen0: flags=8863<UP,BROADCAST,SMART,RUNNING,SIMPLEX,MULTICAST> mtu 1500\n\tinet 192.168.1.23 netmask 0xffffff00 broadcast 192.168.1.255\nutun4: flags=8051<UP,POINTOPOINT,RUNNING,MULTICAST> mtu 1380\n\tinet 100.64.0.2 --> 100.64.0.2 netmask 0xffffffff\n";
     let by = |routes: &[String], gateway: &str, flags: &str, name: &str| -> String {
-        routes.iter().map(|net| format!("{net:<18} {gateway:<18} {flags:<18} {name}\n")).collect()
+        routes
+            .iter()
+            .map(|net| format!("{net:<18} {gateway:<18} {flags:<18} {name}\n"))
+            .collect::<Vec<_>>()
+            .concat()
     };
     let tunnel = |routes: &[&str]| {
         by(&routes.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>(), "100.64.0.1", "UGSc", "utun4")

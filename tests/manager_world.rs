@@ -325,8 +325,8 @@ fn whether_something_is_mounted_is_asked_by_device() {
             kernel
                 .lines()
                 .filter(|line| !line.starts_with("mount\tsomewhere"))
-                .map(|line| format!("{line}\n"))
-                .collect()
+                .flat_map(|line| [line, "\n"])
+                .collect::<String>()
         });
         network.ok("reconcile");
         assert_eq!(has(&network), path == "/", "{path}");
