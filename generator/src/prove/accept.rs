@@ -49,7 +49,7 @@ pub fn refused(ruleset: &Ruleset, world: &World) -> Vec<Violation> {
         let is_it =
             |value: &SettingValue| matches!(value, SettingValue::Table(table) if table.name == twice[0]);
         let places = settings.iter().filter(|setting| is_it(&setting.value)).map(|setting| setting.place);
-        refuse(places.last().unwrap_or_default(), "a table that is defined twice");
+        refuse(places.max().unwrap_or_default(), "a table that is defined twice");
     }
     for load in loads {
         refuse(load.place, "`load anchor`");
@@ -214,11 +214,11 @@ fn of_states(state: StateKind, options: &StateOptions) -> Result<(), Reason> {
 fn of_filter(rule: &Rule) -> Result<(), Reason> {
     check(rule.quick, "a filter rule that is not quick, so that another anchor decides behind it")?;
     match rule.action {
-        Action::Block(Block::Drop) => Ok(()),
         Action::Block(Block::Return { icmp, .. } | Block::ReturnIcmp { icmp, .. }) => {
             check(icmp == PORT_UNREACHABLE, "an answer of its own")
         }
         Action::Block(Block::ReturnRst { .. }) => Err("`return-rst`"),
+        // `pass`, and `block drop`.
         _ => Ok(()),
     }
 }

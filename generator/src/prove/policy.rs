@@ -441,9 +441,12 @@ impl Table<'_> {
             [(true, true), (true, false), (false, true), (false, false)]
         {
             for way in self.parts.ways.iter().rev() {
-                let part = |ends: &Ends, is_network: bool| match is_network {
-                    true => Ends { networks: ends.networks.clone(), volumes: BTreeSet::new() },
-                    false => Ends { networks: BTreeSet::new(), volumes: ends.volumes.clone() },
+                let part = |ends: &Ends, is_network: bool| {
+                    if is_network {
+                        Ends { networks: ends.networks.clone(), volumes: BTreeSet::new() }
+                    } else {
+                        Ends { networks: BTreeSet::new(), volumes: ends.volumes.clone() }
+                    }
                 };
                 let (from, to) = (part(&way.from, sender_is_network), part(&way.to, receiver_is_network));
                 if from == Ends::default() || to == Ends::default() {
