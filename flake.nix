@@ -31,6 +31,34 @@
 
       package = pkgs: pkgs.callPackage ./modules/package.nix { };
 
+      # A test in the form of nix-darwin's own, as nix-darwin runs it.
+      darwinTest =
+        system: test:
+        (nix-darwin.lib.darwinSystem {
+          modules = [
+            self.darwinModules.default
+            test
+            (
+              { config, pkgs, ... }:
+              {
+                options = {
+                  out = lib.mkOption { type = lib.types.package; };
+                  test = lib.mkOption { type = lib.types.lines; };
+                };
+                config = {
+                  nixpkgs.hostPlatform = system;
+                  system.stateVersion = 6;
+                  out = config.system.build.toplevel;
+                  system.build.run-test = pkgs.runCommand "nixvol-net-darwin-test" { } ''
+                    ${config.test}
+                    touch $out
+                  '';
+                };
+              }
+            )
+          ];
+        }).config.system.build.run-test;
+
       # The system of the template, as a user would have it.
       exampleSystem =
         system:
@@ -43,7 +71,10 @@
         };
     in
     {
-      darwinModules.default = ./modules;
+      darwinModules = {
+        default = ./modules;
+        nixvol-net = ./modules;
+      };
 
       # snapshotCheck { pkgs, input, snapshot }: see modules/snapshot.nix.
       lib.snapshotCheck = import ./modules/snapshot.nix;
@@ -83,12 +114,17 @@
             # What tests/run.sh installs elsewhere; Debian calls the one true awk original-awk.
             testInputs = lib.optionals (lib.hasSuffix "-linux" system) [
               pkgs.dash
+              pkgs.fish
+              pkgs.iproute2
+              pkgs.iputils
               pkgs.libplist
+              pkgs.mandoc
               pkgs.mawk
               pkgs.mksh
               pkgs.nix
               pkgs.procps
               pkgs.shellcheck
+              pkgs.zsh
               (named "busybox" "${pkgs.busybox}/bin/busybox")
               (named "original-awk" "${pkgs.nawk}/bin/nawk")
             ];
@@ -121,7 +157,11 @@
           clippy = check {
             name = "clippy";
             tool = pkgs.clippy;
-            command = "cargo clippy --offline --all-targets -- --deny warnings";
+            # Once more without the lab: what compiles on a Mac.
+            command = ''
+              cargo clippy --offline --all-targets -- --deny warnings
+              cargo clippy --offline --no-default-features --all-targets -- --deny warnings
+            '';
           };
 
           # The example as a whole, for the Mac that it is of: the module evaluated, down to what would be built.
@@ -132,7 +172,10 @@
           # Its network for this system, rendered and proven.
           bundle = example.config.services.nixvol-net.bundle;
         }
-        // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { system = example.system; }
+        // lib.optionalAttrs (lib.hasSuffix "-darwin" system) {
+          system = example.system;
+          services = darwinTest system ./tests/nix/services-nixvol-net.nix;
+        }
         # The toy Mac that the tests run the manager on is a Linux program.
         // lib.optionalAttrs (lib.hasSuffix "-linux" system) {
           tests = tests.overrideAttrs {

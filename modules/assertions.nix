@@ -33,17 +33,32 @@ let
   };
 
   endsOn =
-    side: index: link:
+    list: words: side: index: entry:
     map (end: {
-      assertion = lib.elem end ends;
+      assertion = lib.elem end (ends ++ words);
       message = ''
-        ${option}.links, entry ${toString (index + 1)}: `${side}` names ${quoted end}, which ${
+        ${option}.${list}, entry ${toString (index + 1)}: `${side}` names ${quoted end}, which ${
           state (if cfg.volumes ? ${end} then "volumes" else "providers") end
-        }. Name a provider or a volume that takes part: ${listed ends}.
+        }. Name a provider or a volume that takes part: ${listed (ends ++ words)}.
       '';
-    }) link.${side};
+    }) entry.${side};
 
-  endsOf = index: link: endsOn "from" index link ++ endsOn "to" index link;
+  endsOf =
+    list: words:
+    lib.concatLists (
+      lib.imap0 (
+        index: entry: endsOn list words "from" index entry ++ endsOn list words "to" index entry
+      ) cfg.${list}
+    );
+
+  # Ends of expectations that are no part of the declaration.
+  others = [
+    "internet"
+    "lan"
+    "mac"
+    "localhost"
+    "any"
+  ];
 in
 {
   config.assertions = lib.mkIf cfg.enable (
@@ -65,6 +80,7 @@ in
     ++ namesOf "providers"
     ++ namesOf "volumes"
     ++ lib.mapAttrsToList providerOf data.volumes
-    ++ lib.concatLists (lib.imap0 endsOf cfg.links)
+    ++ endsOf "links" [ ]
+    ++ endsOf "expect" others
   );
 }

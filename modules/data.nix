@@ -47,6 +47,15 @@ let
     conditions = null;
   };
 
+  expectation = {
+    from = null;
+    to = null;
+    protocol = null;
+    ports = null;
+    passes = null;
+    why = null;
+  };
+
   conditions = {
     latencyMs = null;
     loss = null;
@@ -92,3 +101,4 @@ in
 // lib.optionalAttrs (!(cfg.hosts.enable or true)) { hostsFile = null; }
 // saidIfAny "localhost" (said localhost (cfg.localhost or { }))
 // saidIfAny "links" (map linkData (cfg.links or [ ]))
+// saidIfAny "expect" (map (said expectation) (cfg.expect or [ ]))

@@ -17,6 +17,7 @@ let
       "volumes"
       "localhost"
       "links"
+      "expect"
       "base"
       "stateDir"
       "logFile"

@@ -25,6 +25,9 @@ rustPlatform.buildRustPackage {
       ]
       ++ lib.optionals withTests [
         ../.rustfmt.toml
+        ../.github
+        ../CONTRIBUTING.md
+        ../LICENSE
         (lib.fileset.maybeMissing ../README.md)
         ../flake.nix
         ../flake.lock
@@ -54,6 +57,7 @@ rustPlatform.buildRustPackage {
     inherit (manifest.package) description;
     license = lib.licenses.mit;
     mainProgram = "nixvol-net";
+    maintainers = [ { name = "the nixvol-net maintainers"; } ];
     platforms = lib.platforms.darwin ++ lib.platforms.linux;
   };
 }

@@ -5,7 +5,7 @@
 # the module system does it, so that the place is that of the definition that won. A value that was typed on
 # the command line, or whose name a function of `lib` made, has no place of its own; the generator then falls
 # back to the nearest place above it. Of an option that is one value Nix tells only the file: its line is 0, and the
-# generator looks it up there. The same goes for `links` as a whole.
+# generator looks it up there. The same goes for `links` and `expect` as a whole.
 { lib }:
 { data, definitions }:
 let
@@ -149,9 +149,11 @@ lib.mergeAttrsList (
     "allowOverlap"
     "reconcileInterval"
     "links"
+    "expect"
   ]
 )
 // attributes "providers" data.providers definitions.providers
 // attributes "volumes" data.volumes definitions.volumes
 // attributes "localhost" (data.localhost or { }) definitions.localhost
 // elements "links" (data.links or [ ]) definitions.links
+// elements "expect" (data.expect or [ ]) (definitions.expect or [ ])

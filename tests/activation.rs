@@ -46,6 +46,8 @@ impl Disk {
     fn write(&self, path: &str, text: &str, mode: u32) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // Without root, what is read only cannot be written over.
+        let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -182,6 +184,49 @@ fn what_is_not_ours_stays() {
     done(&disk.remove());
     assert_eq!(disk.read("opt/networking/notes"), "mine\n");
     assert_eq!(fs::read_dir(disk.at("opt/networking")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
+    let disk = Disk::new();
+    let script = disk.at("called.sh");
+    let (bundle, newsyslog, base) = (disk.at("one"), disk.at("newsyslog.d/nix-volumes.conf"), disk.at("opt"));
+    let check = || {
+        let words = [Path::new("check"), &bundle, &newsyslog, &base, Path::new("/state"), Path::new("")];
+        disk.run_with(&script, &words)
+    };
+    // The bundle's own manager is asked.
+    let before = disk.listing();
+    done(&check());
+    assert_eq!(disk.read("called"), "one plan\n");
+    disk.write("called.fail", "", 0o644);
+    failed(&check(), "the network could not be started, so nothing was changed");
+    fs::remove_file(disk.at("called.fail")).unwrap();
+    assert_eq!(disk.listing(), before);
+
+    disk.write("opt/networking/hosts", "mine\n", 0o644);
+    failed(&check(), "opt/networking/hosts is in the way");
+    fs::remove_file(disk.at("opt/networking/hosts")).unwrap();
+    fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
+    failed(&check(), "can be changed by others than root");
+    fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    // Of a network at other places only what removes it is looked at; its manager is not asked to start anything.
+    done(&disk.install("one", "opt", "/elsewhere"));
+    fs::remove_file(disk.at("called")).unwrap();
+    let output = check();
+    done(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("note: the network moves from"));
+    assert!(!disk.at("called").exists());
+
+    // The same for a removal.
+    let check_remove = || disk.run_with(&script, &[Path::new("check-remove")]);
+    done(&check_remove());
+    fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
+    failed(&check_remove(), "can be changed by others than root");
+    fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o755)).unwrap();
+    done(&disk.remove());
+    done(&check_remove());
 }
 
 #[test]

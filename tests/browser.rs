@@ -8,14 +8,14 @@ use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
 
 use crate::report::{Network, between, inputs, page};
-use crate::support::{declared, default_input, fixture};
+use crate::support::{declared, default_input, fixture, skipped};
 
 /// Whether a program is there; says so where it is not.
 fn has(program: &str, why: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let has = found.is_ok_and(|status| status.success());
     if !has {
-        eprintln!("skipped: {program} is not installed, so {why}");
+        skipped(&format!("{program} is not installed, so {why}"));
     }
     has
 }
@@ -281,7 +281,7 @@ fn fetched(path: &str, why: &str) -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm").join(path);
     let text = std::fs::read_to_string(&path);
     if text.is_err() {
-        eprintln!("skipped: {} is not there (tests/run.sh fetches it), so {why}", path.display());
+        skipped(&format!("{} is not there (tests/run.sh fetches it), so {why}", path.display()));
     }
     text.ok().filter(|_| has("chromium", NO_CHROMIUM))
 }

@@ -5,15 +5,16 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use insta::assert_snapshot;
-use nixvol_net::diff::{Diff, Files, Side, Statement, markdown, text};
-use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{
-    ACK, Answer, Because, Decision, Direction, ECHO, ICMP, Interface, Packet, Policy, SYN, TCP, Translation,
-    UDP, Verdict,
+use nixvol_net::diff::{
+    Access, Diff, Files, Place, Presence, Side, Statement, VolumeChange, WayChange, markdown, text,
 };
+use nixvol_net::plan::Plan;
+use nixvol_net::plan::policy::{ICMP, TCP, UDP};
+use nixvol_net::reach::{Fate, Flow, Opener};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::reach::{Walk, input};
 use crate::support::{declared, default_input, names, program, providers, rendered, root, run, topologies};
 
 /// The files that an input renders to.
@@ -99,6 +100,20 @@ const EDITS: &[(&str, Edit)] = &[
         input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01 });
         input["links"][1]["conditions"] = json!({ "bandwidthKbit": 5000 });
     }),
+    ("volume-moved", |input| {
+        input["volumes"]["etcd-1"]["address"] = json!("10.3.9.9");
+        input["volumes"]["etcd-1"]["provider"] = json!("ibm");
+    }),
+    ("volume-renamed", |input| {
+        let volumes = input["volumes"].as_object_mut().expect("volumes");
+        let volume = volumes.remove("karpenter-worker-1").expect("a volume");
+        volumes.insert("worker-1".to_owned(), volume);
+    }),
+    ("volume-removed", |input| {
+        input["volumes"].as_object_mut().expect("volumes").remove("etcd-3");
+        input["links"][1]["to"] = json!(["etcd-1", "etcd-2"]);
+    }),
+    ("overlap-allowed", |input| input["allowOverlap"] = json!(["10.0.5.0/24"])),
     ("publish-added", |input| input["volumes"]["etcd-1"]["publish"] = json!([2379])),
 ];
 
@@ -164,6 +179,50 @@ fn the_form_of_a_link_does_not_matter() {
         headlines(&default_input(), &mesh),
         ["- closes every provider -> every provider any protocol but tcp 80-90"]
     );
+}
+
+#[test]
+fn of_two_providers_a_way_is_not_every_way() {
+    let with = |link: Value| {
+        let mut input = providers(2);
+        input["links"] = link;
+        input
+    };
+    let none = with(json!([]));
+    let there = with(json!([{ "from": ["p0"], "to": ["p1"], "protocol": "tcp", "ports": [80] }]));
+    assert_eq!(headlines(&none, &there), ["+ opens p0 -> p1 tcp 80"]);
+    let both = with(json!([{ "from": ["p0", "p1"], "to": ["p1", "p0"], "protocol": "tcp", "ports": [80] }]));
+    assert_eq!(headlines(&none, &both), ["+ opens every provider -> every provider tcp 80"]);
+    assert_eq!(headlines(&there, &both), ["+ opens p1 -> p0 tcp 80"]);
+    let mut wide = providers(4);
+    wide["links"] = json!([{ "from": ["p0"], "to": ["p1", "p2", "p3"], "protocol": "icmp" }]);
+    assert_eq!(headlines(&providers(4), &wide), ["+ opens p0 -> every other provider icmp"]);
+}
+
+#[test]
+fn a_volume_that_moves_takes_its_new_providers_links() {
+    let mut old = narrow();
+    let link = json!({ "from": ["gcp"], "to": ["etcd-1"], "protocol": "tcp", "ports": [2379] });
+    old["links"].as_array_mut().expect("links").push(link);
+    let mut new = old.clone();
+    new["volumes"]["karpenter-worker-3"]["provider"] = json!("ibm");
+    new["volumes"]["karpenter-worker-3"]["address"] = json!("10.3.2.9");
+    let diff = diff(&old, &new);
+    assert!(diff.flows.is_empty() && diff.translations.is_empty(), "by address nothing changed");
+    let shown = text::text(&diff, text::Style::default());
+    let told = "Volumes
+~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm
+    + may open ibm any protocol
+    + may be opened by ibm any protocol
+    - may open etcd-1 tcp 2379
+    - may open gcp any protocol
+    - may be opened by gcp any protocol
+";
+    assert!(shown.contains(told), "{shown}");
+    assert!(markdown::markdown(&diff, false).contains("\n    - may open etcd-1 tcp 2379\n"));
+    let record = serde_json::to_value(nixvol_net::diff::record::Record::of(&diff, false)).expect("JSON");
+    assert_eq!(record["volumes"][0]["change"], "moved");
+    assert_eq!(record["volumes"][0]["lost"][0], json!({ "to": ["etcd-1"], "services": "tcp 2379" }));
 }
 
 #[test]
@@ -294,7 +353,7 @@ fn conditions_alone_are_a_difference_in_every_form() {
 }
 
 /// Three providers, some volumes, and every kind of thing that can change about them.
-fn networks() -> impl Strategy<Value = Value> {
+pub fn networks() -> impl Strategy<Value = Value> {
     let ends =
         || proptest::sample::subsequence(vec!["aws", "azure", "gcp", "etcd-1", "etcd-2", "talos"], 1..4);
     let service = prop_oneof![
@@ -370,9 +429,10 @@ fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Val
 }
 
 /// Every constant of the plans above, and a stranger to each.
-const HOSTS: [&str; 14] = [
+const HOSTS: [&str; 16] = [
     "9.255.255.255",
     "10.0.0.0",
+    "10.0.1.1",
     "10.0.1.2",
     "10.0.1.3",
     "10.0.1.4",
@@ -385,119 +445,282 @@ const HOSTS: [&str; 14] = [
     "127.0.0.1",
     "127.0.1.11",
     "203.0.113.7",
+    "10.1.9.7",
 ];
 
-fn services() -> Vec<(u8, u16, bool)> {
+fn hosts() -> Vec<Ipv4Addr> {
+    HOSTS.iter().map(|host| host.parse().expect("an address")).collect()
+}
+
+fn services() -> Vec<(u8, u16)> {
     let ports = [0, 79, 80, 81, 443];
-    let of = |protocol, opening| ports.iter().map(move |port| (protocol, *port, opening));
-    of(TCP, true).chain(of(TCP, false)).chain(of(UDP, true)).chain([(ICMP, 0, true), (47, 0, true)]).collect()
+    let of = |protocol| ports.iter().map(move |port| (protocol, *port));
+    of(TCP).chain(of(UDP)).chain([(ICMP, 0), (47, 0)]).collect()
 }
 
-fn packets() -> Vec<Packet> {
-    let hosts: Vec<Ipv4Addr> = HOSTS.iter().map(|host| host.parse().expect("an address")).collect();
-    let mut packets = Vec::new();
-    for source in &hosts {
-        for destination in &hosts {
-            for (protocol, port, opening) in services() {
-                for direction in [Direction::In, Direction::Out] {
-                    for interface in [Interface::Loopback, Interface::Egress, Interface::New] {
-                        let (source, destination) = (*source, *destination);
-                        packets.push(Packet {
-                            direction,
-                            interface,
-                            source,
-                            destination,
-                            protocol,
-                            port,
-                            flags: if protocol != TCP {
-                                0
-                            } else if opening {
-                                SYN
-                            } else {
-                                ACK
-                            },
-                            icmp: ECHO,
-                        });
-                    }
-                }
+fn openers() -> Vec<Opener> {
+    hosts().into_iter().map(Opener::Address).chain([Opener::ThisMac]).collect()
+}
+
+/// Flows, each with the places of its opener, destination and service in their lists.
+fn sample() -> Vec<([usize; 3], Flow)> {
+    let mut flows = Vec::new();
+    for (from, opener) in openers().into_iter().enumerate() {
+        for (to, destination) in hosts().into_iter().enumerate() {
+            for (by, (protocol, port)) in services().into_iter().enumerate() {
+                flows.push(([from, to, by], Flow { opener, destination, protocol, port }));
             }
         }
     }
-    packets
+    flows
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass | Verdict::Carry => "passed",
-        Verdict::Refuse(_) => "refused",
-        Verdict::Drop => "dropped",
-        Verdict::Untouched => "untouched",
+/// Which of the openers, destinations and services above the words of a statement name.
+struct Read([Vec<bool>; 3]);
+
+impl Read {
+    fn of(reader: &Reader, statement: &Statement) -> Self {
+        let (side, words) = (statement.verb.side(), statement.services.to_string());
+        let opens = |opener: Opener| reader.opens(&statement.from, side, opener, &statement.to);
+        let serves = |(protocol, port)| {
+            let (opener, destination) = (Opener::ThisMac, Ipv4Addr::LOCALHOST);
+            self::serves(&words, &Flow { opener, destination, protocol, port })
+        };
+        let names = |to: Ipv4Addr| reader.names(&statement.to, side, to, &statement.from);
+        Self([
+            openers().into_iter().map(opens).collect(),
+            hosts().into_iter().map(names).collect(),
+            services().into_iter().map(serves).collect(),
+        ])
+    }
+
+    fn says(&self, place: [usize; 3]) -> bool {
+        self.0.iter().zip(place).all(|(named, place)| named[place])
     }
 }
 
-/// What is carried out on lo0 to be refused as it comes in is refused.
-fn ends_as(decision: &Decision) -> Verdict {
-    match (decision.verdict, &decision.because) {
-        (Verdict::Carry, Because::NoLink | Because::NoInternet(_)) | (Verdict::Refuse(_), _) => {
-            Verdict::Refuse(Answer::Usual)
-        }
-        (Verdict::Carry, _) => Verdict::Pass,
-        (verdict, _) => verdict,
+/// The words of a difference, read as a person reads them.
+struct Reader<'a> {
+    inputs: [&'a Value; 2],
+    plans: [Plan; 2],
+}
+
+impl<'a> Reader<'a> {
+    fn of(old: &'a Value, new: &'a Value) -> Self {
+        Self { inputs: [old, new], plans: [old, new].map(|input| Plan::of(&declared(input))) }
     }
-}
 
-type Seen = (Verdict, Option<Translation>);
+    fn provider(&self, side: usize, address: Ipv4Addr) -> Option<&str> {
+        let bridges = &self.plans[side].bridges;
+        bridges.iter().find(|it| it.region.contains(address)).map(|bridge| bridge.provider.as_str())
+    }
 
-fn seen(policies: [&Policy; 2], packet: &Packet) -> [Seen; 2] {
-    policies.map(|policy| policy.decide(packet)).map(|decision| (ends_as(&decision), decision.translation))
-}
+    /// Both ends in one provider, before and now: nothing is said of these.
+    fn is_within(&self, from: Opener, to: Ipv4Addr) -> bool {
+        let Opener::Address(from) = from else { return false };
+        [0, 1].into_iter().all(|side| {
+            self.provider(side, from).is_some() && self.provider(side, from) == self.provider(side, to)
+        })
+    }
 
-/// Each packet of a witness is one of the statement's own, and both sides decide as it says.
-fn check_witnesses(diff: &Diff, policies: [&Policy; 2]) -> Result<(), TestCaseError> {
-    for (statements, of_verdict) in [(&diff.flows, true), (&diff.translations, false)] {
-        for statement in statements {
-            prop_assert!(!statement.changes.is_empty());
-            for change in &statement.changes {
-                let [old, new] = seen(policies, &change.witness);
-                prop_assert!(statement.covers(&change.witness), "{}", text::headline(statement));
-                if of_verdict {
-                    let words = [old, new].map(|(verdict, _)| verdict_word(verdict).to_owned());
-                    prop_assert_eq!(&words, &change.words);
-                    prop_assert_ne!(old.0, new.0);
-                } else {
-                    prop_assert_ne!(old.1, new.1);
-                }
+    /// Whether words of a side name an address; `peers` are the words of the other end.
+    fn names(&self, words: &[String], side: usize, address: Ipv4Addr, peers: &[String]) -> bool {
+        words.iter().any(|word| self.word(word, side, address, peers))
+    }
+
+    fn word(&self, word: &str, side: usize, address: Ipv4Addr, peers: &[String]) -> bool {
+        let (base, exceptions) = word.split_once(" but ").unwrap_or((word, ""));
+        let excepted = exceptions.split(" and ").filter(|it| !it.is_empty());
+        self.base(base, side, address, peers)
+            && !excepted.into_iter().any(|it| self.base(it, side, address, peers))
+    }
+
+    fn base(&self, word: &str, side: usize, address: Ipv4Addr, peers: &[String]) -> bool {
+        let (name, notes) = word.split_once(" (").unwrap_or((word, ""));
+        let side = match () {
+            () if notes.contains("outside before") => 1,
+            () if notes.contains("outside now") => 0,
+            () => side,
+        };
+        let ours = [0, 1].map(|side| self.provider(side, address));
+        match name {
+            "every provider" => ours[side].is_some(),
+            "every other provider" => {
+                ours[side].is_some() && !peers.iter().any(|peer| self.of_one_provider(peer, side, address))
             }
+            "localhost" => address.is_loopback(),
+            "outside" | "the internet" => ours == [None, None] && !address.is_loopback(),
+            "this Mac" => false,
+            name => self.is_network(side, name, address) || is_range(name, address),
+        }
+    }
+
+    /// Whether a word's provider, or its volume's, has an address.
+    fn of_one_provider(&self, peer: &str, side: usize, address: Ipv4Addr) -> bool {
+        let base = peer.split(" but ").next().unwrap_or(peer);
+        let (name, notes) = base.split_once(" (").unwrap_or((base, ""));
+        let side = if notes.contains("outside before") {
+            1
+        } else if notes.contains("outside now") {
+            0
+        } else {
+            side
+        };
+        let volume = &self.inputs[side]["volumes"][name]["provider"];
+        let name = volume.as_str().unwrap_or(name);
+        let name = if is_range_word(name) { notes.split([' ', ')']).next().unwrap_or("") } else { name };
+        self.provider(side, address) == Some(name)
+    }
+
+    fn is_network(&self, side: usize, name: &str, address: Ipv4Addr) -> bool {
+        let volume = &self.inputs[side]["volumes"][name]["address"];
+        match volume.as_str() {
+            Some(volume) => volume == address.to_string(),
+            None => self.provider(side, address) == Some(name),
+        }
+    }
+
+    /// Whether words of a side name who opens.
+    fn opens(&self, from: &[String], side: usize, opener: Opener, to: &[String]) -> bool {
+        match opener {
+            Opener::ThisMac => from.iter().any(|word| word == "this Mac"),
+            Opener::Address(address) => self.names(from, side, address, to),
+        }
+    }
+}
+
+fn is_range_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')
+}
+
+fn is_range(word: &str, address: Ipv4Addr) -> bool {
+    if !is_range_word(word) {
+        return false;
+    }
+    let of = |word: &str| word.parse::<Ipv4Addr>().unwrap_or_else(|_| panic!("{word}"));
+    match (word.split_once('-'), word.split_once('/')) {
+        (Some((first, last)), _) => (of(first)..=of(last)).contains(&address),
+        (None, Some(_)) => word.parse::<ipnet::Ipv4Net>().expect("a network").contains(&address),
+        (None, None) => of(word) == address,
+    }
+}
+
+/// Whether words name a flow's service.
+fn serves(words: &str, flow: &Flow) -> bool {
+    if words == "any protocol" {
+        return true;
+    }
+    if let Some(missing) = words.strip_prefix("any protocol but ") {
+        return !serves(missing, flow);
+    }
+    words.split(", ").any(|part| {
+        let (protocols, ports): (&[u8], &str) = match part {
+            "icmp" => return flow.protocol == ICMP,
+            "other protocols" => return ![TCP, UDP, ICMP].contains(&flow.protocol),
+            part => match part.strip_prefix("tcp and udp") {
+                Some(ports) => (&[TCP, UDP], ports),
+                None if part.starts_with("tcp") => (&[TCP], &part[3..]),
+                None => (&[UDP], part.strip_prefix("udp").unwrap_or_else(|| panic!("{part}"))),
+            },
+        };
+        let number = |word: &str| word.parse::<u16>().unwrap_or_else(|_| panic!("{words}"));
+        let mut ranges = ports.trim().split(',').filter(|range| !range.is_empty()).map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            (number(first)..=number(last)).contains(&flow.port)
+        });
+        protocols.contains(&flow.protocol) && (ports.is_empty() || ranges.any(|is_in| is_in))
+    })
+}
+
+/// Each flow of a witness is one of the statement's own, and both sides make of it what it says.
+fn check_witnesses(diff: &Diff, walks: [&Walk; 2]) -> Result<(), TestCaseError> {
+    for statement in diff.flows.iter().chain(&diff.translations) {
+        prop_assert!(!statement.changes.is_empty());
+        for change in &statement.changes {
+            let fates = walks.map(|walk| walk.fate(&change.witness).0.to_string());
+            prop_assert!(diff.covers(statement.flows(), &change.witness), "{}", text::headline(statement));
+            prop_assert_eq!(&fates, &change.words, "{}", text::headline(statement));
+            prop_assert_ne!(&fates[0], &fates[1]);
         }
     }
     Ok(())
 }
 
+/// The same network with one volume renamed, moved to another provider, or gone.
+fn turned() -> impl Strategy<Value = [Value; 2]> {
+    (input(), input(), 0..5).prop_map(|(old, mut new, turn)| {
+        let volumes = new["volumes"].as_object_mut().expect("volumes");
+        match turn {
+            0 => {
+                let talos = volumes.remove("talos").expect("a volume");
+                volumes.insert("talos-9".to_owned(), talos);
+                let text = new.to_string().replace("\"talos\"", "\"talos-9\"");
+                new = serde_json::from_str(&text).expect("JSON");
+            }
+            1 => {
+                volumes["talos"]["provider"] = json!("azure");
+                volumes["talos"]["address"] = json!("10.1.9.7");
+            }
+            _ => {}
+        }
+        // A volume of a link that lies in its provider's part of the same link may make it one with itself.
+        if nixvol_net::model::read(new.to_string().as_bytes()).is_ok() {
+            [old, new]
+        } else {
+            [old.clone(), old]
+        }
+    })
+}
+
 proptest! {
     #![proptest_config(crate::support::cases(40))]
 
-    /// A packet is spoken of, once, exactly where the two policies differ about it.
+    /// The words of the statements name a flow, once, exactly where it fares otherwise at the hooks of the two sides.
     #[test]
-    fn all_that_changes_is_said_once_and_nothing_else(old in networks(), new in networks()) {
+    fn all_that_changes_is_said_once_and_nothing_else([old, new] in turned()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
-        let plans = [&old, &new].map(|input| Plan::of(&declared(input)));
-        let policies = [&plans[0].policy, &plans[1].policy];
-        check_witnesses(&diff, policies)?;
-        for packet in packets() {
-            let [old, new] = seen(policies, &packet);
-            let said = |statements: &[Statement]| -> Vec<usize> {
-                let covering = statements.iter().enumerate().filter(|(_, it)| it.covers(&packet));
-                covering.map(|(index, _)| index).collect()
-            };
-            let flows = said(&diff.flows);
-            prop_assert_eq!(flows.len(), usize::from(old.0 != new.0), "{:?} {:?} {:?}", packet, old, new);
-            if let Some(flow) = flows.first() {
-                let words = [old, new].map(|(verdict, _)| verdict_word(verdict).to_owned());
-                prop_assert!(diff.flows[*flow].changes.iter().any(|change| change.words == words));
+        let reader = Reader::of(&old, &new);
+        let [before, now] = reader.plans.each_ref().map(Walk::of);
+        check_witnesses(&diff, [&before, &now])?;
+        let statements: Vec<&Statement> = diff.flows.iter().chain(&diff.translations).collect();
+        let read: Vec<Read> = statements.iter().map(|statement| Read::of(&reader, statement)).collect();
+        for (place, flow) in sample() {
+            let fates = [&before, &now].map(|walk| walk.fate(&flow).0);
+            let is_within = reader.is_within(flow.opener, flow.destination);
+            let read = read.iter().map(|read| !is_within && read.says(place));
+            let said: Vec<String> = read
+                .zip(&statements)
+                .filter(|(says, _)| *says)
+                .map(|(_, statement)| text::headline(statement))
+                .collect();
+            let meant = statements.iter().filter(|it| diff.covers(it.flows(), &flow));
+            let meant: Vec<String> = meant.map(|it| text::headline(it)).collect();
+            prop_assert_eq!(&said, &meant, "{:?} {:?}", flow, fates);
+            prop_assert_eq!(said.len(), usize::from(fates[0] != fates[1]), "{:?} {:?} {:?}", flow, fates, said);
+        }
+    }
+
+    /// What a volume gained and lost is what it may open by name on one side and not on the other.
+    #[test]
+    fn what_each_volume_gained_and_lost_is_told([old, new] in turned()) {
+        let nothing = Files::new();
+        let diff = compared(&old, &new, [&nothing, &nothing]);
+        let reader = Reader::of(&old, &new);
+        let walks = reader.plans.each_ref().map(Walk::of);
+        for change in &diff.volumes {
+            for places in &change.volumes {
+                for (peer, at) in peers(&reader) {
+                    if places.iter().flatten().any(|place| at.contains(&Some(Opener::Address(place.address)))) {
+                        continue;
+                    }
+                    for (protocol, port) in services() {
+                        for is_opened in [false, true] {
+                            check_access(&walks, change, places, (&peer, at), (protocol, port, is_opened), &reader)?;
+                        }
+                    }
+                }
             }
-            let translated = said(&diff.translations);
-            prop_assert_eq!(translated.len(), usize::from(old.1 != new.1), "{:?} {:?} {:?}", packet, old, new);
         }
     }
 
@@ -506,27 +729,128 @@ proptest! {
     fn all_ways_that_change_are_said_once_and_no_other(old in networks(), new in networks()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
-        let plans = [&old, &new].map(|input| Plan::of(&declared(input)));
-        let hosts: Vec<Ipv4Addr> = HOSTS.iter().map(|host| host.parse().expect("an address")).collect();
+        let reader = Reader::of(&old, &new);
+        let plans = &reader.plans;
+        let hosts = hosts();
         for (source, destination) in hosts.iter().flat_map(|from| hosts.iter().map(move |to| (*from, *to))) {
             let [before, now] = plans.each_ref().map(|plan| {
                 let pipe = plan.policy.pipe_between(source, destination).and_then(|number| plan.pipe(number));
                 pipe.map(|pipe| pipe.conditions.to_string())
             });
-            let said = diff.conditions.iter().filter(|way| way.covers(source, destination)).count();
-            prop_assert_eq!(said, usize::from(before != now), "{} {}: {:?} {:?}", source, destination, before, now);
+            let flow = Flow { opener: Opener::Address(source), destination, protocol: ICMP, port: 0 };
+            let is_within = reader.is_within(flow.opener, destination);
+            let side = |way: &WayChange| usize::from(way.presence != Presence::Removed);
+            let said = |way: &&WayChange| {
+                !is_within
+                    && reader.names(&way.from, side(way), source, &way.to)
+                    && reader.names(&way.to, side(way), destination, &way.from)
+            };
+            let said = diff.conditions.iter().filter(said).count();
+            let meant = diff.conditions.iter().filter(|way| diff.covers(way.flows(), &flow)).count();
+            prop_assert_eq!([said, meant], [usize::from(before != now); 2], "{} {}: {:?} {:?}", source, destination, before, now);
         }
         for way in &diff.conditions {
-            prop_assert!(way.covers(way.witness[0], way.witness[1]), "{}", text::way(way));
+            let [source, destination] = way.witness;
+            let flow = Flow { opener: Opener::Address(source), destination, protocol: ICMP, port: 0 };
+            prop_assert!(diff.covers(way.flows(), &flow), "{}", text::way(way));
         }
     }
 
     #[test]
-    fn no_line_is_said_twice(old in networks(), new in networks()) {
+    fn no_line_is_said_twice(old in input(), new in input()) {
         let said = [headlines(&old, &new), ways(&old, &new)].concat();
         let distinct: BTreeSet<&String> = said.iter().collect();
         prop_assert_eq!(distinct.len(), said.len(), "{:#?}", said);
     }
+}
+
+/// A peer by name: what it is called, and who it is on either side.
+type Peer = [Option<Opener>; 2];
+
+/// Volumes, what is left of providers, and everyone else. A volume that was renamed is one peer.
+fn peers(reader: &Reader) -> Vec<(String, Peer)> {
+    let address = |word: &str| Some(Opener::Address(word.parse().expect("an address")));
+    let mut peers = vec![
+        ("this Mac".to_owned(), [Some(Opener::ThisMac); 2]),
+        ("localhost".to_owned(), [address("127.0.0.1"); 2]),
+        ("outside".to_owned(), [address("203.0.113.7"); 2]),
+    ];
+    let volume = |side: usize, name: &str| {
+        let name = reader.inputs[side]["volumes"][name]["address"].as_str()?;
+        address(name)
+    };
+    for name in ["etcd-1", "etcd-2"] {
+        peers.push((name.to_owned(), [0, 1].map(|side| volume(side, name))));
+    }
+    let talos = [volume(0, "talos"), volume(1, "talos"), volume(1, "talos-9")];
+    if talos[2].is_none() || talos[0] == talos[2] {
+        peers.push(("talos".to_owned(), [talos[0], talos[1].or(talos[2])]));
+    } else {
+        peers.push(("talos".to_owned(), [talos[0], None]));
+        peers.push(("talos-9".to_owned(), [None, talos[2]]));
+    }
+    // Somebody in each network who is nothing else.
+    let rests =
+        [("aws", "10.0.7.7", "10.0.7.7"), ("azure", "10.1.7.7", "10.1.7.7"), ("gcp", "10.2.7.7", "10.2.7.7")];
+    for (name, old, new) in rests {
+        peers.push((name.to_owned(), [address(old), address(new)]));
+    }
+    let oci = [0, 1].map(|side| {
+        let network = reader.inputs[side]["providers"]["oci"]["network"].as_str()?;
+        address(if network.starts_with("10.3.") { "10.3.9.9" } else { "10.2.200.9" })
+    });
+    peers.push(("oci".to_owned(), oci));
+    peers.retain(|(_, at)| at.iter().any(Option::is_some));
+    peers
+}
+
+/// Whether a volume's lines tell of a peer and service what the two sides make of it.
+fn check_access(
+    walks: &[Walk; 2],
+    change: &VolumeChange,
+    places: &[Option<Place>; 2],
+    (peer, at): (&str, Peer),
+    (protocol, port, is_opened): (u8, u16, bool),
+    reader: &Reader,
+) -> Result<(), TestCaseError> {
+    let passes = [0, 1].map(|side| {
+        let (Some(place), Some(peer)) = (&places[side], at[side]) else { return false };
+        let flow = match (is_opened, peer) {
+            (true, opener) => Flow { opener, destination: place.address, protocol, port },
+            (false, Opener::ThisMac) => return false,
+            (false, Opener::Address(destination)) => {
+                Flow { opener: Opener::Address(place.address), destination, protocol, port }
+            }
+        };
+        matches!(walks[side].fate(&flow).0, Fate::Passes(_))
+    });
+    for (side, is_lost) in [(1, false), (0, true)] {
+        let expected = passes[side] && !passes[1 - side];
+        let Some(who) = at[side] else { continue };
+        let names = |access: &&Access| {
+            let is_named = match who {
+                Opener::ThisMac => access.peers.iter().any(|word| word == "this Mac"),
+                Opener::Address(address) => reader.names(&access.peers, side, address, &[]),
+            };
+            let flow = Flow { opener: who, destination: Ipv4Addr::LOCALHOST, protocol, port };
+            is_named && serves(&access.services.to_string(), &flow)
+        };
+        let meant = change.access.iter().filter(|it| it.is_lost == is_lost && it.is_opened == is_opened);
+        let told = meant.filter(names).count();
+        prop_assert_eq!(
+            told,
+            usize::from(expected),
+            "{} {:?}: {} {} {} {:?}\n{:#?}",
+            text::turns(change).join("; "),
+            passes,
+            peer,
+            protocol,
+            port,
+            is_opened,
+            change.access
+        );
+    }
+    Ok(())
 }
 
 #[test]

@@ -115,7 +115,7 @@ pub fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
     ]
 }
 
-fn opposite(change: &Change, after: &Value) -> Change {
+pub fn opposite(change: &Change, after: &Value) -> Change {
     match change {
         Change::Add { kind, name, .. } => Change::Remove { kind: *kind, name: name.clone() },
         Change::AddItem { list, fields } => {
@@ -130,7 +130,7 @@ fn opposite(change: &Change, after: &Value) -> Change {
 }
 
 /// The edited text, or why it is not edited; and that everything else is byte for byte as it was.
-fn edited(text: &str, change: &Change) -> Result<String, String> {
+pub fn edited(text: &str, change: &Change) -> Result<String, String> {
     let file = parse(text);
     let edited = file.edited(change, &file.declared().json, None).map_err(|refused| refused.to_string())?;
     let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
@@ -225,7 +225,7 @@ fn every_style_takes_additions_and_gives_them_back() {
     golden("additions", &shown);
 }
 
-fn edited_back(text: &str, change: &Change) -> String {
+pub fn edited_back(text: &str, change: &Change) -> String {
     let file = parse(text);
     file.edited(change, &file.declared().json, None).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
@@ -488,225 +488,4 @@ fn a_file_keeps_its_mode_and_its_link() {
     let output = run(&["remove", "volume", "etcd-9", "--file", &link], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("read-only"));
-}
-
-/// Ways to write a configuration, put together at random.
-mod generated {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
-    use super::*;
-    use crate::support::cases;
-
-    #[derive(Debug, Clone)]
-    #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
-    struct Style {
-        unit: &'static str,
-        tight: bool,
-        /// One of the forms of an entry: a set in lines, a set on one line, statements.
-        entry: usize,
-        /// How volumes are held: a set of their own, dotted, or the full name each.
-        holder: usize,
-        blank: bool,
-        comments: bool,
-        newline: &'static str,
-        wrapper: usize,
-        columns: bool,
-    }
-
-    fn style() -> impl Strategy<Value = Style> {
-        let form = (select(vec!["  ", "    ", "\t", " "]), any::<bool>(), 0..3_usize, 0..3_usize);
-        let rest = (any::<bool>(), any::<bool>(), select(vec!["\n", "\r\n"]), 0..5_usize, any::<bool>());
-        (form, rest).prop_map(
-            |((unit, tight, entry, holder), (blank, comments, newline, wrapper, columns))| Style {
-                unit,
-                tight,
-                entry,
-                holder,
-                blank,
-                comments,
-                newline,
-                wrapper,
-                columns,
-            },
-        )
-    }
-
-    impl Style {
-        fn inside(&self, text: &str) -> String {
-            if self.tight { text.to_owned() } else { format!(" {text} ") }
-        }
-
-        fn entry(&self, path: &str, fields: &[(&str, String)], indent: &str) -> String {
-            let width =
-                if self.columns { fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) } else { 0 };
-            match self.entry {
-                0 => {
-                    let field = |(name, value): &(&str, String)| {
-                        format!("{indent}{}{name:width$} = {value};", self.unit)
-                    };
-                    let fields = fields.iter().map(field).collect::<Vec<_>>().join("\n");
-                    format!("{indent}{path} = {{\n{fields}\n{indent}}};")
-                }
-                1 => {
-                    let fields: Vec<String> =
-                        fields.iter().map(|(name, value)| format!("{name} = {value};")).collect();
-                    format!("{indent}{path} = {{{}}};", self.inside(&fields.join(" ")))
-                }
-                _ => {
-                    let fields =
-                        fields.iter().map(|(name, value)| format!("{indent}{path}.{name} = {value};"));
-                    fields.collect::<Vec<_>>().join("\n")
-                }
-            }
-        }
-
-        fn file(&self, names: &[String]) -> String {
-            let u = self.unit;
-            let base = if self.holder == 2 { u.to_owned() } else { format!("{u}{u}") };
-            let full = if self.holder == 2 { "services.nixvol-net." } else { "" };
-            let gap = if self.blank { "\n\n" } else { "\n" };
-            let part = |option: &str, entries: Vec<(String, Vec<(&str, String)>)>| {
-                let comment = |index: usize, indent: &str| {
-                    if self.comments && index % 2 == 1 {
-                        format!("{indent}# about the next\n")
-                    } else {
-                        String::new()
-                    }
-                };
-                if self.holder == 0 {
-                    let indent = format!("{base}{u}");
-                    let entries: Vec<String> = entries
-                        .iter()
-                        .enumerate()
-                        .map(|(index, (name, fields))| {
-                            comment(index, &indent) + &self.entry(name, fields, &indent)
-                        })
-                        .collect();
-                    if entries.is_empty() {
-                        return format!("{base}{option} = {{{}}};", if self.tight { "" } else { " " });
-                    }
-                    format!("{base}{option} = {{\n{}\n{base}}};", entries.join(gap))
-                } else {
-                    let entries: Vec<String> = entries
-                        .iter()
-                        .enumerate()
-                        .map(|(index, (name, fields))| {
-                            comment(index, &base)
-                                + &self.entry(&format!("{full}{option}.{name}"), fields, &base)
-                        })
-                        .collect();
-                    entries.join(gap)
-                }
-            };
-            let quoted = |text: &str| format!("\"{text}\"");
-            let providers = vec![
-                (
-                    "aws".to_owned(),
-                    vec![("network", quoted("10.0.0.0/16")), ("gateway", quoted("10.0.1.1/24"))],
-                ),
-                (
-                    "lab".to_owned(),
-                    vec![("network", quoted("10.1.0.0/16")), ("gateway", quoted("10.1.1.1/24"))],
-                ),
-            ];
-            let volumes = names.iter().enumerate().map(|(index, name)| {
-                let fields = vec![
-                    ("provider", quoted("aws")),
-                    ("address", quoted(&format!("10.0.1.{}", index + 20))),
-                    ("publish", if self.tight { "[]".to_owned() } else { "[ ]".to_owned() }),
-                ];
-                (name.clone(), fields)
-            });
-            let end = if self.comments { format!(" # end\n{base}# really") } else { String::new() };
-            let body = format!(
-                "{base}{full}enable = true;\n{}\n\n{}{end}",
-                part("providers", providers),
-                part("volumes", volumes.collect())
-            );
-            let body =
-                if self.holder == 2 { body } else { format!("{u}services.nixvol-net = {{\n{body}\n{u}}};") };
-            let set = format!("{{\n{body}\n}}");
-            let text = match self.wrapper {
-                0 => set,
-                1 => format!("{{ lib, ... }}:\n{set}\n"),
-                2 => format!("{{ lib, ... }}: let x = 1; in {{ config = lib.mkIf true {set}; }}\n"),
-                3 => format!("{{ lib, ... }}: with lib; {{\nconfig = mkMerge [\n{set}\n];\n}}\n"),
-                _ => format!("# first\n{{ pkgs, ... }}:\n\n{set} # last\n\n"),
-            };
-            text.replace('\n', self.newline)
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
-        /// Whatever a file holds: it is edited so that it still parses, or refused, and nothing panics.
-        #[test]
-        fn a_damaged_file_is_edited_rightly_or_refused(
-            which in any::<prop::sample::Index>(),
-            from in any::<prop::sample::Index>(),
-            length in 0..12_usize,
-            noise in "[{}\\[\\];=.\"'#/* \r\na-z$(é]{0,4}",
-        ) {
-            let corpus = corpus();
-            let text = which.get(&corpus.values().cloned().collect::<Vec<String>>()).clone();
-            let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-            let start = from.index(starts.len());
-            let end = starts.get(start + length).copied().unwrap_or(text.len());
-            let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
-            let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
-            let before = file.declared().json;
-            let fields = vec![("provider", json!("aws")), ("address", json!("10.0.1.200"))];
-            let mut changes = vec![
-                Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
-                Change::AddItem {
-                    list: List::Links,
-                    fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))],
-                },
-                Change::RemoveItem { list: List::Links, index: 0 },
-            ];
-            let names = before["volumes"].as_object().expect("volumes").keys();
-            changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));
-            for change in changes {
-                if let Ok(edited) = file.edited(&change, &before, None) {
-                    prop_assert!(File::parse(&edited, &[]).is_ok(), "{}", edited);
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 200 }))]
-        #[test]
-        fn what_is_added_can_be_taken_out(
-            style in style(),
-            names in proptest::collection::btree_set("[a-e][a-z]?(-[0-9]{1,2})?", 0..5),
-            shuffled in any::<bool>(),
-            new in "[a-z][a-z]?(-[0-9]{1,2})?",
-            which in 0..3_usize,
-        ) {
-            let mut names: Vec<String> = names.into_iter().collect();
-            if shuffled {
-                names.reverse();
-            }
-            let keywords = ["if", "in", "or", "aws", "lab"];
-            names.retain(|name| !keywords.contains(&name.as_str()));
-            prop_assume!(!names.contains(&new) && !["aws", "lab"].contains(&new.as_str()));
-            let text = style.file(&names);
-            let before = parse(&text).declared();
-            prop_assert_eq!(&before.unknown, &[]);
-            let declared = declaration(&before.json);
-            prop_assert_eq!(declared.volumes.len(), names.len());
-            let change = match which {
-                0 => volume(&new, &declared),
-                1 => provider(&new, &declared),
-                _ => link(&declared),
-            };
-            let edited = edited(&text, &change).map_err(TestCaseError::fail)?;
-            let after = parse(&edited).declared();
-            prop_assert_eq!(&after.json, &change.applied(&before.json));
-            let back = edited_back(&edited, &opposite(&change, &after.json));
-            prop_assert_eq!(back, text, "from\n{}", edited);
-        }
-    }
 }

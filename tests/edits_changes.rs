@@ -214,7 +214,7 @@ fn what_cannot_be_renamed_or_moved_is_refused() {
     let mut whole = File::parse(NET, &[]).expect("a file").declared().json;
     whole["links"].as_array_mut().expect("links").push(json!({ "from": ["etcd-1"], "to": ["gcp"] }));
     let error = refused(NET, &["rename", "volume", "etcd-1", "db", "--input", "-"], &whole.to_string());
-    assert!(error.contains("another file names volume `etcd-1` too"), "{error}");
+    assert!(error.contains("names volume `etcd-1` too, and is not written out in this file"), "{error}");
 }
 
 #[test]

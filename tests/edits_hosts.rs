@@ -12,7 +12,7 @@ use crate::support::{files_below, root};
 
 const HOSTS: [&str; 2] = ["studio", "mini"];
 
-fn hosts() -> BTreeMap<String, String> {
+pub fn hosts() -> BTreeMap<String, String> {
     let read = |path: &std::path::PathBuf| {
         let text = fs::read_to_string(root().join(path)).expect("a file");
         (path.file_stem().expect("a name").to_string_lossy().into_owned(), text)
@@ -216,6 +216,16 @@ fn evaluations_are_found_however_they_are_written() {
         ),
         ("let host = \"mac\"; in { darwinConfigurations.${host} = f [ @A @B ]; }", &["mac"]),
         ("let host = \"mac\"; in { darwinConfigurations = { \"${host}\" = f [ @A @B ]; }; }", &["mac"]),
+        (
+            "{ self, ... }: { darwinModules.n = @A; \
+             darwinConfigurations.x = let inherit (self.darwinModules) n; in f [ n @B ]; }",
+            &["x"],
+        ),
+        // The module of another flake has the name of one of its own.
+        (
+            "{ nv, ... }: { darwinModules.n = @A; darwinConfigurations.x = f [ nv.darwinModules.n @B ]; }",
+            &["darwinModules.n", "x"],
+        ),
         // What no configuration names stands for itself.
         ("{ darwinModules.x = @A; darwinConfigurations.mac = f [ @B ]; }", &["darwinModules.x", "mac"]),
         (

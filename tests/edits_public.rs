@@ -103,6 +103,14 @@ fn prepared(text: &str) -> Option<Prepared> {
     }
     if at.is_empty() {
         let set = module_set(root.expr()?)?;
+        // Beside `services = f { … };` Nix takes no `services.nixvol-net`.
+        let is_closed = |it: AttrpathValue| {
+            let path = it.attrpath().map(|path| path.to_string()).unwrap_or_default();
+            path == "services" && !matches!(it.value(), Some(Expr::AttrSet(_)))
+        };
+        if set.attrpath_values().any(is_closed) {
+            return None;
+        }
         let inside = usize::from(set.syntax().text_range().end()) - 1;
         at.push((inside, format!("{} ", block(0))));
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::network::{Network, topology};
 use crate::rig::Ran;
 use crate::support::{fixture, has_lab, program, run};
+use crate::tools::tools;
 
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
@@ -109,6 +110,7 @@ impl World {
         let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
+        world.write("scenarios.jsonl", &format!("{}\n", crate::replay::rows()[0]));
         world.write("etc/pf.conf", STOCK_MAIN);
         world.write("configuration.nix", CONFIGURATION);
         world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
@@ -182,7 +184,7 @@ impl World {
             text = text.replace(&format!(" {root}"), &format!(" {dir}{root}"));
         }
         let bin = Path::new(env!("CARGO_BIN_EXE_nixvol-net")).parent().expect("a directory");
-        let path = format!("{dir}/mac/bin:{dir}/tools:{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display());
+        let path = format!("{dir}/mac/bin:{dir}/tools:{}:{}", bin.display(), tools());
         let output = Command::new("bash")
             .args(["-o", "pipefail", "-c", &text])
             .current_dir(self.dir())

@@ -1,4 +1,7 @@
 //! One test binary; this list is its table of contents.
+//!
+//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine. On a Mac
+//! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
 
 mod accepted;
 mod activation;
@@ -6,31 +9,55 @@ mod browser;
 mod diff;
 mod edits;
 mod edits_changes;
+mod edits_generated;
 mod edits_hosts;
 mod edits_public;
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
+mod elsewhere;
 mod every;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod explain;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod help;
 mod hostile;
 mod house;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 mod laws;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod live;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_applied;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_company;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_environment;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_health;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_others;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_outside;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_owners;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_pipes;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_random;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_report;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_states;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;
 mod nix;
 mod nix_build;
@@ -39,6 +66,7 @@ mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;
 mod pf_eval_dummynet;
+mod pf_eval_scrub;
 mod pf_eval_states;
 mod pf_eval_translate;
 mod pf_grammar;
@@ -52,16 +80,33 @@ mod problems;
 mod program;
 mod proof;
 mod proof_edits;
+mod rates;
+mod reach;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod replay;
 mod report;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod rig;
 mod router;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod sandbox;
 mod schema;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod snapshots;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod switch;
+mod tools;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac_facts;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod upgrade;
+mod workflows;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod wrong_use;

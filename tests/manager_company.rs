@@ -169,7 +169,9 @@ impl Pair {
     fn length(&self) -> usize {
         self.network.put_back(&self.begin);
         self.network.mac.forget_journal();
-        self.commands.iter().for_each(|command| drop(self.network.run(command)));
+        for command in self.commands {
+            self.network.run(command);
+        }
         self.network.mac.journal().len()
     }
 }
@@ -187,8 +189,12 @@ fn company(first: usize) {
             let seed = first * 100 + second * 10 + number;
             if long {
                 let length = pair.length();
-                (0..=length).for_each(|at| pair.play(&format!("at {at}")));
-                (0..20).for_each(|n| pair.play(&format!("random {}", seed * 100 + n)));
+                for at in 0..=length {
+                    pair.play(&format!("at {at}"));
+                }
+                for n in 0..20 {
+                    pair.play(&format!("random {}", seed * 100 + n));
+                }
                 continue;
             }
             pair.play(&format!("random {seed}"));

@@ -41,7 +41,8 @@ fn pipes_come_before_rules_and_go_after() {
         let before = network.mac.kernel();
         let planned = network.ok("plan");
         let making = "make pipe 20000 (aws -> ibm): 40 ms, 1% lost, 100000 kbit/s\nmake pipe 20001 (ibm -> aws): 40 ms, 1% lost, 100000 kbit/s\nload the rules";
-        assert!(planned.starts_with(making), "{planned}");
+        let (summary, changes) = planned.split_once('\n').expect("a summary");
+        assert!(summary.starts_with("23 changes: ") && changes.starts_with(making), "{planned}");
         network.mac.forget_journal();
         assert_eq!(network.ok("start"), planned + "the network is up\n");
         let made = [

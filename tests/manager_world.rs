@@ -42,8 +42,56 @@ fn an_overlap_that_appears_later_is_told_and_nothing_is_torn_down() {
     network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
     network.fails("reconcile", 1, "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4");
     assert_eq!(network.status().0, 1);
+    // A start goes on with what the network lives with, and refuses what it would bring.
+    network.ok("start");
+    network.ok("plan --switch");
+    let mut more = small();
+    more["volumes"]["added"] = json!({ "provider": "aws", "address": "10.0.9.9" });
+    network.install(&more);
+    network.fails(
+        "plan --switch",
+        0,
+        "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4",
+    );
+    network.ok("start");
+    network.install(&small());
+    network.ok("start");
+    let mut moved = small();
+    moved["providers"]["ibm"]["network"] = json!("10.3.0.0/20");
+    network.install(&moved);
+    for command in ["plan --switch", "start", "start --switch"] {
+        network.fails(command, 3, "the network 10.3.0.0/20 of ibm overlaps the route 10.3.7.0/24 on utun4");
+    }
     network.mac.remove("route\t10.3.7.0/24");
-    assert_eq!(network.mac.kernel(), up);
+    network.install(&small());
+    network.ok("start");
+    assert_eq!(crate::rig::settled(&network.mac.kernel()), crate::rig::settled(&up));
+}
+
+#[test]
+fn a_switch_that_does_not_change_the_network_never_fails() {
+    let network = Network::new(&small());
+    let route = "route\t10.3.7.0/24\tutun4\tUSc\tutun4\t";
+    network.ok("start");
+    network.mac.reboot();
+    network.mac.add(route);
+    let down = network.mac.kernel();
+    network.fails("start", 3, "overlaps");
+    network.fails("plan --switch", 0, "overlaps");
+    network.fails("start --switch", 0, "this switch does not change the network");
+    assert_eq!(network.mac.kernel(), down);
+    // Of a network that was stopped, or never started, a switch is a start.
+    network.ok("stop");
+    for command in ["plan --switch", "start --switch"] {
+        network.fails(command, 3, "overlaps");
+    }
+    network.mac.remove("route\t10.3.7.0/24");
+    network.ok("start --switch");
+    network.assert_up();
+    // Looking writes nothing, not even where there is something to change.
+    network.ok("cleanup");
+    network.ok("plan --switch");
+    assert!(!network.state().exists());
 }
 
 #[test]
@@ -291,7 +339,10 @@ fn whether_something_is_mounted_is_asked_by_device() {
 fn nat_follows_the_way_out() {
     let network = Network::new(&small());
     network.ok("start");
-    let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
+    let nat = |network: &Network| {
+        let rules = network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
+        rules.replace("no rdr on lo0 inet from any to <nixvol>\n", "")
+    };
     let all: String = ["en0", "feth7", "utun4"]
         .map(|name| format!("nat on {name} inet from <internet> to ! <local> -> ({name}:0) extfilter apd\n"))
         .concat();

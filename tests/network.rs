@@ -12,6 +12,7 @@ use nixvol_net::render::{self, MANAGER};
 use serde_json::{Value, json};
 
 use crate::rig::{Mac, Ran};
+use crate::tools::{tool, tools};
 
 /// Shells that the manager must be at home in.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
@@ -188,7 +189,7 @@ impl Network {
         if link.exists() {
             fs::remove_file(&link).expect("the old awk");
         }
-        symlink(Path::new("/usr/bin").join(awk), link).expect("the awk");
+        symlink(tool(awk).unwrap_or_else(|| panic!("{awk} is not installed")), link).expect("the awk");
     }
 
     /// Installs a bundle over what is there.
@@ -222,7 +223,7 @@ impl Network {
         let own = "\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n";
         assert_eq!(text.matches(own).count(), 1, "one line sets PATH");
         let dir = self.mac.dir().display();
-        let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:/usr/bin:/bin:/usr/sbin:/sbin\n");
+        let toy = format!("\nPATH={dir}/mac/bin:{dir}/tools:{}\n", tools());
         text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
@@ -266,7 +267,7 @@ impl Network {
     /// The same, not yet run. A write that makes a file too large fails, and kills nobody.
     pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "/usr/bin/env", "-i", "PATH=/usr/bin:/bin"]);
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).env_clear().env("PATH", tools());
         command.args(self.shell).arg(self.base().join(MANAGER)).args(args.split_whitespace());
         command.process_group(0);
         command

@@ -4,16 +4,13 @@
 //! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::support::{default_input, files_below, rendered, root, run};
-
-static SKIPPED: Once = Once::new();
+use crate::support::{default_input, files_below, rendered, root, run, skipped};
 
 /// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
 pub fn nix_instantiate(arguments: &[&str]) -> Output {
@@ -46,15 +43,13 @@ pub fn pure(attribute: &str) -> Value {
 }
 
 /// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
-fn sources() -> Option<(Value, Value)> {
+pub fn sources() -> Option<(Value, Value)> {
     let source = |name| std::env::var(name).ok().map(|path| json!(path));
     let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
     if sources.is_none() {
-        SKIPPED.call_once(|| {
-            // Past the test harness, which keeps the words of a test that passes to itself.
-            let words = b"skipped in part: NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set\n";
-            std::io::stderr().write_all(words).unwrap();
-        });
+        skipped(
+            "NIXVOL_NIX_DARWIN and NIXVOL_NIXPKGS_LIB are not set, so no module was evaluated by nix-darwin",
+        );
     }
     sources
 }
@@ -112,6 +107,91 @@ fn preset_is_the_embedded_declaration() {
     let module = r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
     with_darwin(module, "declared", |text| assert_eq!(text, embedded));
     with_darwin(module, "input", |input| assert_eq!(rendered(&input), expected));
+}
+
+#[test]
+fn the_preset_moves_as_a_whole() {
+    let moved = pure("shifted");
+    let text = moved.to_string();
+    assert!(!text.contains("\"10.") && text.contains("172.24.2.2"), "{text}");
+    let back = (0..5)
+        .fold(text, |text, cloud| text.replace(&format!("\"172.{}.", 20 + cloud), &format!("\"10.{cloud}.")));
+    assert_eq!(serde_json::from_str::<Value>(&back).unwrap(), pure("preset"));
+    rendered(&moved);
+    let module = |base: &str| {
+        format!(r#"{{ services.nixvol-net = {{ preset = "multi-cloud"; presetBase = "{base}"; }}; }}"#)
+    };
+    with_darwin(&module("172.20.0.0/16"), "input", |input| assert_eq!(rendered(&input), rendered(&moved)));
+    let option = "services.nixvol-net.presetBase";
+    for base in ["172.252.0.0/16", "172.20.0.0/12", "172.20.1.0/16", "172.16.0.0"] {
+        let module = module(base).replace("preset =", "enable = true; preset =");
+        refused(&module, &[option, "is not of type"]);
+    }
+}
+
+#[test]
+fn what_is_added_to_a_preset_that_was_moved_moves_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("configuration.nix");
+    let module = "{\n  services.nixvol-net = {\n    preset = \"multi-cloud\";\n    presetBase = \"172.20.0.0/16\";\n  };\n}\n";
+    std::fs::write(&file, module).unwrap();
+    let added = run(&["add", "volume", "extra", "--provider", "azure", "--file", file.to_str().unwrap()], "");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("address = \"172.21."), "{text}");
+}
+
+#[test]
+fn two_modules_publish_a_port_once() {
+    let module = |rest: &str| {
+        format!("{{ services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {rest} }}; }}")
+    };
+    let one = module("volumes.etcd-1.publish = [ 2379 2380 ];");
+    let other = module("volumes.etcd-1.publish = [ 2379 ];");
+    with_darwin(&format!("{{ imports = [ ({one}) ({other}) ]; }}"), "input", |input| {
+        let mut published: Vec<u64> =
+            serde_json::from_value(input["volumes"]["etcd-1"]["publish"].clone()).unwrap();
+        published.sort_unstable();
+        assert_eq!(published, [2379, 2380]);
+        rendered(&input);
+    });
+}
+
+#[test]
+fn expectations_reach_the_json() {
+    let expect = |rest: &str| {
+        format!(
+            r#"{{ services.nixvol-net = {{ enable = true; preset = "multi-cloud"; expect = [
+                 {{ from = [ "karpenter-worker-1" ]; to = [ "etcd-1" ]; protocol = "tcp"; ports = [ 2380 ]; passes = false; why = "apart"; }}
+                 {{ from = [ "lan" ]; to = [ "any" ]; passes = false; {rest} }} ]; }}; }}"#
+        )
+    };
+    with_darwin(&expect(""), "input", |input| {
+        let golden = json!([
+            { "from": ["karpenter-worker-1"], "to": ["etcd-1"], "protocol": "tcp", "ports": [2380], "passes": false, "why": "apart" },
+            { "from": ["lan"], "to": ["any"], "passes": false },
+        ]);
+        assert_eq!(input["expect"], golden);
+    });
+    with_darwin(&expect(""), "toplevel", |_| ());
+    refused(
+        &expect("").replace(r#""lan""#, r#""lann""#),
+        &["services.nixvol-net.expect, entry 2: `from` names \"lann\"", "\"internet\""],
+    );
+    refused(&expect("protocol = \"sctp\";"), &["services.nixvol-net.expect", "is not of type"]);
+}
+
+#[test]
+fn a_test_in_the_form_of_nix_darwin() {
+    let path = "./tests/nix/services-nixvol-net.nix";
+    let form = "{ lib, ... }: { options = { out = lib.mkOption { type = lib.types.raw; }; \
+                test = lib.mkOption { type = lib.types.lines; }; }; config.out = \"/out\"; }";
+    with_darwin(&format!("{{ imports = [ {path} ({form}) ]; }}"), "test", |test| {
+        let test = test.as_str().unwrap();
+        assert!(test.contains("grep") && test.contains("/out/activate"), "{test}");
+    });
+    let parsed = nix_instantiate(&["--parse", path]);
+    assert!(parsed.status.success());
 }
 
 #[test]
@@ -291,9 +371,15 @@ fn switch_installs_before_launchd_and_starts_last() {
     with_darwin(module, "activate", |text| {
         let text = text.as_str().unwrap();
         let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"));
-        let start = "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --confirm-within 90\n";
+        let start =
+            "\n/opt/nix-volumes/networking/manage-macos-networking.sh start --switch --confirm-within 90\n";
+        let check = at("-activate.sh /var/db/org.nix-volumes.networking.receipt check /nix/store/");
         let install = at("-activate.sh /var/db/org.nix-volumes.networking.receipt install /nix/store/");
-        assert!(at("set -e\n") < install);
+        assert!(
+            at("set -e\n") < check
+                && check < at("if [[ \"${checkActivation:-0}\" -eq 1 ]]")
+                && check < install
+        );
         assert!(install < at("setting up launchd services"));
         assert!(at("setting up launchd services") < at(start));
         assert!(at(start) < at("ln -sfn \"$(readlink -f \"$systemConfig\")\" /run/current-system"));
@@ -321,6 +407,10 @@ fn switched_off_it_cleans_up_after_launchd() {
             let text = text.as_str().unwrap();
             let remove =
                 text.find("-activate.sh /var/db/org.nix-volumes.networking.receipt remove\n").unwrap();
+            let check = text
+                .find("-activate.sh /var/db/org.nix-volumes.networking.receipt check-remove || exit 2\n")
+                .unwrap();
+            assert!(check < text.find("checkActivation").unwrap());
             assert!(text.find("setting up launchd services").unwrap() < remove);
             assert!(!text.contains("manage-macos-networking.sh"));
         });
@@ -462,6 +552,75 @@ fn every_option_is_described_in_sentences_and_shown() {
     });
 }
 
+/// The reference of the options, from what a manual is made of.
+fn reference(options: &Value) -> String {
+    let mut page =
+        "# Options of the nix-darwin module\n\nMade from `modules/options.nix` and `modules/entries.nix`; \
+                    `NIXVOL_OPTIONS=update cargo test nix::` makes it again.\n"
+            .to_owned();
+    for option in options.as_array().unwrap() {
+        let text = |field: &str| option[field].as_str();
+        let block = |title: &str, code: &str| {
+            if code.contains('\n') {
+                format!("- {title}:\n\n  ```nix\n{}\n  ```\n", indented(code))
+            } else {
+                format!("- {title}: `{code}`\n")
+            }
+        };
+        let [name, description, kind] = ["name", "description", "type"].map(|field| text(field).unwrap());
+        writeln!(page, "\n## `{name}`\n\n{}\n\n- type: {kind}", plain(description)).unwrap();
+        match text("default") {
+            _ if option["readOnly"] == true => page += "- read only\n",
+            Some(default) => page += &block("default", default),
+            None => page += "- must be given\n",
+        }
+        if let Some(example) = text("example") {
+            page += &block("example", example);
+        }
+    }
+    page
+}
+
+fn indented(code: &str) -> String {
+    code.trim_end().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A description without the roles of Nixpkgs' manuals: `{option}`, `{file}`, `{command}`.
+fn plain(description: &str) -> String {
+    ["{option}", "{file}", "{command}"]
+        .iter()
+        .fold(description.trim().to_owned(), |text, role| text.replace(role, ""))
+}
+
+#[test]
+fn the_reference_of_the_options_is_made_from_them() {
+    let path = root().join("modules/options.md");
+    let mut page = std::fs::read_to_string(&path).unwrap_or_default();
+    with_darwin("{ }", "reference", |options| {
+        let made = reference(&options);
+        if std::env::var("NIXVOL_OPTIONS").is_ok_and(|value| value == "update") {
+            std::fs::write(&path, &made).unwrap();
+            page = made;
+        } else {
+            assert!(
+                page == made,
+                "modules/options.md is not of these options; hint: NIXVOL_OPTIONS=update cargo test nix::"
+            );
+        }
+    });
+    // Where there is no nix-darwin: each option has its place and its words.
+    for (name, option) in pure("options").as_object().unwrap() {
+        let title = name.replace("providers.", "providers.<name>.").replace("volumes.", "volumes.<name>.");
+        let title = title.replace("links.", "links.*.").replace("expect.", "expect.*.");
+        let (_, part) = page
+            .split_once(&format!("## `{title}`\n"))
+            .unwrap_or_else(|| panic!("{title} is not in options.md"));
+        let described = plain(option["description"].as_str().unwrap());
+        let first = described.lines().next().unwrap();
+        assert!(part.trim_start().starts_with(first), "{title}: {first}");
+    }
+}
+
 #[test]
 fn template_is_a_system() {
     with_darwin("./templates/flake/configuration.nix", "toplevel", |_| ());
@@ -520,7 +679,9 @@ const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", 
 fn leaves(systems: &[&str]) -> BTreeSet<String> {
     let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
     let mut leaves: BTreeSet<String> =
-        ["darwinModules.default", "lib.snapshotCheck", "overlays.default"].map(str::to_owned).into();
+        ["darwinModules.default", "darwinModules.nixvol-net", "lib.snapshotCheck", "overlays.default"]
+            .map(str::to_owned)
+            .into();
     leaves.extend(["description", "path"].map(|leaf| format!("templates.default.{leaf}")));
     for (kind, system) in by_system.iter().flat_map(|kind| systems.iter().map(move |system| (*kind, *system)))
     {
@@ -536,7 +697,7 @@ fn leaves(systems: &[&str]) -> BTreeSet<String> {
             ],
             // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
             "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
-            "checks" => &[".bundle", ".clippy", ".format", ".module", ".system"],
+            "checks" => &[".bundle", ".clippy", ".format", ".module", ".services", ".system"],
             "devShells" => &[".default"],
             _ => &[""],
         };

@@ -20,7 +20,7 @@ pub fn environment_with(names: Names) -> Environment {
 /// Pairs of `.in` and `.ok` in a directory, sorted by name; none when it is absent.
 pub fn pairs(directory: &Path) -> Vec<(String, String, String)> {
     let Ok(entries) = fs::read_dir(directory) else {
-        println!("skipped: no {}", directory.display());
+        crate::support::skipped(&format!("no {}", directory.display()));
         return Vec::new();
     };
     let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable directory").path()).collect();

@@ -67,7 +67,7 @@ fn eval_answers_as_a_kernel_does() {
     for file in ["cases.jsonl", "translate.jsonl"] {
         let file = corpus("verdicts").join(file);
         let Ok(text) = fs::read_to_string(&file) else {
-            println!("skipped: no {}", file.display());
+            crate::support::skipped(&format!("no {}", file.display()));
             continue;
         };
         for line in text.lines().take(RULESETS) {

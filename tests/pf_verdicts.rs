@@ -33,7 +33,7 @@ fn corpus() -> PathBuf {
 fn compare(file: &str) {
     let path = corpus().join(file);
     let Ok(text) = fs::read_to_string(&path) else {
-        println!("skipped: no {}", path.display());
+        crate::support::skipped(&format!("no {}", path.display()));
         return;
     };
     let mut differences = Vec::new();

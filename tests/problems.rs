@@ -350,3 +350,51 @@ fn files_are_named_in_sarif_as_references() {
         assert_eq!(place["region"], region);
     }
 }
+
+/// The errors of an input whose positions point into a user's file and into the preset.
+fn told_of(positions: &Value, text: &str, change: impl FnOnce(&mut Value)) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("user.nix");
+    std::fs::write(&file, text).expect("a file");
+    let mut input = default_input();
+    change(&mut input);
+    input["positions"] =
+        serde_json::from_str(&positions.to_string().replace("user.nix", &file.display().to_string()))
+            .expect("JSON");
+    let output = run(&["check", "--input", "-"], &input.to_string());
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).replace(&file.display().to_string(), "user.nix")
+}
+
+#[test]
+fn what_the_user_wrote_is_blamed_before_what_the_preset_says() {
+    let preset = "nixvol-net/modules/presets/multi-cloud.nix";
+    let place = |file: &str, line: usize| json!({ "file": file, "line": line, "column": 3 });
+    // By name and by address azure comes behind aws, and the preset's is the one that is found to overlap.
+    let positions = json!({
+        "providers.aws.network": place("user.nix", 2),
+        "providers.azure.network": place(preset, 29),
+    });
+    let text = "{\n  services.nixvol-net.providers.aws.network = \"10.1.0.0/16\";\n}\n";
+    let told = told_of(&positions, text, |input| {
+        input["providers"]["aws"] = json!({ "network": "10.1.0.0/16", "gateway": "10.1.1.1/24" });
+    });
+    let error = told.split("error[").find(|error| error.starts_with("E025")).expect("an overlap");
+    let at = |part: &str| error.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{error}"));
+    assert!(at("user.nix:2:") < at(preset), "{error}");
+    assert!(error.contains("^^^^^^^^^^^^^"), "{error}");
+}
+
+#[test]
+fn the_name_of_an_entry_is_underlined_where_it_is_wrong() {
+    let positions = json!({ "volumes.Etcd": { "file": "user.nix", "line": 2, "column": 3 } });
+    let text = "{\n  services.nixvol-net.volumes.Etcd.address = \"10.0.1.77\";\n}\n";
+    let told = told_of(&positions, text, |input| {
+        input["volumes"]["Etcd"] = json!({ "provider": "aws", "address": "10.0.1.77" });
+    });
+    let lines: Vec<&str> = told.lines().collect();
+    let source = lines.iter().position(|line| line.contains("volumes.Etcd.address =")).expect("the source");
+    let (code, carets) = (lines[source], lines[source + 1]);
+    assert_eq!(carets.trim_start_matches([' ', '|']), "^^^^", "{told}");
+    assert_eq!(carets.find('^'), code.find("Etcd"), "{told}");
+}

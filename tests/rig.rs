@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// The toy Mac's program beside this test. `cargo test` builds it; `cargo test --test it` does not,
 /// so it is built here when it is missing or older than its source.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("the test has a path");

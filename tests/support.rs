@@ -10,6 +10,8 @@ use nixvol_net::render::{self, Bundle};
 use proptest::prelude::ProptestConfig;
 use serde_json::{Value, json};
 
+use crate::tools::tool;
+
 /// The root of the source tree.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -103,7 +105,28 @@ pub fn run(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("the program ends")
 }
 
+/// Says that something was skipped, once, and past the test harness, which keeps the words of a test that passes to itself.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+    static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    let mut told = TOLD.lock().expect("no test ends while it says so");
+    if !told.iter().any(|known| known == why) {
+        told.push(why.to_owned());
+        let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
+    }
+}
+
+/// Whether this machine has a tool. Without it a test says what it leaves out.
+pub fn has_tool(name: &str, what: &str) -> bool {
+    let has = tool(name).is_some();
+    if !has {
+        skipped(&format!("{name} is not installed, so {what}"));
+    }
+    has
+}
+
 /// Whether this machine lets the lab be made. Where it must (`NIXVOL_LAB_REQUIRED`), it is a failure that it does not.
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn has_lab() -> bool {
     static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *HAS.get_or_init(|| {
@@ -118,7 +141,7 @@ pub fn has_lab() -> bool {
             "no lab can be made here: {why}"
         );
         if !output.status.success() {
-            eprintln!("skipped: no lab can be made here: {why}");
+            skipped(&format!("no lab can be made here: {}", why.trim_end()));
         }
         output.status.success()
     })

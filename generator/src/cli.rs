@@ -122,10 +122,11 @@ Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that c
         #[command(subcommand)]
         command: pf::Pf,
     },
-    /// Show what a change opens and closes: for all packets, in the words of the declaration.
+    /// Show what a change opens and closes: for all flows, end to end, in the words of the declaration.
     ///
-    /// Each line has a packet that the two sides decide otherwise about. Then: translations, what the manager makes,
-    /// files. A flow between providers never speaks of traffic inside one of them, which always passes.
+    /// Each line has a flow that fares otherwise on the two sides. Then: what each volume gained and lost that is new,
+    /// gone, moved or renamed; conditions, what the manager makes, files. A flow between providers never speaks of traffic
+    /// inside one of them, which always passes. `(outside before)` is said of what nobody had on the old side.
     /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after

@@ -16,6 +16,9 @@ use crate::place::{FieldPath, Place, Positions};
 use crate::problem::{Kind, Problem};
 use crate::source;
 
+/// Where `positions` say that the presets of the module are.
+const PRESETS: &str = "nixvol-net/modules/presets/";
+
 /// What is needed to show problems.
 pub struct Shown<'a> {
     /// The name of the input, where the JSON itself is at fault.
@@ -71,12 +74,17 @@ impl Shown<'_> {
         }
     }
 
-    /// Every place that takes part in a problem, each once, that of the value at fault first.
+    /// Every place that takes part in a problem, each once, that of the value at fault first; but what the user wrote
+    /// comes before what a preset of ours did.
     fn spots(&self, problem: &Problem) -> Vec<Spot> {
         let mut spots: Vec<Spot> = Vec::new();
         for path in std::iter::once(&problem.at).chain(&problem.with) {
             spots.extend(self.spot(path).filter(|spot| !spots.iter().any(|known| known.is_at(spot))));
         }
+        if let (Kind::Name { .. }, Some(spot)) = (&problem.kind, spots.first_mut()) {
+            spot.point_at_name(&problem.at);
+        }
+        spots.sort_by_key(|spot| spot.place.file.starts_with(PRESETS));
         spots
     }
 
@@ -125,6 +133,15 @@ struct Spot {
 }
 
 impl Spot {
+    /// Underlines the name of a provider or volume, where that is what is wrong with it.
+    fn point_at_name(&mut self, path: &FieldPath) {
+        if let ([_, name], Some((text, range)), true) = (path.segments(), &mut self.source, self.is_whole)
+            && let Some(found) = source::name(text, self.place.line, self.place.column, name)
+        {
+            *range = found;
+        }
+    }
+
     fn is_at(&self, other: &Self) -> bool {
         let range = |spot: &Self| spot.source.as_ref().map(|(_, range)| range.clone());
         self.place.file == other.place.file

@@ -1,41 +1,37 @@
-//! The difference between two declarations: what opens and closes, for all packets, and what follows from it.
+//! The difference between two declarations: what opens and closes, for all flows, and what follows from it.
 //!
-//! A reviewer wants to know what a change lets in, not which lines moved. So the policies are compared, over
-//! classes of packets that neither can tell apart, and the classes are merged back into the words of the
-//! declaration: complete, since every class is compared or known to be the same; short, since what shares a change
-//! is said once. Sees: place (to show text that is not ours), model, plan. Never: samples packets, or reads rules: the proof holds those against the policy.
+//! A reviewer wants to know what a change lets in, not which lines moved. So the functions that two plans make of all
+//! flows, end to end ([`crate::reach`]), are compared, and the flows that changed are decomposed into few statements in the
+//! words of the declaration: complete, since the functions are exact; short, since what shares a change is said once.
+//! Beside these flows by address stands what each volume gained and lost that is new, gone, moved or renamed.
+//! Sees: place (to show text that is not ours), model, plan, packets, reach. Never: samples flows, or reads rules: the proof
+//! holds those against the policy.
 
-mod cover;
+mod both;
 mod files;
-mod judge;
-mod links;
 pub mod markdown;
-mod names;
 mod objects;
 pub mod record;
+mod rectangles;
 mod services;
-mod space;
-mod spots;
 mod statement;
 pub mod text;
+mod volumes;
 mod ways;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use crate::model::Declaration;
+use crate::packets::Set;
 use crate::plan::Plan;
-use cover::Relation;
+use crate::reach::{Flow, Flows};
+use both::Both;
 pub use files::FileChange;
-use judge::Judge;
-use names::Names;
 pub use objects::{FieldChange, ObjectChange, Presence};
 pub use services::Services;
-use space::{Class, Space};
-pub use spots::Kind;
-use spots::Seen;
-use statement::Speaker;
-pub use statement::{Change, Statement, Verb};
+pub use statement::{Change, Kind, Statement, Verb};
+pub use volumes::{Access, Place, Turn, VolumeChange};
 pub use ways::WayChange;
 
 /// The files of a bundle: text by path.
@@ -55,37 +51,47 @@ pub struct Side<'a> {
 /// All that differs between two sides.
 #[derive(Debug, Clone)]
 pub struct Diff {
-    /// Packets whose verdict changed.
+    /// Flows that fare otherwise.
     pub flows: Vec<Statement>,
-    /// Packets whose translation changed.
+    /// Flows that pass before and now, with other addresses.
     pub translations: Vec<Statement>,
+    /// What volumes gained and lost that are not where they were.
+    pub volumes: Vec<VolumeChange>,
     /// Ways between ends that are like something else.
     pub conditions: Vec<WayChange>,
     /// What the manager makes, and where.
     pub objects: Vec<ObjectChange>,
     /// Files of the bundle.
     pub files: Vec<FileChange>,
+    space: Flows,
 }
 
 impl Diff {
     /// Compares two sides.
     pub fn of(old: Side, new: Side) -> Self {
-        let space = Arc::new(Space::of(old, new));
-        let names = Names::of(old, new, &space);
-        let (flows, translations) = statements(old, new, &space, &names);
+        let mut both = Both::of(old, new);
+        let [flows, translations] = statement::statements(&mut both);
         Self {
             flows,
             translations,
-            conditions: ways::changes(old, new, &space, &names),
+            volumes: volumes::changes(&mut both),
+            conditions: ways::changes(old, new, &mut both),
             objects: objects::changes(old, new),
             files: files::changes(old.files, new.files),
+            space: both.flows,
         }
+    }
+
+    /// Whether a statement's or way's flows have this one.
+    pub fn covers(&self, flows: Set, flow: &Flow) -> bool {
+        self.space.holds(flows, flow)
     }
 
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
             && self.translations.is_empty()
+            && self.volumes.is_empty()
             && self.conditions.is_empty()
             && self.objects.is_empty()
             && self.files.is_empty()
@@ -107,79 +113,15 @@ impl Diff {
         let translated = (translated > 0).then(|| format!("{translated} translated otherwise"));
         let conditions = self.conditions.len();
         let conditions = (conditions > 0).then(|| format!("{conditions} with other conditions"));
-        let parts = [opened, closed, other, translated, conditions];
+        let volumes: usize = self.volumes.iter().map(|change| change.volumes.len()).sum();
+        let volumes = (volumes > 0).then(|| {
+            format!(
+                "{volumes} volume{} added, removed, moved or renamed",
+                if volumes == 1 { "" } else { "s" }
+            )
+        });
+        let parts = [opened, closed, other, translated, volumes, conditions];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if parts.is_empty() { "no flow opened or closed".to_owned() } else { parts.join(", ") }
-    }
-}
-
-/// What is said of verdicts, and of translations.
-fn statements(old: Side, new: Side, space: &Arc<Space>, names: &Names) -> (Vec<Statement>, Vec<Statement>) {
-    let mut judge = Judge::new(old, new, space);
-    let mut relations: BTreeMap<usize, Relation> = BTreeMap::new();
-    let candidates = Candidates::of(space, &judge);
-    let mut partings: HashMap<[Vec<u32>; 2], BTreeSet<Class>> = HashMap::new();
-    for from in space.all() {
-        for to in candidates.row(from, space, &judge, &mut partings) {
-            for turn in judge.turns(from, to).iter() {
-                relations.entry(*turn).or_default().entry(from).or_default().push(to);
-            }
-        }
-    }
-    let speaker = Speaker::new(old, new, space, names);
-    let (mut flows, mut translations) = (Vec::new(), Vec::new());
-    for (number, relation) in relations {
-        let turn = &judge.found[number];
-        let statements = match turn.seen {
-            Seen::Verdict => &mut flows,
-            Seen::Translation => &mut translations,
-        };
-        statements.extend(cover::cover(space, &relation).into_iter().map(|it| speaker.statement(turn, it)));
-    }
-    for statements in [&mut flows, &mut translations] {
-        statements.sort_by(|a: &Statement, b| a.order().cmp(&b.order()));
-    }
-    (flows, translations)
-}
-
-/// Which pairs can differ at all.
-struct Candidates {
-    /// Classes that became another kind of thing: they differ to and from anyone.
-    moved: BTreeSet<Class>,
-    /// Aliases that answer otherwise: they differ as destinations.
-    republished: Vec<Class>,
-    /// What lies outside on both sides: it differs from networks whose way outside changed.
-    outside: Vec<Class>,
-}
-
-impl Candidates {
-    fn of(space: &Space, judge: &Judge) -> Self {
-        Self {
-            moved: space.all().filter(|class| links::moved(space, *class)).collect(),
-            republished: space.all().filter(|class| judge.publishes_otherwise(*class)).collect(),
-            outside: space.all().filter(|class| space.is_outside(*class)).collect(),
-        }
-    }
-
-    /// The destinations that a source may reach otherwise, in order.
-    fn row(
-        &self,
-        from: Class,
-        space: &Space,
-        judge: &Judge,
-        partings: &mut HashMap<[Vec<u32>; 2], BTreeSet<Class>>,
-    ) -> BTreeSet<Class> {
-        if self.moved.contains(&from) {
-            return space.all().collect();
-        }
-        let [old, new] = &judge.links;
-        let rows = [old.row(from).to_vec(), new.row(from).to_vec()];
-        let parting = partings.entry(rows).or_insert_with_key(|[a, b]| links::parting((old, a), (new, b)));
-        let mut row = parting.clone();
-        row.extend(self.moved.iter().chain(&self.republished));
-        if links::internet_changed(space, from) {
-            row.extend(&self.outside);
-        }
-        row
     }
 }

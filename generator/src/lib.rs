@@ -36,7 +36,7 @@
 //! |---|---|
 //! | [`place`] | where a value stands, in the input and in the user's Nix source |
 //! | [`problem`] | what can be wrong, and its words |
-//! | [`source`] | which text of a Nix file a position means (rnix) |
+//! | [`source`] | which text of a Nix file a position means, and which Mac it belongs to (rnix) |
 //! | [`diagnostic`] | problems as people and programs read them |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
@@ -46,6 +46,7 @@
 //! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
 //! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
+//! | [`reach`] | what becomes of whatever anyone opens to anyone, for all flows |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
 //! | [`diff`] | what a change opens and closes |
@@ -53,6 +54,7 @@
 //! | [`report`] | one page to look at, which answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`replay`] | what Apple's own stack did, played through the router |
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
@@ -77,7 +79,9 @@ pub mod place;
 pub mod plan;
 pub mod problem;
 pub mod prove;
+pub mod reach;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod router;
 pub mod source;

@@ -13,7 +13,7 @@ macro_rules! eprintln {
 mod cli;
 mod commands;
 mod disk;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 
 use std::process::ExitCode;

@@ -325,6 +325,15 @@ impl Space {
         self.diagrams.fix(map, &bit, levels.end - 1)
     }
 
+    /// What a function is of the same packets on this interface, whatever they are on.
+    pub fn with_interface(&mut self, map: Map, name: &str) -> Map {
+        let levels = self.interface_levels();
+        let number = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
+        let number = number.unwrap_or(self.interfaces.len());
+        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
+        self.diagrams.fix(map, &bit, levels.end - 1)
+    }
+
     /// The packets of a set as their answers go: the other way over the same interface, with the ends exchanged. It is
     /// exact where the set does not tell ports, flags or types apart.
     pub fn mirrored(&mut self, set: Set) -> Set {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rnix::SyntaxKind;
 use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
-use rnix::{Root, SyntaxNode, TextSize};
+use rnix::{Root, SyntaxNode, SyntaxToken, TextSize};
 use rowan::ast::AstNode;
 
 use find::{Body, OPTION, bodies, bytes, segment};
@@ -23,6 +23,22 @@ use find::{Body, OPTION, bodies, bytes, segment};
 /// `below` leads further down, through the sets and lists that are written out: from `ports` to its second element.
 /// Lines and columns count from 1, columns in bytes, as those of Nix do.
 pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
+    let (token, definition) = defined(text, line, column)?;
+    match definition {
+        Some(definition) => shown(text, &definition, below),
+        None => Some(token.text_range().start().into()..token.text_range().end().into()),
+    }
+}
+
+/// The bytes of one name in the definition that stands at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
+pub fn name(text: &str, line: usize, column: usize, name: &str) -> Option<Range<usize>> {
+    let (_, definition) = defined(text, line, column)?;
+    let mut attrs = definition?.attrpath()?.attrs();
+    attrs.find(|attr| segment(attr).as_deref() == Some(name)).map(|attr| bytes(attr.syntax()))
+}
+
+/// The token at a position, and the definition whose name it is part of.
+fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Option<AttrpathValue>)> {
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
     let at = TextSize::try_from(offset).ok()?;
@@ -34,10 +50,7 @@ pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> O
         .filter(|definition| {
             definition.attrpath().is_some_and(|path| bytes(path.syntax()).contains(&offset))
         });
-    let Some(definition) = definition else {
-        return Some(token.text_range().start().into()..token.text_range().end().into());
-    };
-    shown(text, &definition, below)
+    Some((token, definition))
 }
 
 /// The bytes of the element of a list that the position lies in, as that of a link in `links`; or of what is `below`.

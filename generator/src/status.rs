@@ -3,7 +3,7 @@
 //! It judges by what macOS's commands printed, live or captured, and by the rules as they are rendered now; it shares no
 //! code with the manager, whose own verdict it can be held against. What is not in a capture it does not know: names in
 //! the hosts file, and owners of files.
-//! Sees: place, model, plan, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
+//! Sees: place, model, plan, loading, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
 
 mod judge;
 mod outside;

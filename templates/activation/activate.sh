@@ -1,8 +1,13 @@
 #!/bin/sh
 # Puts the files of a bundle where macOS looks for them, and takes them away again.
 #
+#   activate.sh RECEIPT check BUNDLE NEWSYSLOG BASE PLACE…    whether install, and the start behind it, would be refused
 #   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
+#   activate.sh RECEIPT check-remove
 #   activate.sh RECEIPT remove [PLISTS]
+#   activate.sh                                               remove, of what a switch installed
+#
+# `check` and `check-remove` change nothing. A copy of this script is installed as BASE/uninstall.sh.
 #
 # RECEIPT holds BASE and the other places that the bundle was rendered for (files of the manager, its anchor), one
 # a line, and RECEIPT.files the paths of the files that were installed. A bundle for other places is another
@@ -12,6 +17,8 @@
 set -eu
 umask 022
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
+
+label=org.nix-volumes.networking
 
 fail() {
 	printf 'nixvol-net: %s\n' "$1" >&2
@@ -36,7 +43,7 @@ put() { # SOURCE TARGET
 	mkdir -p "${2%/*}"
 	rm -f "$2.new"
 	cp "$1" "$2.new"
-	if [ -x "$1" ]; then chmod 755 "$2.new"; else chmod 644 "$2.new"; fi
+	if [ -x "$1" ] || [ "$2" = "$base/uninstall.sh" ]; then chmod 755 "$2.new"; else chmod 644 "$2.new"; fi
 	mv -f "$2.new" "$2"
 }
 
@@ -55,33 +62,55 @@ targets() {
 	bundle_files | while read -r file; do
 		printf '%s\n' "$base/networking/$file"
 	done
-	printf '%s\n' "$newsyslog"
+	printf '%s\n' "$newsyslog" "$base/uninstall.sh"
 }
 
 source_of() {
 	case $1 in
 	"$newsyslog") printf '%s\n' "$bundle/newsyslog.d/nix-volumes.conf" ;;
+	"$base/uninstall.sh") printf '%s\n' "$0" ;;
 	*) printf '%s\n' "$bundle/${1#"$base/networking/"}" ;;
 	esac
 }
 
-install_bundle() {
+# Reads the arguments of install, and refuses what it would refuse.
+check_install() {
 	bundle=$1 newsyslog=$2
 	shift 2
 	base=$1
 	[ -x "$bundle/manage-macos-networking.sh" ] || fail "$bundle is not a bundle"
 	check_owner "$base"
-
 	wanted=$(targets)
 	printf '%s\n' "$wanted" | while read -r target; do
 		if [ -e "$target" ] && ! is_ours "$target"; then
 			fail "$target is in the way; hint: move it elsewhere and switch again"
 		fi
 	done
+	if moves "$@"; then check_remove; fi
+}
 
-	if [ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"; then
-		remove_installed
+# Whether what is installed was rendered for other places than these.
+moves() {
+	[ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"
+}
+
+# What would be refused at the end of the switch is refused here. The bundle's own manager says whether it would start;
+# what is in the way of one for other places shows itself only when the old network is gone.
+check_start() {
+	check_install "$@"
+	shift 2
+	if moves "$@"; then
+		printf 'nixvol-net: note: the network moves from %s, so whether it can start is seen at the end of the switch\n' "$installed" >&2
+		return 0
 	fi
+	"$bundle/manage-macos-networking.sh" plan --switch ||
+		fail 'the network could not be started, so nothing was changed; hint: mend what is said above, or switch with services.nixvol-net.enable = false'
+}
+
+install_bundle() {
+	check_install "$@"
+	shift 2
+	if moves "$@"; then remove_installed; fi
 	installed=$base
 
 	known=
@@ -124,6 +153,7 @@ unload_job() {
 			fail "launchd does not let go of $label; hint: launchctl bootout system/$label, then try again"
 	fi
 	[ -e "$plists/$label.plist" ] || [ -L "$plists/$label.plist" ] || return 0
+	# shellcheck disable=SC2094 # it is only read
 	if is_of_manager "$plists/$label.plist" 2>/dev/null <"$plists/$label.plist"; then
 		rm -f "$plists/$label.plist"
 	else
@@ -131,17 +161,24 @@ unload_job() {
 	fi
 }
 
-remove_installed() {
-	if [ ! -f "$receipt" ]; then
-		discard_receipt
-		return 0
-	fi
+# Refuses what remove would refuse.
+check_remove() {
+	[ -f "$receipt" ] || return 0
 	read -r installed <"$receipt"
 	case $installed in
 	/?*) ;;
 	*) fail "$receipt is not a receipt of this program; hint: remove it, and what is left of the network by hand" ;;
 	esac
 	check_owner "$installed"
+}
+
+# A switch that failed before it was the current system has left its job behind: nix-darwin does not know of it then.
+remove_installed() {
+	check_remove
+	if [ ! -f "$receipt" ]; then
+		discard_receipt
+		return 0
+	fi
 	[ -z "$plists" ] || unload_job
 	if [ -x "$installed/networking/manage-macos-networking.sh" ]; then
 		"$installed/networking/manage-macos-networking.sh" cleanup
@@ -164,11 +201,14 @@ discard_receipt() {
 	rm -f "$receipt"
 }
 
-[ "$#" -ge 2 ] || fail 'usage: activate.sh RECEIPT install|remove …'
-receipt=$1 installed='' action=$2 plists='' label=org.nix-volumes.networking
+if [ "$#" -eq 0 ]; then set -- "/var/db/$label.receipt" remove; fi
+[ "$#" -ge 2 ] || fail 'usage: activate.sh [RECEIPT check|install|check-remove|remove …]'
+receipt=$1 installed='' action=$2 plists=''
 shift 2
 case $action in
+check) check_start "$@" ;;
 install) install_bundle "$@" ;;
+check-remove) check_remove ;;
 remove)
 	plists=${1:-/Library/LaunchDaemons}
 	remove_installed

@@ -6,6 +6,8 @@
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
+#[path = "../tools.rs"]
+mod tools;
 
 use std::hint::black_box;
 use std::path::Path;

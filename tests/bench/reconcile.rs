@@ -10,6 +10,8 @@ mod network;
 #[path = "../rig.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod rig;
+#[path = "../tools.rs"]
+mod tools;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

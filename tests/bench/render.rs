@@ -5,6 +5,8 @@
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
+#[path = "../tools.rs"]
+mod tools;
 
 use std::hint::black_box;
 

@@ -107,7 +107,9 @@ pub fn power_loss(root: &Path) {
     let kernel = fs::read_to_string(root.join("kernel")).unwrap_or_default();
     let stays = |line: &&str| line.starts_with("job\t") || line.starts_with("disabled\t");
     let stay: String = kernel.split_inclusive('\n').filter(stays).collect();
-    replace_kernel(root, &(session + rest + &stay));
+    let at = rest.split_inclusive('\n').take_while(|line| !line.starts_with("pf\t")).map(str::len).sum();
+    let (before, behind) = rest.split_at(at);
+    replace_kernel(root, &(session + before + &stay + behind));
 }
 
 /// Takes away the records that begin like this.
@@ -171,7 +173,7 @@ fn kill_group() {
     let Some(group) = group.filter(|group| group != "0" && group != "1") else {
         return;
     };
-    let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{group}")]).status();
+    let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
     // The signal may arrive a moment later; nothing may happen in between.
     std::thread::sleep(std::time::Duration::from_secs(5));
 }

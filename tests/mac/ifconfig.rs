@@ -234,7 +234,9 @@ fn destroy(kernel: &mut Kernel, name: &str) -> Result<(), String> {
     unpeer(kernel, name);
     // A bridge that goes lets its members go, and takes them down.
     let members = kernel.interface(name).map(|i| i.members.clone()).unwrap_or_default();
-    members.iter().for_each(|member| set_up(kernel, member, false));
+    for member in &members {
+        set_up(kernel, member, false);
+    }
     if kernel.linger > 0 {
         kernel.dying.push((name.to_owned(), kernel.tick + kernel.linger));
     }

@@ -119,18 +119,24 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
             answer.say("}");
         }
         ["bootstrap", "system", plist] => {
-            let label = plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist");
-            let text = fs::read_to_string(plist).unwrap_or_default();
-            let program = text
-                .split_once("<key>ProgramArguments</key>")
-                .and_then(|(_, rest)| Some(rest.split_once("<string>")?.1.split_once("</string>")?.0));
-            let has = |list: &[String]| list.iter().any(|other| other == label);
-            if kernel.jobs.iter().any(|job| job.label == label) || has(&kernel.disabled) {
+            if !load(kernel, plist) {
                 answer.warn("Bootstrap failed: 5: Input/output error");
                 answer.code = 5;
-            } else {
-                let program = plain(program.unwrap_or_default());
-                kernel.jobs.push(Job { label: label.to_owned(), path: (*plist).to_owned(), program });
+            }
+        }
+        // The older words, which nix-darwin says. They end with 0 also where they fail.
+        ["load", "-w", plist] => {
+            let label = label_of(plist);
+            kernel.disabled.retain(|other| other != label);
+            if !load(kernel, plist) {
+                answer.warn("Load failed: 5: Input/output error");
+            }
+        }
+        ["unload", plist] => {
+            let before = kernel.jobs.len();
+            kernel.jobs.retain(|job| job.label != label_of(plist));
+            if kernel.jobs.len() == before {
+                answer.warn("Unload failed: 5: Input/output error");
             }
         }
         ["bootout", target] => {
@@ -159,6 +165,27 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         _ => return Answer::fail(64, "Unrecognized subcommand"),
     }
     answer
+}
+
+/// The label of a job, as its plist is named for it.
+fn label_of(plist: &str) -> &str {
+    plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist")
+}
+
+/// Loads a job, unless it is loaded or disabled.
+fn load(kernel: &mut Kernel, plist: &str) -> bool {
+    let label = label_of(plist);
+    let text = fs::read_to_string(plist).unwrap_or_default();
+    let program = text
+        .split_once("<key>ProgramArguments</key>")
+        .and_then(|(_, rest)| Some(rest.split_once("<string>")?.1.split_once("</string>")?.0));
+    let is_free = !kernel.jobs.iter().any(|job| job.label == label)
+        && !kernel.disabled.iter().any(|other| other == label);
+    if is_free {
+        let program = plain(program.unwrap_or_default());
+        kernel.jobs.push(Job { label: label.to_owned(), path: plist.to_owned(), program });
+    }
+    is_free
 }
 
 /// A text of XML without its escapes.

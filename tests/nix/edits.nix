@@ -142,10 +142,12 @@ let
         if file ? host then modulesOf (import file.file) file.host else modules (import file)
       );
       name = inside "preset" own;
+      base = inside "presetBase" own;
       preset = import ../../modules/presets/multi-cloud.nix {
         inherit lib;
         config.services.nixvol-net = {
           preset = if name == [ ] then null else one name;
+          presetBase = if base == [ ] then "10.0.0.0/16" else one base;
           providers = builtins.mapAttrs (_: value: { enable = true; } // value) (cfg "providers");
         };
       };

@@ -28,9 +28,12 @@ let
   standIn = {
     lib.darwinSystem =
       { modules }:
-      assert builtins.all (module: builtins.isAttrs module || builtins.pathExists module) modules;
+      assert builtins.all (
+        module: builtins.isAttrs module || builtins.isFunction module || builtins.pathExists module
+      ) modules;
       {
         system = nixpkgs.legacyPackages.aarch64-darwin.nix;
+        config.system.build.run-test = nixpkgs.legacyPackages.aarch64-darwin.nix;
         config.services.nixvol-net = {
           bundle = nixpkgs.legacyPackages.aarch64-darwin.nix;
           input = { };

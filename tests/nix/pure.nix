@@ -25,18 +25,22 @@ let
 
   on = builtins.mapAttrs (_name: provider: { enable = true; } // provider);
 
-  preset =
+  presetAt =
+    presetBase:
     let
       module = import ../../modules/presets/multi-cloud.nix {
         inherit lib;
         config.services.nixvol-net = {
           preset = "multi-cloud";
+          inherit presetBase;
           providers = on cfg.providers;
         };
       };
       cfg = settled module.config.services.nixvol-net;
     in
     cfg;
+
+  preset = presetAt "10.0.0.0/16";
 
   at = value: [ { inherit value; } ];
 
@@ -51,12 +55,14 @@ let
           volumes = at (definitions.volumes or { });
           localhost = at (definitions.localhost or { });
           links = at (definitions.links or [ ]);
+          expect = at (definitions.expect or [ ]);
         };
       };
     };
 in
 {
   preset = data preset;
+  shifted = data (presetAt "172.20.0.0/16");
   # What the generator has built in, said as the module says things: each default left out, names in order.
   embedded = data (builtins.fromJSON (builtins.readFile ../../generator/default.json));
   declared = withPositions (import ./declared.nix) (import ./declared.nix);
@@ -67,6 +73,11 @@ in
       nothing = _: { };
       described = lib // {
         mkOption = option: option // { _type = "option"; };
+        mkPackageOption = _packages: name: attrs: {
+          _type = "option";
+          description = "The ${name} package to use. ${attrs.extraDescription}";
+          inherit (attrs) example;
+        };
         mkEnableOption = name: {
           _type = "option";
           description = "Whether to enable ${name}.";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{evidence, file, headline, object, way};
+use super::text::{evidence, file, headline, object, volume, way};
 use super::{Diff, FileChange, Statement};
 
 /// How many bytes a comment may have before what follows is left out: GitHub takes 65,536 characters.
@@ -12,12 +12,14 @@ const LONGEST: usize = 60_000;
 pub fn markdown(diff: &Diff, lines: bool) -> String {
     let mut out = format!("### Network: {}\n", diff.summary());
     let statements = || diff.flows.iter().chain(&diff.translations);
-    block(&mut out, None, statements().map(headline).chain(diff.conditions.iter().map(way)));
+    let volumes = diff.volumes.iter().flat_map(volume);
+    let changed = statements().map(headline).chain(volumes).chain(diff.conditions.iter().map(way));
+    block(&mut out, None, changed);
     let witnesses = statements().flat_map(|statement: &Statement| {
-        let packets = statement.changes.iter().map(|change| format!("    {}", evidence(change)));
-        std::iter::once(headline(statement)).chain(packets)
+        let flows = statement.changes.iter().map(|change| format!("    {}", evidence(change)));
+        std::iter::once(headline(statement)).chain(flows)
     });
-    block(&mut out, Some("A packet for each"), witnesses);
+    block(&mut out, Some("A flow for each"), witnesses);
     block(&mut out, Some("Providers, volumes and settings"), diff.objects.iter().map(object));
     block(&mut out, Some("Files"), diff.files.iter().map(file));
     if lines {

@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::text::{SOURCE_PORT, hook, protocol};
-use super::{Change, Diff, Presence, Statement, WayChange};
-use crate::plan::policy::{Packet, TCP, UDP};
+use super::text::{SOURCE_PORT, protocol};
+use super::{Access, Change, Diff, Place, Presence, Statement, Turn, VolumeChange, WayChange};
+use crate::plan::policy::{TCP, UDP};
+use crate::reach::{Flow as Witnessed, Opener};
 
 /// The whole difference.
 #[derive(Debug, Serialize)]
@@ -14,6 +15,7 @@ pub struct Record<'a> {
     same: bool,
     flows: Vec<Flow<'a>>,
     translations: Vec<Flow<'a>>,
+    volumes: Vec<Turned<'a>>,
     conditions: Vec<Way<'a>>,
     objects: Vec<Object<'a>>,
     files: Vec<File<'a>>,
@@ -31,27 +33,53 @@ struct Flow<'a> {
 
 #[derive(Debug, Serialize)]
 struct FlowChange<'a> {
-    change: &'static str,
     before: &'a str,
     now: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    r#where: &'a str,
     witness: Witness,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Witness {
-    direction: &'static str,
-    interface: &'static str,
     protocol: String,
-    source: Ipv4Addr,
+    /// An address, or `mac`.
+    source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_port: Option<u16>,
     destination: Ipv4Addr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    opening: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Turned<'a> {
+    change: &'static str,
+    volumes: Vec<Moved<'a>>,
+    gained: Vec<Gain<'a>>,
+    lost: Vec<Gain<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Moved<'a> {
+    before: Option<Where<'a>>,
+    now: Option<Where<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Where<'a> {
+    name: &'a str,
+    provider: &'a str,
+    address: Ipv4Addr,
+}
+
+/// Who may open it (`from`), or whom it may open (`to`).
+#[derive(Debug, Serialize)]
+struct Gain<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a [String]>,
+    services: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +143,7 @@ impl<'a> Record<'a> {
             same: diff.is_empty(),
             flows: diff.flows.iter().map(flow).collect(),
             translations: diff.translations.iter().map(flow).collect(),
+            volumes: diff.volumes.iter().map(volumes).collect(),
             conditions: diff.conditions.iter().map(way).collect(),
             objects: diff.objects.iter().map(object).collect(),
             files: diff.files.iter().map(file).collect(),
@@ -148,24 +177,58 @@ fn flow(statement: &Statement) -> Flow<'_> {
     }
 }
 
-fn change(change: &Change) -> FlowChange<'_> {
-    let [before, now] = &change.words;
-    let witness = witness(&change.witness);
-    FlowChange { change: change.verb.word(), before, now, r#where: &change.place, witness }
+fn volumes(change: &VolumeChange) -> Turned<'_> {
+    let gains = |is_lost| {
+        let meant = change.access.iter().filter(move |access| access.is_lost == is_lost);
+        meant.map(gain).collect()
+    };
+    Turned {
+        change: match change.turn {
+            Turn::Added => "added",
+            Turn::Removed => "removed",
+            Turn::Moved => "moved",
+            Turn::Renamed => "renamed",
+        },
+        volumes: change
+            .volumes
+            .iter()
+            .map(|[old, new]| Moved { before: old.as_ref().map(at), now: new.as_ref().map(at) })
+            .collect(),
+        gained: gains(false),
+        lost: gains(true),
+    }
 }
 
-fn witness(packet: &Packet) -> Witness {
-    let ported = matches!(packet.protocol, TCP | UDP);
-    let (direction, interface) = hook(packet);
+fn at(place: &Place) -> Where<'_> {
+    Where { name: place.name.as_str(), provider: place.provider.as_str(), address: place.address }
+}
+
+fn gain(access: &Access) -> Gain<'_> {
+    let peers = access.peers.as_slice();
+    Gain {
+        from: access.is_opened.then_some(peers),
+        to: (!access.is_opened).then_some(peers),
+        services: access.services.to_string(),
+    }
+}
+
+fn change(change: &Change) -> FlowChange<'_> {
+    let [before, now] = &change.words;
+    FlowChange { before, now, witness: witness(&change.witness) }
+}
+
+fn witness(flow: &Witnessed) -> Witness {
+    let is_ported = matches!(flow.protocol, TCP | UDP);
+    let (source, source_port) = match flow.opener {
+        Opener::ThisMac => ("mac".to_owned(), None),
+        Opener::Address(address) => (address.to_string(), is_ported.then_some(SOURCE_PORT)),
+    };
     Witness {
-        direction,
-        interface,
-        protocol: protocol(packet.protocol),
-        source: packet.source,
-        source_port: ported.then_some(SOURCE_PORT),
-        destination: packet.destination,
-        port: ported.then_some(packet.port),
-        opening: packet.opens(),
+        protocol: protocol(flow.protocol),
+        source,
+        source_port,
+        destination: flow.destination,
+        port: is_ported.then_some(flow.port),
     }
 }
 

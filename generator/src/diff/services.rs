@@ -3,15 +3,14 @@
 use std::fmt;
 
 use crate::model::PortRange;
+use crate::packets::{Field, Set};
 use crate::plan::policy::{ICMP, TCP, UDP};
+use crate::reach::Flows;
 
 /// Every port that a packet can carry. Port 0 is none that a link can name.
-pub const EVERY_PORT: PortRange = PortRange { first: 0, last: u16::MAX };
+const EVERY_PORT: PortRange = PortRange { first: 0, last: u16::MAX };
 /// A protocol that no link can name: GRE stands for all of them.
-pub const OTHER: u8 = 47;
-
-/// Ports that everybody knows.
-const FAMILIAR: [u16; 3] = [443, 80, 22];
+const OTHER: u8 = 47;
 
 /// A set of services.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,56 +27,17 @@ impl Services {
         Self { tcp: vec![EVERY_PORT], udp: vec![EVERY_PORT], icmp: true, other: true }
     }
 
-    /// Adds ports of a protocol; of one that has none, all of it. Ranges come in order.
-    pub fn add(&mut self, protocol: u8, range: PortRange) {
-        let ranges = match protocol {
-            TCP => &mut self.tcp,
-            UDP => &mut self.udp,
-            ICMP => return self.icmp = true,
-            _ => return self.other = true,
+    /// What a set of flows says of services; it is about nothing else.
+    pub fn of(flows: &mut Flows, set: Set) -> Self {
+        let mut of_protocol = |protocol: u8| {
+            let map = flows.with_number(set.as_map(), Field::Protocol, protocol);
+            let ports = flows.select(map, |number| number == 1);
+            let port = |number: u128| u16::try_from(number).unwrap_or(u16::MAX);
+            let ranges = flows.field_ranges(ports, Field::DestinationPort).into_iter();
+            ranges.map(|(first, last)| PortRange { first: port(first), last: port(last) }).collect::<Vec<_>>()
         };
-        match ranges.last_mut() {
-            Some(last) if u32::from(last.last) + 1 == u32::from(range.first) => last.last = range.last,
-            _ => ranges.push(range),
-        }
-    }
-
-    /// Whether a packet of this protocol and port is meant.
-    pub fn contains(&self, protocol: u8, port: u16) -> bool {
-        let within = |ranges: &[PortRange]| ranges.iter().any(|it| it.first <= port && port <= it.last);
-        match protocol {
-            TCP => within(&self.tcp),
-            UDP => within(&self.udp),
-            ICMP => self.icmp,
-            _ => self.other,
-        }
-    }
-
-    /// Whether some of it is TCP.
-    pub fn has_tcp(&self) -> bool {
-        !self.tcp.is_empty()
-    }
-
-    /// The protocol and port of a packet that a person would try first.
-    pub fn example(&self) -> (u8, u16) {
-        let port = |ranges: &[PortRange]| match ranges.first() {
-            // Ports without a name of their own: any that a person knows is as good as the lowest.
-            Some(range) if range.first <= 1 => {
-                let known = FAMILIAR.into_iter().find(|port| range.first <= *port && *port <= range.last);
-                known.unwrap_or(range.last)
-            }
-            Some(range) => range.first,
-            None => 0,
-        };
-        if self.has_tcp() {
-            (TCP, port(&self.tcp))
-        } else if !self.udp.is_empty() {
-            (UDP, port(&self.udp))
-        } else if self.icmp {
-            (ICMP, 0)
-        } else {
-            (OTHER, 0)
-        }
+        let [tcp, udp, icmp, other] = [TCP, UDP, ICMP, OTHER].map(&mut of_protocol);
+        Self { tcp, udp, icmp: !icmp.is_empty(), other: !other.is_empty() }
     }
 
     fn complement(&self) -> Self {

@@ -1,16 +1,14 @@
-//! Statements: what opens, closes or becomes of a packet otherwise, each with packets that show it.
+//! Statements: what opens, closes or becomes of a flow otherwise, each with flows that show it.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use super::Side;
-use super::cover::Rectangle;
-use super::judge::Turn;
-use super::names::Names;
+use super::both::{Both, FROM, TO};
+use super::rectangles::Rectangle;
 use super::services::Services;
-use super::space::{Class, FAMILIAR, Space};
-use super::spots::{self, Aspect, KINDS, Kind, SPOTS, Seen, VERDICTS};
-use crate::plan::policy::{Interface, Packet, TCP, Translation, Verdict};
+use super::words::End;
+use crate::packets::{Field, Map, Set};
+use crate::plan::policy::{TCP, Translation};
+use crate::reach::{Fate, Flow, Outcome};
 
 /// What becomes otherwise, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,26 +35,43 @@ pub enum Verb {
     Retranslates(Kind),
 }
 
+/// A kind of translation, whatever the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// NAT to the interface that it leaves by.
+    Nat,
+    /// The receiving provider's gateway.
+    Masquerade,
+    /// To a volume's address.
+    Publish,
+}
+
 impl Verb {
-    fn of_verdicts(old: Verdict, new: Verdict) -> Self {
-        use Verdict::{Carry, Drop, Pass, Refuse, Untouched};
-        match (old, new) {
-            (Refuse(_) | Drop, Pass | Carry) => Self::Opens,
-            (Pass | Carry, Refuse(_) | Drop) => Self::Closes,
-            (Untouched, Refuse(_) | Drop) => Self::Blocks,
-            (Untouched, Pass | Carry) => Self::Admits,
-            (_, Drop) => Self::Silences,
-            (_, Refuse(_)) => Self::Answers,
-            (_, Untouched | Pass | Carry) => Self::Leaves,
+    /// What becomes of a flow otherwise, if anything.
+    fn of(old: Fate, new: Fate) -> Option<Self> {
+        use Fate::{Dropped, Passes, Refused, Untouched};
+        if old == new {
+            return None;
         }
+        Some(match (old, new) {
+            (Untouched, Passes(Some(Translation::Published(_)))) => Self::Translates(Kind::Publish),
+            (Passes(Some(Translation::Published(_))), Untouched) => Self::Keeps(Kind::Publish),
+            (Passes(None), Passes(Some(to))) => Self::Translates(Kind::of(to)),
+            (Passes(Some(from)), Passes(None)) => Self::Keeps(Kind::of(from)),
+            (Passes(_), Passes(to)) => Self::Retranslates(to.map_or(Kind::Nat, Kind::of)),
+            (Refused | Dropped, Passes(_)) => Self::Opens,
+            (Passes(_), Refused | Dropped) => Self::Closes,
+            (Untouched, Refused | Dropped) => Self::Blocks,
+            (Untouched, Passes(_)) => Self::Admits,
+            (_, Dropped) => Self::Silences,
+            (_, Refused) => Self::Answers,
+            (_, Untouched) => Self::Leaves,
+        })
     }
 
-    fn of_kinds(old: Kind, new: Kind) -> Self {
-        match (old, new) {
-            (Kind::None, new) => Self::Translates(new),
-            (old, Kind::None) => Self::Keeps(old),
-            (_, new) => Self::Retranslates(new),
-        }
+    /// Whether it is about the addresses of flows that pass before and now.
+    fn is_translation(self) -> bool {
+        matches!(self, Self::Translates(_) | Self::Keeps(_) | Self::Retranslates(_))
     }
 
     /// The word that stands before the flow.
@@ -71,15 +86,13 @@ impl Verb {
             Self::Leaves => "now untouched",
             Self::Translates(Kind::Nat) => "NAT",
             Self::Keeps(Kind::Nat) => "no NAT",
+            Self::Retranslates(Kind::Nat) => "NAT otherwise",
             Self::Translates(Kind::Masquerade) => "masquerades",
             Self::Keeps(Kind::Masquerade) => "no masquerade",
             Self::Retranslates(Kind::Masquerade) => "masquerades otherwise",
             Self::Translates(Kind::Publish) => "publishes",
             Self::Keeps(Kind::Publish) => "no publish",
             Self::Retranslates(Kind::Publish) => "publishes otherwise",
-            Self::Translates(Kind::None) | Self::Keeps(Kind::None) | Self::Retranslates(_) => {
-                "translates otherwise"
-            }
         }
     }
 
@@ -93,28 +106,34 @@ impl Verb {
     }
 
     /// Whose names say it: what is no more is called as it was.
-    fn side(self) -> usize {
+    pub fn side(self) -> usize {
         usize::from(!matches!(self, Self::Closes | Self::Leaves | Self::Keeps(_)))
     }
 }
 
-/// One thing that happens otherwise, to the packets of a statement at some spots.
+impl Kind {
+    fn of(translation: Translation) -> Self {
+        match translation {
+            Translation::EgressSource => Self::Nat,
+            Translation::GatewaySource(_) => Self::Masquerade,
+            Translation::Published(_) => Self::Publish,
+        }
+    }
+}
+
+/// One thing that becomes of some flows of a statement otherwise.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// In a word.
-    pub verb: Verb,
-    /// Before and now, in words: `refused`, `passes`.
+    /// Before and now, in words: `refused`, `passed from 10.1.1.1`.
     pub words: [String; 2],
-    /// Where, in words; nothing where everywhere.
-    pub place: String,
-    /// A packet for which the two sides decide so.
-    pub witness: Packet,
+    /// A flow of which the two sides make so.
+    pub witness: Flow,
 }
 
 /// Sources, destinations and services that share a change.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    /// The chief of its changes, in a word.
+    /// What becomes otherwise, in a word.
     pub verb: Verb,
     /// The sources in words.
     pub from: Vec<String>,
@@ -122,130 +141,120 @@ pub struct Statement {
     pub to: Vec<String>,
     /// The services.
     pub services: Services,
-    /// What changes: the chief change first.
+    /// What changes: one for each gateway or address where these differ.
     pub changes: Vec<Change>,
-    space: Arc<Space>,
-    rectangle: Rectangle,
-    aspect: Aspect,
+    flows: Set,
 }
 
 impl Statement {
-    /// Whether this is said of a packet.
-    pub fn covers(&self, packet: &Packet) -> bool {
-        let [from, to] = [packet.source, packet.destination].map(|address| self.space.class(address));
-        self.rectangle.from.binary_search(&from).is_ok()
-            && self.rectangle.to.binary_search(&to).is_ok()
-            && !self.space.within(from, to)
-            && self.services.contains(packet.protocol, packet.port)
-            && self.aspect[spots::spot(packet)].is_some()
-    }
-
     /// The flow in the words of a declaration: `aws, azure -> gcp tcp 2379-2380`.
     pub fn flow(&self) -> String {
-        let under_way = if self.under_way() { ", under way" } else { "" };
-        format!("{} -> {} {}{under_way}", self.from.join(", "), self.to.join(", "), self.services)
+        format!("{} -> {} {}", self.from.join(", "), self.to.join(", "), self.services)
     }
 
-    /// Whether it is said only of packets that open nothing and belong to no state.
-    pub fn under_way(&self) -> bool {
-        self.changes.iter().all(|change| !change.witness.opens())
-    }
-
-    /// What statements are sorted by.
-    pub fn order(&self) -> (bool, Verb, &[String], &[String], &Services) {
-        (self.under_way(), self.verb, &self.from, &self.to, &self.services)
+    /// The flows of which it is said.
+    pub fn flows(&self) -> Set {
+        self.flows
     }
 }
 
-/// What is needed to make statements.
-pub struct Speaker<'a> {
-    sides: [Side<'a>; 2],
-    space: &'a Arc<Space>,
-    names: &'a Names<'a>,
+/// All that is said of flows, and of the addresses of those that pass before and now.
+pub fn statements(both: &mut Both) -> [Vec<Statement>; 2] {
+    let [old, new] = both.reach.each_ref().map(|reach| reach.outcomes.clone());
+    let pair = |number: u32| {
+        let number = number as usize;
+        (old[number / new.len()], new[number % new.len()])
+    };
+    let number = |number: usize| u32::try_from(number).expect("fewer pairs of outcomes than numbers");
+    let count = number(new.len());
+    let outcomes = both.reach.each_ref().map(|reach| reach.outcome);
+    let pairs = both.flows.join(outcomes[0], outcomes[1], &mut |old, new| old * count + new);
+    let mut verbs: Vec<Verb> = Vec::new();
+    let verb = |(old, new): (Outcome, Outcome)| Verb::of(old.fate, new.fate);
+    let found: Vec<u32> = both.flows.each(pairs).into_iter().map(|(number, _)| number).collect();
+    verbs.extend(found.iter().filter_map(|number| verb(pair(*number))));
+    verbs.sort_unstable();
+    verbs.dedup();
+    let mut sections = [Vec::new(), Vec::new()];
+    for it in verbs {
+        let set = both.flows.select(pairs, |number| verb(pair(number)) == Some(it));
+        let speaker = Speaker { pairs, fates: &|number| (pair(number).0.fate, pair(number).1.fate) };
+        let statements =
+            both.rectangles(set).into_iter().map(|rectangle| speaker.statement(both, it, &rectangle));
+        sections[usize::from(it.is_translation())].extend(statements.collect::<Vec<_>>());
+    }
+    for statements in &mut sections {
+        statements.sort_by(|a: &Statement, b| a.order().cmp(&b.order()));
+    }
+    sections
 }
 
-impl<'a> Speaker<'a> {
-    /// Speaks of two sides.
-    pub fn new(old: Side<'a>, new: Side<'a>, space: &'a Arc<Space>, names: &'a Names<'a>) -> Self {
-        Self { sides: [old, new], space, names }
+impl Statement {
+    fn order(&self) -> (Verb, &[String], &[String], &Services) {
+        (self.verb, &self.from, &self.to, &self.services)
     }
+}
 
-    /// The statement of a rectangle that shares a change.
-    pub fn statement(&self, turn: &Turn, rectangle: Rectangle) -> Statement {
-        let mut changes: Vec<Change> = spots::changes(&turn.aspect)
-            .into_iter()
-            .map(|((old, new), spots)| self.change(turn, (old, new), &spots, &rectangle))
-            .collect();
-        changes.sort_by_key(|change| (!change.witness.opens(), change.verb));
-        let verb = changes[0].verb;
-        let (services, side) = (turn.services.clone(), verb.side());
-        let outside = if spots::is_on_loopback(&turn.aspect) { "this Mac" } else { "outside" };
-        let from = self.names.set(&rectangle.from, &rectangle.to, side, outside);
-        let to = self.names.set(&rectangle.to, &rectangle.from, side, "the internet");
-        let (space, aspect) = (Arc::clone(self.space), turn.aspect);
-        Statement { verb, from, to, services, changes, space, rectangle, aspect }
-    }
+/// What is needed to make statements: the pairs of outcomes by number, and the fates of each.
+struct Speaker<'a> {
+    pairs: Map,
+    fates: &'a dyn Fn(u32) -> (Fate, Fate),
+}
 
-    fn change(&self, turn: &Turn, (old, new): (u8, u8), spots: &[usize], rectangle: &Rectangle) -> Change {
-        let witness = self.witness(&turn.services, spots[0], rectangle);
-        let decisions = self.sides.map(|side| side.plan.policy.decide(&witness));
-        let [old, new] = [usize::from(old), usize::from(new)];
-        let (verb, words) = match turn.seen {
-            Seen::Verdict => (
-                Verb::of_verdicts(VERDICTS[old], VERDICTS[new]),
-                [verdict_word(VERDICTS[old]), verdict_word(VERDICTS[new])].map(str::to_owned),
-            ),
-            Seen::Translation => (
-                Verb::of_kinds(KINDS[old], KINDS[new]),
-                decisions.map(|decision| translation_words(decision.translation)),
-            ),
-        };
-        let mut place: Vec<&str> = Vec::new();
-        if spots::under_way_only(spots) {
-            place.push("under way");
+impl Speaker<'_> {
+    fn statement(&self, both: &mut Both, verb: Verb, rectangle: &Rectangle) -> Statement {
+        let Rectangle { from, to, services, flows } = *rectangle;
+        let changes = self.changes(both, flows);
+        let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side: verb.side() };
+        Statement {
+            verb,
+            from: both.words(&end(FROM, from, to)),
+            to: both.words(&end(TO, to, from)),
+            services: Services::of(&mut both.flows, services),
+            changes,
+            flows,
         }
-        place.extend(Some(spots::hooks(spots)).filter(|hooks| !hooks.is_empty()));
-        Change { verb, words, place: place.join(", "), witness }
     }
 
-    fn witness(&self, services: &Services, spot: usize, rectangle: &Rectangle) -> Packet {
-        let (direction, interface, opening) = SPOTS[spot];
-        let pairs = rectangle.from.iter().flat_map(|from| rectangle.to.iter().map(move |to| (*from, *to)));
-        let (from, to) = pairs
-            .into_iter()
-            .find(|(from, to)| !self.space.within(*from, *to))
-            .expect("a rectangle holds more than pairs within a network");
-        let (protocol, port) = services.example();
-        debug_assert!(opening || protocol == TCP, "only TCP can be under way");
-        let (source, destination) = (self.source(from, interface), self.space.facts(to).representative);
-        spots::packet((direction, interface, opening), (source, destination), (protocol, port))
-    }
-
-    /// On lo0 a source outside is this Mac, by an address of its own.
-    fn source(&self, class: Class, interface: Interface) -> Ipv4Addr {
-        let own = FAMILIAR[1];
-        if interface == Interface::Loopback && self.space.is_outside(class) && self.space.class(own) == class
+    fn changes(&self, both: &mut Both, flows: Set) -> Vec<Change> {
+        // No pair of outcomes has this number.
+        let inside = both.flows.choose(flows, self.pairs, Map::constant(u32::MAX >> 1));
+        let mut all: Vec<((Fate, Fate), Vec<u32>)> = Vec::new();
+        for (number, _) in both.flows.each(inside).into_iter().filter(|(number, _)| *number != u32::MAX >> 1)
         {
-            return own;
+            let fates = (self.fates)(number);
+            match all.iter_mut().find(|(known, _)| *known == fates) {
+                Some((_, numbers)) => numbers.push(number),
+                None => all.push((fates, vec![number])),
+            }
         }
-        self.space.facts(class).representative
+        let is_one = all.len() == 1;
+        let change = |((old, new), numbers): ((Fate, Fate), Vec<u32>)| {
+            let set =
+                if is_one { flows } else { both.flows.select(inside, |number| numbers.contains(&number)) };
+            Change { words: [old, new].map(|fate| fate.to_string()), witness: both.witness(set) }
+        };
+        let mut changes: Vec<Change> = all.into_iter().map(change).collect();
+        changes.sort_by(|a, b| (&a.words, a.witness).cmp(&(&b.words, b.witness)));
+        changes
     }
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass | Verdict::Carry => "passed",
-        Verdict::Refuse(_) => "refused",
-        Verdict::Drop => "dropped",
-        Verdict::Untouched => "untouched",
-    }
-}
-
-fn translation_words(translation: Option<Translation>) -> String {
-    match translation {
-        None => "not translated".to_owned(),
-        Some(Translation::EgressSource) => "source of the interface that it leaves by".to_owned(),
-        Some(Translation::GatewaySource(gateway)) => format!("source {gateway}"),
-        Some(Translation::Published(address)) => format!("destination {address}"),
+impl Both<'_> {
+    /// A flow of a set, between volumes and by TCP where there is one.
+    pub fn witness(&mut self, set: Set) -> Flow {
+        let mut preferences = vec![self.flows.number_is(Field::Protocol, TCP)];
+        for side in [1, 0] {
+            for end in [FROM, TO] {
+                preferences.push(self.volumes[side][end]);
+            }
+        }
+        for end in [FROM, TO] {
+            preferences.push(self.addresses(end, [&Ipv4Addr::LOCALHOST]));
+        }
+        for port in [443, 80, 22] {
+            preferences.push(self.flows.numbers(Field::DestinationPort, &[(port, port)]));
+        }
+        self.flows.example(set, &preferences).expect("a statement is about some flow")
     }
 }

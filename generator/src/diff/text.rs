@@ -2,9 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{Change, Diff, FieldChange, FileChange, ObjectChange, Presence, Statement, WayChange};
+use super::{
+    Access, Change, Diff, FieldChange, FileChange, ObjectChange, Place, Presence, Statement, Turn,
+    VolumeChange, WayChange,
+};
 use crate::place::Harmless;
-use crate::plan::policy::{Direction, ICMP, Interface, Packet, TCP, UDP};
+use crate::plan::policy::{ICMP, TCP, UDP};
+use crate::reach::{Flow, Opener};
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,9 +36,11 @@ pub fn text(diff: &Diff, style: Style) -> String {
     }
     let mut sections = Vec::new();
     let flows = statements(&diff.flows, style);
-    let none = "  no packet is let through or kept out that was not before\n".to_owned();
+    let none = "  no flow is let through or kept out that was not before\n".to_owned();
     sections.push(("Flows", if flows.is_empty() { none } else { flows }));
     sections.push(("Translations", statements(&diff.translations, style)));
+    let volumes = diff.volumes.iter().flat_map(volume).map(|line| signed(&line, style) + "\n");
+    sections.push(("Volumes", volumes.collect()));
     let ways: String = diff.conditions.iter().map(|it| signed(&way(it), style) + "\n").collect();
     sections.push(("Conditions", ways));
     let objects: String = diff.objects.iter().map(|it| signed(&object(it), style) + "\n").collect();
@@ -64,43 +70,66 @@ fn statements(statements: &[Statement], style: Style) -> String {
     out
 }
 
-/// `+ opens aws -> gcp tcp 2379-2380`, and where, if not everywhere.
+/// How volumes changed their place, and what they gained and lost, a line each.
+pub fn volume(change: &VolumeChange) -> Vec<String> {
+    let mut lines = turns(change);
+    lines.extend(change.access.iter().map(|access| format!("    {}", gain(access))));
+    if change.access.is_empty() {
+        lines.push("    nothing gained or lost".to_owned());
+    }
+    lines
+}
+
+/// A line for each volume, as `~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm`.
+pub fn turns(change: &VolumeChange) -> Vec<String> {
+    let at = |place: &Place| format!("{} ({} of {})", place.name, place.address, place.provider);
+    let (sign, verb) = match change.turn {
+        Turn::Added => ('+', "new"),
+        Turn::Removed => ('-', "gone"),
+        Turn::Moved => ('~', "moved"),
+        Turn::Renamed => ('~', "renamed"),
+    };
+    let words = |places: &[Option<Place>; 2]| match places {
+        [Some(old), Some(new)] if change.turn == Turn::Renamed => format!("{} to {}", old.name, at(new)),
+        [Some(old), Some(new)] => {
+            let Place { name, address, provider } = new;
+            format!("{name} from {} of {} to {address} of {provider}", old.address, old.provider)
+        }
+        [place, other] => place.as_ref().or(other.as_ref()).map(at).unwrap_or_default(),
+    };
+    change.volumes.iter().map(|places| format!("{sign} {verb} {}", words(places))).collect()
+}
+
+/// `+ may open ibm any protocol`.
+pub fn gain(access: &Access) -> String {
+    let sign = if access.is_lost { '-' } else { '+' };
+    let may = if access.is_opened { "may be opened by" } else { "may open" };
+    format!("{sign} {may} {} {}", access.peers.join(", "), access.services)
+}
+
+/// `+ opens aws -> gcp tcp 2379-2380`.
 pub fn headline(statement: &Statement) -> String {
     let (sign, word) = (statement.verb.sign(), statement.verb.word());
     format!("{sign} {word} {}", statement.flow())
 }
 
-/// What happened before and happens now, with a packet that shows it.
+/// What happened before and happens now, with a flow that shows it.
 pub fn evidence(change: &Change) -> String {
     let [old, new] = &change.words;
-    let place = if change.place.is_empty() { String::new() } else { format!(" ({})", change.place) };
-    format!("{old} before, {new} now{place}: {}", packet(&change.witness))
+    format!("{old} before, {new} now: {}", flow(&change.witness))
 }
 
-/// A packet, as `tcp 10.0.1.2:40000 -> 10.2.1.2:2379 out on lo0`.
-pub fn packet(packet: &Packet) -> String {
-    let Packet { source, destination, port, .. } = packet;
-    let addresses = match packet.protocol {
-        TCP | UDP => format!("{source}:{SOURCE_PORT} -> {destination}:{port}"),
-        _ => format!("{source} -> {destination}"),
+/// A flow, as `tcp 10.0.1.2:40000 -> 10.2.1.2:2379`.
+pub fn flow(flow: &Flow) -> String {
+    let (destination, port) = (flow.destination, flow.port);
+    let is_ported = matches!(flow.protocol, TCP | UDP);
+    let source = match flow.opener {
+        Opener::ThisMac => "this Mac".to_owned(),
+        Opener::Address(address) if is_ported => format!("{address}:{SOURCE_PORT}"),
+        Opener::Address(address) => address.to_string(),
     };
-    let flags = if packet.protocol == TCP && !packet.opens() { " ack" } else { "" };
-    let (direction, interface) = hook(packet);
-    format!("{}{flags} {addresses} {direction} on {interface}", protocol(packet.protocol))
-}
-
-/// Where a packet is seen, in words.
-pub fn hook(packet: &Packet) -> (&'static str, &'static str) {
-    let direction = match packet.direction {
-        Direction::In => "in",
-        Direction::Out => "out",
-    };
-    let interface = match packet.interface {
-        Interface::Loopback => "lo0",
-        Interface::Egress => "egress",
-        Interface::Bridge(_) | Interface::Foreign | Interface::New => "a bridge",
-    };
-    (direction, interface)
+    let port = if is_ported { format!(":{port}") } else { String::new() };
+    format!("{} {source} -> {destination}{port}", protocol(flow.protocol))
 }
 
 /// A protocol in words.
@@ -157,7 +186,7 @@ fn unified(file: &FileChange, style: Style) -> String {
 
 /// A line in the colour of its sign.
 fn signed(line: &str, style: Style) -> String {
-    match line.chars().next() {
+    match line.trim_start().chars().next() {
         Some('+') => painted(line, GREEN, style),
         Some('-') => painted(line, RED, style),
         Some('~') => painted(line, YELLOW, style),

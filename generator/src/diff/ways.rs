@@ -1,19 +1,18 @@
-//! The ways between classes that are like something else now: slower, lossier, narrower, or not any more.
+//! The ways between ends that are like something else now: slower, lossier, narrower, or not any more.
 //!
-//! What counts is what a packet goes through, and not the pipe's number or how the links are cut: so each pair of classes
-//! is asked on both sides, and the pairs that share a change are merged.
+//! What counts is what a packet goes through, and not the pipe's number or how the links are cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use super::cover::{self, Rectangle, Relation};
-use super::names::Names;
+use super::both::{Both, FROM, TO};
 use super::objects::{FieldChange, Presence};
-use super::space::{Class, Space};
+use super::words::End;
 use super::{Side, objects};
-use crate::model::{Conditions, End, Name};
+use crate::model::Conditions;
+use crate::packets::Set;
 use crate::plan::Plan;
+use crate::reach::Opener;
 
 /// Ways whose conditions came, went or changed alike.
 #[derive(Debug, Clone)]
@@ -28,22 +27,18 @@ pub struct WayChange {
     pub fields: Vec<FieldChange>,
     /// A source and a destination between which it is so.
     pub witness: [Ipv4Addr; 2],
-    space: Arc<Space>,
-    rectangle: Rectangle,
+    flows: Set,
 }
 
 impl WayChange {
-    /// Whether this is said of packets from an address to an address.
-    pub fn covers(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        let [from, to] = [source, destination].map(|address| self.space.class(address));
-        self.rectangle.from.binary_search(&from).is_ok()
-            && self.rectangle.to.binary_search(&to).is_ok()
-            && !self.space.within(from, to)
-    }
-
     /// The ways in words: `aws, azure -> gcp`.
     pub fn ways(&self) -> String {
         format!("{} -> {}", self.from.join(", "), self.to.join(", "))
+    }
+
+    /// The flows of which it is said.
+    pub fn flows(&self) -> Set {
+        self.flows
     }
 }
 
@@ -54,52 +49,39 @@ const FIELDS: [&str; 3] = ["latency", "loss", "bandwidth"];
 type Like = Vec<(&'static str, String)>;
 
 /// What differs, by sender and receiver.
-pub fn changes(old: Side, new: Side, space: &Arc<Space>, names: &Names) -> Vec<WayChange> {
-    let [senders, receivers] = [true, false].map(|sends| {
-        let ends = |(index, side): (usize, Side)| touched(side.plan, index, space, sends);
-        [(0, old), (1, new)].into_iter().flat_map(ends).collect::<BTreeSet<Class>>()
-    });
-    let mut relations: BTreeMap<[Like; 2], Relation> = BTreeMap::new();
-    for from in &senders {
-        for to in receivers.iter().filter(|to| !space.within(*from, **to)) {
-            let [source, destination] = [*from, *to].map(|class| space.facts(class).representative);
-            let like = [old, new].map(|side| like(side.plan, source, destination));
-            if like[0] != like[1] {
-                relations.entry(like).or_default().entry(*from).or_default().push(*to);
-            }
+pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
+    let mut known: Vec<[Like; 2]> = vec![[Like::new(), Like::new()]];
+    let pipes = both.reach.each_ref().map(|reach| reach.pipe);
+    let mut number = |like: [Like; 2]| {
+        if like[0] == like[1] {
+            return 0;
         }
-    }
+        let found = known.iter().position(|it| *it == like).unwrap_or_else(|| {
+            known.push(like);
+            known.len() - 1
+        });
+        u32::try_from(found).expect("fewer kinds of ways than pipes")
+    };
+    // Many ways end in the same two pipes.
+    let mut numbers: HashMap<[u32; 2], u32> = HashMap::new();
+    let map = both.flows.join(pipes[0], pipes[1], &mut |a, b| {
+        *numbers.entry([a, b]).or_insert_with(|| number([like(old.plan, a), like(new.plan, b)]))
+    });
+    let mac = both.flows.of_this_mac();
     let mut all = Vec::new();
-    for (like, relation) in relations {
-        let change = |rectangle| change(&like, rectangle, space, names);
-        all.extend(cover::cover(space, &relation).into_iter().map(change));
+    for (index, like) in (1..).zip(&known[1..]) {
+        let set = both.flows.select(map, |number| number == index);
+        let set = both.flows.minus(set, mac);
+        for rectangle in both.rectangles(set) {
+            all.push(change(both, like, (rectangle.from, rectangle.to, rectangle.flows)));
+        }
     }
     all.sort_by(|a, b| (&a.from, &a.to, a.presence).cmp(&(&b.from, &b.to, b.presence)));
     all
 }
 
-/// The classes that some pipe of a side has packets from, or to.
-fn touched(plan: &Plan, side: usize, space: &Space, sends: bool) -> BTreeSet<Class> {
-    let mut providers: BTreeSet<&Name> = BTreeSet::new();
-    let mut classes = BTreeSet::new();
-    for end in plan.pipes.iter().flat_map(|pipe| if sends { &pipe.from } else { &pipe.to }) {
-        match end {
-            End::Provider(name) => {
-                providers.insert(name);
-            }
-            End::Volume(name) => {
-                classes.extend(plan.volume(name).map(|volume| space.class(volume.address)));
-            }
-        }
-    }
-    let of_provider =
-        |class: &Class| space.facts(*class).owner[side].provider().is_some_and(|it| providers.contains(it));
-    classes.extend(space.all().filter(of_provider));
-    classes
-}
-
-fn like(plan: &Plan, source: Ipv4Addr, destination: Ipv4Addr) -> Like {
-    let pipe = plan.policy.pipe_between(source, destination).and_then(|number| plan.pipe(number));
+fn like(plan: &Plan, pipe: u32) -> Like {
+    let pipe = u16::try_from(pipe).ok().and_then(|number| plan.pipe(number));
     pipe.map_or_else(Like::new, |pipe| fields(&pipe.conditions))
 }
 
@@ -107,7 +89,7 @@ fn fields(conditions: &Conditions) -> Like {
     FIELDS.into_iter().zip(conditions.words()).filter_map(|(field, value)| Some((field, value?))).collect()
 }
 
-fn change(like: &[Like; 2], rectangle: Rectangle, space: &Arc<Space>, names: &Names) -> WayChange {
+fn change(both: &mut Both, like: &[Like; 2], (from, to, flows): (Set, Set, Set)) -> WayChange {
     let [old, new] = like;
     let presence = match (old.is_empty(), new.is_empty()) {
         (true, _) => Presence::Added,
@@ -116,16 +98,18 @@ fn change(like: &[Like; 2], rectangle: Rectangle, space: &Arc<Space>, names: &Na
     };
     // What is no more is called as it was.
     let side = usize::from(presence != Presence::Removed);
-    let pairs = rectangle.from.iter().flat_map(|from| rectangle.to.iter().map(move |to| [*from, *to]));
-    let pair = pairs.into_iter().find(|[from, to]| !space.within(*from, *to));
-    let pair = pair.expect("a rectangle holds more than pairs within a network");
+    let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side };
+    let witness = both.witness(flows);
+    let source = match witness.opener {
+        Opener::Address(address) => address,
+        Opener::ThisMac => unreachable!("ways are between providers"),
+    };
     WayChange {
-        from: names.set(&rectangle.from, &rectangle.to, side, "outside"),
-        to: names.set(&rectangle.to, &rectangle.from, side, "outside"),
+        from: both.words(&end(FROM, from, to)),
+        to: both.words(&end(TO, to, from)),
         presence,
         fields: objects::fields(&FIELDS, old, new),
-        witness: pair.map(|class| space.facts(class).representative),
-        space: Arc::clone(space),
-        rectangle,
+        witness: [source, witness.destination],
+        flows,
     }
 }

@@ -2,6 +2,7 @@
 //! were defined elsewhere. Conditions are taken to hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use rnix::ast::Expr;
@@ -111,6 +112,7 @@ impl Reader {
             }
             [] | ["localhost" | "links" | "expect" | "preset"] | ["localhost" | "hosts", _] => {}
             [option] if PARTS.contains(&option) || SCALARS.contains(&option) => {}
+            ["presetBase"] => {}
             // Options that are no part of the declaration.
             _ => return,
         }
@@ -260,16 +262,19 @@ impl Reader {
         self.unknown.push(Unknown { option, at, text });
     }
 
-    /// The embedded declaration, with the priority of defaults.
+    /// The embedded declaration, with the priority of defaults, moved to where `presetBase` says.
     fn preset(&mut self) {
         let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
+        let base = self
+            .settled(&["presetBase"])
+            .and_then(|leaf| leaf.value.as_str()?.parse::<ipnet::Ipv4Net>().ok());
         for part in PARTS {
             for (name, fields) in preset[part].as_object().into_iter().flatten() {
                 self.entry(part, name, [PLAIN; 2], None);
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
                     let priorities = vec![PLAIN, PLAIN, DEFAULT];
-                    let leaf = Leaf { priorities, value: value.clone(), at: None, length: 0 };
+                    let leaf = Leaf { priorities, value: moved(value, base), at: None, length: 0 };
                     self.leaves.entry(path).or_default().insert(0, leaf);
                 }
             }
@@ -390,4 +395,17 @@ fn without_nulls(mut link: Value) -> Value {
 /// Whether the preset has an entry of this name.
 pub fn is_in_preset(part: &str, name: &str) -> bool {
     serde_json::from_str::<Value>(input::DEFAULT).is_ok_and(|preset| preset[part].get(name).is_some())
+}
+
+/// A value of the embedded declaration with its address, if it has one, as many networks behind `base` as it is behind
+/// `10.0.0.0/16`.
+fn moved(value: &Value, base: Option<ipnet::Ipv4Net>) -> Value {
+    let moved = || {
+        let (address, length) = value.as_str().map(|text| text.split_once('/').unwrap_or((text, "")))?;
+        let [10, cloud, rest @ ..] = address.parse::<Ipv4Addr>().ok()?.octets() else { return None };
+        let [first, second, ..] = base?.addr().octets();
+        let address = Ipv4Addr::from([first, second.checked_add(cloud)?, rest[0], rest[1]]);
+        Some(json!(if length.is_empty() { address.to_string() } else { format!("{address}/{length}") }))
+    };
+    moved().unwrap_or_else(|| value.clone())
 }

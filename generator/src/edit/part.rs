@@ -49,7 +49,7 @@ impl Parts {
         if definitions.is_empty() {
             return Self::default();
         }
-        let evaluations = hosts::evaluations(file);
+        let (evaluations, modules) = (hosts::evaluations(file), hosts::modules(file));
         let mut groups: Vec<Group> = Vec::new();
         let mut index = |group: Group| {
             groups.iter().position(|known| known.name == group.name).unwrap_or_else(|| {
@@ -65,7 +65,9 @@ impl Parts {
                 })
                 .collect();
             if own.is_empty() {
-                let module = hosts::module_around(file, &definition.site);
+                let site = &definition.site;
+                let holds = |(_, at): &&(String, Range<usize>)| at.start <= site.start && site.end <= at.end;
+                let module = modules.iter().find(holds).cloned();
                 let (name, at) = module.unwrap_or_else(|| (String::new(), definition.root.clone()));
                 own.push(index(Group { name, at, made_by: None }));
             }

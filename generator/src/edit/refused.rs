@@ -222,7 +222,7 @@ impl fmt::Display for Refused {
                 write!(f, "`{name}` is used here for something that is not a name of the network")
             }
             Why::NamedElsewhere { kind, name, path } => {
-                write!(f, "another file names {} `{name}` too, in `{path}`", kind.word())
+                write!(f, "`{path}` names {} `{name}` too, and is not written out in this file", kind.word())
             }
             Why::IsThere { name, provider } => {
                 write!(f, "volume `{name}` belongs to provider `{provider}` already")

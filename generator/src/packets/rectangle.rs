@@ -111,6 +111,48 @@ impl Space {
         self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
     }
 
+    /// A set by what stands behind the addresses: for each different service, the pairs of ends that have it.
+    pub fn by_service(&mut self, set: Set) -> Vec<(Set, Set)> {
+        let end = self.side_levels(Side::Destination).end;
+        let parts = self.diagrams.cut(set.as_map(), end).into_iter();
+        parts
+            .map(|(pairs, rest)| (pairs, self.diagrams.set(rest)))
+            .filter(|(_, rest)| !rest.is_empty())
+            .collect()
+    }
+
+    /// A set by what stands before the destination: those that have the same of what stands behind.
+    pub fn by_sender(&mut self, set: Set) -> Vec<(Set, Set)> {
+        let start = self.side_levels(Side::Destination).start;
+        let parts = self.diagrams.cut(set.as_map(), start).into_iter();
+        parts
+            .map(|(from, rest)| (from, self.diagrams.set(rest)))
+            .filter(|(_, rest)| !rest.is_empty())
+            .collect()
+    }
+
+    /// The packets with the hook and the source of some packet of the set.
+    pub fn senders(&mut self, set: Set) -> Set {
+        let levels = self.side_levels(Side::Destination).start..self.field_levels(Field::Options).end;
+        self.diagrams.forget(set, levels)
+    }
+
+    /// The packets with the destination of some packet of the set.
+    pub fn receivers(&mut self, set: Set) -> Set {
+        let services = self.side_levels(Side::Destination).end..self.field_levels(Field::Options).end;
+        let set = self.diagrams.forget(set, services);
+        let set = self.diagrams.forget(set, 0..self.family_level());
+        let sources = self.side_levels(Side::Source);
+        self.diagrams.forget(set, sources)
+    }
+
+    /// What a function is of the same packets with this number in a field.
+    pub fn with_number(&mut self, map: Map, field: Field, number: u8) -> Map {
+        let levels = self.field_levels(field);
+        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
+        self.diagrams.fix(map, &bit, levels.end - 1)
+    }
+
     /// The packets that are in the set with some ports, flags and types.
     pub fn any_service(&mut self, set: Set) -> Set {
         let levels = self.field_levels(Field::DestinationPort).start..self.field_levels(Field::IcmpCode).end;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::diff::{Diff, Presence, Statement, text};
+use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
 
 /// Everything that differs.
@@ -13,6 +13,7 @@ pub struct Changes {
     summary: String,
     flows: Vec<Change>,
     translations: Vec<Change>,
+    volumes: Vec<Volume>,
     conditions: Vec<Marked>,
     objects: Vec<Marked>,
     files: Vec<File>,
@@ -22,6 +23,13 @@ pub struct Changes {
 struct Change {
     headline: Marked,
     evidence: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Volume {
+    class: &'static str,
+    headlines: Vec<String>,
+    access: Vec<Marked>,
 }
 
 /// A line, and the class of its sign: `more`, `less` or `other`.
@@ -49,11 +57,18 @@ impl Changes {
             summary: diff.summary(),
             flows: diff.flows.iter().map(statement).collect(),
             translations: diff.translations.iter().map(statement).collect(),
+            volumes: diff.volumes.iter().map(volume).collect(),
             conditions: diff.conditions.iter().map(|way| Marked::of(text::way(way))).collect(),
             objects: diff.objects.iter().map(|object| Marked::of(text::object(object))).collect(),
             files: diff.files.iter().map(file).collect(),
         }
     }
+}
+
+fn volume(change: &VolumeChange) -> Volume {
+    let headlines = text::turns(change);
+    let access = change.access.iter().map(|access| Marked::of(text::gain(access)));
+    Volume { class: Marked::class(&headlines[0]), access: access.collect(), headlines }
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
@@ -67,12 +82,15 @@ fn file(file: &crate::diff::FileChange) -> File {
 
 impl Marked {
     fn of(text: String) -> Self {
-        let class = match text.chars().next() {
+        Self { class: Self::class(&text), text }
+    }
+
+    fn class(text: &str) -> &'static str {
+        match text.chars().next() {
             Some('+') => "more",
             Some('-') => "less",
             Some('~') => "other",
             _ => "",
-        };
-        Self { class, text }
+        }
     }
 }

@@ -21,6 +21,8 @@ const CONFIGURATIONS: &str = "darwinConfigurations";
 const MODULES: [(&str, usize); 3] = [("darwinModule", 0), ("darwinModules", 1), ("modules", 2)];
 /// Functions that evaluate a configuration.
 const MAKERS: [&str; 2] = ["darwinSystem", "evalModules"];
+/// What a path to the file's own outputs goes through last.
+const OWN: [&str; 3] = ["self", "flake", "outputs"];
 /// What one reads of a configuration without taking part in it.
 const READ: [&str; 4] = ["config", "options", "pkgs", "system"];
 
@@ -84,20 +86,16 @@ pub fn evaluations(file: &ast::Root) -> Vec<Evaluation> {
     found
 }
 
-/// The name of the module, of those that the file hands out, in which bytes stand.
-pub fn module_around(file: &ast::Root, range: &Range<usize>) -> Option<(String, Range<usize>)> {
-    let covers = |node: &SyntaxNode| {
-        let around = bytes(node);
-        around.start <= range.start && range.end <= around.end
-    };
-    let statements = file.syntax().descendants().filter(covers).filter_map(AttrpathValue::cast);
-    // The outermost statement that goes as far as a module's name.
-    statements.into_iter().find_map(|statement| {
+/// The modules that a file hands out: the name of each, and where it stands. Of nested ones the outer comes first.
+pub fn modules(file: &ast::Root) -> Vec<(String, Range<usize>)> {
+    let statements = file.syntax().descendants().filter_map(AttrpathValue::cast);
+    let found = statements.filter_map(|statement| {
         let path = whole_path(statement.syntax());
         let (at, length) = module_at(&path)?;
         let name = path.get(at..=at + length)?.iter().map(|it| it.as_deref().unwrap_or("…"));
         Some((name.collect::<Vec<&str>>().join("."), bytes(statement.syntax())))
-    })
+    });
+    found.collect()
 }
 
 /// Where a path comes to an output that holds modules, and how many names lead from there to a module.
@@ -257,6 +255,17 @@ fn whole_path(statement: &SyntaxNode) -> Vec<Option<String>> {
     path
 }
 
+/// The whole path of a selection, its base first; of a base that is no name, nothing is known.
+fn path_of(select: &ast::Select) -> Vec<Option<String>> {
+    let base = match select.expr() {
+        Some(Expr::Ident(name)) => vec![Some(name.to_string())],
+        Some(Expr::Select(inner)) => path_of(&inner),
+        _ => vec![None],
+    };
+    let own = select.attrpath().into_iter().flat_map(|it| it.attrs()).map(|it| segment(&it));
+    base.into_iter().chain(own).collect()
+}
+
 /// The modules that a file hands out by name, for the names through which a configuration takes them.
 struct Modules(Vec<(Vec<Option<String>>, SyntaxNode)>);
 
@@ -272,13 +281,17 @@ impl Modules {
         Self(with_path.collect())
     }
 
-    /// What stands at a path such as `self.darwinModules.network`, or below it.
+    /// What stands at a path such as `self.darwinModules.network`, or below it. Modules of other flakes do not stand here.
     fn at(&self, path: &[Option<String>]) -> Vec<SyntaxNode> {
         // `args.modules` is an argument, and no output.
         let Some((at, length)) = module_at(path).filter(|(at, length)| *length < 2 || path.len() > at + 1)
         else {
             return Vec::new();
         };
+        let above = at.checked_sub(1).and_then(|above| path[above].as_deref());
+        if !above.is_some_and(|above| OWN.contains(&above)) {
+            return Vec::new();
+        }
         let wanted = &path[at..];
         let fits = |own: &[Option<String>]| {
             own.iter().zip(wanted).all(|(own, wanted)| own.is_none() || wanted.is_none() || own == wanted)
@@ -323,10 +336,16 @@ impl Modules {
             return Vec::new();
         }
         if let Some(inherit) = ast::Inherit::cast(node.clone()) {
+            let from = match inherit.from().and_then(|from| from.expr()) {
+                Some(Expr::Select(from)) => path_of(&from),
+                _ => Vec::new(),
+            };
             let names = inherit.attrs().filter_map(|attr| segment(&attr));
-            return names
-                .filter_map(|name| Some(scope::inherited(&inherit, &name)?.syntax().clone()))
-                .collect();
+            let meant = |name: String| match scope::inherited(&inherit, &name) {
+                Some(value) => vec![value.syntax().clone()],
+                None => self.at(&[&from[..], &[Some(name)]].concat()),
+            };
+            return names.flat_map(meant).collect();
         }
         if let Some(select) = ast::Select::cast(node.clone()) {
             return self.selected(&select);
@@ -344,9 +363,9 @@ impl Modules {
     }
 
     fn selected(&self, select: &ast::Select) -> Vec<SyntaxNode> {
-        let path: Vec<Option<String>> =
-            select.attrpath().into_iter().flat_map(|it| it.attrs()).map(|it| segment(&it)).collect();
-        let modules = self.at(&path);
+        let whole = path_of(select);
+        let path = &whole[1..];
+        let modules = self.at(&whole);
         if !modules.is_empty() {
             return modules;
         }
@@ -361,7 +380,7 @@ impl Modules {
         match select.expr() {
             Some(Expr::Ident(base)) => match scope::binding(base.syntax(), &base.to_string()) {
                 Some(bound) => vec![bound.syntax().clone()],
-                None => self.with(base.syntax(), &path),
+                None => self.with(base.syntax(), &whole),
             },
             _ => Vec::new(),
         }
@@ -377,9 +396,7 @@ impl Modules {
                 found.extend(scope::below(&set, path).map(|value| value.syntax().clone()));
             }
             if let Expr::Select(namespace) = &namespace {
-                let above = namespace.attrpath().into_iter().flat_map(|it| it.attrs());
-                let whole: Vec<_> = above.map(|it| segment(&it)).chain(path.iter().cloned()).collect();
-                found.extend(self.at(&whole));
+                found.extend(self.at(&[&path_of(namespace)[..], path].concat()));
             }
         }
         found

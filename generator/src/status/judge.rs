@@ -230,6 +230,8 @@ impl Judge<'_> {
     fn others(&mut self) {
         let text = |file: &str| self.seen.text(file).to_owned();
         let mut texts = darwin::anchors(&text("pfctl-others"));
+        // An anchor of an earlier bundle is emptied.
+        texts.retain(|path, _| !self.seen.made(&["anchor", path]));
         texts.insert(String::new(), text("pfctl-sn") + &text("pfctl-sr") + &text("pfctl-dummynet"));
         let mut loaded = BTreeMap::new();
         for (path, text) in &texts {

@@ -96,7 +96,11 @@ impl Seen<'_> {
             let net = route.destination;
             for bridge in &plan.bridges {
                 let meets = bridge.network.contains(&net) || net.contains(&bridge.network);
-                if meets && !is_everywhere(net, bridge.network) && !self.bypasses(route) {
+                if meets
+                    && !is_everywhere(net, bridge.network)
+                    && !self.is_piece(route)
+                    && !self.bypasses(route)
+                {
                     tell(bridge, "route", net, &route.interface);
                 }
             }
@@ -132,6 +136,23 @@ impl Seen<'_> {
             && net.prefix_len() == 32
             && self.made(&["address", "lo0", &net.addr().to_string()]);
         bridges || own_route || alias || route.flags.contains('W') || self.is_ours(plan, net.addr())
+    }
+
+    /// One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which
+    /// says a second time what another does: everything but some addresses, in pieces.
+    fn is_piece(&self, route: &Route) -> bool {
+        let beside = |other: &&Route| {
+            (&other.interface, &other.gateway) == (&route.interface, &route.gateway)
+                && other.destination.prefix_len() > 0
+                && !other.flags.contains(['I', 'W'])
+        };
+        let size = |route: &Route| 1_u64 << (32 - route.destination.prefix_len());
+        let covered = |other: &Route| {
+            other.destination.prefix_len() < route.destination.prefix_len()
+                && other.destination.contains(&route.destination)
+        };
+        let beside = self.routes.iter().filter(beside);
+        !beside.clone().any(covered) && beside.map(size).sum::<u64>() >= 1 << 31
     }
 
     /// A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seen;
 use crate::darwin;
+use crate::loading::{Interfaces, bridge_macro, load};
 use crate::pf::syntax::{Ruleset, SettingValue};
 use crate::pf::{self, Environment, print_rule};
-use crate::plan::Plan;
+use crate::plan::{Bridge, Plan};
 
 /// How they differ, in words.
 pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<String> {
@@ -20,7 +21,7 @@ pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<Str
     // Whether this pfctl takes `extfilter` is not known here, and either form is right.
     let held = format!("{}{}{filter}", without_extfilter(translation), dummynet.unwrap_or_default());
     let held = pf::parse(&darwin::in_order(&held), &environment);
-    let wanted = pf::parse(&without_extfilter(&put_in(plan, anchor, seen)), &environment);
+    let wanted = pf::parse(&without_extfilter(&load(anchor, &interfaces(plan, seen)).text), &environment);
     let (Ok(held), Ok(mut wanted)) = (held, wanted) else {
         return vec![format!("what {place} holds cannot be read")];
     };
@@ -52,56 +53,17 @@ pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<Str
     found
 }
 
-/// The anchor with names of this Mac put in: a line that names `$egress`, `$outside` or `$bridge_NAME` once for every
-/// interface that the word stands for; without one, not at all.
-fn put_in(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> String {
-    let mut names = BTreeMap::from([
-        ("egress".to_owned(), seen.ways_out(plan)),
-        ("outside".to_owned(), seen.outside(plan)),
-    ]);
-    for bridge in &plan.bridges {
-        let kernel = seen.bridge(bridge).map(str::to_owned);
-        names.insert(
-            format!("bridge_{}", bridge.provider.as_str().replace('-', "_")),
-            kernel.into_iter().collect(),
-        );
-    }
-    let mut text = String::new();
-    for line in anchor.lines() {
-        let defines = line.strip_prefix("outside").is_some_and(|rest| rest.trim_start().starts_with('='));
-        if line.starts_with('#') || !defines {
-            expand(line, &names, &mut text);
-        }
-    }
-    text
-}
-
-fn expand(line: &str, names: &BTreeMap<String, Vec<String>>, text: &mut String) {
-    let macros =
-        || line.match_indices('$').filter_map(|(at, _)| word(&line[at + 1..]).map(|word| (at, word)));
-    let known = macros().find_map(|(_, word)| names.get(word).map(|values| (word, values)));
-    let Some((name, values)) = known.filter(|_| !line.starts_with('#')) else {
-        text.push_str(line);
-        text.push('\n');
-        return;
+/// The interfaces of this Mac that the anchor asks for.
+fn interfaces(plan: &Plan, seen: &Seen<'_>) -> Interfaces {
+    let bridge = |bridge: &Bridge| {
+        let kernel = seen.bridge(bridge)?.to_owned();
+        Some((bridge_macro(bridge.provider.as_str()), kernel))
     };
-    for value in values {
-        let mut copy = String::new();
-        let mut rest = 0;
-        for (at, word) in macros().filter(|(_, word)| *word == name) {
-            copy += &line[rest..at];
-            copy += value;
-            rest = at + 1 + word.len();
-        }
-        copy += &line[rest..];
-        expand(&copy, names, text);
+    Interfaces {
+        egress: seen.ways_out(plan),
+        outside: seen.outside(plan),
+        bridges: plan.bridges.iter().filter_map(bridge).collect(),
     }
-}
-
-/// The name of a macro that a text begins with.
-fn word(text: &str) -> Option<&str> {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-    (end > 0).then(|| &text[..end])
 }
 
 fn without_extfilter(text: &str) -> String {

@@ -46,6 +46,7 @@ rec {
     in
     builtins.substring (builtins.stringLength text - length) length text == suffix;
   escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] "${text}"}'";
+  escapeShellArgs = list: builtins.concatStringsSep " " (map escapeShellArg list);
   optionalString = condition: text: if condition then text else "";
 
   importTOML = file: builtins.fromTOML (builtins.readFile file);
@@ -77,6 +78,10 @@ rec {
   mkOverride = priority: content: {
     _type = "override";
     inherit priority content;
+  };
+  mkAfter = content: {
+    _type = "order";
+    inherit content;
   };
   mkDefault = mkOverride 1000;
   mkForce = mkOverride 50;

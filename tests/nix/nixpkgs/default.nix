@@ -53,11 +53,15 @@ let
     "clippy"
     "coreutils"
     "dash"
+    "fish"
     "gnugrep"
     "gnused"
     "installShellFiles"
+    "iproute2"
+    "iputils"
     "jq"
     "libplist"
+    "mandoc"
     "mawk"
     "mksh"
     "nawk"
@@ -69,6 +73,7 @@ let
     "rust-analyzer"
     "rustfmt"
     "shellcheck"
+    "zsh"
   ] (name: drv name { });
 
   pkgs = packages // {

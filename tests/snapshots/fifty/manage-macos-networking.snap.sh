@@ -5,16 +5,30 @@
 # It looks with a fixed number of commands, lets one awk say what differs, does only that, and looks again.
 # Whatever it makes is written into the ledger first, so that a run that dies anywhere is mended by the next.
 
+# Nothing of the environment counts. A shell takes functions from there too, which stand before tools and builtins;
+# bash 3.2 in POSIX mode takes even one named `[` and cannot unset it, so `test` is what this program calls.
+unset -f test printf read cd pwd command umask true kill id ifconfig route netstat pfctl dnctl sysctl stat scutil ping nc launchctl \
+    ps date sleep awk cat mv rm cp ln mkdir rmdir chmod head tail wc cmp sh ls sw_vers
+IFS='
+'
+set -f
+for VARIABLE in $(export -p); do
+    VARIABLE=${VARIABLE#export }
+    VARIABLE=${VARIABLE#declare -x }
+    VARIABLE=${VARIABLE#typeset -x }
+    case ${VARIABLE%%=*} in
+        '' | [0-9]* | *[!A-Za-z0-9_]* | VARIABLE | PWD | PPID | *UID | *OPTS | BASH* | POSIXLY_CORRECT) ;;
+        *) unset "${VARIABLE%%=*}" ;;
+    esac
+done
+unset IFS
+set +f
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
 LC_ALL=C
 export LC_ALL
 TZ=UTC0
 export TZ
-unset IFS CDPATH ENV BASH_ENV TMPDIR
-# A shell takes functions from its environment too, and they would stand before the tools and the builtins.
-unset -f '[' printf read cd pwd id ifconfig route netstat pfctl dnctl sysctl mount scutil ping nc launchctl ps date sleep awk cat mv rm cp \
-    mkdir rmdir head tail wc cmp sh ls sw_vers
 umask 077
 set -u
 
@@ -86,10 +100,10 @@ network	p7	10.0.7.0	24	10.0.7.1	24	bridge-p7	bridge
 network	p8	10.0.8.0	24	10.0.8.1	24	bridge-p8	bridge
 network	p9	10.0.9.0	24	10.0.9.1	24	bridge-p9	bridge
 localhost	bridge-localhost	127.0.1.1
-volume	etcd-0	p0	10.0.0.2	host	veth-etcd-0	127.0.1.2	-
-volume	etcd-16	p16	10.0.16.2	host	veth-etcd-16	127.0.1.18	-
-volume	etcd-32	p32	10.0.32.2	host	veth-etcd-32	127.0.1.34	-
-volume	etcd-48	p48	10.0.48.2	host	veth-etcd-48	127.0.1.50	-
+volume	etcd-0	p0	10.0.0.2	host	veth-etcd-0	127.0.1.2
+volume	etcd-16	p16	10.0.16.2	host	veth-etcd-16	127.0.1.18
+volume	etcd-32	p32	10.0.32.2	host	veth-etcd-32	127.0.1.34
+volume	etcd-48	p48	10.0.48.2	host	veth-etcd-48	127.0.1.50
 probe	pass	icmp	etcd-0	10.0.0.2	bridge-p0	10.0.0.1	-
 probe	pass	icmp	etcd-16	10.0.16.2	bridge-p16	10.0.16.1	-
 probe	pass	icmp	etcd-32	10.0.32.2	bridge-p32	10.0.32.1	-
@@ -109,40 +123,47 @@ probe	block	tcp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	9
 end
 '
 
-# The engine: reads what was seen and says what differs. It changes nothing on the Mac; asked to apply, it writes
-# names, ledger, rules and changes into the state directory, for the shell to act on.
+# The engine: reads what was seen and says what differs. It changes nothing on the Mac; where the lock is held, it
+# writes names, ledger and rules into the state directory, for the shell to act on.
 engine() {
+    set -- section=stream -
+    if test -n "$BUNDLE"; then set -- section=table keptfile=yes "$BUNDLE" keptfile= "$@"; fi
     awk '
 BEGIN { FS = "\t"; section = ""; ended = 0 }
 
-# A mark opens a section. Behind `mount`, which prints names that anybody may give, only the last marks count.
-/^@@nixvol / {
-    mark = substr($1, 10)
-    if (mark == "failed") { failed = failed (failed == "" ? "" : ", ") $2; next }
-    if (mark == "end") { ended = 1; next }
-    if (section == "mount") next
-    section = mark
-    seen_of[section] = 1
-    if (section == "set") for (i = 2; i < NF; i += 2) P[$i] = $(i + 1)
-    if (section == "pfctl-anchor-sr") seen[++ns] = "--"
-    next
+# The first line of the stream is the mark; where it stands again, the name of a section follows. What commands print
+# cannot hold it. A copy of a bundle comes before all of that, under the section `table`.
+section == "stream" { secret = $0; section = ""; next }
+section != "table" || !keptfile {
+    if ($0 "" == secret "") { marked = 1; next }
+    if (marked) {
+        marked = 0
+        if ($1 == "failed") { failed = failed (failed == "" ? "" : ", ") $2; next }
+        if ($1 == "end") { ended = 1; next }
+        section = $1
+        seen_of[section] = 1
+        if (section == "pfctl-anchor-sr") seen[++ns] = "--"
+        next
+    }
 }
+section == "set" { P[$1] = $2; next }
 
 # ---- owners and modes, as `ls` prints them
-section == "ls-ldn" {
+section == "ls-lden" {
+    # An entry of the access list of what stands before.
+    if (nowned && $0 ~ /^ *[0-9]+: /) { listof[owned[nowned]] = listof[owned[nowned]] $0 "\n"; next }
     if (!match($0, /^[^ ]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[A-Z][a-z]+ +[0-9]+ +[0-9:]+ /)) next
     split($0, w, " ")
     line = substr($0, RLENGTH + 1)
     if (w[1] ~ /^l/ && (i = index(line, " -> ")) > 0) line = substr(line, 1, i - 1)
-    if (!(line in modeof)) owned[++nowned] = line
-    modeof[line] = w[1]; ownerof[line] = w[3]
+    # What a link leads to may look like a line, but not before its own.
+    if (line in modeof) next
+    owned[++nowned] = line; modeof[line] = w[1]; ownerof[line] = w[3]
     next
 }
 
 # ---- the table; what stands behind its end in a kept bundle are the rules
 section == "table" && whole { kept[++nkept] = $0; next }
-section == "table" && $1 == "places" { P["anchor"] = $2; P["hosts"] = ($3 == "-") ? "" : $3; next }
-section == "table" { tabled[++ntabled] = $0 }
 section == "table" && $1 == "network" {
     p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
     netlen[p] = $4; lo[p] = number($3); hi[p] = lo[p] + size($4) - 1
@@ -150,12 +171,10 @@ section == "table" && $1 == "network" {
 }
 section == "table" && $1 == "localhost" { group = $2; groupaddress = $3; next }
 section == "table" && $1 == "allow" { allow[++na] = $2; allowlen[na] = $3; next }
+section == "table" && $1 == "mount" { mountpoint[$2] = $3; next }
 section == "table" && $1 == "volume" {
     v = $2; volume[++nv] = v; of[v] = $3; address[v] = $4; attachment[v] = $5; port[v] = $6; alias[v] = $7
-    point = $8
-    for (i = 9; i <= NF; i++) point = point "\t" $i
-    mountpoint[v] = point
-    if (point != "-") awaited[point] = 1
+    if (!(v in mountpoint)) mountpoint[v] = "-"
     next
 }
 section == "table" && $1 == "probe" { probe[++nprobes] = substr($0, 7); prober[nprobes] = $4; probed[nprobes] = $6; next }
@@ -198,14 +217,12 @@ section == "sysctl" {
     next
 }
 
-# DEVICE on PATH (TYPE, OPTIONS). A path begins with a slash and the first ` on /` ends the device, so that no
-# name of a device or directory can pass for the mount of another.
+# DEVICE NUMBER PATH: ours, as we asked for them.
 section == "mount" {
-    if (!match($0, / \([^()]*\)$/)) next
-    line = substr($0, 1, RSTART - 1)
-    if ((i = index(line, " on /")) == 0) next
-    line = substr(line, i + 4)
-    if ((line in awaited) && index(line, " on /") == 0) mounted[line] = 1
+    if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
+    split($0, w, " ")
+    line = substr($0, RLENGTH + 1)
+    deviceof[line] = w[1]; numberof[line] = w[2]
     next
 }
 
@@ -339,6 +356,17 @@ function everywhere(i, p) {
     if (covers("100.64.0.0", 10, dotted(lo[p]), netlen[p])) return rlen[i] < 10
     return rlen[i] < 8
 }
+# One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which says
+# a second time what another does: everything but some addresses, in pieces.
+function is_piece(i, k, sum) {
+    sum = size(rlen[i])
+    for (k = 1; k <= nr; k++) {
+        if (k == i || rif[k] != rif[i] || rvia[k] != rvia[i] || rlen[k] == 0 || rflags[k] ~ /[IW]/) continue
+        if (rlen[k] < rlen[i] && covers(rnet[k], rlen[k], rnet[i], rlen[i])) return 0
+        sum += size(rlen[k])
+    }
+    return sum >= 2147483648
+}
 # A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
 function bypasses(i, k, same, other) {
     if (rflags[i] !~ /G/) return 0
@@ -354,12 +382,18 @@ function collide(p, what, net, len, name) {
     clash[++nclash] = p
     clashing[nclash] = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " printable(name)
 }
+# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
+function in_force(p, b) {
+    b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
+    if (!(p in present) || !((b, gateway[p]) in has)) return 0
+    return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
+}
 function collisions(i, k, p) {
     for (i = 1; i <= nr; i++) {
         if (rlen[i] == 0 || known_route(i)) continue
         for (k = 1; k <= np; k++) {
             p = provider[k]
-            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
+            if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !is_piece(i) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
         }
     }
     for (i = 1; i <= nat; i++) {
@@ -370,7 +404,8 @@ function collisions(i, k, p) {
     for (i = 1; i <= nclash; i++) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
-        if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(k)
+        if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
+        else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(k); else refuse(k) }
         else trouble(k)
     }
 }
@@ -440,7 +475,7 @@ function read_rules(file, line, i, w, n) {
     nrules = 1
     for (i = 1; i <= nkept; i++) read_rule(kept[i])
     if (!nkept) {
-        while ((getline line < file) > 0) { tabled[++ntabled] = line; read_rule(line) }
+        while ((getline line < file) > 0) read_rule(line)
         close(file)
     }
     if (nrules == 1) refuse("there are no rules in " file ": the bundle is not complete, install it again")
@@ -453,7 +488,7 @@ function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
     if (line ~ /^[ \t]*#/) rule[++nrules] = line
     # So that the file can be read with one definition less; here every name is put in.
-    else if (line !~ /^[ \t]*outside[ \t]*=/) put_in(line)
+    else if (line !~ /^[ \t]*(outside|bridge_[a-z0-9_]*)[ \t]*=/) put_in(line)
 }
 function put_in(line, rest, name, n, w, i) {
     for (rest = line; match(rest, /\$[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
@@ -591,6 +626,8 @@ function judge_others(i, kind, text) {
     for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
     for (i = 1; i <= nmain && npipes; i++) judge_route(mainline[i], "the main ruleset")
     for (i = 1; i <= nothers; i++) {
+        # An anchor of an earlier bundle is emptied.
+        if (in_ledger("anchor", otherof[i], "")) continue
         kind = list_of(otherline[i])
         if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
         if (npipes) judge_route(otherline[i], otherof[i])
@@ -629,6 +666,24 @@ function states_text() { return entries == "" ? "unknown" : entries " of " (limi
 function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
 function job_text() { return ("disabled" in job) ? "disabled" : ("not loaded" in job) ? "not loaded" : (job["state"] == "" ? "unknown" : job["state"]) (job["last exit code"] == "" ? "" : ", last exit code " job["last exit code"]) }
 
+# Places that cannot be ours: what macOS empties, and a log that somebody else has begun.
+function judge_paths(line, i, w, known) {
+    for (i = split("/private/tmp /private/var/tmp /private/var/folders", w, " "); i > 0; i--) {
+        if (emptied(P["state"], w[i])) danger(P["state"] " lies below " w[i] ", which macOS empties; hint: declare another stateDir")
+        if (emptied(P["base"], w[i])) danger(P["base"] " lies below " w[i] ", which macOS empties; hint: declare another base")
+    }
+    if (!(P["log"] in modeof)) return
+    if (modeof[P["log"]] !~ /^[-l]/) danger(P["log"] " is no plain file; hint: declare another logFile")
+    known = (P["state"] "/wish") in modeof || (P["state"] "/names") in modeof || (P["state"] "/applied") in modeof
+    if (modeof[P["log"]] ~ /^-/ && !known && (getline line < P["log"]) > 0) {
+        if (line !~ /^[0-9-]+T[0-9:]+Z [a-z]+: / && line !~ /^nixvol: / && line !~ /newsyslog\[[0-9]+\]: logfile turned over/ && line != "" && !index(line, P["base"]))
+            danger(P["log"] " was there before and is not of this program; hint: declare another logFile, or move that one elsewhere")
+        close(P["log"])
+    }
+}
+# Whether a path lies there, by its own name or by the one that the links of macOS give it.
+function emptied(path, place) { return below(path, place) || ((place in modeof) && below(path, substr(place, 9))) }
+
 # ---- names, ledger and rules, from their files
 function read_names(file, line, w) {
     while ((getline line < file) > 0) {
@@ -644,6 +699,7 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
     head = "nixvol-net ledger\t1\t."
     while ((getline line < file) > 0) {
         n = split(line, w, "\t")
+        if (line == "") continue
         # A head that was torn has nothing behind it.
         if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
         if (form == "") { form = line; continue }
@@ -746,14 +802,6 @@ function forget_name(logical, i) {
     for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
     delete kernel[logical]; delete far[logical]
 }
-# Whether the bundle that was kept is the one that is measured by: its places, table and rules.
-function kept_stands(file, line, i, same) {
-    same = 1
-    tabled[0] = "places\t" P["anchor"] "\t" (P["hosts"] == "" ? "-" : P["hosts"])
-    for (i = 0; (getline line < file) > 0; i++) if (line != tabled[i]) same = 0
-    close(file)
-    return same && i == ntabled + 1
-}
 # Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
 function tables_stand(i, k, n, w, t, line, same, inside, count, name) {
     same = 1
@@ -810,7 +858,8 @@ function judge_owners(i, path, mode, root, own) {
         if (own && (path == P["state"] || path == P["base"] "/networking") && mode !~ /^d/) danger(path " is not a directory; hint: move it elsewhere")
         # In a directory with the sticky bit nobody can remove or rename what is of root.
         if ((substr(mode, 6, 1) == "w" || substr(mode, 9, 1) == "w") && (own || substr(mode, 10, 1) !~ /[tT]/)) danger(path " can be changed by others than root (" mode "); hint: sudo chmod go-w " quote(path))
-        if (own && mode ~ /\+$/) danger(path " has an access list, which may let others in; hint: sudo chmod -N " quote(path))
+        # `ls` marks an access list with a plus, but where there are attributes too, with what stands for those.
+        if (own ? (mode ~ /\+$/ || path in listof) : (listof[path] ~ / allow [^\n]*(write|append|add_|delete|chown)/)) danger(path " has an access list, which may let others in; hint: sudo chmod -N " quote(path))
     }
 }
 function below(path, top) { return path == top || index(path, top "/") == 1 }
@@ -843,7 +892,7 @@ function causes() {
     if (nlost) cause("another program took away: " losses)
     if (lowered != "") cause("another program set down: " lowered)
     if (named_before && nameless) cause("another program took our names out of " P["hosts"])
-    else if (named_before && renamed && kept_stands(P["state"] "/applied")) cause("another program changed our names in " P["hosts"])
+    else if (named_before && renamed && !P["fresh"]) cause("another program changed our names in " P["hosts"])
     if (!knew || !in_ledger("anchor", P["anchor"], "")) return
     causes_of_names()
     if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
@@ -892,7 +941,7 @@ function want_port(v, a, b, up) {
     else {
         if (ours(up) && !(b in memberof)) lost(port[v] " in " bridge[of[v]])
         if (ours(a) && !((b in peer) && peer[b] == a)) lost("the far end of " port[v] " (" b ") from " a)
-        if (!running[b]) { lower("the far end of " port[v] " (" b ")"); op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up") }
+        if (!running[b] && b in memberof) { lower("the far end of " port[v] " (" b ")"); op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up") }
     }
     if (!(ours(a) && ours(b) && (a in peer) && peer[a] == b)) {
         if (ours(a) && a in peer) op("unpeer", a, "-", "-", "part " a " from " peer[a])
@@ -900,7 +949,10 @@ function want_port(v, a, b, up) {
         op("peer", a, b, "-", "join the ends of " port[v] " (" a ", " b ")")
     }
     if (ours(b) && b in memberof && memberof[b] != up) op("leave", memberof[b], b, "-", "take " b " out of " memberof[b])
-    if (!(ours(b) && ours(up) && (b in memberof) && memberof[b] == up)) op("join", up, b, "-", "put " port[v] " (" b ") into " bridge[of[v]] " (" up ")")
+    if (ours(b) && ours(up) && (b in memberof) && memberof[b] == up) return
+    # Who leaves a bridge, or loses it, is taken down.
+    if (ours(b)) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
+    op("join", up, b, "-", "put " port[v] " (" b ") into " bridge[of[v]] " (" up ")")
 }
 function want_alias(ip, whose) {
     wanted["address", "lo0", ip] = 1
@@ -931,7 +983,12 @@ function drop_unwanted(i, k, w) {
             op("destroy", w[2], "-", "-", "remove " ((w[2] in taken) ? taken[w[2]] " (" w[2] ")" : w[2]))
     }
 }
-function active(v) { return mountpoint[v] == "-" || mountpoint[v] in mounted }
+# Something is mounted where a directory and the one above it lie on two devices, or are the same: the root.
+function active(v, at, above) {
+    if (mountpoint[v] == "-") return 1
+    at = mountpoint[v] "/."; above = mountpoint[v] "/.."
+    return (at in deviceof) && (above in deviceof) && (deviceof[at] != deviceof[above] || numberof[at] == numberof[above])
+}
 function prepare(i, p, k) {
     nextunit["bridge"] = 2000; nextunit["feth"] = 20000
     read_names(P["state"] "/names")
@@ -988,7 +1045,6 @@ function differ_up(i, v, before, missing) {
     want_alias(groupaddress, group)
     for (i = 1; i <= nv; i++) {
         v = volume[i]; before = no
-        if (index(mountpoint[v], " on /")) trouble("whether " v " is mounted at " mountpoint[v] " cannot be told, because its path holds \" on /\": name another mount point")
         if (mountpoint[v] != "-" && sameboot) tell_mount(v)
         if (!active(v)) continue
         if (port[v] != "-") want_port(v)
@@ -1001,6 +1057,7 @@ function differ_up(i, v, before, missing) {
     phase = 4
     differ_hosts(1)
     causes()
+    if (P["fresh"] && !no && (P["ask"] == "start" || P["ask"] == "plan")) op("keep", "-", "-", "-", "put the installed bundle in force, which differs in nothing that the Mac has")
 }
 # Anchors that an earlier bundle named.
 function drop_anchors(but, i, w) {
@@ -1142,7 +1199,7 @@ function lost_pipes(i, w, had, gone, n) {
 }
 function causes_of_pipes(i) {
     if (pipesgone) cause("another program removed our pipes (dnctl flush?)")
-    if (nchanged && kept_stands(P["state"] "/applied")) for (i = 1; i <= nchanged; i++) cause("another program changed pipe " changedpipes[i])
+    if (nchanged && !P["fresh"]) for (i = 1; i <= nchanged; i++) cause("another program changed pipe " changedpipes[i])
 }
 function pipes_text(i, n) {
     if (!npipes) return
@@ -1173,24 +1230,34 @@ function read_tables(list, n, out, i, k, m, w, name, open_) {
             if (w[k] ~ /^<.*>$/) { name = w[k]; if (!(name in out)) out[name] = " " }
             else if (w[k] == "{") open_ = 1
             else if (w[k] == "}") open_ = 0
-            else if (open_ && w[k] != "\\" && w[k] != "" && index(out[name], " " w[k] " ") == 0) out[name] = out[name] w[k] " "
+            else if (open_ && w[k] != "\\" && w[k] !~ /^(!.*)?$/ && index(out[name], " " w[k] " ") == 0) out[name] = out[name] w[k] " "
         }
     }
 }
 # A table that is not there has no members.
 function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : word ~ /^</ ? " " : " " word " " }
+# All of a file is there, or the run ends here. Not every awk tells that a write failed, so it is read again.
+function begin(file) { f = file; nwritten = 0; printf "" > f }
+function put(text) { print text > f; nwritten++ }
+function finish(line, n) {
+    if (close(f)) exit 1
+    while ((getline line < f) > 0) n++
+    close(f)
+    if (n + 0 != nwritten) exit 1
+}
 function write_ends(file, i, n, w, k, from, to, but, gone) {
-    printf "" > file
-    if (!sameboot) { close(file); return }
+    begin(file)
+    if (!sameboot) { finish(); return }
     read_old(P["state"] "/rules.conf")
     read_old(P["state"] "/rules.loading")
     if (!nold && ns > 1) for (i = 1; i <= np; i++) { ending(network[provider[i]], "0.0.0.0/0"); ending("0.0.0.0/0", network[provider[i]]) }
     read_tables(oldrule, nold, oldtable)
     read_tables(rule, nrules, newtable)
-    for (i = 1; i <= nrules; i++) newline_[rule[i]] = 1
+    for (i = 1; i <= nrules; i++) newline_[anywhere(rule[i])] = 1
     for (i = 1; i <= nold; i++) {
-        if (oldrule[i] !~ /^(rdr )?pass /) continue
-        gone = !(oldrule[i] in newline_)
+        # What passes without a state left none behind.
+        if (oldrule[i] !~ /^(rdr )?pass / || oldrule[i] ~ / no state( |$)/) continue
+        gone = !(anywhere(oldrule[i]) in newline_)
         n = split(oldrule[i], w, " ")
         from = to = but = ""
         for (k = 1; k < n; k++) {
@@ -1206,9 +1273,9 @@ function write_ends(file, i, n, w, k, from, to, but, gone) {
         split(endings[i], w, "\t")
         # So many that they take long: by their source alone, as long as that is one of ours.
         if (nending > 256 && w[1] != "0.0.0.0/0" && w[1] != "127.0.0.0/8") { if (w[1] in bysource) continue; bysource[w[1]] = 1; w[2] = "0.0.0.0/0" }
-        print w[1] "\t" w[2] > file
+        put(w[1] "\t" w[2])
     }
-    close(file)
+    finish()
 }
 # Every pair of the first two lists that is not one of the last two.
 function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
@@ -1219,10 +1286,12 @@ function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
         ending(f[i], t[k])
     }
 }
+# A rule without its interface: what it let in by one that is gone, or has another name now, it lets in by the others.
+function anywhere(line) { sub(/ on [A-Za-z][A-Za-z0-9_]*[0-9] /, " ", line); return line }
 function within_stays(net, i) {
     if (net in stays) return stays[net]
     stays[net] = 0
-    for (i = 1; i <= nrules; i++) if (index(rule[i], "pass quick inet from " net " to " net " ") == 1) stays[net] = 1
+    for (i = 1; i <= nrules; i++) if (rule[i] ~ /^pass / && index(rule[i], " inet from " net " to " net " ")) stays[net] = 1
     return stays[net]
 }
 function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" to] = 1; endings[++nending] = from "\t" to } }
@@ -1230,15 +1299,17 @@ function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" 
 # ---- answers
 END {
     if (ended) judge_owners()
+    if (ended && ("ls-lden" in seen_of)) judge_paths()
     for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
     if (P["ask"] == "owners") {
         if (ended && (P["self"] in modeof) && !nh) print "safe\tyes"
         exit
     }
-    if (("ls-ldn" in seen_of) && !(P["self"] in modeof)) failed = "ls"
+    if (("ls-lden" in seen_of) && !(P["self"] in modeof)) failed = "ls"
+    if (("mount" in seen_of) && !("/" in deviceof)) failed = "stat"
     if (!ended || !whole || nsysctl < 2 || failed != "") {
         failed = "could not look at the Mac: " (failed == "" ? "a command said too little" : failed " failed") "; try again"
-        if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&2"
+        if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&3"
         else print "problem\t" failed
         exit 1
     }
@@ -1262,53 +1333,51 @@ END {
     print "summary\t" summary()
     print "default\t" defaultvia
     print "pipes\t" (knows_pipes() ? "yes" : "")
-    print "kept\t" (P["target"] != "up" || kept_stands(P["state"] "/applied"))
+    print "addressed\t" interfaces_with_address()
     # What lingers is waited for.
     if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
+    if (P["writes"] && !nf && (no || nc)) write_changes()
     print "changes\t" no + 0
-    if (!nf && (no || nc) && P["ask"] != "test") write_changes()
 }
 
 # ---- for the shell
 function line_of(a, b, c, d) { return a "\t" b "\t" c (d == "" ? "" : "\t" d) "\t." }
-function write_changes(i, k, w, f) {
-    f = P["state"] "/changes"
-    printf "boot\t%s\ntokens\t%s\n", boot, (tokenlist == "" ? "-" : tokenlist) > f
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print ops[k, i] > f
-    print "end" > f
-    close(f)
-    f = P["state"] "/names.new"
-    printf "" > f
-    for (i = 1; i <= nn; i++) if (nameorder[i] != "") { k = nameorder[i]; print k "\t" kernel[k] "\t" ((k in far) ? far[k] : "-") > f }
-    close(f)
-    f = P["state"] "/ledger.new"
-    print "nixvol-net ledger\t1\t." > f
-    print "base\t" P["base"] "\t." > f
-    print "boot\t" boot "\t." > f
-    for (k in madehosts) print line_of("have", "hosts-file", k) > f
-    for (k in named) print line_of("have", "hosts", k) > f
-    if (forwardingwas != "") print "forwarding\t" forwardingwas "\t" substr(bridgeswere, 2, length(bridgeswere) - 2) "\t." > f
-    if (ourtoken != "") print "token\t" ourtoken "\t." > f
+function interfaces_with_address(i, list) { for (i = 1; i <= ni; i++) if (holds[iface[i]] != "") list = list iface[i] " "; return list }
+function write_changes(i, k, w) {
+    print "do\tboot\t" boot
+    print "do\ttokens\t" (tokenlist == "" ? "-" : tokenlist)
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "do\t" ops[k, i]
+    print "writes\tyes"
+    begin(P["state"] "/names.new")
+    for (i = 1; i <= nn; i++) if (nameorder[i] != "") { k = nameorder[i]; put(k "\t" kernel[k] "\t" ((k in far) ? far[k] : "-")) }
+    finish()
+    begin(P["state"] "/ledger.new")
+    put("nixvol-net ledger\t1\t.")
+    put("base\t" P["base"] "\t.")
+    put("boot\t" boot "\t.")
+    for (k in madehosts) put(line_of("have", "hosts-file", k))
+    for (k in named) put(line_of("have", "hosts", k))
+    if (forwardingwas != "") put("forwarding\t" forwardingwas "\t" substr(bridgeswere, 2, length(bridgeswere) - 2) "\t.")
+    if (ourtoken != "") put("token\t" ourtoken "\t.")
     for (i = 1; i <= nl; i++) {
         split(order[i], w, SUBSEP)
-        if (w[1] == "if" && lingers(w[2])) print line_of("gone", "if", w[2]) > f
+        if (w[1] == "if" && lingers(w[2])) put(line_of("gone", "if", w[2]))
         if (!in_ledger(w[1], w[2], w[3])) continue
         if (w[1] == "if" && !ours(w[2])) continue
         if (w[1] == "address" && !((w[2], w[3]) in has)) continue
         if (w[1] == "route" && routed[w[2]] != w[3]) continue
         if (w[1] == "pipe" && ("dnctl-list" in seen_of) && !(w[2] in pipeat)) continue
-        print line_of("have", w[1], w[2], w[3]) > f
+        put(line_of("have", w[1], w[2], w[3]))
     }
-    close(f)
-    f = P["state"] "/hosts.block"
-    print "# nixvol-net: begin" > f
-    for (i = 1; i <= nv; i++) if (i in block) print block[i] > f
-    print "# nixvol-net: end" > f
-    close(f)
-    f = P["state"] "/rules.new"
-    printf "" > f
-    for (i = 1; i <= nrules; i++) print rule[i] > f
-    close(f)
+    finish()
+    begin(P["state"] "/hosts.block")
+    put("# nixvol-net: begin")
+    for (i = 1; i <= nv; i++) if (i in block) put(block[i])
+    put("# nixvol-net: end")
+    finish()
+    begin(P["state"] "/rules.new")
+    for (i = 1; i <= nrules; i++) put(rule[i])
+    finish()
     write_ends(P["state"] "/ends")
 }
 
@@ -1342,6 +1411,8 @@ function status_text(i, k, p, v) {
     print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
+    if (P["fresh"] && P["wish"] == "up") print "installed    another bundle than the one in force: start puts it in force"
+    if (P["pending"]) print "pending      " waiting()
     print "launchd      " job_text()
     print "states       " states_text()
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
@@ -1350,7 +1421,17 @@ function status_text(i, k, p, v) {
     for (i = 1; i <= nremarks; i++) print "note         " remark[i]
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
 }
+# What a start waits for: seconds, and until when.
+function waiting(w) {
+    split(P["pending"], w, " ")
+    return w[2] == "-" ? "a start is at work, or has died" : "a start waits to be confirmed until " w[2] "; then it is taken back, unless: manage-macos-networking.sh confirm"
+}
+function waiting_json(w) {
+    split(P["pending"], w, " ")
+    return P["pending"] ? "{\"until\":" or_null(w[2]) ",\"seconds\":" w[1] "}" : "null"
+}
 function plan_text(i, k) {
+    if (P["pending"]) print "pending: " waiting()
     if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
     for (i = 1; i <= nwarnings; i++) print "problem: " warning[i]
@@ -1389,7 +1470,7 @@ function problems_json(i) {
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1405,10 +1486,10 @@ function status_json(i, p, v) {
     printf "],\"pipes\":%s", pipes_json()
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
-    printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia)
+    printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
     print "\"refused\":" texts(refusal, nf) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() "}"
 }
-'
+' "$@" 3>&2 2>/dev/null
 }
 
 # ---- words and exits
@@ -1417,13 +1498,42 @@ function status_json(i, p, v) {
 QUIET=
 # Somebody who watches is told how far it is.
 TERMINAL=
-if [ -t 1 ]; then TERMINAL=yes; fi
-say() { if [ -z "$QUIET" ]; then printf '%s\n' "$*"; fi; }
-warn() { if [ -z "$QUIET" ]; then printf 'nixvol: %s\n' "$*" >&2; fi; }
+if test -t 1; then TERMINAL=yes; fi
+say() { if test -z "$QUIET"; then printf '%s\n' "$*"; fi; }
+warn() { if test -z "$QUIET"; then printf 'nixvol: %s\n' "$*" >&2; fi; }
 
+MUTE=
 log() {
     stamp=$(date '+%Y-%m-%dT%H:%M:%SZ') || stamp='-'
-    printf '%s %s: %s\n' "$stamp" "$COMMAND" "$*" >>"$LOG" || warn "cannot write to $LOG"
+    if test -z "$MUTE" && ! printf '%s %s: %s\n' "$stamp" "$COMMAND" "$*" 2>/dev/null >>"$LOG"; then
+        MUTE=yes
+        cannot_write "$LOG"
+    fi
+}
+
+tell() {
+    printf '%s' "$1" | while IFS= read -r line; do
+        warn "$line"
+        log "$line"
+    done
+}
+
+failed() {
+    warn "failed: $*"
+    log "failed: $*"
+    return 1
+}
+
+# Every write of ours is looked at: what could not be written is said, and what it was to be is not begun.
+cannot_write() {
+    warn "cannot write $1: the disk is full, or does not let us; hint: df ${1%/*}"
+    return 1
+}
+
+# Puts a line into a file of the state directory: all of it, or what was there before stays.
+put() {
+    if printf '%s\n' "$2" 2>/dev/null >"$STATE/$1.new" && mv -f "$STATE/$1.new" "$STATE/$1"; then return 0; fi
+    cannot_write "$STATE/$1"
 }
 
 wrong_use() {
@@ -1434,60 +1544,101 @@ wrong_use() {
 
 need_root() {
     uid=$(id -u) || uid=unknown
-    if [ "$uid" != 0 ]; then
+    if test "$uid" != 0; then
         warn "this needs root: run it with sudo"
         exit 77
     fi
 }
 
 # ---- one at a time
+# Whoever makes `lock` holds it, and whoever died with it leaves it to the one that makes `lock.NUMBER`, with the number
+# of the dead process; who died with that leaves it in the same way. A link is made whole or not at all, and by one.
 
 LOCKED=
 STOPPED=
 # Set where owners and modes of our files have been looked at.
 SAFE=
 
-# When a process began, which tells it from a later one of the same number.
-began() { ps -o lstart= -p "$1" 2>/dev/null; }
+# When a process began, which tells it from a later one of the same number; from what `ps` said.
+began() {
+    IFS=$NEWLINE
+    for line in $PROCESSES; do
+        unset IFS
+        # shellcheck disable=SC2086 # words
+        set -- "$1" $line
+        if test "$1" = "${2:-}"; then
+            shift 2
+            printf '%s\n' "$*"
+            return
+        fi
+    done
+    unset IFS
+}
 
-# Reads the lock; true while its holder lives.
-held() {
+# Whether a holder of the lock lives. Where `ps` does not even know us, nobody is taken for dead.
+lives() {
+    if test "$HOLDER$TAB$SINCE" = "$$$TAB$OWN"; then return 0; fi
+    PROCESSES=$(ps -o pid= -o lstart= -p "$$,$HOLDER" 2>/dev/null) || :
+    if test -z "$(began "$$")"; then return 0; fi
+    # shellcheck disable=SC2086 # words
+    since=$(set -- $SINCE && printf '%s\n' "$*")
+    now=$(began "$HOLDER")
+    test -n "$now" && { test -z "$since" || test "$since" = "$now"; }
+}
+
+# True where somebody holds the lock; else FREE is the link to make.
+find_holder() {
+    FREE=$STATE/lock
+    links=0
+    while test -e "$FREE"; do
+        HOLDER=
+        SINCE=
+        IFS=$TAB read -r HOLDER SINCE 2>/dev/null <"$FREE" || :
+        case $HOLDER in
+            '' | *[!0-9]*) HOLDER=none ;;
+            *) if lives; then return 0; fi ;;
+        esac
+        FREE=$STATE/lock.$HOLDER
+        links=$((links + 1))
+        if test "$links" -gt 99; then return 0; fi
+    done
     HOLDER=
-    SINCE=
-    IFS=$TAB read -r HOLDER SINCE 2>/dev/null <"$STATE/lock" || :
-    case $HOLDER in
-        '' | *[!0-9]*) return 1 ;;
-    esac
-    [ "$(began "$HOLDER")" = "$SINCE" ]
+    return 1
+}
+
+try_lock() {
+    if ! test -d "$STATE" && ! mkdir -p "$STATE" 2>/dev/null; then
+        cannot_write "$STATE" || exit 1
+    fi
+    own=$STATE/lock.$$.own
+    if ! test -e "$own" && ! printf '%s\t%s\n' "$$" "$OWN" 2>/dev/null >"$own"; then
+        # The directory may have gone with a cleanup.
+        if test -d "$STATE"; then
+            rm -f "$own"
+            cannot_write "$own" || exit 1
+        fi
+        return 1
+    fi
+    if find_holder || ! ln "$own" "$FREE" 2>/dev/null; then return 1; fi
+    made=$FREE
+    if find_holder && test "$HOLDER" = "$$"; then return 0; fi
+    # It was another's to leave, and that one has gone meanwhile.
+    rm -f "$made"
+    return 1
 }
 
 take_lock() {
-    if [ ! -d "$STATE" ] && ! mkdir -p "$STATE"; then
-        warn "cannot make $STATE"
-        exit 1
-    fi
-    if ! since=$(began "$$"); then
+    PROCESSES=$(ps -o pid= -o lstart= -p "$$" 2>/dev/null) && OWN=$(began "$$") || OWN=
+    if test -z "$OWN"; then
         warn "ps does not tell when this process began"
         exit 1
     fi
     waited=0
-    empty=
-    while ! (set -C && printf '%s\t%s\n' "$$" "$since" >"$STATE/lock") 2>/dev/null; do
-        if held; then
-            empty=
-        elif [ -z "$HOLDER$empty" ]; then
-            # It is being written, or has just gone; a moment later it is empty for good.
-            empty=yes
-        else
-            # Its holder is gone. Whoever still finds its own name there a moment later has it.
-            printf '%s\t%s\n' "$$" "$since" >"$STATE/lock.$$" && mv -f "$STATE/lock.$$" "$STATE/lock"
-            sleep 1
-            if held && [ "$HOLDER" = "$$" ]; then
-                break
-            fi
-        fi
-        if [ "$waited" -ge "$LOCK_SECONDS" ]; then
-            warn "another run (process ${HOLDER:-unknown}) has been at work for $LOCK_SECONDS seconds: try again when it is done"
+    until try_lock; do
+        if test "$waited" -ge "$LOCK_SECONDS"; then
+            rm -f "$own"
+            if test -z "$HOLDER"; then cannot_write "$FREE" || exit 1; fi
+            warn "another run (process $HOLDER) has been at work for $LOCK_SECONDS seconds: try again when it is done"
             exit 4
         fi
         waited=$((waited + 1))
@@ -1498,10 +1649,11 @@ take_lock() {
     trap 'STOPPED=yes' HUP INT TERM
 }
 
+# The first link goes first: as long as it is there, it leads to us.
 release_lock() {
-    if [ -n "$LOCKED" ] && [ -e "$STATE/lock" ]; then
+    if test -n "$LOCKED"; then
         LOCKED=
-        rm -f "$STATE/lock" || warn "cannot remove $STATE/lock"
+        rm -f "$STATE/lock" "$STATE"/lock.* || cannot_write "$STATE/lock"
     fi
 }
 
@@ -1510,7 +1662,7 @@ release_lock() {
 WISH=
 read_wish() {
     WISH=
-    if [ -f "$STATE/wish" ]; then
+    if test -f "$STATE/wish"; then
         IFS= read -r WISH <"$STATE/wish" || :
     fi
     case $WISH in
@@ -1520,24 +1672,81 @@ read_wish() {
 }
 
 write_wish() {
-    if [ "$1" = none ]; then
-        rm -f "$STATE/wish"
-    else
-        printf '%s\n' "$1" >"$STATE/wish.new" && mv -f "$STATE/wish.new" "$STATE/wish"
+    if test "$1" = none; then
+        rm -f "$STATE/wish" || return 1
+    elif test "$1" != "$WISH"; then
+        put wish "$1" || return 1
     fi
+    WISH=$1
+}
+
+# ---- bundles
+# `applied` is a copy of the bundle that the last start put in force, and what reconcile keeps. `starting` is one that a
+# start works on, or that waits for its confirmation; `pending` says what it waits for.
+
+# The bundle that is measured by: a copy, or the installed one. It begins with what the shell has to know of it.
+BUNDLE=
+PIPED=
+POINTS=
+measure_by() {
+    BUNDLE=$1
+    PIPED=
+    POINTS=
+    if test -n "$1"; then
+        while IFS= read -r line && one_of_shell "$line"; do :; done <"$1"
+        return
+    fi
+    one_of_shell "$PLACES"
+    IFS=$NEWLINE
+    set -f
+    for line in $TABLE; do one_of_shell "$line" || break; done
+    unset IFS
+    set +f
+}
+
+one_of_shell() {
+    case $1 in
+        "places$TAB"*)
+            HOSTS=${1##*"$TAB"}
+            ANCHOR=${1#*"$TAB"}
+            ANCHOR=${ANCHOR%%"$TAB"*}
+            if test "$HOSTS" = -; then HOSTS=; fi
+            ;;
+        "pipe$TAB"*) PIPED=yes ;;
+        "mount$TAB"*)
+            POINTS=$POINTS${1#mount"$TAB"*"$TAB"}$NEWLINE
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+# The rules that belong to the table: those installed; before a switch has installed them, those beside this program.
+RULES=$BASE/networking/pf/anchor.conf
+
+# The bundle that is installed, in the form of a copy.
+installed() {
+    printf '%s\n%s' "$PLACES" "$TABLE" || return 1
+    if test -f "$RULES"; then cat "$RULES"; fi
+}
+
+# The copy that is in force, or was to be: the one that waits before the one that was confirmed.
+in_force() {
+    FORCE=
+    if test -f "$STATE/applied"; then FORCE=$STATE/applied; fi
+    if test -f "$STATE/starting"; then FORCE=$STATE/starting; fi
+    test -n "$FORCE"
 }
 
 # ---- looking
 
-# What the engine reads of the Mac, by name. `mount` comes last and has the rest of the stream to itself:
-# anybody may mount something, and the name of a mount point may hold a line of its own.
+# What the engine reads of the Mac, by name.
 THINGS="ifconfig netstat-rn sysctl pfctl-references pfctl-sn pfctl-sr pfctl-interfaces pfctl-anchor-sn pfctl-anchor-sr"
 # And where there are pipes of dummynet, of ours or to be ours:
 PIPE_THINGS="dnctl-list pfctl-dummynet pfctl-anchor-dummynet"
 
 see() {
     case $1 in
-        ls-ldn) owners ;;
+        ls-lden) owners ;;
         ifconfig) ifconfig -a ;;
         netstat-rn) netstat -rn -f inet ;;
         sysctl) sysctl -n net.inet.ip.forwarding kern.bootsessionuuid ;;
@@ -1555,42 +1764,32 @@ see() {
         dnctl-list) dnctl list 2>/dev/null ;;
         pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
         pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
-        mount) mount ;;
+        mount) mounts ;;
         *) return 1 ;;
     esac </dev/null
 }
 
+# Between what commands print stands a line that nobody can guess, and behind it the name of what comes.
+MARK=
+mark() { printf '%s\n%s\n' "$MARK" "$1"; }
+
 see_all() {
     for thing in "$@"; do
-        printf '@@nixvol %s\n' "$thing"
-        see "$thing" || printf '@@nixvol failed\t%s\n' "$thing"
+        mark "$thing"
+        # A command that died may have left half a line.
+        see "$thing" || { printf '\n' && mark "failed$TAB$thing"; }
     done
 }
 
-# Whether pipes are looked at: the table declares some, or a bundle that was kept ($1), or the ledger may know some.
-has_pipes() {
-    case $TABLE in
-        *"${NEWLINE}pipe$TAB"*) return 0 ;;
-        *) ;;
-    esac
-    if [ -e "$STATE/pipes" ]; then return 0; fi
-    if [ -z "${1:-}" ]; then return 1; fi
-    while IFS= read -r line; do
-        case $line in
-            "pipe$TAB"*) return 0 ;;
-            end) return 1 ;;
-            *) ;;
-        esac
-    done <"$1"
-    return 1
-}
+# Whether pipes are looked at: the bundle has some, or the ledger may know some.
+has_pipes() { test -n "$PIPED" || test -e "$STATE/pipes"; }
 
 # What the anchor holds, as pf prints it and the engine keeps it.
 loaded() {
     if ! see pfctl-anchor-sn || ! printf '%s\n' -- || ! see pfctl-anchor-sr; then return 1; fi
     if ! has_pipes; then return 0; fi
     named=$(see pfctl-anchor-dummynet) || return 1
-    if [ -n "$named" ]; then printf '%s\n' -- "$named"; fi
+    if test -n "$named"; then printf '%s\n' -- "$named"; fi
 }
 
 # The anchor's tables: the name of each, and below it what it holds.
@@ -1602,6 +1801,18 @@ tables() {
     done
 }
 
+# Device and number of each mount point and of the directory above it. No name that anybody gave to something is
+# in it; one that is not there is left out, and the last shows that all were asked.
+mounts() {
+    set -f
+    IFS=$NEWLINE
+    set --
+    for point in $POINTS; do set -- "$@" "$point/." "$point/.."; done
+    unset IFS
+    set +f
+    stat -f '%d %i %N' "$@" / 2>/dev/null || :
+}
+
 # The rules of every other anchor below the name of each. What has gone meanwhile says nothing.
 others() {
     names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
@@ -1609,7 +1820,7 @@ others() {
     IFS=$NEWLINE
     for name in $names; do
         name=${name#"${name%%[! ]*}"}
-        if [ "$name" = "$ANCHOR" ]; then continue; fi
+        if test "$name" = "$ANCHOR"; then continue; fi
         printf 'anchor\t%s\n' "$name"
         for what in nat rules; do pfctl -a "$name" -s "$what" 2>/dev/null || :; done
     done
@@ -1622,14 +1833,14 @@ others() {
 owners() {
     paths=$(
         for at in "$BASE/networking/pf" "$STATE" "${LOG%/*}" "${HOSTS%/*}"; do
-            while [ -n "$at" ] && [ ! -d "$at" ]; do at=${at%/*}; done
+            while test -n "$at" && ! test -d "$at"; do at=${at%/*}; done
             way "$at"
             real=$(cd -P "${at:-/}" && pwd -P) || exit 1
-            if [ "$real" != "$at" ]; then way "$real"; fi
+            if test "$real" != "$at"; then way "$real"; fi
         done
         for at in "$SELF" "$BASE/networking/manage-macos-networking.sh" "$BASE/networking/pf/anchor.conf" \
             "$STATE" "$STATE"/* "$LOG" "$HOSTS"; do
-            if [ -e "$at" ] || [ -L "$at" ]; then printf '%s\n' "$at"; fi
+            if test -e "$at" || test -L "$at"; then printf '%s\n' "$at"; fi
         done
     ) || return 1
     set -f
@@ -1639,13 +1850,13 @@ owners() {
     unset IFS
     set +f
     # What another run has removed meanwhile makes `ls` fail; the engine misses what it needs.
-    ls -ldn "$@" 2>/dev/null || :
+    ls -lden "$@" 2>/dev/null || :
 }
 
 way() {
     printf '/\n'
     on=$1
-    while [ -n "$on" ] && [ "$on" != / ]; do
+    while test -n "$on" && test "$on" != /; do
         printf '%s\n' "$on"
         on=${on%/*}
     done
@@ -1654,34 +1865,56 @@ way() {
 # Not empty once this run has changed something: what is missing then, nobody else took.
 ACTED=
 
-# Everything the engine has to know. $1: what it is asked; $2: the wish it measures by;
-# $3: a bundle that was kept, to measure by instead of the installed one.
+# Everything the engine has to know. $1: what it is asked; $2: the wish it measures by.
 observe() {
-    printf '@@nixvol set\t%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" \
-        self "$SELF" mine "$MINE" wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED"
-    printf '@@nixvol table\n'
-    if [ -n "${3:-}" ]; then cat "$3"; else printf '%s' "$TABLE"; fi || printf '@@nixvol failed\tcat\n'
-    if [ -z "$SAFE" ]; then see_all ls-ldn; fi
+    mark set
+    printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
+        wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
+        pending "$PENDING" writes "$LOCKED"
+    if test -z "$SAFE"; then see_all ls-lden; fi
+    if test "$1" = owners; then
+        mark end
+        return
+    fi
+    if test -z "$BUNDLE"; then
+        mark table
+        printf '%s' "$TABLE"
+    fi
     # shellcheck disable=SC2086 # words
     see_all $THINGS
     # shellcheck disable=SC2086 # words
-    if has_pipes "${3:-}"; then see_all $PIPE_THINGS; fi
+    if has_pipes; then see_all $PIPE_THINGS; fi
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
         status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        # The job comes after the checks.
+        switch) see_all pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
         test) see_all pfctl-anchor-tables ;;
         *) ;;
     esac
-    # Of all that the table holds, only a mount point begins with a slash.
-    case ${3:+kept}$TABLE in
-        kept* | *"$TAB/"*) see_all mount ;;
-        *) ;;
-    esac
-    printf '@@nixvol end\n'
+    if test -n "$POINTS"; then see_all mount; fi
+    mark end
 }
 
-# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number),
-# DEFAULT (route), KEPT (whether the bundle that was kept is this one), PIPES (whether the ledger knows any).
+# What the engine says of what is seen.
+ask() {
+    while :; do
+        case $MARK in
+            ????????????????*) break ;;
+            *) IFS= read -r MARK </dev/urandom || return 1 ;;
+        esac
+    done
+    { printf '%s\n' "$MARK" && observe "$@"; } | engine
+}
+
+# What the engine said last.
+ANSWER=
+CHANGES=
+UNWRITTEN=
+
+# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUTIONS (no reason not to start), CAUSES (what others did), CHANGES (their number), DEFAULT
+# (route), ADDRESSED (interfaces with an address), PIPES (whether the ledger knows any), UNWRITTEN (it was
+# about to write what is to be done, and could not).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
 look() {
     REFUSED=
@@ -1691,19 +1924,31 @@ look() {
     PROBLEMS=
     CHANGES=
     DEFAULT=
-    KEPT=
+    ADDRESSED=
     PIPES=
     UNSAFE=
     CAUSES=
-    read_answer "$(observe "$@" | engine)"
-    if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
-    [ -n "$CHANGES" ]
+    UNWRITTEN=
+    # What a command complains of is told by its name.
+    ANSWER=$(ask "$@" 2>/dev/null)
+    status=$?
+    read_answer
+    if test -n "$UNSAFE"; then refuse_unsafe; fi
+    if test "$status" -ne 0; then CHANGES=; fi
+    if test -n "$CHANGES"; then
+        UNWRITTEN=
+    elif test -n "$UNWRITTEN"; then
+        cannot_write "$STATE/ledger.new" || PROBLEMS=
+    elif test -z "$PROBLEMS"; then
+        PROBLEMS="could not look at the Mac: a command failed; try again$NEWLINE"
+    fi
+    test -n "$CHANGES"
 }
 
 read_answer() {
     set -f
     IFS=$NEWLINE
-    for line in $1; do
+    for line in $ANSWER; do
         text=${line#*"$TAB"}
         case ${line%%"$TAB"*} in
             safe) SAFE=$text ;;
@@ -1716,8 +1961,9 @@ read_answer() {
             summary) SUMMARY=$text ;;
             changes) CHANGES=$text ;;
             default) DEFAULT=$text ;;
-            kept) KEPT=$text ;;
+            addressed) ADDRESSED=$text ;;
             pipes) PIPES=$text ;;
+            writes) UNWRITTEN=$text ;;
             *) ;;
         esac
     done
@@ -1727,15 +1973,8 @@ read_answer() {
 
 # Looks at owners and modes alone, before anything is written.
 be_safe() {
-    UNSAFE=
-    CAUSES=
-    read_answer "$({
-        printf '@@nixvol set\t%s\t%s\n' ask owners base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE"
-        see_all ls-ldn
-        printf '@@nixvol end\n'
-    } | engine)"
-    if [ -n "$UNSAFE" ]; then refuse_unsafe; fi
-    if [ -z "$SAFE" ]; then
+    look owners - || :
+    if test -z "$SAFE"; then
         warn "could not look at the owners of our files: try again"
         exit 1
     fi
@@ -1748,18 +1987,11 @@ refuse_unsafe() {
     exit 3
 }
 
-tell() {
-    printf '%s' "$1" | while IFS= read -r line; do
-        warn "$line"
-        log "$line"
-    done
-}
-
 # Whether some name server is known.
 has_dns() {
     resolvers=$(scutil --dns) || return 1
     case $resolvers in
-        *nameserver*) return 0 ;;
+        *'nameserver['*) return 0 ;;
         *) return 1 ;;
     esac
 }
@@ -1767,10 +1999,17 @@ has_dns() {
 # ---- changing
 
 # Every line of the ledger ends in a dot of its own: a line without it was torn and says nothing.
+# TORN: what comes next begins on a line of its own.
+TORN=
 note() {
-    line=
+    line=$TORN
     for word in "$@"; do line=$line$word$TAB; done
-    printf '%s.\n' "$line" >>"$STATE/ledger"
+    if printf '%s.\n' "$line" 2>/dev/null >>"$STATE/ledger"; then
+        TORN=
+    else
+        TORN=$NEWLINE
+        cannot_write "$STATE/ledger"
+    fi
 }
 
 # Runs a command whose words on success are of no interest.
@@ -1782,14 +2021,13 @@ quietly() {
             *) return 0 ;;
         esac
     fi
-    warn "failed: $*: $words"
-    log "failed: $*: $words"
-    return 1
+    failed "$*: $words"
 }
 
 # One change; its words come from the engine.
 change() {
     case $1 in
+        keep) ;;
         rules) load_rules ;;
         unrules)
             if ! unload_rules "$2"; then
@@ -1820,11 +2058,11 @@ change() {
         route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
         unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
         forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
-        hosts) note have hosts "$2" && write_hosts "$2" "$STATE/hosts.block" ;;
+        hosts) test -z "$UNWRITTEN" && note have hosts "$2" && write_hosts "$2" "$STATE/hosts.block" ;;
         unhosts)
             write_hosts "$2" /dev/null || return 1
             # A file that was made for the names alone goes with them.
-            if [ "$3" = ours ] && [ ! -s "$2" ]; then rm -f "$2" || return 1; fi
+            if test "$3" = ours && ! test -s "$2"; then rm -f "$2" || return 1; fi
             note gone hosts "$2" && note gone hosts-file "$2"
             ;;
         *)
@@ -1842,10 +2080,9 @@ make_interface() {
             *'File exists'* | *'Resource busy'*) tries=$((tries - 1)) ;;
             *) tries=0 ;;
         esac
-        if [ "$tries" -le 0 ]; then
-            warn "failed: ifconfig $1 create up: $words"
-            log "failed: ifconfig $1 create up: $words"
-            return 1
+        if test "$tries" -le 0; then
+            failed "ifconfig $1 create up: $words"
+            return
         fi
         sleep 1
     done
@@ -1857,7 +2094,8 @@ make_interface() {
 # their conditions then: they are other rules, and the next look says that those that should be are not loaded.
 LACKING=
 load_rules() {
-    if [ -n "$LACKING" ]; then
+    if test -n "$UNWRITTEN"; then return 1; fi
+    if test -n "$LACKING"; then
         awk '!/^(no )?dummynet /' "$STATE/rules.new" >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
     fi
     check_rules &&
@@ -1865,8 +2103,7 @@ load_rules() {
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
         quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
         end_connections "$STATE/ends" &&
-        { printf '%s\n' "$BOOT" && loaded; } >"$STATE/rules.seen.new" &&
-        mv -f "$STATE/rules.seen.new" "$STATE/rules.seen" &&
+        seen=$(loaded) && put rules.seen "$BOOT$NEWLINE$seen" &&
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
 }
 
@@ -1880,13 +2117,12 @@ check_rules() {
             case $words in
                 *'yntax error'*)
                     awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
-                        >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || return 1
+                        2>/dev/null >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || cannot_write "$STATE/rules.less" || return 1
                     log "this pfctl may not take extfilter: trying without"
                     ;;
                 *)
-                    warn "failed: pfctl -n: $words"
-                    log "failed: pfctl -n: $words"
-                    return 1
+                    failed "pfctl -n: $words"
+                    return
                     ;;
             esac
             ;;
@@ -1905,24 +2141,22 @@ end_connections() {
 unload_rules() {
     if has_pipes && ! unload_dummynet "$1"; then return 1; fi
     quietly pfctl -a "$1" -F all || return 1
-    if [ "$1" = "$ANCHOR" ]; then rm -f "$STATE/rules.conf" "$STATE/rules.seen" "$STATE/rules.loading" || return 1; fi
+    if test "$1" = "$ANCHOR"; then rm -f "$STATE/rules.conf" "$STATE/rules.seen" "$STATE/rules.loading" || return 1; fi
     note gone anchor "$1"
 }
 
 # Whether `-F all` takes the rules of dummynet too is not known. A load does, and whether it did is seen.
 unload_dummynet() {
     quietly pfctl -a "$1" -f /dev/null || return 1
-    if named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) && [ -z "$named" ]; then return 0; fi
-    warn "failed: $1 still holds rules of dummynet"
-    log "failed: $1 still holds rules of dummynet"
-    return 1
+    if named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) && test -z "$named"; then return 0; fi
+    failed "$1 still holds rules of dummynet"
 }
 
 # A pipe, whole: what dnctl is not told becomes 0. $3: the share that is lost, a comma, kilobits a second.
 # The file says that there may be some to look for, whatever is declared later.
 make_pipe() {
     rate=${3#*,}
-    if [ "$rate" != 0 ]; then rate=${rate}Kbit/s; fi
+    if test "$rate" != 0; then rate=${rate}Kbit/s; fi
     printf '' >"$STATE/pipes" && note want pipe "$1" &&
         quietly dnctl pipe "$1" config delay "$2" plr "${3%,*}" bw "$rate" && note have pipe "$1"
 }
@@ -1931,7 +2165,7 @@ make_pipe() {
 # HELD: rules could not be unloaded, and may name any.
 HELD=
 remove_pipe() {
-    if [ -z "$HELD" ] && named=$(see pfctl-anchor-dummynet); then
+    if test -z "$HELD" && named=$(see pfctl-anchor-dummynet); then
         case $named$NEWLINE in
             *" pipe $1"[!0-9]*) ;;
             *)
@@ -1940,23 +2174,21 @@ remove_pipe() {
                 ;;
         esac
     fi
-    warn "failed: pipe $1 stays, because a rule may still name it"
-    log "failed: pipe $1 stays, because a rule may still name it"
-    return 1
+    failed "pipe $1 stays, because a rule may still name it"
 }
 
 # pf's token. Which tokens there were, and the number of the process that asks for one more,
 # are on disk before it asks: a death in between leaks none.
 take_token() {
     note token-before "$TOKENS" || return 1
-    words=$(STATE=$STATE sh -c 'printf "token-pid\t%s\t.\n" "$$" >>"$STATE/ledger" && exec pfctl -E' 2>&1 </dev/null)
+    words=$(sh -c 'printf "token-pid\t%s\t.\n" "$$" >>"$1" && exec pfctl -E' - "$STATE/ledger" 2>&1 </dev/null)
     status=$?
     token=${words##*Token : }
     token=${token%%[!0-9]*}
-    if [ "$status" -ne 0 ] || [ -z "$token" ]; then
-        warn "failed: pfctl -E"
-        log "failed: pfctl -E: $words"
-        return 1
+    if test "$status" -ne 0 || test -z "$token"; then
+        TORN=$NEWLINE
+        failed "pfctl -E: $words"
+        return
     fi
     note token "$token"
 }
@@ -1970,15 +2202,13 @@ HOSTS_END='# nixvol-net: end'
 write_hosts() {
     # An earlier write that was torn has left less than all there: nothing is made of that.
     mend_hosts || return 1
-    if [ ! -e "$1" ]; then
-        if [ "$2" = /dev/null ]; then return 0; fi
+    if ! test -e "$1"; then
+        if test "$2" = /dev/null; then return 0; fi
         note have hosts-file "$1" && (umask 022 && : >"$1") || return 1
     fi
     end=$(tail -c 1 "$1") || return 1
-    hosts_text "$1" "$2" >"$STATE/hosts.new" || return 1
-    printf '%s\n' "$1" >"$STATE/hosts.place" || return 1
-    mv -f "$STATE/hosts.new" "$STATE/hosts.pending" || return 1
-    finish_hosts "$1"
+    hosts_text "$1" "$2" >"$STATE/hosts.new" || cannot_write "$STATE/hosts.new" || return 1
+    put hosts.place "$1" && mv -f "$STATE/hosts.new" "$STATE/hosts.pending" && finish_hosts "$1"
 }
 
 # The text of a hosts file with one block of names, or none; every other byte as it is. A beginning without an end
@@ -2014,28 +2244,35 @@ hosts_text() {
 }
 
 finish_hosts() {
-    cat "$STATE/hosts.pending" >"$1" || return 1
+    cat "$STATE/hosts.pending" >"$1" || cannot_write "$1" || return 1
     rm -f "$STATE/hosts.pending" "$STATE/hosts.place"
 }
 
 # A hosts file that is the beginning of what was being written, and no more, is finished now.
 mend_hosts() {
-    if [ ! -f "$STATE/hosts.pending" ]; then return 0; fi
+    if ! test -f "$STATE/hosts.pending"; then return 0; fi
     to=$HOSTS
-    if [ -f "$STATE/hosts.place" ]; then IFS= read -r to <"$STATE/hosts.place" || return 1; fi
-    if [ ! -f "$to" ]; then : >"$to" || return 1; fi
+    if test -f "$STATE/hosts.place"; then IFS= read -r to <"$STATE/hosts.place" || return 1; fi
+    if ! test -f "$to"; then printf '' >"$to" || cannot_write "$to" || return 1; fi
     size=$(wc -c <"$to") || return 1
     size=$((size))
-    if [ "$size" -eq 0 ] || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$to"; then
+    if test "$size" -eq 0 || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$to"; then
         finish_hosts "$to"
     else
         rm -f "$STATE/hosts.pending" "$STATE/hosts.place"
     fi
 }
 
-# Does what the engine wrote down. $1: `strict` ends with the first failure.
+# Does what the engine said. $1: `strict` ends with the first failure.
 apply() {
-    mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
+    if test -z "$UNWRITTEN"; then
+        mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
+    elif test "$1" = strict; then
+        return 1
+    else
+        # On a disk that takes nothing more, what goes goes all the same: the ledger knows more than there is then.
+        TORN=$NEWLINE
+    fi
     ACTED=yes
     HELD=
     LACKING=
@@ -2043,43 +2280,55 @@ apply() {
     TOKENS=
     failures=0
     done=0
-    while IFS=$TAB read -r word one two three text <&3; do
-        case $word in
-            boot) BOOT=$one ;;
-            tokens) TOKENS=$one ;;
-            end) break ;;
+    IFS=$NEWLINE
+    set -f
+    for line in $ANSWER; do
+        case $line in
+            "do$TAB"*) ;;
+            *) continue ;;
+        esac
+        IFS=$TAB
+        # shellcheck disable=SC2086 # the fields
+        set -- "$1" $line
+        unset IFS
+        set +f
+        case $3 in
+            boot) BOOT=$4 ;;
+            tokens) TOKENS=$4 ;;
             *)
-                if [ -n "$STOPPED" ]; then
+                if test -n "$STOPPED"; then
                     warn "interrupted"
                     return 1
                 fi
                 done=$((done + 1))
-                if change "$word" "$one" "$two" "$three"; then
-                    say "${TERMINAL:+[$done/$CHANGES] }$text"
-                    log "$text"
+                if change "$3" "$4" "$5" "$6"; then
+                    say "${TERMINAL:+[$done/${CHANGES:-?}] }$7"
+                    log "$7"
                 else
                     failures=$((failures + 1))
-                    if [ "$1" = strict ]; then return 1; fi
+                    if test "$1" = strict; then return 1; fi
                 fi
                 ;;
         esac
-    done 3<"$STATE/changes"
-    [ "$word" = end ] && [ "$failures" -eq 0 ]
+    done
+    unset IFS
+    set +f
+    test "$failures" -eq 0
 }
 
 # Looks until nothing is left to change, or the looks are used up.
 settle() {
     looks=$LOOKS
     while :; do
-        if look "$@" && [ "$CHANGES" = 0 ]; then
+        if look "$@" && test "$CHANGES" = 0; then
             # With the last of our pipes goes what says that there are some.
-            if [ -z "$PIPES" ] && [ -e "$STATE/pipes" ]; then rm -f "$STATE/pipes" || return 1; fi
+            if test -z "$PIPES" && test -e "$STATE/pipes"; then rm -f "$STATE/pipes" || return 1; fi
             # What the ledger says is all there: what is missing later, another took.
-            if [ -f "$STATE/ledger" ]; then note 'done' || return 1; fi
+            if test -f "$STATE/ledger"; then note 'done' || :; fi
             return 0
         fi
         looks=$((looks - 1))
-        if [ "$looks" -le 0 ]; then return 1; fi
+        if test "$looks" -le 0; then return 1; fi
         sleep 1
     done
 }
@@ -2087,20 +2336,14 @@ settle() {
 # Does all that can be done, and what is then still left once more: macOS may need a moment in between.
 converge() {
     rounds=2
-    while [ "$rounds" -gt 0 ] && [ -z "$STOPPED" ]; do
+    while test "$rounds" -gt 0 && test -z "$STOPPED"; do
         rounds=$((rounds - 1))
         if apply lenient && settle "$@"; then return 0; fi
         # A hosts file that was torn just now may look as if nothing were left to do.
-        if ! mend_hosts || ! look "$@"; then return 1; fi
-        if [ "$CHANGES" = 0 ]; then rounds=0; fi
+        if ! mend_hosts || ! { look "$@" || test -n "$UNWRITTEN"; }; then return 1; fi
+        if test "$CHANGES" = 0; then rounds=0; fi
     done
-    [ "$CHANGES" = 0 ] && [ -z "$STOPPED" ]
-}
-
-# Keeps the bundle that is now in force, table and rules in one file: it is what a later start goes back to.
-keep_applied() {
-    { printf 'places\t%s\t%s\n' "$ANCHOR" "${HOSTS:--}" && printf '%s' "$TABLE" && cat "$BASE/networking/pf/anchor.conf"; } >"$STATE/applied.new" &&
-        mv -f "$STATE/applied.new" "$STATE/applied"
+    test "$CHANGES" = 0 && test -z "$STOPPED"
 }
 
 # ---- trying
@@ -2109,7 +2352,7 @@ keep_applied() {
 # `block` from `lost`, the first says that a datagram nobody answers was let in.
 counted() {
     labels | awk '
-        $1 == "between" || $1 == "no-internet" || $1 == "outside" { met += $3; next }
+        $1 == "between" || $1 == "no-internet" || $1 == "outside" || $1 == "leak" || $1 ~ /^forged:/ { met += $3; next }
         { passed += $3 }
         END { print passed + 0, met + 0 }'
 }
@@ -2125,13 +2368,13 @@ probe() {
         *) words=$(nc -z -G 2 -s "$2" "$3" "$4" 2>&1 </dev/null) ;;
     esac
     status=$?
-    if [ "$1" != udp ] && [ "$status" -eq 0 ]; then
+    if test "$1" != udp && test "$status" -eq 0; then
         FOUND=pass
         WHY='it answered'
         return
     fi
     after=$(counted) || after=$before
-    if [ "${after#* }" -gt "${before#* }" ]; then
+    if test "${after#* }" -gt "${before#* }"; then
         FOUND=block
         WHY='a rule of ours blocked it'
         return
@@ -2145,7 +2388,7 @@ probe() {
         *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
         udp*)
             # Nothing answers a datagram for sure: the count of the rules is the evidence.
-            if [ "${after% *}" -gt "${before% *}" ]; then
+            if test "${after% *}" -gt "${before% *}"; then
                 FOUND=pass
                 WHY='a rule of ours let it pass'
             fi
@@ -2156,12 +2399,14 @@ probe() {
 
 probe_all() {
     read_wish
-    if [ "$WISH" != up ]; then
+    if test "$WISH" != up; then
         warn "the network is not up: start it first"
         exit 1
     fi
     be_safe
-    observe test up | engine | try
+    in_force || :
+    measure_by "$FORCE" || exit 1
+    ask test up | try
 }
 
 # Tries what the engine says, a probe a line.
@@ -2181,40 +2426,40 @@ try() {
             skipped) skipped=$expected ;;
             changes) changes=$expected ;;
         esac
-        if [ "$word" != probe ]; then continue; fi
+        if test "$word" != probe; then continue; fi
         probe "$protocol" "$source" "$destination" "$port"
         tried=$((tried + 1))
         verdict=ok
         good=true
-        if [ "$FOUND" != "$expected" ]; then
+        if test "$FOUND" != "$expected"; then
             verdict=FAILED
             good=false
             failures=$((failures + 1))
         fi
         what=$protocol
         number=null
-        if [ "$port" != - ]; then
+        if test "$port" != -; then
             what="$protocol port $port"
             number=$port
         fi
-        if [ "$JSON" = 0 ]; then
+        if test "$JSON" = 0; then
             say "$verdict: $from ($source) to $to ($destination), $what: expected $expected, found $FOUND: $WHY"
         else
             list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"ok\":$good}"
         fi
     done
-    if [ "$changes" != 0 ]; then
+    if test "$changes" != 0; then
         warn "the network is not as declared: see status"
         failures=$((failures + 1))
     fi
-    if [ "$JSON" = 1 ]; then
+    if test "$JSON" = 1; then
         good=true
-        if [ "$failures" -gt 0 ]; then good=false; fi
+        if test "$failures" -gt 0; then good=false; fi
         printf '{"ok":%s,"tried":%s,"skipped":%s,"probes":[%s]}\n' "$good" "$tried" "$skipped" "$list"
     else
         say "$tried tried, $failures failed, $skipped left out because a volume is not mounted"
     fi
-    [ "$failures" -eq 0 ]
+    test "$failures" -eq 0
 }
 
 # ---- telling others
@@ -2250,36 +2495,45 @@ job() {
 }
 
 # Writes what the manager reads into a new directory, a file for each command, for a report to others.
-# The directory is made here and entered before anything is written: no link of others is followed.
+# What was entered is looked at, not its name, which others may have given to something else meanwhile: it is ours, empty,
+# and has the mode that it was just made with, as no other directory has.
 collect() {
     umask 022
-    if ! mkdir "$1" || ! cd -P "$1"; then
+    if ! mkdir -m 1700 "$1" || ! cd -P "$1"; then
         warn "cannot make $1: name a directory that is not there yet"
         exit 1
     fi
-    if [ -n "$(ls -A .)" ]; then
-        warn "$1 is not empty: somebody else writes there"
+    # shellcheck disable=SC2046 # words
+    set -- "$1" $(ls -lden .)
+    case $#:${2:-}:${4:-} in
+        10:drwx-----T*+:*) entered=foreign ;;
+        10:drwx-----T*:0) entered=$(ls -A .) ;;
+        *) entered=foreign ;;
+    esac
+    if test -n "$entered" || ! chmod 755 .; then
+        warn "$1 is not the directory that was just made: somebody else writes there"
         exit 1
     fi
-    read_wish
+    in_force || :
+    measure_by "$FORCE" || exit 1
     token=
-    if [ -f "$STATE/ledger" ]; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
+    if test -f "$STATE/ledger"; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
-    things="ls-ldn $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
+    things="ls-lden $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
-    { printf '%s' "$TABLE" && see mount; } | hide mount >./mount
+    see mount | hide mount >./mount
     labels >pfctl-anchor-labels
     scutil --dns </dev/null | awk '/nameserver\[/ { n++ } END { print "nameservers\t" n + 0 }' >scutil-dns
-    for file in wish names ledger rules.conf told; do
-        if [ -f "$STATE/$file" ]; then hide "$file" <"$STATE/$file" >"./$file"; fi
+    for file in wish names ledger rules.conf applied starting pending told; do
+        if test -f "$STATE/$file"; then hide "$file" <"$STATE/$file" >"./$file"; fi
     done
     for file in network.json pf/anchor.conf; do
-        if [ -f "$BASE/networking/$file" ]; then cat "$BASE/networking/$file" >"${file#pf/}"; fi
+        if test -f "$BASE/networking/$file"; then cat "$BASE/networking/$file" >"${file#pf/}"; fi
     done
-    if [ -f "$LOG" ]; then tail -n 1000 "$LOG" >log; fi
+    if test -f "$LOG"; then tail -n 1000 "$LOG" >log; fi
     printf '%s' "$TABLE" >table
     JSON=1
     # That it is not healthy is said in it.
@@ -2292,19 +2546,16 @@ collect() {
 hide() {
     awk -v thing="$1" -v ours="$token" '
         BEGIN { FS = "\t"; x = "[0-9a-fA-F][0-9a-fA-F]?"; mac = x "[:.]" x "[:.]" x "[:.]" x "[:.]" x "[:.]" x }
-        thing == "mount" && !whole {
-            if ($1 == "volume" && $8 != "-") { place = $0; for (i = 1; i < 8; i++) sub(/^[^\t]*\t/, "", place); declared[place] = 1 }
-            if ($1 == "end") whole = 1
-            next
-        }
         thing == "mount" {
-            if (!match($0, / \([^()]*\)$/)) next
-            if ((i = index($0, " on /")) == 0 || !(substr($0, i + 4, RSTART - i - 4) in declared)) next
-            print "-" substr($0, i)
+            if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
+            place = substr($0, RLENGTH + 1); split($0, w, " ")
+            if (place ~ /\/\.\.$/ && (w[1] != device || w[2] == number)) print "- on " substr(place, 1, length(place) - 3) " (mounted)"
+            device = w[1]; number = w[2]
             next
         }
         thing == "ifconfig" && /^[ \t]*inet6 / { next }
         thing == "ifconfig" || thing == "netstat-rn" { gsub(mac, "00:00:00:00:00:00") }
+        thing ~ /^pfctl-/ { gsub(/[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*/, "::") }
         thing == "pfctl-references" && /^[0-9]/ { n = split($0, w, " "); if (w[n - 3] != ours) sub(" " w[n - 3] " ", " 0 ") }
         thing == "ledger" && $1 == "token-before" { $0 = "token-before\t0\t." }
         { print }
@@ -2323,10 +2574,13 @@ help() {
   plan [--json]              what start would do; changes nothing
   test [--json]              try what must pass, and a sample of what must not
   reconcile                  mend what is not as the last start or stop left it; launchd runs this
-  logs [--follow]            what pf counted, what launchd says, what was done; and what is being done
+  logs [--follow]            what pf counted, what launchd says, what was done, what is being done
   logs --collect DIR         all that a bug report needs, in a new directory
   cleanup                    take everything away: network, kernel names, log and state
-  help, --help, -h           this; like --version it does not need root
+  help                       this, as --help and -h; like --version without root
+
+A switch of nix-darwin says plan --switch (would start be refused?) and start --switch: a network
+that it does not change, and that cannot be mended now, fails neither.
 
 Exit codes:
   0   done, or healthy              3   refused: nothing was changed
@@ -2335,22 +2589,24 @@ Exit codes:
   2   wrong use'
 }
 
-# Goes back to what was in force before this run: the bundle kept then where the wish was up, else nothing.
+# Goes back to what was confirmed before, where the wish was up then, else to nothing. $1: that wish.
 roll_back() {
     warn "going back to the state before this run"
     log "rolling back"
     STOPPED=
-    mend_hosts || warn "cannot write $HOSTS"
-    write_wish "$1" || warn "cannot write $STATE/wish"
-    read_wish
-    if [ "$1" = up ] && [ -f "$STATE/before" ]; then
-        IFS=$TAB read -r word ANCHOR HOSTS <"$STATE/before" || warn "cannot read $STATE/before"
-        if [ "$HOSTS" = - ]; then HOSTS=; fi
-        set -- up "$STATE/before"
-    else
-        set -- down
+    # What waits for nothing any more is taken back by the next run, where this one cannot.
+    rm -f "$STATE/pending" || :
+    mend_hosts || :
+    write_wish "$1" || :
+    target=down
+    if test "$1" = up; then
+        target=up
+        measure_by "$STATE/applied" || exit 1
+    elif test -f "$STATE/starting"; then
+        measure_by "$STATE/starting" || exit 1
     fi
-    if look rollback "$@" && { [ "$CHANGES" = 0 ] || converge rollback "$@"; } && forget_run "$1"; then
+    # On a disk that takes nothing more, what goes goes all the same.
+    if { look rollback "$target" || test -n "$UNWRITTEN"; } && { test "$CHANGES" = 0 || converge rollback "$target"; } && forget_start "$1"; then
         warn "rolled back: nothing of this run is left"
         log "rolled back"
     else
@@ -2361,200 +2617,298 @@ roll_back() {
     exit 1
 }
 
-forget_run() {
-    if [ "$1" = up ]; then
-        cp "$STATE/before" "$STATE/applied.new" && mv -f "$STATE/applied.new" "$STATE/applied"
-    else
-        rm -f "$STATE/before" "$STATE/applied"
-    fi && rm -f "$STATE/pending"
+forget_start() {
+    rm -f "$STATE/starting" "$STATE/pending" || return 1
+    if test "$1" != up; then rm -f "$STATE/applied"; fi
 }
+
+# What was started is what is kept from now on.
+commit() {
+    if ! mv -f "$STATE/starting" "$STATE/applied"; then
+        cannot_write "$STATE/applied"
+        return
+    fi
+    # Without what was started it says nothing.
+    rm -f "$STATE/pending" || :
+}
+
+# What a start waits for: DEADLINE (in seconds of the epoch, or `-` as long as it is at work), SESSION of this boot,
+# BEFORE (the wish to go back to), SECONDS_GIVEN (0 where it needs no confirmation) and UNTIL, as people read it.
+read_pending() {
+    DEADLINE=
+    SESSION=
+    BEFORE=
+    SECONDS_GIVEN=
+    UNTIL=
+    if test -f "$STATE/starting" && test -f "$STATE/pending"; then
+        IFS=$TAB read -r DEADLINE SESSION BEFORE SECONDS_GIVEN UNTIL <"$STATE/pending" || :
+    fi
+}
+
+# S seconds from now, which begins with the next second: nobody gets less.
+wait_for_confirmation() {
+    now=$(date +%s) && until=$(date_of "$((now + CONFIRM + 1))") &&
+        put pending "$((now + CONFIRM + 1))$TAB$SESSION$TAB$BEFORE$TAB$CONFIRM$TAB$until" || return 1
+    log "it is taken back at $until unless it is confirmed"
+    say "say 'confirm' within $CONFIRM seconds (until $until), or it is taken back"
+    (
+        trap '' HUP
+        sleep "$((CONFIRM + 1))"
+        exec sh "$SELF" reconcile
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# A number of seconds since 1970 as a date, which no option of `date` gives everywhere.
+date_of() {
+    days=$(($1 / 86400 + 719468))
+    era=$((days / 146097))
+    day=$((days - era * 146097))
+    year=$(((day - day / 1460 + day / 36524 - day / 146096) / 365))
+    day=$((day - (365 * year + year / 4 - year / 100)))
+    month=$(((5 * day + 2) / 153))
+    day=$((day - (153 * month + 2) / 5 + 1))
+    year=$((year + era * 400 + month / 10))
+    month=$(((month + 2) % 12 + 1))
+    printf '%04d-%02d-%02dT%02d:%02d:%02dZ\n' "$year" "$month" "$day" "$(($1 % 86400 / 3600))" "$(($1 % 3600 / 60))" "$(($1 % 60))"
+}
+
+# Whether a start that nobody confirmed may still wait. A Mac that was restarted meanwhile may have been restarted
+# for it, and a clock that was turned back gives nobody more time.
+still_waits() {
+    case $DEADLINE$SECONDS_GIVEN in
+        '' | *[!0-9]*) return 1 ;;
+    esac
+    now=$(date +%s) && session=$(sysctl -n kern.bootsessionuuid) || exit 1
+    test "$now" -lt "$DEADLINE" && test "$((DEADLINE - now))" -le "$((SECONDS_GIVEN + 1))" && test "$session" = "$SESSION"
+}
+
+# A start that died is finished where it needed no confirmation.
+finishes() { test "$DEADLINE$SECONDS_GIVEN" = -0; }
 
 start() {
     be_safe
     take_lock
     read_wish
-    before=$WISH
-    mend_hosts || warn "cannot write $HOSTS"
-    if ! look start up; then
-        tell "$PROBLEMS"
+    read_pending
+    if test "$WISH" != up || test -z "$BEFORE"; then BEFORE=$WISH; fi
+    mend_hosts || :
+    if ! installed >"$STATE/starting.new"; then
+        cannot_write "$STATE/starting.new"
         exit 1
     fi
-    if [ -n "$REFUSED" ]; then
+    FRESH=yes
+    if in_force && test "$WISH$FORCE" = "up$STATE/applied" && cmp -s "$STATE/starting.new" "$FORCE"; then FRESH=; fi
+    measure_by "$STATE/starting.new"
+    looked=yes
+    look start up || looked=
+    if test -n "$looked" && leaves_as_it_is; then
+        tell "$CAUTIONS$REFUSED$PROBLEMS"
+        warn "this switch does not change the network, which is not as it should be: see status"
+        rm -f "$STATE/starting.new"
+        exit 0
+    fi
+    if test -z "$looked" || test -n "$PROBLEMS" && test -z "$REFUSED"; then
+        tell "$PROBLEMS"
+        warn "not started: nothing was changed"
+        rm -f "$STATE/starting.new"
+        exit 1
+    fi
+    if test -n "$REFUSED"; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
         # Last, where it is seen: lines to be copied.
-        if [ -z "$QUIET" ]; then printf '%s' "$ADVICE" >&2; fi
+        if test -z "$QUIET"; then printf '%s' "$ADVICE" >&2; fi
+        rm -f "$STATE/starting.new"
         exit 3
     fi
-    if [ -n "$PROBLEMS" ]; then
-        tell "$PROBLEMS"
-        warn "not started: nothing was changed"
-        exit 1
-    fi
-    if [ "$CHANGES" = 0 ]; then
-        if [ "$before" != up ]; then write_wish up || exit 1; fi
-        # Whoever starts without a condition confirms an earlier start that had one.
-        if [ -z "$CONFIRM" ]; then arm "$before" || exit 1; fi
-        if [ "$KEPT" != 1 ]; then keep_applied || exit 1; fi
-        say "the network is up already: nothing to change"
+    if test "$CHANGES" = 0; then
+        rm -f "$STATE/starting.new"
+        say "the network is up already: nothing to change${CONFIRM:+, and nothing that would be taken back}"
         exit 0
     fi
     say "$SUMMARY"
     tell "$CAUTIONS$CAUSES"
+    SESSION=$(sysctl -n kern.bootsessionuuid) || exit 1
+    remember_connection
+    put pending "-$TAB$SESSION$TAB$BEFORE$TAB${CONFIRM:-0}$TAB-" && mv -f "$STATE/starting.new" "$STATE/starting" &&
+        measure_by "$STATE/starting" && write_wish up || exit 1
+    FRESH=
+    if apply strict && settle start up && test -z "$REFUSED$PROBLEMS" && still_connected && keep_started; then exit 0; fi
+    tell "$REFUSED$PROBLEMS"
+    if test -n "$CHANGES" && test "$CHANGES" != 0 && still_connected; then warn "not all came to be as it should"; fi
+    roll_back "$BEFORE"
+}
+
+keep_started() {
+    if test -n "$CONFIRM"; then
+        log "the network is up, and waits for its confirmation"
+        say "the network is up"
+        wait_for_confirmation
+        return
+    fi
+    commit || return 1
+    log "the network is up"
+    say "the network is up"
+}
+
+# Whether the Mac still has the default route and the name server that it had. What goes with its interface did not go
+# because of us.
+remember_connection() {
     default=$DEFAULT
     dns=
     if has_dns; then dns=yes; fi
-    arm "$before" || exit 1
-    write_wish up || exit 1
-    WISH=up
-    if apply strict && settle start up && [ -z "$REFUSED$PROBLEMS" ] && still_connected && keep_applied; then
-        log "the network is up"
-        say "the network is up"
-        watch
-        exit 0
-    fi
-    tell "$REFUSED$PROBLEMS"
-    if [ -n "$CHANGES" ] && [ "$CHANGES" != 0 ] && still_connected; then
-        warn "not all came to be as it should"
-    fi
-    roll_back "$before"
 }
 
-# Whether the Mac still has the default route and the name server that it had.
+# Whether a switch brings the very bundle that is in force, which something keeps from being as it should.
+leaves_as_it_is() { test -n "$SWITCH" && test -z "$FRESH" && test -n "$REFUSED$PROBLEMS"; }
+
+# What a switch asks before it changes anything, with the bundle that it has not installed yet: whether `start --switch`
+# would go ahead. Takes no lock and writes nothing.
+plan_switch() {
+    RULES=${SELF%/*}/pf/anchor.conf
+    read_wish
+    FRESH=yes
+    if in_force && test "$WISH$FORCE" = "up$STATE/applied" && installed | cmp -s - "$FORCE"; then FRESH=; fi
+    code=0
+    look switch up || code=1
+    if test -n "$REFUSED"; then code=3; elif test -n "$PROBLEMS"; then code=1; fi
+    if test -n "$CHANGES" && leaves_as_it_is; then code=0; fi
+    printf '%s' "$CAUTIONS$PROBLEMS$REFUSED$ADVICE" | while IFS= read -r line; do warn "$line"; done
+    exit "$code"
+}
+
 still_connected() {
-    if [ -n "$default" ] && [ -z "$DEFAULT" ]; then
+    case "$default " in
+        ' ') return 0 ;;
+        *) case " $ADDRESSED" in *" ${default##* } "*) ;; *) return 0 ;; esac ;;
+    esac
+    if test -z "$DEFAULT"; then
         warn "the Mac has lost its default route ($default)"
         log "the Mac has lost its default route ($default)"
         return 1
     fi
-    if [ -n "$dns" ] && ! has_dns; then
+    if test -n "$dns" && ! has_dns; then
         warn "the Mac has lost its name servers"
         log "the Mac has lost its name servers"
         return 1
     fi
 }
 
-# Before a start changes anything, what it goes back to is on disk.
-arm() {
-    if [ -f "$STATE/applied" ]; then
-        cp "$STATE/applied" "$STATE/before" || return 1
-    else
-        rm -f "$STATE/before" || return 1
-    fi
-    if [ -z "$CONFIRM" ]; then
-        rm -f "$STATE/pending"
-        return
-    fi
-    now=$(date +%s) && session=$(sysctl -n kern.bootsessionuuid) || return 1
-    printf '%s\t%s\t%s\n' "$((now + CONFIRM))" "$session" "$1" >"$STATE/pending.new" && mv -f "$STATE/pending.new" "$STATE/pending"
-}
-
-watch() {
-    if [ -z "$CONFIRM" ]; then return 0; fi
-    say "say 'confirm' within $CONFIRM seconds, or it is taken back"
-    (
-        trap '' HUP
-        sleep "$CONFIRM"
-        exec sh "$SELF" reconcile
-    ) </dev/null >/dev/null 2>&1 &
-}
-
-# Takes back a start that nobody confirmed in time. A Mac that was restarted meanwhile may have been restarted for it.
-expire() {
-    if [ ! -f "$STATE/pending" ]; then return 0; fi
-    deadline=
-    wished=
-    IFS=$TAB read -r deadline session wished <"$STATE/pending" || :
-    now=$(date +%s) && current=$(sysctl -n kern.bootsessionuuid) || return 1
-    case $deadline in
-        '' | *[!0-9]*) deadline=0 ;;
-    esac
-    if [ "$now" -lt "$deadline" ] && [ "$session" = "$current" ]; then return 0; fi
-    warn "the start was not confirmed in time"
-    log "the start was not confirmed in time"
-    roll_back "${wished:-none}"
-}
-
 confirm() {
     be_safe
-    if [ -d "$STATE" ]; then take_lock; fi
-    if [ ! -f "$STATE/pending" ]; then
+    if test -d "$STATE"; then take_lock; fi
+    read_wish
+    read_pending
+    if test "$WISH" != up || test -z "$DEADLINE" || test "$DEADLINE" = -; then
         warn "there is nothing to confirm"
         exit 1
     fi
-    expire || exit 1
-    rm -f "$STATE/pending" "$STATE/before" || exit 1
+    expire
+    commit || exit 1
     log "confirmed"
     say "confirmed: the network stays"
 }
 
-# Brings the Mac to the wish, as far as it goes. Where nothing is to be done nothing is written, not even a lock.
+# Takes back a start that nobody confirmed in time, or that died.
+expire() {
+    if still_waits; then return 0; fi
+    case $DEADLINE in
+        '' | -) why="an earlier start did not come to its end" ;;
+        *) why="the start was not confirmed in time" ;;
+    esac
+    warn "$why"
+    log "$why"
+    if test -z "$BEFORE" && test -f "$STATE/applied"; then BEFORE=up; fi
+    roll_back "${BEFORE:-none}"
+}
+
+# Brings the Mac to the wish, as far as it goes, and the network that was applied last where that is up. Where nothing
+# is to be done nothing is written, not even a lock.
 reconcile() {
-    if [ ! -d "$STATE" ]; then return 0; fi
+    if ! test -d "$STATE"; then return 0; fi
     read_wish
-    if [ ! -f "$STATE/pending" ] && [ ! -f "$STATE/hosts.pending" ]; then
-        if [ "$WISH" = none ]; then return 0; fi
-        if look reconcile "$WISH" && [ "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0 ] && [ "$KEPT" = 1 ] && [ ! -f "$STATE/told" ]; then return 0; fi
-        # A look that came to its end has looked at the owners too.
-        if [ -n "$CHANGES" ]; then SAFE=yes; else be_safe; fi
-    else
-        be_safe
+    if ! in_force && test "$WISH" = none && ! test -f "$STATE/pending"; then return 0; fi
+    if ! test -f "$STATE/starting" && ! test -f "$STATE/hosts.pending" && ! test -f "$STATE/told" && test "$WISH$FORCE" != up; then
+        if measure_by "$FORCE" 2>/dev/null && look reconcile "$WISH" && test "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0; then return 0; fi
     fi
+    # A look that came to its end has looked at the owners too.
+    if test -n "$CHANGES"; then SAFE=yes; else be_safe; fi
     take_lock
-    expire || exit 1
     read_wish
-    if [ "$WISH" = none ]; then return 0; fi
-    if [ -f "$STATE/hosts.pending" ]; then mend_hosts || warn "cannot write $HOSTS"; fi
+    read_pending
+    if ! in_force && test "$WISH" = none; then return 0; fi
+    if test "$WISH" = up && test "$FORCE" = "$STATE/starting" && ! finishes; then expire; fi
+    if test -f "$STATE/hosts.pending"; then mend_hosts || :; fi
+    measure_by "$FORCE" || exit 1
+    if test -z "$FORCE" && test "$WISH" = up; then
+        warn "nothing says which network is up: start it again"
+        log "nothing says which network is up"
+        exit 1
+    fi
     if ! look reconcile "$WISH"; then
         tell "$PROBLEMS"
         exit 1
     fi
-    if [ -n "$REFUSED" ]; then
+    if test -n "$REFUSED"; then
         tell_once "$REFUSED"
         exit 3
     fi
     # What others did goes into the log once, also where it leaves nothing to do: then only the ledger changes.
-    if [ "$CHANGES$CAUSES" != 0 ]; then
+    if test "$CHANGES$CAUSES" != 0; then
         tell "$CAUSES"
+        remember_connection
         if ! converge reconcile "$WISH"; then
             tell "$PROBLEMS"
             warn "the network is not as it should be: see status"
             exit 1
         fi
+        if test "$WISH" = up && ! still_connected; then
+            if ! finishes; then BEFORE=none; fi
+            roll_back "$BEFORE"
+        fi
     fi
-    # A start that died behind its last change has not kept its bundle.
-    if [ "$WISH" = up ] && [ "$KEPT" != 1 ]; then keep_applied || exit 1; fi
-    if [ -n "$PROBLEMS" ]; then
+    if test "$WISH" != up; then
+        forget_start "$WISH" || exit 1
+    elif finishes; then
+        commit || exit 1
+    fi
+    if test -n "$PROBLEMS"; then
         tell_once "$PROBLEMS"
         exit 1
     fi
-    if [ -f "$STATE/told" ]; then rm -f "$STATE/told" || exit 1; fi
+    if test -f "$STATE/told"; then rm -f "$STATE/told" || exit 1; fi
 }
 
 # What the last reconcile wrote into the log is not written there again.
 tell_once() {
     known=
-    if [ -f "$STATE/told" ]; then known=$(cat "$STATE/told")$NEWLINE; fi
-    if [ "$known" = "$1" ]; then
+    if test -f "$STATE/told"; then known=$(cat "$STATE/told")$NEWLINE; fi
+    if test "$known" = "$1"; then
         printf '%s' "$1" | while IFS= read -r line; do warn "$line"; done
     else
         tell "$1"
-        printf '%s' "$1" >"$STATE/told" || warn "cannot write $STATE/told"
+        put told "${1%"$NEWLINE"}" || :
     fi
 }
 
-# Takes everything of ours down; $1 is the command's name.
+# Takes everything of ours down, whatever it was; $1 is the command's name.
 take_down() {
-    mend_hosts || warn "cannot write $HOSTS"
-    if ! look "$1" down; then
+    be_safe
+    take_lock
+    read_wish
+    if test "$WISH" = up; then write_wish down || exit 1; fi
+    mend_hosts || :
+    in_force || :
+    measure_by "$FORCE" || exit 1
+    if ! look "$1" down && test -z "$UNWRITTEN"; then
         tell "$PROBLEMS"
         exit 1
     fi
-    if [ -n "$REFUSED" ]; then
+    if test -n "$REFUSED"; then
         tell "$REFUSED"
         exit 3
     fi
-    if [ "$CHANGES" = 0 ]; then return 0; fi
+    if test "$CHANGES" = 0; then return 0; fi
     if ! converge "$1" down; then
         tell "$PROBLEMS"
         warn "not all is gone: run $1 again"
@@ -2563,57 +2917,47 @@ take_down() {
 }
 
 stop() {
-    if [ ! -d "$STATE" ]; then
+    if ! test -d "$STATE"; then
         say "the network is down already"
         return 0
     fi
-    be_safe
-    take_lock
-    read_wish
-    if [ "$WISH" = up ]; then
-        write_wish down || exit 1
-        WISH=down
-    fi
-    if [ -f "$STATE/pending" ]; then rm -f "$STATE/pending" || exit 1; fi
     take_down stop
-    if [ "$CHANGES" = 0 ] && [ ! -f "$STATE/applied" ]; then
+    if test "$CHANGES" = 0 && test -z "$ACTED$FORCE"; then
         say "the network is down already"
         return 0
     fi
-    rm -f "$STATE/applied" "$STATE/before" || exit 1
+    forget_start none || exit 1
     log "the network is down"
     say "the network is down"
 }
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
-STATE_FILES="wish wish.new names names.new ledger ledger.new pipes changes rules.new rules.less rules.conf rules.seen rules.seen.new
-    rules.loading ends hosts.new hosts.block hosts.pending hosts.place applied applied.new before pending pending.new told"
+STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rules.loading ends hosts hosts.block hosts.pending
+    hosts.place applied starting pending told"
 
 cleanup() {
-    if [ ! -d "$STATE" ] && [ ! -e "$LOG" ]; then
+    if ! test -d "$STATE" && ! test -e "$LOG"; then
         say "nothing of this network is here"
         return 0
     fi
-    be_safe
-    take_lock
-    read_wish
-    if [ "$WISH" = up ]; then
-        write_wish down || exit 1
-        WISH=down
-    fi
     take_down cleanup
     set --
-    for file in $STATE_FILES; do set -- "$@" "$STATE/$file"; done
-    rm -f "$@" "$STATE"/lock.[0-9]* "$LOG" "$LOG".[0-9]* || exit 1
+    for file in $STATE_FILES; do set -- "$@" "$STATE/$file" "$STATE/$file.new"; done
+    rm -f "$@" "$LOG" "$LOG".[0-9]* || exit 1
     release_lock
     if ! rmdir "$STATE" 2>/dev/null; then
-        warn "$STATE holds files of others and stays"
+        for file in "$STATE"/*; do
+            case $file in
+                "$STATE"/lock | "$STATE"/lock.* | "$STATE/*") ;;
+                *) warn "$STATE holds files of others and stays" && break ;;
+            esac
+        done
     fi
     say "everything of this network is gone"
 }
 
 logs() {
-    if [ -n "$COLLECT" ]; then
+    if test -n "$COLLECT"; then
         collect "$COLLECT"
         return
     fi
@@ -2635,21 +2979,40 @@ logs() {
     say "launchd, system/$JOB:"
     job || :
     say ""
-    if [ ! -e "$LOG" ]; then
+    if ! test -e "$LOG"; then
         say "there is no log yet at $LOG"
-    elif [ -n "$FOLLOW" ]; then
+    elif test -n "$FOLLOW"; then
         exec tail -n 100 -F "$LOG"
     else
         tail -n 100 "$LOG"
     fi
 }
 
-# status and plan only look: they take no lock and write nothing.
+# status and plan only look: they take no lock and write nothing. status measures by the network that is in force, plan
+# by the one that is installed.
 show() {
     read_wish
+    read_pending
+    if test -n "$DEADLINE"; then PENDING="$SECONDS_GIVEN $UNTIL"; fi
     target=up
-    if [ "$1" = status ] && [ "$WISH" != up ]; then target=down; fi
-    { printf '@@nixvol set\tjson\t%s\n' "$JSON" && observe "$1" "$target"; } | engine
+    FRESH=yes
+    if in_force && test "$WISH" = up && installed | cmp -s - "$FORCE"; then FRESH=; fi
+    if test "$1" = status; then
+        if test "$WISH" != up; then target=down; fi
+        measure_by "$FORCE" 2>/dev/null || :
+    elif test "$FORCE" = "$STATE/starting"; then
+        FRESH=yes
+    fi
+    ask "$1" "$target" || {
+        status=$?
+        # Another run has taken the copy away meanwhile.
+        if test -n "$BUNDLE" && ! test -e "$BUNDLE"; then
+            measure_by ''
+            show "$1"
+            return
+        fi
+        return "$status"
+    }
 }
 
 # ---- what was asked for
@@ -2658,15 +3021,24 @@ case $0 in
     /*) SELF=$0 ;;
     *) SELF=$(pwd -P)/$0 ;;
 esac
+case $SELF in
+    *"$NEWLINE"* | *"$TAB"*) wrong_use "the path of this program holds a tab or a line's end: call it by another" ;;
+esac
 # Whether whoever runs this owns it.
 MINE=
 # shellcheck disable=SC3067 # POSIX has no -O, but every sh of macOS does
-if [ -O "$SELF" ]; then MINE=yes; fi
+if test -O "$SELF"; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
 COLLECT=
+SWITCH=
 FOLLOW=
 JSON=0
+# Whether the bundle that is measured by is another than the one in force; what waits for its confirmation.
+FRESH=
+PENDING=
+PLACES=places$TAB$ANCHOR$TAB${HOSTS:--}
+measure_by ''
 case $COMMAND in
     '')
         help
@@ -2683,9 +3055,10 @@ case $COMMAND in
     help | status | test | start | confirm | stop | plan | reconcile | cleanup | logs) shift ;;
     *) wrong_use "there is no command '$COMMAND'" ;;
 esac
-while [ $# -gt 0 ]; do
+while test $# -gt 0; do
     case $COMMAND$TAB$1 in
         "status$TAB--json" | "test$TAB--json" | "plan$TAB--json") JSON=1 ;;
+        "start$TAB--switch" | "plan$TAB--switch") SWITCH=yes ;;
         "start$TAB--confirm-within")
             shift
             CONFIRM=${1:-}
@@ -2697,7 +3070,7 @@ while [ $# -gt 0 ]; do
         "logs$TAB--collect")
             shift
             COLLECT=${1:-}
-            if [ -z "$COLLECT" ]; then wrong_use "--collect takes a directory to make"; fi
+            if test -z "$COLLECT"; then wrong_use "--collect takes a directory to make"; fi
             ;;
         *) wrong_use "'$COMMAND' does not know '$1'" ;;
     esac
@@ -2708,6 +3081,7 @@ case $COMMAND in
     help) help ;;
     status | plan)
         need_root
+        if test -n "$SWITCH"; then plan_switch; fi
         show "$COMMAND"
         ;;
     test)
@@ -2716,7 +3090,7 @@ case $COMMAND in
         ;;
     reconcile)
         need_root
-        if [ "$PPID" = 1 ]; then QUIET=yes; fi
+        if test "$PPID" = 1; then QUIET=yes; fi
         reconcile
         ;;
     *)

@@ -1,0 +1,101 @@
+//! A set of flows as few statements: every sender of some with every receiver of some, by the same services.
+
+use super::both::Both;
+use crate::packets::Set;
+
+/// Some flows: all from its senders to its receivers by its services, but for those within one provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rectangle {
+    /// Who opens.
+    pub from: Set,
+    /// Whom it is for.
+    pub to: Set,
+    /// By what.
+    pub services: Set,
+    /// The flows.
+    pub flows: Set,
+}
+
+/// Rows are turned into columns up to so many.
+const FEW: usize = 64;
+
+impl Both<'_> {
+    /// A set of flows, none of them within one provider, as rectangles that do not overlap: each pair of ends with all its
+    /// services, or each service with all its pairs, whichever are fewer.
+    pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
+        let by_pairs = self.flows.by_service(set);
+        let rectangles = self.of_all(&by_pairs);
+        if by_pairs.len() < 2 || by_pairs.len() > FEW {
+            return rectangles;
+        }
+        let by_service = self.columns(&by_pairs);
+        let others = self.of_all(&by_service);
+        if others.len() < rectangles.len() { others } else { rectangles }
+    }
+
+    fn of_all(&mut self, parts: &[(Set, Set)]) -> Vec<Rectangle> {
+        parts.iter().flat_map(|(pairs, services)| self.of_pairs(*pairs, *services)).collect()
+    }
+
+    fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {
+        let flows = &mut self.flows;
+        // What stays within a provider may lie in a rectangle, since no statement is about it. That makes one of a mesh.
+        let (senders, receivers) = (flows.senders(pairs), flows.receivers(pairs));
+        let both = flows.and(senders, receivers);
+        let within = flows.and(both, self.within);
+        let filled = flows.or(pairs, within);
+        let rows = flows.by_sender(filled);
+        let rows = self.trimmed(pairs, &rows);
+        if rows.len() < 2 || rows.len() > FEW {
+            return self.with_services(rows, services);
+        }
+        let columns = self.columns(&rows);
+        let columns = self.trimmed(pairs, &columns);
+        self.with_services(if columns.len() < rows.len() { columns } else { rows }, services)
+    }
+
+    /// The same pairs as rows whose receivers do not overlap.
+    fn columns(&mut self, rows: &[(Set, Set)]) -> Vec<(Set, Set)> {
+        let mut columns: Vec<(Set, Set)> = Vec::new();
+        for (from, to) in rows {
+            let mut left = *to;
+            let mut parts = Vec::new();
+            for (senders, receivers) in columns {
+                let both = self.flows.and(receivers, left);
+                let rest = self.flows.minus(receivers, left);
+                left = self.flows.minus(left, receivers);
+                parts.extend([(self.flows.or(senders, *from), both), (senders, rest)]);
+            }
+            parts.push((*from, left));
+            parts.retain(|(_, receivers)| !receivers.is_empty());
+            columns = parts;
+        }
+        // Receivers with the same senders are one column.
+        columns.sort_unstable();
+        let joined = columns.chunk_by(|a, b| a.0 == b.0).map(|same| {
+            let to = same.iter().fold(Set::NONE, |all, (_, to)| self.flows.or(all, *to));
+            (same[0].0, to)
+        });
+        joined.collect()
+    }
+
+    /// Each without senders and receivers that have no pair in it.
+    fn trimmed(&mut self, pairs: Set, all: &[(Set, Set)]) -> Vec<(Set, Set)> {
+        let flows = &mut self.flows;
+        let mut trim = |(from, to): &(Set, Set)| {
+            let both = flows.and(*from, *to);
+            let inside = flows.and(both, pairs);
+            (flows.senders(inside), flows.receivers(inside))
+        };
+        all.iter().map(&mut trim).filter(|(from, _)| !from.is_empty()).collect()
+    }
+
+    fn with_services(&mut self, all: Vec<(Set, Set)>, services: Set) -> Vec<Rectangle> {
+        let mut rectangle = |(from, to)| {
+            let pairs = self.flows.and(from, to);
+            let pairs = self.flows.minus(pairs, self.within);
+            Rectangle { from, to, services, flows: self.flows.and(pairs, services) }
+        };
+        all.into_iter().map(&mut rectangle).collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! One end of flows in the words of a declaration: providers as wholes where all of them is meant, volumes, addresses, and
+//! the world around them.
+//!
+//! A name means what it means on the side that a statement is told by. Where it is told otherwise there, a note says so:
+//! `(outside before)` behind what is declared on the new side only, `(outside now)` on the old side only.
+
+use std::net::Ipv4Addr;
+
+use super::both::{Both, FROM, Owned, TO};
+use crate::model::Name;
+use crate::packets::Set;
+
+/// How many providers or volumes may be named as exceptions, at most.
+const EXCEPTIONS: usize = 3;
+
+/// An end of some flows, and what must be known to put it into words.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// [`FROM`] or [`TO`].
+    pub at: usize,
+    /// Who is meant.
+    pub set: Set,
+    /// Who is at the other end, where `every other provider` can be said.
+    pub peers: Option<Set>,
+    /// Addresses of which nothing is said.
+    pub ignored: Set,
+    /// By whose names: old or new.
+    pub side: usize,
+}
+
+/// When a side is, seen from the other.
+fn when(side: usize) -> &'static str {
+    if side == 0 { "before" } else { "now" }
+}
+
+fn with_notes(word: String, notes: &[String]) -> String {
+    if notes.is_empty() { word } else { format!("{word} ({})", notes.join(", ")) }
+}
+
+impl Both<'_> {
+    /// An end in words.
+    pub fn words(&mut self, it: &End) -> Vec<String> {
+        let mac = self.flows.of_this_mac();
+        let is_mac = it.at == FROM && !self.flows.and(it.set, mac).is_empty();
+        let set = if it.at == FROM { self.flows.minus(it.set, mac) } else { it.set };
+        let it = End { set, ..*it };
+        let mut words = match self.every(&it) {
+            Some(every) => vec![every],
+            None => self.providers(&it, it.side, Set::NONE),
+        };
+        let ours = self.owners[it.side].ours[it.at];
+        words.extend(self.providers(&it, 1 - it.side, ours));
+        words.extend(self.loopback(&it));
+        words.extend(is_mac.then(|| "this Mac".to_owned()));
+        let outside = self.outside[it.at];
+        if !self.flows.and(set, outside).is_empty() {
+            let word = if it.at == FROM { "outside" } else { "the internet" };
+            words.push(word.to_owned());
+        }
+        words
+    }
+
+    /// `every provider`, `every other provider`, or all but a few of many.
+    fn every(&mut self, it: &End) -> Option<String> {
+        let count = self.owners[it.side].providers.len();
+        let known = self.flows.or(it.set, it.ignored);
+        let missing = self.flows.minus(self.owners[it.side].ours[it.at], known);
+        let home = self.home(it).filter(|home| self.flows.implies(*home, missing));
+        let missing = home.map_or(missing, |home| self.flows.minus(missing, home));
+        // Of one provider nobody says `every`, so that no two ends are each other's `other`.
+        let count = count - usize::from(home.is_some());
+        if count < 2 {
+            return None;
+        }
+        let every = if home.is_some() { "every other provider" } else { "every provider" };
+        if missing.is_empty() {
+            return Some(every.to_owned());
+        }
+        let missing = End { set: missing, peers: None, ignored: Set::NONE, ..*it };
+        let names = self.providers(&missing, it.side, Set::NONE);
+        let is_few = names.len() <= EXCEPTIONS && names.len() <= count / 3 && names.len() + 2 <= count;
+        let is_plain = !names.iter().any(|name| name.contains(" but "));
+        (is_few && is_plain).then(|| format!("{every} but {}", names.join(" and ")))
+    }
+
+    /// The one provider that is at the other end, as this end.
+    fn home(&mut self, it: &End) -> Option<Set> {
+        let peers = it.peers?;
+        let mac = self.flows.of_this_mac();
+        if it.at == TO && !self.flows.and(peers, mac).is_empty() {
+            return None;
+        }
+        let [first, _] = *self.ranges(1 - it.at, peers).first()?;
+        let owners = &self.owners[it.side];
+        let sets = owners.providers[owners.provider(first)?].sets;
+        self.flows.implies(peers, sets[1 - it.at]).then_some(sets[it.at])
+    }
+
+    /// What is providers' by the names of a side, but for what is known already.
+    fn providers(&mut self, it: &End, named: usize, known: Set) -> Vec<String> {
+        let mut words = Vec::new();
+        let ours = self.owners[named].ours[it.at];
+        let mut left = self.flows.and(it.set, ours);
+        left = self.flows.minus(left, known);
+        let providers: Vec<(&Name, Owned)> =
+            self.owners[named].providers.iter().map(|(name, owned)| (*name, *owned)).collect();
+        for (name, owned) in providers {
+            if left.is_empty() {
+                break;
+            }
+            let region = owned.sets[it.at];
+            let part = self.flows.and(left, region);
+            if part.is_empty() {
+                continue;
+            }
+            left = self.flows.minus(left, region);
+            words.extend(self.provider(it, named, name, region, part));
+        }
+        words.sort();
+        words
+    }
+
+    /// Part of a provider, or all of it.
+    fn provider(&mut self, it: &End, named: usize, name: &Name, region: Set, part: Set) -> Vec<String> {
+        let known = self.flows.or(part, it.ignored);
+        let missing = self.flows.minus(region, known);
+        let notes = self.provider_notes(it, named, name, region);
+        if missing.is_empty() {
+            return vec![with_notes(name.to_string(), &notes)];
+        }
+        let [parts, missing] = [part, missing].map(|set| self.pieces(it, named, set));
+        // What is not all nobody's on the side that tells has no name there.
+        let ours = self.owners[it.side].ours[it.at];
+        let has_name = named == it.side || self.flows.and(region, ours).is_empty();
+        let is_range = |pieces: &[(String, bool)]| pieces.iter().any(|(_, is_range)| *is_range);
+        let is_less = missing.len() < parts.len()
+            || missing.len() == parts.len() && is_range(&parts) && !is_range(&missing);
+        if has_name && is_less {
+            let missing: Vec<String> = missing.into_iter().map(|(word, _)| word).collect();
+            return vec![format!("{} but {}", with_notes(name.to_string(), &notes), missing.join(" and "))];
+        }
+        let note = |(word, is_range): (String, bool)| {
+            let of = if named == it.side { name.to_string() } else { format!("{name} {}", when(named)) };
+            if is_range { with_notes(word, &[of]) } else { word }
+        };
+        parts.into_iter().map(note).collect()
+    }
+
+    /// Part of a network: volumes, and ranges of addresses, each with whether it is one.
+    fn pieces(&mut self, it: &End, named: usize, set: Set) -> Vec<(String, bool)> {
+        let mut pieces = Vec::new();
+        for [first, last] in self.ranges(it.at, set) {
+            let volumes =
+                self.owners[named].volumes.range(first..=last).map(|(address, name)| (*address, *name));
+            let volumes: Vec<(Ipv4Addr, &Name)> = volumes.collect();
+            if volumes.len() as u64 == u64::from(u32::from(last)) - u64::from(u32::from(first)) + 1 {
+                let word = |(address, name)| (self.volume(it, named, name, address), false);
+                pieces.extend(volumes.into_iter().map(word));
+            } else {
+                pieces.push((range(first, last), true));
+            }
+        }
+        pieces
+    }
+
+    fn volume(&self, it: &End, named: usize, name: &Name, address: Ipv4Addr) -> String {
+        let [here, there] = [&self.owners[named], &self.owners[1 - named]];
+        let mut notes = Vec::new();
+        if there.places.get(name).is_some_and(|(other, _)| *other != address) {
+            notes.push(address.to_string());
+        }
+        if let Some(other) = there.volumes.get(&address).filter(|other| **other != name) {
+            notes.push(format!("{other} {}", when(1 - named)));
+        }
+        if named != it.side || there.provider(address).is_none() && here.provider(address).is_some() {
+            notes.push(format!("outside {}", when(1 - named)));
+        }
+        with_notes(name.to_string(), &notes)
+    }
+
+    /// What must be said beside a provider's name: its network if it is not the same on both sides, and whose its
+    /// addresses are there.
+    fn provider_notes(&mut self, it: &End, named: usize, name: &Name, region: Set) -> Vec<String> {
+        let [here, there] = [&self.owners[named], &self.owners[1 - named]];
+        let other = there.providers.get(name);
+        if other.is_some_and(|other| other.sets[it.at] == region) {
+            return Vec::new();
+        }
+        let network = here.providers[name].region.network;
+        let mut notes = Vec::new();
+        if other.is_some_and(|other| other.region.network != network) {
+            notes.push(network.to_string());
+        }
+        let (ours, providers) = (there.ours[it.at], there.providers.clone());
+        if self.flows.and(region, ours).is_empty() {
+            notes.push(format!("outside {}", when(1 - named)));
+            return notes;
+        }
+        for (other, owned) in providers.into_iter().filter(|(other, _)| *other != name) {
+            if !self.flows.and(region, owned.sets[it.at]).is_empty() {
+                notes.push(format!("{other} {}", when(1 - named)));
+            }
+        }
+        notes
+    }
+
+    fn loopback(&mut self, it: &End) -> Vec<String> {
+        let all = self.localhost[it.at];
+        let part = self.flows.and(it.set, all);
+        if part.is_empty() {
+            return Vec::new();
+        }
+        let missing = self.flows.minus(all, part);
+        let [parts, missing] = [part, missing].map(|set| self.ranges(it.at, set));
+        let word = |[first, last]: &[Ipv4Addr; 2]| match self.aliases.get(first).filter(|_| first == last) {
+            Some(volume) => format!("{first} (alias of {volume})"),
+            None => range(*first, *last),
+        };
+        let words = |ranges: &[[Ipv4Addr; 2]]| ranges.iter().map(word).collect::<Vec<_>>();
+        match missing.len() {
+            0 => vec!["localhost".to_owned()],
+            few if few < parts.len() => vec![format!("localhost but {}", words(&missing).join(" and "))],
+            _ => words(&parts),
+        }
+    }
+}
+
+/// `10.0.5.0/24`, `10.0.5.3-10.0.5.9`, `10.0.5.3`.
+fn range(first: Ipv4Addr, last: Ipv4Addr) -> String {
+    let nets = ipnet::Ipv4Subnets::new(first, last, 0);
+    match nets.collect::<Vec<_>>().as_slice() {
+        [net] if net.prefix_len() == 32 => first.to_string(),
+        [net] => net.to_string(),
+        _ => format!("{first}-{last}"),
+    }
+}

@@ -1,0 +1,395 @@
+//! End-to-end reachability: what becomes of whatever anyone opens to anyone, as exact functions of all flows.
+//!
+//! A flow is what opens something: a TCP segment that is a SYN, a datagram, an ICMP message that is no error. Who opens it
+//! is this Mac, or an address: one of a provider or a volume, localhost, or somebody outside. What becomes of it is the
+//! table of what is permitted, row by row; [`crate::plan::policy`] is how that is brought about at the hooks of macOS, and
+//! the tests hold the two together. Two declarations share a [`Flows`], so that their functions can be compared.
+//!
+//! What is said of a flow is what pf does. That macOS itself sends nothing from a wire to 127.0.0.0/8, or that nothing has
+//! an address, is not known here. Sees: plan, packets. Never: hooks, rules, or a pair of ends at a time.
+
+pub mod ends;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::{Deref, DerefMut};
+
+use crate::packets::{Family, Field, Map, Packet, Set, Side, Space};
+use crate::plan::Plan;
+use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, Translation};
+use ends::Sets;
+
+/// Stands for this Mac where a [`Space`] has interfaces.
+const THIS_MAC: &str = "this Mac";
+
+/// The space of flows: one of packets, in which this Mac is told from everyone else where those have interfaces.
+#[derive(Debug, Clone)]
+pub struct Flows(Space);
+
+impl Deref for Flows {
+    type Target = Space;
+
+    fn deref(&self) -> &Space {
+        &self.0
+    }
+}
+
+impl DerefMut for Flows {
+    fn deref_mut(&mut self) -> &mut Space {
+        &mut self.0
+    }
+}
+
+/// Who opens a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opener {
+    /// This Mac, by an address of its own that is no provider's.
+    ThisMac,
+    /// Whoever has this address; what is nobody's is outside.
+    Address(Ipv4Addr),
+}
+
+/// One flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Who opens it.
+    pub opener: Opener,
+    /// Whom it is for.
+    pub destination: Ipv4Addr,
+    /// Its protocol, by IANA's number.
+    pub protocol: u8,
+    /// Its destination port, where the protocol has ports.
+    pub port: u16,
+}
+
+/// What becomes of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It gets through, perhaps with another address.
+    Passes(Option<Translation>),
+    /// It does not, and the opener is told.
+    Refused,
+    /// It does not, in silence.
+    Dropped,
+    /// It is none of ours.
+    Untouched,
+}
+
+/// What of the declaration decides about a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It stays inside one provider.
+    Within,
+    /// Links cover it.
+    Links,
+    /// No link covers it.
+    NoLink,
+    /// Its provider reaches the world outside.
+    Internet,
+    /// Its provider does not.
+    NoInternet,
+    /// Between volumes and localhost, or to a published port.
+    Localhost,
+    /// The Mac itself opens to a volume.
+    ThisMac,
+    /// Somebody outside opens to a volume.
+    Outside,
+    /// No volume has to do with it.
+    NotOurs,
+}
+
+/// What becomes of a flow, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// What becomes of it.
+    pub fate: Fate,
+    /// What decides.
+    pub reason: Reason,
+}
+
+/// What a plan makes of all flows.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// The number of each flow's outcome.
+    pub outcome: Map,
+    /// Outcomes by number.
+    pub outcomes: Vec<Outcome>,
+    /// The number of the pipe between two addresses; 0 is none.
+    pub pipe: Map,
+    /// Pairs of addresses of one provider.
+    pub within: Set,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self(Space::new([THIS_MAC.to_owned()]))
+    }
+}
+
+impl Flows {
+    /// The flows that this Mac opens.
+    pub fn of_this_mac(&mut self) -> Set {
+        self.interface(THIS_MAC)
+    }
+
+    /// The flows of an opener.
+    pub fn opened_by(&mut self, opener: Opener) -> Set {
+        let mac = self.of_this_mac();
+        match opener {
+            Opener::ThisMac => mac,
+            Opener::Address(address) => {
+                let from = self.network(Side::Source, address.into(), 32);
+                self.minus(from, mac)
+            }
+        }
+    }
+
+    /// What a function is of the flows of an opener, whoever opens them.
+    pub fn from(&mut self, map: Map, opener: Opener) -> Map {
+        let address = match opener {
+            Opener::ThisMac => Packet::default().source,
+            Opener::Address(address) => address.into(),
+        };
+        let of_opener = self.with_address(map, Side::Source, address);
+        self.with_interface(of_opener, if opener == Opener::ThisMac { THIS_MAC } else { "" })
+    }
+
+    /// A set of flows without this Mac's, whoever opens them: what it says of addresses.
+    pub fn on_wire(&mut self, set: Set) -> Set {
+        let map = self.with_interface(set.as_map(), "");
+        self.select(map, |number| number == 1)
+    }
+
+    /// What a function is of the flows to an address, whoever they are for.
+    pub fn to(&mut self, map: Map, destination: Ipv4Addr) -> Map {
+        self.with_address(map, Side::Destination, destination.into())
+    }
+
+    /// What a function is of one flow.
+    pub fn of_flow(&self, map: Map, flow: &Flow) -> u32 {
+        self.of(map, &packet(flow))
+    }
+
+    /// Whether a flow is in a set.
+    pub fn holds(&self, set: Set, flow: &Flow) -> bool {
+        self.has(set, &packet(flow))
+    }
+
+    /// A flow of a set; none where it is empty. Of these preferences each is kept that those before it allow.
+    pub fn example(&mut self, set: Set, preferences: &[Set]) -> Option<Flow> {
+        let inet = self.family(Family::Inet);
+        let set = self.and(set, inet);
+        let packet = self.witness(set, preferences)?;
+        let v4 = |address| match address {
+            std::net::IpAddr::V4(v4) => Some(v4),
+            std::net::IpAddr::V6(_) => None,
+        };
+        let opener = match packet.interface.as_str() {
+            THIS_MAC => Opener::ThisMac,
+            _ => Opener::Address(v4(packet.source)?),
+        };
+        let destination = v4(packet.destination)?;
+        let port = if matches!(packet.protocol, TCP | 17) { packet.destination_port } else { 0 };
+        Some(Flow { opener, destination, protocol: packet.protocol, port })
+    }
+}
+
+fn packet(flow: &Flow) -> Packet {
+    let usual = Packet::default();
+    let (interface, source) = match flow.opener {
+        Opener::ThisMac => (THIS_MAC.to_owned(), usual.source),
+        Opener::Address(address) => (String::new(), address.into()),
+    };
+    Packet {
+        interface,
+        source,
+        destination: flow.destination.into(),
+        protocol: flow.protocol,
+        destination_port: flow.port,
+        ..usual
+    }
+}
+
+impl Reach {
+    /// What a plan makes of all flows.
+    pub fn of(flows: &mut Flows, plan: &Plan) -> Self {
+        let parts = plan.policy.parts();
+        let sets = Sets::of(flows, &parts);
+        let pipe = sets.pipes(flows, &parts);
+        let within = sets.within(flows);
+        let outcomes = Vec::new();
+        let mut table = Table { flows, sets, outcome: Map::constant(0), outcomes };
+        table.fill(&parts, within);
+        Self { outcome: table.outcome, outcomes: table.outcomes, pipe, within }
+    }
+
+    /// What becomes of one flow.
+    pub fn outcome_of(&self, flows: &Flows, flow: &Flow) -> Outcome {
+        self.outcomes[flows.of_flow(self.outcome, flow) as usize]
+    }
+
+    /// The flows with one of these fates.
+    pub fn with_fate(&self, flows: &mut Flows, is_meant: impl Fn(Fate) -> bool) -> Set {
+        flows.select(self.outcome, |number| is_meant(self.outcomes[number as usize].fate))
+    }
+
+    /// The flows that get through, by us.
+    pub fn passing(&self, flows: &mut Flows) -> Set {
+        self.with_fate(flows, Fate::passes)
+    }
+}
+
+impl Fate {
+    /// Whether it gets through, by us.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Passes(_))
+    }
+}
+
+impl fmt::Display for Fate {
+    /// `passed`, `passed from 10.1.1.1`, `refused`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passes(None) => f.write_str("passed"),
+            Self::Passes(Some(Translation::EgressSource)) => f.write_str("passed with NAT"),
+            Self::Passes(Some(translation)) => write!(f, "passed {translation}"),
+            Self::Refused => f.write_str("refused"),
+            Self::Dropped => f.write_str("dropped"),
+            Self::Untouched => f.write_str("untouched"),
+        }
+    }
+}
+
+/// The table of what is permitted, filled in from its last row on.
+struct Table<'a> {
+    flows: &'a mut Flows,
+    sets: Sets,
+    outcome: Map,
+    outcomes: Vec<Outcome>,
+}
+
+impl Table<'_> {
+    fn put(&mut self, set: Set, fate: Fate, reason: Reason) {
+        let outcome = Outcome { fate, reason };
+        let number = self.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
+            self.outcomes.push(outcome);
+            self.outcomes.len() - 1
+        });
+        let number = Map::constant(u32::try_from(number).expect("fewer than 2^31 outcomes"));
+        self.outcome = self.flows.choose(set, number, self.outcome);
+    }
+
+    fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
+        sets.into_iter().fold(Set::ALL, |all, set| self.flows.and(all, set))
+    }
+
+    fn fill(&mut self, parts: &Parts, within: Set) {
+        let (from, to) = (self.sets.from_any, self.sets.to_any);
+        self.put(Set::ALL, Fate::Untouched, Reason::NotOurs);
+        self.put(to, Fate::Dropped, Reason::Outside);
+        self.outward(parts);
+        let between = self.flows.and(from, to);
+        self.put(between, Fate::Refused, Reason::NoLink);
+        self.links(parts);
+        self.put(within, Fate::Passes(None), Reason::Within);
+        let [from_localhost, to_localhost] =
+            [Side::Source, Side::Destination].map(|side| self.localhost(side));
+        for (one, other) in [(from, to_localhost), (from_localhost, to)] {
+            let both = self.flows.and(one, other);
+            self.put(both, Fate::Passes(None), Reason::Localhost);
+        }
+        let mac = self.flows.of_this_mac();
+        self.put(mac, Fate::Untouched, Reason::NotOurs);
+        let to_volumes = self.flows.and(mac, to);
+        self.put(to_volumes, Fate::Passes(None), Reason::ThisMac);
+        let local = self.flows.or(from, from_localhost);
+        let local = self.flows.or(local, mac);
+        self.published(parts, local);
+    }
+
+    fn localhost(&mut self, side: Side) -> Set {
+        self.flows.network(side, Ipv4Addr::new(127, 0, 0, 0).into(), 8)
+    }
+
+    /// From volumes to what is nobody's.
+    fn outward(&mut self, parts: &Parts) {
+        let fates = [(false, Fate::Refused), (true, Fate::Passes(Some(Translation::EgressSource)))];
+        for (internet, fate) in fates {
+            let networks = parts.networks.iter().zip(&self.sets.from);
+            let meant = networks.filter(|(network, _)| network.internet == internet);
+            let from = meant.map(|(_, set)| *set).collect();
+            let from = ends::union(self.flows, from);
+            self.put(from, fate, if internet { Reason::Internet } else { Reason::NoInternet });
+        }
+    }
+
+    /// What links cover. Those with the same service and receivers are one row, and then those with the same senders.
+    fn links(&mut self, parts: &Parts) {
+        type Service<'p> = (bool, Option<u8>, Option<&'p [(u16, u16)]>);
+        let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
+        for PermissionPart { from, to, protocol, ports, masquerade } in &parts.permissions {
+            let service = (*masquerade, *protocol, ports.as_deref());
+            add(by_receivers.entry((service, to)).or_default(), from);
+        }
+        let mut by_senders: BTreeMap<(Service, Ends), Ends> = BTreeMap::new();
+        for ((service, to), from) in by_receivers {
+            add(by_senders.entry((service, from)).or_default(), to);
+        }
+        // From a guest to what the Mac has, nothing goes out, and masquerading is on the way out.
+        let [here_from, here_to] =
+            [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
+        let stays = self.flows.minus(here_to, here_from);
+        // What is masqueraded goes before what is not, and so stands behind it here.
+        for (((masquerade, protocol, ports), from), to) in by_senders {
+            let from = self.sets.ends(self.flows, Side::Source, &from);
+            let service = service(self.flows, protocol, ports);
+            let from = self.flows.and(from, service);
+            let set = self.sets.ends(self.flows, Side::Destination, &to);
+            let covered = self.flows.and(from, set);
+            if !masquerade {
+                self.put(covered, Fate::Passes(None), Reason::Links);
+                continue;
+            }
+            // It passes in any case, and keeps the masquerade of another link.
+            let passes = self.flows.and(covered, stays);
+            self.put(passes, Fate::Passes(None), Reason::Links);
+            for (network, to) in self.sets.by_network(self.flows, parts, &to) {
+                let gateway = Translation::GatewaySource(parts.networks[network].gateway);
+                let leaves = self.flows.and(from, to);
+                let leaves = self.flows.minus(leaves, stays);
+                self.put(leaves, Fate::Passes(Some(gateway)), Reason::Links);
+            }
+        }
+    }
+
+    fn published(&mut self, parts: &Parts, local: Set) {
+        for ((alias, port), volume) in parts.publishes {
+            let alias = self.flows.network(Side::Destination, (*alias).into(), 32);
+            let service = service(self.flows, Some(TCP), Some(&[(*port, *port)]));
+            let set = self.all([service, alias, local]);
+            self.put(set, Fate::Passes(Some(Translation::Published(*volume))), Reason::Localhost);
+        }
+    }
+}
+
+fn add(all: &mut Ends, more: &Ends) {
+    all.networks.extend(&more.networks);
+    all.volumes.extend(&more.volumes);
+}
+
+/// The flows of a protocol and ports; with ports and no protocol those of TCP and UDP.
+fn service(flows: &mut Flows, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
+    let protocols: &[u8] = match (&protocol, ports) {
+        (Some(protocol), _) => std::slice::from_ref(protocol),
+        (None, Some(_)) => &[TCP, crate::plan::policy::UDP],
+        (None, None) => return Set::ALL,
+    };
+    let ranges: Vec<(u128, u128)> = protocols.iter().map(|it| ((*it).into(), (*it).into())).collect();
+    let protocols = flows.numbers(Field::Protocol, &ranges);
+    let Some(ports) = ports else { return protocols };
+    let ports: Vec<(u128, u128)> =
+        ports.iter().map(|(first, last)| ((*first).into(), (*last).into())).collect();
+    let ports = flows.numbers(Field::DestinationPort, &ports);
+    flows.and(protocols, ports)
+}

@@ -1,0 +1,115 @@
+//! The ends of flows as sets: networks, volumes, what the Mac has, and the ways between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use crate::packets::{Family, Map, Set, Side, Space};
+use crate::plan::Region;
+use crate::plan::policy::{Ends, Parts};
+
+/// The networks of providers, as sets of what comes from them and goes to them, in the order of [`Parts::networks`].
+#[derive(Debug, Clone)]
+pub struct Sets {
+    /// Flows from each.
+    pub from: Vec<Set>,
+    /// Flows to each.
+    pub to: Vec<Set>,
+    /// Flows from any.
+    pub from_any: Set,
+    /// Flows to any.
+    pub to_any: Set,
+}
+
+/// The packets with an end in a region.
+pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
+    let mut set = Set::NONE;
+    // The longest that holds an address decides, and longer ones stand behind.
+    for (prefix, is_out) in region.prefixes() {
+        let part = space.network(side, prefix.network().into(), prefix.prefix_len());
+        set = if is_out { space.minus(set, part) } else { space.or(set, part) };
+    }
+    set
+}
+
+/// The union of many sets, by halves, so that none is put together with all before it.
+pub fn union(space: &mut Space, mut sets: Vec<Set>) -> Set {
+    while sets.len() > 1 {
+        sets =
+            sets.chunks(2).map(|pair| pair.iter().fold(Set::NONE, |all, set| space.or(all, *set))).collect();
+    }
+    sets.pop().unwrap_or(Set::NONE)
+}
+
+/// The packets with one of these addresses at an end.
+pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item = &'a Ipv4Addr>) -> Set {
+    let numbers: BTreeSet<u128> = all.into_iter().map(|address| u32::from(*address).into()).collect();
+    let ranges: Vec<(u128, u128)> = numbers.into_iter().map(|number| (number, number)).collect();
+    space.addresses(side, Family::Inet, &ranges)
+}
+
+impl Sets {
+    /// The networks of a policy.
+    pub fn of(space: &mut Space, parts: &Parts) -> Self {
+        let mut side =
+            |side| -> Vec<Set> { parts.networks.iter().map(|it| region(space, side, it.region)).collect() };
+        let (from, to) = (side(Side::Source), side(Side::Destination));
+        let [from_any, to_any] = [&from, &to].map(|all| union(space, all.clone()));
+        Self { from, to, from_any, to_any }
+    }
+
+    /// The packets that stay inside one provider.
+    pub fn within(&self, space: &mut Space) -> Set {
+        let pairs = self.from.iter().zip(&self.to);
+        let pairs = pairs.map(|(from, to)| space.and(*from, *to)).collect();
+        union(space, pairs)
+    }
+
+    /// The packets with an end among these.
+    pub fn ends(&self, space: &mut Space, side: Side, ends: &Ends) -> Set {
+        let volumes = addresses(space, side, &ends.volumes);
+        let networks = match side {
+            Side::Source => &self.from,
+            Side::Destination => &self.to,
+        };
+        let sets = ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
+        union(space, sets)
+    }
+
+    /// Receivers, by the network that they are in.
+    pub fn by_network(&self, space: &mut Space, parts: &Parts, ends: &Ends) -> Vec<(usize, Set)> {
+        let mut sets: BTreeMap<usize, Set> =
+            ends.networks.iter().map(|network| (*network, self.to[*network])).collect();
+        for address in &ends.volumes {
+            let first = parts.networks.partition_point(|it| it.region.network.network() <= *address);
+            let Some(network) = first.checked_sub(1) else { continue };
+            let one = space.network(Side::Destination, (*address).into(), 32);
+            let known = sets.get(&network).copied().unwrap_or(Set::NONE);
+            sets.insert(network, space.or(known, one));
+        }
+        sets.into_iter().collect()
+    }
+
+    /// The number of the pipe from an address to an address.
+    pub fn pipes(&self, space: &mut Space, parts: &Parts) -> Map {
+        let mut pipe = Map::constant(0);
+        // From the broad to the narrow, the sender's breadth before the receiver's, and of the same the last first.
+        for breadths in [[true, true], [true, false], [false, true], [false, false]] {
+            for way in parts.ways.iter().rev() {
+                let part = |ends: &Ends, is_network: bool| {
+                    let nothing = Ends::default();
+                    let Ends { networks, volumes } = ends.clone();
+                    if is_network { Ends { networks, ..nothing } } else { Ends { volumes, ..nothing } }
+                };
+                let from = self.ends(space, Side::Source, &part(&way.from, breadths[0]));
+                let to = self.ends(space, Side::Destination, &part(&way.to, breadths[1]));
+                let set = space.and(from, to);
+                pipe = space.choose(set, Map::constant(way.pipe.map_or(0, u32::from)), pipe);
+            }
+        }
+        if !parts.ways.is_empty() {
+            let within = self.within(space);
+            pipe = space.choose(within, Map::constant(0), pipe);
+        }
+        pipe
+    }
+}

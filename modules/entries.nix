@@ -1,0 +1,370 @@
+# What an entry of each option is made of: providers, volumes, links, expectations, and the types of their values.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+
+  described =
+    description: type:
+    type
+    // {
+      inherit description;
+      descriptionClass = "noun";
+    };
+
+  octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+  ipv4 = "${octet}(\\.${octet}){3}";
+  length = "(3[0-2]|[12]?[0-9])";
+
+  # Values that end in lines of shell, launchd and newsyslog files: no character that means something there.
+  word = "[A-Za-z0-9._+-]+";
+
+  address = described "IPv4 address" (types.strMatching ipv4);
+  network = described "IPv4 network, as in 10.0.0.0/16" (types.strMatching "${ipv4}/${length}");
+  gateway = described "IPv4 address with a prefix length, as in 10.0.1.1/24" (
+    types.strMatching "${ipv4}/${length}"
+  );
+  bridgeName = described "name of lower-case letters, digits and hyphens" (
+    types.strMatching "[a-z0-9][a-z0-9-]*"
+  );
+  absolutePath = described "absolute path without spaces or signs" (types.strMatching "(/${word})+");
+  mountPoint = described "absolute path without control characters" (
+    types.strMatching "/[^[:cntrl:]]*"
+  );
+  port = described "port from 1 to 65535" (types.ints.between 1 65535);
+  portRange = described "range of ports, as in \"2379-2380\"" (
+    types.strMatching "[0-9]{1,5}-[0-9]{1,5}"
+  );
+
+  enablePart =
+    what:
+    mkOption {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = ''
+        Whether this ${what} takes part. Set it to false to leave out one that a preset or another module declares.
+      '';
+    };
+
+  provider =
+    { name, ... }:
+    {
+      options = {
+        enable = enablePart "provider, with its volumes,";
+
+        network = mkOption {
+          type = network;
+          example = "10.0.0.0/16";
+          description = ''
+            The network of this provider. Every one of its volumes has its address in it, and no other provider's
+            network may overlap it.
+          '';
+        };
+
+        gateway = mkOption {
+          type = gateway;
+          example = "10.0.1.1/24";
+          description = ''
+            The address that the Mac has on the bridge of this provider, with the prefix length that it has there.
+            The prefix may be longer than that of the network: the whole network is routed to the bridge anyway.
+          '';
+        };
+
+        bridge = mkOption {
+          type = bridgeName;
+          default = "bridge-${name}";
+          defaultText = lib.literalExpression ''"bridge-''${name}"'';
+          example = "bridge-do";
+          description = ''
+            The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show the
+            number beside this name.
+          '';
+        };
+
+        attachment = mkOption {
+          type = types.enum [
+            "bridge"
+            "vmnet"
+          ];
+          default = "bridge";
+          example = "vmnet";
+          description = ''
+            Who makes the bridge. With `bridge` the manager does. With `vmnet` a virtual machine's vmnet network
+            does, and the manager finds it by its gateway address.
+          '';
+        };
+
+        internet = mkOption {
+          type = types.bool;
+          default = true;
+          example = false;
+          description = ''
+            Whether the volumes of this provider reach the world outside, through address translation.
+          '';
+        };
+      };
+    };
+
+  volume = {
+    options = {
+      enable = enablePart "volume";
+
+      provider = mkOption {
+        type = types.str;
+        example = "aws";
+        description = ''
+          The provider that this volume belongs to: the name of an entry of {option}`services.nixvol-net.providers`.
+        '';
+      };
+
+      address = mkOption {
+        type = address;
+        example = "10.0.1.2";
+        description = ''
+          The address of this volume, in the network of its provider.
+        '';
+      };
+
+      localhost = mkOption {
+        type = types.nullOr address;
+        default = null;
+        example = "127.0.1.11";
+        description = ''
+          The loopback address under which the Mac itself finds this volume, in the range of
+          {option}`services.nixvol-net.localhost.gateway`. Null gives it none.
+        '';
+      };
+
+      attachment = mkOption {
+        type = types.enum [
+          "host"
+          "guest"
+        ];
+        default = "host";
+        example = "guest";
+        description = ''
+          Who answers at the address. With `host` it is a process on the Mac. With `guest` it is a virtual
+          machine, and the Mac does not take the address.
+        '';
+      };
+
+      publish = mkOption {
+        type = types.listOf port;
+        default = [ ];
+        # Two modules may each want the same port.
+        apply = lib.unique;
+        example = [ 2379 ];
+        description = ''
+          The TCP ports of this volume that answer on its loopback address too.
+        '';
+      };
+
+      mountPoint = mkOption {
+        type = types.nullOr mountPoint;
+        default = null;
+        example = "/opt/nix-volumes/etcd-1";
+        description = ''
+          Where this volume is mounted. Its addresses exist only while something is mounted there; with null they
+          always do.
+        '';
+      };
+    };
+  };
+
+  conditions = {
+    options = {
+      latencyMs = mkOption {
+        type = types.nullOr (types.ints.between 0 10000);
+        default = null;
+        example = 40;
+        description = ''
+          The delay that is added to each packet, one way, in milliseconds. Only a bidirectional link slows the
+          answers too.
+        '';
+      };
+
+      loss = mkOption {
+        type = types.nullOr (types.numbers.between 0 1);
+        default = null;
+        example = 0.01;
+        description = ''
+          The share of packets that are lost, from 0 to 1, in millionths.
+        '';
+      };
+
+      bandwidthKbit = mkOption {
+        type = types.nullOr (types.ints.between 1 2147483);
+        default = null;
+        example = 100000;
+        description = ''
+          The rate at which packets pass, in kilobits a second: one pipe for all that the link covers, each way.
+        '';
+      };
+    };
+  };
+
+  localhost = {
+    options = {
+      bridge = mkOption {
+        type = bridgeName;
+        default = "bridge-localhost";
+        example = "bridge-lo";
+        description = ''
+          The logical name of the group. It is a name only: the addresses are aliases of {file}`lo0`.
+        '';
+      };
+
+      gateway = mkOption {
+        type = gateway;
+        default = "127.0.1.1/24";
+        example = "127.0.2.1/24";
+        description = ''
+          The loopback address of the group itself, with the prefix length of the range from which volumes take
+          theirs.
+        '';
+      };
+    };
+  };
+
+  ends = types.nonEmptyListOf types.str;
+
+  protocolOption =
+    description:
+    mkOption {
+      type = types.nullOr (
+        types.enum [
+          "tcp"
+          "udp"
+          "icmp"
+        ]
+      );
+      default = null;
+      example = "tcp";
+      inherit description;
+    };
+
+  portsOption =
+    description:
+    mkOption {
+      type = types.nullOr (types.nonEmptyListOf (types.either port portRange));
+      default = null;
+      example = [
+        "2379-2380"
+        6443
+      ];
+      inherit description;
+    };
+
+  link = {
+    options = {
+      from = mkOption {
+        type = ends;
+        example = [ "aws" ];
+        description = ''
+          The providers and volumes that may open connections. A provider stands for all of its network.
+        '';
+      };
+
+      to = mkOption {
+        type = ends;
+        example = [
+          "azure"
+          "etcd-3"
+        ];
+        description = ''
+          The providers and volumes that they may reach.
+        '';
+      };
+
+      protocol = protocolOption "The protocol that is permitted. Null permits every protocol.";
+
+      ports = portsOption "The destination ports that are permitted, one by one or as ranges. Null permits every port.";
+
+      bidirectional = mkOption {
+        type = types.bool;
+        default = false;
+        example = true;
+        description = ''
+          Whether the ends in `to` may open connections to those in `from` too. Replies need no permission.
+        '';
+      };
+
+      masquerade = mkOption {
+        type = types.bool;
+        default = false;
+        example = true;
+        description = ''
+          Whether the traffic arrives with the gateway address of the receiving provider as its source, as it
+          does between real clouds behind address translation.
+        '';
+      };
+
+      conditions = mkOption {
+        type = types.nullOr (types.submodule conditions);
+        default = null;
+        example = {
+          latencyMs = 40;
+          loss = 0.01;
+        };
+        description = ''
+          What the way between the two ends is like, whatever the protocol and the port: dummynet pipes on the
+          Mac. Those of a volume count before those of its provider. Null leaves it as fast as the Mac is.
+        '';
+      };
+    };
+  };
+
+  expectation = {
+    options = {
+      from = mkOption {
+        type = ends;
+        example = [ "karpenter-worker-1" ];
+        description = ''
+          Who opens the connections: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+        '';
+      };
+
+      to = mkOption {
+        type = ends;
+        example = [ "etcd-1" ];
+        description = ''
+          Whom they reach, or do not: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+        '';
+      };
+
+      protocol = protocolOption "The protocol that is meant. Null means every protocol.";
+
+      ports = portsOption "The destination ports that are meant, one by one or as ranges. Null means every port.";
+
+      passes = mkOption {
+        type = types.bool;
+        example = false;
+        description = ''
+          Whether every such packet must get through, or none may.
+        '';
+      };
+
+      why = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "workers stay out of the peers of etcd";
+        description = ''
+          The reason, which is shown when the network does otherwise.
+        '';
+      };
+    };
+  };
+in
+{
+  inherit
+    absolutePath
+    described
+    expectation
+    link
+    localhost
+    network
+    octet
+    provider
+    volume
+    ;
+}

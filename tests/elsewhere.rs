@@ -1,0 +1,12 @@
+//! What is not tried where there is no Linux.
+
+use crate::support::skipped;
+
+#[test]
+fn what_needs_linux_is_skipped() {
+    let main = include_str!("main.rs");
+    let modules = main.split("#[cfg(all(feature = \"lab\", target_os = \"linux\"))]\nmod ").skip(1);
+    let names: Vec<&str> = modules.filter_map(|rest| rest.split(';').next()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    skipped(&format!("this is not Linux, so these were not compiled: {}", names.join(", ")));
+}

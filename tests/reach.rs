@@ -1,0 +1,254 @@
+//! End to end: what becomes of a flow is what its packets meet at the hooks of macOS, one after the other.
+
+use std::net::Ipv4Addr;
+
+use nixvol_net::model::VolumeAttachment;
+use nixvol_net::plan::Plan;
+use nixvol_net::plan::policy::{
+    Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, Translation, UDP, Verdict,
+};
+use nixvol_net::reach::{Fate, Flow, Flows, Opener, Outcome, Reach, Reason};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::diff::networks;
+use crate::support::{declared, default_input, topologies};
+
+/// This Mac's own address, and one of somebody outside.
+const MAC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+
+/// The way of a packet over the hooks of this Mac.
+pub struct Walk<'a> {
+    plan: &'a Plan,
+    here: Vec<Ipv4Addr>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn of(plan: &'a Plan) -> Self {
+        Self { plan, here: plan.policy.parts().here.iter().copied().collect() }
+    }
+
+    fn bridge(&self, address: Ipv4Addr) -> Option<usize> {
+        self.plan.bridges.iter().position(|bridge| bridge.region.contains(address))
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.here.contains(&address) || address.is_loopback() || address == MAC
+    }
+
+    /// Where pf sees the first packet of a flow.
+    fn hooks(&self, flow: &Flow) -> Vec<(Direction, Interface)> {
+        use Direction::{In, Out};
+        let source = match flow.opener {
+            Opener::ThisMac => MAC,
+            Opener::Address(address) => address,
+        };
+        let to = self.bridge(flow.destination);
+        let leaving = to.map_or(Interface::Egress, Interface::Bridge);
+        // Nothing comes over a wire for localhost: what is said to it is said on lo0.
+        if self.has(source) && self.has(flow.destination)
+            || flow.destination.is_loopback() && self.bridge(source).is_some()
+        {
+            return vec![(Out, Interface::Loopback), (In, Interface::Loopback)];
+        }
+        if self.has(source) {
+            return vec![(Out, leaving)];
+        }
+        let from = self.bridge(source);
+        let mut hooks = vec![(In, from.map_or(Interface::Egress, Interface::Bridge))];
+        if !self.has(flow.destination) && from != to {
+            hooks.push((Out, leaving));
+        }
+        hooks
+    }
+
+    /// What becomes of a flow, hook by hook, and the last reason.
+    pub fn fate(&self, flow: &Flow) -> (Fate, Vec<Because>) {
+        let source = match flow.opener {
+            Opener::ThisMac => MAC,
+            Opener::Address(address) => address,
+        };
+        let (mut source, mut destination, mut translation, mut passes) =
+            (source, flow.destination, None, false);
+        let mut because = Vec::new();
+        for (direction, interface) in self.hooks(flow) {
+            let packet = Packet {
+                direction,
+                interface,
+                source,
+                destination,
+                protocol: flow.protocol,
+                port: flow.port,
+                flags: if flow.protocol == TCP { SYN } else { 0 },
+                icmp: if flow.protocol == ICMP { ECHO } else { 0 },
+            };
+            let decision = self.plan.policy.decide(&packet);
+            because.push(decision.because);
+            match decision.verdict {
+                Verdict::Refuse(_) => return (Fate::Refused, because),
+                Verdict::Drop => return (Fate::Dropped, because),
+                Verdict::Pass | Verdict::Carry => passes = true,
+                Verdict::Untouched => {}
+            }
+            match decision.translation {
+                Some(Translation::GatewaySource(gateway)) => source = gateway,
+                Some(Translation::Published(volume)) => destination = volume,
+                Some(Translation::EgressSource) | None => {}
+            }
+            translation = decision.translation.or(translation);
+        }
+        // What the Mac itself opens to a guest is met by no rule, and gets there.
+        passes |= flow.opener == Opener::ThisMac && self.bridge(flow.destination).is_some();
+        (if passes { Fate::Passes(translation) } else { Fate::Untouched }, because)
+    }
+}
+
+fn is_reason(reason: Reason, because: &[Because]) -> bool {
+    because.iter().any(|because| {
+        matches!(
+            (reason, because),
+            (Reason::Within, Because::Within(_))
+                | (Reason::Links, Because::Links(_))
+                | (Reason::NoLink, Because::NoLink)
+                | (Reason::Internet, Because::Internet(_))
+                | (Reason::NoInternet, Because::NoInternet(_))
+                | (Reason::Localhost, Because::Loopback)
+                | (Reason::ThisMac, Because::ThisMac | Because::NotOurs)
+                | (Reason::Outside, Because::Outside)
+                | (Reason::NotOurs, Because::NotOurs)
+        )
+    })
+}
+
+/// With some volumes as guests, and part of a network given away.
+pub fn input() -> impl Strategy<Value = Value> {
+    let guests = proptest::sample::subsequence(vec!["etcd-2", "talos"], 0..=2);
+    (networks(), guests, any::<bool>()).prop_map(|(mut input, guests, overlap)| {
+        for guest in guests {
+            input["volumes"][guest]["attachment"] = json!("guest");
+        }
+        if overlap {
+            input["allowOverlap"] = json!(["10.1.9.0/24", "10.0.0.0/24"]);
+        }
+        input
+    })
+}
+
+fn flow() -> impl Strategy<Value = Flow> {
+    let address = || {
+        let near = [
+            "10.0.1.1",
+            "10.0.1.2",
+            "10.0.1.3",
+            "10.0.1.4",
+            "10.0.0.9",
+            "10.1.1.1",
+            "10.1.9.2",
+            "10.1.9.3",
+            "10.2.1.1",
+            "10.2.7.7",
+            "10.3.9.9",
+            "127.0.0.1",
+            "127.0.1.11",
+        ];
+        let near = near.map(|address| address.parse::<Ipv4Addr>().expect("an address")).to_vec();
+        prop_oneof![9 => proptest::sample::select(near), 1 => Just(OUTSIDE), 1 => any::<u32>().prop_map(Ipv4Addr::from)]
+    };
+    let opener = prop_oneof![1 => Just(Opener::ThisMac), 5 => address().prop_map(Opener::Address)];
+    let service = prop_oneof![
+        (prop_oneof![Just(TCP), Just(UDP)], prop_oneof![78u16..83, Just(443)]),
+        Just((ICMP, 0)),
+        Just((47, 0)),
+    ];
+    (opener, address(), service).prop_map(|(opener, destination, (protocol, port))| Flow {
+        opener,
+        destination,
+        protocol,
+        port,
+    })
+}
+
+proptest! {
+    #![proptest_config(crate::support::cases(60))]
+
+    /// The table, end to end, is what the policy brings about at the hooks.
+    #[test]
+    fn the_outcome_is_what_the_hooks_make_of_it(input in input(), sample in proptest::collection::vec(flow(), 200)) {
+        let plan = Plan::of(&declared(&input));
+        let mut flows = Flows::default();
+        let reach = Reach::of(&mut flows, &plan);
+        let walk = Walk::of(&plan);
+        for flow in sample {
+            let (fate, because) = walk.fate(&flow);
+            let Outcome { fate: told, reason } = reach.outcome_of(&flows, &flow);
+            prop_assert_eq!(told, fate, "{:?} {:?}", flow, because);
+            prop_assert!(is_reason(reason, &because), "{:?}: {:?} {:?}", flow, reason, because);
+            if let Opener::Address(source) = flow.opener {
+                let pipe = plan.policy.pipe_between(source, flow.destination).map_or(0, u32::from);
+                prop_assert_eq!(flows.of_flow(reach.pipe, &flow), pipe, "{:?}", flow);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_is_met() {
+    let mut input = default_input();
+    input["links"] =
+        json!([{ "from": ["aws"], "to": ["azure"], "protocol": "tcp", "ports": [443], "masquerade": true }]);
+    input["providers"]["gcp"]["internet"] = json!(false);
+    input["volumes"]["etcd-1"]["publish"] = json!([2379]);
+    let plan = Plan::of(&declared(&input));
+    assert!(plan.volumes.iter().all(|volume| volume.attachment == VolumeAttachment::Host));
+    let mut flows = Flows::default();
+    let reach = Reach::of(&mut flows, &plan);
+    let told = |from: &str, to: &str, protocol: u8, port: u16| {
+        let opener = match from {
+            "mac" => Opener::ThisMac,
+            address => Opener::Address(address.parse().expect("an address")),
+        };
+        let destination = to.parse().expect("an address");
+        let outcome = reach.outcome_of(&flows, &Flow { opener, destination, protocol, port });
+        format!("{}: {:?}", outcome.fate, outcome.reason)
+    };
+    assert_eq!(told("10.0.1.2", "10.0.1.3", UDP, 9), "passed: Within");
+    assert_eq!(told("10.0.1.2", "10.1.1.2", TCP, 443), "passed from 10.1.1.1: Links");
+    assert_eq!(
+        told("10.0.9.9", "10.1.1.2", TCP, 443),
+        "passed: Links",
+        "to what the Mac has nothing goes out"
+    );
+    assert_eq!(told("10.1.1.2", "10.0.1.2", TCP, 443), "refused: NoLink");
+    assert_eq!(told("10.0.1.2", "203.0.113.7", ICMP, 0), "passed with NAT: Internet");
+    assert_eq!(told("10.2.1.2", "203.0.113.7", ICMP, 0), "refused: NoInternet");
+    assert_eq!(told("10.2.1.2", "127.0.0.1", TCP, 1), "passed: Localhost");
+    assert_eq!(told("mac", "127.0.1.11", TCP, 2379), "passed to 10.0.1.2: Localhost");
+    assert_eq!(told("mac", "127.0.1.11", TCP, 2380), "untouched: NotOurs");
+    assert_eq!(told("mac", "10.2.1.2", TCP, 1), "passed: ThisMac");
+    assert_eq!(told("203.0.113.7", "10.2.1.2", TCP, 1), "dropped: Outside");
+    assert_eq!(told("203.0.113.7", "127.0.1.11", TCP, 2379), "untouched: NotOurs");
+}
+
+/// What a function is of an opener, or to a destination, is what it is of each of its flows.
+#[test]
+fn one_opener_is_cut_out_of_the_function() {
+    for (topology, input) in topologies() {
+        let plan = Plan::of(&declared(&input));
+        let mut flows = Flows::default();
+        let reach = Reach::of(&mut flows, &plan);
+        let Some(volume) = plan.volumes.first() else { continue };
+        for opener in [Opener::ThisMac, Opener::Address(volume.address)] {
+            let of_opener = flows.from(reach.outcome, opener);
+            for destination in plan.volumes.iter().map(|volume| volume.address).chain([OUTSIDE]) {
+                let flow = Flow { opener, destination, protocol: TCP, port: 443 };
+                let anyone = Flow { opener: Opener::Address(OUTSIDE), ..flow };
+                assert_eq!(
+                    flows.of_flow(of_opener, &anyone),
+                    flows.of_flow(reach.outcome, &flow),
+                    "{topology} {flow:?}"
+                );
+            }
+        }
+    }
+}
