@@ -36,7 +36,7 @@ fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
         Ok(_) => None,
         Err(Refutation::Unreadable(errors)) => Some(format!("{errors:?}")),
         Err(Refutation::Violations(violations)) => {
-            Some(violations.iter().map(|violation| format!("{violation}\n")).collect::<Vec<_>>().concat())
+            Some(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         }
     }
 }

@@ -157,7 +157,9 @@ impl Space {
         interfaces.dedup();
         let is_free = |name: &String| interfaces.binary_search(name).is_err();
         let usual = STRANGERS.iter().map(|name| (*name).to_owned());
-        let stranger = usual.chain((0..=interfaces.len()).map(|unit| format!("other{unit}"))).find(is_free);
+        // One more than there are names, so that one of them is free.
+        let others = (0..=interfaces.len()).map(|unit| format!("other{unit}"));
+        let stranger = usual.chain(others).find(is_free);
         // One more than there are names, so that a number is left for the stranger.
         let interface_bits = u16::try_from((interfaces.len() + 1).next_power_of_two().trailing_zeros());
         Self {

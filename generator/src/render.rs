@@ -70,6 +70,14 @@ pub const DRAWING: &str = "topology.svg";
 /// Every file that a bundle has whatever the declaration.
 const FILES: [&str; 8] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE, DRAWING];
 
+/// Renders the anchor alone, which is all that a proof reads.
+///
+/// # Errors
+/// A value that its language cannot hold.
+pub fn anchor(plan: &Plan) -> Result<String, Error> {
+    pf::anchor(plan)
+}
+
 /// Renders every file of the bundle.
 ///
 /// # Errors

@@ -33,7 +33,23 @@ pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>
     Ok(proven)
 }
 
-/// The same for the lab, which does what a Mac does not yet.
+/// Reads a declaration and proves the anchor that it renders, without the other files of a bundle.
+pub fn proven_alone(source: &Source) -> Result<std::result::Result<(Declaration, Plan, Proof), ExitCode>> {
+    let reading = read(source)?;
+    let declaration = match reading.declaration {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
+    };
+    let plan = Plan::of(&declaration);
+    let anchor = render::anchor(&plan)?;
+    let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &anchor) else {
+        return Ok(Err(ExitCode::from(NOT_PROVEN)));
+    };
+    note_what_is_not_done(&declaration);
+    Ok(Ok((declaration, plan, proof)))
+}
+
+/// What [`rendered`] does, for the lab, which does what a Mac does not yet.
 pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {

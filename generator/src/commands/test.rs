@@ -10,13 +10,13 @@ use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
-use super::prove::{self, Proven};
+use super::prove;
 use super::{NOT_PROVEN, print};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
 pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
-    let Proven { declaration, plan, proof, .. } = match prove::rendered(source)? {
+    let (declaration, plan, proof) = match prove::proven_alone(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };

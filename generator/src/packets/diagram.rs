@@ -272,7 +272,27 @@ impl Diagrams {
 
     /// The function with other numbers.
     pub fn renumber(&mut self, map: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
-        self.overlay(Set::ALL, map, map, number)
+        let mut known = vec![None; self.nodes.len()];
+        self.renumber_within(map, number, &mut known)
+    }
+
+    fn renumber_within(
+        &mut self,
+        map: Map,
+        number: &mut impl FnMut(u32) -> u32,
+        known: &mut [Option<Map>],
+    ) -> Map {
+        let Some(Node { level, low, high }) = self.node(map) else {
+            return Map::constant(number(map.0 & !END));
+        };
+        if let Some(known) = known[map.0 as usize] {
+            return known;
+        }
+        let low = self.renumber_within(low, number, known);
+        let high = self.renumber_within(high, number, known);
+        let made = self.make(level, low, high);
+        known[map.0 as usize] = Some(made);
+        made
     }
 
     /// The packets whose number is meant.
@@ -342,22 +362,23 @@ impl Diagrams {
 
     /// The packets that are in the set with some value of the bits of these levels.
     pub(super) fn forget(&mut self, set: Set, levels: std::ops::Range<u16>) -> Set {
-        self.forget_within(set, &levels, &mut Memo::default())
+        let mut known = vec![None; self.nodes.len()];
+        self.forget_within(set, &levels, &mut known)
     }
 
-    fn forget_within(&mut self, set: Set, levels: &std::ops::Range<u16>, memo: &mut Memo<Set, Set>) -> Set {
+    fn forget_within(&mut self, set: Set, levels: &std::ops::Range<u16>, known: &mut [Option<Set>]) -> Set {
         let Some(node) = self.node(set.0).filter(|node| node.level < levels.end) else { return set };
-        if let Some(known) = memo.get(&set) {
-            return *known;
+        if let Some(known) = known[set.0.0 as usize] {
+            return known;
         }
-        let low = self.forget_within(Set(node.low), levels, memo);
-        let high = self.forget_within(Set(node.high), levels, memo);
+        let low = self.forget_within(Set(node.low), levels, known);
+        let high = self.forget_within(Set(node.high), levels, known);
         let forgot = if levels.contains(&node.level) {
             self.or(low, high)
         } else {
             Set(self.make(node.level, low.0, high.0))
         };
-        memo.insert(set, forgot);
+        known[set.0.0 as usize] = Some(forgot);
         forgot
     }
 
@@ -404,13 +425,18 @@ impl Diagrams {
 
     /// Every number that a function can be, each with the bits on one way to it.
     pub(super) fn each_number(&self, map: Map) -> Vec<(u32, Way)> {
-        let mut seen: HashSet<Map, BuildHasherDefault<Mix>> = HashSet::default();
+        let mut seen = vec![false; self.nodes.len()];
+        let mut ends: HashSet<Map> = HashSet::new();
         let mut found = Vec::new();
         let mut way = Way::new();
         // What is to be visited, and how long the way to it is.
         let mut waiting = vec![(map, 0, None)];
         while let Some((map, length, step)) = waiting.pop() {
-            if !seen.insert(map) {
+            let is_new = match seen.get_mut(map.0 as usize) {
+                Some(seen) => !std::mem::replace(seen, true),
+                None => ends.insert(map),
+            };
+            if !is_new {
                 continue;
             }
             way.truncate(length);

@@ -85,6 +85,12 @@ impl Space {
         self.diagrams.number(map, |level| bits[usize::from(level)])
     }
 
+    /// What several functions are of a packet.
+    pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &Packet) -> [u32; N] {
+        let bits = self.bits(packet);
+        maps.map(|map| self.diagrams.number(map, |level| bits[usize::from(level)]))
+    }
+
     /// Whether a packet is in a set.
     pub fn has(&self, set: Set, packet: &Packet) -> bool {
         self.of(set.as_map(), packet) == 1

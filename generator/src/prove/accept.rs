@@ -48,8 +48,8 @@ pub fn refused(ruleset: &Ruleset, world: &World) -> Vec<Violation> {
     if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         let is_it =
             |value: &SettingValue| matches!(value, SettingValue::Table(table) if table.name == twice[0]);
-        let mut places = settings.iter().filter(|setting| is_it(&setting.value)).map(|setting| setting.place);
-        refuse(places.next_back().unwrap_or_default(), "a table that is defined twice");
+        let places = settings.iter().filter(|setting| is_it(&setting.value)).map(|setting| setting.place);
+        refuse(places.max().unwrap_or_default(), "a table that is defined twice");
     }
     for load in loads {
         refuse(load.place, "`load anchor`");
@@ -214,12 +214,12 @@ fn of_states(state: StateKind, options: &StateOptions) -> Result<(), Reason> {
 fn of_filter(rule: &Rule) -> Result<(), Reason> {
     check(rule.quick, "a filter rule that is not quick, so that another anchor decides behind it")?;
     match rule.action {
-        Action::Pass | Action::Block(Block::Drop) => Ok(()),
         Action::Block(Block::Return { icmp, .. } | Block::ReturnIcmp { icmp, .. }) => {
             check(icmp == PORT_UNREACHABLE, "an answer of its own")
         }
         Action::Block(Block::ReturnRst { .. }) => Err("`return-rst`"),
-        _ => Err("a rule of another kind"),
+        // `pass`, and `block drop`.
+        _ => Ok(()),
     }
 }
 

@@ -199,18 +199,21 @@ impl<'a> Judge<'a> {
         let evaluated = evaluated(&packet);
         let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
         let own = self.world.address_of(&packet.interface);
-        let outcome = self.outcomes.outcome(self.space.of(self.policy.outcome, &packet));
+        let (policy, rules) = (&self.policy, &self.rules);
+        let functions =
+            [policy.outcome, policy.pipe, rules.outcome, rules.pipes, rules.reassembly, rules.fragment];
+        let [outcome, pipe, found, sequence, reassembly, alone] =
+            self.space.all_of_packet(functions, &packet);
+        let (outcome, found) = (self.outcomes.outcome(outcome), self.outcomes.outcome(found));
         let agrees = match asked(&packet, self.world) {
             None => outcome.verdict == Verdict::Untouched,
             Some(asked) => {
                 let policy::Decision { verdict, translation, .. } = self.plan.policy.decide(&asked);
-                let pipe = self.plan.policy.pipe(&asked).map_or(0, u32::from);
-                outcome == (Outcome { verdict, translation })
-                    && pipe == self.space.of(self.policy.pipe, &packet)
+                let is_piped = self.plan.policy.pipe(&asked).map_or(0, u32::from) == pipe;
+                outcome == (Outcome { verdict, translation }) && is_piped
             }
         };
-        let found = self.outcomes.outcome(self.space.of(self.rules.outcome, &packet));
-        let sequence = &self.rules.sequences[self.space.of(self.rules.pipes, &packet) as usize];
+        let sequence = &self.rules.sequences[sequence as usize];
         let met = kernel.shaping.iter().map(Shaping::number);
         let is_as_read = found == Outcome::of(&kernel, own) && sequence.iter().copied().eq(met);
         if !agrees {
@@ -222,19 +225,20 @@ impl<'a> Judge<'a> {
         {
             self.confirm_answer(evaluated);
         }
-        self.confirm_fragment(packets::Packet { fragment: true, ..packet });
+        let is_held = reassembly != AS_THEY_ARE;
+        let alone = self.outcomes.outcome(alone).verdict;
+        self.confirm_fragment(
+            packets::Packet { fragment: true, ..packet },
+            if is_held { Verdict::Drop } else { alone },
+        );
     }
 
-    /// A fragment that is put together is held back; another meets the filter alone.
-    fn confirm_fragment(&mut self, packet: packets::Packet) {
+    /// A fragment that is put together is held back; another meets the filter alone, and makes no state.
+    fn confirm_fragment(&mut self, packet: packets::Packet, expected: Verdict) {
         let evaluated = evaluated(&packet);
         let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
-        let is_held = self.space.of(self.rules.reassembly, &packet) != AS_THEY_ARE;
-        let found = Outcome::of(&kernel, None).verdict;
-        let alone = self.outcomes.outcome(self.space.of(self.rules.fragment, &packet)).verdict;
-        // It makes no state.
-        let alone = if alone == Verdict::Pass { Verdict::Carry } else { alone };
-        if found != if is_held { Verdict::Drop } else { alone } {
+        let expected = if expected == Verdict::Pass { Verdict::Carry } else { expected };
+        if Outcome::of(&kernel, None).verdict != expected {
             self.disagree(evaluated, "the rules' function and the evaluator disagree about it");
         }
     }
