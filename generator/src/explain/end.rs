@@ -317,7 +317,7 @@ impl<'a> Resolver<'a> {
         if let Some((index, _)) = bridges().find(|(_, bridge)| bridge.gateway.addr() == address) {
             return Ok(self.gateway(&word, index));
         }
-        if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.network.contains(&address)) {
+        if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.region.contains(address)) {
             let what = format!("somebody in {} who is no volume, on its bridge", bridge.provider);
             return Ok(End::new(&word, address, &what, At::Bridge(index)));
         }
@@ -363,7 +363,8 @@ impl<'a> Resolver<'a> {
     pub fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {
-            *address != bridge.gateway.addr()
+            bridge.region.contains(*address)
+                && *address != bridge.gateway.addr()
                 && Some(*address) != taken
                 && self.plan.volumes.iter().all(|volume| volume.address != *address)
         };

@@ -294,7 +294,7 @@ impl Classes {
         let mut of_address = HashMap::new();
         let mut known: HashMap<(At, Option<usize>, Members), usize> = HashMap::new();
         for (address, at) in &ends.all {
-            let provider = plan.bridges.iter().position(|bridge| bridge.network.contains(address));
+            let provider = plan.bridges.iter().position(|bridge| bridge.region.contains(*address));
             let members = sets.members(*address);
             let number = *known.entry((*at, provider, members.clone())).or_insert_with(|| {
                 all.push(Class { address: *address, second: None, at: *at, provider, members, binds: false });

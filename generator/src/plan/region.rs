@@ -1,8 +1,8 @@
 //! The addresses of a provider: its network, less what `allowOverlap` gives to another network of the Mac.
 //!
-//! A prefix of `allowOverlap` that lies inside a provider's network (or is the same) belongs to whoever else has it: a LAN,
-//! a VPN. Its addresses are no longer the provider's, except those that volumes and the gateway have. A wider prefix gives
-//! nothing away, since the provider's own route is the more specific one.
+//! A prefix of `allowOverlap` that is part of a provider's network belongs to whoever else has it: a LAN, a VPN, whose route
+//! is the more specific one. Its addresses are no longer the provider's, except those that volumes and the gateway have. The
+//! network itself, or a wider prefix, gives nothing away: there the provider's route leads to its bridge.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -30,8 +30,10 @@ impl Region {
     pub fn of(declaration: &Declaration, name: &Name) -> Self {
         let provider = &declaration.providers[name];
         let network = provider.network;
-        let inside = declaration.allow_overlap.iter().filter(|prefix| network.contains(*prefix));
-        let given = Ipv4Net::aggregate(&inside.copied().collect());
+        let is_part = |prefix: &&Ipv4Net| network.contains(*prefix) && **prefix != network;
+        let parts: Vec<Ipv4Net> = declaration.allow_overlap.iter().filter(is_part).copied().collect();
+        let is_whole = |part: &Ipv4Net| !parts.iter().any(|other| other != part && other.contains(part));
+        let given: Vec<Ipv4Net> = parts.iter().copied().filter(is_whole).collect();
         if given.is_empty() {
             return Self { network, given, kept: BTreeSet::new() };
         }
@@ -49,12 +51,11 @@ impl Region {
 
     /// The prefixes of it, each with whether it is taken out; the longest that holds an address decides.
     pub fn prefixes(&self) -> impl Iterator<Item = (Ipv4Net, bool)> {
-        let whole = [(self.network, false)].into_iter();
-        // The whole network may be given away.
-        let whole = whole.filter(|(network, _)| !self.given.contains(network));
         let given = self.given.iter().map(|prefix| (*prefix, true));
-        let given = given.filter(|(prefix, _)| *prefix != self.network);
-        whole.chain(given).chain(self.kept.iter().map(|address| ((*address).into(), false)))
+        [(self.network, false)]
+            .into_iter()
+            .chain(given)
+            .chain(self.kept.iter().map(|address| ((*address).into(), false)))
     }
 }
 
@@ -90,15 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_network_can_be_given_away() {
-        let region = region(r#""10.0.0.0/16""#);
-        assert!(held(&region, [10, 0, 5, 9]) && held(&region, [10, 0, 1, 1]));
-        assert!(!held(&region, [10, 0, 1, 2]));
-        assert_eq!(region.prefixes().count(), 2);
-    }
-
-    #[test]
-    fn a_wider_prefix_gives_nothing_away() {
-        assert!(held(&region(r#""10.0.0.0/8""#), [10, 0, 5, 10]));
+    fn the_network_itself_or_a_wider_prefix_gives_nothing_away() {
+        for prefix in [r#""10.0.0.0/16""#, r#""10.0.0.0/8""#] {
+            assert!(held(&region(prefix), [10, 0, 5, 10]));
+        }
     }
 }
