@@ -326,10 +326,25 @@ fn what_holds_is_counted_and_what_fails_is_data() {
 }
 
 #[test]
+fn the_report_lists_what_holds() {
+    let mut input = topology();
+    input["expect"] = json!([
+        { "from": ["internet"], "to": ["any"], "passes": false, "why": "<no> way in\u{202e}" },
+        { "from": ["etcd-1", "aws"], "to": ["azure"], "protocol": "tcp", "ports": ["2379-2380"], "passes": true },
+    ]);
+    let page = crate::report::page(&input, &[]);
+    let section = crate::report::between(&page, "<section id=\"expectations\"", "</section>");
+    assert!(section.contains("internet -&gt; any, any protocol: nothing gets through"), "{section}");
+    assert!(section.contains("&lt;no&gt; way in\\u{202e}"), "{section}");
+    assert!(section.contains("aws, etcd-1 -&gt; azure, tcp 2379-2380: everything gets through"), "{section}");
+    assert!(!crate::report::page(&topology(), &[]).contains("expectations"));
+}
+
+#[test]
 fn an_edit_against_an_expectation_is_not_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("network.nix");
-    let text = "{\n  services.nixvol-net = {\n    preset = \"multi-cloud\";\n    links = [ ];\n    expect = [ { from = [ \"aws\" ]; to = [ \"gcp\" ]; passes = false; } ];\n  };\n}\n";
+    let text = "{\n  services.nixvol-net = {\n    preset = \"multi-cloud\";\n    links = [ { from = [ \"ibm\" ]; to = [ \"gcp\" ]; } ];\n    expect = [ { from = [ \"aws\" ]; to = [ \"gcp\" ]; passes = false; } ];\n  };\n}\n";
     std::fs::write(&file, text).expect("a file");
     let name = file.display().to_string();
     let add = ["add", "link", "--from", "aws", "--to", "etcd-3", "--file", &name];
