@@ -32,10 +32,8 @@ pub fn parse(text: &str) -> File<'_> {
     File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
-/// A declaration without what depends on where it stands. Expectations are compared as they are.
+/// A declaration without what depends on where it stands.
 pub fn declaration(json: &Value) -> Declaration {
-    let mut json = json.clone();
-    json.as_object_mut().expect("a declaration").remove("expect");
     let read = model::read(json.to_string().as_bytes());
     let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
     Declaration { positions: Positions::default(), ..declaration }

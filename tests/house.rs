@@ -22,6 +22,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("pf", &[]),
     ("packets", &[]),
     ("reach", &["plan", "packets"]),
+    ("expect", &["place", "model", "plan", "packets", "reach"]),
     ("prove", &["plan", "loading", "packets", "pf"]),
     ("darwin", &[]),
     ("others", &["plan", "pf"]),

@@ -17,6 +17,7 @@ mod elsewhere;
 mod every;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
+mod expect;
 mod explain;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;

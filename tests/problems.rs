@@ -26,6 +26,12 @@ const BREAKAGES: &[Breakage] = &[
     ("E006", "unknown version", |input| input["version"] = json!(2)),
     ("E007", "no ends", |input| input["links"][0]["from"] = json!([])),
     ("E007", "no ports", |input| input["links"][0]["ports"] = json!([])),
+    ("E003", "an expectation without a verdict", |input| {
+        input["expect"] = json!([{ "from": ["aws"], "to": ["gcp"] }]);
+    }),
+    ("E007", "nobody expected", |input| {
+        input["expect"] = json!([{ "from": [], "to": ["any"], "passes": true }]);
+    }),
     ("E008", "unknown protocol", |input| input["links"][0]["protocol"] = json!("sctp")),
     ("E008", "unknown attachment", |input| input["volumes"]["etcd-1"]["attachment"] = json!("vm")),
     ("E009", "conditions out of range", |input| {
@@ -139,6 +145,13 @@ const BREAKAGES: &[Breakage] = &[
         input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380]);
     }),
     ("E056", "publish twice", |input| input["volumes"]["etcd-1"]["publish"] = json!([2379, 2380, 2379])),
+    ("E060", "unknown end of an expectation", |input| {
+        input["expect"] = json!([{ "from": ["interent"], "to": ["etcd-1"], "passes": false }]);
+    }),
+    ("E064", "an expectation with ports of icmp", |input| {
+        input["expect"] =
+            json!([{ "from": ["aws"], "to": ["any"], "protocol": "icmp", "ports": [7], "passes": false }]);
+    }),
     ("E060", "unknown end", |input| input["links"][0]["to"] = json!(["etcd1"])),
     ("E061", "link to itself", |input| input["links"] = json!([{ "from": ["aws"], "to": ["aws"] }])),
     ("E062", "port zero", |input| {
@@ -343,7 +356,7 @@ fn files_are_named_in_sarif_as_references() {
         let rejected = model::read(input.to_string().as_bytes()).expect_err("a wrong address");
         let text_of = |name: &str| (name == file).then(|| "{\n  address = \"ö\";\n}\n".to_owned());
         let shown = Shown { input: "", positions: &rejected.positions, text_of: &text_of, colour: false };
-        let log = shown.sarif(&rejected.problems);
+        let log = shown.sarif(&rejected.problems, &[]);
         let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], uri);
         let region = json!({ "startLine": 2, "startColumn": 13, "endLine": 2, "endColumn": 16 });

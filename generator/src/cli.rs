@@ -43,7 +43,7 @@ pub enum Command {
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net render --input - --out /tmp/bundle
 
-Exit: 0 written, 1 not proven, 2 bad input or a directory that is not ours.")]
+Exit: 0 written, 1 not proven or not as expected, 2 bad input or a directory that is not ours.")]
     Render {
         /// What to read.
         #[command(flatten)]
@@ -78,7 +78,7 @@ Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
   nixvol-net test --input network.json --format json
   sudo nixvol-net test --input network.json --live
 
-Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
+Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 bad input.")]
     Test {
         /// What to read.
         #[command(flatten)]
@@ -91,13 +91,16 @@ Exit: 0 proven (and probed), 1 not proven or a probe failed, 2 bad input.")]
         format: Format,
     },
     /// Validate the declaration: every problem at once, each with its place and what to do.
+    ///
+    /// What is valid is held against its expectations (`expect`), for all packets: one that fails is shown with a flow, the
+    /// rule and the declaration that decide.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
   nixvol-net check --input network.json --format sarif >nixvol-net.sarif
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net check --input - --format json
 
-Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that code.")]
+Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol-net help E025` tells more of the error with that code.")]
     Check {
         /// What to read.
         #[command(flatten)]
@@ -245,7 +248,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
   nixvol-net report --out page.html
   nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
 
-Exit: 0 written, 1 not proven, 2 bad input.")]
+Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Report {
         /// What to read.
         #[command(flatten)]

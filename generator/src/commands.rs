@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod edit;
+mod expect;
 mod explain;
 mod graph;
 mod help;
@@ -27,6 +28,7 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
+use nixvol_net::place::Positions;
 use nixvol_net::render::NETWORK;
 
 use crate::cli::{Command, Source};
@@ -102,13 +104,17 @@ fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
 
 /// Calls `show` with what is needed to show the problems of a declaration.
 fn shown<T>(name: &str, rejected: &Rejected, show: impl FnOnce(&Shown) -> T) -> T {
+    shown_of(name, &rejected.positions, show)
+}
+
+/// The same for a declaration that is valid.
+fn shown_at<T>(positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
+    shown_of("", positions, show)
+}
+
+fn shown_of<T>(input: &str, positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
     let text_of = |file: &str| fs::read_to_string(file).ok();
-    show(&Shown {
-        input: name,
-        positions: &rejected.positions,
-        text_of: &text_of,
-        colour: colour(&io::stderr()),
-    })
+    show(&Shown { input, positions, text_of: &text_of, colour: colour(&io::stderr()) })
 }
 
 /// Whether to use colour on a stream: a terminal, and no `NO_COLOR` (no-color.org).

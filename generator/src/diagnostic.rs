@@ -19,6 +19,23 @@ use crate::source;
 /// Where `positions` say that the presets of the module are.
 const PRESETS: &str = "nixvol-net/modules/presets/";
 
+/// Something that is otherwise than the declaration says it must be, though it is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is, for programs.
+    pub kind: &'static str,
+    /// What is otherwise, in one line.
+    pub message: String,
+    /// The value that says so.
+    pub at: FieldPath,
+    /// The values that decide.
+    pub with: Vec<FieldPath>,
+    /// What else there is to know, a line each.
+    pub notes: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
 /// What is needed to show problems.
 pub struct Shown<'a> {
     /// The name of the input, where the JSON itself is at fault.
@@ -55,32 +72,51 @@ impl Shown<'_> {
         if let Kind::NotJson { line, column, .. } = problem.kind {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }
-        let spot = self.spot(&problem.at);
-        let has_own = spot.as_ref().is_some_and(|spot| spot.is_whole);
-        for (index, spot) in self.spots(problem).into_iter().enumerate() {
-            let kind = if index == 0 && self.spot(&problem.at).is_some() {
-                AnnotationKind::Primary
-            } else {
-                AnnotationKind::Context
-            };
+        hinted(self.pointed(group, &problem.at, self.spots(problem)), problem.kind.hint())
+    }
+
+    /// Findings, one behind the other.
+    pub fn findings(&self, findings: &[Finding]) -> String {
+        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        findings.iter().map(|finding| renderer.render(&[self.found(finding)]) + "\n\n").collect()
+    }
+
+    fn found<'g>(&self, finding: &'g Finding) -> Group<'g> {
+        let title = format!("{}: {}", finding.at, finding.message);
+        let group = Group::with_title(Level::ERROR.primary_title(title));
+        let group = self.pointed(group, &finding.at, self.places(&finding.at, &finding.with));
+        let noted = finding.notes.iter().fold(group, |group, note| group.element(Level::NOTE.message(note)));
+        hinted(noted, finding.hint.clone())
+    }
+
+    /// Underlines places; the first is that of the value at fault, where that has one.
+    fn pointed<'g>(&self, mut group: Group<'g>, at: &FieldPath, spots: Vec<Spot>) -> Group<'g> {
+        let own = self.spot(at);
+        for (index, spot) in spots.into_iter().enumerate() {
+            let is_own = index == 0 && own.is_some();
+            let kind = if is_own { AnnotationKind::Primary } else { AnnotationKind::Context };
             group = with_spot(group, spot, kind);
         }
-        if let Some(option) = problem.at.option().filter(|_| !has_own) {
-            group = group.element(Level::NOTE.message(format!("in Nix this is `{option}`")));
-        }
-        match problem.kind.hint() {
-            Some(hint) => group.element(Level::HELP.with_name("hint").message(hint)),
+        let has_own = own.is_some_and(|spot| spot.is_whole);
+        match at.option().filter(|_| !has_own) {
+            Some(option) => group.element(Level::NOTE.message(format!("in Nix this is `{option}`"))),
             None => group,
         }
     }
 
-    /// Every place that takes part in a problem, each once, that of the value at fault first; but what the user wrote
-    /// comes before what a preset of ours did.
-    fn spots(&self, problem: &Problem) -> Vec<Spot> {
+    /// Every place that takes part, each once, that of the value at fault first.
+    fn places(&self, at: &FieldPath, with: &[FieldPath]) -> Vec<Spot> {
         let mut spots: Vec<Spot> = Vec::new();
-        for path in std::iter::once(&problem.at).chain(&problem.with) {
+        for path in std::iter::once(at).chain(with) {
             spots.extend(self.spot(path).filter(|spot| !spots.iter().any(|known| known.is_at(spot))));
         }
+        spots
+    }
+
+    /// Every place that takes part in a problem; but what the user wrote comes before what a preset of ours did.
+    fn spots(&self, problem: &Problem) -> Vec<Spot> {
+        let mut spots = self.places(&problem.at, &problem.with);
         if let (Kind::Name { .. }, Some(spot)) = (&problem.kind, spots.first_mut()) {
             spot.point_at_name(&problem.at);
         }
@@ -98,7 +134,9 @@ impl Shown<'_> {
                     let option: Vec<&str> = known.iter().map(String::as_str).collect();
                     source::definition(&text, &option, below)
                 }
-                [list, _] if list == "links" => source::element(&text, place.line, place.column, below),
+                [list, _] if list == "links" || list == "expect" => {
+                    source::element(&text, place.line, place.column, below)
+                }
                 _ => source::underlined(&text, place.line, place.column, below),
             };
             Some((text, range?))
@@ -118,7 +156,8 @@ impl Shown<'_> {
         problems.iter().map(record).collect()
     }
 
-    fn located(&self, path: &FieldPath) -> Located {
+    /// A value with its place.
+    pub fn located(&self, path: &FieldPath) -> Located {
         Located { field: path.to_string(), place: self.positions.find(path).cloned() }
     }
 }
@@ -149,6 +188,13 @@ impl Spot {
                 (None, None) => self.place == other.place,
                 (one, other) => one == other,
             }
+    }
+}
+
+fn hinted(group: Group<'_>, hint: Option<String>) -> Group<'_> {
+    match hint {
+        Some(hint) => group.element(Level::HELP.with_name("hint").message(hint)),
+        None => group,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Input {
     pub localhost: Option<Localhost>,
     /// What may pass between providers. Default nothing.
     pub links: Option<Vec<Link>>,
+    /// What must, or must never, get through, whatever the links say. Default nothing.
+    pub expect: Option<Vec<Expectation>>,
     /// Where in the user's Nix source a value stands, by its dotted path (`volumes.etcd-1.address`).
     pub positions: Option<BTreeMap<String, Option<Place>>>,
     /// What a bundle's `network.json` adds to the declaration; ignored on reading.
@@ -157,6 +159,29 @@ pub struct Link {
     pub conditions: Option<Conditions>,
 }
 
+/// What must, or must never, get through.
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expectation {
+    /// Who opens connections: names of providers and volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+    #[schemars(required, with = "Vec<String>", length(min = 1))]
+    pub from: Option<Vec<Option<String>>>,
+    /// Whom they reach, or do not; the same kinds.
+    #[schemars(required, with = "Vec<String>", length(min = 1))]
+    pub to: Option<Vec<Option<String>>>,
+    /// The protocol. Default every protocol.
+    #[schemars(with = "Option<Protocol>")]
+    pub protocol: Option<String>,
+    /// Destination ports: numbers, or ranges as `"2379-2380"`. Default every port.
+    #[schemars(with = "Option<Vec<Port>>", length(min = 1))]
+    pub ports: Option<Vec<Option<Port>>>,
+    /// Whether all of it must get through, or none of it may.
+    #[schemars(required)]
+    pub passes: Option<bool>,
+    /// The reason, which is shown when the network does otherwise. Default none.
+    pub why: Option<String>,
+}
+
 /// A port, or a range of ports as text.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(untagged)]
@@ -240,6 +265,21 @@ words! {
     Udp = "udp",
     /// ICMP.
     Icmp = "icmp",
+}
+
+words! {
+    /// What an end of an expectation can be beside providers and volumes.
+    Word:
+    /// The world outside, as far as it is no private-use space.
+    Internet = "internet",
+    /// Private-use space that is no provider's.
+    Lan = "lan",
+    /// This Mac.
+    Mac = "mac",
+    /// 127.0.0.0/8.
+    Localhost = "localhost",
+    /// Everyone.
+    Any = "any",
 }
 
 /// Reads the JSON of a declaration.

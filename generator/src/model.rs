@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use crate::input::Word;
 pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
@@ -45,6 +46,8 @@ pub struct Declaration {
     pub localhost: Localhost,
     /// Permissions, in canonical order.
     pub links: Vec<Link>,
+    /// What must, or must never, get through, in canonical order.
+    pub expectations: Vec<Expectation>,
     /// Where things stand in the user's Nix source.
     pub positions: Positions,
 }
@@ -133,6 +136,68 @@ impl End {
     pub fn name(&self) -> &Name {
         match self {
             End::Provider(name) | End::Volume(name) => name,
+        }
+    }
+}
+
+/// What must, or must never, get through, whatever the links say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expectation {
+    /// Who opens.
+    pub from: BTreeSet<Party>,
+    /// Whom they reach, or do not.
+    pub to: BTreeSet<Party>,
+    /// The protocol; `None` is every one.
+    pub protocol: Option<Protocol>,
+    /// Destination ports; `None` is every one. As those of a link.
+    pub ports: Option<PortSet>,
+    /// All of it must get through; otherwise none of it may.
+    pub passes: bool,
+    /// The user's reason.
+    pub why: Option<String>,
+    /// Its index in the user's list: `expect.N`.
+    pub index: usize,
+}
+
+/// One end of an expectation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// A provider or a volume.
+    End(End),
+    /// The world outside, but for the LAN.
+    Internet,
+    /// Private-use and link-local space that is no provider's.
+    Lan,
+    /// This Mac: whoever opens on it, or its gateways where they are reached.
+    Mac,
+    /// 127.0.0.0/8.
+    Localhost,
+    /// Everyone, as far as the flow has to do with this network.
+    Any,
+}
+
+impl Party {
+    /// The word of the input that means it.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::End(end) => end.name().as_str(),
+            Self::Internet => Word::Internet.word(),
+            Self::Lan => Word::Lan.word(),
+            Self::Mac => Word::Mac.word(),
+            Self::Localhost => Word::Localhost.word(),
+            Self::Any => Word::Any.word(),
+        }
+    }
+}
+
+impl From<Word> for Party {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Internet => Self::Internet,
+            Word::Lan => Self::Lan,
+            Word::Mac => Self::Mac,
+            Word::Localhost => Self::Localhost,
+            Word::Any => Self::Any,
         }
     }
 }

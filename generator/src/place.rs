@@ -49,9 +49,9 @@ impl FieldPath {
             [] => return None,
             [field] if field == "version" || field == "positions" => return None,
             [field, ..] if field == "hostsFile" => "hosts.enable".to_owned(),
-            [links, index, ..] if links == "links" => {
+            [list, index, ..] if list == "links" || list == "expect" => {
                 let number = index.parse::<usize>().ok()? + 1;
-                return Some(format!("services.nixvol-net.links, entry {number}"));
+                return Some(format!("services.nixvol-net.{list}, entry {number}"));
             }
             _ => self.to_string(),
         };

@@ -379,7 +379,7 @@ fn add(all: &mut Ends, more: &Ends) {
 }
 
 /// The flows of a protocol and ports; with ports and no protocol those of TCP and UDP.
-fn service(flows: &mut Flows, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
+pub fn service(flows: &mut Flows, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
     let protocols: &[u8] = match (&protocol, ports) {
         (Some(protocol), _) => std::slice::from_ref(protocol),
         (None, Some(_)) => &[TCP, crate::plan::policy::UDP],

@@ -9,6 +9,7 @@
 
 mod asker;
 mod changes;
+mod expectations;
 mod rules;
 mod services;
 mod tables;
@@ -35,7 +36,7 @@ const STYLE: &str = include_str!("../../templates/report/page.css");
 /// What the page is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// What was declared.
+    /// What was declared; all of its expectations hold.
     pub declaration: &'a Declaration,
     /// What follows from it.
     pub plan: &'a Plan,
@@ -77,6 +78,7 @@ struct Page {
     volumes: tables::Table,
     meanings: Vec<tables::Meaning>,
     ways: Vec<tables::Way>,
+    expectations: Vec<expectations::Line>,
     rules: Vec<rules::Line>,
     clouds: Vec<tables::Cloud>,
     rows: Vec<tables::Row>,
@@ -110,6 +112,7 @@ pub fn page(subject: &Subject) -> Result<String, Trouble> {
         volumes,
         meanings: meanings.told(),
         ways: tables::ways(plan),
+        expectations: expectations::lines(declaration),
         rules: rules::lines(anchor, &every),
         clouds: tables::clouds(plan),
         rows: tables::rows(plan),

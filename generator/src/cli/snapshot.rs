@@ -17,7 +17,7 @@ pub enum Snapshot {
   nixvol-net snapshot check --input network.json
   nixvol-net snapshot check --input network.json --format markdown | gh pr comment --body-file -
 
-Exit: 0 as accepted, 1 different or not proven, 2 bad input or nothing accepted.")]
+Exit: 0 as accepted, 1 different, not proven or not as expected, 2 bad input or nothing accepted.")]
     Check(Arguments),
     /// Make what the declaration renders now the accepted bundle, and say what changes with it.
     ///
@@ -28,7 +28,7 @@ Exit: 0 as accepted, 1 different or not proven, 2 bad input or nothing accepted.
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net snapshot accept --input -
 
-Exit: 0 accepted, 1 not proven, 2 bad input or a directory that is not ours.")]
+Exit: 0 accepted, 1 not proven or not as expected, 2 bad input or a directory that is not ours.")]
     Accept(Arguments),
 }
 

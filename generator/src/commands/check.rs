@@ -1,44 +1,80 @@
-//! `check`: is the declaration valid, and if not, why, all at once.
+//! `check`: is the declaration valid, and if not, why, all at once; and does it do what is expected of it.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use nixvol_net::model::Rejected;
-use nixvol_net::place::Positions;
+use nixvol_net::model::{Declaration, Rejected};
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::json;
 
-use super::{BAD_INPUT, note_what_is_not_done, print, read, reject, shown};
+use super::expect::Expectations;
+use super::{BAD_INPUT, NOT_PROVEN, note_what_is_not_done, print, read, reject, shown, shown_at};
 use crate::cli::{CheckFormat as Format, Source};
 
 /// Runs `check`.
 pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
     let reading = read(source)?;
-    match (&reading.declaration, format) {
-        (Ok(declaration), Format::Text) => {
-            let count = |count: usize, what: &str| match count {
-                1 => format!("1 {what}"),
-                _ => format!("{count} {what}s"),
-            };
-            let providers = count(declaration.providers.len(), "provider");
-            let volumes = count(declaration.volumes.len(), "volume");
-            let links = count(declaration.links.len(), "link");
-            note_what_is_not_done(declaration);
-            print(&format!("{providers}, {volumes}, {links}: valid\n"))?;
-        }
-        (Err(rejected), Format::Text) => return Ok(reject(&reading.name, rejected)),
-        (Ok(_), Format::Json) => print(&format!("{}\n", json!({ "problems": [] })))?,
-        (Err(rejected), Format::Json) => {
-            let problems = shown(&reading.name, rejected, |shown| shown.json(&rejected.problems));
+    match &reading.declaration {
+        Ok(declaration) => valid(declaration, format),
+        Err(rejected) => rejected_as(&reading.name, rejected, format),
+    }
+}
+
+fn rejected_as(name: &str, rejected: &Rejected, format: Format) -> Result<ExitCode> {
+    match format {
+        Format::Text => return Ok(reject(name, rejected)),
+        Format::Json => {
+            let problems = shown(name, rejected, |shown| shown.json(&rejected.problems));
             print(&format!("{:#}\n", json!({ "problems": problems })))?;
-            return Ok(ExitCode::from(BAD_INPUT));
         }
-        (declaration, Format::Sarif) => {
-            let nothing = Rejected { problems: Vec::new(), positions: Positions::default() };
-            let rejected = declaration.as_ref().err().unwrap_or(&nothing);
-            let log = shown(&reading.name, rejected, |shown| shown.sarif(&rejected.problems));
+        Format::Sarif => {
+            let log = shown(name, rejected, |shown| shown.sarif(&rejected.problems, &[]));
             print(&format!("{log:#}\n"))?;
-            return Ok(if declaration.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) });
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(BAD_INPUT))
+}
+
+/// A valid declaration is held against what its user expects of it.
+fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
+    let plan = Plan::of(declaration);
+    let bundle = bundle(declaration, &plan)?;
+    let expectations = Expectations::of(declaration, &plan, &bundle.files[ANCHOR].text);
+    match format {
+        Format::Text => {
+            note_what_is_not_done(declaration);
+            if expectations.hold() {
+                print(&summary(declaration, expectations.held.len()))?;
+            } else {
+                expectations.tell();
+            }
+        }
+        Format::Json => {
+            let value = json!({ "problems": [], "expectations": expectations.data() });
+            print(&format!("{value:#}\n"))?;
+        }
+        Format::Sarif => {
+            let findings = expectations.findings();
+            let log = shown_at(&declaration.positions, |shown| shown.sarif(&[], &findings));
+            print(&format!("{log:#}\n"))?;
+        }
+    }
+    Ok(if expectations.hold() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
+}
+
+fn summary(declaration: &Declaration, expectations: usize) -> String {
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let providers = count(declaration.providers.len(), "provider");
+    let volumes = count(declaration.volumes.len(), "volume");
+    let links = count(declaration.links.len(), "link");
+    let held = match expectations {
+        0 => String::new(),
+        1 => "; 1 expectation holds".to_owned(),
+        _ => format!("; {expectations} expectations hold"),
+    };
+    format!("{providers}, {volumes}, {links}: valid{held}\n")
 }

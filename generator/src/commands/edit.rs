@@ -15,7 +15,7 @@ use nixvol_net::problem;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::{BAD_INPUT, colour, input_bytes, print, reject};
+use super::{BAD_INPUT, colour, expect, input_bytes, print, reject};
 use crate::cli::edit::{Add, Move, Remove, Rename, Target};
 use crate::cli::{Format, Source};
 use crate::disk;
@@ -182,6 +182,9 @@ impl Edit<'_> {
                     return Ok(exit);
                 }
             };
+            if !expect::are_met(&after)? {
+                return Ok(ExitCode::from(BAD_INPUT));
+            }
             effects.push(Effect::of(configuration, read(declaration).ok().as_ref(), &after));
         }
         let diff = TextDiff::from_lines(self.text, edited.as_str());
@@ -311,11 +314,6 @@ fn word(value: &Value) -> String {
 
 /// The declaration of a JSON value.
 fn read(declaration: &Value) -> Result<Declaration, Rejected> {
-    let mut declaration = declaration.clone();
-    if let Some(fields) = declaration.as_object_mut() {
-        // The model does not know expectations yet.
-        fields.remove("expect");
-    }
     model::read(declaration.to_string().as_bytes())
 }
 

@@ -13,6 +13,7 @@ use nixvol_net::prove::{Counterexample, Proof, Refutation, Violation, prove};
 use nixvol_net::render::{self, ANCHOR, Bundle};
 use serde_json::{Value, json};
 
+use super::expect::Expectations;
 use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
 use crate::cli::Source;
 
@@ -24,13 +25,26 @@ pub struct Proven {
     pub proof: Proof,
 }
 
-/// Reads a declaration, renders it in memory and proves it; or has told what is wrong, and gives the exit code.
-pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
-    let proven = rendered_for_lab(source)?;
-    if let Ok(Proven { declaration, .. }) = &proven {
-        note_what_is_not_done(declaration);
+impl Proven {
+    /// Its expectations, held.
+    pub fn expectations(&self) -> Expectations<'_> {
+        Expectations::of(&self.declaration, &self.plan, &self.bundle.files[ANCHOR].text)
     }
-    Ok(proven)
+}
+
+/// Reads a declaration, renders it in memory, proves it and holds its expectations; or has told what is wrong, and gives the exit code.
+pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
+    let proven = match rendered_for_lab(source)? {
+        Ok(proven) => proven,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    note_what_is_not_done(&proven.declaration);
+    let expectations = proven.expectations();
+    if !expectations.hold() {
+        expectations.tell();
+        return Ok(Err(ExitCode::from(NOT_PROVEN)));
+    }
+    Ok(Ok(proven))
 }
 
 /// Reads a declaration and proves the anchor that it renders, without the other files of a bundle.

@@ -16,26 +16,33 @@ use crate::cli::{Format, Source};
 
 /// Runs `test`.
 pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
+<<<<<<< HEAD
     let (declaration, plan, proof) = match prove::proven_alone(source)? {
+=======
+    let proven = match prove::rendered(source)? {
+>>>>>>> pf
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
+    let expected = proven.expectations();
+    let Proven { declaration, plan, bundle: _, proof } = &proven;
     let text = match format {
         Format::Text => format!(
-            "proven: {} rules do what was declared, in each of {} classes of packets\n\n{}{}",
+            "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}{}",
             proof.rules,
             proof.classes,
-            matrix::text(&plan, picture::WIDTH),
-            matrix::conditions(&plan)
+            expected.holding(),
+            matrix::text(plan, picture::WIDTH),
+            matrix::conditions(plan)
         ),
         Format::Json => {
-            let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(&plan),
-                                "conditions": conditions(&plan) });
+            let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(plan),
+                                "conditions": conditions(plan), "expectations": expected.data() });
             format!("{value:#}\n")
         }
     };
     print(&text)?;
-    if live { probe(&declaration) } else { Ok(ExitCode::SUCCESS) }
+    if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// From each provider, to each provider: `all`, `some` or `none`.

@@ -5,13 +5,26 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::{Shown, Spot};
+use super::{Finding, Shown, Spot};
+use crate::place::FieldPath;
 use crate::problem::Problem;
 
 impl Shown<'_> {
-    /// All problems as one SARIF log. Lines and columns count from 1, columns in UTF-16 code units, as the standard has it.
-    pub fn sarif(&self, problems: &[Problem]) -> Value {
-        let rules: BTreeSet<&str> = problems.iter().map(|problem| problem.kind.code()).collect();
+    /// All problems and findings as one SARIF log. Lines and columns count from 1, columns in UTF-16 code units, as the
+    /// standard has it.
+    pub fn sarif(&self, problems: &[Problem], findings: &[Finding]) -> Value {
+        let codes = problems.iter().map(|problem| problem.kind.code());
+        let rules: BTreeSet<&str> = codes.chain(findings.iter().map(|finding| finding.kind)).collect();
+        let problem = |problem: &Problem| {
+            let (code, message, hint) = (problem.kind.code(), problem.message(), problem.kind.hint());
+            self.result(code, lines([message], hint), &problem.at, self.spots(problem))
+        };
+        let finding = |finding: &Finding| {
+            let told = [finding.message.clone()].into_iter().chain(finding.notes.clone());
+            let message = lines(told, finding.hint.clone());
+            self.result(finding.kind, message, &finding.at, self.places(&finding.at, &finding.with))
+        };
+        let results: Vec<Value> = problems.iter().map(problem).chain(findings.iter().map(finding)).collect();
         json!({
             "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
             "version": "2.1.0",
@@ -22,21 +35,16 @@ impl Shown<'_> {
                     "rules": rules.iter().map(|code| json!({ "id": code })).collect::<Vec<_>>(),
                 } },
                 "columnKind": "utf16CodeUnits",
-                "results": problems.iter().map(|problem| self.result(problem)).collect::<Vec<_>>(),
+                "results": results,
             }],
         })
     }
 
-    fn result(&self, problem: &Problem) -> Value {
-        let hint = problem.kind.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        let mut result = json!({
-            "ruleId": problem.kind.code(),
-            "level": "error",
-            "message": { "text": format!("{}{hint}", problem.message()) },
-        });
-        let logical = problem.at.option().map(|option| json!([{ "fullyQualifiedName": option }]));
-        let mut spots = self.spots(problem).into_iter();
-        let first = self.spot(&problem.at).and_then(|_| spots.next());
+    fn result(&self, code: &str, message: String, at: &FieldPath, spots: Vec<Spot>) -> Value {
+        let mut result = json!({ "ruleId": code, "level": "error", "message": { "text": message } });
+        let logical = at.option().map(|option| json!([{ "fullyQualifiedName": option }]));
+        let mut spots = spots.into_iter();
+        let first = self.spot(at).and_then(|_| spots.next());
         let mut location = json!({});
         if let Some(spot) = first {
             location["physicalLocation"] = physical(&spot);
@@ -53,6 +61,11 @@ impl Shown<'_> {
         }
         result
     }
+}
+
+fn lines(told: impl IntoIterator<Item = String>, hint: Option<String>) -> String {
+    let hint = hint.map(|hint| format!("hint: {hint}"));
+    told.into_iter().chain(hint).collect::<Vec<_>>().join("\n")
 }
 
 fn physical(spot: &Spot) -> Value {

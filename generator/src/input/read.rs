@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
-use super::{Conditions, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume};
+use super::{Conditions, Expectation, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume};
 use crate::place::{FieldPath, Place};
 use crate::problem::{Kind, Problem};
 
@@ -243,6 +243,7 @@ impl Read for Input {
             volumes: fields.required("volumes"),
             localhost: fields.optional("localhost"),
             links: fields.optional::<Vec<Option<Link>>>("links").map(kept),
+            expect: fields.optional::<Vec<Option<Expectation>>>("expect").map(kept),
             positions: fields.optional("positions"),
             resolved: fields.optional("resolved").unwrap_or_default(),
         };
@@ -251,9 +252,9 @@ impl Read for Input {
     }
 }
 
-/// Links that could not be read stay as empty ones, so that the indices of the others stay true.
-fn kept(links: Vec<Option<Link>>) -> Vec<Link> {
-    links.into_iter().map(Option::unwrap_or_default).collect()
+/// Entries that could not be read stay as empty ones, so that the indices of the others stay true.
+fn kept<T: Default>(entries: Vec<Option<T>>) -> Vec<T> {
+    entries.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 impl Read for Provider {
@@ -310,6 +311,22 @@ impl Read for Link {
         };
         fields.close();
         Some(link)
+    }
+}
+
+impl Read for Expectation {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let expectation = Expectation {
+            from: fields.required("from"),
+            to: fields.required("to"),
+            protocol: fields.optional("protocol"),
+            ports: fields.optional("ports"),
+            passes: fields.required("passes"),
+            why: fields.optional("why"),
+        };
+        fields.close();
+        Some(expectation)
     }
 }
 

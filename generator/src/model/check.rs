@@ -1,5 +1,6 @@
 //! From the raw mirror to the model: every value judged, every problem kept.
 
+mod expectations;
 mod links;
 mod networks;
 mod volumes;
@@ -111,6 +112,7 @@ impl Check<'_> {
         let localhost = self.localhost();
         let volumes = self.volumes(&providers, localhost.as_ref());
         let links = self.links();
+        let expectations = self.expectations();
         let declaration = Declaration {
             base: base?,
             state_dir: state_dir?,
@@ -123,6 +125,7 @@ impl Check<'_> {
             volumes: whole(volumes)?,
             localhost: localhost?,
             links: links?,
+            expectations: expectations?,
             positions: Positions::default(),
         };
         self.ways(&declaration);

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::input::{Protocol, ProviderAttachment, VERSION, VolumeAttachment};
-use crate::model::{self, AbsolutePath, Conditions, Declaration, End, PortRange, PortSet};
+use crate::model::{self, AbsolutePath, Conditions, Declaration, End, Party, PortRange, PortSet};
 use crate::plan::{Flow, Plan};
 
 #[derive(Serialize)]
@@ -28,6 +28,7 @@ struct Network<'a> {
     volumes: BTreeMap<&'a str, Volume<'a>>,
     localhost: Localhost<'a>,
     links: Vec<Link<'a>>,
+    expect: Vec<Expectation<'a>>,
     resolved: Resolved<'a>,
 }
 
@@ -66,6 +67,16 @@ struct Link<'a> {
     bidirectional: bool,
     masquerade: bool,
     conditions: Option<Conditions>,
+}
+
+#[derive(Serialize)]
+struct Expectation<'a> {
+    from: Vec<&'a str>,
+    to: Vec<&'a str>,
+    protocol: Option<Protocol>,
+    ports: Option<Vec<Port>>,
+    passes: bool,
+    why: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +126,7 @@ pub fn json(declaration: &Declaration, plan: &Plan) -> String {
             gateway: declaration.localhost.gateway,
         },
         links: declaration.links.iter().map(link).collect(),
+        expect: declaration.expectations.iter().map(expectation).collect(),
         resolved: resolved(plan),
     };
     let mut text = serde_json::to_string_pretty(&network).expect("strings, numbers and lists are JSON");
@@ -152,6 +164,17 @@ fn link(link: &model::Link) -> Link<'_> {
         bidirectional: link.bidirectional,
         masquerade: link.masquerade,
         conditions: link.conditions,
+    }
+}
+
+fn expectation(expectation: &model::Expectation) -> Expectation<'_> {
+    Expectation {
+        from: expectation.from.iter().map(Party::word).collect(),
+        to: expectation.to.iter().map(Party::word).collect(),
+        protocol: expectation.protocol,
+        ports: expectation.ports.as_ref().map(ports),
+        passes: expectation.passes,
+        why: expectation.why.as_deref(),
     }
 }
 

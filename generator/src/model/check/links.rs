@@ -35,19 +35,7 @@ impl Check<'_> {
         {
             self.wrong(at.clone(), Kind::LinkToItself { end: end.name().to_string() });
         }
-        let protocol = raw.protocol.as_deref().and_then(|found| {
-            self.word(
-                &at.child("protocol"),
-                Some(found),
-                None,
-                |word| Protocol::from_word(word).map(Some),
-                Protocol::WORDS,
-            )
-        });
-        let ports = self.ports(&at.child("ports"), raw.ports.as_deref());
-        if let (Some(Protocol::Icmp), Some(_)) = (protocol, &raw.ports) {
-            self.wrong(at.child("ports"), Kind::PortsWithoutPorts { protocol: Protocol::Icmp.word() });
-        }
+        let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
             raw.conditions.as_ref().and_then(|raw| self.conditions(&at.child("conditions"), raw));
         Some(Link {
@@ -62,7 +50,40 @@ impl Check<'_> {
         })
     }
 
+    /// A protocol and ports, of a link or an expectation.
+    pub(super) fn service(
+        &mut self,
+        at: &FieldPath,
+        protocol: Option<&str>,
+        ports: Option<&[Option<Port>]>,
+    ) -> (Option<Protocol>, Option<PortSet>) {
+        let protocol = protocol.and_then(|found| {
+            self.word(
+                &at.child("protocol"),
+                Some(found),
+                None,
+                |word| Protocol::from_word(word).map(Some),
+                Protocol::WORDS,
+            )
+        });
+        if let (Some(Protocol::Icmp), Some(_)) = (protocol, ports) {
+            self.wrong(at.child("ports"), Kind::PortsWithoutPorts { protocol: Protocol::Icmp.word() });
+        }
+        (protocol, self.ports(&at.child("ports"), ports))
+    }
+
     fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+        self.all_ends(at, names, &[], Self::end)
+    }
+
+    /// The ends of a list: providers and volumes, and whatever these words mean.
+    pub(super) fn all_ends<T: Ord>(
+        &mut self,
+        at: &FieldPath,
+        names: Option<&[Option<String>]>,
+        words: &[&str],
+        meant: fn(&Self, &str) -> Option<T>,
+    ) -> Option<BTreeSet<T>> {
         let names = names?;
         if names.is_empty() {
             self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
@@ -72,18 +93,18 @@ impl Check<'_> {
         let mut known = true;
         for (index, found) in names.iter().enumerate() {
             let Some(found) = found else { continue };
-            match self.end(found) {
+            match meant(self, found) {
                 Some(end) => {
                     ends.insert(end);
                 }
-                None => known &= self.unknown_end(at.child(index), found),
+                None => known &= self.unknown_end(at.child(index), found, words),
             }
         }
         known.then_some(ends)
     }
 
     /// The end of this name, if it is declared under a valid name.
-    fn end(&self, found: &str) -> Option<End> {
+    pub(super) fn end(&self, found: &str) -> Option<End> {
         let name = Name::new(found, Name::LONGEST)?;
         if self.input.providers.as_ref().is_some_and(|all| all.contains_key(found)) {
             return Some(End::Provider(name));
@@ -92,13 +113,14 @@ impl Check<'_> {
         volumes.contains_key(found).then_some(End::Volume(name))
     }
 
-    /// Reports an unknown end, unless its declaration was reported already. False: the link has no such end.
-    fn unknown_end(&mut self, at: FieldPath, found: &str) -> bool {
+    /// Reports an unknown end, unless its declaration was reported already. False: the list has no such end.
+    fn unknown_end(&mut self, at: FieldPath, found: &str, words: &[&str]) -> bool {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
             return false;
         };
         if !providers.contains_key(found) && !volumes.contains_key(found) {
             let known = providers.keys().chain(volumes.keys()).map(String::as_str);
+            let known = known.chain(words.iter().copied());
             let nearest = nearest(found, known).map(str::to_owned);
             self.wrong(at, Kind::UnknownEnd { found: found.to_owned(), nearest });
         }

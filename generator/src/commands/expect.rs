@@ -1,0 +1,274 @@
+//! What commands share that hold expectations: how one that fails is told, and all of them as data.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use nixvol_net::diagnostic::{Finding, Shown};
+use nixvol_net::expect::{self, Failure, Held};
+use nixvol_net::explain::{Hop, Question, RuleAt, Rules, Service, explain};
+use nixvol_net::model::{Declaration, Name, Party};
+use nixvol_net::place::{FieldPath, Harmless};
+use nixvol_net::plan::Plan;
+use nixvol_net::plan::policy::{ICMP, TCP, UDP};
+use nixvol_net::reach::{Fate, Flow, Opener, Reason};
+use nixvol_net::render::{ANCHOR, bundle};
+use serde_json::{Value, json};
+
+use super::shown_at;
+
+/// The interface that leads outside, for whoever asks about a packet.
+const EGRESS: &str = "en0";
+
+/// A declaration with its expectations held.
+pub struct Expectations<'a> {
+    declaration: &'a Declaration,
+    plan: &'a Plan,
+    anchor: &'a str,
+    /// All of them, in the order of the user's list.
+    pub held: Vec<Held<'a>>,
+}
+
+impl<'a> Expectations<'a> {
+    /// Holds every expectation; `anchor` is what was rendered.
+    pub fn of(declaration: &'a Declaration, plan: &'a Plan, anchor: &'a str) -> Self {
+        Self { declaration, plan, anchor, held: expect::hold(declaration, plan) }
+    }
+
+    /// Whether all of them hold.
+    pub fn hold(&self) -> bool {
+        self.held.iter().all(|held| held.failure.is_none())
+    }
+
+    /// A line that says how many hold, where there are any.
+    pub fn holding(&self) -> String {
+        match self.held.len() {
+            0 => String::new(),
+            1 => "as expected: 1 expectation holds, for all packets\n".to_owned(),
+            count => format!("as expected: {count} expectations hold, for all packets\n"),
+        }
+    }
+
+    /// Tells on standard error which of them fail, and why.
+    pub fn tell(&self) {
+        let findings = self.findings();
+        if findings.is_empty() {
+            return;
+        }
+        let text = shown_at(&self.declaration.positions, |shown| shown.findings(&findings));
+        let (failed, all) = (findings.len(), self.held.len());
+        eprintln!(
+            "{text}{failed} of {} {}; nothing was written",
+            counted(all),
+            if failed == 1 { "does not hold" } else { "do not hold" }
+        );
+    }
+
+    /// What is otherwise than expected.
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding = |held: &Held| Some(self.finding(held, held.failure.as_ref()?));
+        self.held.iter().filter_map(finding).collect()
+    }
+
+    fn finding(&self, held: &Held, failure: &Failure) -> Finding {
+        let wanted = if held.expectation.passes {
+            "all of this must get through"
+        } else {
+            "none of this may get through"
+        };
+        let flow = &failure.flow;
+        let (service, from, to) = (service(flow), self.opener(flow), self.name(flow.destination));
+        let fate = match failure.outcome.fate {
+            fate @ Fate::Passes(_) => fate.to_string().replacen("passed", "passes", 1),
+            fate @ (Fate::Refused | Fate::Dropped | Fate::Untouched) => format!("is {fate}"),
+        };
+        let message = format!("{wanted}, but {service} from {from} to {to} {fate}");
+        let rule = self.rule(flow).map(|rule| format!("by {rule}"));
+        let why = held.expectation.why.as_ref().map(|why| format!("expected because: {}", Harmless(why)));
+        Finding {
+            kind: "expectation",
+            message,
+            at: path(held),
+            with: failure.declared.clone(),
+            notes: [Some(failure.because.clone()), rule, why].into_iter().flatten().collect(),
+            hint: Some(self.hint(failure)),
+        }
+    }
+
+    /// All of them as data.
+    pub fn data(&self) -> Value {
+        shown_at(&self.declaration.positions, |shown| {
+            self.held.iter().map(|held| self.record(held, shown)).collect()
+        })
+    }
+
+    fn record(&self, held: &Held, shown: &Shown) -> Value {
+        let it = held.expectation;
+        let words = |parties: &std::collections::BTreeSet<Party>| -> Value {
+            parties.iter().map(Party::word).collect()
+        };
+        let mut value = json!(shown.located(&path(held)));
+        value["from"] = words(&it.from);
+        value["to"] = words(&it.to);
+        value["protocol"] = json!(it.protocol);
+        value["ports"] = json!(it.ports.as_ref().map(ToString::to_string));
+        value["passes"] = json!(it.passes);
+        value["why"] = json!(it.why);
+        value["holds"] = json!(held.failure.is_none());
+        if let Some(failure) = &held.failure {
+            let flow = &failure.flow;
+            let source = match flow.opener {
+                Opener::ThisMac => "mac".to_owned(),
+                Opener::Address(address) => address.to_string(),
+            };
+            let declared: Vec<_> = failure.declared.iter().map(|path| shown.located(path)).collect();
+            value["witness"] = json!({
+                "protocol": Service { protocol: flow.protocol, port: None }.to_string(),
+                "source": source,
+                "destination": flow.destination,
+                "port": port(flow),
+                "outcome": failure.outcome.fate.to_string(),
+                "because": failure.because,
+                "declared": declared,
+                "rule": self.rule(flow),
+                "explain": self.command(flow),
+            });
+        }
+        value
+    }
+
+    /// What to do: where a link is missing, the one that would do; else a look at the way.
+    fn hint(&self, failure: &Failure) -> String {
+        let flow = &failure.flow;
+        let shown = format!("`{}` shows the way", self.command(flow));
+        let link = match (failure.outcome.reason, flow.opener) {
+            (Reason::NoLink, Opener::Address(source)) => self.end(source).zip(self.end(flow.destination)),
+            _ => None,
+        };
+        let service = match (flow.protocol, port(flow)) {
+            (protocol, Some(port)) => {
+                format!(" --protocol {} --port {port}", Service { protocol, port: None })
+            }
+            (ICMP, None) => " --protocol icmp".to_owned(),
+            _ => String::new(),
+        };
+        match link {
+            Some((from, to)) => {
+                format!(
+                    "`nixvol-net add link --from {from} --to {to}{service} --file …` lets it pass; {shown}"
+                )
+            }
+            None => shown,
+        }
+    }
+
+    /// The end of a link that an address is, or is part of.
+    fn end(&self, address: Ipv4Addr) -> Option<&Name> {
+        let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
+        let bridge = self.plan.bridges.iter().find(|bridge| bridge.region.contains(address));
+        volume.map(|volume| &volume.name).or_else(|| bridge.map(|bridge| &bridge.provider))
+    }
+
+    /// The command that shows a flow's way, with the names of volumes.
+    fn command(&self, flow: &Flow) -> String {
+        let name = |address: Ipv4Addr| {
+            let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
+            volume.map_or_else(|| address.to_string(), |volume| volume.name.to_string())
+        };
+        let source = match flow.opener {
+            Opener::ThisMac => "mac".to_owned(),
+            Opener::Address(address) => name(address),
+        };
+        let port = port(flow).map_or_else(String::new, |port| format!(":{port}"));
+        let protocol = Service { protocol: flow.protocol, port: None }.to_string();
+        let protocol = match flow.protocol {
+            TCP => String::new(),
+            _ => format!(" --protocol {}", protocol.trim_start_matches("protocol ")),
+        };
+        format!("nixvol-net explain {source} {}{port}{protocol}", name(flow.destination))
+    }
+
+    fn opener(&self, flow: &Flow) -> String {
+        match flow.opener {
+            Opener::ThisMac => "this Mac".to_owned(),
+            Opener::Address(address) => self.name(address),
+        }
+    }
+
+    /// An address with the name of whoever has it.
+    fn name(&self, address: Ipv4Addr) -> String {
+        let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
+        let alias = self.plan.volumes.iter().find(|volume| volume.alias == Some(address));
+        let bridge = self.plan.bridges.iter().find(|bridge| bridge.region.contains(address));
+        match (volume, alias, bridge) {
+            (Some(volume), _, _) => format!("{} ({address})", volume.name),
+            (None, Some(volume), _) => format!("the alias of {} ({address})", volume.name),
+            (None, None, Some(bridge)) if bridge.gateway.addr() == address => {
+                format!("the gateway of {} ({address})", bridge.provider)
+            }
+            (None, None, Some(bridge)) => format!("{address} in {}", bridge.provider),
+            (None, None, None) => address.to_string(),
+        }
+    }
+
+    /// The rule that decides about a flow, and where it stands; none where no rule does.
+    fn rule(&self, flow: &Flow) -> Option<String> {
+        let (source, destination) = ends(flow);
+        let protocol = flow.protocol.to_string();
+        let question = Question {
+            source: &source,
+            destination: &destination,
+            protocol: Some(&protocol),
+            egress: EGRESS,
+        };
+        let rules = Rules { anchor: self.anchor, name: ANCHOR, captured: &[] };
+        let explanation = explain(self.declaration, self.plan, &rules, &question).ok()?;
+        let blocked = explanation.packet.iter().find(|hop| !hop.passes());
+        // What passes may be met by a translation only.
+        let decides = |hop: &'_ Hop| hop.rule.clone().or_else(|| hop.translation.clone());
+        let found = blocked.and_then(decides).or_else(|| explanation.packet.iter().find_map(decides))?;
+        let RuleAt { anchor: _, number: _, file, line, text, label: _, ours: _ } = found;
+        Some(format!("{}:{}: {}", file?, line?, text?))
+    }
+}
+
+/// Whether a declaration does what is expected of it; or tells on standard error what is otherwise.
+pub fn are_met(declaration: &Declaration) -> Result<bool> {
+    if declaration.expectations.is_empty() {
+        return Ok(true);
+    }
+    let plan = Plan::of(declaration);
+    let bundle = bundle(declaration, &plan)?;
+    let expectations = Expectations::of(declaration, &plan, &bundle.files[ANCHOR].text);
+    expectations.tell();
+    Ok(expectations.hold())
+}
+
+/// How many expectations there are, in words.
+pub fn counted(count: usize) -> String {
+    match count {
+        1 => "1 expectation".to_owned(),
+        _ => format!("{count} expectations"),
+    }
+}
+
+fn path(held: &Held) -> FieldPath {
+    FieldPath::of(&["expect".to_owned(), held.expectation.index.to_string()])
+}
+
+fn port(flow: &Flow) -> Option<u16> {
+    matches!(flow.protocol, TCP | UDP).then_some(flow.port)
+}
+
+fn service(flow: &Flow) -> Service {
+    Service { protocol: flow.protocol, port: port(flow) }
+}
+
+/// The ends of a flow as `explain` takes them.
+fn ends(flow: &Flow) -> (String, String) {
+    let source = match flow.opener {
+        Opener::ThisMac => "mac".to_owned(),
+        Opener::Address(address) => address.to_string(),
+    };
+    let port = port(flow).map_or_else(String::new, |port| format!(":{port}"));
+    (source, format!("{}{port}", flow.destination))
+}

@@ -1,0 +1,296 @@
+//! Expectations: what the user says must, or must never, get through, held against what becomes of all flows.
+//!
+//! An expectation means a set of flows: from its sources to its destinations, by its service. `passes` fails if any of
+//! them does not get through, its opposite if any does, and that flow is shown. What is none of ours gets through too:
+//! nothing here keeps it out. `any` means everyone, of whose flows only those count that have to do with this network:
+//! nobody who keeps the internet away from everything here means what the internet sends to itself.
+//! Sees: place, model, plan, packets, reach. Never: rules, or the user's text.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{Declaration, End, Expectation, Link, Party, Protocol};
+use crate::packets::{Family, Field, Set, Side};
+use crate::place::FieldPath;
+use crate::plan::policy::{ICMP, TCP, Translation, UDP};
+use crate::plan::{Plan, Region};
+use crate::reach::{self, Fate, Flow, Flows, Opener, Outcome, Reach, Reason, ends};
+
+/// What is taken for the LAN: private-use (RFC 1918) and link-local (RFC 3927) space.
+const LAN: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+const LOCALHOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+/// Addresses that a person would name: of the internet (RFC 5737), the LAN, localhost.
+const USUAL: [Ipv4Addr; 5] = [
+    Ipv4Addr::new(198, 51, 100, 7),
+    Ipv4Addr::new(203, 0, 113, 7),
+    Ipv4Addr::new(192, 168, 1, 77),
+    Ipv4Addr::new(172, 16, 1, 77),
+    Ipv4Addr::LOCALHOST,
+];
+/// Services that a person would try.
+const PORTS: [u128; 3] = [443, 80, 22];
+
+/// An expectation, and what is otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// What was expected.
+    pub expectation: &'a Expectation,
+    /// A flow that does otherwise; none where the expectation holds.
+    pub failure: Option<Failure>,
+}
+
+/// A flow that does what was not expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The flow.
+    pub flow: Flow,
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// The values of the declaration that decide; none for what always holds.
+    pub declared: Vec<FieldPath>,
+    /// What decides, in words.
+    pub because: String,
+}
+
+/// Holds every expectation against what becomes of all flows, in the order of the user's list.
+pub fn hold<'a>(declaration: &'a Declaration, plan: &Plan) -> Vec<Held<'a>> {
+    if declaration.expectations.is_empty() {
+        return Vec::new();
+    }
+    let mut holder = Holder::of(declaration, plan);
+    let held = |expectation| Held { expectation, failure: holder.failure(expectation) };
+    let mut all: Vec<Held> = declaration.expectations.iter().map(held).collect();
+    all.sort_by_key(|held| held.expectation.index);
+    all
+}
+
+/// The flows that an expectation means, in a space with what becomes of them.
+pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expectation) -> Set {
+    let from = side(flows, plan, Side::Source, &expectation.from);
+    let to = side(flows, plan, Side::Destination, &expectation.to);
+    let mut set = flows.and(from, to);
+    let is_any = |parties: &BTreeSet<Party>| parties.contains(&Party::Any);
+    if is_any(&expectation.from) || is_any(&expectation.to) {
+        let from = if is_any(&expectation.from) { Set::ALL } else { from };
+        let to = if is_any(&expectation.to) { Set::ALL } else { to };
+        let ours =
+            flows.select(reach.outcome, |number| reach.outcomes[number as usize].reason != Reason::NotOurs);
+        let all = flows.and(from, to);
+        let all = flows.and(all, ours);
+        set = flows.or(set, all);
+    }
+    let ports: Option<Vec<(u16, u16)>> = expectation
+        .ports
+        .as_ref()
+        .map(|ports| ports.ranges().iter().map(|range| (range.first, range.last)).collect());
+    let service = reach::service(flows, expectation.protocol.map(number), ports.as_deref());
+    let set = flows.and(set, service);
+    let inet = flows.family(Family::Inet);
+    flows.and(set, inet)
+}
+
+/// The flows with one of these parties at an end, `any` aside.
+fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -> Set {
+    let sets = parties.iter().map(|party| match party {
+        Party::End(End::Provider(name)) => {
+            let of = plan.bridges.iter().filter(|bridge| bridge.provider == *name);
+            let regions = of.map(|bridge| ends::region(flows, side, &bridge.region)).collect();
+            address_set(flows, side, regions)
+        }
+        Party::End(End::Volume(name)) => {
+            let address = plan.volume(name).map(|volume| volume.address);
+            let set = ends::addresses(flows, side, address.as_ref());
+            address_set(flows, side, vec![set])
+        }
+        Party::Internet => {
+            let known = LAN.into_iter().chain([LOCALHOST]);
+            let known = networks(flows, side, known);
+            let inet = flows.family(Family::Inet);
+            let set = flows.minus(inet, known);
+            outside(flows, plan, side, set)
+        }
+        Party::Lan => {
+            let set = networks(flows, side, LAN);
+            outside(flows, plan, side, set)
+        }
+        Party::Localhost => {
+            let set = networks(flows, side, [LOCALHOST]);
+            address_set(flows, side, vec![set])
+        }
+        Party::Mac if side == Side::Source => flows.of_this_mac(),
+        Party::Mac => {
+            let gateways: Vec<Ipv4Addr> = plan.bridges.iter().map(|bridge| bridge.gateway.addr()).collect();
+            ends::addresses(flows, side, &gateways)
+        }
+        Party::Any => Set::NONE,
+    });
+    let sets = sets.collect();
+    ends::union(flows, sets)
+}
+
+/// Flows by their addresses: what this Mac opens has none of these.
+fn address_set(flows: &mut Flows, side: Side, sets: Vec<Set>) -> Set {
+    let set = ends::union(flows, sets);
+    let mac = flows.of_this_mac();
+    if side == Side::Source { flows.minus(set, mac) } else { set }
+}
+
+/// What of a set is no provider's.
+fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
+    let regions = plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
+    let ours = ends::union(flows, regions);
+    let set = flows.minus(set, ours);
+    address_set(flows, side, vec![set])
+}
+
+fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ipv4Net>) -> Set {
+    let sets = networks.into_iter();
+    let sets = sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
+    ends::union(flows, sets)
+}
+
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+        Protocol::Icmp => ICMP,
+    }
+}
+
+/// Whether a flow reaches whom it is for: what is none of ours is not kept out.
+pub fn gets_through(fate: Fate) -> bool {
+    match fate {
+        Fate::Passes(_) | Fate::Untouched => true,
+        Fate::Refused | Fate::Dropped => false,
+    }
+}
+
+/// Holds expectations one by one.
+struct Holder<'a> {
+    declaration: &'a Declaration,
+    plan: &'a Plan,
+    flows: Flows,
+    reach: Reach,
+    /// The flows that get through.
+    through: Set,
+    /// What a witness is to be like, the most wanted first.
+    preferences: Vec<Set>,
+}
+
+impl<'a> Holder<'a> {
+    fn of(declaration: &'a Declaration, plan: &'a Plan) -> Self {
+        let mut flows = Flows::default();
+        let reach = Reach::of(&mut flows, plan);
+        let through = reach.with_fate(&mut flows, gets_through);
+        let mut preferences = vec![flows.number_is(Field::Protocol, TCP)];
+        let volumes: Vec<Ipv4Addr> = plan.volumes.iter().map(|volume| volume.address).collect();
+        let sides = [Side::Destination, Side::Source];
+        preferences.extend(sides.map(|side| ends::addresses(&mut flows, side, &volumes)));
+        preferences.extend(sides.map(|side| ends::addresses(&mut flows, side, &USUAL)));
+        preferences.extend(PORTS.map(|port| flows.numbers(Field::DestinationPort, &[(port, port)])));
+        Self { declaration, plan, flows, reach, through, preferences }
+    }
+
+    fn failure(&mut self, expectation: &Expectation) -> Option<Failure> {
+        let meant = meant(&mut self.flows, &self.reach, self.plan, expectation);
+        let otherwise = if expectation.passes {
+            self.flows.minus(meant, self.through)
+        } else {
+            self.flows.and(meant, self.through)
+        };
+        let flow = self.witness(otherwise)?;
+        let outcome = self.reach.outcome_of(&self.flows, &flow);
+        let (declared, because) = self.decides(&flow, outcome);
+        Some(Failure { flow, outcome, declared, because })
+    }
+
+    /// A flow that a person would choose: between two volumes, and not of one to itself.
+    fn witness(&mut self, set: Set) -> Option<Flow> {
+        let flow = self.flows.example(set, &self.preferences)?;
+        if flow.opener != Opener::Address(flow.destination) {
+            return Some(flow);
+        }
+        let from = self.flows.opened_by(flow.opener);
+        let to = self.flows.network(Side::Destination, flow.destination.into(), 32);
+        let (to_it, from_it) = (self.flows.minus(to, from), self.flows.minus(from, to));
+        let found = [to_it, from_it].into_iter().find_map(|others| {
+            let others = self.flows.and(set, others);
+            self.flows.example(others, &self.preferences)
+        });
+        found.or(Some(flow))
+    }
+
+    /// What of the declaration decides about a flow, and the same in words.
+    fn decides(&self, flow: &Flow, outcome: Outcome) -> (Vec<FieldPath>, String) {
+        let source = match flow.opener {
+            Opener::ThisMac => None,
+            Opener::Address(address) => Some(address),
+        };
+        let provider = source.and_then(|source| self.provider(source)).unwrap_or_default();
+        let field = |field: &str| vec![FieldPath::of(&["providers", provider, field])];
+        match outcome.reason {
+            Reason::Within => (field("network"), format!("inside `{provider}` everything passes")),
+            Reason::Links => {
+                let links = source.map_or_else(Vec::new, |source| self.links(source, flow));
+                let names: Vec<String> = links.iter().map(|link| format!("`{link}`")).collect();
+                let cover = if links.len() == 1 { "covers" } else { "cover" };
+                (links, format!("{} {cover} it", names.join(", ")))
+            }
+            Reason::NoLink => (Vec::new(), "no link covers it".to_owned()),
+            Reason::Internet => (field("internet"), format!("`{provider}` reaches the world outside")),
+            Reason::NoInternet => {
+                (field("internet"), format!("`{provider}` does not reach the world outside"))
+            }
+            Reason::Localhost => match outcome.fate {
+                Fate::Passes(Some(Translation::Published(volume))) => {
+                    let name = self.plan.volumes.iter().find(|it| it.address == volume);
+                    let name = name.map_or("", |volume| volume.name.as_str());
+                    let path = FieldPath::of(&["volumes", name, "publish"]);
+                    (vec![path], format!("`{name}` publishes the port"))
+                }
+                Fate::Passes(_) | Fate::Refused | Fate::Dropped | Fate::Untouched => {
+                    (Vec::new(), "between volumes and localhost everything passes".to_owned())
+                }
+            },
+            Reason::ThisMac => (Vec::new(), "this Mac itself may open to every volume".to_owned()),
+            Reason::Outside => (Vec::new(), "nobody outside may open to a volume".to_owned()),
+            Reason::NotOurs => (Vec::new(), "no volume has to do with it, and no rule touches it".to_owned()),
+        }
+    }
+
+    fn provider(&self, address: Ipv4Addr) -> Option<&'a str> {
+        let holds = |region: &Region| region.contains(address);
+        let bridge = self.plan.bridges.iter().find(|bridge| holds(&bridge.region))?;
+        Some(bridge.provider.as_str())
+    }
+
+    /// The links that cover a flow, in the order of the user's list.
+    fn links(&self, source: Ipv4Addr, flow: &Flow) -> Vec<FieldPath> {
+        let holds = |ends: &BTreeSet<End>, address: Ipv4Addr| {
+            ends.iter().any(|end| match end {
+                End::Provider(name) => self.provider(address) == Some(name.as_str()),
+                End::Volume(name) => self.plan.volume(name).is_some_and(|it| it.address == address),
+            })
+        };
+        let serves = |link: &Link| {
+            let is_ported = matches!(flow.protocol, TCP | UDP);
+            link.protocol.is_none_or(|protocol| number(protocol) == flow.protocol)
+                && link.ports.as_ref().is_none_or(|ports| is_ported && ports.contains(flow.port))
+        };
+        let covers = |link: &&Link| {
+            serves(link)
+                && link.directions().any(|(from, to)| holds(from, source) && holds(to, flow.destination))
+        };
+        let mut found: Vec<usize> =
+            self.declaration.links.iter().filter(covers).map(|link| link.index).collect();
+        found.sort_unstable();
+        found.into_iter().map(|index| FieldPath::of(&["links".to_owned(), index.to_string()])).collect()
+    }
+}
