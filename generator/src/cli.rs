@@ -274,7 +274,7 @@ Exit: 0 written, 1 not proven, 2 bad input.")]
     Completions(papers::Completions),
     /// Print a manual page, or write all of them.
     Man(papers::Man),
-    /// Tell more: of an error by its code, of a command, or of coming from a script of your own.
+    /// Print a page: about an error by its code, a command, or a topic such as `macos`.
     Help(papers::Help),
 }
 
