@@ -22,7 +22,7 @@ pub struct Help {
     /// `macos`, `review`, `lab`, `json`, `migration`; or a command, as `pf eval`.
     #[arg(value_name = "TOPIC", value_parser = Topics, hide_possible_values = true)]
     pub topic: Vec<String>,
-    /// How to tell it.
+    /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
