@@ -46,6 +46,8 @@ impl Disk {
     fn write(&self, path: &str, text: &str, mode: u32) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // Without root, what is read only cannot be written over.
+        let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }

@@ -841,7 +841,7 @@ fn check_access(
             told,
             usize::from(expected),
             "{} {:?}: {} {} {} {:?}\n{:#?}",
-            text::turn(change),
+            text::turns(change).join("; "),
             passes,
             peer,
             protocol,

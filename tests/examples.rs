@@ -110,6 +110,7 @@ impl World {
         let world = Self { network, lab };
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
+        world.write("scenarios.jsonl", &format!("{}\n", crate::replay::rows()[0]));
         world.write("etc/pf.conf", STOCK_MAIN);
         world.write("configuration.nix", CONFIGURATION);
         world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");

@@ -31,6 +31,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
+    ("replay", &["model", "plan", "pf", "wire", "router"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

@@ -96,7 +96,7 @@ fn rules_grow_with_providers_and_not_with_their_pairs() {
     for count in [5, 50, 500] {
         let mut mesh = providers(count);
         mesh["links"] = json!([{ "from": names(count), "to": names(count) }]);
-        assert_eq!(rules_of(&mesh), 3 * count + 24, "a mesh of {count}");
+        assert_eq!(rules_of(&mesh), 3 * count + 22, "a mesh of {count}");
 
         let mut ports = mesh.clone();
         ports["links"][0]["protocol"] = json!("tcp");
@@ -112,7 +112,7 @@ fn a_mesh_written_as_pairs_costs_no_more() {
         let mut pairs = providers(count);
         pairs["links"] =
             (0..count).flat_map(|from| (from + 1..count).map(move |to| pair(from, to))).collect();
-        assert_eq!(rules_of(&pairs), 3 * count + 24, "{count} providers in pairs");
+        assert_eq!(rules_of(&pairs), 3 * count + 22, "{count} providers in pairs");
     }
 }
 

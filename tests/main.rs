@@ -66,6 +66,7 @@ mod pf_corpus;
 mod pf_eval;
 mod pf_eval_any;
 mod pf_eval_dummynet;
+mod pf_eval_scrub;
 mod pf_eval_states;
 mod pf_eval_translate;
 mod pf_grammar;
@@ -79,9 +80,11 @@ mod problems;
 mod program;
 mod proof;
 mod proof_edits;
+mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod replay;
 mod report;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod rig;

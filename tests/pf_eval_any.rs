@@ -275,6 +275,7 @@ fn packets() -> impl Strategy<Value = Packet> {
             tag,
             tos: if has_tos { 8 } else { 0 },
             fragment,
+            ip: nixvol_net::pf::eval::Ip::default(),
         })
 }
 
@@ -366,6 +367,7 @@ proptest! {
                 tag: None,
                 tos: 0,
                 fragment: false,
+                ip: nixvol_net::pf::eval::Ip::default(),
             };
             let is_blocked = matches!(machine.decide(&packet), Answer::Single(v) if v.action == Outcome::Block);
             prop_assert_eq!(ranges.contains(bits_of(probe)), is_blocked);

@@ -1,8 +1,9 @@
 //! What states do: each test is a sentence about the kernel.
 
+use nixvol_net::pf::eval::{Machine, Outcome};
 use nixvol_net::pf::syntax::Direction;
 
-use crate::pf_words::{WEB, answer_words, check, check_main, machine};
+use crate::pf_words::{WEB, answer_words, check, check_main, machine, packet};
 
 #[test]
 fn a_translation_makes_a_state_even_without_state() {
@@ -132,7 +133,8 @@ fn states_expire_where_the_time_is_told() {
     let mut machine = machine("block all\npass out on en0\n", &[]);
     let (query, answer) = ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "in en0 udp 8.8.8.8:53 10.0.0.1:7");
     machine.tell_time(1000);
-    check(&mut machine, &[(query, "pass rule 1"), (answer, "pass state 1")]);
+    // UDP lasts longer when both ends have heard the other twice.
+    check(&mut machine, &[(query, "pass rule 1"), (answer, "pass state 1"), (query, "pass state 1")]);
     machine.tell_time(1059);
     check(&mut machine, &[(answer, "pass state 1")]);
     machine.tell_time(1118);
@@ -145,6 +147,45 @@ fn states_expire_where_the_time_is_told() {
     check(&mut machine, &[(query, "pass state 1")]);
     machine.tell_time(1267);
     assert_eq!(machine.states(), 0);
+}
+
+#[test]
+fn a_rule_says_how_long_its_states_last() {
+    let mut machine = machine("pass all keep state (tcp.first 7)\n", &[]);
+    machine.tell_time(1000);
+    check(&mut machine, &[("out en0 tcp 10.0.0.1:7 8.8.8.8:80 S", "pass rule 0")]);
+    machine.tell_time(1006);
+    assert_eq!(machine.states(), 1);
+    machine.tell_time(1007);
+    assert_eq!(machine.states(), 0);
+}
+
+#[test]
+fn the_table_holds_ten_thousand_and_lets_go_sooner_when_it_fills() {
+    let mut machine = machine("pass all\n", &[]);
+    machine.tell_time(1000);
+    let open = |machine: &mut Machine, from: u16, count: u16| {
+        let passes = |port: u16| {
+            let packet = packet(&format!("out en0 udp 10.0.0.1:{port} 8.8.8.8:53"));
+            machine.eval(&packet).action() == Outcome::Pass
+        };
+        (from..from + count).map(passes).filter(|passes| *passes).count()
+    };
+    assert_eq!(open(&mut machine, 1, 10_001), 10_000);
+    assert_eq!(machine.states(), 10_000);
+    // 60 seconds become 60 * (12,000 - 10,000) / 6,000, and each state is looked at once in ten.
+    machine.tell_time(1019);
+    assert_eq!(machine.states(), 10_000);
+    machine.tell_time(1021);
+    assert!((9_500..10_000).contains(&machine.states()), "{}", machine.states());
+    machine.tell_time(1200);
+    assert_eq!(machine.states(), 0);
+    // `set limit` and `set timeout` are heard.
+    let mut small = self::machine("set limit states 3\nset timeout udp.first 5\npass all\n", &[]);
+    small.tell_time(1000);
+    assert_eq!(open(&mut small, 1, 5), 3);
+    small.tell_time(1010);
+    assert_eq!(small.states(), 0);
 }
 
 #[test]

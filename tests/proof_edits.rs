@@ -564,6 +564,7 @@ fn packet(chance: &mut Chance, addresses: &[Ipv4Addr], ports: &[u16]) -> Packet 
         tag: None,
         tos: 0,
         fragment: chance.below(6) == 0,
+        ip: nixvol_net::pf::eval::Ip::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use nixvol_net::model::End;
 use nixvol_net::model::VolumeAttachment;
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{
@@ -27,9 +26,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub fn of(plan: &'a Plan) -> Self {
-        let providers: Vec<End> =
-            plan.bridges.iter().map(|bridge| End::Provider(bridge.provider.clone())).collect();
-        Self { plan, here: plan.here(&providers) }
+        Self { plan, here: plan.policy.parts().here.iter().copied().collect() }
     }
 
     fn bridge(&self, address: Ipv4Addr) -> Option<usize> {
@@ -108,17 +105,19 @@ impl<'a> Walk<'a> {
 }
 
 fn is_reason(reason: Reason, because: &[Because]) -> bool {
-    because.iter().any(|because| match (reason, because) {
-        (Reason::Within, Because::Within(_))
-        | (Reason::Links, Because::Links(_))
-        | (Reason::NoLink, Because::NoLink)
-        | (Reason::Internet, Because::Internet(_))
-        | (Reason::NoInternet, Because::NoInternet(_))
-        | (Reason::Localhost, Because::Loopback)
-        | (Reason::ThisMac, Because::ThisMac | Because::NotOurs)
-        | (Reason::Outside, Because::Outside)
-        | (Reason::NotOurs, Because::NotOurs) => true,
-        _ => false,
+    because.iter().any(|because| {
+        matches!(
+            (reason, because),
+            (Reason::Within, Because::Within(_))
+                | (Reason::Links, Because::Links(_))
+                | (Reason::NoLink, Because::NoLink)
+                | (Reason::Internet, Because::Internet(_))
+                | (Reason::NoInternet, Because::NoInternet(_))
+                | (Reason::Localhost, Because::Loopback)
+                | (Reason::ThisMac, Because::ThisMac | Because::NotOurs)
+                | (Reason::Outside, Because::Outside)
+                | (Reason::NotOurs, Because::NotOurs)
+        )
     })
 }
 

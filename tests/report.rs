@@ -339,6 +339,15 @@ fn a_difference_is_told_by_signs_and_words() {
     }
     let signed = |line: &&str| line.starts_with(['+', '-', '~']);
     assert_eq!(count, diff.lines().filter(signed).count());
+    // What a volume lost that moved, with its sign.
+    let mut moved = fixture("restricted.json");
+    moved["volumes"]["etcd-3"]["provider"] = json!("aws");
+    moved["volumes"]["etcd-3"]["address"] = json!("10.0.1.9");
+    let markup = self::markup(&self::page(&moved, &["--against", "tests/fixtures/restricted.json"]));
+    let changes = by_id(&parsed(&markup), "changes").map(text).expect("changes");
+    for told in ["~ moved etcd-3 from 10.2.1.2 of gcp to 10.0.1.9 of aws", "- may open gcp any protocol"] {
+        assert!(changes.contains(told), "{told}: {changes}");
+    }
     let same = self::page(&fixture("restricted.json"), &["--against", "tests/fixtures/restricted.json"]);
     assert!(same.contains(": no difference. Signs:"));
     assert!(!self::page(&default_input(), &[]).contains("id=\"changes\""));

@@ -34,9 +34,14 @@ type Got = (String, Vec<u8>);
 
 impl Net {
     pub fn new(input: &Value) -> Self {
+        Self::under(input, &rendered(input).files[ANCHOR].text)
+    }
+
+    /// The same under other rules than those that are rendered.
+    pub fn under(input: &Value, anchor: &str) -> Self {
         let declaration = declared(input);
         let plan = Plan::of(&declaration);
-        let anchor = rendered(input).files[ANCHOR].text.clone();
+        let anchor = anchor.to_owned();
         let examples = examples(&plan);
         let strangers =
             (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
@@ -186,8 +191,12 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
         explain::explain(&net.declaration, &net.plan, &rules, &question).expect("an explanation");
     net.router.rules_mut().machine_mut().forget();
     let watch = net.router.watches_mut().add(Filter::All);
+    net.router.write_down();
     let (fate, got) = net.send_raw(from, &bytes);
-    let seen: Vec<_> = net.router.watches_mut().take().into_iter().map(|(_, seen)| seen).collect();
+    // What the Mac answers is told behind the packet.
+    let hops = net.router.take_stories()[0].hops.len();
+    let seen = net.router.watches_mut().take().into_iter().take(hops);
+    let seen: Vec<_> = seen.map(|(_, seen)| seen).collect();
     net.router.watches_mut().remove(watch);
     let told: Vec<(String, Direction)> = explanation
         .packet
@@ -218,13 +227,16 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
     true
 }
 
+/// Rules that answer between providers, on the way out as well as in.
+const ANSWERS: &str = "block return quick inet from any to 10.1.0.0/16\n";
+
 #[test]
-fn a_blocked_syn_gets_a_reset_that_its_stack_takes() {
-    let mut net = Net::new(&fixture("restricted.json"));
-    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
-    let got = net.send("etcd-1", &syn(one, two, 40_000, 5432));
+fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
+    let mut net = Net::under(&fixture("restricted.json"), ANSWERS);
+    let (one, two) = (net.address("aws"), net.address("etcd-2"));
+    let got = net.send("aws", &syn(one, two, 40_000, 5432));
     let [(to, bytes)] = got.as_slice() else { panic!("{got:?}") };
-    assert_eq!((to.as_str(), words(bytes).as_str()), ("etcd-1", "tcp 10.1.1.2:5432 > 10.0.1.2:40000 RA"));
+    assert_eq!((to.as_str(), words(bytes)), ("aws", format!("tcp 10.1.1.2:5432 > {one}:40000 RA")));
     let packet = SlicedPacket::from_ip(bytes).expect("a packet");
     let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP") };
     // RFC 9293: a SYN counts one.
@@ -232,27 +244,119 @@ fn a_blocked_syn_gets_a_reset_that_its_stack_takes() {
     assert!(is_sound(bytes));
     // A reset is not answered with another, and a damaged segment not at all.
     let rst = PacketBuilder::ipv4(one.octets(), two.octets(), 64).tcp(7, 5432, 1, 1).rst();
-    assert!(net.send("etcd-1", &built(rst)).iter().all(|(_, bytes)| words(bytes).starts_with("icmp")));
+    assert_eq!(net.send("aws", &built(rst)), [], "it must not be cut, so that there is no ICMP either");
     let mut damaged = syn(one, two, 40_000, 5432);
     *damaged.last_mut().expect("bytes") ^= 1;
-    assert_eq!(net.send("etcd-1", &damaged), []);
+    assert_eq!(net.send("aws", &damaged), []);
 }
 
 #[test]
-fn a_blocked_datagram_gets_an_icmp_error_and_a_blocked_ping_nothing() {
-    let mut net = Net::new(&fixture("restricted.json"));
-    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
-    let datagram = udp(one, two, 40_000, 53, b"who is there");
-    let got = net.send("etcd-1", &datagram);
+fn a_syn_of_the_mac_itself_is_reset_where_its_sum_is_finished_and_nowhere_else() {
+    let from_mac = |anchor: &str| {
+        let mut net = Net::under(&fixture("restricted.json"), anchor);
+        let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+        let got = net.send("etcd-1", &syn(one, two, 40_000, 5432));
+        got.iter().map(|(to, bytes)| format!("{to} {}", words(bytes))).collect::<Vec<_>>()
+    };
+    // Out on lo0 the sum is left to the interface.
+    assert_eq!(from_mac(ANSWERS), Vec::<String>::new());
+    let passed = format!("pass out quick on lo0 no state\n{ANSWERS}");
+    assert_eq!(from_mac(&passed), ["etcd-1 tcp 10.1.1.2:5432 > 10.0.1.2:40000 RA"]);
+    // pf's own RST is asked about as it comes in.
+    let deaf =
+        format!("pass out quick on lo0 no state\n{ANSWERS}block in quick on lo0 proto tcp flags R/R\n");
+    assert_eq!(from_mac(&deaf), Vec::<String>::new());
+}
+
+#[test]
+fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_ping_nothing() {
+    let anchor = format!("{ANSWERS}block drop quick proto icmp from 10.1.0.0/16 to 10.0.1.2\n");
+    let mut net = Net::under(&fixture("restricted.json"), &anchor);
+    let (one, two, guest) = (net.address("etcd-1"), net.address("etcd-2"), net.address("aws"));
+    let mut datagram = udp(guest, two, 40_000, 53, b"who is there");
+    assert_eq!(net.send("aws", &datagram), [], "pf answers nothing to what must not be cut");
+    may_be_cut(&mut datagram);
+    let got = net.send("aws", &datagram);
     let [(to, bytes)] = got.as_slice() else { panic!("{got:?}") };
-    assert_eq!((to.as_str(), words(bytes).as_str()), ("etcd-1", "icmp 10.1.1.2 > 10.0.1.2 3/3"));
+    assert_eq!((to.as_str(), words(bytes)), ("aws", format!("icmp 10.1.1.2 > {guest} 3/3")));
     assert_eq!(bytes[28..], datagram[..28], "it quotes the header and eight bytes");
     assert!(is_sound(bytes));
-    assert_eq!(net.send("etcd-1", &echo(one, two, 9)), []);
+    assert_eq!(net.send("aws", &echo(guest, two, 9)), []);
+    // The error to a volume is judged by the rules, and these do not let it through.
+    let mut datagram = udp(one, two, 40_000, 53, b"who is there");
+    may_be_cut(&mut datagram);
+    assert_eq!(net.send("etcd-1", &datagram), []);
     // Nobody outside learns that a volume is there.
+    let mut net = Net::new(&fixture("restricted.json"));
     let lan = net.address("lan");
     assert_eq!(net.send("lan", &syn(lan, one, 40_000, 2379)), []);
     assert_eq!(net.send("lan", &udp(lan, one, 40_000, 53, b"x")), []);
+}
+
+/// Takes the flag that forbids to cut a packet.
+fn may_be_cut(bytes: &mut [u8]) {
+    bytes[6] = 0;
+    fix(bytes);
+}
+
+/// Cuts a packet as a stack does.
+fn cut(bytes: &[u8]) -> Vec<Vec<u8>> {
+    wire::fragments(bytes, &read(bytes).expect("a packet"), 1500)
+}
+
+#[test]
+fn fragments_are_judged_alone_or_put_together_as_scrub_says() {
+    let input = fixture("rich.json");
+    let send = |anchor: &str, to_world: bool, order: &[usize]| {
+        let mut net = Net::under(&input, anchor);
+        let to = if to_world { net.address("internet") } else { net.address("talos") };
+        let mut whole = udp(net.address("node"), to, 40_000, 53, &[7; 4000]);
+        may_be_cut(&mut whole);
+        let pieces = cut(&whole);
+        let mut got = Vec::new();
+        for at in order {
+            got.extend(net.send("node", &pieces[*at]));
+        }
+        assert!(got.iter().all(|(_, bytes)| read(bytes).is_ok()), "{anchor}");
+        let sources = got.iter().map(|(_, bytes)| read(bytes).expect("a packet").source());
+        let same: Vec<Ipv4Addr> = sources.collect();
+        let data: usize = got.iter().map(|(_, bytes)| bytes.len() - 20).sum();
+        (same, data, net.address("mac"), net.address("node"))
+    };
+    // Without a scrub rule each goes alone: none has ports, and none is translated.
+    let nat = "nat on en0 inet from 10.0.0.0/8 to any -> (en0:0)\n";
+    let (sources, data, _, node) = send(nat, true, &[0, 1, 2]);
+    assert_eq!((sources, data), (vec![node; 3], 4008));
+    let ports = "pass quick proto udp to any port 53\nblock quick all\n";
+    assert_eq!(send(ports, false, &[0, 1, 2]).1, 0);
+    // With one the datagram is one, in whatever order its parts come.
+    let scrub = "scrub in on ! lo0 all fragment reassemble\n";
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let (sources, data, mac, _) = send(&format!("{scrub}{nat}"), true, &order);
+        assert_eq!((sources, data), (vec![mac; 3], 4008), "{order:?}");
+        assert_eq!(send(&format!("{scrub}{ports}"), false, &order).1, 4008, "{order:?}");
+    }
+    // A part that never comes keeps all others.
+    assert_eq!(send(&format!("{scrub}{ports}"), false, &[0, 2]).1, 0);
+    assert_eq!(send(&format!("{scrub}{ports}"), false, &[0, 2, 2, 0]).1, 0);
+}
+
+#[test]
+fn a_bridge_that_is_gone_leaves_its_network_to_the_way_out() {
+    let mut net = Net::under(&fixture("rich.json"), "pass quick all no state\n");
+    let (api, node) = (net.address("api"), net.address("node"));
+    let to = |net: &mut Net| net.send("api", &syn(api, node, 7, 22)).first().map(|(to, _)| to.clone());
+    assert_eq!(to(&mut net).as_deref(), Some("node"));
+    let Side::Bridge(bridge) = net.router.topology().node(net.id("node")).side else { panic!("no guest") };
+    net.router.lose_bridge(bridge);
+    net.router.write_down();
+    assert_eq!(to(&mut net), None);
+    let story = net.router.take_stories().remove(0);
+    let left: Vec<&str> = story.hops.iter().map(|hop| net.router.topology().name(hop.over)).collect();
+    assert_eq!((left, story.fate), (vec![EGRESS], Some(Fate::Stopped(Stop::Nobody))));
+    // What a guest sends there comes in nowhere.
+    let id = net.id("node");
+    assert!(matches!(net.send_raw(id, &syn(node, api, 7, 22)).0, Fate::Stopped(Stop::Refused(_))));
 }
 
 #[test]
@@ -630,8 +734,10 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let is_link = match SlicedPacket::from_ip(bytes).ok().and_then(|packet| packet.transport) {
         Some(TransportSlice::Tcp(tcp)) => {
             let ports = [tcp.source_port(), tcp.destination_port()];
-            ports.iter().any(|port| (2379..=2380).contains(port))
+            // What carries a refusal passes: a RST, and below an ICMP unreachable.
+            tcp.rst() || ports.iter().any(|port| (2379..=2380).contains(port))
         }
+        Some(TransportSlice::Icmpv4(icmp)) => icmp.type_u8() == 3,
         _ => false,
     };
     let between =

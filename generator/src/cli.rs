@@ -122,10 +122,12 @@ Exit: 0 valid, 2 not. `nixvol-net help E025` tells more of the error with that c
         #[command(subcommand)]
         command: pf::Pf,
     },
-    /// Show which flows a change opens and closes, for all packets, in the names of the declaration.
+    /// Show which flows a change opens and closes, end to end, in the names of the declaration.
     ///
-    /// Each flow has a packet that the two sides treat differently. Then follow translations, objects that the manager
-    /// creates, and files. A flow between providers excludes traffic inside one of them, which always passes.
+    /// Each flow is shown with a packet that the two sides treat differently. Then follow: what each new, removed, moved or
+    /// renamed volume gained and lost, conditions, objects that the manager creates, and files. A flow between providers
+    /// excludes traffic inside one of them, which always passes. `(outside before)` marks what is declared on the
+    /// new side only.
     /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after

@@ -54,6 +54,7 @@
 //! | [`report`] | one page to look at, which answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
+//! | [`replay`] | what Apple's own stack did, played through the router |
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
@@ -80,6 +81,7 @@ pub mod problem;
 pub mod prove;
 pub mod reach;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod router;
 pub mod source;

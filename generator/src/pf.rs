@@ -16,7 +16,7 @@ pub mod print;
 pub mod syntax;
 mod token;
 
-pub use environment::Environment;
+pub use environment::{Environment, InterfaceInfo};
 pub use names::Names;
 pub use parse::{Error, parse};
 pub use print::{print, print_dry_run, print_rule};

@@ -5,8 +5,10 @@
 //! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
 //! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
+mod host;
 mod rules;
 mod topology;
+mod trace;
 mod walk;
 mod watch;
 mod ways;
@@ -16,12 +18,13 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::wire::{self, Offload, complete};
+use crate::wire::{self, Offload};
 
+pub use host::{Host, Link, NoWay, Path, Road, Sender};
 pub use rules::{RuleAt, Rules, Source};
 pub use topology::{Cast, EGRESS, Node, NodeId, Route, Side, Topology};
-pub use walk::{Fate, Hop, Over, Stop};
-pub use watch::{Filter, Seen, Story, WatchId};
+pub use trace::{Fate, Hop, Made, Over, Piped, Stop, Story};
+pub use watch::{Filter, Seen, WatchId};
 pub use ways::Ways;
 
 /// The Mac between programs.
@@ -34,7 +37,11 @@ pub struct Router {
     counts: Counts,
     /// What goes out, in order; kept for its room.
     out: Vec<Delivery>,
+    /// How often pf has been asked.
+    asked: u64,
     told: u64,
+    /// What is told of every packet, for whoever plays; nobody does in a lab.
+    stories: Option<Vec<Story>>,
 }
 
 /// How many packets met which fate.
@@ -73,13 +80,20 @@ impl Router {
             watches: watch::Watches::default(),
             counts: Counts::default(),
             out: Vec::new(),
+            asked: 0,
             told: 0,
+            stories: None,
         }
     }
 
     /// Who takes part.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.
+    pub fn lose_bridge(&mut self, bridge: usize) {
+        self.topology = self.topology.without(bridge);
     }
 
     /// The rules.
@@ -129,21 +143,40 @@ impl Router {
         offload: Offload,
         now: Duration,
     ) -> (Fate, &[Delivery]) {
+        self.receive_as(from, bytes, offload, now, None)
+    }
+
+    /// The same for what the Mac itself sends, where more than the packet narrows its way: see [`Sender`].
+    pub fn receive_as(
+        &mut self,
+        from: NodeId,
+        bytes: &mut [u8],
+        offload: Offload,
+        now: Duration,
+        sender: Option<Sender>,
+    ) -> (Fate, &[Delivery]) {
         self.tell_time(now);
         self.out.clear();
-        let (fate, story) = match wire::read(bytes) {
-            Ok(datagram) => self.carry(from, bytes, &datagram, offload, now),
-            Err(malformed) => (Fate::Malformed(malformed), None),
+        let fate = match wire::read(bytes) {
+            Ok(datagram) => self.carry(from, bytes, &datagram, offload, now, sender),
+            Err(malformed) => Fate::Malformed(malformed),
         };
         match fate {
             Fate::Delivered(_) => self.counts.delivered += 1,
             Fate::Stopped(Stop::Blocked { .. }) => self.counts.blocked += 1,
             _ => self.counts.dropped += 1,
         }
-        if let Some(story) = story {
-            self.watches.tell(story, &fate, &self.topology, &self.rules, &self.ways);
-        }
         (fate, &self.out)
+    }
+
+    /// Writes down from now on what is told of every packet.
+    pub fn write_down(&mut self) {
+        self.stories = Some(Vec::new());
+    }
+
+    /// What was told since the last time.
+    pub fn take_stories(&mut self) -> Vec<Story> {
+        self.stories.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn carry(
@@ -153,75 +186,18 @@ impl Router {
         datagram: &wire::Datagram,
         offload: Offload,
         now: Duration,
-    ) -> (Fate, Option<Story>) {
-        let story = self.watches.begin(from, bytes, datagram, now);
-        let mut walk = walk::Walk::new(&self.topology, self.rules.machine_mut(), datagram, offload, story);
-        let end = walk.from(from, bytes);
-        let (moved, pipes, story) = (walk.datagram, walk.pipes, walk.story);
-        match end {
-            Ok(to) => (self.deliver(from, to, bytes, &moved, offload, &pipes, now), story),
-            Err(stop) => {
-                // A rule blocks what has come out of the pipes.
-                let at = match self.ways.carry(&pipes, moved.total, now) {
-                    Ok(at) => at,
-                    Err(fate) => return (fate, story),
-                };
-                let answer = stop.answer(bytes, datagram, &offload);
-                self.out.extend(answer.map(|answer| Delivery {
-                    to: from,
-                    at,
-                    length: answer.len(),
-                    bytes: Some(answer),
-                    offload: Offload::default(),
-                }));
-                (Fate::Stopped(stop), story)
-            }
-        }
-    }
-
-    /// Puts a packet on the way to a node, whole or cut.
-    #[expect(clippy::too_many_arguments, reason = "a packet has as many sides")]
-    fn deliver(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        bytes: &mut [u8],
-        datagram: &wire::Datagram,
-        mut offload: Offload,
-        pipes: &[u16],
-        now: Duration,
+        sender: Option<Sender>,
     ) -> Fate {
-        if self.ways.is_cut(from, to) {
-            return Fate::Cut;
-        }
-        let mtu = usize::from(self.topology.mtu(from, to));
-        let mut pieces = Vec::new();
-        if !pipes.is_empty() && offload.segments.is_some() {
-            pieces = wire::segments(bytes, datagram, &offload);
-            offload = Offload::default();
-        } else if offload.segments.is_none() && datagram.total > mtu {
-            complete(&mut bytes[..datagram.total], &mut offload);
-            pieces = wire::fragments(bytes, datagram, mtu);
-        }
-        let mut fate = Fate::Lost;
-        if pieces.is_empty() {
-            match self.ways.carry(pipes, datagram.total, now) {
-                Ok(at) => {
-                    self.out.push(Delivery { to, at, bytes: None, length: datagram.total, offload });
-                    fate = Fate::Delivered(to);
-                }
-                Err(stopped) => fate = stopped,
-            }
-        }
-        for piece in pieces {
-            match self.ways.carry(pipes, piece.len(), now) {
-                Ok(at) => {
-                    let length = piece.len();
-                    self.out.push(Delivery { to, at, bytes: Some(piece), length, offload });
-                    fate = Fate::Delivered(to);
-                }
-                Err(stopped) if fate == Fate::Lost => fate = stopped,
-                Err(_) => {}
+        let machine = self.rules.machine_mut();
+        let mut walk =
+            walk::Walk::new(&self.topology, machine, &mut self.ways, &mut self.asked, &mut self.out);
+        walk.is_watched = self.stories.is_some() || self.watches.is_asked();
+        let fate = walk.carry(from, bytes, datagram, offload, now, sender);
+        let stories = walk.stories;
+        for story in stories {
+            self.watches.tell(&story, &self.topology, &self.rules, &self.ways);
+            if let Some(all) = &mut self.stories {
+                all.push(story);
             }
         }
         fate

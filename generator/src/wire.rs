@@ -12,10 +12,10 @@ mod read;
 mod rewrite;
 
 pub use checksum::is_transport_right;
-pub use fragment::fragments;
+pub use fragment::{fragments, whole};
 pub use offload::{Gso, OFFLOAD_HEADER, Offload, complete, segments};
 pub use read::{Datagram, Malformed, read, v4};
-pub use rewrite::{lower_ttl, rewrite};
+pub use rewrite::{clear_df, lower_ttl, raise_ttl, rewrite};
 
 /// The length of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;

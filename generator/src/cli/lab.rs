@@ -149,6 +149,20 @@ Exit: 0, 2 no such lab, volume or link.")]
         #[arg(long, value_name = "SECONDS")]
         seconds: Option<u64>,
     },
+    /// Play scenarios of what Apple's own stack did through the lab's Mac, and tell where it does otherwise.
+    ///
+    /// One scenario a line, as JSON: rules, interfaces, routes, machines, who sends what to whom, every time that pf was
+    /// asked, what left, and what came of it. No namespaces: it works everywhere. Prints what came to be, one line each.
+    #[command(after_help = "Examples:
+  nixvol-net lab replay scenarios.jsonl
+  head -n 1 scenarios.jsonl | nixvol-net lab replay - >played.jsonl
+
+Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such file, or no scenario.")]
+    Replay {
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Play the Mac. For the lab's own use.
     #[command(hide = true)]
     Serve {

@@ -4,9 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use nixvol_net::explain::{Captured, Error, Question, Rules, explain};
+use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, examples, explain};
+use nixvol_net::loading::logical_bridges;
+use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
+use nixvol_net::replay::{Stack, client_sees};
+use nixvol_net::router::{Cast, Source};
 
 use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject};
@@ -52,15 +56,45 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
             return Ok(ExitCode::from(BAD_INPUT));
         }
     };
+    let client = client(&plan, anchor, &explanation).filter(|_| captured.is_empty() && !explanation.passes);
     match arguments.format {
-        Format::Text => print(&explanation.text())?,
-        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(&explanation)?))?,
+        Format::Text => {
+            let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
+            print(&format!("{}{client}", explanation.text()))?;
+        }
+        Format::Json => {
+            let mut told = serde_json::to_value(&explanation)?;
+            told["clientSees"] = client.into();
+            print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+        }
     }
     if explanation.passes && explanation.agrees() {
         Ok(ExitCode::SUCCESS)
     } else {
         Ok(ExitCode::from(BLOCKED))
     }
+}
+
+/// What whoever opens sees, in words: it is played on the lab's Mac.
+fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String> {
+    let examples = examples(plan);
+    let strangers =
+        (0..).zip(&examples.strangers).filter_map(|(bridge, address)| Some((bridge, (*address)?)));
+    let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
+    let cast = Cast { mac, lan, internet, strangers: strangers.collect() };
+    let bridges: Vec<_> = logical_bridges(plan).collect();
+    let path = plan.anchor.as_str();
+    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
+    let (source, destination) = (explanation.source.address, explanation.destination.address);
+    let service = explanation.service;
+    let protocol = match service.protocol {
+        ICMP => "icmp",
+        TCP => "tcp",
+        UDP => "udp",
+        _ => return None,
+    };
+    let sees = client_sees(plan, &cast, &rules, (source, destination), (protocol, service.port), Stack::Own)?;
+    Some(sees.words())
 }
 
 /// Reads `NAME=FILE`, or a file whose lines name the anchors. A path that holds a `=` is written with its `./`.

@@ -1,21 +1,31 @@
 //! `lab`: the declared network with real packets.
 
+mod replay;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::cli::lab::Lab;
 
+/// Runs `lab`.
+pub fn run(command: &Lab) -> Result<ExitCode> {
+    match command {
+        Lab::Replay { file } => replay::run(file),
+        command => in_namespaces(command),
+    }
+}
+
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 /// Says where labs are.
-pub fn run(_: &Lab) -> Result<ExitCode> {
+fn in_namespaces(_: &Lab) -> Result<ExitCode> {
     anyhow::bail!(
-        "the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself"
+        "the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself, and `lab replay`"
     )
 }
 
 #[cfg(all(feature = "lab", target_os = "linux"))]
-pub use linux::run;
+use linux::run as in_namespaces;
 
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod linux {
@@ -39,9 +49,10 @@ mod linux {
     /// The exit code of a lab that is not there.
     const NO_LAB: u8 = 1;
 
-    /// Runs `lab`.
+    /// Runs what needs namespaces.
     pub fn run(command: &Lab) -> Result<ExitCode> {
         match command {
+            Lab::Replay { file } => super::replay::run(file),
             Lab::Run { from, command } => start(from, &Task::Run(command.clone())),
             Lab::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
             Lab::Up { from } => start(from, &Task::Stay),

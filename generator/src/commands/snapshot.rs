@@ -108,7 +108,9 @@ fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
     let headline =
         format!("error: not what was accepted in {}: {}; {files}", directory.display(), difference.summary());
     let flows = difference.flows.iter().chain(&difference.translations).map(text::headline);
-    let lines: Vec<String> = flows.chain(difference.conditions.iter().map(text::way)).collect();
+    let volumes = difference.volumes.iter().flat_map(text::volume);
+    let lines: Vec<String> =
+        flows.chain(volumes).chain(difference.conditions.iter().map(text::way)).collect();
     let named = lines.iter().take(NAMED).map(|line| format!("  {line}"));
     let more =
         lines.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{evidence, file, gain, headline, object, turn, way};
+use super::text::{evidence, file, headline, object, volume, way};
 use super::{Diff, FileChange, Statement};
 
 /// How many bytes a comment may have before what follows is left out: GitHub takes 65,536 characters.
@@ -12,10 +12,7 @@ const LONGEST: usize = 60_000;
 pub fn markdown(diff: &Diff, lines: bool) -> String {
     let mut out = format!("### Network: {}\n", diff.summary());
     let statements = || diff.flows.iter().chain(&diff.translations);
-    let volumes = diff.volumes.iter().flat_map(|volume| {
-        let access = volume.access.iter().map(|access| format!("    {}", gain(access)));
-        std::iter::once(turn(volume)).chain(access)
-    });
+    let volumes = diff.volumes.iter().flat_map(volume);
     let changed = statements().map(headline).chain(volumes).chain(diff.conditions.iter().map(way));
     block(&mut out, None, changed);
     let witnesses = statements().flat_map(|statement: &Statement| {

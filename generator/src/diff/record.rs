@@ -15,7 +15,7 @@ pub struct Record<'a> {
     same: bool,
     flows: Vec<Flow<'a>>,
     translations: Vec<Flow<'a>>,
-    volumes: Vec<Volumes<'a>>,
+    volumes: Vec<Turned<'a>>,
     conditions: Vec<Way<'a>>,
     objects: Vec<Object<'a>>,
     files: Vec<File<'a>>,
@@ -52,7 +52,7 @@ struct Witness {
 }
 
 #[derive(Debug, Serialize)]
-struct Volumes<'a> {
+struct Turned<'a> {
     change: &'static str,
     volumes: Vec<Moved<'a>>,
     gained: Vec<Gain<'a>>,
@@ -177,27 +177,30 @@ fn flow(statement: &Statement) -> Flow<'_> {
     }
 }
 
-fn volumes(change: &VolumeChange) -> Volumes<'_> {
+fn volumes(change: &VolumeChange) -> Turned<'_> {
     let gains = |is_lost| {
         let meant = change.access.iter().filter(move |access| access.is_lost == is_lost);
         meant.map(gain).collect()
     };
-    Volumes {
+    Turned {
         change: match change.turn {
             Turn::Added => "added",
             Turn::Removed => "removed",
             Turn::Moved => "moved",
             Turn::Renamed => "renamed",
         },
-        volumes: change.volumes.iter().map(|[old, new]| Moved { before: at(old), now: at(new) }).collect(),
+        volumes: change
+            .volumes
+            .iter()
+            .map(|[old, new]| Moved { before: old.as_ref().map(at), now: new.as_ref().map(at) })
+            .collect(),
         gained: gains(false),
         lost: gains(true),
     }
 }
 
-fn at(place: &Option<Place>) -> Option<Where<'_>> {
-    let place = place.as_ref()?;
-    Some(Where { name: place.name.as_str(), provider: place.provider.as_str(), address: place.address })
+fn at(place: &Place) -> Where<'_> {
+    Where { name: place.name.as_str(), provider: place.provider.as_str(), address: place.address }
 }
 
 fn gain(access: &Access) -> Gain<'_> {

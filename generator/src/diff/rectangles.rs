@@ -20,10 +20,21 @@ pub struct Rectangle {
 const FEW: usize = 64;
 
 impl Both<'_> {
-    /// A set of flows, none of them within one provider, as rectangles that do not overlap.
+    /// A set of flows, none of them within one provider, as rectangles that do not overlap: each pair of ends with all its
+    /// services, or each service with all its pairs, whichever are fewer.
     pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
-        let by_service = self.flows.by_service(set);
-        by_service.into_iter().flat_map(|(pairs, services)| self.of_pairs(pairs, services)).collect()
+        let by_pairs = self.flows.by_service(set);
+        let rectangles = self.of_all(&by_pairs);
+        if by_pairs.len() < 2 || by_pairs.len() > FEW {
+            return rectangles;
+        }
+        let by_service = self.columns(&by_pairs);
+        let others = self.of_all(&by_service);
+        if others.len() < rectangles.len() { others } else { rectangles }
+    }
+
+    fn of_all(&mut self, parts: &[(Set, Set)]) -> Vec<Rectangle> {
+        parts.iter().flat_map(|(pairs, services)| self.of_pairs(*pairs, *services)).collect()
     }
 
     fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {

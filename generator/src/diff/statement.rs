@@ -54,10 +54,8 @@ impl Verb {
             return None;
         }
         Some(match (old, new) {
-            (Passes(None) | Untouched, Passes(Some(to @ Translation::Published(_)))) => {
-                Self::Translates(Kind::of(to))
-            }
-            (Passes(Some(from @ Translation::Published(_))), Untouched) => Self::Keeps(Kind::of(from)),
+            (Untouched, Passes(Some(Translation::Published(_)))) => Self::Translates(Kind::Publish),
+            (Passes(Some(Translation::Published(_))), Untouched) => Self::Keeps(Kind::Publish),
             (Passes(None), Passes(Some(to))) => Self::Translates(Kind::of(to)),
             (Passes(Some(from)), Passes(None)) => Self::Keeps(Kind::of(from)),
             (Passes(_), Passes(to)) => Self::Retranslates(to.map_or(Kind::Nat, Kind::of)),
@@ -207,8 +205,7 @@ impl Speaker<'_> {
     fn statement(&self, both: &mut Both, verb: Verb, rectangle: &Rectangle) -> Statement {
         let Rectangle { from, to, services, flows } = *rectangle;
         let changes = self.changes(both, flows);
-        let end =
-            |end, set, peers| End { end, set, peers: Some(peers), ignored: Set::NONE, side: verb.side() };
+        let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side: verb.side() };
         Statement {
             verb,
             from: both.words(&end(FROM, from, to)),

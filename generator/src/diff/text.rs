@@ -39,7 +39,8 @@ pub fn text(diff: &Diff, style: Style) -> String {
     let none = "  no flow is let through or kept out that was not before\n".to_owned();
     sections.push(("Flows", if flows.is_empty() { none } else { flows }));
     sections.push(("Translations", statements(&diff.translations, style)));
-    sections.push(("Volumes", diff.volumes.iter().map(|it| volume(it, style)).collect()));
+    let volumes = diff.volumes.iter().flat_map(volume).map(|line| signed(&line, style) + "\n");
+    sections.push(("Volumes", volumes.collect()));
     let ways: String = diff.conditions.iter().map(|it| signed(&way(it), style) + "\n").collect();
     sections.push(("Conditions", ways));
     let objects: String = diff.objects.iter().map(|it| signed(&object(it), style) + "\n").collect();
@@ -69,38 +70,34 @@ fn statements(statements: &[Statement], style: Style) -> String {
     out
 }
 
-fn volume(change: &VolumeChange, style: Style) -> String {
-    let mut out = signed(&turn(change), style) + "\n";
-    for access in &change.access {
-        let _ = writeln!(out, "    {}", signed(&gain(access), style));
-    }
+/// How volumes changed their place, and what they gained and lost, a line each.
+pub fn volume(change: &VolumeChange) -> Vec<String> {
+    let mut lines = turns(change);
+    lines.extend(change.access.iter().map(|access| format!("    {}", gain(access))));
     if change.access.is_empty() {
-        let _ = writeln!(out, "    {}", painted("nothing gained or lost", FAINT, style));
+        lines.push("    nothing gained or lost".to_owned());
     }
-    out
+    lines
 }
 
-/// `~ volume karpenter-worker-3 moves from gcp (10.2.2.2) to ibm (10.3.2.9)`.
-pub fn turn(change: &VolumeChange) -> String {
+/// A line for each volume, as `~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm`.
+pub fn turns(change: &VolumeChange) -> Vec<String> {
     let at = |place: &Place| format!("{} ({} of {})", place.name, place.address, place.provider);
-    let word = |places: &[Option<Place>; 2]| match places {
-        [Some(old), Some(new)] if change.turn == Turn::Renamed => format!("{} to {}", old.name, at(new)),
-        [Some(old), Some(new)] => {
-            format!(
-                "{} from {} of {} to {} of {}",
-                new.name, old.address, old.provider, new.address, new.provider
-            )
-        }
-        [place, other] => place.as_ref().or(other.as_ref()).map(at).unwrap_or_default(),
-    };
-    let words: Vec<String> = change.volumes.iter().map(word).collect();
     let (sign, verb) = match change.turn {
         Turn::Added => ('+', "new"),
         Turn::Removed => ('-', "gone"),
         Turn::Moved => ('~', "moved"),
         Turn::Renamed => ('~', "renamed"),
     };
-    format!("{sign} {verb} {}", words.join(", "))
+    let words = |places: &[Option<Place>; 2]| match places {
+        [Some(old), Some(new)] if change.turn == Turn::Renamed => format!("{} to {}", old.name, at(new)),
+        [Some(old), Some(new)] => {
+            let Place { name, address, provider } = new;
+            format!("{name} from {} of {} to {address} of {provider}", old.address, old.provider)
+        }
+        [place, other] => place.as_ref().or(other.as_ref()).map(at).unwrap_or_default(),
+    };
+    change.volumes.iter().map(|places| format!("{sign} {verb} {}", words(places))).collect()
 }
 
 /// `+ may open ibm any protocol`.
@@ -189,7 +186,7 @@ fn unified(file: &FileChange, style: Style) -> String {
 
 /// A line in the colour of its sign.
 fn signed(line: &str, style: Style) -> String {
-    match line.chars().next() {
+    match line.trim_start().chars().next() {
         Some('+') => painted(line, GREEN, style),
         Some('-') => painted(line, RED, style),
         Some('~') => painted(line, YELLOW, style),

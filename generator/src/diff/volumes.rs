@@ -88,11 +88,12 @@ pub fn changes(both: &mut Both) -> Vec<VolumeChange> {
         let access = access(both, &peers, &volumes[0]);
         all.entry((turn, providers, access)).or_default().extend(volumes.into_iter().map(|it| it.places));
     }
-    let change = |((turn, _, access), mut volumes): ((Turn, _, Vec<Access>), Vec<[Option<Place>; 2]>)| {
-        volumes.sort();
-        VolumeChange { turn, volumes, access }
-    };
-    all.into_iter().map(change).collect()
+    let changes = all.into_iter().map(|((turn, _, access), volumes)| VolumeChange { turn, volumes, access });
+    let mut changes: Vec<VolumeChange> = changes.collect();
+    for change in &mut changes {
+        change.volumes.sort();
+    }
+    changes
 }
 
 /// The volumes that are not what they were, by name.
@@ -281,7 +282,7 @@ fn told(both: &mut Both, (set, ignored): (Set, Set), end: usize, side: usize, is
     let mut access = |(peers, services)| Access {
         is_lost,
         is_opened: end == FROM,
-        peers: both.words(&End { end, set: peers, peers: None, ignored, side }),
+        peers: both.words(&End { at: end, set: peers, peers: None, ignored, side }),
         services: Services::of(&mut both.flows, services),
     };
     by_service.into_iter().map(&mut access).collect()

@@ -98,7 +98,7 @@ fn change(both: &mut Both, like: &[Like; 2], (from, to, flows): (Set, Set, Set))
     };
     // What is no more is called as it was.
     let side = usize::from(presence != Presence::Removed);
-    let end = |end, set, peers| End { end, set, peers: Some(peers), ignored: Set::NONE, side };
+    let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side };
     let witness = both.witness(flows);
     let source = match witness.opener {
         Opener::Address(address) => address,

@@ -17,7 +17,7 @@ const EXCEPTIONS: usize = 3;
 #[derive(Debug, Clone, Copy)]
 pub struct End {
     /// [`FROM`] or [`TO`].
-    pub end: usize,
+    pub at: usize,
     /// Who is meant.
     pub set: Set,
     /// Who is at the other end, where `every other provider` can be said.
@@ -37,24 +37,24 @@ fn with_notes(word: String, notes: &[String]) -> String {
     if notes.is_empty() { word } else { format!("{word} ({})", notes.join(", ")) }
 }
 
-impl<'a> Both<'a> {
+impl Both<'_> {
     /// An end in words.
     pub fn words(&mut self, it: &End) -> Vec<String> {
         let mac = self.flows.of_this_mac();
-        let is_mac = it.end == FROM && !self.flows.and(it.set, mac).is_empty();
-        let set = if it.end == FROM { self.flows.minus(it.set, mac) } else { it.set };
+        let is_mac = it.at == FROM && !self.flows.and(it.set, mac).is_empty();
+        let set = if it.at == FROM { self.flows.minus(it.set, mac) } else { it.set };
         let it = End { set, ..*it };
         let mut words = match self.every(&it) {
             Some(every) => vec![every],
             None => self.providers(&it, it.side, Set::NONE),
         };
-        let ours = self.owners[it.side].ours[it.end];
+        let ours = self.owners[it.side].ours[it.at];
         words.extend(self.providers(&it, 1 - it.side, ours));
         words.extend(self.loopback(&it));
         words.extend(is_mac.then(|| "this Mac".to_owned()));
-        let outside = self.outside[it.end];
+        let outside = self.outside[it.at];
         if !self.flows.and(set, outside).is_empty() {
-            let word = if it.end == FROM { "outside" } else { "the internet" };
+            let word = if it.at == FROM { "outside" } else { "the internet" };
             words.push(word.to_owned());
         }
         words
@@ -64,7 +64,7 @@ impl<'a> Both<'a> {
     fn every(&mut self, it: &End) -> Option<String> {
         let count = self.owners[it.side].providers.len();
         let known = self.flows.or(it.set, it.ignored);
-        let missing = self.flows.minus(self.owners[it.side].ours[it.end], known);
+        let missing = self.flows.minus(self.owners[it.side].ours[it.at], known);
         let home = self.home(it).filter(|home| self.flows.implies(*home, missing));
         let missing = home.map_or(missing, |home| self.flows.minus(missing, home));
         // Of one provider nobody says `every`, so that no two ends are each other's `other`.
@@ -87,19 +87,19 @@ impl<'a> Both<'a> {
     fn home(&mut self, it: &End) -> Option<Set> {
         let peers = it.peers?;
         let mac = self.flows.of_this_mac();
-        if it.end == TO && !self.flows.and(peers, mac).is_empty() {
+        if it.at == TO && !self.flows.and(peers, mac).is_empty() {
             return None;
         }
-        let [first, _] = *self.ranges(1 - it.end, peers).first()?;
+        let [first, _] = *self.ranges(1 - it.at, peers).first()?;
         let owners = &self.owners[it.side];
         let sets = owners.providers[owners.provider(first)?].sets;
-        self.flows.implies(peers, sets[1 - it.end]).then_some(sets[it.end])
+        self.flows.implies(peers, sets[1 - it.at]).then_some(sets[it.at])
     }
 
     /// What is providers' by the names of a side, but for what is known already.
     fn providers(&mut self, it: &End, named: usize, known: Set) -> Vec<String> {
         let mut words = Vec::new();
-        let ours = self.owners[named].ours[it.end];
+        let ours = self.owners[named].ours[it.at];
         let mut left = self.flows.and(it.set, ours);
         left = self.flows.minus(left, known);
         let providers: Vec<(&Name, Owned)> =
@@ -108,7 +108,7 @@ impl<'a> Both<'a> {
             if left.is_empty() {
                 break;
             }
-            let region = owned.sets[it.end];
+            let region = owned.sets[it.at];
             let part = self.flows.and(left, region);
             if part.is_empty() {
                 continue;
@@ -130,7 +130,7 @@ impl<'a> Both<'a> {
         }
         let [parts, missing] = [part, missing].map(|set| self.pieces(it, named, set));
         // What is not all nobody's on the side that tells has no name there.
-        let ours = self.owners[it.side].ours[it.end];
+        let ours = self.owners[it.side].ours[it.at];
         let has_name = named == it.side || self.flows.and(region, ours).is_empty();
         let is_range = |pieces: &[(String, bool)]| pieces.iter().any(|(_, is_range)| *is_range);
         let is_less = missing.len() < parts.len()
@@ -149,7 +149,7 @@ impl<'a> Both<'a> {
     /// Part of a network: volumes, and ranges of addresses, each with whether it is one.
     fn pieces(&mut self, it: &End, named: usize, set: Set) -> Vec<(String, bool)> {
         let mut pieces = Vec::new();
-        for [first, last] in self.ranges(it.end, set) {
+        for [first, last] in self.ranges(it.at, set) {
             let volumes =
                 self.owners[named].volumes.range(first..=last).map(|(address, name)| (*address, *name));
             let volumes: Vec<(Ipv4Addr, &Name)> = volumes.collect();
@@ -183,7 +183,7 @@ impl<'a> Both<'a> {
     fn provider_notes(&mut self, it: &End, named: usize, name: &Name, region: Set) -> Vec<String> {
         let [here, there] = [&self.owners[named], &self.owners[1 - named]];
         let other = there.providers.get(name);
-        if other.is_some_and(|other| other.sets[it.end] == region) {
+        if other.is_some_and(|other| other.sets[it.at] == region) {
             return Vec::new();
         }
         let network = here.providers[name].region.network;
@@ -191,13 +191,13 @@ impl<'a> Both<'a> {
         if other.is_some_and(|other| other.region.network != network) {
             notes.push(network.to_string());
         }
-        let (ours, providers) = (there.ours[it.end], there.providers.clone());
+        let (ours, providers) = (there.ours[it.at], there.providers.clone());
         if self.flows.and(region, ours).is_empty() {
             notes.push(format!("outside {}", when(1 - named)));
             return notes;
         }
         for (other, owned) in providers.into_iter().filter(|(other, _)| *other != name) {
-            if !self.flows.and(region, owned.sets[it.end]).is_empty() {
+            if !self.flows.and(region, owned.sets[it.at]).is_empty() {
                 notes.push(format!("{other} {}", when(1 - named)));
             }
         }
@@ -205,13 +205,13 @@ impl<'a> Both<'a> {
     }
 
     fn loopback(&mut self, it: &End) -> Vec<String> {
-        let all = self.localhost[it.end];
+        let all = self.localhost[it.at];
         let part = self.flows.and(it.set, all);
         if part.is_empty() {
             return Vec::new();
         }
         let missing = self.flows.minus(all, part);
-        let [parts, missing] = [part, missing].map(|set| self.ranges(it.end, set));
+        let [parts, missing] = [part, missing].map(|set| self.ranges(it.at, set));
         let word = |[first, last]: &[Ipv4Addr; 2]| match self.aliases.get(first).filter(|_| first == last) {
             Some(volume) => format!("{first} (alias of {volume})"),
             None => range(*first, *last),

@@ -383,6 +383,7 @@ fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Pa
         tag: None,
         tos: 0,
         fragment: false,
+        ip: eval::Ip::default(),
     }
 }
 

@@ -128,7 +128,8 @@ impl<W: Write> Writer<W> {
         let mut pcapng = PcapNgWriter::new(out)?;
         let mut interfaces = HashMap::new();
         for (number, name) in (0..).zip(names) {
-            let mut block = InterfaceDescriptionBlock::new(DataLink::RAW, 0);
+            // Not RAW: libpcap takes that for two different types where there is more than one interface.
+            let mut block = InterfaceDescriptionBlock::new(DataLink::IPV4, 0);
             block.options = vec![
                 InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
                 InterfaceDescriptionOption::IfTsResol(NANOSECONDS),

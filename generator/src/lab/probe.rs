@@ -16,11 +16,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use nixvol_net::explain::{self, Explanation, Question, RESET, UNREACHABLE};
+use nixvol_net::explain::{self, Explanation, Question, STOCK_MAIN};
+use nixvol_net::loading::logical_bridges;
 use nixvol_net::model::Protocol;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
-use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Side, Topology};
+use nixvol_net::replay::{Client, Stack, client_sees};
+use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Side, Source, Topology};
 use serde::Serialize;
 
 use super::control::Lab;
@@ -209,10 +211,17 @@ fn expected(
     if explanation.passes {
         return Ok(Some(Answer::Connected));
     }
-    let answered = explanation.packet.iter().find(|hop| !hop.passes()).and_then(|hop| hop.answered);
-    Ok(Some(match answered {
-        // Who asks by UDP and hears that nobody listens is refused, too.
-        Some(RESET | UNREACHABLE) => Answer::Refused,
+    // Whether a refusal reaches whoever is refused is more than the rule's word: it is played.
+    let bridges: Vec<_> = logical_bridges(&lab.plan).collect();
+    let path = lab.plan.anchor.as_str();
+    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
+    let port = (service.protocol != Protocol::Icmp).then_some(service.port);
+    let asked = (service.protocol.word(), port);
+    let sees = client_sees(&lab.plan, &lab.cast, &rules, (source, destination), asked, Stack::Linux);
+    Ok(Some(match sees {
+        Some(Client::Refused | Client::RefusedLate) => Answer::Refused,
+        // A port that ICMP says is closed is one to Linux's TCP, too.
+        Some(Client::Error(error)) if error == "unreachable:3" => Answer::Refused,
         _ => Answer::Silence,
     }))
 }

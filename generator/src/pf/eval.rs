@@ -2,7 +2,7 @@
 //!
 //! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
 //! and never fails: whatever the rules and the packet are, there is an answer.
-//! Left out: fragments are not put together, states expire only where the caller tells the time, IKE and PPTP are told
+//! Left out: states expire and fragments are given up only where the caller tells the time, IKE and PPTP are told
 //! apart by addresses and ports only, a SYN proxy is a plain state, pipes delay nothing, `max-src-conn` does nothing,
 //! and what the kernel leaves to chance always comes out the same, but for ports where the caller asks for it.
 //! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
@@ -12,10 +12,13 @@ mod decide;
 mod dummynet;
 mod filter;
 mod flow;
+mod fragments;
 mod index;
 mod interface;
+mod limits;
 mod loaded;
 mod memory;
+mod normalize;
 mod packet;
 mod pool;
 mod reply;
@@ -29,23 +32,27 @@ mod verdict;
 mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
+pub use decide::Step;
 pub use loaded::{List, Loaded, LoadedRuleset, TableId};
-pub use packet::{ACK, ESP, Hook, ICMP, Inner, Packet, PacketError, SYN, Segment, TCP, Transport, UDP};
+pub use packet::{
+    ACK, ESP, Hook, ICMP, Inner, Ip, Packet, PacketError, Part, RST, SYN, Segment, TCP, Transport, UDP,
+};
 pub use rule::{AddressTest, Call, CompiledRule, Side};
 pub use tables::Tables;
 pub use verdict::{
-    Answer, Detail, Form, Outcome, RuleRef, Shaping, StateUse, TranslationKind, TranslationRef, Verdict, Via,
+    Answer, Detail, Form, Outcome, RuleRef, Scrubbed, Shaping, StateUse, TranslationKind, TranslationRef,
+    Verdict, Via,
 };
 
 use std::net::IpAddr;
 
-use self::decide::judge;
+use self::decide::{emerge, enter, judge};
 use self::flow::{Flow, Kind};
 use self::loaded::{NameId, STRANGER};
 use self::memory::Memory;
 use self::state::Key;
 use super::environment::{Environment, InterfaceInfo};
-use super::syntax::{Direction, Ruleset};
+use super::syntax::{Direction, Ruleset, SetOption, SettingValue};
 
 /// A machine with pf: interfaces, loaded rulesets, and states.
 ///
@@ -90,6 +97,13 @@ impl Machine {
     /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.
     pub fn load(&mut self, path: &str, ruleset: &Ruleset) {
         self.loaded.load(path, ruleset);
+        for setting in &ruleset.settings {
+            if let SettingValue::Option(SetOption::Timeout(name, value) | SetOption::Limit(name, value)) =
+                &setting.value
+            {
+                self.memory.states.set(name, *value);
+            }
+        }
     }
 
     /// What is loaded, for whoever reasons about all packets.
@@ -112,6 +126,7 @@ impl Machine {
     /// Tells the time, in seconds from any moment: states that have lasted too long go. Without it none do.
     pub fn tell_time(&mut self, seconds: u64) {
         self.memory.states.tell_time(seconds);
+        self.memory.fragments.tell_time(seconds);
     }
 
     /// Draws the ports that the kernel leaves to chance from a sequence. Without it all connections ask for the same.
@@ -131,7 +146,7 @@ impl Machine {
 
     /// Forgets all states, and where pools stand.
     pub fn forget(&mut self) {
-        self.memory = Memory::default();
+        self.memory.forget();
     }
 
     /// What pf makes of a packet, which may make states and meet those of earlier packets.
@@ -159,6 +174,18 @@ impl Machine {
         judge(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
+    /// The first step of a packet in its next place, which sees it as the one before left it.
+    pub fn enter(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> Step {
+        let name = self.loaded.names.intern(interface);
+        passage.flow.enter(direction, name);
+        enter(&self.loaded, &mut self.memory, &mut passage.flow)
+    }
+
+    /// The next step of a packet that has come out of the pipe it was in, in the same place.
+    pub fn emerge(&mut self, passage: &mut Passage) -> Step {
+        emerge(&self.loaded, &mut self.memory, &mut passage.flow)
+    }
+
     /// What pf makes of a packet that is the first it ever sees.
     pub fn decide(&self, packet: &Packet) -> Answer {
         run(&self.loaded, &mut Memory::default(), packet)
@@ -175,6 +202,17 @@ impl Passage {
     /// The packet as it is now.
     pub fn form(&self) -> Form {
         self.flow.form()
+    }
+
+    /// What normalization has changed in this place so far.
+    pub fn scrubbed(&self) -> Scrubbed {
+        self.flow.scrubbed
+    }
+
+    /// The bytes behind the IP header of the datagram that the packet has become in this place, if it has, and all its
+    /// parts brought theirs.
+    pub fn take_payload(&mut self) -> Option<Vec<u8>> {
+        self.flow.payload.take()
     }
 
     /// What an ICMP error quotes, as it is now.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::world::World;
 use crate::packets::{self, Direction};
 use crate::pf::eval::{
-    ACK, Detail, Hook, ICMP, Packet, SYN, Segment, TCP, Transport, UDP, Verdict as Kernel,
+    ACK, Detail, Hook, ICMP, Ip, Packet, SYN, Segment, TCP, Transport, UDP, Verdict as Kernel,
 };
 use crate::pf::syntax;
 use crate::plan::policy::{self, ECHO};
@@ -49,6 +49,7 @@ pub fn evaluated(packet: &packets::Packet) -> Packet {
         tag: None,
         tos: 0,
         fragment: packet.fragment,
+        ip: Ip::default(),
     }
 }
 

@@ -59,6 +59,8 @@ struct Anchor {
     here: String,
     /// Whether there is anything between providers.
     several: bool,
+    /// Whether refusals between providers need a rule for their ICMP errors: not where links let all ICMP pass.
+    tells_by_icmp: bool,
 }
 
 #[derive(Serialize)]
@@ -217,9 +219,31 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         offline: (!offline.is_empty()).then(|| sets.reference(&offline)),
         here: format!("<{HERE}>"),
         several: plan.bridges.len() > 1,
+        tells_by_icmp: plan.bridges.len() > 1 && !passes_all_icmp(plan),
         tables: sets.tables(plan),
     };
     engine::render("pf/anchor.conf", anchor)
+}
+
+/// Whether links let all ICMP pass from every provider to every other.
+fn passes_all_icmp(plan: &Plan) -> bool {
+    let carries = |flow: &&Flow| flow.ports.is_none() && matches!(flow.protocol, None | Some(Protocol::Icmp));
+    let is_provider = |end: &&End| matches!(end, End::Provider(_));
+    let mut to: BTreeMap<&End, Vec<&Flow>> = BTreeMap::new();
+    for flow in plan.flows.iter().filter(carries) {
+        for from in flow.from.iter().filter(is_provider) {
+            to.entry(from).or_default().push(flow);
+        }
+    }
+    plan.bridges.iter().all(|bridge| {
+        let from = End::Provider(bridge.provider.clone());
+        let flows = to.get(&from).map_or(&[][..], Vec::as_slice);
+        // One that reaches all is the usual case, and a mesh has it for each of its providers.
+        let is_enough = |count: usize| count >= plan.bridges.len();
+        let others = || flows.iter().flat_map(|flow| &flow.to).filter(is_provider).chain([&from]);
+        flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end)))
+            || is_enough(others().collect::<BTreeSet<_>>().len())
+    })
 }
 
 fn few(ends: &[End]) -> Few {

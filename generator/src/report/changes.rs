@@ -27,7 +27,8 @@ struct Change {
 
 #[derive(Serialize)]
 struct Volume {
-    headline: Marked,
+    class: &'static str,
+    headlines: Vec<String>,
     access: Vec<Marked>,
 }
 
@@ -65,8 +66,9 @@ impl Changes {
 }
 
 fn volume(change: &VolumeChange) -> Volume {
+    let headlines = text::turns(change);
     let access = change.access.iter().map(|access| Marked::of(text::gain(access)));
-    Volume { headline: Marked::of(text::turn(change)), access: access.collect() }
+    Volume { class: Marked::class(&headlines[0]), access: access.collect(), headlines }
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
@@ -80,12 +82,15 @@ fn file(file: &crate::diff::FileChange) -> File {
 
 impl Marked {
     fn of(text: String) -> Self {
-        let class = match text.chars().next() {
+        Self { class: Self::class(&text), text }
+    }
+
+    fn class(text: &str) -> &'static str {
+        match text.chars().next() {
             Some('+') => "more",
             Some('-') => "less",
             Some('~') => "other",
             _ => "",
-        };
-        Self { class, text }
+        }
     }
 }

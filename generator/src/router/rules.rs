@@ -3,12 +3,12 @@
 //! Never: a packet.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use super::topology::{EGRESS, Topology};
+use super::trace::Over;
 use crate::pf::eval::{Machine, TranslationKind, Verdict};
 use crate::pf::syntax::Ruleset;
-use crate::pf::{self, Environment, print_rule};
+use crate::pf::{self, Environment, InterfaceInfo, print_rule};
 
 /// What the anchor is, and where its text comes from.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +40,8 @@ pub struct RuleAt {
 #[derive(Debug)]
 pub struct Rules {
     machine: Machine,
-    /// The Mac's address outside, which the rules may ask for.
-    mac: Ipv4Addr,
+    /// What the rules may ask the Mac for.
+    interfaces: Vec<InterfaceInfo>,
     /// Names of bridges, by the macro that stands for them.
     bridges: Vec<(String, String)>,
     path: String,
@@ -63,16 +63,14 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
-        let mac = topology.node(topology.mac()).addresses[0];
-        let bridges = source.bridges.to_vec();
-        let environment = environment(mac, &bridges);
-        let main = pf::parse(source.main, &environment)?;
-        let mut machine = Machine::new(environment.interfaces.clone());
+        let (interfaces, bridges) = (interfaces(topology), source.bridges.to_vec());
+        let main = pf::parse(source.main, &environment(&interfaces, &bridges))?;
+        let mut machine = Machine::new(interfaces.clone());
         machine.load("", &main);
         machine.take_chances(0);
         let mut rules = Self {
             machine,
-            mac,
+            interfaces,
             bridges,
             path: source.path.to_owned(),
             file: source.file.to_owned(),
@@ -87,7 +85,7 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
-        let ruleset = pf::parse(text, &environment(self.mac, &self.bridges))?;
+        let ruleset = pf::parse(text, &environment(&self.interfaces, &self.bridges))?;
         self.machine.load(&self.path, &ruleset);
         self.machine.index();
         self.at = places(&ruleset, &self.file);
@@ -123,12 +121,22 @@ impl Rules {
     }
 }
 
-/// lo0, and the interface that leads outside.
-fn environment(mac: Ipv4Addr, bridges: &[(String, String)]) -> Environment {
+/// The interfaces, each with its addresses.
+fn interfaces(topology: &Topology) -> Vec<InterfaceInfo> {
     let mut environment = Environment::default();
+    for link in topology.host().links().iter().filter(|link| link.over != Over::Loopback) {
+        for address in &link.addresses {
+            environment.add_address(&link.name, address.addr().into(), address.prefix_len());
+        }
+    }
+    environment.interfaces
+}
+
+/// They, and the names that are put in at load.
+fn environment(interfaces: &[InterfaceInfo], bridges: &[(String, String)]) -> Environment {
+    let mut environment = Environment { interfaces: interfaces.to_vec(), ..Environment::default() };
     environment.macros.extend(bridges.iter().cloned());
     environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
-    environment.add_address(EGRESS, mac.into(), 24);
     environment
 }
 

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::host::{Host, Link, Path, Road};
+use super::trace::Over;
 use crate::model::VolumeAttachment;
 use crate::plan::{Plan, Volume};
 
@@ -15,6 +17,8 @@ use crate::plan::{Plan, Volume};
 pub const EGRESS: &str = "en0";
 /// What lo0 of macOS takes.
 const LOOPBACK_MTU: u16 = 16_384;
+/// The length of the Mac's network outside.
+const EGRESS_PREFIX: u8 = 24;
 /// What an Ethernet takes.
 const ETHERNET_MTU: u16 = 1500;
 
@@ -74,34 +78,15 @@ pub struct Route {
     pub source: Ipv4Addr,
 }
 
-/// Where an address lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// On the Mac itself, as a node's.
-    Here(NodeId),
-    /// Behind a bridge, where a node may have it or nobody.
-    Bridge(usize, Option<NodeId>),
-    /// Outside; the same.
-    Outside(Option<NodeId>),
-    /// No machine's: everybody's, or nobody's.
-    Nowhere,
-}
-
 /// Who takes part, and where addresses live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     nodes: Vec<Node>,
     by_address: HashMap<Ipv4Addr, NodeId>,
-    /// Networks of bridges with their numbers, in order.
-    networks: Vec<(Ipv4Net, usize)>,
-    bridges: Vec<Bridge>,
+    host: Host,
     mac: NodeId,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bridge {
-    logical: String,
-    gateway: Ipv4Addr,
+    /// Who takes what goes to a router outside and is no other node's.
+    router: Option<NodeId>,
 }
 
 impl Topology {
@@ -116,18 +101,27 @@ impl Topology {
             let plan = &plan.bridges[*bridge];
             nodes.push(guest(plan.provider.as_str(), *address, *bridge, plan));
         }
+        Self::new(nodes, host(plan, cast), mac, None)
+    }
+
+    /// These nodes and this Mac.
+    pub fn new(nodes: Vec<Node>, host: Host, mac: NodeId, router: Option<NodeId>) -> Self {
         let addresses = (0..)
             .zip(&nodes)
             .flat_map(|(number, node)| node.addresses.iter().map(move |address| (*address, NodeId(number))));
         let by_address = addresses.collect();
-        let mut networks: Vec<(Ipv4Net, usize)> =
-            plan.bridges.iter().enumerate().map(|(number, bridge)| (bridge.network, number)).collect();
-        networks.sort();
-        let bridge = |bridge: &crate::plan::Bridge| Bridge {
-            logical: bridge.logical.to_string(),
-            gateway: bridge.gateway.addr(),
-        };
-        Self { nodes, by_address, networks, bridges: plan.bridges.iter().map(bridge).collect(), mac }
+        Self { nodes, by_address, host, mac, router }
+    }
+
+    /// The same, but for a bridge that is not there: what was meant for its network goes by other routes.
+    #[must_use]
+    pub fn without(&self, bridge: usize) -> Self {
+        Self { host: self.host.without(Over::Bridge(bridge)), ..self.clone() }
+    }
+
+    /// The Mac's interfaces, addresses and routes.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Every node, by its number.
@@ -172,23 +166,12 @@ impl Topology {
 
     /// The Mac's interfaces with their logical names.
     pub fn interfaces(&self) -> impl Iterator<Item = &str> {
-        ["lo0", EGRESS].into_iter().chain(self.bridges.iter().map(|bridge| bridge.logical.as_str()))
+        self.host.links().iter().map(|link| link.name.as_str())
     }
 
-    pub(super) fn bridge_name(&self, bridge: usize) -> &str {
-        &self.bridges[bridge].logical
-    }
-
-    /// The Mac's address towards a node.
-    pub(super) fn address_towards(&self, node: NodeId) -> Ipv4Addr {
-        match self.node(node).side {
-            Side::Bridge(bridge) => self.bridges[bridge].gateway,
-            Side::Here | Side::Outside => self.node(self.mac).addresses[0],
-        }
-    }
-
-    pub(super) fn is_gateway(&self, address: Ipv4Addr) -> bool {
-        self.bridges.iter().any(|bridge| bridge.gateway == address)
+    /// An interface's name; a bridge has its logical one.
+    pub fn name(&self, over: Over) -> &str {
+        self.host.link(over).map_or("?", |link| link.name.as_str())
     }
 
     /// The longest packet that gets from one node to another whole.
@@ -196,29 +179,21 @@ impl Topology {
         self.node(from).mtu.min(self.node(to).mtu)
     }
 
-    pub(super) fn place(&self, address: Ipv4Addr) -> Place {
-        if let Some(&node) = self.by_address.get(&address) {
-            return match self.node(node).side {
-                Side::Here => Place::Here(node),
-                Side::Bridge(bridge) => Place::Bridge(bridge, Some(node)),
-                Side::Outside => Place::Outside(Some(node)),
-            };
-        }
-        if address.is_loopback() {
-            return Place::Here(self.mac);
-        }
-        if address.is_multicast() || address.is_broadcast() || address.is_unspecified() {
-            return Place::Nowhere;
-        }
-        let behind = self.networks.partition_point(|(network, _)| network.network() <= address);
-        let network = behind.checked_sub(1).and_then(|at| self.networks.get(at));
-        match network.filter(|(network, _)| network.contains(&address)) {
-            Some((network, _)) if address == network.broadcast() && network.prefix_len() < 31 => {
-                Place::Nowhere
-            }
-            Some((_, bridge)) => Place::Bridge(*bridge, None),
-            None => Place::Outside(None),
-        }
+    /// The node that gets what is for an address of the Mac.
+    pub(super) fn here(&self, address: Ipv4Addr) -> NodeId {
+        let owner = self.owner(address).filter(|id| self.node(*id).side == Side::Here);
+        owner.unwrap_or(self.mac)
+    }
+
+    /// The node that gets what leaves the Mac.
+    pub(super) fn receiver(&self, path: &Path, to: Ipv4Addr) -> Option<NodeId> {
+        let side = match path.over {
+            Over::Loopback => return Some(self.here(to)),
+            Over::Bridge(bridge) => Side::Bridge(bridge),
+            Over::Egress => Side::Outside,
+        };
+        let owner = self.owner(to).filter(|id| self.node(*id).side == side);
+        owner.or(self.router.filter(|_| path.gateway.is_some()))
     }
 }
 
@@ -281,4 +256,48 @@ fn outside(name: &str, address: Ipv4Addr) -> Node {
         mtu: ETHERNET_MTU,
         provider: None,
     }
+}
+
+/// The Mac of a plan, as the manager makes it.
+fn host(plan: &Plan, cast: &Cast) -> Host {
+    let single = |address: Ipv4Addr| Ipv4Net::from(address);
+    let served = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host);
+    let own = served.map(|volume| single(volume.address));
+    let aliases = plan.volumes.iter().filter_map(|volume| volume.alias);
+    let aliases = aliases.chain([plan.localhost.gateway.addr()]).map(single);
+    let loopback = Link {
+        over: Over::Loopback,
+        name: "lo0".to_owned(),
+        addresses: [Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)]
+            .into_iter()
+            .chain(own)
+            .chain(aliases)
+            .collect(),
+        offloads: true,
+        mtu: LOOPBACK_MTU,
+    };
+    // Nobody beyond it is on its network but the neighbour: as Wi-Fi, it finishes no sums.
+    let egress = Link {
+        over: Over::Egress,
+        name: EGRESS.to_owned(),
+        addresses: vec![Ipv4Net::new_assert(cast.mac, EGRESS_PREFIX)],
+        offloads: false,
+        mtu: ETHERNET_MTU,
+    };
+    let bridges = plan.bridges.iter().enumerate().map(|(number, bridge)| Link {
+        over: Over::Bridge(number),
+        name: bridge.logical.to_string(),
+        addresses: vec![bridge.gateway],
+        offloads: true,
+        mtu: ETHERNET_MTU,
+    });
+    let roads = plan.bridges.iter().enumerate().map(|(number, bridge)| Road {
+        network: bridge.network,
+        over: Over::Bridge(number),
+        gateway: None,
+    });
+    let router = Some(Ipv4Addr::from(u32::from(Ipv4Net::new_assert(cast.mac, EGRESS_PREFIX).network()) + 1));
+    let default = Road { network: Ipv4Net::default(), over: Over::Egress, gateway: router };
+    let links = [loopback, egress].into_iter().chain(bridges).collect();
+    Host::new(links, roads.chain([default]).collect(), true)
 }

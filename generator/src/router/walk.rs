@@ -1,339 +1,467 @@
-//! The way of one packet through the Mac: where pf sees it, where macOS itself ends it, and to whom it goes.
+//! The way of packets through the Mac: where pf sees them, where macOS itself ends them, and to whom they go.
 //!
-//! The way is found step by step, because pf changes where a packet goes. Never: what happens on a wire.
+//! The way is found step by step, because pf changes where a packet goes; and what the Mac answers goes a way of its
+//! own, on which pf is asked again. It follows xnu's ip_output.c, ip_input.c, ip_icmp.c and what pf.c sends.
+//! Never: what happens on a wire.
 
+mod answers;
+mod packet;
+
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use super::topology::{EGRESS, NodeId, Place, Side, Topology};
-use super::watch::Story;
-use crate::pf::eval::{Form, ICMP, Machine, Outcome, Passage, Shaping, TCP, Verdict};
-use crate::pf::syntax::{Block, Direction};
-use crate::wire::{self, Datagram, Malformed, Offload, answer, is_transport_right};
+use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
+use super::Delivery;
+use super::host::{NoWay, Path, Sender};
+use super::topology::{NodeId, Side, Topology};
+use super::trace::{Fate, Made, Over, Piped, Stop, Story};
+use super::ways::Ways;
+use crate::pf::eval::{Machine, Outcome, Shaping, Step, TCP, UDP, Verdict};
+use crate::pf::syntax::Direction;
+use crate::wire::answer::Complaint;
+use crate::wire::{self, Datagram, Offload, complete};
 
-/// ICMP's type and code of a packet that is too long to get through whole.
-const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
 const HOST_UNREACHABLE: (u8, u8) = (3, 1);
 const TIME_EXCEEDED: (u8, u8) = (11, 0);
-/// IANA's numbers of ESP and AH, to which pf answers nothing.
-const IPSEC: [u8; 2] = [50, 51];
-const RST: u8 = 0x04;
+/// How many packets one may lead to: answers are never answered for ever, but a bound is a bound.
+const MOST: usize = 256;
 
-/// What became of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes to a node.
-    Delivered(NodeId),
-    /// It got no further.
-    Stopped(Stop),
-    /// It was none.
-    Malformed(Malformed),
-    /// The way between two nodes lost it.
-    Lost,
-    /// The way between two nodes is cut.
-    Cut,
+/// Where a packet is on its way.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Out(Path),
+    In(Over),
 }
 
-/// Why a packet got no further.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
-    /// pf blocks it, and may answer from an address of the Mac.
-    Blocked {
-        /// How.
-        reply: Option<Block>,
-        /// Where an ICMP answer comes from.
-        from: Ipv4Addr,
-    },
-    /// pf drops what has IP options, unless a rule allows them.
-    Options,
-    /// It has passed too many routers.
-    Expired {
-        /// Who says so.
-        from: Ipv4Addr,
-    },
-    /// It is too long, and must not be cut.
-    TooLong {
-        /// Who says so.
-        from: Ipv4Addr,
-        /// The longest that gets through.
-        mtu: u16,
-    },
-    /// macOS finds no way for it.
-    Unreachable {
-        /// Who says so.
-        from: Ipv4Addr,
-        /// Why.
-        why: &'static str,
-    },
-    /// macOS drops it.
-    Refused(&'static str),
-    /// Nobody has its destination.
-    Nobody,
+/// How it comes to pf there.
+#[derive(Debug)]
+enum Entry {
+    /// For the first time.
+    Fresh,
+    /// A rule has sent it into a pipe.
+    Piped(Shaping),
 }
 
-impl Stop {
-    /// The reason in words.
-    pub fn words(&self) -> &'static str {
-        match self {
-            Self::Blocked { reply: None | Some(Block::Drop), .. } => "blocked in silence",
-            Self::Blocked { .. } => "blocked with an answer",
-            Self::Options => "pf drops IP options",
-            Self::Expired { .. } => "its time to live is over",
-            Self::TooLong { .. } => "too long for the way, and not to be cut",
-            Self::Unreachable { why, .. } | Self::Refused(why) => why,
-            Self::Nobody => "nobody has the address",
-        }
-    }
+/// A packet that waits for the one before it to come to its end.
+type Waiting = (Moving<'static>, Stage, Entry);
 
-    /// What the sender gets.
-    pub(super) fn answer(&self, bytes: &[u8], datagram: &Datagram, offload: &Offload) -> Option<Vec<u8>> {
-        match *self {
-            Self::Blocked { reply, from } => blocked(reply?, from, bytes, datagram, offload),
-            Self::Expired { from } => answer::error(bytes, datagram, from, TIME_EXCEEDED, 0),
-            Self::TooLong { from, mtu } => answer::error(bytes, datagram, from, FRAGMENTATION_NEEDED, mtu),
-            Self::Unreachable { from, .. } => answer::error(bytes, datagram, from, HOST_UNREACHABLE, 0),
-            Self::Options | Self::Refused(_) | Self::Nobody => None,
-        }
+/// Why a packet goes no further as it is.
+enum End {
+    Fate(Fate),
+    /// Its parts go on, each for itself.
+    Split,
+}
+
+impl From<Stop> for End {
+    fn from(stop: Stop) -> Self {
+        Self::Fate(Fate::Stopped(stop))
     }
 }
 
-/// The answer of a blocking rule, as xnu's pf_test_rule gives it: a RST to TCP but to a RST, ICMP to the rest but to
-/// ICMP, ESP and AH; nothing to fragments.
-fn blocked(
-    reply: Block,
-    from: Ipv4Addr,
-    bytes: &[u8],
-    datagram: &Datagram,
-    offload: &Offload,
-) -> Option<Vec<u8>> {
-    use crate::pf::eval::Transport;
-    if datagram.packet.fragment {
-        return None;
-    }
-    let protocol = datagram.packet.protocol();
-    let is_reset =
-        matches!(datagram.packet.transport, Transport::Tcp { segment, .. } if segment.flags & RST != 0);
-    let (ttl, icmp) = match reply {
-        Block::Drop => return None,
-        Block::Return { icmp, .. } => (Some(0), Some(icmp)),
-        Block::ReturnRst { ttl } => (Some(ttl), None),
-        Block::ReturnIcmp { icmp, .. } => (None, Some(icmp)),
-    };
-    if let Some(ttl) = ttl.filter(|_| protocol == TCP && !is_reset) {
-        let is_right = offload.checksum.is_some() || is_transport_right(bytes, datagram);
-        return is_right.then(|| answer::reset(datagram, ttl))?;
-    }
-    let icmp = icmp.filter(|_| protocol != ICMP && !IPSEC.contains(&protocol))?;
-    answer::error(bytes, datagram, from, icmp, 0)
-}
-
-/// An interface of the Mac. Bridges are numbered as the plan has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// lo0.
-    Loopback,
-    /// A bridge.
-    Bridge(usize),
-    /// The one that leads outside.
-    Egress,
-}
-
-impl Over {
-    /// Its name, the logical one of a bridge.
-    pub fn name(self, topology: &Topology) -> &str {
-        match self {
-            Self::Loopback => "lo0",
-            Self::Bridge(bridge) => topology.bridge_name(bridge),
-            Self::Egress => EGRESS,
-        }
-    }
-}
-
-/// A place where pf saw a packet, and what it made of it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
-    /// Which way it went.
-    pub direction: Direction,
-    /// Over what.
-    pub over: Over,
-    /// What pf made of it.
-    pub verdict: Verdict,
-    /// The packet before pf.
-    pub bytes: Vec<u8>,
-}
-
-/// A packet on its way.
+/// Whoever carries a packet, and what it leads to.
 pub(super) struct Walk<'a> {
-    topology: &'a Topology,
-    machine: &'a mut Machine,
-    passage: Passage,
-    offload: Offload,
-    from: NodeId,
-    /// The packet as it is now.
-    pub datagram: Datagram,
-    /// The pipes that it went through, in order.
-    pub pipes: Vec<u16>,
-    /// What is written down about it, if somebody watches.
-    pub story: Option<Story>,
+    pub topology: &'a Topology,
+    pub machine: &'a mut Machine,
+    pub ways: &'a mut Ways,
+    /// Whether somebody watches.
+    pub is_watched: bool,
+    /// How often pf has been asked.
+    pub asked: &'a mut u64,
+    /// What goes out, in order.
+    pub out: &'a mut Vec<Delivery>,
+    /// What is told of each packet, in the order in which they came to their ends.
+    pub stories: Vec<Story>,
+    waiting: VecDeque<Waiting>,
 }
 
 impl<'a> Walk<'a> {
     pub fn new(
         topology: &'a Topology,
         machine: &'a mut Machine,
+        ways: &'a mut Ways,
+        asked: &'a mut u64,
+        out: &'a mut Vec<Delivery>,
+    ) -> Self {
+        let (is_watched, stories, waiting) = (false, Vec::new(), VecDeque::new());
+        Self { topology, machine, ways, is_watched, asked, out, stories, waiting }
+    }
+
+    /// Carries a packet of a node, and all that comes of it.
+    pub fn carry(
+        &mut self,
+        from: NodeId,
+        bytes: &mut [u8],
         datagram: &Datagram,
         offload: Offload,
-        story: Option<Story>,
-    ) -> Self {
-        let passage = machine.begin(&datagram.packet);
-        let datagram = datagram.clone();
-        Self { topology, machine, passage, offload, from: NodeId(0), datagram, pipes: Vec::new(), story }
+        now: Duration,
+        sender: Option<Sender>,
+    ) -> Fate {
+        let is_own = self.topology.node(from).side == Side::Here;
+        let mut packet = self.moving(from, Bytes::Lent(bytes), datagram.clone(), now);
+        (packet.offload, packet.is_own) = (offload, is_own);
+        let fate = match self.start(&mut packet, sender) {
+            Ok(stage) => self.follow(packet, stage, Entry::Fresh),
+            Err(fate) => self.end(packet, fate),
+        };
+        for _ in 0..MOST {
+            let Some((packet, stage, entry)) = self.waiting.pop_front() else { break };
+            self.follow(packet, stage, entry);
+        }
+        self.waiting.clear();
+        fate
     }
 
-    /// The way from a node to a node.
-    pub fn from(&mut self, from: NodeId, bytes: &mut [u8]) -> Result<NodeId, Stop> {
-        self.from = from;
-        match self.topology.node(from).side {
-            Side::Here => self.start_here(bytes),
-            Side::Bridge(bridge) => self.come_in(Over::Bridge(bridge), bytes),
+    fn moving<'b>(&self, from: NodeId, bytes: Bytes<'b>, datagram: Datagram, at: Duration) -> Moving<'b> {
+        let over = match self.topology.node(from).side {
+            Side::Here => Over::Loopback,
+            Side::Bridge(bridge) => Over::Bridge(bridge),
+            Side::Outside => Over::Egress,
+        };
+        let story = self.is_watched.then(|| Story {
+            at,
+            from,
+            over,
+            destination: datagram.destination(),
+            bytes: bytes.all()[..datagram.total].to_vec(),
+            hops: Vec::new(),
+            fate: None,
+        });
+        Moving {
+            bytes,
+            offload: Offload::default(),
+            passage: self.machine.begin(&datagram.packet),
+            datagram,
+            from,
+            came: None,
+            is_own: true,
+            is_pfs: false,
+            forwarded: None,
+            at,
+            asked: (at, 0),
+            before: Vec::new(),
+            pipes: Vec::new(),
+            story,
+        }
+    }
+
+    /// Where a node's packet begins.
+    fn start(&mut self, packet: &mut Moving, sender: Option<Sender>) -> Result<Stage, Fate> {
+        let (from, to) = (packet.datagram.source(), packet.datagram.destination());
+        match self.topology.node(packet.from).side {
+            Side::Here => {
+                if is_for_many(to) || self.topology.host().is_broadcast(to) {
+                    return Err(Fate::Stopped(Stop::Nobody));
+                }
+                let sender = sender.unwrap_or(match packet.datagram.packet.protocol() {
+                    TCP => Sender::Tcp(None),
+                    UDP => Sender::Udp,
+                    _ => Sender::Raw,
+                });
+                match self.topology.host().way(from, to, sender) {
+                    Ok(path) => Ok(Stage::Out(path)),
+                    Err(no) => {
+                        self.tell_socket(packet, &Sent::of(packet), Complaint::new(HOST_UNREACHABLE));
+                        Err(Fate::Stopped(Stop::Unreachable(match no {
+                            NoWay::NotAvailable => "the source is no address of this Mac (EADDRNOTAVAIL)",
+                            NoWay::Unreachable => {
+                                "what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)"
+                            }
+                        })))
+                    }
+                }
+            }
+            Side::Bridge(bridge) if self.topology.host().link(Over::Bridge(bridge)).is_none() => {
+                Err(Fate::Stopped(Stop::Refused("its bridge is not there")))
+            }
+            Side::Bridge(bridge) => Ok(Stage::In(Over::Bridge(bridge))),
             Side::Outside => {
                 // What the neighbourhood and the internet have to say to each other does not come by.
-                if let Place::Outside(Some(to)) = self.place() {
-                    return Ok(to);
+                let owner = self.topology.owner(to);
+                match owner.filter(|id| self.topology.node(*id).side == Side::Outside) {
+                    Some(neighbour) => Err(self.deliver(packet, neighbour)),
+                    None => Ok(Stage::In(Over::Egress)),
                 }
-                self.come_in(Over::Egress, bytes)
             }
         }
     }
 
-    fn start_here(&mut self, bytes: &mut [u8]) -> Result<NodeId, Stop> {
-        let place = self.place();
-        match place {
-            Place::Here(_) => {
-                self.hop(Direction::Out, Over::Loopback, bytes)?;
-                self.hop(Direction::In, Over::Loopback, bytes)?;
-                match self.place() {
-                    Place::Here(to) => Ok(to),
-                    elsewhere => self.forward(elsewhere, bytes),
-                }
-            }
-            _ if self.source().is_loopback() => Err(Stop::Refused(
-                "a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)",
-            )),
-            Place::Outside(_) if self.topology.is_gateway(self.source()) => Err(Stop::Unreachable {
-                from: self.topology.address_towards(self.from),
-                why: "what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)",
-            }),
-            _ => self.leave(place, bytes),
-        }
+    /// Follows a packet to its end.
+    fn follow(&mut self, mut packet: Moving, stage: Stage, entry: Entry) -> Fate {
+        let fate = match self.go(&mut packet, stage, entry) {
+            Ok(to) => self.deliver(&mut packet, to),
+            Err(End::Fate(fate)) => fate,
+            // What became of the parts is told of each.
+            Err(End::Split) => Fate::Delivered(self.topology.here(packet.datagram.destination())),
+        };
+        self.end(packet, fate)
     }
 
-    fn come_in(&mut self, over: Over, bytes: &mut [u8]) -> Result<NodeId, Stop> {
-        if self.destination().is_loopback() || self.source().is_loopback() {
-            return Err(Stop::Refused(
-                "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",
-            ));
+    fn end(&mut self, packet: Moving, fate: Fate) -> Fate {
+        if let Some(mut story) = packet.story {
+            story.fate = Some(fate.clone());
+            self.stories.push(story);
         }
-        self.hop(Direction::In, over, bytes)?;
-        match self.place() {
-            // What comes in for an address of the Mac is delivered at once: it crosses no second interface.
-            Place::Here(to) => Ok(to),
-            elsewhere => self.forward(elsewhere, bytes),
+        fate
+    }
+
+    /// The way from a stage to a node.
+    fn go(&mut self, packet: &mut Moving, stage: Stage, entry: Entry) -> Result<NodeId, End> {
+        let (mut stage, mut entry) = (stage, entry);
+        loop {
+            stage = match stage {
+                Stage::Out(path) if path.over == Over::Loopback => {
+                    let owner = self.topology.host().owner(packet.datagram.destination());
+                    packet.came = owner.or(Some(Over::Loopback));
+                    self.hop(packet, Direction::Out, &stage, entry)?;
+                    // What is looped back is a new packet to pf.
+                    packet.is_pfs = false;
+                    Stage::In(Over::Loopback)
+                }
+                Stage::Out(path) => {
+                    let sent = self.is_too_long(packet, &path).then(|| Sent::of(packet));
+                    let asked = self.hop(packet, Direction::Out, &stage, entry);
+                    self.redirect(packet, &path);
+                    asked?;
+                    return Ok(self.leave(packet, &path, sent.as_ref())?);
+                }
+                Stage::In(over) => {
+                    if over != Over::Loopback {
+                        packet.came = Some(over);
+                        refuse_loopback(&packet.datagram)?;
+                    }
+                    self.hop(packet, Direction::In, &stage, entry)?;
+                    let to = packet.datagram.destination();
+                    match self.topology.host().owner(to) {
+                        // What comes in for an address of the Mac is delivered at once: it crosses no second interface.
+                        Some(_) => return Ok(self.topology.here(to)),
+                        None => Stage::Out(self.forward(packet, over)?),
+                    }
+                }
+            };
+            entry = Entry::Fresh;
         }
     }
 
     /// Sends on what came in.
-    fn forward(&mut self, place: Place, bytes: &mut [u8]) -> Result<NodeId, Stop> {
-        if self.source().is_loopback() {
-            return Err(Stop::Refused(
-                "the redirected packet has a source in 127.0.0.0/8, which macOS never forwards to a VM",
-            ));
+    fn forward(&mut self, packet: &mut Moving, over: Over) -> Result<Path, Stop> {
+        let to = packet.datagram.destination();
+        if to.is_loopback() {
+            return Err(Stop::Refused("127.0.0.0/8 is never sent on, and no address of this Mac is this"));
         }
-        if self.datagram.ttl <= 1 {
-            return Err(Stop::Expired { from: self.topology.address_towards(self.from) });
+        if is_for_many(to) || self.topology.host().is_broadcast(to) {
+            return Err(Stop::Nobody);
         }
-        wire::lower_ttl(bytes);
-        self.datagram.ttl -= 1;
-        self.leave(place, bytes)
+        if !self.topology.host().forwards() {
+            return Err(Stop::Refused("this Mac does not send on what is not for itself"));
+        }
+        let came = packet.came.unwrap_or(over);
+        if packet.datagram.ttl <= 1 {
+            self.complain(packet, Complaint::new(TIME_EXCEEDED));
+            return Err(Stop::Expired);
+        }
+        let Some(path) = self.topology.host().path(to, None) else {
+            self.complain(packet, Complaint::new(HOST_UNREACHABLE));
+            return Err(Stop::Unreachable("no route leads there"));
+        };
+        packet.forwarded = Some(Forwarded { sent: Sent::of(packet), came });
+        wire::lower_ttl(packet.bytes.all_mut());
+        packet.datagram.ttl -= 1;
+        packet.is_own = false;
+        Ok(path)
     }
 
     /// Out by a bridge, or by the interface that leads outside.
-    fn leave(&mut self, place: Place, bytes: &mut [u8]) -> Result<NodeId, Stop> {
-        let (over, to) = match place {
-            Place::Bridge(bridge, to) => (Over::Bridge(bridge), to),
-            Place::Outside(to) => (Over::Egress, to),
-            Place::Here(to) => return Ok(to),
-            Place::Nowhere => return Err(Stop::Nobody),
-        };
-        self.hop(Direction::Out, over, bytes)?;
-        let to = to.ok_or(Stop::Nobody)?;
-        let mtu = self.topology.mtu(to, to);
-        let longest = match self.offload.segments {
-            Some(gso) => usize::from(gso.size) + self.headers(bytes),
-            None => self.datagram.total,
-        };
-        if longest > usize::from(mtu) && self.datagram.dont_fragment {
-            return Err(Stop::TooLong { from: self.topology.address_towards(self.from), mtu });
+    fn leave(&mut self, packet: &mut Moving, path: &Path, sent: Option<&Sent>) -> Result<NodeId, Stop> {
+        let (from, to) = (packet.datagram.source(), packet.datagram.destination());
+        if from.is_loopback() || to.is_loopback() {
+            self.cannot_leave(packet, None, Complaint::new(HOST_UNREACHABLE));
+            return Err(Stop::Refused(
+                "a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)",
+            ));
         }
-        Ok(to)
+        if self.is_too_long(packet, path) {
+            let mtu = self.mtu(path);
+            self.cannot_leave(packet, sent, Complaint::too_long(mtu));
+            return Err(Stop::TooLong { mtu });
+        }
+        self.topology.receiver(path, to).ok_or(Stop::Nobody)
     }
 
-    /// The length of all headers of a TCP or UDP packet.
-    fn headers(&self, bytes: &[u8]) -> usize {
-        let at = self.datagram.header;
-        match self.datagram.packet.protocol() {
-            TCP => at + bytes.get(at + 12).map_or(0, |offset| usize::from(offset >> 4) * 4),
-            _ => at + 8,
-        }
+    fn mtu(&self, path: &Path) -> u16 {
+        self.topology.host().link(path.over).map_or(0, |link| link.mtu)
+    }
+
+    /// Whether a packet is too long for where it leaves, and must not be cut.
+    fn is_too_long(&self, packet: &Moving, path: &Path) -> bool {
+        let longest = match packet.offload.segments {
+            Some(gso) => usize::from(gso.size) + headers(packet),
+            None => packet.datagram.total,
+        };
+        packet.datagram.dont_fragment && longest > usize::from(self.mtu(path))
     }
 
     /// Lets pf see the packet.
-    fn hop(&mut self, direction: Direction, over: Over, bytes: &mut [u8]) -> Result<(), Stop> {
-        let quoted = self.passage.quoted();
-        let verdict = self.machine.pass(&mut self.passage, direction, over.name(self.topology));
-        let passes = verdict.action == Outcome::Pass;
-        let (reply, before, after) = (verdict.reply, verdict.before, verdict.after);
-        self.pipes.extend(verdict.shaping.iter().filter_map(Shaping::number));
-        if let Some(story) = &mut self.story {
-            let bytes = bytes[..self.datagram.total].to_vec();
-            story.hops.push(Hop { direction, over, verdict, bytes });
+    fn hop(
+        &mut self,
+        packet: &mut Moving,
+        direction: Direction,
+        stage: &Stage,
+        entry: Entry,
+    ) -> Result<(), End> {
+        let over = match *stage {
+            Stage::Out(path) => path.over,
+            Stage::In(over) => over,
+        };
+        let mut step = match entry {
+            Entry::Piped(shaping) => Step::Piped(shaping),
+            Entry::Fresh => {
+                packet.asked = (packet.at, self.count());
+                packet.pipes.clear();
+                packet.before = packet.seen();
+                if packet.is_pfs {
+                    told(packet, direction, over, Made::Own);
+                    return Ok(());
+                }
+                self.machine.enter(&mut packet.passage, direction, self.topology.name(over))
+            }
+        };
+        let verdict = loop {
+            match step {
+                Step::Judged(verdict) => break verdict,
+                Step::Piped(shaping) if packet.offload.segments.is_some() => {
+                    self.split(packet, *stage, &shaping);
+                    return Err(End::Split);
+                }
+                Step::Piped(shaping) => {
+                    self.pipe(packet, direction, over, shaping)?;
+                    step = self.machine.emerge(&mut packet.passage);
+                }
+            }
+        };
+        self.obey(packet, direction, over, verdict)
+    }
+
+    /// Does what pf says.
+    fn obey(
+        &mut self,
+        packet: &mut Moving,
+        direction: Direction,
+        over: Over,
+        verdict: Verdict,
+    ) -> Result<(), End> {
+        let (reply, passes, after) = (verdict.reply, verdict.action == Outcome::Pass, verdict.after);
+        let scrubbed = verdict.scrubbed;
+        scrub(packet, scrubbed);
+        let rewritten = passes && !packet.datagram.has_options;
+        if rewritten {
+            rewrite(packet, &verdict.before, &after);
         }
-        if !passes {
-            return Err(Stop::Blocked { reply, from: self.answer_address() });
+        told(packet, direction, over, Made::Judged(verdict));
+        match passes {
+            true if rewritten => Ok(()),
+            true => Err(Stop::Options.into()),
+            false if scrubbed.held => Err(Stop::Held.into()),
+            false => {
+                self.refuse(packet, direction, over, reply);
+                Err(Stop::Blocked { reply }.into())
+            }
         }
-        if self.datagram.has_options {
-            return Err(Stop::Options);
-        }
-        let quoted_after = self.passage.quoted();
-        if before != after || quoted != quoted_after {
-            let quoted = quoted_after.filter(|_| quoted != quoted_after);
-            self.rewrite(bytes, &after, quoted.as_ref());
-        }
+    }
+
+    /// Puts a packet through a pipe.
+    fn pipe(
+        &mut self,
+        packet: &mut Moving,
+        direction: Direction,
+        over: Over,
+        shaping: Shaping,
+    ) -> Result<(), End> {
+        scrub(packet, packet.passage.scrubbed());
+        let out = shaping.number().and_then(|pipe| self.ways.carry(pipe, packet.datagram.total, packet.at));
+        let Some(at) = out else {
+            packet.pipes.push(Piped { shaping, out: None, bytes: Vec::new() });
+            told(packet, direction, over, Made::Swallowed);
+            return Err(End::Fate(Fate::Lost));
+        };
+        packet.at = at;
+        let bytes = packet.seen();
+        packet.pipes.push(Piped { shaping, out: Some((at, self.count())), bytes });
         Ok(())
     }
 
-    fn rewrite(&mut self, bytes: &mut [u8], after: &Form, quoted: Option<&crate::pf::eval::Inner>) {
-        wire::rewrite(bytes, &self.datagram, &self.offload, after, quoted);
-        self.datagram.packet.source = after.source;
-        self.datagram.packet.destination = after.destination;
-    }
-
-    /// An ICMP error comes from the address that it is about where the Mac has it, else from the side of the sender.
-    fn answer_address(&self) -> Ipv4Addr {
-        match self.place() {
-            Place::Here(_) => self.destination(),
-            _ => self.topology.address_towards(self.from),
+    /// Lets the parts of several packets in one go into a pipe, each for itself.
+    fn split(&mut self, packet: &mut Moving, stage: Stage, shaping: &Shaping) {
+        let parts = wire::segments(packet.bytes.all(), &packet.datagram, &packet.offload);
+        for part in parts {
+            let Ok(datagram) = wire::read(&part) else { continue };
+            let part = Moving {
+                bytes: Bytes::Own(part),
+                datagram,
+                offload: Offload::default(),
+                passage: packet.passage.clone(),
+                from: packet.from,
+                came: packet.came,
+                is_own: packet.is_own,
+                is_pfs: packet.is_pfs,
+                forwarded: packet.forwarded.clone(),
+                at: packet.at,
+                asked: packet.asked,
+                before: packet.before.clone(),
+                pipes: packet.pipes.clone(),
+                story: packet.story.clone(),
+            };
+            self.waiting.push_back((part, stage, Entry::Piped(shaping.clone())));
         }
+        packet.story = None;
     }
 
-    fn place(&self) -> Place {
-        self.topology.place(self.destination())
+    /// Puts a packet on the way to a node, whole or cut.
+    fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
+        if packet.from != self.topology.mac() && self.ways.is_cut(packet.from, to) {
+            return Fate::Cut;
+        }
+        if self.topology.node(to).side == Side::Here {
+            make_audible(packet);
+        }
+        let mtu = usize::from(self.topology.mtu(packet.from, to).min(self.topology.node(to).mtu));
+        let (at, mut offload) = (packet.at, packet.offload);
+        let datagram = &packet.datagram;
+        let mut pieces = Vec::new();
+        if offload.segments.is_none() && datagram.total > mtu {
+            complete(&mut packet.bytes.all_mut()[..datagram.total], &mut offload);
+            pieces = wire::fragments(packet.bytes.all(), datagram, mtu);
+        }
+        if pieces.is_empty() {
+            let bytes = match &packet.bytes {
+                Bytes::Lent(_) => None,
+                Bytes::Own(bytes) => Some(bytes[..datagram.total].to_vec()),
+            };
+            self.out.push(Delivery { to, at, bytes, length: datagram.total, offload });
+        }
+        for piece in pieces {
+            let length = piece.len();
+            self.out.push(Delivery { to, at, bytes: Some(piece), length, offload });
+        }
+        Fate::Delivered(to)
     }
 
-    fn source(&self) -> Ipv4Addr {
-        self.datagram.source()
+    fn count(&mut self) -> u64 {
+        *self.asked += 1;
+        *self.asked
     }
+}
 
-    fn destination(&self) -> Ipv4Addr {
-        self.datagram.destination()
+fn refuse_loopback(datagram: &Datagram) -> Result<(), Stop> {
+    if datagram.destination().is_loopback() || datagram.source().is_loopback() {
+        return Err(Stop::Refused(
+            "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",
+        ));
     }
+    Ok(())
+}
+
+/// Everybody's address, or nobody's.
+fn is_for_many(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast() || address.is_unspecified()
 }

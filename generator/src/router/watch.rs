@@ -2,16 +2,14 @@
 //!
 //! It costs nothing while nobody watches. Never: a file, or its format.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::rules::{RuleAt, Rules};
 use super::topology::{NodeId, Topology};
-use super::walk::{Fate, Hop};
+use super::trace::{Fate, Hop, Made, Stop, Story};
 use super::ways::Ways;
-use crate::pf::eval::{Detail, Form, Outcome, Shaping, Verdict, Via};
+use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};
 use crate::pf::syntax::{Block, Direction};
-use crate::wire::Datagram;
 
 /// The number of a watch.
 pub type WatchId = u64;
@@ -25,17 +23,6 @@ pub enum Filter {
     Nodes(Vec<NodeId>),
     /// What goes between one of the first and one of the second, in both directions.
     Between(Vec<NodeId>, Vec<NodeId>),
-}
-
-/// What is written down about a packet on its way.
-#[derive(Debug)]
-pub struct Story {
-    at: Duration,
-    from: NodeId,
-    destination: Ipv4Addr,
-    bytes: Vec<u8>,
-    /// Where pf saw it.
-    pub hops: Vec<Hop>,
 }
 
 /// A packet in one place.
@@ -79,33 +66,14 @@ impl Watches {
         std::mem::take(&mut self.seen)
     }
 
-    pub(super) fn begin(
-        &self,
-        from: NodeId,
-        bytes: &[u8],
-        datagram: &Datagram,
-        at: Duration,
-    ) -> Option<Story> {
-        let bytes = &bytes[..datagram.total];
-        (!self.all.is_empty()).then(|| Story {
-            at,
-            from,
-            destination: datagram.destination(),
-            bytes: bytes.to_vec(),
-            hops: Vec::new(),
-        })
+    /// Whether anybody watches.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.all.is_empty()
     }
 
-    pub(super) fn tell(
-        &mut self,
-        story: Story,
-        fate: &Fate,
-        topology: &Topology,
-        rules: &Rules,
-        ways: &Ways,
-    ) {
-        let to = match fate {
-            Fate::Delivered(to) => Some(*to),
+    pub(super) fn tell(&mut self, story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) {
+        let to = match story.fate {
+            Some(Fate::Delivered(to)) => Some(to),
             _ => topology.owner(story.destination),
         };
         let is_met = |filter: &Filter| match filter {
@@ -123,46 +91,65 @@ impl Watches {
         if met.is_empty() {
             return;
         }
-        let seen = seen(story, fate, topology, rules, ways);
+        let seen = seen(story, topology, rules, ways);
         self.seen.extend(met.iter().flat_map(|id| seen.iter().map(|seen| (*id, seen.clone()))));
     }
 }
 
-fn seen(story: Story, fate: &Fate, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<Seen> {
-    let ends = match fate {
-        Fate::Delivered(_) | Fate::Stopped(super::Stop::Blocked { .. }) => None,
-        Fate::Stopped(stop) => Some(stop.words()),
-        Fate::Malformed(malformed) => Some(malformed.words()),
-        Fate::Lost => Some("lost on its way, as the link's conditions say"),
-        Fate::Cut => Some("lost on its way, which is cut"),
+fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<Seen> {
+    let ends = match story.fate.as_ref() {
+        // The last place says so.
+        None | Some(Fate::Delivered(_) | Fate::Lost | Fate::Stopped(Stop::Blocked { .. } | Stop::Held)) => {
+            None
+        }
+        Some(Fate::Stopped(stop)) => Some(stop.words()),
+        Some(Fate::Malformed(malformed)) => Some(malformed.words()),
+        Some(Fate::Cut) => Some("lost on its way, which is cut"),
     };
-    let (at, last) = (story.at, story.hops.len());
+    let last = story.hops.len();
     if last == 0 {
-        let over = match topology.node(story.from).side {
-            super::Side::Here => super::Over::Loopback,
-            super::Side::Bridge(bridge) => super::Over::Bridge(bridge),
-            super::Side::Outside => super::Over::Egress,
-        };
         let comment = ends.unwrap_or("it does not come by this Mac").to_owned();
-        let (interface, bytes) = (over.name(topology).to_owned(), story.bytes);
-        return vec![Seen { at, interface, direction: Direction::In, bytes, comment }];
+        let (interface, bytes) = (topology.name(story.over).to_owned(), story.bytes.clone());
+        return vec![Seen { at: story.at, interface, direction: Direction::In, bytes, comment }];
     }
-    let of_hop = |(number, hop): (usize, Hop)| {
-        let mut comment = comment(&hop, rules, ways);
+    let of_hop = |(number, hop): (usize, &Hop)| {
+        let mut comment = comment(hop, rules, ways);
         if let Some(ends) = ends.filter(|_| number + 1 == last) {
             comment = format!("{comment}; then {ends}");
         }
-        let interface = hop.over.name(topology).to_owned();
-        Seen { at, interface, direction: hop.direction, bytes: hop.bytes, comment }
+        let interface = topology.name(hop.over).to_owned();
+        Seen { at: hop.at, interface, direction: hop.direction, bytes: hop.bytes.clone(), comment }
     };
-    story.hops.into_iter().enumerate().map(of_hop).collect()
+    story.hops.iter().enumerate().map(of_hop).collect()
 }
 
 /// What pf made of a packet in one place: `passed by pf/anchor.conf:36 pass quick …; through pipe 20000 (40 ms)`.
 pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
-    let verdict = &hop.verdict;
+    let mut told = match &hop.made {
+        Made::Judged(verdict) => decided(verdict, rules),
+        Made::Own => "passed: pf's own answer".to_owned(),
+        Made::Swallowed => "taken by dummynet".to_owned(),
+    };
+    for pipe in hop.pipes.iter().filter_map(|piped| piped.shaping.number()) {
+        let like = ways.like(pipe).map_or_else(|| "not there".to_owned(), |like| like.to_string());
+        told = format!("{told}; through pipe {pipe} ({like})");
+    }
+    if hop.made == Made::Swallowed {
+        told += "; then lost on its way, as the link's conditions say";
+    }
+    let Made::Judged(verdict) = &hop.made else { return told };
+    match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
+        Some(rule) => format!("{told}; now {} by {}", ends(&verdict.after), at(rule)),
+        None => told,
+    }
+}
+
+fn decided(verdict: &Verdict, rules: &Rules) -> String {
+    if verdict.scrubbed.held {
+        return "kept until its datagram is whole".to_owned();
+    }
     let rule = rules.deciding(verdict).map(at);
-    let mut decided = match (verdict.action, verdict.via, rule) {
+    match (verdict.action, verdict.via, rule) {
         (Outcome::Pass, Via::State, Some(rule)) => format!("passed by the state of {rule}"),
         (Outcome::Pass, Via::State, None) => "passed by a state".to_owned(),
         (Outcome::Pass, _, Some(rule)) => format!("passed by {rule}"),
@@ -170,14 +157,6 @@ pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
         (Outcome::Block, Via::State, _) => "refused by a state: outside its window".to_owned(),
         (Outcome::Block, _, Some(rule)) => format!("blocked{} by {rule}", answered(verdict)),
         (Outcome::Block, _, None) => "blocked: no such packet can be".to_owned(),
-    };
-    for pipe in verdict.shaping.iter().filter_map(Shaping::number) {
-        let like = ways.like(pipe).map_or_else(|| "not there".to_owned(), |like| like.to_string());
-        decided = format!("{decided}; through pipe {pipe} ({like})");
-    }
-    match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
-        Some(rule) => format!("{decided}; now {} by {}", ends(&verdict.after), at(rule)),
-        None => decided,
     }
 }
 

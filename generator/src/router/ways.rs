@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::topology::{NodeId, Topology};
-use super::walk::Fate;
 use crate::model::Conditions;
 use crate::plan;
 
@@ -106,14 +105,11 @@ impl Ways {
         }
     }
 
-    /// When a packet comes out that goes into these pipes now, one after another. In a pipe that is not there it is
-    /// lost, as in dummynet.
-    pub(super) fn carry(&mut self, pipes: &[u16], bytes: usize, now: Duration) -> Result<Duration, Fate> {
+    /// When a packet comes out that goes into a pipe now. In a pipe that is not there it is lost, as in dummynet.
+    pub(super) fn carry(&mut self, pipe: u16, bytes: usize, now: Duration) -> Option<Duration> {
         let is_eased = self.is_eased;
-        pipes.iter().try_fold(now, |now, number| {
-            let pipe = self.pipes.get_mut(number).ok_or(Fate::Lost)?;
-            if is_eased { Ok(now) } else { pipe.carry(bytes, now).ok_or(Fate::Lost) }
-        })
+        let pipe = self.pipes.get_mut(&pipe)?;
+        if is_eased { Some(now) } else { pipe.carry(bytes, now) }
     }
 }
 

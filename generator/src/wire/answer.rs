@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use etherparse::{Icmpv4Type, PacketBuilder};
 
 use super::read::{Datagram, v4};
+use super::rewrite::clear_df;
 use crate::pf::eval::{ICMP, SYN, Transport};
 
 /// The TTL of what macOS sends itself.
@@ -15,6 +16,7 @@ const TTL: u8 = 64;
 const QUOTED: usize = 8;
 const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
+const REDIRECT: u8 = 5;
 
 /// The RST that a segment gets, from the address that it was meant for; none for one that is a RST itself.
 pub fn reset(datagram: &Datagram, ttl: u8) -> Option<Vec<u8>> {
@@ -35,30 +37,54 @@ pub fn reset(datagram: &Datagram, ttl: u8) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// The ICMP error that a packet gets from `from`; none for what must not be answered (RFC 1122, 3.2.2): errors,
-/// fragments but the first, and what no single machine sent or was to get.
-///
-/// `next` is the greatest packet that gets through, for `fragmentation needed` (3, 4).
-pub fn error(
-    bytes: &[u8],
-    datagram: &Datagram,
-    from: Ipv4Addr,
-    (kind, code): (u8, u8),
-    next: u16,
-) -> Option<Vec<u8>> {
+/// What an ICMP error says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Complaint {
+    /// The type.
+    pub kind: u8,
+    /// The code.
+    pub code: u8,
+    /// What stands between the checksum and the quoted packet.
+    pub rest: [u8; 4],
+}
+
+impl Complaint {
+    /// One that says no more than its type and code.
+    pub fn new((kind, code): (u8, u8)) -> Self {
+        Self { kind, code, rest: [0; 4] }
+    }
+
+    /// The packet is too long to get through whole (3, 4): the greatest that does.
+    pub fn too_long(next: u16) -> Self {
+        let [high, low] = next.to_be_bytes();
+        Self { kind: 3, code: 4, rest: [0, 0, high, low] }
+    }
+
+    /// There is a shorter way (5, 1).
+    pub fn redirect(by: Ipv4Addr) -> Self {
+        Self { kind: REDIRECT, code: 1, rest: by.octets() }
+    }
+}
+
+/// The ICMP error that a packet gets from `from`; none for what must not be answered (RFC 1122, 3.2.2): errors but by
+/// redirects, fragments but the first, and what no single machine sent or was to get.
+pub fn error(bytes: &[u8], datagram: &Datagram, from: Ipv4Addr, complaint: Complaint) -> Option<Vec<u8>> {
+    let Complaint { kind, code, rest } = complaint;
     let is_error = matches!(
         datagram.packet.transport,
         Transport::Icmp { kind, .. } if datagram.packet.protocol() == ICMP && !matches!(kind, 0 | 8 | 13..=18)
     );
     let (source, destination) = (v4(datagram.packet.source), v4(datagram.packet.destination));
     let is_crowd = |address: Ipv4Addr| address.is_multicast() || address.is_broadcast();
-    if is_error || !datagram.is_first || is_crowd(destination) || is_crowd(source) || source.is_unspecified()
+    if (is_error && kind != REDIRECT)
+        || !datagram.is_first
+        || is_crowd(destination)
+        || is_crowd(source)
+        || source.is_unspecified()
     {
         return None;
     }
-    let quoted = &bytes[..(datagram.header + QUOTED).min(datagram.total)];
-    let [high, low] = next.to_be_bytes();
-    let rest = [0, 0, high, low];
+    let quoted = quoted(bytes, datagram);
     let builder = PacketBuilder::ipv4(from.octets(), source.octets(), TTL).icmpv4(Icmpv4Type::Unknown {
         type_u8: kind,
         code_u8: code,
@@ -66,5 +92,11 @@ pub fn error(
     });
     let mut answer = Vec::with_capacity(56);
     builder.write_to_vec(&mut answer, quoted).ok()?;
+    clear_df(&mut answer);
     Some(answer)
+}
+
+/// What an error quotes of a packet.
+pub fn quoted<'a>(bytes: &'a [u8], datagram: &Datagram) -> &'a [u8] {
+    &bytes[..(datagram.header + QUOTED).min(datagram.total).min(bytes.len())]
 }

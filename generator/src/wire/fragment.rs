@@ -1,4 +1,4 @@
-//! The cutting of a packet that is too long for where it leaves.
+//! The cutting of a packet that is too long for where it leaves, and the datagram that its pieces come from.
 //!
 //! Never: whether it may be cut.
 
@@ -36,4 +36,16 @@ pub fn fragments(bytes: &[u8], datagram: &Datagram, mtu: usize) -> Vec<Vec<u8>> 
         at = end;
     }
     pieces
+}
+
+/// The datagram of a fragment, whose bytes behind the IP header are known.
+pub fn whole(fragment: &[u8], datagram: &Datagram, payload: &[u8]) -> Vec<u8> {
+    let mut whole = [&fragment[..datagram.header], payload].concat();
+    let total = length(whole.len());
+    put(&mut whole, field::TOTAL_LENGTH, total);
+    put(&mut whole, field::FRAGMENT, 0);
+    put(&mut whole, field::IP_CHECKSUM, 0);
+    let check = !sum(&whole[..datagram.header]);
+    put(&mut whole, field::IP_CHECKSUM, check);
+    whole
 }

@@ -8,7 +8,7 @@ use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice};
 
 use super::checksum::sum;
 use super::{IPV4_HEADER, field, long, word};
-use crate::pf::eval::{ESP, ICMP, Inner, Packet, Segment, TCP, Transport, UDP};
+use crate::pf::eval::{ESP, ICMP, Inner, Ip, Packet, Part, Segment, TCP, Transport, UDP};
 
 /// The index and the sequence number.
 const ESP_HEADER: usize = 8;
@@ -101,8 +101,20 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
     }
     let payload = bytes.get(header..total).ok_or(Malformed::Length)?;
     let (fragment, is_first) = (ip.is_fragmenting_payload(), ip.fragments_offset().value() == 0);
-    let transport =
-        if fragment { Ok(of_fragment(ip.protocol().0)) } else { transport(ip.protocol().0, payload) };
+    let protocol = ip.protocol().0;
+    // What begins a datagram shows its header, if that is long enough; pf looks at it when the datagram is whole.
+    let transport = match (fragment, is_first) {
+        (false, _) => transport(protocol, payload),
+        (true, true) => Ok(begun(protocol, payload).unwrap_or_else(|| of_fragment(protocol))),
+        (true, false) => Ok(of_fragment(protocol)),
+    };
+    let part = fragment.then(|| Part {
+        id: ip.identification(),
+        offset: ip.fragments_offset().byte_offset(),
+        length: u16::try_from(payload.len()).unwrap_or(u16::MAX),
+        more: ip.more_fragments(),
+        payload: Some(payload.into()),
+    });
     Ok(Datagram {
         header,
         total,
@@ -121,6 +133,7 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
             tag: None,
             tos: bytes[1],
             fragment,
+            ip: Ip { dont_fragment: ip.dont_fragment(), ttl: Some(ip.ttl()), part },
         },
     })
 }
@@ -136,6 +149,19 @@ fn of_fragment(protocol: u8) -> Transport {
         UDP => Transport::Udp { source: 0, destination: 0 },
         ICMP => Transport::Icmp { kind: 0, code: 0, id: 0, inner: None },
         other => Transport::Other(other),
+    }
+}
+
+/// The header of a datagram whose end is not here.
+fn begun(protocol: u8, payload: &[u8]) -> Option<Transport> {
+    match protocol {
+        UDP => {
+            let header = UdpHeaderSlice::from_slice(payload).ok()?;
+            Some(Transport::Udp { source: header.source_port(), destination: header.destination_port() })
+        }
+        ICMP if !matches!(payload.first(), Some(3 | 4 | 5 | 11 | 12)) => icmp(payload).ok(),
+        TCP => tcp(payload).ok(),
+        _ => None,
     }
 }
 

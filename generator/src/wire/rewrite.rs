@@ -94,3 +94,17 @@ pub fn lower_ttl(bytes: &mut [u8]) {
     let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
     replace(bytes, field::TTL, old.wrapping_sub(0x0100), &[ip]);
 }
+
+/// Raises the TTL.
+pub fn raise_ttl(bytes: &mut [u8], ttl: u8) {
+    let protocol = word(bytes, field::TTL) & 0xff;
+    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    replace(bytes, field::TTL, u16::from(ttl) << 8 | protocol, &[ip]);
+}
+
+/// Takes the flag that forbids to cut the packet.
+pub fn clear_df(bytes: &mut [u8]) {
+    const DONT_FRAGMENT: u16 = 0x4000;
+    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    replace(bytes, field::FRAGMENT, word(bytes, field::FRAGMENT) & !DONT_FRAGMENT, &[ip]);
+}

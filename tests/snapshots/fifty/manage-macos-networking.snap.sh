@@ -382,6 +382,12 @@ function collide(p, what, net, len, name) {
     clash[++nclash] = p
     clashing[nclash] = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " printable(name)
 }
+# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
+function in_force(p, b) {
+    b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
+    if (!(p in present) || !((b, gateway[p]) in has)) return 0
+    return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
+}
 function collisions(i, k, p) {
     for (i = 1; i <= nr; i++) {
         if (rlen[i] == 0 || known_route(i)) continue
@@ -398,7 +404,8 @@ function collisions(i, k, p) {
     for (i = 1; i <= nclash; i++) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
-        if (P["ask"] == "start" || P["ask"] == "plan" || (P["ask"] == "reconcile" && !(p in present))) refuse(k)
+        if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
+        else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(k); else refuse(k) }
         else trouble(k)
     }
 }
@@ -1713,10 +1720,13 @@ one_of_shell() {
     esac
 }
 
+# The rules that belong to the table: those installed; before a switch has installed them, those beside this program.
+RULES=$BASE/networking/pf/anchor.conf
+
 # The bundle that is installed, in the form of a copy.
 installed() {
     printf '%s\n%s' "$PLACES" "$TABLE" || return 1
-    if test -f "$BASE/networking/pf/anchor.conf"; then cat "$BASE/networking/pf/anchor.conf"; fi
+    if test -f "$RULES"; then cat "$RULES"; fi
 }
 
 # The copy that is in force, or was to be: the one that waits before the one that was confirmed.
@@ -1859,7 +1869,7 @@ ACTED=
 observe() {
     mark set
     printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
-        wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$BASE/networking/pf/anchor.conf" acted "$ACTED" json "$JSON" fresh "$FRESH" \
+        wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
         pending "$PENDING" writes "$LOCKED"
     if test -z "$SAFE"; then see_all ls-lden; fi
     if test "$1" = owners; then
@@ -1877,6 +1887,8 @@ observe() {
     # Their contents are looked at where somebody waits for the answer: the tables are `const`.
     case $1 in
         status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        # The job comes after the checks.
+        switch) see_all pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
         test) see_all pfctl-anchor-tables ;;
         *) ;;
     esac
@@ -1900,7 +1912,7 @@ ANSWER=
 CHANGES=
 UNWRITTEN=
 
-# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUSES (what others did), CHANGES (their number), DEFAULT
+# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUTIONS (no reason not to start), CAUSES (what others did), CHANGES (their number), DEFAULT
 # (route), ADDRESSED (interfaces with an address), PIPES (whether the ledger knows any), UNWRITTEN (it was
 # about to write what is to be done, and could not).
 # Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
@@ -2567,6 +2579,9 @@ help() {
   cleanup                    take everything away: network, kernel names, log and state
   help                       this, as --help and -h; like --version without root
 
+A switch of nix-darwin says plan --switch (would start be refused?) and start --switch: a network
+that it does not change, and that cannot be mended now, fails neither.
+
 Exit codes:
   0   done, or healthy              3   refused: nothing was changed
   1   not healthy, a probe failed,  4   another run is at work
@@ -2684,7 +2699,15 @@ start() {
     FRESH=yes
     if in_force && test "$WISH$FORCE" = "up$STATE/applied" && cmp -s "$STATE/starting.new" "$FORCE"; then FRESH=; fi
     measure_by "$STATE/starting.new"
-    if ! look start up || test -n "$PROBLEMS" && test -z "$REFUSED"; then
+    looked=yes
+    look start up || looked=
+    if test -n "$looked" && leaves_as_it_is; then
+        tell "$CAUTIONS$REFUSED$PROBLEMS"
+        warn "this switch does not change the network, which is not as it should be: see status"
+        rm -f "$STATE/starting.new"
+        exit 0
+    fi
+    if test -z "$looked" || test -n "$PROBLEMS" && test -z "$REFUSED"; then
         tell "$PROBLEMS"
         warn "not started: nothing was changed"
         rm -f "$STATE/starting.new"
@@ -2734,6 +2757,24 @@ remember_connection() {
     default=$DEFAULT
     dns=
     if has_dns; then dns=yes; fi
+}
+
+# Whether a switch brings the very bundle that is in force, which something keeps from being as it should.
+leaves_as_it_is() { test -n "$SWITCH" && test -z "$FRESH" && test -n "$REFUSED$PROBLEMS"; }
+
+# What a switch asks before it changes anything, with the bundle that it has not installed yet: whether `start --switch`
+# would go ahead. Takes no lock and writes nothing.
+plan_switch() {
+    RULES=${SELF%/*}/pf/anchor.conf
+    read_wish
+    FRESH=yes
+    if in_force && test "$WISH$FORCE" = "up$STATE/applied" && installed | cmp -s - "$FORCE"; then FRESH=; fi
+    code=0
+    look switch up || code=1
+    if test -n "$REFUSED"; then code=3; elif test -n "$PROBLEMS"; then code=1; fi
+    if test -n "$CHANGES" && leaves_as_it_is; then code=0; fi
+    printf '%s' "$CAUTIONS$PROBLEMS$REFUSED$ADVICE" | while IFS= read -r line; do warn "$line"; done
+    exit "$code"
 }
 
 still_connected() {
@@ -2990,6 +3031,7 @@ if test -O "$SELF"; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
 COLLECT=
+SWITCH=
 FOLLOW=
 JSON=0
 # Whether the bundle that is measured by is another than the one in force; what waits for its confirmation.
@@ -3016,6 +3058,7 @@ esac
 while test $# -gt 0; do
     case $COMMAND$TAB$1 in
         "status$TAB--json" | "test$TAB--json" | "plan$TAB--json") JSON=1 ;;
+        "start$TAB--switch" | "plan$TAB--switch") SWITCH=yes ;;
         "start$TAB--confirm-within")
             shift
             CONFIRM=${1:-}
@@ -3038,6 +3081,7 @@ case $COMMAND in
     help) help ;;
     status | plan)
         need_root
+        if test -n "$SWITCH"; then plan_switch; fi
         show "$COMMAND"
         ;;
     test)

@@ -3,11 +3,12 @@
 //! It exists to put the parts in the kernel's order and to say what came of it.
 //! Sees: everything of the evaluator. Never: JSON.
 
-use super::dummynet::{Shaped, shape};
-use super::filter::{Normalized, decide, normalize};
+use super::dummynet::{MOST as MOST_PIPES, Shaped, shape};
+use super::filter::decide;
 use super::flow::{Flow, Kind};
 use super::loaded::{Loaded, NameId};
 use super::memory::{Memory, Source};
+use super::normalize::{Normalized, normalize};
 use super::packet::{ICMP, ICMP6, is_icmp_error};
 use super::pool::choose;
 use super::reply::{Found, find_state};
@@ -15,40 +16,85 @@ use super::rule::CompiledRule;
 use super::state::{Find, Indices, Key, State, VARIANTS, variant};
 use super::tcp::Peer;
 use super::translate::{Translation, find};
-use super::verdict::{Form, Outcome, RuleRef, StateUse, TranslationKind, TranslationRef, Verdict, Via};
+use super::verdict::{
+    Form, Outcome, RuleRef, Scrubbed, Shaping, StateUse, TranslationKind, TranslationRef, Verdict, Via,
+};
 use crate::pf::syntax::{Action, Direction, PoolKind, RouteKind, SourceTrack, StateKind, StatePolicy};
 
 /// IKE's port, whose states are always strict.
 const IKE: u16 = 500;
 
-/// What pf makes of a packet here.
-pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
-    let before = flow.form();
-    if loaded.is_skipped(flow.interface) {
-        return Verdict { via: Via::Skip, ..blank(before, Outcome::Pass) };
-    }
-    let normalized = normalize(loaded, &mut memory.matched, flow);
-    // Lone fragments are dropped before dummynet sees them, and TCP's flags are looked at behind it.
-    if flow.fragment && normalized == Normalized::Dropped {
-        return blank(before, Outcome::Block);
-    }
-    let Shaped { rules: shaping, is_held } = shape(loaded, &mut memory.matched, flow);
-    let mut verdict = judge_behind_pipes(loaded, memory, flow, normalized, before);
-    if flow.fragment && is_held && verdict.rule.is_none() {
-        verdict.action = Outcome::Block;
-    }
-    Verdict { shaping, ..verdict }
+/// What happens next to a packet in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A dummynet rule sends it into a pipe. When it comes out, pf goes on with it: [`super::Machine::emerge`].
+    Piped(Shaping),
+    /// This is decided. Of pipes the verdict names only a `no dummynet`.
+    Judged(Verdict),
 }
 
-fn judge_behind_pipes(
-    loaded: &Loaded,
-    memory: &mut Memory,
-    flow: &mut Flow,
-    normalized: Normalized,
-    before: Form,
-) -> Verdict {
-    match normalized {
-        Normalized::Dropped => return blank(before, Outcome::Block),
+/// What pf makes of a packet here, pipes included.
+pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
+    let before = flow.form();
+    let mut met = Vec::new();
+    let mut step = enter(loaded, memory, flow);
+    loop {
+        match step {
+            Step::Piped(shaping) => {
+                met.push(shaping);
+                step = if met.len() < MOST_PIPES {
+                    emerge(loaded, memory, flow)
+                } else {
+                    Step::Judged(judge_behind_pipes(loaded, memory, flow))
+                };
+            }
+            Step::Judged(verdict) => {
+                met.extend(verdict.shaping);
+                return Verdict { shaping: met, before, ..verdict };
+            }
+        }
+    }
+}
+
+/// The first step of a packet in a place.
+pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
+    if loaded.is_skipped(flow.interface) {
+        return Step::Judged(Verdict { via: Via::Skip, ..blank(flow.form(), Outcome::Pass) });
+    }
+    let before = flow.form();
+    let normalized = normalize(loaded, memory, flow);
+    flow.normalized = normalized;
+    // Fragments that are kept or dropped are so before dummynet sees them, and TCP's flags are looked at behind it.
+    if normalized == Normalized::Gone {
+        return Step::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
+    }
+    emerge(loaded, memory, flow)
+}
+
+/// The next step, also of a packet that has come out of a pipe.
+pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
+    let Shaped { rule, is_held } = shape(loaded, &mut memory.matched, flow);
+    match rule {
+        Some(shaping) if shaping.into.is_some() => Step::Piped(shaping),
+        shaping => {
+            let mut verdict = judge_behind_pipes(loaded, memory, flow);
+            if flow.fragment && is_held && verdict.rule.is_none() {
+                verdict.action = Outcome::Block;
+            }
+            Step::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
+        }
+    }
+}
+
+fn judge_behind_pipes(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
+    let before = flow.form();
+    let verdict = judge_normalized(loaded, memory, flow, before);
+    Verdict { scrubbed: flow.scrubbed, ..verdict }
+}
+
+fn judge_normalized(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
+    match flow.normalized {
+        Normalized::Nonsense | Normalized::Gone => return blank(before, Outcome::Block),
         Normalized::Tracked => flow.is_normalized = true,
         Normalized::Passed => {}
     }
@@ -78,6 +124,7 @@ fn blank(form: Form, action: Outcome) -> Verdict {
         before: form,
         after: form,
         reply: None,
+        scrubbed: Scrubbed::default(),
     }
 }
 

@@ -15,51 +15,47 @@ use super::verdict::{RuleRef, Shaping};
 use super::walk::{Judgement, Walk};
 
 /// A packet in more pipes than this is in a circle.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
 /// What dummynet makes of a packet.
 pub(super) struct Shaped {
-    /// The rules that send it into pipes, one after another; one that says `no dummynet` is the last.
-    pub rules: Vec<Shaping>,
+    /// The rule that sends it into a pipe, or says `no dummynet`.
+    pub rule: Option<Shaping>,
     /// A rule that sent it nowhere (`no dummynet`, or one that was forgotten) stays in the kernel's hand. Where a
     /// fragment then meets no filter rule, pf_test_fragment takes that one for the rule that decides, which is no `pass`.
     pub is_held: bool,
 }
 
-/// Asks dummynet's rules. A packet that goes into a pipe takes the tag of the rules that match.
+/// The next rule that is about the packet, behind the one that sent it into the pipe that it came out of; one that says
+/// `no dummynet` ends it. A packet that goes into a pipe takes the tag of the rules that match.
 pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
-    let mut all = Vec::new();
-    let mut is_held = false;
-    let mut before: Option<&CompiledRule> = None;
     // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
-    let is_asked = loaded.ruleset(0).is_some_and(|main| !main.rules(List::Dummynet).is_empty());
-    while is_asked && all.len() < MOST {
-        let (rule, has_match, tag) = next(loaded, matched, flow, before);
-        is_held = rule.is_some_and(|rule| !has_match || rule.syntax.dummynet.is_none());
-        let Some(rule) = rule.filter(|_| has_match) else { break };
-        let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
-        let into = rule.syntax.dummynet;
-        all.push(Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into });
-        if into.is_none() {
-            break;
-        }
+    if loaded.ruleset(0).is_none_or(|main| main.rules(List::Dummynet).is_empty()) {
+        return Shaped { rule: None, is_held: false };
+    }
+    let (rule, has_match, tag) = next(loaded, matched, flow);
+    let is_held = rule.is_some_and(|rule| !has_match || rule.syntax.dummynet.is_none());
+    let Some(rule) = rule.filter(|_| has_match) else { return Shaped { rule: None, is_held } };
+    let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
+    let into = rule.syntax.dummynet;
+    if into.is_some() {
+        flow.behind = Some(rule.id);
         if let Some(tag) = tag.filter(|&tag| tag != 0) {
             flow.tag = tag;
         }
-        before = Some(rule);
     }
-    Shaped { rules: all, is_held }
+    let shaping = Shaping { rule: RuleRef { number, anchor, label: rule.label.clone() }, into };
+    Shaped { rule: Some(shaping), is_held }
 }
 
-/// The last rule that matches, or the first quick one, of those behind `before`; whether it counts; and the tag that
-/// they left.
+/// The last rule that matches, or the first quick one, of those behind the one that it came through; whether it counts;
+/// and the tag that they left.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
     flow: &Flow,
-    before: Option<&CompiledRule>,
 ) -> (Option<&'a CompiledRule>, bool, Option<NameId>) {
-    let mut is_behind = before.is_none();
+    let mut is_behind = flow.behind.is_none();
     let mut tag = None;
     let walk = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward());
     let (rule, has_match) = walk.last_and_mark(|rule| {
@@ -77,7 +73,7 @@ fn next<'a>(
             return Judgement::Differs;
         }
         if rule.call.is_none() && !is_behind {
-            is_behind = before.is_some_and(|before| std::ptr::eq(before, rule));
+            is_behind = flow.behind == Some(rule.id);
             return Judgement::Differs;
         }
         // A call has no part in tags here.

@@ -1,14 +1,14 @@
 //! Filtering: which rule decides about a packet.
 //!
 //! It exists to say `last match, or first quick match` with the kernel's conditions, in the kernel's order.
-//! Sees: packets as translation left them, and filter and scrub rules. Never: states.
+//! Sees: packets as translation left them, and filter rules. Never: states.
 
 use super::flow::{Flow, Kind};
 use super::loaded::{List, Loaded, NameId};
-use super::packet::{ACK, FIN, ICMP, ICMP6, PUSH, RST, SYN, TCP, UDP, URG};
+use super::packet::{ICMP, ICMP6, TCP, UDP};
 use super::rule::{CompiledRule, Side};
 use super::walk::{Judgement, Walk};
-use crate::pf::syntax::{Action, IdMatch, NumberMatch, PortMatch, UNKNOWN_ID};
+use crate::pf::syntax::{IdMatch, NumberMatch, UNKNOWN_ID};
 
 /// Stands for the kernel's die: a rule with `probability` of a half or more matches.
 pub(super) const CHANCE: u32 = u32::MAX / 2;
@@ -113,66 +113,4 @@ fn fits_owner(condition: IdMatch, owner: Option<u32>) -> bool {
     let has_order = !matches!(condition, NumberMatch::Equal(_) | NumberMatch::NotEqual(_));
     let owner = owner.unwrap_or(UNKNOWN_ID);
     !(owner == UNKNOWN_ID && has_order) && condition.matches(owner)
-}
-
-/// What normalization does with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Normalized {
-    /// Nothing that shows.
-    Passed,
-    /// It takes part in the tracking of TCP.
-    Tracked,
-    /// It is dropped: a lone fragment, held back, or a TCP segment with flags that make no sense.
-    Dropped,
-}
-
-/// Holds a packet against the scrub rules.
-pub(super) fn normalize(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Normalized {
-    if flow.fragment {
-        return scrub_rule(loaded, matched, flow, false).map_or(Normalized::Passed, |_| Normalized::Dropped);
-    }
-    let Some(flags) = flow.tcp_flags() else {
-        return Normalized::Passed;
-    };
-    let Some(rule) = scrub_rule(loaded, matched, flow, true) else {
-        return Normalized::Passed;
-    };
-    let has = |flag: u8| flags & flag != 0;
-    let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
-    // FIN beside SYN is taken away rather than held against the segment.
-    let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
-    if is_nonsense || (!has(ACK) && needs_ack) {
-        Normalized::Dropped
-    } else if rule.syntax.scrub.reassemble_tcp {
-        Normalized::Tracked
-    } else {
-        Normalized::Passed
-    }
-}
-
-/// The first scrub rule that matches, unless it says `no`.
-fn scrub_rule<'a>(
-    loaded: &'a Loaded,
-    matched: &mut Vec<bool>,
-    flow: &Flow,
-    with_ports: bool,
-) -> Option<&'a CompiledRule> {
-    let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
-        let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
-        let is_match = is_about(rule, flow)
-            && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
-            && rule.destination.matches(&loaded.tables, flow.family, flow.destination, false)
-            && (!with_ports || ports.iter().all(|(side, port)| scrub_fits_port(side, *port)));
-        if is_match { Judgement::Matches } else { Judgement::Differs }
-    });
-    rule.filter(|rule| rule.syntax.action == Action::Scrub)
-}
-
-/// Scrub rules look at ports only with `><` and `>`: for the others the kernel hands the number of the
-/// operator over as that of a protocol, and it is none that has ports.
-fn scrub_fits_port(side: &Side, port: u16) -> bool {
-    match side.port {
-        Some(condition @ (PortMatch::Inside(..) | PortMatch::Greater(_))) => condition.matches(port),
-        _ => true,
-    }
 }

@@ -7,8 +7,10 @@
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
 use super::loaded::NameId;
-use super::packet::{ESP, Hook, Inner, Packet, Segment, Transport, index_between};
-use super::verdict::{Detail, Form};
+use super::normalize::Normalized;
+use super::packet::{ESP, Hook, Inner, Ip, Packet, Segment, Transport, index_between};
+use super::rule::RuleId;
+use super::verdict::{Detail, Form, Scrubbed};
 use crate::pf::syntax::{Direction, Family};
 
 /// The ports of a packet. ICMP has its identifier in both, and only `source` counts.
@@ -40,6 +42,15 @@ pub(super) struct Flow {
     pub tag: NameId,
     pub tos: u8,
     pub fragment: bool,
+    pub ip: Ip,
+    /// What normalization has made of it here.
+    pub normalized: Normalized,
+    /// What normalization has changed here.
+    pub scrubbed: Scrubbed,
+    /// The dummynet rule that sent it into the pipe that it came out of last, here.
+    pub behind: Option<RuleId>,
+    /// The bytes behind the IP header of a datagram that was put together here.
+    pub payload: Option<Vec<u8>>,
     /// A scrub rule with `reassemble tcp` has seen it.
     pub is_normalized: bool,
 }
@@ -91,6 +102,11 @@ impl Flow {
             tag,
             tos: packet.tos,
             fragment: packet.fragment,
+            ip: packet.ip.clone(),
+            normalized: Normalized::Passed,
+            scrubbed: Scrubbed::default(),
+            behind: None,
+            payload: None,
             is_normalized: false,
         }
     }
@@ -107,7 +123,18 @@ impl Flow {
         self.direction = direction;
         self.interface = interface;
         self.header = self.wire;
+        self.normalized = Normalized::Passed;
+        self.scrubbed = Scrubbed::default();
+        self.behind = None;
         self.is_normalized = false;
+    }
+
+    /// Becomes the datagram that it was the last missing part of.
+    pub fn become_whole(&mut self, header: Ports, kind: Kind) {
+        (self.header, self.wire, self.kind) = (header, header, kind);
+        self.fragment = false;
+        self.ip.part = None;
+        self.scrubbed.whole = true;
     }
 
     /// What an index asks for.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::address::Bits;
+use super::fragments::Fragments;
 use super::rule::RuleId;
 use super::state::States;
 use crate::pf::syntax::Family;
@@ -15,6 +16,8 @@ use crate::pf::syntax::Family;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub states: States,
+    /// Fragments whose datagrams are not whole yet.
+    pub fragments: Fragments,
     /// Where each pool stands that does not start anew.
     pub cursors: HashMap<RuleId, Cursor>,
     /// Sources that are tracked: of one rule, or of all (`None`).
@@ -26,6 +29,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Forgets all but the limits, which are none of a packet's doing.
+    pub fn forget(&mut self) {
+        let states = self.states.emptied();
+        *self = Self { states, ..Self::default() };
+    }
+
     /// What the kernel takes a random number for (splitmix64), or `fixed`.
     pub fn draw(&mut self, fixed: u32) -> u32 {
         let Some(seed) = &mut self.chance else { return fixed };

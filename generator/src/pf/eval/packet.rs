@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -61,6 +62,34 @@ pub struct Packet {
     pub tos: u8,
     /// It is a fragment other than the first, or the first of several.
     pub fragment: bool,
+    /// What of its IP header only normalization looks at.
+    pub ip: Ip,
+}
+
+/// What of an IP header only normalization looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ip {
+    /// It must not be cut.
+    pub dont_fragment: bool,
+    /// How many routers it may still pass, where that is known.
+    pub ttl: Option<u8>,
+    /// Which part of a datagram a fragment is. A fragment without it never becomes whole.
+    pub part: Option<Part>,
+}
+
+/// Which part of a datagram a fragment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The number of the datagram.
+    pub id: u16,
+    /// Where it begins behind the IP header, in bytes.
+    pub offset: u16,
+    /// How long it is, in bytes.
+    pub length: u16,
+    /// More follow.
+    pub more: bool,
+    /// Its bytes, for whoever wants those of the datagram.
+    pub payload: Option<Arc<[u8]>>,
 }
 
 /// One place where pf sees a packet.
@@ -144,6 +173,17 @@ pub struct Inner {
 }
 
 impl Segment {
+    /// The flags that letters stand for.
+    ///
+    /// # Errors
+    /// A letter that is no flag.
+    pub fn flags_of(letters: &str) -> Result<u8, PacketError> {
+        letters.chars().try_fold(0, |flags, letter| {
+            let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
+            Ok(flags | 1 << bit)
+        })
+    }
+
     /// Its flags as letters, as `pfctl` writes them; empty without any.
     pub fn letters(&self) -> String {
         let set = |(bit, _): &(usize, char)| self.flags >> bit & 1 == 1;
@@ -192,6 +232,8 @@ pub enum PacketError {
     Port(&'static str),
     /// A letter of `flags` is not a flag.
     Flag(char),
+    /// A fragment whose place in its datagram is told by halves, or cannot be.
+    Part(&'static str),
     /// `spi` where there is none.
     Spi,
 }
@@ -211,6 +253,7 @@ impl fmt::Display for PacketError {
             Self::Flag(letter) => {
                 write!(out, "unknown flag `{letter}`; hint: the letters are {FLAG_LETTERS}")
             }
+            Self::Part(why) => write!(out, "{why}"),
         }
     }
 }
@@ -246,6 +289,44 @@ struct RawPacket {
     tos: u8,
     #[serde(default, alias = "frag")]
     fragment: bool,
+    frag_id: Option<u16>,
+    frag_offset: Option<u16>,
+    frag_len: Option<u16>,
+    frag_more: Option<bool>,
+    #[serde(default)]
+    df: bool,
+    ttl: Option<u8>,
+}
+
+/// The place of a fragment in its datagram, as it is told.
+struct RawPart {
+    id: Option<u16>,
+    offset: Option<u16>,
+    length: Option<u16>,
+    more: Option<bool>,
+}
+
+impl RawPart {
+    fn check(self) -> Result<Option<Part>, PacketError> {
+        let Self { id, offset, length, more } = self;
+        if id.is_none() && offset.is_none() && length.is_none() && more.is_none() {
+            return Ok(None);
+        }
+        let length = length.ok_or(PacketError::Part("a part of a datagram needs `frag_len`"))?;
+        let (id, offset, more) = (id.unwrap_or(0), offset.unwrap_or(0), more.unwrap_or(false));
+        if offset % 8 != 0 {
+            return Err(PacketError::Part("`frag_offset` must be a multiple of 8"));
+        }
+        if offset.checked_add(length).is_none() {
+            return Err(PacketError::Part("`frag_offset` and `frag_len` go beyond 65535 bytes"));
+        }
+        if offset == 0 && !more {
+            return Err(PacketError::Part(
+                "a datagram of one part is no fragment: `frag_more` or `frag_offset`",
+            ));
+        }
+        Ok(Some(Part { id, offset, length, more, payload: None }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -336,21 +417,24 @@ impl TryFrom<RawPacket> for Packet {
         if family != family_of(raw.dst) {
             return Err(PacketError::Families);
         }
+        let part =
+            RawPart { id: raw.frag_id, offset: raw.frag_offset, length: raw.frag_len, more: raw.frag_more };
+        let part = part.check()?;
+        // Only the first part has a header behind that of IP.
+        let is_headless = part.as_ref().is_some_and(|part| part.offset > 0);
+        let or_none =
+            |port: Option<u16>, name| port.or(is_headless.then_some(0)).ok_or(PacketError::Port(name));
+        let (source, destination) = (or_none(raw.sport, "sport"), or_none(raw.dport, "dport"));
         let segment = RawSegment { flags: raw.flags, seq: raw.seq, ack: raw.ack, len: raw.len, win: raw.win };
         let protocol = raw.proto.number()?;
         if raw.spi.is_some_and(|spi| spi == 0 || protocol != ESP) {
             return Err(PacketError::Spi);
         }
         let transport = match (protocol, family) {
-            (TCP, _) => Transport::Tcp {
-                source: raw.sport.ok_or(PacketError::Port("sport"))?,
-                destination: raw.dport.ok_or(PacketError::Port("dport"))?,
-                segment: segment.check()?,
-            },
-            (UDP, _) => Transport::Udp {
-                source: raw.sport.ok_or(PacketError::Port("sport"))?,
-                destination: raw.dport.ok_or(PacketError::Port("dport"))?,
-            },
+            (TCP, _) => {
+                Transport::Tcp { source: source?, destination: destination?, segment: segment.check()? }
+            }
+            (UDP, _) => Transport::Udp { source: source?, destination: destination? },
             (ICMP, Family::Inet) | (ICMP6, Family::Inet6) => {
                 let kind = raw.icmp_type.unwrap_or(if family == Family::Inet { 8 } else { 128 });
                 let id = u16::from(!is_icmp_error(family, kind));
@@ -374,7 +458,8 @@ impl TryFrom<RawPacket> for Packet {
             group: raw.gid,
             tag: raw.tag,
             tos: raw.tos,
-            fragment: raw.fragment,
+            fragment: raw.fragment || part.is_some(),
+            ip: Ip { dont_fragment: raw.df, ttl: raw.ttl, part },
         })
     }
 }
@@ -389,10 +474,7 @@ struct RawSegment {
 
 impl RawSegment {
     fn check(self) -> Result<Segment, PacketError> {
-        let flags = self.flags.as_deref().unwrap_or("S").chars().try_fold(0, |flags, letter| {
-            let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
-            Ok(flags | 1 << bit)
-        })?;
+        let flags = Segment::flags_of(self.flags.as_deref().unwrap_or("S"))?;
         let acknowledgement = if flags & ACK == 0 { 0 } else { SEQUENCE + 1 };
         Ok(Segment {
             flags,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::address::Bits;
 use super::flow::Flow;
+use super::limits::{INTERVAL, LOOKS, Limits};
 use super::loaded::NameId;
 use super::packet::{ESP, ICMP, TCP, UDP};
 use super::rule::{CompiledRule, RuleId};
@@ -128,25 +129,12 @@ pub(super) struct State {
     key: usize,
     /// When it was made, among all states.
     serial: u64,
-    /// Whether the other end has answered.
-    is_answered: bool,
-    /// When it goes, in seconds.
-    expires: u64,
-}
-
-/// How long states of macOS last without a packet, in seconds (pfctl -s timeouts). TCP's are in [`tcp`].
-mod timeout {
-    pub const UDP_FIRST: u64 = 60;
-    pub const UDP_SINGLE: u64 = 30;
-    pub const UDP_MULTIPLE: u64 = 60;
-    pub const ICMP_FIRST: u64 = 20;
-    pub const ICMP_REPLY: u64 = 10;
-    pub const ESP_FIRST: u64 = 120;
-    pub const ESP_INITIATING: u64 = 30;
-    pub const ESP_ESTABLISHED: u64 = 900;
-    pub const OTHER_FIRST: u64 = 60;
-    pub const OTHER_SINGLE: u64 = 30;
-    pub const OTHER_MULTIPLE: u64 = 60;
+    /// What UDP and other protocols show of the two ends: how often each has been heard, up to twice.
+    heard: [u8; 2],
+    /// When a packet of it passed last, in seconds.
+    touched: u64,
+    /// What its time without a packet is called (`pfctl -s timeouts`).
+    timeout: &'static str,
 }
 
 impl State {
@@ -160,31 +148,37 @@ impl State {
             peers: [opener, Peer::silent()],
             key: usize::MAX,
             serial: 0,
-            is_answered: false,
-            expires: 0,
+            heard: [1, 0],
+            touched: 0,
+            timeout: "",
         }
     }
 
-    fn lasts(&self, protocol: u8, is_new: bool) -> u64 {
-        use timeout::{
-            ESP_ESTABLISHED, ESP_FIRST, ESP_INITIATING, ICMP_FIRST, ICMP_REPLY, OTHER_FIRST, OTHER_MULTIPLE,
-            OTHER_SINGLE, UDP_FIRST, UDP_MULTIPLE, UDP_SINGLE,
-        };
-        match (protocol, is_new, self.is_answered) {
-            (TCP, true, _) => tcp::FIRST,
-            (TCP, false, _) => tcp::lasts(&self.peers),
-            (ICMP, true, _) => ICMP_FIRST,
-            (ICMP, false, _) => ICMP_REPLY,
-            (UDP, true, _) => UDP_FIRST,
-            (UDP, false, false) => UDP_SINGLE,
-            (UDP, false, true) => UDP_MULTIPLE,
-            (ESP, true, _) => ESP_FIRST,
-            (ESP, false, false) => ESP_INITIATING,
-            (ESP, false, true) => ESP_ESTABLISHED,
-            (_, true, _) => OTHER_FIRST,
-            (_, false, false) => OTHER_SINGLE,
-            (_, false, true) => OTHER_MULTIPLE,
+    /// What the time is called that a state lasts without a packet.
+    fn timeout_of(&self, protocol: u8, is_new: bool) -> &'static str {
+        let both_heard_twice = self.heard == [2, 2];
+        match (protocol, is_new) {
+            (TCP, true) => "tcp.first",
+            (TCP, false) => tcp::timeout(&self.peers),
+            (ICMP, true) => "icmp.first",
+            (ICMP, false) => "icmp.error",
+            (UDP, true) => "udp.first",
+            (UDP, false) if both_heard_twice => "udp.multiple",
+            (UDP, false) => "udp.single",
+            (ESP, true) => "esp.first",
+            (ESP, false) if both_heard_twice => "esp.established",
+            (ESP, false) => "esp.initiating",
+            (_, true) => "other.first",
+            (_, false) if both_heard_twice => "other.multiple",
+            (_, false) => "other.single",
         }
+    }
+
+    /// What the rule that made it says itself of a time; 0 is nothing.
+    fn own(&self, name: &str) -> u64 {
+        let timeouts = self.rule.as_ref().map(|rule| &rule.syntax.state_options.timeouts);
+        let own = timeouts.and_then(|timeouts| timeouts.iter().find(|(known, _)| *known == name));
+        own.map_or(0, |(_, seconds)| u64::from(*seconds))
     }
 
     /// A packet going out has left by another interface than this, and passes as it is.
@@ -218,6 +212,10 @@ pub(super) struct States {
     made: u64,
     /// In seconds; it stands still where nobody tells the time.
     now: u64,
+    /// All of them in the order of their making, and which of them is looked at next.
+    order: BTreeMap<u64, usize>,
+    looked_at: u64,
+    limits: Limits,
 }
 
 /// Things that keep their place; places are given again.
@@ -324,6 +322,9 @@ impl States {
 
     /// Adds a state; false where its place is taken, and then the packet is dropped.
     pub fn insert(&mut self, key: Key, mut state: State) -> bool {
+        if self.entries.len() >= self.limits.states {
+            return false;
+        }
         let at = self.entries.next();
         if let Some(&known) = self.by_lan.get(&key.lan_side()) {
             let bound = state.interface;
@@ -345,13 +346,14 @@ impl States {
         }
         self.made += 1;
         state.serial = self.made;
-        state.expires = self.now + state.lasts(key.protocol, true);
+        (state.touched, state.timeout) = (self.now, state.timeout_of(key.protocol, true));
         if let Some(rule) = &state.rule {
             *self.of_rule.entry(rule.id).or_default() += 1;
         }
         if let Some(binding) = self.binding_of(&state) {
             self.bindings.entry(binding).or_default().insert(state.serial, at);
         }
+        self.order.insert(state.serial, at);
         self.entries.add(state);
         true
     }
@@ -413,15 +415,67 @@ impl States {
         let Some(protocol) = self.get(at).map(|(_, key)| key.protocol) else { return };
         let now = self.now;
         if let Some(state) = self.entries.get_mut(at) {
-            state.is_answered |= !from_opener;
-            state.expires = now + state.lasts(protocol, false);
+            let [opener, other] = &mut state.heard;
+            let (from, to) = if from_opener { (opener, other) } else { (other, opener) };
+            *from = (*from).max(1);
+            if *to == 1 {
+                *to = 2;
+            }
+            (state.touched, state.timeout) = (now, state.timeout_of(protocol, false));
         }
     }
 
-    /// Tells the time, in seconds; states that have lasted too long go.
+    /// Tells the time, in seconds. Every second some states are looked at, so that each is once in ten, and those that
+    /// have lasted too long go.
     pub fn tell_time(&mut self, now: u64) {
+        // In so many seconds a full table of states that are too old is empty.
+        let from = self.now.max(now.saturating_sub(10 * INTERVAL));
+        for second in from..now {
+            self.now = second + 1;
+            self.look(1 + self.entries.len() / LOOKS);
+        }
         self.now = now;
-        self.remove_all(|state, _| state.expires <= now);
+    }
+
+    /// Without states, and with the same limits.
+    pub fn emptied(&self) -> Self {
+        Self { limits: self.limits.clone(), ..Self::default() }
+    }
+
+    /// Takes over what `set timeout` or `set limit` says.
+    pub fn set(&mut self, name: &'static str, value: u32) {
+        self.limits.set(name, value);
+    }
+
+    fn look(&mut self, count: usize) {
+        for _ in 0..count {
+            let next = self.order.range(self.looked_at..).next().or_else(|| self.order.iter().next());
+            let Some((&serial, &at)) = next else { return };
+            self.looked_at = serial + 1;
+            if self.get(at).is_some_and(|(state, _)| self.expires(state) <= self.now) {
+                self.remove(at);
+            }
+        }
+    }
+
+    /// When a state goes (`pf_state_expires`): sooner, the fuller the table is.
+    fn expires(&self, state: &State) -> u64 {
+        let own = state.own(state.timeout);
+        let lasts = if own > 0 { own } else { self.limits.timeout(state.timeout) };
+        let own = (state.own("adaptive.start"), state.own("adaptive.end"));
+        let ((start, end), states) = if own.0 > 0 {
+            (own, state.rule.as_ref().map_or(0, |rule| u64::from(self.count(rule.id))))
+        } else {
+            let adaptive = (self.limits.timeout("adaptive.start"), self.limits.timeout("adaptive.end"));
+            (adaptive, self.entries.len() as u64)
+        };
+        if end == 0 || states <= start || start >= end {
+            state.touched + lasts
+        } else if states < end {
+            state.touched + lasts * (end - states) / (end - start)
+        } else {
+            self.now
+        }
     }
 
     /// Removes the states that `doomed` picks, and says how many.
@@ -439,6 +493,7 @@ impl States {
         let Some(state) = self.entries.take(at) else {
             return;
         };
+        self.order.remove(&state.serial);
         if let Some(binding) = self.binding_of(&state)
             && let Some(states) = self.bindings.get_mut(&binding)
         {

@@ -11,28 +11,20 @@ const SKEW: u32 = 0xffff + 1500;
 /// The greatest scale of a window, assumed where none was negotiated.
 const SCALE: u32 = 14;
 
-/// How long a state lasts behind the segment that made it, in seconds.
-pub(super) const FIRST: u64 = 120;
-const OPENING: u64 = 30;
-const ESTABLISHED: u64 = 86_400;
-const CLOSING: u64 = 900;
-const FIN_WAIT: u64 = 45;
-const CLOSED: u64 = 90;
-
-/// How long a state lasts without a segment, in seconds.
-pub(super) fn lasts(peers: &[Peer; 2]) -> u64 {
+/// What the time is called that a state lasts without a segment.
+pub(super) fn timeout(peers: &[Peer; 2]) -> &'static str {
     let both = |stage: Stage| peers.iter().all(|peer| peer.stage >= stage);
     let any = |stage: Stage| peers.iter().any(|peer| peer.stage >= stage);
     if both(Stage::FinWait) {
-        CLOSED
+        "tcp.closed"
     } else if both(Stage::Closing) {
-        FIN_WAIT
+        "tcp.finwait"
     } else if !both(Stage::Established) {
-        OPENING
+        "tcp.opening"
     } else if any(Stage::Closing) {
-        CLOSING
+        "tcp.closing"
     } else {
-        ESTABLISHED
+        "tcp.established"
     }
 }
 

@@ -167,12 +167,31 @@ pub struct Verdict {
     pub after: Form,
     /// How a blocking rule answers the sender; not part of the JSON form.
     pub reply: Option<Block>,
+    /// What normalization has changed.
+    pub scrubbed: Scrubbed,
+}
+
+/// What normalization has changed in a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// It is kept until its datagram is whole, and got no further: its verdict says `block`, in JSON `held`.
+    pub held: bool,
+    /// It was the last missing part: from here on it is the whole datagram.
+    pub whole: bool,
+    /// `no-df` has taken the flag that forbids to cut it.
+    pub cleared_df: bool,
+    /// `min-ttl` has raised its time to live to this.
+    pub raised_ttl: Option<u8>,
 }
 
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("action", &self.action)?;
+        if self.scrubbed.held {
+            map.serialize_entry("action", "held")?;
+        } else {
+            map.serialize_entry("action", &self.action)?;
+        }
         map.serialize_entry("via", &self.via)?;
         if self.via != Via::Skip {
             map.serialize_entry("rule", &self.rule.as_ref().map_or(-1, |rule| i64::from(rule.number)))?;
@@ -187,6 +206,16 @@ impl Serialize for Verdict {
         }
         if !self.shaping.is_empty() {
             map.serialize_entry("dummynet", &self.shaping)?;
+        }
+        let Scrubbed { held: _, whole, cleared_df, raised_ttl } = self.scrubbed;
+        if whole {
+            map.serialize_entry("reassembled", &true)?;
+        }
+        if cleared_df {
+            map.serialize_entry("df", &false)?;
+        }
+        if let Some(ttl) = raised_ttl {
+            map.serialize_entry("ttl", &ttl)?;
         }
         let (before, after) = (&self.before, &self.after);
         let (source_before, destination_before) = before.sides();

@@ -1,0 +1,193 @@
+//! Fragments that wait for their datagrams to become whole.
+//!
+//! It exists because a datagram is known by its first part only, and may come in any order. As in xnu's pf_reassemble
+//! what came first stays where two parts overlap at the front of the later one, and gives way at its end; a part
+//! behind the last one ends the datagram; none waits longer than half a minute.
+//! Sees: fragments. Never: rules.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::address::Bits;
+use super::flow::{Flow, Kind, Ports};
+use super::packet::Part;
+use crate::pf::syntax::Family;
+
+/// How many fragments may wait: the kernel's limit (`set limit frags`).
+const MOST: usize = 5000;
+/// How long a datagram may be without its last part coming, in seconds.
+const PATIENCE: u64 = 30;
+/// The longest datagram.
+const LONGEST: usize = 65_535;
+/// The shortest IP header.
+const HEADER: usize = 20;
+
+/// What becomes of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It waits.
+    Held,
+    /// Nothing was missing but this.
+    Whole,
+    /// It cannot be part of a datagram.
+    Dropped,
+}
+
+/// The fragments that wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fragments {
+    datagrams: HashMap<Key, Datagram>,
+    count: usize,
+    now: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    family: Family,
+    source: Bits,
+    destination: Bits,
+    protocol: u8,
+    id: u16,
+}
+
+#[derive(Clone, Debug)]
+struct Datagram {
+    /// In order, without overlap.
+    pieces: Vec<Piece>,
+    /// The end that was seen, and whether it was the last part's.
+    end: usize,
+    has_last: bool,
+    since: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Piece {
+    start: usize,
+    end: usize,
+    /// Of the part that begins the datagram: what it shows.
+    head: Option<(Ports, Kind)>,
+    /// The bytes, and where they begin in the datagram.
+    bytes: Option<(Arc<[u8]>, usize)>,
+}
+
+impl Fragments {
+    /// Tells the time, in seconds; what has waited too long goes.
+    pub fn tell_time(&mut self, now: u64) {
+        self.now = now;
+        self.datagrams.retain(|_, datagram| datagram.since + PATIENCE >= now);
+        self.count = self.datagrams.values().map(|datagram| datagram.pieces.len()).sum();
+    }
+
+    /// Takes a fragment. Where its datagram is whole, it becomes it.
+    pub fn take(&mut self, flow: &mut Flow) -> Arrival {
+        let Some(part) = flow.ip.part.clone() else { return Arrival::Dropped };
+        let key = Key {
+            family: flow.family,
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            id: part.id,
+        };
+        let (start, end) = (usize::from(part.offset), usize::from(part.offset) + usize::from(part.length));
+        let is_beyond =
+            self.datagrams.get(&key).is_some_and(|datagram| datagram.has_last && end > datagram.end);
+        if (part.more && part.length % 8 != 0) || end > LONGEST || is_beyond {
+            self.forget(&key);
+            return Arrival::Dropped;
+        }
+        if self.count >= MOST {
+            return Arrival::Dropped;
+        }
+        let now = self.now;
+        let datagram = self.datagrams.entry(key).or_insert_with(|| Datagram::new(now));
+        let before = datagram.pieces.len();
+        let head = (start == 0).then_some((flow.header, flow.kind));
+        let taken = datagram.insert(&part, head, start, end);
+        self.count = self.count + datagram.pieces.len() - before.min(self.count + datagram.pieces.len());
+        if !taken {
+            return Arrival::Dropped;
+        }
+        if !datagram.is_whole() {
+            return Arrival::Held;
+        }
+        let whole = datagram.clone();
+        self.forget(&key);
+        let total = whole.end;
+        if HEADER + total > LONGEST {
+            return Arrival::Dropped;
+        }
+        let Some((ports, kind)) = whole.pieces.first().and_then(|piece| piece.head) else {
+            return Arrival::Dropped;
+        };
+        flow.payload = whole.bytes();
+        flow.become_whole(ports, with_length(kind, &whole.pieces[0], total));
+        Arrival::Whole
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(datagram) = self.datagrams.remove(key) {
+            self.count = self.count.saturating_sub(datagram.pieces.len());
+        }
+    }
+}
+
+/// What a TCP header shows of the length of its data, with the rest of the datagram.
+fn with_length(kind: Kind, first: &Piece, total: usize) -> Kind {
+    match kind {
+        Kind::Tcp(mut segment) => {
+            let rest = u32::try_from(total - (first.end - first.start)).unwrap_or(0);
+            segment.length += rest;
+            Kind::Tcp(segment)
+        }
+        other => other,
+    }
+}
+
+impl Datagram {
+    fn new(since: u64) -> Self {
+        Self { pieces: Vec::new(), end: 0, has_last: false, since }
+    }
+
+    /// Puts a part in its place; false where it brings nothing new.
+    fn insert(&mut self, part: &Part, head: Option<(Ports, Kind)>, start: usize, end: usize) -> bool {
+        let behind = self.pieces.partition_point(|piece| piece.start <= start);
+        let covered = behind.checked_sub(1).map_or(0, |at| self.pieces[at].end);
+        let from = start.max(covered.min(end));
+        if covered >= end && !self.pieces.is_empty() && behind > 0 {
+            return false;
+        }
+        while let Some(next) = self.pieces.get_mut(behind).filter(|next| next.start < end) {
+            if next.end > end {
+                next.start = end;
+                break;
+            }
+            self.pieces.remove(behind);
+        }
+        let bytes = part.payload.clone().map(|bytes| (bytes, start));
+        self.pieces.insert(behind, Piece { start: from, end, head, bytes });
+        self.end = self.end.max(end);
+        self.has_last |= !part.more;
+        true
+    }
+
+    fn is_whole(&self) -> bool {
+        let mut reached = 0;
+        for piece in &self.pieces {
+            if piece.start != reached {
+                return false;
+            }
+            reached = piece.end;
+        }
+        self.has_last && reached >= self.end
+    }
+
+    /// The bytes of a whole datagram, where all parts brought theirs.
+    fn bytes(&self) -> Option<Vec<u8>> {
+        let mut all = Vec::with_capacity(self.end);
+        for piece in &self.pieces {
+            let (bytes, begin) = piece.bytes.as_ref()?;
+            all.extend_from_slice(bytes.get(piece.start - begin..piece.end - begin)?);
+        }
+        Some(all)
+    }
+}

@@ -1,0 +1,120 @@
+//! Normalization: what scrub rules do with a packet before all other rules are asked.
+//!
+//! It exists because a fragment shows neither ports nor flags: where a scrub rule is about it, it is kept until its
+//! datagram is whole, and from there on the datagram goes on. xnu's pf_normalize_ip and pf_normalize_tcp; what the latter
+//! does with options and windows is left out.
+//! Sees: packets as they came, and scrub rules. Never: states, or filter rules.
+
+use super::filter::is_about;
+use super::flow::Flow;
+use super::fragments::{Arrival, Fragments};
+use super::loaded::{List, Loaded};
+use super::memory::Memory;
+use super::packet::{ACK, FIN, PUSH, RST, SYN, URG};
+use super::rule::{CompiledRule, Side};
+use super::walk::{Judgement, Walk};
+use crate::pf::syntax::{Action, FragmentCache, PortMatch};
+
+/// What normalization does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Normalized {
+    /// It goes on.
+    Passed,
+    /// It takes part in the tracking of TCP.
+    Tracked,
+    /// It is a TCP segment with flags that make no sense: dropped behind the pipes.
+    Nonsense,
+    /// It is a fragment that is kept, or dropped: no rule is asked.
+    Gone,
+}
+
+/// Holds a packet against the scrub rules, and changes it as they say.
+pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Normalized {
+    if let Some(rule) = scrub_rule(loaded, &mut memory.matched, flow, false)
+        && !normalize_ip(rule, &mut memory.fragments, flow)
+    {
+        return Normalized::Gone;
+    }
+    if flow.fragment {
+        return Normalized::Passed;
+    }
+    normalize_tcp(loaded, &mut memory.matched, flow)
+}
+
+/// The IP header's part; false where the packet gets no further.
+fn normalize_ip(rule: &CompiledRule, fragments: &mut Fragments, flow: &mut Flow) -> bool {
+    let scrub = &rule.syntax.scrub;
+    if scrub.no_df && flow.ip.dont_fragment {
+        flow.ip.dont_fragment = false;
+        flow.scrubbed.cleared_df = true;
+    }
+    if flow.fragment {
+        // Its own sender forbids to cut what is cut: never kept.
+        if flow.ip.dont_fragment {
+            return false;
+        }
+        match scrub.fragments {
+            FragmentCache::Reassemble => match fragments.take(flow) {
+                Arrival::Whole => {}
+                Arrival::Held => {
+                    flow.scrubbed.held = true;
+                    return false;
+                }
+                Arrival::Dropped => return false,
+            },
+            FragmentCache::Crop | FragmentCache::DropOverlap => {}
+        }
+    }
+    if scrub.min_ttl > 0 && flow.ip.ttl.is_some_and(|ttl| ttl < scrub.min_ttl) {
+        flow.ip.ttl = Some(scrub.min_ttl);
+        flow.scrubbed.raised_ttl = Some(scrub.min_ttl);
+    }
+    true
+}
+
+fn normalize_tcp(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Normalized {
+    let Some(flags) = flow.tcp_flags() else {
+        return Normalized::Passed;
+    };
+    let Some(rule) = scrub_rule(loaded, matched, flow, true) else {
+        return Normalized::Passed;
+    };
+    let has = |flag: u8| flags & flag != 0;
+    let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
+    // FIN beside SYN is taken away rather than held against the segment.
+    let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
+    if is_nonsense || (!has(ACK) && needs_ack) {
+        Normalized::Nonsense
+    } else if rule.syntax.scrub.reassemble_tcp {
+        Normalized::Tracked
+    } else {
+        Normalized::Passed
+    }
+}
+
+/// The first scrub rule that matches, unless it says `no`.
+fn scrub_rule<'a>(
+    loaded: &'a Loaded,
+    matched: &mut Vec<bool>,
+    flow: &Flow,
+    with_ports: bool,
+) -> Option<&'a CompiledRule> {
+    let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
+        let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
+        let is_match = is_about(rule, flow)
+            && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
+            && rule.destination.matches(&loaded.tables, flow.family, flow.destination, false)
+            && (!with_ports || ports.iter().all(|(side, port)| scrub_fits_port(side, *port)));
+        if is_match { Judgement::Matches } else { Judgement::Differs }
+    });
+    rule.filter(|rule| rule.syntax.action == Action::Scrub)
+}
+
+/// Scrub rules look at ports only with `><` and `>`: for the others the kernel hands the number of the
+/// operator over as that of a protocol, and it is none that has ports.
+fn scrub_fits_port(side: &Side, port: u16) -> bool {
+    match side.port {
+        Some(condition @ (PortMatch::Inside(..) | PortMatch::Greater(_))) => condition.matches(port),
+        _ => true,
+    }
+}

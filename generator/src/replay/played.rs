@@ -1,0 +1,149 @@
+//! Packets and verdicts as a scenario's file tells them.
+//!
+//! Ports that nobody chose are told as if they had been given in order: the first is 49152, the next 50001.
+//! Never: what comes next.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::pf::eval::{ICMP, Outcome, TCP, Transport, UDP};
+use crate::pf::syntax::Direction;
+use crate::router::{Hop, Made, Story, Topology};
+use crate::wire::{self, Datagram};
+
+/// The first port that nobody chose.
+const FIRST: u16 = 49_152;
+/// The second; those behind it follow.
+const SECOND: u16 = 50_001;
+
+/// The ports that nobody chose, in the order in which they were met.
+#[derive(Debug)]
+pub struct Ports {
+    chosen: Option<u16>,
+    met: Vec<u16>,
+}
+
+impl Ports {
+    /// All ports but this one are unknown.
+    pub fn new(chosen: Option<u16>) -> Self {
+        Self { chosen, met: Vec::new() }
+    }
+
+    fn told(&mut self, port: u16) -> u16 {
+        if Some(port) == self.chosen || port == 0 {
+            return port;
+        }
+        let at = self.met.iter().position(|met| *met == port).unwrap_or_else(|| {
+            self.met.push(port);
+            self.met.len() - 1
+        });
+        match u16::try_from(at) {
+            Ok(0) => FIRST,
+            Ok(at) => SECOND.saturating_add(at - 1),
+            Err(_) => u16::MAX,
+        }
+    }
+
+    /// The ends of a packet; with ports where they are in it.
+    fn ends(&mut self, datagram: &Datagram) -> [String; 2] {
+        let (from, to) = (datagram.source(), datagram.destination());
+        match datagram.packet.transport {
+            Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination }
+                if datagram.is_first =>
+            {
+                [format!("{from}:{}", self.told(source)), format!("{to}:{}", self.told(destination))]
+            }
+            _ => [from.to_string(), to.to_string()],
+        }
+    }
+}
+
+/// The name of a protocol.
+pub fn protocol(number: u8) -> String {
+    match number {
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        ICMP => "icmp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// One line of what left by an interface.
+pub fn left(interface: &str, from: Ipv4Addr, to: Ipv4Addr, number: u8) -> Value {
+    json!([interface, from, to, protocol(number)])
+}
+
+/// The hooks of these packets, in the order in which pf was asked.
+pub fn hooks(stories: &[Story], topology: &Topology, ports: &mut Ports) -> Vec<Value> {
+    let mut asked: Vec<(Duration, u64, Asked)> =
+        stories.iter().flat_map(|story| &story.hops).flat_map(|hop| questions(hop, topology)).collect();
+    asked.sort_by_key(|(at, number, _)| (*at, *number));
+    asked.into_iter().map(|(_, _, asked)| asked.told(ports)).collect()
+}
+
+/// One time that pf was asked.
+struct Asked<'a> {
+    hop: &'a Hop,
+    interface: &'a str,
+    bytes: &'a [u8],
+    verdict: &'static str,
+    now: Option<&'a [u8]>,
+    is_again: bool,
+}
+
+fn questions<'a>(hop: &'a Hop, topology: &'a Topology) -> Vec<(Duration, u64, Asked<'a>)> {
+    let interface = topology.name(hop.over);
+    let mut all = Vec::new();
+    let (mut at, mut number, mut bytes) = (hop.at, hop.number, hop.bytes.as_slice());
+    for (index, piped) in hop.pipes.iter().enumerate() {
+        let asked = Asked { hop, interface, bytes, verdict: "held", now: None, is_again: index > 0 };
+        all.push((at, number, asked));
+        let Some(out) = piped.out else { return all };
+        ((at, number), bytes) = (out, &piped.bytes);
+    }
+    let verdict = match &hop.made {
+        Made::Judged(verdict) if verdict.scrubbed.held => "held",
+        Made::Judged(verdict) if verdict.action == Outcome::Block => "block",
+        Made::Judged(_) | Made::Own | Made::Swallowed => "pass",
+    };
+    let now = hop.now.as_deref().filter(|_| verdict == "pass");
+    all.push((at, number, Asked { hop, interface, bytes, verdict, now, is_again: !hop.pipes.is_empty() }));
+    all
+}
+
+impl Asked<'_> {
+    fn told(&self, ports: &mut Ports) -> Value {
+        let direction = match self.hop.direction {
+            Direction::In => "in",
+            Direction::Out => "out",
+        };
+        // What pf was asked about has been read before.
+        let Ok(datagram) = wire::read(self.bytes) else { return Value::Null };
+        let [from, to] = ports.ends(&datagram);
+        let mut more = Map::new();
+        more.insert("protocol".to_owned(), protocol(datagram.packet.protocol()).into());
+        match datagram.packet.transport {
+            Transport::Tcp { segment, .. } if datagram.is_first => {
+                more.insert("flags".to_owned(), segment.letters().into());
+            }
+            Transport::Icmp { kind, code, .. } if datagram.is_first => {
+                more.insert("type".to_owned(), kind.into());
+                more.insert("code".to_owned(), code.into());
+            }
+            _ => {}
+        }
+        if self.is_again {
+            more.insert("from".to_owned(), "dummynet".into());
+        }
+        if let Some(part) = &datagram.packet.ip.part {
+            more.insert("fragment".to_owned(), part.offset.into());
+            more.insert("more".to_owned(), part.more.into());
+        }
+        if let Some(now) = self.now.and_then(|now| wire::read(now).ok()) {
+            more.insert("now".to_owned(), json!(ports.ends(&now)));
+        }
+        json!([direction, self.interface, from, to, self.verdict, more])
+    }
+}

@@ -1,0 +1,122 @@
+//! What the Mac answers to a packet that does not get through, as its kernel and its pf do.
+//!
+//! Never: whether one gets through.
+
+use std::time::Duration;
+
+use super::super::Delivery;
+use super::super::host::{Path, Sender};
+use super::super::trace::Over;
+use super::packet::{Bytes, Forwarded, Moving, Sent};
+use super::{Entry, Stage, Walk};
+use crate::pf::eval::{ICMP, RST, TCP, Transport};
+use crate::pf::syntax::{Block, Direction};
+use crate::wire::answer::{self, Complaint};
+use crate::wire::{self, Offload, is_transport_right};
+
+/// IANA's numbers of ESP and AH, to which pf answers nothing.
+const IPSEC: [u8; 2] = [50, 51];
+
+impl Walk<'_> {
+    /// Tells a neighbour that sends by the Mac what it could send straight; whatever pf makes of the packet.
+    pub(super) fn redirect(&mut self, packet: &Moving, path: &Path) {
+        let Some(Forwarded { sent, came }) = &packet.forwarded else { return };
+        let network = self.topology.host().network(path.over, path.address);
+        let is_near = network.is_some_and(|network| network.contains(&sent.datagram.source()));
+        if path.over == *came && !path.is_default && is_near {
+            let by = path.gateway.unwrap_or(sent.datagram.destination());
+            self.say(sent, Some(*came), packet.asked.0, Complaint::redirect(by));
+        }
+    }
+
+    /// Says why a packet that pf passed does not leave: to its sender as it sent it, or to the socket.
+    pub(super) fn cannot_leave(&mut self, packet: &Moving, sent: Option<&Sent>, complaint: Complaint) {
+        match (&packet.forwarded, sent) {
+            (Some(Forwarded { sent, came }), _) => {
+                let (sent, came) = (sent.clone(), *came);
+                self.say(&sent, Some(came), packet.at, complaint);
+            }
+            (None, Some(sent)) => self.tell_socket(packet, sent, complaint),
+            (None, None) => self.tell_socket(packet, &Sent::of(packet), complaint),
+        }
+    }
+
+    /// Answers for a blocking rule, as xnu's pf_test_rule does: a RST to TCP but to a RST, where the sum is right; ICMP to
+    /// the rest but to ICMP, ESP and AH, where the packet may be cut (icmp_error takes the flag for an offset, because
+    /// pf hands the header over in network order); nothing to fragments.
+    pub(super) fn refuse(&mut self, packet: &Moving, direction: Direction, over: Over, reply: Option<Block>) {
+        let packet_ = &packet.datagram.packet;
+        let (ttl, icmp) = match reply {
+            None | Some(Block::Drop) => return,
+            Some(_) if packet_.fragment => return,
+            Some(Block::Return { icmp, .. }) => (Some(0), Some(icmp)),
+            Some(Block::ReturnRst { ttl }) => (Some(ttl), None),
+            Some(Block::ReturnIcmp { icmp, .. }) => (None, Some(icmp)),
+        };
+        let protocol = packet_.protocol();
+        let is_reset =
+            matches!(packet_.transport, Transport::Tcp { segment, .. } if segment.flags & RST != 0);
+        if let Some(ttl) = ttl.filter(|_| protocol == TCP && !is_reset) {
+            if self.is_sum_right(packet, direction, over) {
+                let reset = answer::reset(&packet.datagram, ttl);
+                self.send(reset, Sender::Pf, packet.at, true);
+            }
+            return;
+        }
+        let icmp = icmp.filter(|_| protocol != ICMP && !IPSEC.contains(&protocol));
+        if let Some(icmp) = icmp.filter(|_| !packet.datagram.dont_fragment) {
+            self.complain(packet, Complaint::new(icmp));
+        }
+    }
+
+    /// Whether pf finds the sum of a TCP segment right.
+    pub(super) fn is_sum_right(&self, packet: &Moving, direction: Direction, over: Over) -> bool {
+        match direction {
+            Direction::In if over == Over::Loopback => true,
+            Direction::Out
+                if packet.is_own && self.topology.host().link(over).is_some_and(|l| l.offloads) =>
+            {
+                false
+            }
+            _ => {
+                packet.offload.checksum.is_some() || is_transport_right(packet.bytes.all(), &packet.datagram)
+            }
+        }
+    }
+
+    /// Sends an ICMP error about a packet to its source.
+    pub(super) fn complain(&mut self, packet: &Moving, complaint: Complaint) {
+        self.say(&Sent::of(packet), packet.came, packet.at, complaint);
+    }
+
+    /// The same about one as it was sent. It comes from the address that the packet went to where the Mac has it, else
+    /// from the interface that it came in over, else from the first of all.
+    pub(super) fn say(&mut self, sent: &Sent, came: Option<Over>, at: Duration, complaint: Complaint) {
+        let (host, asked) = (self.topology.host(), sent.datagram.destination());
+        let own = host.owner(asked).map(|_| asked);
+        let from = own.or_else(|| host.answers_from(came?, asked)).unwrap_or_else(|| host.first());
+        let error = answer::error(&sent.quote, &sent.datagram, from, complaint);
+        self.send(error, Sender::Icmp(came), at, false);
+    }
+
+    /// Gives an error to the socket that sent a packet, as a stack that is not xnu's wants to hear it.
+    pub(super) fn tell_socket(&mut self, packet: &Moving, sent: &Sent, complaint: Complaint) {
+        let host = self.topology.host();
+        let egress = host.link(Over::Egress).and_then(|link| link.addresses.first());
+        let from = egress.map_or_else(|| host.first(), ipnet::Ipv4Net::addr);
+        let Some(bytes) = answer::error(&sent.quote, &sent.datagram, from, complaint) else { return };
+        let (to, at, length) = (packet.from, packet.at, bytes.len());
+        self.out.push(Delivery { to, at, length, bytes: Some(bytes), offload: Offload::default() });
+    }
+
+    /// Sends what the kernel itself has to say, behind what is on its way.
+    pub(super) fn send(&mut self, bytes: Option<Vec<u8>>, sender: Sender, at: Duration, is_pfs: bool) {
+        let Some(bytes) = bytes else { return };
+        let Ok(datagram) = wire::read(&bytes) else { return };
+        let (from, to) = (datagram.source(), datagram.destination());
+        let Ok(path) = self.topology.host().way(from, to, sender) else { return };
+        let mut packet = self.moving(self.topology.mac(), Bytes::Own(bytes), datagram, at);
+        packet.is_pfs = is_pfs;
+        self.waiting.push_back((packet, Stage::Out(path), Entry::Fresh));
+    }
+}

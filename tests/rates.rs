@@ -1,0 +1,155 @@
+//! How many connections a second the lab's Mac holds, and how many UDP flows to one server: with rules of two shapes that
+//! were run on Apple's own stack (tests/xnu), on a clock of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use nixvol_net::explain::{STOCK_MAIN, examples};
+use nixvol_net::plan::Plan;
+use nixvol_net::router::{Cast, Fate, NodeId, Router, Rules, Source, Topology, Ways};
+use nixvol_net::wire::{Offload, read};
+
+use crate::support::{declared, fixture, root};
+
+/// Rules whose every connection makes states that stay for a minute and a half behind its end.
+pub const TODAY: &str = "02-tcp-oneway-today";
+/// Rules that make none inside a provider, and short ones across a link.
+pub const NEW: &str = "09-port-range-new";
+
+/// What became of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// So many were tried,
+    pub tried: usize,
+    /// so many of them did not come to their end,
+    pub failed: usize,
+    /// and at most so many states there were.
+    pub states: usize,
+}
+
+/// A Mac with two volumes of one provider and one of another, under the rules of a scenario.
+pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
+    let mut input = fixture("restricted.json");
+    input["volumes"]["etcd-4"] = serde_json::json!({ "provider": "aws", "address": "10.0.1.3" });
+    let plan = Plan::of(&declared(&input));
+    let examples = examples(&plan);
+    let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
+    let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
+    let text =
+        fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
+    let text = change(text);
+    let source =
+        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor", bridges: &[] };
+    let rules = Rules::load(&topology, &source).expect("rules");
+    let ways = Ways::new(&topology, &plan.pipes);
+    Router::new(topology, rules, ways)
+}
+
+/// A node, and its address.
+type End = (NodeId, Ipv4Addr);
+
+fn end(router: &Router, name: &str) -> End {
+    let id = router.topology().named(name).expect("a node");
+    (id, router.topology().node(id).addresses[0])
+}
+
+/// Opens and closes so many connections a second for so long, each with a port of its own.
+pub fn connections(router: &mut Router, from: &str, to: &str, a_second: u32, seconds: u32) -> Load {
+    let (from, to) = (end(router, from), end(router, to));
+    let mut load = Load::default();
+    for number in 0..a_second * seconds {
+        let at = Duration::from_secs(1) + Duration::from_secs(1) * number / a_second;
+        // Ports come again after the 16,384 that macOS hands out.
+        let port = 49_152 + u16::try_from(number % 16_384).expect("a port");
+        load.tried += 1;
+        load.failed += usize::from(!connection(router, from, to, port, at));
+        load.states = load.states.max(router.rules().machine().states());
+    }
+    load
+}
+
+/// One connection from its SYN to its last acknowledgement; false where one of its segments did not arrive.
+fn connection(router: &mut Router, from: End, to: End, port: u16, at: Duration) -> bool {
+    // Who sends: flags, sequence, acknowledgement.
+    let segments = [
+        (true, "S", 1000, 0),
+        (false, "SA", 5000, 1001),
+        (true, "A", 1001, 5001),
+        (true, "FA", 1001, 5001),
+        (false, "A", 5001, 1002),
+        (false, "FA", 5001, 1002),
+        (true, "A", 1002, 5002),
+    ];
+    segments.iter().all(|(is_client, flags, sequence, acknowledgement)| {
+        let (sender, receiver) = if *is_client { (from, to) } else { (to, from) };
+        let ports = if *is_client { (port, 2379) } else { (2379, port) };
+        let mut builder = PacketBuilder::ipv4(sender.1.octets(), receiver.1.octets(), 64)
+            .tcp(ports.0, ports.1, *sequence, 65_000);
+        for flag in flags.chars() {
+            builder = match flag {
+                'S' => builder.syn(),
+                'F' => builder.fin(),
+                _ => builder.ack(*acknowledgement),
+            };
+        }
+        let mut bytes = Vec::new();
+        builder.write_to_vec(&mut bytes, &[]).expect("a packet");
+        let (fate, _) = router.receive(sender.0, &mut bytes, Offload::default(), at);
+        fate == Fate::Delivered(receiver.0)
+    })
+}
+
+/// Sends a datagram from each of so many sockets of a volume to one server outside; how many got there, from how many
+/// ports.
+pub fn flows(router: &mut Router, count: u16) -> (usize, usize) {
+    let (from, to) = (end(router, "etcd-1"), end(router, "internet"));
+    let mut ports = BTreeSet::new();
+    let mut arrived = 0;
+    for number in 0..count {
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4(from.1.octets(), to.1.octets(), 64)
+            .udp(40_000 + number, 53)
+            .write_to_vec(&mut bytes, b"question")
+            .expect("a packet");
+        let (fate, _) = router.receive(from.0, &mut bytes, Offload::default(), Duration::from_secs(1));
+        if fate == Fate::Delivered(to.0) {
+            arrived += 1;
+            read(&bytes).expect("a packet");
+            ports.insert(u16::from_be_bytes([bytes[20], bytes[21]]));
+        }
+    }
+    (arrived, ports.len())
+}
+
+#[test]
+fn inside_a_provider_no_rate_fills_the_table() {
+    let load = connections(&mut mac(NEW, |text| text), "etcd-1", "etcd-4", 400, 10);
+    assert_eq!((load.failed, load.states), (0, 0), "{load:?}");
+    // Two states each, for a minute and a half and more: on Apple's stack 6,509 of 15,000 fail in a minute.
+    let load = connections(&mut mac(TODAY, |text| text), "etcd-1", "etcd-4", 250, 30);
+    assert!(load.failed > 500 && load.states == 10_000, "{load:?}");
+}
+
+#[test]
+fn across_a_link_states_go_soon_enough() {
+    // On Apple's stack 400 a second hold, with 7,979 states.
+    let load = connections(&mut mac(NEW, |text| text), "etcd-1", "etcd-2", 400, 30);
+    assert!(load.failed == 0 && (7000..9500).contains(&load.states), "{load:?}");
+}
+
+#[test]
+fn udp_flows_to_one_server_are_lost_where_nat_does_not_see_ports_that_are_taken() {
+    // pf_get_sport of xnu looks for a kind of state that never is, unless the rule says which kind its are.
+    let (arrived, ports) = flows(&mut mac(NEW, |text| text), 1000);
+    assert!((940..995).contains(&arrived), "{arrived}");
+    assert_eq!(arrived, ports);
+    let extfilter = |text: String| {
+        let nat = "nat on en0 inet from <internet> to ! <local> -> (en0:0)\n";
+        assert!(text.contains(nat));
+        text.replace(nat, &nat.replace('\n', " extfilter apd\n"))
+    };
+    assert_eq!(flows(&mut mac(NEW, extfilter), 4000), (4000, 4000));
+}
