@@ -99,7 +99,7 @@ let
           default = true;
           example = false;
           description = ''
-            Whether the volumes of this provider reach the world outside, through address translation.
+            Whether the volumes of this provider reach the internet, by NAT.
           '';
         };
       };
@@ -130,7 +130,7 @@ let
         default = null;
         example = "127.0.1.11";
         description = ''
-          The loopback address under which the Mac itself finds this volume, in the range of
+          The loopback address by which the Mac itself reaches this volume, in the range of
           {option}`services.nixvol-net.localhost.gateway`. Null gives it none.
         '';
       };
@@ -178,8 +178,8 @@ let
         default = null;
         example = 40;
         description = ''
-          The delay that is added to each packet, one way, in milliseconds. Only a bidirectional link slows the
-          answers too.
+          The delay that is added to each packet of this direction, in milliseconds. Only a bidirectional link delays
+          replies too.
         '';
       };
 

@@ -83,7 +83,7 @@ in
         };
       };
       description = ''
-        The mounted volumes that take part, by name.
+        The volumes, by name. Each is a host with an address.
       '';
     };
 
@@ -94,7 +94,7 @@ in
         gateway = "127.0.2.1/24";
       };
       description = ''
-        The group of loopback addresses under which the Mac itself finds the volumes.
+        The loopback addresses by which the Mac itself reaches the volumes.
       '';
     };
 
@@ -116,8 +116,8 @@ in
         }
       ];
       description = ''
-        What may pass from one provider to another. Whatever no link permits is blocked. The links of all modules
-        add up; those of a preset give way to them.
+        What may pass from one provider to another. What no link permits is refused. The links of all modules add up,
+        and replace those of a preset.
       '';
     };
 
@@ -176,7 +176,7 @@ in
       default = "/var/db/nix-volumes-networking";
       example = "/var/db/clouds";
       description = ''
-        The directory in which the manager remembers what it made.
+        The directory of the manager's state: what it created.
       '';
     };
 
@@ -194,8 +194,8 @@ in
       default = 120;
       example = 30;
       description = ''
-        The number of seconds after which launchd has the manager look at the network again. It does so at boot, at
-        mounts and when the network changes anyway, and a look that finds everything in place changes nothing.
+        The interval in seconds at which launchd runs `reconcile`. It also runs at boot, at mounts and when the network
+        changes. A run that finds everything in place changes nothing.
       '';
     };
 

@@ -131,8 +131,10 @@ impl World {
         world.tool("sudo", "exec \"$@\"");
         world.tool("gh", "exec cat >/dev/null");
         world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
-        let nix = "case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; *) exit 1 ;; esac";
+        let nix = "case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; \
+                   flake) test \"$2 $3\" = 'init -t' ;; *) exit 1 ;; esac";
         world.tool("nix", nix);
+        world.tool("darwin-rebuild", "test \"$*\" = 'switch --flake .#mac'");
         for directory in [".local/share/bash-completion/completions", ".config/fish/completions", ".zsh"] {
             fs::create_dir_all(dir.join("home").join(directory)).expect("a directory");
         }

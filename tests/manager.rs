@@ -471,5 +471,5 @@ fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
         calls.push(lines);
     }
     assert_eq!(calls[0], calls[1]);
-    assert_eq!(calls[0].len(), 12, "the README says so: {:?}", calls[0]);
+    assert_eq!(calls[0].len(), 12, "`help manager` says so: {:?}", calls[0]);
 }

@@ -1,18 +1,20 @@
-//! The README's promises: every fenced block is tried, and commands print what it shows.
+//! The README and the guides of `help`: every fenced block is tried, and commands print what is shown.
 //!
-//! After a change of the program's words, `NIXVOL_README=update cargo test readme` writes them into it.
+//! After a change of the program's words, `NIXVOL_README=update cargo test readme` writes them into the files.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nixvol_net::help::GUIDES;
 use serde_json::Value;
 
 use crate::examples::{World, commands};
 use crate::network::Network;
 use crate::nix::{evaluate, nix_instantiate, with_darwin};
-use crate::support::{fixture, has_lab, program, root, run};
+use crate::support::{fixture, has_lab, has_tool, program, root, run};
+use crate::switch::{Disk, UNINSTALL};
 
 /// A fenced block: its language, and where its text stands.
 struct Block {
@@ -20,12 +22,25 @@ struct Block {
     text: Range<usize>,
 }
 
-fn path() -> std::path::PathBuf {
-    root().join("README.md")
+/// A file for people to read.
+struct Paper {
+    path: PathBuf,
+    text: String,
+}
+
+/// The README first, then the guides.
+fn papers() -> Vec<Paper> {
+    let guides = GUIDES.iter().map(|page| format!("generator/src/help/{}.md", page.topic));
+    let paper = |name: String| {
+        let path = root().join(&name);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Paper { path, text }
+    };
+    ["README.md".to_owned()].into_iter().chain(guides).map(paper).collect()
 }
 
 fn readme() -> String {
-    std::fs::read_to_string(path()).expect("the README")
+    papers().swap_remove(0).text
 }
 
 fn blocks(readme: &str) -> Vec<Block> {
@@ -41,10 +56,13 @@ fn blocks(readme: &str) -> Vec<Block> {
     blocks
 }
 
-/// The texts of the blocks of a language.
-fn texts<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
-    let blocks = blocks(readme).into_iter().filter(|block| block.language == language);
-    let texts: Vec<&str> = blocks.map(|block| &readme[block.text]).collect();
+/// The texts of the blocks of a language, in all papers.
+fn texts(language: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    for Paper { path: _, text } in papers() {
+        let blocks = blocks(&text).into_iter().filter(|block| block.language == language);
+        texts.extend(blocks.map(|block| text[block.text].to_owned()));
+    }
     assert!(!texts.is_empty(), "no block of {language}");
     texts
 }
@@ -83,53 +101,140 @@ fn steady(text: &str) -> String {
 }
 
 #[test]
-fn what_it_shows_is_what_is_printed() {
-    let mut readme = readme();
+fn what_they_show_is_what_is_printed() {
     let update = std::env::var("NIXVOL_README").is_ok_and(|value| value == "update");
-    let is_console = |block: &Block| block.language == "console";
-    let count = blocks(&readme).iter().filter(|block| is_console(block)).count();
-    assert!(count >= 5, "the README shows {count} commands");
-    for index in 0..count {
-        let range =
-            blocks(&readme).into_iter().filter(is_console).nth(index).expect("as many as before").text;
-        let block = readme[range.clone()].to_owned();
-        let (command, _) = block.split_once('\n').expect("a command");
-        if command.starts_with("$ nixvol-net lab ") && !has_lab() {
-            continue;
+    let mut count = 0;
+    for Paper { path, mut text } in papers() {
+        let consoles =
+            |text: &str| blocks(text).into_iter().filter(|it| it.language == "console").collect::<Vec<_>>();
+        for index in 0..consoles(&text).len() {
+            count += 1;
+            let range = consoles(&text)[index].text.clone();
+            let block = text[range.clone()].to_owned();
+            let (command, _) = block.split_once('\n').expect("a command");
+            if command.starts_with("$ nixvol-net lab ") && !has_lab() {
+                continue;
+            }
+            let expected = format!("{command}\n{}", printed(command.strip_prefix("$ ").expect("a command")));
+            if update && steady(&block) != steady(&expected) {
+                text.replace_range(range, &expected);
+            } else {
+                let hint = format!("{}; hint: NIXVOL_README=update cargo test readme", path.display());
+                assert_eq!(steady(&block), steady(&expected), "{hint}");
+            }
         }
-        let expected = format!("{command}\n{}", printed(command.strip_prefix("$ ").expect("a command")));
-        if update && steady(&block) != steady(&expected) {
-            readme.replace_range(range, &expected);
-        } else {
-            assert_eq!(steady(&block), steady(&expected), "hint: NIXVOL_README=update cargo test readme");
+        if update {
+            std::fs::write(path, text).expect("it can be written");
         }
     }
-    if update {
-        std::fs::write(path(), readme).expect("the README can be written");
-    }
+    assert!(count >= 10, "they show {count} commands");
 }
 
 #[test]
 fn every_block_is_of_a_kind_that_is_tried() {
-    let languages: BTreeSet<String> = blocks(&readme()).into_iter().map(|block| block.language).collect();
-    let tried: BTreeSet<String> = ["console", "sh", "nix"].map(str::to_owned).into();
+    let papers = papers();
+    let languages: BTreeSet<String> =
+        papers.iter().flat_map(|paper| blocks(&paper.text)).map(|block| block.language).collect();
+    let tried: BTreeSet<String> = ["console", "json", "nix", "sh"].map(str::to_owned).into();
     assert_eq!(languages, tried);
 }
 
 #[test]
+fn the_readme_is_read_in_five_minutes() {
+    let lines = readme().lines().count();
+    assert!(lines <= 250, "the README has {lines} lines: the rest is for pages of `help`");
+}
+
+#[test]
+fn every_input_is_a_declaration() {
+    for block in texts("json") {
+        let checked = run(&["check", "--input", "-"], &block);
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+#[test]
 fn every_line_of_shell_does_what_it_says() {
-    let readme = readme();
-    for block in texts(&readme, "sh") {
+    let migration = ["ifconfig -l\n", "sudo /opt/nix-volumes/networking/manage-macos-networking.sh plan"];
+    for block in texts("sh") {
         match block.trim_end() {
             line if line.starts_with("cargo run --release -- ") => runs_the_program(line),
             "tests/run.sh" => runs_the_tests(),
-            "cargo bench" => measures(),
+            // The install, the removal and the guide for migration have tests of their own.
+            text if text.starts_with("cargo build ") || text == format!("sudo {UNINSTALL}") => {}
+            text if migration.iter().any(|start| text.starts_with(start)) => {}
+            // And so have etcd and its clients, which speak to each other.
+            text if text.starts_with("etcd") => {}
             _ => {
-                let ran = World::new().run(block);
+                let ran = World::new().run(&block);
                 assert_eq!(ran.code, 0, "{block}{}", ran.err);
             }
         }
     }
+}
+
+/// The block of the README that begins with this.
+fn block_of_the_readme(start: &str) -> String {
+    let readme = readme();
+    let mut found = blocks(&readme).into_iter().map(|block| &readme[block.text]);
+    found.find(|text| text.starts_with(start)).unwrap_or_else(|| panic!("no block {start}")).to_owned()
+}
+
+#[test]
+fn the_install_without_nix_starts_and_one_command_removes_it() {
+    let Some(disk) = Disk::new() else { return };
+    let before = disk.mac.kernel();
+    let install = block_of_the_readme("cargo build --locked --release\n");
+    let bin = Path::new(program().get_program()).parent().expect("a directory").to_owned();
+    let checkout = "/Users/me/nixvol-net";
+    let activate = "templates/activation/activate.sh";
+    let text = std::fs::read_to_string(root().join(activate)).expect("the script");
+    disk.write(&format!("{checkout}/{activate}"), &text, 0o644);
+    disk.write(&format!("{checkout}/network.json"), &fixture("restricted.json").to_string(), 0o644);
+    // The build is the one that is tried here, and whoever runs this is root already.
+    let script = format!(
+        "set -e; cargo() {{ test \"$1\" = build; }}; sudo() {{ \"$@\"; }}; cd {checkout}; \
+         mkdir target; ln -s {} target/release; {install}",
+        bin.display()
+    );
+    let ran = disk.enter(&["/bin/bash", "-c", &script]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    let status = disk.enter(&[MANAGER.trim_start_matches("sudo ").trim_end(), "status"]);
+    assert_eq!(status.code, 0, "{}{}", status.out, status.err);
+    let remove = block_of_the_readme("sudo /opt/nix-volumes/uninstall.sh");
+    let removed = disk.enter(&["/bin/bash", "-c", &format!("sudo() {{ \"$@\"; }}; {remove}")]);
+    assert_eq!(removed.code, 0, "{}{}", removed.out, removed.err);
+    disk.assert_clean(&before);
+}
+
+#[test]
+fn etcd_runs_as_a_volume_and_is_reached() {
+    if !has_lab() || !has_tool("etcd", "no volume runs etcd") || !has_tool("etcdctl", "etcd is not asked") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("etcd-1").display().to_string();
+    let etcd = block_of_the_readme("etcd --name etcd-1 ").replace("/tmp/etcd-1", &data);
+    let clients = block_of_the_readme("etcdctl ");
+    let (from_the_mac, from_a_volume) = clients.split_once('\n').expect("two commands");
+    let script = directory.path().join("script");
+    let text = format!(
+        "set -eu\nexport ETCDCTL_API=3\n\
+         nixvol-net lab exec etcd-1 -- {} >{data}.log 2>&1 &\n\
+         for try in $(seq 30); do\n\
+           if {from_the_mac}; then nixvol-net lab exec etcd-2 -- {from_a_volume}\nexit; fi; sleep 1\n\
+         done\ncat {data}.log; exit 1\n",
+        etcd.trim_end(),
+    );
+    std::fs::write(&script, text).expect("a script");
+    let output = program()
+        .args(["lab", "run", "--", "bash"])
+        .arg(&script)
+        .env("PATH", with_program())
+        .output()
+        .expect("the program runs");
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && told.contains("\"health\":\"true\""), "{told}");
 }
 
 /// The command with the program of this build, and its directory elsewhere.
@@ -154,30 +259,12 @@ fn runs_the_tests() {
     assert!(Command::new("bash").arg("-n").arg(&script).status().expect("bash runs").success());
 }
 
-/// Optimised builds take minutes, so only that there is something to measure is looked at.
-fn measures() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let targets = metadata["packages"][0]["targets"].as_array().expect("targets");
-    let benches: Vec<&Value> = targets.iter().filter(|target| target["kind"][0] == "bench").collect();
-    assert!(!benches.is_empty());
-    for bench in benches {
-        assert!(Path::new(bench["src_path"].as_str().expect("a path")).is_file());
-    }
-}
-
 #[test]
 fn every_block_of_nix_evaluates() {
-    let readme = readme();
     let mut modules = 0;
-    for block in texts(&readme, "nix") {
+    for block in texts("nix") {
         let is_module = block.contains("services.nixvol-net = {");
-        let expression = if is_module { block.to_owned() } else { format!("{{ {block} }}") };
+        let expression = if is_module { block.clone() } else { format!("{{ {block} }}") };
         let parsed = nix_instantiate(&["--parse", "-E", &expression]);
         let uses = String::from_utf8_lossy(&parsed.stderr).into_owned();
         // What a flake has in scope is the only thing that a part of one may lack.
@@ -186,7 +273,7 @@ fn every_block_of_nix_evaluates() {
         assert!(parsed.status.success() || first.is_some_and(is_known), "{uses}");
         if is_module {
             modules += 1;
-            is_a_network(block);
+            is_a_network(&block);
         }
     }
     assert!(modules > 0);
@@ -214,12 +301,17 @@ fn is_a_network(module: &str) {
 }
 
 #[test]
-fn every_command_that_it_speaks_of_is_there() {
-    let readme = readme();
+fn every_command_and_topic_that_they_speak_of_is_there() {
+    let text: String = papers().into_iter().map(|paper| paper.text).collect();
     let known: BTreeSet<String> =
         commands().into_iter().filter_map(|(words, _)| words.into_iter().next()).collect();
     let mut spoken = 0;
-    for rest in readme.split("`nixvol-net ").skip(1) {
+    for topic in text.split("`nixvol-net help ").skip(1) {
+        let topic: String = topic.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let told = topic == "TOPIC" || topic == "errors" || nixvol_net::help::page(&topic).is_some();
+        assert!(told, "there is no page {topic}");
+    }
+    for rest in text.split("`nixvol-net ").skip(1) {
         let command: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
         if !command.is_empty() {
             spoken += 1;

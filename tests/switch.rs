@@ -22,6 +22,9 @@ const JOB: &str = "job\torg.nix-volumes.networking\t";
 /// A route of a VPN inside the network of ibm.
 const OVERLAP: &str = "route\t10.3.7.0/24\tutun4\tUSc\tutun4\t";
 
+/// The one command that removes everything, whatever was installed how.
+pub const UNINSTALL: &str = "/opt/nix-volumes/uninstall.sh";
+
 const ON: &str = "{ enable = true; }";
 const OFF: &str = "{ enable = false; }";
 const ONE_MORE: &str = r#"{ enable = true; volumes.added = { provider = "aws"; address = "10.0.9.9"; }; }"#;
@@ -257,7 +260,7 @@ impl Disk {
 
     /// Nothing of ours is left: disk, launchd, kernel, names.
     #[track_caller]
-    fn assert_clean(&self, kernel: &str) {
+    pub fn assert_clean(&self, kernel: &str) {
         assert_eq!(self.ours(), [""; 0]);
         assert!(!self.has_job());
         // nix-darwin's own job stays.
@@ -431,14 +434,14 @@ fn a_generation_without_the_module_leaves_what_one_command_removes() {
     let status = disk.manager("status");
     assert_eq!(status.code, 1);
     assert!(status.out.contains("problem      launchd does not run our job"), "{}", status.out);
-    let removed = disk.enter(&["/opt/nix-volumes/uninstall.sh"]);
+    let removed = disk.enter(&[UNINSTALL]);
     assert_eq!(removed.code, 0, "{}{}", removed.out, removed.err);
     disk.assert_clean(&before);
     // And back.
     disk.switch(ON);
     disk.assert_up(false);
     // The command also ends the job of a system that has the module; the next switch brings all back.
-    assert_eq!(disk.enter(&["/opt/nix-volumes/uninstall.sh"]).code, 0);
+    assert_eq!(disk.enter(&[UNINSTALL]).code, 0);
     disk.assert_clean(&before);
     disk.switch(ON);
     assert!(disk.has_job());

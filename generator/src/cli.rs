@@ -45,20 +45,20 @@ pub enum Command {
 
 Exit: 0 written, 1 not proven or not as expected, 2 bad input or a directory that is not ours.")]
     Render {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
         /// The directory to write.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// How to tell what was written.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Prove that a bundle's bytes do what was declared, for all packets.
     ///
-    /// The anchor is read back and held against the declaration in network.json; every other file must be what
-    /// that declaration renders. A violation comes with a packet that shows it.
+    /// The anchor is parsed and compared with the declaration in network.json; every other file must be what that
+    /// declaration renders. A violation is shown with a packet.
     #[command(after_help = "Examples:
   nixvol-net verify /tmp/bundle
   nixvol-net verify /opt/nix-volumes/networking --format json
@@ -68,7 +68,7 @@ Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
         /// The bundle.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// How to tell what was found.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -80,20 +80,24 @@ Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
 
 Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 bad input.")]
     Test {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
         /// Probe the running network too: on a Mac where it is installed, as root.
         #[arg(long)]
         live: bool,
-        /// How to tell what was found.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+<<<<<<< HEAD
     /// Validate the declaration: every problem at once, each with its place and what to do.
     ///
     /// What is valid is held against its expectations (`expect`), for all packets: one that fails is shown with a flow, the
     /// rule and the declaration that decide.
+=======
+    /// Validate the declaration: report every problem at once, each with its place and a fix.
+>>>>>>> mac
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
   nixvol-net check --input network.json --format sarif >nixvol-net.sarif
@@ -102,34 +106,35 @@ Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 
 
 Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol-net help E025` tells more of the error with that code.")]
     Check {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
-        /// How to tell what is wrong.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: CheckFormat,
     },
-    /// Tell the way of a packet, and the rule and the declaration that decide.
+    /// Show the path of a packet, and the rule and the declaration that decide.
     ///
-    /// Shows every place where pf sees the packet on macOS (what the Mac sends to itself it sees on lo0, going out and
-    /// coming in; what a VM sends, on its bridge and where it leaves), what the rendered anchor does with it there, with
-    /// the line of the rule, and which link or default of the declaration asked for that; then the same for the answer.
+    /// Shows every hop at which pf sees the packet on macOS (what the Mac sends to itself, out and in on lo0; what a VM
+    /// sends, in on its bridge and out where it leaves), what the rendered anchor does with it there, the line of the
+    /// rule, and the link or default of the declaration behind it; then the same for the reply.
     ///
     /// An end is a volume (etcd-1, etcd-1.aws, etcd-1.aws.nixvol), its localhost alias (etcd-1.localhost), a provider
-    /// (somebody in its network who is no volume) or its gateway (aws.gateway), an IPv4 address, `internet`, `lan`,
+    /// (a host in its network that is not a volume) or its gateway (aws.gateway), an IPv4 address, `internet`, `lan`,
     /// `localhost`, or `mac`.
     Explain(explain::Explain),
-    /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, judge packets by them.
+    /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, evaluate packets.
     Pf {
         /// What to do.
         #[command(subcommand)]
         command: pf::Pf,
     },
-    /// Show what a change opens and closes: for all flows, end to end, in the words of the declaration.
+    /// Show which flows a change opens and closes, end to end, in the names of the declaration.
     ///
-    /// Each line has a flow that fares otherwise on the two sides. Then: what each volume gained and lost that is new,
-    /// gone, moved or renamed; conditions, what the manager makes, files. A flow between providers never speaks of traffic
-    /// inside one of them, which always passes. `(outside before)` is said of what nobody had on the old side.
+    /// Each flow is shown with a packet that the two sides treat differently. Then follow: what each new, removed, moved or
+    /// renamed volume gained and lost, conditions, objects that the manager creates, and files. A flow between providers
+    /// excludes traffic inside one of them, which always passes. `(outside before)` marks what is declared on the
+    /// new side only.
     /// Signs: + more passes or exists, - less, ~ otherwise.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after
@@ -145,17 +150,17 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         /// What is to be; the same kinds. Only one of the two can be standard input.
         #[arg(value_name = "NEW")]
         new: PathBuf,
-        /// How to tell what differs.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: DiffFormat,
         /// Show the lines of the files that differ, too.
         #[arg(long)]
         lines: bool,
     },
-    /// Hold what the declaration renders against the bundle that was reviewed and accepted.
+    /// Compare what the declaration renders with the bundle that was reviewed and accepted.
     ///
     /// The accepted bundle is a directory in your repository. `check` fails when the declaration, or a new version of
-    /// this program, renders anything else, and says what opens and closes; `accept` takes it.
+    /// this program, renders anything else, and shows the flows that open and close; `accept` accepts it.
     #[command(after_help = snapshot::EXAMPLES)]
     Snapshot {
         /// What to do.
@@ -164,7 +169,7 @@ Exit: 0 the same, 1 different, 2 bad input.")]
     },
     /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
     ///
-    /// Each link rule is a lane that the ends it names are joined to, so a mesh is one line and not one for every pair.
+    /// Each link rule is drawn as one line to which its ends connect, so a mesh is one line, not one for each pair.
     /// The bundle holds the same drawing as topology.txt and topology.svg.
     #[command(after_help = "Examples:
   nixvol-net graph
@@ -174,7 +179,7 @@ Exit: 0 the same, 1 different, 2 bad input.")]
 
 Exit: 0 drawn, 2 bad input.")]
     Graph {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
         /// What a Mac was captured to be, as `status` takes it: kernel names stand beside the logical ones.
@@ -195,7 +200,7 @@ Exit: 0 drawn, 2 bad input.")]
         #[command(subcommand)]
         what: edit::Add,
     },
-    /// Remove a volume, a provider, a link or an expectation from your own Nix file: the opposite of `add`.
+    /// Remove a volume, a provider, a link or an expectation from your own Nix file; undoes `add`.
     Remove {
         /// What to remove.
         #[command(subcommand)]
@@ -203,8 +208,8 @@ Exit: 0 drawn, 2 bad input.")]
     },
     /// Give a volume or a provider another name in your own Nix file, wherever the file names it.
     ///
-    /// The entry, the links and expectations, the volumes of a provider, and expressions that read the entry. What stands
-    /// in comments and strings stays, and is told.
+    /// The entry, the links and expectations, the volumes of a provider, and expressions that read the entry. Comments
+    /// and strings are not changed; where they use the name, that is reported.
     Rename {
         /// What to rename.
         #[command(subcommand)]
@@ -216,18 +221,19 @@ Exit: 0 drawn, 2 bad input.")]
         #[command(subcommand)]
         what: edit::Move,
     },
-    /// Hold the Mac against the plan: what is up, under which kernel names, and what is not as declared.
+    /// Compare the Mac with the plan: what is up, under which kernel names, and what is not as declared.
     ///
     /// It reads what the manager reads: on a Mac, as root, it lets the installed manager collect that; elsewhere it takes
     /// the directory that `manage-macos-networking.sh logs --collect DIR` wrote. The verdict is its own: interfaces,
-    /// routes, the rules that pf holds, who keeps pf on. Names in the hosts file are not in a capture, and not judged.
+    /// routes, the loaded rules, the token that keeps pf enabled. Names in the hosts file are not in a capture, and not
+    /// checked.
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
         /// What a Mac was captured to be.
@@ -236,21 +242,21 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         /// Look again every two seconds, until interrupted.
         #[arg(long)]
         watch: bool,
-        /// How to tell it.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Write one page to look at: the picture, who may reach whom, the rules and who asked for them, addresses.
+    /// Write one HTML page: the picture, who may reach whom, the rules and the declaration behind each, addresses.
     ///
-    /// The page needs nothing but itself: no network, no server. It answers questions as `explain` does, works with a
-    /// keyboard and on paper, and all that is text is there without JavaScript. The rules are proven before it is written.
+    /// The page is self-contained: it needs no network and no server. It answers questions as `explain` does, works with
+    /// a keyboard and in print, and all text is there without JavaScript. The rules are proven before it is written.
     #[command(after_help = "Examples:
   nixvol-net report --out page.html
   nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
 
 Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Report {
-        /// What to read.
+        /// The declaration.
         #[command(flatten)]
         source: Source,
         /// The file to write; `-` is standard output.
@@ -278,7 +284,7 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Completions(papers::Completions),
     /// Print a manual page, or write all of them.
     Man(papers::Man),
-    /// Tell more: of an error by its code, of a command, or of coming from a script of your own.
+    /// Print a page: about an error by its code, a command, or a topic such as `macos`.
     Help(papers::Help),
 }
 

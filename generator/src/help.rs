@@ -1,7 +1,7 @@
 //! The pages of `nixvol-net help`: one for each code of a problem, and what is told at more length than a flag.
 //!
 //! A message says what is wrong here; its page says why that is wrong at all, and shows an example and its mend. The
-//! pages are Markdown files, so that they are read, changed and tried (`tests/help.rs` runs every example) like the
+//! pages are Markdown files, so that they are read, changed and tried (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the other pages) like the
 //! data that they are. Sees: nothing. Never: words a problem (`problem` does), or prints.
 
 /// A page.
@@ -30,7 +30,9 @@ pub const ERRORS: &[Page] = pages! {
 };
 
 /// The other pages.
-pub const GUIDES: &[Page] = pages! { "migration" };
+pub const GUIDES: &[Page] = pages! {
+    "options" "policy" "conditions" "manager" "macos" "review" "lab" "json" "migration"
+};
 
 /// The topic of the table of all codes.
 pub const TABLE: &str = "errors";

@@ -1,7 +1,7 @@
 //! How long a proof takes as declarations grow in every way they can.
 //!
 //! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --write DIR` writes the declarations instead, for
-//! `valgrind --tool=callgrind nixvol-net test --input`, whose instruction counts the README shows.
+//! `valgrind --tool=callgrind nixvol-net test --input`.
 
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]

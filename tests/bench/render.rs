@@ -1,6 +1,6 @@
 //! How long it takes from the JSON to the rendered bytes, as providers and volumes grow.
 //!
-//! `cargo bench` runs it; the README says what it printed.
+//! `cargo bench` runs it.
 
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]

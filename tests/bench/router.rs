@@ -1,6 +1,6 @@
 //! What a packet costs the router, with 5 and with 500 providers' rules.
 //!
-//! `cargo bench --bench router` runs it; the README says what it printed. A segment of an open connection meets its
+//! `cargo bench --bench router` runs it. A segment of an open connection meets its
 //! states; a new connection meets the rules, of which an index leaves those that can be about it.
 
 #[path = "../support.rs"]

@@ -311,7 +311,7 @@ pub struct Target {
     /// services.nixvol-net.volumes.
     #[arg(long = "as", value_name = "OPTION")]
     pub within: Option<Within>,
-    /// How to tell what was done.
+    /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

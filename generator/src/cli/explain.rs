@@ -10,10 +10,10 @@ use super::{Format, Source};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Explain {
-    /// Who opens.
+    /// The source: who opens the connection.
     #[arg(value_name = "SRC")]
     pub from: String,
-    /// Who is to be reached; with :PORT for tcp and udp.
+    /// The destination; with :PORT for tcp and udp.
     #[arg(value_name = "DST[:PORT]")]
     pub to: String,
     /// tcp, udp, icmp, another name or a number [default: tcp with a port, icmp without]
@@ -23,8 +23,8 @@ pub struct Explain {
     #[command(flatten)]
     pub input: Source,
     /// What a Mac was captured to hold, as `pfctl -s rules`, `-s nat` and `-s dummynet` print it: NAME=FILE for an
-    /// anchor, main=FILE for the main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Tells who
-    /// else decides.
+    /// anchor, main=FILE for the main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Shows
+    /// which other rulesets decide.
     ///
     /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
     /// below the main ruleset of macOS.
@@ -33,7 +33,7 @@ pub struct Explain {
     /// The interface that leads outside.
     #[arg(long, value_name = "NAME", default_value = "en0", value_parser = interface)]
     pub egress: String,
-    /// How to tell it.
+    /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -44,14 +44,14 @@ Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
 
 Exit: 0 ended, or there was none.")]
     Down,
-    /// Tell who takes part, and what became of their packets.
+    /// Show who takes part, and what happened to their packets.
     #[command(after_help = "Examples:
   nixvol-net lab status
   nixvol-net lab status --format json >lab.json
 
 Exit: 0 a lab is up, 1 none is.")]
     Status {
-        /// How to tell it.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -70,9 +70,9 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Probe every declared flow and samples of the others with real packets, and hold each against `explain`.
+    /// Probe every declared flow and samples of the others with real packets, and compare each with `explain`.
     ///
-    /// Every volume, this Mac, a neighbour on its LAN and a machine of the internet ask each other by TCP, UDP and ICMP:
+    /// Every volume, this Mac, a host on its LAN and a host on the internet probe each other by TCP, UDP and ICMP:
     /// at the ends of every declared range of ports, just outside, and at a port that no link names.
     #[command(after_help = "Examples:
   nixvol-net lab test --input network.json
@@ -83,7 +83,7 @@ Exit: 0 no difference, 1 a difference, told with its packets and rules, 2 bad in
         /// What to build it from.
         #[command(flatten)]
         from: From,
-        /// How to tell what was found.
+        /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -101,7 +101,7 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
         #[arg(long)]
         kill: bool,
     },
-    /// Cut the ways between two volumes or providers, or between one and everybody else.
+    /// Cut the paths between two volumes or providers, or between one and all others.
     #[command(after_help = "Examples:
   nixvol-net lab partition aws
   nixvol-net lab partition etcd-1 azure
@@ -111,11 +111,11 @@ Exit: 0 cut, 2 no such lab or volume.")]
         /// A volume or a provider.
         #[arg(value_name = "A")]
         one: String,
-        /// Another; without it, everybody else.
+        /// Another; without it, all others.
         #[arg(value_name = "B")]
         other: Option<String>,
     },
-    /// Mend what `partition` cut; everything, where nobody is named.
+    /// Restore what `partition` cut; everything, if no end is named.
     #[command(after_help = "Examples:
   nixvol-net lab heal aws
   nixvol-net lab heal
@@ -125,13 +125,13 @@ Exit: 0 mended, 2 no such lab or volume.")]
         /// A volume or a provider.
         #[arg(value_name = "A")]
         one: Option<String>,
-        /// Another; without it, everybody else.
+        /// Another; without it, all others.
         #[arg(value_name = "B")]
         other: Option<String>,
     },
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
     ///
-    /// A packet stands there once for every place where pf saw it: lo0 going out and coming in, or its bridge and where
+    /// A packet is written once for every hop at which pf saw it: lo0 going out and coming in, or its bridge and where
     /// it leaves. Ends after --seconds, with Ctrl-C, with its reader, or with the lab.
     #[command(after_help = "Examples:
   nixvol-net lab capture etcd-1 | wireshark -k -i -

@@ -13,15 +13,16 @@ use super::Format;
 #[command(after_help = "Examples:
   nixvol-net help E025
   nixvol-net help errors
+  nixvol-net help macos
   nixvol-net help pf eval
 
 Exit: 0 told, 2 there is nothing on this.")]
 pub struct Help {
-    /// A code of an error, as E025; `errors`, all of them; `migration`, coming from a script of your own; or a
-    /// command, as `pf eval`.
+    /// A code of an error, as E025; `errors`, all of them; a page: `options`, `policy`, `conditions`, `manager`,
+    /// `macos`, `review`, `lab`, `json`, `migration`; or a command, as `pf eval`.
     #[arg(value_name = "TOPIC", value_parser = Topics, hide_possible_values = true)]
     pub topic: Vec<String>,
-    /// How to tell it.
+    /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

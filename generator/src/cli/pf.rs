@@ -11,11 +11,11 @@ use super::Format;
 /// What to do with a ruleset.
 #[derive(Debug, Subcommand)]
 pub enum Pf {
-    /// Read rulesets and tell every error in them.
+    /// Read rulesets and report every error in them.
     ///
     /// Refuses the lines that pfctl refuses. Errors go to standard error, one a line, in the order of the files
-    /// and their lines: FILE:LINE:COLUMN: MESSAGE. A ruleset without errors is met with silence, as pfctl does;
-    /// only a file that every Mac has, and this machine has not, is noted: what it says is then not checked.
+    /// and their lines: FILE:LINE:COLUMN: MESSAGE. For a ruleset without errors nothing is printed, as by pfctl,
+    /// except a note about a file that every Mac has and this machine has not: its content is not checked.
     #[command(after_help = "Examples:
   nixvol-net pf check /etc/pf.conf
   nixvol-net pf check -D egress=en0 bundle/pf/anchor.conf
@@ -51,7 +51,7 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
         #[command(flatten)]
         machine: Machine,
     },
-    /// Tell what pf does with packets: one JSON object a line in, one answer a line out.
+    /// Evaluate packets as pf does: one JSON object a line in, one answer a line out.
     ///
     /// A packet says where pf sees it, `dir` and `if`, or several places in a row, `path`; then `proto` (a name or
     /// a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),

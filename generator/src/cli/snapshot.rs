@@ -11,7 +11,7 @@ use super::{DiffFormat, Source};
 pub enum Snapshot {
     /// Say whether the declaration still renders what was accepted, and what opens and closes if not.
     ///
-    /// First what a packet notices, with a packet for each change, then what the manager makes, then the files, line
+    /// First the flows, with a packet for each change, then the objects that the manager creates, then the files, line
     /// by line. What is rendered now is proven before it is compared.
     #[command(after_help = "Examples:
   nixvol-net snapshot check --input network.json
@@ -19,7 +19,7 @@ pub enum Snapshot {
 
 Exit: 0 as accepted, 1 different, not proven or not as expected, 2 bad input or nothing accepted.")]
     Check(Arguments),
-    /// Make what the declaration renders now the accepted bundle, and say what changes with it.
+    /// Accept what the declaration renders now, and show what changes with it.
     ///
     /// It is proven first. The directory is replaced as a whole or not at all; one that holds anything but a bundle
     /// is refused.
@@ -41,7 +41,7 @@ pub struct Arguments {
     /// The accepted bundle.
     #[arg(long = "dir", value_name = "DIR", default_value = "nixvol-snapshot")]
     pub directory: PathBuf,
-    /// How to tell what differs.
+    /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: DiffFormat,
 }
