@@ -90,14 +90,10 @@ Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-<<<<<<< HEAD
-    /// Validate the declaration: every problem at once, each with its place and what to do.
-    ///
-    /// What is valid is held against its expectations (`expect`), for all packets: one that fails is shown with a flow, the
-    /// rule and the declaration that decide.
-=======
     /// Validate the declaration: report every problem at once, each with its place and a fix.
->>>>>>> mac
+    ///
+    /// A valid declaration is then held against its expectations (`expect`), for all packets: one that fails is shown with a
+    /// flow, and with the rule and the declaration that decide.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
   nixvol-net check --input network.json --format sarif >nixvol-net.sarif

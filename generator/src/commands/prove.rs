@@ -47,8 +47,23 @@ pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>
     Ok(Ok(proven))
 }
 
-/// Reads a declaration and proves the anchor that it renders, without the other files of a bundle.
-pub fn proven_alone(source: &Source) -> Result<std::result::Result<(Declaration, Plan, Proof), ExitCode>> {
+/// A declaration, and what was proven of its anchor alone.
+pub struct Alone {
+    pub declaration: Declaration,
+    pub plan: Plan,
+    pub anchor: String,
+    pub proof: Proof,
+}
+
+impl Alone {
+    /// Its expectations, held.
+    pub fn expectations(&self) -> Expectations<'_> {
+        Expectations::of(&self.declaration, &self.plan, &self.anchor)
+    }
+}
+
+/// Reads a declaration, proves the anchor that it renders, without the other files of a bundle, and holds its expectations.
+pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
         Ok(declaration) => declaration,
@@ -60,7 +75,13 @@ pub fn proven_alone(source: &Source) -> Result<std::result::Result<(Declaration,
         return Ok(Err(ExitCode::from(NOT_PROVEN)));
     };
     note_what_is_not_done(&declaration);
-    Ok(Ok((declaration, plan, proof)))
+    let alone = Alone { declaration, plan, anchor, proof };
+    let expectations = alone.expectations();
+    if !expectations.hold() {
+        expectations.tell();
+        return Ok(Err(ExitCode::from(NOT_PROVEN)));
+    }
+    Ok(Ok(alone))
 }
 
 /// What [`rendered`] does, for the lab, which does what a Mac does not yet.

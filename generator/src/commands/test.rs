@@ -10,22 +10,18 @@ use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
-use super::prove;
+use super::prove::{self, Alone};
 use super::{NOT_PROVEN, print};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
 pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
-<<<<<<< HEAD
-    let (declaration, plan, proof) = match prove::proven_alone(source)? {
-=======
-    let proven = match prove::rendered(source)? {
->>>>>>> pf
+    let proven = match prove::proven_alone(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
     let expected = proven.expectations();
-    let Proven { declaration, plan, bundle: _, proof } = &proven;
+    let Alone { declaration, plan, anchor: _, proof } = &proven;
     let text = match format {
         Format::Text => format!(
             "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}{}",
