@@ -245,7 +245,7 @@ fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
     let (dom, console) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432&protocol=tcp");
     assert_eq!(console, "");
     let answer = between(&dom, "<div id=\"answer\" role=\"status\">", "<section id=\"providers\"");
-    assert!(answer.contains("blocked at hop 1 (out lo0), answered with a RST"), "{answer}");
+    assert!(answer.contains("blocked at hop 2 (in lo0), answered with a RST"), "{answer}");
     assert!(answer.contains("has other ports: aws, azure -&gt; aws, azure, tcp 2379-2380"), "{answer}");
     let (dom, console) = browsed(&page, "");
     assert_eq!(console, "");

@@ -116,7 +116,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
     },
     /// Add an expectation: what must, or must never, get through, whatever the links say.
     #[command(after_help = "Examples:
-  nixvol-net add expect --from aws --to etcd-2 --protocol tcp --ports 2379 --passes \\
+  nixvol-net add expect --from mac --to etcd-1 --protocol tcp --ports 2379 --passes \\
     --file configuration.nix
   nixvol-net add expect --from internet --to any --refused --why 'no way in' \\
     --file configuration.nix

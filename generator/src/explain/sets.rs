@@ -6,7 +6,7 @@ use super::every::ranges;
 use super::live::Loaded;
 use crate::model::{Declaration, End};
 use crate::pf::eval::{CompiledRule, List, Ranges, Side, bits_of};
-use crate::pf::syntax::{Action, Address, Family, NumberMatch};
+use crate::pf::syntax::{Action, Address, Direction, Family, NumberMatch};
 use crate::plan::Plan;
 
 /// A set of numbers.
@@ -48,13 +48,18 @@ impl Sets {
             .into_iter()
             .flat_map(|ruleset| lists.map(|list| ruleset.rules(list)).into_iter().flatten())
             .collect();
-        let side = |side: &Side, is_source| {
+        let side = |side: &Side, is_source| -> Vec<(u128, u128)> {
             let ranges = side.addresses(all, Family::Inet, is_source);
             ranges.as_ref().map(|ranges| Ranges::iter(ranges).collect()).unwrap_or_default()
         };
-        let matcher = |rule: &&CompiledRule| Matcher {
-            ends: [side(rule.source(), true), side(rule.destination(), false)],
-            ports: rule.syntax().destination.port.map(range).into_iter().collect(),
+        let matcher = |rule: &&CompiledRule| {
+            let mut ends = [side(rule.source(), true), side(rule.destination(), false)];
+            if let (Some(network), Some(direction)) = (bridged(plan, rule), rule.syntax().direction) {
+                // What comes in over a bridge is of its network, and what goes out there is for it.
+                let end = usize::from(direction == Direction::Out);
+                ends[end] = within(&ends[end], network);
+            }
+            Matcher { ends, ports: rule.syntax().destination.port.map(range).into_iter().collect() }
         };
         let rules = compiled.iter().map(matcher).collect();
         let mut sets = Self { rules, links: both_ways(declaration), translated: Vec::new() };
@@ -138,6 +143,19 @@ fn both_ways(declaration: &Declaration) -> Vec<Link> {
         all.push(Link { ends: [from, to], ports });
     }
     all
+}
+
+/// The network behind the bridge that a rule names, if it names one.
+fn bridged(plan: &Plan, rule: &CompiledRule) -> Option<(u128, u128)> {
+    let interface = rule.syntax().interface.as_ref().filter(|interface| !interface.not)?;
+    let bridge = plan.bridges.iter().find(|bridge| bridge.logical.as_str() == interface.name)?;
+    Some((bits_of(bridge.network.network().into()), bits_of(bridge.network.broadcast().into())))
+}
+
+/// What of these ranges lies in another.
+fn within(ranges: &[(u128, u128)], (first, last): (u128, u128)) -> Vec<(u128, u128)> {
+    let inside = ranges.iter().map(|(low, high)| (*low.max(&first), *high.min(&last)));
+    inside.filter(|(low, high)| low <= high).collect()
 }
 
 fn holds(ranges: &[(u128, u128)], at: u128) -> bool {

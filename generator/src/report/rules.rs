@@ -48,6 +48,18 @@ impl Declared {
     }
 }
 
+/// What a rule is for that no flow between the ends of the network meets, by its label.
+fn purpose(rule: &str) -> &'static str {
+    let label = rule.split("label \"").nth(1).unwrap_or_default().trim_end_matches('"');
+    match label.split(':').next() {
+        Some("forged") => "drops packets with a forged source",
+        Some("leak") => "keeps what is meant for a volume on this Mac while a bridge or its route is absent",
+        Some("refusal") => "passes the RSTs and ICMP errors that tell a sender of a refusal",
+        Some("within") => "passes what stays inside the provider and is seen on its bridge",
+        _ => "nothing that opens a connection gets here: it is for packets of no known connection",
+    }
+}
+
 /// The lines of an anchor.
 pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
     let mut reasons: BTreeMap<u32, BTreeMap<&str, BTreeSet<&Said>>> = BTreeMap::new();
@@ -75,10 +87,12 @@ pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
                 "keeps what stays inside a provider, or has been through its own pipe, out of others"
             }
             Some("dummynet") if reasons.is_empty() => "another rule below has all its packets",
-            Some("no") => "excepts traffic from the translations below",
-            Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => {
-                "nothing that opens a connection gets here: it is for packets of no known connection"
+            Some("no") if text.starts_with("no rdr ") => {
+                "keeps redirections of other programs away from volumes"
             }
+            Some("no") => "excepts traffic from the translations below",
+            Some("scrub") => "puts fragments together before any other rule is asked",
+            Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => purpose(text),
             _ => "",
         };
         let class = if text.starts_with('#') { "comment" } else { "" };
