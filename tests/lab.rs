@@ -349,8 +349,8 @@ fn rules_change_under_open_connections() {
     assert!(applied.status.success() && text(&applied).contains("rules loaded"), "{}", text(&applied));
     assert!(kept.says("one") && cut.says("two"), "states survive");
     let applied = lab.lab(&["apply", &after.to_string_lossy(), "--kill"]);
-    // Two states for each connection, as the Mac sees it going out and coming in on lo0.
-    assert!(text(&applied).contains(", 2 states killed, 2 states stay"), "{}", text(&applied));
+    // Two states for a link's connection, as the Mac sees it going out and coming in on lo0; inside a provider none.
+    assert!(text(&applied).contains(", 2 states killed, 0 states stay"), "{}", text(&applied));
     assert!(kept.says("three") && !cut.says("four"));
     // What was looked at once is not looked at again.
     let applied = lab.lab(&["apply", &after.to_string_lossy(), "--kill"]);
@@ -668,7 +668,9 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     capture.kill().expect("it ends");
     let _ = capture.wait();
     let packets = read();
-    let [(interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
+    // It is let out on lo0, and refused as it comes in.
+    let [(_, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
+    assert!(passed.starts_with("passed by pf/anchor.conf:"), "{passed}");
     assert_eq!(interface, "lo0");
     assert!(comment.starts_with("blocked with an answer by pf/anchor.conf:"), "{comment}");
     assert!(
@@ -783,8 +785,9 @@ fn broken_packets_through_a_real_device() {
     let status = lab.status();
     let count = |field: &str| status[field].as_u64().expect("a number");
     assert!(count("delivered") + count("blocked") + count("dropped") > 10_000, "{status}");
-    // gcp has no link with anybody: nothing was to reach it, and it is well.
-    assert_eq!(received(&lab, "etcd-3"), before);
+    // gcp has no link with anybody: only what tells of refusals (a RST, an ICMP error) reaches it, and it is well.
+    let reached = received(&lab, "etcd-3") - before;
+    assert!(reached < 1000, "{reached} packets of 200000");
     assert!(lab.sh("etcd-3", "ping -c 1 -W 5 internet").status.success());
 }
 

@@ -152,8 +152,10 @@ fn a_change_of_volumes_touches_only_theirs() {
     network.mac.forget_journal();
     network.ok("start");
     let changes = network.mac.changes();
+    // The rules name what the Mac has.
+    assert!(changes[0].starts_with("pfctl -a com.apple/250.nixvol -f "), "{changes:?}");
     assert_eq!(
-        changes,
+        changes[1..],
         [
             "ifconfig lo0 -alias 10.1.1.2",
             "ifconfig lo0 -alias 127.0.1.12",

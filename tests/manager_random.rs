@@ -90,7 +90,8 @@ fn is_ours(ip: &str) -> bool {
 struct Life {
     network: Network,
     others: Mac,
-    input: Value,
+    /// Every declaration that was installed, with its anchor.
+    installed: Vec<(Value, String)>,
     random: Random,
     history: Vec<String>,
 }
@@ -105,7 +106,33 @@ impl Life {
             network.mac.spare_dummynet();
             others.spare_dummynet();
         }
-        Self { network, others, input, random, history: vec![format!("seed {seed}")] }
+        let mut life =
+            Self { network, others, installed: Vec::new(), random, history: vec![format!("seed {seed}")] };
+        life.remember(input);
+        life
+    }
+
+    /// Keeps what was installed.
+    fn remember(&mut self, input: Value) {
+        let anchor = self.network.base().join("pf/anchor.conf");
+        self.installed.push((input, std::fs::read_to_string(anchor).expect("an installed anchor")));
+    }
+
+    /// The declaration that was applied last: what is in force is a copy of the manager's table and of the anchor.
+    fn applied(&self) -> &Value {
+        let copy = ["starting", "applied"].map(|file| self.network.state().join(file));
+        let copy =
+            copy.iter().find_map(|file| std::fs::read_to_string(file).ok()).expect("a network in force");
+        let volumes = |input: &Value| input["volumes"].as_object().expect("volumes").clone();
+        let is_it = |(input, anchor): &&(Value, String)| {
+            let has = |(name, volume): (&String, &Value)| {
+                let address = volume["address"].as_str().expect("an address");
+                copy.lines().any(|line| line.contains(name.as_str()) && line.contains(address))
+            };
+            copy.ends_with(anchor.as_str()) && volumes(input).iter().all(has)
+        };
+        let candidates = self.installed.iter().filter(is_it);
+        &candidates.max_by_key(|(input, _)| volumes(input).len()).expect("a declaration that was installed").0
     }
 
     /// Interfaces of ours: those that the other Mac does not have.
@@ -228,9 +255,11 @@ impl Life {
         let command = commands[self.random.below(commands.len())];
         let what = match self.random.below(10) {
             0..=2 => {
-                self.input = declaration(&mut self.random);
-                self.network.install(&self.input);
-                format!("another declaration: {}", self.input)
+                let input = declaration(&mut self.random);
+                self.network.install(&input);
+                let what = format!("another declaration: {input}");
+                self.remember(input);
+                what
             }
             3..=4 => self.interfere(),
             5..=6 => format!("{command}, {}", self.run(command, None)),
@@ -291,6 +320,7 @@ impl Life {
                     "anchor" | "count" => fields[1] != "com.apple/250.nixvol",
                     "pipe" => our_pipe(line).is_none(),
                     "token" => fields[3] != "pfctl",
+                    "job" => fields[1] != "org.nix-volumes.networking",
                     "sysctl" => fields[1] != "net.inet.ip.forwarding",
                     _ => true,
                 }
@@ -336,7 +366,8 @@ impl Life {
         let why = self.why();
         let ours = self.interfaces();
         let mut addresses = BTreeSet::from(["127.0.1.1/32".to_owned()]);
-        let volumes = self.input["volumes"].as_object().expect("volumes");
+        let input = self.applied();
+        let volumes = input["volumes"].as_object().expect("volumes");
         for (name, volume) in volumes {
             let text = |field: &str| volume[field].as_str().unwrap_or_default().to_owned();
             if text("attachment") == "host" {
@@ -356,7 +387,7 @@ impl Life {
             .iter()
             .filter(|i| i[1].starts_with("bridge") && ours.iter().any(|name| name == i[1]))
             .collect();
-        let providers = self.input["providers"].as_object().expect("providers");
+        let providers = input["providers"].as_object().expect("providers");
         assert_eq!(bridges.len(), providers.len(), "bridges\n  {why}");
         for (name, provider) in providers {
             let gateway = provider["gateway"].as_str().expect("a gateway");
@@ -379,7 +410,7 @@ impl Life {
         // A network of no provider has no rules.
         let loaded = kernel.contains("anchor\tcom.apple/250.nixvol\t");
         assert_eq!(loaded, !providers.is_empty(), "rules\n  {why}");
-        let link = &self.input["links"][0];
+        let link = &input["links"][0];
         let declared = match (&link["conditions"], &link["bidirectional"]) {
             (Value::Null, _) => 0,
             (_, Value::Bool(true)) => 2,
@@ -401,7 +432,13 @@ impl Life {
 
     /// Nothing of ours is on the Mac but what the state directory keeps.
     fn is_bare(&self) {
-        let (now, must) = (settled(&self.network.mac.kernel()), settled(&self.others.kernel()));
+        // launchd's job is the installation's, not the network's.
+        let without_job = |mac: &Mac| {
+            let mut lines = settled(&mac.kernel());
+            lines.retain(|line| !line.starts_with("job\torg.nix-volumes.networking\t"));
+            lines
+        };
+        let (now, must) = (without_job(&self.network.mac), without_job(&self.others));
         assert_eq!(now, must, "something of ours is there\n  {}", self.why());
         assert_eq!(self.network.hosts(), HOSTS, "{}", self.why());
     }

@@ -113,7 +113,7 @@ const MOVES: &[Move] = &[
         name: "Ethernet takes over from Wi-Fi",
         happens: ethernet,
         says: &[
-            "the ways out changed from en0, utun4 to en1, utun4; the default route is by 192.168.1.1 en1",
+            "the ways out changed from en0, feth7, utun4 to en0, en1, feth7, utun4; the default route is by 192.168.1.1 en1",
         ],
         changes: 1,
         code: 0,
@@ -130,7 +130,9 @@ const MOVES: &[Move] = &[
                 )
             });
         },
-        says: &["the ways out changed from en0, utun4 to utun4, utun5; the default route is by utun5 utun5"],
+        says: &[
+            "the ways out changed from en0, feth7, utun4 to en0, feth7, utun4, utun5; the default route is by utun5 utun5",
+        ],
         changes: 1,
         code: 0,
         back: Some(|network| {
@@ -145,7 +147,7 @@ const MOVES: &[Move] = &[
             network.mac.add("route\t0.0.0.0/1\tutun5\tUSc\tutun5\t");
             network.mac.add("route\t128.0.0.0/1\tutun5\tUSc\tutun5\t");
         },
-        says: &["the ways out changed from en0, utun4 to en0, utun4, utun5"],
+        says: &["the ways out changed from en0, feth7, utun4 to en0, feth7, utun4, utun5"],
         changes: 1,
         code: 0,
         back: Some(|network| gone(&network.mac, "utun5")),
@@ -153,7 +155,7 @@ const MOVES: &[Move] = &[
     Move {
         name: "offline",
         happens: offline,
-        says: &["the ways out changed from en0, utun4 to nothing; the default route is gone"],
+        says: &["the ways out changed from en0, feth7, utun4 to en0, feth7; the default route is gone"],
         changes: 1,
         code: 0,
         back: Some(online),
@@ -293,7 +295,7 @@ const MOVES: &[Move] = &[
             network.mac.ok("ifconfig bridge2000 destroy");
         },
         says: &["another program took away: bridge-aws (bridge2000)"],
-        changes: 4,
+        changes: 5,
         code: 0,
         back: None,
     },
@@ -313,7 +315,7 @@ const MOVES: &[Move] = &[
             network.mac.ok("ifconfig bridge2000 deletem feth20001");
         },
         says: &["another program took away: veth-etcd-1 in bridge-aws"],
-        changes: 1,
+        changes: 2,
         code: 0,
         back: None,
     },
@@ -405,7 +407,7 @@ const MOVES: &[Move] = &[
         name: "vmnet's bridge goes",
         happens: |network| gone(&network.mac, "bridge101"),
         says: &["vmnet took its bridge for gcp (bridge101) away"],
-        changes: 0,
+        changes: 1,
         code: 0,
         back: Some(|network| vmnet(&network.mac, 101)),
     },
@@ -416,7 +418,7 @@ const MOVES: &[Move] = &[
             vmnet(&network.mac, 104);
         },
         says: &["vmnet brought bridge104 up for gcp"],
-        changes: 1,
+        changes: 2,
         code: 0,
         back: Some(|network| {
             gone(&network.mac, "bridge104");
@@ -430,7 +432,7 @@ const MOVES: &[Move] = &[
             network.mac.add("route\t10.3.7.0/24\tlink#41\tUCS\ten5\t!");
         },
         says: &["the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on en5"],
-        changes: 0,
+        changes: 1,
         code: 1,
         back: Some(|network| gone(&network.mac, "en5")),
     },
@@ -453,8 +455,8 @@ const MOVES: &[Move] = &[
             network.mac.add("anchor\tcom.example.new\tblock drop in quick on en0 inet proto tcp from any to any port = 23\\n");
             network.mac.add("token\t9813589183660731999\t777\tMurus");
         },
-        says: &[],
-        changes: 0,
+        says: &["the interfaces of others changed: bridge102 came, nothing went"],
+        changes: 1,
         code: 0,
         back: Some(|network| {
             gone(&network.mac, "bridge102");

@@ -1754,8 +1754,15 @@ loaded() {
 tables() {
     names=$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null) || return 1
     for name in $names; do
+        if ! entries=$(pfctl -a "$ANCHOR" -t "$name" -T show 2>/dev/null); then
+            # Another run may have taken it away since.
+            case $NEWLINE$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null)$NEWLINE in
+            *"$NEWLINE$name$NEWLINE"*) return 1 ;;
+            *) continue ;;
+            esac
+        fi
         printf '%s\n' "$name"
-        pfctl -a "$ANCHOR" -t "$name" -T show 2>/dev/null || return 1
+        if test -n "$entries"; then printf '%s\n' "$entries"; fi
     done
 }
 
