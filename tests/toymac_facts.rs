@@ -122,6 +122,9 @@ fn a_bridge_that_goes_frees_its_members_and_takes_addresses_and_routes() {
     }
     assert!(mac.ok("netstat -rn -f inet").contains("\n10.0.1/24 "));
     mac.ok("ifconfig bridge2000 destroy");
+    // Its member is down.
+    assert_ne!(mac.kernel(), before);
+    mac.ok("ifconfig feth20000 up");
     assert_eq!(mac.kernel(), before);
 }
 
