@@ -23,7 +23,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("packets", &[]),
     ("reach", &["plan", "packets"]),
     ("expect", &["place", "model", "plan", "packets", "reach"]),
-    ("prove", &["plan", "loading", "packets", "pf"]),
+    ("prove", &["plan", "loading", "packets", "pf", "reach"]),
     ("darwin", &[]),
     ("others", &["plan", "pf"]),
     ("status", &["place", "model", "plan", "loading", "pf", "darwin", "others"]),

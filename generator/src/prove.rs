@@ -3,7 +3,7 @@
 //! The bytes of an anchor are read back by the reader of pf, which shares no code with their writer, and held
 //! against [`crate::plan::Policy`]. Nothing is sampled: both become functions of all packets, of every header field, on
 //! every interface there is or may come, and the two are equal or there is a packet on which they differ.
-//! Sees: plan, loading, packets, pf. Never: render.
+//! Sees: plan, loading, packets, reach, pf. Never: render.
 
 mod accept;
 mod judge;

@@ -6,7 +6,7 @@
 //! [`Policy::decide`]: crate::plan::Policy::decide
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::outcome::{Outcome, Outcomes};
 use super::world::World;
@@ -16,6 +16,7 @@ use crate::plan::policy::{
     ACK, Answer, Ends, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, PermissionPart, RST, SYN,
     TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
+use crate::reach::ends::{Sets, addresses, union};
 
 /// How fragments are put together, as the numbers of a function.
 pub const AS_THEY_ARE: u32 = 0;
@@ -44,7 +45,7 @@ pub struct Functions {
 /// Puts a plan's policy into functions.
 pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut Outcomes) -> Functions {
     let parts = plan.policy.parts();
-    let ends = All::of(space, &parts);
+    let ends = Sets::of(space, &parts);
     let hooks = Hooks::of(space, world, plan.bridges.len());
     let mut table =
         Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), outcome: Map::constant(0) };
@@ -55,17 +56,9 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     let malformed = table.space.and(malformed, put_together);
     let outcome = table.outcomes.settled(table.space, table.outcome, errors, malformed);
     let pipe = table.pipes();
-    let within = table.within_all();
+    let within = table.ends.within(table.space);
     let settled = table.settled();
     Functions { outcome, rows: table.rows, reassembly, pipe, within, settled }
-}
-
-/// The networks as sets of packets from and to them.
-struct All {
-    from: Vec<Set>,
-    to: Vec<Set>,
-    from_any: Set,
-    to_any: Set,
 }
 
 /// Sets of packets by place.
@@ -76,38 +69,6 @@ struct Hooks {
     foreign: Set,
     /// By the index of the bridge in the plan.
     bridges: Vec<Set>,
-}
-
-impl All {
-    fn of(space: &mut Space, parts: &Parts) -> Self {
-        let mut side = |side| -> Vec<Set> {
-            parts.networks.iter().map(|network| region(space, side, network)).collect()
-        };
-        let (from, to) = (side(Side::Source), side(Side::Destination));
-        let from_any = union(space, from.clone());
-        let to_any = union(space, to.clone());
-        Self { from, to, from_any, to_any }
-    }
-}
-
-/// The packets with an end in a provider's network, less what is given away.
-fn region(space: &mut Space, side: Side, network: &NetworkPart) -> Set {
-    let mut set = Set::NONE;
-    // The longest that holds an address decides, and longer ones stand behind.
-    for (prefix, is_out) in network.region.prefixes() {
-        let part = space.network(side, prefix.network().into(), prefix.prefix_len());
-        set = if is_out { space.minus(set, part) } else { space.or(set, part) };
-    }
-    set
-}
-
-/// The union of many sets, by halves, so that none is put together with all before it.
-fn union(space: &mut Space, mut sets: Vec<Set>) -> Set {
-    while sets.len() > 1 {
-        sets =
-            sets.chunks(2).map(|pair| pair.iter().fold(Set::NONE, |all, set| space.or(all, *set))).collect();
-    }
-    sets.pop().unwrap_or(Set::NONE)
 }
 
 impl Hooks {
@@ -137,7 +98,7 @@ impl Hooks {
 struct Table<'a> {
     space: &'a mut Space,
     parts: &'a Parts<'a>,
-    ends: All,
+    ends: Sets,
     hooks: Hooks,
     outcomes: &'a mut Outcomes,
     rows: Vec<Set>,
@@ -223,8 +184,7 @@ impl Table<'_> {
     }
 
     fn here(&mut self, side: Side) -> Set {
-        let ranges: Vec<(u128, u128)> = self.parts.here.iter().map(|address| single(*address)).collect();
-        self.space.addresses(side, Family::Inet, &ranges)
+        addresses(self.space, side, self.parts.here)
     }
 
     /// From volumes to what is nobody's.
@@ -283,48 +243,22 @@ impl Table<'_> {
         let mut rows = Vec::new();
         for (((protocol, ports, masquerade), from), to) in by_senders {
             let service = self.service(protocol, ports);
-            let sources = self.set(Side::Source, &from);
+            let sources = self.ends.ends(self.space, Side::Source, &from);
             let served = self.space.and(sources, service);
             if masquerade {
                 rows.push((served, to.clone()));
             }
-            let destinations = self.set(Side::Destination, &to);
+            let destinations = self.ends.ends(self.space, Side::Destination, &to);
             let opened = self.all([opens, served, destinations]);
             self.put(opened, Verdict::Pass, None);
         }
         for (served, to) in rows {
-            for (network, set) in self.by_network(&to) {
+            for (network, set) in self.ends.by_network(self.space, self.parts, &to) {
                 let translation = Translation::GatewaySource(self.parts.networks[network].gateway);
                 let masqueraded = self.all([out, served, set]);
                 self.put(masqueraded, Verdict::Pass, Some(translation));
             }
         }
-    }
-
-    /// Receivers, by the network that they are in.
-    fn by_network(&mut self, ends: &Ends) -> Vec<(usize, Set)> {
-        let mut sets: BTreeMap<usize, Set> =
-            ends.networks.iter().map(|network| (*network, self.ends.to[*network])).collect();
-        for address in &ends.volumes {
-            let first = |part: &NetworkPart| part.region.network.network() <= *address;
-            let Some(network) = self.parts.networks.partition_point(first).checked_sub(1) else { continue };
-            let one = self.space.network(Side::Destination, (*address).into(), 32);
-            let known = sets.get(&network).copied().unwrap_or(Set::NONE);
-            let all = self.space.or(known, one);
-            sets.insert(network, all);
-        }
-        sets.into_iter().collect()
-    }
-
-    fn set(&mut self, side: Side, ends: &Ends) -> Set {
-        let ranges: Vec<(u128, u128)> = ends.volumes.iter().map(|address| single(*address)).collect();
-        let volumes = self.space.addresses(side, Family::Inet, &ranges);
-        let networks = match side {
-            Side::Source => &self.ends.from,
-            Side::Destination => &self.ends.to,
-        };
-        let sets = ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
-        union(self.space, sets)
     }
 
     fn service(&mut self, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
@@ -350,13 +284,6 @@ impl Table<'_> {
                 self.put(set, verdict, None);
             }
         }
-    }
-
-    fn within_all(&mut self) -> Set {
-        let pairs: Vec<(Set, Set)> =
-            self.ends.from.iter().copied().zip(self.ends.to.iter().copied()).collect();
-        let sets = pairs.into_iter().map(|(from, to)| self.space.and(from, to)).collect();
-        union(self.space, sets)
     }
 
     fn published(&mut self) {
@@ -432,33 +359,10 @@ impl Table<'_> {
 
     /// The pipe of a packet: once, on its way out or where it comes in and the Mac has its destination.
     fn pipes(&mut self) -> Map {
-        let mut pipe = Map::constant(0);
+        let pipe = self.ends.pipes(self.space, self.parts);
         if self.parts.ways.is_empty() {
             return pipe;
         }
-        // From the broad to the narrow, the sender's breadth before the receiver's, and of the same the last first.
-        for (sender_is_network, receiver_is_network) in
-            [(true, true), (true, false), (false, true), (false, false)]
-        {
-            for way in self.parts.ways.iter().rev() {
-                let part = |ends: &Ends, is_network: bool| {
-                    if is_network {
-                        Ends { networks: ends.networks.clone(), volumes: BTreeSet::new() }
-                    } else {
-                        Ends { networks: BTreeSet::new(), volumes: ends.volumes.clone() }
-                    }
-                };
-                let (from, to) = (part(&way.from, sender_is_network), part(&way.to, receiver_is_network));
-                if from == Ends::default() || to == Ends::default() {
-                    continue;
-                }
-                let (from, to) = (self.set(Side::Source, &from), self.set(Side::Destination, &to));
-                let set = self.space.and(from, to);
-                pipe = self.space.choose(set, Map::constant(way.pipe.map_or(0, u32::from)), pipe);
-            }
-        }
-        let within = self.within_all();
-        pipe = self.space.choose(within, Map::constant(0), pipe);
         let here = self.here(Side::Destination);
         let wire = self.space.not(self.hooks.lo0);
         let arrives = self.space.and(wire, here);
@@ -500,9 +404,4 @@ fn icmp(space: &mut Space, kinds: &[u8]) -> Set {
     let kinds = space.numbers(Field::IcmpType, &ranges);
     let icmp = space.number_is(Field::Protocol, ICMP);
     space.and(icmp, kinds)
-}
-
-fn single(address: Ipv4Addr) -> (u128, u128) {
-    let number = u128::from(u32::from(address));
-    (number, number)
 }
