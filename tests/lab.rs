@@ -809,7 +809,7 @@ fn guests_have_what_their_files_say() {
     let bundle = bundle(directory.path(), "bundle", &input);
     assert!(bundle.join(NETWORK).is_file());
     let lab = Lab::up("guests", &["--bundle", &bundle.to_string_lossy()]);
-    let file = bundle.join("guests/etcd-2/10-nixvol.network");
+    let file = bundle.join("guests/etcd-2/05-nixvol.network");
     let networkd = ini(&fs::read_to_string(file).expect("a file"));
     let said = |section: &str, key: &str| {
         let found = networkd.iter().find(|(in_, name, _)| (in_.as_str(), name.as_str()) == (section, key));

@@ -22,6 +22,8 @@ mod explain;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod guests;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod help;
 mod hostile;
 mod house;

@@ -132,6 +132,25 @@ const BREAKAGES: &[Breakage] = &[
     ("E041", "address outside", |input| input["volumes"]["etcd-1"]["address"] = json!("10.1.9.9")),
     ("E042", "address of the gateway", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.1.1")),
     ("E043", "address taken", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.2.2")),
+    ("E044", "a MAC address of five bytes", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "52:54:00:12:34" });
+    }),
+    ("E044", "a MAC address of a group", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "53:54:00:12:34:56" });
+    }),
+    ("E044", "a MAC address of nobody", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "00:00:00:00:00:00" });
+    }),
+    ("E045", "a MAC address twice", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "52:54:00:12:34:AB" });
+        input["volumes"]["etcd-2"]["guest"] = json!({ "mac": "52:54:00:12:34:ab" });
+    }),
+    ("E046", "interfaces by a pattern", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "interface": "en*" });
+    }),
+    ("E021", "a name server that is a name", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "dns": ["10.0.1.1", "one.one.one.one"] });
+    }),
     ("E050", "localhost outside loopback", |input| input["localhost"]["gateway"] = json!("10.9.0.1/24")),
     ("E051", "the Mac's own address", |input| input["localhost"]["gateway"] = json!("127.0.0.1/8")),
     ("E052", "alias outside", |input| input["volumes"]["etcd-1"]["localhost"] = json!("127.0.2.1")),

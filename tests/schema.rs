@@ -74,6 +74,7 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     volume["publish"] = json!([80]);
     volume["attachment"] = json!("host");
     volume["mountPoint"] = json!("/Volumes/a");
+    volume["guest"] = json!({ "mac": "52:54:00:12:34:56", "interface": "eth0", "dns": ["10.0.1.1"] });
     input["hostsFile"] = json!("/etc/hosts");
     input["reconcileInterval"] = json!(60);
     input["allowOverlap"] = json!(["10.0.0.0/16"]);
@@ -82,7 +83,7 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     input["positions"] = json!({ "volumes": { "file": "a.nix", "line": 1, "column": 1 } });
     // Codes of the shape; those of values beyond it are not the schema's to know, nor are lengths and words.
     let shape = ["E001", "E002", "E003", "E004", "E005"];
-    let beyond = ["E006", "E007", "E008", "E009", "E062"];
+    let beyond = ["E006", "E007", "E008", "E009", "E044", "E046", "E062"];
     let mut tried = 0;
     for changed in variations(&input) {
         let (_, problems) = input::read(changed.to_string().as_bytes());

@@ -13,7 +13,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{AbsolutePath, AnchorPath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{
+    AbsolutePath, AnchorPath, Declaration, End, Guest, Name, ProviderAttachment, VolumeAttachment,
+};
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
@@ -103,6 +105,8 @@ pub struct Volume {
     pub mount_point: Option<AbsolutePath>,
     /// The gateway of its provider.
     pub gateway: Ipv4Addr,
+    /// What its VM's files are made of.
+    pub guest: Guest,
 }
 
 /// A TCP port that answers on a localhost alias.
@@ -210,6 +214,7 @@ fn volumes(declaration: &Declaration) -> Vec<Volume> {
             alias: volume.localhost,
             mount_point: volume.mount_point.clone(),
             gateway: provider.gateway.addr(),
+            guest: volume.guest.clone(),
         }
     };
     declaration.volumes.iter().map(volume).collect()
