@@ -103,6 +103,8 @@ mod status;
 mod support;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod terminal;
 mod tools;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac;

@@ -1,5 +1,6 @@
 //! The command line: what there is to call, and how.
 
+pub mod complete;
 pub mod edit;
 pub mod explain;
 pub mod lab;
@@ -26,9 +27,24 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
 )]
 pub struct Cli {
+    /// When to use colour: auto is on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_enum, value_name = "WHEN", global = true, default_value_t)]
+    pub color: Colour,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// When colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Colour {
+    /// On a terminal that shows it, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// What to do.
@@ -40,6 +56,7 @@ pub enum Command {
     /// The directory is replaced as a whole or not at all. One that holds anything but a bundle is refused.
     #[command(after_help = "Examples:
   nixvol-net render --out /tmp/bundle
+  nixvol-net render --out /tmp/bundle --picture
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net render --input - --out /tmp/bundle
 
@@ -51,6 +68,12 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input or a directory tha
         /// The directory to write.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Show the picture and who may open connections to whom, too.
+        #[arg(long, conflicts_with_all = ["quiet", "format"])]
+        picture: bool,
+        /// Print nothing when it is written.
+        #[arg(short, long, conflicts_with = "format")]
+        quiet: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,

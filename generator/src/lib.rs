@@ -25,7 +25,7 @@
 //! and lists, and every value is escaped by the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
-//! `commands`, `disk`, `lab`), so that everything else can be tested as a function.
+//! `commands`, `disk`, `lab`, `progress`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
 //! sorted once, in [`model`]; macOS hands out kernel names, and only the manager keeps them.

@@ -13,6 +13,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::darwin::{self, Interface, Ledger, Pipe, Route};
@@ -78,21 +79,32 @@ pub struct Provider {
     pub bridge: String,
     /// The kernel's.
     pub kernel: Option<String>,
+    /// The address of its bridge.
+    pub gateway: Ipv4Net,
+    /// The network that is routed to it.
+    pub network: Ipv4Net,
     /// `up`, `down`, `not as declared`, `waiting for vmnet`.
     pub state: &'static str,
 }
 
 /// A volume on the Mac.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Placed {
     /// Its name.
     pub name: String,
+    /// Its provider.
+    pub provider: String,
     /// The logical name of its port.
     pub port: Option<String>,
     /// The kernel's.
     pub kernel: Option<String>,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its alias on lo0.
+    pub localhost: Option<Ipv4Addr>,
+    /// Where it must be mounted.
+    pub mount_point: Option<String>,
     /// `up`, `down`, `not as declared`, `not mounted`, `ready for its guest`.
     pub state: &'static str,
 }
@@ -253,6 +265,8 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
             name: bridge.provider.to_string(),
             bridge: bridge.logical.to_string(),
             kernel,
+            gateway: bridge.gateway,
+            network: bridge.network,
             state,
         });
     }
@@ -260,7 +274,16 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let state = if is_up { judge.volume(volume) } else { "down" };
         let port = volume.port.as_ref().map(ToString::to_string);
         let kernel = port.as_ref().and_then(|port| seen.kernel(port)).map(str::to_owned);
-        volumes.push(Placed { name: volume.name.to_string(), port, kernel, address: volume.address, state });
+        volumes.push(Placed {
+            name: volume.name.to_string(),
+            provider: volume.provider.to_string(),
+            port,
+            kernel,
+            address: volume.address,
+            localhost: volume.alias,
+            mount_point: volume.mount_point.as_ref().map(ToString::to_string),
+            state,
+        });
     }
     let mut pipes = Vec::new();
     for pipe in &plan.pipes {

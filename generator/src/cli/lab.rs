@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
-use super::Format;
+use super::{Format, complete};
 
 /// What the lab does.
 #[derive(Debug, Subcommand)]
@@ -64,7 +65,7 @@ Exit: 0 a lab is up, 1 none is.")]
 Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]
     Exec {
         /// Who runs it.
-        #[arg(value_name = "VOLUME")]
+        #[arg(value_name = "VOLUME", add = ArgValueCompleter::new(complete::asked))]
         node: String,
         /// The command.
         #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -109,10 +110,10 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
 Exit: 0 cut, 2 no such lab or volume.")]
     Partition {
         /// A volume or a provider.
-        #[arg(value_name = "A")]
+        #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
         one: String,
         /// Another; without it, all others.
-        #[arg(value_name = "B")]
+        #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
         other: Option<String>,
     },
     /// Restore what `partition` cut; everything, if no end is named.
@@ -123,10 +124,10 @@ Exit: 0 cut, 2 no such lab or volume.")]
 Exit: 0 mended, 2 no such lab or volume.")]
     Heal {
         /// A volume or a provider.
-        #[arg(value_name = "A")]
+        #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
         one: Option<String>,
         /// Another; without it, all others.
-        #[arg(value_name = "B")]
+        #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
         other: Option<String>,
     },
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
@@ -140,7 +141,7 @@ Exit: 0 mended, 2 no such lab or volume.")]
 Exit: 0, 2 no such lab, volume or link.")]
     Capture {
         /// A volume, a provider, `mac`, `lan`, `internet`, or a link by its number: `links.0`.
-        #[arg(value_name = "VOLUME|LINK")]
+        #[arg(value_name = "VOLUME|LINK", add = ArgValueCompleter::new(complete::captured))]
         what: String,
         /// The file; without it, standard output.
         #[arg(long, value_name = "FILE")]

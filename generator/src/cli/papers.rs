@@ -72,7 +72,8 @@ pub struct Man {
   nixvol-net completions fish >~/.config/fish/completions/nixvol-net.fish
   nixvol-net completions zsh >~/.zsh/_nixvol-net
 
-zsh looks in the directories of $fpath: `fpath+=(~/.zsh)` in ~/.zshrc, above `compinit`.
+The script asks the program, so that it completes the names of the declaration at hand: of `--input`, of `--file`, or of
+the embedded topology. zsh looks in the directories of $fpath: `fpath+=(~/.zsh)` in ~/.zshrc, above `compinit`.
 The Nix package installs all three.")]
 pub struct Completions {
     /// The shell.

@@ -9,7 +9,8 @@ use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::json;
 
 use super::expect::Expectations;
-use super::{BAD_INPUT, NOT_PROVEN, note_what_is_not_done, print, read, reject, shown, shown_at};
+use super::paint::{Paint, painted};
+use super::{BAD_INPUT, NOT_PROVEN, counted, note_what_is_not_done, print, read, reject, shown, shown_at};
 use crate::cli::{CheckFormat as Format, Source};
 
 /// Runs `check`.
@@ -45,7 +46,7 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
         Format::Text => {
             note_what_is_not_done(declaration);
             if expectations.hold() {
-                print(&summary(declaration, expectations.held.len()))?;
+                print(&painted(&summary(declaration, expectations.held.len()), Paint::Proof))?;
             } else {
                 expectations.tell();
             }
@@ -64,17 +65,10 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
 }
 
 fn summary(declaration: &Declaration, expectations: usize) -> String {
-    let count = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
-    let providers = count(declaration.providers.len(), "provider");
-    let volumes = count(declaration.volumes.len(), "volume");
-    let links = count(declaration.links.len(), "link");
     let held = match expectations {
         0 => String::new(),
         1 => "; 1 expectation holds".to_owned(),
         _ => format!("; {expectations} expectations hold"),
     };
-    format!("{providers}, {volumes}, {links}: valid{held}\n")
+    format!("{}: valid{held}\n", counted(declaration))
 }

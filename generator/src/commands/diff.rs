@@ -12,7 +12,7 @@ use nixvol_net::render::{Bundle, NETWORK, bundle};
 
 use super::{BAD_INPUT, Reading, colour, print, read, reject};
 use crate::cli::{DiffFormat, Source};
-use crate::disk;
+use crate::{disk, progress};
 
 /// The exit code of two sides that differ.
 pub const DIFFERENT: u8 = 1;
@@ -37,10 +37,11 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     let (old_plan, new_plan) = (Plan::of(old_declaration), Plan::of(new_declaration));
     let old_files = files(old, old_declaration, &old_plan)?;
     let new_files = files(new, new_declaration, &new_plan)?;
-    let diff = Diff::of(
+    let (old, new) = (
         Side { declaration: old_declaration, plan: &old_plan, files: &old_files },
         Side { declaration: new_declaration, plan: &new_plan, files: &new_files },
     );
+    let diff = progress::during("comparing", || Diff::of(old, new));
     print(&match format {
         DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
         DiffFormat::Json => {

@@ -12,6 +12,7 @@ use nixvol_net::render::{ANCHOR, bundle};
 use nixvol_net::replay::{Stack, client_sees};
 use nixvol_net::router::{Cast, Source};
 
+use super::paint::{Paint, painted};
 use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject};
 use crate::cli::Format;
@@ -60,7 +61,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     match arguments.format {
         Format::Text => {
             let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
-            print(&format!("{}{client}", explanation.text()))?;
+            print(&painted(&format!("{}{client}", explanation.text()), Paint::Way))?;
         }
         Format::Json => {
             let mut told = serde_json::to_value(&explanation)?;

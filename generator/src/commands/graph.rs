@@ -8,6 +8,7 @@ use nixvol_net::darwin;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 
+use super::paint::{Paint, painted};
 use super::{print, read, reject, status};
 use crate::cli::{GraphFormat, Source};
 
@@ -28,7 +29,7 @@ pub fn run(source: &Source, from: Option<&Path>, format: GraphFormat) -> Result<
         }
     };
     print(&match format {
-        GraphFormat::Text => picture::text(&plan, &kernel),
+        GraphFormat::Text => painted(&picture::text(&plan, &kernel), Paint::Picture),
         GraphFormat::Svg => picture::svg(&plan, &kernel)?,
         GraphFormat::Mermaid => picture::mermaid(&plan, &kernel),
     })?;

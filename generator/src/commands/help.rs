@@ -10,6 +10,7 @@ use nixvol_net::input;
 use nixvol_net::place::Quoted;
 use serde_json::json;
 
+use super::paint::{Paint, painted};
 use super::{BAD_INPUT, print};
 use crate::cli::papers::Help;
 use crate::cli::{Cli, Format};
@@ -24,7 +25,7 @@ pub fn run(help: &Help) -> Result<ExitCode> {
             return told(&if data { format!("{:#}\n", rows()) } else { table() });
         }
         if let Some(page) = page(topic) {
-            return told(&if data { as_data(page) } else { page.text() });
+            return told(&if data { as_data(page) } else { painted(&page.text(), Paint::Page) });
         }
     }
     let words = help.topic.iter().map(String::as_str);

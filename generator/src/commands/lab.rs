@@ -41,6 +41,7 @@ mod linux {
     use super::{ExitCode, Lab, Result};
     use crate::cli::lab::From;
     use crate::cli::{Format, Source};
+    use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
     use crate::commands::{print, reject};
     use crate::disk;
@@ -144,7 +145,7 @@ mod linux {
         match lab::ask(&lab::address(), request)?.0 {
             Reply::Wrong { message } => bail!(message),
             Reply::Done { message } => print(&format!("{message}\n"))?,
-            Reply::Status(status) => print(&text(&status))?,
+            Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -170,7 +171,7 @@ mod linux {
             return Ok(ExitCode::from(NO_LAB));
         }
         match (lab::ask(&lab::address(), &Request::Status)?.0, format) {
-            (Reply::Status(status), Format::Text) => print(&text(&status))?,
+            (Reply::Status(status), Format::Text) => print(&painted(&text(&status), Paint::Lab))?,
             (Reply::Status(status), Format::Json) => {
                 print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
             }

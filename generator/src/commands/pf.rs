@@ -14,6 +14,7 @@ use nixvol_net::pf::{self, Environment, Error, Names, Ruleset};
 use nixvol_net::place::is_hostile;
 use serde_json::{Value, json};
 
+use super::paint::{Paint, painted};
 use super::{BAD_INPUT, print, sentence};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
@@ -74,7 +75,7 @@ fn print_canonical(file: &Path, machine: &Machine) -> Result<ExitCode> {
     match parse(&text, &environment) {
         Ok(ruleset) => {
             tell(&notes_of(&text, &ruleset));
-            print(&pf::print_dry_run(&ruleset, environment.names))?;
+            print(&painted(&pf::print_dry_run(&ruleset, environment.names), Paint::Rules))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {

@@ -18,7 +18,7 @@ use super::prove::{self, Proven};
 use super::{BAD_INPUT, colour, print, reject};
 use crate::cli::DiffFormat;
 use crate::cli::snapshot::{Arguments, Snapshot};
-use crate::disk;
+use crate::{disk, progress};
 
 /// How many flows the last words of a check name.
 const NAMED: usize = 12;
@@ -182,10 +182,11 @@ fn accepted(files: Files) -> Result<Accepted, Rejected> {
 impl Accepted {
     fn difference(&self, proven: &Proven) -> Diff {
         let files = texts(&proven.bundle);
-        Diff::of(
+        let (old, new) = (
             Side { declaration: &self.declaration, plan: &self.plan, files: &self.files },
             Side { declaration: &proven.declaration, plan: &proven.plan, files: &files },
-        )
+        );
+        progress::during("comparing", || Diff::of(old, new))
     }
 
     /// Why the accepted rules do not do what the accepted declaration says, if they do not: somebody changed them,

@@ -10,6 +10,7 @@ use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
+use super::paint::{Paint, painted};
 use super::prove::{self, Alone};
 use super::{NOT_PROVEN, print};
 use crate::cli::{Format, Source};
@@ -23,14 +24,16 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     let expected = proven.expectations();
     let Alone { declaration, plan, anchor: _, proof } = &proven;
     let text = match format {
-        Format::Text => format!(
-            "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}{}",
-            proof.rules,
-            proof.classes,
-            expected.holding(),
-            matrix::text(plan, picture::WIDTH),
-            matrix::conditions(plan)
-        ),
+        Format::Text => {
+            let text = format!(
+                "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}",
+                proof.rules,
+                proof.classes,
+                expected.holding(),
+                matrix::text(plan, picture::WIDTH),
+            );
+            painted(&text, Paint::Proof) + &matrix::conditions(plan)
+        }
         Format::Json => {
             let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(plan),
                                 "conditions": conditions(plan), "expectations": expected.data() });

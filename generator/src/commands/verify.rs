@@ -9,6 +9,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, NETWORK, bundle};
 use serde_json::json;
 
+use super::paint::{Paint, painted};
 use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject};
 use crate::cli::Format;
 use crate::disk;
@@ -62,7 +63,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
             format!("{value:#}\n")
         }
     };
-    print(&text)?;
+    print(&if format == Format::Text { painted(&text, Paint::Proof) } else { text })?;
     Ok(exit)
 }
 

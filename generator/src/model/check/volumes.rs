@@ -98,7 +98,7 @@ impl<'a> Check<'a> {
         let Some(raw) = &raw.guest else {
             return Some(Guest { mac: None, interface: None, dns: default() });
         };
-        let mac = self.mac(&at.child("mac"), name, raw.mac.as_deref(), macs);
+        let mac = raw.mac.as_deref().map(|found| self.mac(&at.child("mac"), name, found, macs));
         let interface = raw.interface.as_deref().map(|found| {
             let interface = InterfaceName::new(found);
             if interface.is_none() {
@@ -128,30 +128,28 @@ impl<'a> Check<'a> {
         Some(Guest { mac, interface, dns })
     }
 
-    /// The MAC address of a VM's interface, if one is given; `Some(None)` for one that is refused.
     fn mac(
         &mut self,
         at: &FieldPath,
         name: &'a str,
-        found: Option<&str>,
+        found: &str,
         macs: &mut BTreeMap<MacAddress, &'a str>,
-    ) -> Option<Option<MacAddress>> {
-        let found = found?;
+    ) -> Option<MacAddress> {
         let mac = match MacAddress::new(found) {
             Ok(mac) => mac,
             Err(reason) => {
                 self.wrong(at.clone(), Kind::Mac { found: found.to_owned(), reason });
-                return Some(None);
+                return None;
             }
         };
         if let Some(by) = macs.get(&mac) {
             let kind = Kind::MacTaken { mac: mac.as_str().to_owned(), by: (*by).to_owned() };
             let with = FieldPath::of(&["volumes", by, "guest", "mac"]);
             self.problems.push(Problem::new(at.clone(), kind).with(with));
-            return Some(None);
+            return None;
         }
         macs.insert(mac.clone(), name);
-        Some(Some(mac))
+        Some(mac)
     }
 
     fn provider_of(&mut self, name: &str, raw: &input::Volume) -> Option<Name> {
