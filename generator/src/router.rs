@@ -203,8 +203,8 @@ impl Router {
         fate
     }
 
-    /// States expire by the second.
-    fn tell_time(&mut self, now: Duration) {
+    /// Tells the time, also while no packet comes: states expire by the second.
+    pub fn tell_time(&mut self, now: Duration) {
         if now.as_secs() > self.told {
             self.told = now.as_secs();
             self.rules.machine_mut().tell_time(self.told);

@@ -221,22 +221,34 @@ fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>])
 
 fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     let mut router = lab.shared.router();
+    router.tell_time(lab.shared.began.elapsed());
     let message = match request {
         Request::Partition { one, other } => {
             let (one_group, other_group) =
                 (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
+            let both = one_group.iter().find(|id| other_group.iter().flatten().any(|other| other == *id));
+            if let Some(both) = both {
+                let (both, other) =
+                    (&router.topology().node(*both).name, other.as_deref().unwrap_or_default());
+                bail!(
+                    "`{one}` and `{other}` both mean {both}, so there is no path between them to cut\nhint: name two that have nothing in common, or one alone to cut it off from all others"
+                );
+            }
             router.ways_mut().cut(&one_group, other_group.as_deref());
-            format!("{one} and {} are apart", other.as_deref().unwrap_or("everybody else"))
+            format!("cut: no packet passes between {one} and {}", other.as_deref().unwrap_or("all others"))
         }
         Request::Heal { one: None, .. } => {
             router.ways_mut().heal_all();
-            "nobody is apart any more".to_owned()
+            "healed: no path is cut any more".to_owned()
         }
         Request::Heal { one: Some(one), other } => {
             let (one_group, other_group) =
                 (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
             router.ways_mut().heal(&one_group, other_group.as_deref());
-            format!("{one} and {} reach each other again", other.as_deref().unwrap_or("everybody else"))
+            format!(
+                "healed: the paths between {one} and {} are open again",
+                other.as_deref().unwrap_or("all others")
+            )
         }
         Request::Apply { input, anchor, ends, kill } => {
             let declaration = declared(input)?;
