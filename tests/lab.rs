@@ -19,35 +19,40 @@ use crate::router::{Random, anything};
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
 /// A test's own lab, by its own name, which ends with the test.
-struct Lab {
+pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    fn up(name: &str, arguments: &[&str]) -> Self {
-        let lab = Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) };
+    /// A lab that is not up.
+    pub fn nowhere(name: &str) -> Self {
+        Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) }
+    }
+
+    pub fn up(name: &str, arguments: &[&str]) -> Self {
+        let lab = Self::nowhere(name);
         let output = lab.lab(&[&["up"], arguments].concat());
         assert!(output.status.success(), "{}", text(&output));
         lab
     }
 
     /// A command of the lab.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
         command
     }
 
-    fn lab(&self, arguments: &[&str]) -> Output {
+    pub fn lab(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program runs")
     }
 
     /// A shell's command as a node.
-    fn sh(&self, node: &str, script: &str) -> Output {
+    pub fn sh(&self, node: &str, script: &str) -> Output {
         self.lab(&["exec", node, "--", "sh", "-c", script])
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         let output = self.lab(&["status", "--format", "json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
@@ -59,12 +64,12 @@ impl Drop for Lab {
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 /// Waits until something holds; false after so long.
-fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let ends = Instant::now() + patience;
     while !holds() {
         if Instant::now() > ends {
