@@ -17,6 +17,7 @@ const CUT_AND_SLOW: &str = r#"
 [[step]]
 at = "1m"
 slow = ["gcp", "ibm"]
+for = 5
 latencyMs = 200
 loss = 0.01
 
@@ -34,7 +35,7 @@ heal = "gcp"
 fn steps_come_in_the_order_of_their_times_and_what_ends_comes_first() {
     let scenario = scenario::read(CUT_AND_SLOW).expect("a scenario");
     let steps: Vec<String> = scenario.steps.iter().map(ToString::to_string).collect();
-    assert_eq!(steps, ["partition aws azure for 30s", "heal gcp", "slow gcp ibm 200 ms, 1% lost"]);
+    assert_eq!(steps, ["partition aws azure for 30s", "heal gcp", "slow gcp ibm 200 ms, 1% lost for 5s"]);
     let events = scenario.events();
     let told: Vec<(Duration, &str, bool)> =
         events.iter().map(|event| (event.at, event.step.act.word(), event.begins)).collect();
@@ -45,7 +46,8 @@ fn steps_come_in_the_order_of_their_times_and_what_ends_comes_first() {
             (at(10_500), "partition", true),
             (at(40_500), "partition", false),
             (at(40_500), "heal", true),
-            (at(60_000), "slow", true)
+            (at(60_000), "slow", true),
+            (at(65_000), "slow", false)
         ]
     );
     assert_eq!(scenario.steps[1].act, Act::Heal { one: Some("gcp".to_owned()), other: None });
@@ -56,7 +58,7 @@ fn json_that_nix_evaluates_says_the_same() {
     let json = r#"{ "step": [
         { "at": 10.5, "partition": ["aws", "azure"], "for": "30s" },
         { "at": 40.5, "heal": ["gcp"] },
-        { "at": 60, "slow": ["gcp", "ibm"], "latencyMs": 200, "loss": 0.01 } ] }"#;
+        { "at": 60, "slow": ["gcp", "ibm"], "for": 5, "latencyMs": 200, "loss": 0.01 } ] }"#;
     assert_eq!(scenario::read(json), scenario::read(CUT_AND_SLOW));
 }
 
@@ -106,8 +108,8 @@ at = 1
             "10:3: `heal` has no duration: what it heals stays healed",
             "10:3: `latencyMs`, `loss` and `bandwidthKbit` belong to `slow`",
             "16:1: the loss is 2; it is a share from 0 to 1, so that 0.01 is 1 %",
-            "21:1: the latency is 10001 ms; it may be from 0 to 10000 milliseconds",
             "21:1: `slow` names no end: name one or two volumes or providers",
+            "21:1: the latency is 10001 ms; it may be from 0 to 10000 milliseconds",
             "26:1: `at` is 999999999: write seconds, or a text such as \"1m 30s\"; from 0 to a week",
             "26:1: the step says several things: write a [[step]] for each",
             "31:1: the step says nothing to do: one of `partition`, `slow` or `heal`",
@@ -182,11 +184,17 @@ mod played {
             text(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let told: Vec<(&str, &str)> = lines
             .iter()
-            .map(|line| (line["event"].as_str().unwrap(), line["action"].as_str().unwrap()))
+            .map(|line| (line["event"].as_str().unwrap(), line["action"].as_str().unwrap_or("")))
             .collect();
         assert_eq!(
             told,
-            [("begin", "partition"), ("begin", "slow"), ("end", "partition"), ("begin", "heal")]
+            [
+                ("begin", "partition"),
+                ("begin", "slow"),
+                ("end", "partition"),
+                ("begin", "heal"),
+                ("done", "")
+            ]
         );
         assert_eq!(lines[1]["conditions"]["latencyMs"], 300);
         assert!((lines[2]["seconds"].as_f64().unwrap() - 4.0).abs() < 1.0, "{}", lines[2]);
@@ -216,7 +224,7 @@ mod played {
             return;
         }
         let directory = tempfile::tempdir().expect("a directory");
-        let path = file(&directory, "[[step]]\nat = 0\npartition = ['aws', 'azur']\n");
+        let path = file(&directory, "[[step]]\nat = 0\npartition = ['aws', 'azur']\nfor = 1\n");
         let nowhere = Lab::nowhere("no-scenario");
         let output = nowhere.lab(&["scenario", &path]);
         assert_eq!(output.status.code(), Some(2));
@@ -236,7 +244,7 @@ mod played {
             return;
         }
         let (directory, lab) = (tempfile::tempdir().expect("a directory"), Lab::up("ends", &[]));
-        let path = file(&directory, "[[step]]\nat = 600\npartition = 'aws'\n");
+        let path = file(&directory, "[[step]]\nat = 600\npartition = 'aws'\nfor = 1\n");
         let mut command = lab.command(&["scenario", &path]);
         let playing = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         std::thread::sleep(Duration::from_millis(500));

@@ -247,7 +247,7 @@ mod linux {
             let to = to.as_deref().unwrap_or("all others");
             let like = conditions.as_ref().map_or_else(String::new, |like| format!(": {like}"));
             let lasts = seconds.map_or_else(String::new, |seconds| format!(", for {seconds} s more"));
-            out.push_str(&format!("  {action}  {from} <-> {to}{like}{lasts}\n"));
+            out.push_str(&["  ", action, "  ", from, " <-> ", to, &like, &lasts, "\n"].concat());
         }
         for lab::PipeStatus { number, way, conditions } in &status.pipes {
             out.push_str(&["  pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::input::nearest;
 use nixvol_net::scenario::{Act, Event, Scenario};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{address, ask};
 use super::control::{Asked, Reply, Request};
@@ -38,8 +38,9 @@ pub fn play(scenario: &Scenario, json: bool) -> Result<bool> {
                 return Err(anyhow!(message)).with_context(|| format!("cannot {}", event.step));
             }
         }
-        tell(&event, began.elapsed(), json)?;
+        tell(|now, since| line(&event, now, since, json), began)?;
     }
+    tell(|now, since| done(now, since, json), began)?;
     Ok(true)
 }
 
@@ -94,16 +95,10 @@ fn wait(mut lab: &UnixStream, until: Instant) -> Result<bool> {
     }
 }
 
-/// One line: the time of day, the time since the start, and what begins or is over.
-fn tell(event: &Event, since: Duration, json: bool) -> Result<()> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
-    let line = if json {
-        line_of(event, &now.to_string(), since).to_string()
-    } else {
-        let word = if event.begins { "" } else { "over: " };
-        let what = if event.begins { event.step.to_string() } else { event.step.act.to_string() };
-        format!("{now}  +{:.3} s  {word}{what}", since.as_secs_f64())
-    };
+/// One line, which gets the time of day and the time since the start.
+fn tell(line: impl Fn(&str, f64) -> String, began: Instant) -> Result<()> {
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let line = line(&now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("nobody reads the timeline"),
@@ -111,21 +106,36 @@ fn tell(event: &Event, since: Duration, json: bool) -> Result<()> {
     }
 }
 
-fn line_of(event: &Event, now: &str, since: Duration) -> Value {
-    let [from, to] = event.step.act.ends();
-    let conditions = match &event.step.act {
+/// What begins or is over.
+fn line(event: &Event, now: &str, since: f64, json: bool) -> String {
+    let Event { at: _, step, begins } = event;
+    if !json {
+        let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
+        return format!("{now}  +{since:.3} s  {what}");
+    }
+    let [from, to] = step.act.ends();
+    let conditions = match &step.act {
         Act::Slow { conditions, .. } => Some(conditions),
         _ => None,
     };
     json!({
         "version": 1,
         "time": now,
-        "seconds": (since.as_secs_f64() * 1000.0).round() / 1000.0,
-        "event": if event.begins { "begin" } else { "end" },
-        "action": event.step.act.word(),
+        "seconds": since,
+        "event": if *begins { "begin" } else { "end" },
+        "action": step.act.word(),
         "from": from,
         "to": to,
-        "for": event.step.lasts.map(|lasts| lasts.as_secs_f64()),
+        "for": step.lasts.map(|lasts| lasts.as_secs_f64()),
         "conditions": conditions,
     })
+    .to_string()
+}
+
+/// That everything the scenario did is undone.
+fn done(now: &str, since: f64, json: bool) -> String {
+    if json {
+        return json!({ "version": 1, "time": now, "seconds": since, "event": "done" }).to_string();
+    }
+    format!("{now}  +{since:.3} s  done: what the scenario did is undone")
 }

@@ -81,6 +81,11 @@ pub fn read(text: &str) -> Result<Scenario, Vec<Mistake>> {
             read.push(step);
         }
     }
+    if let Some((place, number)) = endless(&steps, &read) {
+        let what = "nothing comes after this step, so that it would be over at once: give it `for`";
+        let message = if place.is_some() { what.to_owned() } else { format!("step[{number}]: {what}") };
+        mistakes.push(Mistake { place, message });
+    }
     if steps.is_empty() {
         let message = "there is no step: a scenario is a list of [[step]], each with `at` and what happens";
         mistakes.push(Mistake { place: None, message: message.to_owned() });
@@ -90,6 +95,18 @@ pub fn read(text: &str) -> Result<Scenario, Vec<Mistake>> {
     }
     read.sort_by_key(|step| step.at);
     Ok(Scenario { steps: read })
+}
+
+/// The last step, where it has no duration and needs one: a scenario ends with its last event.
+fn endless(steps: &Placed, read: &[Step]) -> Option<(Option<(usize, usize)>, usize)> {
+    if read.len() != steps.len() {
+        return None;
+    }
+    let over = read.iter().map(|step| step.at + step.lasts.unwrap_or_default()).max()?;
+    let is_endless =
+        |step: &Step| step.lasts.is_none() && step.at == over && !matches!(step.act, Act::Heal { .. });
+    let number = read.iter().position(is_endless)?;
+    Some((steps[number].0, number))
 }
 
 type Placed = Vec<(Option<(usize, usize)>, Raw)>;
@@ -138,21 +155,15 @@ fn step(raw: &Raw, wrong: &mut impl FnMut(String)) -> Option<Step> {
 
 fn act(raw: &Raw, wrong: &mut impl FnMut(String)) -> Option<Act> {
     match (&raw.partition, &raw.slow, &raw.heal) {
-        (Some(cut), None, None) => match ends("partition", cut, wrong)? {
-            [Some(one), other] => Some(Act::Partition { one, other }),
-            [None, _] => {
-                wrong("`partition` names no end: name one or two volumes or providers".to_owned());
-                None
-            }
-        },
-        (None, Some(slow), None) => match (ends("slow", slow, wrong)?, conditions(raw, wrong)) {
-            ([Some(one), other], Some(conditions)) => Some(Act::Slow { one, other, conditions }),
-            ([None, _], _) => {
-                wrong("`slow` names no end: name one or two volumes or providers".to_owned());
-                None
-            }
-            (_, None) => None,
-        },
+        (Some(cut), None, None) => {
+            let (one, other) = faulty("partition", cut, wrong)?;
+            Some(Act::Partition { one, other })
+        }
+        (None, Some(slow), None) => {
+            let (ends, conditions) = (faulty("slow", slow, wrong), conditions(raw, wrong));
+            let (one, other) = ends?;
+            Some(Act::Slow { one, other, conditions: conditions? })
+        }
         (None, None, Some(heal)) => {
             let [one, other] = ends("heal", heal, wrong)?;
             Some(Act::Heal { one, other })
@@ -166,6 +177,15 @@ fn act(raw: &Raw, wrong: &mut impl FnMut(String)) -> Option<Act> {
             None
         }
     }
+}
+
+/// One end or two, of a path that something is done to.
+fn faulty(what: &str, named: &Ends, wrong: &mut impl FnMut(String)) -> Option<(String, Option<String>)> {
+    let [one, other] = ends(what, named, wrong)?;
+    if one.is_none() {
+        wrong(format!("`{what}` names no end: name one or two volumes or providers"));
+    }
+    Some((one?, other))
 }
 
 fn ends(what: &str, ends: &Ends, wrong: &mut impl FnMut(String)) -> Option<[Option<String>; 2]> {
