@@ -1,6 +1,5 @@
 //! Scenarios: what a file says, what is wrong with one, and what becomes of a lab in which one is played.
 
-use std::fs;
 use std::time::Duration;
 
 use nixvol_net::scenario::{self, Act};
@@ -136,6 +135,7 @@ fn what_cannot_be_read_is_told_where_it_stands() {
 
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod played {
+    use std::fs;
     use std::process::Stdio;
     use std::time::Instant;
 
