@@ -95,11 +95,10 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
 /// It is built beside `out` and put in its place in one step, so nobody ever sees half of it and a failure leaves
 /// the old one. A directory that holds anything that no bundle has is refused.
 pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
-    let (parent, _) = target(out)?;
+    let parent = parent(out)?;
     fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let _alone = alone(&parent)?;
-    // Another program may have written it in the meantime.
-    let (_, old) = target(out)?;
+    let old = target(out)?;
     if let Some(old) = &old
         && is_same(bundle, out, old)?
     {
@@ -187,19 +186,27 @@ fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
     })
 }
 
-/// The directory to write into, and the files of the bundle that is there already.
-fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
-    let refuse =
-        |why: &str| format!("{} {why}; name a new directory, or one that holds a bundle", out.display());
+/// Refuses a place for a bundle.
+fn refusal(out: &Path, why: &str) -> String {
+    format!("{} {why}; name a new directory, or one that holds a bundle", out.display())
+}
+
+/// The directory to write into.
+fn parent(out: &Path) -> Result<PathBuf> {
     if out.file_name().is_none() {
-        bail!(refuse("has no name of its own"));
+        bail!(refusal(out, "has no name of its own"));
     }
-    let parent = match out.parent() {
+    Ok(match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
-    };
+    })
+}
+
+/// The files of the bundle that is there already.
+fn target(out: &Path) -> Result<Option<BTreeSet<String>>> {
+    let refuse = |why: &str| refusal(out, why);
     let Ok(found) = fs::symlink_metadata(out) else {
-        return Ok((parent, None));
+        return Ok(None);
     };
     if found.is_symlink() {
         bail!(refuse("is a symbolic link"));
@@ -215,7 +222,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     if !files.is_empty() && !files.contains(NETWORK) {
         bail!(refuse(&format!("has no {NETWORK}")));
     }
-    Ok((parent, Some(files)))
+    Ok(Some(files))
 }
 
 /// What the Finder leaves in every directory that it shows: nobody's work.
