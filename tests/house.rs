@@ -29,6 +29,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("status", &["place", "model", "plan", "loading", "pf", "darwin", "others"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
+    ("import", &["place", "model"]),
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),

@@ -28,6 +28,8 @@ mod help;
 mod hostile;
 mod house;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod init;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -3,6 +3,7 @@
 pub mod complete;
 pub mod edit;
 pub mod explain;
+pub mod init;
 pub mod lab;
 pub mod papers;
 pub mod pf;
@@ -50,6 +51,11 @@ pub enum Colour {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a first declaration in Nix: from your answers, from flags, or from a Compose file, a kind cluster or Terraform.
+    ///
+    /// On a terminal it asks. With --from, networks become providers, machines volumes, published ports `publish`, and
+    /// what has no counterpart is told, a line each with its place. The draft is checked and proven before it is written.
+    Init(init::Init),
     /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
     ///
     /// Before anything is written, the rendered rules are read back and proven to do what was declared.

@@ -8,6 +8,7 @@ mod expect;
 mod explain;
 mod graph;
 mod help;
+mod init;
 mod lab;
 mod man;
 pub mod paint;
@@ -44,6 +45,7 @@ const NOT_PROVEN: u8 = 1;
 /// Runs a command.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Init(arguments) => init::run(arguments),
         Command::Render { source, out, picture, quiet, format } => {
             render::run(source, out, (*picture, *quiet), *format)
         }

@@ -90,6 +90,33 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes a new file in one step. One that is there is replaced only where that is wanted.
+pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let make = || {
+        tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(directory)
+    };
+    let (mut staged, _scratch) = Scratch::make(make, tempfile::NamedTempFile::path)
+        .with_context(|| format!("cannot write into {}", directory.display()))?;
+    staged.write_all(text.as_bytes()).with_context(cannot)?;
+    staged.as_file().sync_all().with_context(cannot)?;
+    if replaces {
+        // A link stays one: what it names is replaced.
+        let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        staged.persist(file).with_context(cannot)?;
+    } else {
+        staged.persist_noclobber(path).with_context(cannot)?;
+    }
+    Ok(())
+}
+
 /// Writes the bundle as the directory `out`, and says whether anything changed.
 ///
 /// It is built beside `out` and put in its place in one step, so nobody ever sees half of it and a failure leaves

@@ -60,6 +60,7 @@
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
+//! | [`import`] | what other tools describe, as a first declaration |
 //! | [`help`] | the pages of `nixvol-net help`, one for each code |
 //!
 //! `tests/house.rs` holds the direction of imports.
@@ -71,6 +72,7 @@ pub mod edit;
 pub mod expect;
 pub mod explain;
 pub mod help;
+pub mod import;
 pub mod input;
 pub mod loading;
 pub mod matrix;

@@ -18,6 +18,7 @@ use crate::input::Word;
 pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
+pub use free::FreeNetworks;
 pub use value::{AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet};
 
 /// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
