@@ -31,8 +31,8 @@ const SEES: &[(&str, &[&str])] = &[
     ("help", &[]),
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
-    ("router", &["model", "plan", "pf", "wire"]),
-    ("replay", &["model", "plan", "pf", "wire", "router"]),
+    ("router", &["loading", "model", "plan", "pf", "wire"]),
+    ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

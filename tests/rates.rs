@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use etherparse::PacketBuilder;
 use nixvol_net::explain::{STOCK_MAIN, examples};
+use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
 use nixvol_net::router::{Cast, Fate, NodeId, Router, Rules, Source, Topology, Ways};
 use nixvol_net::wire::{Offload, read};
@@ -41,8 +42,9 @@ pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
     let text =
         fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
     let text = change(text);
-    let source =
-        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor", bridges: &[] };
+    let interfaces = Interfaces::default();
+    let path = plan.anchor.as_str();
+    let source = Source { main: STOCK_MAIN, path, text: &text, file: "anchor", interfaces: &interfaces };
     let rules = Rules::load(&topology, &source).expect("rules");
     let ways = Ways::new(&topology, &plan.pipes);
     Router::new(topology, rules, ways)
