@@ -237,12 +237,13 @@ fn of_a_command_it_is_what_the_command_says_itself() {
 fn the_table_has_every_code_once_and_data_has_the_same_words() {
     let (code, table, _) = asked(&["errors"]);
     assert_eq!(code, Some(0));
-    assert_eq!(table.lines().count(), ERRORS.len());
+    let pages = || ERRORS.iter().chain(WARNINGS);
+    assert_eq!(table.lines().count(), pages().count());
     let data: Value = serde_json::from_str(&asked(&["errors", "--format", "json"]).1).expect("JSON");
     let rows: Vec<Value> =
-        ERRORS.iter().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
+        pages().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
     assert_eq!(data, json!(rows));
-    for (line, page) in table.lines().zip(ERRORS) {
+    for (line, page) in table.lines().zip(pages()) {
         assert_eq!(line, format!("{}  {}", page.topic, page.title()));
     }
     let page = &ERRORS[0];

@@ -19,12 +19,12 @@ use crate::router::{Random, anything};
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
 /// A test's own lab, by its own name, which ends with the test.
-struct Lab {
+pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    fn up(name: &str, arguments: &[&str]) -> Self {
+    pub fn up(name: &str, arguments: &[&str]) -> Self {
         let lab = Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) };
         let output = lab.lab(&[&["up"], arguments].concat());
         assert!(output.status.success(), "{}", text(&output));
@@ -32,7 +32,7 @@ impl Lab {
     }
 
     /// A command of the lab.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
         command
@@ -59,12 +59,12 @@ impl Drop for Lab {
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 /// Waits until something holds; false after so long.
-fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let ends = Instant::now() + patience;
     while !holds() {
         if Instant::now() > ends {
@@ -115,8 +115,10 @@ fn every_topology_does_what_is_explained() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let guests = written(directory.path(), "guests.json", &guests());
-    let names = ["single", "restricted", "restricted-more", "rich"];
-    let inputs = names.into_iter().map(fixture_path).chain([guests]).map(Some).chain([None]);
+    let names = ["single", "restricted", "restricted-more", "rich", "ways", "conditions"];
+    let cases = ["fragments", "masquerade-guest", "public-space"]
+        .map(|name| format!("tests/cases/public/{name}.json"));
+    let inputs = names.into_iter().map(fixture_path).chain(cases).chain([guests]).map(Some).chain([None]);
     for input in inputs {
         let mut command = program();
         command.args(["lab", "test", "--format", "json"]).current_dir(root());
@@ -132,6 +134,17 @@ fn every_topology_does_what_is_explained() {
         let is_refusing = input.as_deref().is_some_and(|input| !input.contains("single"));
         // Where rules refuse, macOS's pf may still be unable to say so: that is what each probe was held against.
         assert!(is_refusing || !found.contains("refused"), "{input:?}: {found:?}");
+        let trials: BTreeSet<&str> =
+            probes.iter().filter_map(|probe| probe["trial"]["kind"].as_str()).collect();
+        assert_eq!(
+            trials,
+            ["bridge-gone", "bridge-gone-and-reloaded", "forged", "whole"].into(),
+            "{input:?}"
+        );
+        let is_cut = |probe: &&Value| probe["bytes"] == 4000 && probe["trial"]["kind"] == "whole";
+        let cut: BTreeSet<&str> =
+            probes.iter().filter(is_cut).filter_map(|probe| probe["found"].as_str()).collect();
+        assert!(cut.contains("connected") && cut.len() > 1, "{input:?}: {cut:?}");
         let kinds: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["protocol"].as_str()).collect();
         assert_eq!(kinds, ["icmp", "tcp", "udp"].into(), "{input:?}");
         let ends = ["mac", "lan", "internet"];
@@ -162,6 +175,35 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
         "{told}"
     );
     assert!(told.contains("tcp S passed by") && told.contains("port 2379:2381 flags S/SA"), "{told}");
+}
+
+/// What must not be is seen where rules let it be: what a bridge leaves behind, and who speaks as another.
+#[test]
+fn rules_that_let_leak_or_forge_are_found() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "guests.json", &guests());
+    let bundle = bundle(directory.path(), "bundle", &input);
+    let anchor = bundle.join(ANCHOR);
+    let rules = fs::read_to_string(&anchor).expect("rules");
+    for (label, seen, says) in [
+        ("leak", "out en0", "what is meant for a volume never leaves this Mac another way"),
+        ("forged:azure", "in bridge-azure", "a forged source gets nowhere"),
+        ("forged:outside", "in en0", "a forged source gets nowhere"),
+    ] {
+        let label = format!("label \"{label}\"");
+        let weaker: String =
+            rules.lines().filter(|line| !line.contains(&label)).map(|line| line.to_owned() + "\n").collect();
+        assert_ne!(rules, weaker);
+        fs::write(&anchor, weaker).expect("a file");
+        let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{label}: {told}");
+        assert!(told.contains("DIFFERENCE: ") && told.contains(says), "{label}: {told}");
+        assert!(told.contains(&format!("  {seen}: ")), "{label}: {told}");
+    }
 }
 
 #[test]

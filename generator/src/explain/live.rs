@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::loading::{Interfaces, bridge_macro};
+use crate::loading::{EGRESS, Interfaces, bridge_macro};
 use crate::others;
 use crate::pf::eval::{List, Machine};
 use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
@@ -201,7 +201,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                     let held = Held { plan, captured: &ruleset, rendered: rules.anchor, environment };
                     let names = held.interfaces();
                     loaded.notes.extend(held.differences(&names));
-                    loaded.notes.extend(held.notes(&names, &asked_egress(environment)));
+                    loaded.notes.extend(held.notes(&names, asked_egress(environment)));
                     loaded.names = Some(names);
                 }
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
@@ -248,8 +248,8 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
 }
 
 /// The interface that is asked as the way out.
-fn asked_egress(environment: &Environment) -> String {
-    environment.interfaces.first().map_or_else(String::new, |it| it.name.clone())
+fn asked_egress(environment: &Environment) -> &str {
+    environment.macros.get(EGRESS).map_or("", String::as_str)
 }
 
 /// The ways out of what was captured, as far as its rules tell.
