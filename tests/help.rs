@@ -240,8 +240,7 @@ fn the_table_has_every_code_once_and_data_has_the_same_words() {
     let pages = || ERRORS.iter().chain(WARNINGS);
     assert_eq!(table.lines().count(), pages().count());
     let data: Value = serde_json::from_str(&asked(&["errors", "--format", "json"]).1).expect("JSON");
-    let rows: Vec<Value> =
-        pages().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
+    let rows: Vec<Value> = pages().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
     assert_eq!(data, json!(rows));
     for (line, page) in table.lines().zip(pages()) {
         assert_eq!(line, format!("{}  {}", page.topic, page.title()));
