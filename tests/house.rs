@@ -32,6 +32,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["loading", "model", "plan", "pf", "wire"]),
+    ("scenario", &["model"]),
     ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),
 ];
 

@@ -62,7 +62,7 @@ fn router(input: &Value, text: &str, interfaces: impl Fn(&Plan) -> Interfaces) -
     let path = plan.anchor.as_str();
     let source = Source { main: STOCK_MAIN, path, text, file: "anchor", interfaces: &interfaces };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::new(&topology, &plan.pipes);
+    let ways = Ways::new(&plan.pipes);
     Router::new(topology, rules, ways)
 }
 

@@ -89,7 +89,7 @@ pub fn client_sees(
     let doer = topology.owner(from)?;
     let is_mac = topology.node(doer).side == Side::Here;
     let is_xnu = is_mac && stack == Stack::Own;
-    let mut ways = Ways::new(&topology, &plan.pipes);
+    let mut ways = Ways::new(&plan.pipes);
     ways.ease();
     let size = if protocol == "tcp" { 0 } else { size.unwrap_or(20) };
     let is_cut = size > usize::from(topology.node(doer).mtu) - HEADERS;

@@ -94,7 +94,7 @@ pub fn play(row: &Row) -> Result<Played, String> {
         let line = |error: &crate::pf::Error| format!("{}:{}: {}", error.line, error.column, error.message);
         errors.iter().map(line).collect::<Vec<_>>().join("; ")
     })?;
-    let ways = Ways::new(&cast.topology, &pipes(row)?);
+    let ways = Ways::new(&pipes(row)?);
     let stage = perform(cast, rules, ways, &row.act)?;
     Ok(stage.played(&row.id))
 }
