@@ -39,9 +39,10 @@ impl<'a> Expectations<'a> {
         self.held.iter().all(|held| held.failure.is_none())
     }
 
-    /// A line that says how many hold, where there are any.
+    /// A line that says how many hold, where there are any and none fails.
     pub fn holding(&self) -> String {
         match self.held.len() {
+            _ if !self.hold() => String::new(),
             0 => String::new(),
             1 => "as expected: 1 expectation holds, for all packets\n".to_owned(),
             count => format!("as expected: {count} expectations hold, for all packets\n"),

@@ -22,11 +22,12 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     };
     let expected = proven.expectations();
     let Alone { declaration, plan, anchor: _, proof } = &proven;
+    expected.tell();
     let text = match format {
+        Format::Text if !expected.hold() => String::new(),
         Format::Text => format!(
-            "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}{}",
-            proof.rules,
-            proof.classes,
+            "proven: {}\n{}\n{}{}",
+            prove::words(proof),
             expected.holding(),
             matrix::text(plan, picture::WIDTH),
             matrix::conditions(plan)
@@ -38,6 +39,9 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
         }
     };
     print(&text)?;
+    if !expected.hold() {
+        return Ok(ExitCode::from(NOT_PROVEN));
+    }
     if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
