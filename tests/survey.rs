@@ -352,11 +352,8 @@ fn part_of_a_name_is_enough_for_a_hint() {
     assert!(hint(&["check", "--input", "-"], &expect).contains(says));
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("network.nix").display().to_string();
-    std::fs::write(
-        &file,
-        "{ services.nixvol-net = { enable = true; preset = \"multi-cloud\"; links = [ ]; }; }\n",
-    )
-    .expect("a file");
+    let template = crate::support::root().join("templates/flake/configuration.nix");
+    std::fs::copy(template, &file).expect("a file");
     for arguments in [
         &["add", "link", "--from", "worker-3", "--to", "aws", "--file", &file][..],
         &["add", "expect", "--from", "mac", "--to", "worker-3", "--passes", "--file", &file],

@@ -68,7 +68,6 @@ struct Permitted<'a> {
 fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
     let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
     let mut touched = Touched::new();
-    // No volume stands beside its own provider.
     for end in ends {
         let (provider, volume) = match end {
             End::Provider(name) => (number(name), None),
@@ -76,6 +75,12 @@ fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
         };
         if let Some(provider) = provider {
             touched.entry(provider).or_default().extend(volume);
+        }
+    }
+    // Beside all of a provider its volumes say nothing.
+    for whole in ends.iter().filter(|end| matches!(end, End::Provider(_))) {
+        if let Some(volumes) = number(whole.name()).and_then(|provider| touched.get_mut(&provider)) {
+            volumes.clear();
         }
     }
     touched

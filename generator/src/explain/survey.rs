@@ -248,8 +248,10 @@ impl Asker<'_> {
         let paths: Vec<Path> = paths.into_iter().map(path).collect();
         let first = &asked[0].explanation;
         let is_closed = asked.iter().any(|one| one.fate != Fate::Passes);
-        let to_open =
-            is_closed.then(|| opening(declaration, self.plan, (&first.source, &first.destination), None));
+        let service = self.only.protocol.map(|protocol| Service { protocol, port: None });
+        let ends = (&first.source, &first.destination);
+        let is_told = is_closed && !self.explainer.live;
+        let to_open = is_told.then(|| opening(declaration, self.plan, ends, service));
         let mut notes = Vec::new();
         for note in paths.iter().flat_map(|path| &path.explanation.notes) {
             if !notes.contains(note) {

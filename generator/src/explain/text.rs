@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::hop::{Hop, RuleAt, Through};
 use super::reason::Declared;
-use super::{Added, End, Explanation, Opening, Path, Survey};
+use super::{Added, End, Explanation, Fate, Opening, Path, Survey};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
@@ -81,7 +81,9 @@ pub(super) fn survey(survey: &Survey) -> String {
         let _ = writeln!(out, "\nthe way of a packet: `{}`", last.explain);
     }
     if let Some(opening) = &survey.to_open {
-        let _ = write!(out, "\n{}", opening.text());
+        let closed = survey.paths.iter().find(|path| path.fate != Fate::Passes);
+        let what = closed.map_or("it", |path| path.services.as_str());
+        let _ = write!(out, "\n{}", opened(what, opening));
     }
     out.push('\n');
     notes(&mut out, &survey.notes, &survey.unknown);
@@ -91,12 +93,16 @@ pub(super) fn survey(survey: &Survey) -> String {
 impl Opening {
     /// For people, in two lines.
     pub fn text(&self) -> String {
-        let opens = match &self.opens {
-            Some(more) => format!("more than that: {more}"),
-            None => "exactly that, and nothing else".to_owned(),
-        };
-        format!("to open it: {}\n  opens {opens}\n", self.command)
+        opened("it", self)
     }
+}
+
+fn opened(what: &str, opening: &Opening) -> String {
+    let opens = match &opening.opens {
+        Some(more) => format!("more than that: {more}"),
+        None => "exactly that, and nothing else".to_owned(),
+    };
+    format!("to open {what}: {}\n  opens {opens}\n", opening.command)
 }
 
 fn ends(out: &mut String, ends: &[&End]) {
