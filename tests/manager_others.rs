@@ -96,6 +96,26 @@ fn main_rulesets_of_macs_are_read() {
     }
 }
 
+/// An anchor that cannot be read may hold what decides before ours; one that has gone meanwhile cannot.
+#[test]
+fn anchors_that_cannot_be_read_are_not_taken_for_empty() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.mac.forget_journal();
+    network.mac.fault(None);
+    network.ok("status");
+    let asks = |call: &crate::rig::Call| call.line().starts_with("pfctl -a com.example.other -s ");
+    let journal = network.mac.journal();
+    let places: Vec<usize> = (1..=journal.len()).filter(|at| asks(&journal[at - 1])).collect();
+    assert_eq!(places.len(), 2);
+    for at in places {
+        network.mac.fault(Some(("fail", at)));
+        network.fails("status", 1, "could not look at the Mac: pfctl-others failed; try again");
+    }
+    network.mac.fault(None);
+    network.assert_up();
+}
+
 #[test]
 fn an_rdr_of_an_earlier_anchor_is_told() {
     let rdr = "rdr pass on lo0 inet proto tcp from any to any port = 80 -> 127.0.0.1 port 8080\\n";
