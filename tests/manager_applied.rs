@@ -316,7 +316,7 @@ fn a_restart_takes_back_what_waits() {
             continue;
         }
         network.fails(first, 1, "the Mac was restarted before the start was confirmed");
-        assert!(log(&network).contains(": rolled back\n"), "{}", log(&network));
+        assert!(log(&network).contains(": rolled back: nothing of this run is left\n"), "{}", log(&network));
         assert_eq!(rules(&network), ours, "{before} {first}");
         assert_eq!(network.wish(), if before == "none" { "" } else { before });
         let kernel = network.mac.kernel();
