@@ -96,21 +96,33 @@ fn main_rulesets_of_macs_are_read() {
     }
 }
 
-/// An anchor that cannot be read may hold what decides before ours; one that has gone meanwhile cannot.
+/// An anchor that cannot be read may hold what decides before ours: it is not taken for empty.
 #[test]
-fn anchors_that_cannot_be_read_are_not_taken_for_empty() {
+fn anchors_that_cannot_be_read_are_told() {
     let network = Network::new(&small());
     network.ok("start");
-    network.mac.forget_journal();
-    network.mac.fault(None);
-    network.ok("status");
-    let asks = |call: &crate::rig::Call| call.line().starts_with("pfctl -a com.example.other -s ");
-    let journal = network.mac.journal();
-    let places: Vec<usize> = (1..=journal.len()).filter(|at| asks(&journal[at - 1])).collect();
-    assert_eq!(places.len(), 2);
-    for at in places {
+    let words = "the anchor com.example.other cannot be read: whether it decides before ours is not known";
+    let places = |command: &str| -> Vec<usize> {
+        network.mac.forget_journal();
+        network.mac.fault(None);
+        network.ok(command);
+        let asks = |call: &crate::rig::Call| call.line().starts_with("pfctl -a com.example.other -s ");
+        let journal = network.mac.journal();
+        (1..=journal.len()).filter(|at| asks(&journal[at - 1])).collect()
+    };
+    let directory = network.mac.dir().join("whole").display().to_string();
+    // A report holds the status, too, which asks again.
+    let (looks, reports) = (places("status"), places(&format!("logs --collect {directory}")));
+    assert_eq!((looks.len(), reports.len()), (2, 4));
+    for at in looks {
         network.mac.fault(Some(("fail", at)));
-        network.fails("status", 1, "could not look at the Mac: pfctl-others failed; try again");
+        let (code, status) = network.status();
+        assert_eq!((code, list(&status["notes"])), (0, vec![words.to_owned()]), "{status:#}");
+    }
+    for at in &reports[..2] {
+        network.mac.fault(Some(("fail", *at)));
+        let (findings, notes) = captured(&network, &format!("captured-{at}"));
+        assert_eq!((findings, notes), (Vec::new(), vec![words.to_owned()]));
     }
     network.mac.fault(None);
     network.assert_up();

@@ -382,9 +382,12 @@ fn a_mount_that_does_not_answer_takes_nothing_down() {
         let up = network.mac.kernel();
         network.mac.edit(|kernel| kernel.replace("(nfs)", "(nfs, server gone)"));
         let words = "could not look at the Mac: /Volumes/data/.: stat: Operation timed out; try again";
-        for command in ["reconcile", "status", "plan", "start"] {
+        for command in ["reconcile", "reconcile", "status", "plan", "start"] {
             network.fails(command, 1, words);
         }
+        // It lasts, and launchd asks again and again: the log has it once from there.
+        let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
+        assert_eq!(log.matches("Z reconcile: could not look").count(), 1, "{log}");
         assert_eq!(network.mac.kernel().replace("(nfs, server gone)", "(nfs)"), up);
         network.ok("stop");
         network.ok("status");

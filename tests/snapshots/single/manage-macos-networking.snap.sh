@@ -474,6 +474,7 @@ function causes_of_names(then, w, n, i, gone, new_) {
 # whose names sort before ours. Whatever decides only where no rule of ours does is none of our business.
 section == "pfctl-others" {
     if (index($0, "anchor\t") == 1) { other = substr($0, 8); next }
+    if ($0 == "unread\t" other) { unread[++nunread] = other; next }
     otherline[++nothers] = $0; otherof[nothers] = other
     next
 }
@@ -564,6 +565,7 @@ function judge_others(i, kind, text) {
         if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
         if (npipes) judge_route(otherline[i], otherof[i])
     }
+    for (i = 1; i <= nunread; i++) if (unread[i] != unread[i - 1]) notice("the anchor " printable(unread[i]) " cannot be read: whether it decides before ours is not known")
     for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
     if (text != "") notice("the main ruleset calls others before ours: " text)
     for (kind in limits)
@@ -1276,7 +1278,7 @@ function write_changes(i, k, a, b) {
     for (i = 1; i <= nrules; i++) put(rule[i])
     finish()
     say_ends()
-    for (i = 1; i in block; i++) print "name\t" block[i]
+    if (P["target"] == "up") for (i = 1; i <= nv; i++) print "name\t" block[i]
 }
 
 # ---- for people
@@ -1732,7 +1734,8 @@ mounts() {
     stat -f '%d %i %N' "$@" / 2>&1 || test "$?" = 1
 }
 
-# The rules of every other anchor below the name of each. What has gone meanwhile says nothing.
+# The rules of every other anchor below the name of each. What has gone meanwhile says nothing; what is there and cannot
+# be read is named.
 others() {
     names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
     each_line other "$names"
@@ -1744,7 +1747,8 @@ other() {
     printf 'anchor\t%s\n' "$path"
     for what in nat rules; do
         if pfctl -a "$path" -s "$what" 2>/dev/null; then continue; fi
-        if ! now=$(pfctl -v -s Anchors 2>/dev/null) || is_line "$1" "$now"; then return 1; fi
+        now=$(pfctl -v -s Anchors 2>/dev/null) || return 1
+        if is_line "$1" "$now"; then printf '\nunread\t%s\n' "$path"; fi
     done
 }
 
@@ -2722,11 +2726,11 @@ reconcile() {
     if test -f "$STATE/hosts.pending"; then mend_hosts || :; fi
     measure_by "$FORCE" || exit 1
     if test -z "$FORCE" && test "$WISH" = up; then
-        report "nothing says which network is up: start it again"
+        tell_once "nothing says which network is up: start it again$NEWLINE"
         exit 1
     fi
     if ! look reconcile "$WISH"; then
-        tell "$PROBLEMS"
+        tell_once "$PROBLEMS"
         exit 1
     fi
     if test -n "$REFUSED"; then
