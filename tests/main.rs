@@ -102,6 +102,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 mod tools;
