@@ -6,6 +6,8 @@
 mod accepted;
 mod activation;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cases;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -104,6 +106,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -97,6 +97,7 @@ pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    fs::metadata(directory).with_context(|| format!("cannot write into {}", directory.display()))?;
     let make = || {
         tempfile::Builder::new()
             .prefix(PREFIX)

@@ -181,7 +181,7 @@ fn asked(init: &Init) -> Result<Draft> {
     draft.finish();
     // Whoever names a network means it.
     if let Some(left) = draft.left.first() {
-        bail!("{}: {}", left.what, left.why);
+        bail!("{}: {}", left.what, left.why.trim_end_matches(": another is chosen"));
     }
     Ok(draft)
 }

@@ -48,8 +48,7 @@ pub fn run(
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };
-            let proof =
-                format!("{} rules, proven in each of {} classes of packets", proof.rules, proof.classes);
+            let proof = format!("proven: {}", prove::words(&proof));
             let summary = format!(
                 "{} ({heading}; {proof})\n{}\n{}",
                 out.display(),

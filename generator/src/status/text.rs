@@ -64,6 +64,9 @@ pub fn text(status: &Status, colour: bool) -> String {
     for note in &status.notes {
         let _ = writeln!(out, "note         {}", painted(note, YELLOW, colour));
     }
+    for line in &status.advice {
+        let _ = writeln!(out, "{line}");
+    }
     out
 }
 
