@@ -10,7 +10,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("place", &[]),
     ("problem", &["place"]),
     ("source", &[]),
-    ("diagnostic", &["place", "problem", "source"]),
+    ("diagnostic", &["help", "place", "problem", "source"]),
     ("input", &["place", "problem"]),
     ("model", &["place", "problem", "input"]),
     ("plan", &["model"]),

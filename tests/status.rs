@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::network::{Network, slow, small};
+use crate::schema::validator_of;
 use crate::support::{cases, declared, program, run};
 
 /// What the manager collects now.
@@ -339,6 +340,9 @@ fn the_program_reads_a_capture_and_asks_the_installed_manager() {
     assert_eq!(output.status.code(), Some(1));
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(status["healthy"], false);
+    let errors: Vec<String> =
+        validator_of(&["status"]).iter_errors(&status).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
     let picture = run(&["graph", "--from", &dir, "--input", &format!("{dir}/network.json")], "");
     assert!(String::from_utf8_lossy(&picture.stdout).contains("veth-etcd-1 = feth20000"));
     assert_eq!(run(&["status", "--from", "/nowhere"], "").status.code(), Some(2));

@@ -301,10 +301,8 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
-    /// Print the JSON Schema of the input.
-    #[command(after_help = "Examples:
-  nixvol-net schema >nixvol-net.schema.json")]
-    Schema,
+    /// Print the JSON Schema of the input, or of what a command prints with `--format json`.
+    Schema(papers::Schema),
     /// Print the completions of a shell.
     Completions(papers::Completions),
     /// Print a manual page, or write all of them.
@@ -365,4 +363,6 @@ pub enum GraphFormat {
     Svg,
     /// For viewers of Markdown.
     Mermaid,
+    /// For programs: what the pictures show, in the fields of the declaration.
+    Json,
 }

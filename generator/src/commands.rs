@@ -16,6 +16,7 @@ mod pf;
 mod prove;
 mod render;
 mod report;
+mod schema;
 mod snapshot;
 mod status;
 mod test;
@@ -33,6 +34,7 @@ use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
 use nixvol_net::render::NETWORK;
 use nixvol_net::source;
+use serde::Serialize;
 
 use crate::cli::{Command, Source};
 use paint::colour;
@@ -66,11 +68,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }
-        Command::Schema => {
-            let schema = serde_json::to_string_pretty(&input::schema())?;
-            print(&format!("{schema}\n"))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Schema(arguments) => schema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Man(arguments) => man::run(arguments),
         Command::Help(arguments) => help::run(arguments),
@@ -227,4 +225,14 @@ fn counted(declaration: &Declaration) -> String {
     let volumes = count(declaration.volumes.len(), "volume");
     let links = count(declaration.links.len(), "link");
     format!("{providers}, {volumes}, {links}")
+}
+
+/// The version of what commands print as JSON. It changes with the meaning or the absence of a field, not with a new one.
+const DATA: u64 = 1;
+
+/// What a command prints as JSON: its version with the rest.
+fn versioned(value: impl Serialize) -> Result<String> {
+    let mut value = serde_json::to_value(value)?;
+    value["version"] = DATA.into();
+    Ok(format!("{value:#}\n"))
 }

@@ -47,6 +47,11 @@ impl Page {
         line.split_once(": ").map_or(line, |(_, title)| title)
     }
 
+    /// The page as it was written.
+    pub fn markdown(&self) -> &'static str {
+        self.markdown
+    }
+
     /// The page for a terminal: headings without their signs, examples indented instead of fenced.
     pub fn text(&self) -> String {
         let mut fenced = false;

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::darwin::{self, Interface, Ledger, Pipe, Route};
@@ -48,7 +49,7 @@ const FORM: &str = "format\t1";
 pub type Capture = BTreeMap<String, String>;
 
 /// How the Mac is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// `up`, `down`, or nothing where nobody started it.
@@ -76,7 +77,7 @@ pub struct Status {
 }
 
 /// A provider on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Provider {
     /// Its name.
     pub name: String,
@@ -85,15 +86,17 @@ pub struct Provider {
     /// The kernel's.
     pub kernel: Option<String>,
     /// The address of its bridge.
+    #[schemars(with = "String")]
     pub gateway: Ipv4Net,
     /// The network that is routed to it.
+    #[schemars(with = "String")]
     pub network: Ipv4Net,
     /// `up`, `down`, `not as declared`, `waiting for vmnet`.
     pub state: &'static str,
 }
 
 /// A volume on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Placed {
     /// Its name.
@@ -115,7 +118,7 @@ pub struct Placed {
 }
 
 /// A pipe of dummynet on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Piped {
     /// Its number.
     pub number: u16,
@@ -128,7 +131,7 @@ pub struct Piped {
 }
 
 /// One thing that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`, `others`.
     pub about: String,

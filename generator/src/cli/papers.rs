@@ -65,6 +65,20 @@ pub struct Man {
     pub out: Option<PathBuf>,
 }
 
+/// Which schema to print.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nixvol-net schema >nixvol-net.schema.json
+  nixvol-net schema explain
+  nixvol-net schema snapshot check
+
+Exit: 0 printed, 2 no such command, or one that prints no JSON.")]
+pub struct Schema {
+    /// The command, as `snapshot check` [default: the input]
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
 /// Which completions to print.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::expect::Expectations;
 use super::paint::{Paint, painted};
-use super::{BAD_INPUT, NOT_PROVEN, counted, note_what_is_not_done, print, read, reject, shown, shown_at};
+use super::{
+    BAD_INPUT, NOT_PROVEN, counted, note_what_is_not_done, print, read, reject, shown, shown_at, versioned,
+};
 use crate::cli::{CheckFormat as Format, Source};
 
 /// Runs `check`.
@@ -27,7 +29,7 @@ fn rejected_as(name: &str, rejected: &Rejected, format: Format) -> Result<ExitCo
         Format::Text => return Ok(reject(name, rejected)),
         Format::Json => {
             let problems = shown(name, rejected, |shown| shown.json(&rejected.problems));
-            print(&format!("{:#}\n", json!({ "problems": problems })))?;
+            print(&versioned(json!({ "problems": problems }))?)?;
         }
         Format::Sarif => {
             let log = shown(name, rejected, |shown| shown.sarif(&rejected.problems, &[], &[]));
@@ -55,7 +57,7 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
             let warnings = shown_at(&declaration.positions, |shown| shown.json(&declaration.warnings()));
             let expectations = expectations.data();
             let value = json!({ "problems": [], "warnings": warnings, "expectations": expectations });
-            print(&format!("{value:#}\n"))?;
+            print(&versioned(&value)?)?;
         }
         Format::Sarif => {
             let findings = expectations.findings();

@@ -10,7 +10,7 @@ use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{Bundle, NETWORK, bundle};
 
-use super::{BAD_INPUT, Reading, colour, print, read, reject};
+use super::{BAD_INPUT, Reading, colour, print, read, reject, versioned};
 use crate::cli::{DiffFormat, Source};
 use crate::{disk, progress};
 
@@ -44,9 +44,7 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     let diff = progress::during("comparing", || Diff::of(old, new));
     print(&match format {
         DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
-        DiffFormat::Json => {
-            format!("{}\n", serde_json::to_string_pretty(&record::Record::of(&diff, lines))?)
-        }
+        DiffFormat::Json => versioned(record::Record::of(&diff, lines))?,
         DiffFormat::Markdown => markdown::markdown(&diff, lines),
     })?;
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::paint::{Paint, painted};
-use super::{BAD_INPUT, colour, expect, input_bytes, print, reject};
+use super::{BAD_INPUT, colour, expect, input_bytes, print, reject, versioned};
 use crate::cli::edit::{Add, Move, Remove, Rename, Target};
 use crate::cli::{Format, Source};
 use crate::disk;
@@ -209,7 +209,7 @@ impl Edit<'_> {
                     "diff": diff,
                     "effects": effect::records(&effects)?,
                 });
-                format!("{record:#}\n")
+                versioned(&record)?
             }
         })?;
         Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use nixvol_net::router::{Cast, EGRESS, Over, Rules as Loaded, Source, Topology};
 
 use super::paint::{Paint, painted};
 use super::pf::{self, harmless};
-use super::{BAD_INPUT, print, read, reject};
+use super::{BAD_INPUT, print, read, reject, versioned};
 use crate::cli::Format;
 use crate::cli::explain::Explain;
 
@@ -75,7 +75,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
 fn several(survey: &Survey, format: Format) -> Result<bool> {
     match format {
         Format::Text => print(&painted(&survey.text(), Paint::Way))?,
-        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(survey)?))?,
+        Format::Json => print(&versioned(survey)?)?,
     }
     Ok(survey.passes && survey.agrees)
 }
@@ -102,7 +102,7 @@ fn one(
             let mut told = serde_json::to_value(explanation)?;
             told["clientSees"] = client.into();
             told["toOpen"] = serde_json::to_value(opening)?;
-            print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+            print(&versioned(&told)?)?;
         }
     }
     Ok(explanation.passes && explanation.agrees())

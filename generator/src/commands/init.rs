@@ -13,7 +13,7 @@ use nixvol_net::render::{self, ANCHOR};
 use serde_json::json;
 
 use super::pf::harmless;
-use super::{NOT_PROVEN, counted, print, prove, reject};
+use super::{NOT_PROVEN, counted, print, prove, reject, versioned};
 use crate::cli::Format;
 use crate::cli::init::Init;
 use crate::disk;
@@ -51,7 +51,7 @@ pub fn run(init: &Init) -> Result<ExitCode> {
                 |it: &import::Left| json!({ "file": name, "line": it.line, "what": it.what, "why": it.why });
             let left: Vec<_> = draft.left.iter().map(left).collect();
             let value = json!({ "file": init.out, "written": !init.dry_run, "input": json, "left": left });
-            format!("{value:#}\n")
+            versioned(&value)?
         }
         Format::Text if init.dry_run => text,
         Format::Text => {

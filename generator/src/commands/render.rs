@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::paint::{Paint, painted};
 use super::prove::{self, Proven};
-use super::{counted, print};
+use super::{counted, print, versioned};
 use crate::cli::{Format, Source};
 use crate::{disk, progress};
 
@@ -40,11 +40,8 @@ pub fn run(
         Format::Text if is_quiet => return Ok(ExitCode::SUCCESS),
         Format::Json => {
             let files: Vec<&String> = bundle.files.keys().collect();
-            format!(
-                "{:#}\n",
-                json!({ "directory": out, "changed": written, "files": files,
-                "rules": proof.rules, "classes": proof.classes })
-            )
+            versioned(json!({ "directory": out, "changed": written, "files": files,
+                "rules": proof.rules, "classes": proof.classes }))?
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };

@@ -15,7 +15,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
 use nixvol_net::status::{Capture, Status, status, text};
 
-use super::{Reading, colour, print, read, reject};
+use super::{Reading, colour, print, read, reject, versioned};
 use crate::cli::{Format, Source};
 
 /// The exit code of a Mac that is not as wished.
@@ -37,7 +37,7 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
             Err(exit) => return Ok(exit),
         };
         let told = match format {
-            Format::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
+            Format::Json => versioned(&status)?,
             Format::Text => text(&status, colour(&io::stdout())),
         };
         if !watch {

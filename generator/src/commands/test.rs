@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::paint::{Paint, painted};
 use super::prove::{self, Alone};
-use super::{NOT_PROVEN, print};
+use super::{NOT_PROVEN, print, versioned};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
@@ -38,7 +38,7 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
         Format::Json => {
             let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(plan),
                                 "conditions": conditions(plan), "expectations": expected.data() });
-            format!("{value:#}\n")
+            versioned(&value)?
         }
     };
     print(&text)?;

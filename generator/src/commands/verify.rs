@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::expect::Expectations;
 use super::paint::{Paint, painted};
-use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject};
+use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject, versioned};
 use crate::cli::Format;
 use crate::disk;
 
@@ -61,7 +61,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
             let proven = proof.is_ok() && strangers.is_empty();
             let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files,
                                 "expectations": expectations.data() });
-            format!("{value:#}\n")
+            versioned(&value)?
         }
     };
     print(&if format == Format::Text { painted(&text, Paint::Proof) } else { text })?;

@@ -157,6 +157,7 @@ pub struct FaultStatus {
 
 /// Who takes part.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
