@@ -151,22 +151,11 @@ Exit: 0 healed, 2 no such lab or volume.")]
     },
     /// Play a scenario: partitions and slow paths at set times. What it did is undone when it ends or is interrupted.
     ///
-    /// The file is TOML, or the JSON that Nix evaluates. Its course is printed as it happens, with the time of day.
+    /// The file is TOML, or the JSON that Nix evaluates; `nixvol-net help lab` shows one. Its course is printed as it
+    /// happens, with the time of day.
     #[command(after_help = "Examples:
   nixvol-net lab scenario scenario.toml
   nix eval --json --file scenario.nix | nixvol-net lab scenario - --format json >timeline.jsonl
-
-A scenario:
-  [[step]]
-  at = 10
-  partition = [\"aws\", \"azure\"]
-  for = 30
-
-  [[step]]
-  at = \"1m\"
-  slow = [\"gcp\", \"ibm\"]
-  latencyMs = 200
-  loss = 0.01
 
 Exit: 0 played to its end, 1 the lab ended before it, 2 no such lab, or a mistake in the file.")]
     Scenario {
