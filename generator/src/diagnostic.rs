@@ -107,19 +107,21 @@ impl Shown<'_> {
 
     /// Every place that takes part, each once, that of the value at fault first.
     fn places(&self, at: &FieldPath, with: &[FieldPath]) -> Vec<Spot> {
-        let mut spots: Vec<Spot> = Vec::new();
-        for path in std::iter::once(at).chain(with) {
-            spots.extend(self.spot(path).filter(|spot| !spots.iter().any(|known| known.is_at(spot))));
-        }
-        spots
+        distinct(std::iter::once(at).chain(with).filter_map(|path| self.spot(path)))
     }
 
-    /// Every place that takes part in a problem; but what the user wrote comes before what a preset of ours did.
+    /// Every place that takes part in a problem, those in the user's files before those in a preset.
     fn spots(&self, problem: &Problem) -> Vec<Spot> {
-        let mut spots = self.places(&problem.at, &problem.with);
-        if let (Kind::Name { .. }, Some(spot)) = (&problem.kind, spots.first_mut()) {
-            spot.point_at_name(&problem.at);
-        }
+        let about_names =
+            matches!(problem.kind, Kind::Name { .. } | Kind::ReservedName { .. } | Kind::NamesCollide { .. });
+        let spot = |path: &FieldPath| {
+            let mut spot = self.spot(path)?;
+            if about_names {
+                spot.point_at_name(path);
+            }
+            Some(spot)
+        };
+        let mut spots = distinct(std::iter::once(&problem.at).chain(&problem.with).filter_map(spot));
         spots.sort_by_key(|spot| spot.place.file.starts_with(PRESETS));
         spots
     }
@@ -172,9 +174,10 @@ struct Spot {
 }
 
 impl Spot {
-    /// Underlines the name of a provider or volume, where that is what is wrong with it.
+    /// Underlines the name of a provider or volume instead of its definition.
     fn point_at_name(&mut self, path: &FieldPath) {
-        if let ([_, name], Some((text, range)), true) = (path.segments(), &mut self.source, self.is_whole)
+        if let ([list, name], Some((text, range)), true) = (path.segments(), &mut self.source, self.is_whole)
+            && (list == "providers" || list == "volumes")
             && let Some(found) = source::name(text, self.place.line, self.place.column, name)
         {
             *range = found;
@@ -189,6 +192,16 @@ impl Spot {
                 (one, other) => one == other,
             }
     }
+}
+
+/// The places without those that are there already.
+fn distinct(places: impl Iterator<Item = Spot>) -> Vec<Spot> {
+    places.fold(Vec::new(), |mut spots, spot| {
+        if !spots.iter().any(|known| known.is_at(&spot)) {
+            spots.push(spot);
+        }
+        spots
+    })
 }
 
 fn hinted(group: Group<'_>, hint: Option<String>) -> Group<'_> {
