@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Runs a command as it stands; the roots that it names lie in the world.
+    /// Runs a command as it stands; the roots that it names are in the world.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
         let mut text = command.to_owned();

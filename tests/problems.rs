@@ -169,7 +169,7 @@ const BREAKAGES: &[Breakage] = &[
         input["links"] = json!([
             { "from": ["aws"], "to": ["gcp", "etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["gcp"], "to": ["aws"], "bidirectional": true, "conditions": { "latencyMs": 10 } },
-            // The narrower counts, and what is said twice alike is said once.
+            // The narrower takes precedence, and what is said twice alike is said once.
             { "from": ["etcd-1"], "to": ["gcp"], "conditions": { "latencyMs": 1 } },
             { "from": ["aws"], "to": ["etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["aws"], "to": ["etcd-2", "etcd-3"], "protocol": "udp", "conditions": { "loss": 0.5 } }
@@ -193,7 +193,7 @@ fn told(json: &str) -> (Vec<&'static str>, String) {
 }
 
 #[test]
-fn each_problem_has_its_words() {
+fn each_problem_has_its_wording() {
     let mut all = String::new();
     for (code, name, change) in BREAKAGES {
         let (codes, text) = told(&broken(*change));
@@ -380,7 +380,7 @@ fn told_of(positions: &Value, text: &str, change: impl FnOnce(&mut Value)) -> St
 }
 
 #[test]
-fn what_the_user_wrote_is_blamed_before_what_the_preset_says() {
+fn the_users_line_is_shown_before_the_presets() {
     let preset = "nixvol-net/modules/presets/multi-cloud.nix";
     let place = |file: &str, line: usize| json!({ "file": file, "line": line, "column": 3 });
     // By name and by address azure comes behind aws, and the preset's is the one that is found to overlap.

@@ -14,7 +14,7 @@ use nixvol_net::wire::{Offload, read};
 
 use crate::support::{declared, fixture, root};
 
-/// Rules whose every connection makes states that stay for a minute and a half behind its end.
+/// Rules whose every connection makes states that stay for a minute and a half after its end.
 pub const TODAY: &str = "02-tcp-oneway-today";
 /// Rules that make none inside a provider, and short ones across a link.
 pub const NEW: &str = "09-port-range-new";

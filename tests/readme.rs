@@ -154,7 +154,7 @@ fn every_input_is_a_declaration() {
 }
 
 #[test]
-fn every_line_of_shell_does_what_it_says() {
+fn every_line_of_shell_runs() {
     let migration = ["ifconfig -l\n", "sudo /opt/nix-volumes/networking/manage-macos-networking.sh plan"];
     for block in texts("sh") {
         match block.trim_end() {

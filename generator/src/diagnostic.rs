@@ -1,7 +1,7 @@
-//! Problems as a person reads them, and as a program does.
+//! Problems as text for people and as data for programs.
 //!
-//! Every place that takes part is shown with its own line of source and the value underlined, both ends of an
-//! overlap too. Sees: place, problem, source. Never: reads a file; whoever calls gives the text.
+//! Every place that takes part is shown with its line of source and the value underlined, both networks of an
+//! overlap too. Sees: place, problem, source. Never: reads a file; the caller supplies the text.
 
 mod sarif;
 
@@ -49,7 +49,7 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// All problems, one behind the other, with a last line that counts them.
+    /// All problems, one after another, with a last line that counts them.
     pub fn text(&self, problems: &[Problem]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -75,7 +75,7 @@ impl Shown<'_> {
         hinted(self.pointed(group, &problem.at, self.spots(problem)), problem.kind.hint())
     }
 
-    /// Findings, one behind the other.
+    /// Findings, one after another.
     pub fn findings(&self, findings: &[Finding]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -117,7 +117,7 @@ impl Shown<'_> {
         let spot = |path: &FieldPath| {
             let mut spot = self.spot(path)?;
             if about_names {
-                spot.point_at_name(path);
+                spot.point_at_name();
             }
             Some(spot)
         };
@@ -143,7 +143,11 @@ impl Shown<'_> {
             };
             Some((text, range?))
         });
-        Some(Spot { place: place.clone(), source, is_whole: below.is_empty() })
+        let entry = match known {
+            [list, name] if list == "providers" || list == "volumes" => Some(name.clone()),
+            _ => None,
+        };
+        Some(Spot { place: place.clone(), source, is_whole: below.is_empty(), entry })
     }
 
     /// All problems as data.
@@ -171,13 +175,14 @@ struct Spot {
     source: Option<(String, Range<usize>)>,
     /// Whether it is the place of the value itself.
     is_whole: bool,
+    /// The name of the provider or volume that is defined there.
+    entry: Option<String>,
 }
 
 impl Spot {
     /// Underlines the name of a provider or volume instead of its definition.
-    fn point_at_name(&mut self, path: &FieldPath) {
-        if let ([list, name], Some((text, range)), true) = (path.segments(), &mut self.source, self.is_whole)
-            && (list == "providers" || list == "volumes")
+    fn point_at_name(&mut self) {
+        if let (Some(name), Some((text, range))) = (&self.entry, &mut self.source)
             && let Some(found) = source::name(text, self.place.line, self.place.column, name)
         {
             *range = found;
@@ -258,7 +263,7 @@ fn more(problems: &[Problem]) -> String {
     match codes.as_slice() {
         [] => String::new(),
         [code] => format!("more: `nixvol-net help {code}`\n"),
-        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, and so for {}\n", rest.join(", ")),
+        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, likewise for {}\n", rest.join(", ")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who may open connections to whom, provider by provider, as a table for people.
+//! The permissions between providers as a table for people.
 //!
 //! Sees: plan. Never: rules; this is what was declared, not what was proven.
 
@@ -109,15 +109,15 @@ pub fn text(plan: &Plan, width: usize) -> String {
     out
 }
 
-/// So many ways are listed.
+/// The number of paths that are listed.
 const MOST: usize = 20;
 
-/// The ways that have conditions, below the table; nothing where there are none.
+/// The paths that have conditions, below the table; nothing where there are none.
 pub fn conditions(plan: &Plan) -> String {
     if plan.pipes.is_empty() {
         return String::new();
     }
-    let mut out = String::from("\nWhat ways between them are like; the narrower counts:\n");
+    let mut out = String::from("\nConditions of the paths between them; the narrower applies:\n");
     for pipe in plan.pipes.iter().take(MOST) {
         let _ = writeln!(out, "  {}: {}", pipe.describe(&plan.bridges), pipe.conditions);
     }

@@ -1,9 +1,9 @@
-//! The Mac's part in a network of real programs: for every packet that one of them sends, what macOS would do with it.
+//! The Mac's part in a network of real programs: what macOS would do with every packet that one of them sends.
 //!
-//! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
-//! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
-//! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
-//! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
+//! It exists because a simulation of packets says nothing about stacks: a program behind a TUN device sends what a
+//! kernel sends, and receives what pf passes, changed as pf changes it, or the answer of the rule that blocks. It
+//! takes bytes and returns bytes, so that it is tested as a function; devices and clocks are its caller's. Sees:
+//! model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
 mod host;
 mod rules;
@@ -40,7 +40,7 @@ pub struct Router {
     /// How often pf has been asked.
     asked: u64,
     told: u64,
-    /// What is told of every packet, for whoever plays; nobody does in a lab.
+    /// What is told of every packet, for a player; no one does in a lab.
     stories: Option<Vec<Story>>,
 }
 
@@ -86,12 +86,12 @@ impl Router {
         }
     }
 
-    /// Who takes part.
+    /// The hosts.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.
+    /// Takes a bridge away, as when vmnet's is not up yet or someone has destroyed it. States stay.
     pub fn lose_bridge(&mut self, bridge: usize) {
         self.topology = self.topology.without(bridge);
     }
@@ -106,7 +106,7 @@ impl Router {
         &mut self.rules
     }
 
-    /// What the ways between nodes are like.
+    /// The conditions of the paths between nodes.
     pub fn ways_mut(&mut self) -> &mut Ways {
         &mut self.ways
     }
@@ -121,7 +121,7 @@ impl Router {
         self.counts
     }
 
-    /// Ends connections from somebody in the first network of a pair to somebody in the second, as `pfctl -k` does with
+    /// Ends connections from someone in the first network of a pair to someone in the second, as `pfctl -k` does with
     /// each: by who opened it. How many states went.
     pub fn end(&mut self, pairs: &[(Ipv4Net, Ipv4Net)]) -> usize {
         let is_in = |net: &Ipv4Net, address: IpAddr| matches!(address, IpAddr::V4(it) if net.contains(&it));

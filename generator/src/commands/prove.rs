@@ -1,4 +1,4 @@
-//! What `render`, `verify` and `test` share: the proof, and how its failure is told.
+//! What `render`, `verify` and `test` share: the proof, and the report of its failure.
 
 use std::net::IpAddr;
 use std::process::ExitCode;

@@ -54,7 +54,7 @@ fn reach(plan: &Plan) -> Value {
     matrix.rows().map(|(from, reaches)| (from.provider.to_string(), row(reaches))).collect()
 }
 
-/// The ways that have conditions, in the fields of the declaration.
+/// The paths that have conditions, in the fields of the declaration.
 fn conditions(plan: &Plan) -> Value {
     let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
     let way = |pipe: &Pipe| {

@@ -1,4 +1,4 @@
-//! `verify`: a bundle on disk against its own declaration.
+//! `verify`: a bundle on disk compared with its own declaration.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,7 +66,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     Ok(exit)
 }
 
-/// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.
+/// Files that are not what the bundle's declaration renders. The anchor is evaluated by what it does instead.
 fn strangers(
     directory: &Path,
     declaration: &Declaration,
@@ -89,6 +89,6 @@ fn strangers(
         }
     }
     let extra = files.keys().filter(|path| !rendered.files.contains_key(*path));
-    strangers.extend(extra.map(|path| (path.clone(), "is no part of this bundle")));
+    strangers.extend(extra.map(|path| (path.clone(), "is not part of this bundle")));
     Ok(strangers)
 }

@@ -1,4 +1,4 @@
-//! Sets of services: what a packet's protocol and destination port can be, and how a person says so.
+//! Sets of services (protocol and destination port), and their notation.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which rules and links an address belongs to, as bits: what two ends share is one `and` of words.
+//! The rules and links that an address belongs to, as bits: what two endpoints share is one `and` of words.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -103,7 +103,7 @@ impl Sets {
         all
     }
 
-    /// The ranges of ports that these rules and links tell apart.
+    /// The ranges of ports that these rules and links distinguish.
     pub fn ports<'a>(
         &'a self,
         rules: impl Iterator<Item = &'a Bits> + 'a,
@@ -128,7 +128,7 @@ fn both_ways(declaration: &Declaration) -> Vec<Link> {
             (bits_of(net.network().into()), bits_of(net.broadcast().into()))
         };
         let mut ranges: Vec<(u128, u128)> = ends.iter().map(range).collect();
-        // A volume lies inside its provider: the wider range first, and what it holds away.
+        // A volume is inside its provider: the wider range first, and what it holds away.
         ranges.sort_unstable_by_key(|(low, high)| (*low, std::cmp::Reverse(*high)));
         ranges.dedup_by(|inner, outer| inner.1 <= outer.1);
         ranges
@@ -152,7 +152,7 @@ fn bridged(plan: &Plan, rule: &CompiledRule) -> Option<(u128, u128)> {
     Some((bits_of(bridge.network.network().into()), bits_of(bridge.network.broadcast().into())))
 }
 
-/// What of these ranges lies in another.
+/// What of these ranges is in another.
 fn within(ranges: &[(u128, u128)], (first, last): (u128, u128)) -> Vec<(u128, u128)> {
     let inside = ranges.iter().map(|(low, high)| (*low.max(&first), *high.min(&last)));
     inside.filter(|(low, high)| low <= high).collect()

@@ -1,4 +1,4 @@
-//! What a lab is asked, and how it answers: a line of JSON each.
+//! The requests to a lab and its answers: a line of JSON each.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, Write};
@@ -29,19 +29,19 @@ pub enum Request {
     Status,
     /// To end.
     Down,
-    /// To let somebody into a node.
+    /// To let someone into a node.
     Enter {
         /// The node.
         node: String,
     },
-    /// To cut the ways between two groups, or between one and everybody else.
+    /// To cut the ways between two groups, or between one and everything else.
     Partition {
         /// A volume or a provider.
         one: String,
         /// Another.
         other: Option<String>,
     },
-    /// To mend them; all, where nobody is named.
+    /// To heal them; all, if none is named.
     Heal {
         /// A volume or a provider.
         one: Option<String>,
@@ -61,7 +61,7 @@ pub enum Request {
     },
     /// For the rules that open connections may stem from.
     Loaded,
-    /// To tell every packet of a node or a link, as pcapng behind the reply.
+    /// To tell every packet of a node or a link, as pcapng after the reply.
     Capture {
         /// A node, or `links.0`.
         what: String,
@@ -85,7 +85,7 @@ pub enum Reply {
     Status(Box<Status>),
     /// The texts of the anchor since connections were last ended.
     Loaded {
-        /// One behind the other.
+        /// One after another.
         text: String,
     },
 }
@@ -93,7 +93,7 @@ pub enum Reply {
 /// How a lab is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// Who takes part.
+    /// The hosts.
     pub nodes: Vec<NodeStatus>,
     /// How many rules are loaded.
     pub rules: usize,
@@ -122,7 +122,7 @@ pub struct PipeStatus {
     pub way: String,
 }
 
-/// Who takes part.
+/// The hosts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Its name.
@@ -149,7 +149,7 @@ pub struct Lab {
     pub declaration: Declaration,
     /// The plan of it.
     pub plan: Plan,
-    /// Who takes part beside volumes.
+    /// The hosts besides volumes.
     pub cast: Cast,
     /// What the anchor's file is called.
     pub file: String,
@@ -157,7 +157,7 @@ pub struct Lab {
     pub loaded: Mutex<String>,
 }
 
-/// Answers whoever connects, each in a thread of its own.
+/// Answers whoever connects, each in a separate thread.
 pub fn answer(lab: &Arc<Lab>, listener: &UnixListener) {
     for stream in listener.incoming().flatten() {
         let lab = Arc::clone(lab);
@@ -206,7 +206,7 @@ fn wrong(error: &anyhow::Error) -> Reply {
     Reply::Wrong { message: format!("{error:#}") }
 }
 
-/// Sends a byte with descriptors, and a line behind it.
+/// Sends a byte with descriptors, and a line after it.
 fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -226,11 +226,11 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             let (one_group, other_group) =
                 (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
             router.ways_mut().cut(&one_group, other_group.as_deref());
-            format!("{one} and {} are apart", other.as_deref().unwrap_or("everybody else"))
+            format!("{one} and {} are partitioned", other.as_deref().unwrap_or("everybody else"))
         }
         Request::Heal { one: None, .. } => {
             router.ways_mut().heal_all();
-            "nobody is apart any more".to_owned()
+            "no partition is left".to_owned()
         }
         Request::Heal { one: Some(one), other } => {
             let (one_group, other_group) =
@@ -243,7 +243,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             let new = Plan::of(&declaration);
             if Topology::of(&new, &lab.cast) != *router.topology() || new.anchor != lab.plan.anchor {
                 bail!(
-                    "its volumes, providers or anchor are others than the lab's\nhint: `lab down` and `lab up` with it"
+                    "its volumes, providers or anchor differ from the lab's\nhint: `lab down` and `lab up` with it"
                 );
             }
             router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&lab.file, &errors)))?;
@@ -325,8 +325,8 @@ fn named(lab: &Lab, name: &str) -> Result<NodeId> {
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> anyhow::Error {
     let known: Vec<&str> = known.collect();
     match nixvol_net::input::nearest(name, known.iter().copied()) {
-        Some(near) => anyhow!("nobody in the lab is called `{name}`\nhint: did you mean `{near}`?"),
-        None => anyhow!("nobody in the lab is called `{name}`\nhint: {}", known.join(", ")),
+        Some(near) => anyhow!("the lab has no host `{name}`\nhint: did you mean `{near}`?"),
+        None => anyhow!("the lab has no host `{name}`\nhint: {}", known.join(", ")),
     }
 }
 
@@ -352,7 +352,7 @@ fn filter(lab: &Lab, what: &str) -> Result<Filter> {
     };
     let link = lab.declaration.links.iter().find(|link| link.index.to_string() == number);
     let Some(link) = link else {
-        bail!("there is no link `{what}`\nhint: links are counted from 0 as they were declared");
+        bail!("there is no link `{what}`\nhint: links are numbered from 0 in the order of their declaration");
     };
     let router = lab.shared.router();
     let members = |ends: &std::collections::BTreeSet<nixvol_net::model::End>| {

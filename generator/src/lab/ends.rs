@@ -1,7 +1,7 @@
-//! The manager's own step for connections that new rules no longer permit, run here as the manager runs it.
+//! The manager's step that kills states which new rules no longer permit, run here as the manager runs it.
 //!
-//! It exists so that a change of rules does to open connections in the lab what it will do on the Mac. The step is a part
-//! of the manager's awk, and awk runs it. Never: which states there are.
+//! It exists so that a change of rules has the same effect on open connections in the lab as on the Mac. The step is
+//! a part of the manager's awk, and awk runs it. Never: which states there are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use nixvol_net::router::EGRESS;
 pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let at = |name: &str| directory.path().join(name);
-    // The manager loads a line that names the egress once for every way out. Here there is one.
+    // The manager loads a line that names the egress once for every egress interface. Here there is one.
     let loaded = |text: &str| text.replace("$egress", EGRESS);
     fs::write(at("rules.conf"), loaded(old))?;
     fs::write(at("rules.new"), loaded(new))?;

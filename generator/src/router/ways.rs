@@ -1,7 +1,7 @@
-//! The ways between nodes: the pipes that rules send packets into, and which ways are cut.
+//! The paths between nodes: the pipes that rules send packets into, and the paths that are partitioned.
 //!
-//! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss follows a
-//! sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
+//! As in dummynet, all packets that rules send into a pipe share it and its bandwidth. Loss follows a sequence that
+//! is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Ways {
         self.pipes = pipes.iter().map(pipe).collect();
     }
 
-    /// Lets pipes carry everything, and at once: for whoever asks who reaches whom, and not how well. A pipe must be
+    /// Lets pipes carry everything, and at once: for questions about what reaches what, and not how fast. A pipe must be
     /// there all the same.
     pub fn ease(&mut self) {
         self.is_eased = true;
@@ -73,7 +73,7 @@ impl Ways {
         self.pipes.get(&number).map(|pipe| pipe.conditions)
     }
 
-    /// Cuts the ways between two groups, or between one and everybody else, in both directions.
+    /// Cuts the ways between two groups, or between one and everything else, in both directions.
     pub fn cut(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
         self.set_cut(one, other, true);
     }

@@ -1,4 +1,4 @@
-//! The interfaces that packets leave by, and whoever has a network of ours already.
+//! The egress interfaces, and networks of the Mac that conflict with ours.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use super::Seen;
 use crate::darwin::Route;
 use crate::plan::Plan;
 
-/// The blocks of private addresses. A route that is wider than the one a network lies in says nothing of that network.
+/// The blocks of private addresses. A route that is wider than the one a network is in says nothing of that network.
 const BLOCKS: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
@@ -58,7 +58,7 @@ impl Seen<'_> {
         if kind_of(name) == "lo" || self.is_inner(plan, name) || stays || bound {
             return false;
         }
-        // The far end of a tunnel is no network.
+        // The far end of a tunnel is not a network.
         let is_peer = route.flags.contains('H') && !route.flags.contains('S');
         route.flags.contains('G') || (!is_peer && !self.hosts_machines(name))
     }
@@ -187,7 +187,7 @@ fn kind_of(name: &str) -> &str {
     name.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
-/// A name that may stand in a rule: interfaces of macOS have no other.
+/// A name that may be in a rule: interfaces of macOS have no other.
 fn is_nameable(name: &str) -> bool {
     let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
     let bytes = name.as_bytes();
