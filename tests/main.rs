@@ -92,6 +92,7 @@ mod rig;
 mod router;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod sandbox;
+mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;

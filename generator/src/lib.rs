@@ -55,6 +55,7 @@
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`replay`] | recorded scenarios of Apple's own stack, played through the router |
+//! | [`scenario`] | faults between volumes and providers at set times, read from a file |
 //! | [`darwin`] | the output of macOS's commands, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac compared with the plan |
@@ -85,6 +86,7 @@ pub mod render;
 pub mod replay;
 pub mod report;
 pub mod router;
+pub mod scenario;
 pub mod source;
 pub mod status;
 pub mod wire;

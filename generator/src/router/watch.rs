@@ -104,6 +104,7 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
         }
         Some(Fate::Stopped(stop)) => Some(stop.words()),
         Some(Fate::Malformed(malformed)) => Some(malformed.words()),
+        Some(Fate::LostByFault) => Some("lost: `slow` makes the path lossy"),
         Some(Fate::Cut) => Some("lost: the path is partitioned"),
     };
     let last = story.hops.len();
