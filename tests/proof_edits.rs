@@ -166,12 +166,12 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "no nat for all",
             before(a, "nat on $egress", "no nat on $egress inet from any to any"),
-            "nothing to do with any volume",
+            "no volume is involved",
         ),
         (
             "no rdr for all",
             before(a, "no rdr", "no rdr on lo0 inet from any to any"),
-            "nothing to do with any volume",
+            "no volume is involved",
         ),
         ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "put together"),
         (

@@ -2574,7 +2574,7 @@ hide() {
 help() {
     say 'usage: manage-macos-networking.sh COMMAND
 
-  start [--confirm-within S] bring the network up; with S, roll back unless confirmed within S seconds
+  start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do
