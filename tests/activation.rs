@@ -175,7 +175,7 @@ fn what_is_not_ours_stays() {
     let before = disk.listing();
     failed(
         &disk.install("one", "opt", "/state"),
-        "opt/networking/hosts is in the way; hint: move it elsewhere",
+        "opt/networking/hosts already exists; hint: move it elsewhere",
     );
     assert_eq!(disk.listing(), before);
 
@@ -205,7 +205,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     assert_eq!(disk.listing(), before);
 
     disk.write("opt/networking/hosts", "mine\n", 0o644);
-    failed(&check(), "opt/networking/hosts is in the way");
+    failed(&check(), "opt/networking/hosts already exists");
     fs::remove_file(disk.at("opt/networking/hosts")).unwrap();
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
     failed(&check(), "can be changed by users other than root");

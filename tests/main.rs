@@ -1,11 +1,14 @@
 //! One test binary; this list is its table of contents.
 //!
-//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine. On a Mac
-//! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
+//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine.
+//! On a Mac the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same
+//! list.
 
 mod accepted;
 mod activation;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cases;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -100,6 +103,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 mod tools;

@@ -117,7 +117,7 @@ fn wrong_use_and_no_root() {
     let bare = network.run("");
     assert_eq!((bare.code, bare.out), (2, help));
     network.fails("up", 2, "there is no command 'up'");
-    network.fails("status --yaml", 2, "'status' does not know '--yaml'");
+    network.fails("status --yaml", 2, "'status' has no option '--yaml'");
     network.fails("start --confirm-within soon", 2, "--confirm-within takes a number of seconds");
     let before = network.mac.kernel();
     network.mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
@@ -295,7 +295,7 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     // A Mac that was restarted may have been restarted because of it.
     let (network, before) = unconfirmed(600);
     network.mac.reboot();
-    network.fails("reconcile", 1, "the start was not confirmed in time");
+    network.fails("reconcile", 1, "the Mac was restarted before the start was confirmed");
     // launchd loads its jobs again, which the toy leaves to the test.
     let is_ours = |line: &&str| !line.starts_with("boot\t") && !line.starts_with("job\t");
     let rest = |kernel: &str| kernel.lines().filter(is_ours).map(str::to_owned).collect::<Vec<_>>();
@@ -313,7 +313,7 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     network.ok("start --confirm-within 600");
     assert_ne!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
     network.mac.reboot();
-    network.fails("reconcile", 1, "the start was not confirmed in time");
+    network.fails("reconcile", 1, "the Mac was restarted before the start was confirmed");
     assert_eq!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
 }
 
@@ -375,7 +375,7 @@ fn names_that_linger_are_waited_for() {
     // It is not waited for without end.
     network.mac.edit(|kernel| kernel + "linger\t100000\n");
     network.ok("start");
-    network.fails("stop", 1, "not all is gone");
+    network.fails("stop", 1, "something is left");
     network.mac.remove("dying");
     network.ok("stop");
 }

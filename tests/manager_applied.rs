@@ -29,7 +29,7 @@ fn log(network: &Network) -> String {
 fn taken_back(network: &Network) {
     let since = Instant::now();
     while network.state().join("starting").exists() || network.state().join("lock").exists() {
-        assert!(since.elapsed() < Duration::from_secs(120), "it is not taken back: {}", log(network));
+        assert!(since.elapsed() < Duration::from_secs(120), "it is not rolled back: {}", log(network));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -208,7 +208,7 @@ fn what_waits_is_said_and_until_when() {
     let seconds: u64 = String::from_utf8_lossy(&seconds.stdout).trim().parse().expect("seconds");
     assert!((before + 600..before + 720).contains(&seconds), "{until}");
     assert!(
-        said.ends_with(&format!("say 'confirm' within 600 seconds (until {until}), or it is taken back\n")),
+        said.ends_with(&format!("run 'confirm' within 600 seconds (until {until}), or it is rolled back\n")),
         "{said}"
     );
     let line = format!(
@@ -218,9 +218,7 @@ fn what_waits_is_said_and_until_when() {
     assert!(network.ok("plan").starts_with(&format!("pending: {line}")));
     let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(plan["pending"]["until"], json!(until));
-    assert!(
-        log(&network).contains(&format!("Z start: it is taken back at {until} unless it is confirmed\n"))
-    );
+    assert!(log(&network).contains(&format!("Z start: it is rolled back at {until} unless confirmed\n")));
     // The time that is left begins anew with another start, and what it goes back to stays the same.
     std::thread::sleep(Duration::from_millis(1100));
     let said = network.ok("start --confirm-within 900");
@@ -233,7 +231,7 @@ fn what_waits_is_said_and_until_when() {
     network.ok("confirm");
     assert_eq!(network.status().1["pending"], json!(null));
     let said = network.ok("start --confirm-within 600");
-    assert_eq!(said, "the network is up already: nothing to change, and nothing that would be taken back\n");
+    assert_eq!(said, "the network is up already: nothing to change, and nothing to roll back\n");
     network.fails("confirm", 1, "there is nothing to confirm");
     network.ok("cleanup");
 }
@@ -273,6 +271,58 @@ fn a_clock_that_was_turned_back_gives_no_time() {
     fs::write(&file, format!("{}\t{rest}", deadline + 86_400)).expect("what waits");
     network.fails("reconcile", 1, "the start was not confirmed in time");
     assert_eq!(network.mac.kernel(), before);
+}
+
+/// Nobody can say that a Mac which was restarted meanwhile was not restarted for the network's sake.
+#[test]
+fn a_restart_takes_back_what_waits() {
+    for (before, first) in [
+        ("up", "reconcile"),
+        ("up", "confirm"),
+        ("up", "start"),
+        ("down", "reconcile"),
+        ("none", "reconcile"),
+        ("none", "confirm"),
+    ] {
+        let network = Network::new(&small());
+        match before {
+            "up" => drop(network.ok("start")),
+            "down" => {
+                network.ok("start");
+                network.ok("stop");
+            }
+            _ => {}
+        }
+        let ours = rules(&network);
+        network.install(&other());
+        network.ok("start --confirm-within 600");
+        assert_ne!(rules(&network), ours);
+        network.mac.reboot();
+        let bare = network.mac.kernel();
+        // Before anything of ours runs, nothing is in force, and what waited is said to wait no more.
+        let (code, status) = network.status();
+        assert_eq!((code, &status["healthy"]), (1, &json!(false)), "{before}");
+        assert!(network.run("status").out.contains(
+            "pending      the Mac was restarted before a start was confirmed: the next run takes it back"
+        ));
+        assert_eq!(network.mac.kernel(), bare);
+        if first == "start" {
+            // Who asks again gets a new start, to be confirmed like any other, over the same as before.
+            network.ok("start --confirm-within 600");
+            network.ok("confirm");
+            network.assert_up();
+            continue;
+        }
+        network.fails(first, 1, "the Mac was restarted before the start was confirmed");
+        assert!(log(&network).contains(": rolled back: nothing of this run is left\n"), "{}", log(&network));
+        assert_eq!(rules(&network), ours, "{before} {first}");
+        assert_eq!(network.wish(), if before == "none" { "" } else { before });
+        let kernel = network.mac.kernel();
+        stays(&network, &kernel);
+        assert_eq!(network.status().1["pending"], json!(null));
+        assert_eq!(network.run("status").code, i32::from(before == "none"), "{before}");
+        network.fails("confirm", 1, "there is nothing to confirm");
+    }
 }
 
 /// Files of the state directory with what a look may not change.

@@ -6,6 +6,7 @@
 mod check;
 mod free;
 mod value;
+mod warn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -235,7 +236,7 @@ impl Conditions {
             ));
         }
         if let Some(found) = loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
-            return Err(format!("the loss is {found}; it is a share from 0 to 1, so that 0.01 is 1 %"));
+            return Err(format!("the loss is {found}; it is a fraction from 0 to 1, so that 0.01 is 1 %"));
         }
         if let Some(found) = bandwidth_kbit.filter(|kbit| !(1..=MOST_BANDWIDTH).contains(kbit)) {
             return Err(format!("the bandwidth is {found} kbit/s; it may be from 1 to {MOST_BANDWIDTH}"));

@@ -1,11 +1,10 @@
 //! The report: one page that shows the network to a reviewer and answers questions.
 //!
-//! It exists because people prefer looking to reading. Everything on it is text first: the meaning of a table's cell is below
-//! the table, and the page's script only shows it beside the cell. Answers are looked up in the results of
-//! [`crate::explain::every`]; the script decides nothing. The page is self-contained, and its content policy permits only its
-//! own script.
-//! Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes), explain, diff. Never: rules except
-//! through `explain`, a file, or the time of day.
+//! It exists because people prefer looking to reading. Everything on it is text first: the meaning of a table's cell
+//! is below the table, and the page's script only shows it beside the cell. Answers are looked up in the results of
+//! [`crate::explain::every`]; the script decides nothing. The page is self-contained, and its content policy permits
+//! only its own script. Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes),
+//! explain, diff. Never: rules except through `explain`, a file, or the time of day.
 
 mod asker;
 mod changes;
@@ -42,8 +41,8 @@ pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// The anchor as it was rendered.
     pub anchor: &'a str,
-    /// What was proven of it: how many rules, and in how many classes of packets.
-    pub proven: (usize, usize),
+    /// What was proven of it, in words.
+    pub proven: &'a str,
     /// What it is compared to, and how it differs from that.
     pub against: Option<(&'a str, &'a Diff)>,
 }
@@ -97,10 +96,7 @@ pub fn page(subject: &Subject) -> Result<String, Trouble> {
     let volumes = tables::volumes(plan, &every, &mut meanings);
     let page = Page {
         title: title(plan),
-        proven: format!(
-            "{} rules do what was declared, in each of {} classes of packets",
-            proven.0, proven.1
-        ),
+        proven: proven.to_owned(),
         script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
         style: Markup::of_program(STYLE),
         script: Markup::of_program(SCRIPT),

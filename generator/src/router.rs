@@ -1,9 +1,9 @@
 //! The Mac's part in a network of real programs: what macOS would do with every packet that one of them sends.
 //!
-//! It exists because a simulation of packets says nothing about stacks: a program behind a TUN device sends what a
-//! kernel sends, and receives what pf passes, changed as pf changes it, or the answer of the rule that blocks. It
-//! takes bytes and returns bytes, so that it is tested as a function; devices and clocks are its caller's. Sees:
-//! model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
+//! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
+//! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
+//! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
+//! Sees: loading, model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
 mod faults;
 mod host;
@@ -94,7 +94,12 @@ impl Router {
         &self.topology
     }
 
-    /// Takes a bridge away, as when vmnet's is not up yet or someone has destroyed it. States stay.
+    /// Takes another Mac's interfaces and routes for these nodes: a bridge that comes or goes. States stay.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = topology;
+    }
+
+    /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.
     pub fn lose_bridge(&mut self, bridge: usize) {
         self.topology = self.topology.without(bridge);
     }

@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::both::{Both, ENDS, FROM, TO};
-use super::services::Services;
 use super::words::End;
 use crate::model::Name;
 use crate::packets::{Family, Set};
-use crate::reach::Opener;
+use crate::reach::{Opener, Services};
 
 /// How volumes have changed their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +200,8 @@ impl Peers {
         peers
     }
 
-    /// What is left of providers whose addresses changed, without volumes: added to those that moved. All addresses of it.
+    /// What is left of providers whose addresses changed, without volumes: added to those that moved. All addresses
+    /// of it.
     fn rests(&mut self, both: &mut Both, turned: &[[Set; 2]; 2]) -> [Vec<Set>; 2] {
         let mut gone = [Vec::new(), Vec::new()];
         let names: BTreeSet<&Name> =

@@ -19,7 +19,7 @@ pub use packet::{
     ACK, Answer, Because, Decision, Direction, ECHO, FIN, ICMP, ICMP_ERRORS, Interface, PUSH, Packet, RST,
     Reassembly, SYN, TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
-pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart};
+pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ranges_of};
 
 use super::pipes::{self, FIRST};
 use super::region::Region;
@@ -153,8 +153,8 @@ impl Policy {
         if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
     }
 
-    /// The pipe from an address to an address. The narrower path takes precedence, the sender's breadth before the receiver's, and
-    /// of the same breadth the first.
+    /// The pipe from an address to an address. The narrower path takes precedence, the sender's breadth before the
+    /// receiver's, and of the same breadth the first.
     pub fn pipe_between(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Option<u16> {
         // Most declarations have none, and a proof asks about every class of packets.
         if self.ways.is_empty() {

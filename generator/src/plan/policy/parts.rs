@@ -14,8 +14,8 @@ pub struct Parts<'a> {
     pub networks: Vec<NetworkPart<'a>>,
     /// Every direction of every link.
     pub permissions: Vec<PermissionPart>,
-    /// Every path that has conditions. The narrower takes precedence, the sender's breadth before the receiver's, and of the same
-    /// breadth the first.
+    /// Every path that has conditions. The narrower takes precedence, the sender's breadth before the receiver's, and
+    /// of the same breadth the first.
     pub ways: Vec<WayPart>,
     /// Ports that answer on a localhost alias: the alias and port, and the volume's address.
     pub publishes: &'a BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
@@ -109,7 +109,8 @@ impl Policy {
     }
 }
 
-fn number_of(protocol: Protocol) -> u8 {
+/// The number of a protocol.
+pub fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,
@@ -117,7 +118,8 @@ fn number_of(protocol: Protocol) -> u8 {
     }
 }
 
-fn ranges_of(ports: &PortSet) -> Vec<(u16, u16)> {
+/// Ports as ranges of numbers.
+pub fn ranges_of(ports: &PortSet) -> Vec<(u16, u16)> {
     ports.ranges().iter().map(|range| (range.first, range.last)).collect()
 }
 
