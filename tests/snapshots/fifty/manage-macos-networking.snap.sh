@@ -2355,7 +2355,7 @@ probe() {
     case $1$words in
         tcp*refused*)
             FOUND=pass
-            WHY='it arrived, and nobody listens there'
+            WHY='it arrived, but nothing listens there'
             ;;
         *'No route to host'*) WHY='no route to host: a VPN took the route, the bridge is gone, or Local Network privacy forbids it to this terminal (System Settings, Privacy & Security)' ;;
         *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
