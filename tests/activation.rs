@@ -200,7 +200,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     done(&check());
     assert_eq!(disk.read("called"), "one plan\n");
     disk.write("called.fail", "", 0o644);
-    failed(&check(), "the network could not be started, so nothing was changed");
+    failed(&check(), "the network cannot be started, so nothing was changed");
     fs::remove_file(disk.at("called.fail")).unwrap();
     assert_eq!(disk.listing(), before);
 
@@ -352,10 +352,10 @@ fn a_removal_takes_our_job_from_launchd_and_no_other() {
     assert!(disk.at("tools/job").exists() && disk.at(plist).exists());
     assert!(String::from_utf8_lossy(&output.stderr).contains("does not belong to this network and is kept"));
 
-    // A launchd that does not let go is told, and nothing is taken down under it.
+    // If launchd does not unload the job, that is reported, and nothing is removed.
     let disk = Disk::new();
     done(&disk.install("one", "opt", "/state"));
     let manager = disk.at("opt/networking/manage-macos-networking.sh").display().to_string();
-    failed(&removed_under_launchd(&disk, &manager, "", true), "launchd does not let go");
+    failed(&removed_under_launchd(&disk, &manager, "", true), "launchd does not unload");
     assert!(!disk.read("called").contains("cleanup") && disk.at("opt/networking/hosts").exists());
 }
