@@ -70,7 +70,8 @@ fn examples(help: &str) -> Vec<String> {
     let Some(at) = help.find("\nExamples:\n") else { return Vec::new() };
     let mut commands = Vec::new();
     let mut open = String::new();
-    for line in help[at..].lines().filter_map(|line| line.strip_prefix("  ")) {
+    let lines = help[at..].lines().skip(2).take_while(|line| line.is_empty() || line.starts_with(' '));
+    for line in lines.filter_map(|line| line.strip_prefix("  ")) {
         open += line;
         open.push('\n');
         if !line.ends_with('\\') && is_whole(&open) {
@@ -181,7 +182,7 @@ impl World {
         }
     }
 
-    /// Runs a command as it stands; the roots that it names lie in the world.
+    /// Runs a command as it stands; the roots that it names are in the world.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
         let mut text = command.to_owned();
