@@ -488,11 +488,12 @@ function commas(list) { gsub(/ +$/, "", list); gsub(/ /, ",", list); return list
 function listed_names(list) { gsub(/ +$/, "", list); gsub(/ /, ", ", list); return list == "" ? "nothing" : list }
 function causes_of_names(then, w, n, i, gone, new_) {
     if (was == rule[1] || was !~ /^# put in:/) return
-    if ("egress" in uses) {
+    # Rules that named none before say nothing of what there was.
+    if (("egress" in uses) && was ~ / egress=/) {
         then = put_in_then(was, "egress")
         if (then != put_in_then(rule[1], "egress")) cause("the egress interfaces changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
     }
-    if (!("outside" in uses)) return
+    if (!("outside" in uses) || was !~ / outside=/) return
     then = " " put_in_then(was, "outside") " "
     n = split(then, w, " ")
     for (i = 1; i <= n; i++) if (!index(" " outsiders, " " w[i] " ")) gone = gone w[i] " "
