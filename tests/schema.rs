@@ -200,9 +200,10 @@ fn what_commands_print_is_as_their_schemas_say() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().display().to_string();
     let write = |name: &str| {
-        assert!(run(&["render", "--quiet", "--out", &format!("{out}/{name}")], "").status.success())
+        assert!(run(&["render", "--quiet", "--out", &format!("{out}/{name}")], "").status.success());
     };
-    ["spoilt", "accepted"].iter().for_each(|name| write(name));
+    write("spoilt");
+    write("accepted");
     let anchor = directory.path().join("spoilt/pf/anchor.conf");
     let text = std::fs::read_to_string(&anchor).expect("an anchor");
     let text: Vec<&str> =

@@ -1,6 +1,6 @@
 //! The `nixvol-net` program: reads, asks the library, writes and prints. Nothing else does any of these.
 
-// Painted where that shows colour; std's own panic where nobody reads.
+// Painted where that shows colour. Standard error that no one reads, as behind `2>&1 | head`, is not a reason to panic.
 macro_rules! eprint {
     ($($text:tt)*) => {
         $crate::commands::tell(&format!($($text)*))

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use nixvol_net::darwin;
-use nixvol_net::model::{Declaration, End};
+use nixvol_net::model::{Declaration, End, Name};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration) -> Value 
                 "gateway": it.gateway, "network": it.network, "attachment": it.attachment, "internet": it.internet })
     });
     let volumes = plan.volumes.iter().map(|it| {
-        let port = it.port.as_ref().map(|port| port.as_str());
+        let port = it.port.as_ref().map(Name::as_str);
         json!({ "name": it.name.as_str(), "provider": it.provider.as_str(), "address": it.address, "localhost": it.alias,
                 "attachment": it.attachment, "port": port, "kernel": port.and_then(kernel_of),
                 "mountPoint": it.mount_point.as_ref().map(ToString::to_string) })

@@ -23,26 +23,28 @@ use crate::cli::papers;
 /// Runs `schema`.
 pub fn run(arguments: &papers::Schema) -> Result<ExitCode> {
     let command = arguments.command.join(" ");
-    let schema = match command.as_str() {
-        "" => serde_json::to_value(input::schema())?,
-        command => match KNOWN.iter().find(|(known, _)| *known == command) {
-            Some((_, schema)) => versioned(command, serde_json::to_value(schema())?),
-            None => {
-                let known: Vec<&str> = KNOWN.iter().map(|(known, _)| *known).collect();
-                bail!(
-                    "there is no schema of `{}`\nhint: there is one of {}",
-                    super::pf::harmless(command),
-                    known.join(", ")
-                )
-            }
-        },
+    if command.is_empty() {
+        print(&format!("{:#}\n", serde_json::to_value(input::schema())?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some((_, make)) = KNOWN.iter().find(|(known, _)| *known == command) else {
+        let known: Vec<&str> = KNOWN.iter().map(|(known, _)| *known).collect();
+        bail!(
+            "there is no schema of `{}`\nhint: there is one of {}",
+            super::pf::harmless(&command),
+            known.join(", ")
+        )
     };
+    let schema = versioned(&command, serde_json::to_value(make())?);
     print(&format!("{schema:#}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes a schema.
+type Make = fn() -> Schema;
+
 /// The commands that print JSON, with what each prints beside its version.
-const KNOWN: &[(&str, fn() -> Schema)] = &[
+const KNOWN: &[(&str, Make)] = &[
     ("render", || schema_for!(Render)),
     ("verify", || schema_for!(Verify)),
     ("test", || schema_for!(Test)),
@@ -270,7 +272,7 @@ struct Check {
 
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it describes what is printed")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "it describes what is printed")]
 enum Explain {
     /// One packet.
     One(One),

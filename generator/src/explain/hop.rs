@@ -1,7 +1,6 @@
-//! One place where pf sees a packet: what the rules make of it, and what was declared.
+//! One hop, where pf sees a packet: what the rules do with it, and what was declared.
 //!
-//! Both are asked for every packet that no state passes, and held against each other. Never: why a place is on
-//! the way.
+//! Both are evaluated for every packet that no state passes, and compared. Never: why a hop is on the path.
 
 use std::net::IpAddr;
 
@@ -46,7 +45,7 @@ pub struct Hop {
     #[serde(serialize_with = "as_addresses")]
     #[schemars(with = "Addresses")]
     pub before: Form,
-    /// The packet behind it.
+    /// The packet after it.
     #[serde(serialize_with = "as_addresses")]
     #[schemars(with = "Addresses")]
     pub after: Form,
@@ -73,7 +72,7 @@ pub struct Hop {
     pub disagreement: Option<String>,
 }
 
-/// A rule and where it stands.
+/// A rule and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RuleAt {
     /// The path of its ruleset; empty for the main one.
@@ -88,7 +87,7 @@ pub struct RuleAt {
     pub text: Option<String>,
     /// Its label.
     pub label: Option<String>,
-    /// Whether it stands in our anchor.
+    /// Whether it is in our anchor.
     pub ours: bool,
 }
 
@@ -132,8 +131,6 @@ impl Direction {
     }
 }
 
-// serde hands a reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
 /// The addresses and ports of a packet, in the words of every command.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +156,8 @@ fn as_addresses<S: serde::Serializer>(form: &Form, serializer: S) -> Result<S::O
     Addresses { source, source_port, destination, port, icmp_id }.serialize(serializer)
 }
 
+// serde passes a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
 fn as_word<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.word())
 }
@@ -297,7 +296,7 @@ impl Judge<'_> {
         });
         let met = met.collect::<Vec<_>>().join(", then ");
         let met =
-            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
+            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it matches {met}") };
         Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 
@@ -337,7 +336,9 @@ impl Judge<'_> {
             ),
             policy::Verdict::Refuse(_) => (!passes && returns && decider.is_some_and(mine), "is refused"),
             policy::Verdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
-            policy::Verdict::Untouched => (!decider.is_some_and(mine) && !translated, "is none of ours"),
+            policy::Verdict::Untouched => {
+                (!decider.is_some_and(mine) && !translated, "is not one of this network's")
+            }
         };
         let moved = (verdict.before.source, verdict.before.destination);
         let expected = match decision.translation {
@@ -348,8 +349,8 @@ impl Judge<'_> {
         };
         let (after, is_ours) = (verdict.after, decision.verdict != policy::Verdict::Untouched);
         let place = match decider {
-            _ if verdict.via == Via::Skip => "pf does not look at this interface (`set skip`)".to_owned(),
-            Some(path) if mine(path) => format!("the anchor {path} says otherwise"),
+            _ if verdict.via == Via::Skip => "pf skips this interface (`set skip`)".to_owned(),
+            Some(path) if mine(path) => format!("the anchor {path} decides differently"),
             Some("") => "the main ruleset decides instead".to_owned(),
             Some(path) => format!("the anchor {path} decides instead"),
             None => match verdict.translation.as_ref().filter(|by| !mine(&by.anchor)) {
@@ -425,9 +426,9 @@ fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Pa
 
 /// How the sender learns that a packet is blocked.
 fn answered(block: Block, protocol: u8) -> &'static str {
-    const SILENCE: &str = "in silence";
+    const SILENCE: &str = "silently";
     let unreachable = match protocol {
-        ICMP => "in silence (pf answers no ICMP with ICMP)",
+        ICMP => "silently (pf sends no ICMP error for ICMP)",
         other if IPSEC.contains(&other) => SILENCE,
         _ => UNREACHABLE,
     };

@@ -1,5 +1,4 @@
-//! A status on a terminal, in the words and the order of the manager's: whoever knows one reads the other. Colours only
-//! repeat what the words say.
+//! A status on a terminal, in the wording and the order of the manager. Colours only repeat what the words say.
 
 use std::fmt::Write;
 
@@ -21,12 +20,12 @@ pub fn text(status: &Status, colour: bool) -> String {
     let (words, hue) = match (status.wish, status.healthy) {
         (Some("up"), true) => ("up", GREEN),
         (Some("up"), false) => ("up, but not as declared", RED),
-        (Some(_), true) => ("down, as wished", GREEN),
-        (Some(_), false) => ("down, but not all is gone", RED),
-        (None, _) => ("down: it was not started", YELLOW),
+        (Some(_), true) => ("down, as requested", GREEN),
+        (Some(_), false) => ("down, but something is left", RED),
+        (None, _) => ("down: not started", YELLOW),
     };
     let wish = status.wish.unwrap_or("none");
-    let _ = writeln!(out, "network      {}; wish: {wish}", painted(words, hue, colour));
+    let _ = writeln!(out, "network      {}; desired: {wish}", painted(words, hue, colour));
     let both = |logical: &str, kernel: &Option<String>| match kernel {
         Some(kernel) => format!("{logical} ({kernel})"),
         None => logical.to_owned(),
@@ -47,10 +46,10 @@ pub fn text(status: &Status, colour: bool) -> String {
             .pipes
             .iter()
             .map(|it| ([it.number.to_string(), it.conditions.clone(), it.way.clone()], it.state));
-        table(&mut out, ["PIPE", "CONDITIONS", "WAY"], PIPES, pipes.collect(), colour);
+        table(&mut out, ["PIPE", "CONDITIONS", "PATH"], PIPES, pipes.collect(), colour);
     }
     let ways = if status.ways_out.is_empty() { "none".to_owned() } else { status.ways_out.join(", ") };
-    let _ = writeln!(out, "\nways out     {ways}");
+    let _ = writeln!(out, "\negress       {ways}");
     for refused in &status.refused {
         let _ = writeln!(out, "refused      {}", painted(refused, RED, colour));
     }
