@@ -353,7 +353,15 @@ fn problems_are_told_in_sarif_with_every_place() {
         results[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
         "services.nixvol-net.providers.azure.network"
     );
-    assert_eq!(results[0]["relatedLocations"], json!([{ "physicalLocation": place(2, 31, 44) }]));
+    let message = json!({ "text": "providers.aws.network takes part" });
+    assert_eq!(
+        results[0]["relatedLocations"],
+        json!([{ "physicalLocation": place(2, 31, 44), "message": message }])
+    );
+    let rule = &log["runs"][0]["tool"]["driver"]["rules"][0];
+    assert_eq!(rule["id"], "E025");
+    let help = rule["help"]["markdown"].as_str().expect("a page");
+    assert!(help.starts_with("# E025: ") && rule["shortDescription"]["text"].is_string(), "{rule}");
 
     // Without any position.
     let directory = tempfile::tempdir().expect("a directory");

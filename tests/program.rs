@@ -173,7 +173,7 @@ fn conditions_of_masqueraded_traffic_come_with_a_note() {
     let output = run(&["check", "--input", "-"], &input.to_string());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(notes.contains("links.1.conditions: answers to masqueraded traffic"), "{notes}");
+    assert!(notes.contains("links.1.conditions: replies to masqueraded traffic"), "{notes}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
     let (staging, _scratch) = Scratch::make(make, tempfile::TempDir::path)
         .with_context(|| format!("cannot write into {}", parent.display()))?;
     let new = staging.path().join("bundle");
-    directory(&new)?;
+    scratch::step(|| directory(&new))?;
     for (path, file) in &bundle.files {
         scratch::step(|| put(&new.join(path), file))?;
     }
@@ -146,7 +146,8 @@ pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
     })
     .with_context(|| format!("cannot put the bundle in place at {}", out.display()))?;
     // What is left in the staging directory is the old bundle.
-    staging.close().context("the bundle is in place, but what it replaced could not be removed")?;
+    scratch::step(|| staging.close())
+        .context("the bundle is in place, but what it replaced could not be removed")?;
     Ok(true)
 }
 
