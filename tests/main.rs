@@ -85,6 +85,7 @@ mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod regions;
 mod replay;
 mod report;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -152,6 +152,14 @@ fn note_what_is_not_done(declaration: &Declaration) {
             link.index
         );
     }
+    for link in
+        declaration.links.iter().filter(|link| link.conditions.is_some_and(|it| it.jitter_ms.is_some()))
+    {
+        eprintln!(
+            "note: links.{}.conditions.jitterMs: dummynet has no jitter, so that nothing comes of it on a Mac; the lab has it",
+            link.index
+        );
+    }
     for link in &declaration.links {
         let mut providers = link.from.iter().chain(&link.to).map(|end| declaration.provider_of(end));
         let first = providers.next();

@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E065`. Codes are never given to another kind.
+    /// The code of this kind of problem, `E001` to `E067`. Codes are never given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -38,6 +38,8 @@ impl Kind {
             Kind::GatewayOutside { .. } => "E030",
             Kind::GatewayWider { .. } => "E031",
             Kind::EdgeAddress { .. } => "E032",
+            Kind::UnknownRegion { .. } => "E033",
+            Kind::RegionOfAnother { .. } => "E034",
             Kind::UnknownProvider { .. } => "E040",
             Kind::AddressOutside { .. } => "E041",
             Kind::AddressIsGateway { .. } => "E042",
@@ -56,6 +58,8 @@ impl Kind {
             Kind::PortsReversed { .. } => "E063",
             Kind::PortsWithoutPorts { .. } => "E064",
             Kind::WaysDiffer { .. } => "E065",
+            Kind::NoRegion { .. } => "E066",
+            Kind::LatencyTwice => "E067",
         }
     }
 
@@ -112,6 +116,15 @@ impl Kind {
             Kind::EdgeAddress { address, network, edge } => {
                 format!("`{address}` is the {} address of `{network}`", edge.words())
             }
+            Kind::UnknownRegion { found, cloud: Some(cloud), .. } => {
+                format!("{cloud} has no region {}", Quoted(found))
+            }
+            Kind::UnknownRegion { found, cloud: None, .. } => {
+                format!("no cloud has a region {}", Quoted(found))
+            }
+            Kind::RegionOfAnother { found, cloud, of, .. } => {
+                format!("`{found}` is a region of {of}, and the provider is called `{cloud}`")
+            }
             Kind::UnknownProvider { found, .. } => format!("there is no provider {}", Quoted(found)),
             Kind::AddressOutside { address, provider, network, .. } => {
                 format!(
@@ -156,6 +169,10 @@ impl Kind {
             Kind::WaysDiffer { from, to, other } => {
                 format!("the way from `{from}` to `{to}` is otherwise by `links.{other}`")
             }
+            Kind::NoRegion { provider } => {
+                format!("provider `{provider}` has no region to take the latency from")
+            }
+            Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
         }
     }
 
@@ -210,6 +227,16 @@ impl Kind {
             Kind::EdgeAddress { .. } => {
                 "use an address between the network and the broadcast address".to_owned()
             }
+            Kind::UnknownRegion { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
+            Kind::UnknownRegion { nearest: None, .. } => {
+                "`nixvol-net help conditions` lists the regions; of another place, give the links `latencyMs`".to_owned()
+            }
+            Kind::RegionOfAnother { cloud, near: Some(near), .. } => {
+                format!("did you mean `{near}` of {cloud}? Otherwise give the provider another name")
+            }
+            Kind::RegionOfAnother { cloud, near: None, .. } => {
+                format!("name a region of {cloud}, or give the provider another name")
+            }
             Kind::UnknownProvider { nearest: Some(known), .. }
             | Kind::UnknownEnd { nearest: Some(known), .. } => {
                 format!("did you mean `{known}`?")
@@ -248,6 +275,10 @@ impl Kind {
             Kind::NotAPort { ranges: false, .. } => "write a number from 1 to 65535".to_owned(),
             Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
             Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
+            Kind::NoRegion { provider } => {
+                format!("give `{provider}` a `region`, as \"us-east-1\", or the link `latencyMs`")
+            }
+            Kind::LatencyTwice => "keep one of the two".to_owned(),
             Kind::WaysDiffer { .. } => {
                 "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
             }

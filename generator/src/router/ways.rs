@@ -1,7 +1,7 @@
 //! The ways between nodes: the pipes that rules send packets into, and which ways are cut.
 //!
-//! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss follows a
-//! sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
+//! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss and jitter follow
+//! a sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -31,6 +31,8 @@ struct Pipe {
     conditions: Conditions,
     /// When each of those that wait will have left, in order.
     waiting: VecDeque<Duration>,
+    /// When the last packet comes out: chance delays packets, and none overtakes another.
+    last: Duration,
     /// The sequence of its losses.
     chance: u64,
 }
@@ -49,7 +51,7 @@ impl Ways {
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
             let (way, conditions, chance) = (pipe.way(), pipe.conditions, pipe.number.into());
-            let new = Pipe { way, conditions, waiting: VecDeque::new(), chance };
+            let new = Pipe { way, conditions, waiting: VecDeque::new(), last: Duration::ZERO, chance };
             (pipe.number, new)
         };
         self.pipes = pipes.iter().map(pipe).collect();
@@ -130,7 +132,13 @@ impl Pipe {
             leaves = self.waiting.back().map_or(now, |last| *last) + time;
             self.waiting.push_back(leaves);
         }
-        Some(leaves + Duration::from_millis(self.conditions.delay().into()))
+        let mut comes = leaves + Duration::from_millis(self.conditions.delay().into());
+        if let Some(jitter) = self.conditions.jitter_ms {
+            comes += Duration::from_millis(jitter.into()).mul_f64(self.draw());
+            comes = comes.max(self.last);
+            self.last = comes;
+        }
+        Some(comes)
     }
 
     /// The next number of a sequence, at least 0 and below 1 (splitmix64).
