@@ -5,6 +5,7 @@ pub mod explain;
 pub mod lab;
 pub mod papers;
 pub mod pf;
+pub mod run;
 pub mod snapshot;
 
 use std::path::PathBuf;
@@ -272,6 +273,15 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Run a program as a volume: what its sockets do not bind themselves is bound to the volume's address.
+    ///
+    /// A small library comes into the program and all that it starts (`nixvol-net help run`): sockets that connect, listen
+    /// or send without an address, or on 0.0.0.0, get that of the volume, so that links and conditions apply to them.
+    /// NIXVOL_VOLUME, NIXVOL_ADDRESS, NIXVOL_NAME, NIXVOL_PROVIDER, NIXVOL_NETWORK, NIXVOL_GATEWAY, NIXVOL_LOCALHOST (where
+    /// it has an alias) and NIXVOL_HOSTS (lines as of /etc/hosts, for every volume) tell the program who it is. What cannot
+    /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
+    /// those written in Go, on both what runs with rights of others (setuid).
+    Run(run::Run),
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]

@@ -47,6 +47,7 @@
 //! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
 //! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
 //! | [`reach`] | what becomes of whatever anyone opens to anyone, for all flows |
+//! | [`executable`] | what keeps a program from acting as a volume |
 //! | [`expect`] | what the user says must, or must never, get through |
 //! | [`prove`] | the rules against the policy, for all packets |
 //! | [`explain`] | the way of one packet, and who decides |
@@ -67,6 +68,7 @@ pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod edit;
+pub mod executable;
 pub mod expect;
 pub mod explain;
 pub mod help;
