@@ -33,6 +33,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
+    ("scenario", &["model"]),
     ("replay", &["model", "plan", "pf", "wire", "router"]),
 ];
 

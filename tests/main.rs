@@ -4,6 +4,8 @@
 //! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
 
 mod accepted;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod acting;
 mod activation;
 mod browser;
 mod diff;
@@ -93,6 +95,7 @@ mod rig;
 mod router;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod sandbox;
+mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;

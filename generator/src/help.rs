@@ -31,7 +31,7 @@ pub const ERRORS: &[Page] = pages! {
 
 /// The other pages.
 pub const GUIDES: &[Page] = pages! {
-    "options" "policy" "conditions" "manager" "macos" "review" "lab" "json" "migration"
+    "options" "policy" "conditions" "run" "manager" "macos" "review" "lab" "json" "migration"
 };
 
 /// The topic of the table of all codes.

@@ -44,21 +44,18 @@ const ENDING: &str = match HERE {
 
 /// Runs `run`.
 pub fn run(arguments: &Run) -> Result<ExitCode> {
-    let reading = read(&arguments.source)?;
-    let declaration = match &reading.declaration {
-        Ok(declaration) => declaration,
+    let started = read(&arguments.source).and_then(|reading| match &reading.declaration {
+        Ok(declaration) => start(declaration, arguments),
         Err(rejected) => {
             reject(&reading.name, rejected);
-            return Ok(ExitCode::from(NOT_AS_VOLUME));
+            Ok(NOT_AS_VOLUME)
         }
-    };
-    match start(declaration, arguments) {
-        Ok(code) => Ok(ExitCode::from(code)),
-        Err(error) => {
-            eprintln!("error: {}", sentence(&format!("{error:#}")));
-            Ok(ExitCode::from(NOT_AS_VOLUME))
-        }
-    }
+    });
+    let code = started.unwrap_or_else(|error| {
+        eprintln!("error: {}", sentence(&format!("{error:#}")));
+        NOT_AS_VOLUME
+    });
+    Ok(ExitCode::from(code))
 }
 
 /// Becomes the program; the exit code where that is not to be.

@@ -418,8 +418,15 @@ impl<'a> Walk<'a> {
 
     /// Puts a packet on the way to a node, whole or cut.
     fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
-        if packet.from != self.topology.mac() && self.ways.is_cut(packet.from, to) {
-            return Fate::Cut;
+        if packet.from != self.topology.mac() {
+            let (path, faults) = ((packet.from, to), self.ways.faults_mut());
+            if faults.is_cut(packet.from, to) {
+                return Fate::Cut;
+            }
+            let Some(at) = faults.carry(path, packet.datagram.total, packet.at) else {
+                return Fate::LostByFault;
+            };
+            packet.at = at;
         }
         if self.topology.node(to).side == Side::Here {
             make_audible(packet);
