@@ -59,6 +59,8 @@ mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod metrics;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;

@@ -227,6 +227,7 @@ Exit: 0 drawn, 2 bad input.")]
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
+  sudo nixvol-net status --format openmetrics >nixvol.prom.new; mv nixvol.prom.new nixvol.prom
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
@@ -241,7 +242,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         watch: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: StatusFormat,
     },
     /// Write one HTML page: the picture, who may reach whom, the rules and the declaration behind each, addresses.
     ///
@@ -310,6 +311,19 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How a Mac is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
 }
 
 /// How problems are told.

@@ -9,7 +9,7 @@ use std::fmt;
 use object::macho::{self, MachHeader64};
 use object::read::elf::ElfFile64;
 use object::read::macho::{FatArch as _, MachHeader as _, MachOFatFile32};
-use object::{BigEndian, Endianness, Object as _, ObjectSection as _};
+use object::{Architecture, BigEndian, Endianness, Object as _, ObjectSection as _};
 
 /// The system that a program runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +83,13 @@ fn of_elf(bytes: &[u8]) -> Option<Obstacle> {
         return None;
     }
     let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return Some(Obstacle::Foreign) };
-    let own = match std::env::consts::ARCH {
-        "x86_64" => Some(object::Architecture::X86_64),
-        "aarch64" => Some(object::Architecture::Aarch64),
-        "riscv64" => Some(object::Architecture::Riscv64),
-        _ => None,
+    let is_own = match file.architecture() {
+        Architecture::X86_64 => cfg!(target_arch = "x86_64"),
+        Architecture::Aarch64 => cfg!(target_arch = "aarch64"),
+        // Of others it is not known, and the linker says so.
+        _ => !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
     };
-    if own.is_some_and(|own| own != file.architecture()) {
+    if !is_own {
         return Some(Obstacle::Foreign);
     }
     if file.sections().any(|section| section.name() == Ok(".go.buildinfo")) {

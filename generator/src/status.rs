@@ -6,6 +6,7 @@
 //! Sees: place, model, plan, loading, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
 
 mod judge;
+mod metrics;
 mod outside;
 mod rules;
 mod text;
@@ -21,6 +22,7 @@ use crate::place::Harmless;
 use crate::plan::{Bridge, Plan, Volume};
 
 use judge::Judge;
+pub use metrics::metrics;
 pub use text::text;
 
 /// The files of a capture that must be there.
