@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use nixvol_net::executable::{Obstacle, System, interpreter, is_protected, obstacle};
+use object::{Object as _, ObjectSymbol};
 
 use crate::support::{has_lab, program, root, run};
 use crate::tools::tool;
@@ -237,11 +238,10 @@ fn the_library_compiles_without_a_warning_and_shows_only_what_it_replaces() {
         .output()
         .expect("cc runs");
     assert!(built.status.success(), "{}", text(&built));
-    use object::{Object as _, ObjectSymbol as _};
     let bytes = fs::read(&library).expect("the library");
     let file = object::File::parse(&*bytes).expect("a library");
     let mut shown: Vec<&str> =
-        file.dynamic_symbols().filter(|it| it.is_definition()).filter_map(|it| it.name().ok()).collect();
+        file.dynamic_symbols().filter(ObjectSymbol::is_definition).filter_map(|it| it.name().ok()).collect();
     shown.sort_unstable();
     assert_eq!(shown, ["bind", "connect", "listen", "sendmmsg", "sendmsg", "sendto"]);
 }

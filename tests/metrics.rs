@@ -13,8 +13,8 @@ use crate::network::{Network, small};
 use crate::support::run;
 use crate::tools::tool;
 
-/// The samples of a page, each by its name and labels as written.
-type Samples = BTreeMap<String, f64>;
+/// The samples of a page as they are written, each by its name and labels.
+type Samples = BTreeMap<String, String>;
 
 /// A name of a metric or of a label.
 fn is_name(text: &str) -> bool {
@@ -82,9 +82,9 @@ fn read(page: &str) -> Samples {
             let names: Vec<String> = labels(inside).into_iter().map(|(name, _)| name).collect();
             assert!(!names.is_empty() && names.is_sorted(), "{names:?}");
         }
-        let value: f64 = value.parse().expect("a number");
-        assert!(value.is_finite() && (kind != "counter" || value >= 0.0));
-        assert!(samples.insert(series.to_owned(), value).is_none(), "{series} comes twice");
+        let number: f64 = value.parse().expect("a number");
+        assert!(number.is_finite() && (kind != "counter" || number >= 0.0));
+        assert!(samples.insert(series.to_owned(), value.to_owned()).is_none(), "{series} comes twice");
     }
     promtool(page);
     samples
@@ -144,29 +144,29 @@ fn a_healthy_network_has_its_numbers() {
     assert_eq!(code, Some(0));
     let samples = read(&text);
     for (series, value) in [
-        ("nixvol_wished_up", 1.0),
-        ("nixvol_healthy", 1.0),
-        ("nixvol_pending_confirm", 0.0),
-        ("nixvol_start_refusals", 0.0),
-        ("nixvol_drift{part=\"rules\"}", 0.0),
-        ("nixvol_provider_up{provider=\"aws\"}", 1.0),
-        ("nixvol_volume_up{provider=\"aws\",volume=\"etcd-1\"}", 1.0),
-        ("nixvol_pipe_up{path=\"aws -> gcp\",pipe=\"20000\"}", 1.0),
-        ("nixvol_pipe_latency_seconds{path=\"aws -> gcp\",pipe=\"20000\"}", 0.04),
-        ("nixvol_pipe_loss_ratio{path=\"aws -> gcp\",pipe=\"20000\"}", 0.001),
-        ("nixvol_pipe_bandwidth_bytes_per_second{path=\"aws -> gcp\",pipe=\"20000\"}", 1000.0),
-        ("nixvol_link_packets_total{direction=\"in\",link=\"aws:gcp:tcp:443\"}", 10.0),
-        ("nixvol_link_packets_total{direction=\"out\",link=\"aws:gcp:tcp:443\"}", 20.0),
-        ("nixvol_link_bytes_total{direction=\"out\",link=\"aws:gcp:tcp:443\"}", 2000.0),
-        ("nixvol_rule_packets_total{direction=\"in\",rule=\"between\"}", 5.0),
-        ("nixvol_rule_bytes_total{direction=\"out\",rule=\"between\"}", 10.0),
+        ("nixvol_wished_up", "1"),
+        ("nixvol_healthy", "1"),
+        ("nixvol_pending_confirm", "0"),
+        ("nixvol_start_refusals", "0"),
+        ("nixvol_drift{part=\"rules\"}", "0"),
+        ("nixvol_provider_up{provider=\"aws\"}", "1"),
+        ("nixvol_volume_up{provider=\"aws\",volume=\"etcd-1\"}", "1"),
+        ("nixvol_pipe_up{path=\"aws -> gcp\",pipe=\"20000\"}", "1"),
+        ("nixvol_pipe_latency_seconds{path=\"aws -> gcp\",pipe=\"20000\"}", "0.04"),
+        ("nixvol_pipe_loss_ratio{path=\"aws -> gcp\",pipe=\"20000\"}", "0.001"),
+        ("nixvol_pipe_bandwidth_bytes_per_second{path=\"aws -> gcp\",pipe=\"20000\"}", "1000"),
+        ("nixvol_link_packets_total{direction=\"in\",link=\"aws:gcp:tcp:443\"}", "10"),
+        ("nixvol_link_packets_total{direction=\"out\",link=\"aws:gcp:tcp:443\"}", "20"),
+        ("nixvol_link_bytes_total{direction=\"out\",link=\"aws:gcp:tcp:443\"}", "2000"),
+        ("nixvol_rule_packets_total{direction=\"in\",rule=\"between\"}", "5"),
+        ("nixvol_rule_bytes_total{direction=\"out\",rule=\"between\"}", "10"),
     ] {
-        assert_eq!(samples.get(series), Some(&value), "{series}\n{text}");
+        assert_eq!(samples.get(series).map(String::as_str), Some(value), "{series}\n{text}");
     }
     let capture = |file: &str| fs::read_to_string(directory.join(file)).expect("a file of the capture");
     let states = darwin::states(&capture("pfctl-info"), &capture("pfctl-memory")).expect("states");
-    assert_eq!(samples["nixvol_pf_states"].to_string(), states.0.to_string());
-    assert_eq!(samples["nixvol_pf_states_limit"].to_string(), states.1.to_string());
+    assert_eq!(samples["nixvol_pf_states"], states.0.to_string());
+    assert_eq!(samples["nixvol_pf_states_limit"], states.1.to_string());
     let build = format!(
         "nixvol_build_info{{anchor=\"com.apple/250.nixvol\",version=\"{}\"}} 1\n",
         env!("CARGO_PKG_VERSION")
@@ -181,18 +181,18 @@ fn drift_a_stop_and_a_confirmation_that_is_awaited_are_told() {
     let (code, text) = page(&collected(&network, "drifted"));
     assert_eq!(code, Some(1));
     let samples = read(&text);
-    assert_eq!([samples["nixvol_healthy"], samples["nixvol_drift{part=\"volume\"}"]], [0.0, 1.0], "{text}");
-    assert_eq!(samples["nixvol_volume_up{provider=\"aws\",volume=\"etcd-1\"}"], 0.0);
+    assert_eq!([&samples["nixvol_healthy"], &samples["nixvol_drift{part=\"volume\"}"]], ["0", "1"], "{text}");
+    assert_eq!(samples["nixvol_volume_up{provider=\"aws\",volume=\"etcd-1\"}"], "0");
     network.ok("stop");
     let (_, text) = page(&collected(&network, "stopped"));
     let samples = read(&text);
-    assert_eq!([samples["nixvol_wished_up"], samples["nixvol_healthy"]], [0.0, 1.0], "{text}");
+    assert_eq!([&samples["nixvol_wished_up"], &samples["nixvol_healthy"]], ["0", "1"], "{text}");
     network.ok("start --confirm-within 60");
     let (_, text) = page(&collected(&network, "pending"));
-    assert_eq!(read(&text)["nixvol_pending_confirm"], 1.0, "{text}");
+    assert_eq!(read(&text)["nixvol_pending_confirm"], "1", "{text}");
     network.ok("confirm");
     let (_, text) = page(&collected(&network, "confirmed"));
-    assert_eq!(read(&text)["nixvol_pending_confirm"], 0.0, "{text}");
+    assert_eq!(read(&text)["nixvol_pending_confirm"], "0", "{text}");
 }
 
 #[test]
@@ -211,9 +211,9 @@ fn what_a_capture_does_not_tell_is_left_out_and_a_hostile_one_stays_in_its_place
     fs::write(directory.join("pfctl-anchor-labels"), hostile).expect("a capture");
     let (_, text) = page(&directory);
     let samples = read(&text);
-    assert_eq!(samples["nixvol_link_bytes_total{direction=\"out\",link=\"\\\\\"}"], u64::MAX as f64);
+    assert_eq!(samples["nixvol_link_bytes_total{direction=\"out\",link=\"\\\\\"}"], u64::MAX.to_string());
     assert_eq!(
-        samples["nixvol_rule_packets_total{direction=\"in\",rule=\"a\\\"} 1 x\\\\n\"}"], 4.0,
+        samples["nixvol_rule_packets_total{direction=\"in\",rule=\"a\\\"} 1 x\\\\n\"}"], "4",
         "{text}"
     );
 }

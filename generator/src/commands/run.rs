@@ -43,7 +43,7 @@ const ENDING: &str = match HERE {
 };
 
 /// Runs `run`.
-pub fn run(arguments: &Run) -> Result<ExitCode> {
+pub fn run(arguments: &Run) -> ExitCode {
     let started = read(&arguments.source).and_then(|reading| match &reading.declaration {
         Ok(declaration) => start(declaration, arguments),
         Err(rejected) => {
@@ -55,7 +55,7 @@ pub fn run(arguments: &Run) -> Result<ExitCode> {
         eprintln!("error: {}", sentence(&format!("{error:#}")));
         NOT_AS_VOLUME
     });
-    Ok(ExitCode::from(code))
+    ExitCode::from(code)
 }
 
 /// Becomes the program; the exit code where that is not to be.
@@ -221,7 +221,9 @@ fn cache() -> Result<PathBuf> {
 /// The first half of what the library's bytes come to, so that two versions lie side by side.
 fn digest() -> String {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(LIBRARY).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let half =
+        Sha256::digest(LIBRARY).iter().take(16).fold(0_u128, |half, byte| half << 8 | u128::from(*byte));
+    format!("{half:032x}")
 }
 
 /// The library before those that were to be loaded anyway.

@@ -187,7 +187,7 @@ impl Kind {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "`nixvol-net schema` lists the fields".to_owned(),
             },
-            Kind::Duplicate { .. } => "keep one of the two".to_owned(),
+            Kind::Duplicate { .. } | Kind::LatencyTwice => "keep one of the two".to_owned(),
             Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
             Kind::EmptyList { optional: true, .. } => "name at least one, or leave the field out".to_owned(),
             Kind::EmptyList { optional: false, .. } => "name at least one".to_owned(),
@@ -278,7 +278,6 @@ impl Kind {
             Kind::NoRegion { provider } => {
                 format!("give `{provider}` a `region`, as \"us-east-1\", or the link `latencyMs`")
             }
-            Kind::LatencyTwice => "keep one of the two".to_owned(),
             Kind::WaysDiffer { .. } => {
                 "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
             }

@@ -40,6 +40,9 @@ pub fn metrics(plan: &Plan, status: &Status, capture: &Capture) -> String {
 
 struct Page(String);
 
+/// One of what pf counts, in and out.
+type Count = fn(&Counts) -> [u64; 2];
+
 /// The labels of a sample.
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
@@ -192,7 +195,7 @@ impl Page {
             labels.iter().filter(is_other).map(|(label, counts)| (label.as_str(), counts))
         };
         let seen = "as pf counts them: what the Mac sends to itself goes out and comes in.";
-        let counted: [(&str, &str, fn(&Counts) -> [u64; 2]); 2] =
+        let counted: [(&str, &str, Count); 2] =
             [("packets", "Packets", |counts| counts.packets), ("bytes", "Bytes", |counts| counts.bytes)];
         for (unit, word, count) in counted {
             let unit_of = (unit == "bytes").then_some("bytes");
@@ -215,7 +218,7 @@ impl Page {
         name: &str,
         label: &str,
         all: &mut dyn Iterator<Item = (&'a str, &'a Counts)>,
-        count: fn(&Counts) -> [u64; 2],
+        count: Count,
     ) {
         let name = format!("{name}_total");
         for (it, counts) in all {

@@ -53,7 +53,7 @@ pub const AWS: &[Region] = &[
     region(Cloud::Aws, "ap-southeast-2", "Sydney", (-33.87, 151.21), Oceania),
     region(Cloud::Aws, "ap-southeast-3", "Jakarta", (-6.21, 106.85), SoutheastAsia),
     region(Cloud::Aws, "ap-southeast-4", "Melbourne", (-37.81, 144.96), Oceania),
-    region(Cloud::Aws, "ap-southeast-5", "Kuala Lumpur", (3.14, 101.69), SoutheastAsia),
+    region(Cloud::Aws, "ap-southeast-5", "Kuala Lumpur", (3.15, 101.71), SoutheastAsia),
     region(Cloud::Aws, "ap-southeast-6", "Auckland", (-36.85, 174.76), Oceania),
     region(Cloud::Aws, "ap-southeast-7", "Bangkok", (13.76, 100.5), SoutheastAsia),
 ];
@@ -108,7 +108,7 @@ pub const AZURE: &[Region] = &[
     region(Cloud::Azure, "jioindiawest", "Jamnagar", (22.47, 70.06), India),
     region(Cloud::Azure, "eastasia", "Hong Kong", (22.32, 114.17), EastAsia),
     region(Cloud::Azure, "southeastasia", "Singapore", (1.35, 103.82), SoutheastAsia),
-    region(Cloud::Azure, "malaysiawest", "Kuala Lumpur", (3.14, 101.69), SoutheastAsia),
+    region(Cloud::Azure, "malaysiawest", "Kuala Lumpur", (3.15, 101.71), SoutheastAsia),
     region(Cloud::Azure, "indonesiacentral", "Jakarta", (-6.21, 106.85), SoutheastAsia),
     region(Cloud::Azure, "japaneast", "Tokyo", (35.68, 139.69), EastAsia),
     region(Cloud::Azure, "japanwest", "Osaka", (34.69, 135.5), EastAsia),
