@@ -8,6 +8,8 @@ mod accepted;
 mod acting;
 mod activation;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cases;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -105,6 +107,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 mod tools;

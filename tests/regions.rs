@@ -201,7 +201,10 @@ fn every_command_shows_the_figure_and_where_it_comes_from() {
     );
     let (code, _, notes) = out(&["check", "--input", "-"]);
     assert_eq!(code, Some(0));
-    assert!(notes.contains("note: links.0.conditions.jitterMs: dummynet has no jitter"), "{notes}");
+    assert!(
+        notes.contains("warning[W003]: links.0.conditions.jitterMs: jitter is only in the lab"),
+        "{notes}"
+    );
     let mut moved = fixture("regions.json");
     moved["providers"]["azure"]["region"] = json!("northeurope");
     let directory = tempfile::tempdir().expect("a directory");

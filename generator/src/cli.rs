@@ -227,7 +227,7 @@ Exit: 0 drawn, 2 bad input.")]
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
-  sudo nixvol-net status --format openmetrics >nixvol.prom.new; mv nixvol.prom.new nixvol.prom
+  sudo nixvol-net status --input network.json --format openmetrics >nixvol.prom
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {

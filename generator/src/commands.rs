@@ -146,19 +146,13 @@ pub fn sentence(text: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
-/// Says on standard error what the declaration asks for in vain.
+/// Says on standard error what the declaration asks for in vain, or hardly means.
 fn note_what_is_not_done(declaration: &Declaration) {
+    let warnings = declaration.warnings();
+    eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {
         eprintln!(
             "note: links.{}.conditions: answers to masqueraded traffic go to the gateway, and are not slowed",
-            link.index
-        );
-    }
-    for link in
-        declaration.links.iter().filter(|link| link.conditions.is_some_and(|it| it.jitter_ms.is_some()))
-    {
-        eprintln!(
-            "note: links.{}.conditions.jitterMs: dummynet has no jitter, so that nothing comes of it on a Mac; the lab has it",
             link.index
         );
     }

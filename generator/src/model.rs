@@ -7,6 +7,7 @@ mod check;
 mod free;
 pub mod regions;
 mod value;
+mod warn;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};

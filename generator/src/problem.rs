@@ -94,6 +94,10 @@ pub enum Kind {
     WaysDiffer { from: String, to: String, other: usize },
     NoRegion { provider: String },
     LatencyTwice,
+    // What is valid and hardly meant.
+    PublicSpace { found: Ipv4Net },
+    MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
+    JitterOnMac,
 }
 
 /// Why a path is refused.

@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E067`. Codes are never given to another kind.
+    /// The code of this kind of problem, `E001` to `E067`, and `W001` on of what is only a warning. Codes are never given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -60,6 +60,9 @@ impl Kind {
             Kind::WaysDiffer { .. } => "E065",
             Kind::NoRegion { .. } => "E066",
             Kind::LatencyTwice => "E067",
+            Kind::PublicSpace { .. } => "W001",
+            Kind::MasqueradeFromGuest { .. } => "W002",
+            Kind::JitterOnMac => "W003",
         }
     }
 
@@ -173,6 +176,15 @@ impl Kind {
                 format!("provider `{provider}` has no region to take the latency from")
             }
             Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
+            Kind::PublicSpace { found } => {
+                format!(
+                    "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
+                )
+            }
+            Kind::MasqueradeFromGuest { guest, address, volume } => format!(
+                "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
+            ),
+            Kind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
     }
 
@@ -280,6 +292,16 @@ impl Kind {
             }
             Kind::WaysDiffer { .. } => {
                 "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
+            }
+            Kind::PublicSpace { .. } => {
+                "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, unless that is what you want"
+                    .to_owned()
+            }
+            Kind::MasqueradeFromGuest { volume, .. } => format!(
+                "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
+            ),
+            Kind::JitterOnMac => {
+                "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()
             }
         };
         Some(text)

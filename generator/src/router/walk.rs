@@ -353,15 +353,15 @@ impl<'a> Walk<'a> {
         let (reply, passes, after) = (verdict.reply, verdict.action == Outcome::Pass, verdict.after);
         let scrubbed = verdict.scrubbed;
         scrub(packet, scrubbed);
-        let rewritten = passes && !packet.datagram.has_options;
-        if rewritten {
+        if passes {
             rewrite(packet, &verdict.before, &after);
         }
         told(packet, direction, over, Made::Judged(verdict));
         match passes {
-            true if rewritten => Ok(()),
-            true => Err(Stop::Options.into()),
+            true => Ok(()),
             false if scrubbed.held => Err(Stop::Held.into()),
+            // A rule that blocks says how.
+            false if packet.datagram.has_options && reply.is_none() => Err(Stop::Options.into()),
             false => {
                 self.refuse(packet, direction, over, reply);
                 Err(Stop::Blocked { reply }.into())
