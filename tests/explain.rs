@@ -453,7 +453,9 @@ fn what_the_manager_has_loaded_is_what_is_rendered_whatever_the_interfaces() {
     }
     let captured = held(&mine.anchor, &strict(all()));
     let ask = |captured: &Captured| {
-        mine.captured("etcd-1", "etcd-2:2379", None, &[captured.clone()]).expect("an explanation").text()
+        mine.captured("etcd-1", "etcd-2:2379", None, std::slice::from_ref(captured))
+            .expect("an explanation")
+            .text()
     };
     assert!(ask(&captured).contains("is bridge2003"), "{}", ask(&captured));
     assert!(ask(&captured).contains("the capture has the ways out en5, utun4"), "{}", ask(&captured));

@@ -23,8 +23,11 @@ const SECONDS: u32 = 150;
 /// UDP flows from one volume.
 const FLOWS: [u16; 2] = [1000, 4000];
 
+/// Makes a Mac.
+type Net = fn() -> Router;
+
 fn main() {
-    let rules: [(&str, fn() -> Router); 2] =
+    let rules: [(&str, Net); 2] =
         [("rendered", || rendered_mac(&input())), ("stateful", || mac(TODAY, |text| text))];
     println!("rules     path               per second    tried   failed  most states");
     for (name, net) in rules {

@@ -85,7 +85,9 @@ impl Rules {
     pub fn of(topology: &Topology, rulesets: &[(String, Ruleset)]) -> Self {
         let interfaces = interfaces(topology);
         let mut machine = Machine::new(interfaces.clone());
-        rulesets.iter().for_each(|(path, ruleset)| machine.load(path, ruleset));
+        for (path, ruleset) in rulesets {
+            machine.load(path, ruleset);
+        }
         machine.take_chances(0);
         machine.index();
         let (put_in, at) = (Interfaces::default(), HashMap::new());
