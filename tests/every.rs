@@ -65,7 +65,7 @@ fn inputs() -> Vec<(&'static str, Value)> {
 }
 
 impl Asked {
-    /// Every end that somebody can name, with its class.
+    /// Every end that someone can name, with its class.
     fn ends(&self) -> Vec<(String, usize)> {
         let every = &self.every;
         let mut ends: Vec<(String, usize)> = Vec::new();
@@ -233,7 +233,7 @@ fn answers_grow_with_what_differs_and_not_with_pairs() {
         (every.members.len(), every.cells.len(), every.stories.len())
     };
     let (few, many) = (mesh(5), mesh(40));
-    // Volumes of one provider that nothing tells apart are one class.
+    // Volumes of one provider that nothing distinguishes are one class.
     assert_eq!(many.0 - few.0, 3 * 35);
     assert!(many.1 < few.1 * 8 * 3 / 2 && many.2 < few.2 * 8 * 3 / 2, "{few:?} {many:?}");
 }

@@ -462,12 +462,12 @@ fn a_rule_says_what_it_is_like_where_all_its_packets_are_so() {
     assert_eq!(
         legend(&json!([tcp("azure", 22, &Value::Null), tcp("etcd-2", 2379, &slow)])),
         "  1  aws -> azure tcp 22\n  2  aws -> etcd-2 tcp 2379, 40 ms, 1% lost\n\n\
-         With conditions, the narrower way before the broader:\n     aws -> etcd-2: 40 ms, 1% lost"
+         With conditions, the narrower path first:\n     aws -> etcd-2: 40 ms, 1% lost"
     );
     assert_eq!(
         legend(&json!([tcp("azure", 22, &json!({ "latencyMs": 5 })), tcp("etcd-2", 23, &slow)])),
         "  1  aws -> azure tcp 22\n  2  aws -> etcd-2 tcp 23, 40 ms, 1% lost\n\n\
-         With conditions, the narrower way before the broader:\n     aws -> azure: 5 ms\n     aws -> etcd-2: 40 ms, 1% lost"
+         With conditions, the narrower path first:\n     aws -> azure: 5 ms\n     aws -> etcd-2: 40 ms, 1% lost"
     );
     // One way among several of a rule.
     let several = json!([{ "from": ["aws"], "to": ["azure", "gcp"] }, tcp("gcp", 22, &slow)]);

@@ -1,7 +1,7 @@
-//! The declaration as values that cannot be wrong: parsed once, never validated again.
+//! The declaration as values that cannot be invalid: parsed once, never validated again.
 //!
-//! Whoever holds a [`Declaration`] knows that names are names, networks do not overlap, every volume lies in its
-//! provider's network and every link end exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
+//! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and
+//! every endpoint of a link exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
 
 mod check;
 mod free;
@@ -53,7 +53,7 @@ pub struct Declaration {
     pub links: Vec<Link>,
     /// What must, or must never, get through, in canonical order.
     pub expectations: Vec<Expectation>,
-    /// Where things stand in the user's Nix source.
+    /// Where things are in the user's Nix source.
     pub positions: Positions,
 }
 
@@ -68,7 +68,7 @@ pub struct Provider {
     pub bridge: Name,
     /// Who makes the bridge.
     pub attachment: ProviderAttachment,
-    /// Whether its volumes reach the world outside.
+    /// Whether its volumes reach the outside.
     pub internet: bool,
     /// The region of a cloud that it stands for.
     pub region: Option<Region>,
@@ -105,7 +105,7 @@ pub struct Localhost {
 pub struct Link {
     /// Who may open.
     pub from: BTreeSet<End>,
-    /// Who may be reached.
+    /// The endpoints that they may reach.
     pub to: BTreeSet<End>,
     /// The protocol; `None` is every one.
     pub protocol: Option<Protocol>,
@@ -113,9 +113,9 @@ pub struct Link {
     pub ports: Option<PortSet>,
     /// Whether `to` may open connections to `from` as well.
     pub bidirectional: bool,
-    /// Whether the traffic takes the gateway address of the receiving provider.
+    /// Whether the traffic gets the gateway address of the receiving provider.
     pub masquerade: bool,
-    /// What the way is like.
+    /// The conditions of the path.
     pub conditions: Option<LinkConditions>,
     /// Its index in the user's list: `links.N`.
     pub index: usize,
@@ -171,9 +171,9 @@ pub struct Expectation {
 pub enum Party {
     /// A provider or a volume.
     End(End),
-    /// The world outside, but for the LAN.
+    /// The outside, but for the LAN.
     Internet,
-    /// Private-use and link-local space that is no provider's.
+    /// Private-use and link-local space that is not a provider's.
     Lan,
     /// This Mac: whoever opens on it, or its gateways where they are reached.
     Mac,
@@ -214,7 +214,7 @@ const MOST_LATENCY: u16 = 10_000;
 /// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
 const MOST_BANDWIDTH: u32 = 2_147_483;
 
-/// What a link says of the way between its ends. At least one field is set.
+/// The conditions that a link declares for the path between its ends. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkConditions {
     /// The added delay.
@@ -242,7 +242,7 @@ impl LinkConditions {
         self.latency == Some(Latency::Regions)
     }
 
-    /// What the way is like, the span being that of its regions.
+    /// The conditions of the path between these regions.
     fn over(&self, span: Option<Span>) -> Conditions {
         let Self { latency, jitter_ms, loss, bandwidth_kbit } = *self;
         let latency_ms = match latency {
@@ -267,7 +267,7 @@ impl fmt::Display for LinkConditions {
     }
 }
 
-/// What the way between two ends is like. At least one field is set.
+/// The conditions of the path between two endpoints. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conditions {
@@ -301,7 +301,7 @@ impl Conditions {
             ));
         }
         if let Some(found) = loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
-            return Err(format!("the loss is {found}; it is a share from 0 to 1, so that 0.01 is 1 %"));
+            return Err(format!("the loss is {found}; it is a fraction from 0 to 1, so that 0.01 is 1 %"));
         }
         if let Some(found) = bandwidth_kbit.filter(|kbit| !(1..=MOST_BANDWIDTH).contains(kbit)) {
             return Err(format!("the bandwidth is {found} kbit/s; it may be from 1 to {MOST_BANDWIDTH}"));

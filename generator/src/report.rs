@@ -1,11 +1,10 @@
-//! The report: one page that shows the network to whoever reviews it, and answers what they ask.
+//! The report: one page that shows the network to a reviewer and answers questions.
 //!
-//! It exists because people would rather look than read. Everything on it is text first: what a cell of a table means
-//! stands below the table, and the script of the page only brings it near. The asker looks up answers that
-//! [`crate::explain::every`] has given; it decides nothing. The page needs nothing but itself, and its script is the only
-//! one that its policy lets run.
-//! Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes), explain, diff. Never: rules but by
-//! what `explain` says of them, a file, or the time of day.
+//! It exists because people prefer looking to reading. Everything on it is text first: the meaning of a table's cell
+//! is below the table, and the page's script only shows it beside the cell. Answers are looked up in the results of
+//! [`crate::explain::every`]; the script decides nothing. The page is self-contained, and its content policy permits
+//! only its own script. Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes),
+//! explain, diff. Never: rules except through `explain`, a file, or the time of day.
 
 mod asker;
 mod changes;

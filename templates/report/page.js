@@ -19,15 +19,15 @@
     const special = new Map();
     const add = (word, address, what) => named.set(word, { address, what });
     // Names of the declaration go before words of ours.
-    add('internet', data.internet, 'the world outside');
-    add('lan', data.lan, 'a neighbour of this Mac');
+    add('internet', data.internet, 'a host on the internet');
+    add('lan', data.lan, 'a host on the LAN of this Mac');
     add('localhost', '127.0.0.1', "this Mac's loopback");
     const own = { address: data.own[1], own: true, what: 'this Mac itself' };
     named.set('mac', own);
     special.set(number('127.0.0.1'), data.loopback);
     const networks = [];
     for (const [name, first, last, stranger, address, gateway, gatewayClass] of data.providers) {
-      if (address !== null) { named.set(name, { address, provider: true, what: 'somebody in ' + name + ' who is no volume, on its bridge' }); }
+      if (address !== null) { named.set(name, { address, provider: true, what: 'a host in ' + name + ' that is not a volume, on its bridge' }); }
       add(name + '.gateway', gateway, "this Mac's address on the bridge of " + name);
       special.set(number(gateway), gatewayClass);
       networks.push([number(first), number(last), stranger]);
@@ -76,7 +76,7 @@
       if (first === 127) { return { address, kind: data.loopback }; }
       const network = networks.find(([low, high]) => low <= value && value <= high);
       if (network && network[2] !== null) { return { address, kind: network[2] }; }
-      if (value === 0 || first >= 224) { throw new Wrong('`' + address + '` is not the address of one machine'); }
+      if (value === 0 || first >= 224) { throw new Wrong('`' + address + '` is not the address of a single host'); }
       return { address, kind: data.outside };
     }
 
@@ -99,7 +99,7 @@
       if (colon >= 0 && portWord === '') { destination = to.slice(0, colon); portText = to.slice(colon + 1); }
       let port = null;
       if (portText !== '' || (colon >= 0 && portWord === '')) {
-        if (!/^\+?[0-9]+$/.test(portText) || Number(portText) < 1 || Number(portText) > 65535) { throw new Wrong('`' + portText + '` is no port'); }
+        if (!/^\+?[0-9]+$/.test(portText) || Number(portText) < 1 || Number(portText) > 65535) { throw new Wrong('`' + portText + '` is not a port'); }
         port = Number(portText);
       }
       const protocol = service(protocolWord, port);
@@ -149,7 +149,7 @@
   }
 
   function scene(it) {
-    const how = it.passes ? (it.byState ? 'passes by state' : 'passes') : 'BLOCKED, ' + (it.answered || 'in silence');
+    const how = it.passes ? (it.byState ? 'passes by state' : 'passes') : 'BLOCKED, ' + (it.answered || 'silently');
     const item = element('li', it.direction + ' ' + it.interface + ': ' + how);
     if (it.becomes) { item.append(', ' + it.becomes); }
     for (const pipe of it.pipes) {

@@ -1,8 +1,8 @@
-//! Every answer there is: ends in classes that nothing tells apart, and one answer for each pair of classes and each range
-//! of services.
+//! Every answer there is: ends in classes that nothing tells apart, and one answer for each pair of classes and each
+//! range of services.
 //!
-//! Each answer is that of the question itself, asked once: of the first member of either class. Pairs whose flows are alike
-//! share it, so the work grows with what is declared and not with the pairs. Never: an answer of its own.
+//! Each answer is that of the question itself, asked once: of the first member of either class. Pairs whose flows are
+//! alike share it, so the work grows with what is declared and not with the pairs. Never: an answer of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -23,7 +23,8 @@ pub struct Every {
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
     pub aliases: Vec<Option<usize>>,
-    /// The class of somebody in each provider who is no volume, and that one's address; none where its network is full.
+    /// The class of someone in each provider who is not a volume, and that one's address; none where its network is
+    /// full.
     pub strangers: Vec<Option<(usize, Ipv4Addr)>>,
     /// The class of each provider's gateway.
     pub gateways: Vec<usize>,
@@ -33,7 +34,7 @@ pub struct Every {
     pub mac: usize,
     /// The class of this Mac's own address, bound or reached as it is, and that address.
     pub own: (usize, Ipv4Addr),
-    /// The class of the world outside.
+    /// The class of the outside.
     pub outside: usize,
     /// What stands for the words `internet` and `lan`.
     pub examples: [Ipv4Addr; 2],
@@ -236,7 +237,7 @@ impl Ends {
     }
 }
 
-/// Ends that nothing tells apart.
+/// Ends that nothing distinguishes.
 struct Class {
     /// The first of them.
     first: Spot,

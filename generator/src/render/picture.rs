@@ -1,8 +1,8 @@
-//! The topology as a picture: text, SVG and Mermaid, all of one scene.
+//! The topology as a picture: text, SVG and Mermaid, from one scene.
 //!
-//! Providers stand in two columns, and between them run the link rules, one lane each: whoever a rule names is tapped
-//! to its lane. A mesh is one lane and not a line for every pair, so what is drawn grows with what was declared.
-//! Sees: model, plan. Never: who asks for it, or a Mac; kernel names are handed in.
+//! Providers are in two columns, and the link rules run between them, one line each, to which the endpoints of a
+//! rule are connected. A mesh is one line and not one for every pair, so the drawing grows with the declaration.
+//! Sees: model, plan. Never: who asks for it, or a Mac; kernel names are passed in.
 
 mod lanes;
 mod mermaid;

@@ -1,4 +1,4 @@
-//! What the page's script looks answers up in.
+//! The data in which the page's script looks up answers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -140,7 +140,7 @@ impl<'a> Pooled<'a> {
 #[derive(Serialize)]
 struct Volume<'a>(&'a str, &'a str, Ipv4Addr, usize, Option<Ipv4Addr>, Option<usize>);
 
-/// A provider: name, first and last address, class and address of somebody who is no volume, gateway and its class.
+/// A provider: name, first and last address, class and address of someone who is not a volume, gateway and its class.
 #[derive(Serialize)]
 struct Provider<'a>(&'a str, Ipv4Addr, Ipv4Addr, Option<usize>, Option<Ipv4Addr>, Ipv4Addr, usize);
 

@@ -1,4 +1,4 @@
-//! The anchor line by line, each rule with what asked for it: the reasons of the packets that it decides.
+//! The anchor line by line, each rule with its reasons: those of the packets that it decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,8 @@ pub struct Declared {
 }
 
 /// Why a packet is sent into a pipe.
-const CONDITIONS: &str = "what the way is like";
-/// So many values stand in sight.
+const CONDITIONS: &str = "conditions";
+/// So many values are in sight.
 const IN_SIGHT: usize = 3;
 
 impl Declared {

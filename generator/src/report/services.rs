@@ -1,4 +1,4 @@
-//! Spans of services in words: `tcp 2379-2380`, `everything`.
+//! Ranges of services in words: `tcp 2379-2380`, `everything`.
 
 use crate::explain::every::{Cell, Span};
 use crate::plan::policy::{ICMP, TCP, UDP};

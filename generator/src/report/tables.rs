@@ -1,4 +1,4 @@
-//! The tables: who may open connections to whom, and addresses. Each cell of a matrix names its meaning, told once below.
+//! The tables: permissions, and addresses. The meaning of each cell of a matrix is listed once below it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -73,7 +73,7 @@ struct Told {
     because: Vec<String>,
     declared: Vec<Declared>,
     near: Vec<Declared>,
-    /// What the way is like, there and back.
+    /// The conditions of the path, there and back.
     pipes: Vec<String>,
     protocol: &'static str,
     port: String,
@@ -200,7 +200,7 @@ fn reasons(story: &Story) -> Told {
     told
 }
 
-/// Providers, with this Mac and the world outside.
+/// Providers, with this Mac and the outside.
 pub fn providers(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
     let member = |index: usize| -> Option<Member> {
         let bridge = &plan.bridges[index];
@@ -318,7 +318,7 @@ impl Touching {
     }
 }
 
-/// Volumes, those together that nothing tells apart.
+/// Volumes, those together that nothing distinguishes.
 pub fn volumes(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
     let mut groups: Vec<(usize, Vec<&Volume>)> = Vec::new();
     let mut known: HashMap<usize, usize> = HashMap::new();
@@ -362,7 +362,7 @@ pub struct Way {
     bandwidth: String,
 }
 
-/// The ways that have conditions, by the numbers of their pipes.
+/// The paths that have conditions, by the numbers of their pipes.
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));

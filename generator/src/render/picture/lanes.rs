@@ -1,14 +1,14 @@
-//! Lanes: which rule runs where between the two columns, and where its number fits.
+//! Lanes: where each link rule runs between the two columns, and where its number fits.
 //!
-//! Units are rows of whoever draws. Rules whose spans do not meet share a lane, so that a chain of neighbours needs two lanes
-//! and not one for each pair.
+//! Units are rows of the drawing. Rules whose spans do not overlap share a lane, so that a chain of adjacent boxes
+//! needs two lanes and not one for each pair.
 
 use std::collections::BTreeMap;
 
 use super::scene::{Link, Manner};
 use crate::model::End;
 
-/// The side of the lanes that an end stands on.
+/// The side of the lanes that an end is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// To their left.

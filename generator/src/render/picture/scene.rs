@@ -1,4 +1,4 @@
-//! What is drawn, before anybody says where: boxes, what is in them, and the rules that join them.
+//! The content of a picture, before its layout: boxes, what is in them, and the rules that connect them.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ pub struct Scene {
     pub groups: Vec<Group>,
     /// Link rules, numbered from 1.
     pub links: Vec<Link>,
-    /// Which traffic takes the gateway address of its receiver.
+    /// Which traffic gets the gateway address of its receiver.
     pub masquerades: Vec<String>,
     /// Ways that have conditions, where no link rule says so.
     pub conditions: Vec<String>,
 }
 
-/// What stands above them.
-pub const CONDITIONS: &str = "With conditions, the narrower way before the broader:";
+/// What is above them.
+pub const CONDITIONS: &str = "With conditions, the narrower path first:";
 
 /// A box.
 pub struct Group {
@@ -97,7 +97,7 @@ impl Scene {
         }
     }
 
-    /// What stands above the list of the rules.
+    /// What is above the list of the rules.
     pub fn heading(&self) -> &'static str {
         if self.links.is_empty() { "Between providers nothing passes." } else { "Between providers:" }
     }
@@ -108,7 +108,7 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// A logical name, with the kernel's behind it where that is known.
+    /// A logical name, with the kernel's after it where that is known.
     fn name(&self, logical: &str) -> String {
         match self.kernel.get(logical) {
             Some(kernel) => format!("{logical} = {kernel}"),

@@ -1,6 +1,6 @@
-//! The picture as SVG: where everything stands, in pixels, for a template that only places it.
+//! The picture as SVG: the layout in pixels, for a template that only places it.
 //!
-//! Widths are counted for a monospaced font, generously, so that no text leaves its box in any of the usual ones.
+//! Widths are computed for a monospaced font, generously, so that no text leaves its box in any of the usual ones.
 
 use serde::Serialize;
 
@@ -13,8 +13,8 @@ use crate::render::{Error, engine};
 
 /// The height of a row, and the unit of everything that is stacked.
 const ROW: usize = 28;
-/// Where the lines that join the lanes leave a row: each side its own, so that they never run into one, and both clear of the
-/// numbers, which stand where two rows meet.
+/// Where the lines that join the lanes leave a row: each side its own, so that they never run into one, and both
+/// clear of the numbers, which stand where two rows meet.
 const JOINT: [usize; 2] = [10, 18];
 /// Half the height of a number's badge.
 const BADGE: usize = 6;
@@ -367,7 +367,7 @@ fn legend(scene: &Scene, width: usize, y: &mut usize, texts: &mut Vec<Text>, swa
         }
     }
     let lists =
-        [("With the source of the receiving gateway:", &scene.masquerades), (CONDITIONS, &scene.conditions)];
+        [("Masqueraded as the receiving gateway:", &scene.masquerades), (CONDITIONS, &scene.conditions)];
     for (heading, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         *y += LINE / 2;
         line(MARGIN + PAD, *y, "name", heading.to_owned());

@@ -58,7 +58,7 @@ impl Boxed {
         boxed
     }
 
-    /// What its lines need; a cell stands in a box of its own, four columns wider.
+    /// What its lines need; a cell is in a box of its own, four columns wider.
     fn width(&self) -> usize {
         let cells = self.cells.iter().flatten().map(|line| columns(line) + 4);
         self.title.iter().map(|line| columns(line)).chain(cells).max().unwrap_or(0)
@@ -100,7 +100,7 @@ impl<'a> Drawing<'a> {
             boxes.into_iter().zip(places).map(|(boxed, (side, row))| (boxed, side, row)).collect();
         let mut spots = Spots::new();
         for (boxed, side, top) in &boxes {
-            // Joints of the two sides never share a row: where they met, nobody could say which lane is whose.
+            // Joints of the two sides never share a row: where they met, no one could say which lane is whose.
             let parity = usize::from(*side == Side::Right);
             for (end, lines) in &boxed.joints {
                 let row = lines.clone().map(|line| top + line).find(|row| row % 2 == parity);
@@ -226,7 +226,7 @@ fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
         listed(out, &format!("{:>3}  {}", link.number, link.words));
     }
     if !scene.masquerades.is_empty() {
-        out.push_str("\nWith the source of the receiving gateway:\n");
+        out.push_str("\nMasqueraded as the receiving gateway:\n");
     }
     for masquerade in &scene.masquerades {
         listed(out, &format!("     {masquerade}"));
@@ -242,9 +242,9 @@ fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
     }
     match scene.links.len() - drawing.runs.len() {
         0 => {}
-        1 => out.push_str("1 rule has no room in the drawing and is only listed\n"),
+        1 => out.push_str("1 rule does not fit into the drawing and is only listed\n"),
         more => {
-            let _ = writeln!(out, "{more} rules have no room in the drawing and are only listed");
+            let _ = writeln!(out, "{more} rules do not fit into the drawing and are only listed");
         }
     }
 }
