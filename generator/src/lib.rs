@@ -41,6 +41,7 @@
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
 //! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets, [`plan::pipes`] what ways are like |
+//! | [`identity`] | the colour and the shape by which a provider is recognized |
 //! | [`matrix`] | who may open connections to whom, as a table |
 //! | [`render`] | every file of the bundle |
 //! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
@@ -70,6 +71,7 @@ pub mod edit;
 pub mod expect;
 pub mod explain;
 pub mod help;
+pub mod identity;
 pub mod input;
 pub mod loading;
 pub mod matrix;

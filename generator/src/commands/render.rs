@@ -9,7 +9,7 @@ use nixvol_net::matrix;
 use nixvol_net::render::{Bundle, picture};
 use serde_json::json;
 
-use super::print;
+use super::{print, print_with_marks};
 use super::prove::{self, Proven};
 use crate::cli::{Format, Source};
 use crate::disk;
@@ -39,7 +39,10 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
             format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(&plan, &text)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
