@@ -236,7 +236,7 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
         assert_eq!(group.len(), network.plan.volumes.len(), "{topology}");
         let mut services: Vec<String> = ["icmp", "esp", "132", "udp 2379"].map(str::to_owned).to_vec();
         // Links without ports need no more than one.
-        let ports = if group.len() > 8 { &[443][..] } else { &[1, 53, 2378, 2379, 2381, 5432, 6443, 6444] };
+        let ports = if group.len() > 8 { &[53, 443, 2379, 2380][..] } else { &[1, 53, 2378, 2379, 2381, 5432, 6443, 6444] };
         services.extend(ports.iter().flat_map(|port| [format!("tcp {port}"), format!("udp {port}")]));
         for (from, row) in &group {
             for (to, column) in group.iter().filter(|(to, _)| *to != from) {

@@ -34,8 +34,6 @@ const SCRIPT: &str = concat!(
     include_str!("../../templates/report/page.js")
 );
 const STYLE: &str = include_str!("../../templates/report/page.css");
-/// With more providers a cell of their matrix is a sign.
-const MANY: usize = 16;
 /// Tables of more rows are left out of what is printed.
 const PRINTED: usize = 150;
 
@@ -69,13 +67,15 @@ struct Page {
     providers: tables::Table,
     volumes: tables::Table,
     links: Vec<tables::LinkLine>,
+    /// Whether the places of links are known.
+    placed: bool,
     ways: Vec<tables::Way>,
     expectations: Vec<expectations::Line>,
     rules: Vec<rules::Line>,
     clouds: Vec<tables::Cloud>,
     rows: Vec<tables::Row>,
-    /// Whether the matrix of providers is a large one.
-    many: bool,
+    /// How many expectations hold: all of them.
+    held: usize,
     /// Whether tables are too long to be printed: rules, and volumes.
     long: (bool, bool),
 }
@@ -89,6 +89,7 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     let answers = answers::Answers::of(plan);
     let identities = Identities::of(plan);
     let (rules, lines) = rules::lines(declaration, plan, anchor);
+    let links = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
         proven: format!("{} rules, in each of {} classes of packets", proven.0, proven.1),
@@ -102,10 +103,11 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
         providers: tables::providers(plan, &answers, &identities),
         volumes: tables::volumes(plan, &answers, &identities),
-        links: tables::links(declaration, plan),
+        placed: links.iter().any(tables::LinkLine::is_placed),
+        links,
         ways: tables::ways(plan),
         expectations: expectations::lines(declaration),
-        many: plan.bridges.len() > MANY,
+        held: declaration.expectations.len(),
         long: (rules.len() > PRINTED, plan.volumes.len() > PRINTED),
         rules,
         clouds: tables::clouds(plan, &identities),

@@ -52,8 +52,8 @@ function nixvolAsker(data) {
   const special = new Map();
   const volumes = data.volumes.map(([name, provider, address, kind, guest, alias, aliasKind], volume) => (
     { name, provider, address, kind, guest, alias, aliasKind, volume }));
-  const providers = data.providers.map(([name, mark, colour, kind, address, several, gateway, gatewayKind, network, bridge, internet, region], provider) => (
-    { name, mark, colour, kind, address, several, gateway, gatewayKind, network, bridge, internet, region, provider }));
+  const providers = data.providers.map(([name, mark, colour, kind, address, second, gateway, gatewayKind, network, bridge, internet, region], provider) => (
+    { name, mark, colour, kind, address, second, gateway, gatewayKind, network, bridge, internet, region, provider }));
 
   const nowhere = { provider: null, volume: null };
   const outside = (address, what) => Object.assign({}, nowhere, { address, kind: data.outside, at: 'outside', what });
@@ -328,7 +328,9 @@ function nixvolAsker(data) {
     const [source, target] = [end(from), end(to)];
     if (source.address === target.address && target.at === 'bridge') {
       // A provider's name asks about any two of its machines; one machine talks to itself without this Mac.
-      if (!target.whole || target.literal || !providers[target.provider].several) { throw new Wrong('`' + source.name + '` and `' + target.name + '` are one machine'); }
+      const other = target.whole && !target.literal ? providers[target.provider].second : null;
+      if (other === null) { throw new Wrong('`' + source.name + '` and `' + target.name + '` are one machine'); }
+      target.address = other;
     }
     if (source.at !== 'mac' || source.literal) { return { source, target, asked: source }; }
     const bound = ['loopback', 'host', 'gateway'].includes(target.at) ? target : target.at === 'bridge' ? named.get(providers[target.provider].name + '.gateway') : source;

@@ -379,9 +379,10 @@
     for (const it of parts) {
       const title = it.querySelector('title');
       it.setAttribute('role', 'button');
-      it.setAttribute('aria-label', few(title ? title.textContent : it.textContent.trim(), 200));
       // The panel says it all, and more.
       if (title) { title.remove(); }
+      const seen = it.textContent.replace(/\s+/g, ' ').trim();
+      it.setAttribute('aria-label', seen + (title ? ': ' + few(title.textContent, 200) : ''));
     }
     stop(parts, parts[0]);
     picture.addEventListener('keydown', (event) => {
@@ -432,5 +433,5 @@
     for (const name of fields) { form.elements[name].value = query.get(name) || ''; }
     answer();
   }
-  window.addEventListener('beforeprint', () => document.querySelectorAll('details').forEach((it) => { it.open = true; }));
+  window.addEventListener('beforeprint', () => document.querySelectorAll('#changes details').forEach((it) => { it.open = true; }));
 }());

@@ -47,7 +47,7 @@ pub struct Data<'a> {
     places: HashMap<String, String>,
 }
 
-/// A provider: name, mark, colour, class and address of somebody who is no volume, whether there is another of them, gateway and
+/// A provider: name, mark, colour, class and addresses of two who are no volumes, as far as there are, gateway and
 /// its class, network, logical name of the bridge, whether it reaches the internet, and its addresses: ranges that belong to it
 /// and, behind those that they lie in, ranges that do not.
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ struct Provider<'a>(
     usize,
     usize,
     Option<Ipv4Addr>,
-    bool,
+    Option<Ipv4Addr>,
     Ipv4Addr,
     usize,
     String,
@@ -178,11 +178,15 @@ impl<'a> Data<'a> {
 fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, number: usize) -> Provider<'a> {
     let bridge = &plan.bridges[number];
     let identity = identities.provider(&bridge.provider);
+    let first = answers.examples.strangers[number];
     let is_free = |address: &Ipv4Addr| {
         bridge.region.contains(*address)
+            && Some(*address) != first
             && *address != bridge.gateway.addr()
             && plan.volumes.iter().all(|volume| volume.address != *address)
     };
+    let near = bridge.gateway.trunc().hosts().rev().find(is_free);
+    let second = near.or_else(|| bridge.network.hosts().find(is_free));
     let region = bridge.region.prefixes().map(|(prefix, is_out)| {
         (u32::from(prefix.network()), u32::from(prefix.broadcast()), is_out)
     });
@@ -191,8 +195,8 @@ fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, numb
         identity.mark(),
         identity.colour,
         answers.providers[number],
-        answers.examples.strangers[number],
-        bridge.network.hosts().filter(is_free).take(2).count() == 2,
+        first,
+        second,
         bridge.gateway.addr(),
         answers.gateways[number],
         bridge.network.to_string(),

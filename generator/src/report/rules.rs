@@ -35,7 +35,7 @@ pub struct Lines {
 pub struct Line {
     number: u32,
     text: String,
-    /// `comment`, or nothing.
+    /// `comment`, `blank`, or nothing.
     class: &'static str,
     /// What it is for.
     words: String,
@@ -84,7 +84,11 @@ pub fn lines(declaration: &Declaration, plan: &Plan, anchor: &str) -> (Vec<Line>
         Line {
             number,
             text: text.to_owned(),
-            class: if text.starts_with('#') { "comment" } else { "" },
+            class: match text.chars().next() {
+                Some('#') => "comment",
+                Some(_) => "",
+                None => "blank",
+            },
             words: purpose.words,
             declared,
             more,

@@ -17,6 +17,10 @@ use crate::plan::{Pipe, Plan, Volume};
 /// The most rows that a matrix is drawn with: a larger one is for no reader.
 const MOST_PROVIDERS: usize = 100;
 const MOST_GROUPS: usize = 100;
+/// With more rows a cell shows a sign for its word.
+const MOST_WORDS: usize = 18;
+/// More groups of volumes are not printed.
+const MOST_PRINTED: usize = 60;
 
 /// A matrix. It is empty where it would be too large.
 #[derive(Serialize)]
@@ -25,6 +29,21 @@ pub struct Table {
     rows: Vec<TableRow>,
     /// How many rows it would have, where that is too many.
     too_many: usize,
+    /// Whether a cell shows a sign for its word.
+    signs: bool,
+    /// Whether it is left out of what is printed.
+    long: bool,
+}
+
+impl Table {
+    fn of(columns: Vec<Header>, rows: Vec<TableRow>) -> Self {
+        let (signs, long) = (rows.len() > MOST_WORDS, rows.len() > MOST_PRINTED);
+        Self { columns, rows, too_many: 0, signs, long }
+    }
+
+    fn too_many(rows: usize) -> Self {
+        Self { too_many: rows, ..Self::of(Vec::new(), Vec::new()) }
+    }
 }
 
 /// What a row or a column is about.
@@ -117,7 +136,7 @@ fn of_part(part: Part) -> Cell {
 /// Providers, with this Mac and the world outside.
 pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
     if plan.bridges.len() > MOST_PROVIDERS {
-        return Table { columns: Vec::new(), rows: Vec::new(), too_many: plan.bridges.len() };
+        return Table::too_many(plan.bridges.len());
     }
     let mut order: Vec<usize> = (0..plan.bridges.len()).collect();
     order.sort_by_key(|number| natural(plan.bridges[*number].provider.as_str()));
@@ -139,14 +158,14 @@ pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Tab
     }
     let columns = order.iter().map(own);
     let others = [Header::end("internet", "internet"), Header::end("localhost", "localhost")];
-    Table { columns: columns.chain(others).collect(), rows, too_many: 0 }
+    Table::of(columns.chain(others).collect(), rows)
 }
 
 /// Volumes, those together that nothing tells apart.
 pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
     let groups = answers.groups(plan);
     if groups.len() > MOST_GROUPS {
-        return Table { columns: Vec::new(), rows: Vec::new(), too_many: groups.len() };
+        return Table::too_many(groups.len());
     }
     let header = |group: &Vec<usize>| {
         let volumes: Vec<&Volume> = group.iter().map(|number| &plan.volumes[*number]).collect();
@@ -157,7 +176,7 @@ pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table
         let cells = groups.iter().map(|to| of_part(answers.part(class(from), class(to))));
         TableRow { header: header(from), cells: cells.collect() }
     };
-    Table { columns: groups.iter().map(header).collect(), rows: groups.iter().map(row).collect(), too_many: 0 }
+    Table::of(groups.iter().map(header).collect(), groups.iter().map(row).collect())
 }
 
 /// A link in its table.
@@ -167,6 +186,13 @@ pub struct LinkLine {
     ends: String,
     manner: String,
     place: String,
+}
+
+impl LinkLine {
+    /// Whether its place is known.
+    pub fn is_placed(&self) -> bool {
+        !self.place.is_empty()
+    }
 }
 
 /// The links, in the order of their numbers.
