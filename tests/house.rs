@@ -16,7 +16,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("plan", &["model"]),
     ("loading", &["plan"]),
     ("identity", &["model", "plan"]),
-    ("matrix", &["model", "plan", "identity"]),
+    ("matrix", &["model", "plan", "identity", "reach"]),
     ("diff", &["place", "model", "plan", "packets", "reach"]),
     ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "loading", "model", "plan", "identity"]),
@@ -28,11 +28,15 @@ const SEES: &[(&str, &[&str])] = &[
     ("darwin", &[]),
     ("others", &["plan", "pf"]),
     ("status", &["place", "model", "plan", "loading", "pf", "darwin", "others"]),
-    ("report", &["place", "model", "plan", "identity", "matrix", "packets", "reach", "render", "explain", "diff"]),
+    (
+        "report",
+        &["place", "model", "plan", "identity", "matrix", "packets", "reach", "render", "explain", "diff"],
+    ),
     ("help", &[]),
-    ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
+    ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["model", "plan", "pf", "wire"]),
+    ("scenario", &["model"]),
     ("replay", &["model", "plan", "pf", "wire", "router"]),
 ];
 

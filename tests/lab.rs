@@ -19,35 +19,40 @@ use crate::router::{Random, anything};
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
 /// A test's own lab, by its own name, which ends with the test.
-struct Lab {
+pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    fn up(name: &str, arguments: &[&str]) -> Self {
-        let lab = Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) };
+    /// A lab that is not up.
+    pub fn nowhere(name: &str) -> Self {
+        Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) }
+    }
+
+    pub fn up(name: &str, arguments: &[&str]) -> Self {
+        let lab = Self::nowhere(name);
         let output = lab.lab(&[&["up"], arguments].concat());
         assert!(output.status.success(), "{}", text(&output));
         lab
     }
 
     /// A command of the lab.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
         command
     }
 
-    fn lab(&self, arguments: &[&str]) -> Output {
+    pub fn lab(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program runs")
     }
 
     /// A shell's command as a node.
-    fn sh(&self, node: &str, script: &str) -> Output {
+    pub fn sh(&self, node: &str, script: &str) -> Output {
         self.lab(&["exec", node, "--", "sh", "-c", script])
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         let output = self.lab(&["status", "--format", "json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
@@ -59,12 +64,12 @@ impl Drop for Lab {
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 /// Waits until something holds; false after so long.
-fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let ends = Instant::now() + patience;
     while !holds() {
         if Instant::now() > ends {
@@ -456,7 +461,7 @@ fn a_partition_cuts_and_heals() {
     let reaches = |to: &str| lab.sh("etcd-1", &format!("ping -c 1 -W 2 {to}.nixvol")).status.success();
     assert!(reaches("etcd-2") && reaches("etcd-3"));
     let cut = lab.lab(&["partition", "aws", "azure"]);
-    assert_eq!(text(&cut), "aws and azure are apart\n");
+    assert_eq!(text(&cut), "cut: no packet passes between aws and azure\n");
     assert!(!reaches("etcd-2") && reaches("etcd-3"));
     assert!(
         text(&lab.lab(&["status"])).contains("cut off from etcd-2, karpenter-worker-2"),
@@ -467,11 +472,42 @@ fn a_partition_cuts_and_heals() {
     assert!(!reaches("etcd-3") && !reaches("talos-control-plane-1"));
     assert!(lab.lab(&["heal", "etcd-1", "gcp"]).status.success());
     assert!(!reaches("etcd-2") && reaches("etcd-3"));
-    assert_eq!(text(&lab.lab(&["heal"])), "nobody is apart any more\n");
+    assert_eq!(text(&lab.lab(&["heal"])), "healed: no path is cut any more\n");
     assert!(reaches("etcd-2"));
     let wrong = lab.lab(&["partition", "awz"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong).contains("did you mean `aws`"), "{}", text(&wrong));
+    for (one, other, both) in
+        [("aws", "aws", "etcd-1"), ("etcd-1", "aws", "etcd-1"), ("etcd-2", "etcd-2", "etcd-2")]
+    {
+        let wrong = lab.lab(&["partition", one, other]);
+        assert_eq!(wrong.status.code(), Some(2));
+        let expected = format!("`{one}` and `{other}` both mean {both}");
+        assert!(text(&wrong).contains(&expected), "{}", text(&wrong));
+    }
+    assert!(reaches("etcd-2"), "what was refused has cut something");
+}
+
+#[test]
+fn status_counts_no_state_that_has_expired() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("states", &[]);
+    let states = || {
+        let status = lab.lab(&["status", "--format", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        status["states"].as_u64().expect("a number")
+    };
+    assert!(lab.sh("etcd-1", "ping -c 1 -W 2 etcd-2.nixvol").status.success());
+    assert!(states() > 0);
+    // No packet comes any more, so that nothing but the question tells the router the time: icmp.error lasts 10 s, and
+    // every state is looked at once in 10 s.
+    let patience = std::time::Instant::now();
+    while states() > 0 {
+        assert!(patience.elapsed().as_secs() < 60, "{} states", states());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
 }
 
 /// Ways that are slow, each by as much as no other: from aws, from one volume of it, and between azure and gcp, where

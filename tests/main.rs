@@ -14,7 +14,6 @@ mod edits_hosts;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
-mod every;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod expect;
@@ -92,6 +91,7 @@ mod rig;
 mod router;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod sandbox;
+mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
@@ -99,6 +99,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 mod tools;

@@ -74,8 +74,12 @@ fn the_text_fits() {
             let text = text(&plan, &kernel);
             let widest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
             assert!(widest.chars().count() <= WIDTH, "{topology}: {widest}");
-            let frame: BTreeSet<usize> =
-                text.lines().skip_while(|line| !line.starts_with('┌')).take_while(|line| !line.is_empty()).map(|line| line.chars().count()).collect();
+            let frame: BTreeSet<usize> = text
+                .lines()
+                .skip_while(|line| !line.starts_with('┌'))
+                .take_while(|line| !line.is_empty())
+                .map(|line| line.chars().count())
+                .collect();
             assert_eq!(frame.len(), 1, "{topology}: the frame is ragged");
         }
     }
@@ -266,16 +270,18 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
         let plan = plan(&input);
         let picture = svg(&plan, &KernelNames::new()).expect("a picture");
         let document = Document::parse(&picture).expect("XML");
-        let groups = |name: &'static str| {
-            elements(&document, "g").filter(move |node| node.attribute(name).is_some())
-        };
+        let groups =
+            |name: &'static str| elements(&document, "g").filter(move |node| node.attribute(name).is_some());
         assert_eq!(groups("data-link").count(), plan.links.len(), "{topology}");
         let mut starts = BTreeSet::new();
         for group in groups("data-link") {
             let index: usize = group.attribute("data-link").and_then(|it| it.parse().ok()).expect("a number");
             let link = plan.links.iter().find(|link| link.index == index).expect("a link of that number");
             let texts: Vec<&str> = group.children().filter_map(|node| node.text()).collect();
-            assert!(texts.iter().any(|it| it.starts_with(&format!("links.{index} "))), "{topology}: {texts:?}");
+            assert!(
+                texts.iter().any(|it| it.starts_with(&format!("links.{index} "))),
+                "{topology}: {texts:?}"
+            );
             let label = area(group, "label");
             let mut named = BTreeSet::new();
             for line in lines(group) {
@@ -286,12 +292,18 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
                     .find(|it| it.attribute("data-provider") == Some(&line.to))
                     .map(|it| area(it, "box"))
                     .or_else(|| {
-                        let mut rows = groups("data-volume").filter(|it| it.children().any(|it| has_class(&it, "volume")));
-                        rows.find(|it| it.attribute("data-volume") == Some(&line.to)).map(|it| area(it, "volume"))
+                        let mut rows = groups("data-volume")
+                            .filter(|it| it.children().any(|it| has_class(&it, "volume")));
+                        rows.find(|it| it.attribute("data-volume") == Some(&line.to))
+                            .map(|it| area(it, "volume"))
                     })
                     .unwrap_or_else(|| panic!("{topology}: {} is not drawn", line.to));
                 assert!(whose.top <= y && y <= whose.bottom, "{topology}: {} of links.{index}", line.to);
-                assert!((whose.left - x).abs() < 20.0 || (whose.right - x).abs() < 20.0, "{topology}: {}", line.to);
+                assert!(
+                    (whose.left - x).abs() < 20.0 || (whose.right - x).abs() < 20.0,
+                    "{topology}: {}",
+                    line.to
+                );
                 assert!(label.top <= label_y && label_y <= label.bottom, "{topology}: links.{index}");
                 assert!((label.left - label_x).abs() < 9.0 || (label.right - label_x).abs() < 9.0);
                 // An arrow points at whoever is reached, and at the label from whoever opens.
@@ -299,10 +311,15 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
                 let opens = end(&link.from) || (link.bidirectional && end(&link.to));
                 let reached = end(&link.to) || (link.bidirectional && end(&link.from));
                 assert_eq!(line.heads.matches('M').count(), usize::from(opens) + usize::from(reached));
-                let heads: Vec<(f64, f64)> = line.heads.split('M').skip(1).map(|head| {
-                    let (x, rest) = head.split_once(' ').expect("two numbers");
-                    (number(Some(x)), number(rest.split('l').next()))
-                }).collect();
+                let heads: Vec<(f64, f64)> = line
+                    .heads
+                    .split('M')
+                    .skip(1)
+                    .map(|head| {
+                        let (x, rest) = head.split_once(' ').expect("two numbers");
+                        (number(Some(x)), number(rest.split('l').next()))
+                    })
+                    .collect();
                 let at_box = heads.iter().any(|(head, _)| (head - x).abs() < 9.0);
                 let at_label = heads.iter().any(|(head, _)| (head - label_x).abs() < 9.0);
                 assert_eq!((at_box, at_label), (reached, opens), "{topology}: {} of links.{index}", line.to);
@@ -334,7 +351,8 @@ fn the_pictures_call_a_link_the_same_and_have_the_internet_this_mac_and_localhos
         for link in &plan.links {
             let name = format!("links.{}", link.index);
             let words = plan.describe(link);
-            let ends = |ends: &BTreeSet<End>| ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>();
+            let ends =
+                |ends: &BTreeSet<End>| ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>();
             let declared = &input["links"][link.index];
             let sorted = |value: &Value| {
                 let mut all: Vec<String> = serde_json::from_value(value.clone()).expect("names");
@@ -345,7 +363,10 @@ fn the_pictures_call_a_link_the_same_and_have_the_internet_this_mac_and_localhos
             all.sort();
             assert_eq!(all, sorted(&declared["from"]), "{topology}: {name} is as declared");
             assert!(text.contains(&name), "{topology}: {name}");
-            assert!(svg.contains(&format!("{name}: {}", words.replace("->", "-&gt;"))), "{topology}: {words}");
+            assert!(
+                svg.contains(&format!("{name}: {}", words.replace("->", "-&gt;"))),
+                "{topology}: {words}"
+            );
             assert!(mermaid.contains(&format!("\"{name}<br/>{}", link.service())), "{topology}: {name}");
         }
         for picture in [&text, &svg, &mermaid] {
@@ -486,7 +507,11 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
     );
     // One way among several of a link.
     let several = json!([{ "from": ["aws"], "to": ["azure", "gcp"] }, tcp("gcp", 22, &slow)]);
-    assert!(legend(&several).starts_with("  links.0  aws -> azure, gcp, any protocol\n"), "{}", legend(&several));
+    assert!(
+        legend(&several).starts_with("  links.0  aws -> azure, gcp, any protocol\n"),
+        "{}",
+        legend(&several)
+    );
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
     let source =
         Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor", bridges: &[] };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::new(&topology, &plan.pipes);
+    let ways = Ways::new(&plan.pipes);
     Router::new(topology, rules, ways)
 }
 

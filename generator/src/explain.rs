@@ -3,14 +3,15 @@
 //! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
 //! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
 //! anchor say what happens, the policy says what was declared, and where the two differ it says so.
-//! Sees: place, input, model, plan, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! Sees: place, input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
+mod apart;
 mod end;
-pub mod every;
 mod hop;
 mod live;
+mod opening;
 mod reason;
-mod sets;
+mod survey;
 mod text;
 mod way;
 
@@ -27,7 +28,9 @@ use crate::plan::Plan;
 pub use end::{End, Examples, Service, examples};
 pub use hop::{Hop, RESET, RuleAt, Through, UNREACHABLE};
 pub use live::{Captured, Refused};
+pub use opening::{Opening, opening};
 pub use reason::{Declared, Reason};
+pub use survey::{Answers, Fate, Part, Path, Protocol, Survey, is_survey, survey};
 
 /// The main ruleset that macOS ships in `/etc/pf.conf`: it calls what is loaded below `com.apple`, and filters
 /// nothing itself.

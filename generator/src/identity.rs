@@ -55,11 +55,7 @@ pub const SHAPES: [Shape; KINDS] = [
     Shape { name: "square", character: '■', path: "M-4.5-4.5h9v9h-9z" },
     Shape { name: "triangle", character: '▲', path: "M0-5.5L5.5 4.5h-11z" },
     Shape { name: "diamond", character: '◆', path: "M0-6L5.5 0L0 6L-5.5 0z" },
-    Shape {
-        name: "star",
-        character: '★',
-        path: "M0-6L1.6-2H6L2.5.7L3.8 5L0 2.4L-3.8 5L-2.5.7L-6-2h4.4z",
-    },
+    Shape { name: "star", character: '★', path: "M0-6L1.6-2H6L2.5.7L3.8 5L0 2.4L-3.8 5L-2.5.7L-6-2h4.4z" },
     Shape { name: "triangle that points down", character: '▼', path: "M0 5.5L5.5-4.5h-11z" },
     Shape { name: "plus", character: '✚', path: "M-2-5.5h4v3.5h3.5v4h-3.5v3.5h-4v-3.5h-3.5v-4h3.5z" },
     Shape { name: "half disc", character: '◗', path: "M-3-5.5a5.5 5.5 0 0 1 0 11z" },
@@ -89,7 +85,6 @@ impl Identity {
     pub fn path(self) -> &'static str {
         SHAPES[self.shape].path
     }
-
 }
 
 /// Who has which identity.
@@ -158,9 +153,11 @@ mod tests {
     fn on_a_terminal_a_mark_before_its_own_name_has_its_colour() {
         let identities = Identities::of(&Plan::of(&Declaration::embedded()));
         let painted = identities.painted("\u{25cf} aws \u{25cf} azure \u{25a0} azure");
-        assert_eq!(painted, "\u{1b}[38;5;32m\u{25cf}\u{1b}[39m aws \u{25cf} azure \u{1b}[38;5;172m\u{25a0}\u{1b}[39m azure");
+        assert_eq!(
+            painted,
+            "\u{1b}[38;5;32m\u{25cf}\u{1b}[39m aws \u{25cf} azure \u{1b}[38;5;172m\u{25a0}\u{1b}[39m azure"
+        );
     }
-
 
     #[test]
     fn numbers_in_names_count() {

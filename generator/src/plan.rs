@@ -190,7 +190,8 @@ impl Plan {
 
     /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
     pub fn describe(&self, link: &Link) -> String {
-        let ends = |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
+        let ends =
+            |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
         format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 

@@ -29,10 +29,8 @@ use crate::render::picture::{self, KernelNames};
 /// The interface that leads outside, in answers.
 const EGRESS: &str = "en0";
 /// The script of the page, by its parts.
-const SCRIPT: &str = concat!(
-    include_str!("../../templates/report/ask.js"),
-    include_str!("../../templates/report/page.js")
-);
+const SCRIPT: &str =
+    concat!(include_str!("../../templates/report/ask.js"), include_str!("../../templates/report/page.js"));
 const STYLE: &str = include_str!("../../templates/report/page.css");
 /// Tables of more rows are left out of what is printed.
 const PRINTED: usize = 150;
@@ -46,8 +44,8 @@ pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// The anchor as it was rendered.
     pub anchor: &'a str,
-    /// What was proven of it: how many rules, and in how many classes of packets.
-    pub proven: (usize, usize),
+    /// What was proven of it, in words.
+    pub proven: &'a str,
     /// What it is compared to, and how it differs from that.
     pub against: Option<(&'a str, &'a Diff)>,
 }
@@ -92,7 +90,7 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     let links = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
-        proven: format!("{} rules, in each of {} classes of packets", proven.0, proven.1),
+        proven: proven.to_owned(),
         script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
         style: Markup::of_program(STYLE),
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),

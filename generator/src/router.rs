@@ -5,7 +5,9 @@
 //! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
 //! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
+mod faults;
 mod host;
+mod pipe;
 mod rules;
 mod topology;
 mod trace;
@@ -20,6 +22,7 @@ use ipnet::Ipv4Net;
 
 use crate::wire::{self, Offload};
 
+pub use faults::{Fault, Faults, Trouble};
 pub use host::{Host, Link, NoWay, Path, Road, Sender};
 pub use rules::{RuleAt, Rules, Source};
 pub use topology::{Cast, EGRESS, Node, NodeId, Route, Side, Topology};
@@ -203,8 +206,9 @@ impl Router {
         fate
     }
 
-    /// States expire by the second.
-    fn tell_time(&mut self, now: Duration) {
+    /// Tells the time, also while no packet comes: faults end, and states expire by the second.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.ways.faults_mut().expire(now);
         if now.as_secs() > self.told {
             self.told = now.as_secs();
             self.rules.machine_mut().tell_time(self.told);

@@ -47,7 +47,7 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let path = plan.anchor.as_str();
     let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::new(&topology, &plan.pipes);
+    let ways = Ways::new(&plan.pipes);
     (Router::new(topology, rules, ways), addresses)
 }
 

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, examples, explain};
+use nixvol_net::explain::{
+    self, Captured, Error, Explanation, Opening, Question, Rules, STOCK_MAIN, Survey, examples, explain,
+};
 use nixvol_net::loading::logical_bridges;
+use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
@@ -43,36 +46,63 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
         egress: &arguments.egress,
     };
     let rules = Rules { anchor, name: ANCHOR, captured: &captured };
-    let explanation = match explain(declaration, &plan, &rules, &question) {
-        Ok(explanation) => explanation,
+    let passes = if explain::is_survey(&question) {
+        explain::survey(declaration, &plan, &rules, &question)
+            .map(|survey| several(&survey, arguments.format))
+    } else {
+        explain(declaration, &plan, &rules, &question)
+            .map(|explanation| one((declaration, &plan), &rules, &explanation, arguments.format))
+    };
+    match passes {
+        Ok(passes) => Ok(if passes? { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) }),
         Err(Error::Question(wrong)) => {
             eprintln!("error: {wrong}");
-            return Ok(ExitCode::from(BAD_INPUT));
+            Ok(ExitCode::from(BAD_INPUT))
         }
         Err(Error::Rules(refused)) => {
             for refused in refused {
                 eprintln!("{}", harmless(&refused.to_string()));
             }
-            return Ok(ExitCode::from(BAD_INPUT));
+            Ok(ExitCode::from(BAD_INPUT))
         }
-    };
-    let client = client(&plan, anchor, &explanation).filter(|_| captured.is_empty() && !explanation.passes);
-    match arguments.format {
+    }
+}
+
+/// Prints several answers, and says whether anything passes.
+fn several(survey: &Survey, format: Format) -> Result<bool> {
+    match format {
+        Format::Text => print(&survey.text())?,
+        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(survey)?))?,
+    }
+    Ok(survey.passes && survey.agrees)
+}
+
+/// Prints one answer, and says whether it passes.
+fn one(
+    (declaration, plan): (&Declaration, &Plan),
+    rules: &Rules,
+    explanation: &Explanation,
+    format: Format,
+) -> Result<bool> {
+    let is_blocked = !explanation.passes && rules.captured.is_empty();
+    let client = client(plan, rules.anchor, explanation).filter(|_| is_blocked);
+    let ends = (&explanation.source, &explanation.destination);
+    let opening = is_blocked.then(|| explain::opening(declaration, plan, ends, Some(explanation.service)));
+    let opening = opening.flatten();
+    match format {
         Format::Text => {
             let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
-            print(&format!("{}{client}", explanation.text()))?;
+            let opening = opening.as_ref().map_or_else(String::new, Opening::text);
+            print(&format!("{}{client}{opening}", explanation.text()))?;
         }
         Format::Json => {
-            let mut told = serde_json::to_value(&explanation)?;
+            let mut told = serde_json::to_value(explanation)?;
             told["clientSees"] = client.into();
+            told["toOpen"] = serde_json::to_value(opening)?;
             print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
         }
     }
-    if explanation.passes && explanation.agrees() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Ok(ExitCode::from(BLOCKED))
-    }
+    Ok(explanation.passes && explanation.agrees())
 }
 
 /// What whoever opens sees, in words: it is played on the lab's Mac.

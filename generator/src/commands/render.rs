@@ -9,8 +9,8 @@ use nixvol_net::matrix;
 use nixvol_net::render::{Bundle, picture};
 use serde_json::json;
 
-use super::{print, print_with_marks};
 use super::prove::{self, Proven};
+use super::{print, print_with_marks};
 use crate::cli::{Format, Source};
 use crate::disk;
 
@@ -34,8 +34,7 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
             let heading = if written { "written" } else { "as it was" };
             let (tree, picture) = (tree(&bundle), picture::text(&plan, &picture::KernelNames::new()));
             let matrix = matrix::text(&plan, picture::WIDTH);
-            let proof =
-                format!("{} rules, proven in each of {} classes of packets", proof.rules, proof.classes);
+            let proof = format!("proven: {}", prove::words(&proof));
             format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
         }
     };

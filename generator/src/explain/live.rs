@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::others;
 use crate::pf::eval::{List, Machine};
-use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
+use crate::pf::syntax::{Address, NumberMatch, Rule, Rules as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
 use crate::plan::Plan;
 
@@ -82,6 +82,25 @@ impl Loaded {
         let rule = list.get(usize::try_from(number).ok()?)?;
         let origin = self.texts.get(*text)?.origin(rule.place.line)?;
         Some(Found { rule, file: &origin.file, line: origin.number })
+    }
+
+    /// The destination ports at which some rule changes its mind.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let rules = self.rulesets.values().flat_map(|(lists, _)| lists.lists().into_iter().flatten());
+        let ranges = rules.filter_map(|rule| rule.destination.port).map(|port| match port {
+            NumberMatch::Equal(a)
+            | NumberMatch::NotEqual(a)
+            | NumberMatch::Less(a)
+            | NumberMatch::LessEqual(a)
+            | NumberMatch::Greater(a)
+            | NumberMatch::GreaterEqual(a) => (a, a),
+            NumberMatch::Range(a, b) | NumberMatch::Inside(a, b) | NumberMatch::Outside(a, b) => (a, b),
+        });
+        // Bounds that a rule leaves out change it one further.
+        let starts = ranges.flat_map(|(first, last)| {
+            [Some(first), first.checked_add(1), Some(last), last.checked_add(1)].into_iter().flatten()
+        });
+        starts.filter(|port| *port > 0).collect()
     }
 
     fn add(&mut self, path: &str, ruleset: &Ruleset, text: usize) {

@@ -111,6 +111,7 @@ impl Loop<'_> {
     /// Takes what the ready devices have, and sends what is due.
     fn turn(&mut self, ready: impl Iterator<Item = usize>) {
         let mut router = self.shared.router();
+        router.tell_time(self.now());
         for number in ready {
             for _ in 0..TURN {
                 if !self.take(&mut router, number) {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     };
     let rules =
         Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
-    let mut ways = Ways::new(&topology, &plan.pipes);
+    let mut ways = Ways::new(&plan.pipes);
     if let Task::Test { .. } = setup.task {
         ways.ease();
     }
@@ -86,6 +87,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         cast,
         file: setup.file,
         loaded: Mutex::new(setup.anchor),
+        owners: AtomicU64::new(1),
     });
     carry(&shared, devices);
     for listener in listeners {

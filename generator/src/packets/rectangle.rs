@@ -120,13 +120,7 @@ impl Space {
         found
     }
 
-    fn add_parts(
-        &self,
-        map: Map,
-        level: u16,
-        (end, low): (u16, u128),
-        found: &mut Vec<((u128, u128), Map)>,
-    ) {
+    fn add_parts(&self, map: Map, level: u16, (end, low): (u16, u128), found: &mut Vec<((u128, u128), Map)>) {
         if self.diagrams.level(map) >= end {
             let width = u32::from(end - level);
             let (low, size) = (low << width, (1u128 << width) - 1);

@@ -73,7 +73,7 @@ pub fn client_sees(
     let doer = topology.owner(from)?;
     let is_mac = topology.node(doer).side == Side::Here;
     let is_xnu = is_mac && stack == Stack::Own;
-    let mut ways = Ways::new(&topology, &plan.pipes);
+    let mut ways = Ways::new(&plan.pipes);
     ways.ease();
     let act = Act {
         at: String::new(),

@@ -86,7 +86,7 @@ struct Stage<'a> {
 pub fn play(row: &Row) -> Result<Played, String> {
     let cast = cast(row)?;
     let source = Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor", bridges: &[] };
-    let ways = Ways::new(&cast.topology, &pipes(row)?);
+    let ways = Ways::new(&pipes(row)?);
     let stage = perform(cast, &source, ways, &row.act)?;
     Ok(stage.played(&row.id))
 }

@@ -137,8 +137,10 @@ impl Answers {
     /// What part of all services passes from a class to a class.
     pub fn part(&self, from: usize, to: usize) -> Part {
         let cell = self.cell(from, to);
-        let passes = |span: &&Span| self.outcomes[span.outcome as usize].fate != Fate::Refused
-            && self.outcomes[span.outcome as usize].fate != Fate::Dropped;
+        let passes = |span: &&Span| {
+            self.outcomes[span.outcome as usize].fate != Fate::Refused
+                && self.outcomes[span.outcome as usize].fate != Fate::Dropped
+        };
         match cell.spans.iter().filter(passes).count() {
             0 => Part::None,
             count if count == cell.spans.len() => Part::All,
@@ -157,7 +159,12 @@ impl Answers {
         let mut known: HashMap<Key, usize> = HashMap::new();
         for (number, volume) in plan.volumes.iter().enumerate() {
             let class = self.volumes[number];
-            let key = (&volume.provider, volume.attachment, self.rows[class].as_slice(), columns[&class].as_slice());
+            let key = (
+                &volume.provider,
+                volume.attachment,
+                self.rows[class].as_slice(),
+                columns[&class].as_slice(),
+            );
             let next = known.len();
             let group = *known.entry(key).or_insert(next);
             groups.entry(group).or_default().push(number);

@@ -96,7 +96,8 @@ impl<'a> Numbers<'a> {
     fn of(plan: &'a Plan) -> Self {
         let providers = plan.bridges.iter().enumerate().map(|(number, it)| (&it.provider, number)).collect();
         let first = plan.bridges.len();
-        let volumes = plan.volumes.iter().enumerate().map(|(number, it)| (&it.name, first + number)).collect();
+        let volumes =
+            plan.volumes.iter().enumerate().map(|(number, it)| (&it.name, first + number)).collect();
         Self { providers, volumes }
     }
 
@@ -150,7 +151,13 @@ impl<'a> Data<'a> {
         };
         let flow = |(flow, line): (&Flow, &Option<u32>)| {
             let ports = flow.ports.as_ref().map(ports);
-            Flowing(numbers.ranges(&flow.from), numbers.ranges(&flow.to), flow.protocol.map(number), ports, *line)
+            Flowing(
+                numbers.ranges(&flow.from),
+                numbers.ranges(&flow.to),
+                flow.protocol.map(number),
+                ports,
+                *line,
+            )
         };
         Self {
             egress: EGRESS,
@@ -187,9 +194,10 @@ fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, numb
     };
     let near = bridge.gateway.trunc().hosts().rev().find(is_free);
     let second = near.or_else(|| bridge.network.hosts().find(is_free));
-    let region = bridge.region.prefixes().map(|(prefix, is_out)| {
-        (u32::from(prefix.network()), u32::from(prefix.broadcast()), is_out)
-    });
+    let region = bridge
+        .region
+        .prefixes()
+        .map(|(prefix, is_out)| (u32::from(prefix.network()), u32::from(prefix.broadcast()), is_out));
     Provider(
         bridge.provider.as_str(),
         identity.mark(),
@@ -279,7 +287,8 @@ fn places(declaration: &Declaration, plan: &Plan) -> HashMap<String, String> {
     }
     for bridge in &plan.bridges {
         paths.extend(
-            ["network", "internet"].map(|field| FieldPath::of(&["providers", bridge.provider.as_str(), field])),
+            ["network", "internet"]
+                .map(|field| FieldPath::of(&["providers", bridge.provider.as_str(), field])),
         );
     }
     for publish in &plan.publishes {

@@ -71,8 +71,10 @@ struct Purpose {
 /// The lines of an anchor.
 pub fn lines(declaration: &Declaration, plan: &Plan, anchor: &str) -> (Vec<Line>, Lines) {
     let mut reader = Reader::of(plan);
-    let read: Vec<(u32, &str, Purpose)> =
-        (1..).zip(anchor.lines()).map(|(number, text)| (number, text, reader.purpose(number, text))).collect();
+    let read: Vec<(u32, &str, Purpose)> = (1..)
+        .zip(anchor.lines())
+        .map(|(number, text)| (number, text, reader.purpose(number, text)))
+        .collect();
     let found = reader.found;
     let teller = Teller { declaration, plan };
     let line = |(number, text, purpose): (u32, &str, Purpose)| {
@@ -147,7 +149,11 @@ impl<'a> Reader<'a> {
                 let Some(masquerade) = masquerade else { return said("") };
                 let mut links = self.links(&masquerade.flow);
                 links.retain(|link| link.masquerade);
-                self.of_links("gives what a link lets pass the receiver's gateway address", &links, &masquerade.flow)
+                self.of_links(
+                    "gives what a link lets pass the receiver's gateway address",
+                    &links,
+                    &masquerade.flow,
+                )
             }
             ["rdr", ..] => {
                 let publish = plan.publishes.get(self.found.published.len());
@@ -182,7 +188,8 @@ impl<'a> Reader<'a> {
         let all = |is_meant: fn(&crate::plan::Bridge) -> bool| {
             plan.bridges.iter().filter(|it| is_meant(it)).map(|it| it.provider.clone()).collect()
         };
-        let one = || plan.bridges.iter().map(|it| &it.provider).filter(|it| it.as_str() == rest).cloned().collect();
+        let one =
+            || plan.bridges.iter().map(|it| &it.provider).filter(|it| it.as_str() == rest).cloned().collect();
         let (words, providers, field) = match kind {
             "link" => {
                 let flow = plan.flows.get(self.found.links.len());
@@ -197,13 +204,19 @@ impl<'a> Reader<'a> {
             "forged" if rest == "here" => {
                 ("drops what has an address of this Mac and arrives over a wire", BTreeSet::new(), "")
             }
-            "forged" => ("drops what a guest sends with a source that is not its provider's", one(), "network"),
-            "leak" => {
-                ("keeps what is meant for a volume on this Mac while a bridge or its route is absent", BTreeSet::new(), "")
+            "forged" => {
+                ("drops what a guest sends with a source that is not its provider's", one(), "network")
             }
+            "leak" => (
+                "keeps what is meant for a volume on this Mac while a bridge or its route is absent",
+                BTreeSet::new(),
+                "",
+            ),
             "localhost" => ("lets volumes and this Mac's loopback talk", BTreeSet::new(), ""),
             "within" => ("lets everything inside the provider pass", one(), "network"),
-            "refusal" => ("passes the RSTs and ICMP errors that tell a sender of a refusal", BTreeSet::new(), ""),
+            "refusal" => {
+                ("passes the RSTs and ICMP errors that tell a sender of a refusal", BTreeSet::new(), "")
+            }
             "between" => ("refuses what no link covers", BTreeSet::new(), ""),
             "internet" => ("lets providers reach the world outside", all(|it| it.internet), "internet"),
             "no-internet" => ("refuses the world outside", all(|it| !it.internet), "internet"),
@@ -227,7 +240,8 @@ impl<'a> Reader<'a> {
 
     /// The links that let some of a flow pass.
     fn links(&self, flow: &Flow) -> Vec<&'a Link> {
-        let providers: BTreeSet<&Name> = flow.from.iter().filter_map(|end| self.plan.provider_of(end)).collect();
+        let providers: BTreeSet<&Name> =
+            flow.from.iter().filter_map(|end| self.plan.provider_of(end)).collect();
         let candidates = providers.into_iter().flat_map(|it| self.by_provider.get(it).into_iter().flatten());
         let sides = [Side::of(self.plan, &flow.from), Side::of(self.plan, &flow.to)];
         let mut found: BTreeMap<usize, &Link> = BTreeMap::new();
@@ -275,9 +289,9 @@ fn serves(link: &Link, protocol: Option<Protocol>, ports: Option<&PortSet>) -> b
     let by_ports = match (&link.ports, ports) {
         (None, _) => true,
         (Some(_), None) => is_ported,
-        (Some(of), Some(ports)) => of.ranges().iter().any(|a| {
-            ports.ranges().iter().any(|b| a.first <= b.last && b.first <= a.last)
-        }),
+        (Some(of), Some(ports)) => {
+            of.ranges().iter().any(|a| ports.ranges().iter().any(|b| a.first <= b.last && b.first <= a.last))
+        }
     };
     by_protocol && by_ports && (link.ports.is_none() || is_ported)
 }
@@ -305,13 +319,17 @@ impl Teller<'_> {
             let path = FieldPath::of(&["links", &link.index.to_string(), "conditions"]);
             all.push(self.at(path, link.conditions.map_or(String::new(), |it| it.to_string())));
         }
-        if let Some(volume) = purpose.volume.as_ref().and_then(|name| self.declaration.volumes.get_key_value(name)) {
+        if let Some(volume) =
+            purpose.volume.as_ref().and_then(|name| self.declaration.volumes.get_key_value(name))
+        {
             let (name, volume) = volume;
             let ports = volume.publish.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             all.push(self.at(FieldPath::of(&["volumes", name.as_str(), "publish"]), ports));
         }
         if !purpose.field.is_empty() {
-            for (name, provider) in purpose.providers.iter().filter_map(|it| self.declaration.providers.get_key_value(it)) {
+            for (name, provider) in
+                purpose.providers.iter().filter_map(|it| self.declaration.providers.get_key_value(it))
+            {
                 let says = match purpose.field {
                     "internet" => provider.internet.to_string(),
                     _ => provider.network.to_string(),

@@ -150,9 +150,10 @@ pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Tab
         let cells = order.iter().map(|to| cell(reaches[*to].word())).chain([internet, cell("all")]);
         rows.push(TableRow { header: own(number), cells: cells.collect() });
     }
-    for (header, class) in
-        [(Header::end("this Mac", "mac"), answers.own), (Header::end("internet", "internet"), answers.outside)]
-    {
+    for (header, class) in [
+        (Header::end("this Mac", "mac"), answers.own),
+        (Header::end("internet", "internet"), answers.outside),
+    ] {
         let cells = order.iter().map(|to| of_part(answers.part(class, answers.providers[*to]))).collect();
         rows.push(TableRow { header, cells });
     }

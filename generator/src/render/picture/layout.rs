@@ -288,7 +288,8 @@ impl Work<'_> {
                 middle.saturating_sub(self.links[*link].height / 2)
             };
             let wanted: Vec<usize> = self.order.iter().map(wanted).collect();
-            let heights: Vec<usize> = self.order.iter().map(|link| self.links[*link].height + LINK_GAP).collect();
+            let heights: Vec<usize> =
+                self.order.iter().map(|link| self.links[*link].height + LINK_GAP).collect();
             for (link, y) in self.order.iter().zip(level(&wanted, &heights)) {
                 links[*link] = y;
             }
@@ -424,7 +425,8 @@ mod tests {
     #[test]
     fn lines_that_need_not_cross_do_not() {
         let found = layout(&vec![vec![40]; 6], 0, &[link(0, 5), link(1, 4), link(2, 3)]);
-        let (mut left, mut right): (Vec<usize>, Vec<usize>) = found.joints.iter().map(|it| (it[0], it[1])).unzip();
+        let (mut left, mut right): (Vec<usize>, Vec<usize>) =
+            found.joints.iter().map(|it| (it[0], it[1])).unzip();
         let pairs: Vec<(usize, usize)> = left.drain(..).zip(right.drain(..)).collect();
         assert_eq!(inversions(pairs), 0);
     }

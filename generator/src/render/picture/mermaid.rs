@@ -52,7 +52,11 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
 
 fn boxed(group: &Group, out: &mut String) {
     let node = id(&group.end);
-    let _ = writeln!(out, "    subgraph {node}[{}]", quoted(&[&format!("{} {}", group.identity.mark(), group.name)]));
+    let _ = writeln!(
+        out,
+        "    subgraph {node}[{}]",
+        quoted(&[&format!("{} {}", group.identity.mark(), group.name)])
+    );
     let internet = if group.internet { "NAT to the internet" } else { "no internet" };
     let (gateway, network) = (format!("gateway {}", group.gateway), format!("network {}", group.network));
     let facts = quoted(&[&group.bridge, &gateway, &network, internet]);

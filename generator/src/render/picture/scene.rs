@@ -119,7 +119,13 @@ impl Scene {
         let groups = bridges.iter().map(provider).collect();
         let mut links: Vec<Link> = plan.links.iter().map(|link| drawn(plan, link)).collect();
         links.sort_by_key(|link| link.index);
-        Self { groups, localhost: localhost(plan), internet: internet(&bridges), links, conditions: !plan.pipes.is_empty() }
+        Self {
+            groups,
+            localhost: localhost(plan),
+            internet: internet(&bridges),
+            links,
+            conditions: !plan.pipes.is_empty(),
+        }
     }
 
     /// What stands above the list of the links.
@@ -219,8 +225,7 @@ fn localhost(plan: &Plan) -> Localhost {
 
 fn drawn(plan: &Plan, link: &Declared) -> Link {
     let both = link.bidirectional && link.from != link.to;
-    let mut taps: BTreeMap<End, Manner> =
-        link.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
+    let mut taps: BTreeMap<End, Manner> = link.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
     for end in &link.to {
         taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
     }

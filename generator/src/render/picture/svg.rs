@@ -141,10 +141,12 @@ fn drawing(plan: &Plan, scene: &Scene) -> Drawing {
     let links = sheet.links(scene, &boxes, &mut y);
     let drawn = sheet.boxes(scene, &boxes, &mut y);
     let (mut rectangles, aliases) = sheet.bottom(scene, &mut y);
-    let frame = Rectangle { x: MARGIN, y: sheet.frame, width: sheet.width - 2 * MARGIN, height: y - sheet.frame };
+    let frame =
+        Rectangle { x: MARGIN, y: sheet.frame, width: sheet.width - 2 * MARGIN, height: y - sheet.frame };
     let middle = sheet.width / 2;
     rectangles.push(sheet.internet(scene));
-    let mut texts = vec![Text { x: MARGIN + PAD, y: sheet.frame + LINE + 4, class: "name", words: "macOS".to_owned() }];
+    let mut texts =
+        vec![Text { x: MARGIN + PAD, y: sheet.frame + LINE + 4, class: "name", words: "macOS".to_owned() }];
     texts.push(Text {
         x: middle + PAD,
         y: sheet.frame - PAD,
@@ -153,12 +155,18 @@ fn drawing(plan: &Plan, scene: &Scene) -> Drawing {
     });
     y += LINE + 4;
     let mut line = |words: String| {
-        texts.push(Text { x: MARGIN + PAD, y, class: "small", words: cut(&words, (sheet.width - 4 * MARGIN) / 7) });
+        texts.push(Text {
+            x: MARGIN + PAD,
+            y,
+            class: "small",
+            words: cut(&words, (sheet.width - 4 * MARGIN) / 7),
+        });
         y += LINE;
     };
     line(match scene.links.len() {
         0 => scene.heading().to_owned(),
-        _ => "A line leads to each end of a link; its arrow points at whom the link lets be reached.".to_owned(),
+        _ => "A line leads to each end of a link; its arrow points at whom the link lets be reached."
+            .to_owned(),
     });
     if scene.conditions {
         line(CONDITIONS.to_owned());
@@ -234,7 +242,8 @@ fn description(scene: &Scene) -> String {
         }
     }
     let localhost = &scene.localhost;
-    sentences.push(format!("localhost: {}, gateway {}, aliases on lo0.", localhost.bridge, localhost.gateway));
+    sentences
+        .push(format!("localhost: {}, gateway {}, aliases on lo0.", localhost.bridge, localhost.gateway));
     sentences.extend(localhost.lines.iter().map(|(what, leads, _)| format!("{what} {leads}.")));
     sentences.push(scene.heading().to_owned());
     sentences.extend(scene.links.iter().map(|link| format!("{}: {}.", link.name, link.words())));

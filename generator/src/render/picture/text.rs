@@ -33,7 +33,9 @@ pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
 fn outside(scene: &Scene, width: usize) -> String {
     let nat = format!("NAT: {}", scene.internet);
     let mut out = String::new();
-    for words in ["internet".to_owned(), OUTSIDE.to_owned()].into_iter().chain(wrapped(&nat, WIDTH - 4, "     ")) {
+    for words in
+        ["internet".to_owned(), OUTSIDE.to_owned()].into_iter().chain(wrapped(&nat, WIDTH - 4, "     "))
+    {
         let _ = writeln!(out, "{}", format!("{words:^width$}").trim_end());
     }
     let _ = writeln!(out, "{}", format!("{:^width$}", "▲").trim_end());
@@ -79,7 +81,9 @@ impl Boxed {
             "aliases on lo0".to_owned(),
         ];
         let title = heading.iter().flat_map(|line| wrapped(line, INNER, "")).collect();
-        let lines = |(what, leads, _): &(String, String, String)| wrapped(&format!("{what} {leads}"), INNER - 4, "  ");
+        let lines = |(what, leads, _): &(String, String, String)| {
+            wrapped(&format!("{what} {leads}"), INNER - 4, "  ")
+        };
         let lines: Vec<String> = localhost.lines.iter().flat_map(lines).collect();
         let cells = Some(lines).filter(|lines| !lines.is_empty()).into_iter().collect();
         Self { title, cells, joints: Vec::new() }

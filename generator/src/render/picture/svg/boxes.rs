@@ -97,17 +97,16 @@ impl Content<'_> {
 
     /// Whether volumes are counted in a row of their own; in one line they stand beside the network.
     fn has_hidden_row(&self) -> bool {
-        !self.hidden.is_empty() && !(self.is_one_line && self.cells.is_empty())
+        !self.hidden.is_empty() && !self.is_one_line
     }
 
     /// What stands beside the name.
     fn beside(&self) -> String {
         let network = &self.group.network;
-        match self.hidden.len() {
-            0 => network.clone(),
-            _ if self.has_hidden_row() => network.clone(),
-            1 => format!("{network} · 1 volume"),
-            several => format!("{network} · {several} volumes"),
+        match (self.hidden.len(), self.group.cells.len()) {
+            (0, _) => network.clone(),
+            (_, 1) => format!("{network} · 1 volume"),
+            (_, all) => format!("{network} · {all} volumes"),
         }
     }
 
@@ -147,7 +146,12 @@ impl Content<'_> {
             texts.push(Text { x: x + width - PAD - small(&words), y: y + 18, class: "small", words });
         }
         for (number, words) in self.facts.iter().enumerate() {
-            texts.push(Text { x: x + PAD, y: y + 18 + LINE * (number + 1), class: "small", words: words.clone() });
+            texts.push(Text {
+                x: x + PAD,
+                y: y + 18 + LINE * (number + 1),
+                class: "small",
+                words: words.clone(),
+            });
         }
         texts
     }
@@ -167,7 +171,12 @@ impl Content<'_> {
             let base = top + 15;
             let mut texts = vec![
                 Text { x: left, y: base, class: "word", words: cell.name.clone() },
-                Text { x: right - small(&cell.address), y: base, class: "small", words: cell.address.clone() },
+                Text {
+                    x: right - small(&cell.address),
+                    y: base,
+                    class: "small",
+                    words: cell.address.clone(),
+                },
             ];
             if let Some(port) = cell.port.clone().filter(|_| has_kernel_name(cell)) {
                 texts.push(Text { x: left, y: base + 14, class: "small", words: port });
@@ -188,7 +197,12 @@ impl Content<'_> {
                 volume: String::new(),
                 note: names(&self.hidden),
                 area: area(top, *height),
-                texts: vec![Text { x: x + 2 * PAD, y: top + 15, class: "small", words: cut(&words, width / 7) }],
+                texts: vec![Text {
+                    x: x + 2 * PAD,
+                    y: top + 15,
+                    class: "small",
+                    words: cut(&words, width / 7),
+                }],
             });
         }
         rows

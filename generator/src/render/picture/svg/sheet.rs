@@ -58,12 +58,15 @@ impl Sheet {
             if drawn.len() == MOST_LINKS {
                 continue;
             }
-            let is_word = |end: &End| {
-                is_many && matches!(end, End::Provider(_)) && link.everywhere != [false, false]
-            };
+            let is_word =
+                |end: &End| is_many && matches!(end, End::Provider(_)) && link.everywhere != [false, false];
             let shown = |(end, _): &(&End, &Manner)| !is_word(end) && by_end.contains_key(end);
-            let (ends, joints): (Vec<End>, Vec<Joint>) =
-                link.taps.iter().filter(shown).map(|(end, manner)| (end.clone(), joint(by_end[end], *manner))).unzip();
+            let (ends, joints): (Vec<End>, Vec<Joint>) = link
+                .taps
+                .iter()
+                .filter(shown)
+                .map(|(end, manner)| (end.clone(), joint(by_end[end], *manner)))
+                .unzip();
             let label = label(link, ends.len());
             joined_links.push(Joined { height: label.len() * LINE + 6, joints });
             drawn.push(Drawn { link: number, label, ends });
@@ -79,12 +82,12 @@ impl Sheet {
         }
         let slots: Vec<Vec<usize>> = joined.iter().map(|boxed| boxes.slots(*boxed)).collect();
         let layout = layout(&slots, FOOT, &joined_links);
-        let of_label = |(class, words): &(&str, String)| if *class == "word" { wide(words) } else { small(words) };
+        let of_label =
+            |(class, words): &(&str, String)| if *class == "word" { wide(words) } else { small(words) };
         let label = drawn.iter().flat_map(|it| it.label.iter().map(of_label)).max().unwrap_or(0) + 2 * PAD;
         let lines: usize = joined_links.iter().map(|link| link.joints.len()).sum();
         let lines = (LINES.0 + lines * 2).min(LINES.1);
-        let mut sheet =
-            Self { width: 0, frame: 0, joined, loose, layout, drawn, banners, label, lines };
+        let mut sheet = Self { width: 0, frame: 0, joined, loose, layout, drawn, banners, label, lines };
         sheet.width = sheet.wanted(boxes) + 4 * MARGIN;
         sheet
     }
@@ -169,7 +172,8 @@ impl Sheet {
             });
             let at_label = self.spread(boxes, drawn, &self.layout.joints[at], height);
             let lines = drawn.ends.iter().zip(&self.layout.joints[at]).zip(at_label);
-            let lines = lines.map(|((end, from), to)| self.line(scene, boxes, link, end, *y + from, top + to));
+            let lines =
+                lines.map(|((end, from), to)| self.line(scene, boxes, link, end, *y + from, top + to));
             links.push(Linked {
                 index: link.index,
                 words: format!("{}: {}", link.name, link.words()),
@@ -234,12 +238,7 @@ impl Sheet {
         if manner != Manner::Reached {
             points(&mut heads, at_label, to, is_left);
         }
-        Line {
-            colour: scene.groups[number].identity.colour,
-            end: end.name().to_string(),
-            path,
-            heads,
-        }
+        Line { colour: scene.groups[number].identity.colour, end: end.name().to_string(), path, heads }
     }
 
     /// The boxes of the columns, and below them those that no line leads to.
@@ -303,16 +302,31 @@ impl Sheet {
         let mut aliases = Vec::new();
         for (number, line) in shown.enumerate() {
             let (column, row) = (number / rows.max(1), number % rows.max(1));
-            let text = Text { x: x + PAD + column * widest, y: first + row * LINE, class: "small", words: words(line) };
+            let text = Text {
+                x: x + PAD + column * widest,
+                y: first + row * LINE,
+                class: "small",
+                words: words(line),
+            };
             aliases.push(Alias { volume: line.2.clone(), text });
         }
         let more = localhost.lines.len().saturating_sub(MOST_ALIASES);
         let mut texts = vec![Text { x: x + PAD, y: *y + 18, class: "name", words: "localhost".to_owned() }];
         let lines = facts.into_iter().enumerate();
-        texts.extend(lines.map(|(at, words)| Text { x: x + PAD, y: *y + 18 + LINE * (at + 1), class: "small", words }));
+        texts.extend(lines.map(|(at, words)| Text {
+            x: x + PAD,
+            y: *y + 18 + LINE * (at + 1),
+            class: "small",
+            words,
+        }));
         let mut height = first + rows * LINE - *y - 6;
         if more > 0 {
-            texts.push(Text { x: x + PAD, y: first + rows * LINE, class: "small", words: format!("{more} more") });
+            texts.push(Text {
+                x: x + PAD,
+                y: first + rows * LINE,
+                class: "small",
+                words: format!("{more} more"),
+            });
             height += LINE;
         }
         let at = |y, class, words: &str| Text { x: self.left() + PAD, y, class, words: words.to_owned() };
@@ -327,7 +341,8 @@ impl Sheet {
             ),
             styled(
                 "localhost",
-                "aliases of this Mac's loopback, each for a volume; published ports lead to the volume".to_owned(),
+                "aliases of this Mac's loopback, each for a volume; published ports lead to the volume"
+                    .to_owned(),
                 Rectangle { x, y: *y, width, height },
                 texts,
             ),
@@ -349,7 +364,8 @@ fn arrowed(link: &Link) -> String {
 
 /// The lines of a label: what it is called and for which service, then the rest, and its ends where lines do not tell.
 fn label(link: &Link, lines: usize) -> Vec<(&'static str, String)> {
-    let (service, rest) = link.says.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let (service, rest) =
+        link.says.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     let first = format!("{} {service}", link.name);
     let mut label = vec![("word", cut(&first, LABEL))];
     let rest: Vec<&str> = rest.iter().map(String::as_str).filter(|word| *word != "both ways").collect();
