@@ -35,9 +35,9 @@ const SEES: &[(&str, &[&str])] = &[
     ("help", &[]),
     ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
-    ("router", &["model", "plan", "pf", "wire"]),
+    ("router", &["loading", "model", "plan", "pf", "wire"]),
     ("scenario", &["model"]),
-    ("replay", &["model", "plan", "pf", "wire", "router"]),
+    ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

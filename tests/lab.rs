@@ -120,8 +120,10 @@ fn every_topology_does_what_is_explained() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let guests = written(directory.path(), "guests.json", &guests());
-    let names = ["single", "restricted", "restricted-more", "rich"];
-    let inputs = names.into_iter().map(fixture_path).chain([guests]).map(Some).chain([None]);
+    let names = ["single", "restricted", "restricted-more", "rich", "ways", "conditions"];
+    let cases = ["fragments", "masquerade-guest", "public-space"]
+        .map(|name| format!("tests/cases/public/{name}.json"));
+    let inputs = names.into_iter().map(fixture_path).chain(cases).chain([guests]).map(Some).chain([None]);
     for input in inputs {
         let mut command = program();
         command.args(["lab", "test", "--format", "json"]).current_dir(root());
@@ -132,11 +134,24 @@ fn every_topology_does_what_is_explained() {
         let probes = told["probes"].as_array().expect("probes");
         assert_eq!(told["agrees"], true);
         assert!(probes.iter().all(|probe| probe["expected"] == probe["found"]), "{input:?}");
-        let found: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["found"].as_str()).collect();
+        let is_whole = |probe: &&Value| probe["trial"]["kind"] == "whole";
+        let found: BTreeSet<&str> =
+            probes.iter().filter(is_whole).filter_map(|probe| probe["found"].as_str()).collect();
         assert!(found.contains("connected") && found.contains("silence"), "{input:?}: {found:?}");
         let is_refusing = input.as_deref().is_some_and(|input| !input.contains("single"));
         // Where rules refuse, macOS's pf may still be unable to say so: that is what each probe was held against.
         assert!(is_refusing || !found.contains("refused"), "{input:?}: {found:?}");
+        let trials: BTreeSet<&str> =
+            probes.iter().filter_map(|probe| probe["trial"]["kind"].as_str()).collect();
+        assert_eq!(
+            trials,
+            ["bridge-gone", "bridge-gone-and-reloaded", "forged", "whole"].into(),
+            "{input:?}"
+        );
+        let is_cut = |probe: &&Value| probe["bytes"] == 4000 && is_whole(probe);
+        let cut: BTreeSet<&str> =
+            probes.iter().filter(is_cut).filter_map(|probe| probe["found"].as_str()).collect();
+        assert!(cut.contains("connected") && cut.len() > 1, "{input:?}: {cut:?}");
         let kinds: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["protocol"].as_str()).collect();
         assert_eq!(kinds, ["icmp", "tcp", "udp"].into(), "{input:?}");
         let ends = ["mac", "lan", "internet"];
@@ -167,6 +182,35 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
         "{told}"
     );
     assert!(told.contains("tcp S passed by") && told.contains("port 2379:2381 flags S/SA"), "{told}");
+}
+
+/// What must not be is seen where rules let it be: what a bridge leaves behind, and who speaks as another.
+#[test]
+fn rules_that_let_leak_or_forge_are_found() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "guests.json", &guests());
+    let bundle = bundle(directory.path(), "bundle", &input);
+    let anchor = bundle.join(ANCHOR);
+    let rules = fs::read_to_string(&anchor).expect("rules");
+    for (label, seen, says) in [
+        ("leak", "out en0", "what is meant for a volume never leaves this Mac another way"),
+        ("forged:azure", "in bridge-azure", "a forged source gets nowhere"),
+        ("forged:outside", "in en0", "a forged source gets nowhere"),
+    ] {
+        let label = format!("label \"{label}\"");
+        let weaker: String =
+            rules.lines().filter(|line| !line.contains(&label)).map(|line| line.to_owned() + "\n").collect();
+        assert_ne!(rules, weaker);
+        fs::write(&anchor, weaker).expect("a file");
+        let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{label}: {told}");
+        assert!(told.contains("DIFFERENCE: ") && told.contains(says), "{label}: {told}");
+        assert!(told.contains(&format!("  {seen}: ")), "{label}: {told}");
+    }
 }
 
 #[test]
@@ -705,9 +749,10 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     let _ = capture.wait();
     let packets = read();
     // It is let out on lo0, and refused as it comes in.
-    let [(_, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
+    let [(first, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
     assert!(passed.starts_with("passed by pf/anchor.conf:"), "{passed}");
-    assert_eq!(interface, "lo0");
+    // Each of the two has an interface of its own.
+    assert_eq!([first.as_str(), interface.as_str()], ["lo0 out", "lo0 in"]);
     assert!(comment.starts_with("blocked with an answer by pf/anchor.conf:"), "{comment}");
     assert!(
         comment.contains("block return quick inet from <nixvol> to <nixvol> label \"between\""),

@@ -6,6 +6,8 @@
 mod accepted;
 mod activation;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cases;
 mod diff;
 mod edits;
 mod edits_changes;

@@ -9,6 +9,7 @@ mod apart;
 mod end;
 mod hop;
 mod live;
+mod names;
 mod opening;
 mod reason;
 mod survey;
@@ -20,9 +21,10 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::loading;
+use crate::loading::{self, Interfaces};
 use crate::model::Declaration;
 use crate::pf::Environment;
+use crate::pf::syntax::Ruleset;
 use crate::plan::Plan;
 
 pub use end::{End, Examples, Service, examples};
@@ -41,6 +43,9 @@ rdr-anchor \"com.apple/*\"
 dummynet-anchor \"com.apple/*\"
 anchor \"com.apple/*\"
 ";
+
+/// The interface that is asked as the way out where nobody names one.
+pub const WAY_OUT: &str = "en0";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +180,31 @@ pub fn explain(
     Ok(explainer.explained(asked, way))
 }
 
+/// The rules that are asked, as they were read: what plays them needs no text.
+#[derive(Debug)]
+pub struct Read {
+    /// By path; the main ruleset's is empty.
+    pub rulesets: Vec<(String, Ruleset)>,
+    /// The interfaces that captured rules of ours were loaded for.
+    pub names: Option<Interfaces>,
+}
+
+/// The rules that a question is asked of.
+///
+/// # Errors
+/// A question that makes no sense, or rules that cannot be read.
+pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Error> {
+    let asked = end::asked(plan, question)?;
+    let environment = environment(plan, &asked.egress, asked.egress_address);
+    let loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
+    Ok(Read { rulesets: loaded.read, names: loaded.names })
+}
+
+/// The ways out that a captured anchor of ours was loaded for; none where nothing tells.
+pub fn ways_out(plan: &Plan, rules: &Rules) -> Vec<String> {
+    live::ways_out(plan, rules, &environment(plan, WAY_OUT, examples(plan).mac))
+}
+
 /// Rules that are loaded once, to answer many questions.
 struct Explainer<'a> {
     declaration: &'a Declaration,
@@ -207,6 +237,7 @@ impl<'a> Explainer<'a> {
         let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
         let mut notes = asked.notes.clone();
         notes.extend(way.notes(plan, &asked));
+        notes.extend(own_source(declaration, &asked, &packet));
         notes.extend(loaded.notes.iter().cloned());
         Explanation {
             added: Added::of(&packet, &answer).filter(|_| passes),
@@ -236,6 +267,22 @@ impl Explanation {
     pub fn text(&self) -> String {
         text::text(self)
     }
+}
+
+/// Says that a link's masquerade is not this packet's: from a guest to a volume that this Mac serves nothing leaves by
+/// an interface, which is where macOS translates.
+fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[Hop]) -> Option<String> {
+    if !matches!(asked.source.at, end::At::Bridge(_)) || !asked.destination.at.is_here() {
+        return None;
+    }
+    let covers = packet.first()?.reason.as_ref()?.declared.iter();
+    let mut masqueraded = declaration.links.iter().filter(|link| link.masquerade).map(|link| link.index);
+    let paths: Vec<&str> = covers.map(|declared| declared.path.as_str()).collect();
+    let index = masqueraded.find(|index| paths.contains(&format!("links.{index}").as_str()))?;
+    Some(format!(
+        "links.{index} masquerades what leaves by an interface, and this ends where it comes in: {} sees the source {}",
+        asked.destination.name, asked.source.address
+    ))
 }
 
 /// A Mac with an address on the interface that leads outside.

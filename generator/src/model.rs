@@ -6,6 +6,7 @@
 mod check;
 mod free;
 mod value;
+mod warn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -3,7 +3,7 @@
 //! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
 //! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
 //! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
-//! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
+//! Sees: loading, model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
 mod faults;
 mod host;
@@ -92,6 +92,11 @@ impl Router {
     /// Who takes part.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Takes another Mac's interfaces and routes for these nodes: a bridge that comes or goes. States stay.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = topology;
     }
 
     /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.

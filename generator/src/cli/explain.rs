@@ -30,9 +30,9 @@ pub struct Explain {
     /// below the main ruleset of macOS.
     #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
     pub rulesets: Vec<PathBuf>,
-    /// The interface that leads outside.
-    #[arg(long, value_name = "NAME", default_value = "en0", value_parser = interface)]
-    pub egress: String,
+    /// The interface that leads outside [default: en0, or the first that captured rules of ours are for]
+    #[arg(long, value_name = "NAME", value_parser = interface)]
+    pub egress: Option<String>,
     /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::explain::{
-    self, Captured, Error, Explanation, Opening, Question, Rules, STOCK_MAIN, Survey, examples, explain,
+    self, Captured, Error, Explanation, Opening, Question, Rules, STOCK_MAIN, Survey, WAY_OUT, examples,
+    explain, read as read_rules, ways_out,
 };
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::loading::{Interfaces, bridge_macro};
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
-use nixvol_net::replay::{Stack, client_sees};
-use nixvol_net::router::{Cast, Source};
+use nixvol_net::replay::{Opened, Stack, client_sees};
+use nixvol_net::router::{Cast, EGRESS, Over, Rules as Loaded, Source, Topology};
 
 use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject};
@@ -39,19 +40,20 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
     let anchor = &bundle.files[ANCHOR].text;
+    let rules = Rules { anchor, name: ANCHOR, captured: &captured };
+    let egress = egress(arguments, &plan, &rules);
     let question = Question {
         source: &arguments.from,
         destination: &arguments.to,
         protocol: arguments.protocol.as_deref(),
-        egress: &arguments.egress,
+        egress: &egress,
     };
-    let rules = Rules { anchor, name: ANCHOR, captured: &captured };
     let passes = if explain::is_survey(&question) {
         explain::survey(declaration, &plan, &rules, &question)
             .map(|survey| several(&survey, arguments.format))
     } else {
         explain(declaration, &plan, &rules, &question)
-            .map(|explanation| one((declaration, &plan), &rules, &explanation, arguments.format))
+            .map(|explanation| one((declaration, &plan), (&rules, &question), &explanation, arguments.format))
     };
     match passes {
         Ok(passes) => Ok(if passes? { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) }),
@@ -80,12 +82,12 @@ fn several(survey: &Survey, format: Format) -> Result<bool> {
 /// Prints one answer, and says whether it passes.
 fn one(
     (declaration, plan): (&Declaration, &Plan),
-    rules: &Rules,
+    (rules, question): (&Rules, &Question),
     explanation: &Explanation,
     format: Format,
 ) -> Result<bool> {
+    let client = if explanation.passes { None } else { client(plan, rules, question, explanation) };
     let is_blocked = !explanation.passes && rules.captured.is_empty();
-    let client = client(plan, rules.anchor, explanation).filter(|_| is_blocked);
     let ends = (&explanation.source, &explanation.destination);
     let opening = is_blocked.then(|| explain::opening(declaration, plan, ends, Some(explanation.service)));
     let opening = opening.flatten();
@@ -105,17 +107,23 @@ fn one(
     Ok(explanation.passes && explanation.agrees())
 }
 
-/// What whoever opens sees, in words: it is played on the lab's Mac.
-fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String> {
+/// The way out that is meant: the first of a captured Mac's, unless one is named.
+fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
+    let known = if rules.captured.is_empty() { Vec::new() } else { ways_out(plan, rules) };
+    let usual = known.is_empty() || known.iter().any(|name| name == WAY_OUT);
+    let first = if usual { WAY_OUT.to_owned() } else { known[0].clone() };
+    arguments.egress.clone().unwrap_or(first)
+}
+
+/// What whoever opens sees, in words: it is played on the lab's Mac, under the rules that are explained.
+fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explanation) -> Option<String> {
     let examples = examples(plan);
     let strangers =
         (0..).zip(&examples.strangers).filter_map(|(bridge, address)| Some((bridge, (*address)?)));
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let cast = Cast { mac, lan, internet, strangers: strangers.collect() };
-    let bridges: Vec<_> = logical_bridges(plan).collect();
-    let path = plan.anchor.as_str();
-    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
-    let (source, destination) = (explanation.source.address, explanation.destination.address);
+    let (topology, rules) = played(plan, rules, question, Topology::of(plan, &cast))?;
+    let (from, to) = (explanation.source.address, explanation.destination.address);
     let service = explanation.service;
     let protocol = match service.protocol {
         ICMP => "icmp",
@@ -123,8 +131,31 @@ fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String
         UDP => "udp",
         _ => return None,
     };
-    let sees = client_sees(plan, &cast, &rules, (source, destination), (protocol, service.port), Stack::Own)?;
-    Some(sees.words())
+    let opened = Opened { from, to, protocol, port: service.port, size: None };
+    Some(client_sees(plan, topology, rules, &opened, Stack::Own)?.words())
+}
+
+/// The rules as the lab's Mac has them: rendered, or what was captured with the names of its interfaces.
+fn played(plan: &Plan, rules: &Rules, question: &Question, topology: Topology) -> Option<(Topology, Loaded)> {
+    if rules.captured.is_empty() {
+        let interfaces = Interfaces::logical(plan, EGRESS);
+        let (path, text) = (plan.anchor.as_str(), rules.anchor);
+        let source = Source { main: STOCK_MAIN, path, text, file: ANCHOR, interfaces: &interfaces };
+        let rules = Loaded::load(&topology, &source).ok()?;
+        return Some((topology, rules));
+    }
+    let read = read_rules(plan, rules, question).ok()?;
+    let name = |over| match over {
+        Over::Loopback => None,
+        Over::Egress => Some(question.egress.to_owned()),
+        Over::Bridge(bridge) => {
+            let bridge = bridge_macro(plan.bridges[bridge].provider.as_str());
+            read.names.as_ref()?.bridges.get(&bridge).cloned()
+        }
+    };
+    let topology = topology.named_as(name);
+    let rules = Loaded::of(&topology, &read.rulesets);
+    Some((topology, rules))
 }
 
 /// Reads `NAME=FILE`, or a file whose lines name the anchors. A path that holds a `=` is written with its `./`.

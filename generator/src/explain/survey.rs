@@ -408,8 +408,7 @@ impl Asker<'_> {
         all.sort_by_key(|(_, fate)| (Some(*fate) == last, *fate));
         let is_one = all.len() == 1;
         let rest = match (&self.only, is_one) {
-            (Only { service: Some(_), .. }, _) => None,
-            (Only { protocol: Some(_), .. }, true) => None,
+            (Only { service: Some(_), .. }, _) | (Only { protocol: Some(_), .. }, true) => None,
             (Only { protocol: Some(_), .. }, false) => Some("every other port"),
             (Only { protocol: None, service: None }, true) => Some("everything"),
             (Only { protocol: None, service: None }, false) => Some("everything else"),

@@ -76,8 +76,8 @@ pub(super) fn survey(survey: &Survey) -> String {
         disagreements(&mut out, explanation);
         self::path(&mut out, explanation);
     }
-    let blocked = survey.answers.iter().filter(|answers| !answers.ends.is_empty());
-    if let Some(last) = blocked.last() {
+    let mut groups = survey.answers.iter().filter(|answers| !answers.ends.is_empty());
+    if let Some(last) = groups.next_back() {
         let _ = writeln!(out, "\nthe way of a packet: `{}`", last.explain);
     }
     if let Some(opening) = &survey.to_open {

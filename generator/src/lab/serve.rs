@@ -14,10 +14,10 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nixvol_net::explain::{STOCK_MAIN, examples};
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::loading::Interfaces;
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{Cast, EGRESS, Router, Rules, Source, Topology, Ways};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
@@ -46,13 +46,12 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     let plan = Plan::of(&declaration);
     let cast = cast(&plan, &setup.task);
     let topology = Topology::of(&plan, &cast);
-    let bridges: Vec<_> = logical_bridges(&plan).collect();
     let source = Source {
         main: STOCK_MAIN,
         path: plan.anchor.as_str(),
         text: &setup.anchor,
         file: &setup.file,
-        bridges: &bridges,
+        interfaces: &Interfaces::logical(&plan, EGRESS),
     };
     let rules =
         Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
