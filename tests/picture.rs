@@ -246,17 +246,17 @@ fn lines(link: Node) -> Vec<Drawn> {
         let (x, y) = text.trim().split_once(' ').expect("two numbers");
         (number(Some(x)), number(Some(y)))
     };
-    let line = |(line, heads): (Node, Node)| {
-        let path = line.attribute("d").expect("a path");
+    let read = |(node, heads): (Node, Node)| {
+        let path = node.attribute("d").expect("a path");
         let (start, curve) = path[1..].split_once('C').expect("a curve");
         let last: Vec<&str> = curve.rsplitn(3, ' ').collect();
         Drawn {
             ends: [point(start), point(&format!("{} {}", last[1], last[0]))],
-            to: line.attribute("data-to").expect("an end").to_owned(),
+            to: node.attribute("data-to").expect("an end").to_owned(),
             heads: heads.attribute("d").expect("heads").to_owned(),
         }
     };
-    of("line ").zip(of("head ")).map(line).collect()
+    of("line ").zip(of("head ")).map(read).collect()
 }
 
 /// The rectangle of a class in a group.

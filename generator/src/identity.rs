@@ -114,7 +114,7 @@ impl Identities {
             match known {
                 Some((_, it)) => {
                     let colour = COLOURS[it.colour].terminal;
-                    out += &format!("\u{1b}[38;5;{colour}m{mark}\u{1b}[39m");
+                    out.extend(["\u{1b}[38;5;", &colour.to_string(), "m", &mark.to_string(), "\u{1b}[39m"]);
                 }
                 None => out.push(mark),
             }
@@ -173,6 +173,6 @@ mod tests {
         assert_eq!(all.len(), KINDS * KINDS);
         let first = || (0..KINDS).map(Identity::at);
         assert_eq!(first().map(|it| it.colour).collect::<BTreeSet<_>>().len(), KINDS);
-        assert_eq!(first().map(|it| it.mark()).collect::<BTreeSet<_>>().len(), KINDS);
+        assert_eq!(first().map(Identity::mark).collect::<BTreeSet<_>>().len(), KINDS);
     }
 }

@@ -183,6 +183,7 @@ impl Plan {
     }
 
     /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
+    #[must_use]
     pub fn in_canonical_order(&self) -> Self {
         let links = self.links.iter().cloned().enumerate().map(|(index, link)| Link { index, ..link });
         Self { links: links.collect(), ..self.clone() }

@@ -86,8 +86,8 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);
     let identities = Identities::of(plan);
-    let (rules, lines) = rules::lines(declaration, plan, anchor);
-    let links = tables::links(declaration, plan);
+    let (rules, lines) = rules::lines(declaration, plan, &identities, anchor);
+    let listed = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
         proven: proven.to_owned(),
@@ -101,8 +101,8 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
         providers: tables::providers(plan, &answers, &identities),
         volumes: tables::volumes(plan, &answers, &identities),
-        placed: links.iter().any(tables::LinkLine::is_placed),
-        links,
+        placed: listed.iter().any(tables::LinkLine::is_placed),
+        links: listed,
         ways: tables::ways(plan),
         expectations: expectations::lines(declaration),
         held: declaration.expectations.len(),

@@ -154,9 +154,8 @@ impl Answers {
         for class in &self.volumes {
             columns.entry(*class).or_insert_with(|| self.rows.iter().map(|row| row[*class]).collect());
         }
-        type Key<'a> = (&'a Name, VolumeAttachment, &'a [u32], &'a [u32]);
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut known: HashMap<Key, usize> = HashMap::new();
+        let mut known: HashMap<Alike, usize> = HashMap::new();
         for (number, volume) in plan.volumes.iter().enumerate() {
             let class = self.volumes[number];
             let key = (
@@ -177,6 +176,9 @@ impl Answers {
         groups
     }
 }
+
+/// What volumes of a group share: provider, attachment, and the cells of their row and of their column.
+type Alike<'a> = (&'a Name, VolumeAttachment, &'a [u32], &'a [u32]);
 
 /// Classes by number, each with an address that stands for it.
 struct Classes<'a> {

@@ -171,7 +171,7 @@ impl<'a> Data<'a> {
             row_of,
             rows,
             cells: answers.cells.iter().map(cell).collect(),
-            outcomes: answers.outcomes.iter().map(told).collect(),
+            outcomes: answers.outcomes.iter().copied().map(told).collect(),
             links: plan.links.iter().map(|link| linked(plan, &numbers, link)).collect(),
             flows: plan.flows.iter().zip(&lines.links).map(flow).collect(),
             pipes: plan.pipes.iter().map(pipe).collect(),
@@ -221,7 +221,7 @@ fn cell(cell: &Cell) -> (Vec<u32>, u32, u32) {
     (cell.spans.iter().flat_map(span).collect(), cell.pipes[0], cell.pipes[1])
 }
 
-fn told(outcome: &Outcome) -> Told {
+fn told(outcome: Outcome) -> Told {
     let (fate, translation) = match outcome.fate {
         Fate::Passes(translation) => ("passes", translation),
         Fate::Refused => ("refused", None),

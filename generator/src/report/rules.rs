@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use crate::identity::Identities;
 use crate::model::{Declaration, End, Link, Name, PortSet, Protocol};
 use crate::place::FieldPath;
 use crate::plan::{Flow, Plan};
@@ -42,6 +43,8 @@ pub struct Line {
     declared: Vec<Declared>,
     /// How many more values of the declaration ask for it.
     more: usize,
+    /// The marks of providers that it is about, with their colours.
+    marks: Vec<(char, usize)>,
     /// Providers and links that it is about, with blanks between.
     about: String,
 }
@@ -54,8 +57,9 @@ pub struct Declared {
     place: String,
 }
 
-/// So many values stand beside a rule.
+/// So many values stand beside a rule, and so many marks.
 const MOST: usize = 6;
+const MOST_MARKS: usize = 12;
 
 /// What a rule is for, and who asked for it.
 #[derive(Default)]
@@ -69,7 +73,12 @@ struct Purpose {
 }
 
 /// The lines of an anchor.
-pub fn lines(declaration: &Declaration, plan: &Plan, anchor: &str) -> (Vec<Line>, Lines) {
+pub fn lines(
+    declaration: &Declaration,
+    plan: &Plan,
+    identities: &Identities,
+    anchor: &str,
+) -> (Vec<Line>, Lines) {
     let mut reader = Reader::of(plan);
     let read: Vec<(u32, &str, Purpose)> = (1..)
         .zip(anchor.lines())
@@ -83,6 +92,8 @@ pub fn lines(declaration: &Declaration, plan: &Plan, anchor: &str) -> (Vec<Line>
         declared.truncate(MOST);
         let links = purpose.links.iter().chain(&purpose.conditions).map(|link| format!("links.{link}"));
         let providers = purpose.providers.iter().map(ToString::to_string);
+        let marks = purpose.providers.iter().map(|name| identities.provider(name));
+        let marks = marks.map(|identity| (identity.mark(), identity.colour));
         Line {
             number,
             text: text.to_owned(),
@@ -94,6 +105,7 @@ pub fn lines(declaration: &Declaration, plan: &Plan, anchor: &str) -> (Vec<Line>
             words: purpose.words,
             declared,
             more,
+            marks: marks.take(MOST_MARKS).collect(),
             about: links.chain(providers).collect::<Vec<_>>().join(" "),
         }
     };
@@ -112,7 +124,9 @@ impl<'a> Reader<'a> {
         for link in &plan.links {
             let ends = link.from.iter().chain(link.to.iter().filter(|_| link.bidirectional));
             let providers: BTreeSet<&Name> = ends.filter_map(|end| plan.provider_of(end)).collect();
-            providers.into_iter().for_each(|provider| by_provider.entry(provider).or_default().push(link));
+            for provider in providers {
+                by_provider.entry(provider).or_default().push(link);
+            }
         }
         Self { plan, by_provider, found: Lines::default() }
     }
@@ -227,7 +241,6 @@ impl<'a> Reader<'a> {
         Purpose { words: words.to_owned(), providers, field, ..Purpose::default() }
     }
 
-    #[expect(clippy::unused_self, reason = "what a reader makes of links")]
     fn of_links(&self, words: &str, links: &[&Link], flow: &Flow) -> Purpose {
         let ends = flow.from.iter().chain(&flow.to);
         Purpose {

@@ -269,13 +269,13 @@ impl Work<'_> {
     /// How many pairs of lines cross.
     fn crossings(&self) -> usize {
         let (boxes, links) = (self.stacked(), self.stacked_links());
-        let mut lines: [Vec<(usize, usize)>; 2] = Default::default();
+        let mut sides: [Vec<(usize, usize)>; 2] = Default::default();
         for (link, y) in self.links.iter().zip(&links) {
             for joint in &link.joints {
-                lines[self.column(joint.boxed)].push((*y, self.middle(&boxes, joint)));
+                sides[self.column(joint.boxed)].push((*y, self.middle(&boxes, joint)));
             }
         }
-        lines.into_iter().map(inversions).sum()
+        sides.into_iter().map(inversions).sum()
     }
 
     /// Gives everything its place.

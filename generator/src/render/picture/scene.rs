@@ -230,7 +230,9 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
         taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
     }
     if both {
-        taps.values_mut().for_each(|manner| *manner = Manner::Both);
+        for manner in taps.values_mut() {
+            *manner = Manner::Both;
+        }
     }
     let all: BTreeSet<End> = plan.bridges.iter().map(|it| End::Provider(it.provider.clone())).collect();
     let mut says = link.manner();

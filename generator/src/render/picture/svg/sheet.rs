@@ -16,6 +16,8 @@ use crate::model::End;
 const GAP: usize = 14;
 /// The least and the greatest width of the lines between a column and the links.
 const LINES: (usize, usize) = (70, 150);
+/// Where boxes begin.
+const LEFT: usize = 2 * MARGIN;
 /// How long an arrowhead is.
 const HEAD: usize = 8;
 
@@ -106,10 +108,6 @@ impl Sheet {
         columns.max(beside * (boxes.width + GAP) - GAP.min(beside * (boxes.width + GAP))).max(620)
     }
 
-    fn left(&self) -> usize {
-        2 * MARGIN
-    }
-
     fn inner(&self) -> usize {
         self.width - 4 * MARGIN
     }
@@ -148,8 +146,8 @@ impl Sheet {
             let link = &scene.links[*number];
             let words = format!("{}   {}", link.name, arrowed(link));
             let words = cut(&words, self.inner() * 2 / 15 - 4);
-            let label = Rectangle { x: self.left(), y: *y, width: self.inner(), height: LINE + 8 };
-            let x = self.left() + (self.inner() - wide(&words)) / 2;
+            let label = Rectangle { x: LEFT, y: *y, width: self.inner(), height: LINE + 8 };
+            let x = LEFT + (self.inner() - wide(&words)) / 2;
             links.push(Linked {
                 index: link.index,
                 words: format!("{}: {}", link.name, link.words()),
@@ -159,7 +157,7 @@ impl Sheet {
             });
             *y += LINE + 8 + GAP;
         }
-        let x = self.left() + (self.inner() - self.label) / 2;
+        let x = LEFT + (self.inner() - self.label) / 2;
         for (at, drawn) in self.drawn.iter().enumerate() {
             let link = &scene.links[drawn.link];
             let top = *y + self.layout.links[at];
@@ -171,13 +169,12 @@ impl Sheet {
                 words: words.clone(),
             });
             let at_label = self.spread(boxes, drawn, &self.layout.joints[at], height);
-            let lines = drawn.ends.iter().zip(&self.layout.joints[at]).zip(at_label);
-            let lines =
-                lines.map(|((end, from), to)| self.line(scene, boxes, link, end, *y + from, top + to));
+            let ends = drawn.ends.iter().zip(&self.layout.joints[at]).zip(at_label);
+            let ends = ends.map(|((end, from), to)| self.line(scene, boxes, link, end, *y + from, top + to));
             links.push(Linked {
                 index: link.index,
                 words: format!("{}: {}", link.name, link.words()),
-                lines: lines.collect(),
+                lines: ends.collect(),
                 label: Rectangle { x, y: top, width: self.label, height },
                 texts: texts.collect(),
             });
@@ -209,12 +206,12 @@ impl Sheet {
     fn line(&self, scene: &Scene, boxes: &Boxes, link: &Link, end: &End, from: usize, to: usize) -> Line {
         let (number, _) = boxes.ends[end];
         let is_left = self.layout.boxes[self.place(number)].side == Side::Left;
-        let label = self.left() + (self.inner() - self.label) / 2;
+        let label = LEFT + (self.inner() - self.label) / 2;
         // From the box towards the label.
         let (at_box, at_label) = if is_left {
-            (self.left() + boxes.width, label)
+            (LEFT + boxes.width, label)
         } else {
-            (self.left() + self.inner() - boxes.width, label + self.label)
+            (LEFT + self.inner() - boxes.width, label + self.label)
         };
         let manner = link.taps[end];
         let forth = |x: usize, by: usize| if is_left { x + by } else { x - by };
@@ -246,8 +243,8 @@ impl Sheet {
         let mut drawn = Vec::new();
         for (boxed, placed) in self.joined.iter().zip(&self.layout.boxes) {
             let x = match placed.side {
-                Side::Left => self.left(),
-                Side::Right => self.left() + self.inner() - boxes.width,
+                Side::Left => LEFT,
+                Side::Right => LEFT + self.inner() - boxes.width,
             };
             drawn.push(self.boxed(boxes, *boxed, (x, *y + placed.y), &placed.slots));
         }
@@ -258,7 +255,7 @@ impl Sheet {
             let slots = boxes.slots(*boxed);
             let height = slots.iter().sum::<usize>() + FOOT;
             let column = (0..beside).min_by_key(|column| tops[*column]).unwrap_or(0);
-            let x = self.left() + column * (boxes.width + GAP);
+            let x = LEFT + column * (boxes.width + GAP);
             drawn.push(self.boxed(boxes, *boxed, (x, tops[column]), &slots));
             tops[column] += height + GAP;
         }
@@ -267,8 +264,8 @@ impl Sheet {
     }
 
     #[expect(clippy::unused_self, reason = "a box belongs to its sheet")]
-    fn boxed(&self, boxes: &Boxes, boxed: usize, (x, y): (usize, usize), slots: &[usize]) -> Boxed {
-        let content = &boxes.all[boxed];
+    fn boxed(&self, boxes: &Boxes, number: usize, (x, y): (usize, usize), slots: &[usize]) -> Boxed {
+        let content = &boxes.all[number];
         let height = slots.iter().sum::<usize>() + FOOT;
         Boxed {
             name: content.group.name.clone(),
@@ -288,7 +285,7 @@ impl Sheet {
     pub fn bottom(&self, scene: &Scene, y: &mut usize) -> (Vec<Styled>, Vec<Alias>) {
         let localhost = &scene.localhost;
         let mac = bold("this Mac").max(small(MAC)) + 2 * PAD;
-        let x = self.left() + mac + GAP;
+        let x = LEFT + mac + GAP;
         let width = self.inner() - mac - GAP;
         let facts = format!("{} · gateway {} · aliases on lo0", localhost.bridge, localhost.gateway);
         let shown = localhost.lines.iter().take(MOST_ALIASES);
@@ -329,14 +326,14 @@ impl Sheet {
             });
             height += LINE;
         }
-        let at = |y, class, words: &str| Text { x: self.left() + PAD, y, class, words: words.to_owned() };
+        let at = |y, class, words: &str| Text { x: LEFT + PAD, y, class, words: words.to_owned() };
         let styled = |stands_for, note, area, texts| Styled { class: "here", stands_for, note, area, texts };
         let note = format!("this Mac {MAC}, and every volume answers it");
         let here = vec![
             styled(
                 "mac",
                 note,
-                Rectangle { x: self.left(), y: *y, width: mac, height },
+                Rectangle { x: LEFT, y: *y, width: mac, height },
                 vec![at(*y + 18, "name", "this Mac"), at(*y + 18 + LINE, "small", MAC)],
             ),
             styled(
