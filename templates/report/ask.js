@@ -238,8 +238,10 @@ function nixvolAsker(data) {
   function judged(source, target, protocol, port, outcome, pipes) {
     const [fate, reason, becomes, kind] = data.outcomes[outcome];
     const { steps, refused } = way(source, target);
-    const passes = refused === null && fate !== 'refused' && fate !== 'dropped';
-    const isBlocked = !passes && refused === null;
+    const isBlocked = refused === null && (fate === 'refused' || fate === 'dropped');
+    // What this Mac opens by an address of its own makes no state on a bridge, so that its answer is judged alone.
+    const isUnanswered = !isBlocked && source.at === 'mac' && source.provider === null && target.at === 'bridge' && !providers[target.provider].internet;
+    const passes = refused === null && !isBlocked && !isUnanswered;
     // What this Mac sends to itself is let out on lo0, and refused as it comes in.
     const blockedAt = isBlocked ? (fate === 'refused' && steps[0][0] === 'out' && steps[0][1] === 'lo0' ? 1 : 0) : null;
     const seen = isBlocked ? steps.slice(0, blockedAt + 1) : steps;
@@ -250,8 +252,8 @@ function nixvolAsker(data) {
     const added = there || back ? [there ? there.delay : 0, back ? back.delay : 0] : null;
     return {
       passes, refused, reason, fate,
-      verdict: passes ? 'passes' : refused !== null ? 'refused by macOS, whatever pf says' : fate === 'dropped' ? 'dropped' : 'refused',
-      because: refused === null ? BECAUSE[reason](source, target, origin) : refused,
+      verdict: passes ? 'passes' : refused !== null ? 'never sent' : isUnanswered ? 'passes, but no answer does' : fate === 'dropped' ? 'dropped' : 'refused',
+      because: refused !== null ? refused : isUnanswered ? BECAUSE.noInternet(target) : BECAUSE[reason](source, target, origin),
       becomes: passes && becomes !== null && (kind !== 'nat' || leaves) ? becomes : null,
       declared: origin,
       near: refused === null && reason === 'noLink' ? near(source, target, protocol) : [],

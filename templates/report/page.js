@@ -58,8 +58,7 @@
   function few(text, most) { return text.length > most ? text.slice(0, most - 1) + '…' : text; }
 
   function part(it, isLong) {
-    const how = it.passes ? 'passes' : it.verdict === 'refused' ? 'refused' : it.verdict === 'dropped' ? 'dropped' : 'never sent';
-    const line = [element('strong', how, [], it.passes ? 'passes' : 'blocked'), ' ', element('span', few(it.services, 400))];
+    const line = [element('strong', it.verdict, [], it.passes ? 'passes' : 'blocked'), ' ', element('span', few(it.services, 400))];
     const item = element('li', '', [element('div', '', line)], it.passes ? 'passes' : 'blocked');
     if (it.answers.length) { item.append(element('div', it.answers.join('; '), [], 'fine')); }
     item.append(element('div', it.because, [], 'fine'));
