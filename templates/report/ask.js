@@ -226,12 +226,16 @@ function nixvolAsker(data) {
     }
   }
 
-  function pipe(number) {
+  const steering = data.steering.map(([from, to, pipe, out, into]) => ({ from: set(from), to: set(to), pipe, out, into }));
+
+  // The pipe of this number, and the rule that sends packets there: of those that have these ends the first.
+  function pipe(number, source, target, isOut) {
     const found = data.pipes.find((it) => it[0] === number);
     if (!found) { return null; }
     const [, link, says, delay] = found;
-    const line = data.lines.pipes[number];
-    return { number, delay, line: line === undefined ? null : line, declared: said('links.' + link + '.conditions', says) };
+    const rule = steering.find((it) => it.pipe === number && holds(it.from, source) && holds(it.to, target));
+    const line = rule ? (isOut ? rule.out : rule.into) : null;
+    return { number, delay, line, declared: said('links.' + link + '.conditions', says) };
   }
 
   // What becomes of one service between two ends.
@@ -248,7 +252,9 @@ function nixvolAsker(data) {
     const how = isBlocked ? answered(fate, protocol, seen[blockedAt][0]) : null;
     const leaves = seen.some((step) => step[0] === 'out' && step[1] === data.egress);
     const origin = refused === null ? declared(source, target, protocol, port, reason, kind) : [];
-    const [there, back] = passes && steps.length ? pipes.map(pipe) : [null, null];
+    // A packet goes through its pipe as it leaves, or as it comes in where this Mac has its destination.
+    const leaving = (direction) => steps.some((step) => step[0] === direction);
+    const [there, back] = passes && steps.length ? [pipe(pipes[0], source, target, leaving('out')), pipe(pipes[1], target, source, leaving('in'))] : [null, null];
     const added = there || back ? [there ? there.delay : 0, back ? back.delay : 0] : null;
     return {
       passes, refused, reason, fate,

@@ -40,6 +40,7 @@ pub struct Data<'a> {
     links: Vec<Linked>,
     flows: Vec<Flowing>,
     pipes: Vec<Pipe>,
+    steering: Vec<Steered>,
     publishes: Vec<(Ipv4Addr, u16, usize, Option<u32>)>,
     /// Lines of rules by what they are for.
     lines: &'a Lines,
@@ -85,6 +86,10 @@ struct Flowing(String, String, Option<u8>, Option<Vec<(u16, u16)>>, Option<u32>)
 /// A pipe: number, index of its link, conditions, delay.
 #[derive(Serialize)]
 struct Pipe(u16, Option<usize>, String, u16);
+
+/// A rule that sends packets into a pipe: from, to, pipe, and its lines for what goes out and what comes in.
+#[derive(Serialize)]
+struct Steered(String, String, u16, u32, Option<u32>);
 
 /// The numbers of ends.
 struct Numbers<'a> {
@@ -145,6 +150,9 @@ impl<'a> Data<'a> {
             let link = plan.policy.link_of_pipe(it.number);
             Pipe(it.number, link, it.conditions.to_string(), it.conditions.delay())
         };
+        let steered = |(it, (out, into)): (&crate::plan::Steering, &(u32, Option<u32>))| {
+            Steered(numbers.ranges(&it.from), numbers.ranges(&it.to), it.pipe, *out, *into)
+        };
         let publish = |(it, line): (&crate::plan::Publish, &Option<u32>)| {
             let volume = numbers.volumes.get(&it.volume).copied().unwrap_or_default();
             (it.alias, it.port, volume - plan.bridges.len(), *line)
@@ -175,6 +183,7 @@ impl<'a> Data<'a> {
             links: plan.links.iter().map(|link| linked(plan, &numbers, link)).collect(),
             flows: plan.flows.iter().zip(&lines.links).map(flow).collect(),
             pipes: plan.pipes.iter().map(pipe).collect(),
+            steering: plan.steering.iter().rev().zip(&lines.steering).map(steered).collect(),
             publishes: plan.publishes.iter().zip(&lines.published).map(publish).collect(),
             lines,
             places: places(declaration, plan),

@@ -27,8 +27,10 @@ pub struct Lines {
     pub published: Vec<Option<u32>>,
     /// Where the address of a way out is taken.
     pub nat: Option<u32>,
-    /// By pipe.
-    pub pipes: BTreeMap<u16, u32>,
+    /// In the order of the rules that send packets into pipes, which is the plan's steering from behind: what goes out, and
+    /// what comes in.
+    #[serde(skip)]
+    pub steering: Vec<(u32, Option<u32>)>,
 }
 
 /// A line of the anchor.
@@ -181,9 +183,12 @@ impl<'a> Reader<'a> {
                     ..Purpose::default()
                 }
             }
-            ["dummynet", .., pipe] => {
+            ["dummynet", direction, .., pipe] => {
                 let Ok(pipe) = pipe.parse() else { return said("") };
-                self.found.pipes.entry(pipe).or_insert(number);
+                match (*direction, self.found.steering.last_mut()) {
+                    ("in", Some((_, into))) => *into = Some(number),
+                    _ => self.found.steering.push((number, None)),
+                }
                 let ends = plan.pipe(pipe).into_iter().flat_map(|pipe| pipe.from.iter().chain(&pipe.to));
                 Purpose {
                     words: "adds delay, loss or a limit".to_owned(),
