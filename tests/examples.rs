@@ -70,7 +70,8 @@ fn examples(help: &str) -> Vec<String> {
     let Some(at) = help.find("\nExamples:\n") else { return Vec::new() };
     let mut commands = Vec::new();
     let mut open = String::new();
-    for line in help[at..].lines().filter_map(|line| line.strip_prefix("  ")) {
+    let lines = help[at..].lines().skip(2).take_while(|line| line.is_empty() || line.starts_with(' '));
+    for line in lines.filter_map(|line| line.strip_prefix("  ")) {
         open += line;
         open.push('\n');
         if !line.ends_with('\\') && is_whole(&open) {
@@ -111,6 +112,8 @@ impl World {
         world.write("network.json", &input.to_string());
         world.write("new.json", &fixture("restricted.json").to_string());
         world.write("scenarios.jsonl", &format!("{}\n", crate::replay::rows()[0]));
+        world.write("scenario.toml", "[[step]]\nat = 0\npartition = ['aws', 'azure']\nfor = 0.2\n");
+        world.write("scenario.json", r#"{"step":[{"at":0,"slow":"etcd-1","latencyMs":1,"for":0.2}]}"#);
         world.write("etc/pf.conf", STOCK_MAIN);
         world.write("configuration.nix", CONFIGURATION);
         world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
@@ -131,7 +134,8 @@ impl World {
         world.tool("sudo", "exec \"$@\"");
         world.tool("gh", "exec cat >/dev/null");
         world.tool("git", "shift; for file; do test -e \"$file\" || exit 1; done");
-        let nix = "case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; \
+        let nix = "case \"$*\" in *scenario.nix) exec cat scenario.json ;; esac; \
+                   case $1 in eval) exec cat network.json ;; run) shift 3; exec nixvol-net \"$@\" ;; \
                    flake) test \"$2 $3\" = 'init -t' ;; *) exit 1 ;; esac";
         world.tool("nix", nix);
         world.tool("darwin-rebuild", "test \"$*\" = 'switch --flake .#mac'");
@@ -178,7 +182,7 @@ impl World {
         }
     }
 
-    /// Runs a command as it stands; the roots that it names lie in the world.
+    /// Runs a command as it stands; the roots that it names are in the world.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
         let mut text = command.to_owned();

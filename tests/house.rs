@@ -61,7 +61,7 @@ fn sources() -> Vec<std::path::PathBuf> {
 const PROGRAM: [&str; 5] = ["main", "cli", "commands", "disk", "lab"];
 
 #[test]
-fn rooms_see_only_what_they_may() {
+fn modules_import_only_what_they_may() {
     let sees: BTreeMap<&str, &[&str]> = SEES.iter().copied().collect();
     let mut rooms = BTreeSet::new();
     for path in sources() {
@@ -101,7 +101,7 @@ fn only_the_program_reads_writes_and_prints() {
 }
 
 #[test]
-fn every_room_says_what_it_is_and_what_it_never_does() {
+fn every_module_says_what_it_is_and_what_it_never_does() {
     for (room, _) in SEES {
         let text = source_of(std::path::Path::new(&format!("generator/src/{room}.rs")));
         let docs: String = text.lines().take_while(|line| line.starts_with("//!")).collect();

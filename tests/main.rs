@@ -1,7 +1,8 @@
 //! One test binary; this list is its table of contents.
 //!
-//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine. On a Mac
-//! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
+//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine.
+//! On a Mac the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same
+//! list.
 
 mod accepted;
 mod activation;

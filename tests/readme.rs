@@ -163,7 +163,7 @@ fn every_scenario_can_be_read() {
 }
 
 #[test]
-fn every_line_of_shell_does_what_it_says() {
+fn every_line_of_shell_runs() {
     let migration = ["ifconfig -l\n", "sudo /opt/nix-volumes/networking/manage-macos-networking.sh plan"];
     for block in texts("sh") {
         match block.trim_end() {

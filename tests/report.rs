@@ -77,7 +77,7 @@ fn data(page: &str) -> &str {
     between(page, "<script type=\"application/json\" id=\"data\">", "</script>")
 }
 
-/// The page as XML, without what is no markup in it.
+/// The page as XML, without what is not a markup in it.
 fn markup(page: &str) -> String {
     page.replace(script(page), "").replace(data(page), "")
 }
@@ -223,7 +223,7 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
         let markup = markup(&page);
         let document = parsed(&markup);
         let cells = matrix(&document, "volume-matrix");
-        // Which row each volume stands in.
+        // Which row each volume is in.
         let mut group = BTreeMap::new();
         let table = by_id(&document, "volume-matrix").expect("a matrix");
         for header in table.descendants().filter(|node| node.attribute("scope") == Some("row")) {

@@ -282,11 +282,11 @@ fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_pi
     assert_eq!(bytes[28..], datagram[..28], "it quotes the header and eight bytes");
     assert!(is_sound(bytes));
     assert_eq!(net.send("aws", &echo(guest, two, 9)), []);
-    // The error to a volume is judged by the rules, and these do not let it through.
+    // The error to a volume is evaluated by the rules, and these do not let it through.
     let mut datagram = udp(one, two, 40_000, 53, b"who is there");
     may_be_cut(&mut datagram);
     assert_eq!(net.send("etcd-1", &datagram), []);
-    // Nobody outside learns that a volume is there.
+    // No one outside learns that a volume is there.
     let mut net = Net::new(&fixture("restricted.json"));
     let lan = net.address("lan");
     assert_eq!(net.send("lan", &syn(lan, one, 40_000, 2379)), []);
@@ -640,7 +640,7 @@ fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
     assert!(net.router.rules_mut().apply("pass all nonsense\n").is_err());
     net.router.rules_mut().apply(&without_gcp).expect("rules");
     assert!(goes_on(&mut net, two) && goes_on(&mut net, three), "states survive");
-    // Nobody at the other end opened anything.
+    // No one at the other end opened anything.
     assert_eq!(net.router.end(&[(net_of(three), net_of(one))]), 0);
     assert_eq!(net.router.end(&[(net_of(one), net_of(three))]), 2);
     assert!(goes_on(&mut net, two) && !goes_on(&mut net, three));
@@ -797,7 +797,7 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let between =
         sender.provider.is_some() && receiver.provider.is_some() && sender.provider != receiver.provider;
     let inward = sender.side == Side::Outside && receiver.provider.is_some();
-    // Nobody in this network opens anything to the outside, so nothing from there is an answer.
+    // No one in this network opens anything to the outside, so nothing from there is an answer.
     (between && (!is_link || datagram.packet.fragment)) || inward
 }
 

@@ -1,4 +1,5 @@
-//! Questions with several answers: each is the one that its packet gets alone, and what would open something opens that.
+//! Questions with several answers: each is the one that its packet gets alone, and what would open something opens
+//! that.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
+//! The commands, one per file, and what they share: reading a declaration and reporting its problems.
 
 mod check;
 mod completions;
@@ -135,7 +135,7 @@ fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
     if colour(&io::stdout()) { print(&Identities::of(plan).painted(text)) } else { print(text) }
 }
 
-/// Writes to standard output. A reader that went away, as `head` does, is no error.
+/// Writes to standard output. A reader that went away, as `head` does, is not an error.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -157,7 +157,7 @@ fn note_what_is_not_done(declaration: &Declaration) {
     eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {
         eprintln!(
-            "note: links.{}.conditions: answers to masqueraded traffic go to the gateway, and are not slowed",
+            "note: links.{}.conditions: replies to masqueraded traffic go to the gateway and are not delayed",
             link.index
         );
     }
@@ -166,7 +166,7 @@ fn note_what_is_not_done(declaration: &Declaration) {
         let first = providers.next();
         if let Some(provider) = first.filter(|first| providers.all(|other| other == *first)) {
             eprintln!(
-                "note: links.{}: all of it lies in `{provider}`, where everything passes: it changes nothing",
+                "note: links.{}: both ends are inside `{provider}`, where everything passes: it has no effect",
                 link.index
             );
         }

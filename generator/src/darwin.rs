@@ -1,9 +1,9 @@
-//! What macOS's commands print, as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
+//! The output of macOS's commands as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
 //! manager's own records.
 //!
-//! It exists so that a Mac can be judged from text that was captured on it, wherever that is read. What a line does not
-//! say in the form that macOS gives it is passed over: every text can be read, and none panics.
-//! Sees: nothing. Never: what should be there, or a Mac.
+//! It exists so that the state of a Mac can be evaluated anywhere from captured text. A line that does not have the
+//! form that macOS prints is skipped: every text can be read, and none panics. Sees: nothing. Never: the desired
+//! state, or a Mac.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -52,7 +52,7 @@ pub struct Pipe {
     pub delay: u32,
     /// What it loses, in millionths.
     pub loss: u32,
-    /// The rate in thousandths of a bit a second; 0 is no limit.
+    /// The rate in thousandths of a bit a second; 0 is not a limit.
     pub rate: u64,
 }
 

@@ -1,8 +1,8 @@
-//! The pages of `nixvol-net help`: one for each code of a problem, and what is told at more length than a flag.
+//! The pages of `nixvol-net help`: one for each error code, and guides that are longer than a flag's help.
 //!
-//! A message says what is wrong here; its page says why that is wrong at all, and shows an example and its mend. The
-//! pages are Markdown files, so that they are read, changed and tried (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the other pages) like the
-//! data that they are. Sees: nothing. Never: words a problem (`problem` does), or prints.
+//! A message says what is wrong here; its page says why that is an error, and shows an example and its fix. The
+//! pages are Markdown files (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the
+//! guides). Sees: nothing. Never: the wording of a problem (`problem` has it), or prints.
 
 /// A page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn number(topic: &str) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The code nearest to one that there is not; `None` of what is no code.
+/// The code nearest to one that there is not; `None` of what is not a code.
 pub fn nearest(topic: &str) -> Option<&'static str> {
     let number = number(topic)?;
     let distance = |page: &&Page| self::number(page.topic).map_or(u32::MAX, |other| other.abs_diff(number));

@@ -240,12 +240,12 @@ impl Passing<'_> {
 /// So many ways are listed.
 const MOST: usize = 20;
 
-/// The ways that have conditions, below the table; nothing where there are none.
+/// The paths that have conditions, below the table; nothing where there are none.
 pub fn conditions(plan: &Plan) -> String {
     if plan.pipes.is_empty() {
         return String::new();
     }
-    let mut out = String::from("\nWhat ways between them are like; the narrower counts:\n");
+    let mut out = String::from("\nConditions of the paths between them; the narrower applies:\n");
     for pipe in plan.pipes.iter().take(MOST) {
         let _ = writeln!(out, "  {}: {}", pipe.describe(&plan.bridges), pipe.conditions);
     }

@@ -1,7 +1,7 @@
-//! The declaration as values that cannot be wrong: parsed once, never validated again.
+//! The declaration as values that cannot be invalid: parsed once, never validated again.
 //!
-//! Whoever holds a [`Declaration`] knows that names are names, networks do not overlap, every volume lies in its
-//! provider's network and every link end exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
+//! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and
+//! every endpoint of a link exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
 
 mod check;
 mod free;
@@ -49,7 +49,7 @@ pub struct Declaration {
     pub links: Vec<Link>,
     /// What must, or must never, get through, in canonical order.
     pub expectations: Vec<Expectation>,
-    /// Where things stand in the user's Nix source.
+    /// Where things are in the user's Nix source.
     pub positions: Positions,
 }
 
@@ -64,7 +64,7 @@ pub struct Provider {
     pub bridge: Name,
     /// Who makes the bridge.
     pub attachment: ProviderAttachment,
-    /// Whether its volumes reach the world outside.
+    /// Whether its volumes reach the outside.
     pub internet: bool,
 }
 
@@ -99,7 +99,7 @@ pub struct Localhost {
 pub struct Link {
     /// Who may open.
     pub from: BTreeSet<End>,
-    /// Who may be reached.
+    /// The endpoints that they may reach.
     pub to: BTreeSet<End>,
     /// The protocol; `None` is every one.
     pub protocol: Option<Protocol>,
@@ -107,9 +107,9 @@ pub struct Link {
     pub ports: Option<PortSet>,
     /// Whether `to` may open connections to `from` as well.
     pub bidirectional: bool,
-    /// Whether the traffic takes the gateway address of the receiving provider.
+    /// Whether the traffic gets the gateway address of the receiving provider.
     pub masquerade: bool,
-    /// What the way is like.
+    /// The conditions of the path.
     pub conditions: Option<Conditions>,
     /// Its index in the user's list: `links.N`.
     pub index: usize,
@@ -183,9 +183,9 @@ pub struct Expectation {
 pub enum Party {
     /// A provider or a volume.
     End(End),
-    /// The world outside, but for the LAN.
+    /// The outside, but for the LAN.
     Internet,
-    /// Private-use and link-local space that is no provider's.
+    /// Private-use and link-local space that is not a provider's.
     Lan,
     /// This Mac: whoever opens on it, or its gateways where they are reached.
     Mac,
@@ -226,7 +226,7 @@ const MOST_LATENCY: u16 = 10_000;
 /// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
 const MOST_BANDWIDTH: u32 = 2_147_483;
 
-/// What the way between two ends is like. At least one field is set.
+/// The conditions of the path between two endpoints. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conditions {
@@ -254,7 +254,7 @@ impl Conditions {
             ));
         }
         if let Some(found) = loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
-            return Err(format!("the loss is {found}; it is a share from 0 to 1, so that 0.01 is 1 %"));
+            return Err(format!("the loss is {found}; it is a fraction from 0 to 1, so that 0.01 is 1 %"));
         }
         if let Some(found) = bandwidth_kbit.filter(|kbit| !(1..=MOST_BANDWIDTH).contains(kbit)) {
             return Err(format!("the bandwidth is {found} kbit/s; it may be from 1 to {MOST_BANDWIDTH}"));

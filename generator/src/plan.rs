@@ -1,8 +1,8 @@
-//! The plan: what must be true on the Mac, as pure data, without pf, shell or XML.
+//! The plan: the desired state of the Mac, as pure data, without pf, shell or XML.
 //!
-//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is taken once.
-//! Kernel names are not in it: macOS hands them out, and the manager keeps them.
-//! Sees: model. Never: a file format, or the order of the input.
+//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is made once. Kernel
+//! names are not in it: macOS assigns them, and the manager keeps them. Sees: model. Never: a file format, or the
+//! order of the input.
 
 pub mod flows;
 pub mod pipes;
@@ -49,7 +49,7 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
-    /// Which of it takes the gateway address of the receiving provider.
+    /// Which of it gets the gateway address of the receiving provider.
     pub masquerades: Vec<Masquerade>,
     /// Ports that answer on a localhost alias.
     pub publishes: Vec<Publish>,
@@ -76,7 +76,7 @@ pub struct Bridge {
     pub gateway: Ipv4Net,
     /// Who makes the bridge; vmnet's is found by its gateway address.
     pub attachment: ProviderAttachment,
-    /// Whether NAT takes the network to the world outside.
+    /// Whether NAT takes the network to the outside.
     pub internet: bool,
 }
 

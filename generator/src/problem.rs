@@ -1,7 +1,7 @@
-//! What can be wrong with a declaration: data first, words once.
+//! The problems of a declaration, as data.
 //!
-//! A problem carries the values it is about; this room alone turns it into a message and a hint, so that text,
-//! JSON and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
+//! A problem carries the values it is about; only this module turns it into a message and a hint, so that text, JSON
+//! and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
 
 mod words;
 

@@ -1,7 +1,7 @@
-//! The bundle: every file that goes onto the Mac, rendered from the plan.
+//! The bundle: every file that is installed on the Mac, rendered from the plan.
 //!
-//! A file is made from a typed context that holds strings, numbers and lists, and a template that only places
-//! them. Sees: model (to write it down in `network.json`), plan. Never: `pf`, which reads what is written here.
+//! A file is made from a typed context of strings, numbers and lists, and a template that only places them. Sees:
+//! model (to write it to `network.json`), plan. Never: `pf`, which reads what is written here.
 
 pub(crate) mod engine;
 mod guest;

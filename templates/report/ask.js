@@ -59,12 +59,12 @@ function nixvolAsker(data) {
   const outside = (address, what) => Object.assign({}, nowhere, { address, kind: data.outside, at: 'outside', what });
   const own = Object.assign({}, nowhere, { address: data.own[1], kind: data.own[0], at: 'mac', what: 'this Mac itself' });
   const loopback = (address) => Object.assign({}, nowhere, { address, kind: data.loopback, at: 'loopback', what: "this Mac's loopback" });
-  named.set('internet', outside(data.internet, 'the world outside'));
-  named.set('lan', outside(data.lan, 'a neighbour of this Mac'));
+  named.set('internet', outside(data.internet, 'a host on the internet'));
+  named.set('lan', outside(data.lan, 'a host on the LAN of this Mac'));
   named.set('localhost', loopback('127.0.0.1'));
   named.set('mac', own);
   for (const it of providers) {
-    const what = 'somebody in ' + it.name + ' who is no volume, on its bridge';
+    const what = 'a host in ' + it.name + ' that is not a volume, on its bridge';
     if (it.address !== null) { named.set(it.name, Object.assign({}, nowhere, { address: it.address, kind: it.kind, at: 'bridge', provider: it.provider, whole: true, what })); }
     const gateway = Object.assign({}, nowhere, { address: it.gateway, kind: it.gatewayKind, at: 'gateway', provider: it.provider, what: "this Mac's address on " + it.bridge });
     named.set(it.name + '.gateway', gateway);
@@ -93,12 +93,12 @@ function nixvolAsker(data) {
       let inside = false;
       for (const [low, high, out] of it.region) { if (low <= value && value <= high) { inside = !out; } }
       if (inside) {
-        return Object.assign({}, nowhere, { address, kind: it.kind, at: 'bridge', provider: it.provider, what: 'somebody in ' + it.name + ' who is no volume, on its bridge' });
+        return Object.assign({}, nowhere, { address, kind: it.kind, at: 'bridge', provider: it.provider, what: 'a host in ' + it.name + ' that is not a volume, on its bridge' });
       }
     }
-    if (value === 0 || top >= 224) { throw new Wrong('`' + address + '` is not the address of one machine'); }
+    if (value === 0 || top >= 224) { throw new Wrong('`' + address + '` is not the address of a single host'); }
     if (address === data.own[1]) { return own; }
-    return outside(address, 'outside, as far as the declaration tells');
+    return outside(address, 'outside the declared networks');
   }
 
   function end(word) {
@@ -117,11 +117,11 @@ function nixvolAsker(data) {
     const steps = (...all) => ({ steps: all, refused: null });
     const never = (why) => ({ steps: [], refused: why });
     const [from, to] = [source.at, target.at];
-    if (from === 'outside' && to === 'outside') { throw new Wrong('neither `' + source.name + '` nor `' + target.name + '` is of this network'); }
+    if (from === 'outside' && to === 'outside') { throw new Wrong('neither `' + source.name + '` nor `' + target.name + '` is in this network'); }
     if (!here(source) && to === 'loopback') { return never("an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf"); }
     if (here(source) && to === 'loopback') { return steps(['out', 'lo0'], ['in', 'lo0']); }
     if (from === 'loopback' && !here(target)) { return never('a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)'); }
-    if (from === 'gateway' && to === 'outside') { return never("what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)"); }
+    if (from === 'gateway' && to === 'outside') { return never("a socket bound to a bridge's address has no route outside on macOS (EHOSTUNREACH)"); }
     if (here(source) && here(target)) { return steps(['out', 'lo0'], ['in', 'lo0']); }
     if (here(source)) { return to === 'bridge' ? steps(['out', over(target)]) : steps(['out', data.egress]); }
     const into = ['in', from === 'bridge' ? over(source) : data.egress];
@@ -131,8 +131,8 @@ function nixvolAsker(data) {
 
   // How the sender of what is blocked learns of it.
   function answered(fate, protocol, direction) {
-    if (fate === 'dropped' || protocol === 50 || protocol === 51) { return 'in silence'; }
-    if (protocol === 1) { return 'in silence (pf answers no ICMP with ICMP)'; }
+    if (fate === 'dropped' || protocol === 50 || protocol === 51) { return 'silently'; }
+    if (protocol === 1) { return 'silently (pf sends no ICMP error for ICMP)'; }
     return protocol === 6 && direction === 'in' ? 'answered with a RST' : 'answered with an ICMP unreachable';
   }
 
@@ -172,7 +172,7 @@ function nixvolAsker(data) {
       const back = holds(link.from, target) && holds(link.to, source);
       const forth = (holds(link.from, source) && holds(link.to, target)) || (back && link.both);
       if (!forth && !back) { continue; }
-      const why = !forth ? 'goes the other way only' : link.protocol !== null && link.protocol !== protocol ? 'is of another protocol' : 'has other ports';
+      const why = !forth ? 'permits the other direction only' : link.protocol !== null && link.protocol !== protocol ? 'has another protocol' : 'has other ports';
       found.push([forth ? 0 : 1, link.index, said(link.path, why + ': ' + link.says)]);
     }
     found.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
@@ -202,12 +202,12 @@ function nixvolAsker(data) {
     within: (source) => 'inside ' + providers[source.provider].name + ' everything passes',
     links: (source, target, declared) => (declared.length === 1 ? 'a link covers it' : 'links cover it'),
     noLink: () => 'no link covers it, and between providers nothing else passes',
-    internet: (source) => providers[source.provider].name + ' reaches the world outside',
-    noInternet: (source) => providers[source.provider].name + ' does not reach the world outside',
+    internet: (source) => providers[source.provider].name + ' may open connections to the outside',
+    noInternet: (source) => providers[source.provider].name + ' may not open connections to the outside',
     localhost: (source, target, declared) => (declared.length ? 'the port is published on this localhost alias' : 'between volumes and 127.0.0.0/8 everything passes'),
-    thisMac: () => 'this Mac itself may talk to every volume',
-    outside: () => 'nobody outside reaches a volume through this Mac',
-    notOurs: () => 'it has nothing to do with a volume here: no rule of ours touches it'
+    thisMac: () => 'this Mac may open connections to every volume',
+    outside: () => 'nothing outside may open connections to a volume',
+    notOurs: () => 'no volume is involved: no rule of the anchor matches it'
   };
 
   function declared(source, target, protocol, port, reason, kind) {
@@ -337,7 +337,7 @@ function nixvolAsker(data) {
     if (source.address === target.address && target.at === 'bridge') {
       // A provider's name asks about any two of its machines; one machine talks to itself without this Mac.
       const other = target.whole && !target.literal ? providers[target.provider].second : null;
-      if (other === null) { throw new Wrong('`' + source.name + '` and `' + target.name + '` are one machine'); }
+      if (other === null) { throw new Wrong('`' + source.name + '` and `' + target.name + '` are the same host'); }
       target.address = other;
     }
     if (source.at !== 'mac' || source.literal) { return { source, target, asked: source }; }
@@ -351,7 +351,7 @@ function nixvolAsker(data) {
     const portText = inside ? to.slice(colon + 1) : portWord;
     let port = null;
     if (portText !== '' || inside) {
-      if (!/^\+?[0-9]+$/.test(portText) || Number(portText) < 1 || Number(portText) > 65535) { throw new Wrong('`' + portText + '` is no port'); }
+      if (!/^\+?[0-9]+$/.test(portText) || Number(portText) < 1 || Number(portText) > 65535) { throw new Wrong('`' + portText + '` is not a port'); }
       port = Number(portText);
     }
     const protocol = protocolOf(protocolWord, port);

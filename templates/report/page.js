@@ -127,7 +127,7 @@
       answer = net.ask(from, to, '', '');
     } catch (error) {
       if (!(error instanceof net.Wrong)) { throw error; }
-      // Somebody in a provider that has no address but its volumes'.
+      // A provider that has no address but its volumes'.
       parts.push(element('p', error.message));
       return parts;
     }
@@ -181,8 +181,8 @@
     const parts = [element('h3', '', [badge(name)])];
     if (!provider) {
       const words = {
-        mac: 'This Mac opens to every volume, and volumes open to it as to the world outside.',
-        internet: 'The world outside opens to no volume. Providers with internet reach it with NAT.',
+        mac: 'This Mac opens to every volume, and volumes open to it as to the internet.',
+        internet: 'The internet opens to no volume. Providers with internet reach it with NAT.',
         localhost: "Between volumes and this Mac's loopback everything passes. Each alias of lo0 leads to one volume; published ports answer there."
       };
       parts.push(element('p', words[name] || ''));

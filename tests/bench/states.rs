@@ -1,5 +1,5 @@
-//! How much the state table of a Mac holds: connections a second inside a provider and across a link, and UDP flows to one
-//! server through NAT, under the rules that are rendered and under older ones that were run on Apple's stack.
+//! How much the state table of a Mac holds: connections a second inside a provider and across a link, and UDP flows
+//! to one server through NAT, under the rules that are rendered and under older ones that were run on Apple's stack.
 //!
 //! `cargo bench --bench states` prints the table. Time is the lab's own clock: the figures are of pf's table and its
 //! purge, not of this machine.

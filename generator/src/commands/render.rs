@@ -1,4 +1,4 @@
-//! `render`: the bundle on disk, and a look at it.
+//! `render`: writes the bundle to disk, and shows it.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,6 +1,7 @@
-//! `status`: the Mac against the plan, now or as it was captured.
+//! `status`: the Mac compared with the plan, now or from a capture.
 //!
-//! What is read is what `manage-macos-networking.sh logs --collect` writes: on a Mac the installed manager is asked for it.
+//! Its input is what `manage-macos-networking.sh logs --collect` writes; on a Mac the installed manager is run for
+//! it.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,7 @@ use nixvol_net::status::{Capture, Status, status, text};
 use super::{Reading, colour, print, read, reject};
 use crate::cli::{Format, Source};
 
-/// The exit code of a Mac that is not as wished.
+/// The exit code of a Mac that is not as requested.
 const NOT_HEALTHY: u8 = 1;
 /// How long `--watch` waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -90,7 +91,7 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
 fn collected(source: &Source) -> Result<Capture> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
-        // What is wrong with it is told by whoever reads it next.
+        // What is wrong with it is reported by its next reader.
         Err(_) => Declaration::embedded().base,
     };
     let manager = Path::new(base.as_str()).join("networking").join(MANAGER);

@@ -48,8 +48,8 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and `localhost`. Where
-/// a cell is `some`, what passes is told by senders, receivers, protocol and ports.
+/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and
+/// `localhost`. Where a cell is `some`, what passes is told by senders, receivers, protocol and ports.
 fn reach(plan: &Plan) -> Value {
     let matrix = Matrix::of(plan);
     let told = |reach: &Reach| match reach {
@@ -92,7 +92,7 @@ fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
     it.services.by_protocol().into_iter().map(told).collect()
 }
 
-/// The ways that have conditions, in the fields of the declaration.
+/// The paths that have conditions, in the fields of the declaration.
 fn conditions(plan: &Plan) -> Value {
     let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
     let way = |pipe: &Pipe| {

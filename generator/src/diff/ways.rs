@@ -1,6 +1,6 @@
-//! The ways between ends that are like something else now: slower, lossier, narrower, or not any more.
+//! Paths whose conditions changed: latency, loss, bandwidth, or conditions added and removed.
 //!
-//! What counts is what a packet goes through, and not the pipe's number or how the links are cut.
+//! What counts is the conditions that a packet meets, not the pipe's number or how they are split into links.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

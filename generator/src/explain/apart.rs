@@ -1,8 +1,8 @@
-//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the pipe, a
-//! published port, or the links that are told of differ.
+//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the
+//! pipe, a published port, or the links that are told of differ.
 //!
-//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests hold
-//! that against answers that are asked one by one. Never: an answer, or a rule.
+//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests
+//! hold that against answers that are asked one by one. Never: an answer, or a rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;

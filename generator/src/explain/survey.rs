@@ -1,7 +1,8 @@
 //! Questions with several answers: who can open to an end, to whom an end can open, and by what services.
 //!
-//! Services and ends that nothing tells apart are asked about once, each by the question that a person would ask. With
-//! captured rules every end is asked, since those may tell apart what the declaration does not. Never: an answer of its own.
+//! Services and ends that nothing tells apart are asked about once, each by the question that a person would ask.
+//! With captured rules every end is asked, since those may tell apart what the declaration does not. Never: an answer
+//! of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -92,7 +93,7 @@ pub enum Fate {
     Passes,
     /// It is blocked, and the opener is told where pf can tell it.
     Refused,
-    /// It or its answer is blocked in silence.
+    /// It or its answer is blocked silently.
     Dropped,
     /// macOS itself has no way for it.
     Impossible,

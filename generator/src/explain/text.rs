@@ -189,9 +189,9 @@ fn line(out: &mut String, what: &str, text: &str) {
 fn outcome(hop: &Hop) -> String {
     match (hop.passes(), hop.via) {
         (false, Via::State) => "BLOCKED by a state".to_owned(),
-        (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("in silence")),
+        (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("silently")),
         (true, Via::State) => "passes by state".to_owned(),
-        (true, Via::Skip) => "passes, pf does not look here (set skip)".to_owned(),
+        (true, Via::Skip) => "passes, pf skips this interface (set skip)".to_owned(),
         (true, Via::Default) if hop.translation.is_none() => "passes, no rule matches".to_owned(),
         (true, _) if hop.state == StateUse::Created => "passes, and keeps a state".to_owned(),
         (true, _) => "passes".to_owned(),

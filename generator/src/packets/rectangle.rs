@@ -1,4 +1,4 @@
-//! Sets as few rectangles, and a rectangle's side in given words.
+//! A set as few rectangles, and the side of a rectangle in given names.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Conditions as pipes: what packets between ends go through, and which packets go through which.
+//! Conditions as pipes: the conditions of each path, and the packets that go through each pipe.
 //!
-//! A link's conditions say what the way between its ends is like, whatever the protocol and the port. Of two that
-//! speak of one packet the narrower counts: a volume's before its provider's, and the sender's before the receiver's.
-//! Those of the same breadth agree (the model sees to that), and the first has the packet.
+//! A link's conditions apply to the path between its endpoints, whatever the protocol and port. If two apply to one
+//! packet, the narrower takes precedence: a volume's before its provider's, and the sender's before the receiver's.
+//! Those of the same breadth agree (the model ensures it), and the first applies.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! `network.json`: the declaration with every default filled in, and what was resolved from it.
+//! `network.json`: the declaration with every default filled in, and the values resolved from it.
 //!
-//! The fields are those of the input, so that it is one: `verify` reads the declaration back from it. Positions
+//! It has the fields of the input, so it can be used as one: `verify` reads the declaration back from it. Positions
 //! are left out: a bundle does not change because a comment moved a line.
 
 use std::collections::BTreeMap;

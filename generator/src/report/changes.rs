@@ -1,4 +1,4 @@
-//! The difference to something else: signs and words first, colour after them.
+//! The difference from another bundle: signs and words first, colour after them.
 
 use serde::Serialize;
 

@@ -153,7 +153,8 @@ impl<'a> Reader<'a> {
                 self.found.nat = Some(number);
                 let online = plan.bridges.iter().filter(|bridge| bridge.internet);
                 Purpose {
-                    words: "gives what leaves for the world outside the address of the interface".to_owned(),
+                    words: "translates what leaves for the outside to the address of the interface"
+                        .to_owned(),
                     providers: online.map(|bridge| bridge.provider.clone()).collect(),
                     field: "internet",
                     ..Purpose::default()
@@ -237,8 +238,10 @@ impl<'a> Reader<'a> {
                 ("passes the RSTs and ICMP errors that tell a sender of a refusal", BTreeSet::new(), "")
             }
             "between" => ("refuses what no link covers", BTreeSet::new(), ""),
-            "internet" => ("lets providers reach the world outside", all(|it| it.internet), "internet"),
-            "no-internet" => ("refuses the world outside", all(|it| !it.internet), "internet"),
+            "internet" => {
+                ("lets providers open connections to the outside", all(|it| it.internet), "internet")
+            }
+            "no-internet" => ("refuses connections to the outside", all(|it| !it.internet), "internet"),
             "this-mac" => ("lets this Mac open to every volume", BTreeSet::new(), ""),
             "outside" => ("drops what anybody outside opens to a volume", BTreeSet::new(), ""),
             _ => ("", BTreeSet::new(), ""),

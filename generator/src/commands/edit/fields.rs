@@ -1,4 +1,4 @@
-//! What is said of something new: what the command line says, and what is free.
+//! The fields of a new entry: from the command line, or the next free value.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Links: ends that exist, protocols, ports, conditions; and the canonical order.
+//! Links: endpoints that exist, protocols, ports, conditions; and the canonical order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::problem::{Kind, Problem};
 
 /// What dummynet counts to: it keeps bits a second in 31 bits.
 const FASTEST: u32 = 2_147_483;
-/// Each way with conditions has a dummynet pipe of its own, 20000 to 29999.
+/// Each path with conditions has a dummynet pipe of its own, 20000 to 29999.
 const MOST_WAYS: usize = 10_000;
 
 impl Check<'_> {
@@ -178,7 +178,7 @@ impl Check<'_> {
         });
         let loss = raw.loss.and_then(|found| {
             let share = (0.0..=1.0).contains(&found).then_some(found);
-            self.in_range(at.child("loss"), found, share, "a share from 0 to 1")
+            self.in_range(at.child("loss"), found, share, "a fraction from 0 to 1")
         });
         let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
             let rate = u32::try_from(found).ok().filter(|kbit| (1..=FASTEST).contains(kbit));
@@ -190,15 +190,14 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
-    /// The ways that have conditions: not more than there are pipes for, and each of them with one answer.
+    /// The paths that have conditions: not more than there are pipes for, and each of them with one answer.
     ///
-    /// Between a provider and a volume of it the narrower counts; of the same two ends nobody could tell which.
+    /// Between a provider and a volume of it the narrower takes precedence; of the same two ends no one could tell which.
     pub(super) fn ways(&mut self, declaration: &Declaration) {
         let slowed = declaration.links.iter().filter(|link| link.conditions.is_some());
         let ways: Vec<_> = slowed.flat_map(|link| link.directions().map(move |ends| (link, ends))).collect();
         if ways.len() > MOST_WAYS {
-            let range =
-                "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
+            let range = "at most 10000 paths with conditions, one dummynet pipe each";
             self.wrong(
                 FieldPath::of(&["links"]),
                 Kind::NumberOutOfRange { found: ways.len().to_string(), range },
@@ -235,7 +234,7 @@ impl Check<'_> {
     }
 }
 
-/// What a link says, in an order that does not depend on where it stands.
+/// What a link says, in an order that does not depend on where it is.
 fn order(link: &Link) -> impl Ord + '_ {
     let conditions = link.conditions.map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
     let service = (link.protocol, &link.ports);
