@@ -19,7 +19,6 @@ mod edits_hosts;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
-mod every;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod expect;

@@ -163,9 +163,9 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[command(subcommand)]
         command: snapshot::Snapshot,
     },
-    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    /// Draw the network: the internet, this Mac, localhost, providers with their volumes, and the links between them.
     ///
-    /// Each link rule is drawn as one line to which its ends connect, so a mesh is one line, not one for each pair.
+    /// Each link is drawn once, as it was declared, with a line to each of its ends, so a mesh is one link, not one for each pair.
     /// The bundle holds the same drawing as topology.txt and topology.svg.
     #[command(after_help = "Examples:
   nixvol-net graph

@@ -27,9 +27,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
+use nixvol_net::identity::Identities;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
+use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
 
 use crate::cli::{Command, Source};
@@ -128,6 +130,11 @@ fn colour(stream: &impl IsTerminal) -> bool {
 fn reject(name: &str, rejected: &Rejected) -> ExitCode {
     eprint!("{}", shown(name, rejected, |shown| shown.text(&rejected.problems)));
     ExitCode::from(BAD_INPUT)
+}
+
+/// Writes to standard output, on a terminal with the colours of providers.
+fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
+    if colour(&io::stdout()) { print(&Identities::of(plan).painted(text)) } else { print(text) }
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is not an error.

@@ -40,6 +40,7 @@
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
 //! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions of paths |
+//! | [`identity`] | the colour and the shape of each provider |
 //! | [`matrix`] | the permissions between providers, as a table |
 //! | [`render`] | every file of the bundle |
 //! | [`loading`] | the anchor with the interface names of a Mac substituted |
@@ -72,6 +73,7 @@ pub mod executable;
 pub mod expect;
 pub mod explain;
 pub mod help;
+pub mod identity;
 pub mod input;
 pub mod loading;
 pub mod matrix;

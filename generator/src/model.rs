@@ -127,6 +127,24 @@ impl Link {
         let back = (self.bidirectional && self.from != self.to).then_some((&self.to, &self.from));
         [(&self.from, &self.to)].into_iter().chain(back)
     }
+
+    /// The protocol and ports in words: `tcp 2379-2380`, `any protocol`.
+    pub fn service(&self) -> String {
+        let protocol = self.protocol.map_or("any protocol", Protocol::word);
+        match (&self.ports, self.protocol) {
+            (None, _) => protocol.to_owned(),
+            (Some(ports), Some(_)) => format!("{protocol} {ports}"),
+            (Some(ports), None) => format!("tcp and udp {ports}"),
+        }
+    }
+
+    /// All that it says beside its ends: the service, whether it goes both ways, whether it masquerades, and conditions.
+    pub fn manner(&self) -> Vec<String> {
+        let both = (self.bidirectional && self.from != self.to).then(|| "both ways".to_owned());
+        let masquerade = self.masquerade.then(|| "masqueraded".to_owned());
+        let conditions = self.conditions.map(|conditions| conditions.to_string());
+        [Some(self.service()), both, masquerade, conditions].into_iter().flatten().collect()
+    }
 }
 
 /// One end of a link. Providers and volumes share their names' space.

@@ -9,11 +9,14 @@ pub mod pipes;
 pub mod policy;
 pub mod region;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{AbsolutePath, AnchorPath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{
+    AbsolutePath, AnchorPath, Declaration, End, Link, Name, ProviderAttachment, VolumeAttachment,
+};
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
@@ -42,6 +45,8 @@ pub struct Plan {
     pub localhost: Localhost,
     /// Addresses, ports and names of every volume.
     pub volumes: Vec<Volume>,
+    /// Links as they were declared, in canonical order, for whoever shows them.
+    pub links: Vec<Link>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
     /// Which of it gets the gateway address of the receiving provider.
@@ -147,6 +152,7 @@ impl Plan {
             bridges: bridges.collect(),
             localhost,
             volumes: volumes(declaration),
+            links: declaration.links.clone(),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -174,6 +180,20 @@ impl Plan {
             volume.attachment == VolumeAttachment::Host && (is_named || is_meant(&volume.provider))
         });
         gateways.map(|bridge| bridge.gateway.addr()).chain(volumes.map(|volume| volume.address)).collect()
+    }
+
+    /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
+    #[must_use]
+    pub fn in_canonical_order(&self) -> Self {
+        let links = self.links.iter().cloned().enumerate().map(|(index, link)| Link { index, ..link });
+        Self { links: links.collect(), ..self.clone() }
+    }
+
+    /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
+    pub fn describe(&self, link: &Link) -> String {
+        let ends =
+            |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
+        format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 
     /// The provider that an end belongs to.

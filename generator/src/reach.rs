@@ -168,6 +168,11 @@ impl Flows {
         self.with_address(map, Side::Destination, destination.into())
     }
 
+    /// What a function is that looks at no more of a flow than has been fixed; of a usual one where it does.
+    pub fn of_constant(&self, map: Map) -> u32 {
+        map.as_constant().unwrap_or_else(|| self.of(map, &Packet::default()))
+    }
+
     /// What a function is of one flow.
     pub fn of_flow(&self, map: Map, flow: &Flow) -> u32 {
         self.of(map, &packet(flow))

@@ -11,7 +11,7 @@ use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
 use super::prove::{self, Alone};
-use super::{NOT_PROVEN, print};
+use super::{NOT_PROVEN, print, print_with_marks};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
@@ -38,7 +38,10 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
             format!("{value:#}\n")
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(plan, &text)?,
+    }
     if !expected.hold() {
         return Ok(ExitCode::from(NOT_PROVEN));
     }
