@@ -98,7 +98,9 @@ impl Outcomes {
             Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },
             _ => outcome,
         };
-        let map = space.overlay(errors, map, map, &mut |number| self.number(stateless(self.outcome(number))));
+        let map = space.behind_addresses(map, &mut |diagrams, map| {
+            diagrams.overlay(errors, map, map, &mut |number| self.number(stateless(self.outcome(number))))
+        });
         let dropped = self.constant(Outcome::plain(Verdict::Drop));
         space.choose(malformed, dropped, map)
     }
