@@ -130,6 +130,37 @@ fn masquerading_and_publishing_grow_linearly_too() {
     }
 }
 
+/// A law of the cost of a proof that no clock is needed for: what it makes, and how many packets it tries.
+#[test]
+fn a_proof_costs_twice_as_much_for_twice_as_much() {
+    let with_volumes = |count| sizes::mesh(count, 10 * count);
+    let links_with_volumes = |count| sizes::links(count, 10 * count);
+    type Grown<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
+    let all: [Grown; 9] = [
+        ("mesh", 100, &|count| sizes::mesh(count, 0)),
+        ("mesh with volumes", 50, &with_volumes),
+        ("links with volumes", 50, &links_with_volumes),
+        ("chain", 100, &sizes::chain),
+        ("star", 100, &sizes::star),
+        ("ports", 200, &sizes::ports),
+        ("hosts", 500, &sizes::hosts),
+        ("masquerades", 100, &sizes::masquerades),
+        ("conditions", 100, &sizes::conditions),
+    ];
+    for (name, count, input) in all {
+        let cost = |count| {
+            let input = input(count);
+            let anchor = rendered(&input).files["pf/anchor.conf"].text.clone();
+            let proof = prove(&Plan::of(&declared(&input)), &anchor).expect("it is proven");
+            [proof.nodes, proof.classes]
+        };
+        let (once, twice) = (cost(count), cost(2 * count));
+        for (once, twice) in once.into_iter().zip(twice) {
+            assert!(twice * 10 <= once * 22, "{name}: {once} for {count}, {twice} for {}", 2 * count);
+        }
+    }
+}
+
 #[test]
 fn what_other_links_cover_needs_no_rule() {
     let mut input = default_input();

@@ -95,6 +95,7 @@ mod sandbox;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
+mod sizes;
 mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;

@@ -2,7 +2,6 @@
 //!
 //! Sees: plan. Never: rules; this is what was declared, not what was proven.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::model::{End, Name};
@@ -37,37 +36,82 @@ pub struct Matrix<'a> {
     cells: Vec<Reach>,
 }
 
-impl<'a> Matrix<'a> {
-    /// The matrix of a plan.
-    pub fn of(plan: &'a Plan) -> Self {
+/// The rows of a matrix as words of bits: a bit for each column that passes everything, and for each that passes something.
+struct Cells {
+    /// Words in a row.
+    width: usize,
+    all: Vec<u64>,
+    some: Vec<u64>,
+}
+
+impl Cells {
+    fn of(plan: &Plan) -> Self {
         let bridges = plan.bridges.as_slice();
         let number = |name: &Name| bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
-        // The providers that ends touch, and whether all of each.
-        let touched = |ends: &[End]| -> BTreeMap<usize, bool> {
-            let touch = |end: &End| match end {
-                End::Provider(name) => Some((number(name)?, true)),
-                End::Volume(name) => Some((number(&plan.volume(name)?.provider)?, false)),
-            };
-            let mut touched = BTreeMap::new();
-            for (provider, whole) in ends.iter().filter_map(touch) {
-                *touched.entry(provider).or_insert(false) |= whole;
+        let width = bridges.len().div_ceil(64);
+        let mut cells = Self { width, all: vec![0; width * bridges.len()], some: vec![0; width * bridges.len()] };
+        // The providers that ends touch, and those of which they are all.
+        let touched = |ends: &[End]| {
+            let (mut whole, mut part) = (vec![0; width], vec![0; width]);
+            for end in ends {
+                let (number, bits) = match end {
+                    End::Provider(name) => (number(name), &mut whole),
+                    End::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), &mut part),
+                };
+                if let Some(number) = number {
+                    bits[number / 64] |= 1u64 << (number % 64);
+                }
             }
-            touched
+            (whole, part)
         };
-        let mut cells = vec![Reach::None; bridges.len() * bridges.len()];
         for flow in &plan.flows {
-            let (from, to) = (touched(&flow.from), touched(&flow.to));
-            for (row, from_whole) in &from {
-                for (column, to_whole) in &to {
-                    let cell = &mut cells[row * bridges.len() + column];
-                    let all = flow.protocol.is_none() && *from_whole && *to_whole;
-                    *cell = if all || *cell == Reach::All { Reach::All } else { Reach::Some };
+            let ((from_whole, from_part), (to_whole, to_part)) = (touched(&flow.from), touched(&flow.to));
+            for row in ones(from_whole.iter().zip(&from_part).map(|(whole, part)| whole | part)) {
+                let takes_all = from_whole[row / 64] >> (row % 64) & 1 == 1 && flow.protocol.is_none();
+                for word in 0..width {
+                    cells.all[row * width + word] |= if takes_all { to_whole[word] } else { 0 };
+                    cells.some[row * width + word] |= to_whole[word] | to_part[word];
                 }
             }
         }
         for own in 0..bridges.len() {
-            cells[own * bridges.len() + own] = Reach::All;
+            cells.all[own * width + own / 64] |= 1 << (own % 64);
         }
+        cells
+    }
+
+    fn reach(&self, row: usize, column: usize) -> Reach {
+        let has = |bits: &[u64]| bits[row * self.width + column / 64] >> (column % 64) & 1 == 1;
+        match (has(&self.all), has(&self.some)) {
+            (true, _) => Reach::All,
+            (false, true) => Reach::Some,
+            (false, false) => Reach::None,
+        }
+    }
+
+    /// How many cells are everything, and how many something.
+    fn counts(&self) -> (usize, usize) {
+        let some = self.some.iter().zip(&self.all).map(|(some, all)| some & !all);
+        let count = |words: &mut dyn Iterator<Item = u64>| words.map(|word| word.count_ones() as usize).sum();
+        (count(&mut self.all.iter().copied()), count(&mut { some }))
+    }
+}
+
+/// The places of the ones in words of bits.
+fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(number, word)| {
+        let places = std::iter::successors(Some(word), |left| left.checked_sub(1).map(|less| left & less));
+        places.take_while(|left| *left != 0).map(move |left| number * 64 + left.trailing_zeros() as usize)
+    })
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix of a plan.
+    pub fn of(plan: &'a Plan) -> Self {
+        let (bridges, cells) = (plan.bridges.as_slice(), Cells::of(plan));
+        let rows = 0..bridges.len();
+        let row = |row| rows.clone().map(move |column| (row, column));
+        let cells = rows.clone().flat_map(row).map(|(row, column)| cells.reach(row, column)).collect();
         Self { bridges, cells }
     }
 
@@ -75,21 +119,17 @@ impl<'a> Matrix<'a> {
     pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
         self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
     }
-
-    fn count(&self, wanted: Reach) -> usize {
-        self.cells.iter().filter(|reach| **reach == wanted).count()
-    }
 }
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let matrix = Matrix::of(plan);
     let names: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.provider.as_str()).collect();
     let first = names.iter().map(|name| name.len()).chain([8]).max().unwrap_or(0);
     let columns: Vec<usize> = names.iter().map(|name| name.len().max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
-        return sentence(&matrix);
+        return sentence(plan);
     }
+    let matrix = Matrix::of(plan);
     let mut out = String::from("What may open connections (rows) to what (columns):\n");
     let mut row = |name: &str, cells: Vec<&str>, internet: &str, localhost: &str| {
         let mut line = format!("  {name:<first$}");
@@ -127,13 +167,13 @@ pub fn conditions(plan: &Plan) -> String {
     out
 }
 
-fn sentence(matrix: &Matrix) -> String {
-    let providers = matrix.bridges.len();
+fn sentence(plan: &Plan) -> String {
+    let providers = plan.bridges.len();
+    let (all, some) = Cells::of(plan).counts();
     format!(
-        "Of the {} ordered pairs of providers, {} pass everything, {} something and {} nothing.\n",
+        "Of the {} ordered pairs of providers, {} pass everything, {some} something and {} nothing.\n",
         providers * providers.saturating_sub(1),
-        matrix.count(Reach::All) - providers,
-        matrix.count(Reach::Some),
-        matrix.count(Reach::None),
+        all - providers,
+        providers * providers - all - some,
     )
 }

@@ -68,8 +68,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Compares everything: how many regions there are, or what is wrong.
-    pub fn judge(mut self) -> Result<usize, Vec<Violation>> {
+    /// Compares everything: how many regions there are, and nodes of diagrams; or what is wrong.
+    pub fn judge(mut self) -> Result<(usize, usize), Vec<Violation>> {
         self.confirm_each();
         self.compare_reassembly();
         self.compare_outcomes();
@@ -80,7 +80,7 @@ impl<'a> Judge<'a> {
             self.answers_inside();
         }
         self.violations.truncate(MOST);
-        if self.violations.is_empty() { Ok(self.regions) } else { Err(self.violations) }
+        if self.violations.is_empty() { Ok((self.regions, self.space.size())) } else { Err(self.violations) }
     }
 
     /// Regions of two functions: the numbers of both, and the function to the number of the pair.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
 use crate::model::{Conditions, End, Link, PortRange, PortSet};
-use crate::place::FieldPath;
+use crate::place::At;
 use crate::problem::{Kind, Problem};
 
 /// What dummynet counts to: it keeps bits a second in 31 bits.
@@ -25,7 +25,7 @@ impl Check<'_> {
     }
 
     fn link(&mut self, index: usize, raw: &input::Link) -> Option<Link> {
-        let at = FieldPath::of(&["links".to_owned(), index.to_string()]);
+        let at = At::of(&["links"]).child(index);
         let from = self.ends(&at.child("from"), raw.from.as_deref());
         let to = self.ends(&at.child("to"), raw.to.as_deref());
         if let (Some(from), Some(to)) = (&from, &to)
@@ -33,7 +33,7 @@ impl Check<'_> {
             && from == to
             && from.len() == 1
         {
-            self.wrong(at.clone(), Kind::LinkToItself { end: end.name().to_string() });
+            self.wrong(at, Kind::LinkToItself { end: end.name().to_string() });
         }
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
@@ -53,7 +53,7 @@ impl Check<'_> {
     /// A protocol and ports, of a link or an expectation.
     pub(super) fn service(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         protocol: Option<&str>,
         ports: Option<&[Option<Port>]>,
     ) -> (Option<Protocol>, Option<PortSet>) {
@@ -72,21 +72,21 @@ impl Check<'_> {
         (protocol, self.ports(&at.child("ports"), ports))
     }
 
-    fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+    fn ends(&mut self, at: &At, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         self.all_ends(at, names, &[], Self::end)
     }
 
     /// The ends of a list: providers and volumes, and whatever these words mean.
     pub(super) fn all_ends<T: Ord>(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         names: Option<&[Option<String>]>,
         words: &[&str],
         meant: fn(&Self, &str) -> Option<T>,
     ) -> Option<BTreeSet<T>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
+            self.wrong(at, Kind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -114,7 +114,7 @@ impl Check<'_> {
     }
 
     /// Reports an unknown end, unless its declaration was reported already. False: the list has no such end.
-    fn unknown_end(&mut self, at: FieldPath, found: &str, words: &[&str]) -> bool {
+    fn unknown_end(&mut self, at: At, found: &str, words: &[&str]) -> bool {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
             return false;
         };
@@ -127,10 +127,10 @@ impl Check<'_> {
         false
     }
 
-    fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
+    fn ports(&mut self, at: &At, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports", optional: true });
+            self.wrong(at, Kind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -141,7 +141,7 @@ impl Check<'_> {
         PortSet::new(ranges)
     }
 
-    fn port(&mut self, at: FieldPath, port: &Port) -> Option<PortRange> {
+    fn port(&mut self, at: At, port: &Port) -> Option<PortRange> {
         let number = |text: &str| -> Option<u16> {
             let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
             text.parse().ok().filter(|port| digits && *port > 0)
@@ -166,7 +166,7 @@ impl Check<'_> {
         Some(PortRange { first, last })
     }
 
-    fn conditions(&mut self, at: &FieldPath, raw: &input::Conditions) -> Option<Conditions> {
+    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<Conditions> {
         let latency_ms = raw.latency_ms.and_then(|found| {
             let range = "from 0 to 10000 milliseconds";
             self.in_range(
@@ -200,7 +200,7 @@ impl Check<'_> {
             let range =
                 "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
             self.wrong(
-                FieldPath::of(&["links"]),
+                At::of(&["links"]),
                 Kind::NumberOutOfRange { found: ways.len().to_string(), range },
             );
             return;
@@ -219,7 +219,7 @@ impl Check<'_> {
                     let pair = (link.index.min(other.index), link.index.max(other.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
                         let at = |index: usize| {
-                            FieldPath::of(&["links".to_owned(), index.to_string()]).child("conditions")
+                            At::of(&["links"]).child(index).child("conditions")
                         };
                         let kind = Kind::WaysDiffer {
                             from: sender.name().to_string(),
