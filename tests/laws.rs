@@ -5,9 +5,11 @@ use std::net::Ipv4Addr;
 use nixvol_net::model::{self, End, Protocol};
 use nixvol_net::plan::policy::{Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP, Verdict};
 use nixvol_net::plan::{Flow, Plan};
+use nixvol_net::prove::prove;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::sizes;
 use crate::support::{declared, default_input, names, providers, rendered, topologies};
 
 #[test]

@@ -144,7 +144,8 @@ fn address_set(flows: &mut Flows, side: Side, sets: Vec<Set>) -> Set {
 
 /// What of a set is no provider's.
 fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
-    let regions: Vec<Set> = plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
+    let regions: Vec<Set> =
+        plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
     let ours = flows.union(&regions);
     let set = flows.minus(set, ours);
     address_set(flows, side, vec![set])
@@ -152,7 +153,8 @@ fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
 
 fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ipv4Net>) -> Set {
     let sets = networks.into_iter();
-    let sets: Vec<Set> = sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
+    let sets: Vec<Set> =
+        sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
     flows.union(&sets)
 }
 

@@ -49,7 +49,8 @@ impl Cells {
         let bridges = plan.bridges.as_slice();
         let number = |name: &Name| bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
         let width = bridges.len().div_ceil(64);
-        let mut cells = Self { width, all: vec![0; width * bridges.len()], some: vec![0; width * bridges.len()] };
+        let mut cells =
+            Self { width, all: vec![0; width * bridges.len()], some: vec![0; width * bridges.len()] };
         // The providers that ends touch, and those of which they are all.
         let touched = |ends: &[End]| {
             let (mut whole, mut part) = (vec![0; width], vec![0; width]);

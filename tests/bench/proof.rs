@@ -4,11 +4,11 @@
 //! costs with each declaration, in instructions (valgrind's callgrind), processor time and memory, and prints the table of
 //! `nixvol-net help speed`; `-- --write DIR` writes the declarations.
 
+#[path = "../sizes.rs"]
+mod sizes;
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
-#[path = "../sizes.rs"]
-mod sizes;
 #[path = "../tools.rs"]
 mod tools;
 
@@ -32,7 +32,8 @@ fn row(name: &str, file: &Path) -> String {
         assert!(output.status.success(), "{name}: {told}");
         told
     };
-    let told = test(Command::new("valgrind").args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program]));
+    let told =
+        test(Command::new("valgrind").args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program]));
     let counted = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
     let instructions = counted.expect("callgrind says how many instructions there were");
 
@@ -46,10 +47,13 @@ fn row(name: &str, file: &Path) -> String {
     // What the system knows of a process is gone with it, and the last look is a millisecond old at most.
     let (mut processor, mut peak) = (0, 0);
     while child.try_wait().expect("it can be waited for").is_none() {
-        let of = |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
+        let of =
+            |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
         let nanoseconds = of("schedstat").split(' ').next().and_then(|number| number.parse::<u64>().ok());
         let status = of("status");
-        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let most = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         (processor, peak) = (nanoseconds.unwrap_or(0).max(processor), most.unwrap_or(0).max(peak));
         sleep(Duration::from_millis(1));
     }
@@ -67,8 +71,12 @@ fn row(name: &str, file: &Path) -> String {
 /// The table of what each declaration costs; of all, or of those named.
 fn table(names: &[String]) {
     let directory = tempfile::tempdir().expect("a directory");
-    println!("| declaration | rules | million instructions | ms of processor | MB at most |\n|---|--:|--:|--:|--:|");
-    for (name, count, input) in all().into_iter().filter(|it| names.is_empty() || names.iter().any(|name| name == it.0)) {
+    println!(
+        "| declaration | rules | million instructions | ms of processor | MB at most |\n|---|--:|--:|--:|--:|"
+    );
+    for (name, count, input) in
+        all().into_iter().filter(|it| names.is_empty() || names.iter().any(|name| name == it.0))
+    {
         let file = directory.path().join("input.json");
         std::fs::write(&file, input.to_string()).expect("it is written");
         println!("{}", row(&format!("{name} {count}"), &file));
@@ -86,7 +94,8 @@ fn main() {
         return;
     }
     if let Some(at) = arguments.iter().position(|argument| argument == "--table") {
-        let names: Vec<String> = arguments[at + 1..].iter().filter(|it| !it.starts_with("--")).cloned().collect();
+        let names: Vec<String> =
+            arguments[at + 1..].iter().filter(|it| !it.starts_with("--")).cloned().collect();
         return table(&names);
     }
     let mut criterion = Criterion::default().configure_from_args();

@@ -110,7 +110,8 @@ impl<'a> Fields<'a> {
         left.sort_unstable();
         for field in left {
             let nearest = nearest(&field, self.known.iter().copied());
-            self.problems.push(Problem::new(self.at.child(&field).path(), Kind::UnknownField { field, nearest }));
+            self.problems
+                .push(Problem::new(self.at.child(&field).path(), Kind::UnknownField { field, nearest }));
         }
     }
 }

@@ -158,8 +158,7 @@ impl Check<'_> {
                         other: (*other).to_owned(),
                         with: with.clone(),
                     };
-                    self.problems
-                        .push(Problem::new(At::of(&[*field]), kind).with(At::of(&[*other])));
+                    self.problems.push(Problem::new(At::of(&[*field]), kind).with(At::of(&[*other])));
                 }
             }
         }

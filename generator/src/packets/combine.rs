@@ -40,8 +40,9 @@ impl Diagrams {
         let runs: Vec<&[Row]> = rows.chunk_by(|one, other| one.top == other.top).collect();
         self.first_by_halves(&runs, &mut |diagrams, run| {
             let top = run.first().map_or(Set::NONE, |row| row.top);
-            let rest = diagrams
-                .first_by_halves(run, &mut |diagrams, row| diagrams.choose(row.rest, row.then, Map::UNDECIDED));
+            let rest = diagrams.first_by_halves(run, &mut |diagrams, row| {
+                diagrams.choose(row.rest, row.then, Map::UNDECIDED)
+            });
             diagrams.choose(top, rest, Map::UNDECIDED)
         })
     }

@@ -3,8 +3,8 @@
 //! A node looks at one bit and goes on to one of two others; at the end stands a number. Equal functions are one node, so
 //! that comparing two is comparing their names, and a change costs what it touches. Never: what a bit means.
 
-use std::hash::{BuildHasherDefault, Hasher};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A function from packets to numbers below 2^31. Two that say the same are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

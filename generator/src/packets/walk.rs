@@ -8,7 +8,12 @@ impl Diagrams {
     /// The function with other numbers.
     pub fn renumber(&mut self, map: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
         let walk = self.walk();
-        self.behind_within(map, u16::MAX, &mut |_, map| Map::constant(number(map.as_constant().unwrap_or(0))), walk)
+        self.behind_within(
+            map,
+            u16::MAX,
+            &mut |_, map| Map::constant(number(map.as_constant().unwrap_or(0))),
+            walk,
+        )
     }
 
     /// The packets whose number is meant.
@@ -18,7 +23,12 @@ impl Diagrams {
     }
 
     /// The function in which what stands behind a level is what `change` makes of it.
-    pub(super) fn behind(&mut self, map: Map, level: u16, change: &mut impl FnMut(&mut Self, Map) -> Map) -> Map {
+    pub(super) fn behind(
+        &mut self,
+        map: Map,
+        level: u16,
+        change: &mut impl FnMut(&mut Self, Map) -> Map,
+    ) -> Map {
         let mut changed: Memo<Map, Map> = Memo::default();
         let walk = self.walk();
         let mut once = |diagrams: &mut Self, map: Map| {

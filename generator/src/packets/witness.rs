@@ -97,7 +97,8 @@ impl Space {
             wished.put(*level, *bit);
         }
         let rest = self.diagrams.pick(other, |level| wished.has(level))?;
-        let is_told = |(level, bit): &(u16, bool)| wished.has(*level) != *bit && way.iter().any(|it| it.0 == *level);
+        let is_told =
+            |(level, bit): &(u16, bool)| wished.has(*level) != *bit && way.iter().any(|it| it.0 == *level);
         if rest.iter().any(is_told) {
             let both = self.and(one, other);
             return self.any(both);

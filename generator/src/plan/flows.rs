@@ -114,9 +114,10 @@ impl Ends {
         let count = declaration.providers.len();
         let of_name = |name: &Name| all[..count].binary_search_by(|end| end.name().cmp(name));
         let own = (0..count).map(number_at);
-        let of_volumes = declaration.volumes.values().map(|volume| {
-            number_at(of_name(&volume.provider).expect("every volume's provider is declared"))
-        });
+        let of_volumes = declaration
+            .volumes
+            .values()
+            .map(|volume| number_at(of_name(&volume.provider).expect("every volume's provider is declared")));
         let provider = own.chain(of_volumes).collect();
         Self { all, provider }
     }
@@ -351,9 +352,10 @@ impl Others {
             PortSet::new(ranges).as_ref().is_some_and(covers_ports)
         };
         let is_within = |from: u32, to: u32| ends.provider[from as usize] == ends.provider[to as usize];
-        rectangle.from.iter().all(|from| {
-            rectangle.to.iter().all(|to| is_within(*from, *to) || is_covered(*from, *to))
-        })
+        rectangle
+            .from
+            .iter()
+            .all(|from| rectangle.to.iter().all(|to| is_within(*from, *to) || is_covered(*from, *to)))
     }
 }
 

@@ -331,7 +331,13 @@ impl<'a> Judge<'a> {
             let verdict = outcomes.outcome(fragment).verdict;
             let (is_blocked, is_others) = (whole & BLOCKED != 0, whole & OTHERS != 0);
             match verdict {
-                Verdict::Untouched => if is_others { 0 } else { 2 },
+                Verdict::Untouched => {
+                    if is_others {
+                        0
+                    } else {
+                        2
+                    }
+                }
                 _ => {
                     let passes = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
                     u32::from(is_others) | if passes.0 { passes.1 } else { 0 }
@@ -375,7 +381,8 @@ impl<'a> Judge<'a> {
 
     /// Translation is settled where another anchor's must not have it, and left alone where it is none of ours.
     fn compare_translations(&mut self) {
-        let taken = self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
+        let taken =
+            self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
         let direction = self.space.direction(packets::Direction::Out);
         let (out, inward) = (self.space.and(taken, direction), self.space.minus(taken, direction));
         let what =
@@ -390,7 +397,8 @@ impl<'a> Judge<'a> {
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
         let of_set = self.space.choose(set, outcome, Map::UNDECIDED);
         let undecided = Map::UNDECIDED.as_constant();
-        self.space.select(of_set, |number| Some(number) != undecided && is_meant(self.outcomes.outcome(number)))
+        self.space
+            .select(of_set, |number| Some(number) != undecided && is_meant(self.outcomes.outcome(number)))
     }
 
     /// What passes inside a provider without a state: its answer passes by itself.

@@ -198,7 +198,8 @@ impl Table<'_> {
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
         let networks = self.parts.networks.iter().zip(&self.ends.from);
         let (online, offline): (Vec<_>, Vec<_>) = networks.partition(|(network, _)| network.internet);
-        let sets = |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect::<Vec<_>>();
+        let sets =
+            |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect::<Vec<_>>();
         let (online, offline) = (self.space.union(&sets(online)), self.space.union(&sets(offline)));
         self.put(online, Verdict::Pass, None);
         let leaving = self.all([online, out, egress]);

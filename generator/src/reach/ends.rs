@@ -62,7 +62,8 @@ impl Sets {
             Side::Source => &self.from,
             Side::Destination => &self.to,
         };
-        let sets: Vec<Set> = ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
+        let sets: Vec<Set> =
+            ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
         space.union(&sets)
     }
 

@@ -158,7 +158,9 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
             Some((speakers[to], Sent::Tcp(port)))
         });
         // The policy has the last word on what is said here of flows.
-        for (to, sent) in victim.into_iter().chain(by_tcp).filter(|(to, sent)| refused(from, to.address, *sent)) {
+        for (to, sent) in
+            victim.into_iter().chain(by_tcp).filter(|(to, sent)| refused(from, to.address, *sent))
+        {
             probes.push(probe("block", from, to.name.as_str(), to.address, sent));
         }
         if refused(from, OUTSIDE, Sent::Tcp(443)) {
@@ -212,7 +214,9 @@ impl Allowed {
 
     /// What all of them let through.
     fn all_of<const N: usize>(all: &[Self; N]) -> Self {
-        let [first, rest @ ..] = all.as_slice() else { return Self { width: 0, count: 0, words: Vec::new() } };
+        let [first, rest @ ..] = all.as_slice() else {
+            return Self { width: 0, count: 0, words: Vec::new() };
+        };
         let mut words = first.words.clone();
         for other in rest {
             words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);

@@ -199,10 +199,7 @@ impl Check<'_> {
         if ways.len() > MOST_WAYS {
             let range =
                 "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
-            self.wrong(
-                At::of(&["links"]),
-                Kind::NumberOutOfRange { found: ways.len().to_string(), range },
-            );
+            self.wrong(At::of(&["links"]), Kind::NumberOutOfRange { found: ways.len().to_string(), range });
             return;
         }
         let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
@@ -218,9 +215,7 @@ impl Check<'_> {
                         other_to.iter().find(meets).filter(|_| link.conditions != other.conditions);
                     let pair = (link.index.min(other.index), link.index.max(other.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
-                        let at = |index: usize| {
-                            At::of(&["links"]).child(index).child("conditions")
-                        };
+                        let at = |index: usize| At::of(&["links"]).child(index).child("conditions");
                         let kind = Kind::WaysDiffer {
                             from: sender.name().to_string(),
                             to: receiver.name().to_string(),

@@ -164,8 +164,7 @@ impl<'a> Check<'a> {
                 self.wrong(at, Kind::MacsOwn { found: alias });
             } else if alias == gateway.addr() {
                 let kind = Kind::AliasIsGateway { alias, free: free(taken) };
-                self.problems
-                    .push(Problem::new(at, kind).with(At::of(&["localhost", "gateway"])));
+                self.problems.push(Problem::new(at, kind).with(At::of(&["localhost", "gateway"])));
             } else if let Some(kind) = edge(alias, gateway) {
                 self.wrong(at, kind);
             }
