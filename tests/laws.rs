@@ -139,15 +139,15 @@ fn a_proof_costs_twice_as_much_for_twice_as_much() {
     let links_with_volumes = |count| sizes::links(count, 10 * count);
     type Grown<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
     let all: [Grown; 9] = [
-        ("mesh", 100, &|count| sizes::mesh(count, 0)),
-        ("mesh with volumes", 50, &with_volumes),
-        ("links with volumes", 50, &links_with_volumes),
-        ("chain", 100, &sizes::chain),
-        ("star", 100, &sizes::star),
-        ("ports", 200, &sizes::ports),
-        ("hosts", 500, &sizes::hosts),
-        ("masquerades", 100, &sizes::masquerades),
-        ("conditions", 100, &sizes::conditions),
+        ("mesh", 60, &|count| sizes::mesh(count, 0)),
+        ("mesh with volumes", 40, &with_volumes),
+        ("links with volumes", 40, &links_with_volumes),
+        ("chain", 60, &sizes::chain),
+        ("star", 60, &sizes::star),
+        ("ports", 100, &sizes::ports),
+        ("hosts", 250, &sizes::hosts),
+        ("masquerades", 60, &sizes::masquerades),
+        ("conditions", 60, &sizes::conditions),
     ];
     for (name, count, input) in all {
         let cost = |count| {

@@ -78,31 +78,3 @@ pub fn links(providers: usize, volumes: usize) -> Value {
     let link = |n: usize| tcp(provider(n), provider((n * 7 + 1) % providers), 443 + n % 3);
     network(providers, volumes, (0..providers).map(link).collect())
 }
-
-/// Every declaration that is measured, by its name and what it is counted in.
-pub fn all() -> Vec<(&'static str, usize, Value)> {
-    let default = serde_json::from_str(nixvol_net::input::DEFAULT).expect("the embedded declaration is JSON");
-    vec![
-        ("default", 5, default),
-        ("mesh", 250, mesh(250, 0)),
-        ("mesh", 500, mesh(500, 0)),
-        ("mesh", 1000, mesh(1000, 0)),
-        ("mesh-with-volumes", 500, mesh(500, 5000)),
-        ("mesh-with-volumes", 1000, mesh(1000, 10_000)),
-        ("mesh-with-volumes", 4000, mesh(4000, 40_000)),
-        ("links-with-volumes", 500, links(500, 5000)),
-        ("links-with-volumes", 1000, links(1000, 10_000)),
-        ("chain", 500, chain(500)),
-        ("chain", 1000, chain(1000)),
-        ("star", 500, star(500)),
-        ("star", 1000, star(1000)),
-        ("ports", 495, ports(495)),
-        ("ports", 990, ports(990)),
-        ("hosts", 5000, hosts(5000)),
-        ("hosts", 10_000, hosts(10_000)),
-        ("masquerades", 250, masquerades(250)),
-        ("masquerades", 500, masquerades(500)),
-        ("conditions", 250, conditions(250)),
-        ("conditions", 500, conditions(500)),
-    ]
-}

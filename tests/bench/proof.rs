@@ -21,7 +21,35 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::prove;
-use sizes::all;
+use serde_json::Value;
+
+/// Every declaration that is measured, by its name and what it is counted in.
+fn all() -> Vec<(&'static str, usize, Value)> {
+    let default = serde_json::from_str(nixvol_net::input::DEFAULT).expect("the embedded declaration is JSON");
+    vec![
+        ("default", 5, default),
+        ("mesh", 250, sizes::mesh(250, 0)),
+        ("mesh", 500, sizes::mesh(500, 0)),
+        ("mesh", 1000, sizes::mesh(1000, 0)),
+        ("mesh-with-volumes", 500, sizes::mesh(500, 5000)),
+        ("mesh-with-volumes", 1000, sizes::mesh(1000, 10_000)),
+        ("mesh-with-volumes", 4000, sizes::mesh(4000, 40_000)),
+        ("links-with-volumes", 500, sizes::links(500, 5000)),
+        ("links-with-volumes", 1000, sizes::links(1000, 10_000)),
+        ("chain", 500, sizes::chain(500)),
+        ("chain", 1000, sizes::chain(1000)),
+        ("star", 500, sizes::star(500)),
+        ("star", 1000, sizes::star(1000)),
+        ("ports", 495, sizes::ports(495)),
+        ("ports", 990, sizes::ports(990)),
+        ("hosts", 5000, sizes::hosts(5000)),
+        ("hosts", 10_000, sizes::hosts(10_000)),
+        ("masquerades", 250, sizes::masquerades(250)),
+        ("masquerades", 500, sizes::masquerades(500)),
+        ("conditions", 250, sizes::conditions(250)),
+        ("conditions", 500, sizes::conditions(500)),
+    ]
+}
 
 /// What `nixvol-net test` costs with a declaration, as a row of the table.
 fn row(name: &str, file: &Path) -> String {

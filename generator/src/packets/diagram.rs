@@ -195,7 +195,7 @@ impl Diagrams {
         let number = number.expect("fewer than 2^31 nodes");
         self.nodes.push(node);
         self.unique[at & last] = number + 1;
-        if self.nodes.len() * 4 >= self.unique.len() * 3 {
+        if self.nodes.len() * 2 >= self.unique.len() {
             self.grow();
         }
         Map(number)
