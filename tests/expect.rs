@@ -283,9 +283,44 @@ fn nothing_is_made_of_a_network_that_does_otherwise() {
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert_eq!(ran.status.code(), Some(1), "{command:?}: {said}");
         assert!(said.contains("error: expect.0: none of this may get through"), "{command:?}: {said}");
-        assert!(ran.stdout.is_empty(), "{command:?}");
+        if command.ends_with(&["--format", "json"]) {
+            let data: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            assert_eq!((&data["proven"], &data["expectations"][0]["holds"]), (&json!(true), &json!(false)));
+        } else {
+            assert!(ran.stdout.is_empty(), "{command:?}");
+        }
     }
     assert!(!std::path::Path::new(&out).exists() && !std::path::Path::new(&page).exists());
+}
+
+#[test]
+fn a_bundle_is_held_against_what_its_declaration_expects() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut input = topology();
+    input["expect"] =
+        json!([{ "from": ["aws"], "to": ["azure"], "protocol": "tcp", "ports": [2379], "passes": true }]);
+    let out = directory.path().join("bundle").display().to_string();
+    let ran = run(&["render", "--input", "-", "--out", &out], &input.to_string());
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    let verify = |arguments: &[&str], code: i32| {
+        let ran = run(&[&["verify", &out], arguments].concat(), "");
+        assert_eq!(ran.status.code(), Some(code), "{}", String::from_utf8_lossy(&ran.stderr));
+        [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+    };
+    let [said, _] = verify(&[], 0);
+    assert!(said.ends_with("as expected: 1 expectation holds, for all packets\n"), "{said}");
+    // What somebody edits is another expectation of the same rules.
+    let network = std::path::Path::new(&out).join("network.json");
+    let text = std::fs::read_to_string(&network).expect("a file");
+    assert!(text.contains("\"passes\": true"), "{text}");
+    std::fs::write(&network, text.replace("\"passes\": true", "\"passes\": false")).expect("a file");
+    let [said, told] = verify(&[], 1);
+    assert!(told.contains("error: expect.0: none of this may get through"), "{told}");
+    assert!(told.contains("by pf/anchor.conf:"), "{told}");
+    assert!(!said.contains("as expected"), "{said}");
+    let data: Value = serde_json::from_str(&verify(&["--format", "json"], 1)[0]).expect("JSON");
+    assert_eq!(data["expectations"][0]["holds"], json!(false));
+    assert_eq!(data["expectations"][0]["witness"]["port"], json!(2379));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The way of a packet as it is told: goldens, exit codes, captured rulesets, and the policy that it must agree with.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, explain};
+use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, explain, ways_out};
+use nixvol_net::loading::{Interfaces, load};
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{Detail, Outcome, Via};
 use nixvol_net::plan::Plan;
@@ -301,6 +303,7 @@ fn capture_of(world: &World, foreign: &str, main: &str, ours: impl Fn(String) ->
     };
     let rules = anchor.rules;
     let (filter, nat, rdr) = (print(&rules.filter), print(&rules.nat), print(&rules.rdr));
+    let filter = print(&rules.scrub) + &filter;
     let dummynet = ours(print(&rules.dummynet));
     let noise = "No ALTQ support in kernel\nALTQ related functions disabled\n";
     let text = format!(
@@ -411,6 +414,97 @@ fn a_capture_that_lacks_what_is_needed_says_so() {
     );
     let rule = nested.packet[0].rule.as_ref().expect("a rule");
     assert_eq!((rule.anchor.as_str(), rule.line), ("x", Some(2)), "{}", nested.text());
+}
+
+/// What a Mac holds that the manager has loaded the anchor on.
+fn held(anchor: &str, interfaces: &Interfaces) -> Captured {
+    let text = load(anchor, interfaces).text;
+    let rules =
+        nixvol_net::pf::parse(&text, &nixvol_net::pf::Environment::default()).expect("an anchor").rules;
+    let text =
+        rules.lists().into_iter().flatten().map(|rule| nixvol_net::pf::print_rule(rule) + "\n").collect();
+    Captured { name: "held".to_owned(), anchor: Some("com.apple/250.nixvol".to_owned()), text }
+}
+
+#[test]
+fn what_the_manager_has_loaded_is_what_is_rendered_whatever_the_interfaces() {
+    let mine = mine();
+    let names =
+        mine.plan.bridges.iter().zip(["bridge2000", "bridge2003", "bridge2001", "bridge2009", "bridge100"]);
+    let bridges: Vec<(&str, &str)> = names.map(|(bridge, name)| (bridge.provider.as_str(), name)).collect();
+    let strict = |interfaces| Interfaces { extfilter: true, ..interfaces };
+    let all = || Interfaces::new(["en5", "utun4"], bridges.clone()).with_foreign(["bridge101", "ap1"]);
+    let one_gone = || all().without(bridges[0].0);
+    let several = [
+        all(),
+        strict(all()),
+        one_gone(),
+        strict(one_gone()),
+        Interfaces::new(["en0"], []),
+        Interfaces::new([], bridges.clone()),
+    ];
+    for interfaces in several {
+        let captured = [held(&mine.anchor, &interfaces)];
+        let told = mine.captured("etcd-1", "etcd-2:2379", None, &captured).expect("an explanation");
+        assert!(told.passes && !told.text().contains("is not what"), "{interfaces:?}: {}", told.text());
+        assert!(!told.text().contains("no hop is there"), "{interfaces:?}: {}", told.text());
+        let rules = Rules { anchor: &mine.anchor, name: ANCHOR, captured: &captured };
+        assert_eq!(ways_out(&mine.plan, &rules), interfaces.egress, "{interfaces:?}");
+    }
+    let captured = held(&mine.anchor, &strict(all()));
+    let ask = |captured: &Captured| {
+        mine.captured("etcd-1", "etcd-2:2379", None, &[captured.clone()]).expect("an explanation").text()
+    };
+    assert!(ask(&captured).contains("is bridge2003"), "{}", ask(&captured));
+    assert!(ask(&captured).contains("the capture has the ways out en5, utun4"), "{}", ask(&captured));
+    let gone = ask(&held(&mine.anchor, &one_gone()));
+    assert!(gone.contains(&format!("no rule of the capture is for bridge-{}", bridges[0].0)), "{gone}");
+    // Any rule that is missing, or for another interface, is seen; but for an interface that no other rule is for.
+    let lines: Vec<&str> = captured.text.lines().collect();
+    for left_out in 0..lines.len() {
+        let mut kept = lines.clone();
+        let line = kept.remove(left_out);
+        let text = kept.join("\n") + "\n";
+        let told = ask(&Captured { text, ..captured.clone() });
+        let is_seen = told.contains("is not what this declaration renders")
+            || told.contains("no rule of the capture is for bridge-") && line.contains("\"forged:");
+        assert!(is_seen || line.contains("\"forged:outside\""), "without {line}: {told}");
+    }
+    let moved = captured.text.replacen("in quick on en5", "in quick on en6", 1);
+    assert_ne!(moved, captured.text);
+    let moved =
+        Captured { text: moved + "block drop in quick on en7 inet from any to any\n", ..captured.clone() };
+    assert!(ask(&moved).contains("it holds `block drop in quick on en7"), "{}", ask(&moved));
+}
+
+#[test]
+fn what_the_client_sees_is_told_of_a_capture_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let world = World::new(&fixture("restricted.json"));
+    let interfaces = Interfaces::new(
+        ["en5", "utun4"],
+        [("aws", "bridge2000"), ("azure", "bridge2003"), ("gcp", "bridge2004")],
+    );
+    let file = directory.path().join("held");
+    let ask = |captured: &Captured, arguments: &[&str]| {
+        fs::write(&file, &captured.text).expect("a file");
+        let ruleset = format!("com.apple/250.nixvol={}", file.display());
+        let arguments =
+            [arguments, &["--input", "tests/fixtures/restricted.json", "--ruleset", &ruleset]].concat();
+        let output = run(&[&["explain"], arguments.as_slice()].concat(), "");
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.lines().last().expect("a line").to_owned()
+    };
+    let captured = held(&world.anchor, &interfaces);
+    let late = "the client sees: refused after 1 s: macOS believes a neighbour's first RST only when it has asked without ECN";
+    assert_eq!(ask(&captured, &["etcd-1", "etcd-2:22"]), late);
+    assert_eq!(ask(&captured, &["lan", "etcd-1:22"]), "the client sees: silence");
+    // Without the rule that lets an unfinished segment out, its refusal has no sum that is right.
+    let older =
+        captured.text.lines().filter(|line| !line.contains("between:out")).map(|line| line.to_owned() + "\n");
+    let older = Captured { text: older.collect(), ..captured };
+    assert_eq!(ask(&older, &["etcd-1", "etcd-2:22"]), "the client sees: 75 s of silence, then a timeout");
 }
 
 #[test]

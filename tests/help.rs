@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use nixvol_net::help::{ERRORS, GUIDES, Page};
+use nixvol_net::help::{ERRORS, GUIDES, Page, WARNINGS};
 use nixvol_net::render::MANAGER;
 use serde_json::{Value, json};
 
@@ -67,12 +67,13 @@ fn inputs(pages: &[Told], heading: &str) -> Vec<String> {
 fn every_code_has_a_page_and_every_page_a_code() {
     let words = std::fs::read_to_string(root().join("generator/src/problem/words.rs")).expect("the words");
     let codes: Vec<&str> = words.split("=> \"").skip(1).filter_map(|rest| rest.get(..4)).collect();
-    let codes: BTreeSet<&str> = codes.into_iter().filter(|code| code.starts_with('E')).collect();
+    let codes: BTreeSet<&str> = codes.into_iter().filter(|code| code.starts_with(['E', 'W'])).collect();
     assert!(codes.len() > 30, "the codes were not found");
-    let pages: BTreeSet<&str> = ERRORS.iter().map(|page| page.topic).collect();
+    let all = || ERRORS.iter().chain(WARNINGS);
+    let pages: BTreeSet<&str> = all().map(|page| page.topic).collect();
     assert_eq!(pages, codes);
-    assert!(ERRORS.is_sorted_by_key(|page| page.topic));
-    for page in ERRORS {
+    assert!(all().is_sorted_by_key(|page| page.topic));
+    for page in all() {
         let first = Told::of(page).markdown.lines().next().expect("a title").to_owned();
         assert_eq!(first, format!("# {}: {}", page.topic, page.title()));
     }
@@ -81,15 +82,16 @@ fn every_code_has_a_page_and_every_page_a_code() {
 #[test]
 fn what_a_page_shows_is_what_is_printed() {
     let update = std::env::var("NIXVOL_README").is_ok_and(|value| value == "update");
-    let mut pages: Vec<Told> = ERRORS.iter().map(Told::of).collect();
+    let mut pages: Vec<Told> = ERRORS.iter().chain(WARNINGS).map(Told::of).collect();
     let inputs = inputs(&pages, "Wrong");
     for (told, input) in pages.iter_mut().zip(&inputs) {
         let topic = told.page.topic;
         let data = run(&["check", "--input", "-", "--format", "json"], input);
-        assert_eq!(data.status.code(), Some(2), "{topic}");
+        let (code, list) = if topic.starts_with('W') { (0, "warnings") } else { (2, "problems") };
+        assert_eq!(data.status.code(), Some(code), "{topic}");
         let data: Value = serde_json::from_slice(&data.stdout).expect("JSON");
         let codes: Vec<&Value> =
-            data["problems"].as_array().expect("problems").iter().map(|p| &p["code"]).collect();
+            data[list].as_array().expect("problems").iter().map(|p| &p["code"]).collect();
         assert_eq!(codes, [topic], "the example gives exactly its own error");
 
         let text = run(&["check", "--input", "-"], input);
@@ -109,11 +111,12 @@ fn what_a_page_shows_is_what_is_printed() {
 
 #[test]
 fn the_mend_of_every_page_is_valid() {
-    let pages: Vec<Told> = ERRORS.iter().map(Told::of).collect();
+    let pages: Vec<Told> = ERRORS.iter().chain(WARNINGS).map(Told::of).collect();
     for (told, input) in pages.iter().zip(inputs(&pages, "Right")) {
         let output = run(&["check", "--input", "-"], &input);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{}: {error}", told.page.topic);
+        assert!(!error.contains("warning["), "{error}");
         assert_ne!(told.text("Wrong"), told.text("Right"), "{}", told.page.topic);
     }
 }
@@ -234,12 +237,12 @@ fn of_a_command_it_is_what_the_command_says_itself() {
 fn the_table_has_every_code_once_and_data_has_the_same_words() {
     let (code, table, _) = asked(&["errors"]);
     assert_eq!(code, Some(0));
-    assert_eq!(table.lines().count(), ERRORS.len());
+    let pages = || ERRORS.iter().chain(WARNINGS);
+    assert_eq!(table.lines().count(), pages().count());
     let data: Value = serde_json::from_str(&asked(&["errors", "--format", "json"]).1).expect("JSON");
-    let rows: Vec<Value> =
-        ERRORS.iter().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
+    let rows: Vec<Value> = pages().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
     assert_eq!(data, json!(rows));
-    for (line, page) in table.lines().zip(ERRORS) {
+    for (line, page) in table.lines().zip(pages()) {
         assert_eq!(line, format!("{}  {}", page.topic, page.title()));
     }
     let page = &ERRORS[0];

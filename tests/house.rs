@@ -15,7 +15,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("model", &["place", "problem", "input"]),
     ("plan", &["model"]),
     ("loading", &["plan"]),
-    ("matrix", &["model", "plan"]),
+    ("matrix", &["model", "plan", "reach"]),
     ("diff", &["place", "model", "plan", "packets", "reach"]),
     ("edit", &["place", "source", "input"]),
     ("render", &["place", "input", "loading", "model", "plan"]),
@@ -29,10 +29,11 @@ const SEES: &[(&str, &[&str])] = &[
     ("status", &["place", "model", "plan", "loading", "pf", "darwin", "others"]),
     ("report", &["place", "model", "plan", "matrix", "render", "explain", "diff"]),
     ("help", &[]),
-    ("explain", &["place", "input", "loading", "model", "plan", "pf", "others"]),
+    ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
-    ("router", &["model", "plan", "pf", "wire"]),
-    ("replay", &["model", "plan", "pf", "wire", "router"]),
+    ("router", &["loading", "model", "plan", "pf", "wire"]),
+    ("scenario", &["model"]),
+    ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),
 ];
 
 fn source_of(path: &std::path::Path) -> String {

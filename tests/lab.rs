@@ -19,35 +19,40 @@ use crate::router::{Random, anything};
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
 /// A test's own lab, by its own name, which ends with the test.
-struct Lab {
+pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    fn up(name: &str, arguments: &[&str]) -> Self {
-        let lab = Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) };
+    /// A lab that is not up.
+    pub fn nowhere(name: &str) -> Self {
+        Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) }
+    }
+
+    pub fn up(name: &str, arguments: &[&str]) -> Self {
+        let lab = Self::nowhere(name);
         let output = lab.lab(&[&["up"], arguments].concat());
         assert!(output.status.success(), "{}", text(&output));
         lab
     }
 
     /// A command of the lab.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
         command
     }
 
-    fn lab(&self, arguments: &[&str]) -> Output {
+    pub fn lab(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program runs")
     }
 
     /// A shell's command as a node.
-    fn sh(&self, node: &str, script: &str) -> Output {
+    pub fn sh(&self, node: &str, script: &str) -> Output {
         self.lab(&["exec", node, "--", "sh", "-c", script])
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         let output = self.lab(&["status", "--format", "json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
@@ -59,12 +64,12 @@ impl Drop for Lab {
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 /// Waits until something holds; false after so long.
-fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let ends = Instant::now() + patience;
     while !holds() {
         if Instant::now() > ends {
@@ -115,8 +120,10 @@ fn every_topology_does_what_is_explained() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let guests = written(directory.path(), "guests.json", &guests());
-    let names = ["single", "restricted", "restricted-more", "rich"];
-    let inputs = names.into_iter().map(fixture_path).chain([guests]).map(Some).chain([None]);
+    let names = ["single", "restricted", "restricted-more", "rich", "ways", "conditions"];
+    let cases = ["fragments", "masquerade-guest", "public-space"]
+        .map(|name| format!("tests/cases/public/{name}.json"));
+    let inputs = names.into_iter().map(fixture_path).chain(cases).chain([guests]).map(Some).chain([None]);
     for input in inputs {
         let mut command = program();
         command.args(["lab", "test", "--format", "json"]).current_dir(root());
@@ -127,11 +134,24 @@ fn every_topology_does_what_is_explained() {
         let probes = told["probes"].as_array().expect("probes");
         assert_eq!(told["agrees"], true);
         assert!(probes.iter().all(|probe| probe["expected"] == probe["found"]), "{input:?}");
-        let found: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["found"].as_str()).collect();
+        let is_whole = |probe: &&Value| probe["trial"]["kind"] == "whole";
+        let found: BTreeSet<&str> =
+            probes.iter().filter(is_whole).filter_map(|probe| probe["found"].as_str()).collect();
         assert!(found.contains("connected") && found.contains("silence"), "{input:?}: {found:?}");
         let is_refusing = input.as_deref().is_some_and(|input| !input.contains("single"));
         // Where rules refuse, macOS's pf may still be unable to say so: that is what each probe was held against.
         assert!(is_refusing || !found.contains("refused"), "{input:?}: {found:?}");
+        let trials: BTreeSet<&str> =
+            probes.iter().filter_map(|probe| probe["trial"]["kind"].as_str()).collect();
+        assert_eq!(
+            trials,
+            ["bridge-gone", "bridge-gone-and-reloaded", "forged", "whole"].into(),
+            "{input:?}"
+        );
+        let is_cut = |probe: &&Value| probe["bytes"] == 4000 && is_whole(probe);
+        let cut: BTreeSet<&str> =
+            probes.iter().filter(is_cut).filter_map(|probe| probe["found"].as_str()).collect();
+        assert!(cut.contains("connected") && cut.len() > 1, "{input:?}: {cut:?}");
         let kinds: BTreeSet<&str> = probes.iter().filter_map(|probe| probe["protocol"].as_str()).collect();
         assert_eq!(kinds, ["icmp", "tcp", "udp"].into(), "{input:?}");
         let ends = ["mac", "lan", "internet"];
@@ -162,6 +182,35 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
         "{told}"
     );
     assert!(told.contains("tcp S passed by") && told.contains("port 2379:2381 flags S/SA"), "{told}");
+}
+
+/// What must not be is seen where rules let it be: what a bridge leaves behind, and who speaks as another.
+#[test]
+fn rules_that_let_leak_or_forge_are_found() {
+    if !has_lab() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = written(directory.path(), "guests.json", &guests());
+    let bundle = bundle(directory.path(), "bundle", &input);
+    let anchor = bundle.join(ANCHOR);
+    let rules = fs::read_to_string(&anchor).expect("rules");
+    for (label, seen, says) in [
+        ("leak", "out en0", "what is meant for a volume never leaves this Mac another way"),
+        ("forged:azure", "in bridge-azure", "a forged source gets nowhere"),
+        ("forged:outside", "in en0", "a forged source gets nowhere"),
+    ] {
+        let label = format!("label \"{label}\"");
+        let weaker: String =
+            rules.lines().filter(|line| !line.contains(&label)).map(|line| line.to_owned() + "\n").collect();
+        assert_ne!(rules, weaker);
+        fs::write(&anchor, weaker).expect("a file");
+        let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{label}: {told}");
+        assert!(told.contains("DIFFERENCE: ") && told.contains(says), "{label}: {told}");
+        assert!(told.contains(&format!("  {seen}: ")), "{label}: {told}");
+    }
 }
 
 #[test]
@@ -456,7 +505,7 @@ fn a_partition_cuts_and_heals() {
     let reaches = |to: &str| lab.sh("etcd-1", &format!("ping -c 1 -W 2 {to}.nixvol")).status.success();
     assert!(reaches("etcd-2") && reaches("etcd-3"));
     let cut = lab.lab(&["partition", "aws", "azure"]);
-    assert_eq!(text(&cut), "aws and azure are apart\n");
+    assert_eq!(text(&cut), "cut: no packet passes between aws and azure\n");
     assert!(!reaches("etcd-2") && reaches("etcd-3"));
     assert!(
         text(&lab.lab(&["status"])).contains("cut off from etcd-2, karpenter-worker-2"),
@@ -467,11 +516,42 @@ fn a_partition_cuts_and_heals() {
     assert!(!reaches("etcd-3") && !reaches("talos-control-plane-1"));
     assert!(lab.lab(&["heal", "etcd-1", "gcp"]).status.success());
     assert!(!reaches("etcd-2") && reaches("etcd-3"));
-    assert_eq!(text(&lab.lab(&["heal"])), "nobody is apart any more\n");
+    assert_eq!(text(&lab.lab(&["heal"])), "healed: no path is cut any more\n");
     assert!(reaches("etcd-2"));
     let wrong = lab.lab(&["partition", "awz"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong).contains("did you mean `aws`"), "{}", text(&wrong));
+    for (one, other, both) in
+        [("aws", "aws", "etcd-1"), ("etcd-1", "aws", "etcd-1"), ("etcd-2", "etcd-2", "etcd-2")]
+    {
+        let wrong = lab.lab(&["partition", one, other]);
+        assert_eq!(wrong.status.code(), Some(2));
+        let expected = format!("`{one}` and `{other}` both mean {both}");
+        assert!(text(&wrong).contains(&expected), "{}", text(&wrong));
+    }
+    assert!(reaches("etcd-2"), "what was refused has cut something");
+}
+
+#[test]
+fn status_counts_no_state_that_has_expired() {
+    if !has_lab() {
+        return;
+    }
+    let lab = Lab::up("states", &[]);
+    let states = || {
+        let status = lab.lab(&["status", "--format", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        status["states"].as_u64().expect("a number")
+    };
+    assert!(lab.sh("etcd-1", "ping -c 1 -W 2 etcd-2.nixvol").status.success());
+    assert!(states() > 0);
+    // No packet comes any more, so that nothing but the question tells the router the time: icmp.error lasts 10 s, and
+    // every state is looked at once in 10 s.
+    let patience = std::time::Instant::now();
+    while states() > 0 {
+        assert!(patience.elapsed().as_secs() < 60, "{} states", states());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
 }
 
 /// Ways that are slow, each by as much as no other: from aws, from one volume of it, and between azure and gcp, where
@@ -669,9 +749,10 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     let _ = capture.wait();
     let packets = read();
     // It is let out on lo0, and refused as it comes in.
-    let [(_, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
+    let [(first, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
     assert!(passed.starts_with("passed by pf/anchor.conf:"), "{passed}");
-    assert_eq!(interface, "lo0");
+    // Each of the two has an interface of its own.
+    assert_eq!([first.as_str(), interface.as_str()], ["lo0 out", "lo0 in"]);
     assert!(comment.starts_with("blocked with an answer by pf/anchor.conf:"), "{comment}");
     assert!(
         comment.contains("block return quick inet from <nixvol> to <nixvol> label \"between\""),

@@ -6,6 +6,8 @@
 mod accepted;
 mod activation;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cases;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -92,6 +94,7 @@ mod rig;
 mod router;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod sandbox;
+mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
@@ -100,6 +103,7 @@ mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;
 mod support;
+mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
 mod tools;

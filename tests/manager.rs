@@ -295,7 +295,7 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     // A Mac that was restarted may have been restarted because of it.
     let (network, before) = unconfirmed(600);
     network.mac.reboot();
-    network.fails("reconcile", 1, "the start was not confirmed in time");
+    network.fails("reconcile", 1, "the Mac was restarted before the start was confirmed");
     // launchd loads its jobs again, which the toy leaves to the test.
     let is_ours = |line: &&str| !line.starts_with("boot\t") && !line.starts_with("job\t");
     let rest = |kernel: &str| kernel.lines().filter(is_ours).map(str::to_owned).collect::<Vec<_>>();
@@ -313,7 +313,7 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     network.ok("start --confirm-within 600");
     assert_ne!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
     network.mac.reboot();
-    network.fails("reconcile", 1, "the start was not confirmed in time");
+    network.fails("reconcile", 1, "the Mac was restarted before the start was confirmed");
     assert_eq!(network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules"), up);
 }
 

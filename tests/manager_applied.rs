@@ -275,6 +275,58 @@ fn a_clock_that_was_turned_back_gives_no_time() {
     assert_eq!(network.mac.kernel(), before);
 }
 
+/// Nobody can say that a Mac which was restarted meanwhile was not restarted for the network's sake.
+#[test]
+fn a_restart_takes_back_what_waits() {
+    for (before, first) in [
+        ("up", "reconcile"),
+        ("up", "confirm"),
+        ("up", "start"),
+        ("down", "reconcile"),
+        ("none", "reconcile"),
+        ("none", "confirm"),
+    ] {
+        let network = Network::new(&small());
+        match before {
+            "up" => drop(network.ok("start")),
+            "down" => {
+                network.ok("start");
+                network.ok("stop");
+            }
+            _ => {}
+        }
+        let ours = rules(&network);
+        network.install(&other());
+        network.ok("start --confirm-within 600");
+        assert_ne!(rules(&network), ours);
+        network.mac.reboot();
+        let bare = network.mac.kernel();
+        // Before anything of ours runs, nothing is in force, and what waited is said to wait no more.
+        let (code, status) = network.status();
+        assert_eq!((code, &status["healthy"]), (1, &json!(false)), "{before}");
+        assert!(network.run("status").out.contains(
+            "pending      the Mac was restarted before a start was confirmed: the next run takes it back"
+        ));
+        assert_eq!(network.mac.kernel(), bare);
+        if first == "start" {
+            // Who asks again gets a new start, to be confirmed like any other, over the same as before.
+            network.ok("start --confirm-within 600");
+            network.ok("confirm");
+            network.assert_up();
+            continue;
+        }
+        network.fails(first, 1, "the Mac was restarted before the start was confirmed");
+        assert!(log(&network).contains(": rolled back: nothing of this run is left\n"), "{}", log(&network));
+        assert_eq!(rules(&network), ours, "{before} {first}");
+        assert_eq!(network.wish(), if before == "none" { "" } else { before });
+        let kernel = network.mac.kernel();
+        stays(&network, &kernel);
+        assert_eq!(network.status().1["pending"], json!(null));
+        assert_eq!(network.run("status").code, i32::from(before == "none"), "{before}");
+        network.fails("confirm", 1, "there is nothing to confirm");
+    }
+}
+
 /// Files of the state directory with what a look may not change.
 fn files(network: &Network) -> Vec<(String, Vec<u8>, i64, u64)> {
     let entries = fs::read_dir(network.state()).expect("the state").flatten();

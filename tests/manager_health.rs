@@ -6,6 +6,7 @@ use nixvol_net::darwin;
 use serde_json::{Value, json};
 
 use crate::network::{AWKS, Network, SHELLS, slow, small};
+use crate::rig::settled;
 use crate::support::{root, run};
 
 /// The only problem of a status, and that `status --from` has it too.
@@ -122,6 +123,62 @@ fn rules_of_others_in_our_anchor_are_not_overwritten() {
     network.mac.remove("anchor\tcom.apple/250.nixvol\t");
     network.ok("reconcile");
     network.assert_up();
+}
+
+/// pf takes rules only as a whole: one that we did not load is of who loaded it, and so are those around it.
+#[test]
+fn rules_that_others_load_over_ours_are_theirs() {
+    let network = Network::new(&slow());
+    let bare = network.mac.kernel();
+    network.ok("start");
+    let anchor = "com.apple/250.nixvol";
+    let ours = network.mac.ok(&format!("pfctl -q -a {anchor} -s rules"));
+    let file = network.mac.dir().join("theirs");
+    let load = |text: &str| {
+        fs::write(&file, text).expect("rules");
+        network.mac.ok(&format!("pfctl -a {anchor} -f {}", file.display()));
+    };
+    // Another base has many a rule that ours has, too.
+    let first = ours.lines().find(|line| line.starts_with("block drop in quick on ! lo0")).expect("a rule");
+    let theirs = "table <here> const { 10.0.1.2 }\n".to_owned()
+        + first
+        + "\npass quick inet proto tcp from any to 10.0.1.2 port = 22 flags S/SA keep state\n";
+    load(&theirs);
+    let held = network.mac.kernel();
+    for command in ["start", "plan"] {
+        let ran = network.run(command);
+        let said = ran.out + &ran.err;
+        assert!(
+            ran.code == 3 && said.contains("did not load") && said.contains("port = 22"),
+            "{command}: {said}"
+        );
+    }
+    // What else is missing is mended, and it is said once.
+    network.mac.ok("ifconfig bridge2000 destroy");
+    network.fails("reconcile", 1, "another program loaded them in the place of ours, which are not in force");
+    assert!(network.mac.kernel().contains("\nif\tbridge2000\t"));
+    network.fails("reconcile", 1, "did not load");
+    let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
+    assert_eq!(log.matches("did not load").count(), 2, "{log}");
+    let (code, status) = network.status();
+    let problems = status["problems"].to_string();
+    assert!(code == 1 && problems.contains("pf is in use by socketfilterfw (618)"), "{status:#}");
+    assert_eq!((&status["changes"], &status["rules"]["loaded"]), (&json!([]), &json!(false)));
+    network.fails("test", 1, "did not load");
+    assert_eq!(settled(&network.mac.kernel()), settled(&held));
+    // What is of others stays where all of ours goes.
+    for command in ["stop", "cleanup"] {
+        let ran = network.run(command);
+        assert!(ran.code == 0 && ran.err.contains("did not load"), "{}", ran.err);
+        let rules = network.mac.ok(&format!("pfctl -q -a {anchor} -s rules"));
+        assert!(rules.contains("port = 22") && !network.mac.kernel().contains("bridge2000"), "{rules}");
+    }
+    network.fails("start", 3, "of another program, or of a network whose state");
+    network.mac.ok(&format!("pfctl -q -a {anchor} -f /dev/null"));
+    network.ok("start");
+    network.assert_up();
+    network.ok("cleanup");
+    assert_eq!(settled(&network.mac.kernel()), settled(&bare));
 }
 
 #[test]

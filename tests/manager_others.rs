@@ -96,6 +96,38 @@ fn main_rulesets_of_macs_are_read() {
     }
 }
 
+/// An anchor that cannot be read may hold what decides before ours: it is not taken for empty.
+#[test]
+fn anchors_that_cannot_be_read_are_told() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let words = "the anchor com.example.other cannot be read: whether it decides before ours is not known";
+    let places = |command: &str| -> Vec<usize> {
+        network.mac.forget_journal();
+        network.mac.fault(None);
+        network.ok(command);
+        let asks = |call: &crate::rig::Call| call.line().starts_with("pfctl -a com.example.other -s ");
+        let journal = network.mac.journal();
+        (1..=journal.len()).filter(|at| asks(&journal[at - 1])).collect()
+    };
+    let directory = network.mac.dir().join("whole").display().to_string();
+    // A report holds the status, too, which asks again.
+    let (looks, reports) = (places("status"), places(&format!("logs --collect {directory}")));
+    assert_eq!((looks.len(), reports.len()), (2, 4));
+    for at in looks {
+        network.mac.fault(Some(("fail", at)));
+        let (code, status) = network.status();
+        assert_eq!((code, list(&status["notes"])), (0, vec![words.to_owned()]), "{status:#}");
+    }
+    for at in &reports[..2] {
+        network.mac.fault(Some(("fail", *at)));
+        let (findings, notes) = captured(&network, &format!("captured-{at}"));
+        assert_eq!((findings, notes), (Vec::new(), vec![words.to_owned()]));
+    }
+    network.mac.fault(None);
+    network.assert_up();
+}
+
 #[test]
 fn an_rdr_of_an_earlier_anchor_is_told() {
     let rdr = "rdr pass on lo0 inet proto tcp from any to any port = 80 -> 127.0.0.1 port 8080\\n";

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::json;
 
-use crate::network::{HOSTS, Network, small, topology};
+use crate::network::{AWKS, HOSTS, Network, SHELLS, small, topology};
 
 #[test]
 fn a_network_that_the_mac_has_is_refused() {
@@ -332,6 +332,67 @@ fn whether_something_is_mounted_is_asked_by_device() {
         network.ok("reconcile");
         assert!(!has(&network), "{path}");
         network.ok("cleanup");
+        network.assert_clean(&bare);
+    }
+}
+
+/// macOS takes an accent for the same in one letter or two, and a link for what it leads to.
+#[test]
+fn a_mount_point_is_found_by_every_name() {
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let mut network = Network::new(&small());
+        network.under(SHELLS[shell], AWKS[awk]);
+        let link = network.mac.dir().join("link");
+        std::os::unix::fs::symlink("/Volumes/caf\u{e9}", &link).expect("a link");
+        network.mac.add("mount\t/dev/disk5s1 on /Volumes/caf\u{e9} (apfs, local)\t/Volumes/caf\u{e9}");
+        for path in ["/Volumes/caf\u{e9}", "/Volumes/cafe\u{301}", &link.display().to_string()] {
+            let mut input = small();
+            input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
+            network.install(&input);
+            network.ok("start");
+            network.assert_up();
+            let (_, status) = network.status();
+            assert_eq!(status["volumes"][0]["state"], "up", "{path}");
+            network.ok("stop");
+        }
+        // What leads nowhere, and what lies within a volume, is no mount.
+        for path in ["/Volumes/other", "/Volumes/caf\u{e9}/within"] {
+            let mut input = small();
+            input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
+            network.install(&input);
+            network.ok("start");
+            assert_eq!(network.status().1["volumes"][0]["state"], "not mounted", "{path}");
+            network.ok("stop");
+        }
+    }
+}
+
+/// What is there and does not answer is neither mounted nor gone: nothing is changed for it, and it can be taken down.
+#[test]
+fn a_mount_that_does_not_answer_takes_nothing_down() {
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let mut input = small();
+        input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
+        let mut network = Network::new(&input);
+        network.under(SHELLS[shell], AWKS[awk]);
+        let bare = network.mac.kernel();
+        let server = "mount\tserver:/data on /Volumes/data (nfs)\t/Volumes/data";
+        network.mac.add(server);
+        network.ok("start");
+        let up = network.mac.kernel();
+        network.mac.edit(|kernel| kernel.replace("(nfs)", "(nfs, server gone)"));
+        let words = "could not look at the Mac: /Volumes/data/.: stat: Operation timed out; try again";
+        for command in ["reconcile", "reconcile", "status", "plan", "start"] {
+            network.fails(command, 1, words);
+        }
+        // It lasts, and launchd asks again and again: the log has it once from there.
+        let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
+        assert_eq!(log.matches("Z reconcile: could not look").count(), 1, "{log}");
+        assert_eq!(network.mac.kernel().replace("(nfs, server gone)", "(nfs)"), up);
+        network.ok("stop");
+        network.ok("status");
+        network.ok("cleanup");
+        network.mac.remove("mount\tserver:");
         network.assert_clean(&bare);
     }
 }

@@ -256,6 +256,19 @@ const MOVES: &[Move] = &[
             fs::write(&file, "pass quick all\n").expect("rules");
             network.mac.ok(&format!("pfctl -a com.apple/250.nixvol -f {}", file.display()));
         },
+        says: &[
+            "did not load, such as `pass quick all",
+            "another program loaded them in the place of ours, which are not in force; pf is in use by socketfilterfw (618)",
+        ],
+        changes: 0,
+        code: 1,
+        back: Some(|network| drop(network.mac.ok("pfctl -a com.apple/250.nixvol -f /dev/null"))),
+    },
+    Move {
+        name: "somebody takes the translation out of our anchor",
+        happens: |network| {
+            network.mac.ok("pfctl -a com.apple/250.nixvol -F nat");
+        },
         says: &["another program changed the rules in com.apple/250.nixvol"],
         changes: 1,
         code: 0,

@@ -258,3 +258,25 @@ fn what_is_loaded_is_told() {
         .collect();
     assert_eq!(paths, ["b/x", "b/y"]);
 }
+
+#[test]
+fn what_has_ip_options_passes_by_a_rule_that_allows_them_only() {
+    let with_options = |line: &str| {
+        let mut packet = packet(line);
+        packet.ip.options = true;
+        packet
+    };
+    let reply = "out en0 tcp 192.0.2.10:80 10.0.0.1:40000 SA";
+    for (main, passes, passes_back) in [
+        ("", false, false),
+        ("pass in all keep state\n", false, false),
+        ("pass in all allow-opts keep state\nblock out all\n", true, true),
+        ("pass in all allow-opts no state\npass out all no state\n", true, false),
+        ("nat pass on en0 from any to any -> 192.0.2.1\n", false, false),
+        ("set skip on en0\n", true, true),
+    ] {
+        let mut machine = machine(main, &[]);
+        let mut passed = |line| machine.eval(&with_options(line)).action() == Outcome::Pass;
+        assert_eq!((passed(WEB), passed(reply)), (passes, passes_back), "{main}");
+    }
+}

@@ -356,7 +356,7 @@ fn files_are_named_in_sarif_as_references() {
         let rejected = model::read(input.to_string().as_bytes()).expect_err("a wrong address");
         let text_of = |name: &str| (name == file).then(|| "{\n  address = \"ö\";\n}\n".to_owned());
         let shown = Shown { input: "", positions: &rejected.positions, text_of: &text_of, colour: false };
-        let log = shown.sarif(&rejected.problems, &[]);
+        let log = shown.sarif(&rejected.problems, &[], &[]);
         let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], uri);
         let region = json!({ "startLine": 2, "startColumn": 13, "endLine": 2, "endColumn": 16 });

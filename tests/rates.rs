@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use etherparse::PacketBuilder;
 use nixvol_net::explain::{STOCK_MAIN, examples};
+use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Fate, NodeId, Router, Rules, Source, Topology, Ways};
+use nixvol_net::render::ANCHOR;
+use nixvol_net::router::{Cast, EGRESS, Fate, NodeId, Router, Rules, Source, Topology, Ways};
 use nixvol_net::wire::{Offload, read};
+use serde_json::{Value, json};
 
-use crate::support::{declared, fixture, root};
+use crate::support::{declared, fixture, rendered, root};
 
 /// Rules whose every connection makes states that stay for a minute and a half behind its end.
 pub const TODAY: &str = "02-tcp-oneway-today";
@@ -30,21 +33,36 @@ pub struct Load {
     pub states: usize,
 }
 
-/// A Mac with two volumes of one provider and one of another, under the rules of a scenario.
-pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
+/// Two volumes of one provider and one of another, with a link between them.
+pub fn input() -> Value {
     let mut input = fixture("restricted.json");
-    input["volumes"]["etcd-4"] = serde_json::json!({ "provider": "aws", "address": "10.0.1.3" });
-    let plan = Plan::of(&declared(&input));
+    input["volumes"]["etcd-4"] = json!({ "provider": "aws", "address": "10.0.1.3" });
+    input
+}
+
+/// A Mac under the rules of a scenario.
+pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
+    let text =
+        fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
+    // The names have been put in.
+    router(&input(), &change(text), |_| Interfaces::default())
+}
+
+/// A Mac under the rules that are rendered, loaded as the manager loads them.
+pub fn rendered_mac(input: &Value) -> Router {
+    router(input, &rendered(input).files[ANCHOR].text, |plan| Interfaces::logical(plan, EGRESS))
+}
+
+fn router(input: &Value, text: &str, interfaces: impl Fn(&Plan) -> Interfaces) -> Router {
+    let plan = Plan::of(&declared(input));
     let examples = examples(&plan);
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
-    let text =
-        fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
-    let text = change(text);
-    let source =
-        Source { main: STOCK_MAIN, path: plan.anchor.as_str(), text: &text, file: "anchor", bridges: &[] };
+    let interfaces = interfaces(&plan);
+    let path = plan.anchor.as_str();
+    let source = Source { main: STOCK_MAIN, path, text, file: "anchor", interfaces: &interfaces };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::new(&topology, &plan.pipes);
+    let ways = Ways::new(&plan.pipes);
     Router::new(topology, rules, ways)
 }
 
@@ -65,14 +83,30 @@ pub fn connections(router: &mut Router, from: &str, to: &str, a_second: u32, sec
         // Ports come again after the 16,384 that macOS hands out.
         let port = 49_152 + u16::try_from(number % 16_384).expect("a port");
         load.tried += 1;
-        load.failed += usize::from(!connection(router, from, to, port, at));
+        load.failed += usize::from(!connection(router, from, to, (port, 2379), at, true));
         load.states = load.states.max(router.rules().machine().states());
     }
     load
 }
 
-/// One connection from its SYN to its last acknowledgement; false where one of its segments did not arrive.
-fn connection(router: &mut Router, from: End, to: End, port: u16, at: Duration) -> bool {
+/// Opens so many connections to a port at once, and closes none; how many opened.
+pub fn opened(router: &mut Router, from: &str, to: &str, port: u16, count: u16) -> usize {
+    let (from, to) = (end(router, from), end(router, to));
+    let mut open =
+        |number| connection(router, from, to, (40_000 + number, port), Duration::from_secs(1), false);
+    (0..count).filter(|number| open(*number)).count()
+}
+
+/// One connection from its SYN to its last acknowledgement, or until it is open; false where one of its segments did not
+/// arrive.
+fn connection(
+    router: &mut Router,
+    from: End,
+    to: End,
+    ports: (u16, u16),
+    at: Duration,
+    closes: bool,
+) -> bool {
     // Who sends: flags, sequence, acknowledgement.
     let segments = [
         (true, "S", 1000, 0),
@@ -83,9 +117,10 @@ fn connection(router: &mut Router, from: End, to: End, port: u16, at: Duration) 
         (false, "FA", 5001, 1002),
         (true, "A", 1002, 5002),
     ];
-    segments.iter().all(|(is_client, flags, sequence, acknowledgement)| {
+    let count = if closes { segments.len() } else { 3 };
+    segments[..count].iter().all(|(is_client, flags, sequence, acknowledgement)| {
         let (sender, receiver) = if *is_client { (from, to) } else { (to, from) };
-        let ports = if *is_client { (port, 2379) } else { (2379, port) };
+        let ports = if *is_client { ports } else { (ports.1, ports.0) };
         let mut builder = PacketBuilder::ipv4(sender.1.octets(), receiver.1.octets(), 64)
             .tcp(ports.0, ports.1, *sequence, 65_000);
         for flag in flags.chars() {
@@ -104,14 +139,14 @@ fn connection(router: &mut Router, from: End, to: End, port: u16, at: Duration) 
 
 /// Sends a datagram from each of so many sockets of a volume to one server outside; how many got there, from how many
 /// ports.
-pub fn flows(router: &mut Router, count: u16) -> (usize, usize) {
-    let (from, to) = (end(router, "etcd-1"), end(router, "internet"));
+pub fn flows(router: &mut Router, from: &str, first: u16, count: u16) -> (usize, usize) {
+    let (from, to) = (end(router, from), end(router, "internet"));
     let mut ports = BTreeSet::new();
     let mut arrived = 0;
     for number in 0..count {
         let mut bytes = Vec::new();
         PacketBuilder::ipv4(from.1.octets(), to.1.octets(), 64)
-            .udp(40_000 + number, 53)
+            .udp(first + number, 53)
             .write_to_vec(&mut bytes, b"question")
             .expect("a packet");
         let (fate, _) = router.receive(from.0, &mut bytes, Offload::default(), Duration::from_secs(1));
@@ -141,9 +176,19 @@ fn across_a_link_states_go_soon_enough() {
 }
 
 #[test]
+fn the_rules_that_are_rendered_hold_as_much() {
+    let net = || rendered_mac(&input());
+    let within = connections(&mut net(), "etcd-1", "etcd-4", 400, 5);
+    assert_eq!((within.failed, within.states), (0, 0), "{within:?}");
+    let link = connections(&mut net(), "etcd-1", "etcd-2", 400, 30);
+    assert!(link.failed == 0 && (7000..9500).contains(&link.states), "{link:?}");
+    assert_eq!(flows(&mut net(), "etcd-1", 40_000, 1000), (1000, 1000));
+}
+
+#[test]
 fn udp_flows_to_one_server_are_lost_where_nat_does_not_see_ports_that_are_taken() {
     // pf_get_sport of xnu looks for a kind of state that never is, unless the rule says which kind its are.
-    let (arrived, ports) = flows(&mut mac(NEW, |text| text), 1000);
+    let (arrived, ports) = flows(&mut mac(NEW, |text| text), "etcd-1", 40_000, 1000);
     assert!((940..995).contains(&arrived), "{arrived}");
     assert_eq!(arrived, ports);
     let extfilter = |text: String| {
@@ -151,5 +196,5 @@ fn udp_flows_to_one_server_are_lost_where_nat_does_not_see_ports_that_are_taken(
         assert!(text.contains(nat));
         text.replace(nat, &nat.replace('\n', " extfilter apd\n"))
     };
-    assert_eq!(flows(&mut mac(NEW, extfilter), 4000), (4000, 4000));
+    assert_eq!(flows(&mut mac(NEW, extfilter), "etcd-1", 40_000, 4000), (4000, 4000));
 }

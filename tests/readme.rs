@@ -135,7 +135,7 @@ fn every_block_is_of_a_kind_that_is_tried() {
     let papers = papers();
     let languages: BTreeSet<String> =
         papers.iter().flat_map(|paper| blocks(&paper.text)).map(|block| block.language).collect();
-    let tried: BTreeSet<String> = ["console", "json", "nix", "sh"].map(str::to_owned).into();
+    let tried: BTreeSet<String> = ["console", "json", "nix", "sh", "toml"].map(str::to_owned).into();
     assert_eq!(languages, tried);
 }
 
@@ -150,6 +150,15 @@ fn every_input_is_a_declaration() {
     for block in texts("json") {
         let checked = run(&["check", "--input", "-"], &block);
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+#[test]
+fn every_scenario_can_be_read() {
+    for block in texts("toml") {
+        if let Err(mistakes) = nixvol_net::scenario::read(&block) {
+            panic!("{mistakes:?}\n{block}");
+        }
     }
 }
 

@@ -140,9 +140,11 @@ fn the_matrix_of_providers_is_the_one_that_test_prints() {
         let test: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let mut compared = 0;
         for (from, row) in test["reach"].as_object().expect("rows") {
-            for (to, reach) in row.as_object().expect("cells") {
+            let is_provider = |name: &String| input["providers"].get(name).is_some();
+            let providers = row.as_object().expect("cells").iter().filter(|(to, _)| is_provider(to));
+            for (to, reach) in providers.filter(|_| is_provider(from)) {
                 let (word, leads) = &cells[&(from.clone(), to.clone())];
-                let expected = reach.as_str().expect("a word").replace("none", "-");
+                let expected = reach["reach"].as_str().expect("a word").replace("none", "-");
                 assert_eq!(*word, expected, "{topology}: {from} to {to}");
                 let meaning = by_id(&document, &leads[1..]).expect("a meaning");
                 assert!(text(meaning).contains(&format!(": {word}")), "{topology}: {from} to {to}");

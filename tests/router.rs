@@ -6,14 +6,14 @@ use std::time::Duration;
 use etherparse::{Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
 use ipnet::Ipv4Net;
 use nixvol_net::explain::{self, Question, STOCK_MAIN, examples};
-use nixvol_net::loading::logical_bridges;
-use nixvol_net::model::Declaration;
+use nixvol_net::loading::Interfaces;
+use nixvol_net::model::{Conditions, Declaration};
 use nixvol_net::pf::eval::Outcome;
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
 use nixvol_net::router::{
-    Cast, EGRESS, Fate, Filter, NodeId, Router, Rules, Side, Source, Stop, Topology, Ways,
+    Cast, EGRESS, Fate, Fault, Filter, NodeId, Router, Rules, Side, Source, Stop, Topology, Trouble, Ways,
 };
 use nixvol_net::wire::{self, Offload, read};
 use serde_json::{Value, json};
@@ -47,11 +47,11 @@ impl Net {
             (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
         let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
         let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: strangers.collect() });
-        let bridges: Vec<_> = logical_bridges(&plan).collect();
+        let interfaces = Interfaces::logical(&plan, EGRESS);
         let path = plan.anchor.as_str();
-        let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
+        let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
         let rules = Rules::load(&topology, &source).expect("rules");
-        let ways = Ways::new(&topology, &plan.pipes);
+        let ways = Ways::new(&plan.pipes);
         let router = Router::new(topology, rules, ways);
         Self { declaration, plan, anchor, router, now: Duration::ZERO }
     }
@@ -511,15 +511,69 @@ fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
         let id = net.id(from);
         matches!(net.send_raw(id, &syn(source, destination, 7, 2379)).0, Fate::Delivered(_))
     };
-    net.router.ways_mut().cut(&aws, Some(&azure));
+    let cut = |net: &mut Net, other: Option<&[NodeId]>| {
+        let nodes = net.router.topology().count();
+        let other = other.map(|other| ("other".to_owned(), other));
+        let fault = Fault::new(("aws".to_owned(), &aws), other, nodes, Trouble::Cut);
+        net.router.ways_mut().faults_mut().add(fault);
+    };
+    cut(&mut net, Some(&azure));
     assert_eq!(net.send_raw(net.id("etcd-1"), &syn(one, two, 7, 2379)), (Fate::Cut, Vec::new()));
     assert!(!reaches(&mut net, "etcd-2", two, one) && reaches(&mut net, "etcd-3", three, one));
-    net.router.ways_mut().cut(&aws, None);
+    cut(&mut net, None);
     assert!(!reaches(&mut net, "etcd-3", three, one) && !reaches(&mut net, "etcd-1", one, three));
-    net.router.ways_mut().heal(&aws, Some(&azure));
+    net.router.ways_mut().faults_mut().heal(&aws, Some(&azure));
     assert!(reaches(&mut net, "etcd-1", one, two) && !reaches(&mut net, "etcd-1", one, three));
-    net.router.ways_mut().heal_all();
+    net.router.ways_mut().faults_mut().heal_all();
     assert!(reaches(&mut net, "etcd-1", one, three));
+}
+
+#[test]
+fn a_fault_ends_at_its_time_and_with_whoever_asked_for_it() {
+    let mut net = Net::new(&fixture("restricted-more.json"));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
+    let id = net.id("etcd-1");
+    let fault = |trouble| {
+        let other = Some(("azure".to_owned(), azure.as_slice()));
+        Fault::new(("aws".to_owned(), &aws), other, net.router.topology().count(), trouble)
+    };
+    let (mut short, mut owned) = (fault(Trouble::Cut), fault(Trouble::Cut));
+    let slow = fault(Trouble::Slow(Conditions::checked(Some(70), None, None).unwrap()));
+    short.until = Some(Duration::from_secs(30));
+    owned.owner = Some(7);
+    let faults = net.router.ways_mut().faults_mut();
+    faults.add(slow);
+    faults.add(short);
+    faults.add(owned);
+    net.router.tell_time(Duration::from_millis(29_999));
+    assert_eq!(net.router.ways().faults().all().len(), 3);
+    net.router.tell_time(Duration::from_secs(30));
+    assert_eq!(net.router.ways().faults().all().len(), 2);
+    assert_eq!(net.send_raw(id, &syn(one, two, 7, 2379)).0, Fate::Cut);
+    assert_eq!(net.router.ways_mut().faults_mut().withdraw(8), 0);
+    assert_eq!(net.router.ways_mut().faults_mut().withdraw(7), 1);
+    let now = Duration::from_secs(31);
+    let mut segment = syn(one, two, 7, 2379);
+    let (fate, deliveries) = net.router.receive(id, &mut segment, Offload::default(), now);
+    assert!(matches!(fate, Fate::Delivered(_)));
+    assert_eq!(deliveries[0].at, now + Duration::from_millis(70));
+}
+
+#[test]
+fn a_slowed_path_loses_its_share_of_packets() {
+    let mut net = Net::new(&fixture("restricted-more.json"));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
+    let trouble = Trouble::Slow(Conditions::checked(None, Some(0.25), None).unwrap());
+    let other = Some(("azure".to_owned(), azure.as_slice()));
+    let fault = Fault::new(("aws".to_owned(), &aws), other, net.router.topology().count(), trouble);
+    net.router.ways_mut().faults_mut().add(fault);
+    let id = net.id("etcd-1");
+    let lost =
+        (0..1000).filter(|port| net.send_raw(id, &syn(one, two, 1000 + port, 2379)).0 == Fate::LostByFault);
+    let lost = lost.count();
+    assert!((200..300).contains(&lost), "{lost} of 1000");
 }
 
 fn with_conditions(conditions: &Value) -> Value {

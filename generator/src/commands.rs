@@ -144,8 +144,10 @@ pub fn sentence(text: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
-/// Says on standard error what the declaration asks for in vain.
+/// Says on standard error what the declaration asks for in vain, or hardly means.
 fn note_what_is_not_done(declaration: &Declaration) {
+    let warnings = declaration.warnings();
+    eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {
         eprintln!(
             "note: links.{}.conditions: answers to masqueraded traffic go to the gateway, and are not slowed",

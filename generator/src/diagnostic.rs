@@ -53,8 +53,8 @@ impl Shown<'_> {
     pub fn text(&self, problems: &[Problem]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let out: String =
-            problems.iter().map(|problem| renderer.render(&[self.group(problem)]) + "\n\n").collect();
+        let group = |problem| renderer.render(&[self.group(problem, Level::ERROR)]) + "\n\n";
+        let out: String = problems.iter().map(group).collect();
         let count = match problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
@@ -62,13 +62,22 @@ impl Shown<'_> {
         out + &count + " in the declaration; nothing was written\n" + &more(problems)
     }
 
-    fn group(&self, problem: &Problem) -> Group<'_> {
+    /// What is valid and hardly meant.
+    pub fn warnings(&self, problems: &[Problem]) -> String {
+        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let group = |problem| renderer.render(&[self.group(problem, Level::WARNING)]) + "\n\n";
+        let out: String = problems.iter().map(group).collect();
+        out + &more(problems)
+    }
+
+    fn group(&self, problem: &Problem, level: Level<'static>) -> Group<'_> {
         let title = if problem.at == FieldPath::root() {
             problem.message()
         } else {
             format!("{}: {}", problem.at, problem.message())
         };
-        let mut group = Group::with_title(Level::ERROR.primary_title(title).id(problem.kind.code()));
+        let mut group = Group::with_title(level.primary_title(title).id(problem.kind.code()));
         if let Kind::NotJson { line, column, .. } = problem.kind {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }

@@ -11,10 +11,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Declaration, End, Expectation, Link, Party, Protocol};
+use crate::model::{Declaration, End, Expectation, Link, Party};
 use crate::packets::{Family, Field, Set, Side};
 use crate::place::FieldPath;
-use crate::plan::policy::{ICMP, TCP, Translation, UDP};
+use crate::plan::policy::{TCP, Translation, UDP, number_of, ranges_of};
 use crate::plan::{Plan, Region};
 use crate::reach::{self, Fate, Flow, Flows, Opener, Outcome, Reach, Reason, ends};
 
@@ -86,11 +86,8 @@ pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expect
         let all = flows.and(all, ours);
         set = flows.or(set, all);
     }
-    let ports: Option<Vec<(u16, u16)>> = expectation
-        .ports
-        .as_ref()
-        .map(|ports| ports.ranges().iter().map(|range| (range.first, range.last)).collect());
-    let service = reach::service(flows, expectation.protocol.map(number), ports.as_deref());
+    let ports = expectation.ports.as_ref().map(ranges_of);
+    let service = reach::service(flows, expectation.protocol.map(number_of), ports.as_deref());
     let set = flows.and(set, service);
     let inet = flows.family(Family::Inet);
     flows.and(set, inet)
@@ -156,14 +153,6 @@ fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ip
     let sets: Vec<Set> =
         sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
     flows.union(&sets)
-}
-
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => TCP,
-        Protocol::Udp => UDP,
-        Protocol::Icmp => ICMP,
-    }
 }
 
 /// Whether a flow reaches whom it is for: what is none of ours is not kept out.
@@ -283,7 +272,7 @@ impl<'a> Holder<'a> {
         };
         let serves = |link: &Link| {
             let is_ported = matches!(flow.protocol, TCP | UDP);
-            link.protocol.is_none_or(|protocol| number(protocol) == flow.protocol)
+            link.protocol.is_none_or(|protocol| number_of(protocol) == flow.protocol)
                 && link.ports.as_ref().is_none_or(|ports| is_ported && ports.contains(flow.port))
         };
         let covers = |link: &&Link| {

@@ -3,14 +3,17 @@
 //! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
 //! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
 //! anchor say what happens, the policy says what was declared, and where the two differ it says so.
-//! Sees: place, input, model, plan, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! Sees: place, input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
+mod apart;
 mod end;
 pub mod every;
 mod hop;
 mod live;
+mod names;
+mod opening;
 mod reason;
-mod sets;
+mod survey;
 mod text;
 mod way;
 
@@ -19,15 +22,18 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::loading;
+use crate::loading::{self, Interfaces};
 use crate::model::Declaration;
 use crate::pf::Environment;
+use crate::pf::syntax::Ruleset;
 use crate::plan::Plan;
 
 pub use end::{End, Examples, Service, examples};
 pub use hop::{Hop, RESET, RuleAt, Through, UNREACHABLE};
 pub use live::{Captured, Refused};
+pub use opening::{Opening, opening};
 pub use reason::{Declared, Reason};
+pub use survey::{Answers, Fate, Part, Path, Protocol, Survey, is_survey, survey};
 
 /// The main ruleset that macOS ships in `/etc/pf.conf`: it calls what is loaded below `com.apple`, and filters
 /// nothing itself.
@@ -38,6 +44,9 @@ rdr-anchor \"com.apple/*\"
 dummynet-anchor \"com.apple/*\"
 anchor \"com.apple/*\"
 ";
+
+/// The interface that is asked as the way out where nobody names one.
+pub const WAY_OUT: &str = "en0";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -172,6 +181,31 @@ pub fn explain(
     Ok(explainer.explained(asked, way))
 }
 
+/// The rules that are asked, as they were read: what plays them needs no text.
+#[derive(Debug)]
+pub struct Read {
+    /// By path; the main ruleset's is empty.
+    pub rulesets: Vec<(String, Ruleset)>,
+    /// The interfaces that captured rules of ours were loaded for.
+    pub names: Option<Interfaces>,
+}
+
+/// The rules that a question is asked of.
+///
+/// # Errors
+/// A question that makes no sense, or rules that cannot be read.
+pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Error> {
+    let asked = end::asked(plan, question)?;
+    let environment = environment(plan, &asked.egress, asked.egress_address);
+    let loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
+    Ok(Read { rulesets: loaded.read, names: loaded.names })
+}
+
+/// The ways out that a captured anchor of ours was loaded for; none where nothing tells.
+pub fn ways_out(plan: &Plan, rules: &Rules) -> Vec<String> {
+    live::ways_out(plan, rules, &environment(plan, WAY_OUT, examples(plan).mac))
+}
+
 /// Rules that are loaded once, to answer many questions.
 struct Explainer<'a> {
     declaration: &'a Declaration,
@@ -204,6 +238,7 @@ impl<'a> Explainer<'a> {
         let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
         let mut notes = asked.notes.clone();
         notes.extend(way.notes(plan, &asked));
+        notes.extend(own_source(declaration, &asked, &packet));
         notes.extend(loaded.notes.iter().cloned());
         Explanation {
             added: Added::of(&packet, &answer).filter(|_| passes),
@@ -233,6 +268,22 @@ impl Explanation {
     pub fn text(&self) -> String {
         text::text(self)
     }
+}
+
+/// Says that a link's masquerade is not this packet's: from a guest to a volume that this Mac serves nothing leaves by
+/// an interface, which is where macOS translates.
+fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[Hop]) -> Option<String> {
+    if !matches!(asked.source.at, end::At::Bridge(_)) || !asked.destination.at.is_here() {
+        return None;
+    }
+    let covers = packet.first()?.reason.as_ref()?.declared.iter();
+    let mut masqueraded = declaration.links.iter().filter(|link| link.masquerade).map(|link| link.index);
+    let paths: Vec<&str> = covers.map(|declared| declared.path.as_str()).collect();
+    let index = masqueraded.find(|index| paths.contains(&format!("links.{index}").as_str()))?;
+    Some(format!(
+        "links.{index} masquerades what leaves by an interface, and this ends where it comes in: {} sees the source {}",
+        asked.destination.name, asked.source.address
+    ))
 }
 
 /// A Mac with an address on the interface that leads outside.

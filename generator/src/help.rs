@@ -29,6 +29,9 @@ pub const ERRORS: &[Page] = pages! {
     "E060" "E061" "E062" "E063" "E064" "E065"
 };
 
+/// The pages of warnings.
+pub const WARNINGS: &[Page] = pages! { "W001" "W002" };
+
 /// The other pages.
 pub const GUIDES: &[Page] = pages! {
     "options" "policy" "conditions" "manager" "macos" "review" "lab" "json" "migration"
@@ -67,8 +70,11 @@ impl Page {
 /// The page of a topic.
 pub fn page(topic: &str) -> Option<&'static Page> {
     let code = number(topic).map(|number| format!("E{number:03}"));
+    let warning = topic.trim_start_matches("warning").trim_matches(['[', ']', ':']).to_ascii_uppercase();
     let topic = code.as_deref().unwrap_or(topic);
-    ERRORS.iter().chain(GUIDES).find(|page| page.topic == topic)
+    let is_warning = WARNINGS.iter().any(|page| page.topic == warning);
+    let topic = if is_warning { warning.as_str() } else { topic };
+    ERRORS.iter().chain(WARNINGS).chain(GUIDES).find(|page| page.topic == topic)
 }
 
 /// The number of a code in any form that a person would type: `E012`, `e12`, `12`, `error[E012]`.
@@ -87,6 +93,7 @@ pub fn nearest(topic: &str) -> Option<&'static str> {
 
 /// All codes with their titles, one a line.
 pub fn table() -> String {
-    let rows: Vec<String> = ERRORS.iter().map(|page| format!("{}  {}", page.topic, page.title())).collect();
+    let rows: Vec<String> =
+        ERRORS.iter().chain(WARNINGS).map(|page| format!("{}  {}", page.topic, page.title())).collect();
     rows.join("\n") + "\n"
 }

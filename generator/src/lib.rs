@@ -56,6 +56,7 @@
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`replay`] | what Apple's own stack did, played through the router |
+//! | [`scenario`] | faults between volumes and providers at set times, as a file says them |
 //! | [`darwin`] | what macOS's commands print, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac against the plan |
@@ -86,6 +87,7 @@ pub mod render;
 pub mod replay;
 pub mod report;
 pub mod router;
+pub mod scenario;
 pub mod source;
 pub mod status;
 pub mod wire;

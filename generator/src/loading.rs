@@ -34,6 +34,8 @@ pub struct Interfaces {
     pub outside: Vec<String>,
     /// The bridges that exist, by macro.
     pub bridges: BTreeMap<String, String>,
+    /// Translation to an address of `$egress` is loaded with `extfilter apd`, as the manager does where pfctl takes it.
+    pub extfilter: bool,
 }
 
 impl Interfaces {
@@ -44,7 +46,22 @@ impl Interfaces {
     ) -> Self {
         let egress: Vec<String> = egress.into_iter().map(str::to_owned).collect();
         let bridge = |(provider, name): (&str, &str)| (bridge_macro(provider), name.to_owned());
-        Self { outside: egress.clone(), egress, bridges: bridges.into_iter().map(bridge).collect() }
+        let bridges = bridges.into_iter().map(bridge).collect();
+        Self { outside: egress.clone(), egress, bridges, extfilter: false }
+    }
+
+    /// A Mac with one interface that leads outside and every bridge of a plan, by its logical name.
+    pub fn logical(plan: &Plan, egress: &str) -> Self {
+        let egress = vec![egress.to_owned()];
+        Self { outside: egress.clone(), egress, bridges: logical_bridges(plan).collect(), extfilter: true }
+    }
+
+    /// The same Mac while the bridge of a provider is not there.
+    #[must_use]
+    pub fn without(&self, provider: &str) -> Self {
+        let mut left = self.clone();
+        left.bridges.remove(&bridge_macro(provider));
+        left
     }
 
     /// The same with interfaces of other programs, which lead nowhere.
@@ -97,17 +114,41 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
         if is_definition(line) {
             continue;
         }
-        let used = first_macro(line).and_then(|name| Some((name, interfaces.names(name)?)));
-        match used {
-            None => add(line, number),
-            Some((name, names)) => {
-                for interface in names {
-                    add(&line.replace(&format!("${name}"), interface), number);
-                }
-            }
-        }
+        put_in(line, interfaces, &mut |line| add(line, number));
     }
     loaded
+}
+
+/// Puts names in for every macro of a line; each name of each gives a line.
+fn put_in(line: &str, interfaces: &Interfaces, add: &mut impl FnMut(&str)) {
+    let used = macros(line).find_map(|name| Some((name, interfaces.names(name)?)));
+    let Some((name, names)) = used else { return add(line) };
+    for interface in names {
+        let mut line = with(line, name, interface);
+        let translates = name == EGRESS && line.starts_with("nat ") && !line.contains(" extfilter ");
+        if translates && interfaces.extfilter && line.ends_with(&format!("-> ({interface}:0)")) {
+            line.push_str(" extfilter apd");
+        }
+        put_in(&line, interfaces, add);
+    }
+}
+
+/// A line with a name in place of one macro.
+fn with(line: &str, name: &str, interface: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, behind)) = rest.split_once('$') {
+        out.push_str(before);
+        let word = word(behind);
+        if word == name {
+            out.push_str(interface);
+        } else {
+            out.push('$');
+            out.push_str(word);
+        }
+        rest = &behind[word.len()..];
+    }
+    out + rest
 }
 
 /// Whether a line says what one of these macros is.
@@ -119,12 +160,16 @@ fn is_definition(line: &str) -> bool {
     })
 }
 
-/// The first macro that a line names outside comments.
-fn first_macro(line: &str) -> Option<&str> {
+/// The macros that a line names outside comments.
+pub fn macros(line: &str) -> impl Iterator<Item = &str> {
     let statement = line.split('#').next().unwrap_or_default();
-    let name = statement.split_once('$')?.1;
-    let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
-    Some(&name[..end])
+    statement.split('$').skip(1).map(word)
+}
+
+/// The name that a text begins with.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
 }
 
 #[cfg(test)]
@@ -159,6 +204,20 @@ block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
 ";
         assert_eq!(loaded.text, expected);
         assert_eq!([1, 2, 3, 4, 8, 99].map(|line| loaded.origin(line)), [1, 4, 5, 5, 7, 7]);
+    }
+
+    #[test]
+    fn a_line_may_name_two_macros_of_which_one_begins_as_the_other() {
+        let anchor =
+            "pass on $bridge_a from ($bridge_ab) to any\nnat on $egress from any to any -> ($egress:0)\n";
+        let interfaces = Interfaces::new(["en0"], [("a", "bridge2000"), ("ab", "bridge2001")]);
+        let with = |interfaces: &Interfaces| load(anchor, interfaces).text;
+        let expected = "pass on bridge2000 from (bridge2001) to any\nnat on en0 from any to any -> (en0:0)\n";
+        assert_eq!(with(&interfaces), expected);
+        // Where this Mac's pfctl takes it, translation says who may answer.
+        let strict = Interfaces { extfilter: true, ..interfaces };
+        assert_eq!(with(&strict), expected.replace("(en0:0)", "(en0:0) extfilter apd"));
+        assert_eq!(with(&strict.without("ab")), "nat on en0 from any to any -> (en0:0) extfilter apd\n");
     }
 
     #[test]

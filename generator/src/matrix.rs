@@ -1,11 +1,16 @@
-//! Who may open connections to whom, provider by provider, as a table for people.
+//! Who may open connections to whom, and by what, provider by provider, as a table for people.
 //!
-//! Sees: plan. Never: rules; this is what was declared, not what was proven.
+//! Sees: model, plan, reach (its words for services). Never: rules; this is what was declared, not what was proven.
 
+mod counts;
+
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::model::{End, Name};
+use crate::plan::policy::{number_of, ranges_of};
 use crate::plan::{Bridge, Plan};
+use crate::reach::Services;
 
 /// How much one provider may open to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,91 +34,117 @@ impl Reach {
     }
 }
 
+/// What passes from one provider to another, where it is not everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passing<'a> {
+    /// Who may open: these volumes; none is the whole provider.
+    pub from: Vec<&'a Name>,
+    /// Who may be reached; the same.
+    pub to: Vec<&'a Name>,
+    /// By what.
+    pub services: Services,
+}
+
+/// The volumes of a provider that ends name; none is all of it.
+type Touched<'a> = BTreeMap<usize, Vec<&'a Name>>;
+
 /// How much every provider may open to every other.
 pub struct Matrix<'a> {
     bridges: &'a [Bridge],
     /// Row by row, in the order of the bridges.
     cells: Vec<Reach>,
+    /// By row, what is permitted from there: senders, and whom by provider, by what.
+    rows: Vec<Vec<Permitted<'a>>>,
+    /// Whom flows reach, by number.
+    receivers: Vec<Touched<'a>>,
 }
 
-/// The rows of a matrix as words of bits: a bit for each column that passes everything, and for each that passes something.
-struct Cells {
-    /// Words in a row.
-    width: usize,
-    all: Vec<u64>,
-    some: Vec<u64>,
+struct Permitted<'a> {
+    from: Vec<&'a Name>,
+    /// By its number, since many rows have the same.
+    to: usize,
+    services: Services,
 }
 
-impl Cells {
-    fn of(plan: &Plan) -> Self {
-        let bridges = plan.bridges.as_slice();
-        let number = |name: &Name| bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
-        let width = bridges.len().div_ceil(64);
-        let mut cells =
-            Self { width, all: vec![0; width * bridges.len()], some: vec![0; width * bridges.len()] };
-        // The providers that ends touch, and those of which they are all.
-        let touched = |ends: &[End]| {
-            let (mut whole, mut part) = (vec![0; width], vec![0; width]);
-            for end in ends {
-                let (number, bits) = match end {
-                    End::Provider(name) => (number(name), &mut whole),
-                    End::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), &mut part),
-                };
-                if let Some(number) = number {
-                    bits[number / 64] |= 1u64 << (number % 64);
-                }
-            }
-            (whole, part)
+/// The providers that ends touch.
+fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
+    let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
+    let mut touched = Touched::new();
+    for end in ends {
+        let (provider, volume) = match end {
+            End::Provider(name) => (number(name), None),
+            End::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), Some(name)),
         };
-        for flow in &plan.flows {
-            let ((from_whole, from_part), (to_whole, to_part)) = (touched(&flow.from), touched(&flow.to));
-            for row in ones(from_whole.iter().zip(&from_part).map(|(whole, part)| whole | part)) {
-                let takes_all = from_whole[row / 64] >> (row % 64) & 1 == 1 && flow.protocol.is_none();
-                for word in 0..width {
-                    cells.all[row * width + word] |= if takes_all { to_whole[word] } else { 0 };
-                    cells.some[row * width + word] |= to_whole[word] | to_part[word];
-                }
-            }
-        }
-        for own in 0..bridges.len() {
-            cells.all[own * width + own / 64] |= 1 << (own % 64);
-        }
-        cells
-    }
-
-    fn reach(&self, row: usize, column: usize) -> Reach {
-        let has = |bits: &[u64]| bits[row * self.width + column / 64] >> (column % 64) & 1 == 1;
-        match (has(&self.all), has(&self.some)) {
-            (true, _) => Reach::All,
-            (false, true) => Reach::Some,
-            (false, false) => Reach::None,
+        if let Some(provider) = provider {
+            touched.entry(provider).or_default().extend(volume);
         }
     }
-
-    /// How many cells are everything, and how many something.
-    fn counts(&self) -> (usize, usize) {
-        let some = self.some.iter().zip(&self.all).map(|(some, all)| some & !all);
-        let count = |words: &mut dyn Iterator<Item = u64>| words.map(|word| word.count_ones() as usize).sum();
-        (count(&mut self.all.iter().copied()), count(&mut { some }))
+    // Beside all of a provider its volumes say nothing.
+    for whole in ends.iter().filter(|end| matches!(end, End::Provider(_))) {
+        if let Some(volumes) = number(whole.name()).and_then(|provider| touched.get_mut(&provider)) {
+            volumes.clear();
+        }
     }
-}
-
-/// The places of the ones in words of bits.
-fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
-    words.enumerate().flat_map(|(number, word)| {
-        let places = std::iter::successors(Some(word), |left| left.checked_sub(1).map(|less| left & less));
-        places.take_while(|left| *left != 0).map(move |left| number * 64 + left.trailing_zeros() as usize)
-    })
+    touched
 }
 
 impl<'a> Matrix<'a> {
     /// The matrix of a plan.
     pub fn of(plan: &'a Plan) -> Self {
-        let (bridges, cells) = (plan.bridges.as_slice(), Cells::of(plan));
-        let rows = 0..bridges.len();
-        let row = |row| rows.clone().map(move |column| (row, column));
-        let cells = rows.clone().flat_map(row).map(|(row, column)| cells.reach(row, column)).collect();
-        Self { bridges, cells }
+        let bridges = plan.bridges.as_slice();
+        let mut cells = vec![Reach::None; bridges.len() * bridges.len()];
+        let mut rows: Vec<Vec<Permitted>> = bridges.iter().map(|_| Vec::new()).collect();
+        let mut receivers = Vec::new();
+        for flow in &plan.flows {
+            let (from, to) = (touched(plan, &flow.from), touched(plan, &flow.to));
+            for (row, senders) in from {
+                for (column, receivers) in &to {
+                    let cell = &mut cells[row * bridges.len() + column];
+                    let all = flow.protocol.is_none() && senders.is_empty() && receivers.is_empty();
+                    *cell = if all || *cell == Reach::All { Reach::All } else { Reach::Some };
+                }
+                let ports = flow.ports.as_ref().map(ranges_of);
+                let services = Services::permitted(flow.protocol.map(number_of), ports.as_deref());
+                rows[row].push(Permitted { from: senders, to: receivers.len(), services });
+            }
+            receivers.push(to);
+        }
+        for own in 0..bridges.len() {
+            cells[own * bridges.len() + own] = Reach::All;
+        }
+        Self { bridges, cells, rows, receivers }
+    }
+
+    /// What passes from a row to a column, where it is not everything: none of it is said twice.
+    pub fn passing(&self, row: usize, column: usize) -> Vec<Passing<'a>> {
+        if self.cells[row * self.bridges.len() + column] != Reach::Some {
+            return Vec::new();
+        }
+        let mut by_ends: BTreeMap<(&[&'a Name], &[&'a Name]), Services> = BTreeMap::new();
+        for permitted in &self.rows[row] {
+            if let Some(to) = self.receivers[permitted.to].get(&column) {
+                by_ends.entry((&permitted.from, to)).or_default().join(&permitted.services);
+            }
+        }
+        let is_within = |one: &[&Name], other: &[&Name]| {
+            other.is_empty() || !one.is_empty() && one.iter().all(|name| other.contains(name))
+        };
+        let is_said = |(from, to): &(&[&Name], &[&Name]), services: &Services| {
+            by_ends.iter().any(|(wider, more)| {
+                *wider != (*from, *to)
+                    && is_within(from, wider.0)
+                    && is_within(to, wider.1)
+                    && more.holds(services)
+            })
+        };
+        let found = by_ends.iter().filter(|(ends, services)| !is_said(ends, services));
+        found
+            .map(|((from, to), services)| Passing {
+                from: from.to_vec(),
+                to: to.to_vec(),
+                services: services.clone(),
+            })
+            .collect()
     }
 
     /// Each provider with how much it may open to each.
@@ -147,7 +178,56 @@ pub fn text(plan: &Plan, width: usize) -> String {
     }
     row("this Mac", vec!["all"; names.len()], "", "");
     row("outside", vec!["-"; names.len()], "", "");
+    out + &legend(&matrix)
+}
+
+/// What `some` is, where it stands in the table: pairs of providers with the same of it in one line.
+fn legend(matrix: &Matrix) -> String {
+    let name = |index: usize| matrix.bridges[index].provider.as_str();
+    let mut rows: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
+    for row in 0..matrix.bridges.len() {
+        for column in 0..matrix.bridges.len() {
+            let passing = matrix.passing(row, column);
+            if !passing.is_empty() {
+                let words: Vec<String> = passing.iter().map(Passing::words).collect();
+                rows.entry((row, words.join("; "))).or_default().push(column);
+            }
+        }
+    }
+    let words: BTreeMap<&String, usize> = rows.keys().map(|(row, words)| (words, *row)).collect();
+    if let ([(words, _)], true) = (words.into_iter().collect::<Vec<_>>().as_slice(), rows.len() > 1)
+        && !words.contains(" from ")
+        && !words.contains(" to ")
+    {
+        return format!("some: {words}\n");
+    }
+    let mut lines: BTreeMap<(Vec<usize>, String), Vec<usize>> = BTreeMap::new();
+    for ((row, words), columns) in rows {
+        lines.entry((columns, words)).or_default().push(row);
+    }
+    let mut lines: Vec<(Vec<usize>, Vec<usize>, String)> =
+        lines.into_iter().map(|((columns, words), rows)| (rows, columns, words)).collect();
+    lines.sort();
+    let names = |all: &[usize]| all.iter().map(|index| name(*index)).collect::<Vec<_>>().join(", ");
+    let mut out = String::new();
+    for (rows, columns, words) in lines.iter().take(MOST) {
+        let _ = writeln!(out, "some: {} -> {}: {words}", names(rows), names(columns));
+    }
+    if let Some(more @ 1..) = lines.len().checked_sub(MOST) {
+        let _ = writeln!(out, "  and {more} more (`--format json` has all)");
+    }
     out
+}
+
+impl Passing<'_> {
+    /// `tcp 2379-2380`, `tcp 5432 from api to db`.
+    fn words(&self) -> String {
+        let names = |word: &str, all: &[&Name]| match all {
+            [] => String::new(),
+            all => format!(" {word} {}", all.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")),
+        };
+        format!("{}{}{}", self.services, names("from", &self.from), names("to", &self.to))
+    }
 }
 
 /// So many ways are listed.
@@ -170,7 +250,7 @@ pub fn conditions(plan: &Plan) -> String {
 
 fn sentence(plan: &Plan) -> String {
     let providers = plan.bridges.len();
-    let (all, some) = Cells::of(plan).counts();
+    let (all, some) = counts::of(plan);
     format!(
         "Of the {} ordered pairs of providers, {} pass everything, {some} something and {} nothing.\n",
         providers * providers.saturating_sub(1),

@@ -6,6 +6,7 @@
 mod check;
 mod free;
 mod value;
+mod warn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -202,6 +203,11 @@ impl From<Word> for Party {
     }
 }
 
+/// The longest latency, in milliseconds.
+const MOST_LATENCY: u16 = 10_000;
+/// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
+const MOST_BANDWIDTH: u32 = 2_147_483;
+
 /// What the way between two ends is like. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -215,6 +221,32 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// Conditions as somebody asks for them.
+    ///
+    /// # Errors
+    /// What is out of range, or that nothing is asked for.
+    pub fn checked(
+        latency_ms: Option<u16>,
+        loss: Option<f64>,
+        bandwidth_kbit: Option<u32>,
+    ) -> Result<Self, String> {
+        if let Some(found) = latency_ms.filter(|ms| *ms > MOST_LATENCY) {
+            return Err(format!(
+                "the latency is {found} ms; it may be from 0 to {MOST_LATENCY} milliseconds"
+            ));
+        }
+        if let Some(found) = loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
+            return Err(format!("the loss is {found}; it is a share from 0 to 1, so that 0.01 is 1 %"));
+        }
+        if let Some(found) = bandwidth_kbit.filter(|kbit| !(1..=MOST_BANDWIDTH).contains(kbit)) {
+            return Err(format!("the bandwidth is {found} kbit/s; it may be from 1 to {MOST_BANDWIDTH}"));
+        }
+        if latency_ms.is_none() && loss.is_none() && bandwidth_kbit.is_none() {
+            return Err("nothing is asked for: give a latency, a loss or a bandwidth".to_owned());
+        }
+        Ok(Self { latency_ms, loss, bandwidth_kbit })
+    }
+
     /// The added delay in milliseconds.
     pub fn delay(&self) -> u16 {
         self.latency_ms.unwrap_or(0)

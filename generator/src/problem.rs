@@ -89,6 +89,9 @@ pub enum Kind {
     PortsReversed { found: String, first: u16, last: u16 },
     PortsWithoutPorts { protocol: &'static str },
     WaysDiffer { from: String, to: String, other: usize },
+    // What is valid and hardly meant.
+    PublicSpace { found: Ipv4Net },
+    MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
 }
 
 /// Why a path is refused.

@@ -9,6 +9,7 @@
 //! an address, is not known here. Sees: plan, packets. Never: hooks, rules, or a pair of ends at a time.
 
 pub mod ends;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::packets::{Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::plan::Plan;
 use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, Translation};
 use ends::Sets;
+pub use services::Services;
 
 /// Stands for this Mac where a [`Space`] has interfaces.
 const THIS_MAC: &str = "this Mac";

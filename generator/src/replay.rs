@@ -14,7 +14,7 @@ mod stage;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use client::{Client, Stack, client_sees};
+pub use client::{Client, Opened, Stack, client_sees};
 pub use row::{Act, Host, Interface, Row};
 
 /// What came to be of a scenario.

@@ -42,8 +42,8 @@ pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// The anchor as it was rendered.
     pub anchor: &'a str,
-    /// What was proven of it: how many rules, and in how many classes of packets.
-    pub proven: (usize, usize),
+    /// What was proven of it, in words.
+    pub proven: &'a str,
     /// What it is compared to, and how it differs from that.
     pub against: Option<(&'a str, &'a Diff)>,
 }
@@ -97,10 +97,7 @@ pub fn page(subject: &Subject) -> Result<String, Trouble> {
     let volumes = tables::volumes(plan, &every, &mut meanings);
     let page = Page {
         title: title(plan),
-        proven: format!(
-            "{} rules do what was declared, in each of {} classes of packets",
-            proven.0, proven.1
-        ),
+        proven: proven.to_owned(),
         script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
         style: Markup::of_program(STYLE),
         script: Markup::of_program(SCRIPT),

@@ -3,9 +3,11 @@
 //! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
 //! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
 //! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
-//! Sees: model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
+//! Sees: loading, model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
+mod faults;
 mod host;
+mod pipe;
 mod rules;
 mod topology;
 mod trace;
@@ -20,6 +22,7 @@ use ipnet::Ipv4Net;
 
 use crate::wire::{self, Offload};
 
+pub use faults::{Fault, Faults, Trouble};
 pub use host::{Host, Link, NoWay, Path, Road, Sender};
 pub use rules::{RuleAt, Rules, Source};
 pub use topology::{Cast, EGRESS, Node, NodeId, Route, Side, Topology};
@@ -89,6 +92,11 @@ impl Router {
     /// Who takes part.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Takes another Mac's interfaces and routes for these nodes: a bridge that comes or goes. States stay.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = topology;
     }
 
     /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.
@@ -203,8 +211,9 @@ impl Router {
         fate
     }
 
-    /// States expire by the second.
-    fn tell_time(&mut self, now: Duration) {
+    /// Tells the time, also while no packet comes: faults end, and states expire by the second.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.ways.faults_mut().expire(now);
         if now.as_secs() > self.told {
             self.told = now.as_secs();
             self.rules.machine_mut().tell_time(self.told);

@@ -5,6 +5,7 @@
 //! the hosts file, and owners of files.
 //! Sees: place, model, plan, loading, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
 
+mod free;
 mod judge;
 mod outside;
 mod rules;
@@ -20,7 +21,9 @@ use crate::model::ProviderAttachment;
 use crate::place::Harmless;
 use crate::plan::{Bridge, Plan, Volume};
 
+use free::Moves;
 use judge::Judge;
+use outside::Overlap;
 pub use text::text;
 
 /// The files of a capture that must be there.
@@ -63,6 +66,8 @@ pub struct Status {
     pub default_interface: Option<String>,
     /// Why a start would be refused, where it was never started or is down.
     pub refused: Vec<String>,
+    /// The lines of a declaration that moves every provider whose network somebody else has to one that is free.
+    pub advice: Vec<String>,
     /// What is not as it should be. Empty where it is healthy, and where it was never started.
     pub findings: Vec<Finding>,
     /// What is worth knowing and harms nothing.
@@ -268,9 +273,12 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let conditions = pipe.conditions.to_string();
         pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
     }
-    let refused = if is_up { Vec::new() } else { seen.overlaps(plan) };
+    let overlaps = seen.overlaps(plan);
+    let moves = seen.moves(plan, &overlaps);
+    let advice = free::advice(plan, &moves);
+    let mut refused: Vec<String> = overlaps.into_iter().map(|overlap| proposed(overlap, &moves)).collect();
     if is_up {
-        judge.surroundings(anchor);
+        judge.surroundings(anchor, std::mem::take(&mut refused));
     } else {
         judge.leftovers();
     }
@@ -284,7 +292,17 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         ways_out: seen.ways_out(plan),
         default_interface: seen.default_interface().map(str::to_owned),
         refused,
+        advice,
         findings,
         notes,
     })
+}
+
+/// An overlap with what to do about it.
+fn proposed(overlap: Overlap, moves: &Moves<'_>) -> String {
+    let Overlap { provider, text } = overlap;
+    match moves.get(provider.as_str()) {
+        Some((_, Some(free))) => format!("{text}: {free} is free; or name it in allowOverlap"),
+        _ => format!("{text}; or name it in allowOverlap"),
+    }
 }

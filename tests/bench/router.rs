@@ -16,10 +16,10 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use nixvol_net::explain::{STOCK_MAIN, examples};
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
-use nixvol_net::router::{Cast, NodeId, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{Cast, EGRESS, NodeId, Router, Rules, Source, Topology, Ways};
 use nixvol_net::wire::Offload;
 use serde_json::json;
 
@@ -43,11 +43,11 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let examples = examples(&plan);
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
-    let bridges: Vec<_> = logical_bridges(&plan).collect();
+    let interfaces = Interfaces::logical(&plan, EGRESS);
     let path = plan.anchor.as_str();
-    let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, bridges: &bridges };
+    let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
     let rules = Rules::load(&topology, &source).expect("rules");
-    let ways = Ways::new(&topology, &plan.pipes);
+    let ways = Ways::new(&plan.pipes);
     (Router::new(topology, rules, ways), addresses)
 }
 

@@ -65,10 +65,15 @@ pub fn stat(kernel: &Kernel, args: &[&str]) -> Answer {
             continue;
         };
         let within = |(number, (_, mount)): (usize, &(String, String))| {
-            (!mount.is_empty() && at.starts_with(mount)).then_some((mount.len(), number))
+            (!mount.is_empty() && at.starts_with(composed(mount))).then_some((mount.len(), number))
         };
         let (_, device) = kernel.mounts.iter().enumerate().filter_map(within).max().unwrap_or_default();
-        let root = kernel.mounts.iter().any(|(_, mount)| Path::new(mount) == at);
+        if kernel.mounts.get(device).is_some_and(|(line, _)| line.ends_with(", server gone)")) {
+            answer.warn(format!("stat: {path}: stat: Operation timed out"));
+            answer.code = 1;
+            continue;
+        }
+        let root = kernel.mounts.iter().any(|(_, mount)| composed(mount) == at);
         // The root of every volume has the number 2.
         let number = if root { 2 } else { at.as_os_str().len() + 1000 };
         answer.say(format!("{} {number} {path}", 16_777_220 + device));
@@ -83,9 +88,15 @@ fn directory(kernel: &Kernel, path: &str) -> Option<PathBuf> {
         None => (path.strip_suffix("/.").unwrap_or(path), false),
     };
     let base = if base.is_empty() { "/" } else { base };
-    let at = fs::canonicalize(base).unwrap_or_else(|_| PathBuf::from(base));
-    let is_there = at.exists() || kernel.mounts.iter().any(|(_, mount)| Path::new(mount).starts_with(&at));
+    let at = fs::canonicalize(base).or_else(|_| fs::read_link(base)).unwrap_or_else(|_| PathBuf::from(base));
+    let at = composed(&at.to_string_lossy());
+    let is_there = at.exists() || kernel.mounts.iter().any(|(_, mount)| composed(mount).starts_with(&at));
     is_there.then(|| if above { at.parent().unwrap_or(&at).to_owned() } else { at })
+}
+
+/// A path in one form for all that macOS's file systems take for the same: of what has an accent, one letter here.
+fn composed(path: &str) -> PathBuf {
+    PathBuf::from(path.replace("e\u{301}", "\u{e9}"))
 }
 
 pub fn scutil(kernel: &Kernel, args: &[&str]) -> Answer {

@@ -153,9 +153,8 @@ let
       };
       all = discharge 100 preset.config.services.nixvol-net ++ own;
       cfg = option: if inside option all == [ ] then { } else entries (inside option all);
-      expectations = lib.optionalAttrs (inside "expect" all != [ ]) { expect = one (inside "expect" all); };
       scalars = lib.filterAttrs (option: _: inside option all != [ ]) (
-        lib.genAttrs [ "base" "stateDir" "logFile" "anchor" "allowOverlap" "links" ] (
+        lib.genAttrs [ "base" "stateDir" "logFile" "anchor" "allowOverlap" "links" "expect" ] (
           option: one (inside option all)
         )
       );
@@ -166,7 +165,6 @@ let
         providers = cfg "providers";
         volumes = cfg "volumes";
       }
-    )
-    // expectations;
+    );
 in
 map evaluated files

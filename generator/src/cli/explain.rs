@@ -10,13 +10,13 @@ use super::{Format, Source};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Explain {
-    /// The source: who opens the connection.
+    /// The source: who opens the connection. `any` asks who can reach DST.
     #[arg(value_name = "SRC")]
     pub from: String,
-    /// The destination; with :PORT for tcp and udp.
+    /// The destination; with :PORT for tcp and udp, without for every service. `any` asks whom SRC can reach.
     #[arg(value_name = "DST[:PORT]")]
     pub to: String,
-    /// tcp, udp, icmp, another name or a number [default: tcp with a port, icmp without]
+    /// tcp, udp, icmp, another name or a number [default: tcp with a port, every one without]
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<String>,
     /// What to read.
@@ -30,9 +30,9 @@ pub struct Explain {
     /// below the main ruleset of macOS.
     #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
     pub rulesets: Vec<PathBuf>,
-    /// The interface that leads outside.
-    #[arg(long, value_name = "NAME", default_value = "en0", value_parser = interface)]
-    pub egress: String,
+    /// The interface that leads outside [default: en0, or the first that captured rules of ours are for]
+    #[arg(long, value_name = "NAME", value_parser = interface)]
+    pub egress: Option<String>,
     /// The output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -48,6 +48,9 @@ fn interface(name: &str) -> Result<String, String> {
 
 const EXAMPLES: &str = "Examples:
   nixvol-net explain etcd-1 etcd-2:2379
+  nixvol-net explain etcd-1 etcd-2
+  nixvol-net explain any etcd-2:2379
+  nixvol-net explain etcd-1 any
   nixvol-net explain etcd-1.aws gcp --protocol icmp
   nixvol-net explain karpenter-worker-1 internet:443
   nixvol-net explain lan etcd-1:2379 --format json
@@ -59,4 +62,4 @@ Who else decides, on a Mac, as root:
     done; } 2>/dev/null >capture
   nixvol-net explain etcd-1 etcd-2:2379 --ruleset capture
 
-Exit: 0 the packet and its answer pass; 1 one of them is blocked; 2 bad input.";
+Exit: 0 the packet and its answer pass, or of several some; 1 blocked; 2 bad input.";

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -104,23 +105,42 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
     /// Cut the paths between two volumes or providers, or between one and all others.
     #[command(after_help = "Examples:
   nixvol-net lab partition aws
-  nixvol-net lab partition etcd-1 azure
+  nixvol-net lab partition etcd-1 azure --for 30s
 
 Exit: 0 cut, 2 no such lab or volume.")]
     Partition {
-        /// A volume or a provider.
-        #[arg(value_name = "A")]
-        one: String,
-        /// Another; without it, all others.
-        #[arg(value_name = "B")]
-        other: Option<String>,
+        /// The ends.
+        #[command(flatten)]
+        ends: Ends,
     },
-    /// Restore what `partition` cut; everything, if no end is named.
+    /// Slow the paths between two volumes or providers, or between one and all others, in each direction.
+    ///
+    /// It comes on top of the conditions that links have.
+    #[command(after_help = "Examples:
+  nixvol-net lab slow aws gcp --latency 100
+  nixvol-net lab slow etcd-1 azure --latency 40 --loss 0.05 --bandwidth 2000 --for 1m
+
+Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
+    Slow {
+        /// The ends.
+        #[command(flatten)]
+        ends: Ends,
+        /// Added latency in each direction, in milliseconds.
+        #[arg(long, value_name = "MS")]
+        latency: Option<u16>,
+        /// The share of packets that is lost in each direction, from 0 to 1.
+        #[arg(long, value_name = "SHARE")]
+        loss: Option<f64>,
+        /// The bandwidth of each direction, in kilobits a second.
+        #[arg(long, value_name = "KBIT")]
+        bandwidth: Option<u32>,
+    },
+    /// Restore what `partition` and `slow` did; everything, if no end is named.
     #[command(after_help = "Examples:
   nixvol-net lab heal aws
   nixvol-net lab heal
 
-Exit: 0 mended, 2 no such lab or volume.")]
+Exit: 0 healed, 2 no such lab or volume.")]
     Heal {
         /// A volume or a provider.
         #[arg(value_name = "A")]
@@ -128,6 +148,34 @@ Exit: 0 mended, 2 no such lab or volume.")]
         /// Another; without it, all others.
         #[arg(value_name = "B")]
         other: Option<String>,
+    },
+    /// Play a scenario: partitions and slow paths at set times. What it did is undone when it ends or is interrupted.
+    ///
+    /// The file is TOML, or the JSON that Nix evaluates. Its course is printed as it happens, with the time of day.
+    #[command(after_help = "Examples:
+  nixvol-net lab scenario scenario.toml
+  nix eval --json --file scenario.nix | nixvol-net lab scenario - --format json >timeline.jsonl
+
+A scenario:
+  [[step]]
+  at = 10
+  partition = [\"aws\", \"azure\"]
+  for = 30
+
+  [[step]]
+  at = \"1m\"
+  slow = [\"gcp\", \"ibm\"]
+  latencyMs = 200
+  loss = 0.01
+
+Exit: 0 played to its end, 1 the lab ended before it, 2 no such lab, or a mistake in the file.")]
+    Scenario {
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The output format of the timeline; JSON is an object a line.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
     ///
@@ -169,6 +217,26 @@ Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such f
         /// The descriptor that the setup is read from.
         descriptor: i32,
     },
+}
+
+/// The ends of paths, and for how long something is done to them.
+#[derive(Debug, Args)]
+pub struct Ends {
+    /// A volume or a provider.
+    #[arg(value_name = "A")]
+    pub one: String,
+    /// Another; without it, all others.
+    #[arg(value_name = "B")]
+    pub other: Option<String>,
+    /// For how long: seconds, or a text such as `1m 30s`; without it, until `heal`.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub lasts: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let read = seconds.or_else(|| humantime::parse_duration(text).ok());
+    read.filter(|time| !time.is_zero()).ok_or_else(|| "write seconds, or a text such as `1m 30s`".to_owned())
 }
 
 /// What a lab is built from.

@@ -29,7 +29,7 @@ fn rejected_as(name: &str, rejected: &Rejected, format: Format) -> Result<ExitCo
             print(&format!("{:#}\n", json!({ "problems": problems })))?;
         }
         Format::Sarif => {
-            let log = shown(name, rejected, |shown| shown.sarif(&rejected.problems, &[]));
+            let log = shown(name, rejected, |shown| shown.sarif(&rejected.problems, &[], &[]));
             print(&format!("{log:#}\n"))?;
         }
     }
@@ -51,12 +51,16 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
             }
         }
         Format::Json => {
-            let value = json!({ "problems": [], "expectations": expectations.data() });
+            let warnings = shown_at(&declaration.positions, |shown| shown.json(&declaration.warnings()));
+            let expectations = expectations.data();
+            let value = json!({ "problems": [], "warnings": warnings, "expectations": expectations });
             print(&format!("{value:#}\n"))?;
         }
         Format::Sarif => {
             let findings = expectations.findings();
-            let log = shown_at(&declaration.positions, |shown| shown.sarif(&[], &findings));
+            let log = shown_at(&declaration.positions, |shown| {
+                shown.sarif(&[], &findings, &declaration.warnings())
+            });
             print(&format!("{log:#}\n"))?;
         }
     }

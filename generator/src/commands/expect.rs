@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use nixvol_net::diagnostic::{Finding, Shown};
 use nixvol_net::expect::{self, Failure, Held};
-use nixvol_net::explain::{Hop, Question, RuleAt, Rules, Service, explain};
-use nixvol_net::model::{Declaration, Name, Party};
+use nixvol_net::explain::{Explanation, Hop, Opening, Question, RuleAt, Rules, Service, explain, opening};
+use nixvol_net::model::{Declaration, Party};
 use nixvol_net::place::{FieldPath, Harmless};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{ICMP, TCP, UDP};
+use nixvol_net::plan::policy::{TCP, UDP};
 use nixvol_net::reach::{Fate, Flow, Opener, Reason};
 use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::{Value, json};
@@ -39,9 +39,10 @@ impl<'a> Expectations<'a> {
         self.held.iter().all(|held| held.failure.is_none())
     }
 
-    /// A line that says how many hold, where there are any.
+    /// A line that says how many hold, where there are any and none fails.
     pub fn holding(&self) -> String {
         match self.held.len() {
+            _ if !self.hold() => String::new(),
             0 => String::new(),
             1 => "as expected: 1 expectation holds, for all packets\n".to_owned(),
             count => format!("as expected: {count} expectations hold, for all packets\n"),
@@ -140,32 +141,13 @@ impl<'a> Expectations<'a> {
     fn hint(&self, failure: &Failure) -> String {
         let flow = &failure.flow;
         let shown = format!("`{}` shows the way", self.command(flow));
-        let link = match (failure.outcome.reason, flow.opener) {
-            (Reason::NoLink, Opener::Address(source)) => self.end(source).zip(self.end(flow.destination)),
-            _ => None,
+        let of = |it: Explanation| {
+            opening(self.declaration, self.plan, (&it.source, &it.destination), Some(it.service))
         };
-        let service = match (flow.protocol, port(flow)) {
-            (protocol, Some(port)) => {
-                format!(" --protocol {} --port {port}", Service { protocol, port: None })
-            }
-            (ICMP, None) => " --protocol icmp".to_owned(),
-            _ => String::new(),
-        };
-        match link {
-            Some((from, to)) => {
-                format!(
-                    "`nixvol-net add link --from {from} --to {to}{service} --file …` lets it pass; {shown}"
-                )
-            }
+        match self.explained(flow).filter(|_| failure.outcome.reason == Reason::NoLink).and_then(of) {
+            Some(Opening { command, opens: _ }) => format!("`{command}` lets it pass; {shown}"),
             None => shown,
         }
-    }
-
-    /// The end of a link that an address is, or is part of.
-    fn end(&self, address: Ipv4Addr) -> Option<&Name> {
-        let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
-        let bridge = self.plan.bridges.iter().find(|bridge| bridge.region.contains(address));
-        volume.map(|volume| &volume.name).or_else(|| bridge.map(|bridge| &bridge.provider))
     }
 
     /// The command that shows a flow's way, with the names of volumes.
@@ -210,8 +192,8 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// The rule that decides about a flow, and where it stands; none where no rule does.
-    fn rule(&self, flow: &Flow) -> Option<String> {
+    /// The way of a flow.
+    fn explained(&self, flow: &Flow) -> Option<Explanation> {
         let (source, destination) = ends(flow);
         let protocol = flow.protocol.to_string();
         let question = Question {
@@ -221,7 +203,12 @@ impl<'a> Expectations<'a> {
             egress: EGRESS,
         };
         let rules = Rules { anchor: self.anchor, name: ANCHOR, captured: &[] };
-        let explanation = explain(self.declaration, self.plan, &rules, &question).ok()?;
+        explain(self.declaration, self.plan, &rules, &question).ok()
+    }
+
+    /// The rule that decides about a flow, and where it stands; none where no rule does.
+    fn rule(&self, flow: &Flow) -> Option<String> {
+        let explanation = self.explained(flow)?;
         let blocked = explanation.packet.iter().find(|hop| !hop.passes());
         // What passes may be met by a translation only.
         let decides = |hop: &'_ Hop| hop.rule.clone().or_else(|| hop.translation.clone());

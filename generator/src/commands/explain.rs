@@ -4,13 +4,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, examples, explain};
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::explain::{
+    self, Captured, Error, Explanation, Opening, Question, Rules, STOCK_MAIN, Survey, WAY_OUT, examples,
+    explain, read as read_rules, ways_out,
+};
+use nixvol_net::loading::{Interfaces, bridge_macro};
+use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
-use nixvol_net::replay::{Stack, client_sees};
-use nixvol_net::router::{Cast, Source};
+use nixvol_net::replay::{Opened, Stack, client_sees};
+use nixvol_net::router::{Cast, EGRESS, Over, Rules as Loaded, Source, Topology};
 
 use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject};
@@ -36,56 +40,90 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
     let anchor = &bundle.files[ANCHOR].text;
+    let rules = Rules { anchor, name: ANCHOR, captured: &captured };
+    let egress = egress(arguments, &plan, &rules);
     let question = Question {
         source: &arguments.from,
         destination: &arguments.to,
         protocol: arguments.protocol.as_deref(),
-        egress: &arguments.egress,
+        egress: &egress,
     };
-    let rules = Rules { anchor, name: ANCHOR, captured: &captured };
-    let explanation = match explain(declaration, &plan, &rules, &question) {
-        Ok(explanation) => explanation,
+    let passes = if explain::is_survey(&question) {
+        explain::survey(declaration, &plan, &rules, &question)
+            .map(|survey| several(&survey, arguments.format))
+    } else {
+        explain(declaration, &plan, &rules, &question)
+            .map(|explanation| one((declaration, &plan), (&rules, &question), &explanation, arguments.format))
+    };
+    match passes {
+        Ok(passes) => Ok(if passes? { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) }),
         Err(Error::Question(wrong)) => {
             eprintln!("error: {wrong}");
-            return Ok(ExitCode::from(BAD_INPUT));
+            Ok(ExitCode::from(BAD_INPUT))
         }
         Err(Error::Rules(refused)) => {
             for refused in refused {
                 eprintln!("{}", harmless(&refused.to_string()));
             }
-            return Ok(ExitCode::from(BAD_INPUT));
+            Ok(ExitCode::from(BAD_INPUT))
         }
-    };
-    let client = client(&plan, anchor, &explanation).filter(|_| captured.is_empty() && !explanation.passes);
-    match arguments.format {
-        Format::Text => {
-            let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
-            print(&format!("{}{client}", explanation.text()))?;
-        }
-        Format::Json => {
-            let mut told = serde_json::to_value(&explanation)?;
-            told["clientSees"] = client.into();
-            print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
-        }
-    }
-    if explanation.passes && explanation.agrees() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Ok(ExitCode::from(BLOCKED))
     }
 }
 
-/// What whoever opens sees, in words: it is played on the lab's Mac.
-fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String> {
+/// Prints several answers, and says whether anything passes.
+fn several(survey: &Survey, format: Format) -> Result<bool> {
+    match format {
+        Format::Text => print(&survey.text())?,
+        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(survey)?))?,
+    }
+    Ok(survey.passes && survey.agrees)
+}
+
+/// Prints one answer, and says whether it passes.
+fn one(
+    (declaration, plan): (&Declaration, &Plan),
+    (rules, question): (&Rules, &Question),
+    explanation: &Explanation,
+    format: Format,
+) -> Result<bool> {
+    let client = if explanation.passes { None } else { client(plan, rules, question, explanation) };
+    let is_blocked = !explanation.passes && rules.captured.is_empty();
+    let ends = (&explanation.source, &explanation.destination);
+    let opening = is_blocked.then(|| explain::opening(declaration, plan, ends, Some(explanation.service)));
+    let opening = opening.flatten();
+    match format {
+        Format::Text => {
+            let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
+            let opening = opening.as_ref().map_or_else(String::new, Opening::text);
+            print(&format!("{}{client}{opening}", explanation.text()))?;
+        }
+        Format::Json => {
+            let mut told = serde_json::to_value(explanation)?;
+            told["clientSees"] = client.into();
+            told["toOpen"] = serde_json::to_value(opening)?;
+            print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+        }
+    }
+    Ok(explanation.passes && explanation.agrees())
+}
+
+/// The way out that is meant: the first of a captured Mac's, unless one is named.
+fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
+    let known = if rules.captured.is_empty() { Vec::new() } else { ways_out(plan, rules) };
+    let usual = known.is_empty() || known.iter().any(|name| name == WAY_OUT);
+    let first = if usual { WAY_OUT.to_owned() } else { known[0].clone() };
+    arguments.egress.clone().unwrap_or(first)
+}
+
+/// What whoever opens sees, in words: it is played on the lab's Mac, under the rules that are explained.
+fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explanation) -> Option<String> {
     let examples = examples(plan);
     let strangers =
         (0..).zip(&examples.strangers).filter_map(|(bridge, address)| Some((bridge, (*address)?)));
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
     let cast = Cast { mac, lan, internet, strangers: strangers.collect() };
-    let bridges: Vec<_> = logical_bridges(plan).collect();
-    let path = plan.anchor.as_str();
-    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
-    let (source, destination) = (explanation.source.address, explanation.destination.address);
+    let (topology, rules) = played(plan, rules, question, Topology::of(plan, &cast))?;
+    let (from, to) = (explanation.source.address, explanation.destination.address);
     let service = explanation.service;
     let protocol = match service.protocol {
         ICMP => "icmp",
@@ -93,8 +131,31 @@ fn client(plan: &Plan, anchor: &str, explanation: &Explanation) -> Option<String
         UDP => "udp",
         _ => return None,
     };
-    let sees = client_sees(plan, &cast, &rules, (source, destination), (protocol, service.port), Stack::Own)?;
-    Some(sees.words())
+    let opened = Opened { from, to, protocol, port: service.port, size: None };
+    Some(client_sees(plan, topology, rules, &opened, Stack::Own)?.words())
+}
+
+/// The rules as the lab's Mac has them: rendered, or what was captured with the names of its interfaces.
+fn played(plan: &Plan, rules: &Rules, question: &Question, topology: Topology) -> Option<(Topology, Loaded)> {
+    if rules.captured.is_empty() {
+        let interfaces = Interfaces::logical(plan, EGRESS);
+        let (path, text) = (plan.anchor.as_str(), rules.anchor);
+        let source = Source { main: STOCK_MAIN, path, text, file: ANCHOR, interfaces: &interfaces };
+        let rules = Loaded::load(&topology, &source).ok()?;
+        return Some((topology, rules));
+    }
+    let read = read_rules(plan, rules, question).ok()?;
+    let name = |over| match over {
+        Over::Loopback => None,
+        Over::Egress => Some(question.egress.to_owned()),
+        Over::Bridge(bridge) => {
+            let bridge = bridge_macro(plan.bridges[bridge].provider.as_str());
+            read.names.as_ref()?.bridges.get(&bridge).cloned()
+        }
+    };
+    let topology = topology.named_as(name);
+    let rules = Loaded::of(&topology, &read.rulesets);
+    Some((topology, rules))
 }
 
 /// Reads `NAME=FILE`, or a file whose lines name the anchors. A path that holds a `=` is written with its `./`.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
-use nixvol_net::help::{ERRORS, GUIDES, Page, TABLE, nearest, page, table};
+use nixvol_net::help::{ERRORS, GUIDES, Page, TABLE, WARNINGS, nearest, page, table};
 use nixvol_net::input;
 use nixvol_net::place::Quoted;
 use serde_json::json;
@@ -19,7 +19,9 @@ pub fn run(help: &Help) -> Result<ExitCode> {
     let data = help.format == Format::Json;
     if let [topic] = help.topic.as_slice() {
         if topic == TABLE {
-            let rows = || ERRORS.iter().map(|page| json!({ "code": page.topic, "title": page.title() }));
+            let rows = || {
+                ERRORS.iter().chain(WARNINGS).map(|page| json!({ "code": page.topic, "title": page.title() }))
+            };
             let rows = || rows().collect::<serde_json::Value>();
             return told(&if data { format!("{:#}\n", rows()) } else { table() });
         }

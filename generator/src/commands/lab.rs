@@ -31,20 +31,21 @@ use linux::run as in_namespaces;
 mod linux {
     use std::path::Path;
     use std::time::Duration;
-    use std::{process, thread};
+    use std::{fs, io, process, thread};
 
     use anyhow::{Context, bail};
     use nixvol_net::model::{self, Declaration};
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
+    use nixvol_net::scenario;
 
     use super::{ExitCode, Lab, Result};
-    use crate::cli::lab::From;
+    use crate::cli::lab::{Ends, From};
     use crate::cli::{Format, Source};
     use crate::commands::prove::{self, Proven};
     use crate::commands::{print, reject};
     use crate::disk;
-    use crate::lab::{self, Reply, Request, Setup, Status, Task};
+    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
 
     /// The exit code of a lab that is not there.
     const NO_LAB: u8 = 1;
@@ -61,9 +62,9 @@ mod linux {
             Lab::Down => down(),
             Lab::Status { format } => status(*format),
             Lab::Apply { bundle, kill } => apply(bundle, *kill),
-            Lab::Partition { one, other } => {
-                command_lab(&Request::Partition { one: one.clone(), other: other.clone() })
-            }
+            Lab::Partition { ends } => fault(ends, None),
+            Lab::Slow { ends, latency, loss, bandwidth } => fault(ends, Some((*latency, *loss, *bandwidth))),
+            Lab::Scenario { file, format } => scenario(file, *format),
             Lab::Heal { one, other } => {
                 command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
             }
@@ -139,6 +140,38 @@ mod linux {
         command_lab(&Request::Apply { input, anchor, ends, kill })
     }
 
+    fn fault(ends: &Ends, slow: Option<(Option<u16>, Option<f64>, Option<u32>)>) -> Result<ExitCode> {
+        let Ends { one, other, lasts } = ends;
+        let asked = Asked { one: one.clone(), other: other.clone(), slow, lasts: *lasts, owner: None };
+        command_lab(&Request::Fault(asked))
+    }
+
+    /// Plays a scenario; mistakes in its file, or that no lab is up, are told before anything happens.
+    fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
+        let name =
+            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+        let text = if file == Path::new("-") {
+            io::read_to_string(io::stdin().lock()).context("cannot read standard input")?
+        } else {
+            fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?
+        };
+        match scenario::read(&text) {
+            Ok(scenario) => {
+                if lab::play(&scenario, format == Format::Json)? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                eprintln!("error: the lab has ended before the scenario");
+                Ok(ExitCode::FAILURE)
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    eprintln!("error: {name}:{}{mistake}", if mistake.place.is_some() { "" } else { " " });
+                }
+                Ok(ExitCode::from(2))
+            }
+        }
+    }
+
     /// Tells a lab to do something, and what it says.
     fn command_lab(request: &Request) -> Result<ExitCode> {
         match lab::ask(&lab::address(), request)?.0 {
@@ -146,6 +179,7 @@ mod linux {
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&text(&status))?,
             Reply::Loaded { text } => print(&text)?,
+            Reply::Owner(_) => bail!("the lab is of another version of this program"),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -177,6 +211,7 @@ mod linux {
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)
             }
+            (Reply::Owner(_), _) => bail!("the lab is of another version of this program"),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -205,8 +240,14 @@ mod linux {
             out.push_str(line.trim_end());
             out.push('\n');
         }
-        if !status.pipes.is_empty() {
+        if !status.pipes.is_empty() || !status.faults.is_empty() {
             out.push('\n');
+        }
+        for lab::FaultStatus { action, from, to, conditions, seconds } in &status.faults {
+            let to = to.as_deref().unwrap_or("all others");
+            let like = conditions.as_ref().map_or_else(String::new, |like| format!(": {like}"));
+            let lasts = seconds.map_or_else(String::new, |seconds| format!(", for {seconds} s more"));
+            out.push_str(&["  ", action, "  ", from, " <-> ", to, &like, &lasts, "\n"].concat());
         }
         for lab::PipeStatus { number, way, conditions } in &status.pipes {
             out.push_str(&["  pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());

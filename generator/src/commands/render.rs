@@ -34,8 +34,7 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
             let heading = if written { "written" } else { "as it was" };
             let (tree, picture) = (tree(&bundle), picture::text(&plan, &picture::KernelNames::new()));
             let matrix = matrix::text(&plan, picture::WIDTH);
-            let proof =
-                format!("{} rules, proven in each of {} classes of packets", proof.rules, proof.classes);
+            let proof = format!("proven: {}", prove::words(&proof));
             format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
         }
     };

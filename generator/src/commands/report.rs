@@ -45,7 +45,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
         declaration: &declaration,
         plan: &plan,
         anchor: &bundle.files[ANCHOR].text,
-        proven: (proof.rules, proof.classes),
+        proven: &prove::words(&proof),
         against: compared.as_ref().map(|(name, diff)| (name.as_str(), diff)),
     };
     let page = match page(&subject) {

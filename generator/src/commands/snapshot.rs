@@ -141,11 +141,11 @@ fn accept(arguments: &Arguments) -> Result<ExitCode> {
 /// What was accepted.
 fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> String {
     let directory = arguments.directory.display();
-    let (files, rules) = (proven.bundle.files.len(), proven.proof.rules);
+    let files = proven.bundle.files.len();
     let last = if difference.is_some_and(Diff::is_empty) {
         format!("{directory}: accepted already, {files} files\n")
     } else {
-        format!("{directory}: accepted, {files} files; {rules} rules, proven\n")
+        format!("{directory}: accepted, {files} files; proven: {}\n", prove::words(&proven.proof))
     };
     let shown = difference.filter(|difference| !difference.is_empty());
     match arguments.format {

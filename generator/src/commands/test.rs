@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
-use nixvol_net::matrix::{self, Matrix, Reach};
-use nixvol_net::model::{Declaration, End};
+use nixvol_net::matrix::{self, Matrix, Passing, Reach};
+use nixvol_net::model::{Declaration, End, Name};
 use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
@@ -22,11 +22,12 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     };
     let expected = proven.expectations();
     let Alone { declaration, plan, anchor: _, proof } = &proven;
+    expected.tell();
     let text = match format {
+        Format::Text if !expected.hold() => String::new(),
         Format::Text => format!(
-            "proven: {} rules do what was declared, in each of {} classes of packets\n{}\n{}{}",
-            proof.rules,
-            proof.classes,
+            "proven: {}\n{}\n{}{}",
+            prove::words(proof),
             expected.holding(),
             matrix::text(plan, picture::WIDTH),
             matrix::conditions(plan)
@@ -38,20 +39,54 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
         }
     };
     print(&text)?;
+    if !expected.hold() {
+        return Ok(ExitCode::from(NOT_PROVEN));
+    }
     if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// From each provider, to each provider: `all`, `some` or `none`.
+/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and `localhost`. Where
+/// a cell is `some`, what passes is told by senders, receivers, protocol and ports.
 fn reach(plan: &Plan) -> Value {
     let matrix = Matrix::of(plan);
-    let word = |reach: &Reach| match reach {
-        Reach::All => "all",
-        Reach::Some => "some",
-        Reach::None => "none",
+    let told = |reach: &Reach| match reach {
+        Reach::All => json!({ "reach": "all" }),
+        Reach::Some => json!({ "reach": "some" }),
+        Reach::None => json!({ "reach": "none" }),
     };
-    let cell = |(to, reach): (&Bridge, &Reach)| (to.provider.to_string(), json!(word(reach)));
-    let row = |reaches: &[Reach]| plan.bridges.iter().zip(reaches).map(cell).collect::<Value>();
-    matrix.rows().map(|(from, reaches)| (from.provider.to_string(), row(reaches))).collect()
+    let mut rows = serde_json::Map::new();
+    for (row, (from, reaches)) in matrix.rows().enumerate() {
+        let mut cells = serde_json::Map::new();
+        for (column, (to, reach)) in plan.bridges.iter().zip(reaches).enumerate() {
+            let mut cell = told(reach);
+            if *reach == Reach::Some {
+                let all = matrix.passing(row, column);
+                cell["passes"] = all.iter().flat_map(|it| passing(it, (from, to))).collect();
+            }
+            cells.insert(to.provider.to_string(), cell);
+        }
+        let mut internet = told(if from.internet { &Reach::All } else { &Reach::None });
+        internet["nat"] = json!(from.internet);
+        cells.insert("internet".to_owned(), internet);
+        cells.insert("localhost".to_owned(), told(&Reach::All));
+        rows.insert(from.provider.to_string(), cells.into());
+    }
+    for (row, reach) in [("mac", Reach::All), ("internet", Reach::None)] {
+        let cells = plan.bridges.iter().map(|to| (to.provider.to_string(), told(&reach)));
+        rows.insert(row.to_owned(), cells.collect());
+    }
+    rows.into()
+}
+
+/// What passes, one entry for each protocol.
+fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
+    let names = |all: &[&Name], provider: &Name| match all {
+        [] => json!([provider.as_str()]),
+        all => all.iter().map(|name| name.as_str()).collect(),
+    };
+    let (from, to) = (names(&it.from, &from.provider), names(&it.to, &to.provider));
+    let told = |(protocol, ports): (&'static str, Option<Vec<String>>)| json!({ "from": from, "to": to, "protocol": protocol, "ports": ports });
+    it.services.by_protocol().into_iter().map(told).collect()
 }
 
 /// The ways that have conditions, in the fields of the declaration.

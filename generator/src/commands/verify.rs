@@ -1,4 +1,4 @@
-//! `verify`: a bundle on disk against its own declaration.
+//! `verify`: a bundle on disk against its own declaration and what that expects.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, NETWORK, bundle};
 use serde_json::json;
 
+use super::expect::Expectations;
 use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject};
 use crate::cli::Format;
 use crate::disk;
@@ -34,17 +35,16 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     }
     let name = directory.join(ANCHOR).display().to_string();
     let proof = prove::proven(&plan, &declaration.positions, &name, anchor);
-    let exit =
-        if proof.is_ok() && strangers.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) };
+    let expectations = Expectations::of(declaration, &plan, anchor);
+    expectations.tell();
+    let is_right = proof.is_ok() && strangers.is_empty() && expectations.hold();
     let text = match (&proof, format) {
         (Ok(proof), Format::Text) => {
-            let (rules, classes) = (proof.rules, proof.classes);
-            let rules =
-                format!("{rules} rules do what was declared, in each of {classes} classes of packets");
+            let words = prove::words(proof);
             if strangers.is_empty() {
-                format!("proven: {rules}\n")
+                format!("proven: {words}\n{}", expectations.holding())
             } else {
-                format!("not proven: {rules}, but files differ\n")
+                format!("not proven: {words}, but files differ\n")
             }
         }
         (Err(_), Format::Text) => String::new(),
@@ -58,12 +58,13 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
             let files: Vec<_> =
                 strangers.iter().map(|(path, what)| json!({ "path": path, "message": what })).collect();
             let proven = proof.is_ok() && strangers.is_empty();
-            let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files });
+            let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files,
+                                "expectations": expectations.data() });
             format!("{value:#}\n")
         }
     };
     print(&text)?;
-    Ok(exit)
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }
 
 /// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.

@@ -12,19 +12,26 @@ use crate::problem::Problem;
 impl Shown<'_> {
     /// All problems and findings as one SARIF log. Lines and columns count from 1, columns in UTF-16 code units, as the
     /// standard has it.
-    pub fn sarif(&self, problems: &[Problem], findings: &[Finding]) -> Value {
-        let codes = problems.iter().map(|problem| problem.kind.code());
+    pub fn sarif(&self, problems: &[Problem], findings: &[Finding], warnings: &[Problem]) -> Value {
+        let codes = problems.iter().chain(warnings).map(|problem| problem.kind.code());
         let rules: BTreeSet<&str> = codes.chain(findings.iter().map(|finding| finding.kind)).collect();
-        let problem = |problem: &Problem| {
+        let told = |level, problem: &Problem| {
             let (code, message, hint) = (problem.kind.code(), problem.message(), problem.kind.hint());
-            self.result(code, lines([message], hint), &problem.at, self.spots(problem))
+            self.result((code, level), lines([message], hint), &problem.at, self.spots(problem))
         };
         let finding = |finding: &Finding| {
             let told = [finding.message.clone()].into_iter().chain(finding.notes.clone());
             let message = lines(told, finding.hint.clone());
-            self.result(finding.kind, message, &finding.at, self.places(&finding.at, &finding.with))
+            self.result(
+                (finding.kind, "error"),
+                message,
+                &finding.at,
+                self.places(&finding.at, &finding.with),
+            )
         };
-        let results: Vec<Value> = problems.iter().map(problem).chain(findings.iter().map(finding)).collect();
+        let errors = problems.iter().map(|problem| told("error", problem));
+        let warnings = warnings.iter().map(|problem| told("warning", problem));
+        let results: Vec<Value> = errors.chain(findings.iter().map(finding)).chain(warnings).collect();
         json!({
             "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
             "version": "2.1.0",
@@ -40,8 +47,14 @@ impl Shown<'_> {
         })
     }
 
-    fn result(&self, code: &str, message: String, at: &FieldPath, spots: Vec<Spot>) -> Value {
-        let mut result = json!({ "ruleId": code, "level": "error", "message": { "text": message } });
+    fn result(
+        &self,
+        (code, level): (&str, &str),
+        message: String,
+        at: &FieldPath,
+        spots: Vec<Spot>,
+    ) -> Value {
+        let mut result = json!({ "ruleId": code, "level": level, "message": { "text": message } });
         let logical = at.option().map(|option| json!([{ "fullyQualifiedName": option }]));
         let mut spots = spots.into_iter();
         let first = self.spot(at).and_then(|_| spots.next());

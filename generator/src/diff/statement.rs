@@ -4,11 +4,10 @@ use std::net::Ipv4Addr;
 
 use super::both::{Both, FROM, TO};
 use super::rectangles::Rectangle;
-use super::services::Services;
 use super::words::End;
 use crate::packets::{Field, Map, Set};
 use crate::plan::policy::{TCP, Translation};
-use crate::reach::{Fate, Flow, Outcome};
+use crate::reach::{Fate, Flow, Outcome, Services};
 
 /// What becomes otherwise, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

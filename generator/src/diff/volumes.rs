@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::both::{Both, ENDS, FROM, TO};
-use super::services::Services;
 use super::words::End;
 use crate::model::Name;
 use crate::packets::{Family, Set};
-use crate::reach::Opener;
+use crate::reach::{Opener, Services};
 
 /// How volumes have changed their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -136,7 +136,7 @@ pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
     Ok(Asked { source, destination, service, egress, egress_address: resolver.mac(), notes })
 }
 
-fn port_of(word: &str) -> Result<(&str, Option<u16>), Wrong> {
+pub(super) fn port_of(word: &str) -> Result<(&str, Option<u16>), Wrong> {
     let Some((end, port)) = word.rsplit_once(':') else {
         return Ok((word, None));
     };
@@ -152,16 +152,23 @@ fn port_of(word: &str) -> Result<(&str, Option<u16>), Wrong> {
     }
 }
 
-fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> {
-    let known = |word: &str| {
-        let lower = word.to_ascii_lowercase();
-        let named = PROTOCOLS.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
-        named.or_else(|| word.parse().ok())
-    };
+/// Whether a protocol, by its name or number, has ports.
+pub(super) fn has_ports(protocol: &str) -> bool {
+    number_of(protocol).is_some_and(|number| matches!(number, TCP | UDP))
+}
+
+/// The number of a protocol's name.
+fn number_of(word: &str) -> Option<u8> {
+    let lower = word.to_ascii_lowercase();
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
+    named.or_else(|| word.parse().ok())
+}
+
+pub(super) fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Service, Wrong> {
     let protocol = match (protocol, port) {
         (None, Some(_)) => TCP,
         (None, None) => ICMP,
-        (Some(word), _) => known(word).ok_or_else(|| {
+        (Some(word), _) => number_of(word).ok_or_else(|| {
             let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
             Wrong::new(
                 format!("unknown protocol `{}`", Harmless(word)),
@@ -238,7 +245,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The end that a word means.
-    fn end(&self, word: &str) -> Result<End, Wrong> {
+    pub fn end(&self, word: &str) -> Result<End, Wrong> {
         let name = word.to_ascii_lowercase();
         let plain = name.strip_suffix(".nixvol").unwrap_or(&name);
         let found = match plain.split_once('.') {
@@ -373,7 +380,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// What is worth saying about an end.
-    fn note(&self, end: &End) -> Option<String> {
+    pub fn note(&self, end: &End) -> Option<String> {
         if let Some(volume) = end.volume.map(|index| &self.plan.volumes[index]) {
             let mount = volume.mount_point.as_ref()?;
             return Some(format!("{} has its addresses only while {mount} is mounted", volume.name));
@@ -411,10 +418,7 @@ impl<'a> Resolver<'a> {
         let providers = self.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
         let first = plain.split('.').next().unwrap_or(plain);
         let known: Vec<&str> = volumes.chain(providers).chain(WORDS).collect();
-        let begins = || known.iter().copied().find(|known| !first.is_empty() && known.starts_with(first));
-        let near = nearest(plain, known.iter().copied())
-            .or_else(|| nearest(first, known.iter().copied()))
-            .or_else(begins);
+        let near = nearest(plain, known.iter().copied()).or_else(|| nearest(first, known.iter().copied()));
         let message = format!("no volume, provider or address is called `{}`", Harmless(word));
         match near {
             Some(near) => Wrong::new(message, format!("did you mean `{near}`?")),
@@ -432,7 +436,7 @@ impl End {
     }
 }
 
-fn is_address(word: &str) -> bool {
+pub(super) fn is_address(word: &str) -> bool {
     word.parse::<Ipv4Addr>().is_ok()
 }
 

@@ -1,25 +1,20 @@
-//! Every answer there is: ends in classes that no rule and no row of the policy tells apart, and one answer for each
-//! pair of classes and each range of services.
+//! Every answer there is: ends in classes that nothing tells apart, and one answer for each pair of classes and each range
+//! of services.
 //!
-//! Each answer is that of the question itself, asked once: of the first member of either class. Pairs that the same rules
-//! and links can match share it, so the work grows with the rules and not with the pairs. Never: an answer of its own.
+//! Each answer is that of the question itself, asked once: of the first member of either class. Pairs whose flows are alike
+//! share it, so the work grows with what is declared and not with the pairs. Never: an answer of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
+use super::apart::{Apart, Key, Spot};
 use super::end::{self, At, Resolver};
 use super::hop::{Hop, Through};
-use super::live::Loaded;
-use super::sets::{Bits, Members, Sets, links};
 use super::{Declared, Explainer, Explanation, Question, Refused, Rules, way};
-use crate::model::{Declaration, PortSet};
+use crate::model::Declaration;
+use crate::packets::Map;
 use crate::pf::eval::{Outcome, Via};
 use crate::plan::Plan;
-use crate::plan::policy::{ICMP, TCP, UDP};
-
-/// A protocol whose packets pf answers with nothing, and one that has no name here: for AH and for all others.
-const ESP: u8 = 50;
-const OTHER: u8 = 132;
 
 /// Every answer.
 #[derive(Debug)]
@@ -155,11 +150,13 @@ pub fn every(
     let resolver = Resolver::new(plan);
     let mut explainer = Explainer::load(declaration, plan, rules, egress, resolver.mac())?;
     let ends = Ends::of(plan, &resolver);
-    let classes = Classes::of(declaration, plan, &explainer.loaded, &ends);
+    let mut apart = Apart::of(declaration, plan);
+    let classes = Classes::of(&mut apart, &ends);
     let mut teller = Teller {
         plan,
         egress,
         classes: &classes,
+        apart: &mut apart,
         cells: Vec::new(),
         stories: Vec::new(),
         numbers: HashMap::new(),
@@ -169,20 +166,23 @@ pub fn every(
     for from in 0..classes.all.len() {
         let mut row = Vec::with_capacity(classes.all.len());
         for to in 0..classes.all.len() {
-            let key = classes.key(from, to);
-            let number = known
-                .get(&key)
-                .copied()
-                .unwrap_or_else(|| teller.cell(&mut explainer, Pair { from, to, is_one: false }, &key));
-            known.insert(key, number);
+            let key = teller.key(from, to);
+            // A class with one member has no other to talk to.
+            let shared = known.get(&key).copied().filter(|_| from != to);
+            let pair = Pair { from, to, is_one: false };
+            let number = shared.unwrap_or_else(|| teller.cell(&mut explainer, pair, &key));
+            if from != to {
+                known.insert(key, number);
+            }
             row.push(number);
         }
         rows.push(row);
     }
-    let themselves = |class| Pair { from: class, to: class, is_one: true };
-    let selves = (0..classes.all.len())
-        .map(|class| teller.cell(&mut explainer, themselves(class), &classes.key(class, class)));
-    let selves = selves.collect();
+    let mut selves = Vec::with_capacity(classes.all.len());
+    for class in 0..classes.all.len() {
+        let key = teller.key(class, class);
+        selves.push(teller.cell(&mut explainer, Pair { from: class, to: class, is_one: true }, &key));
+    }
     let (cells, stories) = (teller.cells, teller.stories);
     let class = |address: Ipv4Addr| classes.of_address[&address];
     Ok(Every {
@@ -195,7 +195,7 @@ pub fn every(
         own: (class(resolver.mac()), resolver.mac()),
         outside: class(resolver.internet()),
         examples: [resolver.internet(), resolver.lan()],
-        members: classes.all.iter().map(|class| class.address).collect(),
+        members: classes.all.iter().map(|class| class.first.address).collect(),
         bridges: classes.all.iter().map(Class::bridge).collect(),
         rows,
         selves,
@@ -239,38 +239,23 @@ impl Ends {
 /// Ends that nothing tells apart.
 struct Class {
     /// The first of them.
-    address: Ipv4Addr,
-    /// Another of them, if there is one.
+    first: Spot,
+    /// The address of another of them, if there is one.
     second: Option<Ipv4Addr>,
-    at: At,
-    /// The provider whose network they lie in.
-    provider: Option<usize>,
-    members: Members,
-    /// Whether it binds an address that suits the destination.
-    binds: bool,
 }
 
 impl Class {
     /// What a question calls it.
     fn word(&self, address: Ipv4Addr) -> String {
-        if self.binds { "mac".to_owned() } else { address.to_string() }
+        if self.first.binds { "mac".to_owned() } else { address.to_string() }
     }
 
     fn bridge(&self) -> Option<usize> {
-        match self.at {
+        match self.first.at {
             At::Bridge(bridge) => Some(bridge),
             _ => None,
         }
     }
-}
-
-/// All that the answer of a pair depends on, but for the names and addresses of the ends.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    places: [(u8, Option<usize>); 2],
-    same_bridge: bool,
-    rules: Vec<Bits>,
-    links: [Bits; 2],
 }
 
 /// Two classes, or one end of a class and itself.
@@ -284,51 +269,30 @@ struct Pair {
 struct Classes {
     all: Vec<Class>,
     of_address: HashMap<Ipv4Addr, usize>,
-    sets: Sets,
 }
 
 impl Classes {
-    fn of(declaration: &Declaration, plan: &Plan, loaded: &Loaded, ends: &Ends) -> Self {
-        let sets = Sets::of(declaration, plan, loaded);
+    fn of(apart: &mut Apart, ends: &Ends) -> Self {
+        let spots: Vec<Spot> = ends.all.iter().map(|(address, at)| apart.spot(*address, *at)).collect();
+        let as_source: Vec<Map> = spots.iter().map(|spot| apart.from(spot)).collect();
+        let sources: BTreeSet<Map> = as_source.iter().copied().collect();
         let mut all: Vec<Class> = Vec::new();
         let mut of_address = HashMap::new();
-        let mut known: HashMap<(At, Option<usize>, Members), usize> = HashMap::new();
-        for (address, at) in &ends.all {
-            let provider = plan.bridges.iter().position(|bridge| bridge.region.contains(*address));
-            let members = sets.members(*address);
-            let number = *known.entry((*at, provider, members.clone())).or_insert_with(|| {
-                all.push(Class { address: *address, second: None, at: *at, provider, members, binds: false });
+        let mut known: HashMap<(At, Option<usize>, Map, Vec<Map>), usize> = HashMap::new();
+        for (spot, from) in spots.into_iter().zip(as_source) {
+            let as_destination = sources.iter().map(|from| apart.to(*from, &spot)).collect();
+            let number = *known.entry((spot.at, spot.provider, from, as_destination)).or_insert_with(|| {
+                all.push(Class { first: spot, second: None });
                 all.len() - 1
             });
-            if all[number].address != *address && all[number].second.is_none() {
-                all[number].second = Some(*address);
+            if all[number].first.address != spot.address && all[number].second.is_none() {
+                all[number].second = Some(spot.address);
             }
-            of_address.insert(*address, number);
+            of_address.insert(spot.address, number);
         }
-        let own = ends.own;
-        let members = sets.members(own);
-        all.push(Class { address: own, second: None, at: At::Mac, provider: None, members, binds: true });
-        Self { all, of_address, sets }
-    }
-
-    fn key(&self, from: usize, to: usize) -> Key {
-        let (a, b) = (&self.all[from], &self.all[to]);
-        let place = |class: &Class, other: &Class, number: usize| match class.at {
-            At::Loopback => (0, None),
-            At::Host => (1, class.provider.filter(|_| other.provider.is_none())),
-            At::Gateway(_) => (2, class.provider.filter(|_| other.provider.is_none())),
-            // What a process of the Mac that binds no address gets depends on whom it talks to.
-            At::Mac if class.binds => (3, Some(number)),
-            At::Mac => (6, None),
-            At::Bridge(_) => (4, class.provider.filter(|_| other.provider.is_none())),
-            At::Outside => (5, None),
-        };
-        Key {
-            places: [place(a, b, to), place(b, a, from)],
-            same_bridge: a.bridge().is_some() && a.bridge() == b.bridge(),
-            rules: self.sets.rules(&a.members, &b.members),
-            links: [links(&a.members, &b.members), links(&b.members, &a.members)],
-        }
+        let own = Spot { binds: true, ..apart.spot(ends.own, At::Mac) };
+        all.push(Class { first: own, second: None });
+        Self { all, of_address }
     }
 }
 
@@ -337,25 +301,21 @@ struct Teller<'a> {
     plan: &'a Plan,
     egress: &'a str,
     classes: &'a Classes,
+    apart: &'a mut Apart<'a>,
     cells: Vec<Cell>,
     stories: Vec<Story>,
     numbers: HashMap<Story, u32>,
 }
 
 impl Teller<'_> {
+    fn key(&mut self, from: usize, to: usize) -> Key {
+        self.apart.key(&self.classes.all[from].first, &self.classes.all[to].first)
+    }
+
     /// Asks about every range of services between two classes, and gives the number of the cell.
     fn cell(&mut self, explainer: &mut Explainer, pair: Pair, key: &Key) -> u32 {
         let mut cell: Cell = Vec::new();
-        let mut starts = BTreeSet::from([1]);
-        for (first, last) in self.classes.sets.ports(key.rules.iter(), &key.links[0]) {
-            starts.extend([Some(first), last.checked_add(1)].into_iter().flatten().filter(|port| *port > 0));
-        }
-        let starts: Vec<u16> = starts.into_iter().collect();
-        let ends = starts.iter().skip(1).map(|next| next - 1).chain([u16::MAX]);
-        let ranges: Vec<(u16, u16)> = starts.iter().copied().zip(ends).collect();
-        let ported =
-            [TCP, UDP].into_iter().flat_map(|protocol| ranges.iter().map(move |range| (protocol, *range)));
-        for (protocol, (first, last)) in ported.chain([ICMP, ESP, OTHER].map(|protocol| (protocol, (0, 0)))) {
+        for (protocol, (first, last)) in self.apart.spans(key, &BTreeSet::new()) {
             let story = self.story(explainer, pair, protocol, first);
             let story = self.number(story);
             match cell.last_mut() {
@@ -378,8 +338,9 @@ impl Teller<'_> {
     fn story(&self, explainer: &mut Explainer, pair: Pair, protocol: u8, port: u16) -> Story {
         let Pair { from, to, is_one } = pair;
         let (a, b) = (&self.classes.all[from], &self.classes.all[to]);
-        let source = a.word(a.address);
-        let destination = if from == to && !is_one { b.second.unwrap_or(b.address) } else { b.address };
+        let source = a.word(a.first.address);
+        let destination = b.first.address;
+        let destination = if from == to && !is_one { b.second.unwrap_or(destination) } else { destination };
         let destination = b.word(destination);
         let destination = if port > 0 { format!("{destination}:{port}") } else { destination };
         let protocol = protocol.to_string();
@@ -471,9 +432,4 @@ impl Said {
             place: declared.place.as_ref().map(ToString::to_string),
         }
     }
-}
-
-/// The ports of a link, as ranges.
-pub(super) fn ranges(ports: &PortSet) -> impl Iterator<Item = (u16, u16)> + '_ {
-    ports.ranges().iter().map(|range| (range.first, range.last))
 }

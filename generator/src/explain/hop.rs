@@ -157,7 +157,9 @@ impl Judge<'_> {
                 Direction::In => syntax::Direction::In,
                 Direction::Out => syntax::Direction::Out,
             },
-            interface: step.over.name(self.plan, self.asked),
+            interface: rules
+                .name(self.plan, step.over)
+                .map_or_else(|| step.over.name(self.plan, self.asked), str::to_owned),
         });
         let packet = eval::Packet { hooks: hooks.collect(), is_path: true, ..packet };
         if packet.hooks.is_empty() {

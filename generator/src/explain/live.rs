@@ -8,12 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::loading::{EGRESS, Interfaces, bridge_macro};
 use crate::others;
 use crate::pf::eval::{List, Machine};
-use crate::pf::syntax::{Address, Rule, Rules as Lists, Ruleset, SettingValue};
+use crate::pf::syntax::{Address, NumberMatch, Rule, Rules as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
 use crate::plan::Plan;
 
+use super::names::Held;
+use super::way::Over;
 use super::{Rules, STOCK_MAIN};
 
 /// The name of the stock main ruleset.
@@ -58,6 +61,10 @@ pub(super) struct Loaded {
     pub knows_pipes: bool,
     /// What is worth saying about the capture.
     pub notes: Vec<String>,
+    /// The interfaces that captured rules of ours were loaded for.
+    pub names: Option<Interfaces>,
+    /// Every ruleset as it was read, by path; the main one first.
+    pub read: Vec<(String, Ruleset)>,
 }
 
 /// A rule and its place.
@@ -68,6 +75,13 @@ pub(super) struct Found<'a> {
 }
 
 impl Loaded {
+    /// The name by which the rules know an interface, where it is another than ours for it.
+    pub fn name(&self, plan: &Plan, over: Over) -> Option<&str> {
+        let Over::Bridge(bridge) = over else { return None };
+        let name = bridge_macro(plan.bridges[bridge].provider.as_str());
+        self.names.as_ref()?.bridges.get(&name).map(String::as_str)
+    }
+
     /// The rule of a number in a list of a ruleset.
     pub fn find(&self, path: &str, list: List, number: u32) -> Option<Found<'_>> {
         let (lists, text) = self.rulesets.get(path)?;
@@ -82,6 +96,25 @@ impl Loaded {
         let rule = list.get(usize::try_from(number).ok()?)?;
         let origin = self.texts.get(*text)?.origin(rule.place.line)?;
         Some(Found { rule, file: &origin.file, line: origin.number })
+    }
+
+    /// The destination ports at which some rule changes its mind.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let rules = self.rulesets.values().flat_map(|(lists, _)| lists.lists().into_iter().flatten());
+        let ranges = rules.filter_map(|rule| rule.destination.port).map(|port| match port {
+            NumberMatch::Equal(a)
+            | NumberMatch::NotEqual(a)
+            | NumberMatch::Less(a)
+            | NumberMatch::LessEqual(a)
+            | NumberMatch::Greater(a)
+            | NumberMatch::GreaterEqual(a) => (a, a),
+            NumberMatch::Range(a, b) | NumberMatch::Inside(a, b) | NumberMatch::Outside(a, b) => (a, b),
+        });
+        // Bounds that a rule leaves out change it one further.
+        let starts = ranges.flat_map(|(first, last)| {
+            [Some(first), first.checked_add(1), Some(last), last.checked_add(1)].into_iter().flatten()
+        });
+        starts.filter(|port| *port > 0).collect()
     }
 
     fn add(&mut self, path: &str, ruleset: &Ruleset, text: usize) {
@@ -172,6 +205,8 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
         texts: Vec::new(),
         knows_pipes: !is_captured && !is_whole,
         notes,
+        names: None,
+        read: Vec::new(),
     };
     let mut refused = Vec::new();
     let mut elsewhere = BTreeSet::new();
@@ -182,7 +217,11 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
             Ok(mut ruleset) => {
                 if path == ours && is_captured {
                     add_tables(&mut ruleset, &rendered_rules);
-                    loaded.notes.extend(difference(ours, &ruleset, &rendered_rules));
+                    let held = Held { plan, captured: &ruleset, rendered: rules.anchor, environment };
+                    let names = held.interfaces();
+                    loaded.notes.extend(held.differences(&names));
+                    loaded.notes.extend(held.notes(&names, asked_egress(environment)));
+                    loaded.names = Some(names);
                 }
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
                 elsewhere.extend(
@@ -195,6 +234,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 let number = loaded.texts.len();
                 loaded.texts.push(text);
                 loaded.add(&path, &ruleset, number);
+                loaded.read.push((path, ruleset));
             }
         }
     }
@@ -209,6 +249,14 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                 .to_owned(),
         );
     }
+    if let Some(names) = &loaded.names {
+        let known = |name: &String| {
+            names.egress.contains(name)
+                || names.outside.contains(name)
+                || names.bridges.values().any(|it| it == name)
+        };
+        elsewhere.retain(|name| !known(name));
+    }
     if !elsewhere.is_empty() {
         let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
         loaded.notes.push(format!(
@@ -216,6 +264,20 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
         ));
     }
     if refused.is_empty() { Ok(loaded) } else { Err(refused) }
+}
+
+/// The interface that is asked as the way out.
+fn asked_egress(environment: &Environment) -> &str {
+    environment.macros.get(EGRESS).map_or("", String::as_str)
+}
+
+/// The ways out of what was captured, as far as its rules tell.
+pub(super) fn ways_out(plan: &Plan, rules: &Rules, environment: &Environment) -> Vec<String> {
+    let captured =
+        sections(rules.captured).remove(plan.anchor.as_str()).and_then(|text| text.parse(environment).ok());
+    let held =
+        |captured: &Ruleset| Held { plan, captured, rendered: rules.anchor, environment }.interfaces().egress;
+    captured.as_ref().map(held).unwrap_or_default()
 }
 
 /// The captured lines by the path of their ruleset, each section in pf's order.
@@ -350,19 +412,5 @@ fn unknown_tables(path: &str, ruleset: &Ruleset) -> Option<String> {
         format!(
             "{names} of {whose}: not in the capture, taken as empty; a line `table <NAME> {{ … }}` fills it"
         )
-    })
-}
-
-/// Whether what is loaded is what the declaration renders. A capture has a NAT line for each egress, or none, and
-/// need not have the dummynet rules.
-fn difference(ours: &str, captured: &Ruleset, rendered: &Ruleset) -> Option<String> {
-    let knows_pipes = !captured.rules.dummynet.is_empty();
-    let rules = |ruleset: &Ruleset| -> Vec<String> {
-        let lists = &ruleset.rules;
-        let pipes = lists.dummynet.iter().filter(|_| knows_pipes);
-        lists.rdr.iter().chain(&lists.filter).chain(pipes).map(pf::print_rule).collect()
-    };
-    (rules(captured) != rules(rendered)).then(|| {
-        format!("the captured {ours} is not what this declaration renders: the Mac holds an older one, or another's")
     })
 }

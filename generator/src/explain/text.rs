@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::hop::{Hop, RuleAt, Through};
 use super::reason::Declared;
-use super::{Added, End, Explanation};
+use super::{Added, End, Explanation, Fate, Opening, Path, Survey};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
@@ -16,6 +16,15 @@ pub(super) fn text(explanation: &Explanation) -> String {
     let (source, destination) = (&explanation.source, &explanation.destination);
     let title = format!("{} -> {} {}", source.name, destination.name, explanation.service);
     let _ = writeln!(out, "{title}: {}", explanation.verdict);
+    disagreements(&mut out, explanation);
+    ends(&mut out, &[source, destination]);
+    path(&mut out, explanation);
+    out.push('\n');
+    notes(&mut out, &explanation.notes, &explanation.unknown);
+    out
+}
+
+fn disagreements(out: &mut String, explanation: &Explanation) {
     for disagreement in &explanation.disagreements {
         if explanation.live {
             let _ = writeln!(out, "  NOTE: {disagreement}");
@@ -23,12 +32,22 @@ pub(super) fn text(explanation: &Explanation) -> String {
             let _ = writeln!(out, "  THE RULES ARE WRONG: {disagreement}; do not load them, and report this");
         }
     }
-    ends(&mut out, &[source, destination]);
+}
+
+fn notes(out: &mut String, notes: &[String], unknown: &str) {
+    for note in notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    let _ = writeln!(out, "not known here: {unknown}");
+}
+
+/// Where pf sees the packet and its answer, and what pipes add.
+fn path(out: &mut String, explanation: &Explanation) {
     if let Some(refused) = &explanation.refused {
         let _ = writeln!(out, "\nmacOS: {refused}");
     }
-    hops(&mut out, "The packet", &explanation.packet);
-    hops(&mut out, "Its answer", &explanation.answer);
+    hops(out, "The packet", &explanation.packet);
+    hops(out, "Its answer", &explanation.answer);
     if let Some(added) = &explanation.added {
         let is_slowed = explanation.answer.iter().any(|hop| !hop.pipes.is_empty());
         let back = if is_slowed { "" } else { ": the answer goes through no pipe" };
@@ -38,12 +57,52 @@ pub(super) fn text(explanation: &Explanation) -> String {
             "\nadded to a round trip: {round_trip_ms} ms ({there_ms} ms there, {back_ms} ms back{back})"
         );
     }
-    out.push('\n');
-    for note in &explanation.notes {
-        let _ = writeln!(out, "note: {note}");
+}
+
+/// Several answers: what they are, who gets them, and between two ends the way of each.
+pub(super) fn survey(survey: &Survey) -> String {
+    let mut out = match survey.answers.as_slice() {
+        [one] if one.ends.is_empty() => format!("{}: {}\n", survey.question, one.summary),
+        _ => format!("{}\n", survey.question),
+    };
+    let named: Vec<&End> = survey.ends.iter().collect();
+    ends(&mut out, &named);
+    for answers in survey.answers.iter().filter(|answers| !answers.ends.is_empty()) {
+        let _ = writeln!(out, "\n{}\n  {}", answers.summary, answers.ends.join(", "));
     }
-    let _ = writeln!(out, "not known here: {}", explanation.unknown);
+    for path in &survey.paths {
+        let Path { services, fate: _, explanation } = path;
+        let _ = writeln!(out, "\n{services} ({}): {}", explanation.service, explanation.verdict);
+        disagreements(&mut out, explanation);
+        self::path(&mut out, explanation);
+    }
+    let blocked = survey.answers.iter().filter(|answers| !answers.ends.is_empty());
+    if let Some(last) = blocked.last() {
+        let _ = writeln!(out, "\nthe way of a packet: `{}`", last.explain);
+    }
+    if let Some(opening) = &survey.to_open {
+        let closed = survey.paths.iter().find(|path| path.fate != Fate::Passes);
+        let what = closed.map_or("it", |path| path.services.as_str());
+        let _ = write!(out, "\n{}", opened(what, opening));
+    }
+    out.push('\n');
+    notes(&mut out, &survey.notes, &survey.unknown);
     out
+}
+
+impl Opening {
+    /// For people, in two lines.
+    pub fn text(&self) -> String {
+        opened("it", self)
+    }
+}
+
+fn opened(what: &str, opening: &Opening) -> String {
+    let opens = match &opening.opens {
+        Some(more) => format!("more than that: {more}"),
+        None => "exactly that, and nothing else".to_owned(),
+    };
+    format!("to open {what}: {}\n  opens {opens}\n", opening.command)
 }
 
 fn ends(out: &mut String, ends: &[&End]) {

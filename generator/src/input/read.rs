@@ -141,13 +141,23 @@ fn wrong<T>(expected: &'static str, tree: &Tree, at: At, problems: &mut Problems
     None
 }
 
-/// The known word nearest to a mistyped one, if any is near enough to be meant.
+/// The known word nearest to a mistyped one or to part of one, if any is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (distance(word, candidate), candidate))
+    let known: Vec<&str> = known.collect();
+    let mistyped = known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    let is_part = |candidate: &&str| is_part(word, candidate);
+    mistyped.or_else(|| known.iter().copied().filter(is_part).min_by_key(|it| (it.len(), *it)))
+}
+
+/// Whether a word is what a longer one begins with, or some of its parts: `worker-3` of `karpenter-worker-3`.
+fn is_part(word: &str, candidate: &str) -> bool {
+    let parts = |text: &str| format!("-{text}-");
+    !word.is_empty() && (candidate.starts_with(word) || parts(candidate).contains(&parts(word)))
 }
 
 /// How many characters must be added, removed or changed to turn one word into the other.

@@ -29,6 +29,8 @@ use super::control::{Lab, Reply, Request};
 const WAITING: usize = 8192;
 /// How often to look whether the reader is still there.
 const LOOK: Duration = Duration::from_millis(200);
+/// The interface on which this Mac talks to itself.
+const LOOPBACK: &str = "lo0";
 /// Nanoseconds, as a negative power of ten.
 const NANOSECONDS: u8 = 9;
 
@@ -85,7 +87,7 @@ pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
     let id = lab.shared.router().watches_mut().add(filter);
     lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(lab.shared.began.elapsed());
-    let names: Vec<String> = lab.shared.router().topology().interfaces().map(str::to_owned).collect();
+    let names: Vec<String> = lab.shared.router().topology().interfaces().flat_map(names_of).collect();
     let written = (|| -> Result<()> {
         let mut writer = Writer::new(BufWriter::new(stream), &names)?;
         loop {
@@ -118,6 +120,22 @@ fn is_gone(mut stream: &UnixStream) -> io::Result<bool> {
     }
 }
 
+/// What an interface is called in a capture: what the Mac sends to itself is seen twice on lo0, and each is its own.
+fn names_of(interface: &str) -> Vec<String> {
+    match interface {
+        LOOPBACK => [Direction::Out, Direction::In].map(|way| name_of(interface, way)).to_vec(),
+        other => vec![other.to_owned()],
+    }
+}
+
+fn name_of(interface: &str, direction: Direction) -> String {
+    match (interface, direction) {
+        (LOOPBACK, Direction::Out) => "lo0 out".to_owned(),
+        (LOOPBACK, Direction::In) => "lo0 in".to_owned(),
+        (other, _) => other.to_owned(),
+    }
+}
+
 struct Writer<W: Write> {
     pcapng: PcapNgWriter<W>,
     interfaces: HashMap<String, u32>,
@@ -142,7 +160,11 @@ impl<W: Write> Writer<W> {
 
     fn packet(&mut self, seen: &Seen, began: Duration) -> Result<()> {
         let block = EnhancedPacketBlock {
-            interface_id: self.interfaces.get(&seen.interface).copied().unwrap_or(0),
+            interface_id: self
+                .interfaces
+                .get(&name_of(&seen.interface, seen.direction))
+                .copied()
+                .unwrap_or(0),
             timestamp: began + seen.at,
             original_len: u32::try_from(seen.bytes.len()).unwrap_or(u32::MAX),
             data: Cow::Borrowed(&seen.bytes),

@@ -1,19 +1,21 @@
 //! What a lab is asked, and how it answers: a line of JSON each.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ipnet::Ipv4Net;
-use nixvol_net::model::Declaration;
+use nixvol_net::model::{Conditions, Declaration};
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Counts, Filter, Node, NodeId, Router, Side, Topology};
+use nixvol_net::router::{Cast, Counts, Fault, Filter, Node, NodeId, Router, Side, Topology, Trouble};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 
@@ -34,14 +36,11 @@ pub enum Request {
         /// The node.
         node: String,
     },
-    /// To cut the ways between two groups, or between one and everybody else.
-    Partition {
-        /// A volume or a provider.
-        one: String,
-        /// Another.
-        other: Option<String>,
-    },
-    /// To mend them; all, where nobody is named.
+    /// To cut or slow the paths between two groups, or between one and everybody else.
+    Fault(Asked),
+    /// To withdraw every fault that the asker makes, once the asker hangs up. The reply is the asker's number.
+    Own,
+    /// To heal them; all, where nobody is named.
     Heal {
         /// A volume or a provider.
         one: Option<String>,
@@ -68,6 +67,21 @@ pub enum Request {
     },
 }
 
+/// A fault that somebody asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Asked {
+    /// A volume or a provider.
+    pub one: String,
+    /// Another; none for all others.
+    pub other: Option<String>,
+    /// Latency in milliseconds, loss as a share and bandwidth in kbit/s, of a path that is slowed; none where it is cut.
+    pub slow: Option<(Option<u16>, Option<f64>, Option<u32>)>,
+    /// For how long.
+    pub lasts: Option<Duration>,
+    /// The number of the asker, where the fault goes with them.
+    pub owner: Option<u64>,
+}
+
 /// How it answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
@@ -81,6 +95,8 @@ pub enum Reply {
         /// Why, and what to do.
         message: String,
     },
+    /// The number of who asks.
+    Owner(u64),
     /// How the lab is.
     Status(Box<Status>),
     /// The texts of the anchor since connections were last ended.
@@ -99,6 +115,8 @@ pub struct Status {
     pub rules: usize,
     /// The pipes that there are.
     pub pipes: Vec<PipeStatus>,
+    /// The faults that there are.
+    pub faults: Vec<FaultStatus>,
     /// How many states there are.
     pub states: usize,
     /// Packets that were delivered.
@@ -120,6 +138,21 @@ pub struct PipeStatus {
     pub conditions: String,
     /// Who sends through it to whom: `aws -> azure`.
     pub way: String,
+}
+
+/// A fault that was made on demand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FaultStatus {
+    /// `partition` or `slow`.
+    pub action: String,
+    /// A volume or a provider.
+    pub from: String,
+    /// Another; none for all others.
+    pub to: Option<String>,
+    /// What a slowed path is like, in words.
+    pub conditions: Option<String>,
+    /// For how many more seconds; none until it is healed.
+    pub seconds: Option<u64>,
 }
 
 /// Who takes part.
@@ -155,6 +188,8 @@ pub struct Lab {
     pub file: String,
     /// The texts of the anchor since connections were last ended: open ones may stem from any.
     pub loaded: Mutex<String>,
+    /// The next number of somebody whose faults go with them.
+    pub owners: AtomicU64,
 }
 
 /// Answers whoever connects, each in a thread of its own.
@@ -195,11 +230,21 @@ fn converse(lab: &Lab, stream: &UnixStream) -> Result<()> {
             }
             Err(error) => reply(stream, &wrong(&error), &[]),
         },
+        Request::Own => own(lab, stream),
         request => {
             let answer = act(lab, &request).unwrap_or_else(|error| wrong(&error));
             reply(stream, &answer, &[])
         }
     }
+}
+
+/// Gives a number, and withdraws what is asked for with it when whoever got it hangs up, however they end.
+fn own(lab: &Lab, mut stream: &UnixStream) -> Result<()> {
+    let owner = lab.owners.fetch_add(1, Ordering::Relaxed);
+    reply(stream, &Reply::Owner(owner), &[])?;
+    let ended = stream.read(&mut [0]);
+    lab.shared.router().ways_mut().faults_mut().withdraw(owner);
+    ended.map(|_| ()).context("the asker is gone")
 }
 
 fn wrong(error: &anyhow::Error) -> Reply {
@@ -221,22 +266,21 @@ fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>])
 
 fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     let mut router = lab.shared.router();
+    router.tell_time(lab.shared.began.elapsed());
     let message = match request {
-        Request::Partition { one, other } => {
-            let (one_group, other_group) =
-                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
-            router.ways_mut().cut(&one_group, other_group.as_deref());
-            format!("{one} and {} are apart", other.as_deref().unwrap_or("everybody else"))
-        }
+        Request::Fault(asked) => fault(lab, &mut router, asked)?,
         Request::Heal { one: None, .. } => {
-            router.ways_mut().heal_all();
-            "nobody is apart any more".to_owned()
+            router.ways_mut().faults_mut().heal_all();
+            "healed: no path is cut any more".to_owned()
         }
         Request::Heal { one: Some(one), other } => {
             let (one_group, other_group) =
                 (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
-            router.ways_mut().heal(&one_group, other_group.as_deref());
-            format!("{one} and {} reach each other again", other.as_deref().unwrap_or("everybody else"))
+            router.ways_mut().faults_mut().heal(&one_group, other_group.as_deref());
+            format!(
+                "healed: the paths between {one} and {} are open again",
+                other.as_deref().unwrap_or("all others")
+            )
         }
         Request::Apply { input, anchor, ends, kill } => {
             let declaration = declared(input)?;
@@ -267,6 +311,38 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     Ok(Reply::Done { message })
 }
 
+/// Makes a fault, and says so.
+fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
+    let Asked { one, other, slow, lasts, owner } = asked;
+    let trouble = match *slow {
+        None => Trouble::Cut,
+        Some((latency, loss, bandwidth)) => {
+            Trouble::Slow(Conditions::checked(latency, loss, bandwidth).map_err(|what| anyhow!(what))?)
+        }
+    };
+    let (ones, others) = (group(lab, one, router)?, group_of(lab, other.as_deref(), router)?);
+    if let (Some(other), Some(both)) =
+        (other, ones.iter().find(|id| others.iter().flatten().any(|other| other == *id)))
+    {
+        let both = &router.topology().node(*both).name;
+        bail!(
+            "`{one}` and `{other}` both mean {both}, so there is no path between them\nhint: name two that have nothing in common, or one alone for its paths to all others"
+        );
+    }
+    let to = other.clone().zip(others.as_deref());
+    let mut fault = Fault::new((one.clone(), &ones), to, router.topology().count(), trouble);
+    fault.owner = *owner;
+    fault.until = lasts.map(|lasts| lab.shared.began.elapsed() + lasts);
+    router.ways_mut().faults_mut().add(fault);
+    let other = other.as_deref().unwrap_or("all others");
+    let lasts =
+        lasts.map_or_else(String::new, |lasts| format!(", for {}", humantime::format_duration(lasts)));
+    Ok(match trouble {
+        Trouble::Cut => format!("cut: no packet passes between {one} and {other}{lasts}"),
+        Trouble::Slow(conditions) => format!("slowed: {conditions} between {one} and {other}{lasts}"),
+    })
+}
+
 fn count(router: &Router) -> usize {
     use nixvol_net::pf::eval::List;
     let loaded = router.rules().machine().loaded();
@@ -277,7 +353,7 @@ fn count(router: &Router) -> usize {
 fn status(lab: &Lab, router: &Router) -> Status {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
-        let cut = topology.nodes().filter(|(other, _)| router.ways().is_cut(id, *other));
+        let cut = topology.nodes().filter(|(other, _)| router.ways().faults().is_cut(id, *other));
         cut.map(|(_, node)| node.name.clone()).collect()
     };
     let node = |(id, node): (NodeId, &Node)| NodeStatus {
@@ -297,11 +373,27 @@ fn status(lab: &Lab, router: &Router) -> Status {
         conditions: conditions.to_string(),
         way: way.to_owned(),
     });
+    let now = lab.shared.began.elapsed();
+    let fault = |fault: &Fault| FaultStatus {
+        action: match fault.trouble {
+            Trouble::Cut => "partition",
+            Trouble::Slow(_) => "slow",
+        }
+        .to_owned(),
+        from: fault.one.clone(),
+        to: fault.other.clone(),
+        conditions: match fault.trouble {
+            Trouble::Cut => None,
+            Trouble::Slow(conditions) => Some(conditions.to_string()),
+        },
+        seconds: fault.until.map(|until| until.saturating_sub(now).as_secs()),
+    };
     let Counts { delivered, blocked, dropped } = router.counts();
     Status {
         nodes: topology.nodes().map(node).collect(),
         rules: count(router),
         pipes: pipes.collect(),
+        faults: router.ways().faults().all().iter().map(fault).collect(),
         states: router.rules().machine().states(),
         delivered,
         blocked,

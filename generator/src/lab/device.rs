@@ -13,7 +13,8 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -24,6 +25,8 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 pub const NAME: &str = "eth0";
 /// The loopback device is the first of every namespace.
 const LOOPBACK: u32 = 1;
+/// The longest segment that macOS announces on lo0: its MTU less two headers.
+const LOOPBACK_SEGMENT: u32 = 16_384 - 40;
 /// Packets that wait for the router: a burst of a connection must fit.
 const QUEUE: u32 = 4096;
 
@@ -54,13 +57,22 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
     let everywhere = Ipv4Net::default();
     let source = node.addresses.first().copied();
     if let Some(gateway) = node.gateway {
-        netlink.add_route(index, Ipv4Net::from(gateway), None, None)?;
+        netlink.add_route(index, Ipv4Net::from(gateway), None, None, None)?;
     }
-    netlink.add_route(index, everywhere, node.gateway, source)?;
+    let segment = (node.side == Side::Here).then_some(LOOPBACK_SEGMENT);
+    netlink.add_route(index, everywhere, node.gateway, source, segment)?;
     for route in &node.routes {
-        netlink.add_route(index, route.network, None, Some(route.source))?;
+        netlink.add_route(index, route.network, None, Some(route.source), segment)?;
     }
     Ok(device)
+}
+
+/// Gives the namespace of this thread another address, or takes it away.
+pub fn borrow_address(address: Ipv4Addr, is_wanted: bool) -> Result<()> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
+    let index = rustix::net::netdevice::name_to_index(&socket, NAME).context("cannot find the TUN device")?;
+    let mut netlink = Netlink::open()?;
+    if is_wanted { netlink.add_address(index, address) } else { netlink.remove_address(index, address, 32) }
 }
 
 /// Switches that differ from Linux's own: no IPv6, loopback addresses on a device, and ordinary users who may bind any
@@ -156,6 +168,7 @@ impl Netlink {
         network: Ipv4Net,
         gateway: Option<Ipv4Addr>,
         source: Option<Ipv4Addr>,
+        segment: Option<u32>,
     ) -> Result<()> {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
@@ -170,6 +183,7 @@ impl Netlink {
             Some(RouteAttribute::Oif(index)),
             gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::Inet(gateway))),
             source.map(|source| RouteAttribute::PrefSource(RouteAddress::Inet(source))),
+            segment.map(|segment| RouteAttribute::Metrics(vec![RouteMetric::Advmss(segment)])),
         ];
         message.attributes.extend(attributes.into_iter().flatten());
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use ipnet::Ipv4Net;
+use nixvol_net::loading::{Interfaces, load};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::KILL_STEP;
 use nixvol_net::router::EGRESS;
@@ -17,8 +18,8 @@ use nixvol_net::router::EGRESS;
 pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let at = |name: &str| directory.path().join(name);
-    // The manager loads a line that names the egress once for every way out. Here there is one.
-    let loaded = |text: &str| text.replace("$egress", EGRESS);
+    let interfaces = Interfaces::logical(plan, EGRESS);
+    let loaded = |text: &str| load(text, &interfaces).text;
     fs::write(at("rules.conf"), loaded(old))?;
     fs::write(at("rules.new"), loaded(new))?;
     let mut begin = "BEGIN {\n    sameboot = 1\n".to_owned();

@@ -5,6 +5,7 @@
 
 mod report;
 mod sockets;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -17,17 +18,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nixvol_net::explain::{self, Explanation, Question, STOCK_MAIN};
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::loading::Interfaces;
 use nixvol_net::model::Protocol;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
-use nixvol_net::replay::{Client, Stack, client_sees};
-use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Side, Source, Topology};
+use nixvol_net::replay::{Client, Opened, Stack, client_sees};
+use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Rules, Side, Source, Topology};
 use serde::Serialize;
 
 use super::control::Lab;
 use super::node::inside;
-use sockets::{Answer, Ask};
+use super::serve::unreadable;
+use sockets::{Answer, Ask, BIG, SMALL};
 
 /// A port that no link names unless it names all.
 const ANY_PORT: u16 = 40_004;
@@ -54,16 +56,40 @@ impl std::fmt::Display for Service {
     }
 }
 
+/// What the Mac is like when it is probed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Trial {
+    /// As the manager makes it.
+    #[default]
+    Whole,
+    /// The bridge of a provider is gone, and the rules are as they were loaded with it.
+    BridgeGone(String),
+    /// The same after the manager has loaded the rules that are left.
+    BridgeGoneAndReloaded(String),
+    /// The source is another's address.
+    Forged,
+}
+
 /// One probe, and what came of it.
 #[derive(Debug, Clone)]
 pub struct Probe {
+    pub trial: Trial,
     pub from: NodeId,
     pub to: NodeId,
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub service: Service,
+    /// How many bytes it carries.
+    pub size: usize,
     pub expected: Answer,
     pub found: Answer,
+}
+
+impl Probe {
+    /// Whether its datagrams are cut on their way.
+    pub fn is_big(&self) -> bool {
+        self.size > SMALL
+    }
 }
 
 /// Probes everything and tells what was found; the exit code of the whole.
@@ -74,22 +100,16 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     let anchor = bundle.files[ANCHOR].text.as_str();
     let mut probes = probes(lab, &topology, &services, anchor)?;
     let listeners = listen(lab, &topology, &probes)?;
-    ask_all(lab, &mut probes, PATIENCE[0])?;
-    let mut again: Vec<Probe> =
-        probes.iter().filter(|probe| probe.found != probe.expected).cloned().collect();
-    ask_all(lab, &mut again, PATIENCE[1])?;
-    for probe in &mut probes {
-        let same = |other: &&Probe| {
-            (other.source, other.destination, other.service)
-                == (probe.source, probe.destination, probe.service)
-        };
-        if let Some(second) = again.iter().find(same) {
-            probe.found = second.found;
-        }
-    }
+    ask_twice(lab, &mut probes)?;
     let difference = probes.iter().find(|probe| probe.found != probe.expected).cloned();
-    let told = difference.map(|probe| tell(lab, &topology, anchor, probe)).transpose()?;
+    let mut told = difference.map(|probe| tell(lab, &topology, anchor, probe)).transpose()?;
     drop(listeners);
+    let (more, leaks) = trials::run(lab, &topology, anchor, &loaded(lab))?;
+    let difference = more.iter().find(|probe| probe.found != probe.expected);
+    told = told
+        .or_else(|| leaks.into_iter().next())
+        .or_else(|| difference.map(|it| trials::told(&topology, it)));
+    probes.extend(more);
     report::print(&topology, &probes, told.as_ref(), json)?;
     Ok(if told.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -99,11 +119,14 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
 pub struct Difference {
     /// Who, whom, and what.
     pub packet: String,
-    /// What the explanation says.
+    /// Who expects otherwise: `explain`, or the policy where nothing is explained.
+    #[serde(skip)]
+    pub by: &'static str,
+    /// What it says.
     pub expected: String,
     /// What came of it.
     pub found: String,
-    /// The verdict of the explanation.
+    /// The verdict of the explanation, or of the policy where nothing is explained.
     pub explanation: String,
     /// What pf made of each packet in each place.
     pub seen: Vec<String>,
@@ -151,18 +174,43 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
                 continue;
             }
             for destination in destinations(source, topology.node(to), to == topology.mac()) {
-                for service in services {
-                    let Some(expected) = expected(lab, anchor, source.addresses[0], destination, *service)?
-                    else {
+                let source = source.addresses[0];
+                // Of datagrams that are cut one that gets through and one that does not.
+                let mut is_asked = [false; 2];
+                for &service in services {
+                    let (trial, found, size) = (Trial::Whole, Answer::Silence, SMALL);
+                    let Some(expected) = expected(lab, anchor, source, destination, service, size)? else {
                         continue;
                     };
-                    let (source, found) = (source.addresses[0], Answer::Silence);
-                    probes.push(Probe { from, to, source, destination, service: *service, expected, found });
+                    let small =
+                        Probe { trial, from, to, source, destination, service, size, expected, found };
+                    let is_open = usize::from(expected == Answer::Connected);
+                    let is_first = service.protocol == Protocol::Udp && !is_asked[is_open];
+                    if is_first
+                        && let Some(expected) =
+                            self::expected(lab, anchor, source, destination, service, BIG)?
+                    {
+                        is_asked[is_open] = true;
+                        probes.push(Probe { size: BIG, expected, ..small.clone() });
+                    }
+                    probes.push(small);
                 }
             }
         }
     }
     Ok(probes)
+}
+
+/// The text that the lab was made from.
+fn loaded(lab: &Lab) -> String {
+    lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Rules as they are loaded on a Mac with these interfaces.
+fn rules(lab: &Lab, topology: &Topology, anchor: &str, interfaces: &Interfaces) -> Result<Rules> {
+    let path = lab.plan.anchor.as_str();
+    let source = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, interfaces };
+    Rules::load(topology, &source).map_err(|errors| anyhow!(unreadable(ANCHOR, &errors)))
 }
 
 /// The nodes to probe: all, or of many volumes those that links name and the first of each provider and kind.
@@ -202,6 +250,7 @@ fn expected(
     source: Ipv4Addr,
     destination: Ipv4Addr,
     service: Service,
+    size: usize,
 ) -> Result<Option<Answer>> {
     let explanation = explanation(lab, anchor, source, destination, service)?;
     let is_own = |hop: &explain::Hop| hop.after.source == hop.after.destination;
@@ -212,18 +261,28 @@ fn expected(
         return Ok(Some(Answer::Connected));
     }
     // Whether a refusal reaches whoever is refused is more than the rule's word: it is played.
-    let bridges: Vec<_> = logical_bridges(&lab.plan).collect();
-    let path = lab.plan.anchor.as_str();
-    let rules = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, bridges: &bridges };
+    let topology = Topology::of(&lab.plan, &lab.cast);
+    let rules = rules(lab, &topology, anchor, &Interfaces::logical(&lab.plan, EGRESS))?;
+    Ok(Some(refusal(lab, topology, rules, (source, destination), service, size)))
+}
+
+/// How a refusal reaches whoever is refused: it is played.
+fn refusal(
+    lab: &Lab,
+    topology: Topology,
+    rules: Rules,
+    (from, to): (Ipv4Addr, Ipv4Addr),
+    service: Service,
+    size: usize,
+) -> Answer {
     let port = (service.protocol != Protocol::Icmp).then_some(service.port);
-    let asked = (service.protocol.word(), port);
-    let sees = client_sees(&lab.plan, &lab.cast, &rules, (source, destination), asked, Stack::Linux);
-    Ok(Some(match sees {
+    let opened = Opened { from, to, protocol: service.protocol.word(), port, size: Some(size) };
+    match client_sees(&lab.plan, topology, rules, &opened, Stack::Linux) {
         Some(Client::Refused | Client::RefusedLate) => Answer::Refused,
         // A port that ICMP says is closed is one to Linux's TCP, too.
         Some(Client::Error(error)) if error == "unreachable:3" => Answer::Refused,
         _ => Answer::Silence,
-    }))
+    }
 }
 
 fn explanation(
@@ -268,6 +327,22 @@ fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<socket
     asked.into_iter().map(listen).collect()
 }
 
+/// Asks all, and those once more that were otherwise than expected: a busy machine is no silence.
+fn ask_twice(lab: &Lab, probes: &mut [Probe]) -> Result<()> {
+    ask_all(lab, probes, PATIENCE[0])?;
+    let (places, mut again): (Vec<usize>, Vec<Probe>) = probes
+        .iter()
+        .enumerate()
+        .filter(|(_, probe)| probe.found != probe.expected)
+        .map(|(place, probe)| (place, probe.clone()))
+        .unzip();
+    ask_all(lab, &mut again, PATIENCE[1])?;
+    for (place, second) in places.into_iter().zip(again) {
+        probes[place].found = second.found;
+    }
+    Ok(())
+}
+
 /// Asks all, the probes of each node in a thread in its namespace.
 fn ask_all(lab: &Lab, probes: &mut [Probe], patience: Duration) -> Result<()> {
     let mut by_source: BTreeMap<NodeId, Vec<&mut Probe>> = BTreeMap::new();
@@ -285,6 +360,7 @@ fn ask_all(lab: &Lab, probes: &mut [Probe], patience: Duration) -> Result<()> {
                         source: probe.source,
                         destination: probe.destination,
                         service: probe.service,
+                        size: probe.size,
                     })
                     .collect();
                 let answers = inside(net, || sockets::ask(&asks, patience))??;
@@ -307,28 +383,13 @@ fn tell(lab: &Lab, topology: &Topology, anchor: &str, probe: Probe) -> Result<Di
     ask_all(lab, &mut [probe.clone()], PATIENCE[0])?;
     let mut seen = Vec::new();
     while let Ok(packet) = packets.recv_timeout(SEEN) {
-        let direction = match packet.direction {
-            nixvol_net::pf::syntax::Direction::In => "in",
-            nixvol_net::pf::syntax::Direction::Out => "out",
-        };
-        seen.push(format!(
-            "{direction} {}: {} {}",
-            packet.interface,
-            report::packet(&packet.bytes),
-            packet.comment
-        ));
+        seen.push(trials::line(&packet));
     }
     lab.shared.router().watches_mut().remove(id);
     let explanation = explanation(lab, anchor, probe.source, probe.destination, probe.service)?;
     Ok(Difference {
-        packet: format!(
-            "{} {} -> {} {} {}",
-            topology.node(probe.from).name,
-            probe.source,
-            topology.node(probe.to).name,
-            probe.destination,
-            probe.service
-        ),
+        packet: report::asked(topology, &probe),
+        by: "`explain`",
         expected: probe.expected.to_string(),
         found: probe.found.to_string(),
         explanation: explanation.verdict,

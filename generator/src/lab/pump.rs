@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nixvol_net::router::{NodeId, Router, Seen, WatchId};
-use nixvol_net::wire::{OFFLOAD_HEADER, Offload};
+use nixvol_net::pf::eval::TCP;
+use nixvol_net::router::{NodeId, Router, Seen, Side, WatchId};
+use nixvol_net::wire::{self, OFFLOAD_HEADER, Offload};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use tun_rs::SyncDevice;
@@ -111,6 +112,7 @@ impl Loop<'_> {
     /// Takes what the ready devices have, and sends what is due.
     fn turn(&mut self, ready: impl Iterator<Item = usize>) {
         let mut router = self.shared.router();
+        router.tell_time(self.now());
         for number in ready {
             for _ in 0..TURN {
                 if !self.take(&mut router, number) {
@@ -134,6 +136,9 @@ impl Loop<'_> {
             return true;
         };
         let Some(offload) = Offload::read(header) else { return true };
+        if router.topology().node(NodeId(number)).side == Side::Here {
+            forbid_cutting_as_macos(bytes);
+        }
         let (_, deliveries) = router.receive(NodeId(number), bytes, offload, now);
         for delivery in deliveries {
             if delivery.at > now {
@@ -171,6 +176,15 @@ impl Loop<'_> {
                 self.shared.router().watches_mut().remove(id);
             }
         }
+    }
+}
+
+/// Linux forbids to cut every packet that fits its device; macOS only what TCP sends.
+fn forbid_cutting_as_macos(bytes: &mut [u8]) {
+    const DONT_FRAGMENT: u8 = 0x40;
+    let is_ipv4 = bytes.len() >= 20 && bytes[0] >> 4 == 4;
+    if is_ipv4 && bytes[6] & DONT_FRAGMENT != 0 && bytes[9] != TCP {
+        wire::clear_df(bytes);
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,10 +14,10 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nixvol_net::explain::{STOCK_MAIN, examples};
-use nixvol_net::loading::logical_bridges;
+use nixvol_net::loading::Interfaces;
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{Cast, EGRESS, Router, Rules, Source, Topology, Ways};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
@@ -45,17 +46,16 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     let plan = Plan::of(&declaration);
     let cast = cast(&plan, &setup.task);
     let topology = Topology::of(&plan, &cast);
-    let bridges: Vec<_> = logical_bridges(&plan).collect();
     let source = Source {
         main: STOCK_MAIN,
         path: plan.anchor.as_str(),
         text: &setup.anchor,
         file: &setup.file,
-        bridges: &bridges,
+        interfaces: &Interfaces::logical(&plan, EGRESS),
     };
     let rules =
         Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
-    let mut ways = Ways::new(&topology, &plan.pipes);
+    let mut ways = Ways::new(&plan.pipes);
     if let Task::Test { .. } = setup.task {
         ways.ease();
     }
@@ -86,6 +86,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         cast,
         file: setup.file,
         loaded: Mutex::new(setup.anchor),
+        owners: AtomicU64::new(1),
     });
     carry(&shared, devices);
     for listener in listeners {

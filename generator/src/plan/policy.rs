@@ -18,7 +18,7 @@ pub use packet::{
     ACK, Answer, Because, Decision, Direction, ECHO, FIN, ICMP, ICMP_ERRORS, Interface, PUSH, Packet, RST,
     Reassembly, SYN, TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
-pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart};
+pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ranges_of};
 
 use super::pipes::{self, FIRST};
 use super::region::Region;

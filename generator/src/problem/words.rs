@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E065`. Codes are never given to another kind.
+    /// The code of this kind of problem, `E001` to `E065`, and `W001` on of what is only a warning. Codes are never given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -56,6 +56,8 @@ impl Kind {
             Kind::PortsReversed { .. } => "E063",
             Kind::PortsWithoutPorts { .. } => "E064",
             Kind::WaysDiffer { .. } => "E065",
+            Kind::PublicSpace { .. } => "W001",
+            Kind::MasqueradeFromGuest { .. } => "W002",
         }
     }
 
@@ -156,6 +158,14 @@ impl Kind {
             Kind::WaysDiffer { from, to, other } => {
                 format!("the way from `{from}` to `{to}` is otherwise by `links.{other}`")
             }
+            Kind::PublicSpace { found } => {
+                format!(
+                    "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
+                )
+            }
+            Kind::MasqueradeFromGuest { guest, address, volume } => format!(
+                "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
+            ),
         }
     }
 
@@ -251,6 +261,13 @@ impl Kind {
             Kind::WaysDiffer { .. } => {
                 "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
             }
+            Kind::PublicSpace { .. } => {
+                "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, unless that is what you want"
+                    .to_owned()
+            }
+            Kind::MasqueradeFromGuest { volume, .. } => format!(
+                "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
+            ),
         };
         Some(text)
     }

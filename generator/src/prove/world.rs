@@ -77,7 +77,7 @@ impl World {
         }
         let [first, second] = egress;
         let outside = vec![first.clone(), second.clone(), foreign];
-        let interfaces = Interfaces { egress: vec![first, second], outside, bridges };
+        let interfaces = Interfaces { egress: vec![first, second], outside, bridges, extfilter: false };
         let loaded = loading::load(anchor, &interfaces);
         Self { loaded, kinds, addresses, environment_interfaces: environment.interfaces }
     }

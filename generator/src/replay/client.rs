@@ -10,10 +10,12 @@ use std::time::Duration;
 use super::row::Act;
 use super::stage::{Cast, seen};
 use crate::plan::Plan;
-use crate::router::{self, Side, Source, Topology, Ways};
+use crate::router::{Rules, Side, Topology, Ways};
 
 /// From here on a refusal is not one at once.
 const LATE: Duration = Duration::from_secs(1);
+/// The headers of a datagram.
+const HEADERS: usize = 28;
 
 /// What a client sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,22 +61,38 @@ pub enum Stack {
     Linux,
 }
 
-/// What whoever has an address of a plan's network sees when it opens something, under an anchor. `None` where nobody has
-/// the address, or it is no protocol that is played.
+/// What is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// From which address,
+    pub from: Ipv4Addr,
+    /// to which.
+    pub to: Ipv4Addr,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: &'a str,
+    /// The port, where there is one.
+    pub port: Option<u16>,
+    /// How many bytes a datagram carries; some few, where nothing is said.
+    pub size: Option<usize>,
+}
+
+/// What whoever has an address of a network sees when it opens something, under rules. `None` where nobody has the
+/// address, or it is no protocol that is played.
 pub fn client_sees(
     plan: &Plan,
-    cast: &router::Cast,
-    rules: &Source,
-    (from, to): (Ipv4Addr, Ipv4Addr),
-    (protocol, port): (&str, Option<u16>),
+    topology: Topology,
+    rules: Rules,
+    opened: &Opened,
     stack: Stack,
 ) -> Option<Client> {
-    let topology = Topology::of(plan, cast);
+    let Opened { from, to, protocol, port, size } = *opened;
     let doer = topology.owner(from)?;
     let is_mac = topology.node(doer).side == Side::Here;
     let is_xnu = is_mac && stack == Stack::Own;
-    let mut ways = Ways::new(&topology, &plan.pipes);
+    let mut ways = Ways::new(&plan.pipes);
     ways.ease();
+    let size = if protocol == "tcp" { 0 } else { size.unwrap_or(20) };
+    let is_cut = size > usize::from(topology.node(doer).mtu) - HEADERS;
     let act = Act {
         at: String::new(),
         bind: Some(from),
@@ -82,9 +100,9 @@ pub fn client_sees(
         protocol: protocol.to_owned(),
         port,
         listener: true,
-        size: if protocol == "tcp" { 0 } else { 20 },
-        // Linux's sockets forbid to cut what they send.
-        df: !is_xnu && protocol == "udp",
+        size,
+        // Linux's sockets forbid to cut what they send whole; a lab's Mac does not.
+        df: !is_mac && protocol == "udp" && !is_cut,
         flags: None,
         kind: None,
         code: None,

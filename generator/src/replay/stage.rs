@@ -14,6 +14,7 @@ use super::machines::{Machines, icmp, tcp, udp};
 use super::played::{Ports, hooks, left};
 use super::row::{Act, Row};
 use super::sockets::{Heard, Sockets, Waiting};
+use crate::loading::Interfaces;
 use crate::model::Conditions;
 use crate::pf::eval::{ACK, ICMP, SYN, Segment, TCP, UDP};
 use crate::plan;
@@ -85,25 +86,28 @@ struct Stage<'a> {
 /// Plays a scenario.
 pub fn play(row: &Row) -> Result<Played, String> {
     let cast = cast(row)?;
-    let source = Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor", bridges: &[] };
-    let ways = Ways::new(&cast.topology, &pipes(row)?);
-    let stage = perform(cast, &source, ways, &row.act)?;
+    // The names have been put in already.
+    let interfaces = Interfaces::default();
+    let source =
+        Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor", interfaces: &interfaces };
+    let rules = Rules::load(&cast.topology, &source).map_err(|errors| {
+        let line = |error: &crate::pf::Error| format!("{}:{}: {}", error.line, error.column, error.message);
+        errors.iter().map(line).collect::<Vec<_>>().join("; ")
+    })?;
+    let ways = Ways::new(&pipes(row)?);
+    let stage = perform(cast, rules, ways, &row.act)?;
     Ok(stage.played(&row.id))
 }
 
 /// What whoever opens sees, and when.
-pub fn seen(cast: Cast, rules: &Source, ways: Ways, act: &Act) -> Result<(String, Duration), String> {
+pub fn seen(cast: Cast, rules: Rules, ways: Ways, act: &Act) -> Result<(String, Duration), String> {
     let stage = perform(cast, rules, ways, act)?;
     let timeout = || ("timeout".to_owned(), END);
     Ok(stage.outcome.zip(stage.ended).unwrap_or_else(timeout))
 }
 
-fn perform<'a>(cast: Cast, source: &Source, ways: Ways, act: &'a Act) -> Result<Stage<'a>, String> {
+fn perform(cast: Cast, rules: Rules, ways: Ways, act: &Act) -> Result<Stage<'_>, String> {
     let doer = cast.doer;
-    let rules = Rules::load(&cast.topology, source).map_err(|errors| {
-        let line = |error: &crate::pf::Error| format!("{}:{}: {}", error.line, error.column, error.message);
-        errors.iter().map(line).collect::<Vec<_>>().join("; ")
-    })?;
     let mut router = Router::new(cast.topology, rules, ways);
     router.write_down();
     let waiting = Waiting {

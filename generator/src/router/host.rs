@@ -119,6 +119,14 @@ impl Host {
         self.by_address.get(&address).copied()
     }
 
+    /// With other names of interfaces where there is one.
+    #[must_use]
+    pub fn named_as(&self, name: impl Fn(Over) -> Option<String>) -> Self {
+        let named =
+            |link: &Link| Link { name: name(link.over).unwrap_or_else(|| link.name.clone()), ..link.clone() };
+        Self { links: self.links.iter().map(named).collect(), ..self.clone() }
+    }
+
     /// Without an interface and its routes, as when a bridge is gone.
     #[must_use]
     pub fn without(&self, over: Over) -> Self {

@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::topology::{EGRESS, Topology};
+use super::topology::Topology;
 use super::trace::Over;
+use crate::loading::{self, Interfaces};
 use crate::pf::eval::{Machine, TranslationKind, Verdict};
 use crate::pf::syntax::Ruleset;
 use crate::pf::{self, Environment, InterfaceInfo, print_rule};
@@ -21,8 +22,8 @@ pub struct Source<'a> {
     pub text: &'a str,
     /// What its file is called.
     pub file: &'a str,
-    /// Names of bridges, by the macro that stands for them.
-    pub bridges: &'a [(String, String)],
+    /// The names that are put in for its macros.
+    pub interfaces: &'a Interfaces,
 }
 
 /// A rule and where it stands.
@@ -42,8 +43,8 @@ pub struct Rules {
     machine: Machine,
     /// What the rules may ask the Mac for.
     interfaces: Vec<InterfaceInfo>,
-    /// Names of bridges, by the macro that stands for them.
-    bridges: Vec<(String, String)>,
+    /// The names that are put in for macros.
+    put_in: Interfaces,
     path: String,
     file: String,
     at: HashMap<(Kind, u32), RuleAt>,
@@ -63,15 +64,15 @@ impl Rules {
     /// # Errors
     /// What pf would not read.
     pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
-        let (interfaces, bridges) = (interfaces(topology), source.bridges.to_vec());
-        let main = pf::parse(source.main, &environment(&interfaces, &bridges))?;
+        let interfaces = interfaces(topology);
+        let main = pf::parse(source.main, &environment(&interfaces))?;
         let mut machine = Machine::new(interfaces.clone());
         machine.load("", &main);
         machine.take_chances(0);
         let mut rules = Self {
             machine,
             interfaces,
-            bridges,
+            put_in: source.interfaces.clone(),
             path: source.path.to_owned(),
             file: source.file.to_owned(),
             at: HashMap::new(),
@@ -80,16 +81,44 @@ impl Rules {
         Ok(rules)
     }
 
+    /// Rules that were read elsewhere, by the path of their ruleset; the main one's is empty.
+    pub fn of(topology: &Topology, rulesets: &[(String, Ruleset)]) -> Self {
+        let interfaces = interfaces(topology);
+        let mut machine = Machine::new(interfaces.clone());
+        rulesets.iter().for_each(|(path, ruleset)| machine.load(path, ruleset));
+        machine.take_chances(0);
+        machine.index();
+        let (put_in, at) = (Interfaces::default(), HashMap::new());
+        Self { machine, interfaces, put_in, path: String::new(), file: String::new(), at }
+    }
+
     /// Loads another text in place of the anchor's, as one step; states stay. Where it cannot be read, all stays.
     ///
     /// # Errors
     /// What pf would not read.
     pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
-        let ruleset = pf::parse(text, &environment(&self.interfaces, &self.bridges))?;
+        self.apply_for(text, &self.put_in.clone())
+    }
+
+    /// The same for other interfaces than before: what the manager loads when a bridge comes or goes.
+    ///
+    /// # Errors
+    /// What pf would not read.
+    pub fn apply_for(&mut self, text: &str, put_in: &Interfaces) -> Result<(), Vec<pf::Error>> {
+        let loaded = loading::load(text, put_in);
+        let at_origin = |error: pf::Error| pf::Error { line: loaded.origin(error.line), ..error };
+        let ruleset = pf::parse(&loaded.text, &environment(&self.interfaces))
+            .map_err(|errors| errors.into_iter().map(at_origin).collect::<Vec<_>>())?;
         self.machine.load(&self.path, &ruleset);
         self.machine.index();
-        self.at = places(&ruleset, &self.file);
+        self.at = places(&ruleset, &self.file, |line| loaded.origin(line));
+        self.put_in = put_in.clone();
         Ok(())
+    }
+
+    /// The names that are put in for macros.
+    pub fn put_in(&self) -> &Interfaces {
+        &self.put_in
     }
 
     /// The machine that decides.
@@ -132,15 +161,11 @@ fn interfaces(topology: &Topology) -> Vec<InterfaceInfo> {
     environment.interfaces
 }
 
-/// They, and the names that are put in at load.
-fn environment(interfaces: &[InterfaceInfo], bridges: &[(String, String)]) -> Environment {
-    let mut environment = Environment { interfaces: interfaces.to_vec(), ..Environment::default() };
-    environment.macros.extend(bridges.iter().cloned());
-    environment.macros.insert("egress".to_owned(), EGRESS.to_owned());
-    environment
+fn environment(interfaces: &[InterfaceInfo]) -> Environment {
+    Environment { interfaces: interfaces.to_vec(), ..Environment::default() }
 }
 
-fn places(ruleset: &Ruleset, file: &str) -> HashMap<(Kind, u32), RuleAt> {
+fn places(ruleset: &Ruleset, file: &str, origin: impl Fn(u32) -> u32) -> HashMap<(Kind, u32), RuleAt> {
     let lists = &ruleset.rules;
     let lists = [
         (Kind::Filter, &lists.filter),
@@ -150,7 +175,8 @@ fn places(ruleset: &Ruleset, file: &str) -> HashMap<(Kind, u32), RuleAt> {
     ];
     let of_list = |(kind, rules): (Kind, &Vec<pf::syntax::Rule>)| {
         let at = |rule: &pf::syntax::Rule| {
-            let place = RuleAt { file: file.to_owned(), line: rule.place.line, text: print_rule(rule) };
+            let line = origin(rule.place.line);
+            let place = RuleAt { file: file.to_owned(), line, text: print_rule(rule) };
             ((kind, rule.number), place)
         };
         rules.iter().map(at).collect::<Vec<_>>()

@@ -19,6 +19,9 @@ pub const EGRESS: &str = "en0";
 const LOOPBACK_MTU: u16 = 16_384;
 /// The length of the Mac's network outside.
 const EGRESS_PREFIX: u8 = 24;
+/// What this Mac's own processes send at most: lo0 takes a datagram whole that is longer than its MTU, and what leaves by
+/// another interface is cut behind pf.
+const LONGEST: u16 = u16::MAX;
 /// What an Ethernet takes.
 const ETHERNET_MTU: u16 = 1500;
 
@@ -119,6 +122,18 @@ impl Topology {
         Self { host: self.host.without(Over::Bridge(bridge)), ..self.clone() }
     }
 
+    /// The same, with other names of interfaces where there is one.
+    #[must_use]
+    pub fn named_as(&self, name: impl Fn(Over) -> Option<String>) -> Self {
+        Self { host: self.host.named_as(name), ..self.clone() }
+    }
+
+    /// The same, with somebody who takes what goes to a router outside and is no other node's.
+    #[must_use]
+    pub fn with_router(&self, router: NodeId) -> Self {
+        Self { router: Some(router), ..self.clone() }
+    }
+
     /// The Mac's interfaces, addresses and routes.
     pub fn host(&self) -> &Host {
         &self.host
@@ -208,7 +223,7 @@ fn volume_node(plan: &Plan, volume: &Volume) -> Node {
             addresses: [Some(volume.address), volume.alias].into_iter().flatten().collect(),
             gateway: None,
             routes: Vec::new(),
-            mtu: LOOPBACK_MTU,
+            mtu: LONGEST,
             provider: Some(volume.provider.to_string()),
         },
     }
@@ -241,7 +256,7 @@ fn mac_node(plan: &Plan, cast: &Cast) -> Node {
         addresses: [cast.mac].into_iter().chain(gateways).chain(aliases).collect(),
         gateway: None,
         routes: routes.collect(),
-        mtu: LOOPBACK_MTU,
+        mtu: LONGEST,
         provider: None,
     }
 }

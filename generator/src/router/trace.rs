@@ -31,9 +31,11 @@ pub enum Fate {
     Stopped(Stop),
     /// It was none.
     Malformed(Malformed),
-    /// The way between two nodes lost it.
+    /// A pipe lost it.
     Lost,
-    /// The way between two nodes is cut.
+    /// A fault that slows the path between two nodes lost it.
+    LostByFault,
+    /// The path between two nodes is cut.
     Cut,
 }
 

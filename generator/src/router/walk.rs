@@ -353,15 +353,15 @@ impl<'a> Walk<'a> {
         let (reply, passes, after) = (verdict.reply, verdict.action == Outcome::Pass, verdict.after);
         let scrubbed = verdict.scrubbed;
         scrub(packet, scrubbed);
-        let rewritten = passes && !packet.datagram.has_options;
-        if rewritten {
+        if passes {
             rewrite(packet, &verdict.before, &after);
         }
         told(packet, direction, over, Made::Judged(verdict));
         match passes {
-            true if rewritten => Ok(()),
-            true => Err(Stop::Options.into()),
+            true => Ok(()),
             false if scrubbed.held => Err(Stop::Held.into()),
+            // A rule that blocks says how.
+            false if packet.datagram.has_options && reply.is_none() => Err(Stop::Options.into()),
             false => {
                 self.refuse(packet, direction, over, reply);
                 Err(Stop::Blocked { reply }.into())
@@ -418,8 +418,15 @@ impl<'a> Walk<'a> {
 
     /// Puts a packet on the way to a node, whole or cut.
     fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
-        if packet.from != self.topology.mac() && self.ways.is_cut(packet.from, to) {
-            return Fate::Cut;
+        if packet.from != self.topology.mac() {
+            let (path, faults) = ((packet.from, to), self.ways.faults_mut());
+            if faults.is_cut(packet.from, to) {
+                return Fate::Cut;
+            }
+            let Some(at) = faults.carry(path, packet.datagram.total, packet.at) else {
+                return Fate::LostByFault;
+            };
+            packet.at = at;
         }
         if self.topology.node(to).side == Side::Here {
             make_audible(packet);

@@ -104,7 +104,8 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
         }
         Some(Fate::Stopped(stop)) => Some(stop.words()),
         Some(Fate::Malformed(malformed)) => Some(malformed.words()),
-        Some(Fate::Cut) => Some("lost on its way, which is cut"),
+        Some(Fate::LostByFault) => Some("lost on its path, which `slow` makes lossy"),
+        Some(Fate::Cut) => Some("lost on its path, which is cut"),
     };
     let last = story.hops.len();
     if last == 0 {

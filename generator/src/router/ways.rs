@@ -1,46 +1,35 @@
-//! The ways between nodes: the pipes that rules send packets into, and which ways are cut.
+//! What the paths between nodes are like: the pipes that rules send packets into, and the faults made on demand.
 //!
-//! A pipe is one for all that the rules send there, as one of dummynet's is: its bandwidth is shared. Loss follows a
-//! sequence that is the same in every run. Never: a packet's bytes, or which rule sends what into a pipe.
+//! Never: a packet's bytes, or which rule sends what into a pipe.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::topology::{NodeId, Topology};
+use super::faults::Faults;
+use super::pipe::Pipe;
 use crate::model::Conditions;
 use crate::plan;
-
-/// How many packets wait before a slow pipe, whatever their length: dummynet's slots where nothing else is said.
-const SLOTS: usize = 50;
 
 /// The ways between all pairs of nodes.
 #[derive(Debug, Clone)]
 pub struct Ways {
-    nodes: usize,
-    /// By the number of the sender and of the receiver.
-    is_cut: Vec<bool>,
-    pipes: HashMap<u16, Pipe>,
+    pipes: HashMap<u16, Named>,
+    faults: Faults,
     /// Whether pipes carry everything, and at once.
     is_eased: bool,
 }
 
+/// A pipe, and who sends through it to whom.
 #[derive(Debug, Clone)]
-struct Pipe {
-    /// Who sends through it to whom.
+struct Named {
     way: String,
-    conditions: Conditions,
-    /// When each of those that wait will have left, in order.
-    waiting: VecDeque<Duration>,
-    /// The sequence of its losses.
-    chance: u64,
+    pipe: Pipe,
 }
 
 impl Ways {
     /// Ways that nothing cuts yet, and these pipes.
-    pub fn new(topology: &Topology, pipes: &[plan::Pipe]) -> Self {
-        let nodes = topology.count();
-        let is_cut = vec![false; nodes * nodes];
-        let mut ways = Self { nodes, is_cut, pipes: HashMap::new(), is_eased: false };
+    pub fn new(pipes: &[plan::Pipe]) -> Self {
+        let mut ways = Self { pipes: HashMap::new(), faults: Faults::default(), is_eased: false };
         ways.set_pipes(pipes);
         ways
     }
@@ -48,8 +37,7 @@ impl Ways {
     /// Puts other pipes in place of what is there.
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
-            let (way, conditions, chance) = (pipe.way(), pipe.conditions, pipe.number.into());
-            let new = Pipe { way, conditions, waiting: VecDeque::new(), chance };
+            let new = Named { way: pipe.way(), pipe: Pipe::new(pipe.conditions, pipe.number.into()) };
             (pipe.number, new)
         };
         self.pipes = pipes.iter().map(pipe).collect();
@@ -65,83 +53,28 @@ impl Ways {
     pub fn pipes(&self) -> impl Iterator<Item = (u16, &str, Conditions)> {
         let mut all: Vec<_> = self.pipes.iter().collect();
         all.sort_unstable_by_key(|(number, _)| **number);
-        all.into_iter().map(|(number, pipe)| (*number, pipe.way.as_str(), pipe.conditions))
+        all.into_iter().map(|(number, pipe)| (*number, pipe.way.as_str(), pipe.pipe.conditions))
     }
 
     /// What a pipe is like, if it is there.
     pub(super) fn like(&self, number: u16) -> Option<Conditions> {
-        self.pipes.get(&number).map(|pipe| pipe.conditions)
+        self.pipes.get(&number).map(|named| named.pipe.conditions)
     }
 
-    /// Cuts the ways between two groups, or between one and everybody else, in both directions.
-    pub fn cut(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
-        self.set_cut(one, other, true);
+    /// The faults that were made on demand.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
-    /// Mends what was cut.
-    pub fn heal(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
-        self.set_cut(one, other, false);
-    }
-
-    /// Mends everything.
-    pub fn heal_all(&mut self) {
-        self.is_cut.fill(false);
-    }
-
-    /// Whether the way from one node to another is cut.
-    pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.is_cut[from.0 * self.nodes + to.0]
-    }
-
-    fn set_cut(&mut self, one: &[NodeId], other: Option<&[NodeId]>, is_cut: bool) {
-        for from in one {
-            for to in (0..self.nodes).map(NodeId) {
-                let is_meant = other.map_or_else(|| !one.contains(&to), |other| other.contains(&to));
-                if is_meant && *from != to {
-                    self.is_cut[from.0 * self.nodes + to.0] = is_cut;
-                    self.is_cut[to.0 * self.nodes + from.0] = is_cut;
-                }
-            }
-        }
+    /// The same, to make and heal some.
+    pub fn faults_mut(&mut self) -> &mut Faults {
+        &mut self.faults
     }
 
     /// When a packet comes out that goes into a pipe now. In a pipe that is not there it is lost, as in dummynet.
     pub(super) fn carry(&mut self, pipe: u16, bytes: usize, now: Duration) -> Option<Duration> {
         let is_eased = self.is_eased;
         let pipe = self.pipes.get_mut(&pipe)?;
-        if is_eased { Some(now) } else { pipe.carry(bytes, now) }
-    }
-}
-
-impl Pipe {
-    fn carry(&mut self, bytes: usize, now: Duration) -> Option<Duration> {
-        if self.conditions.loss.is_some_and(|loss| self.draw() < loss) {
-            return None;
-        }
-        let mut leaves = now;
-        if let Some(kilobits) = self.conditions.bandwidth_kbit {
-            while self.waiting.front().is_some_and(|leaves| *leaves <= now) {
-                self.waiting.pop_front();
-            }
-            if self.waiting.len() >= SLOTS {
-                return None;
-            }
-            let time = Duration::from_nanos(bytes as u64 * 8 * 1_000_000 / u64::from(kilobits));
-            leaves = self.waiting.back().map_or(now, |last| *last) + time;
-            self.waiting.push_back(leaves);
-        }
-        Some(leaves + Duration::from_millis(self.conditions.delay().into()))
-    }
-
-    /// The next number of a sequence, at least 0 and below 1 (splitmix64).
-    fn draw(&mut self) -> f64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // 53 bits are what a float holds.
-        #[expect(clippy::cast_precision_loss)]
-        let share = ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
-        share
+        if is_eased { Some(now) } else { pipe.pipe.carry(bytes, now) }
     }
 }

@@ -141,7 +141,7 @@ impl Judge<'_> {
     }
 
     /// What all of them need: the group's address, rules in force, pf on, forwarding, and nobody else in the way.
-    pub fn surroundings(&mut self, anchor: &str) {
+    pub fn surroundings(&mut self, anchor: &str, overlaps: Vec<String>) {
         let group = self.plan.localhost.gateway.addr();
         if self.seen.has("lo0", group).is_none() {
             self.tell("localhost", format!("lo0 has no {group}"));
@@ -184,7 +184,7 @@ impl Judge<'_> {
         if !self.seen.forwarding {
             self.tell("forwarding", "IP forwarding is off");
         }
-        for what in self.seen.overlaps(self.plan) {
+        for what in overlaps {
             self.tell("overlap", what);
         }
         self.unwanted();

@@ -7,17 +7,27 @@ use ipnet::Ipv4Net;
 
 use super::Seen;
 use crate::darwin::Route;
+use crate::place::Harmless;
 use crate::plan::Plan;
 
 /// The blocks of private addresses. A route that is wider than the one a network lies in says nothing of that network.
-const BLOCKS: [(Ipv4Addr, u8); 4] = [
+pub(super) const BLOCKS: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 /// A route that is shorter than this reaches beyond any network: it is part of a way to everywhere.
-const WIDE: u8 = 8;
+pub(super) const WIDE: u8 = 8;
+
+/// Somebody else has a network of ours, or part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Overlap {
+    /// Whose network it is with us.
+    pub provider: String,
+    /// Who has it, in words.
+    pub text: String,
+}
 
 impl Seen<'_> {
     /// Interfaces that packets leave by, in order.
@@ -77,15 +87,17 @@ impl Seen<'_> {
         }
     }
 
-    /// Routes and addresses of others inside the networks of providers, in words.
-    pub(super) fn overlaps(&self, plan: &Plan) -> Vec<String> {
-        let mut found: Vec<String> = Vec::new();
+    /// Routes and addresses of others inside the networks of providers.
+    pub(super) fn overlaps(&self, plan: &Plan) -> Vec<Overlap> {
+        let mut found: Vec<Overlap> = Vec::new();
+        let mut told = BTreeSet::new();
         let mut tell = |bridge: &crate::plan::Bridge, what: &str, net: Ipv4Net, interface: &str| {
-            let (network, provider) = (bridge.network, &bridge.provider);
-            let text =
-                format!("the network {network} of {provider} overlaps the {what} {net} on {interface}");
-            if !found.contains(&text) {
-                found.push(text);
+            if told.insert((bridge.network, net)) {
+                let (network, provider) = (bridge.network, bridge.provider.to_string());
+                let interface = Harmless(interface);
+                let text =
+                    format!("the network {network} of {provider} overlaps the {what} {net} on {interface}");
+                found.push(Overlap { provider, text });
             }
         };
         let allowed = |net: Ipv4Net| plan.allow_overlap.iter().any(|allowed| allowed.contains(&net));

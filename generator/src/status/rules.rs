@@ -63,6 +63,7 @@ fn interfaces(plan: &Plan, seen: &Seen<'_>) -> Interfaces {
         egress: seen.ways_out(plan),
         outside: seen.outside(plan),
         bridges: plan.bridges.iter().filter_map(bridge).collect(),
+        extfilter: false,
     }
 }
 

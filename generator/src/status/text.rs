@@ -55,6 +55,9 @@ pub fn text(status: &Status, colour: bool) -> String {
     for note in &status.notes {
         let _ = writeln!(out, "{}", painted(&format!("note: {note}"), YELLOW, colour));
     }
+    for line in &status.advice {
+        let _ = writeln!(out, "{line}");
+    }
     if status.findings.is_empty() && status.refused.is_empty() {
         out.push_str("nothing is amiss\n");
     }

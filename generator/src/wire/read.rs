@@ -133,7 +133,12 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
             tag: None,
             tos: bytes[1],
             fragment,
-            ip: Ip { dont_fragment: ip.dont_fragment(), ttl: Some(ip.ttl()), part },
+            ip: Ip {
+                dont_fragment: ip.dont_fragment(),
+                ttl: Some(ip.ttl()),
+                options: header > IPV4_HEADER,
+                part,
+            },
         },
     })
 }

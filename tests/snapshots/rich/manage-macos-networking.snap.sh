@@ -94,7 +94,8 @@ engine() {
     set -- section=stream -
     if test -n "$BUNDLE"; then set -- section=table keptfile=yes "$BUNDLE" keptfile= "$@"; fi
     awk '
-BEGIN { FS = "\t"; section = ""; ended = 0 }
+# The blocks of private addresses.
+BEGIN { FS = "\t"; section = ""; ended = 0; BLOCKS = "10.0.0.0/8 172.16.0.0/12 100.64.0.0/10 192.168.0.0/16" }
 
 # The first line of the stream is the mark; where it stands again, the name of a section follows. What commands print
 # cannot hold it. A copy of a bundle comes before all of that, under the section `table`.
@@ -115,6 +116,7 @@ section == "set" { P[$1] = $2; next }
 
 # ---- owners and modes, as `ls` prints them
 section == "ls-lden" {
+    if ($0 ~ /^ls: / && !is_absent($0)) failed = "ls"
     # An entry of the access list of what stands before.
     if (nowned && $0 ~ /^ *[0-9]+: /) { listof[owned[nowned]] = listof[owned[nowned]] $0 "\n"; next }
     if (!match($0, /^[^ ]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[A-Z][a-z]+ +[0-9]+ +[0-9:]+ /)) next
@@ -184,6 +186,7 @@ section == "sysctl" {
 
 # DEVICE NUMBER PATH: ours, as we asked for them.
 section == "mount" {
+    if ($0 ~ /^stat: / && !is_absent($0)) unanswered = printable(substr($0, 7))
     if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
     split($0, w, " ")
     line = substr($0, RLENGTH + 1)
@@ -212,6 +215,8 @@ section == "pfctl-anchor-tables" {
     holding[table, w[1]] = 1; ntable[table]++
     next
 }
+
+function is_absent(line) { return line ~ /: (No such file or directory|Not a directory)$/ }
 
 # ---- numbers and prefixes
 function number(ip, o) { split(ip, o, "."); return ((o[1] * 256 + o[2]) * 256 + o[3]) * 256 + o[4] }
@@ -313,12 +318,12 @@ function known_route(i) {
 }
 function known_address(i) { return (aton[i] in ownbridge) || (aton[i] in vmnet) || at[i] in ownaddress || (aton[i] == "lo0" && atlen[i] == 32 && in_ledger("address", "lo0", at[i])) }
 # A route to everywhere, or part of one: wider than the block of private addresses that the network lies in.
-function everywhere(i, p) {
+function everywhere(i, p, k, blocks, w) {
     if (rlen[i] <= 1) return number(rnet[i]) % 2147483648 == 0
-    if (covers("10.0.0.0", 8, dotted(lo[p]), netlen[p])) return rlen[i] < 8
-    if (covers("172.16.0.0", 12, dotted(lo[p]), netlen[p])) return rlen[i] < 12
-    if (covers("192.168.0.0", 16, dotted(lo[p]), netlen[p])) return rlen[i] < 16
-    if (covers("100.64.0.0", 10, dotted(lo[p]), netlen[p])) return rlen[i] < 10
+    for (k = split(BLOCKS, blocks, " "); k > 0; k--) {
+        split(blocks[k], w, "/")
+        if (covers(w[1], w[2], dotted(lo[p]), netlen[p])) return rlen[i] < w[2]
+    }
     return rlen[i] < 8
 }
 # One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which says
@@ -370,16 +375,16 @@ function collisions(i, k, p) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
         if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
-        else if (P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan") { if (in_force(p)) caution(k); else refuse(k) }
+        else if (asks_to_start()) { if (in_force(p)) caution(k); else refuse(k) }
         else trouble(k)
     }
 }
 
 # ---- networks that are free, for every provider whose network is not
-function free_network(len, i, w) {
-    for (i = split("10.0.0.0/8 172.16.0.0/12 100.64.0.0/10 192.168.0.0/16", w, " "); i > 0; i--) spaces[i] = w[i]
-    for (i = 1; i <= 4; i++) {
-        split(spaces[i], w, "/")
+function free_network(len, i, n, blocks, w) {
+    n = split(BLOCKS, blocks, " ")
+    for (i = 1; i <= n; i++) {
+        split(blocks[i], w, "/")
         if (w[2] <= len && free_within(number(w[1]), size(w[2]), size(len))) return found
     }
     return -1
@@ -428,21 +433,15 @@ function attribute(name) { return name ~ /^[a-z]/ ? name : "\"" name "\"" }
 # every interface that is neither lo0 nor ours, one that names `$bridge_NAME` with the kernel name of the bridge
 # of that provider. A list in place of a macro is a syntax error, and without such an interface the line is left out. The first line
 # that is loaded says what was put in; whether this pfctl takes `extfilter` was tried when they were loaded last.
-function read_rules(file, line, i, w, n) {
+function read_rules(file, line, i) {
     names_of["egress"] = outlets
     names_of["outside"] = outsiders
     for (i = 1; i <= np; i++) names_of[macro_of(provider[i])] = kernel_of(provider[i])
-    if ((getline line < (P["state"] "/rules.seen")) > 0) n = (line == boot)
-    close(P["state"] "/rules.seen")
     if ((getline was < (P["state"] "/rules.conf")) <= 0) was = ""
     close(P["state"] "/rules.conf")
-    natform = (n && was ~ / nat=plain$/) ? "plain" : "apd"
+    natform = (knew && was ~ / nat=plain$/) ? "plain" : "apd"
     nrules = 1
     for (i = 1; i <= nkept; i++) read_rule(kept[i])
-    if (!nkept) {
-        while ((getline line < file) > 0) read_rule(line)
-        close(file)
-    }
     if (nrules == 1) refuse("there are no rules in " file ": the bundle is not complete, install it again")
     line = ""
     for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
@@ -507,6 +506,7 @@ function causes_of_names(then, w, n, i, gone, new_) {
 # whose names sort before ours. Whatever decides only where no rule of ours does is none of our business.
 section == "pfctl-others" {
     if (index($0, "anchor\t") == 1) { other = substr($0, 8); next }
+    if ($0 == "unread\t" other) { unread[++nunread] = other; next }
     otherline[++nothers] = $0; otherof[nothers] = other
     next
 }
@@ -584,7 +584,7 @@ function judge_route(line, whose, plain, text) {
     plain = line; gsub(/"[^"]*"/, "\"\"", plain)
     if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
     text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
-    if (P["ask"] == "start" || P["ask"] == "plan") refuse(text)
+    if (asks_to_start()) refuse(text)
     else trouble(text)
 }
 function judge_others(i, kind, text) {
@@ -597,6 +597,7 @@ function judge_others(i, kind, text) {
         if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
         if (npipes) judge_route(otherline[i], otherof[i])
     }
+    for (i = 1; i <= nunread; i++) if (unread[i] != unread[i - 1]) notice("the anchor " printable(unread[i]) " cannot be read: whether it decides before ours is not known")
     for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
     if (text != "") notice("the main ruleset calls others before ours: " text)
     for (kind in limits)
@@ -660,7 +661,7 @@ function read_names(file, line, w) {
     }
     close(file)
 }
-function read_ledger(file, line, n, w, k, head, form, current, torn) {
+function read_ledger(file, line, n, w, k, head, form, current) {
     head = "nixvol-net ledger\t1\t."
     while ((getline line < file) > 0) {
         n = split(line, w, "\t")
@@ -668,8 +669,8 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
         # A head that was torn has nothing behind it.
         if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
         if (form == "") { form = line; continue }
-        torn = (w[n] != ".") ? line : ""
-        if (torn != "") continue
+        # A line that was torn says nothing: what it was to tell of was never begun.
+        if (w[n] != ".") continue
         if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
         if (w[1] == "boot") { current = (w[2] == boot); if (!current) restarted = 1 }
         # Files outlive a restart.
@@ -683,7 +684,10 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
             k = w[2] SUBSEP w[3] SUBSEP (n > 4 ? w[4] : "")
             if (w[2] == "token") { if (ourtoken == w[3]) ourtoken = "" }
             else if (w[2] == "forwarding") forwardingwas = ""
-            else { if (!(k in L)) order[++nl] = k; L[k] = w[1] }
+            else {
+                if (!(k in L)) { order[++nl] = k; what_[nl] = w[2]; name_[nl] = w[3]; on_[nl] = n > 4 ? w[4] : "" }
+                L[k] = w[1]
+            }
         }
         finished = (w[1] == "done")
         if (w[1] == "forwarding") { forwardingwas = w[2]; bridgeswere = "," w[3] "," }
@@ -693,32 +697,6 @@ function read_ledger(file, line, n, w, k, head, form, current, torn) {
     }
     close(file)
     sameboot = current
-    if (current && torn != "") mend_torn(torn)
-}
-# The last line was torn. What it may have said about things of ours that are there is taken as said.
-function mend_torn(torn, i, v, p) {
-    for (i = 1; i <= nv; i++) {
-        v = volume[i]
-        if (attachment[v] == "host") may_have(torn, "address", "lo0", address[v], ("lo0", address[v]) in has)
-        if (alias[v] != "-") may_have(torn, "address", "lo0", alias[v], ("lo0", alias[v]) in has)
-        if (port[v] in kernel) { may_have(torn, "if", kernel[port[v]], "", kernel[port[v]] in exists); may_have(torn, "if", far[port[v]], "", far[port[v]] in exists) }
-    }
-    may_have(torn, "address", "lo0", groupaddress, ("lo0", groupaddress) in has)
-    for (i = 1; i <= np; i++) {
-        p = provider[i]
-        if (!(bridge[p] in kernel)) continue
-        may_have(torn, "if", kernel[bridge[p]], "", kernel[bridge[p]] in exists)
-        may_have(torn, "route", network[p], kernel[bridge[p]], routed[network[p]] == kernel[bridge[p]])
-    }
-    for (i = 1; i <= npipes; i++) may_have(torn, "pipe", pipe[i], "", pipe[i] in pipeat)
-    may_have(torn, "anchor", P["anchor"], "", 1)
-    if (torn ~ /^forwarding\t[01]\t/) { forwardingwas = substr(torn, 12, 1); bridgeswere = "," substr(torn, 14) "," }
-}
-function may_have(torn, what, a, b, there, line) {
-    line = "have\t" what "\t" a (b == "" ? "" : "\t" b) "\t."
-    if (!there || in_ledger(what, a, b) || index(line, torn) != 1) return
-    order[++nl] = what SUBSEP a SUBSEP b
-    L[what, a, b] = "have"
 }
 # A token that pf gave us in a run that died before it could write it down.
 function adopt_token(t, found, count) {
@@ -768,39 +746,37 @@ function forget_name(logical, i) {
     delete kernel[logical]; delete far[logical]
 }
 # Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
-function tables_stand(i, k, n, w, t, line, same, inside, count, name) {
-    same = 1
-    for (i = 1; i <= nrules; i++) {
-        line = rule[i]
-        if (line !~ /^table </ && !inside) continue
-        n = split(line, w, /[ \t]+/)
-        for (k = 1; k <= n; k++) {
-            t = w[k]
-            if (t ~ /^<.*>$/) { name = substr(t, 2, length(t) - 2); count = 0 }
-            else if (t == "{") inside = 1
-            else if (t == "}") { inside = 0; if (count != ntable[name] + 0) same = 0 }
-            else if (inside && t != "\\" && t != "") { sub(/\/32$/, "", t); count++; if (!((name, t) in holding)) same = 0 }
-        }
-        if (!same) { altered = name; return 0 }
+function tables_stand(t, n, w, i, k) {
+    read_tables(rule, nrules, newtable)
+    for (t in newtable) {
+        n = split(newtable[t], w, " ")
+        altered = substr(t, 2, length(t) - 2)
+        if (n != ntable[altered] + 0) return 0
+        for (i = 1; i <= n; i++) { k = w[i]; sub(/\/32$/, "", k); if (!((altered, k) in holding)) return 0 }
     }
+    altered = ""
     return 1
+}
+# What pf printed of our anchor when we loaded it last, and whether a load was begun and never written down as done. pf
+# takes rules only as a whole: who takes some away leaves ours, and whoever brings one that was not ours loaded his own.
+function read_loaded(line, i) {
+    if ((getline line < (P["state"] "/rules.seen")) > 0) knew = (line == boot)
+    while ((getline line < (P["state"] "/rules.seen")) > 0) { loaded[++nloaded] = line; if (knew) was_loaded[line] = 1 }
+    close(P["state"] "/rules.seen")
+    loading = ((getline line < (P["state"] "/rules.loading")) > 0)
+    close(P["state"] "/rules.loading")
+    anchored = in_ledger("anchor", P["anchor"], "")
+    for (i = 1; i <= ns && theirs == "" && !(loading && anchored); i++) if (seen[i] != "--" && !(seen[i] in was_loaded)) theirs = seen[i]
 }
 # Whether pf holds what was loaded last, and that is what should be loaded now.
 function rules_stand(line, i, same) {
-    same = in_ledger("anchor", P["anchor"], "")
+    same = anchored && knew && !loading
     for (i = 1; (getline line < (P["state"] "/rules.conf")) > 0; i++) if (line != rule[i]) same = 0
     if (i != nrules + 1) same = 0
     close(P["state"] "/rules.conf")
-    for (i = 0; (getline line < (P["state"] "/rules.seen")) > 0; i++) {
-        if (i == 0) knew = (line == boot)
-        else if (line != seen[i]) altered_rules = 1
-    }
-    if (i != ns + 1) altered_rules = 1
-    close(P["state"] "/rules.seen")
-    # A load that was begun and never written down as done.
-    if ((getline line < (P["state"] "/rules.loading")) > 0) same = 0
-    close(P["state"] "/rules.loading")
-    return same && knew && !altered_rules
+    altered_rules = (nloaded != ns)
+    for (i = 1; i <= ns; i++) if (loaded[i] != seen[i]) altered_rules = 1
+    return same && !altered_rules
 }
 
 # ---- owners and modes
@@ -858,7 +834,7 @@ function causes() {
     if (lowered != "") cause("another program set down: " lowered)
     if (named_before && nameless) cause("another program took our names out of " P["hosts"])
     else if (named_before && renamed && !P["fresh"]) cause("another program changed our names in " P["hosts"])
-    if (!knew || !in_ledger("anchor", P["anchor"], "")) return
+    if (!knew || !anchored || theirs != "") return
     causes_of_names()
     if (altered_rules && ns <= 1) cause("another program emptied " P["anchor"] "; pf is in use by " pf_users())
     else if (altered_rules) cause("another program changed the rules in " P["anchor"] "; pf is in use by " pf_users())
@@ -882,9 +858,9 @@ function want_bridge(p, b) {
     if (ours(b) && !running[b]) { lower(bridge[p] " (" b ")"); op("up", b, "-", "-", "bring " bridge[p] " (" b ") up") }
     if (gatelen[p] != netlen[p]) want_route(p, b)
 }
-function want_vmnet(p, i, w) {
+function want_vmnet(p, i) {
     if (!(p in vmbridge)) {
-        for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "route" && w[2] == network[p] && in_ledger(w[1], w[2], w[3])) cause("vmnet took its bridge for " p " (" w[3] ") away") }
+        for (i = 1; i <= nl; i++) if (what_[i] == "route" && name_[i] == network[p] && L[order[i]] != "gone") cause("vmnet took its bridge for " p " (" on_[i] ") away")
         return
     }
     if (sameboot && has[vmbridge[p], gateway[p]] != netlen[p] && !in_ledger("route", network[p], vmbridge[p])) cause("vmnet brought " vmbridge[p] " up for " p)
@@ -930,22 +906,20 @@ function tell_mount(v, had) {
     if (active(v) && !had) cause(v " was mounted at " mountpoint[v])
     if (!active(v) && had) cause(v " is not mounted at " mountpoint[v] " any more")
 }
-# What the ledger has and nobody wants any more goes: routes, addresses, then interfaces.
-function drop_unwanted(i, k, w) {
-    for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] == "route" && in_ledger(w[1], w[2], w[3]) && !((w[1], w[2], w[3]) in wanted) && routed[w[2]] == w[3])
-            op("unroute", w[2], w[3], "-", "remove the route " w[2] " to " w[3])
-    }
-    for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] != "address" || !in_ledger(w[1], w[2], w[3]) || (w[1], w[2], w[3]) in wanted || !((w[2], w[3]) in has)) continue
-        if (w[2] == "lo0" || (ours(w[2]) && ("if", w[2], "") in wanted)) op("unaddress", w[2], w[3], "-", "take " w[3] " from " w[2])
-    }
-    for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] == "if" && ours(w[2]) && !((w[1], w[2], w[3]) in wanted))
-            op("destroy", w[2], "-", "-", "remove " ((w[2] in taken) ? taken[w[2]] " (" w[2] ")" : w[2]))
+# What the ledger has and nobody wants any more goes, one kind after another.
+function drop_unwanted(these, i, kinds, k, n, a, b) {
+    n = split(these, kinds, " ")
+    for (k = 1; k <= n; k++) for (i = 1; i <= nl; i++) {
+        if (what_[i] != kinds[k] || (order[i] in wanted) || L[order[i]] == "gone") continue
+        a = name_[i]; b = on_[i]
+        if (kinds[k] == "route" && routed[a] == b) op("unroute", a, b, "-", "remove the route " a " to " b)
+        # What goes takes its addresses with it.
+        if (kinds[k] == "address" && ((a, b) in has) && (a == "lo0" || (ours(a) && ("if", a, "") in wanted))) op("unaddress", a, b, "-", "take " b " from " a)
+        if (kinds[k] == "if" && ours(a)) op("destroy", a, "-", "-", "remove " ((a in taken) ? taken[a] " (" a ")" : a))
+        # An earlier bundle named it.
+        if (kinds[k] == "anchor" && a != P["anchor"]) op("unrules", a, "-", "-", "empty " a)
+        # Pipes go behind the rules that named them.
+        if (kinds[k] == "pipe" && (a in pipeat)) op("unpipe", a, "-", "-", "remove pipe " a)
     }
 }
 # Something is mounted where a directory and the one above it lie on two devices, or are the same: the root.
@@ -959,6 +933,7 @@ function prepare(i, p, k) {
     read_names(P["state"] "/names")
     read_ledger(P["state"] "/ledger")
     adopt_token()
+    read_loaded()
     if (P["target"] == "up") {
         for (i = 1; i <= np; i++) if (kind[provider[i]] == "bridge") name_for(bridge[provider[i]], "bridge", 0)
         for (i = 1; i <= nv; i++) if (port[volume[i]] != "-") name_for(port[volume[i]], "feth", 1)
@@ -973,13 +948,18 @@ function prepare(i, p, k) {
     find_ways()
     read_main()
 }
-# Rules in our anchor that this network did not load since the Mac started: they are for whoever loaded them to take away.
-function foreign_rules(i, text) {
-    for (i = 1; i <= ns && text == ""; i++) if (seen[i] != "--") text = seen[i]
-    text = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(text) "; they are of " ((job["program"] != "" && index(job["program"], P["base"] "/") != 1) ? printable(job["program"]) : "another program, or of a network whose state in " P["state"] " was lost") "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
-    if (P["ask"] == "start" || P["ask"] == "plan" || P["ask"] == "reconcile") refuse(text)
-    else trouble(text)
+# Rules in our anchor that this network did not load: they are for whoever loaded them to take away. Where they came in the
+# place of ours, reconcile mends the rest.
+function foreign_rules(who) {
+    if (job["program"] != "" && index(job["program"], P["base"] "/") != 1) who = "they are of " printable(job["program"])
+    else if (anchored) who = "another program loaded them in the place of ours, which are not in force; pf is in use by " pf_users()
+    else who = "they are of another program, or of a network whose state in " P["state"] " was lost"
+    who = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(theirs) "; " who "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
+    if (P["target"] != "up") notice(who)
+    else if (asks_to_start() || (P["ask"] == "reconcile" && !anchored)) refuse(who)
+    else trouble(who)
 }
+function asks_to_start() { return P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan" }
 function missing_calls(i, scrubs) {
     for (i = 1; i <= nrules; i++) if (rule[i] ~ /^scrub /) scrubs = 1
     return (("nat" in calls) ? "" : " nat") (("rdr" in calls) ? "" : " rdr") (("filter" in calls) ? "" : " filter") ((("scrub" in calls) || !scrubs) ? "" : " scrub")
@@ -988,7 +968,7 @@ function differ_up(i, v, before, missing) {
     read_rules(P["rules"])
     collisions()
     judge_health()
-    if (ns > 1 && !in_ledger("anchor", P["anchor"], "")) foreign_rules()
+    if (theirs != "") foreign_rules()
     judge_others()
     missing = missing_calls()
     if (missing != "")
@@ -999,12 +979,11 @@ function differ_up(i, v, before, missing) {
         trouble("the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     phase = 1
     want_pipes()
-    if (!rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
-    else if (("pfctl-anchor-tables" in seen_of) && !tables_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] ": its table <" altered "> was changed")
+    if (theirs == "" && !rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
+    else if (theirs == "" && ("pfctl-anchor-tables" in seen_of) && !tables_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] ": its table <" altered "> was changed")
     if (ourtoken == "") op("token", "-", "-", "-", "take a token of pf")
     if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
-    drop_anchors(P["anchor"])
-    drop_pipes()
+    drop_unwanted("anchor pipe")
     phase = 3
     for (i = 1; i <= np; i++) { before = no; want_bridge(provider[i]); if (no > before) amiss["provider", provider[i]] = 1 }
     want_alias(groupaddress, group)
@@ -1018,23 +997,15 @@ function differ_up(i, v, before, missing) {
         if (no > before) amiss["volume", v] = 1
     }
     phase = 2
-    drop_unwanted()
+    drop_unwanted("route address if")
     phase = 4
     differ_hosts(1)
     causes()
     if (P["fresh"] && !no && (P["ask"] == "start" || P["ask"] == "plan")) op("keep", "-", "-", "-", "put the installed bundle in force, which differs in nothing that the Mac has")
 }
-# Anchors that an earlier bundle named.
-function drop_anchors(but, i, w) {
-    for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] == "anchor" && w[2] != but && in_ledger(w[1], w[2], w[3])) op("unrules", w[2], "-", "-", "empty " w[2])
-    }
-}
-function differ_down(i, w, n, kept, anchored) {
-    anchored = in_ledger("anchor", P["anchor"], "")
+function differ_down(i, w, n, kept) {
     phase = 2
-    drop_unwanted()
+    drop_unwanted("route address if")
     phase = 4
     differ_hosts(0)
     if (forwardingwas != "" && forwardingwas != 1 && forwarding == 1) {
@@ -1042,12 +1013,12 @@ function differ_down(i, w, n, kept, anchored) {
         for (i = 1; i <= n; i++) if (w[i] != "-" && index(bridgeswere, "," w[i] ",") == 0) kept = 1
         if (!kept) op("unforwarding", forwardingwas, "-", "-", "turn IP forwarding back to " forwardingwas)
     }
-    if (anchored && ns > 1) {
+    if (anchored && theirs != "") foreign_rules()
+    else if (anchored && ns > 1) {
         op("unrules", P["anchor"], "-", "-", "empty " P["anchor"])
         for (i = 1; i <= np; i++) op("forget", network[provider[i]], "-", "-", "end the connections of " provider[i])
     }
-    drop_anchors(P["anchor"])
-    drop_pipes()
+    drop_unwanted("anchor pipe")
     if (ourtoken != "") op("untoken", ourtoken, "-", "-", "give the token of pf back")
 }
 # Bridges of vmnet, Internet Sharing and the like that are not ours.
@@ -1130,7 +1101,7 @@ function want_pipes(i, n, text) {
         wanted["pipe", n, ""] = 1
         if ((n in pipeat) && !in_ledger("pipe", n, "")) {
             text = "pipe " n " of dummynet belongs to another program (" like(atdelay[n], atloss[n], atrate[n]) "), and " pipeway[n] " needs that number; hint: where nothing needs it, sudo dnctl pipe delete " n
-            if (P["ask"] == "start" || P["ask"] == "plan" || P["ask"] == "reconcile") refuse(text)
+            if (asks_to_start() || P["ask"] == "reconcile") refuse(text)
             else trouble(text)
             continue
         }
@@ -1139,25 +1110,17 @@ function want_pipes(i, n, text) {
         op("pipe", n, pipedelay[n], pipeloss[n] "," piperate[n], ((n in pipeat) ? "change" : "make") " pipe " n " (" pipeway[n] "): " like(pipedelay[n], pipeloss[n], piperate[n]))
     }
 }
-# Those that nobody wants any more go behind the rules that named them.
-function drop_pipes(i, w) {
-    for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] == "pipe" && in_ledger("pipe", w[2], "") && (w[2] in pipeat) && !(("pipe", w[2], "") in wanted)) op("unpipe", w[2], "-", "-", "remove pipe " w[2])
-    }
-}
 # Whether the ledger knows a pipe that is there.
-function knows_pipes(i, w) {
-    for (i = 1; i <= nl; i++) { split(order[i], w, SUBSEP); if (w[1] == "pipe" && in_ledger("pipe", w[2], "") && (w[2] in pipeat)) return 1 }
+function knows_pipes(i) {
+    for (i = 1; i <= nl; i++) if (what_[i] == "pipe" && L[order[i]] != "gone" && (name_[i] in pipeat)) return 1
     return 0
 }
-function lost_pipes(i, w, had, gone, n) {
+function lost_pipes(i, had, gone, n) {
     if (!("dnctl-list" in seen_of)) return
     for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] != "pipe" || L[order[i]] != "have") continue
+        if (what_[i] != "pipe" || L[order[i]] != "have") continue
         had++
-        if (!(w[2] in pipeat)) gone[++n] = w[2]
+        if (!(name_[i] in pipeat)) gone[++n] = name_[i]
     }
     if (n && n == had) { pipesgone = 1; return }
     for (i = 1; i <= n; i++) lost("pipe " gone[i])
@@ -1210,9 +1173,8 @@ function finish(line, n) {
     close(f)
     if (n + 0 != nwritten) exit 1
 }
-function write_ends(file, i, n, w, k, from, to, but, gone) {
-    begin(file)
-    if (!sameboot) { finish(); return }
+function say_ends(i, n, w, k, from, to, but, gone) {
+    if (!sameboot) return
     read_old(P["state"] "/rules.conf")
     read_old(P["state"] "/rules.loading")
     if (!nold && ns > 1) for (i = 1; i <= np; i++) { ending(network[provider[i]], "0.0.0.0/0"); ending("0.0.0.0/0", network[provider[i]]) }
@@ -1238,9 +1200,8 @@ function write_ends(file, i, n, w, k, from, to, but, gone) {
         split(endings[i], w, "\t")
         # So many that they take long: by their source alone, as long as that is one of ours.
         if (nending > 256 && w[1] != "0.0.0.0/0" && w[1] != "127.0.0.0/8") { if (w[1] in bysource) continue; bysource[w[1]] = 1; w[2] = "0.0.0.0/0" }
-        put(w[1] "\t" w[2])
+        print "end\t" w[1] "\t" w[2]
     }
-    finish()
 }
 # Every pair of the first two lists that is not one of the last two.
 function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
@@ -1267,21 +1228,34 @@ END {
     if (ended && ("ls-lden" in seen_of)) judge_paths()
     for (i = 1; i <= nh; i++) if (P["ask"] != "status" && P["ask"] != "plan") print "unsafe\t" hazard[i]
     if (P["ask"] == "owners") {
-        if (ended && (P["self"] in modeof) && !nh) print "safe\tyes"
+        if (ended && failed == "" && (P["self"] in modeof) && !nh) print "safe\tyes"
         exit
     }
     if (("ls-lden" in seen_of) && !(P["self"] in modeof)) failed = "ls"
     if (("mount" in seen_of) && !("/" in deviceof)) failed = "stat"
-    if (!ended || !whole || nsysctl < 2 || failed != "") {
-        failed = "could not look at the Mac: " (failed == "" ? "a command said too little" : failed " failed") "; try again"
+    # Nobody needs to know what is mounted to take everything down.
+    if (P["target"] == "down") unanswered = ""
+    if (!ended || !whole || nsysctl < 2 || failed unanswered != "") {
+        failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "a command said too little" : failed " failed") "; try again"
         if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&3"
         else print "problem\t" failed
         exit 1
     }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
-    if (P["ask"] == "status") { healthy = P["wish"] != "none" && !no && !nt && !nf && !nwarnings; if (P["json"]) status_json(); else status_text(); exit !healthy }
-    if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
+    # In the order of their phases.
+    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) {
+        todo[++ntodo] = ops[k, i]
+        split(ops[k, i], w, "\t")
+        texts_of[ntodo] = w[5]; many[w[1]]++
+    }
+    if (P["ask"] == "status" || P["ask"] == "plan") {
+        for (i = 1; i <= nwarnings; i++) problem[++nt] = warning[i]
+        healthy = P["wish"] != "none" && !no && !nt && !nf
+        if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
+        if (P["json"]) status_json(); else status_text()
+        exit !healthy
+    }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
     for (i = 1; i <= nt; i++) print "problem\t" problem[i]
     for (i = 1; i <= nwarnings; i++) print "caution\t" warning[i]
@@ -1308,10 +1282,10 @@ END {
 # ---- for the shell
 function line_of(a, b, c, d) { return a "\t" b "\t" c (d == "" ? "" : "\t" d) "\t." }
 function interfaces_with_address(i, list) { for (i = 1; i <= ni; i++) if (holds[iface[i]] != "") list = list iface[i] " "; return list }
-function write_changes(i, k, w) {
+function write_changes(i, k, a, b) {
     print "do\tboot\t" boot
     print "do\ttokens\t" (tokenlist == "" ? "-" : tokenlist)
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "do\t" ops[k, i]
+    for (i = 1; i <= ntodo; i++) print "do\t" todo[i]
     print "writes\tyes"
     begin(P["state"] "/names.new")
     for (i = 1; i <= nn; i++) if (nameorder[i] != "") { k = nameorder[i]; put(k "\t" kernel[k] "\t" ((k in far) ? far[k] : "-")) }
@@ -1325,25 +1299,18 @@ function write_changes(i, k, w) {
     if (forwardingwas != "") put("forwarding\t" forwardingwas "\t" substr(bridgeswere, 2, length(bridgeswere) - 2) "\t.")
     if (ourtoken != "") put("token\t" ourtoken "\t.")
     for (i = 1; i <= nl; i++) {
-        split(order[i], w, SUBSEP)
-        if (w[1] == "if" && lingers(w[2])) put(line_of("gone", "if", w[2]))
-        if (!in_ledger(w[1], w[2], w[3])) continue
-        if (w[1] == "if" && !ours(w[2])) continue
-        if (w[1] == "address" && !((w[2], w[3]) in has)) continue
-        if (w[1] == "route" && routed[w[2]] != w[3]) continue
-        if (w[1] == "pipe" && ("dnctl-list" in seen_of) && !(w[2] in pipeat)) continue
-        put(line_of("have", w[1], w[2], w[3]))
+        k = what_[i]; a = name_[i]; b = on_[i]
+        if (k == "if" && lingers(a)) put(line_of("gone", "if", a))
+        if (L[order[i]] == "gone" || (k == "if" && !ours(a)) || (k == "address" && !((a, b) in has))) continue
+        if ((k == "route" && routed[a] != b) || (k == "pipe" && ("dnctl-list" in seen_of) && !(a in pipeat))) continue
+        put(line_of("have", k, a, b))
     }
-    finish()
-    begin(P["state"] "/hosts.block")
-    put("# nixvol-net: begin")
-    for (i = 1; i <= nv; i++) if (i in block) put(block[i])
-    put("# nixvol-net: end")
     finish()
     begin(P["state"] "/rules.new")
     for (i = 1; i <= nrules; i++) put(rule[i])
     finish()
-    write_ends(P["state"] "/ends")
+    say_ends()
+    if (P["target"] == "up") for (i = 1; i <= nv; i++) print "name\t" block[i]
 }
 
 # ---- for people
@@ -1363,8 +1330,7 @@ function kernel_of(p) {
     if (kind[p] == "vmnet") return (p in vmbridge) ? vmbridge[p] : ""
     return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
 }
-function text_of(k, i, w) { split(ops[k, i], w, "\t"); return w[5] }
-function status_text(i, k, p, v) {
+function status_text(i, p, v) {
     print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : healthy ? "down, as wished" : "down: it was not started") "; wish: " P["wish"]
     printf "\n%-14s %-34s %-18s %-18s %s\n", "PROVIDER", "BRIDGE", "GATEWAY", "NETWORK", "STATE"
     for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
@@ -1373,7 +1339,7 @@ function status_text(i, k, p, v) {
     pipes_text()
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
-    print "rules        " P["anchor"] ": " (ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
+    print "rules        " P["anchor"] ": " (theirs != "" ? "rules of others" : ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     if (P["fresh"] && P["wish"] == "up") print "installed    another bundle than the one in force: start puts it in force"
@@ -1382,37 +1348,39 @@ function status_text(i, k, p, v) {
     print "states       " states_text()
     for (i = 1; i <= nf; i++) print "refused      " refusal[i]
     for (i = 1; i <= nt; i++) print "problem      " problem[i]
-    for (i = 1; i <= nwarnings; i++) print "problem      " warning[i]
     for (i = 1; i <= nremarks; i++) print "note         " remark[i]
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print "to do        " text_of(k, i)
+    for (i = 1; i <= ntodo; i++) print "to do        " texts_of[i]
 }
-# What a start waits for: seconds, and until when.
+# What a start waits for: seconds, until when, and the boot session that it began in.
 function waiting(w) {
     split(P["pending"], w, " ")
-    return w[2] == "-" ? "a start is at work, or has died" : "a start waits to be confirmed until " w[2] "; then it is taken back, unless: manage-macos-networking.sh confirm"
+    if (w[2] == "-") return "a start is at work, or has died"
+    if (w[3] != boot) return "the Mac was restarted before a start was confirmed: the next run takes it back"
+    return "a start waits to be confirmed until " w[2] "; then it is taken back, unless: manage-macos-networking.sh confirm"
 }
 function waiting_json(w) {
     split(P["pending"], w, " ")
     return P["pending"] ? "{\"until\":" or_null(w[2]) ",\"seconds\":" w[1] "}" : "null"
 }
-function plan_text(i, k) {
+function plan_text(i) {
     if (P["pending"]) print "pending: " waiting()
     if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
-    for (i = 1; i <= nwarnings; i++) print "problem: " warning[i]
     for (i = 1; i <= nremarks; i++) print "note: " remark[i]
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) print text_of(k, i)
+    for (i = 1; i <= ntodo; i++) print texts_of[i]
     for (i = 1; i <= nf; i++) print "refused: " refusal[i]
     for (i = 1; i <= nadvice; i++) print advice[i]
 }
 # All changes in a line: how many of what.
-function summary(k, i, w, n, kinds, out) {
+function summary(i, n, w, k, rest, out) {
     if (!no) return "nothing to change"
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) { split(ops[k, i], w, "\t"); n[w[1]]++ }
-    out = counted_as(n["make"], "interface to make") counted_as(n["destroy"], "interface to remove") counted_as(n["address"], "address to give") counted_as(n["unaddress"], "address to take")
-    out = out counted_as(n["route"], "route to set") counted_as(n["unroute"], "route to remove") counted_as(n["pipe"], "pipe to make") counted_as(n["unpipe"], "pipe to remove")
-    k = no - n["make"] - n["destroy"] - n["address"] - n["unaddress"] - n["route"] - n["unroute"] - n["pipe"] - n["unpipe"]
-    return counted_as(no, "change") (out == "" ? "" : ": " substr(out, 3)) (out != "" && k ? ", " k " more" : "")
+    n = split("make interface to make,destroy interface to remove,address address to give,unaddress address to take,route route to set,unroute route to remove,pipe pipe to make,unpipe pipe to remove", w, ",")
+    for (i = 1; i <= n; i++) {
+        k = substr(w[i], 1, index(w[i], " ") - 1)
+        out = out counted_as(many[k], substr(w[i], length(k) + 2))
+        rest += many[k]
+    }
+    return counted_as(no, "change") (out == "" ? "" : ": " substr(out, 3)) (out != "" && no > rest ? ", " no - rest " more" : "")
 }
 function counted_as(n, what, w) {
     if (!n) return ""
@@ -1424,18 +1392,10 @@ function quoted(text, i, c, out) {
     return "\"" out "\""
 }
 function texts(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? "," : "") quoted(list[i]); return "[" out "]" }
-function changes_json(i, k, out) {
-    for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) out = out (out == "" ? "" : ",") quoted(text_of(k, i))
-    return "[" out "]"
-}
-function problems_json(i) {
-    for (i = 1; i <= nwarnings; i++) problem[nt + i] = warning[i]
-    return texts(problem, nt + nwarnings)
-}
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
+    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
 }
 function status_json(i, p, v) {
     printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1449,10 +1409,10 @@ function status_json(i, p, v) {
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
     printf "],\"pipes\":%s", pipes_json()
-    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
+    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" problems_json() ",\"notes\":" texts(remark, nremarks) ",\"changes\":" changes_json() "}"
+    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) "}"
 }
 ' "$@" 3>&2 2>/dev/null
 }
@@ -1476,17 +1436,31 @@ log() {
     fi
 }
 
-tell() {
-    printf '%s' "$1" | while IFS= read -r line; do
-        warn "$line"
-        log "$line"
-    done
+# Says something to whoever called, and to the log.
+report() {
+    warn "$*"
+    log "$*"
 }
 
+tell() { printf '%s' "$1" | while IFS= read -r line; do report "$line"; done; }
+warn_all() { printf '%s' "$1" | while IFS= read -r line; do warn "$line"; done; }
+
 failed() {
-    warn "failed: $*"
-    log "failed: $*"
+    report "failed: $*"
     return 1
+}
+
+# Calls a function with one line of a text after the other, until it fails.
+each_line() {
+    IFS=$NEWLINE
+    set -f
+    for line in $2; do
+        unset IFS
+        set +f
+        "$1" "$line" || return 1
+    done
+    unset IFS
+    set +f
 }
 
 # Every write of ours is looked at: what could not be written is said, and what it was to be is not begun.
@@ -1662,11 +1636,8 @@ measure_by() {
         return
     fi
     one_of_shell "$PLACES"
-    IFS=$NEWLINE
-    set -f
-    for line in $TABLE; do one_of_shell "$line" || break; done
-    unset IFS
-    set +f
+    each_line one_of_shell "$TABLE"
+    return 0
 }
 
 one_of_shell() {
@@ -1699,7 +1670,11 @@ in_force() {
     FORCE=
     if test -f "$STATE/applied"; then FORCE=$STATE/applied; fi
     if test -f "$STATE/starting"; then FORCE=$STATE/starting; fi
-    test -n "$FORCE"
+}
+
+measure_by_force() {
+    in_force
+    measure_by "$FORCE"
 }
 
 # ---- looking
@@ -1725,7 +1700,7 @@ see() {
         pfctl-others) others ;;
         pfctl-info) pfctl -s info 2>/dev/null ;;
         pfctl-memory) pfctl -s memory 2>/dev/null ;;
-        launchctl-print) job || : ;;
+        launchctl-print) job ;;
         dnctl-list) dnctl list 2>/dev/null ;;
         pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
         pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
@@ -1763,18 +1738,24 @@ tables() {
     for name in $names; do
         if ! entries=$(pfctl -a "$ANCHOR" -t "$name" -T show 2>/dev/null); then
             # Another run may have taken it away since.
-            case $NEWLINE$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null)$NEWLINE in
-            *"$NEWLINE$name$NEWLINE"*) return 1 ;;
-            *) continue ;;
-            esac
+            if ! now=$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null) || is_line "$name" "$now"; then return 1; fi
+            continue
         fi
         printf '%s\n' "$name"
         if test -n "$entries"; then printf '%s\n' "$entries"; fi
     done
 }
 
+is_line() {
+    case $NEWLINE$2$NEWLINE in
+        *"$NEWLINE$1$NEWLINE"*) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
 # Device and number of each mount point and of the directory above it. No name that anybody gave to something is
-# in it; one that is not there is left out, and the last shows that all were asked.
+# in it. The last shows that all were asked, and the engine reads why one has no answer: nothing is there, or what is
+# there cannot tell.
 mounts() {
     set -f
     IFS=$NEWLINE
@@ -1782,22 +1763,25 @@ mounts() {
     for point in $POINTS; do set -- "$@" "$point/." "$point/.."; done
     unset IFS
     set +f
-    stat -f '%d %i %N' "$@" / 2>/dev/null || :
+    stat -f '%d %i %N' "$@" / 2>&1 || test "$?" = 1
 }
 
-# The rules of every other anchor below the name of each. What has gone meanwhile says nothing.
+# The rules of every other anchor below the name of each. What has gone meanwhile says nothing; what is there and cannot
+# be read is named.
 others() {
     names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
-    set -f
-    IFS=$NEWLINE
-    for name in $names; do
-        name=${name#"${name%%[! ]*}"}
-        if test "$name" = "$ANCHOR"; then continue; fi
-        printf 'anchor\t%s\n' "$name"
-        for what in nat rules; do pfctl -a "$name" -s "$what" 2>/dev/null || :; done
+    each_line other "$names"
+}
+
+other() {
+    path=${1#"${1%%[! ]*}"}
+    if test "$path" = "$ANCHOR"; then return 0; fi
+    printf 'anchor\t%s\n' "$path"
+    for what in nat rules; do
+        if pfctl -a "$path" -s "$what" 2>/dev/null; then continue; fi
+        now=$(pfctl -v -s Anchors 2>/dev/null) || return 1
+        if is_line "$1" "$now"; then printf '\nunread\t%s\n' "$path"; fi
     done
-    unset IFS
-    set +f
 }
 
 # Owner and mode of all that root relies on here: our files, and every directory on the way to them, by the path
@@ -1821,8 +1805,8 @@ owners() {
     set -- $paths
     unset IFS
     set +f
-    # What another run has removed meanwhile makes `ls` fail; the engine misses what it needs.
-    ls -lden "$@" 2>/dev/null || :
+    # What another run has removed meanwhile makes it fail too; the engine reads why.
+    ls -lden "$@" 2>&1 || test "$?" = 1
 }
 
 way() {
@@ -1850,7 +1834,7 @@ observe() {
     fi
     if test -z "$BUNDLE"; then
         mark table
-        printf '%s' "$TABLE"
+        installed
     fi
     # shellcheck disable=SC2086 # words
     see_all $THINGS
@@ -1901,10 +1885,11 @@ look() {
     UNSAFE=
     CAUSES=
     UNWRITTEN=
+    NAMES=
     # What a command complains of is told by its name.
     ANSWER=$(ask "$@" 2>/dev/null)
     status=$?
-    read_answer
+    each_line read_answer "$ANSWER"
     if test -n "$UNSAFE"; then refuse_unsafe; fi
     if test "$status" -ne 0; then CHANGES=; fi
     if test -n "$CHANGES"; then
@@ -1918,29 +1903,24 @@ look() {
 }
 
 read_answer() {
-    set -f
-    IFS=$NEWLINE
-    for line in $ANSWER; do
-        text=${line#*"$TAB"}
-        case ${line%%"$TAB"*} in
-            safe) SAFE=$text ;;
-            unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
-            refused) REFUSED=$REFUSED$text$NEWLINE ;;
-            cause) CAUSES=$CAUSES$text$NEWLINE ;;
-            problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
-            caution) CAUTIONS=$CAUTIONS$text$NEWLINE ;;
-            advice) ADVICE=$ADVICE$text$NEWLINE ;;
-            summary) SUMMARY=$text ;;
-            changes) CHANGES=$text ;;
-            default) DEFAULT=$text ;;
-            addressed) ADDRESSED=$text ;;
-            pipes) PIPES=$text ;;
-            writes) UNWRITTEN=$text ;;
-            *) ;;
-        esac
-    done
-    unset IFS
-    set +f
+    text=${1#*"$TAB"}
+    case ${1%%"$TAB"*} in
+        safe) SAFE=$text ;;
+        unsafe) UNSAFE=$UNSAFE$text$NEWLINE ;;
+        refused) REFUSED=$REFUSED$text$NEWLINE ;;
+        cause) CAUSES=$CAUSES$text$NEWLINE ;;
+        problem) PROBLEMS=$PROBLEMS$text$NEWLINE ;;
+        caution) CAUTIONS=$CAUTIONS$text$NEWLINE ;;
+        advice) ADVICE=$ADVICE$text$NEWLINE ;;
+        summary) SUMMARY=$text ;;
+        name) NAMES=$NAMES$text$NEWLINE ;;
+        changes) CHANGES=$text ;;
+        default) DEFAULT=$text ;;
+        addressed) ADDRESSED=$text ;;
+        pipes) PIPES=$text ;;
+        writes) UNWRITTEN=$text ;;
+        *) ;;
+    esac
 }
 
 # Looks at owners and modes alone, before anything is written.
@@ -1954,7 +1934,7 @@ be_safe() {
 
 refuse_unsafe() {
     QUIET=
-    printf '%s' "$UNSAFE" | while IFS= read -r line; do warn "$line"; done
+    warn_all "$UNSAFE"
     warn "refused: nothing was changed"
     exit 3
 }
@@ -2030,9 +2010,9 @@ change() {
         route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
         unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
         forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
-        hosts) test -z "$UNWRITTEN" && note have hosts "$2" && write_hosts "$2" "$STATE/hosts.block" ;;
+        hosts) note have hosts "$2" && write_hosts "$2" "$HOSTS_BEGIN$NEWLINE$NAMES$HOSTS_END" ;;
         unhosts)
-            write_hosts "$2" /dev/null || return 1
+            write_hosts "$2" '' || return 1
             # A file that was made for the names alone goes with them.
             if test "$3" = ours && ! test -s "$2"; then rm -f "$2" || return 1; fi
             note gone hosts "$2" && note gone hosts-file "$2"
@@ -2074,7 +2054,7 @@ load_rules() {
         note have anchor "$ANCHOR" &&
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
         quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
-        end_connections "$STATE/ends" &&
+        end_connections &&
         seen=$(loaded) && put rules.seen "$BOOT$NEWLINE$seen" &&
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
 }
@@ -2082,32 +2062,32 @@ load_rules() {
 # A dry run. Where this pfctl does not take `extfilter` the rules go without, and their first line says so: the engine
 # asks for no other then, until the Mac starts again.
 check_rules() {
+    if words=$(pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" 2>&1 </dev/null); then return 0; fi
     IFS= read -r first <"$STATE/rules.new" || return 1
-    case $first in
-        *' nat=apd')
-            if words=$(pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" 2>&1 </dev/null); then return 0; fi
-            case $words in
-                *'yntax error'*)
-                    awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
-                        2>/dev/null >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || cannot_write "$STATE/rules.less" || return 1
-                    log "this pfctl may not take extfilter: trying without"
-                    ;;
-                *)
-                    failed "pfctl -n: $words"
-                    return
-                    ;;
-            esac
+    case $first:$words in
+        *' nat=apd:'*'yntax error'*) ;;
+        *)
+            failed "pfctl -n: $words"
+            return
             ;;
-        *) ;;
     esac
+    awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
+        2>/dev/null >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || cannot_write "$STATE/rules.less" || return 1
+    log "this pfctl may not take extfilter: trying without"
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new"
 }
 
-# Ends the connections from one network to another, a pair a line: pf's states outlive the rules that let them in.
-end_connections() {
-    while IFS=$TAB read -r from to <&4; do
-        quietly pfctl -k "$from" -k "$to" || return 1
-    done 4<"$1"
+# Ends the connections from one network to another that the engine names: pf's states outlive the rules that let them in.
+end_connections() { each_line end_connection "$ANSWER"; }
+
+end_connection() {
+    case $1 in
+        "end$TAB"*)
+            pair=${1#*"$TAB"}
+            quietly pfctl -k "${pair%"$TAB"*}" -k "${pair#*"$TAB"}"
+            ;;
+        *) ;;
+    esac
 }
 
 unload_rules() {
@@ -2175,7 +2155,7 @@ write_hosts() {
     # An earlier write that was torn has left less than all there: nothing is made of that.
     mend_hosts || return 1
     if ! test -e "$1"; then
-        if test "$2" = /dev/null; then return 0; fi
+        if test -z "$2"; then return 0; fi
         note have hosts-file "$1" && (umask 022 && : >"$1") || return 1
     fi
     end=$(tail -c 1 "$1") || return 1
@@ -2183,36 +2163,22 @@ write_hosts() {
     put hosts.place "$1" && mv -f "$STATE/hosts.new" "$STATE/hosts.pending" && finish_hosts "$1"
 }
 
-# The text of a hosts file with one block of names, or none; every other byte as it is. A beginning without an end
-# takes with it only the lines that have the form of ours.
+# The text of a hosts file with one block of names, or none, in the place of the first; every other byte as it is: what
+# lies in a block and has not the form of our lines stays.
 hosts_text() {
-    awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" -v torn="${end:+yes}" '
-        function is_ours(text) { return text ~ /^[0-9.]+\t[^ \t]+\.nixvol [^ \t]+\.nixvol$/ }
-        function keep(text) { out[++kept] = text; last = 0 }
-        function place(k) { for (k = 1; !placed && k <= nblock; k++) keep(block[k]); placed = 1 }
-        part == 1 { block[++nblock] = $0; next }
-        { line[++n] = $0 }
-        END {
-            for (i = 1; i <= n; i++) if (line[i] == b || line[i] == e) marked = 1
-            # Where the last line has no end the block goes in front, so that no byte of the rest changes.
-            if (!marked && torn) place()
-            for (i = 1; i <= n; i++) {
-                if (line[i] == e) continue
-                if (line[i] != b) { keep(line[i]); last = (i == n); continue }
-                place()
-                for (j = i + 1; j <= n && line[j] != b && line[j] != e; j++) continue
-                whole = (j <= n && line[j] == e)
-                run = 1
-                for (k = i + 1; k < j; k++) {
-                    if (!is_ours(line[k]) && !whole) run = 0
-                    if (!is_ours(line[k]) || !run) { keep(line[k]); last = (k == n) }
-                }
-                i = whole ? j : j - 1
-            }
-            place()
-            for (i = 1; i < kept; i++) print out[i]
-            if (kept) printf "%s%s", out[kept], (last && torn) ? "" : "\n"
-        }' part=1 "$2" part=2 "$1"
+    printf '%s' "$2" | awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" -v torn="${end:+yes}" '
+        function say(text) { printf "%s%s", (said ? "\n" : ""), text; said = 1 }
+        function place(i) { for (i = 1; i <= n; i++) say(block[i]); n = 0 }
+        part == 1 { block[++n] = $0; next }
+        part == 2 { if ($0 == b || $0 == e) marked = 1; next }
+        # Where the last line has no end the block goes in front, so that no byte of the rest changes.
+        !marked && torn { place() }
+        { last = 0 }
+        $0 == b { inside = 1; place(); next }
+        $0 == e { inside = 0; next }
+        inside && /^[0-9.]+\t[^ \t]+\.nixvol [^ \t]+\.nixvol$/ { next }
+        { say($0); last = 1 }
+        END { place(); if (said && !(last && torn)) print "" }' part=1 - part=2 "$1" part=3 "$1"
 }
 
 finish_hosts() {
@@ -2295,7 +2261,7 @@ settle() {
         if look "$@" && test "$CHANGES" = 0; then
             # With the last of our pipes goes what says that there are some.
             if test -z "$PIPES" && test -e "$STATE/pipes"; then rm -f "$STATE/pipes" || return 1; fi
-            # What the ledger says is all there: what is missing later, another took.
+            # What the ledger says is all there: what is missing later, another took. Without the mark that is only not told.
             if test -f "$STATE/ledger"; then note 'done' || :; fi
             return 0
         fi
@@ -2376,8 +2342,7 @@ probe_all() {
         exit 1
     fi
     be_safe
-    in_force || :
-    measure_by "$FORCE" || exit 1
+    measure_by_force || exit 1
     ask test up | try
 }
 
@@ -2448,22 +2413,11 @@ job() {
     esac
     if ! words=$(launchctl print "system/$JOB" 2>/dev/null </dev/null); then
         printf 'not loaded\n'
-        return 1
+        return
     fi
-    set -f
-    IFS=$NEWLINE
-    for line in $words; do
-        case $line in
-            "${TAB}path = "*)
-                printf '%s\n' "${line#"$TAB"}"
-                cmp -s "${line#"${TAB}path = "}" "$BASE/networking/launchd/$JOB.plist" || printf 'differs\n'
-                ;;
-            "${TAB}state = "* | "${TAB}program = "* | "${TAB}runs = "* | "${TAB}last exit code = "*) printf '%s\n' "${line#"$TAB"}" ;;
-            *) ;;
-        esac
-    done
-    unset IFS
-    set +f
+    printf '%s\n' "$words" | awk '/^\t(path|state|program|runs|last exit code) = / { sub(/^\t/, ""); print }'
+    path=${words#*"$NEWLINE${TAB}path = "}
+    cmp -s "${path%%"$NEWLINE"*}" "$BASE/networking/launchd/$JOB.plist" || printf 'differs\n'
 }
 
 # Writes what the manager reads into a new directory, a file for each command, for a report to others.
@@ -2486,8 +2440,7 @@ collect() {
         warn "$1 is not the directory that was just made: somebody else writes there"
         exit 1
     fi
-    in_force || :
-    measure_by "$FORCE" || exit 1
+    measure_by_force || exit 1
     token=
     if test -f "$STATE/ledger"; then token=$(awk '$1 == "token" { t = $2 } END { print t }' "$STATE/ledger"); fi
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
@@ -2521,8 +2474,9 @@ hide() {
         thing == "mount" {
             if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
             place = substr($0, RLENGTH + 1); split($0, w, " ")
-            if (place ~ /\/\.\.$/ && (w[1] != device || w[2] == number)) print "- on " substr(place, 1, length(place) - 3) " (mounted)"
-            device = w[1]; number = w[2]
+            # The directory above it comes right behind each.
+            if (place == at "." && (w[1] != device || w[2] == number)) print "- on " substr(place, 1, length(place) - 3) " (mounted)"
+            device = w[1]; number = w[2]; at = place
             next
         }
         thing == "ifconfig" && /^[ \t]*inet6 / { next }
@@ -2563,8 +2517,7 @@ Exit codes:
 
 # Goes back to what was confirmed before, where the wish was up then, else to nothing. $1: that wish.
 roll_back() {
-    warn "going back to the state before this run"
-    log "rolling back"
+    report "going back to the state before this run"
     STOPPED=
     # What waits for nothing any more is taken back by the next run, where this one cannot.
     rm -f "$STATE/pending" || :
@@ -2579,11 +2532,9 @@ roll_back() {
     fi
     # On a disk that takes nothing more, what goes goes all the same.
     if { look rollback "$target" || test -n "$UNWRITTEN"; } && { test "$CHANGES" = 0 || converge rollback "$target"; } && forget_start "$1"; then
-        warn "rolled back: nothing of this run is left"
-        log "rolled back"
+        report "rolled back: nothing of this run is left"
     else
-        warn "not all could be rolled back: run cleanup, then start again"
-        log "not all could be rolled back"
+        report "not all could be rolled back: run cleanup, then start again"
         tell "$PROBLEMS"
     fi
     exit 1
@@ -2619,7 +2570,7 @@ read_pending() {
 
 # S seconds from now, which begins with the next second: nobody gets less.
 wait_for_confirmation() {
-    now=$(date +%s) && until=$(date_of "$((now + CONFIRM + 1))") &&
+    now=$(date +%s) && until=$(date -r "$((now + CONFIRM + 1))" '+%Y-%m-%dT%H:%M:%SZ') &&
         put pending "$((now + CONFIRM + 1))$TAB$SESSION$TAB$BEFORE$TAB$CONFIRM$TAB$until" || return 1
     log "it is taken back at $until unless it is confirmed"
     say "say 'confirm' within $CONFIRM seconds (until $until), or it is taken back"
@@ -2630,23 +2581,10 @@ wait_for_confirmation() {
     ) </dev/null >/dev/null 2>&1 &
 }
 
-# A number of seconds since 1970 as a date, which no option of `date` gives everywhere.
-date_of() {
-    days=$(($1 / 86400 + 719468))
-    era=$((days / 146097))
-    day=$((days - era * 146097))
-    year=$(((day - day / 1460 + day / 36524 - day / 146096) / 365))
-    day=$((day - (365 * year + year / 4 - year / 100)))
-    month=$(((5 * day + 2) / 153))
-    day=$((day - (153 * month + 2) / 5 + 1))
-    year=$((year + era * 400 + month / 10))
-    month=$(((month + 2) % 12 + 1))
-    printf '%04d-%02d-%02dT%02d:%02d:%02dZ\n' "$year" "$month" "$day" "$(($1 % 86400 / 3600))" "$(($1 % 3600 / 60))" "$(($1 % 60))"
-}
-
 # Whether a start that nobody confirmed may still wait. A Mac that was restarted meanwhile may have been restarted
 # for it, and a clock that was turned back gives nobody more time.
 still_waits() {
+    session=$SESSION
     case $DEADLINE$SECONDS_GIVEN in
         '' | *[!0-9]*) return 1 ;;
     esac
@@ -2657,46 +2595,59 @@ still_waits() {
 # A start that died is finished where it needed no confirmation.
 finishes() { test "$DEADLINE$SECONDS_GIVEN" = -0; }
 
-start() {
+# What every run begins with that may change something.
+begin() {
     be_safe
     take_lock
     read_wish
     read_pending
+}
+
+# FRESH: whether what is installed is another network than the one that lies here and is up.
+compare_with() {
+    FRESH=yes
+    in_force
+    if test "$WISH$FORCE" = "up$1" && test -n "$1" && installed | cmp -s - "$1"; then FRESH=; fi
+}
+
+not_begun() {
+    rm -f "$STATE/starting.new"
+    exit "$1"
+}
+
+start() {
+    begin
     if test "$WISH" != up || test -z "$BEFORE"; then BEFORE=$WISH; fi
     mend_hosts || :
     if ! installed >"$STATE/starting.new"; then
         cannot_write "$STATE/starting.new"
         exit 1
     fi
-    FRESH=yes
-    if in_force && test "$WISH$FORCE" = "up$STATE/applied" && cmp -s "$STATE/starting.new" "$FORCE"; then FRESH=; fi
+    compare_with "$STATE/applied"
     measure_by "$STATE/starting.new"
     looked=yes
     look start up || looked=
     if test -n "$looked" && leaves_as_it_is; then
         tell "$CAUTIONS$REFUSED$PROBLEMS"
         warn "this switch does not change the network, which is not as it should be: see status"
-        rm -f "$STATE/starting.new"
-        exit 0
+        not_begun 0
     fi
     if test -z "$looked" || test -n "$PROBLEMS" && test -z "$REFUSED"; then
         tell "$PROBLEMS"
         warn "not started: nothing was changed"
-        rm -f "$STATE/starting.new"
-        exit 1
+        not_begun 1
     fi
     if test -n "$REFUSED"; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
         # Last, where it is seen: lines to be copied.
         if test -z "$QUIET"; then printf '%s' "$ADVICE" >&2; fi
-        rm -f "$STATE/starting.new"
-        exit 3
+        not_begun 3
     fi
     if test "$CHANGES" = 0; then
-        rm -f "$STATE/starting.new"
+        warn_all "$CAUTIONS"
         say "the network is up already: nothing to change${CONFIRM:+, and nothing that would be taken back}"
-        exit 0
+        not_begun 0
     fi
     say "$SUMMARY"
     tell "$CAUTIONS$CAUSES"
@@ -2712,15 +2663,10 @@ start() {
 }
 
 keep_started() {
-    if test -n "$CONFIRM"; then
-        log "the network is up, and waits for its confirmation"
-        say "the network is up"
-        wait_for_confirmation
-        return
-    fi
-    commit || return 1
-    log "the network is up"
+    if test -z "$CONFIRM" && ! commit; then return 1; fi
+    log "the network is up${CONFIRM:+, and waits for its confirmation}"
     say "the network is up"
+    if test -n "$CONFIRM"; then wait_for_confirmation; fi
 }
 
 # Whether the Mac still has the default route and the name server that it had. What goes with its interface did not go
@@ -2739,13 +2685,12 @@ leaves_as_it_is() { test -n "$SWITCH" && test -z "$FRESH" && test -n "$REFUSED$P
 plan_switch() {
     RULES=${SELF%/*}/pf/anchor.conf
     read_wish
-    FRESH=yes
-    if in_force && test "$WISH$FORCE" = "up$STATE/applied" && installed | cmp -s - "$FORCE"; then FRESH=; fi
+    compare_with "$STATE/applied"
     code=0
     look switch up || code=1
     if test -n "$REFUSED"; then code=3; elif test -n "$PROBLEMS"; then code=1; fi
     if test -n "$CHANGES" && leaves_as_it_is; then code=0; fi
-    printf '%s' "$CAUTIONS$PROBLEMS$REFUSED$ADVICE" | while IFS= read -r line; do warn "$line"; done
+    warn_all "$CAUTIONS$PROBLEMS$REFUSED$ADVICE"
     exit "$code"
 }
 
@@ -2755,13 +2700,11 @@ still_connected() {
         *) case " $ADDRESSED" in *" ${default##* } "*) ;; *) return 0 ;; esac ;;
     esac
     if test -z "$DEFAULT"; then
-        warn "the Mac has lost its default route ($default)"
-        log "the Mac has lost its default route ($default)"
+        report "the Mac has lost its default route ($default)"
         return 1
     fi
     if test -n "$dns" && ! has_dns; then
-        warn "the Mac has lost its name servers"
-        log "the Mac has lost its name servers"
+        report "the Mac has lost its name servers"
         return 1
     fi
 }
@@ -2784,12 +2727,12 @@ confirm() {
 # Takes back a start that nobody confirmed in time, or that died.
 expire() {
     if still_waits; then return 0; fi
+    why="the start was not confirmed in time"
     case $DEADLINE in
         '' | -) why="an earlier start did not come to its end" ;;
-        *) why="the start was not confirmed in time" ;;
+        *) if test "$session" != "$SESSION"; then why="the Mac was restarted before the start was confirmed"; fi ;;
     esac
-    warn "$why"
-    log "$why"
+    report "$why"
     if test -z "$BEFORE" && test -f "$STATE/applied"; then BEFORE=up; fi
     roll_back "${BEFORE:-none}"
 }
@@ -2799,7 +2742,8 @@ expire() {
 reconcile() {
     if ! test -d "$STATE"; then return 0; fi
     read_wish
-    if ! in_force && test "$WISH" = none && ! test -f "$STATE/pending"; then return 0; fi
+    in_force
+    if test "$WISH$FORCE" = none && ! test -f "$STATE/pending"; then return 0; fi
     if ! test -f "$STATE/starting" && ! test -f "$STATE/hosts.pending" && ! test -f "$STATE/told" && test "$WISH$FORCE" != up; then
         if measure_by "$FORCE" 2>/dev/null && look reconcile "$WISH" && test "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0; then return 0; fi
     fi
@@ -2808,17 +2752,17 @@ reconcile() {
     take_lock
     read_wish
     read_pending
-    if ! in_force && test "$WISH" = none; then return 0; fi
+    in_force
+    if test "$WISH$FORCE" = none; then return 0; fi
     if test "$WISH" = up && test "$FORCE" = "$STATE/starting" && ! finishes; then expire; fi
     if test -f "$STATE/hosts.pending"; then mend_hosts || :; fi
     measure_by "$FORCE" || exit 1
     if test -z "$FORCE" && test "$WISH" = up; then
-        warn "nothing says which network is up: start it again"
-        log "nothing says which network is up"
+        tell_once "nothing says which network is up: start it again$NEWLINE"
         exit 1
     fi
     if ! look reconcile "$WISH"; then
-        tell "$PROBLEMS"
+        tell_once "$PROBLEMS"
         exit 1
     fi
     if test -n "$REFUSED"; then
@@ -2856,7 +2800,7 @@ tell_once() {
     known=
     if test -f "$STATE/told"; then known=$(cat "$STATE/told")$NEWLINE; fi
     if test "$known" = "$1"; then
-        printf '%s' "$1" | while IFS= read -r line; do warn "$line"; done
+        warn_all "$1"
     else
         tell "$1"
         put told "${1%"$NEWLINE"}" || :
@@ -2865,13 +2809,10 @@ tell_once() {
 
 # Takes everything of ours down, whatever it was; $1 is the command's name.
 take_down() {
-    be_safe
-    take_lock
-    read_wish
+    begin
     if test "$WISH" = up; then write_wish down || exit 1; fi
     mend_hosts || :
-    in_force || :
-    measure_by "$FORCE" || exit 1
+    measure_by_force || exit 1
     if ! look "$1" down && test -z "$UNWRITTEN"; then
         tell "$PROBLEMS"
         exit 1
@@ -2880,6 +2821,7 @@ take_down() {
         tell "$REFUSED"
         exit 3
     fi
+    tell "$CAUTIONS"
     if test "$CHANGES" = 0; then return 0; fi
     if ! converge "$1" down; then
         tell "$PROBLEMS"
@@ -2904,7 +2846,7 @@ stop() {
 }
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
-STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rules.loading ends hosts hosts.block hosts.pending
+STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rules.loading hosts hosts.pending
     hosts.place applied starting pending told"
 
 cleanup() {
@@ -2949,7 +2891,7 @@ logs() {
         }'
     say ""
     say "launchd, system/$JOB:"
-    job || :
+    job
     say ""
     if ! test -e "$LOG"; then
         say "there is no log yet at $LOG"
@@ -2965,15 +2907,23 @@ logs() {
 show() {
     read_wish
     read_pending
-    if test -n "$DEADLINE"; then PENDING="$SECONDS_GIVEN $UNTIL"; fi
+    if test -n "$DEADLINE"; then PENDING="$SECONDS_GIVEN $UNTIL $SESSION"; fi
     target=up
-    FRESH=yes
-    if in_force && test "$WISH" = up && installed | cmp -s - "$FORCE"; then FRESH=; fi
+    in_force
     if test "$1" = status; then
+        compare_with "$FORCE"
         if test "$WISH" != up; then target=down; fi
-        measure_by "$FORCE" 2>/dev/null || :
-    elif test "$FORCE" = "$STATE/starting"; then
-        FRESH=yes
+        if ! measure_by "$FORCE" 2>/dev/null; then
+            # Another run has taken the copy away meanwhile.
+            if ! test -e "$FORCE"; then
+                show "$1"
+                return
+            fi
+            warn "cannot read $FORCE"
+            return 1
+        fi
+    else
+        compare_with "$STATE/applied"
     fi
     ask "$1" "$target" || {
         status=$?
@@ -3017,8 +2967,8 @@ case $COMMAND in
         exit 2
         ;;
     -h | --help)
-        help
-        exit 0
+        COMMAND=help
+        shift
         ;;
     --version)
         say manage-macos-networking.sh '0.1.0'
@@ -3049,24 +2999,16 @@ while test $# -gt 0; do
     shift
 done
 
+if test "$COMMAND" != help; then need_root; fi
 case $COMMAND in
-    help) help ;;
     status | plan)
-        need_root
         if test -n "$SWITCH"; then plan_switch; fi
         show "$COMMAND"
         ;;
-    test)
-        need_root
-        probe_all
-        ;;
+    test) probe_all ;;
     reconcile)
-        need_root
         if test "$PPID" = 1; then QUIET=yes; fi
         reconcile
         ;;
-    *)
-        need_root
-        "$COMMAND"
-        ;;
+    *) "$COMMAND" ;;
 esac

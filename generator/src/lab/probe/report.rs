@@ -11,7 +11,7 @@ use nixvol_net::wire;
 use serde_json::{Value, json};
 
 use super::sockets::Answer;
-use super::{Difference, Probe};
+use super::{Difference, Probe, Trial};
 
 /// The word of a cell where everything that was asked connects.
 const ALL: &str = "all";
@@ -41,6 +41,8 @@ fn data(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
             "destination": probe.destination,
             "protocol": probe.service.protocol.word(),
             "port": port,
+            "bytes": probe.size,
+            "trial": trial(&probe.trial),
             "expected": probe.expected,
             "found": probe.found,
         })
@@ -50,6 +52,42 @@ fn data(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
         "difference": difference,
         "probes": probes.iter().map(probe).collect::<Vec<_>>(),
     })
+}
+
+/// The word for a trial.
+fn trial(trial: &Trial) -> Value {
+    let (word, provider) = match trial {
+        Trial::Whole => return json!({ "kind": "whole" }),
+        Trial::Forged => return json!({ "kind": "forged" }),
+        Trial::BridgeGone(provider) => ("bridge-gone", provider),
+        Trial::BridgeGoneAndReloaded(provider) => ("bridge-gone-and-reloaded", provider),
+    };
+    json!({ "kind": word, "provider": provider })
+}
+
+/// What was asked: `etcd-1 10.0.1.2 -> etcd-2 10.1.1.2 udp 53, 4000 bytes`.
+pub fn asked(topology: &Topology, probe: &Probe) -> String {
+    let Probe { trial, from, to, source, destination, service, .. } = probe;
+    let (from, to) = (&topology.node(*from).name, &topology.node(*to).name);
+    let size = if probe.is_big() { format!(", {} bytes", probe.size) } else { String::new() };
+    match trial {
+        Trial::Whole => format!("{from} {source} -> {to} {destination} {service}{size}"),
+        Trial::Forged => format!("{from} as {source} -> {to} {destination} {service}{size}"),
+        Trial::BridgeGone(provider) | Trial::BridgeGoneAndReloaded(provider) => {
+            format!("{from} {source} -> {destination} {service}{size}, the bridge of {provider} gone")
+        }
+    }
+}
+
+/// What else was tried, a line each.
+fn more(probes: &[Probe]) -> String {
+    let count = |is_meant: fn(&Probe) -> bool| probes.iter().filter(|probe| is_meant(probe)).count();
+    let cut = count(|probe| probe.trial == Trial::Whole && probe.is_big());
+    let gone = count(|probe| matches!(probe.trial, Trial::BridgeGone(_) | Trial::BridgeGoneAndReloaded(_)));
+    let forged = count(|probe| probe.trial == Trial::Forged);
+    format!(
+        "among them: {cut} with datagrams that are cut into fragments, {gone} while a bridge is gone, {forged} with a forged source\n"
+    )
 }
 
 fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> String {
@@ -65,13 +103,14 @@ fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
         count(Answer::Silence)
     );
     out.push_str(&matrix(topology, probes));
+    out.push_str(&more(probes));
     out.push('\n');
     match difference {
         None => out.push_str("no difference: every packet did what `explain` says\n"),
         Some(difference) => {
-            let Difference { packet, expected, found, explanation, seen } = difference;
-            let _ = writeln!(out, "DIFFERENCE: {packet}: {found}, and `explain` says {expected}");
-            let _ = writeln!(out, "  explain: {explanation}");
+            let Difference { packet, by, expected, found, explanation, seen } = difference;
+            let _ = writeln!(out, "DIFFERENCE: {packet}: {found}, and {by} says {expected}");
+            let _ = writeln!(out, "  {by}: {explanation}");
             for seen in seen {
                 let _ = writeln!(out, "  {seen}");
             }
@@ -94,7 +133,7 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
             names.len() - 1
         })
     };
-    let mut order: Vec<&Probe> = probes.iter().collect();
+    let mut order: Vec<&Probe> = probes.iter().filter(|probe| probe.trial == Trial::Whole).collect();
     // Providers by name, and behind them those who have none.
     order.sort_by_key(|probe| {
         (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone())

@@ -30,7 +30,10 @@ const BACKLOG: i32 = 4096;
 const LOOK: Duration = Duration::from_millis(50);
 /// An echo request: type, code, checksum, identifier and number, the last three the kernel's own.
 const ECHO: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
-const QUESTION: &[u8] = b"anybody there?";
+/// What a small question carries.
+pub const SMALL: usize = 14;
+/// What one carries that no Ethernet takes whole.
+pub const BIG: usize = 4000;
 
 /// What came of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +66,8 @@ pub struct Ask {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub service: Service,
+    /// How many bytes a datagram carries.
+    pub size: usize,
 }
 
 /// Lets this process have as many descriptors as it may.
@@ -122,13 +127,14 @@ impl Drop for Listeners {
 
 /// Sends back what comes.
 fn echo(sockets: &[Socket], is_over: &AtomicBool) {
-    let mut bytes = [MaybeUninit::uninit(); 64];
+    let mut bytes = [MaybeUninit::uninit(); 2 * BIG];
+    let answer = [b'!'; 2 * BIG];
     while !is_over.load(Ordering::Relaxed) {
         wait(sockets, PollFlags::IN, LOOK);
         for socket in sockets {
             while let Ok((length, from)) = socket.recv_from(&mut bytes) {
                 // Whoever asked may have gone.
-                let _: io::Result<usize> = socket.send_to(&QUESTION[..length.min(QUESTION.len())], &from);
+                let _: io::Result<usize> = socket.send_to(&answer[..length], &from);
             }
         }
     }
@@ -181,7 +187,9 @@ fn begin(ask: &Ask) -> io::Result<(Socket, Option<Answer>)> {
         }
         _ => match ask.service.protocol {
             Protocol::Tcp => None,
-            Protocol::Udp => socket.send(QUESTION).err().map(|error| answer_of(&error)),
+            Protocol::Udp => {
+                socket.send(&[b'?'; 2 * BIG][..ask.size.min(2 * BIG)]).err().map(|error| answer_of(&error))
+            }
             Protocol::Icmp => socket.send(&ECHO).err().map(|error| answer_of(&error)),
         },
     };

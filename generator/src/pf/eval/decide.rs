@@ -137,6 +137,9 @@ fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before
             if state.tag != 0 {
                 flow.tag = state.tag;
             }
+            if is_stopped_by_options(flow, state.rule.as_ref()) {
+                verdict.action = Outcome::Block;
+            }
         }
         verdict.translation = state.translation.as_ref().map(translation_ref);
     }
@@ -208,8 +211,9 @@ fn of_rule(
         Action::Block(block) => Some(block),
         _ => None,
     });
+    let is_blocked = reply.is_some() || is_stopped_by_options(flow, rule);
     Verdict {
-        action: if reply.is_some() { Outcome::Block } else { Outcome::Pass },
+        action: if is_blocked { Outcome::Block } else { Outcome::Pass },
         via: if rule.is_some() { Via::Rule } else { Via::Default },
         rule: rule.map(rule_ref),
         translation: translation.map(|translation| translation_ref(translation.rule)),
@@ -217,6 +221,11 @@ fn of_rule(
         reply,
         ..blank(before, Outcome::Pass)
     }
+}
+
+/// Whether a packet that passes is dropped for its IP options, in silence; a state that it makes stays.
+fn is_stopped_by_options(flow: &Flow, rule: Option<&CompiledRule>) -> bool {
+    flow.ip.options && !rule.is_some_and(|rule| rule.syntax.allow_opts)
 }
 
 fn rule_ref(rule: &CompiledRule) -> RuleRef {

@@ -66,13 +66,15 @@ pub struct Packet {
     pub ip: Ip,
 }
 
-/// What of an IP header only normalization looks at.
+/// What of an IP header no rule looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ip {
     /// It must not be cut.
     pub dont_fragment: bool,
     /// How many routers it may still pass, where that is known.
     pub ttl: Option<u8>,
+    /// It has IP options: it passes only where a rule with `allow-opts` passes it.
+    pub options: bool,
     /// Which part of a datagram a fragment is. A fragment without it never becomes whole.
     pub part: Option<Part>,
 }
@@ -296,6 +298,8 @@ struct RawPacket {
     #[serde(default)]
     df: bool,
     ttl: Option<u8>,
+    #[serde(default)]
+    options: bool,
 }
 
 /// The place of a fragment in its datagram, as it is told.
@@ -459,7 +463,7 @@ impl TryFrom<RawPacket> for Packet {
             tag: raw.tag,
             tos: raw.tos,
             fragment: raw.fragment || part.is_some(),
-            ip: Ip { dont_fragment: raw.df, ttl: raw.ttl, part },
+            ip: Ip { dont_fragment: raw.df, ttl: raw.ttl, options: raw.options, part },
         })
     }
 }

@@ -109,7 +109,8 @@ impl Policy {
     }
 }
 
-fn number_of(protocol: Protocol) -> u8 {
+/// The number of a protocol.
+pub fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,
@@ -117,7 +118,8 @@ fn number_of(protocol: Protocol) -> u8 {
     }
 }
 
-fn ranges_of(ports: &PortSet) -> Vec<(u16, u16)> {
+/// Ports as ranges of numbers.
+pub fn ranges_of(ports: &PortSet) -> Vec<(u16, u16)> {
     ports.ranges().iter().map(|range| (range.first, range.last)).collect()
 }
 

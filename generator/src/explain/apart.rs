@@ -1,0 +1,232 @@
+//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the pipe, a
+//! published port, or the links that are told of differ.
+//!
+//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests hold
+//! that against answers that are asked one by one. Never: an answer, or a rule.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use super::end::At;
+use crate::model::{Declaration, End, Link};
+use crate::packets::{Field, Map, Set, Side};
+use crate::plan::Plan;
+use crate::plan::policy::{ICMP, TCP, UDP, number_of, ranges_of};
+use crate::reach::{self, Flows, Opener, Reach, Reason, ends};
+
+/// A protocol whose packets pf answers with nothing, and one that has no name here: for AH and for all others.
+pub(super) const ESP: u8 = 50;
+pub(super) const OTHER: u8 = 132;
+
+/// An end of which it matters where it lives and not what it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub at: At,
+    pub address: Ipv4Addr,
+    /// The provider whose network it lies in.
+    pub provider: Option<usize>,
+    /// Whether it binds an address that suits the destination.
+    pub binds: bool,
+}
+
+/// All that the answers of a pair of ends depend on, but for the names and addresses of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    places: [(u8, Option<usize>); 2],
+    same_bridge: bool,
+    /// What the function is of their flows, there and back.
+    services: [Map; 2],
+}
+
+/// The function, and what it was asked before.
+pub(super) struct Apart<'a> {
+    plan: &'a Plan,
+    flows: Flows,
+    map: Map,
+    from: HashMap<Opener, Map>,
+    starts: HashMap<Map, BTreeSet<u16>>,
+}
+
+/// A number for each pair of numbers.
+#[derive(Default)]
+struct Numbers(HashMap<(u32, u32), u32>);
+
+impl Numbers {
+    fn of(&mut self, one: u32, other: u32) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry((one, other)).or_insert(next)
+    }
+}
+
+impl<'a> Apart<'a> {
+    /// The function of a plan.
+    pub fn of(declaration: &Declaration, plan: &'a Plan) -> Self {
+        let mut flows = Flows::default();
+        let reach = Reach::of(&mut flows, plan);
+        let mut numbers = Numbers::default();
+        let mut map = flows.join(reach.outcome, reach.pipe, &mut |one, other| numbers.of(one, other));
+        // Pipes have numbers below this; then come published ports, and of each link three facts.
+        let mut fact = u32::from(u16::MAX);
+        let mut note = |flows: &mut Flows, map: Map, set: Set| {
+            fact += 1;
+            flows.overlay(set, map, map, &mut |number| numbers.of(number, fact))
+        };
+        for (alias, port) in plan.publishes.iter().map(|it| (it.alias, it.port)) {
+            let published = reach::service(&mut flows, Some(TCP), Some(&[(port, port)]));
+            let alias = flows.network(Side::Destination, alias.into(), 32);
+            let set = flows.and(published, alias);
+            map = note(&mut flows, map, set);
+        }
+        let is_of_links = |reason| matches!(reason, Reason::Links | Reason::NoLink);
+        let decided =
+            flows.select(reach.outcome, |number| is_of_links(reach.outcomes[number as usize].reason));
+        let mut sides = Sides { plan, regions: BTreeMap::new() };
+        for link in &declaration.links {
+            for set in sides.facts(&mut flows, link) {
+                let set = flows.and(set, decided);
+                map = note(&mut flows, map, set);
+            }
+        }
+        Self { plan, flows, map, from: HashMap::new(), starts: HashMap::new() }
+    }
+
+    /// An end at an address.
+    pub fn spot(&self, address: Ipv4Addr, at: At) -> Spot {
+        let provider = self.plan.bridges.iter().position(|bridge| bridge.region.contains(address));
+        Spot { at, address, provider, binds: false }
+    }
+
+    /// What the function is of the flows from an end to another.
+    pub fn services(&mut self, from: &Spot, to: &Spot) -> Map {
+        let opener = self.opener(from, to);
+        let known = self.from.get(&opener).copied();
+        let of_opener = known.unwrap_or_else(|| self.flows.from(self.map, opener));
+        self.from.insert(opener, of_opener);
+        self.flows.to(of_opener, to.address)
+    }
+
+    /// What the function is of the flows that an end opens, whoever they are for.
+    pub fn from(&mut self, from: &Spot) -> Map {
+        let opener = if from.at == At::Mac { Opener::ThisMac } else { Opener::Address(from.address) };
+        self.flows.from(self.map, opener)
+    }
+
+    /// What such a function is of the flows to an end.
+    pub fn to(&mut self, from: Map, to: &Spot) -> Map {
+        self.flows.to(from, to.address)
+    }
+
+    /// Who opens: a process that binds no address gets one that suits the destination.
+    fn opener(&self, from: &Spot, to: &Spot) -> Opener {
+        match (from.at, to.at) {
+            (At::Mac, At::Loopback | At::Host | At::Gateway(_)) if from.binds => Opener::Address(to.address),
+            (At::Mac, At::Bridge(bridge)) if from.binds => {
+                Opener::Address(self.plan.bridges[bridge].gateway.addr())
+            }
+            (At::Mac, _) => Opener::ThisMac,
+            _ => Opener::Address(from.address),
+        }
+    }
+
+    /// All that the answers between two ends depend on.
+    pub fn key(&mut self, from: &Spot, to: &Spot) -> Key {
+        let place = |one: &Spot, other: &Spot| {
+            // Rules and reasons name a provider where the other end is of none, or of the same one.
+            let is_told = |provider: &usize| other.provider.is_none_or(|other| other == *provider);
+            let provider = one.provider.filter(is_told);
+            match one.at {
+                At::Loopback => (0, None),
+                At::Host => (1, provider),
+                At::Gateway(_) => (2, provider),
+                // What a process of the Mac that binds no address gets depends on whom it talks to.
+                At::Mac if one.binds => (3, usize::try_from(u32::from(other.address)).ok()),
+                At::Bridge(_) => (4, provider),
+                At::Outside => (5, None),
+                At::Mac => (6, None),
+            }
+        };
+        let bridge = |spot: &Spot| match spot.at {
+            At::Bridge(bridge) => Some(bridge),
+            _ => None,
+        };
+        Key {
+            places: [place(from, to), place(to, from)],
+            same_bridge: bridge(from).is_some() && bridge(from) == bridge(to),
+            services: [self.services(from, to), self.services(to, from)],
+        }
+    }
+
+    /// The services that may get different answers, by protocol and ports; `more` are ports at which something else
+    /// changes.
+    pub fn spans(&mut self, key: &Key, more: &BTreeSet<u16>) -> Vec<(u8, (u16, u16))> {
+        let mut spans = Vec::new();
+        for protocol in [TCP, UDP] {
+            let starts: BTreeSet<u16> = self.starts(key.services[0], protocol).union(more).copied().collect();
+            let ends = starts.iter().skip(1).map(|next| next - 1).chain([u16::MAX]);
+            spans.extend(starts.iter().copied().zip(ends).map(|range| (protocol, range)));
+        }
+        spans.extend([ICMP, ESP, OTHER].map(|protocol| (protocol, (0, 0))));
+        spans
+    }
+
+    /// The ports at which the function changes.
+    fn starts(&mut self, services: Map, protocol: u8) -> BTreeSet<u16> {
+        let map = self.flows.with_number(services, Field::Protocol, protocol);
+        if let Some(known) = self.starts.get(&map) {
+            return known.clone();
+        }
+        let mut starts = BTreeSet::from([1]);
+        for (number, _) in self.flows.each(map) {
+            let set = self.flows.select(map, |other| other == number);
+            for (first, last) in self.flows.field_ranges(set, Field::DestinationPort) {
+                starts.extend([first, last + 1].into_iter().filter_map(|port| u16::try_from(port).ok()));
+            }
+        }
+        // Port 0 is nobody's.
+        starts.remove(&0);
+        self.starts.insert(map, starts.clone());
+        starts
+    }
+}
+
+/// The ends of links as sets.
+struct Sides<'a> {
+    plan: &'a Plan,
+    regions: BTreeMap<(Side, usize), Set>,
+}
+
+impl Sides<'_> {
+    fn of(&mut self, flows: &mut Flows, side: Side, all: &BTreeSet<End>) -> Set {
+        let mut sets = Vec::new();
+        for end in all {
+            match end {
+                End::Provider(name) => {
+                    let Some(at) = self.plan.bridges.iter().position(|it| it.provider == *name) else {
+                        continue;
+                    };
+                    let region = &self.plan.bridges[at].region;
+                    let known = self.regions.entry((side, at));
+                    sets.push(*known.or_insert_with(|| ends::region(flows, side, region)));
+                }
+                End::Volume(name) => {
+                    let address = self.plan.volume(name).map(|volume| volume.address);
+                    sets.push(ends::addresses(flows, side, address.as_ref()));
+                }
+            }
+        }
+        flows.union(&sets)
+    }
+
+    /// The flows between the ends of a link, those the other way, and those that it covers.
+    fn facts(&mut self, flows: &mut Flows, link: &Link) -> [Set; 3] {
+        let [there, back] = [(&link.from, &link.to), (&link.to, &link.from)].map(|(from, to)| {
+            let (from, to) = (self.of(flows, Side::Source, from), self.of(flows, Side::Destination, to));
+            flows.and(from, to)
+        });
+        let ports = link.ports.as_ref().map(ranges_of);
+        let protocol = link.protocol.map(number_of);
+        let service = reach::service(flows, protocol, ports.as_deref());
+        let pairs = if link.bidirectional { flows.or(there, back) } else { there };
+        [there, back, flows.and(pairs, service)]
+    }
+}

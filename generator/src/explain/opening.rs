@@ -1,0 +1,124 @@
+//! What would open what is refused: the command that adds the link, and what that opens beside.
+//!
+//! What it opens is the difference of two functions of all flows, and not a guess. Never: an edit.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::end::{End, Service};
+use super::way::link_protocol;
+use crate::model::{self, Declaration, Link, PortRange, PortSet};
+use crate::packets::Side;
+use crate::place::FieldPath;
+use crate::plan::Plan;
+use crate::reach::{self, Flows, Opener, Reach};
+
+/// A link that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Opening {
+    /// The command that adds it.
+    pub command: String,
+    /// What it opens, in words; none where that is what was asked about and nothing else.
+    pub opens: Option<String>,
+}
+
+/// The link that opens a service between two ends, or every one; none where no link does, or nothing is closed.
+pub fn opening(
+    declaration: &Declaration,
+    plan: &Plan,
+    (source, destination): (&End, &End),
+    service: Option<Service>,
+) -> Option<Opening> {
+    let (from, to) = (linked(plan, source)?, linked(plan, destination)?);
+    if provider(plan, &from) == provider(plan, &to) {
+        return None;
+    }
+    let protocol = service.and_then(|service| link_protocol(service.protocol));
+    let port = service.and_then(|service| service.port);
+    let mut with = declaration.clone();
+    with.links.push(Link {
+        from: BTreeSet::from([from.clone()]),
+        to: BTreeSet::from([to.clone()]),
+        protocol,
+        ports: port.and_then(|port| PortSet::new(vec![PortRange { first: port, last: port }])),
+        bidirectional: false,
+        masquerade: false,
+        conditions: None,
+        index: declaration.links.len(),
+    });
+    let mut flows = Flows::default();
+    let [before, after] = [plan, &Plan::of(&with)].map(|plan| {
+        let reach = Reach::of(&mut flows, plan);
+        reach.passing(&mut flows)
+    });
+    let opened = flows.minus(after, before);
+    let opener = flows.opened_by(Opener::Address(source.address));
+    let receiver = flows.network(Side::Destination, destination.address.into(), 32);
+    let ports = port.map(|port| [(port, port)]);
+    let asked = reach::service(&mut flows, service.map(|it| it.protocol), ports.as_ref().map(|it| &it[..]));
+    let asked = flows.and(asked, opener);
+    let asked = flows.and(asked, receiver);
+    if flows.and(opened, asked).is_empty() {
+        return None;
+    }
+    let beside = flows.minus(opened, asked);
+    let words = match protocol {
+        None => "every protocol".to_owned(),
+        Some(_) => service.map_or_else(String::new, |service| service.to_string()),
+    };
+    let opens = || format!("{words} from {} to {}", whole(plan, &from), whole(plan, &to));
+    Some(Opening {
+        command: command(declaration, (&from, &to), protocol, port),
+        opens: (!beside.is_empty()).then(opens),
+    })
+}
+
+/// The command that adds a link.
+fn command(
+    declaration: &Declaration,
+    (from, to): (&model::End, &model::End),
+    protocol: Option<model::Protocol>,
+    port: Option<u16>,
+) -> String {
+    let protocol = protocol.map_or_else(String::new, |it| format!(" --protocol {}", it.word()));
+    let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
+    let (from, to, file) = (from.name(), to.name(), file(declaration));
+    format!("nixvol-net add link --from {from} --to {to}{protocol}{port} --file {file}")
+}
+
+/// The user's file that has links, as far as it is known and can stand in a command.
+fn file(declaration: &Declaration) -> &str {
+    let place = declaration.positions.find(&FieldPath::of(&["links", "0"]));
+    let is_plain = |file: &str| file.bytes().all(|c| c.is_ascii_alphanumeric() || b"/._-+@".contains(&c));
+    let file = place.map(|place| place.file.as_str());
+    file.filter(|file| is_plain(file) && !file.starts_with(['-']) && !file.starts_with("/nix/store/"))
+        .unwrap_or("FILE")
+}
+
+/// The end of a link that an end is, or is part of.
+fn linked(plan: &Plan, end: &End) -> Option<model::End> {
+    let volume = plan.volumes.iter().find(|volume| volume.address == end.address);
+    let bridge = plan.bridges.iter().find(|bridge| bridge.region.contains(end.address));
+    let volume = volume.map(|volume| model::End::Volume(volume.name.clone()));
+    volume.or_else(|| bridge.map(|bridge| model::End::Provider(bridge.provider.clone())))
+}
+
+fn provider<'a>(plan: &'a Plan, end: &'a model::End) -> Option<&'a model::Name> {
+    match end {
+        model::End::Provider(name) => Some(name),
+        model::End::Volume(name) => plan.volume(name).map(|volume| &volume.provider),
+    }
+}
+
+/// An end of a link, and how much it is.
+fn whole(plan: &Plan, end: &model::End) -> String {
+    match end {
+        model::End::Volume(name) => name.to_string(),
+        model::End::Provider(name) => {
+            let count = plan.volumes.iter().filter(|volume| volume.provider == *name).count();
+            let volumes = if count == 1 { "volume" } else { "volumes" };
+            format!("all of {name} ({count} {volumes} and every other address)")
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Plays a scenario in a lab: makes its faults when they are due, tells each with its time, and undoes them at the end.
+//!
+//! The lab itself withdraws the faults when this process ends, however it ends: it holds a connection for as long as
+//! the scenario runs.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nixvol_net::input::nearest;
+use nixvol_net::scenario::{Act, Event, Scenario};
+use serde_json::json;
+
+use super::client::{address, ask};
+use super::control::{Asked, Reply, Request};
+
+/// How often to look whether the lab is still there.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Plays a scenario in the lab that this command means; false where the lab ended before it. Every line of its course
+/// goes to standard output, as text or as JSON.
+pub fn play(scenario: &Scenario, json: bool) -> Result<bool> {
+    let address = address();
+    are_known(scenario, &address)?;
+    let (reply, _, lab) = ask(&address, &Request::Own)?;
+    let Reply::Owner(owner) = reply else { bail!("the lab is of another version of this program") };
+    let began = Instant::now();
+    for event in scenario.events() {
+        if !wait(&lab, began + event.at)? {
+            return Ok(false);
+        }
+        if event.begins {
+            let (reply, ..) = ask(&address, &request(&event, owner))?;
+            if let Reply::Wrong { message } = reply {
+                return Err(anyhow!(message)).with_context(|| format!("cannot {}", event.step));
+            }
+        }
+        tell(|now, since| line(&event, now, since, json), began)?;
+    }
+    tell(|now, since| done(now, since, json), began)?;
+    Ok(true)
+}
+
+/// Whether the lab has everybody whom the scenario names, before anything happens.
+fn are_known(scenario: &Scenario, address: &str) -> Result<()> {
+    let (Reply::Status(status), ..) = ask(address, &Request::Status)? else {
+        bail!("the lab is of another version of this program")
+    };
+    let nodes = status.nodes.iter();
+    let known: BTreeSet<&str> =
+        nodes.flat_map(|node| [Some(node.name.as_str()), node.provider.as_deref()]).flatten().collect();
+    let named = scenario.steps.iter().flat_map(|step| step.act.ends()).flatten();
+    let unknown: BTreeSet<&str> = named.filter(|end| !known.contains(end)).collect();
+    let lines: Vec<String> = unknown
+        .into_iter()
+        .map(|end| match nearest(end, known.iter().copied()) {
+            Some(near) => format!("nobody in the lab is called `{end}`\nhint: did you mean `{near}`?"),
+            None => format!("nobody in the lab is called `{end}`"),
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { bail!(lines.join("\n")) }
+}
+
+fn request(event: &Event, owner: u64) -> Request {
+    let fault = |one: &str, other: Option<&str>, slow| {
+        let (one, other, lasts) = (one.to_owned(), other.map(str::to_owned), event.step.lasts);
+        Request::Fault(Asked { one, other, slow, lasts, owner: Some(owner) })
+    };
+    match &event.step.act {
+        Act::Partition { one, other } => fault(one, other.as_deref(), None),
+        Act::Slow { one, other, conditions } => {
+            let slow = (conditions.latency_ms, conditions.loss, conditions.bandwidth_kbit);
+            fault(one, other.as_deref(), Some(slow))
+        }
+        Act::Heal { one, other } => Request::Heal { one: one.clone(), other: other.clone() },
+    }
+}
+
+/// Waits until a time; false where the lab ends meanwhile.
+fn wait(mut lab: &UnixStream, until: Instant) -> Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(true);
+        }
+        lab.set_nonblocking(true)?;
+        match lab.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return Ok(false),
+        }
+        thread::sleep(left.min(LOOK));
+    }
+}
+
+/// One line, which gets the time of day and the time since the start.
+fn tell(line: impl Fn(&str, f64) -> String, began: Instant) -> Result<()> {
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let line = line(&now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("nobody reads the timeline"),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// What begins or is over.
+fn line(event: &Event, now: &str, since: f64, json: bool) -> String {
+    let Event { at: _, step, begins } = event;
+    if !json {
+        let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
+        return format!("{now}  +{since:.3} s  {what}");
+    }
+    let [from, to] = step.act.ends();
+    let conditions = match &step.act {
+        Act::Slow { conditions, .. } => Some(conditions),
+        _ => None,
+    };
+    json!({
+        "version": 1,
+        "time": now,
+        "seconds": since,
+        "event": if *begins { "begin" } else { "end" },
+        "action": step.act.word(),
+        "from": from,
+        "to": to,
+        "for": step.lasts.map(|lasts| lasts.as_secs_f64()),
+        "conditions": conditions,
+    })
+    .to_string()
+}
+
+/// That everything the scenario did is undone.
+fn done(now: &str, since: f64, json: bool) -> String {
+    if json {
+        return json!({ "version": 1, "time": now, "seconds": since, "event": "done" }).to_string();
+    }
+    format!("{now}  +{since:.3} s  done: what the scenario did is undone")
+}

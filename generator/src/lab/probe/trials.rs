@@ -1,0 +1,262 @@
+//! Probes of what must not be: a bridge that is gone, and sources that are another's.
+//!
+//! An answer tells too little here: what leaks is not answered. So every packet is watched, and none may leave this Mac
+//! for a network of ours, or come in under another's address and pass.
+//! Never: what a rule says.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::PoisonError;
+use std::sync::mpsc::sync_channel;
+
+use anyhow::{Result, anyhow};
+use nixvol_net::explain::examples;
+use nixvol_net::loading::Interfaces;
+use nixvol_net::model::Protocol;
+use nixvol_net::pf::syntax::Direction;
+use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Seen, Side, Topology};
+use nixvol_net::wire;
+
+use super::super::control::Lab;
+use super::super::device::borrow_address;
+use super::super::node::inside;
+use super::sockets::{Answer, BIG, Listeners, SMALL};
+use super::{
+    ANY_PORT, Difference, PATIENCE, Probe, SEEN, Service, Trial, ask_all, ask_twice, refusal, report, rules,
+};
+
+/// So many bridges are taken away, and so many nodes forge: more show nothing else.
+const SOME: usize = 5;
+/// How many packets may wait to be looked at.
+const WAITING: usize = 4096;
+/// What a leak is called where an answer is meant.
+const NOTHING: &str = "nothing that passes";
+/// Who says so.
+const POLICY: &str = "the policy";
+
+/// What was asked with each trial, and every packet that passed where none may.
+type Tried = (Vec<Probe>, Vec<Difference>);
+
+/// Tries everything. `anchor` is what is rendered, `loaded` what the lab was made from.
+pub fn run(lab: &Lab, whole: &Topology, anchor: &str, loaded: &str) -> Result<Tried> {
+    let (mut probes, mut leaks) = (Vec::new(), Vec::new());
+    let mut add = |(more, found): Tried| {
+        probes.extend(more);
+        leaks.extend(found);
+    };
+    for bridge in (0..lab.plan.bridges.len()).take(SOME) {
+        add(without_bridge(lab, whole, (anchor, loaded), bridge)?);
+    }
+    add(forged(lab, whole)?);
+    Ok((probes, leaks))
+}
+
+/// A difference for which there are no packets to tell.
+pub fn told(topology: &Topology, probe: &Probe) -> Difference {
+    Difference {
+        packet: report::asked(topology, probe),
+        by: POLICY,
+        expected: probe.expected.to_string(),
+        found: probe.found.to_string(),
+        explanation: match probe.trial {
+            Trial::Forged => "a forged source gets nowhere",
+            _ => "what is meant for a volume never leaves this Mac another way",
+        }
+        .to_owned(),
+        seen: Vec::new(),
+    }
+}
+
+fn services() -> [Service; 3] {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
+        .map(|protocol| Service { protocol, port: if protocol == Protocol::Icmp { 0 } else { ANY_PORT } })
+}
+
+/// Each service, and a datagram that is cut.
+fn sized() -> impl Iterator<Item = (Service, usize)> {
+    let big = services().into_iter().filter(|service| service.protocol == Protocol::Udp);
+    services().into_iter().map(|service| (service, SMALL)).chain(big.map(|service| (service, BIG)))
+}
+
+/// The first node of each provider and side, and those of no provider.
+fn one_of_each(topology: &Topology) -> Vec<NodeId> {
+    let mut kinds = BTreeSet::new();
+    let mut is_new = |node: &Node| {
+        node.provider.is_none() || kinds.insert((node.provider.clone(), node.side == Side::Here))
+    };
+    topology.nodes().filter(|(_, node)| is_new(node)).map(|(id, _)| id).collect()
+}
+
+/// Takes a bridge away. Behind the way that is left somebody has the address that was behind the bridge, and answers.
+fn without_bridge(
+    lab: &Lab,
+    whole: &Topology,
+    (anchor, loaded): (&str, &str),
+    bridge: usize,
+) -> Result<Tried> {
+    let (provider, network) = (lab.plan.bridges[bridge].provider.as_str(), lab.plan.bridges[bridge].network);
+    let guest = whole.nodes().find(|(_, node)| node.side == Side::Bridge(bridge));
+    let stranger = examples(&lab.plan).strangers[bridge];
+    let Some(target) = guest.map(|(_, node)| node.addresses[0]).or(stranger) else {
+        return Ok(Tried::default());
+    };
+    let internet = whole.named("internet").ok_or_else(|| anyhow!("nobody is the internet"))?;
+    let lost = whole.without(bridge).with_router(internet);
+    let may_send = |id: &NodeId| {
+        !matches!(whole.node(*id).side, Side::Outside) && whole.node(*id).side != Side::Bridge(bridge)
+    };
+    let senders: Vec<NodeId> = one_of_each(whole).into_iter().filter(may_send).collect();
+    let put_in = Interfaces::logical(&lab.plan, EGRESS);
+    let (mut probes, mut leaks) = (Vec::new(), Vec::new());
+    lab.shared.router().set_topology(lost.clone());
+    borrowed(lab, internet, target, || {
+        let asked = services().into_iter().map(|service| (target, service)).collect::<BTreeSet<_>>();
+        let listeners = inside(&lab.nets[internet.0], || Listeners::new(asked))??;
+        let name = || provider.to_owned();
+        for (trial, put_in) in [
+            (Trial::BridgeGone(name()), put_in.clone()),
+            (Trial::BridgeGoneAndReloaded(name()), put_in.without(provider)),
+        ] {
+            lab.shared.router().rules_mut().apply_for(loaded, &put_in).map_err(|_| anyhow!("no rules"))?;
+            let mut asks = Vec::new();
+            for &from in &senders {
+                let node = whole.node(from);
+                for (service, size) in sized() {
+                    let source = node.addresses[0];
+                    let rules = rules(lab, &lost, anchor, &put_in)?;
+                    let expected = refusal(lab, lost.clone(), rules, (source, target), service, size);
+                    let (trial, to, found) = (trial.clone(), internet, Answer::Silence);
+                    let destination = target;
+                    asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
+                }
+            }
+            let is_leak = |seen: &Seen| {
+                let out = seen.direction == Direction::Out && seen.interface == EGRESS;
+                out && destination(seen).is_some_and(|to| network.contains(&to)) && !is_blocked(seen)
+            };
+            leaks.extend(watched(lab, whole, &mut asks, is_leak)?);
+            probes.extend(asks);
+        }
+        drop(listeners);
+        Ok(())
+    })?;
+    let mut router = lab.shared.router();
+    router.set_topology(whole.clone());
+    router.rules_mut().apply_for(loaded, &put_in).map_err(|_| anyhow!("no rules"))?;
+    Ok((probes, leaks))
+}
+
+/// Guests and the LAN speak as others.
+fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
+    let strangers = examples(&lab.plan).strangers;
+    let network = |bridge: usize| lab.plan.bridges[bridge].network;
+    let all = 0..lab.plan.bridges.len();
+    let forgers = one_of_each(whole).into_iter().filter(|id| {
+        let node = whole.node(*id);
+        matches!(node.side, Side::Bridge(_)) || node.name == "lan"
+    });
+    let (mut probes, mut leaks) = (Vec::new(), Vec::new());
+    for from in forgers.take(SOME) {
+        let own = match whole.node(from).side {
+            Side::Bridge(bridge) => Some(bridge),
+            Side::Here | Side::Outside => None,
+        };
+        // Somebody in another network, and a volume that this Mac serves.
+        let other = all.clone().filter(|bridge| Some(*bridge) != own).find_map(|bridge| strangers[bridge]);
+        let served = whole.nodes().find(|(_, node)| node.side == Side::Here && node.provider.is_some());
+        let sources = other.into_iter().chain(served.map(|(_, node)| node.addresses[0]));
+        for source in sources.collect::<BTreeSet<_>>() {
+            let targets = all.clone().filter_map(|bridge| {
+                whole.nodes().find(|(_, node)| {
+                    node.provider.is_some()
+                        && network(bridge).contains(&node.addresses[0])
+                        && node.addresses[0] != source
+                })
+            });
+            let mut asks = Vec::new();
+            for (to, node) in targets.take(SOME).filter(|(to, _)| *to != from) {
+                for (service, size) in sized() {
+                    let (trial, destination) = (Trial::Forged, node.addresses[0]);
+                    let (expected, found) = (Answer::Silence, Answer::Silence);
+                    asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
+                }
+            }
+            let is_leak = |seen: &Seen| {
+                seen.direction == Direction::In && self::source(seen) == Some(source) && !is_blocked(seen)
+            };
+            borrowed(lab, from, source, || {
+                leaks.extend(watched(lab, whole, &mut asks, is_leak)?);
+                Ok(())
+            })?;
+            probes.extend(asks);
+        }
+    }
+    Ok((probes, leaks))
+}
+
+/// Lets a node have another address for as long as something takes.
+fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> Result<()>) -> Result<()> {
+    inside(&lab.nets[node.0], || borrow_address(address, true))??;
+    let done = deed();
+    inside(&lab.nets[node.0], || borrow_address(address, false))??;
+    done
+}
+
+/// Asks while every packet is watched. What leaks is told, each question once.
+fn watched(
+    lab: &Lab,
+    topology: &Topology,
+    asks: &mut Vec<Probe>,
+    is_leak: impl Fn(&Seen) -> bool,
+) -> Result<Vec<Difference>> {
+    let (sink, packets) = sync_channel(WAITING);
+    let id = lab.shared.router().watches_mut().add(Filter::All);
+    lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
+    let asked = match asks.iter().all(|probe| probe.expected == Answer::Silence) {
+        // No patience makes silence more certain: every packet is seen.
+        true => ask_all(lab, asks, PATIENCE[0] / 4),
+        false => ask_twice(lab, asks),
+    };
+    let mut seen = Vec::new();
+    while let Ok(packet) = packets.recv_timeout(SEEN) {
+        seen.push(packet);
+    }
+    lab.shared.router().watches_mut().remove(id);
+    asked?;
+    let leak = |packet: &Seen| Difference {
+        packet: format!("{}: {}", packet.interface, report::packet(&packet.bytes)),
+        by: POLICY,
+        expected: NOTHING.to_owned(),
+        found: packet.comment.clone(),
+        explanation: asks.first().map_or_else(String::new, |probe| told(topology, probe).explanation),
+        seen: seen.iter().filter(|other| is_of(other, packet)).map(line).collect(),
+    };
+    Ok(seen.iter().filter(|packet| is_leak(packet)).map(leak).collect())
+}
+
+/// Whether two packets have the same ends.
+fn is_of(one: &Seen, other: &Seen) -> bool {
+    (source(one), destination(one)) == (source(other), destination(other))
+}
+
+/// A packet as it was seen, in a line.
+pub fn line(packet: &Seen) -> String {
+    let direction = match packet.direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+    };
+    format!("{direction} {}: {} {}", packet.interface, report::packet(&packet.bytes), packet.comment)
+}
+
+/// Whether pf let nothing of it on: it blocked it, or keeps a fragment of what it will judge as a whole.
+fn is_blocked(packet: &Seen) -> bool {
+    packet.comment.starts_with("blocked") || packet.comment.starts_with("kept")
+}
+
+fn destination(packet: &Seen) -> Option<Ipv4Addr> {
+    wire::read(&packet.bytes).ok().map(|datagram| datagram.destination())
+}
+
+fn source(packet: &Seen) -> Option<Ipv4Addr> {
+    wire::read(&packet.bytes).ok().map(|datagram| datagram.source())
+}

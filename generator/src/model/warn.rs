@@ -1,0 +1,78 @@
+//! What is valid and hardly meant: told, and no error.
+//!
+//! Never: changes a declaration.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{Declaration, End, Link, Volume, VolumeAttachment};
+use crate::place::FieldPath;
+use crate::problem::{Kind, Problem};
+
+/// Space that nobody has on the internet: private, shared by carriers, for benchmarks, for documentation.
+const NOT_PUBLIC: [Ipv4Net; 8] = [
+    net([10, 0, 0, 0], 8),
+    net([100, 64, 0, 0], 10),
+    net([172, 16, 0, 0], 12),
+    net([192, 0, 2, 0], 24),
+    net([192, 168, 0, 0], 16),
+    net([198, 18, 0, 0], 15),
+    net([198, 51, 100, 0], 24),
+    net([203, 0, 113, 0], 24),
+];
+
+const fn net(address: [u8; 4], prefix: u8) -> Ipv4Net {
+    let [a, b, c, d] = address;
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+}
+
+impl Declaration {
+    /// What its user may not have meant.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let public = self.providers.iter().filter_map(|(name, provider)| {
+            let found = provider.network;
+            let is_public = !NOT_PUBLIC.iter().any(|space| space.contains(&found));
+            let at = FieldPath::of(&["providers", name.as_str(), "network"]);
+            is_public.then(|| Problem::new(at, Kind::PublicSpace { found }))
+        });
+        let masqueraded = self.links.iter().filter(|link| link.masquerade).filter_map(|link| {
+            let kind = self.not_masqueraded(link)?;
+            let at = FieldPath::of(&["links".to_owned(), link.index.to_string()]).child("masquerade");
+            Some(Problem::new(at, kind))
+        });
+        let mut warnings: Vec<Problem> = public.chain(masqueraded).collect();
+        warnings.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
+        warnings
+    }
+
+    /// A guest and a volume that this Mac serves which a link is to masquerade in vain.
+    fn not_masqueraded(&self, link: &Link) -> Option<Kind> {
+        link.directions().find_map(|(from, to)| {
+            let (guest, sender) =
+                from.iter().find_map(|end| self.member(end, VolumeAttachment::Guest, None))?;
+            let (volume, _) =
+                to.iter().find_map(|end| self.member(end, VolumeAttachment::Host, Some(&sender.provider)))?;
+            let address = sender.address;
+            Some(Kind::MasqueradeFromGuest { guest, address, volume })
+        })
+    }
+
+    /// The first volume of an end that is attached so, and belongs to another provider than this.
+    fn member(
+        &self,
+        end: &End,
+        attachment: VolumeAttachment,
+        not_of: Option<&super::Name>,
+    ) -> Option<(String, &Volume)> {
+        let is_meant = |name: &super::Name, volume: &Volume| {
+            let is_of_end = match end {
+                End::Provider(provider) => volume.provider == *provider,
+                End::Volume(of) => name == of,
+            };
+            is_of_end && volume.attachment == attachment && not_of != Some(&volume.provider)
+        };
+        let found = self.volumes.iter().find(|(name, volume)| is_meant(name, volume));
+        found.map(|(name, volume)| (name.to_string(), volume))
+    }
+}

@@ -1,0 +1,135 @@
+//! Faults made on demand: paths between groups of nodes that are cut or slowed, until they are healed or their time is over.
+//!
+//! A fault is about ordered pairs of nodes, so that healing some of them leaves the others as they are.
+//! Never: a packet's bytes, or the pipes that rules send packets into, which are those of [`super::Ways`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::pipe::Pipe;
+use super::topology::NodeId;
+use crate::model::Conditions;
+
+/// What is wrong with a path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trouble {
+    /// Nothing gets through.
+    Cut,
+    /// Everything is late, or lost now and then, or goes at a limited rate; each direction by itself.
+    Slow(Conditions),
+}
+
+/// A fault that was asked for.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Who asked for it; whoever did may withdraw all of theirs at once.
+    pub owner: Option<u64>,
+    /// One end, as it was named.
+    pub one: String,
+    /// The other; none for all others.
+    pub other: Option<String>,
+    /// What is wrong.
+    pub trouble: Trouble,
+    /// When it ends by itself.
+    pub until: Option<Duration>,
+    /// The ordered pairs of nodes that are still affected, each with which of the two pipes it goes through.
+    paths: BTreeMap<(NodeId, NodeId), usize>,
+    pipes: [Option<Pipe>; 2],
+}
+
+/// All faults that there are.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    all: Vec<Fault>,
+    /// So many have been made.
+    made: u64,
+}
+
+impl Fault {
+    /// A fault between two groups of nodes, or between one and all others of `nodes` nodes.
+    pub fn new(
+        (one, ones): (String, &[NodeId]),
+        other: Option<(String, &[NodeId])>,
+        nodes: usize,
+        trouble: Trouble,
+    ) -> Self {
+        let others: Vec<NodeId> = match &other {
+            Some((_, others)) => others.to_vec(),
+            None => (0..nodes).map(NodeId).filter(|node| !ones.contains(node)).collect(),
+        };
+        let mut paths = BTreeMap::new();
+        for &from in ones {
+            for &to in others.iter().filter(|to| **to != from) {
+                paths.insert((from, to), 0);
+                paths.insert((to, from), 1);
+            }
+        }
+        let other = other.map(|(name, _)| name);
+        Self { owner: None, one, other, trouble, until: None, paths, pipes: [None, None] }
+    }
+
+    /// Whether it affects packets from one node to another.
+    fn affects(&self, from: NodeId, to: NodeId) -> bool {
+        self.paths.contains_key(&(from, to))
+    }
+}
+
+impl Faults {
+    /// Makes a fault.
+    pub fn add(&mut self, mut fault: Fault) {
+        self.made += 1;
+        if let Trouble::Slow(conditions) = fault.trouble {
+            fault.pipes = [0, 1].map(|side| Some(Pipe::new(conditions, 2 * self.made + side)));
+        }
+        self.all.push(fault);
+    }
+
+    /// The faults that there are, in the order in which they were made.
+    pub fn all(&self) -> &[Fault] {
+        &self.all
+    }
+
+    /// Heals the paths between two groups, or between one and everybody else.
+    pub fn heal(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
+        let is_other = |node: NodeId| other.map_or_else(|| !one.contains(&node), |all| all.contains(&node));
+        let is_meant = |from: NodeId, to: NodeId| one.contains(&from) && is_other(to);
+        for fault in &mut self.all {
+            fault.paths.retain(|&(from, to), _| !is_meant(from, to) && !is_meant(to, from));
+        }
+        self.all.retain(|fault| !fault.paths.is_empty());
+    }
+
+    /// Heals everything.
+    pub fn heal_all(&mut self) {
+        self.all.clear();
+    }
+
+    /// Withdraws what somebody asked for, and says how many faults that were.
+    pub fn withdraw(&mut self, owner: u64) -> usize {
+        let before = self.all.len();
+        self.all.retain(|fault| fault.owner != Some(owner));
+        before - self.all.len()
+    }
+
+    /// Ends the faults whose time is over.
+    pub fn expire(&mut self, now: Duration) {
+        self.all.retain(|fault| fault.until.is_none_or(|until| until > now));
+    }
+
+    /// Whether no packet gets from one node to another.
+    pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.all.iter().any(|fault| fault.trouble == Trouble::Cut && fault.affects(from, to))
+    }
+
+    /// When a packet arrives that sets out now, by way of every fault that slows its path; never, where one loses it.
+    pub(super) fn carry(&mut self, path: (NodeId, NodeId), bytes: usize, now: Duration) -> Option<Duration> {
+        let mut at = now;
+        for fault in &mut self.all {
+            let Some(side) = fault.paths.get(&path) else { continue };
+            if let Some(pipe) = &mut fault.pipes[*side] {
+                at = pipe.carry(bytes, at)?;
+            }
+        }
+        Some(at)
+    }
+}
