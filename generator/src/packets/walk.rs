@@ -1,8 +1,9 @@
 //! Walks over one function: other numbers, fixed bits, parts of it, one packet.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
 
-use super::diagram::{Diagrams, Map, Memo, Set, Way};
+use super::diagram::{Diagrams, Map, Memo, Mix, Set, Way};
 
 impl Diagrams {
     /// The function with other numbers.
@@ -164,12 +165,12 @@ impl Diagrams {
 
     /// Every number that a function can be.
     pub fn numbers_of(&self, map: Map) -> BTreeSet<u32> {
-        let (mut found, mut seen) = (BTreeSet::new(), Memo::<Map, ()>::default());
+        let (mut found, mut seen) = (BTreeSet::new(), HashSet::<Map, BuildHasherDefault<Mix>>::default());
         let mut waiting = vec![map];
         while let Some(map) = waiting.pop() {
             if let Some(number) = map.as_constant() {
                 found.insert(number);
-            } else if seen.insert(map, ()).is_none() {
+            } else if seen.insert(map) {
                 let node = self.node(map);
                 waiting.extend([node.low, node.high]);
             }

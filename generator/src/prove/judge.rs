@@ -330,19 +330,11 @@ impl<'a> Judge<'a> {
         let wrong = self.space.join(whole, self.rules.fragment, &mut |whole, fragment| {
             let verdict = outcomes.outcome(fragment).verdict;
             let (is_blocked, is_others) = (whole & BLOCKED != 0, whole & OTHERS != 0);
-            match verdict {
-                Verdict::Untouched => {
-                    if is_others {
-                        0
-                    } else {
-                        2
-                    }
-                }
-                _ => {
-                    let passes = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
-                    u32::from(is_others) | if passes.0 { passes.1 } else { 0 }
-                }
+            if verdict == Verdict::Untouched {
+                return if is_others { 0 } else { 2 };
             }
+            let (is_wrong, what) = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
+            u32::from(is_others) | if is_wrong { what } else { 0 }
         });
         let lone = self.space.select(self.policy.reassembly, |how| how == AS_THEY_ARE);
         let wrong = self.space.choose(lone, wrong, Map::constant(0));

@@ -47,16 +47,17 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     let parts = plan.policy.parts();
     let ends = Sets::of(space, &parts);
     let hooks = Hooks::of(space, world, plan.bridges.len());
+    let errors = errors(space);
     let mut table =
-        Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), examples: Vec::new() };
+        Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), examples: Vec::new(), errors };
     let reassembly = table.reassembly(world);
     table.fill();
     table.rows.reverse();
     let outcome = table.space.first_match(&table.rows);
-    let (errors, malformed) = (errors(table.space), malformed(table.space));
+    let malformed = malformed(table.space);
     let put_together = table.space.select(reassembly, |how| how != AS_THEY_ARE);
     let malformed = table.space.and(malformed, put_together);
-    let outcome = table.outcomes.settled(table.space, outcome, errors, malformed);
+    let outcome = table.outcomes.without(table.space, outcome, malformed);
     let pipe = table.pipes();
     let within = table.ends.within(table.space);
     let settled = table.settled();
@@ -106,6 +107,8 @@ struct Table<'a> {
     /// What is filled in so far, from the last row on.
     rows: Vec<Row>,
     examples: Vec<Packet>,
+    /// ICMP errors.
+    errors: Set,
 }
 
 impl Table<'_> {
@@ -117,7 +120,8 @@ impl Table<'_> {
     /// The same, of what is in both sets: by source, and behind it.
     fn put_both(&mut self, (top, rest): (Set, Set), verdict: Verdict, translation: Option<Translation>) {
         self.examples.extend(self.space.any_of_both(top, rest));
-        let then = self.outcomes.constant(Outcome { verdict, translation });
+        let outcome = Outcome { verdict, translation };
+        let then = self.outcomes.of_packets(self.space, outcome, self.errors);
         self.rows.push(Row { top, rest, then });
     }
 

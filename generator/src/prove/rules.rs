@@ -87,10 +87,10 @@ pub fn read(
     let reassembly = reader.reassembly(lists.scrub);
     let (filter, fragment) = reader.filter(lists.filter, outcomes);
     let (settled, translated) = reader.translations(lists, filter, outcomes);
-    let (errors, malformed) = (errors(reader.space), malformed(reader.space));
+    let malformed = malformed(reader.space);
     let scrubbed = reader.space.select(reassembly, |how| how != AS_THEY_ARE);
     let malformed = reader.space.and(malformed, scrubbed);
-    let outcome = outcomes.settled(reader.space, translated, errors, malformed);
+    let outcome = outcomes.without(reader.space, translated, malformed);
     let (pipes, sequences) = reader.pipes(lists.dummynet);
     let examples = reader.examples;
     Rules { outcome, fragment, reassembly, settled, pipes, sequences, examples }
@@ -152,16 +152,21 @@ impl Reader<'_> {
 
     /// What the filter does with whole packets, and with fragments that are judged alone.
     fn filter(&mut self, rules: &[Rule], outcomes: &mut Outcomes) -> (Map, Map) {
-        let is_fragment = self.space.number_is(Field::Fragment, 1);
+        let (is_fragment, errors) = (self.space.number_is(Field::Fragment, 1), errors(self.space));
         let mut rows = Vec::with_capacity(rules.len());
         for rule in rules {
-            let then = outcomes.constant(Outcome::plain(verdict(rule)));
-            let (top, rest) = self.of_filter(rule);
-            let row = self.row((top, rest), then);
+            let outcome = Outcome::plain(verdict(rule));
+            let (whole, alone) =
+                (outcomes.of_packets(self.space, outcome, errors), outcomes.constant(outcome));
+            let then = self.space.choose(is_fragment, alone, whole);
             // One function for both: they differ where a rule asks for what a fragment does not show.
-            let alone = self.of_fragment(rule);
-            let (whole, alone) = (self.space.minus(rest, is_fragment), self.space.and(alone, is_fragment));
-            rows.push(Row { rest: self.space.or(whole, alone), ..row });
+            let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
+            let (top, to) = self.of_ends(rule);
+            let rest = self.space.and(to, whole);
+            self.examples.extend(self.space.any_of_both(top, rest));
+            let (whole, alone) = (self.space.minus(whole, is_fragment), self.space.and(alone, is_fragment));
+            let service = self.space.or(whole, alone);
+            rows.push(Row { top, rest: self.space.and(to, service), then });
         }
         let both = self.space.first_match(&rows);
         let both = self.space.over(both, Map::constant(0));
@@ -199,6 +204,8 @@ impl Reader<'_> {
             rows.push(Row { rest: Set::ALL, then, ..row });
         }
         let first = self.space.first_match(&rows);
+        let errors = errors(self.space);
+        let first = outcomes.settled(self.space, first, errors);
         let undecided = Map::UNDECIDED.as_constant();
         let settled = self.space.select(first, |number| Some(number) != undecided);
         let undecided = undecided.unwrap_or_default();
@@ -258,13 +265,8 @@ impl Reader<'_> {
         (function, sequences)
     }
 
-    /// Interface, direction, family, protocol and addresses, up to the source and behind it.
-    fn of_header(&mut self, rule: &Rule) -> (Set, Set) {
-        let mut rest = self.of_end(Side::Destination, &rule.destination);
-        if let Some(protocol) = rule.protocol {
-            let protocol = self.space.number_is(Field::Protocol, protocol);
-            rest = self.space.and(rest, protocol);
-        }
+    /// Interface, direction, family and source; and destination.
+    fn of_ends(&mut self, rule: &Rule) -> (Set, Set) {
         let inet = self.space.family(Family::Inet);
         let source = self.of_end(Side::Source, &rule.source);
         let mut top = self.space.and(inet, source);
@@ -279,7 +281,18 @@ impl Reader<'_> {
             });
             top = self.space.and(top, direction);
         }
-        (top, rest)
+        (top, self.of_end(Side::Destination, &rule.destination))
+    }
+
+    fn of_protocol(&mut self, rule: &Rule) -> Set {
+        rule.protocol.map_or(Set::ALL, |protocol| self.space.number_is(Field::Protocol, protocol))
+    }
+
+    /// Ends and protocol, up to the source and behind it.
+    fn of_header(&mut self, rule: &Rule) -> (Set, Set) {
+        let (top, to) = self.of_ends(rule);
+        let protocol = self.of_protocol(rule);
+        (top, self.space.and(to, protocol))
     }
 
     fn of_translation(&mut self, rule: &Rule) -> (Set, Set) {
@@ -289,7 +302,14 @@ impl Reader<'_> {
     }
 
     fn of_filter(&mut self, rule: &Rule) -> (Set, Set) {
-        let mut service = self.of_ports(rule);
+        let service = self.of_service(rule);
+        let (top, to) = self.of_ends(rule);
+        (top, self.space.and(to, service))
+    }
+
+    /// Protocol, ports, flags and types of a filter rule.
+    fn of_service(&mut self, rule: &Rule) -> Set {
+        let mut service = self.of_protocol(rule);
         if let Some(flags) = rule.tcp_flags {
             let tcp = self.space.number_is(Field::Protocol, TCP);
             let shown = self.space.masked(Field::Flags, flags.set, flags.mask);
@@ -304,25 +324,24 @@ impl Reader<'_> {
                 service = self.space.and(service, code);
             }
         }
-        let (top, rest) = self.of_header(rule);
-        (top, self.space.and(rest, service))
+        let ports = self.of_ports(rule);
+        self.space.and(service, ports)
     }
 
-    /// A fragment shows neither ports nor flags nor types: a rule that asks for them is not about it. The top is that of
-    /// [`Self::of_filter`].
+    /// A fragment shows neither ports nor flags nor types: a rule that asks for them is not about it.
     fn of_fragment(&mut self, rule: &Rule) -> Set {
         let has_port = rule.source.port.is_some() || rule.destination.port.is_some();
         if matches!(rule.protocol, Some(TCP | UDP)) && has_port {
             return Set::NONE;
         }
-        let (_, mut rest) = self.of_header(rule);
+        let mut service = self.of_protocol(rule);
         for (protocol, asks) in [(TCP, rule.tcp_flags.is_some()), (ICMP, rule.icmp.is_some())] {
             if asks {
                 let protocol = self.space.number_is(Field::Protocol, protocol);
-                rest = self.space.minus(rest, protocol);
+                service = self.space.minus(service, protocol);
             }
         }
-        rest
+        service
     }
 
     /// Conditions on ports count where the rule itself names a protocol that has them.
