@@ -103,6 +103,7 @@ mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
+mod sizes;
 mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;

@@ -2,6 +2,8 @@
 //!
 //! Sees: model, plan, identity, reach (its words for services). Never: rules; this is what was declared, not what was proven.
 
+mod counts;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -150,15 +152,10 @@ impl<'a> Matrix<'a> {
     pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
         self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
     }
-
-    fn count(&self, wanted: Reach) -> usize {
-        self.cells.iter().filter(|reach| **reach == wanted).count()
-    }
 }
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let matrix = Matrix::of(plan);
     let identities = Identities::of(plan);
     let name =
         |bridge: &Bridge| format!("{} {}", identities.provider(&bridge.provider).mark(), bridge.provider);
@@ -167,8 +164,9 @@ pub fn text(plan: &Plan, width: usize) -> String {
     let first = names.iter().map(wide).chain([8]).max().unwrap_or(0);
     let columns: Vec<usize> = names.iter().map(|name| wide(name).max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
-        return sentence(&matrix);
+        return sentence(plan);
     }
+    let matrix = Matrix::of(plan);
     let mut out = String::from("What may open connections (rows) to what (columns):\n");
     let mut row = |name: &str, cells: Vec<&str>, internet: &str, localhost: &str| {
         let mut line = format!("  {name:<first$}");
@@ -255,13 +253,13 @@ pub fn conditions(plan: &Plan) -> String {
     out
 }
 
-fn sentence(matrix: &Matrix) -> String {
-    let providers = matrix.bridges.len();
+fn sentence(plan: &Plan) -> String {
+    let providers = plan.bridges.len();
+    let (all, some) = counts::of(plan);
     format!(
-        "Of the {} ordered pairs of providers, {} pass everything, {} something and {} nothing.\n",
+        "Of the {} ordered pairs of providers, {} pass everything, {some} something and {} nothing.\n",
         providers * providers.saturating_sub(1),
-        matrix.count(Reach::All) - providers,
-        matrix.count(Reach::Some),
-        matrix.count(Reach::None),
+        all - providers,
+        providers * providers - all - some,
     )
 }

@@ -9,7 +9,7 @@ pub mod pipes;
 pub mod policy;
 pub mod region;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -171,17 +171,6 @@ impl Volume {
 }
 
 impl Plan {
-    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
-    pub fn here(&self, ends: &[End]) -> Vec<Ipv4Addr> {
-        let is_meant = |provider: &Name| ends.contains(&End::Provider(provider.clone()));
-        let gateways = self.bridges.iter().filter(|bridge| is_meant(&bridge.provider));
-        let volumes = self.volumes.iter().filter(|volume| {
-            let is_named = ends.contains(&End::Volume(volume.name.clone()));
-            volume.attachment == VolumeAttachment::Host && (is_named || is_meant(&volume.provider))
-        });
-        gateways.map(|bridge| bridge.gateway.addr()).chain(volumes.map(|volume| volume.address)).collect()
-    }
-
     /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
     #[must_use]
     pub fn in_canonical_order(&self) -> Self {
@@ -214,6 +203,43 @@ impl Plan {
     pub fn volume(&self, name: &Name) -> Option<&Volume> {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
+    }
+}
+
+/// What the Mac itself has of ends.
+#[derive(Debug, Clone)]
+pub struct Here<'a> {
+    plan: &'a Plan,
+    /// The volumes that the Mac serves, by provider.
+    served: BTreeMap<&'a Name, BTreeMap<&'a Name, Ipv4Addr>>,
+}
+
+impl<'a> Here<'a> {
+    /// What the Mac has by a plan.
+    pub fn of(plan: &'a Plan) -> Self {
+        let mut served: BTreeMap<&Name, BTreeMap<&Name, Ipv4Addr>> = BTreeMap::new();
+        for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+            served.entry(&volume.provider).or_default().insert(&volume.name, volume.address);
+        }
+        Self { plan, served }
+    }
+
+    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
+    pub fn addresses(&self, ends: &[End]) -> Vec<Ipv4Addr> {
+        let (mut gateways, mut volumes) = (BTreeMap::new(), BTreeMap::new());
+        for end in ends {
+            let Some(provider) = self.plan.provider_of(end) else { continue };
+            let served = self.served.get(provider);
+            match end {
+                End::Volume(name) => volumes.extend(served.and_then(|served| served.get_key_value(name))),
+                End::Provider(name) => {
+                    volumes.extend(served.into_iter().flatten());
+                    let bridge = self.plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name));
+                    gateways.extend(bridge.map(|bridge| (name, self.plan.bridges[bridge].gateway.addr())));
+                }
+            }
+        }
+        gateways.into_values().chain(volumes.into_values().copied()).collect()
     }
 }
 

@@ -24,14 +24,14 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with one value.
-    pub fn new(at: FieldPath, kind: Kind) -> Self {
-        Self { kind, at, with: Vec::new() }
+    pub fn new(at: impl Into<FieldPath>, kind: Kind) -> Self {
+        Self { kind, at: at.into(), with: Vec::new() }
     }
 
     /// The same problem, naming another value that takes part.
     #[must_use]
-    pub fn with(mut self, other: FieldPath) -> Self {
-        self.with.push(other);
+    pub fn with(mut self, other: impl Into<FieldPath>) -> Self {
+        self.with.push(other.into());
         self
     }
 }

@@ -203,7 +203,7 @@ impl Sides<'_> {
                 }
             }
         }
-        ends::union(flows, sets)
+        flows.union(&sets)
     }
 
     /// The flows between the ends of a link, those the other way, and those that it covers.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
 use crate::model::{End, Latency, Link, LinkConditions, PortRange, PortSet, Way};
-use crate::place::FieldPath;
+use crate::place::{At, FieldPath};
 use crate::problem::{Kind, Problem};
 
 /// What dummynet counts to: it keeps bits a second in 31 bits.
@@ -25,7 +25,7 @@ impl Check<'_> {
     }
 
     fn link(&mut self, index: usize, raw: &input::Link) -> Option<Link> {
-        let at = FieldPath::of(&["links".to_owned(), index.to_string()]);
+        let at = At::of(&["links"]).child(index);
         let from = self.ends(&at.child("from"), raw.from.as_deref());
         let to = self.ends(&at.child("to"), raw.to.as_deref());
         if let (Some(from), Some(to)) = (&from, &to)
@@ -33,7 +33,7 @@ impl Check<'_> {
             && from == to
             && from.len() == 1
         {
-            self.wrong(at.clone(), Kind::LinkToItself { end: end.name().to_string() });
+            self.wrong(at, Kind::LinkToItself { end: end.name().to_string() });
         }
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
@@ -57,7 +57,7 @@ impl Check<'_> {
     /// A protocol and ports, of a link or an expectation.
     pub(super) fn service(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         protocol: Option<&str>,
         ports: Option<&[Option<Port>]>,
     ) -> (Option<Protocol>, Option<PortSet>) {
@@ -76,21 +76,21 @@ impl Check<'_> {
         (protocol, self.ports(&at.child("ports"), ports))
     }
 
-    fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+    fn ends(&mut self, at: &At, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         self.all_ends(at, names, &[], Self::end)
     }
 
     /// The ends of a list: providers and volumes, and whatever these words mean.
     pub(super) fn all_ends<T: Ord>(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         names: Option<&[Option<String>]>,
         words: &[&str],
         meant: fn(&Self, &str) -> Option<T>,
     ) -> Option<BTreeSet<T>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
+            self.wrong(at, Kind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -118,7 +118,7 @@ impl Check<'_> {
     }
 
     /// Reports an unknown end, unless its declaration was reported already. False: the list has no such end.
-    fn unknown_end(&mut self, at: FieldPath, found: &str, words: &[&str]) -> bool {
+    fn unknown_end(&mut self, at: At, found: &str, words: &[&str]) -> bool {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
             return false;
         };
@@ -131,10 +131,10 @@ impl Check<'_> {
         false
     }
 
-    fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
+    fn ports(&mut self, at: &At, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports", optional: true });
+            self.wrong(at, Kind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -145,7 +145,7 @@ impl Check<'_> {
         PortSet::new(ranges)
     }
 
-    fn port(&mut self, at: FieldPath, port: &Port) -> Option<PortRange> {
+    fn port(&mut self, at: At, port: &Port) -> Option<PortRange> {
         let number = |text: &str| -> Option<u16> {
             let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
             text.parse().ok().filter(|port| digits && *port > 0)
@@ -170,7 +170,7 @@ impl Check<'_> {
         Some(PortRange { first, last })
     }
 
-    fn conditions(&mut self, at: &FieldPath, raw: &input::Conditions) -> Option<LinkConditions> {
+    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<LinkConditions> {
         let latency = match (raw.latency_ms, raw.latency.as_deref()) {
             (Some(_), Some(_)) => {
                 self.wrong(at.child("latency"), Kind::LatencyTwice);
@@ -195,13 +195,13 @@ impl Check<'_> {
         any.then_some(LinkConditions { latency, jitter_ms, loss, bandwidth_kbit })
     }
 
-    fn milliseconds(&mut self, at: FieldPath, found: i64) -> Option<u16> {
+    fn milliseconds(&mut self, at: At, found: i64) -> Option<u16> {
         let value = u16::try_from(found).ok().filter(|ms| *ms <= 10_000);
         self.in_range(at, found, value, "from 0 to 10000 milliseconds")
     }
 
     /// Reports each provider of these ends that has no region; a region that is none is reported where it stands.
-    fn regions<'b>(&mut self, at: &FieldPath, ends: impl Iterator<Item = &'b End>) {
+    fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b End>) {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else { return };
         let mut lacking = BTreeSet::new();
         for end in ends {
@@ -213,8 +213,8 @@ impl Check<'_> {
             lacking.extend(known.filter(|(_, it)| it.region.is_none()).map(|(name, _)| name.to_owned()));
         }
         for provider in lacking {
-            let declared = FieldPath::of(&["providers", &provider]);
-            self.problems.push(Problem::new(at.clone(), Kind::NoRegion { provider }).with(declared));
+            let declared = FieldPath::from(At::of(&["providers", &provider]));
+            self.problems.push(Problem::new(*at, Kind::NoRegion { provider }).with(declared));
         }
     }
 }
@@ -227,10 +227,7 @@ impl Check<'_> {
         let ways = declaration.ways();
         if ways.len() > MOST_WAYS {
             let range = "at most 10000 paths with conditions, one dummynet pipe each";
-            self.wrong(
-                FieldPath::of(&["links"]),
-                Kind::NumberOutOfRange { found: ways.len().to_string(), range },
-            );
+            self.wrong(At::of(&["links"]), Kind::NumberOutOfRange { found: ways.len().to_string(), range });
             return;
         }
         let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
@@ -246,9 +243,7 @@ impl Check<'_> {
                         other.to.iter().find(meets).filter(|_| link.conditions != other.link.conditions);
                     let pair = (link.index.min(other.link.index), link.index.max(other.link.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
-                        let at = |index: usize| {
-                            FieldPath::of(&["links".to_owned(), index.to_string()]).child("conditions")
-                        };
+                        let at = |index: usize| At::of(&["links"]).child(index).child("conditions");
                         let kind = Kind::WaysDiffer {
                             from: sender.name().to_string(),
                             to: receiver.name().to_string(),
