@@ -21,6 +21,7 @@ let
     bridge = "bridge-${name}";
     attachment = "bridge";
     internet = true;
+    region = null;
   };
 
   volume = {
@@ -65,6 +66,8 @@ let
 
   conditions = {
     latencyMs = null;
+    latency = null;
+    jitterMs = null;
     loss = null;
     bandwidthKbit = null;
   };

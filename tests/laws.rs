@@ -5,9 +5,11 @@ use std::net::Ipv4Addr;
 use nixvol_net::model::{self, End, Protocol};
 use nixvol_net::plan::policy::{Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP, Verdict};
 use nixvol_net::plan::{Flow, Plan};
+use nixvol_net::prove::prove;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::sizes;
 use crate::support::{declared, default_input, names, providers, rendered, topologies};
 
 #[test]
@@ -127,6 +129,37 @@ fn masquerading_and_publishing_grow_linearly_too() {
             input["volumes"][format!("v{n}")] = volume;
         }
         assert_eq!(rules_of(&input), 6 * count + 24, "{count} providers");
+    }
+}
+
+/// A law of the cost of a proof that no clock is needed for: what it makes, and how many packets it tries.
+#[test]
+fn a_proof_costs_twice_as_much_for_twice_as_much() {
+    let with_volumes = |count| sizes::mesh(count, 10 * count);
+    let links_with_volumes = |count| sizes::links(count, 10 * count);
+    type Grown<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
+    let all: [Grown; 9] = [
+        ("mesh", 60, &|count| sizes::mesh(count, 0)),
+        ("mesh with volumes", 40, &with_volumes),
+        ("links with volumes", 40, &links_with_volumes),
+        ("chain", 60, &sizes::chain),
+        ("star", 60, &sizes::star),
+        ("ports", 100, &sizes::ports),
+        ("hosts", 250, &sizes::hosts),
+        ("masquerades", 60, &sizes::masquerades),
+        ("conditions", 60, &sizes::conditions),
+    ];
+    for (name, count, input) in all {
+        let cost = |count| {
+            let input = input(count);
+            let anchor = rendered(&input).files["pf/anchor.conf"].text.clone();
+            let proof = prove(&Plan::of(&declared(&input)), &anchor).expect("it is proven");
+            [proof.nodes, proof.classes]
+        };
+        let (once, twice) = (cost(count), cost(2 * count));
+        for (once, twice) in once.into_iter().zip(twice) {
+            assert!(twice * 10 <= once * 22, "{name}: {once} for {count}, {twice} for {}", 2 * count);
+        }
     }
 }
 

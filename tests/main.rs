@@ -5,6 +5,8 @@
 //! list.
 
 mod accepted;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod acting;
 mod activation;
 mod browser;
 #[cfg(target_os = "linux")]
@@ -17,7 +19,6 @@ mod edits_hosts;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
-mod every;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod expect;
@@ -64,6 +65,8 @@ mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod metrics;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;
@@ -92,6 +95,7 @@ mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod regions;
 mod replay;
 mod report;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -103,6 +107,7 @@ mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
+mod sizes;
 mod snapshots;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod status;

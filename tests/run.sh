@@ -31,6 +31,8 @@ needed() {
 		netplan netplan.io
 		NetworkManager network-manager
 		dbus-daemon dbus
+		curl curl
+		python3 python3
 	END
 }
 

@@ -79,7 +79,7 @@ fn bash_completes() {
     assert_eq!(complete(&["nixvol-net", "pf", "ev"]), ["eval"]);
     assert_eq!(complete(&["nixvol-net", "diff", "--format", "mark"]), ["markdown"]);
     assert_eq!(complete(&["nixvol-net", "render", "--o"]), ["--out"]);
-    assert_eq!(complete(&["nixvol-net", "help", "E06"]), ["E060", "E061", "E062", "E063", "E064", "E065"]);
+    assert_eq!(complete(&["nixvol-net", "help", "E02"]), ["E020", "E021", "E022", "E023", "E024", "E025"]);
 }
 
 #[test]

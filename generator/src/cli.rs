@@ -7,6 +7,7 @@ pub mod init;
 pub mod lab;
 pub mod papers;
 pub mod pf;
+pub mod run;
 pub mod snapshot;
 
 use std::path::PathBuf;
@@ -191,9 +192,9 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[command(subcommand)]
         command: snapshot::Snapshot,
     },
-    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    /// Draw the network: the internet, this Mac, localhost, providers with their volumes, and the links between them.
     ///
-    /// Each link rule is drawn as one line to which its ends connect, so a mesh is one line, not one for each pair.
+    /// Each link is drawn once, as it was declared, with a line to each of its ends, so a mesh is one link, not one for each pair.
     /// The bundle holds the same drawing as topology.txt and topology.svg.
     #[command(after_help = "Examples:
   nixvol-net graph
@@ -254,6 +255,7 @@ Exit: 0 drawn, 2 bad input.")]
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
+  sudo nixvol-net status --input network.json --format openmetrics >nixvol.prom
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
@@ -268,7 +270,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         watch: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: StatusFormat,
     },
     /// Write one HTML page: the picture, the flows, the rules and the declaration behind each, addresses.
     ///
@@ -301,6 +303,15 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Run a program as a volume: what its sockets do not bind themselves is bound to the volume's address.
+    ///
+    /// A small library comes into the program and all that it starts (`nixvol-net help run`): sockets that connect, listen
+    /// or send without an address, or on 0.0.0.0, get that of the volume, so that links and conditions apply to them.
+    /// NIXVOL_VOLUME, NIXVOL_ADDRESS, NIXVOL_NAME, NIXVOL_PROVIDER, NIXVOL_NETWORK, NIXVOL_GATEWAY, NIXVOL_LOCALHOST (where
+    /// it has an alias) and NIXVOL_HOSTS (lines as of /etc/hosts, for every volume) tell the program who it is. What cannot
+    /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
+    /// those written in Go, on both what runs with rights of others (setuid).
+    Run(run::Run),
     /// Print the JSON Schema of the input, or of what a command prints with `--format json`.
     Schema(papers::Schema),
     /// Print the completions of a shell.
@@ -327,6 +338,19 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// The format of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
 }
 
 /// The format of problems.

@@ -16,6 +16,7 @@ mod pf;
 mod prove;
 mod render;
 mod report;
+mod run;
 mod schema;
 mod snapshot;
 mod status;
@@ -29,9 +30,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
+use nixvol_net::identity::Identities;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
+use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
 use nixvol_net::source;
 use serde::Serialize;
@@ -56,6 +59,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Lab { command } => lab::run(command),
+        Command::Run(arguments) => Ok(run::run(arguments)),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),
@@ -170,6 +174,11 @@ fn shown_of<T>(input: &str, positions: &Positions, show: impl FnOnce(&Shown) -> 
 fn reject(name: &str, rejected: &Rejected) -> ExitCode {
     eprint!("{}", shown(name, rejected, |shown| shown.text(&rejected.problems)));
     ExitCode::from(BAD_INPUT)
+}
+
+/// Writes to standard output, on a terminal with the colours of providers.
+fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
+    if colour(&io::stdout()) { print(&Identities::of(plan).painted(text)) } else { print(text) }
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is not an error.

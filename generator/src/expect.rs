@@ -128,29 +128,31 @@ fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -
         }
         Party::Any => Set::NONE,
     });
-    let sets = sets.collect();
-    ends::union(flows, sets)
+    let sets: Vec<Set> = sets.collect();
+    flows.union(&sets)
 }
 
 /// Flows by their addresses: what this Mac opens has none of these.
 fn address_set(flows: &mut Flows, side: Side, sets: Vec<Set>) -> Set {
-    let set = ends::union(flows, sets);
+    let set = flows.union(&sets);
     let mac = flows.of_this_mac();
     if side == Side::Source { flows.minus(set, mac) } else { set }
 }
 
 /// What of a set is not a provider's.
 fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
-    let regions = plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
-    let ours = ends::union(flows, regions);
+    let regions: Vec<Set> =
+        plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
+    let ours = flows.union(&regions);
     let set = flows.minus(set, ours);
     address_set(flows, side, vec![set])
 }
 
 fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ipv4Net>) -> Set {
     let sets = networks.into_iter();
-    let sets = sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
-    ends::union(flows, sets)
+    let sets: Vec<Set> =
+        sets.map(|net| flows.network(side, net.network().into(), net.prefix_len())).collect();
+    flows.union(&sets)
 }
 
 /// Whether a flow reaches whom it is for: what is none of ours is not kept out.

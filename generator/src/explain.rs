@@ -8,7 +8,6 @@
 
 mod apart;
 mod end;
-pub mod every;
 mod hop;
 mod live;
 mod names;

@@ -40,12 +40,14 @@
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
 //! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions of paths |
+//! | [`identity`] | the colour and the shape of each provider |
 //! | [`matrix`] | the permissions between providers, as a table |
 //! | [`render`] | every file of the bundle |
 //! | [`loading`] | the anchor with the interface names of a Mac substituted |
 //! | [`pf`] | the reader of pf: syntax, canonical form, and what a kernel does with a packet |
 //! | [`packets`] | exact sets and functions of packets |
 //! | [`reach`] | the outcome of all flows, end to end |
+//! | [`executable`] | what keeps the library of `run` out of a program |
 //! | [`expect`] | the user's expectations, checked for all flows |
 //! | [`prove`] | the rules compared with the policy, for all packets |
 //! | [`explain`] | the path of one packet, and what decides |
@@ -68,9 +70,11 @@ pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod edit;
+pub mod executable;
 pub mod expect;
 pub mod explain;
 pub mod help;
+pub mod identity;
 pub mod import;
 pub mod input;
 pub mod loading;

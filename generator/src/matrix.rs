@@ -1,10 +1,13 @@
 //! Who may open connections to whom, and by what, provider by provider, as a table for people.
 //!
-//! Sees: model, plan, reach (its words for services). Never: rules; this is what was declared, not what was proven.
+//! Sees: model, plan, identity, reach (its words for services). Never: rules; this is what was declared, not what was proven.
+
+mod counts;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::identity::Identities;
 use crate::model::{End, Name};
 use crate::plan::policy::{number_of, ranges_of};
 use crate::plan::{Bridge, Plan};
@@ -149,21 +152,21 @@ impl<'a> Matrix<'a> {
     pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
         self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
     }
-
-    fn count(&self, wanted: Reach) -> usize {
-        self.cells.iter().filter(|reach| **reach == wanted).count()
-    }
 }
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let matrix = Matrix::of(plan);
-    let names: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.provider.as_str()).collect();
-    let first = names.iter().map(|name| name.len()).chain([8]).max().unwrap_or(0);
-    let columns: Vec<usize> = names.iter().map(|name| name.len().max(4) + 2).collect();
+    let identities = Identities::of(plan);
+    let name =
+        |bridge: &Bridge| format!("{} {}", identities.provider(&bridge.provider).mark(), bridge.provider);
+    let names: Vec<String> = plan.bridges.iter().map(name).collect();
+    let wide = |name: &String| name.chars().count();
+    let first = names.iter().map(wide).chain([8]).max().unwrap_or(0);
+    let columns: Vec<usize> = names.iter().map(|name| wide(name).max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
-        return sentence(&matrix);
+        return sentence(plan);
     }
+    let matrix = Matrix::of(plan);
     let mut out = String::from("What may open connections (rows) to what (columns):\n");
     let mut row = |name: &str, cells: Vec<&str>, internet: &str, localhost: &str| {
         let mut line = format!("  {name:<first$}");
@@ -173,10 +176,10 @@ pub fn text(plan: &Plan, width: usize) -> String {
         let _ = write!(line, "  {internet:>8}  {localhost:>9}");
         let _ = writeln!(out, "{}", line.trim_end());
     };
-    row("", names.clone(), "internet", "localhost");
-    for (from, reaches) in matrix.rows() {
+    row("", names.iter().map(String::as_str).collect(), "internet", "localhost");
+    for ((from, reaches), name) in matrix.rows().zip(&names) {
         let cells = reaches.iter().map(|reach| reach.word()).collect();
-        row(from.provider.as_str(), cells, if from.internet { "NAT" } else { "-" }, "all");
+        row(name, cells, if from.internet { "NAT" } else { "-" }, "all");
     }
     row("this Mac", vec!["all"; names.len()], "", "");
     row("outside", vec!["-"; names.len()], "", "");
@@ -250,13 +253,13 @@ pub fn conditions(plan: &Plan) -> String {
     out
 }
 
-fn sentence(matrix: &Matrix) -> String {
-    let providers = matrix.bridges.len();
+fn sentence(plan: &Plan) -> String {
+    let providers = plan.bridges.len();
+    let (all, some) = counts::of(plan);
     format!(
-        "Of the {} ordered pairs of providers, {} pass everything, {} something and {} nothing.\n",
+        "Of the {} ordered pairs of providers, {} pass everything, {some} something and {} nothing.\n",
         providers * providers.saturating_sub(1),
-        matrix.count(Reach::All) - providers,
-        matrix.count(Reach::Some),
-        matrix.count(Reach::None),
+        all - providers,
+        providers * providers - all - some,
     )
 }

@@ -15,13 +15,16 @@
 //! `choose`, and with nine crates; biodivine-lib-bdd 0.6 381, 1,387, 5,142, because each of its operations copies
 //! the whole diagram. Sees: nothing. Never: rules, a plan, or what a packet means to either.
 
+mod combine;
 mod diagram;
 mod rectangle;
+mod walk;
 mod witness;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::{Deref, DerefMut, Range};
 
+pub use combine::Row;
 pub use diagram::{Diagrams, Map, Set};
 pub use rectangle::Rectangle;
 pub use witness::Packet;
@@ -98,6 +101,8 @@ pub struct Space {
     stranger: String,
     /// How many bits the number of an interface has.
     interface_bits: u16,
+    /// The bits of a usual packet.
+    usual: witness::Bits,
 }
 
 impl Deref for Space {
@@ -163,12 +168,15 @@ impl Space {
         let stranger = usual.chain(others).find(is_free);
         // One more than there are names, so that a number is left for the stranger.
         let interface_bits = u16::try_from((interfaces.len() + 1).next_power_of_two().trailing_zeros());
-        Self {
+        let mut space = Self {
             diagrams: Diagrams::default(),
             interfaces,
             stranger: stranger.unwrap_or_default(),
             interface_bits: interface_bits.unwrap_or(u16::MAX),
-        }
+            usual: witness::Bits::default(),
+        };
+        space.usual = space.bits(&Packet::default());
+        space
     }
 
     /// The names of the interfaces that are distinguished.
@@ -324,6 +332,31 @@ impl Space {
             Some(number >> (family.bits() - 1 - place) & 1 == 1)
         };
         self.diagrams.fix(map, &bit, levels.end - 1)
+    }
+
+    /// What a function is of the same packets as fragments that are judged alone, or as whole ones.
+    pub fn with_fragment(&mut self, map: Map, is_fragment: bool) -> Map {
+        let level = self.field_levels(Field::Fragment).start;
+        self.diagrams.behind(map, level, &mut |diagrams, map| {
+            let (whole, fragment) = diagrams.sides(map, level);
+            if is_fragment { fragment } else { whole }
+        })
+    }
+
+    /// For each packet what all packets have together that differ from it by ports, flags and types: the union of `bits`
+    /// of their numbers.
+    pub fn of_any_service(&mut self, map: Map, bits: &mut impl FnMut(u32) -> u32) -> Map {
+        let level = self.field_levels(Field::DestinationPort).start;
+        self.diagrams.behind(map, level, &mut |diagrams, map| {
+            let numbers = diagrams.numbers_of(map);
+            Map::constant(numbers.into_iter().fold(0, |all, number| all | bits(number)))
+        })
+    }
+
+    /// A function in which what stands behind the addresses is what `change` makes of it.
+    pub fn behind_addresses(&mut self, map: Map, change: &mut impl FnMut(&mut Diagrams, Map) -> Map) -> Map {
+        let level = self.side_levels(Side::Destination).end;
+        self.diagrams.behind(map, level, change)
     }
 
     /// What a function is of the same packets on this interface, whatever they are on.

@@ -64,6 +64,84 @@ impl FieldPath {
     }
 }
 
+/// The path of a value while it is read and checked: a copy of names, which costs little until a problem needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    segments: [Segment<'a>; At::DEEPEST],
+    length: usize,
+}
+
+/// A part of a path: the name of a field, or the index of an entry.
+#[derive(Debug, Clone, Copy)]
+pub enum Segment<'a> {
+    /// The name of a field or an entry.
+    Name(&'a str),
+    /// The index of an entry.
+    Index(usize),
+}
+
+impl<'a> At<'a> {
+    /// More than any value of the input is deep; what is deeper is at its eighth.
+    const DEEPEST: usize = 8;
+    /// Where the whole input is.
+    pub const ROOT: Self = Self { segments: [Segment::Index(0); At::DEEPEST], length: 0 };
+
+    /// Where the value behind these names is.
+    pub fn of(names: &[&'a str]) -> Self {
+        names.iter().fold(Self::ROOT, |at, name| at.child(*name))
+    }
+
+    /// Where a field or an entry of this value is.
+    #[must_use]
+    pub fn child(&self, segment: impl Into<Segment<'a>>) -> Self {
+        let mut child = *self;
+        if let Some(place) = child.segments.get_mut(self.length) {
+            *place = segment.into();
+            child.length += 1;
+        }
+        child
+    }
+
+    /// The path of it.
+    pub fn path(&self) -> FieldPath {
+        let text = |segment: &Segment| match segment {
+            Segment::Name(name) => (*name).to_owned(),
+            Segment::Index(index) => index.to_string(),
+        };
+        FieldPath(self.segments.iter().take(self.length).map(text).collect())
+    }
+}
+
+impl<'a> From<&'a str> for Segment<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl<'a> From<&'a String> for Segment<'a> {
+    fn from(name: &'a String) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<usize> for Segment<'_> {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+impl From<At<'_>> for FieldPath {
+    fn from(at: At) -> Self {
+        at.path()
+    }
+}
+
+impl From<&At<'_>> for FieldPath {
+    fn from(at: &At) -> Self {
+        at.path()
+    }
+}
+
 impl Ord for FieldPath {
     /// By segment; indices of lists by their number.
     fn cmp(&self, other: &Self) -> Ordering {

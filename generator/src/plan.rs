@@ -9,12 +9,13 @@ pub mod pipes;
 pub mod policy;
 pub mod region;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AbsolutePath, AnchorPath, Declaration, End, Guest, Name, ProviderAttachment, VolumeAttachment,
+    AbsolutePath, AnchorPath, Declaration, End, Guest, Link, Name, ProviderAttachment, VolumeAttachment,
 };
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub localhost: Localhost,
     /// Addresses, ports and names of every volume.
     pub volumes: Vec<Volume>,
+    /// Links as they were declared, in canonical order, for whoever shows them.
+    pub links: Vec<Link>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
     /// Which of it gets the gateway address of the receiving provider.
@@ -151,6 +154,7 @@ impl Plan {
             bridges: bridges.collect(),
             localhost,
             volumes: volumes(declaration),
+            links: declaration.links.clone(),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -169,15 +173,18 @@ impl Volume {
 }
 
 impl Plan {
-    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
-    pub fn here(&self, ends: &[End]) -> Vec<Ipv4Addr> {
-        let is_meant = |provider: &Name| ends.contains(&End::Provider(provider.clone()));
-        let gateways = self.bridges.iter().filter(|bridge| is_meant(&bridge.provider));
-        let volumes = self.volumes.iter().filter(|volume| {
-            let is_named = ends.contains(&End::Volume(volume.name.clone()));
-            volume.attachment == VolumeAttachment::Host && (is_named || is_meant(&volume.provider))
-        });
-        gateways.map(|bridge| bridge.gateway.addr()).chain(volumes.map(|volume| volume.address)).collect()
+    /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
+    #[must_use]
+    pub fn in_canonical_order(&self) -> Self {
+        let links = self.links.iter().cloned().enumerate().map(|(index, link)| Link { index, ..link });
+        Self { links: links.collect(), ..self.clone() }
+    }
+
+    /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
+    pub fn describe(&self, link: &Link) -> String {
+        let ends =
+            |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
+        format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 
     /// The provider that an end belongs to.
@@ -198,6 +205,43 @@ impl Plan {
     pub fn volume(&self, name: &Name) -> Option<&Volume> {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
+    }
+}
+
+/// What the Mac itself has of ends.
+#[derive(Debug, Clone)]
+pub struct Here<'a> {
+    plan: &'a Plan,
+    /// The volumes that the Mac serves, by provider.
+    served: BTreeMap<&'a Name, BTreeMap<&'a Name, Ipv4Addr>>,
+}
+
+impl<'a> Here<'a> {
+    /// What the Mac has by a plan.
+    pub fn of(plan: &'a Plan) -> Self {
+        let mut served: BTreeMap<&Name, BTreeMap<&Name, Ipv4Addr>> = BTreeMap::new();
+        for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+            served.entry(&volume.provider).or_default().insert(&volume.name, volume.address);
+        }
+        Self { plan, served }
+    }
+
+    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
+    pub fn addresses(&self, ends: &[End]) -> Vec<Ipv4Addr> {
+        let (mut gateways, mut volumes) = (BTreeMap::new(), BTreeMap::new());
+        for end in ends {
+            let Some(provider) = self.plan.provider_of(end) else { continue };
+            let served = self.served.get(provider);
+            match end {
+                End::Volume(name) => volumes.extend(served.and_then(|served| served.get_key_value(name))),
+                End::Provider(name) => {
+                    volumes.extend(served.into_iter().flatten());
+                    let bridge = self.plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name));
+                    gateways.extend(bridge.map(|bridge| (name, self.plan.bridges[bridge].gateway.addr())));
+                }
+            }
+        }
+        gateways.into_values().chain(volumes.into_values().copied()).collect()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Proof {
     pub classes: usize,
     /// The number of rules that the kernel would hold.
     pub rules: usize,
+    /// The number of nodes of all diagrams that were made: what the proof costs, on whatever machine.
+    pub nodes: usize,
 }
 
 /// Why the bytes are not what was declared.
@@ -137,7 +139,7 @@ pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     let policy = policy::functions(&mut space, plan, &world, &mut outcomes);
     let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy, outcomes), machine);
     match judge.judge() {
-        Ok(classes) => Ok(Proof { classes, rules: count }),
+        Ok((classes, nodes)) => Ok(Proof { classes, rules: count, nodes }),
         Err(violations) => Err(Refutation::Violations(violations)),
     }
 }

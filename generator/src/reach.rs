@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 
-use crate::packets::{Family, Field, Map, Packet, Set, Side, Space};
+use crate::packets::{Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::plan::Plan;
 use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, Translation};
 use ends::Sets;
@@ -168,6 +168,11 @@ impl Flows {
         self.with_address(map, Side::Destination, destination.into())
     }
 
+    /// What a function is that looks at no more of a flow than has been fixed; of a usual one where it does.
+    pub fn of_constant(&self, map: Map) -> u32 {
+        map.as_constant().unwrap_or_else(|| self.of(map, &Packet::default()))
+    }
+
     /// What a function is of one flow.
     pub fn of_flow(&self, map: Map, flow: &Flow) -> u32 {
         self.of(map, &packet(flow))
@@ -220,10 +225,11 @@ impl Reach {
         let sets = Sets::of(flows, &parts);
         let pipe = sets.pipes(flows, &parts);
         let within = sets.within(flows);
-        let outcomes = Vec::new();
-        let mut table = Table { flows, sets, outcome: Map::constant(0), outcomes };
+        let mut table = Table { flows, sets, rows: Vec::new(), outcomes: Vec::new() };
         table.fill(&parts, within);
-        Self { outcome: table.outcome, outcomes: table.outcomes, pipe, within }
+        let Table { flows, sets: _, mut rows, outcomes } = table;
+        rows.reverse();
+        Self { outcome: flows.first_match(&rows), outcomes, pipe, within }
     }
 
     /// The outcome of one flow.
@@ -267,19 +273,24 @@ impl fmt::Display for Fate {
 struct Table<'a> {
     flows: &'a mut Flows,
     sets: Sets,
-    outcome: Map,
+    rows: Vec<Row>,
     outcomes: Vec<Outcome>,
 }
 
 impl Table<'_> {
     fn put(&mut self, set: Set, fate: Fate, reason: Reason) {
+        self.put_both((set, Set::ALL), fate, reason);
+    }
+
+    /// What is in both sets: by opener, and behind it.
+    fn put_both(&mut self, (top, rest): (Set, Set), fate: Fate, reason: Reason) {
         let outcome = Outcome { fate, reason };
         let number = self.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
             self.outcomes.push(outcome);
             self.outcomes.len() - 1
         });
-        let number = Map::constant(u32::try_from(number).expect("fewer than 2^31 outcomes"));
-        self.outcome = self.flows.choose(set, number, self.outcome);
+        let then = Map::constant(u32::try_from(number).expect("fewer than 2^31 outcomes"));
+        self.rows.push(Row { top, rest, then });
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -320,8 +331,8 @@ impl Table<'_> {
         for (internet, fate) in fates {
             let networks = parts.networks.iter().zip(&self.sets.from);
             let meant = networks.filter(|(network, _)| network.internet == internet);
-            let from = meant.map(|(_, set)| *set).collect();
-            let from = ends::union(self.flows, from);
+            let from: Vec<Set> = meant.map(|(_, set)| *set).collect();
+            let from = self.flows.union(&from);
             self.put(from, fate, if internet { Reason::Internet } else { Reason::NoInternet });
         }
     }
@@ -341,27 +352,26 @@ impl Table<'_> {
         // From a guest to what the Mac has, nothing goes out, and masquerading is on the way out.
         let [here_from, here_to] =
             [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
-        let stays = self.flows.minus(here_to, here_from);
+        let mut stays = Vec::new();
         // What is masqueraded goes before what is not, and so stands after it here.
         for (((masquerade, protocol, ports), from), to) in by_senders {
             let from = self.sets.ends(self.flows, Side::Source, &from);
             let service = service(self.flows, protocol, ports);
-            let from = self.flows.and(from, service);
             let set = self.sets.ends(self.flows, Side::Destination, &to);
-            let covered = self.flows.and(from, set);
+            let covered = self.flows.and(service, set);
             if !masquerade {
-                self.put(covered, Fate::Passes(None), Reason::Links);
+                self.put_both((from, covered), Fate::Passes(None), Reason::Links);
                 continue;
             }
-            // It passes in any case, and keeps the masquerade of another link.
-            let passes = self.flows.and(covered, stays);
-            self.put(passes, Fate::Passes(None), Reason::Links);
+            stays.push((self.flows.minus(from, here_from), self.flows.and(covered, here_to)));
             for (network, to) in self.sets.by_network(self.flows, parts, &to) {
                 let gateway = Translation::GatewaySource(parts.networks[network].gateway);
-                let leaves = self.flows.and(from, to);
-                let leaves = self.flows.minus(leaves, stays);
-                self.put(leaves, Fate::Passes(Some(gateway)), Reason::Links);
+                let leaves = self.flows.and(service, to);
+                self.put_both((from, leaves), Fate::Passes(Some(gateway)), Reason::Links);
             }
+        }
+        for both in stays {
+            self.put_both(both, Fate::Passes(None), Reason::Links);
         }
     }
 

@@ -1,8 +1,11 @@
 //! How long a proof takes as declarations grow in every way they can.
 //!
-//! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --write DIR` writes the declarations instead, for
-//! `valgrind --tool=callgrind nixvol-net test --input`.
+//! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --table [NAME…]` counts instead what `nixvol-net test`
+//! costs with each declaration, in instructions (valgrind's callgrind), processor time and memory, and prints the table of
+//! `nixvol-net help speed`; `-- --write DIR` writes the declarations.
 
+#[path = "../sizes.rs"]
+mod sizes;
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod support;
@@ -11,99 +14,101 @@ mod tools;
 
 use std::hint::black_box;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::prove;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-fn provider(n: usize) -> String {
-    format!("p{n}")
-}
-
-fn volume(n: usize) -> String {
-    format!("v{n}")
-}
-
-/// Providers with a /24 each, and volumes spread over them.
-fn network(providers: usize, volumes: usize, links: Vec<Value>) -> Value {
-    let mut input = json!({ "version": 1, "providers": {}, "volumes": {}, "links": links });
-    let prefix = |n: usize| format!("10.{}.{}", n / 250, n % 250);
-    for n in 0..providers {
-        input["providers"][provider(n)] =
-            json!({ "network": format!("{}.0/24", prefix(n)), "gateway": format!("{}.1/24", prefix(n)) });
-    }
-    for n in 0..volumes {
-        let (own, host) = (n % providers, n / providers + 2);
-        input["volumes"][volume(n)] =
-            json!({ "provider": provider(own), "address": format!("{}.{host}", prefix(own)) });
-    }
-    input
-}
-
-fn names(count: usize) -> Vec<String> {
-    (0..count).map(provider).collect()
-}
-
-fn mesh(providers: usize, volumes: usize) -> Value {
-    network(providers, volumes, vec![json!({ "from": names(providers), "to": names(providers) })])
-}
-
-fn tcp(from: String, to: String, port: usize) -> Value {
-    json!({ "from": [from], "to": [to], "protocol": "tcp", "ports": [port] })
-}
-
-fn chain(count: usize) -> Value {
-    network(count, 0, (1..count).map(|n| tcp(provider(n - 1), provider(n), 443)).collect())
-}
-
-fn star(count: usize) -> Value {
-    network(count, 0, (1..count).map(|n| tcp(provider(0), provider(n), 443)).collect())
-}
-
-/// One provider, and volumes of ten others that it reaches by a port of their own each.
-fn ports(count: usize) -> Value {
-    let elsewhere = (0..).filter(|n| n % 11 != 0).take(count);
-    network(11, count + count / 10 + 1, elsewhere.map(|n| tcp(provider(0), volume(n), 1000 + n)).collect())
-}
-
-/// Links from volume to volume.
-fn hosts(count: usize) -> Value {
-    let link = |n: usize| tcp(volume(n), volume((n * 7 + count / 2 + 1) % count), 443);
-    network(200, count, (0..count).map(link).collect())
-}
-
-fn masquerades(count: usize) -> Value {
-    let link = json!({ "from": names(count), "to": names(count), "protocol": "udp", "masquerade": true });
-    network(count, 0, vec![link])
-}
-
-fn conditions(count: usize) -> Value {
-    let link = |n: usize| json!({ "from": [provider(n)], "to": [provider((n + 1) % count)], "conditions": { "latencyMs": 40 + n % 50 } });
-    network(count, 0, (0..count).map(link).collect())
-}
-
-/// Every declaration, by its name and what it is counted in.
+/// Every declaration that is measured, by its name and what it is counted in.
 fn all() -> Vec<(&'static str, usize, Value)> {
+    let default = serde_json::from_str(nixvol_net::input::DEFAULT).expect("the embedded declaration is JSON");
     vec![
-        ("mesh", 250, mesh(250, 0)),
-        ("mesh", 500, mesh(500, 0)),
-        ("mesh", 1000, mesh(1000, 0)),
-        ("mesh-with-volumes", 1000, mesh(1000, 10_000)),
-        ("mesh-with-volumes", 4000, mesh(4000, 40_000)),
-        ("chain", 500, chain(500)),
-        ("chain", 1000, chain(1000)),
-        ("star", 500, star(500)),
-        ("star", 1000, star(1000)),
-        ("ports", 495, ports(495)),
-        ("ports", 990, ports(990)),
-        ("hosts", 5000, hosts(5000)),
-        ("hosts", 10_000, hosts(10_000)),
-        ("masquerades", 250, masquerades(250)),
-        ("masquerades", 500, masquerades(500)),
-        ("conditions", 250, conditions(250)),
-        ("conditions", 500, conditions(500)),
+        ("default", 5, default),
+        ("mesh", 250, sizes::mesh(250, 0)),
+        ("mesh", 500, sizes::mesh(500, 0)),
+        ("mesh", 1000, sizes::mesh(1000, 0)),
+        ("mesh-with-volumes", 500, sizes::mesh(500, 5000)),
+        ("mesh-with-volumes", 1000, sizes::mesh(1000, 10_000)),
+        ("mesh-with-volumes", 4000, sizes::mesh(4000, 40_000)),
+        ("links-with-volumes", 500, sizes::links(500, 5000)),
+        ("links-with-volumes", 1000, sizes::links(1000, 10_000)),
+        ("chain", 500, sizes::chain(500)),
+        ("chain", 1000, sizes::chain(1000)),
+        ("star", 500, sizes::star(500)),
+        ("star", 1000, sizes::star(1000)),
+        ("ports", 495, sizes::ports(495)),
+        ("ports", 990, sizes::ports(990)),
+        ("hosts", 5000, sizes::hosts(5000)),
+        ("hosts", 10_000, sizes::hosts(10_000)),
+        ("masquerades", 250, sizes::masquerades(250)),
+        ("masquerades", 500, sizes::masquerades(500)),
+        ("conditions", 250, sizes::conditions(250)),
+        ("conditions", 500, sizes::conditions(500)),
     ]
+}
+
+/// What `nixvol-net test` costs with a declaration, as a row of the table.
+fn row(name: &str, file: &Path) -> String {
+    let program = env!("CARGO_BIN_EXE_nixvol-net");
+    let test = |command: &mut Command| -> String {
+        let output = command.arg("test").arg("--input").arg(file).output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{name}: {told}");
+        told
+    };
+    let told =
+        test(Command::new("valgrind").args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program]));
+    let counted = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+    let instructions = counted.expect("callgrind says how many instructions there were");
+
+    let mut child = Command::new(program)
+        .arg("test")
+        .arg("--input")
+        .arg(file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    // What the system knows of a process is gone with it, and the last look is a millisecond old at most.
+    let (mut processor, mut peak) = (0, 0);
+    while child.try_wait().expect("it can be waited for").is_none() {
+        let of =
+            |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
+        let nanoseconds = of("schedstat").split(' ').next().and_then(|number| number.parse::<u64>().ok());
+        let status = of("status");
+        let most = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        (processor, peak) = (nanoseconds.unwrap_or(0).max(processor), most.unwrap_or(0).max(peak));
+        sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().expect("it ran");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rules = text.strip_prefix("proven: ").and_then(|text| text.split(' ').next()).expect("it is proven");
+    format!(
+        "| {name} | {rules} | {:.1} | {} | {} |",
+        (instructions as f64) / 1e6,
+        processor / 1_000_000,
+        peak.div_ceil(1024)
+    )
+}
+
+/// The table of what each declaration costs; of all, or of those named.
+fn table(names: &[String]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    println!(
+        "| declaration | rules | million instructions | ms of processor | MB at most |\n|---|--:|--:|--:|--:|"
+    );
+    for (name, count, input) in
+        all().into_iter().filter(|it| names.is_empty() || names.iter().any(|name| name == it.0))
+    {
+        let file = directory.path().join("input.json");
+        std::fs::write(&file, input.to_string()).expect("it is written");
+        println!("{}", row(&format!("{name} {count}"), &file));
+    }
 }
 
 fn main() {
@@ -115,6 +120,11 @@ fn main() {
             std::fs::write(file, input.to_string()).expect("it is written");
         }
         return;
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--table") {
+        let names: Vec<String> =
+            arguments[at + 1..].iter().filter(|it| !it.starts_with("--")).cloned().collect();
+        return table(&names);
     }
     let mut criterion = Criterion::default().configure_from_args();
     for (name, count, input) in all() {

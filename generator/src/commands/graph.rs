@@ -11,7 +11,7 @@ use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
 
 use super::paint::{Paint, painted};
-use super::{print, read, reject, status, versioned};
+use super::{print, print_with_marks, read, reject, status, versioned};
 use crate::cli::{GraphFormat, Source};
 
 /// Runs `graph`.
@@ -30,12 +30,14 @@ pub fn run(source: &Source, from: Option<&Path>, format: GraphFormat) -> Result<
             darwin::names(names).into_iter().map(|(logical, (kernel, _))| (logical, kernel)).collect()
         }
     };
-    print(&match format {
-        GraphFormat::Text => painted(&picture::text(&plan, &kernel), Paint::Picture),
-        GraphFormat::Svg => picture::svg(&plan, &kernel)?,
-        GraphFormat::Mermaid => picture::mermaid(&plan, &kernel),
-        GraphFormat::Json => versioned(drawn(&plan, &kernel, declaration))?,
-    })?;
+    match format {
+        GraphFormat::Text => {
+            print_with_marks(&plan, &painted(&picture::text(&plan, &kernel), Paint::Picture))?;
+        }
+        GraphFormat::Svg => print(&picture::svg(&plan, &kernel)?)?,
+        GraphFormat::Json => print(&versioned(drawn(&plan, &kernel, declaration))?)?,
+        GraphFormat::Mermaid => print(&picture::mermaid(&plan, &kernel))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,7 +60,7 @@ fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration) -> Value 
     let links = declaration.links.iter().map(|it| {
         json!({ "link": format!("links.{}", it.index), "from": names(&it.from), "to": names(&it.to),
                 "protocol": it.protocol, "ports": it.ports.as_ref().map(ToString::to_string),
-                "bidirectional": it.bidirectional, "masquerade": it.masquerade, "conditions": it.conditions })
+                "bidirectional": it.bidirectional, "masquerade": it.masquerade, "conditions": it.conditions.as_ref().map(ToString::to_string) })
     });
     json!({ "providers": providers.collect::<Vec<_>>(), "volumes": volumes.collect::<Vec<_>>(),
             "links": links.collect::<Vec<_>>() })

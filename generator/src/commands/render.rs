@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::paint::{Paint, painted};
 use super::prove::{self, Proven};
-use super::{counted, print, versioned};
+use super::{counted, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
 use crate::{disk, progress};
 
@@ -62,7 +62,10 @@ pub fn run(
             }
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(&plan, &text)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

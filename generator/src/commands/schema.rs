@@ -11,7 +11,6 @@ use nixvol_net::diagnostic::{Located, Record as Problem};
 use nixvol_net::diff::record::Record as Difference;
 use nixvol_net::explain::{Explanation, Opening, Survey};
 use nixvol_net::input;
-use nixvol_net::model::Conditions;
 use nixvol_net::place::Place;
 use nixvol_net::status::Status;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -254,8 +253,21 @@ struct Way {
     from: Vec<String>,
     to: Vec<String>,
     latency_ms: Option<u16>,
+    /// The regions whose distance the latency is of.
+    regions: Option<Regions>,
+    jitter_ms: Option<u16>,
     loss: Option<f64>,
     bandwidth_kbit: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes what is printed")]
+struct Regions {
+    from: String,
+    to: String,
+    /// The distance between them.
+    km: f64,
 }
 
 #[derive(JsonSchema)]
@@ -362,8 +374,8 @@ struct DrawnLink {
     ports: Option<String>,
     bidirectional: bool,
     masquerade: bool,
-    #[schemars(with = "Option<BTreeMap<String, Option<f64>>>")]
-    conditions: Option<Conditions>,
+    /// In words: `40 ms, 1% lost`.
+    conditions: Option<String>,
 }
 
 #[derive(JsonSchema)]

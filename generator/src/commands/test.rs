@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::paint::{Paint, painted};
 use super::prove::{self, Alone};
-use super::{NOT_PROVEN, print, versioned};
+use super::{NOT_PROVEN, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
@@ -41,7 +41,10 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
             versioned(&value)?
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(plan, &text)?,
+    }
     if !expected.hold() {
         return Ok(ExitCode::from(NOT_PROVEN));
     }
@@ -98,7 +101,8 @@ fn conditions(plan: &Plan) -> Value {
     let way = |pipe: &Pipe| {
         let it = pipe.conditions;
         json!({ "pipe": pipe.number, "from": names(&pipe.from), "to": names(&pipe.to), "latencyMs": it.latency_ms,
-                "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
+                "regions": it.span.map(|span| json!({ "from": span.from.name, "to": span.to.name, "km": span.kilometres().round() })),
+                "jitterMs": it.jitter_ms, "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
     };
     plan.pipes.iter().map(way).collect()
 }

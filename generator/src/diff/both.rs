@@ -111,7 +111,8 @@ impl<'a> Owners<'a> {
             providers.insert(&bridge.provider, Owned { region: &bridge.region, sets });
         }
         let ours = [FROM, TO]
-            .map(|end| ends::union(flows, providers.values().map(|it: &Owned| it.sets[end]).collect()));
+            .map(|end| providers.values().map(|it: &Owned| it.sets[end]).collect::<Vec<_>>())
+            .map(|sets| flows.union(&sets));
         let volumes = &side.plan.volumes;
         Self {
             providers,

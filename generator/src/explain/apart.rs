@@ -105,17 +105,6 @@ impl<'a> Apart<'a> {
         self.flows.to(of_opener, to.address)
     }
 
-    /// What the function is of the flows that an end opens, whoever they are for.
-    pub fn from(&mut self, from: &Spot) -> Map {
-        let opener = if from.at == At::Mac { Opener::ThisMac } else { Opener::Address(from.address) };
-        self.flows.from(self.map, opener)
-    }
-
-    /// What such a function is of the flows to an end.
-    pub fn to(&mut self, from: Map, to: &Spot) -> Map {
-        self.flows.to(from, to.address)
-    }
-
     /// Who opens: a process that binds no address gets one that suits the destination.
     fn opener(&self, from: &Spot, to: &Spot) -> Opener {
         match (from.at, to.at) {
@@ -214,7 +203,7 @@ impl Sides<'_> {
                 }
             }
         }
-        ends::union(flows, sets)
+        flows.union(&sets)
     }
 
     /// The flows between the ends of a link, those the other way, and those that it covers.

@@ -7,7 +7,7 @@ use super::tree::Tree;
 use super::{
     Conditions, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume,
 };
-use crate::place::{FieldPath, Place};
+use crate::place::{At, FieldPath, Place};
 use crate::problem::{Kind, Problem};
 
 /// Where problems are gathered.
@@ -16,7 +16,7 @@ type Problems = Vec<Problem>;
 pub fn input(bytes: &[u8]) -> (Input, Problems) {
     let mut problems = Vec::new();
     let input = match serde_json::from_slice(bytes) {
-        Ok(tree) => Input::read(tree, &FieldPath::root(), &mut problems).unwrap_or_default(),
+        Ok(tree) => Input::read(tree, At::ROOT, &mut problems).unwrap_or_default(),
         Err(error) => {
             problems.push(Problem::new(FieldPath::root(), not_json(bytes, &error)));
             Input::default()
@@ -47,53 +47,79 @@ fn not_json(bytes: &[u8], error: &serde_json::Error) -> Kind {
 
 /// A value that can be read from a JSON tree. `None` means that a problem was reported.
 trait Read: Sized {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self>;
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self>;
 }
+
+/// More fields than any object has: a list of so many is searched from its start.
+const FEW: usize = 32;
 
 /// One object whose fields are being read.
 struct Fields<'a> {
-    at: &'a FieldPath,
-    entries: BTreeMap<String, Tree>,
+    at: At<'a>,
+    /// None where it was taken.
+    entries: Vec<(String, Option<Tree>)>,
     known: Vec<&'static str>,
     problems: &'a mut Problems,
 }
 
 impl<'a> Fields<'a> {
-    fn open(tree: Tree, at: &'a FieldPath, problems: &'a mut Problems) -> Option<Self> {
-        let entries = entries(tree, at, problems)?;
-        Some(Self { at, entries, known: Vec::new(), problems })
+    fn open(tree: Tree, at: At<'a>, problems: &'a mut Problems) -> Option<Self> {
+        let Tree::Map(list) = tree else {
+            return wrong("an object", &tree, at, problems);
+        };
+        if list.len() > FEW {
+            let entries = entries(Tree::Map(list), at, problems)?;
+            let entries = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
+            return Some(Self { at, entries, known: Vec::new(), problems });
+        }
+        let mut entries: Vec<(String, Option<Tree>)> = Vec::with_capacity(list.len());
+        for (key, value) in list {
+            if entries.iter().any(|(known, _)| *known == key) {
+                problems.push(Problem::new(at.child(&key).path(), Kind::Duplicate { key }));
+            } else {
+                entries.push((key, Some(value)));
+            }
+        }
+        Some(Self { at, entries, known: Vec::with_capacity(16), problems })
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Tree> {
+        self.known.push(name);
+        self.entries.iter_mut().find(|(known, _)| known == name)?.1.take()
     }
 
     /// A field that may be left out or null.
     fn optional<T: Read>(&mut self, name: &'static str) -> Option<T> {
-        self.known.push(name);
-        match self.entries.remove(name)? {
+        match self.take(name)? {
             Tree::Null => None,
-            tree => T::read(tree, &self.at.child(name), self.problems),
+            tree => T::read(tree, self.at.child(name), self.problems),
         }
     }
 
     /// A field that must be there.
     fn required<T: Read>(&mut self, name: &'static str) -> Option<T> {
-        self.known.push(name);
-        if let Some(tree) = self.entries.remove(name) {
-            return T::read(tree, &self.at.child(name), self.problems);
+        if let Some(tree) = self.take(name) {
+            return T::read(tree, self.at.child(name), self.problems);
         }
-        self.problems.push(Problem::new(self.at.clone(), Kind::Missing { field: name }));
+        self.problems.push(Problem::new(self.at, Kind::Missing { field: name }));
         None
     }
 
     /// Reports what is left: fields that no one asked for.
     fn close(self) {
-        for field in self.entries.into_keys() {
+        let mut left: Vec<String> =
+            self.entries.into_iter().filter(|(_, tree)| tree.is_some()).map(|(field, _)| field).collect();
+        left.sort_unstable();
+        for field in left {
             let nearest = nearest(&field, self.known.iter().copied());
-            self.problems.push(Problem::new(self.at.child(&field), Kind::UnknownField { field, nearest }));
+            self.problems
+                .push(Problem::new(self.at.child(&field).path(), Kind::UnknownField { field, nearest }));
         }
     }
 }
 
 /// The entries of an object; a key that is given twice is reported, and its first value kept.
-fn entries(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<BTreeMap<String, Tree>> {
+fn entries(tree: Tree, at: At, problems: &mut Problems) -> Option<BTreeMap<String, Tree>> {
     let Tree::Map(list) = tree else {
         return wrong("an object", &tree, at, problems);
     };
@@ -105,15 +131,15 @@ fn entries(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<BTreeM
             }
             Entry::Occupied(entry) => {
                 let key = entry.key().clone();
-                problems.push(Problem::new(at.child(&key), Kind::Duplicate { key }));
+                problems.push(Problem::new(at.child(&key).path(), Kind::Duplicate { key }));
             }
         }
     }
     Some(map)
 }
 
-fn wrong<T>(expected: &'static str, tree: &Tree, at: &FieldPath, problems: &mut Problems) -> Option<T> {
-    problems.push(Problem::new(at.clone(), Kind::WrongType { expected, found: tree.describe() }));
+fn wrong<T>(expected: &'static str, tree: &Tree, at: At, problems: &mut Problems) -> Option<T> {
+    problems.push(Problem::new(at, Kind::WrongType { expected, found: tree.describe() }));
     None
 }
 
@@ -153,7 +179,7 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 impl Read for String {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         match tree {
             Tree::String(value) => Some(value),
             other => wrong("a string", &other, at, problems),
@@ -162,7 +188,7 @@ impl Read for String {
 }
 
 impl Read for bool {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         match tree {
             Tree::Bool(value) => Some(value),
             other => wrong("true or false", &other, at, problems),
@@ -171,7 +197,7 @@ impl Read for bool {
 }
 
 impl Read for i64 {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         if let Tree::Number(number) = &tree
             && let Some(value) = number.as_i64()
         {
@@ -182,7 +208,7 @@ impl Read for i64 {
 }
 
 impl Read for f64 {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         match &tree {
             Tree::Number(number) => number.as_f64(),
             other => wrong("a number", other, at, problems),
@@ -191,7 +217,7 @@ impl Read for f64 {
 }
 
 impl Read for Port {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         match tree {
             Tree::String(range) => Some(Port::Range(range)),
             Tree::Number(ref number) if number.is_i64() => number.as_i64().map(Port::Number),
@@ -200,35 +226,47 @@ impl Read for Port {
     }
 }
 
+/// The word of `latency`. Who writes a number there means `latencyMs`.
+struct LatencyWord(String);
+
+impl Read for LatencyWord {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::String(word) => Some(Self(word)),
+            other => wrong("the word \"regions\" (milliseconds are `latencyMs`)", &other, at, problems),
+        }
+    }
+}
+
 impl Read for HostsFile {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         String::read(tree, at, problems).map(HostsFile::At)
     }
 }
 
 impl Read for Ignored {
-    fn read(_: Tree, _: &FieldPath, _: &mut Problems) -> Option<Self> {
+    fn read(_: Tree, _: At, _: &mut Problems) -> Option<Self> {
         Some(Ignored)
     }
 }
 
 /// A list keeps its length: an element that could not be read leaves `None`, so that indices stay true.
 impl<T: Read> Read for Vec<Option<T>> {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let Tree::List(items) = tree else {
             return wrong("a list", &tree, at, problems);
         };
-        let read = |(index, item)| T::read(item, &at.child(index), problems);
+        let read = |(index, item)| T::read(item, at.child(index), problems);
         Some(items.into_iter().enumerate().map(read).collect())
     }
 }
 
 /// An entry that could not be read stays as an empty one: its name is known, so nothing else complains of it.
 impl<T: Read + Default> Read for BTreeMap<String, T> {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut map = BTreeMap::new();
         for (key, value) in entries(tree, at, problems)? {
-            let value = T::read(value, &at.child(&key), problems).unwrap_or_default();
+            let value = T::read(value, at.child(&key), problems).unwrap_or_default();
             map.insert(key, value);
         }
         Some(map)
@@ -236,9 +274,10 @@ impl<T: Read + Default> Read for BTreeMap<String, T> {
 }
 
 impl Read for Input {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let hosts_file_is_null = fields.entries.get("hostsFile") == Some(&Tree::Null);
+        let hosts_file_is_null =
+            fields.entries.iter().any(|(field, tree)| field == "hostsFile" && *tree == Some(Tree::Null));
         let input = Input {
             version: fields.required("version"),
             base: fields.optional("base"),
@@ -270,7 +309,7 @@ fn kept<T: Default>(entries: Vec<Option<T>>) -> Vec<T> {
 }
 
 impl Read for Provider {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let provider = Provider {
             network: fields.required("network"),
@@ -278,6 +317,7 @@ impl Read for Provider {
             bridge: fields.optional("bridge"),
             attachment: fields.optional("attachment"),
             internet: fields.optional("internet"),
+            region: fields.optional("region"),
         };
         fields.close();
         Some(provider)
@@ -285,7 +325,7 @@ impl Read for Provider {
 }
 
 impl Read for Volume {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let volume = Volume {
             provider: fields.required("provider"),
@@ -302,7 +342,7 @@ impl Read for Volume {
 }
 
 impl Read for Guest {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let guest = Guest {
             mac: fields.optional("mac"),
@@ -315,7 +355,7 @@ impl Read for Guest {
 }
 
 impl Read for Localhost {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let localhost = Localhost { bridge: fields.optional("bridge"), gateway: fields.optional("gateway") };
         fields.close();
@@ -324,7 +364,7 @@ impl Read for Localhost {
 }
 
 impl Read for Link {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let link = Link {
             from: fields.required("from"),
@@ -341,7 +381,7 @@ impl Read for Link {
 }
 
 impl Read for Expectation {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let expectation = Expectation {
             from: fields.required("from"),
@@ -357,10 +397,12 @@ impl Read for Expectation {
 }
 
 impl Read for Conditions {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
         let conditions = Conditions {
             latency_ms: fields.optional("latencyMs"),
+            latency: fields.optional("latency").map(|LatencyWord(word)| word),
+            jitter_ms: fields.optional("jitterMs"),
             loss: fields.optional("loss"),
             bandwidth_kbit: fields.optional("bandwidthKbit"),
         };
@@ -370,7 +412,7 @@ impl Read for Conditions {
 }
 
 impl Read for Option<Place> {
-    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         if tree == Tree::Null {
             return Some(None);
         }

@@ -5,6 +5,7 @@ mod links;
 mod networks;
 mod volumes;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
@@ -12,7 +13,7 @@ use ipnet::Ipv4Net;
 use super::value::{AbsolutePath, AnchorPath, Name};
 use super::{Declaration, Rejected};
 use crate::input::{HostsFile, Input, VERSION};
-use crate::place::{FieldPath, Positions};
+use crate::place::{At, FieldPath, Positions};
 use crate::problem::{Kind, PathReason, Problem};
 
 /// Directories that are not one program's own, as the state must be: cleaning up removes files there by name.
@@ -76,7 +77,7 @@ pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declarati
 impl Check<'_> {
     fn declaration(&mut self) -> Option<Declaration> {
         if let Some(found) = self.input.version.filter(|version| *version != VERSION) {
-            self.wrong(FieldPath::of(&["version"]), Kind::Version { found });
+            self.wrong(At::of(&["version"]), Kind::Version { found });
         }
         let base = self.path("base", self.input.base.as_deref(), "/opt/nix-volumes", AbsolutePath::new);
         let state_dir = self.path(
@@ -132,7 +133,7 @@ impl Check<'_> {
         Some(declaration)
     }
 
-    fn wrong(&mut self, at: FieldPath, kind: Kind) {
+    fn wrong(&mut self, at: impl Into<FieldPath>, kind: Kind) {
         self.problems.push(Problem::new(at, kind));
     }
 
@@ -141,7 +142,7 @@ impl Check<'_> {
         let [_, (_, state_dir), ..] = &paths;
         let is_shared = state_dir.as_deref().filter(|state| SHARED.contains(state));
         if let Some(found) = is_shared.map(str::to_owned) {
-            self.wrong(FieldPath::of(&["stateDir"]), Kind::Path { found, reason: PathReason::Shared });
+            self.wrong(At::of(&["stateDir"]), Kind::Path { found, reason: PathReason::Shared });
         }
         let is_in =
             |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
@@ -157,8 +158,7 @@ impl Check<'_> {
                         other: (*other).to_owned(),
                         with: with.clone(),
                     };
-                    self.problems
-                        .push(Problem::new(FieldPath::of(&[*field]), kind).with(FieldPath::of(&[*other])));
+                    self.problems.push(Problem::new(At::of(&[*field]), kind).with(At::of(&[*other])));
                 }
             }
         }
@@ -171,19 +171,19 @@ impl Check<'_> {
         default: &str,
         parse: fn(&str) -> Result<AbsolutePath, PathReason>,
     ) -> Option<AbsolutePath> {
-        self.path_at(&FieldPath::of(&[field]), given.unwrap_or(default), parse)
+        self.path_at(&At::of(&[field]), given.unwrap_or(default), parse)
     }
 
     fn path_at(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         found: &str,
         parse: fn(&str) -> Result<AbsolutePath, PathReason>,
     ) -> Option<AbsolutePath> {
         match parse(found) {
             Ok(path) => Some(path),
             Err(reason) => {
-                self.wrong(at.clone(), Kind::Path { found: found.to_owned(), reason });
+                self.wrong(at, Kind::Path { found: found.to_owned(), reason });
                 None
             }
         }
@@ -194,7 +194,7 @@ impl Check<'_> {
         match AnchorPath::new(found) {
             Ok(anchor) => Some(anchor),
             Err(reason) => {
-                self.wrong(FieldPath::of(&["anchor"]), Kind::Anchor { found: found.to_owned(), reason });
+                self.wrong(At::of(&["anchor"]), Kind::Anchor { found: found.to_owned(), reason });
                 None
             }
         }
@@ -204,11 +204,11 @@ impl Check<'_> {
     fn reconcile_interval(&mut self) -> Option<u32> {
         let found = self.input.reconcile_interval.unwrap_or(120);
         let interval = u32::try_from(found).ok().filter(|seconds| (10..=86_400).contains(seconds));
-        self.in_range(FieldPath::of(&["reconcileInterval"]), found, interval, "from 10 to 86400 seconds")
+        self.in_range(At::of(&["reconcileInterval"]), found, interval, "from 10 to 86400 seconds")
     }
 
     fn allow_overlap(&mut self) -> BTreeSet<Ipv4Net> {
-        let at = FieldPath::of(&["allowOverlap"]);
+        let at = At::of(&["allowOverlap"]);
         let mut allowed = BTreeSet::new();
         for (index, found) in self.input.allow_overlap.iter().flatten().enumerate() {
             if let Some(found) = found {
@@ -220,81 +220,76 @@ impl Check<'_> {
 
     /// A CIDR that is a network address. One that is not is reported, and the network that it is in goes on to
     /// further checks, so that they need no second run.
-    fn network(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
+    fn network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let network = self.cidr(at, text)?;
         if network.trunc() != network {
-            self.wrong(at.clone(), Kind::HostBits { found: network });
+            self.wrong(at, Kind::HostBits { found: network });
         }
         Some(network.trunc())
     }
 
     /// An address with a prefix length.
-    fn cidr(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
+    fn cidr(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(at.clone(), Kind::NotANetwork { found: text.to_owned() });
+            self.wrong(at, Kind::NotANetwork { found: text.to_owned() });
         }
         parsed
     }
 
     /// Checks every name, and that no name, logical or not, stands for two things.
     fn names(&mut self) {
-        let providers = self.input.providers.iter().flatten().map(|(name, _)| name);
-        let volumes = self.input.volumes.iter().flatten().map(|(name, _)| name);
+        let input = self.input;
         let mut logical = LogicalNames::default();
-        for name in providers {
-            let at = FieldPath::of(&["providers", name]);
-            self.own_name(&at, name);
-            let given = self.input.providers.as_ref().and_then(|all| all.get(name)?.bridge.as_deref());
-            let at = if given.is_some() { at.child("bridge") } else { at };
+        for (name, provider) in input.providers.iter().flatten() {
+            self.own_name("providers", name);
+            let given = provider.bridge.as_deref();
             let bridge = given.map_or_else(|| format!("bridge-{name}"), str::to_owned);
-            self.claim(&mut logical, bridge, format!("the bridge of provider `{name}`"), at);
+            self.claim(&mut logical, bridge, Owner::Provider { name, is_said: given.is_some() });
         }
-        let localhost = self.input.localhost.as_ref().and_then(|group| group.bridge.as_deref());
-        let at = FieldPath::of(&["localhost", "bridge"]);
-        let group = localhost.unwrap_or("bridge-localhost").to_owned();
-        self.claim(&mut logical, group, "the localhost group".to_owned(), at);
-        for name in volumes {
-            let at = FieldPath::of(&["volumes", name]);
-            self.own_name(&at, name);
-            self.claim(
-                &mut logical,
-                format!("veth-{name}"),
-                format!("the port of volume `{name}`"),
-                at.clone(),
-            );
-            if self.input.providers.as_ref().is_some_and(|all| all.contains_key(name)) {
+        let localhost = input.localhost.as_ref().and_then(|group| group.bridge.as_deref());
+        self.claim(&mut logical, localhost.unwrap_or("bridge-localhost").to_owned(), Owner::Localhost);
+        for name in input.volumes.iter().flatten().map(|(name, _)| name) {
+            self.own_name("volumes", name);
+            self.claim(&mut logical, format!("veth-{name}"), Owner::Volume(name));
+            if input.providers.as_ref().is_some_and(|all| all.contains_key(name)) {
                 let (first, second) = (format!("provider `{name}`"), format!("volume `{name}`"));
                 let kind = Kind::NamesCollide { name: name.clone(), first, second };
-                self.problems.push(Problem::new(at, kind).with(FieldPath::of(&["providers", name])));
+                let at = At::of(&["volumes", name]);
+                self.problems.push(Problem::new(at, kind).with(At::of(&["providers", name])));
             }
         }
     }
 
     /// The name of a provider or volume.
-    fn own_name(&mut self, at: &FieldPath, found: &str) {
-        self.name(at, found, Name::LONGEST);
+    fn own_name(&mut self, kind: &str, found: &str) {
+        if Name::new(found, Name::LONGEST).is_some() && !Name::RESERVED.contains(&found) {
+            return;
+        }
+        let at = At::of(&[kind, found]);
+        self.name(&at, found, Name::LONGEST);
         if Name::RESERVED.contains(&found) {
-            self.wrong(at.clone(), Kind::ReservedName { found: found.to_owned() });
+            self.wrong(at, Kind::ReservedName { found: found.to_owned() });
         }
     }
 
-    fn claim(&mut self, names: &mut LogicalNames, name: String, owner: String, at: FieldPath) {
-        match names.0.get(&name) {
-            Some((first, with)) => {
-                let kind = Kind::NamesCollide { name, first: first.clone(), second: owner };
-                self.problems.push(Problem::new(at, kind).with(with.clone()));
+    fn claim<'b>(&mut self, names: &mut LogicalNames<'b>, name: String, owner: Owner<'b>) {
+        match names.0.entry(name) {
+            Entry::Occupied(entry) => {
+                let (name, first) = (entry.key().clone(), entry.get());
+                let kind = Kind::NamesCollide { name, first: first.words(), second: owner.words() };
+                self.problems.push(Problem::new(owner.at(), kind).with(first.at()));
             }
-            None => {
-                names.0.insert(name, (owner, at));
+            Entry::Vacant(entry) => {
+                entry.insert(owner);
             }
         }
     }
 
-    fn name(&mut self, at: &FieldPath, found: &str, longest: usize) -> Option<Name> {
+    fn name(&mut self, at: &At, found: &str, longest: usize) -> Option<Name> {
         let name = Name::new(found, longest);
         if name.is_none() {
-            self.wrong(at.clone(), Kind::Name { found: found.to_owned(), longest });
+            self.wrong(at, Kind::Name { found: found.to_owned(), longest });
         }
         name
     }
@@ -302,7 +297,7 @@ impl Check<'_> {
     /// The value of a number, or the problem that it is too small or too large.
     fn in_range<T>(
         &mut self,
-        at: FieldPath,
+        at: At,
         found: impl ToString,
         value: Option<T>,
         range: &'static str,
@@ -316,7 +311,7 @@ impl Check<'_> {
     /// The value of a word, or the problem that it is none.
     fn word<T>(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         given: Option<&str>,
         default: T,
         parse: fn(&str) -> Option<T>,
@@ -326,14 +321,41 @@ impl Check<'_> {
         if let Some(value) = parse(found) {
             return value;
         }
-        self.wrong(at.clone(), Kind::UnknownWord { found: found.to_owned(), known });
+        self.wrong(at, Kind::UnknownWord { found: found.to_owned(), known });
         default
     }
 }
 
-/// Logical names taken so far: who has them, and where that was said.
+/// Logical names taken so far, and by what.
 #[derive(Default)]
-struct LogicalNames(BTreeMap<String, (String, FieldPath)>);
+struct LogicalNames<'a>(BTreeMap<String, Owner<'a>>);
+
+/// What has a logical name.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Provider { name: &'a str, is_said: bool },
+    Volume(&'a str),
+    Localhost,
+}
+
+impl Owner<'_> {
+    fn words(self) -> String {
+        match self {
+            Self::Provider { name, is_said: _ } => format!("the bridge of provider `{name}`"),
+            Self::Volume(name) => format!("the port of volume `{name}`"),
+            Self::Localhost => "the localhost group".to_owned(),
+        }
+    }
+
+    fn at(&self) -> At<'_> {
+        match self {
+            Self::Provider { name, is_said: true } => At::of(&["providers", name, "bridge"]),
+            Self::Provider { name, is_said: false } => At::of(&["providers", name]),
+            Self::Volume(name) => At::of(&["volumes", name]),
+            Self::Localhost => At::of(&["localhost", "bridge"]),
+        }
+    }
+}
 
 /// The map without its broken entries, if it has none.
 fn whole<T>(map: BTreeMap<String, Option<T>>) -> Option<BTreeMap<Name, T>> {

@@ -33,6 +33,22 @@ pub struct Packet {
     pub options: bool,
 }
 
+/// A packet's bits by level.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bits([u128; 4]);
+
+impl Bits {
+    pub(super) fn has(&self, level: u16) -> bool {
+        self.0.get(usize::from(level >> 7)).is_some_and(|word| word >> (level & 127) & 1 == 1)
+    }
+
+    fn put(&mut self, level: u16, bit: bool) {
+        if let Some(word) = self.0.get_mut(usize::from(level >> 7)) {
+            *word = *word & !(1 << (level & 127)) | u128::from(bit) << (level & 127);
+        }
+    }
+}
+
 impl Default for Packet {
     /// A connection that is opened from a usual port to a usual one, coming in over a stranger.
     fn default() -> Self {
@@ -68,8 +84,26 @@ impl Space {
 
     /// Some packet of a set.
     pub fn any(&self, set: Set) -> Option<Packet> {
-        let usual = self.bits(&Packet::default());
-        let way = self.diagrams.pick(set, |level| usual[usize::from(level)])?;
+        let usual = &self.usual;
+        let way = self.diagrams.pick(set, |level| usual.has(level))?;
+        Some(self.packet(&way))
+    }
+
+    /// Some packet of both sets, of which the second looks at little that the first looks at.
+    pub fn any_of_both(&mut self, one: Set, other: Set) -> Option<Packet> {
+        let mut wished = self.usual.clone();
+        let mut way = self.diagrams.pick(one, |level| wished.has(level))?;
+        for (level, bit) in &way {
+            wished.put(*level, *bit);
+        }
+        let rest = self.diagrams.pick(other, |level| wished.has(level))?;
+        let is_told =
+            |(level, bit): &(u16, bool)| wished.has(*level) != *bit && way.iter().any(|it| it.0 == *level);
+        if rest.iter().any(is_told) {
+            let both = self.and(one, other);
+            return self.any(both);
+        }
+        way.extend(rest);
         Some(self.packet(&way))
     }
 
@@ -82,13 +116,13 @@ impl Space {
     /// What a function is of a packet.
     pub fn of(&self, map: Map, packet: &Packet) -> u32 {
         let bits = self.bits(packet);
-        self.diagrams.number(map, |level| bits[usize::from(level)])
+        self.diagrams.number(map, |level| bits.has(level))
     }
 
     /// What several functions are of a packet.
     pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &Packet) -> [u32; N] {
         let bits = self.bits(packet);
-        maps.map(|map| self.diagrams.number(map, |level| bits[usize::from(level)]))
+        maps.map(|map| self.diagrams.number(map, |level| bits.has(level)))
     }
 
     /// Whether a packet is in a set.
@@ -123,11 +157,14 @@ impl Space {
     }
 
     /// The bits of a packet by level.
-    fn bits(&self, packet: &Packet) -> Vec<bool> {
-        let mut bits = vec![false; usize::from(self.field_levels(Field::Options).end)];
+    pub(super) fn bits(&self, packet: &Packet) -> Bits {
+        let mut bits = Bits::default();
         for (levels, number) in self.numbers_of(packet) {
-            for (bit, level) in levels.rev().enumerate() {
-                bits[usize::from(level)] = number >> bit & 1 == 1;
+            let mut left = number;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                bits.put(levels.end - 1 - u16::try_from(bit).unwrap_or(0), true);
+                left &= left - 1;
             }
         }
         bits
@@ -135,15 +172,15 @@ impl Space {
 
     /// The packet with these bits, and usual ones where none is told.
     fn packet(&self, way: &[(u16, bool)]) -> Packet {
-        let mut bits = self.bits(&Packet::default());
+        let mut bits = self.usual.clone();
         for (level, bit) in way {
-            bits[usize::from(*level)] = *bit;
+            bits.put(*level, *bit);
         }
         let number = |levels: std::ops::Range<u16>| {
-            levels.fold(0, |number, level| number << 1 | u128::from(bits[usize::from(level)]))
+            levels.fold(0, |number, level| number << 1 | u128::from(bits.has(level)))
         };
         let direction = Self::direction_level();
-        let inet6 = bits[usize::from(self.family_level())];
+        let inet6 = bits.has(self.family_level());
         let family = if inet6 { Family::Inet6 } else { Family::Inet };
         let address = |side| {
             let start = self.side_levels(side).start;
@@ -153,7 +190,7 @@ impl Space {
         let byte = |field| u8::try_from(number(self.field_levels(field))).unwrap_or(u8::MAX);
         let interface = usize::try_from(number(self.interface_levels())).unwrap_or(usize::MAX);
         Packet {
-            direction: if bits[usize::from(direction)] { Direction::Out } else { Direction::In },
+            direction: if bits.has(direction) { Direction::Out } else { Direction::In },
             interface: self.interfaces.get(interface).unwrap_or(&self.stranger).clone(),
             source: address(Side::Source),
             destination: address(Side::Destination),

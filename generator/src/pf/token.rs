@@ -207,6 +207,20 @@ impl Lexer {
         }
     }
 
+    /// Takes the next bytes of the file for as long as they fulfil a condition and are no backslash. None where something
+    /// waits in front of the file: what is there is read one by one.
+    fn run(&mut self, wanted: impl Fn(u8) -> bool) -> Option<(Rc<[u8]>, std::ops::Range<usize>)> {
+        if self.expansion.is_some() || !self.pushed_back.is_empty() {
+            return None;
+        }
+        let source = self.source();
+        let rest = source.text.get(source.at..)?;
+        let length = rest.iter().take_while(|byte| **byte != b'\\' && wanted(**byte)).count();
+        let run = source.at..source.at + length;
+        source.at += length;
+        Some((Rc::clone(&source.text), run))
+    }
+
     fn unget(&mut self, byte: Option<Byte>) {
         let Some(byte) = byte else { return };
         if let Some((_, at)) = &mut self.expansion
@@ -252,6 +266,7 @@ impl Lexer {
     /// The next token; [`Self::place`] is then where it begins.
     pub(super) fn next(&mut self) -> Kind {
         loop {
+            self.run(|byte| matches!(byte, b' ' | b'\t'));
             let mut byte = self.get();
             while byte.is_some_and(|byte| matches!(byte.value, b' ' | b'\t')) {
                 byte = self.get();
@@ -260,6 +275,7 @@ impl Lexer {
             self.mark(byte, expanding);
             if byte.is_some_and(|byte| byte.value == b'#') {
                 while byte.is_some_and(|byte| byte.value != b'\n') {
+                    self.run(|byte| byte != b'\n');
                     byte = self.get();
                 }
                 self.mark(byte, false);
@@ -417,6 +433,13 @@ impl Lexer {
     fn word(&mut self, first: Byte) -> Kind {
         let mut text = vec![first.value];
         loop {
+            if let Some((file, run)) = self.run(in_word) {
+                text.extend_from_slice(&file[run]);
+                if text.len() > LONGEST_WORD + 1 {
+                    self.complain("string too long".to_owned());
+                    return self.skip_line();
+                }
+            }
             let next = self.get();
             if !next.is_some_and(|byte| in_word(byte.value)) {
                 self.unget(next);

@@ -47,6 +47,9 @@ pub fn flows(declaration: &Declaration) -> Vec<Flow> {
 
 /// What of it is masqueraded.
 pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
+    if !declaration.links.iter().any(|link| link.masquerade) {
+        return Vec::new();
+    }
     let ends = Ends::of(declaration);
     let mut by_receiver: BTreeMap<u32, Vec<Rectangle>> = BTreeMap::new();
     for link in declaration.links.iter().filter(|link| link.masquerade) {
@@ -84,9 +87,12 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
 /// Ends by number: providers first, both sorted by name.
 struct Ends {
     all: Vec<End>,
-    number: HashMap<End, u32>,
     /// The number of each end's provider; a provider's is its own.
     provider: Vec<u32>,
+}
+
+fn number_at(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 ends")
 }
 
 /// A set of ends by number, sorted.
@@ -105,17 +111,23 @@ impl Ends {
         let providers = declaration.providers.keys().cloned().map(End::Provider);
         let volumes = declaration.volumes.keys().cloned().map(End::Volume);
         let all: Vec<End> = providers.chain(volumes).collect();
-        let number: HashMap<End, u32> = (0..).zip(&all).map(|(number, end)| (end.clone(), number)).collect();
-        let provider = |end: &End| match end {
-            End::Provider(_) => number[end],
-            End::Volume(name) => number[&End::Provider(declaration.volumes[name].provider.clone())],
-        };
-        let provider = all.iter().map(provider).collect();
-        Self { all, number, provider }
+        let count = declaration.providers.len();
+        let of_name = |name: &Name| all[..count].binary_search_by(|end| end.name().cmp(name));
+        let own = (0..count).map(number_at);
+        let of_volumes = declaration
+            .volumes
+            .values()
+            .map(|volume| number_at(of_name(&volume.provider).expect("every volume's provider is declared")));
+        let provider = own.chain(of_volumes).collect();
+        Self { all, provider }
+    }
+
+    fn number(&self, end: &End) -> u32 {
+        number_at(self.all.binary_search(end).expect("every end is declared"))
     }
 
     fn set<'a>(&self, ends: impl IntoIterator<Item = &'a End>) -> EndSet {
-        let numbers: BTreeSet<u32> = ends.into_iter().map(|end| self.number[end]).collect();
+        let numbers: BTreeSet<u32> = ends.into_iter().map(|end| self.number(end)).collect();
         let covered = |end: &u32| {
             let provider = self.provider[*end as usize];
             provider != *end && numbers.contains(&provider)
@@ -236,22 +248,16 @@ fn union(sets: impl IntoIterator<Item = EndSet>) -> EndSet {
 
 /// Leaves out what the others cover together, one range of ports at a time.
 fn without_needless(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
-    let mut single: Vec<Option<Rectangle>> =
-        rectangles.into_iter().flat_map(one_range_each).map(Some).collect();
-    let mut by_source: HashMap<u32, Vec<usize>> = HashMap::new();
-    for (index, rectangle) in single.iter().enumerate() {
-        for end in rectangle.iter().flat_map(|rectangle| &rectangle.from) {
-            by_source.entry(*end).or_default().push(index);
-        }
-    }
-    for index in 0..single.len() {
-        if let Some(rectangle) = single[index].take()
-            && !covered(ends, &rectangle, &single, &by_source)
+    let single: Vec<Rectangle> = rectangles.into_iter().flat_map(one_range_each).collect();
+    let mut others = Others::of(single);
+    for index in 0..others.single.len() {
+        if let Some(rectangle) = others.single[index].take()
+            && !others.cover(ends, &rectangle)
         {
-            single[index] = Some(rectangle);
+            others.single[index] = Some(rectangle);
         }
     }
-    merged_ports(single.into_iter().flatten())
+    merged_ports(others.single.into_iter().flatten())
 }
 
 fn one_range_each(rectangle: Rectangle) -> Vec<Rectangle> {
@@ -274,39 +280,83 @@ fn merged_ports(rectangles: impl Iterator<Item = Rectangle>) -> Vec<Rectangle> {
     by_rest.into_iter().map(|(rest, ranges)| Rectangle { ports: PortSet::new(ranges), ..rest }).collect()
 }
 
-/// Whether the others let pass all that `rectangle` does between different providers.
-fn covered(
-    ends: &Ends,
-    rectangle: &Rectangle,
-    others: &[Option<Rectangle>],
-    by_source: &HashMap<u32, Vec<usize>>,
-) -> bool {
-    rectangle.from.iter().all(|source| {
-        let own = ends.provider[*source as usize];
-        let at = |end: u32| by_source.get(&end).into_iter().flatten();
-        let candidates: Vec<&Rectangle> = at(*source)
-            .chain(at(own).filter(|_| own != *source))
-            .filter_map(|index| others[*index].as_ref())
-            .filter(|other| other.protocol.is_none() || other.protocol == rectangle.protocol)
-            .collect();
-        let pair = |destination: &u32| {
-            if ends.provider[*destination as usize] == own {
-                return true;
+/// Rectangles that may be covered by the others, and may cover them.
+struct Others {
+    /// None where one was found needless, or is asked about.
+    single: Vec<Option<Rectangle>>,
+    /// Their numbers by the ends that they are from, and by those that they are to.
+    by_end: [HashMap<u32, Vec<usize>>; 2],
+}
+
+impl Others {
+    fn of(single: Vec<Rectangle>) -> Self {
+        let mut by_end = [HashMap::new(), HashMap::new()];
+        for (index, rectangle) in single.iter().enumerate() {
+            for (by_end, ends) in by_end.iter_mut().zip([&rectangle.from, &rectangle.to]) {
+                for end in ends {
+                    by_end.entry(*end).or_insert_with(Vec::new).push(index);
+                }
             }
+        }
+        Self { single: single.into_iter().map(Some).collect(), by_end }
+    }
+
+    /// Those that let something pass from an end to an end.
+    fn between(&self, ends: &Ends, from: u32, to: u32) -> impl Iterator<Item = &Rectangle> {
+        let at = |side: usize, end: u32| -> [&[usize]; 2] {
+            let of = |end: &u32| self.by_end[side].get(end).map_or(&[][..], Vec::as_slice);
+            let own = ends.provider[end as usize];
+            [of(&end), if own == end { &[] } else { of(&own) }]
+        };
+        // Those of the side that has fewer are looked at.
+        let sides = [at(0, from), at(1, to)];
+        let counts = sides.map(|[of_end, of_provider]| of_end.len() + of_provider.len());
+        let [few, more] = sides[usize::from(counts[1] < counts[0])];
+        let all = few.iter().chain(more).filter_map(|index| self.single[*index].as_ref());
+        let is_about = {
+            let own = [ends.provider[from as usize], ends.provider[to as usize]];
+            move |it: &&Rectangle| {
+                let has = |set: &EndSet, end: u32, own: u32| {
+                    set.binary_search(&end).is_ok() || set.binary_search(&own).is_ok()
+                };
+                has(&it.from, from, own[0]) && has(&it.to, to, own[1])
+            }
+        };
+        all.filter(is_about)
+    }
+
+    /// Whether they let pass all that a rectangle does between different providers.
+    fn cover(&self, ends: &Ends, rectangle: &Rectangle) -> bool {
+        let is_of_protocol =
+            |other: &&Rectangle| other.protocol.is_none() || other.protocol == rectangle.protocol;
+        let covers_ports = |given: &PortSet| rectangle.ports.as_ref().is_some_and(|it| given.covers(it));
+        // One that covers all of it is the usual case.
+        let holds_all = |set: &EndSet, all: &EndSet| all.iter().all(|end| ends.holds(set, *end));
+        if let (Some(from), Some(to)) = (rectangle.from.first(), rectangle.to.first())
+            && self.between(ends, *from, *to).filter(is_of_protocol).any(|other| {
+                other.ports.as_ref().is_none_or(covers_ports)
+                    && holds_all(&other.from, &rectangle.from)
+                    && holds_all(&other.to, &rectangle.to)
+            })
+        {
+            return true;
+        }
+        let is_covered = |from: u32, to: u32| {
             let mut ranges = Vec::new();
-            for other in candidates.iter().filter(|other| ends.holds(&other.to, *destination)) {
+            for other in self.between(ends, from, to).filter(is_of_protocol) {
                 match &other.ports {
                     None => return true,
                     Some(ports) => ranges.extend(ports.ranges()),
                 }
             }
-            match (&rectangle.ports, PortSet::new(ranges)) {
-                (Some(wanted), Some(given)) => given.covers(wanted),
-                _ => false,
-            }
+            PortSet::new(ranges).as_ref().is_some_and(covers_ports)
         };
-        rectangle.to.iter().all(pair)
-    })
+        let is_within = |from: u32, to: u32| ends.provider[from as usize] == ends.provider[to as usize];
+        rectangle
+            .from
+            .iter()
+            .all(|from| rectangle.to.iter().all(|to| is_within(*from, *to) || is_covered(*from, *to)))
+    }
 }
 
 /// Ends in words: `aws, etcd-3`; all providers are `every provider`.

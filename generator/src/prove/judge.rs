@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use super::outcome::{Outcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
 use super::policy::{AS_THEY_ARE, Functions, TOGETHER, errors};
-use super::rules::{Lists, Rules};
-use super::world::World;
+use super::rules::{self, Lists, Rules};
+use super::world::{LOOPBACK, World};
 use super::{Astray, Counterexample, Finding, Found, Translated, Violation};
 use crate::packets::{self, Field, Map, Set, Side, Space};
 use crate::pf::eval::{
@@ -36,8 +36,8 @@ pub struct Judge<'a> {
     pub policy: Functions,
     pub outcomes: Outcomes,
     pub machine: Machine,
-    /// Packets that a person would choose, the most wanted first.
-    wishes: Vec<Set>,
+    /// Packets that a person would choose, the most wanted first; made when one is first asked for.
+    wishes: Option<Vec<Set>>,
     violations: Vec<Violation>,
     regions: usize,
     /// Filter rules whose answers were looked at.
@@ -47,11 +47,10 @@ pub struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub fn new(
         (plan, world, lists): (&'a Plan, &'a World, Lists<'a>),
-        mut space: Space,
+        space: Space,
         (rules, policy, outcomes): (Rules, Functions, Outcomes),
         machine: Machine,
     ) -> Self {
-        let wishes = wishes(&mut space, plan);
         Self {
             plan,
             world,
@@ -61,15 +60,15 @@ impl<'a> Judge<'a> {
             policy,
             outcomes,
             machine,
-            wishes,
+            wishes: None,
             violations: Vec::new(),
             regions: 0,
             answered: HashSet::new(),
         }
     }
 
-    /// Compares everything: how many regions there are, or what is wrong.
-    pub fn judge(mut self) -> Result<usize, Vec<Violation>> {
+    /// Compares everything: how many regions there are, and nodes of diagrams; or what is wrong.
+    pub fn judge(mut self) -> Result<(usize, usize), Vec<Violation>> {
         self.confirm_each();
         self.compare_reassembly();
         self.compare_outcomes();
@@ -80,7 +79,7 @@ impl<'a> Judge<'a> {
             self.answers_inside();
         }
         self.violations.truncate(MOST);
-        if self.violations.is_empty() { Ok(self.regions) } else { Err(self.violations) }
+        if self.violations.is_empty() { Ok((self.regions, self.space.size())) } else { Err(self.violations) }
     }
 
     /// Regions of two functions: the numbers of both, and the function to the number of the pair.
@@ -106,7 +105,8 @@ impl<'a> Judge<'a> {
             self.space.numbers(Field::Protocol, &[(TCP.into(), TCP.into()), (UDP.into(), UDP.into())]);
         let unseen = self.space.and(zero, with_ports);
         let set = self.space.minus(set, unseen);
-        self.space.witness(set, &self.wishes)
+        let wishes = self.wishes.get_or_insert_with(|| wishes(&mut self.space, self.plan));
+        self.space.witness(set, wishes)
     }
 
     /// What both make of whole packets.
@@ -135,12 +135,12 @@ impl<'a> Judge<'a> {
             let asked = asked(&packet, self.world);
             if let (Some(asked), Answer::Single(kernel)) = (asked, self.machine.decide(&evaluated)) {
                 let (expected, found) = (self.plan.policy.decide(&asked), self.found(&packet, &kernel));
-                let about = kernel
-                    .rule
-                    .as_ref()
-                    .and_then(|rule| self.rules.matches.get(self.place_of_filter(rule.number)).copied());
-                left = match about {
-                    Some(about) => self.space.minus(left, about),
+                let rule = kernel.rule.as_ref().and_then(|rule| self.lists.filter.get(rule.number as usize));
+                left = match rule {
+                    Some(rule) => {
+                        let about = self.about(rule);
+                        self.space.minus(left, about)
+                    }
                     None => Set::NONE,
                 };
                 let example = Counterexample { packet: evaluated, expected, found };
@@ -151,10 +151,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Where the packets that a filter rule is about are in [`Rules::matches`].
-    fn place_of_filter(&self, number: u32) -> usize {
-        // Each list is there from its last rule to its first: scrub, then the filter.
-        self.lists.scrub.len() + self.lists.filter.len() - 1 - number as usize
+    /// The packets that a rule is about.
+    fn about(&mut self, rule: &Rule) -> Set {
+        rules::about(&mut self.space, self.machine.loaded(), self.world, rule)
     }
 
     fn found(&self, packet: &packets::Packet, kernel: &Kernel) -> Found {
@@ -174,12 +173,13 @@ impl<'a> Judge<'a> {
 
     /// Asks the evaluator and the policy about a packet of each region, and of what each rule and each row is about.
     fn confirm_each(&mut self) {
-        let (_, joined) = self.pairs(self.policy.outcome, self.rules.outcome);
+        let (policy, rules) = (self.policy.outcome, self.rules.outcome);
+        // Equal functions are one, and its regions are those of both.
+        let joined = if policy == rules { policy } else { self.pairs(policy, rules).1 };
         let mut packets: Vec<packets::Packet> =
             self.space.each(joined).into_iter().map(|(_, packet)| packet).collect();
-        for set in self.rules.matches.iter().chain(&self.policy.rows) {
-            packets.extend(self.space.any(*set));
-        }
+        packets.append(&mut self.rules.examples);
+        packets.append(&mut self.policy.examples);
         self.regions = packets.len();
         for packet in packets {
             self.confirm(packet);
@@ -281,24 +281,12 @@ impl<'a> Judge<'a> {
         self.violations.push(Violation::Other(Box::new(finding)));
     }
 
-    /// The first rule of a list whose packets, as [`Rules::matches`] has them, include this one.
-    fn first_about(&self, packet: &packets::Packet, rules: &'a [Rule]) -> Option<&'a Rule> {
-        let Lists { scrub, nat, rdr, filter, dummynet } = self.lists;
-        let mut start = 0;
-        // The order in which lists are read, each from its last rule.
-        for list in [scrub, filter, rdr, nat, dummynet] {
-            let end = start + list.len();
-            if std::ptr::eq(list, rules) {
-                let sets = self.rules.matches[start..end].iter().rev();
-                return rules
-                    .iter()
-                    .zip(sets)
-                    .find(|(_, set)| self.space.has(**set, packet))
-                    .map(|(rule, _)| rule);
-            }
-            start = end;
-        }
-        None
+    /// The first rule of a list that is about this packet.
+    fn first_about(&mut self, packet: &packets::Packet, rules: &'a [Rule]) -> Option<&'a Rule> {
+        rules.iter().find(|rule| {
+            let about = self.about(rule);
+            self.space.has(about, packet)
+        })
     }
 
     /// How fragments are put together.
@@ -324,25 +312,34 @@ impl<'a> Judge<'a> {
     /// Fragments that no one puts together count as their datagrams do: none of ours passes where a whole packet with
     /// the same addresses may not, or is left to others, or is blocked where every whole packet passes.
     fn compare_fragments(&mut self) {
-        let (whole, fragment) = (self.policy.outcome, self.rules.fragment);
+        const BLOCKED: u32 = 1;
+        const OTHERS: u32 = 2;
+        const WRONG: [(u32, &str); 4] = [
+            (1, "the rules match it, but no volume is involved"),
+            (2, "the rules leave it to other anchors"),
+            (4, "it passes alone, but the datagram that it is part of may not"),
+            (8, "it is blocked, but the datagram that it is part of passes"),
+        ];
+        let outcomes = &self.outcomes;
+        let whole = self.space.of_any_service(self.policy.outcome, &mut |number| {
+            let verdict = outcomes.outcome(number).verdict;
+            let others = if verdict == Verdict::Untouched { OTHERS } else { 0 };
+            others | if verdict.blocks() { BLOCKED } else { 0 }
+        });
+        let wrong = self.space.join(whole, self.rules.fragment, &mut |whole, fragment| {
+            let verdict = outcomes.outcome(fragment).verdict;
+            let (is_blocked, is_others) = (whole & BLOCKED != 0, whole & OTHERS != 0);
+            if verdict == Verdict::Untouched {
+                return if is_others { 0 } else { 2 };
+            }
+            let (is_wrong, what) = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
+            u32::from(is_others) | if is_wrong { what } else { 0 }
+        });
         let lone = self.space.select(self.policy.reassembly, |how| how == AS_THEY_ARE);
-        let blocked = self.outcomes.select(&mut self.space, whole, |it| it.verdict.blocks());
-        let blocked = self.space.any_service(blocked);
-        let others = self.outcomes.select(&mut self.space, whole, |it| it.verdict == Verdict::Untouched);
-        let others = self.space.any_service(others);
-        let met = self.outcomes.select(&mut self.space, fragment, |it| it.verdict != Verdict::Untouched);
-        let passed = self.outcomes.select(&mut self.space, fragment, |it| it.verdict.passes());
-        let (unmet, ours) = (self.space.not(met), self.space.not(others));
-        let (stopped, open) = (self.space.minus(met, passed), self.space.not(blocked));
-        for (one, other, what) in [
-            (met, others, "the rules match it, but no volume is involved"),
-            (unmet, ours, "the rules leave it to other anchors"),
-            (passed, blocked, "it passes alone, but the datagram that it is part of may not"),
-            (stopped, open, "it is blocked, but the datagram that it is part of passes"),
-        ] {
-            let both = self.space.and(one, other);
-            let both = self.space.and(both, lone);
-            self.find(both, true, self.lists.filter, what);
+        let wrong = self.space.choose(lone, wrong, Map::constant(0));
+        for (bit, what) in WRONG.into_iter().filter(|_| wrong != Map::constant(0)) {
+            let set = self.space.select(wrong, |all| all & bit != 0);
+            self.find(set, true, self.lists.filter, what);
         }
     }
 
@@ -376,9 +373,8 @@ impl<'a> Judge<'a> {
     /// Translation is settled where another anchor's must not have it, and left alone where it is not one of this
     /// network's.
     fn compare_translations(&mut self) {
-        let others =
-            self.outcomes.select(&mut self.space, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
-        let taken = self.space.and(self.rules.settled, others);
+        let taken =
+            self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
         let direction = self.space.direction(packets::Direction::Out);
         let (out, inward) = (self.space.and(taken, direction), self.space.minus(taken, direction));
         let what = "the rules keep other anchors from translating it, but no volume is involved";
@@ -388,13 +384,27 @@ impl<'a> Judge<'a> {
         self.find(left, false, &[], "the rules leave it to other anchors to redirect it");
     }
 
+    /// The packets of a set of which an outcome is meant.
+    fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
+        let of_set = self.space.choose(set, outcome, Map::UNDECIDED);
+        let undecided = Map::UNDECIDED.as_constant();
+        self.space
+            .select(of_set, |number| Some(number) != undecided && is_meant(self.outcomes.outcome(number)))
+    }
+
     /// What passes inside a provider without a state: its answer passes by itself.
     fn answers_inside(&mut self) {
+        let (within, outcome) = (self.policy.within, self.rules.outcome);
         let errors = errors(&mut self.space);
-        let carried =
-            self.outcomes.select(&mut self.space, self.rules.outcome, |it| it.verdict == Verdict::Carry);
-        let carried = self.space.and(carried, self.policy.within);
+        let carried = self.inside(within, outcome, |it| it.verdict == Verdict::Carry);
         let carried = self.space.minus(carried, errors);
+        // What stays inside a provider on one interface is the same set with the ends exchanged and the other way.
+        let lo0 = self.space.interface(LOOPBACK);
+        let local = self.space.and(within, lo0);
+        let lost = self.inside(local, outcome, |it| !it.verdict.passes());
+        if lost.is_empty() && self.space.implies(carried, local) {
+            return;
+        }
         let answers = self.space.mirrored(carried);
         let passed = self.outcomes.select(&mut self.space, self.rules.outcome, |it| it.verdict.passes());
         let lost = self.space.minus(answers, passed);

@@ -92,14 +92,39 @@ impl Outcomes {
         space.select(map, |number| is_meant(self.outcome(number)))
     }
 
-    /// The function in which ICMP errors, which pass, make no state; and these packets are dropped, in which pf finds no sense.
-    pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set, malformed: Set) -> Map {
-        let stateless = |outcome: Outcome| match outcome.verdict {
-            Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },
-            _ => outcome,
-        };
-        let map = space.overlay(errors, map, map, &mut |number| self.number(stateless(self.outcome(number))));
+    /// An outcome as a function: ICMP errors, where they pass, make no state.
+    pub fn of_packets(&mut self, space: &mut Space, outcome: Outcome, errors: Set) -> Map {
+        let usual = self.constant(outcome);
+        match stateless(outcome) {
+            same if same == outcome => usual,
+            stateless => {
+                let stateless = self.constant(stateless);
+                space.choose(errors, stateless, usual)
+            }
+        }
+    }
+
+    /// A function of some of these outcomes, and of numbers that are none, in which ICMP errors that pass make no state.
+    pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set) -> Map {
+        space.behind_addresses(map, &mut |diagrams, map| {
+            diagrams.overlay(errors, map, map, &mut |number| {
+                let outcome = self.all.get(number as usize).copied();
+                outcome.map_or(number, |outcome| self.number(stateless(outcome)))
+            })
+        })
+    }
+
+    /// The function in which these packets are dropped, in which pf finds no sense.
+    pub fn without(&mut self, space: &mut Space, map: Map, malformed: Set) -> Map {
         let dropped = self.constant(Outcome::plain(Verdict::Drop));
         space.choose(malformed, dropped, map)
+    }
+}
+
+/// What becomes of a packet that makes no state.
+fn stateless(outcome: Outcome) -> Outcome {
+    match outcome.verdict {
+        Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },
+        _ => outcome,
     }
 }

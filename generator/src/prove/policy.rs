@@ -10,13 +10,13 @@ use std::net::IpAddr;
 
 use super::outcome::{Outcome, Outcomes};
 use super::world::World;
-use crate::packets::{Direction, Family, Field, Map, Set, Side, Space};
+use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::plan::Plan;
 use crate::plan::policy::{
     ACK, Answer, Ends, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, PermissionPart, RST, SYN,
     TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
 };
-use crate::reach::ends::{Sets, addresses, union};
+use crate::reach::ends::{Sets, addresses};
 
 /// How fragments are put together, as the numbers of a function.
 pub const AS_THEY_ARE: u32 = 0;
@@ -30,8 +30,8 @@ pub const WITHOUT_DF: u32 = 2;
 pub struct Functions {
     /// The outcome of a whole packet, by number of [`Outcomes`].
     pub outcome: Map,
-    /// The packets that each row is about, whatever rows stand before it.
-    pub rows: Vec<Set>,
+    /// A packet of what each row is about, whatever rows stand before it.
+    pub examples: Vec<Packet>,
     /// How fragments are put together.
     pub reassembly: Map,
     /// The number of the pipe that a packet goes through; 0 is none.
@@ -47,18 +47,21 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     let parts = plan.policy.parts();
     let ends = Sets::of(space, &parts);
     let hooks = Hooks::of(space, world, plan.bridges.len());
+    let errors = errors(space);
     let mut table =
-        Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), outcome: Map::constant(0) };
+        Table { space, parts: &parts, ends, hooks, outcomes, rows: Vec::new(), examples: Vec::new(), errors };
     let reassembly = table.reassembly(world);
     table.fill();
-    let (errors, malformed) = (errors(table.space), malformed(table.space));
+    table.rows.reverse();
+    let outcome = table.space.first_match(&table.rows);
+    let malformed = malformed(table.space);
     let put_together = table.space.select(reassembly, |how| how != AS_THEY_ARE);
     let malformed = table.space.and(malformed, put_together);
-    let outcome = table.outcomes.settled(table.space, table.outcome, errors, malformed);
+    let outcome = table.outcomes.without(table.space, outcome, malformed);
     let pipe = table.pipes();
     let within = table.ends.within(table.space);
     let settled = table.settled();
-    Functions { outcome, rows: table.rows, reassembly, pipe, within, settled }
+    Functions { outcome, examples: table.examples, reassembly, pipe, within, settled }
 }
 
 /// Sets of packets by place.
@@ -101,17 +104,25 @@ struct Table<'a> {
     ends: Sets,
     hooks: Hooks,
     outcomes: &'a mut Outcomes,
-    rows: Vec<Set>,
     /// What is filled in so far, from the last row on.
-    outcome: Map,
+    rows: Vec<Row>,
+    examples: Vec<Packet>,
+    /// ICMP errors.
+    errors: Set,
 }
 
 impl Table<'_> {
     /// Puts a row before all others.
     fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
-        self.rows.push(set);
-        let outcome = self.outcomes.constant(Outcome { verdict, translation });
-        self.outcome = self.space.choose(set, outcome, self.outcome);
+        self.put_both((set, Set::ALL), verdict, translation);
+    }
+
+    /// The same, of what is in both sets: by source, and behind it.
+    fn put_both(&mut self, (top, rest): (Set, Set), verdict: Verdict, translation: Option<Translation>) {
+        self.examples.extend(self.space.any_of_both(top, rest));
+        let outcome = Outcome { verdict, translation };
+        let then = self.outcomes.of_packets(self.space, outcome, self.errors);
+        self.rows.push(Row { top, rest, then });
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -167,13 +178,12 @@ impl Table<'_> {
 
     fn forged(&mut self, inward: Set, wire: Set) {
         let (from_any, to_any) = (self.ends.from_any, self.ends.to_any);
-        let guests = self.all([to_any, inward]);
         for (index, network) in self.parts.networks.iter().enumerate() {
             let own = self.ends.from[index];
             let on = self.hooks.bridges[network.bridge];
-            let forged = self.space.and(guests, on);
+            let forged = self.space.and(inward, on);
             let forged = self.space.minus(forged, own);
-            self.put(forged, Verdict::Drop, None);
+            self.put_both((forged, to_any), Verdict::Drop, None);
         }
         let here = self.here(Side::Source);
         let here = self.all([here, inward, wire]);
@@ -192,8 +202,9 @@ impl Table<'_> {
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
         let networks = self.parts.networks.iter().zip(&self.ends.from);
         let (online, offline): (Vec<_>, Vec<_>) = networks.partition(|(network, _)| network.internet);
-        let sets = |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect();
-        let (online, offline) = (union(self.space, sets(online)), union(self.space, sets(offline)));
+        let sets =
+            |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect::<Vec<_>>();
+        let (online, offline) = (self.space.union(&sets(online)), self.space.union(&sets(offline)));
         self.put(online, Verdict::Pass, None);
         let leaving = self.all([online, out, egress]);
         self.put(leaving, Verdict::Pass, Some(Translation::EgressSource));
@@ -244,19 +255,19 @@ impl Table<'_> {
         for (((protocol, ports, masquerade), from), to) in by_senders {
             let service = self.service(protocol, ports);
             let sources = self.ends.ends(self.space, Side::Source, &from);
-            let served = self.space.and(sources, service);
             if masquerade {
-                rows.push((served, to.clone()));
+                rows.push((sources, service, to.clone()));
             }
             let destinations = self.ends.ends(self.space, Side::Destination, &to);
-            let opened = self.all([opens, served, destinations]);
-            self.put(opened, Verdict::Pass, None);
+            let opened = self.all([opens, service, destinations]);
+            self.put_both((sources, opened), Verdict::Pass, None);
         }
-        for (served, to) in rows {
+        for (sources, service, to) in rows {
+            let sources = self.space.and(out, sources);
             for (network, set) in self.ends.by_network(self.space, self.parts, &to) {
                 let translation = Translation::GatewaySource(self.parts.networks[network].gateway);
-                let masqueraded = self.all([out, served, set]);
-                self.put(masqueraded, Verdict::Pass, Some(translation));
+                let masqueraded = self.space.and(service, set);
+                self.put_both((sources, masqueraded), Verdict::Pass, Some(translation));
             }
         }
     }
@@ -278,10 +289,10 @@ impl Table<'_> {
 
     fn within(&mut self, lo0: Set, wire: Set) {
         for index in 0..self.parts.networks.len() {
-            let both = self.space.and(self.ends.from[index], self.ends.to[index]);
+            let (from, to) = (self.ends.from[index], self.ends.to[index]);
             for (hooks, verdict) in [(lo0, Verdict::Carry), (wire, Verdict::Pass)] {
-                let set = self.space.and(hooks, both);
-                self.put(set, verdict, None);
+                let from = self.space.and(hooks, from);
+                self.put_both((from, to), verdict, None);
             }
         }
     }
@@ -350,8 +361,8 @@ impl Table<'_> {
         how = self.space.choose(between, without_df, how);
         let offline =
             self.parts.networks.iter().zip(&self.ends.from).filter(|(network, _)| !network.internet);
-        let offline = offline.map(|(_, set)| *set).collect();
-        let offline = union(self.space, offline);
+        let offline: Vec<Set> = offline.map(|(_, set)| *set).collect();
+        let offline = self.space.union(&offline);
         let leaks = self.space.or(to, offline);
         let leaks = self.all([out, self.hooks.egress, leaks]);
         self.space.choose(leaks, without_df, how)

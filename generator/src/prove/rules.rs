@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::outcome::{Outcome, Outcomes};
 use super::policy::{AS_THEY_ARE, TOGETHER, WITHOUT_DF, errors, malformed};
 use super::world::World;
-use crate::packets::{Direction, Family, Field, Map, Set, Side, Space};
+use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::pf::eval::{Loaded, Ranges};
 use crate::pf::syntax::{self, Action, Address, Block, Dummynet, Endpoint, NumberMatch, Rule, StateKind};
 use crate::plan::policy::{Answer, Translation, Verdict};
@@ -38,8 +38,8 @@ pub struct Rules {
     pub pipes: Map,
     /// What these numbers mean: pipes in order; none is a `no dummynet`, which ends it.
     pub sequences: Vec<Vec<Option<u16>>>,
-    /// The packets that each rule is about, whatever rules stand before it.
-    pub matches: Vec<Set>,
+    /// A packet of what each rule is about, whatever rules stand before it.
+    pub examples: Vec<Packet>,
 }
 
 /// The lists of rules that are read.
@@ -83,25 +83,28 @@ pub fn read(
     world: &World,
     outcomes: &mut Outcomes,
 ) -> Rules {
-    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), matches: Vec::new() };
-    let how = |rule: &Rule| match (rule.action, rule.scrub.no_df) {
-        (Action::Scrub, true) => WITHOUT_DF,
-        (Action::Scrub, false) => TOGETHER,
-        _ => AS_THEY_ARE,
-    };
-    let reassembly = reader.first(lists.scrub, Reader::of_header, how);
-    let verdict = |rule: &Rule| outcomes.number(Outcome::plain(verdict(rule)));
-    let filter = reader.first(lists.filter, Reader::of_filter, verdict);
+    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), examples: Vec::new() };
+    let reassembly = reader.reassembly(lists.scrub);
+    let (filter, fragment) = reader.filter(lists.filter, outcomes);
     let (settled, translated) = reader.translations(lists, filter, outcomes);
-    let (errors, malformed) = (errors(reader.space), malformed(reader.space));
+    let malformed = malformed(reader.space);
     let scrubbed = reader.space.select(reassembly, |how| how != AS_THEY_ARE);
     let malformed = reader.space.and(malformed, scrubbed);
-    let outcome = outcomes.settled(reader.space, translated, errors, malformed);
+    let outcome = outcomes.without(reader.space, translated, malformed);
     let (pipes, sequences) = reader.pipes(lists.dummynet);
-    let matches = std::mem::take(&mut reader.matches);
-    let alone = |rule: &Rule| outcomes.number(Outcome::plain(self::verdict(rule)));
-    let fragment = reader.first(lists.filter, Reader::of_fragment, alone);
-    Rules { outcome, fragment, reassembly, settled, pipes, sequences, matches }
+    let examples = reader.examples;
+    Rules { outcome, fragment, reassembly, settled, pipes, sequences, examples }
+}
+
+/// The packets that a rule is about, whatever rules stand before it.
+pub fn about(space: &mut Space, loaded: &Loaded, world: &World, rule: &Rule) -> Set {
+    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), examples: Vec::new() };
+    let (top, rest) = match rule.action {
+        Action::Pass | Action::Block(_) => reader.of_filter(rule),
+        Action::Nat | Action::NoNat | Action::Rdr | Action::NoRdr => reader.of_translation(rule),
+        _ => reader.of_header(rule),
+    };
+    reader.space.and(top, rest)
 }
 
 /// What a filter rule does.
@@ -121,42 +124,70 @@ struct Reader<'a> {
     world: &'a World,
     /// The addresses of each table, by side.
     tables: HashMap<(String, Side), Set>,
-    matches: Vec<Set>,
+    examples: Vec<Packet>,
 }
 
 impl Reader<'_> {
-    /// The function of a list whose first match decides.
-    fn first(
-        &mut self,
-        rules: &[Rule],
-        set: fn(&mut Self, &Rule) -> Set,
-        mut number: impl FnMut(&Rule) -> u32,
-    ) -> Map {
-        let mut function = Map::constant(0);
-        for rule in rules.iter().rev() {
-            let set = set(self, rule);
-            self.matches.push(set);
-            function = self.space.choose(set, Map::constant(number(rule)), function);
+    /// A row for what is in both of two sets, of which a packet is put by as an example.
+    fn row(&mut self, (top, rest): (Set, Set), then: Map) -> Row {
+        self.examples.extend(self.space.any_of_both(top, rest));
+        Row { top, rest, then }
+    }
+
+    /// How fragments are put together.
+    fn reassembly(&mut self, rules: &[Rule]) -> Map {
+        let how = |rule: &Rule| match (rule.action, rule.scrub.no_df) {
+            (Action::Scrub, true) => WITHOUT_DF,
+            (Action::Scrub, false) => TOGETHER,
+            _ => AS_THEY_ARE,
+        };
+        let mut rows = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let header = self.of_header(rule);
+            rows.push(self.row(header, Map::constant(how(rule))));
         }
-        function
+        let first = self.space.first_match(&rows);
+        self.space.over(first, Map::constant(AS_THEY_ARE))
+    }
+
+    /// What the filter does with whole packets, and with fragments that are judged alone.
+    fn filter(&mut self, rules: &[Rule], outcomes: &mut Outcomes) -> (Map, Map) {
+        let (is_fragment, errors) = (self.space.number_is(Field::Fragment, 1), errors(self.space));
+        let mut rows = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let outcome = Outcome::plain(verdict(rule));
+            let (whole, alone) =
+                (outcomes.of_packets(self.space, outcome, errors), outcomes.constant(outcome));
+            let then = self.space.choose(is_fragment, alone, whole);
+            // One function for both: they differ where a rule asks for what a fragment does not show.
+            let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
+            let (top, to) = self.of_ends(rule);
+            let rest = self.space.and(to, whole);
+            self.examples.extend(self.space.any_of_both(top, rest));
+            let (whole, alone) = (self.space.minus(whole, is_fragment), self.space.and(alone, is_fragment));
+            let service = self.space.or(whole, alone);
+            rows.push(Row { top, rest: self.space.and(to, service), then });
+        }
+        let both = self.space.first_match(&rows);
+        let both = self.space.over(both, Map::constant(0));
+        [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
     /// Packets whose translation is decided, and the outcome of all packets after it: the filter sees what it made.
     fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
+        // `no nat` and `no rdr`: as if there were none.
+        const NONE: u32 = u32::MAX >> 2;
         let (out, inward) = (self.space.direction(Direction::Out), self.space.direction(Direction::In));
         let outward = self.space.choose(out, filter, Map::constant(0));
         let rules =
             lists.nat.iter().map(|rule| (rule, out)).chain(lists.rdr.iter().map(|rule| (rule, inward)));
-        let rules: Vec<(&Rule, Set)> = rules.collect();
-        let (mut settled, mut function) = (Set::NONE, filter);
-        for (rule, side) in rules.into_iter().rev() {
-            let set = self.of_translation(rule);
-            let set = self.space.and(set, side);
-            self.matches.push(set);
-            settled = self.space.or(settled, set);
+        let mut rows = Vec::new();
+        for (rule, side) in rules {
+            let (top, rest) = self.of_translation(rule);
+            let top = self.space.and(top, side);
+            let row = self.row((top, rest), Map::constant(NONE));
             let Some((translation, source)) = self.translation(rule) else {
-                // `no nat` and `no rdr`: as if there were none.
-                function = self.space.choose(set, filter, function);
+                rows.push(row);
                 continue;
             };
             let translated = Outcome { verdict: Verdict::Pass, translation: Some(translation) };
@@ -169,9 +200,18 @@ impl Reader<'_> {
                 // What is translated always has a state.
                 if outcomes.outcome(number).verdict.blocks() { number } else { outcomes.number(translated) }
             };
-            function = self.space.overlay(set, behind, function, &mut through);
+            let then = self.space.overlay(rest, behind, Map::UNDECIDED, &mut through);
+            rows.push(Row { rest: Set::ALL, then, ..row });
         }
-        (settled, function)
+        let first = self.space.first_match(&rows);
+        let errors = errors(self.space);
+        let first = outcomes.settled(self.space, first, errors);
+        let undecided = Map::UNDECIDED.as_constant();
+        let settled = self.space.select(first, |number| Some(number) != undecided);
+        let undecided = undecided.unwrap_or_default();
+        let translated =
+            self.space.renumber(first, &mut |number| if number == NONE { undecided } else { number });
+        (settled, self.space.over(translated, filter))
     }
 
     /// What a rule makes of addresses, and the new source where it is that.
@@ -195,60 +235,81 @@ impl Reader<'_> {
     fn pipes(&mut self, rules: &[Rule]) -> (Map, Vec<Vec<Option<u16>>>) {
         let mut sequences: Vec<Vec<Option<u16>>> = vec![Vec::new()];
         let mut numbers: HashMap<Vec<Option<u16>>, u32> = HashMap::from([(Vec::new(), 0)]);
-        let mut function = Map::constant(0);
-        for rule in rules.iter().rev() {
-            let set = self.of_header(rule);
-            self.matches.push(set);
-            let mut through = |behind: u32| {
-                let sequence = match rule.dummynet {
-                    Some(Dummynet::Pipe(pipe) | Dummynet::Queue(pipe)) => {
-                        [Some(pipe)].into_iter().chain(sequences[behind as usize].iter().copied()).collect()
-                    }
-                    None => vec![None],
-                };
-                *numbers.entry(sequence).or_insert_with_key(|sequence| {
-                    sequences.push(sequence.clone());
-                    u32::try_from(sequences.len() - 1).expect("fewer than 2^31 sequences")
-                })
+        let mut number = |sequence: Vec<Option<u16>>, sequences: &mut Vec<Vec<Option<u16>>>| {
+            *numbers.entry(sequence).or_insert_with_key(|sequence| {
+                sequences.push(sequence.clone());
+                u32::try_from(sequences.len() - 1).expect("fewer than 2^31 sequences")
+            })
+        };
+        let mut maps = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let pipe = match rule.dummynet {
+                Some(Dummynet::Pipe(pipe) | Dummynet::Queue(pipe)) => Some(pipe),
+                None => None,
             };
-            function = self.space.overlay(set, function, function, &mut through);
+            let header = self.of_header(rule);
+            let number = Map::constant(number(vec![pipe], &mut sequences));
+            let Row { top, rest, then } = self.row(header, number);
+            let set = self.space.and(top, rest);
+            maps.push(self.space.choose(set, then, Map::constant(0)));
         }
+        let mut one_behind_the_other = |front: u32, behind: u32| {
+            let front_ends = sequences[front as usize].last().is_some_and(Option::is_none);
+            if front_ends {
+                return front;
+            }
+            let both = [front, behind].map(|number| sequences[number as usize].clone()).concat();
+            number(both, &mut sequences)
+        };
+        let function = self.space.join_all(&maps, 0, &mut one_behind_the_other);
         (function, sequences)
     }
 
-    /// Interface, direction, family, protocol and addresses.
-    fn of_header(&mut self, rule: &Rule) -> Set {
-        let mut set = self.space.family(Family::Inet);
-        if let Some(protocol) = rule.protocol {
-            let protocol = self.space.number_is(Field::Protocol, protocol);
-            set = self.space.and(set, protocol);
-        }
-        for (side, end) in [(Side::Destination, &rule.destination), (Side::Source, &rule.source)] {
-            let end = self.of_end(side, end);
-            set = self.space.and(set, end);
-        }
+    /// Interface, direction, family and source; and destination.
+    fn of_ends(&mut self, rule: &Rule) -> (Set, Set) {
+        let inet = self.space.family(Family::Inet);
+        let source = self.of_end(Side::Source, &rule.source);
+        let mut top = self.space.and(inet, source);
         if let Some(interface) = &rule.interface {
             let named = self.space.interface(&interface.name);
-            set = if interface.not { self.space.minus(set, named) } else { self.space.and(set, named) };
+            top = if interface.not { self.space.minus(top, named) } else { self.space.and(top, named) };
         }
         if let Some(direction) = rule.direction {
             let direction = self.space.direction(match direction {
                 syntax::Direction::In => Direction::In,
                 syntax::Direction::Out => Direction::Out,
             });
-            set = self.space.and(set, direction);
+            top = self.space.and(top, direction);
         }
-        set
+        (top, self.of_end(Side::Destination, &rule.destination))
     }
 
-    fn of_translation(&mut self, rule: &Rule) -> Set {
+    fn of_protocol(&mut self, rule: &Rule) -> Set {
+        rule.protocol.map_or(Set::ALL, |protocol| self.space.number_is(Field::Protocol, protocol))
+    }
+
+    /// Ends and protocol, up to the source and behind it.
+    fn of_header(&mut self, rule: &Rule) -> (Set, Set) {
+        let (top, to) = self.of_ends(rule);
+        let protocol = self.of_protocol(rule);
+        (top, self.space.and(to, protocol))
+    }
+
+    fn of_translation(&mut self, rule: &Rule) -> (Set, Set) {
         let service = self.of_ports(rule);
-        let header = self.of_header(rule);
-        self.space.and(header, service)
+        let (top, rest) = self.of_header(rule);
+        (top, self.space.and(rest, service))
     }
 
-    fn of_filter(&mut self, rule: &Rule) -> Set {
-        let mut service = self.of_ports(rule);
+    fn of_filter(&mut self, rule: &Rule) -> (Set, Set) {
+        let service = self.of_service(rule);
+        let (top, to) = self.of_ends(rule);
+        (top, self.space.and(to, service))
+    }
+
+    /// Protocol, ports, flags and types of a filter rule.
+    fn of_service(&mut self, rule: &Rule) -> Set {
+        let mut service = self.of_protocol(rule);
         if let Some(flags) = rule.tcp_flags {
             let tcp = self.space.number_is(Field::Protocol, TCP);
             let shown = self.space.masked(Field::Flags, flags.set, flags.mask);
@@ -263,8 +324,8 @@ impl Reader<'_> {
                 service = self.space.and(service, code);
             }
         }
-        let header = self.of_header(rule);
-        self.space.and(header, service)
+        let ports = self.of_ports(rule);
+        self.space.and(service, ports)
     }
 
     /// A fragment shows neither ports nor flags nor types: a rule that asks for them is not about it.
@@ -273,14 +334,14 @@ impl Reader<'_> {
         if matches!(rule.protocol, Some(TCP | UDP)) && has_port {
             return Set::NONE;
         }
-        let mut set = self.of_header(rule);
+        let mut service = self.of_protocol(rule);
         for (protocol, asks) in [(TCP, rule.tcp_flags.is_some()), (ICMP, rule.icmp.is_some())] {
             if asks {
                 let protocol = self.space.number_is(Field::Protocol, protocol);
-                set = self.space.minus(set, protocol);
+                service = self.space.minus(service, protocol);
             }
         }
-        set
+        service
     }
 
     /// Conditions on ports count where the rule itself names a protocol that has them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use crate::packets::{Family, Map, Set, Side, Space};
+use crate::packets::{Family, Map, Row, Set, Side, Space};
 use crate::plan::Region;
 use crate::plan::policy::{Ends, Parts};
 
@@ -31,15 +31,6 @@ pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
     set
 }
 
-/// The union of many sets, by halves, so that none is put together with all before it.
-pub fn union(space: &mut Space, mut sets: Vec<Set>) -> Set {
-    while sets.len() > 1 {
-        sets =
-            sets.chunks(2).map(|pair| pair.iter().fold(Set::NONE, |all, set| space.or(all, *set))).collect();
-    }
-    sets.pop().unwrap_or(Set::NONE)
-}
-
 /// The packets with one of these addresses at an end.
 pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item = &'a Ipv4Addr>) -> Set {
     let numbers: BTreeSet<u128> = all.into_iter().map(|address| u32::from(*address).into()).collect();
@@ -53,15 +44,15 @@ impl Sets {
         let mut side =
             |side| -> Vec<Set> { parts.networks.iter().map(|it| region(space, side, it.region)).collect() };
         let (from, to) = (side(Side::Source), side(Side::Destination));
-        let [from_any, to_any] = [&from, &to].map(|all| union(space, all.clone()));
+        let [from_any, to_any] = [&from, &to].map(|all| space.union(all));
         Self { from, to, from_any, to_any }
     }
 
     /// The packets that stay inside one provider.
     pub fn within(&self, space: &mut Space) -> Set {
         let pairs = self.from.iter().zip(&self.to);
-        let pairs = pairs.map(|(from, to)| space.and(*from, *to)).collect();
-        union(space, pairs)
+        let pairs: Vec<Set> = pairs.map(|(from, to)| space.and(*from, *to)).collect();
+        space.union(&pairs)
     }
 
     /// The packets with an end among these.
@@ -71,8 +62,9 @@ impl Sets {
             Side::Source => &self.from,
             Side::Destination => &self.to,
         };
-        let sets = ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
-        union(space, sets)
+        let sets: Vec<Set> =
+            ends.networks.iter().map(|network| networks[*network]).chain([volumes]).collect();
+        space.union(&sets)
     }
 
     /// Receivers, by the network that they are in.
@@ -91,25 +83,27 @@ impl Sets {
 
     /// The number of the pipe from an address to an address.
     pub fn pipes(&self, space: &mut Space, parts: &Parts) -> Map {
-        let mut pipe = Map::constant(0);
-        // From the broad to the narrow, the sender's breadth before the receiver's, and of the same the last first.
-        for breadths in [[true, true], [true, false], [false, true], [false, false]] {
-            for way in parts.ways.iter().rev() {
+        if parts.ways.is_empty() {
+            return Map::constant(0);
+        }
+        let within = self.within(space);
+        let mut rows = vec![Row { top: within, rest: Set::ALL, then: Map::constant(0) }];
+        // The narrow before the broad, the sender's breadth before the receiver's, and of the same the first.
+        for breadths in [[false, false], [false, true], [true, false], [true, true]] {
+            for way in &parts.ways {
                 let part = |ends: &Ends, is_network: bool| {
                     let nothing = Ends::default();
                     let Ends { networks, volumes } = ends.clone();
                     if is_network { Ends { networks, ..nothing } } else { Ends { volumes, ..nothing } }
                 };
-                let from = self.ends(space, Side::Source, &part(&way.from, breadths[0]));
-                let to = self.ends(space, Side::Destination, &part(&way.to, breadths[1]));
-                let set = space.and(from, to);
-                pipe = space.choose(set, Map::constant(way.pipe.map_or(0, u32::from)), pipe);
+                let top = self.ends(space, Side::Source, &part(&way.from, breadths[0]));
+                let rest = self.ends(space, Side::Destination, &part(&way.to, breadths[1]));
+                if !top.is_empty() && !rest.is_empty() {
+                    rows.push(Row { top, rest, then: Map::constant(way.pipe.map_or(0, u32::from)) });
+                }
             }
         }
-        if !parts.ways.is_empty() {
-            let within = self.within(space);
-            pipe = space.choose(within, Map::constant(0), pipe);
-        }
-        pipe
+        let pipe = space.first_match(&rows);
+        space.over(pipe, Map::constant(0))
     }
 }

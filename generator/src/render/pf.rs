@@ -175,10 +175,11 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     // The last that covers a packet counts, and of quick rules it is the first.
     let in_order: Vec<&plan::Steering> = plan.steering.iter().rev().collect();
     let followed = followed(plan, &in_order);
+    let here = plan::Here::of(plan);
     let steering = in_order.iter().zip(followed).map(|(steering, followed)| Steering {
         from: sets.reference(&steering.from),
         to: sets.reference(&steering.to),
-        here: sets.here(&steering.to, &plan.here(&steering.to)),
+        here: sets.here(&steering.to, &here.addresses(&steering.to)),
         pipe: steering.pipe,
         is_followed: followed.out,
         is_followed_here: followed.here,
@@ -305,13 +306,17 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
 
 /// The providers that some steering names on both sides, by themselves or by volumes of theirs.
 fn unsteered(plan: &Plan) -> Vec<End> {
-    let is_named = |ends: &[End], bridge: &Bridge| {
-        ends.iter().any(|end| plan.provider_of(end) == Some(&bridge.provider))
+    let both = |it: &plan::Steering| {
+        let to = named(plan, &it.to);
+        named(plan, &it.from).into_iter().filter(|name| to.contains(name)).cloned().collect::<Vec<_>>()
     };
-    let is_covered = |bridge: &&Bridge| {
-        plan.steering.iter().any(|it| is_named(&it.from, bridge) && is_named(&it.to, bridge))
-    };
-    plan.bridges.iter().filter(is_covered).map(|bridge| End::Provider(bridge.provider.clone())).collect()
+    let covered: BTreeSet<Name> = plan.steering.iter().flat_map(both).collect();
+    covered.into_iter().map(End::Provider).collect()
+}
+
+/// The providers of ends.
+fn named<'a>(plan: &'a Plan, ends: &'a [End]) -> BTreeSet<&'a Name> {
+    ends.iter().filter_map(|end| plan.provider_of(end)).collect()
 }
 
 fn rule(sets: &mut Sets, flow: &Flow) -> Rule {

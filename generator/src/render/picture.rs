@@ -1,10 +1,11 @@
-//! The topology as a picture: text, SVG and Mermaid, from one scene.
+//! The topology as a picture: text, SVG and Mermaid, all of one scene.
 //!
-//! Providers are in two columns, and the link rules run between them, one line each, to which the endpoints of a
-//! rule are connected. A mesh is one line and not one for every pair, so the drawing grows with the declaration.
-//! Sees: model, plan. Never: who asks for it, or a Mac; kernel names are passed in.
+//! Providers stand in two columns, and the links between them: each link is drawn once, as it was declared, with lines to
+//! whoever it names. A mesh is one link and not a line for every pair, so what is drawn grows with what was declared.
+//! Sees: model, plan, identity. Never: who asks for it, or a Mac; kernel names are handed in.
 
 mod lanes;
+mod layout;
 mod mermaid;
 mod scene;
 mod svg;

@@ -3,12 +3,12 @@
 //! Their number grows with providers and flows: each volume probes its provider's gateway, each flow is tried from
 //! every provider that it permits, and of what is forbidden there is a sample.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::model::{End, Name, Protocol, VolumeAttachment};
+use crate::model::{End, Name, PortSet, Protocol, VolumeAttachment};
 use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
 use crate::plan::{Flow, Plan, Volume};
 
@@ -44,16 +44,22 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
     probes
 }
 
-/// A volume for each provider that can speak from this Mac: one that needs no mount, if there is one.
+/// A volume for each provider that can speak from this Mac, in the order of their providers: one that needs no mount, if
+/// there is one.
 fn speakers(plan: &Plan) -> Vec<&Volume> {
-    let of_provider = |provider: &Name| {
-        let hosts = plan
-            .volumes
-            .iter()
-            .filter(|volume| volume.provider == *provider && volume.attachment == VolumeAttachment::Host);
-        hosts.min_by_key(|volume| volume.mount_point.is_some())
-    };
-    plan.bridges.iter().filter_map(|bridge| of_provider(&bridge.provider)).collect()
+    let mut speakers: BTreeMap<&Name, &Volume> = BTreeMap::new();
+    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+        let known = speakers.entry(&volume.provider).or_insert(volume);
+        if known.mount_point.is_some() && volume.mount_point.is_none() {
+            *known = volume;
+        }
+    }
+    plan.bridges.iter().filter_map(|bridge| speakers.get(&bridge.provider).copied()).collect()
+}
+
+/// The place of a provider's speaker among them.
+fn speaker_of(speakers: &[&Volume], provider: &Name) -> Option<usize> {
+    speakers.binary_search_by(|volume| volume.provider.cmp(provider)).ok()
 }
 
 /// What is sent: an echo request, or a packet to a port.
@@ -82,8 +88,8 @@ fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, sen
 }
 
 fn gateway(plan: &Plan, volume: &Volume) -> Probe {
-    let bridge = plan.bridges.iter().find(|bridge| bridge.provider == volume.provider);
-    let name = bridge.map_or("", |bridge| bridge.logical.as_str());
+    let bridge = plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(&volume.provider));
+    let name = bridge.map_or("", |bridge| plan.bridges[bridge].logical.as_str());
     probe("pass", volume, name, volume.gateway, Sent::Echo)
 }
 
@@ -97,7 +103,7 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     };
     let members = |ends: &[End]| -> Vec<&Volume> {
         let of = |end: &End| match end {
-            End::Provider(name) => speakers.iter().find(|volume| volume.provider == *name).copied(),
+            End::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
             End::Volume(name) => {
                 plan.volume(name).filter(|volume| volume.attachment == VolumeAttachment::Host)
             }
@@ -108,8 +114,8 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (index, source) in from.iter().enumerate() {
         // Beginning after its own place, so that a mesh is not all tried against one provider.
-        let turned = to.iter().cycle().skip((index + 1) % to.len().max(1)).take(to.len());
-        let other = turned.into_iter().find(|volume| volume.provider != source.provider);
+        let (before, after) = to.split_at((index + 1) % to.len().max(1));
+        let other = after.iter().chain(before).find(|volume| volume.provider != source.provider);
         probes.extend(other.map(|other| probe("pass", source, other.name.as_str(), other.address, sent)));
     }
     probes
@@ -136,20 +142,105 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
         plan.policy.decide(&packet).verdict.blocks()
     };
     let mut probes = Vec::new();
-    for (index, from) in speakers.iter().enumerate() {
-        let turned = || speakers.iter().cycle().skip(index + 1).take(speakers.len());
-        let mut try_one = |candidates: &[Sent]| {
-            let tries = turned().flat_map(|to| candidates.iter().map(move |sent| (to, *sent)));
-            let victim = tries.into_iter().find(|(to, sent)| refused(from, to.address, *sent));
-            probes.extend(victim.map(|(to, sent)| probe("block", from, to.name.as_str(), to.address, sent)));
+    let echo = Allowed::of(plan, speakers, |flow| flow.ports.is_none() && carries(flow, Protocol::Icmp));
+    let by_port = UNLIKELY.map(|port| {
+        let has_port = |flow: &Flow| {
+            let ranges = flow.ports.as_ref().map(PortSet::ranges);
+            ranges.is_none_or(|ranges| ranges.iter().any(|it| (it.first..=it.last).contains(&port)))
         };
-        try_one(&[Sent::Echo]);
-        try_one(&UNLIKELY.map(Sent::Tcp));
+        Allowed::of(plan, speakers, |flow| carries(flow, Protocol::Tcp) && has_port(flow))
+    });
+    let some_port = Allowed::all_of(&by_port);
+    for (index, from) in speakers.iter().enumerate() {
+        let victim = echo.first_refused(index).map(|to| (speakers[to], Sent::Echo));
+        let by_tcp = some_port.first_refused(index).and_then(|to| {
+            let port = UNLIKELY.into_iter().zip(&by_port).find(|(_, allowed)| !allowed.has(index, to))?.0;
+            Some((speakers[to], Sent::Tcp(port)))
+        });
+        // The policy has the last word on what is said here of flows.
+        for (to, sent) in
+            victim.into_iter().chain(by_tcp).filter(|(to, sent)| refused(from, to.address, *sent))
+        {
+            probes.push(probe("block", from, to.name.as_str(), to.address, sent));
+        }
         if refused(from, OUTSIDE, Sent::Tcp(443)) {
             probes.push(probe("block", from, "the internet", OUTSIDE, Sent::Tcp(443)));
         }
     }
     probes
+}
+
+fn carries(flow: &Flow, protocol: Protocol) -> bool {
+    flow.protocol.is_none_or(|it| it == protocol)
+}
+
+/// Which speakers some of the flows let through to which: a row of bits for each.
+struct Allowed {
+    /// Words in a row.
+    width: usize,
+    count: usize,
+    words: Vec<u64>,
+}
+
+impl Allowed {
+    fn of(plan: &Plan, speakers: &[&Volume], is_meant: impl Fn(&Flow) -> bool) -> Self {
+        let (count, width) = (speakers.len(), speakers.len().div_ceil(64));
+        let mut allowed = Self { width, count, words: vec![0; count * width] };
+        let members = |ends: &[End]| -> BTreeSet<usize> {
+            let of = |end: &End| match end {
+                End::Provider(name) => speaker_of(speakers, name),
+                End::Volume(name) => {
+                    let speaker = speaker_of(speakers, &plan.volume(name)?.provider)?;
+                    (speakers[speaker].name == *name).then_some(speaker)
+                }
+            };
+            ends.iter().filter_map(of).collect()
+        };
+        for flow in plan.flows.iter().filter(|flow| is_meant(flow)) {
+            let mut to = vec![0u64; width];
+            for member in members(&flow.to) {
+                to[member / 64] |= 1 << (member % 64);
+            }
+            for from in members(&flow.from) {
+                let row = &mut allowed.words[from * width..(from + 1) * width];
+                row.iter_mut().zip(&to).for_each(|(word, more)| *word |= more);
+            }
+        }
+        for own in 0..count {
+            allowed.words[own * width + own / 64] |= 1 << (own % 64);
+        }
+        allowed
+    }
+
+    /// What all of them let through.
+    fn all_of<const N: usize>(all: &[Self; N]) -> Self {
+        let [first, rest @ ..] = all.as_slice() else {
+            return Self { width: 0, count: 0, words: Vec::new() };
+        };
+        let mut words = first.words.clone();
+        for other in rest {
+            words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+        }
+        Self { words, ..*first }
+    }
+
+    fn has(&self, from: usize, to: usize) -> bool {
+        self.words[from * self.width + to / 64] >> (to % 64) & 1 == 1
+    }
+
+    /// The first behind a speaker, in a ring, to which it is not let through.
+    fn first_refused(&self, from: usize) -> Option<usize> {
+        let row = &self.words[from * self.width..(from + 1) * self.width];
+        let first_in = |start: usize, end: usize| {
+            (start / 64..end.div_ceil(64)).find_map(|word| {
+                let before = if word == start / 64 { (1u64 << (start % 64)) - 1 } else { 0 };
+                let refused = !(row[word] | before);
+                let place = word * 64 + refused.trailing_zeros() as usize;
+                (refused != 0 && place < end).then_some(place)
+            })
+        };
+        first_in(from + 1, self.count).or_else(|| first_in(0, from))
+    }
 }
 
 /// Ports that a link rarely names: one that none names is tried.

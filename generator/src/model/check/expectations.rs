@@ -3,7 +3,7 @@
 use super::Check;
 use crate::input::{self, Word};
 use crate::model::{Expectation, Party};
-use crate::place::FieldPath;
+use crate::place::At;
 
 impl Check<'_> {
     /// The expectations in canonical order, unless one of them is wrong.
@@ -18,7 +18,7 @@ impl Check<'_> {
     }
 
     fn expectation(&mut self, index: usize, raw: &input::Expectation) -> Option<Expectation> {
-        let at = FieldPath::of(&["expect".to_owned(), index.to_string()]);
+        let at = At::of(&["expect"]).child(index);
         let from = self.all_ends(&at.child("from"), raw.from.as_deref(), Word::WORDS, Self::party);
         let to = self.all_ends(&at.child("to"), raw.to.as_deref(), Word::WORDS, Self::party);
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());

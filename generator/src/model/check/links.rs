@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
-use crate::model::{Conditions, End, Link, PortRange, PortSet};
-use crate::place::FieldPath;
+use crate::model::{End, Latency, Link, LinkConditions, PortRange, PortSet, Way};
+use crate::place::{At, FieldPath};
 use crate::problem::{Kind, Problem};
 
 /// What dummynet counts to: it keeps bits a second in 31 bits.
@@ -25,7 +25,7 @@ impl Check<'_> {
     }
 
     fn link(&mut self, index: usize, raw: &input::Link) -> Option<Link> {
-        let at = FieldPath::of(&["links".to_owned(), index.to_string()]);
+        let at = At::of(&["links"]).child(index);
         let from = self.ends(&at.child("from"), raw.from.as_deref());
         let to = self.ends(&at.child("to"), raw.to.as_deref());
         if let (Some(from), Some(to)) = (&from, &to)
@@ -33,11 +33,15 @@ impl Check<'_> {
             && from == to
             && from.len() == 1
         {
-            self.wrong(at.clone(), Kind::LinkToItself { end: end.name().to_string() });
+            self.wrong(at, Kind::LinkToItself { end: end.name().to_string() });
         }
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
             raw.conditions.as_ref().and_then(|raw| self.conditions(&at.child("conditions"), raw));
+        if conditions.is_some_and(|conditions| conditions.goes_by_regions()) {
+            let at = at.child("conditions").child("latency");
+            self.regions(&at, from.iter().chain(&to).flatten());
+        }
         Some(Link {
             from: from?,
             to: to?,
@@ -53,7 +57,7 @@ impl Check<'_> {
     /// A protocol and ports, of a link or an expectation.
     pub(super) fn service(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         protocol: Option<&str>,
         ports: Option<&[Option<Port>]>,
     ) -> (Option<Protocol>, Option<PortSet>) {
@@ -72,21 +76,21 @@ impl Check<'_> {
         (protocol, self.ports(&at.child("ports"), ports))
     }
 
-    fn ends(&mut self, at: &FieldPath, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+    fn ends(&mut self, at: &At, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
         self.all_ends(at, names, &[], Self::end)
     }
 
     /// The ends of a list: providers and volumes, and whatever these words mean.
     pub(super) fn all_ends<T: Ord>(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         names: Option<&[Option<String>]>,
         words: &[&str],
         meant: fn(&Self, &str) -> Option<T>,
     ) -> Option<BTreeSet<T>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ends", optional: false });
+            self.wrong(at, Kind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -114,7 +118,7 @@ impl Check<'_> {
     }
 
     /// Reports an unknown end, unless its declaration was reported already. False: the list has no such end.
-    fn unknown_end(&mut self, at: FieldPath, found: &str, words: &[&str]) -> bool {
+    fn unknown_end(&mut self, at: At, found: &str, words: &[&str]) -> bool {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
             return false;
         };
@@ -127,10 +131,10 @@ impl Check<'_> {
         false
     }
 
-    fn ports(&mut self, at: &FieldPath, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
+    fn ports(&mut self, at: &At, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at.clone(), Kind::EmptyList { what: "the list of ports", optional: true });
+            self.wrong(at, Kind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -141,7 +145,7 @@ impl Check<'_> {
         PortSet::new(ranges)
     }
 
-    fn port(&mut self, at: FieldPath, port: &Port) -> Option<PortRange> {
+    fn port(&mut self, at: At, port: &Port) -> Option<PortRange> {
         let number = |text: &str| -> Option<u16> {
             let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
             text.parse().ok().filter(|port| digits && *port > 0)
@@ -166,16 +170,19 @@ impl Check<'_> {
         Some(PortRange { first, last })
     }
 
-    fn conditions(&mut self, at: &FieldPath, raw: &input::Conditions) -> Option<Conditions> {
-        let latency_ms = raw.latency_ms.and_then(|found| {
-            let range = "from 0 to 10000 milliseconds";
-            self.in_range(
-                at.child("latencyMs"),
-                found,
-                u16::try_from(found).ok().filter(|ms| *ms <= 10_000),
-                range,
-            )
-        });
+    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<LinkConditions> {
+        let latency = match (raw.latency_ms, raw.latency.as_deref()) {
+            (Some(_), Some(_)) => {
+                self.wrong(at.child("latency"), Kind::LatencyTwice);
+                None
+            }
+            (Some(found), None) => self.milliseconds(at.child("latencyMs"), found).map(Latency::Ms),
+            (None, word) => {
+                let meant = |word: &str| input::Latency::from_word(word).map(|_| Some(Latency::Regions));
+                self.word(&at.child("latency"), word, None, meant, input::Latency::WORDS)
+            }
+        };
+        let jitter_ms = raw.jitter_ms.and_then(|found| self.milliseconds(at.child("jitterMs"), found));
         let loss = raw.loss.and_then(|found| {
             let share = (0.0..=1.0).contains(&found).then_some(found);
             self.in_range(at.child("loss"), found, share, "a fraction from 0 to 1")
@@ -184,8 +191,31 @@ impl Check<'_> {
             let rate = u32::try_from(found).ok().filter(|kbit| (1..=FASTEST).contains(kbit));
             self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 2147483 kilobits a second")
         });
-        let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
-        any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
+        let any = latency.is_some() || jitter_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
+        any.then_some(LinkConditions { latency, jitter_ms, loss, bandwidth_kbit })
+    }
+
+    fn milliseconds(&mut self, at: At, found: i64) -> Option<u16> {
+        let value = u16::try_from(found).ok().filter(|ms| *ms <= 10_000);
+        self.in_range(at, found, value, "from 0 to 10000 milliseconds")
+    }
+
+    /// Reports each provider of these ends that has no region; a region that is none is reported where it stands.
+    fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b End>) {
+        let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else { return };
+        let mut lacking = BTreeSet::new();
+        for end in ends {
+            let provider = match end {
+                End::Provider(name) => Some(name.as_str()),
+                End::Volume(name) => volumes.get(name.as_str()).and_then(|volume| volume.provider.as_deref()),
+            };
+            let known = provider.and_then(|name| Some((name, providers.get(name)?)));
+            lacking.extend(known.filter(|(_, it)| it.region.is_none()).map(|(name, _)| name.to_owned()));
+        }
+        for provider in lacking {
+            let declared = FieldPath::from(At::of(&["providers", &provider]));
+            self.problems.push(Problem::new(*at, Kind::NoRegion { provider }).with(declared));
+        }
     }
 }
 
@@ -194,32 +224,26 @@ impl Check<'_> {
     ///
     /// Between a provider and a volume of it the narrower takes precedence; of the same two ends no one could tell which.
     pub(super) fn ways(&mut self, declaration: &Declaration) {
-        let slowed = declaration.links.iter().filter(|link| link.conditions.is_some());
-        let ways: Vec<_> = slowed.flat_map(|link| link.directions().map(move |ends| (link, ends))).collect();
+        let ways = declaration.ways();
         if ways.len() > MOST_WAYS {
             let range = "at most 10000 paths with conditions, one dummynet pipe each";
-            self.wrong(
-                FieldPath::of(&["links"]),
-                Kind::NumberOutOfRange { found: ways.len().to_string(), range },
-            );
+            self.wrong(At::of(&["links"]), Kind::NumberOutOfRange { found: ways.len().to_string(), range });
             return;
         }
         let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        for (number, (link, (from, to))) in ways.iter().enumerate() {
-            for sender in *from {
+        for (number, Way { link, from, to, conditions: _ }) in ways.iter().enumerate() {
+            for sender in from {
                 let known = by_sender.entry(sender).or_default();
-                for (other, (_, other_to)) in known.iter().map(|known| &ways[*known]) {
+                for other in known.iter().map(|known| &ways[*known]) {
                     let meets = |end: &&End| {
                         to.contains(end) && declaration.provider_of(end) != declaration.provider_of(sender)
                     };
                     let receiver =
-                        other_to.iter().find(meets).filter(|_| link.conditions != other.conditions);
-                    let pair = (link.index.min(other.index), link.index.max(other.index));
+                        other.to.iter().find(meets).filter(|_| link.conditions != other.link.conditions);
+                    let pair = (link.index.min(other.link.index), link.index.max(other.link.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
-                        let at = |index: usize| {
-                            FieldPath::of(&["links".to_owned(), index.to_string()]).child("conditions")
-                        };
+                        let at = |index: usize| At::of(&["links"]).child(index).child("conditions");
                         let kind = Kind::WaysDiffer {
                             from: sender.name().to_string(),
                             to: receiver.name().to_string(),
@@ -236,7 +260,8 @@ impl Check<'_> {
 
 /// What a link says, in an order that does not depend on where it is.
 fn order(link: &Link) -> impl Ord + '_ {
-    let conditions = link.conditions.map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
+    let conditions =
+        link.conditions.map(|c| (c.latency, c.jitter_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
     let service = (link.protocol, &link.ports);
     ((&link.from, &link.to), service, link.bidirectional, link.masquerade, conditions, link.index)
 }

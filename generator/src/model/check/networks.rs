@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{Check, Name};
-use crate::input::{self, ProviderAttachment};
+use crate::input::{self, ProviderAttachment, nearest};
 use crate::model::free::FreeNetworks;
+use crate::model::regions::{Cloud, Region};
 use crate::model::{Localhost, Provider};
-use crate::place::FieldPath;
+use crate::place::At;
 use crate::problem::{Edge, Kind, Problem};
 
 /// Space that no provider can have: macOS, or everybody, treats it as something else.
@@ -51,7 +52,7 @@ impl Check<'_> {
         let mut networks = Vec::new();
         let mut providers = BTreeMap::new();
         for (name, raw) in self.input.providers.iter().flatten() {
-            let at = FieldPath::of(&["providers", name]);
+            let at = At::of(&["providers", name]);
             let network =
                 raw.network.as_deref().and_then(|text| self.provider_network(&at.child("network"), text));
             networks.extend(network.map(|network| (network, name)));
@@ -63,7 +64,7 @@ impl Check<'_> {
     }
 
     fn provider(&mut self, name: &str, raw: &input::Provider, network: Option<Ipv4Net>) -> Option<Provider> {
-        let at = FieldPath::of(&["providers", name]);
+        let at = At::of(&["providers", name]);
         let gateway = raw.gateway.as_deref().and_then(|text| self.cidr(&at.child("gateway"), text));
         if let (Some(network), Some(gateway)) = (network, gateway) {
             self.gateway(&at.child("gateway"), name, gateway, network);
@@ -80,33 +81,64 @@ impl Check<'_> {
             ProviderAttachment::WORDS,
         );
         let internet = raw.internet.unwrap_or(true);
-        Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet })
+        let region = match raw.region.as_deref() {
+            Some(found) => Some(self.region(at.child("region"), name, found)?),
+            None => None,
+        };
+        Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet, region })
     }
 
-    fn provider_network(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Net> {
+    /// The region of this name. A provider that is called as a cloud is stands for that one.
+    fn region(&mut self, at: At, provider: &str, found: &str) -> Option<Region> {
+        let cloud = Cloud::of_name(provider);
+        match (Region::find(found), cloud) {
+            (Some(region), Some(cloud)) if region.cloud != cloud => {
+                let there = cloud.regions().iter().find(|other| other.city == region.city);
+                let near = nearest(found, cloud.regions().iter().map(|region| region.name));
+                let kind = Kind::RegionOfAnother {
+                    found: region.name,
+                    cloud: cloud.name(),
+                    of: region.cloud.name(),
+                    near: near.or(there.map(|region| region.name)),
+                };
+                self.wrong(at, kind);
+                None
+            }
+            (Some(region), _) => Some(region),
+            (None, cloud) => {
+                let known = Region::all().filter(|region| cloud.is_none_or(|cloud| region.cloud == cloud));
+                let nearest = nearest(found, known.map(|region| region.name));
+                let cloud = cloud.map(Cloud::name);
+                self.wrong(at, Kind::UnknownRegion { found: found.to_owned(), cloud, nearest });
+                None
+            }
+        }
+    }
+
+    fn provider_network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let found = self.network(at, text)?;
         let mut right = true;
         for (reserved, what) in RESERVED {
             if overlap(found, reserved) {
-                self.wrong(at.clone(), Kind::ReservedSpace { found, reserved, what });
+                self.wrong(at, Kind::ReservedSpace { found, reserved, what });
                 right = false;
             }
         }
         if found.prefix_len() > 30 {
-            self.wrong(at.clone(), Kind::NoRoom { found });
+            self.wrong(at, Kind::NoRoom { found });
             right = false;
         }
         right.then_some(found)
     }
 
-    fn gateway(&mut self, at: &FieldPath, name: &str, gateway: Ipv4Net, network: Ipv4Net) {
+    fn gateway(&mut self, at: &At, name: &str, gateway: Ipv4Net, network: Ipv4Net) {
         let provider = name.to_owned();
         if !network.contains(&gateway.addr()) {
-            self.wrong(at.clone(), Kind::GatewayOutside { provider, gateway, network });
+            self.wrong(at, Kind::GatewayOutside { provider, gateway, network });
         } else if gateway.prefix_len() < network.prefix_len() {
-            self.wrong(at.clone(), Kind::GatewayWider { provider, gateway, network });
+            self.wrong(at, Kind::GatewayWider { provider, gateway, network });
         } else if let Some(kind) = edge(gateway.addr(), network).or_else(|| edge(gateway.addr(), gateway)) {
-            self.wrong(at.clone(), kind);
+            self.wrong(at, kind);
         }
     }
 
@@ -123,7 +155,7 @@ impl Check<'_> {
                         second: (name.clone(), network),
                         free: free.take(network.prefix_len()),
                     };
-                    let at = |provider: &str| FieldPath::of(&["providers", provider, "network"]);
+                    let at = |provider: &str| At::of(&["providers", provider, "network"]).path();
                     self.problems.push(Problem::new(at(name), kind).with(at(owner)));
                 }
                 _ => widest = Some((network, name)),
@@ -133,7 +165,7 @@ impl Check<'_> {
 
     pub(super) fn localhost(&mut self) -> Option<Localhost> {
         let raw = self.input.localhost.as_ref();
-        let at = FieldPath::of(&["localhost"]);
+        let at = At::of(&["localhost"]);
         let bridge = raw.and_then(|raw| raw.bridge.as_deref()).unwrap_or("bridge-localhost");
         let bridge = self.name(&at.child("bridge"), bridge, Name::LONGEST_LOGICAL);
         let text = raw.and_then(|raw| raw.gateway.as_deref()).unwrap_or("127.0.1.1/24");

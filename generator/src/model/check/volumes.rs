@@ -8,7 +8,7 @@ use super::{AbsolutePath, Check};
 use crate::input::{self, ProviderAttachment, VolumeAttachment, nearest};
 use crate::model::free::FreeAddresses;
 use crate::model::{Guest, InterfaceName, Localhost, MacAddress, Name, Provider, Volume};
-use crate::place::FieldPath;
+use crate::place::At;
 use crate::problem::{Kind, Problem};
 
 /// The addresses that are taken, and by whom.
@@ -55,7 +55,7 @@ impl<'a> Check<'a> {
         (provider, address, localhost): (Option<Name>, Option<Ipv4Addr>, Option<Ipv4Addr>),
         guest: Option<Guest>,
     ) -> Option<Volume> {
-        let at = FieldPath::of(&["volumes", name]);
+        let at = At::of(&["volumes", name]);
         let attachment = self.word(
             &at.child("attachment"),
             raw.attachment.as_deref(),
@@ -92,7 +92,7 @@ impl<'a> Check<'a> {
         owner: Option<&Provider>,
         macs: &mut BTreeMap<MacAddress, &'a str>,
     ) -> Option<Guest> {
-        let at = FieldPath::of(&["volumes", name, "guest"]);
+        let at = At::of(&["volumes", name, "guest"]);
         let of_vmnet = owner.filter(|owner| owner.attachment == ProviderAttachment::Vmnet);
         let default = || of_vmnet.map(|owner| owner.gateway.addr()).into_iter().collect();
         let Some(raw) = &raw.guest else {
@@ -130,7 +130,7 @@ impl<'a> Check<'a> {
 
     fn mac(
         &mut self,
-        at: &FieldPath,
+        at: &At,
         name: &'a str,
         found: &str,
         macs: &mut BTreeMap<MacAddress, &'a str>,
@@ -138,14 +138,14 @@ impl<'a> Check<'a> {
         let mac = match MacAddress::new(found) {
             Ok(mac) => mac,
             Err(reason) => {
-                self.wrong(at.clone(), Kind::Mac { found: found.to_owned(), reason });
+                self.wrong(at, Kind::Mac { found: found.to_owned(), reason });
                 return None;
             }
         };
         if let Some(by) = macs.get(&mac) {
             let kind = Kind::MacTaken { mac: mac.as_str().to_owned(), by: (*by).to_owned() };
-            let with = FieldPath::of(&["volumes", by, "guest", "mac"]);
-            self.problems.push(Problem::new(at.clone(), kind).with(with));
+            let with = At::of(&["volumes", by, "guest", "mac"]).path();
+            self.problems.push(Problem::new(at, kind).with(with));
             return None;
         }
         macs.insert(mac.clone(), name);
@@ -158,16 +158,16 @@ impl<'a> Check<'a> {
         if !declared.contains_key(found) {
             let nearest = nearest(found, declared.keys().map(String::as_str)).map(str::to_owned);
             let kind = Kind::UnknownProvider { found: found.to_owned(), nearest };
-            self.wrong(FieldPath::of(&["volumes", name, "provider"]), kind);
+            self.wrong(At::of(&["volumes", name, "provider"]), kind);
             return None;
         }
         Name::new(found, Name::LONGEST)
     }
 
-    fn parse_address(&mut self, at: &FieldPath, text: &str) -> Option<Ipv4Addr> {
+    fn parse_address(&mut self, at: &At, text: &str) -> Option<Ipv4Addr> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(at.clone(), Kind::NotAnAddress { found: text.to_owned() });
+            self.wrong(at, Kind::NotAnAddress { found: text.to_owned() });
         }
         parsed
     }
@@ -179,7 +179,7 @@ impl<'a> Check<'a> {
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
     ) -> Option<Ipv4Addr> {
-        let at = FieldPath::of(&["volumes", name, "address"]);
+        let at = At::of(&["volumes", name, "address"]);
         let address = self.parse_address(&at, raw.address.as_deref()?)?;
         let owner = raw.provider.as_deref().and_then(|owner| Some((owner, providers.get(owner)?.as_ref()?)));
         let volumes = self.input.volumes.as_ref()?;
@@ -194,18 +194,18 @@ impl<'a> Check<'a> {
             if !network.contains(&address) {
                 let kind =
                     Kind::AddressOutside { address, provider: owner.to_owned(), network, free: free(taken) };
-                let with = FieldPath::of(&["providers", owner, "network"]);
-                self.problems.push(Problem::new(at.clone(), kind).with(with));
+                let with = At::of(&["providers", owner, "network"]);
+                self.problems.push(Problem::new(at, kind).with(with));
             } else if address == provider.gateway.addr() {
                 let kind = Kind::AddressIsGateway { address, of: owner.to_owned(), free: free(taken) };
-                let with = FieldPath::of(&["providers", owner, "gateway"]);
-                self.problems.push(Problem::new(at.clone(), kind).with(with));
+                let with = At::of(&["providers", owner, "gateway"]);
+                self.problems.push(Problem::new(at, kind).with(with));
             } else if let Some(kind) = edge(address, network).or_else(|| edge(address, provider.gateway)) {
-                self.wrong(at.clone(), kind);
+                self.wrong(at, kind);
             }
         }
         if let Some(by) = taken.by.get(&address).map(|by| (*by).to_owned()) {
-            let with = FieldPath::of(&["volumes", &by, "address"]);
+            let with = At::of(&["volumes", &by, "address"]).path();
             let kind = Kind::AddressTaken { address, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
@@ -221,7 +221,7 @@ impl<'a> Check<'a> {
         localhost: Option<&Localhost>,
         taken: &mut Taken<'a>,
     ) -> Option<Ipv4Addr> {
-        let at = FieldPath::of(&["volumes", name, "localhost"]);
+        let at = At::of(&["volumes", name, "localhost"]);
         let alias = self.parse_address(&at, raw.localhost.as_deref()?)?;
         let gateway = localhost.map(|group| group.gateway);
         let volumes = self.input.volumes.as_ref()?;
@@ -236,20 +236,19 @@ impl<'a> Check<'a> {
         if let Some(gateway) = gateway {
             if !gateway.contains(&alias) {
                 let kind = Kind::AliasOutside { alias, range: gateway.trunc(), free: free(taken) };
-                let with = FieldPath::of(&["localhost", "gateway"]);
-                self.problems.push(Problem::new(at.clone(), kind).with(with));
+                let with = At::of(&["localhost", "gateway"]);
+                self.problems.push(Problem::new(at, kind).with(with));
             } else if alias == Ipv4Addr::LOCALHOST {
-                self.wrong(at.clone(), Kind::MacsOwn { found: alias });
+                self.wrong(at, Kind::MacsOwn { found: alias });
             } else if alias == gateway.addr() {
                 let kind = Kind::AliasIsGateway { alias, free: free(taken) };
-                self.problems
-                    .push(Problem::new(at.clone(), kind).with(FieldPath::of(&["localhost", "gateway"])));
+                self.problems.push(Problem::new(at, kind).with(At::of(&["localhost", "gateway"])));
             } else if let Some(kind) = edge(alias, gateway) {
-                self.wrong(at.clone(), kind);
+                self.wrong(at, kind);
             }
         }
         if let Some(by) = taken.by.get(&alias).map(|by| (*by).to_owned()) {
-            let with = FieldPath::of(&["volumes", &by, "localhost"]);
+            let with = At::of(&["volumes", &by, "localhost"]).path();
             let kind = Kind::AliasTaken { alias, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
@@ -259,7 +258,7 @@ impl<'a> Check<'a> {
     }
 
     fn publish(&mut self, name: &str, raw: &input::Volume, alias: Option<Ipv4Addr>) -> BTreeSet<u16> {
-        let at = FieldPath::of(&["volumes", name, "publish"]);
+        let at = At::of(&["volumes", name, "publish"]);
         let mut ports = BTreeSet::new();
         for (index, found) in raw.publish.iter().flatten().enumerate() {
             let Some(found) = *found else { continue };

@@ -1,0 +1,155 @@
+//! Functions made of several: the first that decides, and what is made of the numbers of two.
+
+use super::diagram::{Diagrams, Map, Memo, OVER, Set};
+
+/// Packets and what becomes of them. Rows with the same top, one behind the other, are put together before it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// By direction, interface, family and source, as a rule.
+    pub top: Set,
+    /// By destination and service, as a rule. The row is about what is in both.
+    pub rest: Set,
+    /// What becomes of them.
+    pub then: Map,
+}
+
+impl Diagrams {
+    /// What the first function says where it is not undecided, and what the second says elsewhere.
+    pub fn over(&mut self, front: Map, behind: Map) -> Map {
+        if front == Map::UNDECIDED {
+            return behind;
+        }
+        if behind == Map::UNDECIDED || front == behind || front.as_constant().is_some() {
+            return front;
+        }
+        let question = [OVER, front.0, behind.0];
+        if let Some(answer) = self.known(question) {
+            return answer;
+        }
+        let (level, [front, behind]) = self.both_sides(front, behind);
+        let low = self.over(front.0, behind.0);
+        let high = self.over(front.1, behind.1);
+        let answer = self.make(level, low, high);
+        self.remember(question, answer);
+        answer
+    }
+
+    /// What the first row says that is about a packet; undecided where none is. It is put together by halves, so that no row
+    /// is laid over all that stand behind it.
+    pub fn first_match(&mut self, rows: &[Row]) -> Map {
+        let runs: Vec<&[Row]> = rows.chunk_by(|one, other| one.top == other.top).collect();
+        self.first_by_halves(&runs, &mut |diagrams, run| {
+            let top = run.first().map_or(Set::NONE, |row| row.top);
+            let rest = diagrams.first_by_halves(run, &mut |diagrams, row| {
+                diagrams.choose(row.rest, row.then, Map::UNDECIDED)
+            });
+            diagrams.choose(top, rest, Map::UNDECIDED)
+        })
+    }
+
+    fn first_by_halves<T>(&mut self, items: &[T], function: &mut impl FnMut(&mut Self, &T) -> Map) -> Map {
+        match items {
+            [] => Map::UNDECIDED,
+            [one] => function(self, one),
+            several => {
+                let (front, behind) = several.split_at(several.len() / 2);
+                let front = self.first_by_halves(front, function);
+                let behind = self.first_by_halves(behind, function);
+                self.over(front, behind)
+            }
+        }
+    }
+
+    /// The union of many sets, by halves as well.
+    pub fn union(&mut self, sets: &[Set]) -> Set {
+        match sets {
+            [] => Set::NONE,
+            [one] => *one,
+            several => {
+                let (front, behind) = several.split_at(several.len() / 2);
+                let (front, behind) = (self.union(front), self.union(behind));
+                self.or(front, behind)
+            }
+        }
+    }
+
+    /// The function that gives for each packet what `join` makes of the numbers of two functions.
+    pub fn join(&mut self, one: Map, other: Map, join: &mut impl FnMut(u32, u32) -> u32) -> Map {
+        self.join_within(one, other, None, join, &mut Memo::default())
+    }
+
+    /// The same of many functions, by halves. With `neutral`, which is a number, `join` gives the other one.
+    pub fn join_all(&mut self, maps: &[Map], neutral: u32, join: &mut impl FnMut(u32, u32) -> u32) -> Map {
+        match maps {
+            [] => Map::constant(neutral),
+            [one] => *one,
+            several => {
+                let (front, behind) = several.split_at(several.len() / 2);
+                let front = self.join_all(front, neutral, join);
+                let behind = self.join_all(behind, neutral, join);
+                self.join_within(front, behind, Some(Map::constant(neutral)), join, &mut Memo::default())
+            }
+        }
+    }
+
+    fn join_within(
+        &mut self,
+        one: Map,
+        other: Map,
+        neutral: Option<Map>,
+        join: &mut impl FnMut(u32, u32) -> u32,
+        memo: &mut Memo<(Map, Map), Map>,
+    ) -> Map {
+        if Some(one) == neutral {
+            return other;
+        }
+        if Some(other) == neutral {
+            return one;
+        }
+        if let (Some(one), Some(other)) = (one.as_constant(), other.as_constant()) {
+            return Map::constant(join(one, other));
+        }
+        if let Some(known) = memo.get(&(one, other)) {
+            return *known;
+        }
+        let (level, [ones, others]) = self.both_sides(one, other);
+        let low = self.join_within(ones.0, others.0, neutral, join, memo);
+        let high = self.join_within(ones.1, others.1, neutral, join, memo);
+        let joined = self.make(level, low, high);
+        memo.insert((one, other), joined);
+        joined
+    }
+
+    /// Inside a set what `number` makes of the first function's numbers, and outside it the second function. It costs
+    /// what the set holds of the first.
+    pub fn overlay(&mut self, set: Set, then: Map, other: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
+        self.overlay_within((set, then, other), number, &mut Memo::default())
+    }
+
+    fn overlay_within(
+        &mut self,
+        (set, then, other): (Set, Map, Map),
+        number: &mut impl FnMut(u32) -> u32,
+        memo: &mut Memo<(Set, Map, Map), Map>,
+    ) -> Map {
+        // Inside the set the other function does not matter.
+        let other = if set == Set::ALL { Map::constant(0) } else { other };
+        match (set, then.as_constant()) {
+            (Set::NONE, _) => return other,
+            (Set::ALL, Some(constant)) => return Map::constant(number(constant)),
+            _ => {}
+        }
+        if let Some(known) = memo.get(&(set, then, other)) {
+            return *known;
+        }
+        let level = self.level(set.0).min(self.level(then)).min(self.level(other));
+        let (set_low, set_high) = self.sides(set.0, level);
+        let (then_low, then_high) = self.sides(then, level);
+        let (other_low, other_high) = self.sides(other, level);
+        let low = self.overlay_within((Set(set_low), then_low, other_low), number, memo);
+        let high = self.overlay_within((Set(set_high), then_high, other_high), number, memo);
+        let made = self.make(level, low, high);
+        memo.insert((set, then, other), made);
+        made
+    }
+}

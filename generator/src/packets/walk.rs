@@ -1,0 +1,233 @@
+//! Walks over one function: other numbers, fixed bits, parts of it, one packet.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
+
+use super::diagram::{Diagrams, Map, Memo, Mix, Set, Way};
+
+impl Diagrams {
+    /// The function with other numbers.
+    pub fn renumber(&mut self, map: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
+        let walk = self.walk();
+        self.behind_within(
+            map,
+            u16::MAX,
+            &mut |_, map| Map::constant(number(map.as_constant().unwrap_or(0))),
+            walk,
+        )
+    }
+
+    /// The packets whose number is meant.
+    pub fn select(&mut self, map: Map, is_meant: impl Fn(u32) -> bool) -> Set {
+        let set = self.renumber(map, &mut |number| u32::from(is_meant(number)));
+        self.set(set)
+    }
+
+    /// The function in which what stands behind a level is what `change` makes of it.
+    pub(super) fn behind(
+        &mut self,
+        map: Map,
+        level: u16,
+        change: &mut impl FnMut(&mut Self, Map) -> Map,
+    ) -> Map {
+        let mut changed: Memo<Map, Map> = Memo::default();
+        let walk = self.walk();
+        let mut once = |diagrams: &mut Self, map: Map| {
+            if let Some(known) = changed.get(&map) {
+                return *known;
+            }
+            let made = change(diagrams, map);
+            changed.insert(map, made);
+            made
+        };
+        self.behind_within(map, level, &mut once, walk)
+    }
+
+    fn behind_within(
+        &mut self,
+        map: Map,
+        level: u16,
+        change: &mut impl FnMut(&mut Self, Map) -> Map,
+        walk: u32,
+    ) -> Map {
+        let node = self.node(map);
+        if node.level >= level {
+            return change(self, map);
+        }
+        if let Some(known) = self.answered(walk, map) {
+            return known;
+        }
+        let low = self.behind_within(node.low, level, change, walk);
+        let high = self.behind_within(node.high, level, change, walk);
+        let made = self.make(node.level, low, high);
+        self.answer(walk, map, made);
+        made
+    }
+
+    /// What a function is where bits are known: those of `levels`, from the first, as `bits` has them from its highest.
+    pub(super) fn fix(&mut self, map: Map, bits: &impl Fn(u16) -> Option<bool>, last: u16) -> Map {
+        self.fix_within(map, bits, last, &mut Memo::default())
+    }
+
+    fn fix_within(
+        &mut self,
+        map: Map,
+        bits: &impl Fn(u16) -> Option<bool>,
+        last: u16,
+        memo: &mut Memo<Map, Map>,
+    ) -> Map {
+        let node = self.node(map);
+        if node.level > last {
+            return map;
+        }
+        if let Some(known) = memo.get(&map) {
+            return *known;
+        }
+        let fixed = if let Some(bit) = bits(node.level) {
+            self.fix_within(if bit { node.high } else { node.low }, bits, last, memo)
+        } else {
+            let low = self.fix_within(node.low, bits, last, memo);
+            let high = self.fix_within(node.high, bits, last, memo);
+            self.make(node.level, low, high)
+        };
+        memo.insert(map, fixed);
+        fixed
+    }
+
+    /// The packets that are in the set with some value of the bits of these levels.
+    pub(super) fn forget(&mut self, set: Set, levels: std::ops::Range<u16>) -> Set {
+        let walk = self.walk();
+        self.forget_within(set, &levels, walk)
+    }
+
+    fn forget_within(&mut self, set: Set, levels: &std::ops::Range<u16>, walk: u32) -> Set {
+        let node = self.node(set.0);
+        if node.level >= levels.end {
+            return set;
+        }
+        if let Some(known) = self.answered(walk, set.0) {
+            return Set(known);
+        }
+        let low = self.forget_within(Set(node.low), levels, walk);
+        let high = self.forget_within(Set(node.high), levels, walk);
+        let forgot = if levels.contains(&node.level) {
+            self.or(low, high)
+        } else {
+            Set(self.make(node.level, low.0, high.0))
+        };
+        self.answer(walk, set.0, forgot.0);
+        forgot
+    }
+
+    /// The set with its bits at other levels, in the same order.
+    pub(super) fn shift(&mut self, set: Set, level: &impl Fn(u16) -> u16) -> Set {
+        self.shift_within(set, level, &mut Memo::default())
+    }
+
+    fn shift_within(&mut self, set: Set, level: &impl Fn(u16) -> u16, memo: &mut Memo<Set, Set>) -> Set {
+        if set.0.as_constant().is_some() {
+            return set;
+        }
+        let node = self.node(set.0);
+        if let Some(known) = memo.get(&set) {
+            return *known;
+        }
+        let low = self.shift_within(Set(node.low), level, memo);
+        let high = self.shift_within(Set(node.high), level, memo);
+        let shifted = Set(self.make(level(node.level), low.0, high.0));
+        memo.insert(set, shifted);
+        shifted
+    }
+
+    /// A function cut at a level: for everything that it can still be behind the levels before, the set of packets, by
+    /// those levels alone, on which it is that. The parts do not overlap and cover all packets.
+    pub(super) fn cut(&mut self, map: Map, level: u16) -> Vec<(Set, Map)> {
+        // Level by level, so that all ways to a node are known when it is left.
+        let mut waiting: BTreeMap<(u16, Map), Set> =
+            BTreeMap::from([((self.level(map).min(level), map), Set::ALL)]);
+        let mut parts = Vec::new();
+        while let Some(((at, map), reached)) = waiting.pop_first() {
+            if at >= level {
+                parts.push((reached, map));
+                continue;
+            }
+            let bit = Set(self.make(at, Set::NONE.0, Set::ALL.0));
+            let (low, high) = self.sides(map, at);
+            for (next, by) in [(low, self.minus(reached, bit)), (high, self.and(reached, bit))] {
+                let key = (self.level(next).min(level), next);
+                let so_far = waiting.get(&key).copied().unwrap_or(Set::NONE);
+                let all = self.or(so_far, by);
+                waiting.insert(key, all);
+            }
+        }
+        parts
+    }
+
+    /// Every number that a function can be.
+    pub fn numbers_of(&self, map: Map) -> BTreeSet<u32> {
+        let (mut found, mut seen) = (BTreeSet::new(), HashSet::<Map, BuildHasherDefault<Mix>>::default());
+        let mut waiting = vec![map];
+        while let Some(map) = waiting.pop() {
+            if let Some(number) = map.as_constant() {
+                found.insert(number);
+            } else if seen.insert(map) {
+                let node = self.node(map);
+                waiting.extend([node.low, node.high]);
+            }
+        }
+        found
+    }
+
+    /// Every number that a function can be, each with the bits on one way to it.
+    pub(super) fn each_number(&self, map: Map) -> Vec<(u32, Way)> {
+        let mut seen = vec![false; self.size()];
+        let mut ends: HashSet<Map> = HashSet::new();
+        let mut found = Vec::new();
+        let mut way = Way::new();
+        // What is to be visited, and how long the way to it is.
+        let mut waiting = vec![(map, 0, None)];
+        while let Some((map, length, step)) = waiting.pop() {
+            let is_new = match seen.get_mut(map.index()) {
+                Some(seen) => !std::mem::replace(seen, true),
+                None => ends.insert(map),
+            };
+            if !is_new {
+                continue;
+            }
+            way.truncate(length);
+            way.extend(step);
+            if let Some(number) = map.as_constant() {
+                found.push((number, way.clone()));
+                continue;
+            }
+            let node = self.node(map);
+            waiting.push((node.high, way.len(), Some((node.level, true))));
+            waiting.push((node.low, way.len(), Some((node.level, false))));
+        }
+        found
+    }
+
+    /// A packet of a set that is not empty, by its bits: `wished` where it can be.
+    pub(super) fn pick(&self, set: Set, wished: impl Fn(u16) -> bool) -> Option<Way> {
+        let mut way = Way::new();
+        let mut map = set.0;
+        while map.as_constant().is_none() {
+            let node = self.node(map);
+            let (wish, other) =
+                if wished(node.level) { (node.high, node.low) } else { (node.low, node.high) };
+            let takes_wish = wish != Set::NONE.0;
+            way.push((node.level, wished(node.level) == takes_wish));
+            map = if takes_wish { wish } else { other };
+        }
+        (map == Set::ALL.0).then_some(way)
+    }
+
+    /// What a function is of one packet.
+    pub(super) fn number(&self, mut map: Map, bit: impl Fn(u16) -> bool) -> u32 {
+        while map.as_constant().is_none() {
+            let node = self.node(map);
+            map = if bit(node.level) { node.high } else { node.low };
+        }
+        map.as_constant().unwrap_or(0)
+    }
+}
