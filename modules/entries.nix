@@ -102,6 +102,16 @@ let
             Whether the volumes of this provider may open connections to the outside, by NAT.
           '';
         };
+
+        region = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          example = "us-east-1";
+          description = ''
+            The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that this provider stands for. Links whose
+            `conditions.latency` is `"regions"` are as slow as packets between regions. Null names none.
+          '';
+        };
       };
     };
 
@@ -180,6 +190,26 @@ let
         description = ''
           The delay added to each packet of this direction, in milliseconds. Only a bidirectional link delays replies
           too.
+        '';
+      };
+
+      latency = mkOption {
+        type = types.nullOr (types.enum [ "regions" ]);
+        default = null;
+        example = "regions";
+        description = ''
+          With `"regions"` the delay follows from the regions of the two providers, instead of `latencyMs`: each pair of
+          regions gets its own.
+        '';
+      };
+
+      jitterMs = mkOption {
+        type = types.nullOr (types.ints.between 0 10000);
+        default = null;
+        example = 5;
+        description = ''
+          The most that chance adds to the delay of each packet, in milliseconds. In the lab alone: the Mac's dummynet has
+          no jitter.
         '';
       };
 

@@ -23,6 +23,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("pf", &[]),
     ("packets", &[]),
     ("reach", &["plan", "packets"]),
+    ("executable", &[]),
     ("expect", &["place", "model", "plan", "packets", "reach"]),
     ("prove", &["plan", "loading", "packets", "pf", "reach"]),
     ("darwin", &[]),

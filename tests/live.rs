@@ -39,6 +39,8 @@ const FACTS: &[&str] = &[
     "redirection-below-com.apple",
     "return-icmp-is-read",
     "route-exits-0-when-it-fails",
+    "run-binds-what-binds-nothing",
+    "run-refuses-what-sip-protects",
     "scrub-reassembles",
     "sh-is-bash-3.2",
     "state-limit-is-10000",

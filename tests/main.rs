@@ -5,6 +5,8 @@
 //! list.
 
 mod accepted;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod acting;
 mod activation;
 mod browser;
 #[cfg(target_os = "linux")]
@@ -59,6 +61,8 @@ mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod metrics;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;
@@ -87,6 +91,7 @@ mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod regions;
 mod replay;
 mod report;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -165,6 +165,38 @@ const BREAKAGES: &[Breakage] = &[
     ("E064", "ports of icmp", |input| {
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "icmp", "ports": [80] }]);
     }),
+    ("E002", "a latency in words", |input| {
+        input["links"][0]["conditions"] = json!({ "latency": 40 });
+    }),
+    ("E008", "a latency of something else", |input| {
+        input["links"][0]["conditions"] = json!({ "latency": "region" });
+    }),
+    ("E009", "jitter out of range", |input| {
+        input["links"][0]["conditions"] = json!({ "jitterMs": 10_001 });
+    }),
+    ("E033", "a region that is mistyped", |input| input["providers"]["aws"]["region"] = json!("us-est-1")),
+    ("E033", "a region like no other", |input| input["providers"]["aws"]["region"] = json!("moon")),
+    ("E033", "a region of no cloud", |input| {
+        let lab = json!({ "network": "10.9.0.0/16", "gateway": "10.9.1.1/24", "region": "us-east-11" });
+        input["providers"]["lab"] = lab;
+    }),
+    ("E034", "a region that another cloud writes so", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east1");
+    }),
+    ("E034", "a region of another cloud", |input| input["providers"]["aws"]["region"] = json!("westeurope")),
+    ("E034", "a region of another cloud in the same city", |input| {
+        input["providers"]["azure"]["region"] = json!("us-east-1");
+    }),
+    ("E066", "latency of regions that nobody named", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east-1");
+        input["links"][0]["from"] = json!(["aws", "etcd-2"]);
+        input["links"][0]["to"] = json!(["aws", "gcp"]);
+        input["links"][0]["conditions"] = json!({ "latency": "regions" });
+    }),
+    ("E067", "latency twice", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east-1");
+        input["links"][0]["conditions"] = json!({ "latency": "regions", "latencyMs": 40 });
+    }),
     ("E065", "two conditions for one way", |input| {
         input["links"] = json!([
             { "from": ["aws"], "to": ["gcp", "etcd-2"], "conditions": { "latencyMs": 40 } },

@@ -154,7 +154,8 @@ fn ways_with_conditions_stand_below_the_matrix() {
     assert_eq!(json["conditions"].as_array().map(Vec::len), Some(4));
     assert_eq!(
         json["conditions"][0],
-        json!({ "pipe": 20000, "from": ["aws"], "to": ["azure"], "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000 })
+        json!({ "pipe": 20000, "from": ["aws"], "to": ["azure"], "latencyMs": 40, "regions": null, "jitterMs": null,
+                "loss": 0.01, "bandwidthKbit": 100_000 })
     );
     assert!(!told("text", &default_input().to_string()).contains("What ways"));
     // More than someone reads are counted.

@@ -615,6 +615,34 @@ fn conditions_delay_lose_and_slow() {
 }
 
 #[test]
+fn jitter_delays_by_chance_and_no_packet_overtakes_another() {
+    let mut net = Net::new(&with_conditions(&json!({ "latencyMs": 40, "jitterMs": 10 })));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let from = net.id("etcd-1");
+    let mut arrivals = |gap: u64| {
+        let mut arrivals = Vec::new();
+        for port in 1..=1000_u16 {
+            net.now += Duration::from_millis(gap);
+            let mut bytes = syn(one, two, port, 2379);
+            let (_, deliveries) = net.router.receive(from, &mut bytes, Offload::default(), net.now);
+            arrivals.push((net.now, deliveries.first().expect("none is lost").at));
+        }
+        arrivals
+    };
+    // Far from each other, each has a delay of its own, evenly from 40 to 50 ms.
+    let mut delays: Vec<u128> =
+        arrivals(100).iter().map(|(sent, at)| at.saturating_sub(*sent).as_micros()).collect();
+    delays.sort_unstable();
+    assert!(delays[0] >= 40_000 && delays[999] <= 50_000, "{} to {}", delays[0], delays[999]);
+    assert!((44_500..45_500).contains(&delays[500]), "{}", delays[500]);
+    assert!(delays[100] < 41_500 && delays[900] > 48_500, "{} and {}", delays[100], delays[900]);
+    // Close together, who would overtake waits.
+    let close = arrivals(1);
+    assert!(close.is_sorted_by_key(|(_, at)| *at));
+    assert!(close.iter().all(|(sent, at)| (40..=50).contains(&at.saturating_sub(*sent).as_millis())));
+}
+
+#[test]
 fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));

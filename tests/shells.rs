@@ -72,7 +72,10 @@ fn bash_completes() {
     assert_eq!(complete(&["nixvol-net", "pf", "ev"]), ["eval"]);
     assert_eq!(complete(&["nixvol-net", "diff", "--format", "mark"]), ["markdown"]);
     assert_eq!(complete(&["nixvol-net", "render", "--o"]), ["--out"]);
-    assert_eq!(complete(&["nixvol-net", "help", "E06"]), ["E060", "E061", "E062", "E063", "E064", "E065"]);
+    assert_eq!(
+        complete(&["nixvol-net", "help", "E06"]),
+        ["E060", "E061", "E062", "E063", "E064", "E065", "E066", "E067"]
+    );
 }
 
 #[test]

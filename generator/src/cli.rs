@@ -5,6 +5,7 @@ pub mod explain;
 pub mod lab;
 pub mod papers;
 pub mod pf;
+pub mod run;
 pub mod snapshot;
 
 use std::path::PathBuf;
@@ -225,6 +226,7 @@ Exit: 0 drawn, 2 bad input.")]
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
+  sudo nixvol-net status --input network.json --format openmetrics >nixvol.prom
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
@@ -239,7 +241,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         watch: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: StatusFormat,
     },
     /// Write one HTML page: the picture, the flows, the rules and the declaration behind each, addresses.
     ///
@@ -272,6 +274,15 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Run a program as a volume: what its sockets do not bind themselves is bound to the volume's address.
+    ///
+    /// A small library comes into the program and all that it starts (`nixvol-net help run`): sockets that connect, listen
+    /// or send without an address, or on 0.0.0.0, get that of the volume, so that links and conditions apply to them.
+    /// NIXVOL_VOLUME, NIXVOL_ADDRESS, NIXVOL_NAME, NIXVOL_PROVIDER, NIXVOL_NETWORK, NIXVOL_GATEWAY, NIXVOL_LOCALHOST (where
+    /// it has an alias) and NIXVOL_HOSTS (lines as of /etc/hosts, for every volume) tell the program who it is. What cannot
+    /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
+    /// those written in Go, on both what runs with rights of others (setuid).
+    Run(run::Run),
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]
@@ -300,6 +311,19 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// The format of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
 }
 
 /// The format of problems.

@@ -14,6 +14,7 @@ mod pf;
 mod prove;
 mod render;
 mod report;
+mod run;
 mod snapshot;
 mod status;
 mod test;
@@ -49,6 +50,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Lab { command } => lab::run(command),
+        Command::Run(arguments) => Ok(run::run(arguments)),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),

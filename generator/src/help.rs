@@ -23,18 +23,18 @@ pub const ERRORS: &[Page] = pages! {
     "E001" "E002" "E003" "E004" "E005" "E006" "E007" "E008" "E009"
     "E010" "E011" "E012" "E013" "E014" "E015"
     "E020" "E021" "E022" "E023" "E024" "E025"
-    "E030" "E031" "E032"
+    "E030" "E031" "E032" "E033" "E034"
     "E040" "E041" "E042" "E043"
     "E050" "E051" "E052" "E053" "E054" "E055" "E056" "E057"
-    "E060" "E061" "E062" "E063" "E064" "E065"
+    "E060" "E061" "E062" "E063" "E064" "E065" "E066" "E067"
 };
 
 /// The pages of warnings.
-pub const WARNINGS: &[Page] = pages! { "W001" "W002" };
+pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" };
 
 /// The other pages.
 pub const GUIDES: &[Page] = pages! {
-    "options" "policy" "conditions" "manager" "macos" "review" "lab" "json" "migration"
+    "options" "policy" "conditions" "run" "manager" "macos" "review" "lab" "json" "migration"
 };
 
 /// The topic of the table of all codes.

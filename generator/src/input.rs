@@ -101,6 +101,9 @@ pub struct Provider {
     pub attachment: Option<String>,
     /// Whether its volumes reach the outside, through NAT. Default true.
     pub internet: Option<bool>,
+    /// The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that it stands for, as `us-east-1`: links whose
+    /// `latency` is `regions` are as slow as packets between regions. Default none.
+    pub region: Option<String>,
 }
 
 /// A mounted volume that takes part.
@@ -199,6 +202,13 @@ pub struct Conditions {
     /// Added delay in milliseconds, one way.
     #[schemars(range(min = 0, max = 10000))]
     pub latency_ms: Option<i64>,
+    /// `regions`: the delay follows from the regions of the two providers. Not together with `latencyMs`.
+    #[schemars(with = "Option<Latency>")]
+    pub latency: Option<String>,
+    /// The most that a packet is delayed beyond that by chance, in milliseconds, one way. In the lab alone: dummynet has
+    /// no jitter.
+    #[schemars(range(min = 0, max = 10000))]
+    pub jitter_ms: Option<i64>,
     /// The share of packets that are lost, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub loss: Option<f64>,
@@ -265,6 +275,13 @@ words! {
     Udp = "udp",
     /// ICMP.
     Icmp = "icmp",
+}
+
+words! {
+    /// Where a delay comes from.
+    Latency:
+    /// From the regions of the two providers.
+    Regions = "regions",
 }
 
 words! {

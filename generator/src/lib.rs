@@ -47,6 +47,7 @@
 //! | [`pf`] | the reader of pf: syntax, canonical form, and what a kernel does with a packet |
 //! | [`packets`] | exact sets and functions of packets |
 //! | [`reach`] | the outcome of all flows, end to end |
+//! | [`executable`] | what keeps the library of `run` out of a program |
 //! | [`expect`] | the user's expectations, checked for all flows |
 //! | [`prove`] | the rules compared with the policy, for all packets |
 //! | [`explain`] | the path of one packet, and what decides |
@@ -68,6 +69,7 @@ pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod edit;
+pub mod executable;
 pub mod expect;
 pub mod explain;
 pub mod help;

@@ -5,8 +5,10 @@
 
 mod check;
 mod free;
+pub mod regions;
 mod value;
 mod warn;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +21,9 @@ use crate::input::Word;
 pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
+use regions::{Region, Span};
 pub use value::{AbsolutePath, AnchorPath, Name, PortRange, PortSet};
+pub use ways::Way;
 
 /// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
 /// point can depend on the order of the input.
@@ -66,6 +70,8 @@ pub struct Provider {
     pub attachment: ProviderAttachment,
     /// Whether its volumes reach the outside.
     pub internet: bool,
+    /// The region of a cloud that it stands for.
+    pub region: Option<Region>,
 }
 
 /// A volume.
@@ -110,7 +116,7 @@ pub struct Link {
     /// Whether the traffic gets the gateway address of the receiving provider.
     pub masquerade: bool,
     /// The conditions of the path.
-    pub conditions: Option<Conditions>,
+    pub conditions: Option<LinkConditions>,
     /// Its index in the user's list: `links.N`.
     pub index: usize,
 }
@@ -226,12 +232,71 @@ const MOST_LATENCY: u16 = 10_000;
 /// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
 const MOST_BANDWIDTH: u32 = 2_147_483;
 
+/// The conditions that a link declares for the path between its ends. At least one field is set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinkConditions {
+    /// The added delay.
+    pub latency: Option<Latency>,
+    /// The most that chance adds to it, in milliseconds, one way: 0 to 10,000. In the lab alone.
+    pub jitter_ms: Option<u16>,
+    /// The share of packets lost: 0 to 1. Dummynet is told millionths.
+    pub loss: Option<f64>,
+    /// The rate in kilobits a second: 1 to 2,147,483.
+    pub bandwidth_kbit: Option<u32>,
+}
+
+/// An added delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Latency {
+    /// So many milliseconds, one way: 0 to 10,000.
+    Ms(u16),
+    /// What follows from the regions of the two providers.
+    Regions,
+}
+
+impl LinkConditions {
+    /// Whether every pair of regions has conditions of its own.
+    pub fn goes_by_regions(&self) -> bool {
+        self.latency == Some(Latency::Regions)
+    }
+
+    /// The conditions of the path between these regions.
+    fn over(&self, span: Option<Span>) -> Conditions {
+        let Self { latency, jitter_ms, loss, bandwidth_kbit } = *self;
+        let latency_ms = match latency {
+            Some(Latency::Ms(ms)) => Some(ms),
+            Some(Latency::Regions) => span.map(|span| span.latency_ms()),
+            None => None,
+        };
+        let span = span.filter(|_| latency == Some(Latency::Regions));
+        Conditions { latency_ms, span, jitter_ms, loss, bandwidth_kbit }
+    }
+}
+
+impl fmt::Display for LinkConditions {
+    /// In words: `latency of the regions, 1% lost`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.over(None).to_string();
+        match self.latency {
+            Some(Latency::Regions) if rest.is_empty() => f.write_str("latency of the regions"),
+            Some(Latency::Regions) => write!(f, "latency of the regions, {rest}"),
+            Some(Latency::Ms(_)) | None => f.write_str(&rest),
+        }
+    }
+}
+
 /// The conditions of the path between two endpoints. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conditions {
     /// Added delay in milliseconds, one way: 0 to 10,000.
     pub latency_ms: Option<u16>,
+    /// The regions that the delay follows from, if it does.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// The most that chance adds to it, in milliseconds, one way. In the lab alone: dummynet has no jitter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<u16>,
     /// The share of packets lost: 0 to 1. Dummynet is told millionths.
     pub loss: Option<f64>,
     /// The rate in kilobits a second: 1 to 2,147,483.
@@ -262,7 +327,7 @@ impl Conditions {
         if latency_ms.is_none() && loss.is_none() && bandwidth_kbit.is_none() {
             return Err("nothing is asked for: give a latency, a loss or a bandwidth".to_owned());
         }
-        Ok(Self { latency_ms, loss, bandwidth_kbit })
+        Ok(Self { latency_ms, span: None, jitter_ms: None, loss, bandwidth_kbit })
     }
 
     /// The added delay in milliseconds.
@@ -283,21 +348,23 @@ impl Conditions {
         (f64::from(self.loss_millionths()) / 1e4).to_string()
     }
 
-    /// Latency, loss and bandwidth in words: `40 ms`, `0.1%`, `100000 kbit/s`.
-    pub fn words(&self) -> [Option<String>; 3] {
-        let latency = self.latency_ms.map(|ms| format!("{ms} ms"));
+    /// Latency, jitter, loss and bandwidth in words: `40 ms`, `5 ms of jitter (lab only)`, `0.1%`, `100000 kbit/s`.
+    pub fn words(&self) -> [Option<String>; 4] {
+        let span = self.span.map_or(String::new(), |span| format!(" ({span})"));
+        let latency = self.latency_ms.map(|ms| format!("{ms} ms{span}"));
+        let jitter = self.jitter_ms.map(|ms| format!("{ms} ms of jitter (lab only)"));
         let loss = self.loss.map(|_| format!("{}%", self.loss_percent()));
         let bandwidth = self.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"));
-        [latency, loss, bandwidth]
+        [latency, jitter, loss, bandwidth]
     }
 }
 
 impl fmt::Display for Conditions {
     /// In words: `40 ms, 1% lost, 100000 kbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [latency, loss, bandwidth] = self.words();
+        let [latency, jitter, loss, bandwidth] = self.words();
         let loss = loss.map(|loss| loss + " lost");
-        f.write_str(&[latency, loss, bandwidth].into_iter().flatten().collect::<Vec<_>>().join(", "))
+        f.write_str(&[latency, jitter, loss, bandwidth].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

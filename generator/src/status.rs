@@ -7,6 +7,7 @@
 
 mod free;
 mod judge;
+mod metrics;
 mod outside;
 mod rules;
 mod text;
@@ -23,6 +24,7 @@ use crate::plan::{Bridge, Plan, Volume};
 
 use free::Moves;
 use judge::Judge;
+pub use metrics::metrics;
 use outside::Overlap;
 pub use text::text;
 

@@ -246,6 +246,33 @@ waits_until() { # LOOKS COMMAND…
 	done
 }
 
+# What of `run` only a Mac shows: whether dyld takes the library, built here for this processor, and whether SIP is seen.
+acts() {
+	cat >"$out/sender.c" <<-'END'
+		#include <arpa/inet.h>
+		#include <stdio.h>
+		#include <sys/socket.h>
+		int main(void)
+		{
+			struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+			socklen_t length = sizeof own;
+			int sender = socket(AF_INET, SOCK_DGRAM, 0);
+			to.sin_addr.s_addr = inet_addr("10.1.1.2");
+			if (connect(sender, (struct sockaddr *)&to, sizeof to) || getsockname(sender, (struct sockaddr *)&own, &length))
+				return 1;
+			return printf("%s\n", inet_ntoa(own.sin_addr)) < 0;
+		}
+	END
+	if cc -o "$out/sender" "$out/sender.c" >/dev/null 2>&1; then
+		words=$("$program" run etcd-1 -- "$out/sender" 2>&1)
+		fact run-binds-what-binds-nothing "$(if [ "$words" = 10.0.1.2 ]; then echo yes; else echo no; fi)" \
+			"as etcd-1: $words; without: $("$out/sender" 2>&1)"
+	else
+		fact run-binds-what-binds-nothing unasked "no compiler here (xcode-select --install)"
+	fi
+	fact_if run-refuses-what-sip-protects exits 125 "$program" run etcd-1 -- /usr/bin/true
+}
+
 life() {
 	step render "$program" render --out "$out/bundle"
 	step check /bin/sh "$activate" "$receipt" check "$out/bundle" /etc/newsyslog.d/nix-volumes.conf "$base" \
@@ -258,6 +285,7 @@ life() {
 	step status "$manager" status
 	step again "$manager" start
 	step test "$manager" test
+	acts
 	step reconcile "$manager" reconcile
 	step program-status "$program" status
 	step damage damage

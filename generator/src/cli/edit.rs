@@ -70,6 +70,9 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// Its volumes may not open connections to the outside.
         #[arg(long)]
         no_internet: bool,
+        /// The region of a cloud that it stands for, as us-east-1 (see `nixvol-net help conditions`).
+        #[arg(long, value_name = "REGION")]
+        region: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
         target: Target,
@@ -104,6 +107,12 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// The delay added to each packet, one way, in milliseconds: 0 to 10000.
         #[arg(long, value_name = "MS")]
         latency_ms: Option<u32>,
+        /// regions: the delay follows from the regions of the two providers.
+        #[arg(long, value_parser = ["regions"], conflicts_with = "latency_ms")]
+        latency: Option<String>,
+        /// The most that chance adds to the delay, one way, in milliseconds (in the lab alone): 0 to 10000.
+        #[arg(long, value_name = "MS")]
+        jitter_ms: Option<u32>,
         /// The fraction of packets that are lost: 0 to 1.
         #[arg(long, value_name = "SHARE")]
         loss: Option<f64>,

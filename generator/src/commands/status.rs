@@ -14,10 +14,10 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
-use nixvol_net::status::{Capture, Status, status, text};
+use nixvol_net::status::{Capture, Status, metrics, status, text};
 
 use super::{Reading, colour, print, read, reject};
-use crate::cli::{Format, Source};
+use crate::cli::{Source, StatusFormat as Format};
 
 /// The exit code of a Mac that is not as requested.
 const NOT_HEALTHY: u8 = 1;
@@ -33,13 +33,14 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
             Some(directory) => looked_at(source, capture(directory)?)?,
             None => looked_at(source, collected(source)?)?,
         };
-        let status = match looked {
-            Ok(status) => status,
+        let Looked { plan, capture, status } = match looked {
+            Ok(looked) => looked,
             Err(exit) => return Ok(exit),
         };
         let told = match format {
             Format::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
             Format::Text => text(&status, colour(&io::stdout())),
+            Format::OpenMetrics => metrics(&plan, &status, &capture),
         };
         if !watch {
             print(&told)?;
@@ -50,8 +51,15 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
     }
 }
 
+/// What was to be, what was seen, and what came of it.
+struct Looked {
+    plan: Plan,
+    capture: Capture,
+    status: Status,
+}
+
 /// Holds a capture against the declaration that is named, or that was installed.
-fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Status, ExitCode>> {
+fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Looked, ExitCode>> {
     let reading = match capture.get(NETWORK) {
         Some(json) if source.input.is_none() => {
             Reading { name: NETWORK.to_owned(), declaration: model::read(json.as_bytes()) }
@@ -67,7 +75,8 @@ fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<St
     };
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
-    Ok(Ok(status(&plan, &bundle.files[ANCHOR].text, &capture)?))
+    let status = status(&plan, &bundle.files[ANCHOR].text, &capture)?;
+    Ok(Ok(Looked { plan, capture, status }))
 }
 
 /// Reads the files of a directory; others than plain files are no part of a capture.

@@ -98,7 +98,8 @@ fn conditions(plan: &Plan) -> Value {
     let way = |pipe: &Pipe| {
         let it = pipe.conditions;
         json!({ "pipe": pipe.number, "from": names(&pipe.from), "to": names(&pipe.to), "latencyMs": it.latency_ms,
-                "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
+                "regions": it.span.map(|span| json!({ "from": span.from.name, "to": span.to.name, "km": span.kilometres().round() })),
+                "jitterMs": it.jitter_ms, "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
     };
     plan.pipes.iter().map(way).collect()
 }

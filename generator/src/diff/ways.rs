@@ -43,7 +43,7 @@ impl WayChange {
 }
 
 /// What conditions say, in the order of their words.
-const FIELDS: [&str; 3] = ["latency", "loss", "bandwidth"];
+const FIELDS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 
 /// What a way is like, field by field; nothing where it is like any.
 type Like = Vec<(&'static str, String)>;

@@ -198,6 +198,18 @@ impl Read for Port {
     }
 }
 
+/// The word of `latency`. Who writes a number there means `latencyMs`.
+struct LatencyWord(String);
+
+impl Read for LatencyWord {
+    fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::String(word) => Some(Self(word)),
+            other => wrong("the word \"regions\" (milliseconds are `latencyMs`)", &other, at, problems),
+        }
+    }
+}
+
 impl Read for HostsFile {
     fn read(tree: Tree, at: &FieldPath, problems: &mut Problems) -> Option<Self> {
         String::read(tree, at, problems).map(HostsFile::At)
@@ -276,6 +288,7 @@ impl Read for Provider {
             bridge: fields.optional("bridge"),
             attachment: fields.optional("attachment"),
             internet: fields.optional("internet"),
+            region: fields.optional("region"),
         };
         fields.close();
         Some(provider)
@@ -345,6 +358,8 @@ impl Read for Conditions {
         let mut fields = Fields::open(tree, at, problems)?;
         let conditions = Conditions {
             latency_ms: fields.optional("latencyMs"),
+            latency: fields.optional("latency").map(|LatencyWord(word)| word),
+            jitter_ms: fields.optional("jitterMs"),
             loss: fields.optional("loss"),
             bandwidth_kbit: fields.optional("bandwidthKbit"),
         };

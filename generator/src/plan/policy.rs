@@ -21,7 +21,7 @@ pub use packet::{
 };
 pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ranges_of};
 
-use super::pipes::{self, FIRST};
+use super::pipes::FIRST;
 use super::region::Region;
 use crate::model::{Declaration, End, Name, PortSet, Protocol, VolumeAttachment};
 
@@ -83,7 +83,7 @@ struct EndSet {
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 impl Policy {
-    /// The policy of a declaration. `numbers` are those of [`pipes::Pipes`].
+    /// The policy of a declaration. `numbers` are those of [`super::pipes::Pipes`].
     pub fn of(declaration: &Declaration, numbers: &[Option<u16>]) -> Self {
         let mut networks: Vec<Network> = declaration
             .providers
@@ -126,11 +126,11 @@ impl Policy {
             declaration.volumes.iter().map(|(name, volume)| (volume.address, name.clone())).collect();
         let (mut ways, mut pipe_links) = (Vec::new(), Vec::new());
         let mut ways_by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
-        for (way, pipe) in pipes::ways(&declaration.links).into_iter().zip(numbers) {
-            for end in way.from {
+        for (way, pipe) in declaration.ways().into_iter().zip(numbers) {
+            for end in &way.from {
                 ways_by_source.entry(end.name().clone()).or_default().push(ways.len());
             }
-            ways.push(Way { from: EndSet::of(way.from), to: EndSet::of(way.to), pipe: *pipe });
+            ways.push(Way { from: EndSet::of(&way.from), to: EndSet::of(&way.to), pipe: *pipe });
             pipe_links.extend(pipe.map(|_| way.link.index));
         }
         let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);

@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E065`, and `W001` on of what is only a warning. Codes are never
+    /// The code of this kind of problem, `E001` to `E067`, and `W001` on of what is only a warning. Codes are never
     /// given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
@@ -39,6 +39,8 @@ impl Kind {
             Kind::GatewayOutside { .. } => "E030",
             Kind::GatewayWider { .. } => "E031",
             Kind::EdgeAddress { .. } => "E032",
+            Kind::UnknownRegion { .. } => "E033",
+            Kind::RegionOfAnother { .. } => "E034",
             Kind::UnknownProvider { .. } => "E040",
             Kind::AddressOutside { .. } => "E041",
             Kind::AddressIsGateway { .. } => "E042",
@@ -57,8 +59,11 @@ impl Kind {
             Kind::PortsReversed { .. } => "E063",
             Kind::PortsWithoutPorts { .. } => "E064",
             Kind::WaysDiffer { .. } => "E065",
+            Kind::NoRegion { .. } => "E066",
+            Kind::LatencyTwice => "E067",
             Kind::PublicSpace { .. } => "W001",
             Kind::MasqueradeFromGuest { .. } => "W002",
+            Kind::JitterOnMac => "W003",
         }
     }
 
@@ -117,6 +122,15 @@ impl Kind {
             Kind::EdgeAddress { address, network, edge } => {
                 format!("`{address}` is the {} address of `{network}`", edge.words())
             }
+            Kind::UnknownRegion { found, cloud: Some(cloud), .. } => {
+                format!("{cloud} has no region {}", Quoted(found))
+            }
+            Kind::UnknownRegion { found, cloud: None, .. } => {
+                format!("no cloud has a region {}", Quoted(found))
+            }
+            Kind::RegionOfAnother { found, cloud, of, .. } => {
+                format!("`{found}` is a region of {of}, and the provider is called `{cloud}`")
+            }
             Kind::UnknownProvider { found, .. } => format!("there is no provider {}", Quoted(found)),
             Kind::AddressOutside { address, provider, network, .. } => {
                 format!(
@@ -161,6 +175,10 @@ impl Kind {
             Kind::WaysDiffer { from, to, other } => {
                 format!("the path from `{from}` to `{to}` has other conditions in `links.{other}`")
             }
+            Kind::NoRegion { provider } => {
+                format!("provider `{provider}` has no region to take the latency from")
+            }
+            Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
             Kind::PublicSpace { found } => {
                 format!(
                     "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
@@ -169,6 +187,7 @@ impl Kind {
             Kind::MasqueradeFromGuest { guest, address, volume } => format!(
                 "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
             ),
+            Kind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
     }
 
@@ -183,7 +202,7 @@ impl Kind {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "`nixvol-net schema` lists the fields".to_owned(),
             },
-            Kind::Duplicate { .. } => "keep one of the two".to_owned(),
+            Kind::Duplicate { .. } | Kind::LatencyTwice => "keep one of the two".to_owned(),
             Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
             Kind::EmptyList { optional: true, .. } => "name at least one, or leave the field out".to_owned(),
             Kind::EmptyList { optional: false, .. } => "name at least one".to_owned(),
@@ -223,6 +242,16 @@ impl Kind {
             Kind::EdgeAddress { .. } => {
                 "use an address between the network and the broadcast address".to_owned()
             }
+            Kind::UnknownRegion { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
+            Kind::UnknownRegion { nearest: None, .. } => {
+                "`nixvol-net help conditions` lists the regions; of another place, give the links `latencyMs`".to_owned()
+            }
+            Kind::RegionOfAnother { cloud, near: Some(near), .. } => {
+                format!("did you mean `{near}` of {cloud}? Otherwise give the provider another name")
+            }
+            Kind::RegionOfAnother { cloud, near: None, .. } => {
+                format!("name a region of {cloud}, or give the provider another name")
+            }
             Kind::UnknownProvider { nearest: Some(known), .. }
             | Kind::UnknownEnd { nearest: Some(known), .. } => {
                 format!("did you mean `{known}`?")
@@ -261,6 +290,9 @@ impl Kind {
             Kind::NotAPort { ranges: false, .. } => "write a number from 1 to 65535".to_owned(),
             Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
             Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
+            Kind::NoRegion { provider } => {
+                format!("give `{provider}` a `region`, as \"us-east-1\", or the link `latencyMs`")
+            }
             Kind::WaysDiffer { .. } => {
                 "conditions apply to the whole path, whatever the protocol and port: declare them once".to_owned()
             }
@@ -271,6 +303,9 @@ impl Kind {
             Kind::MasqueradeFromGuest { volume, .. } => format!(
                 "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
             ),
+            Kind::JitterOnMac => {
+                "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()
+            }
         };
         Some(text)
     }

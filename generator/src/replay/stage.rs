@@ -408,8 +408,13 @@ fn number(protocol: &str) -> Result<u8, String> {
 fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
     let pipe = |(number, pipe): (&String, &super::row::Pipe)| {
         let number = number.parse().map_err(|_| format!("`{number}` is not a pipe number"))?;
-        let conditions =
-            Conditions { latency_ms: Some(pipe.delay), loss: pipe.loss, bandwidth_kbit: pipe.bandwidth };
+        let conditions = Conditions {
+            latency_ms: Some(pipe.delay),
+            span: None,
+            jitter_ms: None,
+            loss: pipe.loss,
+            bandwidth_kbit: pipe.bandwidth,
+        };
         Ok(plan::Pipe { number, from: Vec::new(), to: Vec::new(), conditions })
     };
     row.pipes.iter().map(pipe).collect()

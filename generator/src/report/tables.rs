@@ -231,7 +231,9 @@ pub struct Way {
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
-        let [latency, loss, bandwidth] = pipe.conditions.words().map(Option::unwrap_or_default);
+        let [latency, jitter, loss, bandwidth] = pipe.conditions.words();
+        let latency = [latency, jitter].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let [loss, bandwidth] = [loss, bandwidth].map(Option::unwrap_or_default);
         Way { from, to, number: pipe.number, latency, loss, bandwidth }
     };
     plan.pipes.iter().map(way).collect()
