@@ -113,6 +113,7 @@
             withTests = true;
             # What tests/run.sh installs elsewhere; Debian calls the one true awk original-awk.
             testInputs = lib.optionals (lib.hasSuffix "-linux" system) [
+              pkgs.curl
               pkgs.dash
               pkgs.fish
               pkgs.iproute2
@@ -123,6 +124,7 @@
               pkgs.mksh
               pkgs.nix
               pkgs.procps
+              pkgs.python3
               pkgs.shellcheck
               pkgs.zsh
               (named "busybox" "${pkgs.busybox}/bin/busybox")

@@ -21,6 +21,7 @@ let
     bridge = "bridge-${name}";
     attachment = "bridge";
     internet = true;
+    region = null;
   };
 
   volume = {
@@ -58,6 +59,8 @@ let
 
   conditions = {
     latencyMs = null;
+    latency = null;
+    jitterMs = null;
     loss = null;
     bandwidthKbit = null;
   };

@@ -42,7 +42,7 @@ let
       default = true;
       example = false;
       description = ''
-        Whether this ${what} takes part. Set it to false to leave out one that a preset or another module declares.
+        Whether this ${what} is part of the network. Set it to false to leave out one that a preset or another module declares.
       '';
     };
 
@@ -56,7 +56,7 @@ let
           type = network;
           example = "10.0.0.0/16";
           description = ''
-            The network of this provider. Every one of its volumes has its address in it, and no other provider's
+            The network of this provider. All of its volumes have their addresses in it, and no other provider's
             network may overlap it.
           '';
         };
@@ -65,8 +65,8 @@ let
           type = gateway;
           example = "10.0.1.1/24";
           description = ''
-            The address that the Mac has on the bridge of this provider, with the prefix length that it has there.
-            The prefix may be longer than that of the network: the whole network is routed to the bridge anyway.
+            The Mac's address on the bridge of this provider, with its prefix length. The prefix may be longer
+            than that of the network: the whole network is routed to the bridge in any case.
           '';
         };
 
@@ -76,8 +76,8 @@ let
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
           example = "bridge-do";
           description = ''
-            The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show the
-            number beside this name.
+            The logical name of the bridge of this provider. macOS numbers its bridges; status and logs show
+            both names.
           '';
         };
 
@@ -89,8 +89,8 @@ let
           default = "bridge";
           example = "vmnet";
           description = ''
-            Who makes the bridge. With `bridge` the manager does. With `vmnet` a virtual machine's vmnet network
-            does, and the manager finds it by its gateway address.
+            Who makes the bridge. With `bridge` the manager does. With `vmnet` the vmnet network of a virtual
+            machine does, and the manager finds it by its gateway address.
           '';
         };
 
@@ -99,7 +99,17 @@ let
           default = true;
           example = false;
           description = ''
-            Whether the volumes of this provider reach the internet, by NAT.
+            Whether the volumes of this provider may open connections to the outside, by NAT.
+          '';
+        };
+
+        region = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          example = "us-east-1";
+          description = ''
+            The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that this provider stands for. Links whose
+            `conditions.latency` is `"regions"` are as slow as packets between regions. Null names none.
           '';
         };
       };
@@ -130,8 +140,8 @@ let
         default = null;
         example = "127.0.1.11";
         description = ''
-          The loopback address by which the Mac itself reaches this volume, in the range of
-          {option}`services.nixvol-net.localhost.gateway`. Null gives it none.
+          The loopback address at which published ports of this volume answer, in the range
+          of {option}`services.nixvol-net.localhost.gateway`. Null means none.
         '';
       };
 
@@ -143,19 +153,19 @@ let
         default = "host";
         example = "guest";
         description = ''
-          Who answers at the address. With `host` it is a process on the Mac. With `guest` it is a virtual
-          machine, and the Mac does not take the address.
+          What answers at the address: with `host` a process of the Mac; with `guest` a virtual machine,
+          and the Mac does not take the address.
         '';
       };
 
       publish = mkOption {
         type = types.listOf port;
         default = [ ];
-        # Two modules may each want the same port.
+        # Two modules may both publish the same port.
         apply = lib.unique;
         example = [ 2379 ];
         description = ''
-          The TCP ports of this volume that answer on its loopback address too.
+          The TCP ports of this volume that also answer on its loopback address.
         '';
       };
 
@@ -164,8 +174,8 @@ let
         default = null;
         example = "/opt/nix-volumes/etcd-1";
         description = ''
-          Where this volume is mounted. Its addresses exist only while something is mounted there; with null they
-          always do.
+          The mount point of this volume. Its addresses exist only while something is mounted there; with null
+          they always exist.
         '';
       };
     };
@@ -178,8 +188,28 @@ let
         default = null;
         example = 40;
         description = ''
-          The delay that is added to each packet of this direction, in milliseconds. Only a bidirectional link delays
-          replies too.
+          The delay added to each packet of this direction, in milliseconds. Only a bidirectional link delays replies
+          too.
+        '';
+      };
+
+      latency = mkOption {
+        type = types.nullOr (types.enum [ "regions" ]);
+        default = null;
+        example = "regions";
+        description = ''
+          With `"regions"` the delay follows from the regions of the two providers, instead of `latencyMs`: each pair of
+          regions gets its own.
+        '';
+      };
+
+      jitterMs = mkOption {
+        type = types.nullOr (types.ints.between 0 10000);
+        default = null;
+        example = 5;
+        description = ''
+          The most that chance adds to the delay of each packet, in milliseconds. In the lab alone: the Mac's dummynet has
+          no jitter.
         '';
       };
 
@@ -188,7 +218,7 @@ let
         default = null;
         example = 0.01;
         description = ''
-          The share of packets that are lost, from 0 to 1, in millionths.
+          The fraction of packets that are lost, from 0 to 1, with a resolution of one millionth.
         '';
       };
 
@@ -197,7 +227,7 @@ let
         default = null;
         example = 100000;
         description = ''
-          The rate at which packets pass, in kilobits a second: one pipe for all that the link covers, each way.
+          The bandwidth in kilobits per second, shared by everything that the link covers, separately for each direction.
         '';
       };
     };
@@ -210,7 +240,7 @@ let
         default = "bridge-localhost";
         example = "bridge-lo";
         description = ''
-          The logical name of the group. It is a name only: the addresses are aliases of {file}`lo0`.
+          The logical name of the group. There is no such bridge: the addresses are aliases of {file}`lo0`.
         '';
       };
 
@@ -219,8 +249,8 @@ let
         default = "127.0.1.1/24";
         example = "127.0.2.1/24";
         description = ''
-          The loopback address of the group itself, with the prefix length of the range from which volumes take
-          theirs.
+          The loopback address of the group itself, with the prefix length of the range that the volumes'
+          loopback addresses belong to.
         '';
       };
     };
@@ -261,7 +291,7 @@ let
         type = ends;
         example = [ "aws" ];
         description = ''
-          The providers and volumes that may open connections. A provider stands for all of its network.
+          The providers and volumes that may open connections. A provider means its whole network.
         '';
       };
 
@@ -272,20 +302,20 @@ let
           "etcd-3"
         ];
         description = ''
-          The providers and volumes that they may reach.
+          The providers and volumes to which they may open connections.
         '';
       };
 
-      protocol = protocolOption "The protocol that is permitted. Null permits every protocol.";
+      protocol = protocolOption "The permitted protocol. Null permits every protocol.";
 
-      ports = portsOption "The destination ports that are permitted, one by one or as ranges. Null permits every port.";
+      ports = portsOption "The permitted destination ports, single or as ranges. Null permits every port.";
 
       bidirectional = mkOption {
         type = types.bool;
         default = false;
         example = true;
         description = ''
-          Whether the ends in `to` may open connections to those in `from` too. Replies need no permission.
+          Whether the endpoints in `to` may open connections to those in `from` too. Replies need no permission.
         '';
       };
 
@@ -294,8 +324,8 @@ let
         default = false;
         example = true;
         description = ''
-          Whether the traffic arrives with the gateway address of the receiving provider as its source, as it
-          does between real clouds behind address translation.
+          Whether the traffic arrives with the gateway address of the receiving provider as its source, as
+          between real clouds behind NAT.
         '';
       };
 
@@ -307,8 +337,8 @@ let
           loss = 0.01;
         };
         description = ''
-          What the way between the two ends is like, whatever the protocol and the port: dummynet pipes on the
-          Mac. Those of a volume count before those of its provider. Null leaves it as fast as the Mac is.
+          The latency, loss and bandwidth of the path between the endpoints, whatever the protocol and port,
+          by dummynet pipes. Those of a volume take precedence over those of its provider. Null means none.
         '';
       };
     };
@@ -320,7 +350,7 @@ let
         type = ends;
         example = [ "karpenter-worker-1" ];
         description = ''
-          Who opens the connections: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+          The endpoints that open connections: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
         '';
       };
 
@@ -328,19 +358,19 @@ let
         type = ends;
         example = [ "etcd-1" ];
         description = ''
-          Whom they reach, or do not: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+          The endpoints that they reach, or must not reach: providers, volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
         '';
       };
 
-      protocol = protocolOption "The protocol that is meant. Null means every protocol.";
+      protocol = protocolOption "The protocol. Null means every protocol.";
 
-      ports = portsOption "The destination ports that are meant, one by one or as ranges. Null means every port.";
+      ports = portsOption "The destination ports, single or as ranges. Null means every port.";
 
       passes = mkOption {
         type = types.bool;
         example = false;
         description = ''
-          Whether every such packet must get through, or none may.
+          True if all of these flows must get through, false if none may.
         '';
       };
 
@@ -349,7 +379,7 @@ let
         default = null;
         example = "workers stay out of the peers of etcd";
         description = ''
-          The reason, which is shown when the network does otherwise.
+          The reason, which is shown when the expectation fails.
         '';
       };
     };

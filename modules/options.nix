@@ -21,13 +21,13 @@ in
 {
   options.services.nixvol-net = {
     enable = lib.mkEnableOption ''
-      the declared network of volumes. Switching it off again takes the network down and removes every file of
-      it, as long as this module stays imported for that one switch'';
+      the declared network of volumes. Setting it to false again takes the network down and removes all its
+      files, provided that this module stays imported for that switch'';
 
     package = lib.mkPackageOption packages "nixvol-net" {
       example = "nixvol-net";
       extraDescription = ''
-        It renders the network and proves it. Without the overlay of this project it is built from the sources of the
+        It renders and proves the network. Without this project's overlay it is built from the sources beside the
         module.
       '';
     };
@@ -37,22 +37,20 @@ in
       default = null;
       example = "multi-cloud";
       description = ''
-        A network to start from. With `multi-cloud` it is five clouds with thirteen volumes of one Kubernetes
-        cluster, every pair of clouds linked. All of its values are defaults, which a plain definition replaces.
-        The links are one such value: a definition of {option}`services.nixvol-net.links` takes their place, and
-        one that is wrapped in `lib.mkDefault` is added to them.
+        A network to start from. `multi-cloud` is five clouds with the thirteen volumes of one Kubernetes
+        cluster, with every pair of clouds linked. All of its values are defaults, which a plain definition replaces. The list of links is one such value: a definition of {option}`services.nixvol-net.links` replaces it, and one that is wrapped in `lib.mkDefault` is added to it.
       '';
     };
 
     presetBase = mkOption {
-      type = entries.described "network of 16 bits with four more behind it, as in 172.20.0.0/16" (
+      type = entries.described "network of 16 bits followed by four more, as in 172.20.0.0/16" (
         types.strMatching "${entries.octet}\\.(25[01]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.0\\.0/16"
       );
       default = "10.0.0.0/16";
       example = "172.20.0.0/16";
       description = ''
         The first network of the preset. Its providers have this one and the four that follow: networks, gateways and
-        addresses move together. For people whose {file}`10.0.0.0/8` is taken, by a VPN for example.
+        addresses move together. For Macs on which {file}`10.0.0.0/8` is in use, by a VPN for example.
       '';
     };
 
@@ -94,7 +92,7 @@ in
         gateway = "127.0.2.1/24";
       };
       description = ''
-        The loopback addresses by which the Mac itself reaches the volumes.
+        The loopback addresses at which published ports of the volumes answer.
       '';
     };
 
@@ -116,8 +114,8 @@ in
         }
       ];
       description = ''
-        What may pass from one provider to another. What no link permits is refused. The links of all modules add up,
-        and replace those of a preset.
+        The flows that are permitted between providers. What no link permits is refused. Links of several modules are
+        merged, and replace those of a preset.
       '';
     };
 
@@ -135,8 +133,8 @@ in
         }
       ];
       description = ''
-        What must, or must never, get through, whatever the links say: a test of the policy. A network that does otherwise
-        is not built, and the error shows a packet, the rule and the declaration that decide. Those of all modules add up.
+        The flows that must, or must never, get through, whatever the links say: a test of the policy. If the network
+        violates one, its build fails, and the error shows a packet, the rule and the declaration that decide. Expectations of several modules are merged.
       '';
     };
 
@@ -145,8 +143,8 @@ in
       default = [ ];
       example = [ "10.0.0.0/8" ];
       description = ''
-        Networks in which a provider's network may overlap one that the Mac already has, such as that of a VPN.
-        Outside them the manager refuses to start when it finds an overlap.
+        Address ranges in which a provider's network may overlap a network that the Mac already has, such as
+        that of a VPN. Any other overlap is refused at start.
       '';
     };
 
@@ -166,8 +164,8 @@ in
       default = "/opt/nix-volumes";
       example = "/opt/clouds";
       description = ''
-        The directory in which the manager is installed, under {file}`networking`. It must belong to root, because
-        root runs what lies there.
+        The directory in which the manager is installed, in the subdirectory {file}`networking`. It must belong to
+        root, because root runs the manager.
       '';
     };
 
@@ -176,7 +174,7 @@ in
       default = "/var/db/nix-volumes-networking";
       example = "/var/db/clouds";
       description = ''
-        The directory of the manager's state: what it created.
+        The directory in which the manager records what it created.
       '';
     };
 
@@ -185,7 +183,7 @@ in
       default = "/var/log/nix-volumes-networking.log";
       example = "/var/log/clouds.log";
       description = ''
-        The log of the manager. newsyslog rotates it.
+        The manager's log file. newsyslog rotates it.
       '';
     };
 
@@ -195,7 +193,7 @@ in
       example = 30;
       description = ''
         The interval in seconds at which launchd runs `reconcile`. It also runs at boot, at mounts and when the network
-        changes. A run that finds everything in place changes nothing.
+        changes. A run that finds nothing to repair changes nothing.
       '';
     };
 
@@ -214,8 +212,8 @@ in
       default = null;
       example = 120;
       description = ''
-        The number of seconds in which {command}`manage-macos-networking.sh confirm` must follow a switch; without
-        it the Mac goes back to the network it had before. Null asks for no confirmation.
+        The number of seconds within which {command}`manage-macos-networking.sh confirm` must follow a switch;
+        otherwise the previous network is restored. Null requires no confirmation.
       '';
     };
 
@@ -223,7 +221,7 @@ in
       type = types.attrsOf types.raw;
       readOnly = true;
       description = ''
-        The declaration as the generator reads it, once written as JSON.
+        The declaration as the generator reads it, after conversion to JSON.
       '';
     };
 
@@ -231,8 +229,8 @@ in
       type = types.package;
       readOnly = true;
       description = ''
-        The rendered network. Its build fails when the declaration is wrong, or when the rules that were rendered
-        do not do what it says.
+        The rendered network. Its build fails if the declaration is invalid, or if the rendered rules do not
+        implement it.
       '';
     };
   };

@@ -1,4 +1,4 @@
-# The generator. `withTests` adds the tests to the source and runs them.
+# The program. `withTests` adds the tests to the source and runs them.
 {
   lib,
   stdenv,
@@ -57,7 +57,7 @@ rustPlatform.buildRustPackage {
     inherit (manifest.package) description;
     license = lib.licenses.mit;
     mainProgram = "nixvol-net";
-    maintainers = [ { name = "the nixvol-net maintainers"; } ];
+    maintainers = [ ];
     platforms = lib.platforms.darwin ++ lib.platforms.linux;
   };
 }

@@ -117,7 +117,7 @@ fn a_change_is_told_by_what_it_opens_and_then_line_by_line() {
     assert!(at("Providers, volumes and settings\n") < at("--- a/pf/anchor.conf\n+++ b/pf/anchor.conf\n@@"));
     let verdict = stderr(&checked);
     let lines: Vec<&str> = verdict.lines().collect();
-    assert!(lines[0].starts_with("error: not what was accepted in "), "{verdict}");
+    assert!(lines[0].starts_with("error: differs from what was accepted in "), "{verdict}");
     assert!(lines[0].contains(": 2 opened, 1 closed; "), "{verdict}");
     assert_eq!(lines[1], "  + opens every other provider -> gcp tcp 2379-2380");
     assert!(lines.last().unwrap().starts_with("hint: "), "{verdict}");
@@ -147,7 +147,7 @@ fn conditions_are_reviewed_like_everything_else() {
     let back = "~ conditions gcp -> every other provider: latency 10 ms -> 25 ms";
     assert!(stdout(&checked).contains(&format!("\nConditions\n{there}\n{back}\n")), "{}", stdout(&checked));
     let verdict = stderr(&checked);
-    assert!(verdict.contains(": 2 with other conditions; "), "{verdict}");
+    assert!(verdict.contains(": 2 with different conditions; "), "{verdict}");
     assert!(verdict.contains(&format!("\n  {there}\n  {back}\n")), "{verdict}");
     let accepted = repository.run("accept", &slower, &[]);
     assert!(stdout(&accepted).contains(there), "{}", stdout(&accepted));
@@ -220,11 +220,15 @@ fn accepted_rules_that_are_not_those_of_the_declaration_are_told() {
     assert_eq!(checked.status.code(), Some(1));
     let told = stderr(&checked);
     assert!(
-        told.contains("pf/anchor.conf: not proven: ") && told.contains("note: the accepted rules"),
+        told.contains("pf/anchor.conf: not proven: ")
+            && told.contains("note: as this version reads them, the accepted rules do not do"),
         "{told}"
     );
     let page = stdout(&repository.run("check", "restricted.json", &["--format", "markdown"]));
-    assert!(page.contains("\n\n> **Note:** the accepted rules do not do"), "{page}");
+    assert!(
+        page.contains("\n\n> **Note:** as this version reads them, the accepted rules do not do"),
+        "{page}"
+    );
     let json = repository.run("check", "restricted.json", &["--format", "json"]);
     let record: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(!record["acceptedViolations"].as_array().unwrap().is_empty());
@@ -258,7 +262,7 @@ fn a_wrong_declaration_changes_nothing() {
 #[test]
 fn a_directory_with_something_else_in_it_is_refused() {
     let repository = Repository::accepted();
-    // The Finder's own are nobody's.
+    // The Finder's own are no one's.
     fs::write(repository.at(".DS_Store"), "Bud1").unwrap();
     assert_eq!(repository.run("check", "restricted.json", &[]).status.code(), Some(0));
     assert_eq!(repository.run("accept", "restricted-more.json", &[]).status.code(), Some(0));

@@ -175,7 +175,7 @@ fn what_is_not_ours_stays() {
     let before = disk.listing();
     failed(
         &disk.install("one", "opt", "/state"),
-        "opt/networking/hosts is in the way; hint: move it elsewhere",
+        "opt/networking/hosts already exists; hint: move it elsewhere",
     );
     assert_eq!(disk.listing(), before);
 
@@ -200,15 +200,15 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     done(&check());
     assert_eq!(disk.read("called"), "one plan\n");
     disk.write("called.fail", "", 0o644);
-    failed(&check(), "the network could not be started, so nothing was changed");
+    failed(&check(), "the network cannot be started, so nothing was changed");
     fs::remove_file(disk.at("called.fail")).unwrap();
     assert_eq!(disk.listing(), before);
 
     disk.write("opt/networking/hosts", "mine\n", 0o644);
-    failed(&check(), "opt/networking/hosts is in the way");
+    failed(&check(), "opt/networking/hosts already exists");
     fs::remove_file(disk.at("opt/networking/hosts")).unwrap();
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
-    failed(&check(), "can be changed by others than root");
+    failed(&check(), "can be changed by users other than root");
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o755)).unwrap();
 
     // Of a network at other places only what removes it is looked at; its manager is not asked to start anything.
@@ -223,7 +223,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     let check_remove = || disk.run_with(&script, &[Path::new("check-remove")]);
     done(&check_remove());
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
-    failed(&check_remove(), "can be changed by others than root");
+    failed(&check_remove(), "can be changed by users other than root");
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o755)).unwrap();
     done(&disk.remove());
     done(&check_remove());
@@ -249,7 +249,7 @@ fn a_base_that_others_can_change_is_refused() {
         fs::create_dir_all(disk.at(directory)).unwrap();
         for mode in [0o775, 0o757] {
             fs::set_permissions(disk.at(directory), fs::Permissions::from_mode(mode)).unwrap();
-            failed(&disk.install("one", "opt", "/state"), "can be changed by others than root");
+            failed(&disk.install("one", "opt", "/state"), "can be changed by users other than root");
         }
         fs::set_permissions(disk.at(directory), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -350,12 +350,12 @@ fn a_removal_takes_our_job_from_launchd_and_no_other() {
     let output = removed_under_launchd(&disk, other, &format!("<string>{other}</string>\n"), false);
     done(&output);
     assert!(disk.at("tools/job").exists() && disk.at(plist).exists());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is not of this network and stays"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not belong to this network and is kept"));
 
-    // A launchd that does not let go is told, and nothing is taken down under it.
+    // If launchd does not unload the job, that is reported, and nothing is removed.
     let disk = Disk::new();
     done(&disk.install("one", "opt", "/state"));
     let manager = disk.at("opt/networking/manage-macos-networking.sh").display().to_string();
-    failed(&removed_under_launchd(&disk, &manager, "", true), "launchd does not let go");
+    failed(&removed_under_launchd(&disk, &manager, "", true), "launchd does not unload");
     assert!(!disk.read("called").contains("cleanup") && disk.at("opt/networking/hosts").exists());
 }

@@ -1,5 +1,5 @@
-//! Networks that people run, and what is right there (tests/cases/public): fragments, a full state table, NAT of many flows
-//! to one server, a masquerade that macOS does not do, public addresses.
+//! Networks that people run, and what is right there (tests/cases/public): fragments, a full state table, NAT of many
+//! flows to one server, a masquerade that macOS does not do, public addresses.
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};

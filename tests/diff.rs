@@ -328,7 +328,7 @@ fn conditions_alone_are_a_difference_in_every_form() {
     assert!(
         diff.flows.is_empty() && diff.translations.is_empty() && diff.objects.is_empty() && !diff.is_empty()
     );
-    assert_eq!(diff.summary(), "1 with other conditions");
+    assert_eq!(diff.summary(), "1 with different conditions");
     let record = nixvol_net::diff::record::Record::of(&diff, false);
     let record = serde_json::to_value(&record).expect("JSON");
     assert_eq!(record["same"], false);
@@ -420,7 +420,7 @@ fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Val
         "links": links,
     });
     if !without_oci {
-        // What was half of gcp can become somebody else's.
+        // What was half of gcp can become another host's.
         let network = if wide { "10.3.0.0/16" } else { "10.2.128.0/17" };
         let gateway = if wide { "10.3.0.1/24" } else { "10.2.128.1/24" };
         input["providers"]["oci"] = json!({ "network": network, "gateway": gateway });
@@ -663,7 +663,7 @@ fn turned() -> impl Strategy<Value = [Value; 2]> {
             }
             _ => {}
         }
-        // A volume of a link that lies in its provider's part of the same link may make it one with itself.
+        // A volume of a link that is in its provider's part of the same link may make it one with itself.
         if nixvol_net::model::read(new.to_string().as_bytes()).is_ok() {
             [old, new]
         } else {
@@ -789,7 +789,7 @@ fn peers(reader: &Reader) -> Vec<(String, Peer)> {
         peers.push(("talos".to_owned(), [talos[0], None]));
         peers.push(("talos-9".to_owned(), [None, talos[2]]));
     }
-    // Somebody in each network who is nothing else.
+    // Someone in each network who is nothing else.
     let rests =
         [("aws", "10.0.7.7", "10.0.7.7"), ("azure", "10.1.7.7", "10.1.7.7"), ("gcp", "10.2.7.7", "10.2.7.7")];
     for (name, old, new) in rests {

@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> File<'_> {
     File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
-/// A declaration without what depends on where it stands.
+/// A declaration without what depends on where it is.
 pub fn declaration(json: &Value) -> Declaration {
     let read = model::read(json.to_string().as_bytes());
     let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
@@ -341,7 +341,7 @@ fn a_value_where_a_set_belongs_is_nothing_to_edit() {
         "{ services = { inherit nixvol-net; }; }",
     ] {
         let error = refused(text, &ADD, "");
-        assert!(error.contains("is more than this file alone tells"), "{error}");
+        assert!(error.contains("cannot be determined from this file alone"), "{error}");
     }
 }
 

@@ -97,7 +97,7 @@ fn every_volume_of_every_style_can_move_and_back() {
             for (index, text) in variants(&text).iter().enumerate() {
                 let edited =
                     edit(text, &change).unwrap_or_else(|refused| panic!("{what}: {refused}\n{text}"));
-                // A volume of the preset gets an entry over it, which is no replacement.
+                // A volume of the preset gets an entry over it, which is not a replacement.
                 if tokens(text).len() == tokens(&edited).len() {
                     let back =
                         Change::Move { name: volume.clone(), provider: home.clone(), address: own.clone() };
@@ -209,7 +209,7 @@ fn what_cannot_be_renamed_or_moved_is_refused() {
     assert!(error.contains("`home` is used here for something that is not a name"), "{error}");
     let made = NET.replace("to = [ \"etcd-1\" ]", "to = [ \"etcd-${\"1\"}\" ]");
     let error = refused(&made, &["rename", "volume", "etcd-1", "db"], "");
-    assert!(error.contains("which only Nix can look into"), "{error}");
+    assert!(error.contains("which only Nix can evaluate"), "{error}");
     // Another file says it too.
     let mut whole = File::parse(NET, &[]).expect("a file").declared().json;
     whole["links"].as_array_mut().expect("links").push(json!({ "from": ["etcd-1"], "to": ["gcp"] }));
@@ -218,7 +218,7 @@ fn what_cannot_be_renamed_or_moved_is_refused() {
 }
 
 #[test]
-fn an_edit_says_what_it_opens_and_closes() {
+fn an_edit_prints_what_it_opens_and_closes() {
     let plain = NET.replace("home;", "\"aws\";");
     let told = |arguments: &[&str]| {
         let (output, after) = program_on(&plain, arguments, "");
@@ -266,5 +266,5 @@ fn an_edit_says_what_it_opens_and_closes() {
     );
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("what it opens and closes cannot be told"), "{said}");
+    assert!(said.contains("what it opens and closes is unknown"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Edits of configurations that nobody wrote: ways to write one, put together at random, and damaged files.
+//! Edits of configurations that no one wrote: ways to write one, put together at random, and damaged files.
 
 use proptest::prelude::*;
 use proptest::sample::select;

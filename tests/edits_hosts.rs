@@ -121,9 +121,12 @@ fn without_a_choice_nothing_is_edited() {
             &["move", "volume", "etcd-1", "--to", "gcp"],
         ] {
             let error = refused(&text, arguments, "");
-            for words in
-                ["the file declares 2 networks", "`--configuration studio`", "`--configuration mini`", "--at"]
-            {
+            for words in [
+                "the file declares 2 separate networks",
+                "`--configuration studio`",
+                "`--configuration mini`",
+                "--at",
+            ] {
                 assert!(error.contains(words), "{name}: {arguments:?}: `{words}` is not in:\n{error}");
             }
         }
@@ -160,7 +163,7 @@ fn a_line_chooses_the_mac_that_it_lies_in() {
     }
     let choice = Choice { configurations: Vec::new(), line: Some(2) };
     let refused = File::parse(text, &[]).and_then(|file| file.choose(&choice)).err().expect("a refusal");
-    assert!(refused.to_string().contains("line 2 lies in none of the networks"), "{refused}");
+    assert!(refused.to_string().contains("line 2 is in none of the networks"), "{refused}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn public() -> Option<Vec<(PathBuf, String)>> {
             if path.is_dir() {
                 waiting.push(path);
             } else if path.extension().is_some_and(|it| it == "nix") {
-                // Links into nowhere and other encodings are nobody's configuration.
+                // Links into nowhere and other encodings are no one's configuration.
                 let Ok(text) = fs::read_to_string(&path) else { continue };
                 let is_darwin = text.contains("darwin") || path.to_string_lossy().contains("darwin");
                 if is_darwin && !text.contains("nixvol-net") && Root::parse(&text).errors().is_empty() {
@@ -170,7 +170,7 @@ fn module_set(value: Expr) -> Option<AttrSet> {
                 Some(Expr::AttrSet(config)) => Some(config),
                 // A wrapped one is not ours to guess.
                 Some(_) => None,
-                // A flake, or a set that is no module, takes no options.
+                // A flake, or a set that is not a module, takes no options.
                 None if set.attrpath_values().any(|it| is_no_module(&it)) => None,
                 None => Some(set),
             }
@@ -216,7 +216,7 @@ fn changes(before: &Value) -> Vec<Change> {
     ]
 }
 
-/// The part of a text that is not our block: what stands before it and behind it, for each.
+/// The part of a text that is not our block: what stands before it and after it, for each.
 fn without_blocks(text: &str) -> Vec<String> {
     let root = Root::parse(text).tree();
     let mut rest = Vec::new();

@@ -92,7 +92,7 @@ fn a_published_port_is_declared_by_its_volume() {
     let expectation =
         json!({ "from": ["mac"], "to": ["localhost"], "protocol": "tcp", "ports": [2379], "passes": false });
     let found = told(&expectation).expect("the alias answers");
-    // What is none of ours is not kept out either.
+    // What is not one of this network's is not kept out either.
     assert!(found.starts_with("mac -> 127."), "{found}");
     let expectation =
         json!({ "from": ["mac"], "to": ["any"], "protocol": "udp", "ports": [1], "passes": false });
@@ -156,7 +156,7 @@ fn is_meant(plan: &Plan, expectation: &Expectation, flow: &Flow, reason: Reason)
     expectation.from.iter().any(is_from) && expectation.to.iter().any(is_to) && protocol && ports
 }
 
-/// Flows between all that a small network tells apart.
+/// Flows between all that a small network distinguishes.
 fn grid(plan: &Plan) -> Vec<Flow> {
     let fixed =
         ["10.0.0.9", "10.1.9.2", "10.2.7.7", "192.168.1.77", "169.254.1.1", "203.0.113.7", "127.0.0.1"];
@@ -198,8 +198,8 @@ fn expectation() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(crate::support::cases(40))]
 
-    /// The flows that are meant are those that the words mean; where one of many does otherwise the expectation fails, and
-    /// the flow that is shown is meant and does otherwise at the hooks of macOS.
+    /// The flows that are meant are those that the words mean; where one of many does otherwise the expectation
+    /// fails, and the flow that is shown is meant and does otherwise at the hooks of macOS.
     #[test]
     fn expectations_are_what_trying_every_flow_says(mut input in input(), all in proptest::collection::vec(expectation(), 4)) {
         input["expect"] = json!(all);

@@ -1,4 +1,4 @@
-//! The way of a packet as it is told: goldens, exit codes, captured rulesets, and the policy that it must agree with.
+//! The path of a packet as it is told: goldens, exit codes, captured rulesets, and the policy that it must agree with.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,7 +143,8 @@ fn ways_through_pipes() {
     golden("conditions", &told.join("\n----\n\n"));
 }
 
-/// The proof reads the anchor by itself; a Mac asks it as a child of `com.apple/*`, which is another matter for dummynet.
+/// The proof reads the anchor by itself; a Mac asks it as a child of `com.apple/*`, which is another matter for
+/// dummynet.
 #[test]
 fn below_the_stock_ruleset_each_packet_goes_through_its_pipe() {
     for fixture_name in ["ways.json", "conditions.json", "rich.json"] {
@@ -371,7 +372,7 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     assert!(theirs.text().contains("pipe 7: not of this network"), "{}", theirs.text());
     assert!(
         theirs.disagreements[0]
-            .ends_with("but it meets pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
+            .ends_with("but it matches pipe 7 of the anchor com.apple/100.slow, then pipe 20000"),
         "{}",
         theirs.text()
     );
@@ -382,7 +383,7 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
     let kept_out = ask(capture_of(&slow, "", CALL, |ours| {
         format!("no dummynet out quick inet from any to any\n{ours}")
     }));
-    assert!(kept_out.disagreements[0].ends_with("but it meets `no dummynet`"), "{}", kept_out.text());
+    assert!(kept_out.disagreements[0].ends_with("but it matches `no dummynet`"), "{}", kept_out.text());
     let older = ask(capture_of(&slow, "", CALL, |ours| ours.replace("pipe 20000", "pipe 20001")));
     assert!(older.text().contains("is not what this declaration renders"), "{}", older.text());
 }
@@ -396,7 +397,7 @@ fn a_capture_that_lacks_what_is_needed_says_so() {
         mine.captured("lan", "etcd-1:22", None, &[captured]).expect("an explanation")
     };
     let bare = ask(None, STOCK_MAIN);
-    assert!(bare.passes && bare.text().contains("nothing of ours decides"), "{}", bare.text());
+    assert!(bare.passes && bare.text().contains("none of its rules are in force"), "{}", bare.text());
     let uncalled = ask(Some("main"), "pass all\n");
     assert!(uncalled.disagreements[0].contains("the main ruleset decides instead"), "{}", uncalled.text());
     let kind = ask(Some("com.apple/100.x"), "block drop in quick on en0 all\n");
@@ -453,7 +454,9 @@ fn what_the_manager_has_loaded_is_what_is_rendered_whatever_the_interfaces() {
     }
     let captured = held(&mine.anchor, &strict(all()));
     let ask = |captured: &Captured| {
-        mine.captured("etcd-1", "etcd-2:2379", None, &[captured.clone()]).expect("an explanation").text()
+        mine.captured("etcd-1", "etcd-2:2379", None, std::slice::from_ref(captured))
+            .expect("an explanation")
+            .text()
     };
     assert!(ask(&captured).contains("is bridge2003"), "{}", ask(&captured));
     assert!(ask(&captured).contains("the capture has the ways out en5, utun4"), "{}", ask(&captured));
@@ -497,14 +500,17 @@ fn what_the_client_sees_is_told_of_a_capture_too() {
         text.lines().last().expect("a line").to_owned()
     };
     let captured = held(&world.anchor, &interfaces);
-    let late = "the client sees: refused after 1 s: macOS believes a neighbour's first RST only when it has asked without ECN";
+    let late = "the client sees: refused after 1 s: macOS ignores the first RST of a local peer if the SYN asked for ECN";
     assert_eq!(ask(&captured, &["etcd-1", "etcd-2:22"]), late);
     assert_eq!(ask(&captured, &["lan", "etcd-1:22"]), "the client sees: silence");
     // Without the rule that lets an unfinished segment out, its refusal has no sum that is right.
     let older =
         captured.text.lines().filter(|line| !line.contains("between:out")).map(|line| line.to_owned() + "\n");
     let older = Captured { text: older.collect(), ..captured };
-    assert_eq!(ask(&older, &["etcd-1", "etcd-2:22"]), "the client sees: 75 s of silence, then a timeout");
+    assert_eq!(
+        ask(&older, &["etcd-1", "etcd-2:22"]),
+        "the client sees: no answer, then a timeout after 75 s"
+    );
 }
 
 #[test]
@@ -540,7 +546,7 @@ fn rules_that_are_not_the_declaration_are_told_loudly() {
     assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(Error::Rules(_))));
 }
 
-/// Every way to name an end of these two topologies, and a few strangers.
+/// Every way to name an end of these two topologies, and a few other hosts.
 const ENDS: [&str; 16] = [
     "api",
     "db",
@@ -635,7 +641,7 @@ proptest! {
         let explanation = match world.ask(name(from), &to, Some(&protocol.to_string())) {
             Ok(explanation) => explanation,
             Err(Error::Question(wrong)) => {
-                let known = wrong.message.starts_with("neither") || wrong.message.ends_with("are one machine");
+                let known = wrong.message.starts_with("neither") || wrong.message.ends_with("are the same machine");
                 prop_assert!(known, "{}", wrong);
                 return Ok(());
             }

@@ -99,7 +99,7 @@ impl Story {
     }
 }
 
-/// Somebody takes away one of each kind of thing.
+/// Someone takes away one of each kind of thing.
 fn drift(network: &Network) {
     for line in [
         "ifconfig bridge2000 destroy",
@@ -200,7 +200,7 @@ struct Stage {
     /// What it spawns, and how many commands that is.
     calls: Vec<Call>,
     length: usize,
-    /// The worlds that a fault left and that were mended since. What follows depends on nothing else.
+    /// The worlds that a fault left and that were repaired since. What follows depends on nothing else.
     mended: RefCell<BTreeSet<String>>,
 }
 
@@ -375,7 +375,7 @@ fn spread(story: Story) {
 
 /// Strikes at every command that has to do with pipes and the rules that name them: at one that looks for those rules,
 /// by letting it fail; at the first that acts in its way, with every kind. With `NIXVOL_LONG` at all the others too.
-/// `-F all` takes rules of dummynet, or `spares` them: nobody knows, so both are tried, each by some of the stories.
+/// `-F all` takes rules of dummynet, or `spares` them: no one knows, so both are tried, each by some of the stories.
 fn pipes(story: Story, spares: bool) {
     let stage = |spares: bool| {
         let network = Network::new(&slow());

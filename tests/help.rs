@@ -122,7 +122,7 @@ fn the_mend_of_every_page_is_valid() {
 }
 
 #[test]
-fn the_guide_for_migration_clears_the_way() {
+fn the_migration_guide_removes_the_old_network() {
     let network = Network::new(&topology());
     let before = network.mac.kernel();
     for line in [
@@ -149,7 +149,7 @@ fn the_guide_for_migration_clears_the_way() {
 }
 
 #[test]
-fn the_manager_tells_of_each_of_its_commands() {
+fn the_manager_has_help_for_each_of_its_commands() {
     let network = Network::new(&topology());
     let help = network.ok("help");
     assert!(help.lines().all(|line| line.len() <= 100), "{help}");
@@ -202,7 +202,7 @@ fn a_code_is_known_in_every_form() {
 }
 
 #[test]
-fn what_there_is_no_page_on_is_said_with_the_nearest() {
+fn an_unknown_topic_is_reported_with_the_nearest() {
     let nearest = |word: &str| {
         let (code, out, error) = asked(&[word]);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{word}");
@@ -210,7 +210,7 @@ fn what_there_is_no_page_on_is_said_with_the_nearest() {
         error.strip_prefix(&start).unwrap_or_else(|| panic!("{error}")).to_owned()
     };
     assert_eq!(nearest("E026"), "did you mean `nixvol-net help E025`?\n");
-    assert_eq!(nearest("e99"), "did you mean `nixvol-net help E065`?\n");
+    assert_eq!(nearest("e99"), "did you mean `nixvol-net help E067`?\n");
     assert_eq!(nearest("0"), "did you mean `nixvol-net help E001`?\n");
     assert_eq!(nearest("chek"), "did you mean `nixvol-net help check`?\n");
     assert_eq!(nearest("error"), "did you mean `nixvol-net help errors`?\n");
@@ -222,7 +222,7 @@ fn what_there_is_no_page_on_is_said_with_the_nearest() {
 }
 
 #[test]
-fn of_a_command_it_is_what_the_command_says_itself() {
+fn the_help_of_a_command_is_the_commands_own() {
     for words in [&[][..], &["check"], &["pf"], &["pf", "eval"], &["help"]] {
         let own = program().args(words).arg("--help").output().expect("the program runs");
         assert_eq!(
@@ -253,7 +253,7 @@ fn the_table_has_every_code_once_and_data_has_the_same_words() {
 }
 
 #[test]
-fn check_says_once_where_more_is_told() {
+fn check_refers_to_help_once() {
     let more = |input: &str| {
         let output = run(&["check", "--input", "-"], input);
         let error = String::from_utf8(output.stderr).expect("text");
@@ -263,6 +263,6 @@ fn check_says_once_where_more_is_told() {
     assert_eq!(more("{}"), "more: `nixvol-net help E003`");
     assert_eq!(
         more(r#"{ "version": 2, "colour": 1 }"#),
-        "more: `nixvol-net help E003`, and so for E004, E006"
+        "more: `nixvol-net help E003`, likewise for E004, E006"
     );
 }

@@ -91,7 +91,7 @@ fn processes(word: &str) -> Vec<String> {
     lines.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
-/// The input of a network in which two volumes lie in two providers, and one is a VM's.
+/// The input of a network in which two volumes are in two providers, and one is a VM's.
 fn guests() -> Value {
     let mut input = fixture("restricted.json");
     input["volumes"]["etcd-2"]["attachment"] = json!("guest");
@@ -168,7 +168,7 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
     let bundle = bundle(directory.path(), "bundle", &fixture_path("restricted"));
     let anchor = bundle.join(ANCHOR);
     let rules = fs::read_to_string(&anchor).expect("rules");
-    // Somebody opens a port by hand.
+    // Someone opens a port by hand.
     let wider = rules.replace("{ 2379:2380 }", "{ 2379:2381 }");
     assert_ne!(rules, wider);
     fs::write(&anchor, wider).expect("a file");
@@ -262,8 +262,8 @@ fn it_works_in_a_user_s_own_namespace() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
-/// A user who is nobody else's: with a TUN device that everybody may open, as distributions have it, nothing of root's is
-/// needed, in a namespace of the user's own making or in the lab's.
+/// A user who is no one else's: with a TUN device that everybody may open, as distributions have it, nothing of
+/// root's is needed, in a namespace of the user's own making or in the lab's.
 #[test]
 fn it_works_for_a_user_who_is_not_root() {
     if !has_lab() || !rustix::process::geteuid().is_root() {
@@ -303,7 +303,7 @@ fn up_exec_status_and_down() {
     let ping = lab.sh("etcd-1", "ping -c 1 -W 5 etcd-1.nixvol && ping -c 1 -W 5 internet");
     assert!(ping.status.success(), "{}", text(&ping));
     assert_eq!(lab.sh("etcd-1", "exit 3").status.code(), Some(3));
-    // The directory of whoever asks, and a lab inside the lab that is the same.
+    // The directory of the caller, and a lab inside the lab that is the same.
     assert_eq!(text(&lab.sh("etcd-1", "pwd")).trim(), root().to_string_lossy());
     let inner = lab.sh(
         "etcd-1",
@@ -602,7 +602,7 @@ fn a_declared_delay_is_felt() {
         &[
             // On lo0, which sees it twice; the answer of a link that goes one way has no pipe.
             ("api", "etcd-2", 100.0),
-            // The narrower way counts, in its own direction.
+            // The narrower path takes precedence, in its own direction.
             ("etcd-1", "etcd-2", 30.0),
             ("etcd-1", "worker", 30.0),
             // From a VM to the Mac, from the Mac to a VM, and between VMs: each way once.
@@ -841,7 +841,7 @@ fn the_end_that_throws() {
     while thrown < 100_000 {
         let bytes = anything(&mut random, &[own], &targets);
         let to = SocketAddrV4::new(targets[random.below(targets.len())], 0).into();
-        // A kernel mends some of a header, and refuses what is no packet at all.
+        // A kernel repairs some of a header, and refuses what is not a packet at all.
         if socket.send_to(&bytes, &to).is_ok() {
             thrown += 1;
         }

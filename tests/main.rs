@@ -1,9 +1,12 @@
 //! One test binary; this list is its table of contents.
 //!
-//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine. On a Mac
-//! the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same list.
+//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine.
+//! On a Mac the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same
+//! list.
 
 mod accepted;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod acting;
 mod activation;
 mod browser;
 #[cfg(target_os = "linux")]
@@ -16,7 +19,6 @@ mod edits_hosts;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
-mod every;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod examples;
 mod expect;
@@ -59,6 +61,8 @@ mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod metrics;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod moves;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod network;
@@ -87,6 +91,7 @@ mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
+mod regions;
 mod replay;
 mod report;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -117,7 +117,7 @@ fn wrong_use_and_no_root() {
     let bare = network.run("");
     assert_eq!((bare.code, bare.out), (2, help));
     network.fails("up", 2, "there is no command 'up'");
-    network.fails("status --yaml", 2, "'status' does not know '--yaml'");
+    network.fails("status --yaml", 2, "'status' has no option '--yaml'");
     network.fails("start --confirm-within soon", 2, "--confirm-within takes a number of seconds");
     let before = network.mac.kernel();
     network.mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
@@ -184,7 +184,7 @@ fn a_stop_that_was_wished_is_healthy() {
     assert_eq!((code, &status["healthy"], &status["wish"]), (1, &json!(false), &json!(null)));
     network.ok("start");
     network.ok("stop");
-    assert!(network.ok("status").starts_with("network      down, as wished; wish: down\n"));
+    assert!(network.ok("status").starts_with("network      down, as requested; desired: down\n"));
     let (code, status) = network.status();
     assert_eq!((code, &status["healthy"], &status["wish"]), (0, &json!(true), &json!("down")));
     network.mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
@@ -363,7 +363,7 @@ fn names_that_linger_are_waited_for() {
     network.ok("start");
     network.assert_up();
     assert_eq!(names(&network), first);
-    // One that somebody destroyed a moment ago is made again under its name.
+    // One that someone destroyed a moment ago is made again under its name.
     network.mac.ok("ifconfig feth20000 destroy");
     network.ok("reconcile");
     network.assert_up();
@@ -375,7 +375,7 @@ fn names_that_linger_are_waited_for() {
     // It is not waited for without end.
     network.mac.edit(|kernel| kernel + "linger\t100000\n");
     network.ok("start");
-    network.fails("stop", 1, "not all is gone");
+    network.fails("stop", 1, "something is left");
     network.mac.remove("dying");
     network.ok("stop");
 }

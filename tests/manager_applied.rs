@@ -25,11 +25,11 @@ fn log(network: &Network) -> String {
     fs::read_to_string(network.mac.dir().join("var/log")).unwrap_or_default()
 }
 
-/// Waits until nothing waits for a confirmation and nobody is at work any more.
+/// Waits until nothing waits for a confirmation and no one is at work any more.
 fn taken_back(network: &Network) {
     let since = Instant::now();
     while network.state().join("starting").exists() || network.state().join("lock").exists() {
-        assert!(since.elapsed() < Duration::from_secs(120), "it is not taken back: {}", log(network));
+        assert!(since.elapsed() < Duration::from_secs(120), "it is not rolled back: {}", log(network));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -54,7 +54,7 @@ fn installing_changes_nothing() {
     let up = network.mac.kernel();
     network.install(&other());
     stays(&network, &up);
-    // It mends the old network, too.
+    // It repairs the old network, too.
     network.mac.ok("ifconfig bridge2000 destroy");
     network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
     let before = rules(&network);
@@ -66,7 +66,7 @@ fn installing_changes_nothing() {
     assert!(
         network
             .ok("status")
-            .contains("\ninstalled    another bundle than the one in force: start puts it in force\n")
+            .contains("\ninstalled    a bundle other than the one in force: start applies it\n")
     );
     network.ok("start");
     assert!(!rules(&network).contains("6443"));
@@ -208,19 +208,17 @@ fn what_waits_is_said_and_until_when() {
     let seconds: u64 = String::from_utf8_lossy(&seconds.stdout).trim().parse().expect("seconds");
     assert!((before + 600..before + 720).contains(&seconds), "{until}");
     assert!(
-        said.ends_with(&format!("say 'confirm' within 600 seconds (until {until}), or it is taken back\n")),
+        said.ends_with(&format!("run 'confirm' within 600 seconds (until {until}), or it is rolled back\n")),
         "{said}"
     );
     let line = format!(
-        "a start waits to be confirmed until {until}; then it is taken back, unless: manage-macos-networking.sh confirm\n"
+        "a start waits to be confirmed until {until}; then it is rolled back, unless: manage-macos-networking.sh confirm\n"
     );
     assert!(network.ok("status").contains(&format!("\npending      {line}")));
     assert!(network.ok("plan").starts_with(&format!("pending: {line}")));
     let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(plan["pending"]["until"], json!(until));
-    assert!(
-        log(&network).contains(&format!("Z start: it is taken back at {until} unless it is confirmed\n"))
-    );
+    assert!(log(&network).contains(&format!("Z start: it is rolled back at {until} unless confirmed\n")));
     // The time that is left begins anew with another start, and what it goes back to stays the same.
     std::thread::sleep(Duration::from_millis(1100));
     let said = network.ok("start --confirm-within 900");
@@ -233,7 +231,7 @@ fn what_waits_is_said_and_until_when() {
     network.ok("confirm");
     assert_eq!(network.status().1["pending"], json!(null));
     let said = network.ok("start --confirm-within 600");
-    assert_eq!(said, "the network is up already: nothing to change, and nothing that would be taken back\n");
+    assert_eq!(said, "the network is up already: nothing to change, and nothing to roll back\n");
     network.fails("confirm", 1, "there is nothing to confirm");
     network.ok("cleanup");
 }
@@ -260,7 +258,7 @@ fn the_seconds_begin_when_all_is_in_force() {
     stays(&network, &before);
 }
 
-/// A clock that was turned back gives nobody more time.
+/// A clock that was turned back gives no one more time.
 #[test]
 fn a_clock_that_was_turned_back_gives_no_time() {
     let network = Network::new(&small());
@@ -341,7 +339,7 @@ fn files(network: &Network) -> Vec<(String, Vec<u8>, i64, u64)> {
     files
 }
 
-/// Who holds the lock is at work on those files: nobody else writes one, whatever there is to do.
+/// Who holds the lock is at work on those files: no one else writes one, whatever there is to do.
 #[test]
 fn a_look_without_the_lock_writes_nothing() {
     let network = Network::new(&small());

@@ -17,7 +17,7 @@ const COMMANDS: [&str; 6] = ["start", "stop", "reconcile", "cleanup", "confirm",
 enum Begin {
     Bare,
     Up,
-    /// Somebody took something away.
+    /// Someone took something away.
     Drifted,
     /// Another bundle was installed, and not started.
     Installed,
@@ -184,7 +184,7 @@ impl Pair {
     }
 }
 
-/// Plays every pair with this command and those behind it.
+/// Plays every pair with this command and those after it.
 fn company(first: usize) {
     let long = std::env::var_os("NIXVOL_LONG").is_some();
     for (second, command) in COMMANDS.into_iter().enumerate().skip(first) {

@@ -41,7 +41,7 @@ fn a_job_that_launchd_does_not_run_is_a_problem() {
             "gone",
             "sudo launchctl bootstrap system /Library/LaunchDaemons/org.nix-volumes.networking.plist",
         );
-        // A network that is down needs nobody who mends it.
+        // A network that is down needs no one who repairs it.
         network.ok("stop");
         assert_eq!(network.status().0, 0);
         network.ok("start");
@@ -241,7 +241,7 @@ fn places_that_cannot_be_ours_are_refused() {
             ran.err
         );
     }
-    // What launchd, newsyslog and a shell begin it with is no reason.
+    // What launchd, newsyslog and a shell begin it with is not a reason.
     let base = network.mac.dir().join("opt/nix-volumes").display().to_string();
     let turned = "Nov 26 00:30:00 mac newsyslog[612]: logfile turned over due to size>1024K".to_owned();
     for line in [

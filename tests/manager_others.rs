@@ -47,7 +47,7 @@ fn what_decides_before_ours_is_told() {
         ("elsewhere", STOCK.replace("\nanchor \"com", "\npass in quick on en0 inet proto tcp from any to any port = 22 flags S/SA keep state\nanchor \"com"), false, "decides on en0 before our rules"),
         ("limited", STOCK.replace("\nanchor \"com.apple/*\" all", "\nanchor \"com.apple/*\" on en0 all"), true, "only for a part of all traffic"),
         ("inet6", STOCK.replace("rdr-anchor \"com.apple/*\" all", "rdr-anchor \"com.apple/*\" inet6 all"), true, "only for a part of all traffic"),
-        ("call", STOCK.replace("\nanchor \"com", "\nanchor \"com.example.vpn\" all\nanchor \"com"), false, "the main ruleset calls others before ours: com.example.vpn"),
+        ("call", STOCK.replace("\nanchor \"com", "\nanchor \"com.example.vpn\" all\nanchor \"com"), false, "the main ruleset calls other anchors before ours: com.example.vpn"),
         ("no-concern", STOCK.replace("\nanchor \"com", "\npass quick on lo0 inet6 all flags S/SA keep state\npass quick on lo0 inet from 172.27.0.0/16 to 192.168.9.9 flags S/SA keep state\nanchor \"com"), false, ""),
         ("plain", STOCK.replace("\nanchor \"com", "\npass on lo0 all flags S/SA keep state\nanchor \"com"), false, ""),
     ];
@@ -206,7 +206,7 @@ fn explain_tells_what_a_capture_holds_beside_ours() {
     let vpn = stock.replace("\nanchor \"com", "\nanchor \"vpn\" all\npass quick on lo0 all\nanchor \"com")
         + "# anchor lost\npass all\n# anchor vpn\nblock drop quick on lo0 inet from any to any\n";
     let notes = explained(&vpn);
-    assert!(said(&notes, "the main ruleset calls others before ours: vpn"), "{notes:?}");
+    assert!(said(&notes, "the main ruleset calls other anchors before ours: vpn"), "{notes:?}");
     assert!(said(&notes, "of the main ruleset decides before our rules"), "{notes:?}");
     assert!(said(&notes, "of vpn decides before our rules"), "{notes:?}");
     assert!(said(&notes, "nothing calls the anchor lost"), "{notes:?}");

@@ -1,4 +1,5 @@
-//! What Macs were seen to print: the ways out, networks that others have, and rules with the names of interfaces put in.
+//! What Macs were seen to print: the egress interfaces, networks that others have, and rules with the names of
+//! interfaces put in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -176,7 +177,7 @@ fn names_of_interfaces_are_put_in_at_load() {
         let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
         assert!(
             log.ends_with("load the rules into com.apple/250.nixvol\n")
-                && log.contains("the interfaces of others changed: utun9 came, nothing went\n"),
+                && log.contains("interfaces of other programs changed: utun9 came, nothing went\n"),
             "{log}"
         );
         network.mac.forget_journal();
@@ -313,7 +314,7 @@ fn a_way_to_everywhere_in_pieces_is_no_network() {
         by(&routes.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>(), "100.64.0.1", "UGSc", "utun4")
     };
     let cases = [
-        // WireGuard leaves out its server, which lies in nobody's network, or a LAN of another.
+        // WireGuard leaves out its server, which is in no one's network, or a LAN of another.
         ("wireguard", by(&all_but((0x0a40_0005, 32)), "link#20", "UCS", "utun4"), None),
         ("halves", tunnel(&["0/1", "128.0/1"]), None),
         // A network that is named beside the way to everywhere is there.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::network::{Network, small};
 
-/// Owners and modes: what is amiss, what is said, and what mends it.
+/// Owners and modes: what is amiss, what is said, and what repairs it.
 #[test]
 fn what_others_can_write_is_refused() {
     let network = Network::new(&small());
@@ -37,12 +37,12 @@ fn what_others_can_write_is_refused() {
     {
         for bit in [0o020, 0o002] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode | bit)).expect("a mode");
-            refused(path, "can be changed by others than root");
+            refused(path, "can be changed by users other than root");
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         }
         // The sticky bit helps a directory on the way, but not one of ours.
         fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o1022)).expect("a mode");
-        refused(path, "can be changed by others than root");
+        refused(path, "can be changed by users other than root");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         for (mark, words) in [("501\t", "belongs to user 501, not to root"), ("0\t+", "has an access list")] {
             network.mac.edit(|_| format!("{up}owner\t{}\t{mark}\n", path.display()));
@@ -56,7 +56,7 @@ fn what_others_can_write_is_refused() {
     }
     for path in [&network.mac.dir().join("opt/nix-volumes"), &network.mac.dir().join("var")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("a mode");
-        refused(path, "can be changed by others than root");
+        refused(path, "can be changed by users other than root");
         fs::set_permissions(path, fs::Permissions::from_mode(0o1777)).expect("a mode");
         network.ok("reconcile");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");

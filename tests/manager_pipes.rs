@@ -143,7 +143,7 @@ fn a_pipe_of_others_is_refused_before_anything_is_changed() {
         network.mac.remove("pipe\t20001");
         network.ok("start");
     }
-    // Other numbers are nobody's business.
+    // Other numbers are no one's business.
     network.mac.ok("dnctl pipe 20002 config delay 300");
     network.ok("reconcile");
     network.assert_up();

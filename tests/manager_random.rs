@@ -356,7 +356,7 @@ impl Life {
         network.mac.forget_journal();
         network.ok("reconcile");
         assert_eq!(network.mac.changes(), [""; 0], "a second reconcile\n  {}", self.why());
-        // The life goes on from where it was, not from where it was mended.
+        // The life goes on from where it was, not from where it was repaired.
         network.put_back(&kept);
     }
 

@@ -92,7 +92,7 @@ fn a_report_holds_what_is_read_and_no_secrets() {
         ] {
             assert!(!all.contains(secret), "{secret} is in the report");
         }
-        network.fails(&format!("logs --collect {}", dir.display()), 1, "a directory that is not there yet");
+        network.fails(&format!("logs --collect {}", dir.display()), 1, "a directory that does not exist yet");
         network.ok("cleanup");
     }
 }
@@ -103,7 +103,7 @@ fn a_report_is_written_through_no_link() {
     let (link, target) = (network.mac.dir().join("link"), network.mac.dir().join("target"));
     fs::create_dir(&target).expect("a directory");
     symlink(&target, &link).expect("a link");
-    network.fails(&format!("logs --collect {}", link.display()), 1, "cannot make");
+    network.fails(&format!("logs --collect {}", link.display()), 1, "cannot create");
     assert_eq!(fs::read_dir(&target).expect("it").count(), 0);
     network.fails("logs --collect", 2, "--collect takes a directory");
 }

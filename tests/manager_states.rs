@@ -158,6 +158,11 @@ fn a_network_that_becomes_nothing_ends_what_it_let_in() {
         let told = log();
         network.ok("reconcile");
         assert_eq!(log(), told, "nobody emptied what is empty");
+        assert!(!network.hosts().contains("\n\n"), "{}", network.hosts());
+        // It named no interface, so none of them has come meanwhile.
+        network.install(&input);
+        network.ok("start");
+        assert!(!log()[told.len()..].contains("changed from nothing"), "{}", log());
         network.mac.remove("state\t");
         network.ok("cleanup");
         network.assert_clean(&before);

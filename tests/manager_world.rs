@@ -28,7 +28,7 @@ fn a_network_that_the_mac_has_is_refused() {
     network.ok("start");
     network.ok("cleanup");
     network.assert_clean(&before);
-    // A default in two halves is a VPN's way of taking all; it is nobody's network.
+    // A default in two halves is a VPN's way of taking all; it is no one's network.
     network.install(&topology());
     network.mac.edit(|_| before.replace("10.2.0.0/15", "128.0.0.0/1").replace("10.5.0.0/16", "0.0.0.0/1"));
     network.ok("start");
@@ -169,7 +169,7 @@ fn the_hosts_file_keeps_every_other_byte() {
         network.ok("start");
         let block = "# nixvol-net: begin\n10.0.1.2\tetcd-1.aws.nixvol etcd-1.nixvol\n10.3.1.2\ttalos-4.ibm.nixvol talos-4.nixvol\n# nixvol-net: end\n";
         assert_eq!(network.hosts().replace(block, ""), text);
-        // Somebody adds a line of his own behind the block.
+        // Someone adds a line of his own behind the block.
         fs::write(&file, network.hosts() + "192.168.1.9 printer\n").expect("hosts");
         network.ok("start");
         network.ok("stop");
@@ -310,7 +310,7 @@ fn whether_something_is_mounted_is_asked_by_device() {
         network.mac.add(&format!("mount\tsomewhere on {path} (macfuse, local)\t{path}"));
         network.ok("reconcile");
         assert!(has(&network), "{path}");
-        // What nobody can look at is not taken for gone.
+        // What no one can look at is not taken for gone.
         let place = network.mac.journal().iter().rposition(|call| call.words[0] == "stat").expect("a look");
         network.mac.forget_journal();
         network.mac.fault(None);

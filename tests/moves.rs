@@ -1,5 +1,5 @@
-//! The Mac moves under the network: other ways out, other programs, other volumes. The next reconcile mends what it
-//! may, says in the log who took what away, and the one after it does nothing.
+//! The Mac moves under the network: other egress interfaces, other programs, other volumes. The next reconcile
+//! repairs what it may, says in the log who took what away, and the one after it does nothing.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ struct Move {
     says: &'static [&'static str],
     /// How many commands change the Mac for it.
     changes: usize,
-    /// 0 where it can be mended, 1 where that is not ours to do.
+    /// 0 where it can be repaired, 1 where that is not ours to do.
     code: i32,
     /// What takes it back; without it, reconcile has done so already, and the kernel is as it was before.
     back: Option<fn(&Network)>,
@@ -113,7 +113,7 @@ const MOVES: &[Move] = &[
         name: "Ethernet takes over from Wi-Fi",
         happens: ethernet,
         says: &[
-            "the ways out changed from en0, feth7, utun4 to en0, en1, feth7, utun4; the default route is by 192.168.1.1 en1",
+            "the egress interfaces changed from en0, feth7, utun4 to en0, en1, feth7, utun4; the default route is by 192.168.1.1 en1",
         ],
         changes: 1,
         code: 0,
@@ -131,7 +131,7 @@ const MOVES: &[Move] = &[
             });
         },
         says: &[
-            "the ways out changed from en0, feth7, utun4 to en0, feth7, utun4, utun5; the default route is by utun5 utun5",
+            "the egress interfaces changed from en0, feth7, utun4 to en0, feth7, utun4, utun5; the default route is by utun5 utun5",
         ],
         changes: 1,
         code: 0,
@@ -147,7 +147,7 @@ const MOVES: &[Move] = &[
             network.mac.add("route\t0.0.0.0/1\tutun5\tUSc\tutun5\t");
             network.mac.add("route\t128.0.0.0/1\tutun5\tUSc\tutun5\t");
         },
-        says: &["the ways out changed from en0, feth7, utun4 to en0, feth7, utun4, utun5"],
+        says: &["the egress interfaces changed from en0, feth7, utun4 to en0, feth7, utun4, utun5"],
         changes: 1,
         code: 0,
         back: Some(|network| gone(&network.mac, "utun5")),
@@ -155,7 +155,9 @@ const MOVES: &[Move] = &[
     Move {
         name: "offline",
         happens: offline,
-        says: &["the ways out changed from en0, feth7, utun4 to en0, feth7; the default route is gone"],
+        says: &[
+            "the egress interfaces changed from en0, feth7, utun4 to en0, feth7; the default route is gone",
+        ],
         changes: 1,
         code: 0,
         back: Some(online),
@@ -216,7 +218,7 @@ const MOVES: &[Move] = &[
     Move {
         name: "an update writes /etc/pf.conf anew and loads it",
         happens: |network| {
-            // The same call points stand in Apple's own file; what is loaded into anchors stays.
+            // The same call points are in Apple's own file; what is loaded into anchors stays.
             main_rules(
                 &network.mac,
                 APPLE,
@@ -277,7 +279,7 @@ const MOVES: &[Move] = &[
     Move {
         name: "another tool turns pf off",
         happens: |network| disable_pf(&network.mac),
-        says: &["the token of pf is gone: another program turned pf off (pfctl -d) or gave it back"],
+        says: &["the token of pf is gone: another program turned pf off (pfctl -d) or released it"],
         changes: 1,
         code: 0,
         back: Some(|network| network.mac.add("token\t9813589183660731843\t618\tsocketfilterfw")),
@@ -289,7 +291,7 @@ const MOVES: &[Move] = &[
             let ours = held.lines().find(|line| line.contains(" pfctl ")).expect("our token");
             network.mac.ok(&format!("pfctl -X {}", ours.split_whitespace().nth(2).expect("its number")));
         },
-        says: &["the token of pf is gone: another program turned pf off (pfctl -d) or gave it back"],
+        says: &["the token of pf is gone: another program turned pf off (pfctl -d) or released it"],
         changes: 1,
         code: 0,
         back: None,
@@ -307,7 +309,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig bridge2000 destroy");
         },
-        says: &["another program took away: bridge-aws (bridge2000)"],
+        says: &["another program removed: bridge-aws (bridge2000)"],
         changes: 5,
         code: 0,
         back: None,
@@ -317,7 +319,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig feth20001 destroy");
         },
-        says: &["another program took away: the far end of veth-etcd-1 (feth20001)"],
+        says: &["another program removed: the far end of veth-etcd-1 (feth20001)"],
         changes: 3,
         code: 0,
         back: None,
@@ -327,7 +329,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig bridge2000 deletem feth20001");
         },
-        says: &["another program took away: veth-etcd-1 in bridge-aws"],
+        says: &["another program removed: veth-etcd-1 in bridge-aws"],
         changes: 2,
         code: 0,
         back: None,
@@ -337,7 +339,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig feth20000 -peer");
         },
-        says: &["another program took away: the far end of veth-etcd-1 (feth20001) from feth20000"],
+        says: &["another program removed: the far end of veth-etcd-1 (feth20001) from feth20000"],
         changes: 1,
         code: 0,
         back: None,
@@ -347,7 +349,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig bridge2001 down");
         },
-        says: &["another program set down: bridge-ibm (bridge2001)"],
+        says: &["another program disabled: bridge-ibm (bridge2001)"],
         changes: 1,
         code: 0,
         back: None,
@@ -357,7 +359,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("route -n delete -net 10.0.0.0/16 -interface bridge2000");
         },
-        says: &["another program took away: the route 10.0.0.0/16"],
+        says: &["another program removed: the route 10.0.0.0/16"],
         changes: 1,
         code: 0,
         back: None,
@@ -367,7 +369,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig lo0 -alias 127.0.1.11");
         },
-        says: &["another program took away: 127.0.1.11 on lo0"],
+        says: &["another program removed: 127.0.1.11 on lo0"],
         changes: 1,
         code: 0,
         back: None,
@@ -377,7 +379,7 @@ const MOVES: &[Move] = &[
         happens: |network| {
             network.mac.ok("ifconfig bridge2001 -alias 10.3.1.1");
         },
-        says: &["another program took away: 10.3.1.1 on bridge-ibm"],
+        says: &["another program removed: 10.3.1.1 on bridge-ibm"],
         changes: 1,
         code: 0,
         back: None,
@@ -395,7 +397,7 @@ const MOVES: &[Move] = &[
     Move {
         name: "the names are taken out of the hosts file",
         happens: |network| fs::write(network.mac.dir().join("hosts"), HOSTS).expect("hosts"),
-        says: &["another program took our names out of"],
+        says: &["another program removed our names from"],
         changes: 0,
         code: 0,
         back: None,
@@ -468,7 +470,7 @@ const MOVES: &[Move] = &[
             network.mac.add("anchor\tcom.example.new\tblock drop in quick on en0 inet proto tcp from any to any port = 23\\n");
             network.mac.add("token\t9813589183660731999\t777\tMurus");
         },
-        says: &["the interfaces of others changed: bridge102 came, nothing went"],
+        says: &["interfaces of other programs changed: bridge102 came, nothing went"],
         changes: 1,
         code: 0,
         back: Some(|network| {
@@ -500,7 +502,7 @@ const MOVES_OF_PIPES: &[Move] = &[
     Move {
         name: "somebody takes one pipe of ours",
         happens: |network| network.mac.remove("pipe\t20001\t"),
-        says: &["another program took away: pipe 20001"],
+        says: &["another program removed: pipe 20001"],
         changes: 1,
         code: 0,
         back: None,

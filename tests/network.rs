@@ -250,7 +250,7 @@ impl Network {
         self.mac.dir().join("var/state")
     }
 
-    /// What is wished: `up`, `down`, or nothing.
+    /// What is requested: `up`, `down`, or nothing.
     pub fn wish(&self) -> String {
         fs::read_to_string(self.state().join("wish")).unwrap_or_default().trim_end().to_owned()
     }
@@ -264,7 +264,7 @@ impl Network {
         Ran::of(&self.command(args).output().expect("the manager runs"))
     }
 
-    /// The same, not yet run. A write that makes a file too large fails, and kills nobody.
+    /// The same, not yet run. A write that makes a file too large fails, and kills no one.
     pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).env_clear().env("PATH", tools());

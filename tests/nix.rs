@@ -630,7 +630,7 @@ fn template_is_a_system() {
 }
 
 #[test]
-fn assertions_name_the_option_and_the_mend() {
+fn assertions_name_the_option_and_the_fix() {
     refused(
         "{ services.nixvol-net.enable = true; }",
         &["no provider is declared", r#"preset = "multi-cloud""#],

@@ -127,5 +127,5 @@ fn snapshot_check_holds_the_network_that_was_accepted() {
     let told = words(&other);
     let at = |part: &str| told.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{told}"));
     assert!(at("+ opens every other provider -> gcp tcp 2379-2380\n") < at("--- a/pf/anchor.conf"));
-    assert!(at("--- a/pf/anchor.conf") < at("error: not what was accepted in"));
+    assert!(at("--- a/pf/anchor.conf") < at("error: differs from what was accepted in"));
 }

@@ -99,7 +99,7 @@ fn accepted_as_pfctl_prints_it() {
 }
 
 #[test]
-fn our_rulesets_print_as_written_beside_them() {
+fn rulesets_print_as_in_the_corpus() {
     accepted(&ours("accept"), Names::MacOs);
 }
 
@@ -117,7 +117,7 @@ fn refused_at_the_lines_that_pfctl_refuses() {
 }
 
 #[test]
-fn our_refusals_are_worded_as_written_beside_them() {
+fn refusals_are_worded_as_in_the_corpus() {
     let word = |error: &Error| format!("stdin:{error}\n");
     for (name, input, wanted) in pairs(&ours("reject")) {
         let errors = parse(&input, &environment()).expect_err(&name);
@@ -219,6 +219,6 @@ fn a_large_anchor_is_read_in_no_time() {
     let start = std::time::Instant::now();
     let ruleset = parse(&text, &environment()).expect("a ruleset");
     assert_eq!(ruleset.rules.filter.len(), 3_000);
-    // A tenth of this in a release build on a slow machine; what is told apart here is the quadratic.
+    // A tenth of this in a release build on a slow machine; what is distinguished here is the quadratic.
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }

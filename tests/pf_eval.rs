@@ -109,7 +109,7 @@ fn skipped_interfaces_are_not_looked_at() {
 }
 
 #[test]
-fn port_zero_is_nobodys() {
+fn port_zero_is_no_service() {
     check_main("pass all\n", &[("in en0 udp 10.0.0.1:0 10.0.0.2:2", "block default")]);
 }
 
@@ -188,7 +188,7 @@ fn ipv6() {
 
 #[test]
 fn a_range_of_addresses_is_compared_from_the_last_byte() {
-    // 10.0.0.1 to 10.0.0.9 holds what one expects, and strangers: the kernel reads the bytes backwards.
+    // 10.0.0.1 to 10.0.0.9 holds what one expects, and other hosts: the kernel reads the bytes backwards.
     check_main(
         "block in from 10.0.0.1 - 10.0.0.9\n",
         &[
@@ -244,7 +244,7 @@ fn scrub_drops_flags_that_make_no_sense() {
 }
 
 #[test]
-fn what_is_loaded_is_told() {
+fn what_is_loaded_is_reported() {
     let machine = machine("anchor \"b/*\"\n", &[("b/x", "pass all\n"), ("b/y", "block all\n")]);
     let loaded = machine.loaded();
     let main = loaded.ruleset(0).expect("the main ruleset");

@@ -18,7 +18,7 @@ fn met(machine: &mut Machine, text: &str) -> String {
     places.collect::<Vec<_>>().join(" | ")
 }
 
-/// The same of rules that stand in the main ruleset.
+/// The same of rules that are in the main ruleset.
 fn check_main(main: &str, sequence: &[(&str, &str)]) {
     let mut machine = machine(main, &[]);
     for (text, expected) in sequence {
@@ -48,7 +48,7 @@ fn the_last_match_counts_and_quick_ends() {
 }
 
 #[test]
-fn a_packet_goes_on_behind_the_rule_that_sent_it_away() {
+fn a_packet_continues_after_the_rule_that_sent_it_into_a_pipe() {
     let two = "dummynet in quick all pipe 1\ndummynet in quick proto tcp pipe 2\n";
     check_main(two, &[(WEB, "pipe 1 by 0, pipe 2 by 1"), (PING, "pipe 1 by 0")]);
     // Never an earlier one, and a rule that is not quick is the last.
@@ -96,7 +96,7 @@ fn skipped_interfaces_and_an_empty_main_list_are_not_asked() {
     assert_eq!(met(&mut machine(STOCK, &[anchor]), WEB), "pipe 1 by com.apple/a#0");
     assert_eq!(met(&mut machine("anchor \"com.apple/*\"\n", &[anchor]), WEB), "");
     assert_eq!(met(&mut machine("dummynet-anchor \"x\"\n", &[anchor]), WEB), "");
-    // A packet that scrub holds back comes to no pipe, and flags that make no sense are looked at behind it.
+    // A packet that scrub holds back comes to no pipe, and flags that make no sense are looked at after it.
     let scrub = "scrub in all\ndummynet in all pipe 1\n";
     check_main(
         scrub,
@@ -216,7 +216,7 @@ fn the_type_of_service_is_equal_or_it_is_another() {
 }
 
 #[test]
-fn nobody_asks_for_owners_or_operating_systems() {
+fn no_rule_depends_on_owners_or_operating_systems() {
     check_main("dummynet in proto tcp user root pipe 1\n", &[(WEB, "pipe 1 by 0")]);
     check_main("dummynet in proto tcp group wheel pipe 1\n", &[(WEB, "pipe 1 by 0")]);
     check_main("dummynet in proto tcp from any os \"Linux\" pipe 1\n", &[(WEB, "pipe 1 by 0")]);

@@ -36,7 +36,7 @@ fn actions(main: &str, packets: &[Value]) -> Vec<String> {
 const PORTS: &str = "block all\npass in proto udp to port 53\n";
 
 #[test]
-fn a_datagram_is_judged_when_its_last_part_is_there() {
+fn a_datagram_is_evaluated_when_its_last_fragment_is_there() {
     let main = format!("scrub in all fragment reassemble\n{PORTS}");
     let (first, middle, last) = (part(0, 1480, true), part(1480, 1480, true), part(2960, 48, false));
     for order in [[&first, &middle, &last], [&last, &middle, &first], [&middle, &first, &last]] {
@@ -57,7 +57,7 @@ fn a_datagram_is_judged_when_its_last_part_is_there() {
 }
 
 #[test]
-fn without_a_scrub_rule_every_part_is_judged_alone() {
+fn without_a_scrub_rule_every_fragment_is_evaluated_alone() {
     let parts = [part(0, 1480, true), part(1480, 48, false)];
     // A rule with ports is about no fragment, and one that returns answers none.
     assert_eq!(actions(PORTS, &parts), ["block", "block"]);
@@ -136,7 +136,7 @@ fn flags_and_times_to_live_change_as_the_rule_says() {
 }
 
 #[test]
-fn a_part_that_is_told_by_halves_is_refused() {
+fn an_incomplete_fragment_is_refused() {
     for (field, value) in [("frag_len", Value::Null), ("frag_offset", json!(3)), ("frag_len", json!(65_000))]
     {
         let mut part = part(1480, 48, false);

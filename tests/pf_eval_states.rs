@@ -97,14 +97,14 @@ fn segments_outside_the_window_are_dropped() {
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A", "pass state 0"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}", "block state"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 R", "pass state 0"),
-            // The connection is over: a new one is judged by the rules.
+            // The connection is over: a new one is evaluated by the rules.
             (WEB, "pass rule 0"),
         ],
     );
 }
 
 #[test]
-fn a_rule_has_as_many_states_as_it_says() {
+fn a_rule_has_as_many_states_as_its_limit() {
     check_main(
         "pass in proto udp keep state (max 1)\n",
         &[
@@ -129,7 +129,7 @@ fn tags_go_with_the_packet() {
 }
 
 #[test]
-fn states_expire_where_the_time_is_told() {
+fn states_expire_if_the_time_is_given() {
     let mut machine = machine("block all\npass out on en0\n", &[]);
     let (query, answer) = ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "in en0 udp 8.8.8.8:53 10.0.0.1:7");
     machine.tell_time(1000);
@@ -142,7 +142,7 @@ fn states_expire_where_the_time_is_told() {
     machine.tell_time(1178);
     assert_eq!(machine.states(), 0);
     check(&mut machine, &[(answer, "block rule 0"), (query, "pass rule 1")]);
-    // Nobody answers: 60 seconds behind the first packet, 30 behind each other one.
+    // No one answers: 60 seconds after the first packet, 30 after each other one.
     machine.tell_time(1237);
     check(&mut machine, &[(query, "pass state 1")]);
     machine.tell_time(1267);
@@ -150,7 +150,7 @@ fn states_expire_where_the_time_is_told() {
 }
 
 #[test]
-fn a_rule_says_how_long_its_states_last() {
+fn a_rule_sets_how_long_its_states_last() {
     let mut machine = machine("pass all keep state (tcp.first 7)\n", &[]);
     machine.tell_time(1000);
     check(&mut machine, &[("out en0 tcp 10.0.0.1:7 8.8.8.8:80 S", "pass rule 0")]);

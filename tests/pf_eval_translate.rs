@@ -123,7 +123,7 @@ fn addresses_follow_interfaces() {
 }
 
 #[test]
-fn binat_goes_both_ways() {
+fn binat_works_in_both_directions() {
     check_main(
         "binat on en0 inet from 10.0.0.0/24 to any -> 192.0.2.0/24\n",
         &[
@@ -218,7 +218,7 @@ fn tables_are_pools_that_go_round() {
     }
 }
 
-/// The inner end speaks with one, and three others answer: its peer from another port, and two strangers.
+/// The inner end speaks with one, and three others answer: its peer from another port, and two other hosts.
 fn who_gets_in(extfilter: &str) -> [bool; 4] {
     let main = format!(
         "nat on en0 inet proto udp from 10/8 to any -> 192.0.2.10 static-port {extfilter}\nblock in all\n"
@@ -235,7 +235,7 @@ fn who_gets_in(extfilter: &str) -> [bool; 4] {
 }
 
 #[test]
-fn extfilter_says_who_may_answer_a_translated_datagram() {
+fn extfilter_decides_which_hosts_may_answer_a_translated_datagram() {
     assert_eq!(who_gets_in(""), [true, false, false, false]);
     assert_eq!(who_gets_in("extfilter apd"), [true, false, false, false]);
     assert_eq!(who_gets_in("extfilter ad"), [true, true, false, false]);
@@ -287,7 +287,7 @@ fn a_state_that_takes_any_far_end_remembers_the_last_one() {
     assert_eq!((conversation.get(), machine.states()), (54, 1));
 }
 
-/// What the kernel loses once in 15,535 times is not lost each time where nobody draws; where somebody does, it is.
+/// What the kernel loses once in 15,535 times is not lost each time where no one draws; where someone does, it is.
 #[test]
 fn flows_of_two_sources_to_one_server_get_ports_of_their_own() {
     let main = "nat on en0 inet from 10/8 to any -> (en0:0)\n";
@@ -317,7 +317,7 @@ fn flows_of_two_sources_to_one_server_get_ports_of_their_own() {
 }
 
 #[test]
-fn esp_behind_nat_is_told_apart_by_the_indices_of_its_answers() {
+fn esp_behind_nat_is_distinguished_by_the_indices_of_its_replies() {
     let main = "nat on en0 inet from 10/8 to any -> 192.0.2.10\nblock in all\n";
     let out = |source: &str, spi: u32| format!("out en0 esp {source} 8.8.8.8 {{\"spi\":{spi}}}");
     let back = |spi: u32| format!("in en0 esp 8.8.8.8 192.0.2.10 {{\"spi\":{spi}}}");
@@ -333,7 +333,7 @@ fn esp_behind_nat_is_told_apart_by_the_indices_of_its_answers() {
     meets(back(71), "pass state: 8.8.8.8 > 10.0.0.2");
     meets(back(70), "pass state: 8.8.8.8 > 10.0.0.1");
     meets(back(71), "pass state: 8.8.8.8 > 10.0.0.2");
-    // A third index is nobody's, and another peer's is not this one's.
+    // A third index is no one's, and another peer's is not this one's.
     meets(back(72), "block rule 0");
     meets("in en0 esp 9.9.9.9 192.0.2.10 {\"spi\":70}".to_owned(), "block rule 0");
     // A new index of the first: a state of its own, which waits for an answer.
@@ -343,7 +343,7 @@ fn esp_behind_nat_is_told_apart_by_the_indices_of_its_answers() {
 
 /// Packets that name no index have one for each pair of ends, so that two hosts behind a translation are two.
 #[test]
-fn esp_without_indices_is_told_apart_by_its_ends() {
+fn esp_without_indices_is_distinguished_by_its_addresses() {
     check_main(
         "nat on en0 inet from 10/8 to any -> 192.0.2.10\nblock in all\n",
         &[

@@ -1,4 +1,4 @@
-//! `nixvol-net pf` reads and prints as a Mac does: its names, its numbers, and what people paste that is no ruleset.
+//! `nixvol-net pf` reads and prints as a Mac does: its names, its numbers, and what people paste that is not a ruleset.
 
 use std::fs;
 use std::path::Path;
@@ -175,14 +175,14 @@ fn the_tables_are_as_large_as_apples_files() {
 }
 
 #[test]
-fn a_file_of_windows_is_told_once_with_what_to_do() {
+fn a_file_with_crlf_is_reported_once_with_its_fix() {
     let word = "the line ends in CR LF, as Windows writes it, and pfctl reads LF alone: take the CRs out with \
                 `tr -d '\\r' <FILE >NEW`";
     assert_eq!(refused("# a comment may\r\npass in\r\nblock out\r\npass\r\n"), format!("2:8: {word}"));
     assert_eq!(refused("\r\n\r\n"), format!("1:1: {word}"));
     assert_eq!(refused("table <t> { \\\r\n10.0.0.1 }\r\n"), format!("1:14: {word}"));
     assert_eq!(refused("a = \"x\"\r\n"), format!("1:8: {word}"));
-    // What is wrong before it is told too, and a comment alone is no fault.
+    // What is wrong before it is told too, and a comment alone is not a fault.
     let (code, _, err) = pf(&["check", "-"], "block bogus\npass in\r\nbogus\r\n");
     assert_eq!((code, err.lines().count()), (1, 2), "{err}");
     assert_eq!(pf(&["check", "-"], "# x\r\npass in # y\r\n").0, 0);

@@ -49,7 +49,7 @@ fn print_is_what_pfctl_prints() {
 }
 
 #[test]
-fn check_tells_the_lines_that_pfctl_tells() {
+fn check_reports_the_lines_that_pfctl_reports() {
     for (name, input, messages) in pairs(&corpus("reject")) {
         let output = pf(&[&["check", "-"], &EN0[..]].concat(), &input, 1);
         assert!(output.stdout.is_empty(), "{name}");
@@ -128,7 +128,7 @@ fn eval_of_a_rendered_anchor_needs_no_main_ruleset_and_keeps_states() {
 }
 
 #[test]
-fn a_line_that_is_no_packet_ends_the_sequence_where_it_stands() {
+fn a_line_that_is_not_a_packet_ends_the_sequence_there() {
     let output = pf(&["eval"], &format!("{SYN}\n{{\"dir\":\"up\"}}\n{SYN}\n"), 2);
     assert_eq!(out(&output).lines().count(), 1, "what came before is answered");
     assert!(err(&output).starts_with("stdin:2:11: unknown variant `up`"), "{}", err(&output));
@@ -140,7 +140,7 @@ fn a_line_that_is_no_packet_ends_the_sequence_where_it_stands() {
 }
 
 #[test]
-fn errors_are_told_in_order_with_their_file() {
+fn errors_are_reported_in_order_with_their_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let (first, second) = (directory.path().join("first.conf"), directory.path().join("second.conf"));
     let inner = directory.path().join("inner.conf");
@@ -174,7 +174,7 @@ fn errors_are_told_in_order_with_their_file() {
 }
 
 #[test]
-fn wrong_use_is_told_apart_from_errors() {
+fn wrong_use_is_distinguished_from_errors() {
     for arguments in [
         &["check"][..],
         &["check", "/nowhere/a.conf"],
@@ -211,7 +211,7 @@ fn macros_and_interfaces_come_from_outside() {
     assert!(out(&output).starts_with(wanted), "{}", out(&output));
     assert!(out(&output).contains("198.51.100.7"), "{}", out(&output));
     assert!(err(&pf(&["check", "-"], ruleset, 1)).starts_with("stdin:1:"));
-    // An example of an en0 is there where nobody names an interface.
+    // An example of an en0 is there where no one names an interface.
     pf(&["check", "-"], "pass on en0 to en0\n", 0);
     pf(&["check", "-", "--interface", "en7=198.51.100.7"], "pass on en0 to en0\n", 1);
 }

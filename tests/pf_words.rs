@@ -24,11 +24,11 @@ pub fn machine(main: &str, anchors: &[(&str, &str)]) -> Machine {
 }
 
 /// `in en0 tcp 10.0.0.1:40000 10.0.0.2:80 A` and the like, `in en0, out en1 …` for a path; flags are S where
-/// they are left out, and behind them come other fields as JSON.
+/// they are left out, and after them come other fields as JSON.
 pub fn packet(text: &str) -> Packet {
     let (text, more) = text.split_once('{').map_or((text, "{}".to_owned()), |(a, b)| (a, format!("{{{b}")));
     let mut value: Value = serde_json::from_str(&more).expect("more fields");
-    // The place is the first two words behind the last comma.
+    // The place is the first two words after the last comma.
     let start = text.rfind(", ").map_or(0, |comma| comma + 2);
     let end = start + text[start..].match_indices(' ').nth(1).expect("a place").0;
     let (places, rest) = text.split_at(end);
@@ -84,7 +84,7 @@ pub fn answer_words(answer: &Answer) -> String {
     answer.verdicts().iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
-/// Packets of one sequence and what becomes of them.
+/// Packets of one sequence and the outcome of them.
 pub fn check(machine: &mut Machine, sequence: &[(&str, &str)]) {
     for (text, expected) in sequence {
         assert_eq!(answer_words(&machine.eval(&packet(text))), *expected, "{text}");

@@ -165,11 +165,43 @@ const BREAKAGES: &[Breakage] = &[
     ("E064", "ports of icmp", |input| {
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "icmp", "ports": [80] }]);
     }),
+    ("E002", "a latency in words", |input| {
+        input["links"][0]["conditions"] = json!({ "latency": 40 });
+    }),
+    ("E008", "a latency of something else", |input| {
+        input["links"][0]["conditions"] = json!({ "latency": "region" });
+    }),
+    ("E009", "jitter out of range", |input| {
+        input["links"][0]["conditions"] = json!({ "jitterMs": 10_001 });
+    }),
+    ("E033", "a region that is mistyped", |input| input["providers"]["aws"]["region"] = json!("us-est-1")),
+    ("E033", "a region like no other", |input| input["providers"]["aws"]["region"] = json!("moon")),
+    ("E033", "a region of no cloud", |input| {
+        let lab = json!({ "network": "10.9.0.0/16", "gateway": "10.9.1.1/24", "region": "us-east-11" });
+        input["providers"]["lab"] = lab;
+    }),
+    ("E034", "a region that another cloud writes so", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east1");
+    }),
+    ("E034", "a region of another cloud", |input| input["providers"]["aws"]["region"] = json!("westeurope")),
+    ("E034", "a region of another cloud in the same city", |input| {
+        input["providers"]["azure"]["region"] = json!("us-east-1");
+    }),
+    ("E066", "latency of regions that nobody named", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east-1");
+        input["links"][0]["from"] = json!(["aws", "etcd-2"]);
+        input["links"][0]["to"] = json!(["aws", "gcp"]);
+        input["links"][0]["conditions"] = json!({ "latency": "regions" });
+    }),
+    ("E067", "latency twice", |input| {
+        input["providers"]["aws"]["region"] = json!("us-east-1");
+        input["links"][0]["conditions"] = json!({ "latency": "regions", "latencyMs": 40 });
+    }),
     ("E065", "two conditions for one way", |input| {
         input["links"] = json!([
             { "from": ["aws"], "to": ["gcp", "etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["gcp"], "to": ["aws"], "bidirectional": true, "conditions": { "latencyMs": 10 } },
-            // The narrower counts, and what is said twice alike is said once.
+            // The narrower takes precedence, and what is said twice alike is said once.
             { "from": ["etcd-1"], "to": ["gcp"], "conditions": { "latencyMs": 1 } },
             { "from": ["aws"], "to": ["etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["aws"], "to": ["etcd-2", "etcd-3"], "protocol": "udp", "conditions": { "loss": 0.5 } }
@@ -193,7 +225,7 @@ fn told(json: &str) -> (Vec<&'static str>, String) {
 }
 
 #[test]
-fn each_problem_has_its_words() {
+fn each_problem_has_its_wording() {
     let mut all = String::new();
     for (code, name, change) in BREAKAGES {
         let (codes, text) = told(&broken(*change));
@@ -380,7 +412,7 @@ fn told_of(positions: &Value, text: &str, change: impl FnOnce(&mut Value)) -> St
 }
 
 #[test]
-fn what_the_user_wrote_is_blamed_before_what_the_preset_says() {
+fn the_users_line_is_shown_before_the_presets() {
     let preset = "nixvol-net/modules/presets/multi-cloud.nix";
     let place = |file: &str, line: usize| json!({ "file": file, "line": line, "column": 3 });
     // By name and by address azure comes behind aws, and the preset's is the one that is found to overlap.
@@ -398,16 +430,56 @@ fn what_the_user_wrote_is_blamed_before_what_the_preset_says() {
     assert!(error.contains("^^^^^^^^^^^^^"), "{error}");
 }
 
+/// The text over the carets, then that over the dashes, of the only error with this code.
+fn underlined(told: &str, code: &str) -> Vec<String> {
+    let error = told.split("error[").find(|error| error.starts_with(code)).expect(told);
+    let lines: Vec<&str> = error.lines().collect();
+    let marks = |line: &&str| line.contains('|') && line.trim_start_matches([' ', '|', '^', '-']).is_empty();
+    let under = |(source, marks): (&str, &str)| {
+        let columns = |c: char| c == '^' || c == '-';
+        let first = marks.find(columns).expect("a mark");
+        source[first..=marks.rfind(columns).expect("a mark")].to_owned()
+    };
+    let pairs = lines.windows(2).filter(|pair| marks(&pair[1]) && pair[1].contains(['^', '-']));
+    pairs.map(|pair| under((pair[0], pair[1]))).collect()
+}
+
 #[test]
 fn the_name_of_an_entry_is_underlined_where_it_is_wrong() {
-    let positions = json!({ "volumes.Etcd": { "file": "user.nix", "line": 2, "column": 3 } });
-    let text = "{\n  services.nixvol-net.volumes.Etcd.address = \"10.0.1.77\";\n}\n";
-    let told = told_of(&positions, text, |input| {
+    let at = |line: usize, column: usize| json!({ "file": "user.nix", "line": line, "column": column });
+    let positions = json!({
+        "volumes.Etcd": at(2, 3),
+        "volumes.any": at(3, 3),
+        "volumes.gcp": at(4, 3),
+        "providers.gcp": at(5, 3),
+        "providers.azure": at(6, 3),
+        "providers.aws.bridge": at(7, 3),
+        "localhost.bridge": at(8, 3),
+    });
+    let text = "{\n  volumes.Etcd.address = \"10.0.1.77\";\n  volumes.any = { provider = \"aws\"; };\n  \
+                volumes.gcp = {\n  providers.gcp = { };\n  providers.azure = {\n  \
+                providers.aws.bridge = \"bridge-azure\";\n  localhost.bridge = \"Lo\";\n}\n";
+    let broken = |change: fn(&mut Value)| told_of(&positions, text, change);
+    let told = broken(|input| {
         input["volumes"]["Etcd"] = json!({ "provider": "aws", "address": "10.0.1.77" });
     });
-    let lines: Vec<&str> = told.lines().collect();
-    let source = lines.iter().position(|line| line.contains("volumes.Etcd.address =")).expect("the source");
-    let (code, carets) = (lines[source], lines[source + 1]);
-    assert_eq!(carets.trim_start_matches([' ', '|']), "^^^^", "{told}");
-    assert_eq!(carets.find('^'), code.find("Etcd"), "{told}");
+    assert_eq!(underlined(&told, "E010"), ["Etcd"], "{told}");
+    let told = broken(|input| {
+        input["volumes"]["any"] = json!({ "provider": "aws", "address": "10.0.1.77" });
+    });
+    assert_eq!(underlined(&told, "E015"), ["any"], "{told}");
+    let told = broken(|input| {
+        input["volumes"]["gcp"] = json!({ "provider": "aws", "address": "10.0.1.77" });
+    });
+    assert_eq!(underlined(&told, "E011"), ["gcp", "gcp"], "{told}");
+    // A bridge has a value of its own; what it collides with may have its name from a provider.
+    let told = broken(|input| input["providers"]["aws"]["bridge"] = json!("bridge-azure"));
+    assert!(
+        ["\"bridge-azure\"", "azure"]
+            .iter()
+            .all(|part| underlined(&told, "E011").contains(&(*part).to_owned())),
+        "{told}"
+    );
+    let told = broken(|input| input["localhost"] = json!({ "bridge": "Lo" }));
+    assert_eq!(underlined(&told, "E010"), ["\"Lo\""], "{told}");
 }

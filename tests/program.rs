@@ -144,7 +144,7 @@ fn ways_with_conditions_stand_below_the_matrix() {
     };
     let text = told("text", &input);
     let (_, below) =
-        text.split_once("\nWhat ways between them are like; the narrower counts:\n").expect("a list");
+        text.split_once("\nConditions of the paths between them; the narrower applies:\n").expect("a list");
     assert_eq!(
         below,
         "  aws -> azure: 40 ms, 1% lost, 100000 kbit/s\n  aws, azure -> gcp: 10 ms\n  gcp -> aws, azure: 10 ms\n  \
@@ -154,10 +154,11 @@ fn ways_with_conditions_stand_below_the_matrix() {
     assert_eq!(json["conditions"].as_array().map(Vec::len), Some(4));
     assert_eq!(
         json["conditions"][0],
-        json!({ "pipe": 20000, "from": ["aws"], "to": ["azure"], "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000 })
+        json!({ "pipe": 20000, "from": ["aws"], "to": ["azure"], "latencyMs": 40, "regions": null, "jitterMs": null,
+                "loss": 0.01, "bandwidthKbit": 100_000 })
     );
     assert!(!told("text", &default_input().to_string()).contains("What ways"));
-    // More than somebody reads are counted.
+    // More than someone reads are counted.
     let mut many = crate::support::providers(6);
     let pair = |n: usize| json!({ "from": [format!("p{}", n / 5)], "to": [format!("p{}", (n / 5 + n % 5 + 1) % 6)], "conditions": { "latencyMs": n } });
     many["links"] = (0..30).map(pair).collect();

@@ -1,5 +1,5 @@
-//! Wrong edits of rendered anchors: each is refused, with the packet or the reason; and of a thousand at random none that
-//! changes what happens to a packet is proven.
+//! Wrong edits of rendered anchors: each is refused, with the packet or the reason; and of a thousand at random none
+//! that changes what happens to a packet is proven.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -82,8 +82,12 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
     };
     let edits: Vec<(&str, String, &str)> = vec![
         // The kernel's choices of address and port.
-        ("strangers by the mapped port", nat(&|line| format!("{line} extfilter ei")), "strangers"),
-        ("other ports of the server", nat(&|line| format!("{line} extfilter ad")), "strangers"),
+        (
+            "other hosts by the mapped port",
+            nat(&|line| format!("{line} extfilter ei")),
+            "lets other hosts in",
+        ),
+        ("other ports of the server", nat(&|line| format!("{line} extfilter ad")), "lets other hosts in"),
         ("one mapping for all", nat(&|line| format!("{line} extmap ei")), "extmap"),
         ("the volume's own port", nat(&|line| format!("{line} static-port")), "static-port"),
         ("one port for all", nat(&|line| format!("{line} port 2000:2000")), "range of ports"),
@@ -147,7 +151,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "cropped",
             with(a, "scrub in inet", "", |line| line.replace("reassemble", "crop")),
-            "not put together",
+            "not reassembled",
         ),
         // What another anchor behind could do.
         ("localhost without quick", without_quick("localhost:to"), "not quick"),
@@ -162,12 +166,12 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "no nat for all",
             before(a, "nat on $egress", "no nat on $egress inet from any to any"),
-            "nothing to do with any volume",
+            "no volume is involved",
         ),
         (
             "no rdr for all",
             before(a, "no rdr", "no rdr on lo0 inet from any to any"),
-            "nothing to do with any volume",
+            "no volume is involved",
         ),
         ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "put together"),
         (
@@ -197,7 +201,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             "an interface by its name",
         ),
         (
-            "strangers",
+            "lets other hosts in",
             filter(a, "pass quick on { lo0 utun3 } inet from any to <nixvol> flags any"),
             "an interface by its name",
         ),
@@ -216,7 +220,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "another's bridge",
             with(a, "block drop in quick on $bridge_gcp", "", |line| line.replace("_gcp", "_lab")),
-            "speaks for `gcp` only",
+            "may send from addresses of `gcp` only",
         ),
         ("no interface that there is", filter(a, "pass quick on $wan inet from any to <nixvol>"), "wan"),
         // Addresses that are the machine's.
@@ -479,7 +483,7 @@ fn edited(anchor: &str, chance: &mut Chance) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Main rulesets call children of `com.apple`; these stand before ours and behind it.
+/// Main rulesets call children of `com.apple`; these stand before ours and after it.
 const OTHERS: [(&str, &str); 3] = [
     ("", ""),
     ("", "rdr pass on lo0 inet proto tcp from any to any port 443 -> 127.0.0.1\nblock return quick all\n"),
@@ -491,7 +495,8 @@ const OTHERS: [(&str, &str); 3] = [
 const MAIN: &str = "scrub-anchor \"com.apple/*\"\nnat-anchor \"com.apple/*\"\nrdr-anchor \"com.apple/*\"\ndummynet-anchor \"com.apple/*\"\nanchor \"com.apple/*\"\n";
 const INTERFACES: [&str; 8] = ["lo0", "en0", "en1", "utun4", "bridge100", "bridge2000", "bridge2001", "en7"];
 
-/// The machine with several interfaces, on which an anchor is loaded between others; none where pfctl would not load it.
+/// The machine with several interfaces, on which an anchor is loaded between others; none where pfctl would not load
+/// it.
 fn machine(plan: &Plan, anchor: &str, (first, last): (&str, &str)) -> Option<Machine> {
     let mut environment = Environment::default();
     for (name, address) in [("en0", [192, 0, 2, 10]), ("en1", [198, 51, 100, 10]), ("utun4", [100, 64, 0, 9])]
@@ -515,7 +520,7 @@ fn machine(plan: &Plan, anchor: &str, (first, last): (&str, &str)) -> Option<Mac
     Some(machine)
 }
 
-/// The addresses that some texts name, their neighbours, and strangers.
+/// The addresses that some texts name, their neighbours, and other hosts.
 fn addresses(texts: &[&str]) -> Vec<Ipv4Addr> {
     let mut all: BTreeSet<u32> =
         ["127.0.0.1", "127.0.1.11", "8.8.8.8", "192.0.2.10", "198.51.100.10", "224.0.0.251"]
@@ -591,7 +596,7 @@ fn no_edit_that_changes_something_is_proven() {
         let (plan, anchor) = &originals[round % originals.len()];
         let edited = loop {
             let edited = edited(anchor, &mut chance);
-            // What pfctl would not load is no edit.
+            // What pfctl would not load is not an edit.
             if machine(plan, &edited, OTHERS[0]).is_some() {
                 break edited;
             }

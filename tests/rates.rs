@@ -1,5 +1,5 @@
-//! How many connections a second the lab's Mac holds, and how many UDP flows to one server: with rules of two shapes that
-//! were run on Apple's own stack (tests/xnu), on a clock of its own.
+//! How many connections a second the lab's Mac holds, and how many UDP flows to one server: with rules of two shapes
+//! that were run on Apple's own stack (tests/xnu), on a clock of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, fixture, rendered, root};
 
-/// Rules whose every connection makes states that stay for a minute and a half behind its end.
+/// Rules whose every connection makes states that stay for a minute and a half after its end.
 pub const TODAY: &str = "02-tcp-oneway-today";
 /// Rules that make none inside a provider, and short ones across a link.
 pub const NEW: &str = "09-port-range-new";
@@ -97,8 +97,8 @@ pub fn opened(router: &mut Router, from: &str, to: &str, port: u16, count: u16) 
     (0..count).filter(|number| open(*number)).count()
 }
 
-/// One connection from its SYN to its last acknowledgement, or until it is open; false where one of its segments did not
-/// arrive.
+/// One connection from its SYN to its last acknowledgement, or until it is open; false where one of its segments did
+/// not arrive.
 fn connection(
     router: &mut Router,
     from: End,

@@ -1,4 +1,4 @@
-//! End to end: what becomes of a flow is what its packets meet at the hooks of macOS, one after the other.
+//! End to end: the outcome of a flow is what its packets meet at the hooks of macOS, one after the other.
 
 use std::net::Ipv4Addr;
 
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::diff::networks;
 use crate::support::{declared, default_input, topologies};
 
-/// This Mac's own address, and one of somebody outside.
+/// This Mac's own address, and one of someone outside.
 const MAC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
-/// The way of a packet over the hooks of this Mac.
+/// The path of a packet over the hooks of this Mac.
 pub struct Walk<'a> {
     plan: &'a Plan,
     here: Vec<Ipv4Addr>,
@@ -63,7 +63,7 @@ impl<'a> Walk<'a> {
         hooks
     }
 
-    /// What becomes of a flow, hook by hook, and the last reason.
+    /// The outcome of a flow, hook by hook, and the last reason.
     pub fn fate(&self, flow: &Flow) -> (Fate, Vec<Because>) {
         let source = match flow.opener {
             Opener::ThisMac => MAC,
@@ -121,7 +121,7 @@ fn is_reason(reason: Reason, because: &[Because]) -> bool {
     })
 }
 
-/// With some volumes as guests, and part of a network given away.
+/// With some volumes as guests, and part of a network left to others.
 pub fn input() -> impl Strategy<Value = Value> {
     let guests = proptest::sample::subsequence(vec!["etcd-2", "talos"], 0..=2);
     (networks(), guests, any::<bool>()).prop_map(|(mut input, guests, overlap)| {

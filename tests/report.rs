@@ -31,6 +31,27 @@ fn published() -> Value {
     input
 }
 
+/// Guests, links of volumes and of providers in one direction and in both, a provider without internet, a network that is partly
+/// another's, and conditions.
+fn mixed() -> Value {
+    let mut input = default_input();
+    input["providers"]["ibm"]["internet"] = json!(false);
+    input["allowOverlap"] = json!(["10.2.128.0/17"]);
+    for guest in ["etcd-2", "karpenter-worker-1", "talos-control-plane-4"] {
+        input["volumes"][guest]["attachment"] = json!("guest");
+    }
+    input["volumes"]["etcd-1"]["publish"] = json!([2379]);
+    input["links"] = json!([
+        { "from": ["etcd-1", "etcd-2", "etcd-3"], "to": ["etcd-1", "etcd-2", "etcd-3"], "protocol": "tcp", "ports": ["2379-2380"] },
+        { "from": ["aws"], "to": ["azure", "ibm"], "protocol": "tcp", "ports": [443, 6443], "masquerade": true },
+        { "from": ["gcp"], "to": ["digitalocean"], "bidirectional": true, "conditions": { "latencyMs": 30 } },
+        { "from": ["karpenter-worker-3"], "to": ["aws"], "ports": [53] },
+        { "from": ["ibm"], "to": ["gcp"], "protocol": "icmp" },
+        { "from": ["azure"], "to": ["etcd-1"], "protocol": "tcp", "ports": [2380, 9100], "conditions": { "latencyMs": 5, "loss": 0.5 } },
+    ]);
+    input
+}
+
 pub fn inputs() -> Vec<(&'static str, Value)> {
     vec![
         ("default", default_input()),
@@ -38,6 +59,7 @@ pub fn inputs() -> Vec<(&'static str, Value)> {
         ("rich", fixture("rich.json")),
         ("published", published()),
         ("conditions", fixture("ways.json")),
+        ("mixed", mixed()),
     ]
 }
 
@@ -55,7 +77,7 @@ fn data(page: &str) -> &str {
     between(page, "<script type=\"application/json\" id=\"data\">", "</script>")
 }
 
-/// The page as XML, without what is no markup in it.
+/// The page as XML, without what is not a markup in it.
 fn markup(page: &str) -> String {
     page.replace(script(page), "").replace(data(page), "")
 }
@@ -73,14 +95,21 @@ fn text(node: Node) -> String {
     node.descendants().filter(Node::is_text).filter_map(|node| node.text()).collect()
 }
 
-/// A table's cells: by the name of the row, by the name of the column, the word and where it leads.
-fn matrix(document: &Document, id: &str) -> BTreeMap<(String, String), (String, String)> {
+/// The words of a header, without the mark of a provider.
+fn named(node: Node) -> String {
+    let is_mark = |node: &Node| node.ancestors().any(|node| node.has_tag_name("i"));
+    let words = node.descendants().filter(|node| node.is_text() && !is_mark(node));
+    words.filter_map(|node| node.text()).collect::<String>().trim().to_owned()
+}
+
+/// A table's cells: by the name of the row, by the name of the column, the word.
+fn matrix(document: &Document, id: &str) -> BTreeMap<(String, String), String> {
     let table = by_id(document, id).expect("a matrix");
     let tagged = |node: Node, name: &str| node.has_tag_name(name);
     let columns: Vec<String> = table
         .descendants()
         .filter(|node| tagged(*node, "th") && node.attribute("scope") == Some("col"))
-        .map(text)
+        .map(named)
         .collect();
     let mut cells = BTreeMap::new();
     for row in table.descendants().filter(|node| node.has_tag_name("tr")) {
@@ -88,11 +117,9 @@ fn matrix(document: &Document, id: &str) -> BTreeMap<(String, String), (String, 
             row.children().find(|node| tagged(*node, "th") && node.attribute("scope") == Some("row"));
         let Some(header) = header else { continue };
         let summary = header.descendants().find(|node| tagged(*node, "summary"));
-        let name = text(summary.unwrap_or(header));
+        let name = named(summary.unwrap_or(header));
         for (column, cell) in columns.iter().zip(row.children().filter(|node| tagged(*node, "td"))) {
-            let link = cell.descendants().find(|node| tagged(*node, "a")).expect("a link");
-            let leads = link.attribute("href").expect("a place").to_owned();
-            cells.insert((name.clone(), column.clone()), (text(link), leads));
+            cells.insert((name.clone(), column.clone()), text(cell));
         }
     }
     cells
@@ -143,22 +170,19 @@ fn the_matrix_of_providers_is_the_one_that_test_prints() {
             let is_provider = |name: &String| input["providers"].get(name).is_some();
             let providers = row.as_object().expect("cells").iter().filter(|(to, _)| is_provider(to));
             for (to, reach) in providers.filter(|_| is_provider(from)) {
-                let (word, leads) = &cells[&(from.clone(), to.clone())];
                 let expected = reach["reach"].as_str().expect("a word").replace("none", "-");
-                assert_eq!(*word, expected, "{topology}: {from} to {to}");
-                let meaning = by_id(&document, &leads[1..]).expect("a meaning");
-                assert!(text(meaning).contains(&format!(": {word}")), "{topology}: {from} to {to}");
+                assert_eq!(cells[&(from.clone(), to.clone())], expected, "{topology}: {from} to {to}");
                 compared += 1;
             }
         }
         let providers = input["providers"].as_object().expect("providers").len();
         assert_eq!(compared, providers * providers);
-        let internet = |from: &String| cells[&(from.clone(), "internet".to_owned())].0.clone();
+        let internet = |from: &String| cells[&(from.clone(), "internet".to_owned())].clone();
         for (name, provider) in input["providers"].as_object().expect("providers") {
             let expected = if provider["internet"] == json!(false) { "-" } else { "NAT" };
             assert_eq!(internet(name), expected, "{topology}: {name}");
-            assert_eq!(cells[&("outside".to_owned(), name.clone())].0, "-");
-            assert_eq!(cells[&("this Mac".to_owned(), name.clone())].0, "all");
+            assert_eq!(cells[&("internet".to_owned(), name.clone())], "-");
+            assert_eq!(cells[&("this Mac".to_owned(), name.clone())], "all");
         }
     }
 }
@@ -199,12 +223,12 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
         let markup = markup(&page);
         let document = parsed(&markup);
         let cells = matrix(&document, "volume-matrix");
-        // Which row each volume stands in.
+        // Which row each volume is in.
         let mut group = BTreeMap::new();
         let table = by_id(&document, "volume-matrix").expect("a matrix");
         for header in table.descendants().filter(|node| node.attribute("scope") == Some("row")) {
             let summary = header.descendants().find(|node| node.has_tag_name("summary"));
-            let name = text(summary.unwrap_or(header));
+            let name = named(summary.unwrap_or(header));
             let members: Vec<String> =
                 header.descendants().filter(|node| node.has_tag_name("li")).map(text).collect();
             for member in if members.is_empty() { vec![name.clone()] } else { members } {
@@ -214,7 +238,11 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
         assert_eq!(group.len(), network.plan.volumes.len(), "{topology}");
         let mut services: Vec<String> = ["icmp", "esp", "132", "udp 2379"].map(str::to_owned).to_vec();
         // Links without ports need no more than one.
-        let ports = if group.len() > 8 { &[443][..] } else { &[1, 53, 2378, 2379, 2381, 5432, 6443, 6444] };
+        let ports = if group.len() > 8 {
+            &[53, 443, 2379, 2380][..]
+        } else {
+            &[1, 53, 2378, 2379, 2381, 5432, 6443, 6444]
+        };
         services.extend(ports.iter().flat_map(|port| [format!("tcp {port}"), format!("udp {port}")]));
         for (from, row) in &group {
             for (to, column) in group.iter().filter(|(to, _)| *to != from) {
@@ -228,7 +256,7 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
                     all if all == services.len() => "all",
                     _ => "some",
                 };
-                assert_eq!(cells[&(row.clone(), column.clone())].0, expected, "{topology}: {from} to {to}");
+                assert_eq!(cells[&(row.clone(), column.clone())], expected, "{topology}: {from} to {to}");
             }
         }
     }
@@ -249,9 +277,6 @@ fn every_rule_is_tied_to_what_asked_for_it() {
                 .iter()
                 .any(|word| line.starts_with(word));
             assert!(!is_rule || !parts[2].trim().is_empty(), "{topology}: nothing asked for {line}");
-            let is_idle = parts[2].contains("nothing that opens a connection gets here");
-            // In a mesh everything that opens a connection has passed before.
-            assert!(!is_idle || line.contains("label \"between"), "{topology}: {line}");
             for link in line.split("label \"link:").skip(1) {
                 assert!(parts[2].contains("links."), "{topology}: {link}: {}", parts[2]);
             }
@@ -280,11 +305,6 @@ fn conditions_stand_on_the_page_and_only_where_there_are_some() {
             "20003|etcd-1|gcp||25%|",
         ]
     );
-    let cells = matrix(&document, "volume-matrix");
-    let meaning = &cells[&("etcd-1".to_owned(), "etcd-3".to_owned())].1;
-    let meaning = text(by_id(&document, &meaning[1..]).expect("a meaning"));
-    assert!(meaning.contains("there through pipe 20003: 25% lost (links.2.conditions)"), "{meaning}");
-    assert!(meaning.contains("back through pipe 20002: 10 ms (links.1.conditions)"), "{meaning}");
     // Each dummynet rule has its reason.
     for line in
         document.descendants().filter(|node| node.attribute("id").is_some_and(|id| id.starts_with('L')))
@@ -312,7 +332,7 @@ fn hostile_values_stay_in_their_place() {
     let document = parsed(&markup);
     assert!(document.descendants().any(|node| node.has_tag_name("td") && text(node) == hostile));
     let data: Value = serde_json::from_str(data(&page)).expect("JSON");
-    assert!(data["said"].to_string().contains("</script>.nix"));
+    assert!(data["places"].to_string().contains("</script>.nix"));
 }
 
 #[test]
@@ -357,7 +377,7 @@ fn a_difference_is_told_by_signs_and_words() {
 }
 
 /// Fifty providers and a thousand volumes, with links of every kind.
-fn large() -> Value {
+pub fn large() -> Value {
     let mut input = providers(50);
     for n in 0..1000 {
         let (provider, host) = (n % 50, n / 50 + 2);
@@ -376,7 +396,7 @@ fn large() -> Value {
 #[test]
 fn a_large_network_is_a_page_that_opens() {
     let page = page(&large(), &[]);
-    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
     let markup = markup(&page);
     let document = parsed(&markup);
     assert_eq!(matrix(&document, "provider-matrix").len(), 50 * 52 + 2 * 50);
@@ -387,7 +407,7 @@ fn a_large_network_is_a_page_that_opens() {
 #[test]
 fn more_than_a_reader_reads_is_not_drawn() {
     let page = page(&providers(130), &[]);
-    assert!(page.contains("<p>130 providers are too many for a table. Ask above.</p>"));
+    assert!(page.contains("<p>130 providers are too many for a table. Ask below.</p>"));
 }
 
 #[test]

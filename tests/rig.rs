@@ -60,7 +60,7 @@ impl Ran {
 /// One call in the journal.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// None for a real tool, whose exit code nobody sees.
+    /// None for a real tool, whose exit code no one sees.
     pub code: Option<i32>,
     /// `!` when it changed the kernel, `=` when it did not, `.` when a real tool ran, `-` when a fault struck.
     pub mark: char,
@@ -129,7 +129,7 @@ impl Mac {
         fs::write(self.root().join("kernel"), change(self.kernel())).expect("the kernel");
     }
 
-    /// Adds a record behind the last of its kind.
+    /// Adds a record after the last of its kind.
     pub fn add(&self, record: &str) {
         let kind = format!("{}\t", record.split('\t').next().unwrap_or_default());
         self.edit(|kernel| {

@@ -282,11 +282,11 @@ fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_pi
     assert_eq!(bytes[28..], datagram[..28], "it quotes the header and eight bytes");
     assert!(is_sound(bytes));
     assert_eq!(net.send("aws", &echo(guest, two, 9)), []);
-    // The error to a volume is judged by the rules, and these do not let it through.
+    // The error to a volume is evaluated by the rules, and these do not let it through.
     let mut datagram = udp(one, two, 40_000, 53, b"who is there");
     may_be_cut(&mut datagram);
     assert_eq!(net.send("etcd-1", &datagram), []);
-    // Nobody outside learns that a volume is there.
+    // No one outside learns that a volume is there.
     let mut net = Net::new(&fixture("restricted.json"));
     let lan = net.address("lan");
     assert_eq!(net.send("lan", &syn(lan, one, 40_000, 2379)), []);
@@ -615,6 +615,34 @@ fn conditions_delay_lose_and_slow() {
 }
 
 #[test]
+fn jitter_delays_by_chance_and_no_packet_overtakes_another() {
+    let mut net = Net::new(&with_conditions(&json!({ "latencyMs": 40, "jitterMs": 10 })));
+    let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
+    let from = net.id("etcd-1");
+    let mut arrivals = |gap: u64| {
+        let mut arrivals = Vec::new();
+        for port in 1..=1000_u16 {
+            net.now += Duration::from_millis(gap);
+            let mut bytes = syn(one, two, port, 2379);
+            let (_, deliveries) = net.router.receive(from, &mut bytes, Offload::default(), net.now);
+            arrivals.push((net.now, deliveries.first().expect("none is lost").at));
+        }
+        arrivals
+    };
+    // Far from each other, each has a delay of its own, evenly from 40 to 50 ms.
+    let mut delays: Vec<u128> =
+        arrivals(100).iter().map(|(sent, at)| at.saturating_sub(*sent).as_micros()).collect();
+    delays.sort_unstable();
+    assert!(delays[0] >= 40_000 && delays[999] <= 50_000, "{} to {}", delays[0], delays[999]);
+    assert!((44_500..45_500).contains(&delays[500]), "{}", delays[500]);
+    assert!(delays[100] < 41_500 && delays[900] > 48_500, "{} and {}", delays[100], delays[900]);
+    // Close together, who would overtake waits.
+    let close = arrivals(1);
+    assert!(close.is_sorted_by_key(|(_, at)| *at));
+    assert!(close.iter().all(|(sent, at)| (40..=50).contains(&at.saturating_sub(*sent).as_millis())));
+}
+
+#[test]
 fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
@@ -640,7 +668,7 @@ fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
     assert!(net.router.rules_mut().apply("pass all nonsense\n").is_err());
     net.router.rules_mut().apply(&without_gcp).expect("rules");
     assert!(goes_on(&mut net, two) && goes_on(&mut net, three), "states survive");
-    // Nobody at the other end opened anything.
+    // No one at the other end opened anything.
     assert_eq!(net.router.end(&[(net_of(three), net_of(one))]), 0);
     assert_eq!(net.router.end(&[(net_of(one), net_of(three))]), 2);
     assert!(goes_on(&mut net, two) && !goes_on(&mut net, three));
@@ -797,7 +825,7 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let between =
         sender.provider.is_some() && receiver.provider.is_some() && sender.provider != receiver.provider;
     let inward = sender.side == Side::Outside && receiver.provider.is_some();
-    // Nobody in this network opens anything to the outside, so nothing from there is an answer.
+    // No one in this network opens anything to the outside, so nothing from there is an answer.
     (between && (!is_link || datagram.packet.fragment)) || inward
 }
 

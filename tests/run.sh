@@ -27,6 +27,8 @@ needed() {
 		etcdctl etcd-client
 		ping iputils-ping
 		ip iproute2
+		curl curl
+		python3 python3
 	END
 }
 

@@ -106,7 +106,7 @@ at = 1
             "5:1: nothing is asked for: give a latency, a loss or a bandwidth",
             "10:3: `heal` has no duration: what it heals stays healed",
             "10:3: `latencyMs`, `loss` and `bandwidthKbit` belong to `slow`",
-            "16:1: the loss is 2; it is a share from 0 to 1, so that 0.01 is 1 %",
+            "16:1: the loss is 2; it is a fraction from 0 to 1, so that 0.01 is 1 %",
             "21:1: `slow` names no end: name one or two volumes or providers",
             "21:1: the latency is 10001 ms; it may be from 0 to 10000 milliseconds",
             "26:1: `at` is 999999999: write seconds, or a text such as \"1m 30s\"; from 0 to a week",

@@ -74,11 +74,12 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     volume["publish"] = json!([80]);
     volume["attachment"] = json!("host");
     volume["mountPoint"] = json!("/Volumes/a");
+    input["providers"]["aws"]["region"] = json!("us-east-1");
     input["hostsFile"] = json!("/etc/hosts");
     input["reconcileInterval"] = json!(60);
     input["allowOverlap"] = json!(["10.0.0.0/16"]);
     input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": [80, "1-2"], "bidirectional": true,
-        "masquerade": false, "conditions": { "latencyMs": 1, "loss": 0.5, "bandwidthKbit": 7 } }]);
+        "masquerade": false, "conditions": { "latencyMs": 1, "jitterMs": 1, "loss": 0.5, "bandwidthKbit": 7 } }]);
     input["positions"] = json!({ "volumes": { "file": "a.nix", "line": 1, "column": 1 } });
     // Codes of the shape; those of values beyond it are not the schema's to know, nor are lengths and words.
     let shape = ["E001", "E002", "E003", "E004", "E005"];

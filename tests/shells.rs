@@ -72,7 +72,10 @@ fn bash_completes() {
     assert_eq!(complete(&["nixvol-net", "pf", "ev"]), ["eval"]);
     assert_eq!(complete(&["nixvol-net", "diff", "--format", "mark"]), ["markdown"]);
     assert_eq!(complete(&["nixvol-net", "render", "--o"]), ["--out"]);
-    assert_eq!(complete(&["nixvol-net", "help", "E06"]), ["E060", "E061", "E062", "E063", "E064", "E065"]);
+    assert_eq!(
+        complete(&["nixvol-net", "help", "E06"]),
+        ["E060", "E061", "E062", "E063", "E064", "E065", "E066", "E067"]
+    );
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn there_is_a_page_for_every_command() {
         let words: Vec<&str> = ["man"].into_iter().chain(words.iter().map(String::as_str)).collect();
         assert_eq!(printed(&words), page, "what is printed is what is written");
 
-        // All that `--help` says stands in the page, as a reader shows it.
+        // All that `--help` says is in the page, as a reader shows it.
         let file = path.display().to_string();
         let shown = ok("mandoc", &["-T", "ascii", "-O", "width=200", &file]);
         let examples = help.split("\nExamples:\n").nth(1).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The Mac against the plan: on a toy Mac that is whole and on one where each thing is broken, held against the manager's
-//! own verdict.
+//! The Mac against the plan: on a toy Mac that is whole and on one where each thing is broken, held against the
+//! manager's own verdict.
 
 use std::path::PathBuf;
 
@@ -87,15 +87,12 @@ fn a_network_that_is_up_is_healthy() {
         |name: &str| status.volumes.iter().find(|it| it.name == name).and_then(|it| it.kernel.clone());
     assert_eq!(kernel("etcd-1").as_deref(), Some("feth20000"));
     let text = text(&status, false);
-    assert!(
-        text.starts_with("network   up, as declared\n") && text.ends_with("nothing is amiss\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("network   up, as declared\n") && text.ends_with("no problems\n"), "{text}");
     assert!(text.contains("bridge-aws = bridge2000") && text.contains("veth-etcd-1 = feth20000"), "{text}");
 }
 
 #[test]
-fn each_thing_that_is_broken_is_told() {
+fn each_kind_of_damage_is_reported() {
     let breaks: &[(&str, &str, &str)] = &[
         ("bridge", "ifconfig bridge2000 destroy", "bridge-aws (bridge2000) is gone"),
         (
@@ -185,7 +182,7 @@ fn what_others_do_to_pf_and_routes_is_told() {
 type Harm = fn(&Network);
 
 #[test]
-fn pipes_that_are_not_as_declared_are_told() {
+fn pipes_that_are_not_as_declared_are_reported() {
     let broken: &[(&str, Harm, &str, &str)] = &[
         (
             "gone",
@@ -285,7 +282,7 @@ fn a_volume_that_is_not_mounted_is_healthy_and_shown_so() {
 }
 
 #[test]
-fn down_is_healthy_when_all_of_ours_is_gone() {
+fn down_is_healthy_when_nothing_is_left() {
     let network = Network::new(&input());
     let never = compare(&network, "never");
     assert!(!never.healthy && never.wish.is_none() && never.findings.is_empty());
@@ -313,7 +310,7 @@ fn the_program_reads_a_capture_and_asks_the_installed_manager() {
     let dir = dir.display().to_string();
     let output = run(&["status", "--from", &dir], "");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is amiss"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no problems"));
     network.mac.ok("ifconfig bridge2000 destroy");
     let (dir, _) = collected(&network, "broken");
     let dir = dir.display().to_string();
@@ -325,7 +322,7 @@ fn the_program_reads_a_capture_and_asks_the_installed_manager() {
     assert!(String::from_utf8_lossy(&picture.stdout).contains("veth-etcd-1 = feth20000"));
     assert_eq!(run(&["status", "--from", "/nowhere"], "").status.code(), Some(2));
     assert_eq!(run(&["status", "--from", "/tmp"], "").status.code(), Some(2));
-    // Live, the manager that lies below the base of the declaration is asked.
+    // Live, the manager that is below the base of the declaration is asked.
     let output = program()
         .args(["status", "--input", &format!("{}/network.json", network.base().display())])
         .output()

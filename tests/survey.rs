@@ -1,4 +1,5 @@
-//! Questions with several answers: each is the one that its packet gets alone, and what would open something opens that.
+//! Questions with several answers: each is the one that its packet gets alone, and what would open something opens
+//! that.
 
 use std::net::Ipv4Addr;
 
@@ -352,11 +353,17 @@ fn part_of_a_name_is_enough_for_a_hint() {
     assert!(hint(&["check", "--input", "-"], &expect).contains(says));
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("network.nix").display().to_string();
-    let template = crate::support::root().join("templates/flake/configuration.nix");
-    std::fs::copy(template, &file).expect("a file");
+    let links = "links = [\n      { from = [ \"aws\" ]; to = [ \"gcp\" ]; }\n    ];";
+    let text = format!(
+        "{{ ... }}:\n{{\n  services.nixvol-net = {{\n    preset = \"multi-cloud\";\n    {links}\n  }};\n}}\n"
+    );
+    std::fs::write(&file, text).expect("a file");
     for arguments in [
         &["add", "link", "--from", "worker-3", "--to", "aws", "--file", &file][..],
         &["add", "expect", "--from", "mac", "--to", "worker-3", "--passes", "--file", &file],
+        &["remove", "volume", "worker-3", "--file", &file],
+        &["move", "volume", "worker-3", "--to", "gcp", "--file", &file],
+        &["rename", "volume", "worker-3", "x", "--file", &file],
     ] {
         let said = hint(arguments, "");
         assert!(said.contains(says), "{arguments:?}: {said}");

@@ -353,7 +353,7 @@ fn a_first_switch_that_is_refused_changes_nothing() {
 }
 
 #[test]
-fn an_overlap_that_came_later_stops_no_switch() {
+fn an_overlap_that_came_later_fails_no_switch() {
     let Some(disk) = Disk::new() else { return };
     let before = disk.mac.kernel();
     disk.switch(ON);
@@ -384,7 +384,7 @@ fn an_overlap_that_came_later_stops_no_switch() {
 }
 
 #[test]
-fn rules_that_nobody_calls_stop_no_switch_that_changes_nothing() {
+fn rules_that_are_not_called_fail_no_switch_that_changes_nothing() {
     let Some(disk) = Disk::new() else { return };
     disk.switch(ON);
     disk.mac.edit(|kernel| kernel.replace("\\nanchor \"com.apple/*\" all", ""));
@@ -449,7 +449,7 @@ fn a_generation_without_the_module_leaves_what_one_command_removes() {
 }
 
 #[test]
-fn a_switch_that_nobody_confirms_is_taken_back() {
+fn a_switch_without_confirmation_is_rolled_back() {
     let Some(disk) = Disk::new() else { return };
     disk.switch(ON);
     let old = settled(&disk.mac.kernel());

@@ -1,7 +1,7 @@
 //! The toy Mac against what is known of macOS, the rest: what it says and does where a lenient double would let a
 //! mistake through.
 //!
-//! Not modelled, because nothing here can tell it or nobody asks: the lazy lo0 routes of addresses on Ethernet, ARP,
+//! Not modelled, because nothing here can tell it or no one asks: the lazy lo0 routes of addresses on Ethernet, ARP,
 //! what a bridge forwards between its members, Local Network privacy, the Application Firewall, Private Relay, launchd's
 //! errors 37 and 119, the moment that `bootout` drains, and the hang of a wildcard `create` when all units are taken.
 
@@ -193,7 +193,7 @@ fn sections_come_in_one_order_and_names_have_an_end() {
     for anchor in [format!("com.apple/{}", "a".repeat(64)), "_pf".to_owned(), "com.apple//x".to_owned()] {
         assert_eq!(load(&mac, &anchor, "pass all\n").code, 1, "{anchor}");
     }
-    // An interface that is not there yet may stand in a rule.
+    // An interface that is not there yet may be in a rule.
     assert_eq!(load(&mac, OURS, "pass quick on bridge4000 all\n").code, 0);
 }
 

@@ -147,7 +147,7 @@ fn every_command_refuses_a_flag_that_it_has_not() {
 }
 
 #[test]
-fn names_that_are_no_text_are_told_and_not_a_panic() {
+fn names_that_are_not_text_are_reported_without_a_panic() {
     let place = place();
     let name = std::ffi::OsStr::from_bytes(b"\xff.json");
     for (words, code) in [
@@ -203,7 +203,7 @@ const PRINTS: &[&str] = &[
 ];
 
 #[test]
-fn readers_that_go_away_are_no_panic() {
+fn a_closed_reader_is_not_a_panic() {
     let place = place();
     let dead = || std::io::pipe().expect("a pipe").1;
     for line in PRINTS {

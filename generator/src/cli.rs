@@ -1,10 +1,11 @@
-//! The command line: what there is to call, and how.
+//! The command line: subcommands, arguments and help texts.
 
 pub mod edit;
 pub mod explain;
 pub mod lab;
 pub mod papers;
 pub mod pf;
+pub mod run;
 pub mod snapshot;
 
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ Exit: 0 proven, 1 not, 2 no bundle or a bad one.")]
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Render in memory, prove, and show who may open connections to whom.
+    /// Render in memory, prove, and show what may open connections to what.
     #[command(after_help = "Examples:
   nixvol-net test
   nixvol-net test --input network.json --format json
@@ -92,8 +93,8 @@ Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 
     },
     /// Validate the declaration: report every problem at once, each with its place and a fix.
     ///
-    /// A valid declaration is then held against its expectations (`expect`), for all packets: one that fails is shown with a
-    /// flow, and with the rule and the declaration that decide.
+    /// A valid declaration is then checked against its expectations (`expect`), for all packets: one that fails is
+    /// shown with a flow, and with the rule and the declaration that decide.
     #[command(after_help = "Examples:
   nixvol-net check --input network.json
   nixvol-net check --input network.json --format sarif >nixvol-net.sarif
@@ -127,11 +128,10 @@ Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol
     },
     /// Show which flows a change opens and closes, end to end, in the names of the declaration.
     ///
-    /// Each flow is shown with a packet that the two sides treat differently. Then follow: what each new, removed, moved or
-    /// renamed volume gained and lost, conditions, objects that the manager creates, and files. A flow between providers
-    /// excludes traffic inside one of them, which always passes. `(outside before)` marks what is declared on the
-    /// new side only.
-    /// Signs: + more passes or exists, - less, ~ otherwise.
+    /// Each flow is shown with a packet that the two sides treat differently. Then follow: what each new, removed,
+    /// moved or renamed volume gained and lost, conditions, objects that the manager creates, and files. A flow
+    /// between providers excludes traffic inside one of them, which always passes. `(outside before)` marks what is
+    /// declared on the new side only. Signs: + more passes or exists, - less, ~ different.
     #[command(after_help = "Examples:
   nixvol-net diff /tmp/before /tmp/after
   nixvol-net diff result/ new.json --format markdown | gh pr comment --body-file -
@@ -140,10 +140,10 @@ Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol
 
 Exit: 0 the same, 1 different, 2 bad input.")]
     Diff {
-        /// What was: a bundle's directory, an input, or `-` for an input from standard input.
+        /// The old side: a bundle's directory, an input, or `-` for an input from standard input.
         #[arg(value_name = "OLD")]
         old: PathBuf,
-        /// What is to be; the same kinds. Only one of the two can be standard input.
+        /// The new side, in the same forms. Only one of the two can be standard input.
         #[arg(value_name = "NEW")]
         new: PathBuf,
         /// The output format.
@@ -163,9 +163,9 @@ Exit: 0 the same, 1 different, 2 bad input.")]
         #[command(subcommand)]
         command: snapshot::Snapshot,
     },
-    /// Draw the network: providers, ports, volumes, the localhost group, and the link rules between them.
+    /// Draw the network: the internet, this Mac, localhost, providers with their volumes, and the links between them.
     ///
-    /// Each link rule is drawn as one line to which its ends connect, so a mesh is one line, not one for each pair.
+    /// Each link is drawn once, as it was declared, with a line to each of its ends, so a mesh is one link, not one for each pair.
     /// The bundle holds the same drawing as topology.txt and topology.svg.
     #[command(after_help = "Examples:
   nixvol-net graph
@@ -178,40 +178,40 @@ Exit: 0 drawn, 2 bad input.")]
         /// The declaration.
         #[command(flatten)]
         source: Source,
-        /// What a Mac was captured to be, as `status` takes it: kernel names stand beside the logical ones.
+        /// A capture of a Mac, as for `status`: kernel names are shown beside the logical ones.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
-        /// What to draw it as.
+        /// The format of the drawing.
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
     },
-    /// Add a volume, a provider, a link or an expectation to your own Nix file, in the form that it has.
+    /// Add a volume, a provider, a link or an expectation to your Nix file, in its own style.
     ///
-    /// What is not given is chosen: the next free address, localhost alias or network. Comments, order, indentation and
-    /// everything else stay as they are. A change that does not pass `check` is not written; a file that cannot be
-    /// edited safely is left alone, and what to write by hand is printed. Of several Macs in one file, one is chosen by
-    /// its name or by a line. What the change opens and closes is printed.
+    /// What you leave out is chosen: the next free address, localhost alias or network. Comments, order, indentation
+    /// and everything else stay as they are. A change that does not pass `check` is not written; a file that cannot
+    /// be edited safely is not changed, and what to write by hand is printed. If the file has several Macs,
+    /// `--configuration` or `--at` selects one. What the change opens and closes is printed.
     Add {
         /// What to add.
         #[command(subcommand)]
         what: edit::Add,
     },
-    /// Remove a volume, a provider, a link or an expectation from your own Nix file; undoes `add`.
+    /// Remove a volume, a provider, a link or an expectation from your Nix file; undoes `add`.
     Remove {
         /// What to remove.
         #[command(subcommand)]
         what: edit::Remove,
     },
-    /// Give a volume or a provider another name in your own Nix file, wherever the file names it.
+    /// Rename a volume or a provider in your Nix file, wherever the file names it.
     ///
-    /// The entry, the links and expectations, the volumes of a provider, and expressions that read the entry. Comments
-    /// and strings are not changed; where they use the name, that is reported.
+    /// Changes the entry, links, expectations, the volumes of a provider, and expressions that read the entry.
+    /// Comments and strings are not changed; if they use the name, that is reported.
     Rename {
         /// What to rename.
         #[command(subcommand)]
         what: edit::Rename,
     },
-    /// Move a volume to another provider in your own Nix file.
+    /// Move a volume to another provider in your Nix file.
     Move {
         /// What to move.
         #[command(subcommand)]
@@ -219,20 +219,21 @@ Exit: 0 drawn, 2 bad input.")]
     },
     /// Compare the Mac with the plan: what is up, under which kernel names, and what is not as declared.
     ///
-    /// It reads what the manager reads: on a Mac, as root, it lets the installed manager collect that; elsewhere it takes
-    /// the directory that `manage-macos-networking.sh logs --collect DIR` wrote. The verdict is its own: interfaces,
-    /// routes, the loaded rules, the token that keeps pf enabled. Names in the hosts file are not in a capture, and not
-    /// checked.
+    /// It reads what the manager reads: on a Mac, as root, the installed manager collects it; elsewhere it reads the
+    /// directory that `manage-macos-networking.sh logs --collect DIR` wrote. It judges independently of the manager:
+    /// interfaces, routes, the loaded rules, the token that keeps pf enabled. A capture does not contain the hosts
+    /// file, so names are not checked.
     #[command(after_help = "Examples:
   sudo nixvol-net status --input network.json
   nixvol-net status --from collected --format json
+  sudo nixvol-net status --input network.json --format openmetrics >nixvol.prom
 
 Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
         /// The declaration.
         #[command(flatten)]
         source: Source,
-        /// What a Mac was captured to be.
+        /// A capture of a Mac.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
         /// Look again every two seconds, until interrupted.
@@ -240,12 +241,13 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         watch: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: StatusFormat,
     },
-    /// Write one HTML page: the picture, who may reach whom, the rules and the declaration behind each, addresses.
+    /// Write one HTML page: the picture, the flows, the rules and the declaration behind each, addresses.
     ///
-    /// The page is self-contained: it needs no network and no server. It answers questions as `explain` does, works with
-    /// a keyboard and in print, and all text is there without JavaScript. The rules are proven before it is written.
+    /// The page is self-contained: it needs no network and no server. It answers questions as `explain` does, works
+    /// with a keyboard and in print, and all text is there without JavaScript. The rules are proven before it is
+    /// written.
     #[command(after_help = "Examples:
   nixvol-net report --out page.html
   nixvol-net report --input network.json --against /opt/nix-volumes/networking --out page.html
@@ -258,20 +260,29 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         /// The file to write; `-` is standard output.
         #[arg(long, value_name = "PAGE.html")]
         out: PathBuf,
-        /// What to compare it to: a bundle's directory or an input. The page opens with what differs.
+        /// What to compare it with: a bundle's directory or an input. The page starts with the differences.
         #[arg(long, value_name = "OLD")]
         against: Option<PathBuf>,
     },
     /// Run the declared network with real packets, on Linux: a namespace for every volume, and this Mac between them.
     ///
-    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do by
-    /// the bundle's own rules, as the reader of pf decides. It runs as root or in a user namespace, touches nothing of
+    /// One process plays the Mac: for every packet that a program in a namespace sends, it does what macOS would do
+    /// under the bundle's own rules. It runs as root or in a user namespace, touches nothing of
     /// the host's network, and leaves nothing behind.
     Lab {
         /// What to do.
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Run a program as a volume: what its sockets do not bind themselves is bound to the volume's address.
+    ///
+    /// A small library comes into the program and all that it starts (`nixvol-net help run`): sockets that connect, listen
+    /// or send without an address, or on 0.0.0.0, get that of the volume, so that links and conditions apply to them.
+    /// NIXVOL_VOLUME, NIXVOL_ADDRESS, NIXVOL_NAME, NIXVOL_PROVIDER, NIXVOL_NETWORK, NIXVOL_GATEWAY, NIXVOL_LOCALHOST (where
+    /// it has an alias) and NIXVOL_HOSTS (lines as of /etc/hosts, for every volume) tell the program who it is. What cannot
+    /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
+    /// those written in Go, on both what runs with rights of others (setuid).
+    Run(run::Run),
     /// Print the JSON Schema of the input.
     #[command(after_help = "Examples:
   nixvol-net schema >nixvol-net.schema.json")]
@@ -292,7 +303,7 @@ pub struct Source {
     pub input: Option<PathBuf>,
 }
 
-/// How something is told.
+/// The format of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
     /// For people.
@@ -302,7 +313,20 @@ pub enum Format {
     Json,
 }
 
-/// How problems are told.
+/// The format of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
+    #[value(name = "openmetrics")]
+    OpenMetrics,
+}
+
+/// The format of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum CheckFormat {
     /// For people.
@@ -314,7 +338,7 @@ pub enum CheckFormat {
     Sarif,
 }
 
-/// How a difference is told.
+/// The format of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum DiffFormat {
     /// For people.
@@ -326,10 +350,10 @@ pub enum DiffFormat {
     Markdown,
 }
 
-/// What the network is drawn as.
+/// The format of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum GraphFormat {
-    /// Boxes of characters, for a terminal of 100 columns.
+    /// Box characters, for a terminal of 100 columns.
     #[default]
     Text,
     /// An image, for light and dark.

@@ -1,4 +1,4 @@
-//! The commands, one a file, and what they share: reading a declaration and telling what is wrong with it.
+//! The commands, one per file, and what they share: reading a declaration and reporting its problems.
 
 mod check;
 mod completions;
@@ -14,6 +14,7 @@ mod pf;
 mod prove;
 mod render;
 mod report;
+mod run;
 mod snapshot;
 mod status;
 mod test;
@@ -26,9 +27,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::diagnostic::Shown;
+use nixvol_net::identity::Identities;
 use nixvol_net::input;
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
+use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
 
 use crate::cli::{Command, Source};
@@ -47,6 +50,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Lab { command } => lab::run(command),
+        Command::Run(arguments) => Ok(run::run(arguments)),
         Command::Pf { command } => pf::run(command),
         Command::Diff { old, new, format, lines } => diff::run(old, new, *format, *lines),
         Command::Add { what } => edit::add(what),
@@ -128,7 +132,12 @@ fn reject(name: &str, rejected: &Rejected) -> ExitCode {
     ExitCode::from(BAD_INPUT)
 }
 
-/// Writes to standard output. A reader that went away, as `head` does, is no error.
+/// Writes to standard output, on a terminal with the colours of providers.
+fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
+    if colour(&io::stdout()) { print(&Identities::of(plan).painted(text)) } else { print(text) }
+}
+
+/// Writes to standard output. A reader that went away, as `head` does, is not an error.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -150,7 +159,7 @@ fn note_what_is_not_done(declaration: &Declaration) {
     eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {
         eprintln!(
-            "note: links.{}.conditions: answers to masqueraded traffic go to the gateway, and are not slowed",
+            "note: links.{}.conditions: replies to masqueraded traffic go to the gateway and are not delayed",
             link.index
         );
     }
@@ -159,7 +168,7 @@ fn note_what_is_not_done(declaration: &Declaration) {
         let first = providers.next();
         if let Some(provider) = first.filter(|first| providers.all(|other| other == *first)) {
             eprintln!(
-                "note: links.{}: all of it lies in `{provider}`, where everything passes: it changes nothing",
+                "note: links.{}: both ends are inside `{provider}`, where everything passes: it has no effect",
                 link.index
             );
         }

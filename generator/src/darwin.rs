@@ -1,9 +1,9 @@
-//! What macOS's commands print, as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
+//! The output of macOS's commands as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
 //! manager's own records.
 //!
-//! It exists so that a Mac can be judged from text that was captured on it, wherever that is read. What a line does not
-//! say in the form that macOS gives it is passed over: every text can be read, and none panics.
-//! Sees: nothing. Never: what should be there, or a Mac.
+//! It exists so that the state of a Mac can be evaluated anywhere from captured text. A line that does not have the
+//! form that macOS prints is skipped: every text can be read, and none panics. Sees: nothing. Never: the desired
+//! state, or a Mac.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -52,8 +52,17 @@ pub struct Pipe {
     pub delay: u32,
     /// What it loses, in millionths.
     pub loss: u32,
-    /// The rate in thousandths of a bit a second; 0 is no limit.
+    /// The rate in thousandths of a bit a second; 0 is not a limit.
     pub rate: u64,
+}
+
+/// What pf counted by the rules of one label, in and out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Bytes.
+    pub bytes: [u64; 2],
 }
 
 /// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
@@ -291,6 +300,28 @@ pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
     };
     let limit = memory.lines().find(|line| line.starts_with("states "))?;
     Some((number(info, "current entries")?, limit.split_whitespace().next_back()?.parse().ok()?))
+}
+
+/// What pf counted by label, of `pfctl -s labels`: the label, evaluations, packets, bytes, packets and bytes in, packets and
+/// bytes out. Rules of one label are added up.
+pub fn labels(text: &str) -> BTreeMap<String, Counts> {
+    let mut all: BTreeMap<String, Counts> = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let Some(at) = words.len().checked_sub(7).filter(|at| *at > 0) else { continue };
+        let numbers: Option<Vec<u64>> = words[at..].iter().map(|word| word.parse().ok()).collect();
+        let Some([_, _, _, packets_in, bytes_in, packets_out, bytes_out]) = numbers.as_deref() else {
+            continue;
+        };
+        let counts = all.entry(words[..at].join(" ")).or_default();
+        for (count, more) in counts.packets.iter_mut().zip([packets_in, packets_out]) {
+            *count = count.saturating_add(*more);
+        }
+        for (count, more) in counts.bytes.iter_mut().zip([bytes_in, bytes_out]) {
+            *count = count.saturating_add(*more);
+        }
+    }
+    all
 }
 
 /// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.

@@ -1,7 +1,7 @@
-//! Problems as a person reads them, and as a program does.
+//! Problems as text for people and as data for programs.
 //!
-//! Every place that takes part is shown with its own line of source and the value underlined, both ends of an
-//! overlap too. Sees: place, problem, source. Never: reads a file; whoever calls gives the text.
+//! Every place that takes part is shown with its line of source and the value underlined, both networks of an
+//! overlap too. Sees: place, problem, source. Never: reads a file; the caller supplies the text.
 
 mod sarif;
 
@@ -49,7 +49,7 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// All problems, one behind the other, with a last line that counts them.
+    /// All problems, one after another, with a last line that counts them.
     pub fn text(&self, problems: &[Problem]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -84,7 +84,7 @@ impl Shown<'_> {
         hinted(self.pointed(group, &problem.at, self.spots(problem)), problem.kind.hint())
     }
 
-    /// Findings, one behind the other.
+    /// Findings, one after another.
     pub fn findings(&self, findings: &[Finding]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -116,19 +116,21 @@ impl Shown<'_> {
 
     /// Every place that takes part, each once, that of the value at fault first.
     fn places(&self, at: &FieldPath, with: &[FieldPath]) -> Vec<Spot> {
-        let mut spots: Vec<Spot> = Vec::new();
-        for path in std::iter::once(at).chain(with) {
-            spots.extend(self.spot(path).filter(|spot| !spots.iter().any(|known| known.is_at(spot))));
-        }
-        spots
+        distinct(std::iter::once(at).chain(with).filter_map(|path| self.spot(path)))
     }
 
-    /// Every place that takes part in a problem; but what the user wrote comes before what a preset of ours did.
+    /// Every place that takes part in a problem, those in the user's files before those in a preset.
     fn spots(&self, problem: &Problem) -> Vec<Spot> {
-        let mut spots = self.places(&problem.at, &problem.with);
-        if let (Kind::Name { .. }, Some(spot)) = (&problem.kind, spots.first_mut()) {
-            spot.point_at_name(&problem.at);
-        }
+        let about_names =
+            matches!(problem.kind, Kind::Name { .. } | Kind::ReservedName { .. } | Kind::NamesCollide { .. });
+        let spot = |path: &FieldPath| {
+            let mut spot = self.spot(path)?;
+            if about_names {
+                spot.point_at_name();
+            }
+            Some(spot)
+        };
+        let mut spots = distinct(std::iter::once(&problem.at).chain(&problem.with).filter_map(spot));
         spots.sort_by_key(|spot| spot.place.file.starts_with(PRESETS));
         spots
     }
@@ -150,7 +152,11 @@ impl Shown<'_> {
             };
             Some((text, range?))
         });
-        Some(Spot { place: place.clone(), source, is_whole: below.is_empty() })
+        let entry = match known {
+            [list, name] if list == "providers" || list == "volumes" => Some(name.clone()),
+            _ => None,
+        };
+        Some(Spot { place: place.clone(), source, is_whole: below.is_empty(), entry })
     }
 
     /// All problems as data.
@@ -178,12 +184,14 @@ struct Spot {
     source: Option<(String, Range<usize>)>,
     /// Whether it is the place of the value itself.
     is_whole: bool,
+    /// The name of the provider or volume that is defined there.
+    entry: Option<String>,
 }
 
 impl Spot {
-    /// Underlines the name of a provider or volume, where that is what is wrong with it.
-    fn point_at_name(&mut self, path: &FieldPath) {
-        if let ([_, name], Some((text, range)), true) = (path.segments(), &mut self.source, self.is_whole)
+    /// Underlines the name of a provider or volume instead of its definition.
+    fn point_at_name(&mut self) {
+        if let (Some(name), Some((text, range))) = (&self.entry, &mut self.source)
             && let Some(found) = source::name(text, self.place.line, self.place.column, name)
         {
             *range = found;
@@ -198,6 +206,16 @@ impl Spot {
                 (one, other) => one == other,
             }
     }
+}
+
+/// The places without those that are there already.
+fn distinct(places: impl Iterator<Item = Spot>) -> Vec<Spot> {
+    places.fold(Vec::new(), |mut spots, spot| {
+        if !spots.iter().any(|known| known.is_at(&spot)) {
+            spots.push(spot);
+        }
+        spots
+    })
 }
 
 fn hinted(group: Group<'_>, hint: Option<String>) -> Group<'_> {
@@ -254,7 +272,7 @@ fn more(problems: &[Problem]) -> String {
     match codes.as_slice() {
         [] => String::new(),
         [code] => format!("more: `nixvol-net help {code}`\n"),
-        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, and so for {}\n", rest.join(", ")),
+        [first, rest @ ..] => format!("more: `nixvol-net help {first}`, likewise for {}\n", rest.join(", ")),
     }
 }
 

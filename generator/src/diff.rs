@@ -1,11 +1,11 @@
-//! The difference between two declarations: what opens and closes, for all flows, and what follows from it.
+//! The difference between two declarations: what opens and closes, for all flows, and its consequences.
 //!
-//! A reviewer wants to know what a change lets in, not which lines moved. So the functions that two plans make of all
-//! flows, end to end ([`crate::reach`]), are compared, and the flows that changed are decomposed into few statements in the
-//! words of the declaration: complete, since the functions are exact; short, since what shares a change is said once.
-//! Beside these flows by address stands what each volume gained and lost that is new, gone, moved or renamed.
-//! Sees: place (to show text that is not ours), model, plan, packets, reach. Never: samples flows, or reads rules: the proof
-//! holds those against the policy.
+//! A reviewer wants to know which flows a change permits, not which lines moved. So the functions of all flows of
+//! the two plans, end to end ([`crate::reach`]), are compared, and the changed flows are decomposed into few
+//! statements in the names of the declaration: complete, since the functions are exact; short, since flows with the
+//! same change share a statement. Besides these flows by address, it shows what each new, removed, moved or renamed
+//! volume gained and lost. Sees: place (to escape foreign text), model, plan, packets, reach. Never: samples flows,
+//! or reads rules: the proof compares those with the policy.
 
 mod both;
 mod files;
@@ -108,9 +108,9 @@ impl Diff {
         let closed = count(&[Verb::Closes, Verb::Blocks], "closed");
         let other = count(&[Verb::Silences, Verb::Answers, Verb::Leaves], "otherwise");
         let translated = self.translations.len();
-        let translated = (translated > 0).then(|| format!("{translated} translated otherwise"));
+        let translated = (translated > 0).then(|| format!("{translated} translated differently"));
         let conditions = self.conditions.len();
-        let conditions = (conditions > 0).then(|| format!("{conditions} with other conditions"));
+        let conditions = (conditions > 0).then(|| format!("{conditions} with different conditions"));
         let volumes: usize = self.volumes.iter().map(|change| change.volumes.len()).sum();
         let volumes = (volumes > 0).then(|| {
             format!(

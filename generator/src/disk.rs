@@ -1,4 +1,4 @@
-//! The bundle on disk: replaced as a whole, or left as it was.
+//! The bundle on disk: replaced as a whole, or left unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
 /// The texts of a bundle's files, by path inside it.
 pub type Files = BTreeMap<String, String>;
 
-/// Reads a bundle. What is no UTF-8 is no text of ours, and is shown as near as can be; of what can be no part of a
+/// Reads a bundle. What is not UTF-8 is not our text, and is shown as near as can be; of what can be no part of a
 /// bundle only the name is told.
 pub fn read(directory: &Path) -> Result<Files> {
     if !directory.join(NETWORK).is_file() {
@@ -79,7 +79,7 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
 
 /// Writes the bundle as the directory `out`, and says whether anything changed.
 ///
-/// It is built beside `out` and put in its place in one step, so nobody ever sees half of it and a failure leaves
+/// It is built beside `out` and put in its place in one step, so no one ever sees half of it and a failure leaves
 /// the old one. A directory that holds anything that no bundle has is refused.
 pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
     let (parent, old) = target(out)?;
@@ -148,7 +148,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     let refuse =
         |why: &str| format!("{} {why}; name a new directory, or one that holds a bundle", out.display());
     if out.file_name().is_none() {
-        bail!(refuse("has no name of its own"));
+        bail!(refuse("has no file name"));
     }
     let parent = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -166,7 +166,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     let mut files = BTreeSet::new();
     gather(out, "", &mut files).with_context(|| format!("cannot look into {}", out.display()))?;
     if let Some(foreign) = files.iter().find(|path| !is_bundle_path(path)) {
-        bail!(refuse(&format!("holds {foreign:?}, which is no part of a bundle")));
+        bail!(refuse(&format!("holds {foreign:?}, which is not part of a bundle")));
     }
     if !files.is_empty() && !files.contains(NETWORK) {
         bail!(refuse(&format!("has no {NETWORK}")));
@@ -174,7 +174,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     Ok((parent, Some(files)))
 }
 
-/// What the Finder leaves in every directory that it shows: nobody's work.
+/// What the Finder leaves in every directory that it shows: no one's work.
 const FINDERS: &str = ".DS_Store";
 
 /// The paths of everything under a directory that is not a directory itself.

@@ -1,11 +1,9 @@
-//! Edits of the user's own Nix file: a volume, a provider, a link or an expectation more, or less; another name, another
-//! provider.
+//! Edits of the user's Nix file: adds or removes a volume, a provider, a link or an expectation; renames and moves.
 //!
-//! Whoever writes their configuration by hand wants it to stay theirs: so an edit takes the form that the file has
-//! (nested sets or dotted keys, one line or many, order, indentation), changes nothing else, and is undone by its
-//! opposite to the byte. What cannot be edited safely is refused, with the text to write instead; so is what would change
-//! another Mac of the same file.
-//! Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
+//! The file belongs to its author: so an edit adopts the style of the file (nested sets or dotted keys, one line or
+//! many, order, indentation), changes nothing else, and is undone byte for byte by its opposite. What cannot be
+//! edited safely is refused, with the text to write instead; so is a change that would affect another Mac of the
+//! same file. Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
 
 mod change;
 mod declared;
@@ -129,7 +127,7 @@ impl<'a> File<'a> {
         if self.chosen.is_empty() && self.names().len() > 1 {
             return Err(self.ambiguous(None));
         }
-        // A line that chose the declaration says nothing of the place unless it lies in one.
+        // A line that chose the declaration says nothing of the place unless it is in one.
         let edited = match self.changed(change, declaration, line) {
             Err(Refused { why: Why::Nowhere { line: Some(_), .. }, .. }) if self.by_line => {
                 self.changed(change, declaration, None)
@@ -242,7 +240,7 @@ impl<'a> File<'a> {
         rename::Renaming::splices(self, kind, old, new)
     }
 
-    /// A place of the whole declaration that names something and does not stand in this file.
+    /// A place of the whole declaration that names something and is not in this file.
     fn named_in_other_files(&self, kind: Kind, name: &str, declaration: &Value) -> Option<String> {
         let mentions = |declaration: &Value| {
             let mut found: Vec<String> = Vec::new();
@@ -382,7 +380,7 @@ impl<'a> File<'a> {
                 }
             }
         }
-        // Links that say the same are told apart by their number, where all of them are here.
+        // Links that say the same are distinguished by their number, where all of them are here.
         if found.len() > 1 && self.declared().json[option] == declaration[option] && lists.len() == 1 {
             found.retain(|(_, _, at, _)| *at == index);
         }

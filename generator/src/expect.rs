@@ -1,10 +1,10 @@
-//! Expectations: what the user says must, or must never, get through, held against what becomes of all flows.
+//! Expectations: the flows that must, or must never, get through, compared with the outcome of all flows.
 //!
-//! An expectation means a set of flows: from its sources to its destinations, by its service. `passes` fails if any of
-//! them does not get through, its opposite if any does, and that flow is shown. What is none of ours gets through too:
-//! nothing here keeps it out. `any` means everyone, of whose flows only those count that have to do with this network:
-//! nobody who keeps the internet away from everything here means what the internet sends to itself.
-//! Sees: place, model, plan, packets, reach. Never: rules, or the user's text.
+//! An expectation means a set of flows: from its sources to its destinations, by its service. `passes` fails if any
+//! flow of the set does not get through, its opposite if any does, and that flow is shown. A flow that no rule
+//! matches counts as getting through. `any` means every endpoint, but only flows that involve this network count: an
+//! expectation that keeps the internet out does not mean traffic within the internet. Sees: place, model, plan,
+//! packets, reach. Never: rules, or the user's text.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -51,7 +51,7 @@ pub struct Held<'a> {
 pub struct Failure {
     /// The flow.
     pub flow: Flow,
-    /// What becomes of it.
+    /// The outcome of it.
     pub outcome: Outcome,
     /// The values of the declaration that decide; none for what always holds.
     pub declared: Vec<FieldPath>,
@@ -59,7 +59,7 @@ pub struct Failure {
     pub because: String,
 }
 
-/// Holds every expectation against what becomes of all flows, in the order of the user's list.
+/// Holds every expectation against the outcome of all flows, in the order of the user's list.
 pub fn hold<'a>(declaration: &'a Declaration, plan: &Plan) -> Vec<Held<'a>> {
     if declaration.expectations.is_empty() {
         return Vec::new();
@@ -71,7 +71,7 @@ pub fn hold<'a>(declaration: &'a Declaration, plan: &Plan) -> Vec<Held<'a>> {
     all
 }
 
-/// The flows that an expectation means, in a space with what becomes of them.
+/// The flows that an expectation means, in a space with the outcome of them.
 pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expectation) -> Set {
     let from = side(flows, plan, Side::Source, &expectation.from);
     let to = side(flows, plan, Side::Destination, &expectation.to);
@@ -139,7 +139,7 @@ fn address_set(flows: &mut Flows, side: Side, sets: Vec<Set>) -> Set {
     if side == Side::Source { flows.minus(set, mac) } else { set }
 }
 
-/// What of a set is no provider's.
+/// What of a set is not a provider's.
 fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
     let regions: Vec<Set> =
         plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
@@ -235,9 +235,11 @@ impl<'a> Holder<'a> {
                 (links, format!("{} {cover} it", names.join(", ")))
             }
             Reason::NoLink => (Vec::new(), "no link covers it".to_owned()),
-            Reason::Internet => (field("internet"), format!("`{provider}` reaches the world outside")),
+            Reason::Internet => {
+                (field("internet"), format!("`{provider}` may open connections to the outside"))
+            }
             Reason::NoInternet => {
-                (field("internet"), format!("`{provider}` does not reach the world outside"))
+                (field("internet"), format!("`{provider}` may not open connections to the outside"))
             }
             Reason::Localhost => match outcome.fate {
                 Fate::Passes(Some(Translation::Published(volume))) => {
@@ -250,9 +252,9 @@ impl<'a> Holder<'a> {
                     (Vec::new(), "between volumes and localhost everything passes".to_owned())
                 }
             },
-            Reason::ThisMac => (Vec::new(), "this Mac itself may open to every volume".to_owned()),
-            Reason::Outside => (Vec::new(), "nobody outside may open to a volume".to_owned()),
-            Reason::NotOurs => (Vec::new(), "no volume has to do with it, and no rule touches it".to_owned()),
+            Reason::ThisMac => (Vec::new(), "this Mac may open connections to every volume".to_owned()),
+            Reason::Outside => (Vec::new(), "nothing outside may open connections to a volume".to_owned()),
+            Reason::NotOurs => (Vec::new(), "no volume is involved, and no rule matches it".to_owned()),
         }
     }
 

@@ -1,13 +1,13 @@
-//! The way of a packet: where pf sees it on macOS, what the rules make of it there, and who asked for that.
+//! The path of a packet: where pf sees it on macOS, what the rules do with it there, and what in the declaration
+//! asked for that.
 //!
-//! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress,
-//! a translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
-//! anchor say what happens, the policy says what was declared, and where the two differ it says so.
-//! Sees: place, input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress, a
+//! translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
+//! anchor say what happens, the policy says what was declared, and where the two differ it says so. Sees: place,
+//! input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
 mod apart;
 mod end;
-pub mod every;
 mod hop;
 mod live;
 mod names;
@@ -53,11 +53,11 @@ pub const WAY_OUT: &str = "en0";
 pub struct Question<'a> {
     /// Who opens.
     pub source: &'a str,
-    /// Who is to be reached, with `:PORT` behind it where the protocol has ports.
+    /// Who is to be reached, followed by `:PORT` where the protocol has ports.
     pub destination: &'a str,
     /// A protocol's name or number.
     pub protocol: Option<&'a str>,
-    /// The interface that leads outside.
+    /// The egress interface.
     pub egress: &'a str,
 }
 
@@ -81,7 +81,7 @@ pub struct Explanation {
     pub verdict: String,
     /// Who opens.
     pub source: End,
-    /// Who is to be reached.
+    /// The endpoints that they reach.
     pub destination: End,
     /// The protocol and the port.
     pub service: Service,
@@ -164,7 +164,7 @@ impl From<Wrong> for Error {
     }
 }
 
-/// Explains the way of a packet and of its answer.
+/// Explains the path of a packet and of its answer.
 ///
 /// # Errors
 /// A question that makes no sense, or rules that cannot be read.
@@ -298,11 +298,11 @@ fn environment(plan: &Plan, egress: &str, address: Ipv4Addr) -> Environment {
 fn verdict(refused: Option<&str>, packet: &[Hop], answer: &[Hop]) -> String {
     let blocked = |hops: &[Hop]| {
         let (index, hop) = hops.iter().enumerate().find(|(_, hop)| !hop.passes())?;
-        let (number, way, how) = (index + 1, hop.direction.word(), hop.answered.unwrap_or("in silence"));
+        let (number, way, how) = (index + 1, hop.direction.word(), hop.answered.unwrap_or("silently"));
         Some(format!("blocked at hop {number} ({way} {}), {how}", hop.interface))
     };
     blocked(packet)
-        .or_else(|| refused.map(|_| "refused by macOS, whatever pf says".to_owned()))
+        .or_else(|| refused.map(|_| "refused by macOS, regardless of pf".to_owned()))
         .or_else(|| Some(format!("passes, but its answer is {}", blocked(answer)?)))
         .unwrap_or_else(|| "passes, and so does the answer".to_owned())
 }

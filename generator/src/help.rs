@@ -1,8 +1,8 @@
-//! The pages of `nixvol-net help`: one for each code of a problem, and what is told at more length than a flag.
+//! The pages of `nixvol-net help`: one for each error code, and guides that are longer than a flag's help.
 //!
-//! A message says what is wrong here; its page says why that is wrong at all, and shows an example and its mend. The
-//! pages are Markdown files, so that they are read, changed and tried (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the other pages) like the
-//! data that they are. Sees: nothing. Never: words a problem (`problem` does), or prints.
+//! A message says what is wrong here; its page says why that is an error, and shows an example and its fix. The
+//! pages are Markdown files (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the
+//! guides). Sees: nothing. Never: the wording of a problem (`problem` has it), or prints.
 
 /// A page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +23,18 @@ pub const ERRORS: &[Page] = pages! {
     "E001" "E002" "E003" "E004" "E005" "E006" "E007" "E008" "E009"
     "E010" "E011" "E012" "E013" "E014" "E015"
     "E020" "E021" "E022" "E023" "E024" "E025"
-    "E030" "E031" "E032"
+    "E030" "E031" "E032" "E033" "E034"
     "E040" "E041" "E042" "E043"
     "E050" "E051" "E052" "E053" "E054" "E055" "E056" "E057"
-    "E060" "E061" "E062" "E063" "E064" "E065"
+    "E060" "E061" "E062" "E063" "E064" "E065" "E066" "E067"
 };
 
 /// The pages of warnings.
-pub const WARNINGS: &[Page] = pages! { "W001" "W002" };
+pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" };
 
 /// The other pages.
 pub const GUIDES: &[Page] = pages! {
-    "options" "policy" "conditions" "manager" "macos" "review" "lab" "json" "migration"
+    "options" "policy" "conditions" "run" "manager" "macos" "review" "lab" "json" "migration"
 };
 
 /// The topic of the table of all codes.
@@ -84,7 +84,7 @@ fn number(topic: &str) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The code nearest to one that there is not; `None` of what is no code.
+/// The code nearest to one that there is not; `None` of what is not a code.
 pub fn nearest(topic: &str) -> Option<&'static str> {
     let number = number(topic)?;
     let distance = |page: &&Page| self::number(page.topic).map_or(u32::MAX, |other| other.abs_diff(number));

@@ -1,8 +1,8 @@
 //! The declaration as it arrives: the raw mirror of the JSON that Nix evaluates (version 1).
 //!
-//! A `None` here was left out, was null, or has been reported: whoever has problems has no model, so the three
-//! need no telling apart, except where null has a meaning of its own (`hostsFile`).
-//! Sees: place, problem. Never: judges a value beyond its shape (`model` does), or fills in a default.
+//! A `None` here was left out, was null, or has been reported as a problem: a declaration with problems has no
+//! model, so the three need no distinction, except where null has its own meaning (`hostsFile`). Sees: place,
+//! problem. Never: validates a value beyond its shape (`model` does), or fills in a default.
 
 mod read;
 mod tree;
@@ -60,7 +60,7 @@ pub struct Input {
     pub links: Option<Vec<Link>>,
     /// What must, or must never, get through, whatever the links say. Default nothing.
     pub expect: Option<Vec<Expectation>>,
-    /// Where in the user's Nix source a value stands, by its dotted path (`volumes.etcd-1.address`).
+    /// Where in the user's Nix source a value is, by its dotted path (`volumes.etcd-1.address`).
     pub positions: Option<BTreeMap<String, Option<Place>>>,
     /// What a bundle's `network.json` adds to the declaration; ignored on reading.
     #[schemars(with = "Option<serde_json::Value>")]
@@ -99,8 +99,11 @@ pub struct Provider {
     /// address. Default `bridge`.
     #[schemars(with = "Option<ProviderAttachment>")]
     pub attachment: Option<String>,
-    /// Whether its volumes reach the world outside, through NAT. Default true.
+    /// Whether its volumes reach the outside, through NAT. Default true.
     pub internet: Option<bool>,
+    /// The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that it stands for, as `us-east-1`: links whose
+    /// `latency` is `regions` are as slow as packets between regions. Default none.
+    pub region: Option<String>,
 }
 
 /// A mounted volume that takes part.
@@ -121,7 +124,7 @@ pub struct Volume {
     /// TCP ports that answer on the localhost alias too. Default none.
     #[schemars(with = "Option<Vec<u16>>", inner(range(min = 1)))]
     pub publish: Option<Vec<Option<i64>>>,
-    /// Where it is mounted: its addresses exist only while something is mounted there. Default always.
+    /// Its mount point: its addresses exist only while something is mounted there. Default always.
     pub mount_point: Option<String>,
 }
 
@@ -155,7 +158,7 @@ pub struct Link {
     pub bidirectional: Option<bool>,
     /// Whether the traffic leaves with the gateway address of the receiving provider. Default false.
     pub masquerade: Option<bool>,
-    /// What the way between the ends is like. Default as the Mac is.
+    /// The conditions of the path between the ends. Default as the Mac is.
     pub conditions: Option<Conditions>,
 }
 
@@ -178,7 +181,7 @@ pub struct Expectation {
     /// Whether all of it must get through, or none of it may.
     #[schemars(required)]
     pub passes: Option<bool>,
-    /// The reason, which is shown when the network does otherwise. Default none.
+    /// The reason, which is shown when the expectation fails. Default none.
     pub why: Option<String>,
 }
 
@@ -192,13 +195,20 @@ pub enum Port {
     Range(#[schemars(regex(pattern = "^[0-9]{1,5}(-[0-9]{1,5})?$"))] String),
 }
 
-/// What the way between the ends of a link is like.
+/// The conditions of the path between the ends of a link.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Conditions {
     /// Added delay in milliseconds, one way.
     #[schemars(range(min = 0, max = 10000))]
     pub latency_ms: Option<i64>,
+    /// `regions`: the delay follows from the regions of the two providers. Not together with `latencyMs`.
+    #[schemars(with = "Option<Latency>")]
+    pub latency: Option<String>,
+    /// The most that a packet is delayed beyond that by chance, in milliseconds, one way. In the lab alone: dummynet has
+    /// no jitter.
+    #[schemars(range(min = 0, max = 10000))]
+    pub jitter_ms: Option<i64>,
     /// The share of packets that are lost, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub loss: Option<f64>,
@@ -268,11 +278,18 @@ words! {
 }
 
 words! {
-    /// What an end of an expectation can be beside providers and volumes.
+    /// Where a delay comes from.
+    Latency:
+    /// From the regions of the two providers.
+    Regions = "regions",
+}
+
+words! {
+    /// What an end of an expectation can be besides providers and volumes.
     Word:
-    /// The world outside, as far as it is no private-use space.
+    /// The outside, as far as it is not a private-use space.
     Internet = "internet",
-    /// Private-use space that is no provider's.
+    /// Private-use space that is not a provider's.
     Lan = "lan",
     /// This Mac.
     Mac = "mac",

@@ -1,8 +1,8 @@
 //! The lab: namespaces, devices and processes around the router, on Linux.
 //!
-//! One process plays the Mac. It is the first of a process namespace of its own, so whatever is started in the lab
-//! ends with it, however it ends; network namespaces are held by its descriptors alone, names by mounts that nobody
-//! else sees, and its socket has a name that no file has. So nothing is left when it is killed.
+//! One process plays the Mac. It is the first process of a process namespace, so everything that is started in the
+//! lab ends with it, however it ends; only its descriptors hold the network namespaces, names are on mounts that no
+//! other process sees, and its socket is abstract. So nothing is left when it is killed.
 
 mod capture;
 mod client;

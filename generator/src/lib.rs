@@ -10,16 +10,15 @@
 //! ```
 //!
 //! Data flows one way. [`input`] mirrors the JSON that Nix evaluates and knows shapes only; [`model`] holds values
-//! that cannot be wrong; [`plan`] says what must be true on the Mac, without a word of pf, shell or XML; [`render`]
-//! writes it down. [`pf`] reads rulesets as a kernel does, and [`prove`] holds what was rendered against the policy.
+//! that cannot be invalid; [`plan`] is the desired state of the Mac, without pf, shell or XML; [`render`] writes it as
+//! files. [`pf`] reads rulesets as a kernel does, and [`prove`] compares what was rendered with the policy.
 //!
 //! **Architecture Invariant:** the writer of rules and the reader of rules share no code. `render` never sees `pf`,
 //! `pf` sees nothing of this project, and `prove` sees `plan` and `pf` but never `render`. A mistake in one is
 //! found by the other.
 //!
-//! **Architecture Invariant:** nothing validates behind [`model`]. Whoever holds a [`model::Declaration`] knows that
-//! networks do not overlap and every link end exists; whoever could not make one got everything that is wrong
-//! with it at once, as [`problem`]s with their [`place`]s.
+//! **Architecture Invariant:** nothing validates after [`model`]. In a [`model::Declaration`] networks do not overlap and
+//! every endpoint of a link exists; if none can be made, all [`problem`]s are reported at once, with their [`place`]s.
 //!
 //! **Architecture Invariant:** a template places, it never decides. It gets one typed struct of strings, numbers
 //! and lists, and every value is escaped by the language of the file, or refused.
@@ -28,49 +27,53 @@
 //! `commands`, `disk`, `lab`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
-//! sorted once, in [`model`]; macOS hands out kernel names, and only the manager keeps them.
+//! sorted once, in [`model`]; macOS assigns kernel names, and only the manager keeps them.
 //!
-//! # Rooms
+//! # Modules
 //!
-//! | room | what it is |
+//! | module | what it is |
 //! |---|---|
-//! | [`place`] | where a value stands, in the input and in the user's Nix source |
-//! | [`problem`] | what can be wrong, and its words |
-//! | [`source`] | which text of a Nix file a position means, and which Mac it belongs to (rnix) |
-//! | [`diagnostic`] | problems as people and programs read them |
+//! | [`place`] | the place of a value, in the input and in the user's Nix source |
+//! | [`problem`] | the problems of a declaration, and their wording |
+//! | [`source`] | the text of a Nix file that a position refers to, and the Mac that it belongs to (rnix) |
+//! | [`diagnostic`] | problems for people and for programs |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
-//! | [`plan`] | what must be true on the Mac; [`plan::policy`] is the truth about packets, [`plan::pipes`] what ways are like |
-//! | [`matrix`] | who may open connections to whom, as a table |
+//! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions of paths |
+//! | [`identity`] | the colour and the shape of each provider |
+//! | [`matrix`] | the permissions between providers, as a table |
 //! | [`render`] | every file of the bundle |
-//! | [`loading`] | the anchor with the names of a Mac's interfaces put in |
-//! | [`pf`] | the reader of pf: syntax, canonical print, and what a kernel does with a packet |
-//! | [`packets`] | exact sets and functions of packets, for whoever asks about all of them |
-//! | [`reach`] | what becomes of whatever anyone opens to anyone, for all flows |
-//! | [`expect`] | what the user says must, or must never, get through |
-//! | [`prove`] | the rules against the policy, for all packets |
-//! | [`explain`] | the way of one packet, and who decides |
+//! | [`loading`] | the anchor with the interface names of a Mac substituted |
+//! | [`pf`] | the reader of pf: syntax, canonical form, and what a kernel does with a packet |
+//! | [`packets`] | exact sets and functions of packets |
+//! | [`reach`] | the outcome of all flows, end to end |
+//! | [`executable`] | what keeps the library of `run` out of a program |
+//! | [`expect`] | the user's expectations, checked for all flows |
+//! | [`prove`] | the rules compared with the policy, for all packets |
+//! | [`explain`] | the path of one packet, and what decides |
 //! | [`diff`] | what a change opens and closes |
-//! | [`edit`] | a change made in the user's own Nix file (rnix) |
-//! | [`report`] | one page to look at, which answers questions |
+//! | [`edit`] | a change of the user's Nix file (rnix) |
+//! | [`report`] | one page that shows the network and answers questions |
 //! | [`wire`] | the bytes of packets |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
-//! | [`replay`] | what Apple's own stack did, played through the router |
-//! | [`scenario`] | faults between volumes and providers at set times, as a file says them |
-//! | [`darwin`] | what macOS's commands print, as values |
+//! | [`replay`] | recorded scenarios of Apple's own stack, played through the router |
+//! | [`scenario`] | faults between volumes and providers at set times, read from a file |
+//! | [`darwin`] | the output of macOS's commands, as values |
 //! | [`others`] | what else decides on a Mac |
-//! | [`status`] | the Mac against the plan |
-//! | [`help`] | the pages of `nixvol-net help`, one for each code |
+//! | [`status`] | the Mac compared with the plan |
+//! | [`help`] | the pages of `nixvol-net help` |
 //!
-//! `tests/house.rs` holds the direction of imports.
+//! `tests/house.rs` checks the direction of imports.
 
 pub mod darwin;
 pub mod diagnostic;
 pub mod diff;
 pub mod edit;
+pub mod executable;
 pub mod expect;
 pub mod explain;
 pub mod help;
+pub mod identity;
 pub mod input;
 pub mod loading;
 pub mod matrix;

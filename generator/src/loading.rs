@@ -1,10 +1,10 @@
-//! The anchor as it is loaded: names of interfaces in place of its macros.
+//! The anchor as it is loaded: interface names in place of its macros.
 //!
-//! The rendered anchor names interfaces that only a Mac knows: `$egress`, one that leads outside; `$bridge_NAME`, the bridge of
-//! a provider; `$outside`, any other than lo0 and these bridges. The manager puts names in when it loads the anchor, a line
-//! for each interface, since a list in place of a macro is a syntax error in half of the rules. This is the same
-//! step for everybody else who reads an anchor: the proof, `explain`, the lab.
-//! Sees: plan. Never: pf's grammar. A line is text here.
+//! The rendered anchor names interfaces that only a Mac knows: `$egress`, an egress interface; `$bridge_NAME`, the
+//! bridge of a provider; `$outside`, any other than lo0 and these bridges. The manager substitutes them when it
+//! loads the anchor, with a line for each interface, since a list in place of a macro is a syntax error in half of
+//! the rules. This is the same step for everything else that reads an anchor: the proof, `explain`, the lab. Sees:
+//! plan. Never: pf's grammar. A line is text here.
 
 use std::collections::BTreeMap;
 

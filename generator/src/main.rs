@@ -1,6 +1,6 @@
 //! The `nixvol-net` program: reads, asks the library, writes and prints. Nothing else does any of these.
 
-// Standard error that nobody reads, as behind `2>&1 | head`, is no reason to panic, as std's own do.
+// Standard error that no one reads, as behind `2>&1 | head`, is not a reason to panic, as std's own do.
 macro_rules! eprint {
     ($($text:tt)*) => {
         std::io::Write::write_fmt(&mut std::io::stderr(), format_args!($($text)*)).unwrap_or_default()

@@ -1,12 +1,13 @@
 //! Who may open connections to whom, and by what, provider by provider, as a table for people.
 //!
-//! Sees: model, plan, reach (its words for services). Never: rules; this is what was declared, not what was proven.
+//! Sees: model, plan, identity, reach (its words for services). Never: rules; this is what was declared, not what was proven.
 
 mod counts;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::identity::Identities;
 use crate::model::{End, Name};
 use crate::plan::policy::{number_of, ranges_of};
 use crate::plan::{Bridge, Plan};
@@ -155,9 +156,13 @@ impl<'a> Matrix<'a> {
 
 /// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
 pub fn text(plan: &Plan, width: usize) -> String {
-    let names: Vec<&str> = plan.bridges.iter().map(|bridge| bridge.provider.as_str()).collect();
-    let first = names.iter().map(|name| name.len()).chain([8]).max().unwrap_or(0);
-    let columns: Vec<usize> = names.iter().map(|name| name.len().max(4) + 2).collect();
+    let identities = Identities::of(plan);
+    let name =
+        |bridge: &Bridge| format!("{} {}", identities.provider(&bridge.provider).mark(), bridge.provider);
+    let names: Vec<String> = plan.bridges.iter().map(name).collect();
+    let wide = |name: &String| name.chars().count();
+    let first = names.iter().map(wide).chain([8]).max().unwrap_or(0);
+    let columns: Vec<usize> = names.iter().map(|name| wide(name).max(4) + 2).collect();
     if 2 + first + columns.iter().sum::<usize>() + "  internet  localhost".len() > width {
         return sentence(plan);
     }
@@ -171,10 +176,10 @@ pub fn text(plan: &Plan, width: usize) -> String {
         let _ = write!(line, "  {internet:>8}  {localhost:>9}");
         let _ = writeln!(out, "{}", line.trim_end());
     };
-    row("", names.clone(), "internet", "localhost");
-    for (from, reaches) in matrix.rows() {
+    row("", names.iter().map(String::as_str).collect(), "internet", "localhost");
+    for ((from, reaches), name) in matrix.rows().zip(&names) {
         let cells = reaches.iter().map(|reach| reach.word()).collect();
-        row(from.provider.as_str(), cells, if from.internet { "NAT" } else { "-" }, "all");
+        row(name, cells, if from.internet { "NAT" } else { "-" }, "all");
     }
     row("this Mac", vec!["all"; names.len()], "", "");
     row("outside", vec!["-"; names.len()], "", "");
@@ -233,12 +238,12 @@ impl Passing<'_> {
 /// So many ways are listed.
 const MOST: usize = 20;
 
-/// The ways that have conditions, below the table; nothing where there are none.
+/// The paths that have conditions, below the table; nothing where there are none.
 pub fn conditions(plan: &Plan) -> String {
     if plan.pipes.is_empty() {
         return String::new();
     }
-    let mut out = String::from("\nWhat ways between them are like; the narrower counts:\n");
+    let mut out = String::from("\nConditions of the paths between them; the narrower applies:\n");
     for pipe in plan.pipes.iter().take(MOST) {
         let _ = writeln!(out, "  {}: {}", pipe.describe(&plan.bridges), pipe.conditions);
     }

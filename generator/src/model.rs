@@ -1,12 +1,14 @@
-//! The declaration as values that cannot be wrong: parsed once, never validated again.
+//! The declaration as values that cannot be invalid: parsed once, never validated again.
 //!
-//! Whoever holds a [`Declaration`] knows that names are names, networks do not overlap, every volume lies in its
-//! provider's network and every link end exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
+//! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and
+//! every endpoint of a link exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
 
 mod check;
 mod free;
+pub mod regions;
 mod value;
 mod warn;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +21,9 @@ use crate::input::Word;
 pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
+use regions::{Region, Span};
 pub use value::{AbsolutePath, AnchorPath, Name, PortRange, PortSet};
+pub use ways::Way;
 
 /// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
 /// point can depend on the order of the input.
@@ -49,7 +53,7 @@ pub struct Declaration {
     pub links: Vec<Link>,
     /// What must, or must never, get through, in canonical order.
     pub expectations: Vec<Expectation>,
-    /// Where things stand in the user's Nix source.
+    /// Where things are in the user's Nix source.
     pub positions: Positions,
 }
 
@@ -64,8 +68,10 @@ pub struct Provider {
     pub bridge: Name,
     /// Who makes the bridge.
     pub attachment: ProviderAttachment,
-    /// Whether its volumes reach the world outside.
+    /// Whether its volumes reach the outside.
     pub internet: bool,
+    /// The region of a cloud that it stands for.
+    pub region: Option<Region>,
 }
 
 /// A volume.
@@ -99,7 +105,7 @@ pub struct Localhost {
 pub struct Link {
     /// Who may open.
     pub from: BTreeSet<End>,
-    /// Who may be reached.
+    /// The endpoints that they may reach.
     pub to: BTreeSet<End>,
     /// The protocol; `None` is every one.
     pub protocol: Option<Protocol>,
@@ -107,10 +113,10 @@ pub struct Link {
     pub ports: Option<PortSet>,
     /// Whether `to` may open connections to `from` as well.
     pub bidirectional: bool,
-    /// Whether the traffic takes the gateway address of the receiving provider.
+    /// Whether the traffic gets the gateway address of the receiving provider.
     pub masquerade: bool,
-    /// What the way is like.
-    pub conditions: Option<Conditions>,
+    /// The conditions of the path.
+    pub conditions: Option<LinkConditions>,
     /// Its index in the user's list: `links.N`.
     pub index: usize,
 }
@@ -120,6 +126,24 @@ impl Link {
     pub fn directions(&self) -> impl Iterator<Item = (&BTreeSet<End>, &BTreeSet<End>)> {
         let back = (self.bidirectional && self.from != self.to).then_some((&self.to, &self.from));
         [(&self.from, &self.to)].into_iter().chain(back)
+    }
+
+    /// The protocol and ports in words: `tcp 2379-2380`, `any protocol`.
+    pub fn service(&self) -> String {
+        let protocol = self.protocol.map_or("any protocol", Protocol::word);
+        match (&self.ports, self.protocol) {
+            (None, _) => protocol.to_owned(),
+            (Some(ports), Some(_)) => format!("{protocol} {ports}"),
+            (Some(ports), None) => format!("tcp and udp {ports}"),
+        }
+    }
+
+    /// All that it says beside its ends: the service, whether it goes both ways, whether it masquerades, and conditions.
+    pub fn manner(&self) -> Vec<String> {
+        let both = (self.bidirectional && self.from != self.to).then(|| "both ways".to_owned());
+        let masquerade = self.masquerade.then(|| "masqueraded".to_owned());
+        let conditions = self.conditions.map(|conditions| conditions.to_string());
+        [Some(self.service()), both, masquerade, conditions].into_iter().flatten().collect()
     }
 }
 
@@ -165,9 +189,9 @@ pub struct Expectation {
 pub enum Party {
     /// A provider or a volume.
     End(End),
-    /// The world outside, but for the LAN.
+    /// The outside, but for the LAN.
     Internet,
-    /// Private-use and link-local space that is no provider's.
+    /// Private-use and link-local space that is not a provider's.
     Lan,
     /// This Mac: whoever opens on it, or its gateways where they are reached.
     Mac,
@@ -208,12 +232,71 @@ const MOST_LATENCY: u16 = 10_000;
 /// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
 const MOST_BANDWIDTH: u32 = 2_147_483;
 
-/// What the way between two ends is like. At least one field is set.
+/// The conditions that a link declares for the path between its ends. At least one field is set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinkConditions {
+    /// The added delay.
+    pub latency: Option<Latency>,
+    /// The most that chance adds to it, in milliseconds, one way: 0 to 10,000. In the lab alone.
+    pub jitter_ms: Option<u16>,
+    /// The share of packets lost: 0 to 1. Dummynet is told millionths.
+    pub loss: Option<f64>,
+    /// The rate in kilobits a second: 1 to 2,147,483.
+    pub bandwidth_kbit: Option<u32>,
+}
+
+/// An added delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Latency {
+    /// So many milliseconds, one way: 0 to 10,000.
+    Ms(u16),
+    /// What follows from the regions of the two providers.
+    Regions,
+}
+
+impl LinkConditions {
+    /// Whether every pair of regions has conditions of its own.
+    pub fn goes_by_regions(&self) -> bool {
+        self.latency == Some(Latency::Regions)
+    }
+
+    /// The conditions of the path between these regions.
+    fn over(&self, span: Option<Span>) -> Conditions {
+        let Self { latency, jitter_ms, loss, bandwidth_kbit } = *self;
+        let latency_ms = match latency {
+            Some(Latency::Ms(ms)) => Some(ms),
+            Some(Latency::Regions) => span.map(|span| span.latency_ms()),
+            None => None,
+        };
+        let span = span.filter(|_| latency == Some(Latency::Regions));
+        Conditions { latency_ms, span, jitter_ms, loss, bandwidth_kbit }
+    }
+}
+
+impl fmt::Display for LinkConditions {
+    /// In words: `latency of the regions, 1% lost`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.over(None).to_string();
+        match self.latency {
+            Some(Latency::Regions) if rest.is_empty() => f.write_str("latency of the regions"),
+            Some(Latency::Regions) => write!(f, "latency of the regions, {rest}"),
+            Some(Latency::Ms(_)) | None => f.write_str(&rest),
+        }
+    }
+}
+
+/// The conditions of the path between two endpoints. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conditions {
     /// Added delay in milliseconds, one way: 0 to 10,000.
     pub latency_ms: Option<u16>,
+    /// The regions that the delay follows from, if it does.
+    #[serde(skip)]
+    pub span: Option<Span>,
+    /// The most that chance adds to it, in milliseconds, one way. In the lab alone: dummynet has no jitter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<u16>,
     /// The share of packets lost: 0 to 1. Dummynet is told millionths.
     pub loss: Option<f64>,
     /// The rate in kilobits a second: 1 to 2,147,483.
@@ -236,7 +319,7 @@ impl Conditions {
             ));
         }
         if let Some(found) = loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
-            return Err(format!("the loss is {found}; it is a share from 0 to 1, so that 0.01 is 1 %"));
+            return Err(format!("the loss is {found}; it is a fraction from 0 to 1, so that 0.01 is 1 %"));
         }
         if let Some(found) = bandwidth_kbit.filter(|kbit| !(1..=MOST_BANDWIDTH).contains(kbit)) {
             return Err(format!("the bandwidth is {found} kbit/s; it may be from 1 to {MOST_BANDWIDTH}"));
@@ -244,7 +327,7 @@ impl Conditions {
         if latency_ms.is_none() && loss.is_none() && bandwidth_kbit.is_none() {
             return Err("nothing is asked for: give a latency, a loss or a bandwidth".to_owned());
         }
-        Ok(Self { latency_ms, loss, bandwidth_kbit })
+        Ok(Self { latency_ms, span: None, jitter_ms: None, loss, bandwidth_kbit })
     }
 
     /// The added delay in milliseconds.
@@ -265,21 +348,23 @@ impl Conditions {
         (f64::from(self.loss_millionths()) / 1e4).to_string()
     }
 
-    /// Latency, loss and bandwidth in words: `40 ms`, `0.1%`, `100000 kbit/s`.
-    pub fn words(&self) -> [Option<String>; 3] {
-        let latency = self.latency_ms.map(|ms| format!("{ms} ms"));
+    /// Latency, jitter, loss and bandwidth in words: `40 ms`, `5 ms of jitter (lab only)`, `0.1%`, `100000 kbit/s`.
+    pub fn words(&self) -> [Option<String>; 4] {
+        let span = self.span.map_or(String::new(), |span| format!(" ({span})"));
+        let latency = self.latency_ms.map(|ms| format!("{ms} ms{span}"));
+        let jitter = self.jitter_ms.map(|ms| format!("{ms} ms of jitter (lab only)"));
         let loss = self.loss.map(|_| format!("{}%", self.loss_percent()));
         let bandwidth = self.bandwidth_kbit.map(|kbit| format!("{kbit} kbit/s"));
-        [latency, loss, bandwidth]
+        [latency, jitter, loss, bandwidth]
     }
 }
 
 impl fmt::Display for Conditions {
     /// In words: `40 ms, 1% lost, 100000 kbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [latency, loss, bandwidth] = self.words();
+        let [latency, jitter, loss, bandwidth] = self.words();
         let loss = loss.map(|loss| loss + " lost");
-        f.write_str(&[latency, loss, bandwidth].into_iter().flatten().collect::<Vec<_>>().join(", "))
+        f.write_str(&[latency, jitter, loss, bandwidth].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

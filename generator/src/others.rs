@@ -1,8 +1,8 @@
-//! What else decides on a Mac: rules of the main ruleset and of anchors that come before ours, calls that reach only a
-//! part of all traffic, and rules that cannot be in force together with dummynet.
+//! What else decides on a Mac: rules of the main ruleset and of anchors before ours, calls that reach only a part of
+//! all traffic, and rules that conflict with dummynet.
 //!
-//! It exists because a proof of our own rules says nothing of a packet that never meets them.
-//! Sees: plan, pf. Never: a Mac, or whether our own rules are right.
+//! It exists because a proof of our own rules says nothing about a packet that never reaches them. Sees: plan, pf.
+//! Never: a Mac, or whether our own rules are right.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> 
     let mut earlier = filter;
     earlier.extend(rdr.into_iter().map(|name| format!("{name} for rdr")));
     if !earlier.is_empty() {
-        judge.say(false, format!("the main ruleset calls others before ours: {}", earlier.join(", ")));
+        judge.say(false, format!("the main ruleset calls other anchors before ours: {}", earlier.join(", ")));
     }
     if !plan.pipes.is_empty() {
         for (path, rules) in loaded {
@@ -59,7 +59,7 @@ pub fn uncalled(plan: &Plan, loaded: &Loaded<'_>) -> Vec<Other> {
         loaded.iter().filter(|(path, rules)| !path.is_empty() && !rules.is_empty() && !is_called(path));
     let told = |(path, _): (&&str, &&Rules)| Other {
         decides: **path == *plan.anchor.as_str(),
-        what: format!("nothing calls the anchor {path}: what it holds decides nothing"),
+        what: format!("nothing calls the anchor {path}: its rules are not evaluated"),
     };
     if loaded.contains_key("") { alone.map(told).collect() } else { Vec::new() }
 }
@@ -92,7 +92,7 @@ impl Judge<'_> {
         let called = rules.iter().filter(calls).find(|rule| is_whole(rule));
         if let Some(limited) = rules.iter().find(calls).filter(|_| called.is_none()) {
             let what = format!(
-                "the main ruleset calls {parent}/* for {kind} only for a part of all traffic, {}: on the rest no rule of ours is in force",
+                "the main ruleset calls {parent}/* for {kind} only for a part of all traffic, {}: for the rest, no rule of ours is in force",
                 shown(limited)
             );
             self.say(true, what);
@@ -136,7 +136,7 @@ impl Judge<'_> {
         let on_loopback = on.is_none_or(|on| on.not != (on.name == "lo0"));
         if rule.action == Action::Rdr && on_loopback && self.meets(&rule.destination) {
             let what = format!(
-                "{} of {} comes before our rules: what it names never reaches a volume",
+                "{} of {} comes before our rules: what it matches never reaches a volume",
                 shown(rule),
                 whose(path)
             );
@@ -151,7 +151,7 @@ impl Judge<'_> {
         });
         let what = if on_loopback || on_bridge {
             format!(
-                "{} of {} decides before our rules, and with `quick`: what matches it never meets them",
+                "{} of {} decides before our rules, and with `quick`, so what matches it never reaches them",
                 shown(rule),
                 whose(path)
             )

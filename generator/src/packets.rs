@@ -1,18 +1,19 @@
 //! Packet sets: exact sets of packets and functions of packets, over every header field that pf can look at.
 //!
-//! Whoever asks about all packets (is this the declared policy, what changed, who reaches whom) asks here, so that the
-//! space of packets is cut in one way. A ruleset becomes a [`Map`] from packets to the rule that decides, built from its
-//! last rule to its first with [`Diagrams::choose`]: that costs the size of each match, because equal functions are one
-//! node. A set is a [`Set`]: union, intersection, difference, emptiness, implication, a witness and a decomposition into
-//! rectangles, none of them by sampling or by a hash that stands for a set.
+//! Every question about all packets (is this the declared policy, what changed, what reaches what) is answered here,
+//! so that there is one partition of the packet space. A ruleset becomes a [`Map`] from packets to the rule that
+//! decides, built from its last rule to its first with [`Diagrams::choose`]: that costs the size of each match,
+//! because equal functions are one node. A set is a [`Set`]: union, intersection, difference, emptiness,
+//! implication, a witness and a decomposition into rectangles, none of them by sampling or by a hash that represents
+//! a set.
 //!
-//! Interfaces are a symbolic domain: the names that something tells apart, and a stranger for every other that there is
-//! or may come. An address has the bits of its family; nothing here knows how many these are but the layout.
+//! Interfaces are a symbolic domain: the names that some rule distinguishes, and one more for every other that
+//! exists or may appear. An address has the bits of its family; only the layout knows how many these are.
 //!
-//! The diagrams are our own because that was measured. First match over a rule for each of 250, 500 and 1,000 providers,
-//! millions of instructions: own 13, 24, 47; oxidd 0.13 24, 49, 104, whose multi-terminal diagrams lack `choose`, and with
-//! nine crates; biodivine-lib-bdd 0.6 381, 1,387, 5,142, because each of its operations copies the whole diagram.
-//! Sees: nothing. Never: rules, a plan, or what a packet means to either.
+//! The diagrams are our own because that was measured. First match over a rule for each of 250, 500 and 1,000
+//! providers, millions of instructions: own 13, 24, 47; oxidd 0.13 24, 49, 104, whose multi-terminal diagrams lack
+//! `choose`, and with nine crates; biodivine-lib-bdd 0.6 381, 1,387, 5,142, because each of its operations copies
+//! the whole diagram. Sees: nothing. Never: rules, a plan, or what a packet means to either.
 
 mod combine;
 mod diagram;
@@ -60,7 +61,7 @@ pub enum Side {
 pub enum Field {
     /// IANA's number of the protocol.
     Protocol,
-    /// 1 for a fragment that is judged alone.
+    /// 1 for a fragment that is evaluated alone.
     Fragment,
     /// Of TCP and UDP.
     DestinationPort,
@@ -78,7 +79,7 @@ pub enum Field {
 
 /// The bits of the widest address.
 const ADDRESS: u16 = 128;
-/// Fields behind the addresses, in the order of their bits, with their width.
+/// Fields after the addresses, in the order of their bits, with their width.
 const FIELDS: [(Field, u16); 8] = [
     (Field::Protocol, 8),
     (Field::Fragment, 1),
@@ -92,7 +93,7 @@ const FIELDS: [(Field, u16); 8] = [
 /// Names for the stranger, of which the first is taken that nothing names.
 const STRANGERS: [&str; 3] = ["en9", "utun9", "bridge100"];
 
-/// A space of packets: the interfaces that are told apart, and the diagrams over it.
+/// A space of packets: the interfaces that are distinguished, and the diagrams over it.
 #[derive(Debug, Clone)]
 pub struct Space {
     diagrams: Diagrams,
@@ -155,7 +156,7 @@ pub fn number_of(address: IpAddr) -> u128 {
 }
 
 impl Space {
-    /// A space in which these interfaces are told apart, and all others are strangers.
+    /// A space in which these interfaces are distinguished, and all others are unknown.
     pub fn new(interfaces: impl IntoIterator<Item = String>) -> Self {
         let mut interfaces: Vec<String> = interfaces.into_iter().collect();
         interfaces.sort_unstable();
@@ -178,12 +179,12 @@ impl Space {
         space
     }
 
-    /// The names of the interfaces that are told apart.
+    /// The names of the interfaces that are distinguished.
     pub fn interfaces(&self) -> &[String] {
         &self.interfaces
     }
 
-    /// A name of no interface that is told apart.
+    /// A name of no interface that is distinguished.
     pub fn stranger(&self) -> &str {
         &self.stranger
     }
@@ -230,7 +231,7 @@ impl Space {
         self.diagrams.set(set)
     }
 
-    /// The packets whose number at some levels lies in one of these ranges, which are in order and do not overlap.
+    /// The packets whose number at some levels is in one of these ranges, which are in order and do not overlap.
     fn ranges(&mut self, levels: Range<u16>, ranges: &[(u128, u128)]) -> Set {
         let width = u32::from(levels.end - levels.start);
         let last = u128::MAX.checked_shr(128 - width).unwrap_or(0);
@@ -258,7 +259,7 @@ impl Space {
         self.equal(level..level + 1, u128::from(direction == Direction::Out))
     }
 
-    /// The packets on an interface. One that is not told apart is a stranger, and this is then no packet.
+    /// The packets on an interface. One that is not distinguished is a stranger, and this is then no packet.
     pub fn interface(&mut self, name: &str) -> Set {
         let known = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
         match known {
@@ -298,7 +299,7 @@ impl Space {
         self.and(family, network)
     }
 
-    /// The packets in which a field lies in one of these ranges, which are in order and do not overlap.
+    /// The packets in which a field is in one of these ranges, which are in order and do not overlap.
     pub fn numbers(&mut self, field: Field, ranges: &[(u128, u128)]) -> Set {
         self.ranges(self.field_levels(field), ranges)
     }
@@ -368,7 +369,7 @@ impl Space {
     }
 
     /// The packets of a set as their answers go: the other way over the same interface, with the ends exchanged. It is
-    /// exact where the set does not tell ports, flags or types apart.
+    /// exact where the set does not distinguish ports, flags or types.
     pub fn mirrored(&mut self, set: Set) -> Set {
         let (source, destination) = (self.side_levels(Side::Source), self.side_levels(Side::Destination));
         let (direction, end) = (Self::direction_level(), destination.end);

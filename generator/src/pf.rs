@@ -1,7 +1,7 @@
-//! The reader of pf: what a kernel makes of a ruleset's bytes.
+//! The reader of pf: what a kernel does with a ruleset, from its bytes.
 //!
-//! It exists so that a ruleset is judged by what it says and not by who wrote it.
-//! Sees: bytes. Never: the plan, the templates, or anything else of this project.
+//! It exists so that a ruleset is evaluated by its text, whatever wrote it. Sees: bytes. Never: the plan, the
+//! templates, or anything else of this project.
 
 pub mod environment;
 pub mod eval;

@@ -1,7 +1,7 @@
-//! Where a value of the declaration stands: its path in the input, and its place in the user's Nix source.
+//! The place of a value of the declaration: its path in the input, and its position in the user's Nix source.
 //!
-//! Every error, rule and explanation points back at what the user wrote; this room holds the two ways of
-//! pointing. Sees: nothing. Never: reads the source files (only `main` reads).
+//! Every error, rule and explanation points back at what the user wrote; both kinds of references are here. Sees:
+//! nothing. Never: reads the source files (only `main` reads).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

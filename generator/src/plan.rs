@@ -1,20 +1,22 @@
-//! The plan: what must be true on the Mac, as pure data, without pf, shell or XML.
+//! The plan: the desired state of the Mac, as pure data, without pf, shell or XML.
 //!
-//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is taken once.
-//! Kernel names are not in it: macOS hands them out, and the manager keeps them.
-//! Sees: model. Never: a file format, or the order of the input.
+//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is made once. Kernel
+//! names are not in it: macOS assigns them, and the manager keeps them. Sees: model. Never: a file format, or the
+//! order of the input.
 
 pub mod flows;
 pub mod pipes;
 pub mod policy;
 pub mod region;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{AbsolutePath, AnchorPath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{
+    AbsolutePath, AnchorPath, Declaration, End, Link, Name, ProviderAttachment, VolumeAttachment,
+};
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
@@ -43,9 +45,11 @@ pub struct Plan {
     pub localhost: Localhost,
     /// Addresses, ports and names of every volume.
     pub volumes: Vec<Volume>,
+    /// Links as they were declared, in canonical order, for whoever shows them.
+    pub links: Vec<Link>,
     /// What may pass between providers: rectangles that together are the links, none of them needless.
     pub flows: Vec<Flow>,
-    /// Which of it takes the gateway address of the receiving provider.
+    /// Which of it gets the gateway address of the receiving provider.
     pub masquerades: Vec<Masquerade>,
     /// Ports that answer on a localhost alias.
     pub publishes: Vec<Publish>,
@@ -72,7 +76,7 @@ pub struct Bridge {
     pub gateway: Ipv4Net,
     /// Who makes the bridge; vmnet's is found by its gateway address.
     pub attachment: ProviderAttachment,
-    /// Whether NAT takes the network to the world outside.
+    /// Whether NAT takes the network to the outside.
     pub internet: bool,
 }
 
@@ -148,6 +152,7 @@ impl Plan {
             bridges: bridges.collect(),
             localhost,
             volumes: volumes(declaration),
+            links: declaration.links.clone(),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -166,6 +171,20 @@ impl Volume {
 }
 
 impl Plan {
+    /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
+    #[must_use]
+    pub fn in_canonical_order(&self) -> Self {
+        let links = self.links.iter().cloned().enumerate().map(|(index, link)| Link { index, ..link });
+        Self { links: links.collect(), ..self.clone() }
+    }
+
+    /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
+    pub fn describe(&self, link: &Link) -> String {
+        let ends =
+            |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
+        format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
+    }
+
     /// The provider that an end belongs to.
     pub fn provider_of<'a>(&'a self, end: &'a End) -> Option<&'a Name> {
         match end {

@@ -1,7 +1,7 @@
-//! What can be wrong with a declaration: data first, words once.
+//! The problems of a declaration, as data.
 //!
-//! A problem carries the values it is about; this room alone turns it into a message and a hint, so that text,
-//! JSON and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
+//! A problem carries the values it is about; only this module turns it into a message and a hint, so that text, JSON
+//! and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
 
 mod words;
 
@@ -68,6 +68,9 @@ pub enum Kind {
     GatewayOutside { provider: String, gateway: Ipv4Net, network: Ipv4Net },
     GatewayWider { provider: String, gateway: Ipv4Net, network: Ipv4Net },
     EdgeAddress { address: Ipv4Addr, network: Ipv4Net, edge: Edge },
+    // Regions.
+    UnknownRegion { found: String, cloud: Option<&'static str>, nearest: Option<&'static str> },
+    RegionOfAnother { found: &'static str, cloud: &'static str, of: &'static str, near: Option<&'static str> },
     // Volumes.
     UnknownProvider { found: String, nearest: Option<String> },
     AddressOutside { address: Ipv4Addr, provider: String, network: Ipv4Net, free: Option<Ipv4Addr> },
@@ -89,9 +92,12 @@ pub enum Kind {
     PortsReversed { found: String, first: u16, last: u16 },
     PortsWithoutPorts { protocol: &'static str },
     WaysDiffer { from: String, to: String, other: usize },
+    NoRegion { provider: String },
+    LatencyTwice,
     // What is valid and hardly meant.
     PublicSpace { found: Ipv4Net },
     MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
+    JitterOnMac,
 }
 
 /// Why a path is refused.

@@ -1,8 +1,8 @@
 //! The proof: for every packet, the rendered rules do what the policy says.
 //!
-//! The bytes of an anchor are read back by the reader of pf, which shares no code with their writer, and held
-//! against [`crate::plan::Policy`]. Nothing is sampled: both become functions of all packets, of every header field, on
-//! every interface there is or may come, and the two are equal or there is a packet on which they differ.
+//! The bytes of an anchor are read back by the reader of pf, which shares no code with their writer, and compared with
+//! [`crate::plan::Policy`]. Nothing is sampled: both become functions of all packets, of every header field, on every
+//! interface that exists or may appear, and the two are equal or there is a packet on which they differ.
 //! Sees: plan, loading, packets, reach, pf. Never: render.
 
 mod accept;
@@ -46,7 +46,7 @@ pub enum Refutation {
 pub enum Violation {
     /// A statement that no proof can account for, at its line of the anchor.
     Unprovable {
-        /// Where it stands.
+        /// Where it is.
         place: Place,
         /// What it is.
         what: &'static str,
@@ -99,7 +99,7 @@ pub struct Counterexample {
 pub struct Found {
     /// Whether it passes.
     pub treatment: Verdict,
-    /// What becomes of its addresses.
+    /// The outcome of its addresses.
     pub translation: Translated,
     /// The rule that decides, or that translates where none decides: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
@@ -186,7 +186,7 @@ impl fmt::Display for Astray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: the rules ", packet::describe(&self.packet))?;
         match self.found.as_slice() {
-            [] if self.rule.is_some() => f.write_str("keep it from all pipes, also those of others")?,
+            [] if self.rule.is_some() => f.write_str("keep it out of all pipes, other anchors' too")?,
             [] => f.write_str("send it through no pipe")?,
             found => {
                 let numbers: Vec<String> = found.iter().map(u16::to_string).collect();
@@ -210,7 +210,7 @@ impl fmt::Display for Found {
             Verdict::Carry => "pass it without a state",
             Verdict::Refuse(Answer::Usual) => "refuse it with an answer",
             Verdict::Refuse(Answer::Icmp) => "refuse it with an ICMP error",
-            Verdict::Drop => "drop it in silence",
+            Verdict::Drop => "drop it silently",
             Verdict::Untouched => "leave it alone",
         })?;
         match self.translation {

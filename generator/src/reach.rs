@@ -1,12 +1,12 @@
-//! End-to-end reachability: what becomes of whatever anyone opens to anyone, as exact functions of all flows.
+//! End-to-end reachability: the outcome of all flows, as exact functions.
 //!
-//! A flow is what opens something: a TCP segment that is a SYN, a datagram, an ICMP message that is no error. Who opens it
-//! is this Mac, or an address: one of a provider or a volume, localhost, or somebody outside. What becomes of it is the
-//! table of what is permitted, row by row; [`crate::plan::policy`] is how that is brought about at the hooks of macOS, and
-//! the tests hold the two together. Two declarations share a [`Flows`], so that their functions can be compared.
+//! A flow is what opens something: a TCP segment that is a SYN, a datagram, an ICMP message that is not an error. It
+//! is opened by this Mac or by an address: of a provider or a volume, localhost, or outside. Its outcome is the
+//! table of what is permitted, row by row; [`crate::plan::policy`] is how that is realized at the hooks of macOS,
+//! and the tests compare the two. Two declarations share a [`Flows`], so that their functions can be compared.
 //!
-//! What is said of a flow is what pf does. That macOS itself sends nothing from a wire to 127.0.0.0/8, or that nothing has
-//! an address, is not known here. Sees: plan, packets. Never: hooks, rules, or a pair of ends at a time.
+//! The outcome is what pf does. That macOS itself sends nothing from a wire to 127.0.0.0/8, or that no host has an
+//! address, is not known here. Sees: plan, packets. Never: hooks, rules, or one pair of endpoints at a time.
 
 pub mod ends;
 mod services;
@@ -46,9 +46,9 @@ impl DerefMut for Flows {
 /// Who opens a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Opener {
-    /// This Mac, by an address of its own that is no provider's.
+    /// This Mac, by an address of its own that is not a provider's.
     ThisMac,
-    /// Whoever has this address; what is nobody's is outside.
+    /// Whoever has this address; what is no one's is outside.
     Address(Ipv4Addr),
 }
 
@@ -65,16 +65,16 @@ pub struct Flow {
     pub port: u16,
 }
 
-/// What becomes of a flow.
+/// The outcome of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It gets through, perhaps with another address.
     Passes(Option<Translation>),
     /// It does not, and the opener is told.
     Refused,
-    /// It does not, in silence.
+    /// It does not, silently.
     Dropped,
-    /// It is none of ours.
+    /// It is not one of this network's.
     Untouched,
 }
 
@@ -87,7 +87,7 @@ pub enum Reason {
     Links,
     /// No link covers it.
     NoLink,
-    /// Its provider reaches the world outside.
+    /// Its provider may open connections to the outside.
     Internet,
     /// Its provider does not.
     NoInternet,
@@ -95,16 +95,16 @@ pub enum Reason {
     Localhost,
     /// The Mac itself opens to a volume.
     ThisMac,
-    /// Somebody outside opens to a volume.
+    /// Someone outside opens to a volume.
     Outside,
     /// No volume has to do with it.
     NotOurs,
 }
 
-/// What becomes of a flow, and why.
+/// The outcome of a flow, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// What becomes of it.
+    /// The outcome of it.
     pub fate: Fate,
     /// What decides.
     pub reason: Reason,
@@ -168,6 +168,11 @@ impl Flows {
         self.with_address(map, Side::Destination, destination.into())
     }
 
+    /// What a function is that looks at no more of a flow than has been fixed; of a usual one where it does.
+    pub fn of_constant(&self, map: Map) -> u32 {
+        map.as_constant().unwrap_or_else(|| self.of(map, &Packet::default()))
+    }
+
     /// What a function is of one flow.
     pub fn of_flow(&self, map: Map, flow: &Flow) -> u32 {
         self.of(map, &packet(flow))
@@ -227,7 +232,7 @@ impl Reach {
         Self { outcome: flows.first_match(&rows), outcomes, pipe, within }
     }
 
-    /// What becomes of one flow.
+    /// The outcome of one flow.
     pub fn outcome_of(&self, flows: &Flows, flow: &Flow) -> Outcome {
         self.outcomes[flows.of_flow(self.outcome, flow) as usize]
     }
@@ -320,7 +325,7 @@ impl Table<'_> {
         self.flows.network(side, Ipv4Addr::new(127, 0, 0, 0).into(), 8)
     }
 
-    /// From volumes to what is nobody's.
+    /// From volumes to what is no one's.
     fn outward(&mut self, parts: &Parts) {
         let fates = [(false, Fate::Refused), (true, Fate::Passes(Some(Translation::EgressSource)))];
         for (internet, fate) in fates {
@@ -348,7 +353,7 @@ impl Table<'_> {
         let [here_from, here_to] =
             [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
         let mut stays = Vec::new();
-        // What is masqueraded goes before what is not, and so stands behind it here.
+        // What is masqueraded goes before what is not, and so stands after it here.
         for (((masquerade, protocol, ports), from), to) in by_senders {
             let from = self.sets.ends(self.flows, Side::Source, &from);
             let service = service(self.flows, protocol, ports);

@@ -1,7 +1,7 @@
-//! The bundle: every file that goes onto the Mac, rendered from the plan.
+//! The bundle: every file that is installed on the Mac, rendered from the plan.
 //!
-//! A file is made from a typed context that holds strings, numbers and lists, and a template that only places
-//! them. Sees: model (to write it down in `network.json`), plan. Never: `pf`, which reads what is written here.
+//! A file is made from a typed context of strings, numbers and lists, and a template that only places them. Sees:
+//! model (to write it to `network.json`), plan. Never: `pf`, which reads what is written here.
 
 pub(crate) mod engine;
 mod guest;
@@ -94,8 +94,10 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     for (path, text) in guest::guests(plan)? {
         data(&path, text);
     }
-    data(PICTURE, picture::text(plan, &KernelNames::new()));
-    data(DRAWING, picture::svg(plan, &KernelNames::new())?);
+    // Files that are reviewed together call a link the same.
+    let drawn = plan.in_canonical_order();
+    data(PICTURE, picture::text(&drawn, &KernelNames::new()));
+    data(DRAWING, picture::svg(&drawn, &KernelNames::new())?);
     data(NETWORK, network::json(declaration, plan));
     let manager = File { text: script::manager(plan)?, executable: true };
     files.insert(MANAGER.to_owned(), manager);

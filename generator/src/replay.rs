@@ -1,7 +1,7 @@
-//! Scenarios of what Apple's own network stack did, played through the lab's Mac, and how the two compare.
+//! Scenarios recorded from Apple's own network stack, played through the lab's Mac, and the comparison of the two.
 //!
-//! A scenario is one packet and its answer on a fresh Mac: its rules, interfaces and routes, the machines on the wires, and
-//! who does what. It exists because a lab is worth what its Mac does as Apple's does. No namespaces: bytes go in and out.
+//! A scenario is one packet and its answer on a fresh Mac: its rules, interfaces and routes, the machines on the
+//! wires, and their actions. It exists because a lab is only as good as its Mac. No namespaces: bytes go in and out.
 //! Sees: model and plan for what a pipe is, pf, wire, router. Never: a file, or a clock.
 
 mod client;

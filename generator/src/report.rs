@@ -1,17 +1,16 @@
 //! The report: one page that shows the network to whoever reviews it, and answers what they ask.
 //!
-//! It exists because people would rather look than read. Everything on it is text first: what a cell of a table means
-//! stands below the table, and the script of the page only brings it near. The asker looks up answers that
-//! [`crate::explain::every`] has given; it decides nothing. The page needs nothing but itself, and its script is the only
-//! one that its policy lets run.
-//! Sees: place, model, plan, matrix, render (its pictures, and the engine that escapes), explain, diff. Never: rules but by
-//! what `explain` says of them, a file, or the time of day.
+//! One screen says whether the rules were proven, what changed, and who reaches whom, as a picture and as a table; whatever
+//! is pointed at is explained beside them, from answers that [`crate::reach`] has given for all flows. The tables and rules are
+//! there without a script, too. The page needs nothing but itself, and its script is the only one that its policy lets run.
+//! Sees: place, model, plan, identity, matrix, packets, reach, render (its pictures, and the engine that escapes), explain (what
+//! stands for whom), diff. Never: rules but by their labels and order, a file, or the time of day.
 
-mod asker;
+mod answers;
 mod changes;
+mod data;
 mod expectations;
 mod rules;
-mod services;
 mod tables;
 
 use base64::Engine;
@@ -20,18 +19,21 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::diff::Diff;
-use crate::explain::every::{Every, every};
-use crate::explain::{Refused, Rules};
+use crate::identity::{COLOURS, Identities};
 use crate::model::Declaration;
 use crate::plan::{Plan, Volume};
+use crate::render::Error;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
-use crate::render::{ANCHOR, Error};
 
 /// The interface that leads outside, in answers.
 const EGRESS: &str = "en0";
-const SCRIPT: &str = include_str!("../../templates/report/page.js");
+/// The script of the page, by its parts.
+const SCRIPT: &str =
+    concat!(include_str!("../../templates/report/ask.js"), include_str!("../../templates/report/page.js"));
 const STYLE: &str = include_str!("../../templates/report/page.css");
+/// Tables of more rows are left out of what is printed.
+const PRINTED: usize = 150;
 
 /// What the page is about.
 #[derive(Debug, Clone, Copy)]
@@ -48,27 +50,13 @@ pub struct Subject<'a> {
     pub against: Option<(&'a str, &'a Diff)>,
 }
 
-/// Why there is no page.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The rules cannot be read.
-    Rules(Vec<Refused>),
-    /// A value that HTML cannot hold.
-    Page(Error),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Page(error)
-    }
-}
-
 #[derive(Serialize)]
 struct Page {
     title: String,
     proven: String,
     script_hash: String,
     style: Markup,
+    colours: Vec<(usize, &'static str, &'static str)>,
     script: Markup,
     data: Markup,
     picture: Markup,
@@ -76,62 +64,71 @@ struct Page {
     changes: Vec<changes::Changes>,
     providers: tables::Table,
     volumes: tables::Table,
-    meanings: Vec<tables::Meaning>,
+    links: Vec<tables::LinkLine>,
+    /// Whether the places of links are known.
+    placed: bool,
     ways: Vec<tables::Way>,
     expectations: Vec<expectations::Line>,
     rules: Vec<rules::Line>,
     clouds: Vec<tables::Cloud>,
     rows: Vec<tables::Row>,
+    /// How many expectations hold: all of them.
+    held: usize,
+    /// Whether tables are too long to be printed: rules, and volumes.
+    long: (bool, bool),
 }
 
 /// The page, with its newline.
 ///
 /// # Errors
-/// Rules that cannot be read, or a value that HTML cannot hold: both a mistake of this program.
-pub fn page(subject: &Subject) -> Result<String, Trouble> {
+/// A value that HTML cannot hold: a mistake of this program.
+pub fn page(subject: &Subject) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
-    let rules = Rules { anchor, name: ANCHOR, captured: &[] };
-    let every = every(declaration, plan, &rules, EGRESS).map_err(Trouble::Rules)?;
-    let mut meanings = tables::Meanings::of(plan, &every);
-    let providers = tables::providers(plan, &every, &mut meanings);
-    let volumes = tables::volumes(plan, &every, &mut meanings);
+    let answers = answers::Answers::of(plan);
+    let identities = Identities::of(plan);
+    let (rules, lines) = rules::lines(declaration, plan, &identities, anchor);
+    let listed = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
         proven: proven.to_owned(),
         script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
         style: Markup::of_program(STYLE),
+        colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
         script: Markup::of_program(SCRIPT),
-        data: Markup::json(&asker::Data::of(plan, &every)),
+        data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
         picture: Markup::rendered(picture::svg(plan, &KernelNames::new())?),
-        names: names(plan, &every),
+        names: names(plan, &answers),
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
-        providers,
-        volumes,
-        meanings: meanings.told(),
+        providers: tables::providers(plan, &answers, &identities),
+        volumes: tables::volumes(plan, &answers, &identities),
+        placed: listed.iter().any(tables::LinkLine::is_placed),
+        links: listed,
         ways: tables::ways(plan),
         expectations: expectations::lines(declaration),
-        rules: rules::lines(anchor, &every),
-        clouds: tables::clouds(plan),
-        rows: tables::rows(plan),
+        held: declaration.expectations.len(),
+        long: (rules.len() > PRINTED, plan.volumes.len() > PRINTED),
+        rules,
+        clouds: tables::clouds(plan, &identities),
+        rows: tables::rows(plan, &identities),
     };
-    Ok(engine::render("report/page.html", page)?)
+    engine::render("report/page.html", page)
 }
 
 fn title(plan: &Plan) -> String {
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (providers, volumes) =
         (counted(plan.bridges.len(), "provider"), counted(plan.volumes.len(), "volume"));
-    format!("{providers}, {volumes}, {}", counted(plan.flows.len(), "link rule"))
+    format!("{providers}, {volumes}, {}", counted(plan.links.len(), "link"))
 }
 
 /// What can be asked about by name.
-fn names(plan: &Plan, every: &Every) -> Vec<String> {
+fn names(plan: &Plan, answers: &answers::Answers) -> Vec<String> {
     let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
     let of_alias = |volume: &Volume| volume.alias.map(|_| format!("{}.localhost", volume.name));
     let aliases = plan.volumes.iter().filter_map(of_alias);
-    let providers = plan.bridges.iter().zip(&every.strangers).filter(|(_, stranger)| stranger.is_some());
+    let providers = plan.bridges.iter().zip(&answers.examples.strangers).filter(|(_, it)| it.is_some());
     let gateways = plan.bridges.iter().map(|bridge| format!("{}.gateway", bridge.provider));
     let words = ["internet", "lan", "localhost", "mac"].map(str::to_owned);
     let providers = providers.map(|(bridge, _)| bridge.provider.to_string());
-    volumes.chain(providers).chain(words).chain(aliases).chain(gateways).collect()
+    providers.chain(volumes).chain(words).chain(aliases).chain(gateways).collect()
 }

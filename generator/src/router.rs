@@ -1,4 +1,4 @@
-//! The Mac's part in a network of real programs: for every packet that one of them sends, what macOS would do with it.
+//! The Mac's part in a network of real programs: what macOS would do with every packet that one of them sends.
 //!
 //! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
 //! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
@@ -43,7 +43,7 @@ pub struct Router {
     /// How often pf has been asked.
     asked: u64,
     told: u64,
-    /// What is told of every packet, for whoever plays; nobody does in a lab.
+    /// What is told of every packet, for a player; no one does in a lab.
     stories: Option<Vec<Story>>,
 }
 
@@ -89,7 +89,7 @@ impl Router {
         }
     }
 
-    /// Who takes part.
+    /// The hosts.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
@@ -114,7 +114,7 @@ impl Router {
         &mut self.rules
     }
 
-    /// What the ways between nodes are like.
+    /// The conditions of the paths between nodes.
     pub fn ways_mut(&mut self) -> &mut Ways {
         &mut self.ways
     }
@@ -129,7 +129,7 @@ impl Router {
         self.counts
     }
 
-    /// Ends connections from somebody in the first network of a pair to somebody in the second, as `pfctl -k` does with
+    /// Ends connections from someone in the first network of a pair to someone in the second, as `pfctl -k` does with
     /// each: by who opened it. How many states went.
     pub fn end(&mut self, pairs: &[(Ipv4Net, Ipv4Net)]) -> usize {
         let is_in = |net: &Ipv4Net, address: IpAddr| matches!(address, IpAddr::V4(it) if net.contains(&it));

@@ -1,8 +1,7 @@
-//! The user's Nix source: which text a position means.
+//! The user's Nix source: the text that a position refers to.
 //!
-//! Nix tells where an attribute's name starts; what a reader wants underlined is its value. rnix finds the one
-//! from the other, in files that evaluate and in files that do not.
-//! Sees: rnix. Never: evaluates anything, or reads a file.
+//! Nix reports the position of an attribute's name; a reader wants its value underlined. rnix finds the one from the
+//! other, in files that evaluate and in files that do not. Sees: rnix. Never: evaluates anything, or reads a file.
 
 pub mod find;
 pub mod hosts;
@@ -53,7 +52,7 @@ fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Optio
     Some((token, definition))
 }
 
-/// The bytes of the element of a list that the position lies in, as that of a link in `links`; or of what is `below`.
+/// The bytes of the element of a list that the position is in, as that of a link in `links`; or of what is `below`.
 pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let at = TextSize::try_from(offset(text, line, column)?).ok()?;
     let root = Root::parse(text).syntax();

@@ -1,12 +1,13 @@
-//! The Mac against the plan: what is there, what is not as declared, and who is in the way.
+//! The Mac compared with the plan: what is there, what is not as declared, and what conflicts.
 //!
-//! It judges by what macOS's commands printed, live or captured, and by the rules as they are rendered now; it shares no
-//! code with the manager, whose own verdict it can be held against. What is not in a capture it does not know: names in
-//! the hosts file, and owners of files.
-//! Sees: place, model, plan, loading, pf, darwin, others. Never: the manager, a Mac, or a change of anything.
+//! It judges by the output of macOS's commands, live or captured, and by the rules as they are rendered now; it
+//! shares no code with the manager, so that the two verdicts can be compared. What a capture does not have it does
+//! not know: names in the hosts file, and owners of files. Sees: place, model, plan, loading, pf, darwin, others.
+//! Never: the manager, a Mac, or a change of anything.
 
 mod free;
 mod judge;
+mod metrics;
 mod outside;
 mod rules;
 mod text;
@@ -23,6 +24,7 @@ use crate::plan::{Bridge, Plan, Volume};
 
 use free::Moves;
 use judge::Judge;
+pub use metrics::metrics;
 use outside::Overlap;
 pub use text::text;
 
@@ -50,9 +52,9 @@ pub type Capture = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// `up`, `down`, or nothing where nobody started it.
+    /// `up`, `down`, or nothing where no one started it.
     pub wish: Option<&'static str>,
-    /// It is as wished.
+    /// It is as requested.
     pub healthy: bool,
     /// Providers in the order of their names.
     pub providers: Vec<Provider>,
@@ -118,7 +120,8 @@ pub struct Piped {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`, `overlap`, `others`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`,
+    /// `overlap`, `others`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -214,7 +217,7 @@ impl<'a> Seen<'a> {
         volume.mount_point.as_ref().is_none_or(|path| self.mounts.contains(path.as_str()))
     }
 
-    /// The bridge that vmnet made for a provider: the one that has its gateway and is none of ours.
+    /// The bridge that vmnet made for a provider: the one that has its gateway and is not one of this network's.
     fn vmnet(&self, bridge: &Bridge) -> Option<&str> {
         let has = |(name, interface): &(&String, &Interface)| {
             name.starts_with("bridge")

@@ -1,8 +1,8 @@
-//! The bytes of IPv4 packets: what pf looks at in them, what it changes, and what it answers with.
+//! The bytes of IPv4 packets: what pf reads in them, what it changes, and what it answers with.
 //!
-//! It exists so that the reader of pf, which knows packets as values, can decide about packets as programs send them.
-//! What a host would not take for a packet at all (a header that is cut short, a wrong sum) is told by its reason.
-//! Sees: pf, for the shape of a packet. Never: a rule, a device, or who sent the bytes.
+//! It exists so that the reader of pf, which knows packets as values, can decide about packets as programs send
+//! them. What a host would not accept as a packet (a truncated header, a wrong checksum) is reported with its
+//! reason. Sees: pf, for the shape of a packet. Never: a rule, a device, or who sent the bytes.
 
 pub mod answer;
 mod checksum;
@@ -43,17 +43,17 @@ mod field {
     pub const ICMP_QUOTE: usize = 8;
 }
 
-/// Two bytes in network order; 0 behind the end.
+/// Two bytes in network order; 0 after the end.
 fn word(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).map_or(0, |two| u16::from_be_bytes([two[0], two[1]]))
 }
 
-/// Four bytes in network order; 0 behind the end.
+/// Four bytes in network order; 0 after the end.
 fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from(word(bytes, at)) << 16 | u32::from(word(bytes, at + 2))
 }
 
-/// Writes two bytes in network order; nothing behind the end.
+/// Writes two bytes in network order; nothing after the end.
 fn put(bytes: &mut [u8], at: usize, value: u16) {
     if let Some(two) = bytes.get_mut(at..at + 2) {
         two.copy_from_slice(&value.to_be_bytes());

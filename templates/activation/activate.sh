@@ -30,7 +30,7 @@ check_owner() {
 	for directory in "$1" "$1/networking"; do
 		[ -d "$directory" ] || continue
 		[ -z "$(find "$directory" -prune \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \))" ] ||
-			fail "$directory can be changed by others than root; hint: chown root:wheel $directory && chmod go-w $directory"
+			fail "$directory can be changed by users other than root; hint: chown root:wheel $directory && chmod go-w $directory"
 	done
 }
 
@@ -83,7 +83,7 @@ check_install() {
 	wanted=$(targets)
 	printf '%s\n' "$wanted" | while read -r target; do
 		if [ -e "$target" ] && ! is_ours "$target"; then
-			fail "$target is in the way; hint: move it elsewhere and switch again"
+			fail "$target already exists; hint: move it elsewhere and switch again"
 		fi
 	done
 	if moves "$@"; then check_remove; fi
@@ -100,11 +100,11 @@ check_start() {
 	check_install "$@"
 	shift 2
 	if moves "$@"; then
-		printf 'nixvol-net: note: the network moves from %s, so whether it can start is seen at the end of the switch\n' "$installed" >&2
+		printf 'nixvol-net: note: the network moves from %s, so whether it can start is known only at the end of the switch\n' "$installed" >&2
 		return 0
 	fi
 	"$bundle/manage-macos-networking.sh" plan --switch ||
-		fail 'the network could not be started, so nothing was changed; hint: mend what is said above, or switch with services.nixvol-net.enable = false'
+		fail 'the network cannot be started, so nothing was changed; hint: fix what is reported above, or switch with services.nixvol-net.enable = false'
 }
 
 install_bundle() {
@@ -150,14 +150,14 @@ is_of_manager() {
 unload_job() {
 	if launchctl print "system/$label" 2>/dev/null | is_of_manager "$plists/$label.plist"; then
 		launchctl bootout "system/$label" || ! launchctl print "system/$label" >/dev/null 2>&1 ||
-			fail "launchd does not let go of $label; hint: launchctl bootout system/$label, then try again"
+			fail "launchd does not unload $label; hint: launchctl bootout system/$label, then try again"
 	fi
 	[ -e "$plists/$label.plist" ] || [ -L "$plists/$label.plist" ] || return 0
 	# shellcheck disable=SC2094 # it is only read
 	if is_of_manager "$plists/$label.plist" 2>/dev/null <"$plists/$label.plist"; then
 		rm -f "$plists/$label.plist"
 	else
-		printf 'nixvol-net: warning: %s is not of this network and stays\n' "$plists/$label.plist" >&2
+		printf 'nixvol-net: warning: %s does not belong to this network and is kept\n' "$plists/$label.plist" >&2
 	fi
 }
 
@@ -167,7 +167,7 @@ check_remove() {
 	read -r installed <"$receipt"
 	case $installed in
 	/?*) ;;
-	*) fail "$receipt is not a receipt of this program; hint: remove it, and what is left of the network by hand" ;;
+	*) fail "$receipt is not a receipt of this program; hint: remove it and what is left of the network by hand" ;;
 	esac
 	check_owner "$installed"
 }
@@ -183,7 +183,7 @@ remove_installed() {
 	if [ -x "$installed/networking/manage-macos-networking.sh" ]; then
 		"$installed/networking/manage-macos-networking.sh" cleanup
 	else
-		printf 'nixvol-net: warning: the manager in %s is gone, so the network was not cleaned up\n' "$installed" >&2
+		printf 'nixvol-net: warning: the manager in %s is missing, so the network was not cleaned up\n' "$installed" >&2
 	fi
 	[ ! -f "$receipt.files" ] || while read -r target; do
 		forget "$target"

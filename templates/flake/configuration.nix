@@ -8,7 +8,7 @@
     # Five clouds, thirteen volumes, every pair of clouds linked.
     preset = "multi-cloud";
 
-    # Whatever is written here goes before the preset. One volume more:
+    # Your definitions override the preset. One more volume:
     volumes.karpenter-worker-6 = {
       provider = "aws";
       address = "10.0.3.3";

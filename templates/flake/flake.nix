@@ -7,7 +7,7 @@
       url = "github:nix-darwin/nix-darwin";
       inputs.nixpkgs.follows = "nixpkgs";
     };
-    # The place from which you took this template.
+    # The repository of this template.
     nixvol-net = {
       url = "git+file:///path/to/nixvol-net";
       inputs.nixpkgs.follows = "nixpkgs";
@@ -33,7 +33,7 @@
 
       # nix flake check
       #
-      # The network is the one that you reviewed. To take another, and the first time:
+      # The network is the one that you reviewed. To accept another, and the first time:
       #
       #   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \
       #     | nix run .#nixvol-net -- snapshot accept --input -

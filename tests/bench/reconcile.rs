@@ -1,7 +1,7 @@
 //! How long `reconcile` takes, with nothing to do and with one volume more, for few and many volumes, under each shell
 //! and each awk.
 //!
-//! Everything that the manager calls is the toy Mac's. What that takes by itself stands beside it: the same calls, made
+//! Everything that the manager calls is the toy Mac's. What that takes by itself is beside it: the same calls, made
 //! one after the other without a manager. `cargo bench --bench reconcile` runs it.
 
 #[path = "../network.rs"]

@@ -1,5 +1,5 @@
-//! How much the state table of a Mac holds: connections a second inside a provider and across a link, and UDP flows to one
-//! server through NAT, under the rules that are rendered and under older ones that were run on Apple's stack.
+//! How much the state table of a Mac holds: connections a second inside a provider and across a link, and UDP flows
+//! to one server through NAT, under the rules that are rendered and under older ones that were run on Apple's stack.
 //!
 //! `cargo bench --bench states` prints the table. Time is the lab's own clock: the figures are of pf's table and its
 //! purge, not of this machine.
@@ -23,8 +23,11 @@ const SECONDS: u32 = 150;
 /// UDP flows from one volume.
 const FLOWS: [u16; 2] = [1000, 4000];
 
+/// Makes a Mac.
+type Net = fn() -> Router;
+
 fn main() {
-    let rules: [(&str, fn() -> Router); 2] =
+    let rules: [(&str, Net); 2] =
         [("rendered", || rendered_mac(&input())), ("stateful", || mac(TODAY, |text| text))];
     println!("rules     path               per second    tried   failed  most states");
     for (name, net) in rules {

@@ -64,19 +64,19 @@ if ! within "${PATIENCE:-30}" forms; then
 	echo "no cluster: the members do not reach each other"
 	exit 1
 fi
-echo "three members on three clouds, one of them leads"
+echo "three members on three clouds, one is the leader"
 ask "$all" put greeting hello >/dev/null
 echo "the worker wrote, and reads: $(ask "$all" get --print-value-only greeting)"
 
 was=$(leader "$all")
 others=$(for member in $all; do [ "$member" = "$was" ] || printf '%s ' "$member"; done)
 nixvol-net lab partition "$was" >/dev/null
-echo "the leader is cut off from everybody"
+echo "the leader is partitioned from all others"
 within 30 leads
 ask "$others" put greeting "hello again" >/dev/null
 echo "another leads, and the worker goes on: $(ask "$others" get --print-value-only greeting)"
 if ask "$was" get greeting; then exit 1; fi
-echo "who was cut off answers nobody"
+echo "the partitioned member answers no request"
 
 nixvol-net lab heal >/dev/null
 within 30 agrees

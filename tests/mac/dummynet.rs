@@ -1,4 +1,4 @@
-//! `dnctl`: dummynet's pipes, which belong to nobody, and the rules that send packets into one that is not there.
+//! `dnctl`: dummynet's pipes, which belong to no one, and the rules that send packets into one that is not there.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ pub struct Pipe {
     pub delay: u32,
     /// Of [`ALL`].
     pub loss: i64,
-    /// Bits a second; 0 is no limit.
+    /// Bits a second; 0 is not a limit.
     pub rate: u64,
 }
 

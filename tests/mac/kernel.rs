@@ -100,7 +100,7 @@ pub struct Kernel {
     pub state_limit: Option<u64>,
     /// Dummynet's pipes by number.
     pub pipes: BTreeMap<u16, Pipe>,
-    /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. Nobody knows which is true.
+    /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. No one knows which is true.
     pub spares_dummynet: bool,
     /// Whether pfctl knows `extfilter`.
     pub lacks_extfilter: bool,
@@ -368,7 +368,7 @@ impl Kernel {
     }
 }
 
-/// The path in a line of `mount`, unless somebody gave it an odd name.
+/// The path in a line of `mount`, unless someone gave it an odd name.
 fn mounted_at(text: &str) -> Option<String> {
     let (_, path) = text.rsplit_once(" (")?.0.split_once(" on ")?;
     Some(path.to_owned())

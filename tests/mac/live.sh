@@ -1,11 +1,11 @@
 #!/bin/bash
-# The network on a real Mac, from installing it to removing it, and what of macOS nobody has tried yet.
+# The network on a real Mac, from installing it to removing it, and the facts about macOS that no one has tried yet.
 #
 #   sudo tests/mac/live.sh PROGRAM [DIRECTORY]
 #
-# PROGRAM is `nixvol-net`; what is found goes to standard output and, with the report for bugs, into DIRECTORY. Each fact is
-# a line `fact NAME: yes|no|unasked (evidence)`; each step a line `ok` or `FAILED`. It ends with 1 when a step failed; no
-# fact makes it fail. The Mac is left as it was found: nothing may be installed at /opt/nix-volumes before.
+# PROGRAM is `nixvol-net`; results go to standard output and, with a bug report, to DIRECTORY. Each fact is a line
+# `fact NAME: yes|no|unasked (evidence)`, each step a line `ok` or `FAILED`. It exits 1 if a step failed; a fact never makes
+# it fail. The Mac is left as it was found: nothing may be installed at /opt/nix-volumes before.
 set -uo pipefail
 export LC_ALL=C PATH=/usr/bin:/bin:/usr/sbin:/sbin
 
@@ -22,7 +22,7 @@ scratch=com.apple/251.nixvol-live
 one=198.18.77.1 other=198.18.77.2
 internet=${LIVE_INTERNET:-1.1.1.1} internet_port=443
 
-# What pfctl says whatever it is asked.
+# What pfctl prints on every call.
 noise='ALTQ\|Use of -f option\|present in the main ruleset\|See /etc/pf.conf'
 failures=0
 
@@ -42,7 +42,7 @@ fact() { # NAME yes|no|unasked EVIDENCE
 	printf 'fact %s: %s (%s)\n' "$1" "$2" "$(printf '%s' "$3" | grep -v "$noise" | tr '\n\t' '; ' | cut -c1-200)"
 }
 
-# A fact that holds when a command ends well; what it said is the evidence.
+# A fact that holds if a command succeeds; its output is the evidence.
 fact_if() { # NAME COMMAND…
 	local name=$1 words
 	shift
@@ -58,13 +58,13 @@ exits() { # CODE COMMAND…
 	[ "$?" -eq "$code" ]
 }
 
-# Rules of standard input in the anchor of this script; with -n only tried.
+# Loads rules from standard input into the anchor of this script; with -n only parses them.
 rules() { pfctl "$@" -a "$scratch" -f - ; }
 tried() { printf '%s\n' "$1" | rules -n; }
 counted() { pfctl -a "$scratch" -v -s rules 2>/dev/null | awk -v label="\"$1\"" '
 	index($0, "label " label) { found = 1; next }
 	found && /Packets:/ { for (i = 1; i <= NF; i++) if ($i == "Packets:") { print $(i + 1); exit } }'; }
-# Whole seconds that a command takes.
+# The whole seconds that a command takes.
 seconds() { local from=$SECONDS; "$@" >/dev/null 2>&1; echo $((SECONDS - from)); }
 
 # ---- the Mac before and after
@@ -86,7 +86,7 @@ picture() {
 	launchctl print system/org.nix-volumes.networking 2>/dev/null | head -1
 }
 
-# ---- what of macOS nobody has tried yet
+# ---- facts about macOS that no one has tried yet
 
 ask_the_system() {
 	fact sh-is-bash-3.2 "$(/bin/sh -c 'case $BASH_VERSION in 3.2*) echo yes ;; *) echo no ;; esac')" \
@@ -107,8 +107,11 @@ ask_the_system() {
 		fact ls-shows-at-sign-before-plus unasked 'no extended attributes or access lists here'
 	fi
 	rm -f "$file"
-	fact private-relay-is-off unasked 'only a person sees it: System Settings, Apple Account, iCloud, Private Relay'
+	fact private-relay-is-off unasked 'visible to a person only: System Settings, Apple Account, iCloud, Private Relay'
 	fact vmnet-keeps-call-points unasked 'start a VM with vmnet, then: manage-macos-networking.sh status'
+	fact vmnet-forwards-without-a-lease unasked 'give a VM in a vmnet network a static address, then from the VM: ping a volume'
+	fact vmnet-bridges-a-feth unasked 'socket_vmnet --vmnet-mode=bridged --vmnet-interface=feth20000 /tmp/vm.sock'
+	fact vmenet-moves-to-another-bridge unasked 'while a VM runs: ifconfig bridge100 deletem vmenet0, ifconfig bridge2000 addm vmenet0, then ping the VM'
 	fact bridges-of-feth-survive-sleep unasked 'close the lid, open it, then: manage-macos-networking.sh status'
 }
 
@@ -121,12 +124,22 @@ ask_interfaces() {
 	ifconfig feth29000 create 2>/dev/null
 	ifconfig feth29001 create 2>/dev/null
 	fact_if feth-joins-a-bridge eval 'ifconfig feth29000 peer feth29001 && ifconfig bridge2900 addm feth29001'
+	# Whether a bound source reaches the address of another interface depends on forwarding.
+	ifconfig bridge2901 create 2>/dev/null && ifconfig bridge2901 inet "$other" netmask 255.255.255.255 up 2>/dev/null
+	local forwarding setting
+	forwarding=$(sysctl -n net.inet.ip.forwarding)
+	for setting in 0 1; do
+		sysctl -w "net.inet.ip.forwarding=$setting" >/dev/null
+		fact_if "bound-between-bridges-forwarding-$setting" ping -n -q -c 1 -t 2 -S "$one" "$other"
+	done
+	sysctl -w "net.inet.ip.forwarding=$forwarding" >/dev/null
+	ifconfig bridge2901 destroy 2>/dev/null
 	ifconfig feth29001 destroy 2>/dev/null
 	ifconfig feth29000 destroy 2>/dev/null
 	ifconfig bridge2900 destroy 2>/dev/null
 	local words
 	if words=$(ifconfig bridge2900 create 2>&1); then
-		fact destroyed-names-linger no 'it was made again at once'
+		fact destroyed-names-linger no 'it was created again at once'
 	else
 		fact destroyed-names-linger yes "$words"
 		sleep 1
@@ -152,7 +165,7 @@ ask_loopback() {
 	took=$(seconds nc -z -G 4 -s "$one" "$other" 7)
 	fact block-return-out-is-silent "$([ "$took" -ge 3 ] && echo yes || echo no)" "nc took $took seconds"
 	fact nc-G-is-in-seconds "$([ "$took" -ge 3 ] && [ "$took" -le 6 ] && echo yes || echo no)" "-G 4 took $took seconds"
-	# Somebody listens there, so that only a rule can refuse.
+	# There is a listener, so that only a rule can refuse.
 	nc -l "$other" 7003 </dev/null >/dev/null 2>&1 &
 	local listener=$! refused=yes
 	sleep 1
@@ -185,7 +198,7 @@ ask_loopback() {
 		printf 'nat on %s inet from %s to any -> (%s:0)\n' "$way" "$one" "$way" | rules >/dev/null 2>&1
 		fact_if alias-on-lo0-reaches-the-internet nc -z -G 5 -s "$one" "$internet" "$internet_port"
 	else
-		fact alias-on-lo0-reaches-the-internet unasked "no way out by which $internet answers"
+		fact alias-on-lo0-reaches-the-internet unasked "no egress interface by which $internet answers"
 	fi
 	pfctl -a "$scratch" -F all >/dev/null 2>&1
 	ifconfig lo0 -alias "$one"
@@ -233,6 +246,33 @@ waits_until() { # LOOKS COMMAND…
 	done
 }
 
+# What of `run` only a Mac shows: whether dyld takes the library, built here for this processor, and whether SIP is seen.
+acts() {
+	cat >"$out/sender.c" <<-'END'
+		#include <arpa/inet.h>
+		#include <stdio.h>
+		#include <sys/socket.h>
+		int main(void)
+		{
+			struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+			socklen_t length = sizeof own;
+			int sender = socket(AF_INET, SOCK_DGRAM, 0);
+			to.sin_addr.s_addr = inet_addr("10.1.1.2");
+			if (connect(sender, (struct sockaddr *)&to, sizeof to) || getsockname(sender, (struct sockaddr *)&own, &length))
+				return 1;
+			return printf("%s\n", inet_ntoa(own.sin_addr)) < 0;
+		}
+	END
+	if cc -o "$out/sender" "$out/sender.c" >/dev/null 2>&1; then
+		words=$("$program" run etcd-1 -- "$out/sender" 2>&1)
+		fact run-binds-what-binds-nothing "$(if [ "$words" = 10.0.1.2 ]; then echo yes; else echo no; fi)" \
+			"as etcd-1: $words; without: $("$out/sender" 2>&1)"
+	else
+		fact run-binds-what-binds-nothing unasked "no compiler here (xcode-select --install)"
+	fi
+	fact_if run-refuses-what-sip-protects exits 125 "$program" run etcd-1 -- /usr/bin/true
+}
+
 life() {
 	step render "$program" render --out "$out/bundle"
 	step check /bin/sh "$activate" "$receipt" check "$out/bundle" /etc/newsyslog.d/nix-volumes.conf "$base" \
@@ -245,19 +285,20 @@ life() {
 	step status "$manager" status
 	step again "$manager" start
 	step test "$manager" test
+	acts
 	step reconcile "$manager" reconcile
 	step program-status "$program" status
 	step damage damage
 	step damage-is-seen exits 1 "$manager" status
-	step mend "$manager" reconcile
-	step mended "$manager" status
+	step repair "$manager" reconcile
+	step repaired "$manager" status
 	step logs "$manager" logs --collect "$out/report"
 	step stop "$manager" stop
 	step stopped "$manager" status
 	step start-to-confirm "$manager" start --confirm-within 10
 	step up-until-confirmed has_address 10.0.1.2
 	step expires waits_until 30 not test -e /var/db/nix-volumes-networking/pending
-	step taken-back not has_address 10.0.1.2
+	step rolled-back not has_address 10.0.1.2
 	step start-and-confirm "$manager" start --confirm-within 60
 	step confirm "$manager" confirm
 	step cleanup "$manager" cleanup
@@ -274,7 +315,7 @@ if [ -e "$base" ] || [ -e "$receipt" ]; then
 fi
 mkdir -p "$out"
 picture >"$out/before"
-# Rules are asked only while pf is on.
+# Rules are evaluated only while pf is enabled.
 enabled=$(pfctl -E 2>&1 >/dev/null)
 ask_the_system
 ask_interfaces

@@ -1,7 +1,7 @@
 //! The toy Mac: one program that answers for macOS's network commands over one kernel state.
 //!
 //! It exists so that the manager is tried against what macOS is strict about, on any machine.
-//! It is called by symlinks named `ifconfig`, `route`, `pfctl` …; the state lies in `../kernel` beside
+//! It is called by symlinks named `ifconfig`, `route`, `pfctl` …; the state is in `../kernel` beside
 //! the directory of the link. A name that is not a network command (`mv`, `rm`) is journaled and then
 //! handed to the real tool, so that a fault can strike there too.
 //!
@@ -98,7 +98,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
             return Some((FORBIDDEN, '='));
         }
     };
-    // What a Mac was seen to print stands in for what this kernel would.
+    // What a Mac was seen to print is in for what this kernel would.
     if let Ok(text) = std::fs::read(root.join("captured").join(name)) {
         let _ = std::io::stdout().write_all(&text);
         return Some((0, '='));

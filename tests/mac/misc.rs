@@ -223,7 +223,7 @@ enum Fate {
     Arrives,
 }
 
-/// What becomes of a packet; `form` says the rest of it as JSON, there and back.
+/// The outcome of a packet; `form` says the rest of it as JSON, there and back.
 fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> Fate {
     let Ok(to) = to.parse::<Ipv4Addr>() else {
         return Fate::NoRoute;
@@ -330,7 +330,7 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
     }
 }
 
-/// A datagram that nobody answers: `nc` takes it for delivered wherever it can be sent.
+/// A datagram that no one answers: `nc` takes it for delivered wherever it can be sent.
 fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
     let there = format!(r#""proto":"udp","sport":50000,"dport":{port}"#);
     let back = format!(r#""proto":"udp","sport":{port},"dport":50000"#);
@@ -361,7 +361,7 @@ pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
         };
         let told = kernel.owners.iter().find(|(of, _, _)| of == path);
         let user = told.map_or(if meta.uid() == own { 0 } else { meta.uid() }, |(_, user, _)| *user);
-        // An access list is told below; where there are attributes too, `@` stands in place of the `+`.
+        // An access list is told below; where there are attributes too, `@` is in place of the `+`.
         let mark = told.map_or("", |(_, _, mark)| mark.as_str());
         let sign = mark.chars().next().unwrap_or(' ');
         let name = match fs::read_link(path) {

@@ -104,7 +104,7 @@ pub enum Way {
     Through,
     /// Blocked, and the sender was told.
     Refused,
-    /// Blocked in silence.
+    /// Blocked silently.
     Dropped,
 }
 

@@ -273,7 +273,7 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
             answer.say("src-nodes     hard limit    10000\nfrags         hard limit     5000");
         }
         "References" | "references" => references(kernel, answer),
-        // The direct children; with -v whatever lies below them too (pfctl.c, pfctl_show_anchors).
+        // The direct children; with -v whatever is below them too (pfctl.c, pfctl_show_anchors).
         "Anchors" => {
             let parents = |path: &str| -> Vec<String> {
                 path.match_indices('/')

@@ -108,7 +108,7 @@ pub fn take(root: &Path) {
     }
 }
 
-/// Gives the next turns away; false where nobody waits for them.
+/// Gives the next turns away; false where no one waits for them.
 pub fn pause(root: &Path) -> bool {
     let Some((_, me, _)) = part(root) else { return false };
     locked(root, |state| state.naps[me] = state.turn + NAP);

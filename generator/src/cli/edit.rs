@@ -32,13 +32,13 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// Its localhost alias, or `none` [default: the next free one; none for a guest that publishes nothing]
         #[arg(long, value_name = "ADDRESS")]
         localhost: Option<Alias>,
-        /// Who answers at the address: host (a process of the Mac) or guest (a VM) [default: host]
+        /// What answers at the address: host (a process of the Mac) or guest (a VM) [default: host]
         #[arg(long, value_parser = ["host", "guest"])]
         attachment: Option<String>,
-        /// A TCP port that answers on the localhost alias too; again or `A,B` for more.
+        /// A TCP port that answers on the localhost alias too; repeat it, or write `A,B`, for more.
         #[arg(long, value_name = "PORT", value_delimiter = ',')]
         publish: Vec<u16>,
-        /// Where it is mounted: its addresses exist only while something is mounted there.
+        /// Its mount point: its addresses exist only while something is mounted there.
         #[arg(long, value_name = "PATH")]
         mount_point: Option<String>,
         /// The file, and how to edit it.
@@ -55,21 +55,24 @@ Exit: 0 added, 2 not; the file is then as it was.")]
     Provider {
         /// The provider's name.
         name: String,
-        /// Its network, as 10.5.0.0/16 [default: the next free one, as long as the others]
+        /// Its network, such as 10.5.0.0/16 [default: the next free one, of the same size as the others]
         #[arg(long)]
         network: Option<String>,
-        /// Its gateway, as 10.5.1.1/24 [default: where the others have theirs]
+        /// Its gateway, such as 10.5.1.1/24 [default: at the same offset as the others]
         #[arg(long)]
         gateway: Option<String>,
         /// The logical name of its bridge [default: bridge-NAME]
         #[arg(long, value_name = "NAME")]
         bridge: Option<String>,
-        /// Who makes the bridge: bridge (the manager) or vmnet (a VM's network) [default: bridge]
+        /// What creates the bridge: bridge (the manager) or vmnet (a VM's network) [default: bridge]
         #[arg(long, value_parser = ["bridge", "vmnet"])]
         attachment: Option<String>,
-        /// Its volumes do not reach the world outside.
+        /// Its volumes may not open connections to the outside.
         #[arg(long)]
         no_internet: bool,
+        /// The region of a cloud that it stands for, as us-east-1 (see `nixvol-net help conditions`).
+        #[arg(long, value_name = "REGION")]
+        region: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
         target: Target,
@@ -83,31 +86,37 @@ Exit: 0 added, 2 not; the file is then as it was.")]
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Link {
-        /// Who may open connections: names of providers and volumes.
+        /// The endpoints that may open connections: names of providers and volumes.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
         from: Vec<String>,
-        /// Who may be reached.
+        /// The endpoints that they may reach.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
         to: Vec<String>,
         /// tcp, udp or icmp [default: every protocol]
         #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
         protocol: Option<String>,
-        /// A port, or a range as 2379-2380; again or `A,B` for more [default: every port]
+        /// A port, or a range such as 2379-2380; repeat it, or write `A,B`, for more [default: every port]
         #[arg(long = "port", value_name = "PORT", value_delimiter = ',')]
         ports: Vec<String>,
         /// The other side may open connections too.
         #[arg(long)]
         bidirectional: bool,
-        /// The traffic takes the gateway address of the receiving provider.
+        /// The traffic gets the gateway address of the receiving provider as its source.
         #[arg(long)]
         masquerade: bool,
         /// The delay added to each packet, one way, in milliseconds: 0 to 10000.
         #[arg(long, value_name = "MS")]
         latency_ms: Option<u32>,
-        /// The share of packets that are lost: 0 to 1.
+        /// regions: the delay follows from the regions of the two providers.
+        #[arg(long, value_parser = ["regions"], conflicts_with = "latency_ms")]
+        latency: Option<String>,
+        /// The most that chance adds to the delay, one way, in milliseconds (in the lab alone): 0 to 10000.
+        #[arg(long, value_name = "MS")]
+        jitter_ms: Option<u32>,
+        /// The fraction of packets that are lost: 0 to 1.
         #[arg(long, value_name = "SHARE")]
         loss: Option<f64>,
-        /// The rate at which packets pass, in kilobits a second.
+        /// The bandwidth, in kilobits per second.
         #[arg(long, value_name = "KBIT")]
         bandwidth_kbit: Option<u32>,
         /// The file, and how to edit it.
@@ -123,16 +132,16 @@ Exit: 0 added, 2 not; the file is then as it was.")]
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Expect {
-        /// Who opens connections: names of providers and volumes, internet, lan, mac, localhost, any.
+        /// The endpoints that open connections: names of providers and volumes, internet, lan, mac, localhost, any.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
         from: Vec<String>,
-        /// Who is to be reached; the same kinds.
+        /// The endpoints that they reach; the same kinds.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
         to: Vec<String>,
         /// tcp, udp or icmp [default: every protocol]
         #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
         protocol: Option<String>,
-        /// A port, or a range as 2379-2380; again or `A,B` for more [default: every port]
+        /// A port, or a range such as 2379-2380; repeat it, or write `A,B`, for more [default: every port]
         #[arg(long, alias = "port", value_name = "PORT", value_delimiter = ',')]
         ports: Vec<String>,
         /// All of it passes.
@@ -141,7 +150,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// None of it passes.
         #[arg(long)]
         refused: bool,
-        /// Why, for whoever reads that it is not so.
+        /// The reason, which is shown if the expectation fails.
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
         /// The file, and how to edit it.
@@ -165,7 +174,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         #[command(flatten)]
         target: Target,
     },
-    /// Remove a provider. Its volumes and links must be gone before.
+    /// Remove a provider. Remove its volumes and links first.
     #[command(after_help = "Examples:
   nixvol-net remove provider lab --dry-run --file configuration.nix
 
@@ -177,7 +186,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         #[command(flatten)]
         target: Target,
     },
-    /// Remove a link: the one of a number, as `explain` and `check` name it, or the one with these ends.
+    /// Remove a link: by its number, as in `explain` and `check`, or by its endpoints.
     #[command(after_help = "Examples:
   nixvol-net remove link links.1 --file configuration.nix
   nixvol-net remove link --from azure --to gcp --file configuration.nix
@@ -187,10 +196,10 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         /// The link's number, from 0: links.N or N.
         #[arg(value_name = "LINK", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
         link: Option<LinkIndex>,
-        /// Who may open connections: all of them, in any order.
+        /// The endpoints that may open connections: all of them, in any order.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
         from: Vec<String>,
-        /// Who may be reached.
+        /// The endpoints that they may reach.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
         to: Vec<String>,
         /// Only a link with this protocol.
@@ -203,7 +212,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         #[command(flatten)]
         target: Target,
     },
-    /// Remove an expectation: the one of a number, as `check` names it, or the one with these ends.
+    /// Remove an expectation: by its number, as in `check`, or by its endpoints.
     #[command(after_help = "Examples:
   nixvol-net remove expect expect.0 --file configuration.nix
   nixvol-net remove expect --from internet --to any --file configuration.nix
@@ -213,10 +222,10 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         /// The expectation's number, from 0: expect.N or N.
         #[arg(value_name = "EXPECT", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
         expect: Option<ExpectIndex>,
-        /// Who opens connections: all of them, in any order.
+        /// The endpoints that open connections: all of them, in any order.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
         from: Vec<String>,
-        /// Who is to be reached.
+        /// The endpoints that they reach.
         #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
         to: Vec<String>,
         /// Only one with this protocol.
@@ -231,7 +240,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
     },
 }
 
-/// What to give another name.
+/// What to rename.
 #[derive(Debug, Subcommand)]
 pub enum Rename {
     /// Rename a volume.
@@ -267,7 +276,7 @@ Exit: 0 renamed, 2 not; the file is then as it was.")]
 /// What to move.
 #[derive(Debug, Subcommand)]
 pub enum Move {
-    /// Move a volume to another provider. It gets an address of that provider's network.
+    /// Move a volume to another provider. It gets an address in that provider's network.
     #[command(after_help = "Examples:
   nixvol-net move volume etcd-1 --to gcp --file configuration.nix
 
@@ -293,21 +302,21 @@ pub struct Target {
     /// The Nix file to edit. A symbolic link is followed.
     #[arg(long)]
     pub file: PathBuf,
-    /// The whole declaration, as Nix evaluates it (`-` is standard input), where the file is only a part of it or holds
-    /// what only Nix can evaluate [default: what the file says, with its preset]
+    /// The whole declaration, as Nix evaluates it (`-` is standard input), if the file is only a part of it or contains
+    /// what only Nix can evaluate [default: the file, with its preset]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Show the difference and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// A line inside the set or list to edit, where there are several, or inside the configuration.
+    /// A line inside the set or list to edit, if there are several, or inside the configuration.
     #[arg(long, value_name = "LINE")]
     pub at: Option<usize>,
-    /// The configuration to edit, where the file has several, as in darwinConfigurations.NAME; `A,B` for a module that
+    /// The configuration to edit, if the file has several: NAME of darwinConfigurations.NAME; `A,B` for a module that
     /// both use.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub configuration: Vec<String>,
-    /// The option that the file's value is, where it is no module: services.nixvol-net, or
+    /// The option whose value the file is, if it is not a module: services.nixvol-net, or
     /// services.nixvol-net.volumes.
     #[arg(long = "as", value_name = "OPTION")]
     pub within: Option<Within>,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Format, Source};
 
-/// What `explain` is asked.
+/// The arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Explain {
@@ -22,11 +22,11 @@ pub struct Explain {
     /// What to read.
     #[command(flatten)]
     pub input: Source,
-    /// What a Mac was captured to hold, as `pfctl -s rules`, `-s nat` and `-s dummynet` print it: NAME=FILE for an
+    /// A capture of a Mac's rulesets, as `pfctl -s rules`, `-s nat` and `-s dummynet` print them: NAME=FILE for an
     /// anchor, main=FILE for the main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Shows
     /// which other rulesets decide.
     ///
-    /// With a main ruleset the capture is all there is; without one, its anchors are loaded beside the rendered one,
+    /// With a main ruleset, only the capture is used; without one, its anchors are loaded beside the rendered one,
     /// below the main ruleset of macOS.
     #[arg(long = "ruleset", value_name = "[NAME=]FILE")]
     pub rulesets: Vec<PathBuf>,

@@ -13,8 +13,8 @@ use super::Format;
 pub enum Lab {
     /// Start a lab, run a command in it as this Mac, and end the lab with the command.
     ///
-    /// The command and what it starts see the lab's network and names only. `nixvol-net lab exec` works inside, and so
-    /// do the other commands: they mean this lab.
+    /// The command and its children see only the lab's network and names. `nixvol-net lab exec` and the other lab
+    /// commands work inside, on this lab.
     #[command(after_help = "Examples:
   nixvol-net lab run -- nixvol-net lab exec etcd-1 -- getent hosts etcd-2.nixvol
   nixvol-net lab run --input network.json -- ip route
@@ -45,7 +45,7 @@ Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
 
 Exit: 0 ended, or there was none.")]
     Down,
-    /// Show who takes part, and what happened to their packets.
+    /// Show the hosts of the lab, and what happened to their packets.
     #[command(after_help = "Examples:
   nixvol-net lab status
   nixvol-net lab status --format json >lab.json
@@ -64,7 +64,7 @@ Exit: 0 a lab is up, 1 none is.")]
 
 Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]
     Exec {
-        /// Who runs it.
+        /// The volume that runs it.
         #[arg(value_name = "VOLUME")]
         node: String,
         /// The command.
@@ -98,7 +98,7 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
         /// The bundle.
         #[arg(value_name = "BUNDLE")]
         bundle: PathBuf,
-        /// End open connections as the manager does on the Mac: from whom to whom a rule went.
+        /// End open connections as the manager does on the Mac: those that a removed rule permitted.
         #[arg(long)]
         kill: bool,
     },
@@ -151,22 +151,11 @@ Exit: 0 healed, 2 no such lab or volume.")]
     },
     /// Play a scenario: partitions and slow paths at set times. What it did is undone when it ends or is interrupted.
     ///
-    /// The file is TOML, or the JSON that Nix evaluates. Its course is printed as it happens, with the time of day.
+    /// The file is TOML, or the JSON that Nix evaluates; `nixvol-net help lab` shows one. Its course is printed as it
+    /// happens, with the time of day.
     #[command(after_help = "Examples:
   nixvol-net lab scenario scenario.toml
   nix eval --json --file scenario.nix | nixvol-net lab scenario - --format json >timeline.jsonl
-
-A scenario:
-  [[step]]
-  at = 10
-  partition = [\"aws\", \"azure\"]
-  for = 30
-
-  [[step]]
-  at = \"1m\"
-  slow = [\"gcp\", \"ibm\"]
-  latencyMs = 200
-  loss = 0.01
 
 Exit: 0 played to its end, 1 the lab ended before it, 2 no such lab, or a mistake in the file.")]
     Scenario {
@@ -193,14 +182,15 @@ Exit: 0, 2 no such lab, volume or link.")]
         /// The file; without it, standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// For how long; without it, until it is ended.
+        /// For how long; without it, until interrupted.
         #[arg(long, value_name = "SECONDS")]
         seconds: Option<u64>,
     },
-    /// Play scenarios of what Apple's own stack did through the lab's Mac, and tell where it does otherwise.
+    /// Play recorded scenarios of Apple's own stack through the lab's Mac, and report where the two differ.
     ///
-    /// One scenario a line, as JSON: rules, interfaces, routes, machines, who sends what to whom, every time that pf was
-    /// asked, what left, and what came of it. No namespaces: it works everywhere. Prints what came to be, one line each.
+    /// One scenario per line, as JSON: rules, interfaces, routes, machines, what is sent, each evaluation by pf, the
+    /// packets that left, and the outcome. It needs no namespaces and works everywhere. Prints one line for each
+    /// scenario.
     #[command(after_help = "Examples:
   nixvol-net lab replay scenarios.jsonl
   head -n 1 scenarios.jsonl | nixvol-net lab replay - >played.jsonl

@@ -1,4 +1,4 @@
-//! The command line of what is there to be read: `help`, `man`, `completions`, `schema`.
+//! The command line of the commands that print documentation: `help`, `man`, `completions`, `schema`.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use nixvol_net::help::{ERRORS, GUIDES, TABLE};
 
 use super::Format;
 
-/// What `help` is asked.
+/// The arguments of `help`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nixvol-net help E025
@@ -18,7 +18,7 @@ use super::Format;
 
 Exit: 0 told, 2 there is nothing on this.")]
 pub struct Help {
-    /// A code of an error, as E025; `errors`, all of them; a page: `options`, `policy`, `conditions`, `manager`,
+    /// An error code, such as E025; `errors`, for all of them; a page: `options`, `policy`, `conditions`, `manager`,
     /// `macos`, `review`, `lab`, `json`, `migration`; or a command, as `pf eval`.
     #[arg(value_name = "TOPIC", value_parser = Topics, hide_possible_values = true)]
     pub topic: Vec<String>,

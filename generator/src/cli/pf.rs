@@ -15,7 +15,7 @@ pub enum Pf {
     ///
     /// Refuses the lines that pfctl refuses. Errors go to standard error, one a line, in the order of the files
     /// and their lines: FILE:LINE:COLUMN: MESSAGE. For a ruleset without errors nothing is printed, as by pfctl,
-    /// except a note about a file that every Mac has and this machine has not: its content is not checked.
+    /// except a note about a file that every Mac has and this machine lacks: its content is not checked.
     #[command(after_help = "Examples:
   nixvol-net pf check /etc/pf.conf
   nixvol-net pf check -D egress=en0 bundle/pf/anchor.conf
@@ -29,15 +29,15 @@ Exit: 0 no errors, 1 errors, 2 wrong use or a file that cannot be read.")]
         /// The machine.
         #[command(flatten)]
         machine: Machine,
-        /// How to tell the errors: lines on standard error, or an object on standard output.
+        /// The format of the errors: lines on standard error, or an object on standard output.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Print a ruleset in canonical form: lists multiplied out, names as numbers, defaults written.
     ///
-    /// As `pfctl -o none -nvf FILE` prints it on a Mac: ports are numbers, and of an anchor's path the last part only
-    /// is shown. What is printed reads back, and prints the same; so the options of a state stand before a
-    /// probability, where pfctl has them behind it and could not read them.
+    /// As `pfctl -o none -nvf FILE` prints it on a Mac: ports are numbers, and only the last part of an anchor's path
+    /// is shown. The output can be read again and prints the same; so state options are printed before a probability,
+    /// where pfctl prints them after it and cannot read them back.
     #[command(after_help = "Examples:
   nixvol-net pf print /etc/pf.conf
   echo 'pass in proto tcp to port { 22, 80 }' | nixvol-net pf print -
@@ -51,12 +51,13 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
         #[command(flatten)]
         machine: Machine,
     },
-    /// Evaluate packets as pf does: one JSON object a line in, one answer a line out.
+    /// Evaluate packets as pf does: one JSON object per line in, one answer per line out.
     ///
-    /// A packet says where pf sees it, `dir` and `if`, or several places in a row, `path`; then `proto` (a name or
-    /// a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),
-    /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp; left out, it follows from the addresses). The lines are one sequence: states that earlier packets made let later
-    /// ones pass. The answer names the rule that decides by its number inside its ruleset, -1 where none matched.
+    /// A packet has the hook at which pf sees it, `dir` and `if`, or several hooks in a row, `path`; then `proto` (a
+    /// name or a number), `src`, `dst`, and where the protocol has them `sport`, `dport`, `flags` (S when left out),
+    /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp; left out, it follows from the addresses). The lines are
+    /// one sequence: states that earlier packets created pass later ones. The answer names the deciding rule by its
+    /// number in its ruleset, -1 if none matched.
     #[command(after_help = "Examples:
   nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
   {\"dir\":\"out\",\"if\":\"lo0\",\"proto\":\"tcp\",\"src\":\"10.0.1.2\",\"sport\":4000,\"dst\":\"10.1.1.2\",\"dport\":22}
@@ -78,22 +79,22 @@ read, or a line that is no packet.")]
         /// The machine.
         #[command(flatten)]
         machine: Machine,
-        /// Judge every packet as if it were the first.
+        /// Evaluate every packet as if it were the first.
         #[arg(long)]
         stateless: bool,
     },
 }
 
-/// What a ruleset's meaning depends on beside its bytes.
+/// What a ruleset's meaning depends on besides its bytes.
 #[derive(Debug, Args)]
 pub struct Machine {
-    /// A macro; a definition in the file does not replace it.
+    /// A macro; a definition in the file does not override it.
     #[arg(short = 'D', value_name = "NAME=VALUE")]
     pub macros: Vec<Macro>,
-    /// An interface and an address of it; again for more. lo0 is always there [default: en0=192.0.2.10/24]
+    /// An interface and one of its addresses; repeat it for more. lo0 is always there [default: en0=192.0.2.10/24]
     #[arg(long = "interface", value_name = "NAME=ADDRESS/LENGTH")]
     pub interfaces: Vec<Interface>,
-    /// Whose names of services, protocols, users and groups are read, and whose pfctl prints.
+    /// The system whose names of services, protocols, users and groups are read, and whose pfctl is imitated.
     #[arg(long, value_enum, default_value_t, value_name = "SYSTEM")]
     pub services: Services,
 }
@@ -122,7 +123,7 @@ pub struct AnchorFile {
 pub struct Macro {
     /// The macro's name.
     pub name: String,
-    /// What stands in its place.
+    /// What is in its place.
     pub value: String,
 }
 
@@ -175,7 +176,7 @@ impl FromStr for Interface {
             None => (address, None),
         };
         let address: IpAddr =
-            address.parse().map_err(|_| format!("`{address}` is no address; expected {form}"))?;
+            address.parse().map_err(|_| format!("`{address}` is not an address; expected {form}"))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => longest,
@@ -183,7 +184,7 @@ impl FromStr for Interface {
                 .parse()
                 .ok()
                 .filter(|length| *length <= longest)
-                .ok_or_else(|| format!("`{prefix}` is no prefix length from 0 to {longest}"))?,
+                .ok_or_else(|| format!("`{prefix}` is not a prefix length from 0 to {longest}"))?,
         };
         Ok(Self { name: name.to_owned(), address, prefix })
     }

@@ -9,7 +9,7 @@ use super::{DiffFormat, Source};
 /// What to do with the accepted bundle.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// Say whether the declaration still renders what was accepted, and what opens and closes if not.
+    /// Check that the declaration still renders what was accepted, and show what opens and closes if not.
     ///
     /// First the flows, with a packet for each change, then the objects that the manager creates, then the files, line
     /// by line. What is rendered now is proven before it is compared.
@@ -32,7 +32,7 @@ Exit: 0 accepted, 1 not proven or not as expected, 2 bad input or a directory th
     Accept(Arguments),
 }
 
-/// What is held against what, and how it is told.
+/// The two sides of a comparison, and its format.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// What to read.

@@ -1,4 +1,4 @@
-//! `check`: is the declaration valid, and if not, why, all at once; and does it do what is expected of it.
+//! `check`: validates a declaration, reports every problem at once, and checks its expectations.
 
 use std::process::ExitCode;
 

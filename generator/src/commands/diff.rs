@@ -51,7 +51,7 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }
 
-/// Reads the declaration of a side: an input, or the one that lies in a bundle.
+/// Reads the declaration of a side: an input, or the one that is in a bundle.
 pub(super) fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {

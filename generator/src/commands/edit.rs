@@ -1,5 +1,5 @@
-//! `add`, `remove`, `rename` and `move`: a change of the user's own Nix file, checked before it is written, with what it
-//! opens and closes.
+//! `add`, `remove`, `rename` and `move`: a change of the user's Nix file, checked before it is written, with the
+//! flows that it opens and closes.
 
 mod effect;
 mod fields;
@@ -230,7 +230,7 @@ impl Edit<'_> {
         fields::united(declarations)
     }
 
-    /// A name that was changed may stand in comments, in strings and in other files.
+    /// A name that was changed may be in comments, in strings and in other files.
     fn note_of_what_stays(&self, old: &str, edited: &str) {
         let lines: Vec<String> = self.file.lines_with(old, edited).iter().map(ToString::to_string).collect();
         if !lines.is_empty() {
@@ -348,7 +348,7 @@ fn said(change: &Change) -> String {
 fn refuse_unknown(declared: &Declared, name: &str, text: &str) -> ExitCode {
     let option = declared.unknown.first().map_or("", |unknown| unknown.option.as_str());
     let option = ["services.nixvol-net", option].join(".");
-    let title = format!("`{}` is more than this file alone tells", option.trim_end_matches('.'));
+    let title = format!("`{}` cannot be determined from this file alone", option.trim_end_matches('.'));
     let ranges: Vec<_> = declared.unknown.iter().map(|unknown| unknown.at.clone()).collect();
     let colour = colour(&std::io::stderr());
     eprintln!("{}", diagnostic::pointed(&title, name, text, &ranges, Some(EVALUATE), colour));

@@ -1,4 +1,4 @@
-//! What commands share that hold expectations: how one that fails is told, and all of them as data.
+//! What the commands that check expectations share: the report of one that fails, and all of them as data.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::shown_at;
 
-/// The interface that leads outside, for whoever asks about a packet.
+/// The interface that leads outside, for a question about a packet.
 const EGRESS: &str = "en0";
 
 /// A declaration with its expectations held.
@@ -140,7 +140,7 @@ impl<'a> Expectations<'a> {
     /// What to do: where a link is missing, the one that would do; else a look at the way.
     fn hint(&self, failure: &Failure) -> String {
         let flow = &failure.flow;
-        let shown = format!("`{}` shows the way", self.command(flow));
+        let shown = format!("`{}` shows the path", self.command(flow));
         let of = |it: Explanation| {
             opening(self.declaration, self.plan, (&it.source, &it.destination), Some(it.service))
         };

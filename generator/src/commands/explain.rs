@@ -1,4 +1,4 @@
-//! `explain`: the way of a packet, and who decides.
+//! `explain`: the path of a packet, and what decides.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     let is_stdin = |file: &Path| file == Path::new("-") || file.to_string_lossy().ends_with("=-");
     let readers = arguments.rulesets.iter().chain(&arguments.input.input).filter(|file| is_stdin(file));
     if readers.count() > 1 {
-        bail!("`-` is standard input and can be read once only");
+        bail!("`-` is standard input, which can be read only once");
     }
     let captured = arguments.rulesets.iter().map(|file| captured(file)).collect::<Result<Vec<_>>>()?;
     let plan = Plan::of(declaration);
@@ -166,7 +166,7 @@ fn captured(argument: &Path) -> Result<Captured> {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => {
             (Some(name.to_owned()), Path::new(file))
         }
-        Some(_) => bail!("`{text}` names no anchor or no file; expected NAME=FILE"),
+        Some(_) => bail!("`{text}` is not of the form NAME=FILE"),
         None => (None, argument),
     };
     let text = pf::read(file)?;

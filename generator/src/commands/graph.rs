@@ -8,7 +8,7 @@ use nixvol_net::darwin;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 
-use super::{print, read, reject, status};
+use super::{print, print_with_marks, read, reject, status};
 use crate::cli::{GraphFormat, Source};
 
 /// Runs `graph`.
@@ -27,10 +27,10 @@ pub fn run(source: &Source, from: Option<&Path>, format: GraphFormat) -> Result<
             darwin::names(names).into_iter().map(|(logical, (kernel, _))| (logical, kernel)).collect()
         }
     };
-    print(&match format {
-        GraphFormat::Text => picture::text(&plan, &kernel),
-        GraphFormat::Svg => picture::svg(&plan, &kernel)?,
-        GraphFormat::Mermaid => picture::mermaid(&plan, &kernel),
-    })?;
+    match format {
+        GraphFormat::Text => print_with_marks(&plan, &picture::text(&plan, &kernel))?,
+        GraphFormat::Svg => print(&picture::svg(&plan, &kernel)?)?,
+        GraphFormat::Mermaid => print(&picture::mermaid(&plan, &kernel))?,
+    }
     Ok(ExitCode::SUCCESS)
 }

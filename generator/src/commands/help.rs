@@ -1,4 +1,4 @@
-//! `help`: the page of an error, a guide, or what clap tells of a command.
+//! `help`: the page of an error, a guide, or clap's help of a command.
 
 use std::io;
 use std::process::ExitCode;

@@ -20,7 +20,7 @@ pub fn run(command: &Lab) -> Result<ExitCode> {
 /// Says where labs are.
 fn in_namespaces(_: &Lab) -> Result<ExitCode> {
     anyhow::bail!(
-        "the lab is made of Linux's namespaces\nhint: run it on Linux, in a VM or in CI; on this Mac there is the network itself, and `lab replay`"
+        "the lab needs Linux namespaces\nhint: run it on Linux, in a VM or in CI; a Mac has the network itself, and `lab replay`"
     )
 }
 
@@ -120,7 +120,7 @@ mod linux {
             Ok(declaration) => declaration,
             Err(rejected) => {
                 reject(&directory.join(NETWORK).display().to_string(), &rejected);
-                bail!("{} is no bundle that can be used", directory.display());
+                bail!("{} is not a usable bundle", directory.display());
             }
         };
         Ok((declaration, input, text(ANCHOR)?, text(HOSTS)?))

@@ -38,7 +38,7 @@ pub fn run(command: &Pf) -> Result<ExitCode> {
 fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Result<ExitCode> {
     let environment = environment(machine);
     if files.iter().filter(|file| is_stdin(file.as_ref())).count() > 1 {
-        bail!("`-` is standard input and can be read once only");
+        bail!("`-` is standard input, which can be read only once");
     }
     let (mut errors, mut notes) = (Vec::new(), Vec::new());
     let mut unreadable = false;
@@ -175,7 +175,7 @@ pub(super) fn read(file: &Path) -> Result<Text> {
 /// Reads a ruleset from a file, where standard input has another use.
 fn read_file(file: &Path) -> Result<Text> {
     if is_stdin(file) {
-        bail!("`-` is no file here: standard input carries the packets");
+        bail!("`-` cannot be a file here: standard input has the packets");
     }
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Text { name: file.display().to_string(), text: text_of(&bytes) })
@@ -212,7 +212,7 @@ impl Display for Located {
     }
 }
 
-/// The ruleset of a text, or its errors with the name of the file that each stands in.
+/// The ruleset of a text, or its errors with the name of the file that each is in.
 fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
     pf::parse(&text.text, environment).map_err(|errors| {
         let located = |error: Error| {

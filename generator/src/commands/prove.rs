@@ -1,4 +1,4 @@
-//! What `render`, `verify` and `test` share: the proof, and how its failure is told.
+//! What `render`, `verify` and `test` share: the proof, and the report of its failure.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -32,7 +32,8 @@ impl Proven {
     }
 }
 
-/// Reads a declaration, renders it in memory, proves it and holds its expectations; or has told what is wrong, and gives the exit code.
+/// Reads a declaration, renders it in memory, proves it and holds its expectations; or has told what is wrong, and
+/// gives the exit code.
 pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let proven = match rendered_for_lab(source)? {
         Ok(proven) => proven,

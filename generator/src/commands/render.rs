@@ -1,4 +1,4 @@
-//! `render`: the bundle on disk, and a look at it.
+//! `render`: writes the bundle to disk, and shows it.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,8 +9,8 @@ use nixvol_net::matrix;
 use nixvol_net::render::{Bundle, picture};
 use serde_json::json;
 
-use super::print;
 use super::prove::{self, Proven};
+use super::{print, print_with_marks};
 use crate::cli::{Format, Source};
 use crate::disk;
 
@@ -38,7 +38,10 @@ pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
             format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(&plan, &text)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

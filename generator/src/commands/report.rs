@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::diff::{Diff, Files, Side};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
-use nixvol_net::report::{Subject, Trouble, page};
+use nixvol_net::report::{Subject, page};
 
 use super::prove::{self, Proven};
 use super::{diff, print, reject};
@@ -48,13 +48,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
         proven: &prove::words(&proof),
         against: compared.as_ref().map(|(name, diff)| (name.as_str(), diff)),
     };
-    let page = match page(&subject) {
-        Ok(page) => page,
-        Err(Trouble::Page(error)) => return Err(error.into()),
-        Err(Trouble::Rules(refused)) => {
-            bail!("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        }
-    };
+    let page = page(&subject)?;
     if out == standard {
         print(&page)?;
     } else {

@@ -1,4 +1,4 @@
-//! `snapshot`: the bundle that was reviewed and accepted, against what the declaration renders now.
+//! `snapshot`: compares the bundle that was reviewed and accepted with what the declaration renders now.
 
 use std::io;
 use std::path::Path;
@@ -24,8 +24,8 @@ use crate::disk;
 const NAMED: usize = 12;
 
 /// Said where the accepted rules are not those of the accepted declaration.
-const UNFAITHFUL: &str = "the accepted rules do not do what the accepted declaration says, as this version reads it; \
-                          what opens and closes is told of the declarations";
+const UNFAITHFUL: &str = "as this version reads them, the accepted rules do not do what the accepted declaration \
+                          says; the flows below compare the declarations";
 
 /// Runs `snapshot`.
 pub fn run(command: &Snapshot) -> Result<ExitCode> {
@@ -40,8 +40,8 @@ fn check(arguments: &Arguments) -> Result<ExitCode> {
     if !directory.join(NETWORK).is_file() {
         let why = if directory.exists() { format!("has no {NETWORK}") } else { "is not there".to_owned() };
         bail!(
-            "`{}` {why}: nothing was accepted yet\nhint: look at the network with `nixvol-net test`, take it with \
-             `nixvol-net snapshot accept` and commit the directory; Nix sees only what Git knows",
+            "`{}` {why}: nothing was accepted yet\nhint: review the network with `nixvol-net test`, accept it \
+             with `nixvol-net snapshot accept`, and commit the directory; Nix sees only files that Git tracks",
             directory.display()
         );
     }
@@ -105,8 +105,11 @@ fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
         1 => "1 file differs".to_owned(),
         count => format!("{count} files differ"),
     };
-    let headline =
-        format!("error: not what was accepted in {}: {}; {files}", directory.display(), difference.summary());
+    let headline = format!(
+        "error: differs from what was accepted in {}: {}; {files}",
+        directory.display(),
+        difference.summary()
+    );
     let flows = difference.flows.iter().chain(&difference.translations).map(text::headline);
     let volumes = difference.volumes.iter().flat_map(text::volume);
     let lines: Vec<String> =
@@ -116,7 +119,7 @@ fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
         lines.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
     let note = unfaithful.then(|| format!("note: {UNFAITHFUL}"));
     let hint =
-        "hint: if this is what you want, take it with `nixvol-net snapshot accept` and commit the directory";
+        "hint: if this is intended, accept it with `nixvol-net snapshot accept` and commit the directory";
     let lines: Vec<String> = [headline].into_iter().chain(named).chain(more).chain(note).collect();
     format!("{}\n{hint}\n", lines.join("\n"))
 }
@@ -188,7 +191,7 @@ impl Accepted {
         )
     }
 
-    /// Why the accepted rules do not do what the accepted declaration says, if they do not: somebody changed them,
+    /// Why the accepted rules do not do what the accepted declaration says, if they do not: someone changed them,
     /// or another version rendered them. Flows are compared by declaration, so this must be said beside them.
     fn refutation(&self, proven: &Proven, directory: &Path) -> Option<Refutation> {
         let anchor = self.files.get(ANCHOR).map_or("", String::as_str);

@@ -1,6 +1,7 @@
-//! `status`: the Mac against the plan, now or as it was captured.
+//! `status`: the Mac compared with the plan, now or from a capture.
 //!
-//! What is read is what `manage-macos-networking.sh logs --collect` writes: on a Mac the installed manager is asked for it.
+//! Its input is what `manage-macos-networking.sh logs --collect` writes; on a Mac the installed manager is run for
+//! it.
 
 use std::fs;
 use std::io;
@@ -13,12 +14,12 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
-use nixvol_net::status::{Capture, Status, status, text};
+use nixvol_net::status::{Capture, Status, metrics, status, text};
 
 use super::{Reading, colour, print, read, reject};
-use crate::cli::{Format, Source};
+use crate::cli::{Source, StatusFormat as Format};
 
-/// The exit code of a Mac that is not as wished.
+/// The exit code of a Mac that is not as requested.
 const NOT_HEALTHY: u8 = 1;
 /// How long `--watch` waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -32,13 +33,14 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
             Some(directory) => looked_at(source, capture(directory)?)?,
             None => looked_at(source, collected(source)?)?,
         };
-        let status = match looked {
-            Ok(status) => status,
+        let Looked { plan, capture, status } = match looked {
+            Ok(looked) => looked,
             Err(exit) => return Ok(exit),
         };
         let told = match format {
             Format::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
             Format::Text => text(&status, colour(&io::stdout())),
+            Format::OpenMetrics => metrics(&plan, &status, &capture),
         };
         if !watch {
             print(&told)?;
@@ -49,8 +51,15 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
     }
 }
 
+/// What was to be, what was seen, and what came of it.
+struct Looked {
+    plan: Plan,
+    capture: Capture,
+    status: Status,
+}
+
 /// Holds a capture against the declaration that is named, or that was installed.
-fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Status, ExitCode>> {
+fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Looked, ExitCode>> {
     let reading = match capture.get(NETWORK) {
         Some(json) if source.input.is_none() => {
             Reading { name: NETWORK.to_owned(), declaration: model::read(json.as_bytes()) }
@@ -66,7 +75,8 @@ fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<St
     };
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
-    Ok(Ok(status(&plan, &bundle.files[ANCHOR].text, &capture)?))
+    let status = status(&plan, &bundle.files[ANCHOR].text, &capture)?;
+    Ok(Ok(Looked { plan, capture, status }))
 }
 
 /// Reads the files of a directory; others than plain files are no part of a capture.
@@ -90,7 +100,7 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
 fn collected(source: &Source) -> Result<Capture> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
-        // What is wrong with it is told by whoever reads it next.
+        // What is wrong with it is reported by its next reader.
         Err(_) => Declaration::embedded().base,
     };
     let manager = Path::new(base.as_str()).join("networking").join(MANAGER);

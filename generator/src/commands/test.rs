@@ -11,7 +11,7 @@ use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
 use super::prove::{self, Alone};
-use super::{NOT_PROVEN, print};
+use super::{NOT_PROVEN, print, print_with_marks};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
@@ -38,15 +38,18 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
             format!("{value:#}\n")
         }
     };
-    print(&text)?;
+    match format {
+        Format::Json => print(&text)?,
+        Format::Text => print_with_marks(plan, &text)?,
+    }
     if !expected.hold() {
         return Ok(ExitCode::from(NOT_PROVEN));
     }
     if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and `localhost`. Where
-/// a cell is `some`, what passes is told by senders, receivers, protocol and ports.
+/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and
+/// `localhost`. Where a cell is `some`, what passes is told by senders, receivers, protocol and ports.
 fn reach(plan: &Plan) -> Value {
     let matrix = Matrix::of(plan);
     let told = |reach: &Reach| match reach {
@@ -89,13 +92,14 @@ fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
     it.services.by_protocol().into_iter().map(told).collect()
 }
 
-/// The ways that have conditions, in the fields of the declaration.
+/// The paths that have conditions, in the fields of the declaration.
 fn conditions(plan: &Plan) -> Value {
     let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
     let way = |pipe: &Pipe| {
         let it = pipe.conditions;
         json!({ "pipe": pipe.number, "from": names(&pipe.from), "to": names(&pipe.to), "latencyMs": it.latency_ms,
-                "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
+                "regions": it.span.map(|span| json!({ "from": span.from.name, "to": span.to.name, "km": span.kilometres().round() })),
+                "jitterMs": it.jitter_ms, "loss": it.loss, "bandwidthKbit": it.bandwidth_kbit })
     };
     plan.pipes.iter().map(way).collect()
 }

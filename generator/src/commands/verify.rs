@@ -67,7 +67,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }
 
-/// Files that are not what the bundle's declaration renders. The anchor is judged by what it does instead.
+/// Files that are not what the bundle's declaration renders. The anchor is evaluated by what it does instead.
 fn strangers(
     directory: &Path,
     declaration: &Declaration,
@@ -90,6 +90,6 @@ fn strangers(
         }
     }
     let extra = files.keys().filter(|path| !rendered.files.contains_key(*path));
-    strangers.extend(extra.map(|path| (path.clone(), "is no part of this bundle")));
+    strangers.extend(extra.map(|path| (path.clone(), "is not part of this bundle")));
     Ok(strangers)
 }

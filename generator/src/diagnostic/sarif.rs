@@ -1,4 +1,4 @@
-//! Problems in SARIF 2.1.0, the form in which code hosts show the findings of tools beside the lines of a change.
+//! Problems in SARIF 2.1.0, the format in which code hosts annotate the lines of a change.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Two declarations in one space of flows: what each makes of them, and whose each address is.
+//! Two declarations in one space of flows: the outcome of each, and the owner of each address.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ pub struct Both<'a> {
     pub owners: [Owners<'a>; 2],
     /// Flows that stay inside one provider on both sides: nothing changes there, and no statement is about them.
     pub within: Set,
-    /// Addresses that are nobody's on both sides, as sources and as destinations.
+    /// Addresses that are no one's on both sides, as sources and as destinations.
     pub outside: [Set; 2],
     /// 127.0.0.0/8, as sources and as destinations.
     pub localhost: [Set; 2],

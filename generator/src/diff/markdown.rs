@@ -1,4 +1,4 @@
-//! A difference to paste into a pull request: what opens and closes first, all else folded away.
+//! A difference as Markdown for a pull request: flows first, everything else folded.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What the manager makes of a declaration, thing by thing: bridges with their routes, volumes with their addresses,
-//! ports, aliases and names, and where everything is kept.
+//! The objects that the manager creates for a declaration: bridges with their routes, volumes with their addresses,
+//! ports, aliases and names, and the paths of its files.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A set of flows as few statements: every sender of some with every receiver of some, by the same services.
+//! A set of flows as few statements, each of which is every sender of a set to every receiver of a set, by the same
+//! services.
 
 use super::both::Both;
 use crate::packets::Set;
@@ -39,7 +40,7 @@ impl Both<'_> {
 
     fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {
         let flows = &mut self.flows;
-        // What stays within a provider may lie in a rectangle, since no statement is about it. That makes one of a mesh.
+        // What stays within a provider may be in a rectangle, since no statement is about it. That makes one of a mesh.
         let (senders, receivers) = (flows.senders(pairs), flows.receivers(pairs));
         let both = flows.and(senders, receivers);
         let within = flows.and(both, self.within);

@@ -1,4 +1,4 @@
-//! Statements: what opens, closes or becomes of a flow otherwise, each with flows that show it.
+//! Statements: what opens, closes or changes otherwise, each with witness flows.
 
 use std::net::Ipv4Addr;
 
@@ -24,13 +24,13 @@ pub enum Verb {
     Silences,
     /// Was dropped, is refused.
     Answers,
-    /// Was ours, is none of ours.
+    /// Was ours, is not one of this network's.
     Leaves,
     /// Is translated.
     Translates(Kind),
     /// Is translated no more.
     Keeps(Kind),
-    /// Is translated otherwise.
+    /// Is translated differently.
     Retranslates(Kind),
 }
 
@@ -46,7 +46,7 @@ pub enum Kind {
 }
 
 impl Verb {
-    /// What becomes of a flow otherwise, if anything.
+    /// A changed outcome of a flow, if any.
     fn of(old: Fate, new: Fate) -> Option<Self> {
         use Fate::{Dropped, Passes, Refused, Untouched};
         if old == new {

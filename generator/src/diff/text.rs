@@ -1,4 +1,4 @@
-//! A difference for people, on a terminal: signs in front, so that it reads without colour.
+//! A difference for a terminal: signs come first, so that it is readable without colour.
 
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ pub fn text(diff: &Diff, style: Style) -> String {
     }
     let mut sections = Vec::new();
     let flows = statements(&diff.flows, style);
-    let none = "  no flow is let through or kept out that was not before\n".to_owned();
+    let none = "  no flow opens or closes\n".to_owned();
     sections.push(("Flows", if flows.is_empty() { none } else { flows }));
     sections.push(("Translations", statements(&diff.translations, style)));
     let volumes = diff.volumes.iter().flat_map(volume).map(|line| signed(&line, style) + "\n");

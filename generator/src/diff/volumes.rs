@@ -1,8 +1,8 @@
-//! What a change gives and takes from each volume that is new, gone, moved or renamed: by name, where flows are by address.
+//! What each new, removed, moved or renamed volume gains and loses: by name, where flows are by address.
 //!
-//! By address nothing changes when a volume moves to a provider that may open less; for the volume it does. So what it may
-//! open, and who may open it, is compared at its old address with the old side and at its new address with the new side,
-//! and so are its peers where these have moved.
+//! A volume that moves to a provider with fewer permissions changes no flow by address, but loses some itself. So
+//! the flows of its old address on the old side are compared with those of its new address on the new side; peers
+//! that moved are treated alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -154,7 +154,7 @@ struct Peers {
     single: [[Set; 2]; 2],
     /// Volumes, and what is left of providers, with other addresses: an address and all of them, on either side.
     moved: Vec<[(Ipv4Addr, [Set; 2]); 2]>,
-    /// Addresses of the other side's volumes, which nobody has by name.
+    /// Addresses of the other side's volumes, which no one has by name.
     stale: [[Set; 2]; 2],
 }
 
@@ -200,7 +200,8 @@ impl Peers {
         peers
     }
 
-    /// What is left of providers whose addresses changed, without volumes: added to those that moved. All addresses of it.
+    /// What is left of providers whose addresses changed, without volumes: added to those that moved. All addresses
+    /// of it.
     fn rests(&mut self, both: &mut Both, turned: &[[Set; 2]; 2]) -> [Vec<Set>; 2] {
         let mut gone = [Vec::new(), Vec::new()];
         let names: BTreeSet<&Name> =

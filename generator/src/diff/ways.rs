@@ -1,6 +1,6 @@
-//! The ways between ends that are like something else now: slower, lossier, narrower, or not any more.
+//! Paths whose conditions changed: latency, loss, bandwidth, or conditions added and removed.
 //!
-//! What counts is what a packet goes through, and not the pipe's number or how the links are cut.
+//! What counts is the conditions that a packet meets, not the pipe's number or how they are split into links.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -43,7 +43,7 @@ impl WayChange {
 }
 
 /// What conditions say, in the order of their words.
-const FIELDS: [&str; 3] = ["latency", "loss", "bandwidth"];
+const FIELDS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 
 /// What a way is like, field by field; nothing where it is like any.
 type Like = Vec<(&'static str, String)>;

@@ -1,8 +1,7 @@
-//! One end of flows in the words of a declaration: providers as wholes where all of them is meant, volumes, addresses, and
-//! the world around them.
+//! An endpoint of flows in the names of a declaration: whole providers, volumes, addresses, and the outside.
 //!
-//! A name means what it means on the side that a statement is told by. Where it is told otherwise there, a note says so:
-//! `(outside before)` behind what is declared on the new side only, `(outside now)` on the old side only.
+//! A name has the meaning of the side that a statement is about. If it has another meaning on the other side, a note
+//! says so: `(outside before)` after what is declared on the new side only, `(outside now)` on the old side only.
 
 use std::net::Ipv4Addr;
 
@@ -67,7 +66,7 @@ impl Both<'_> {
         let missing = self.flows.minus(self.owners[it.side].ours[it.at], known);
         let home = self.home(it).filter(|home| self.flows.implies(*home, missing));
         let missing = home.map_or(missing, |home| self.flows.minus(missing, home));
-        // Of one provider nobody says `every`, so that no two ends are each other's `other`.
+        // Of one provider no one says `every`, so that no two ends are each other's `other`.
         let count = count - usize::from(home.is_some());
         if count < 2 {
             return None;
@@ -129,7 +128,7 @@ impl Both<'_> {
             return vec![with_notes(name.to_string(), &notes)];
         }
         let [parts, missing] = [part, missing].map(|set| self.pieces(it, named, set));
-        // What is not all nobody's on the side that tells has no name there.
+        // What is not all no one's on the side that tells has no name there.
         let ours = self.owners[it.side].ours[it.at];
         let has_name = named == it.side || self.flows.and(region, ours).is_empty();
         let is_range = |pieces: &[(String, bool)]| pieces.iter().any(|(_, is_range)| *is_range);

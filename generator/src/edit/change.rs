@@ -1,4 +1,4 @@
-//! What can be changed, and what a declaration is with the change made.
+//! The kinds of changes, and the declaration that results from one.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// What stands in a list, and has a number.
+/// What is in a list, and has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
     /// The links.

@@ -1,5 +1,5 @@
-//! The declaration that a file holds, read without Nix: the JSON that the module would make of it, if nothing else
-//! were defined elsewhere. Conditions are taken to hold.
+//! The declaration of a file, read without Nix: the JSON that the module would produce if nothing were defined in
+//! other files. Conditions count as true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 pub struct Declared {
     /// The declaration as JSON, in the form of the input, without positions.
     pub json: Value,
-    /// Where each value stands: bytes of the file, by dotted path.
+    /// Where each value is: bytes of the file, by dotted path.
     pub places: BTreeMap<String, usize>,
     /// What only Nix can evaluate.
     pub unknown: Vec<Unknown>,

@@ -1,4 +1,4 @@
-//! Fields of an entry that is there: another value where one stands, a statement more where none does.
+//! Fields of an existing entry: replaces a value, or adds a statement.
 
 use rnix::SyntaxKind;
 use rnix::ast::{AttrSet, Expr, HasEntry};
@@ -102,7 +102,7 @@ impl File<'_> {
         }
     }
 
-    /// Statements behind another one of a set, or behind the last.
+    /// Statements after another one of a set, or after the last.
     fn beside(&self, set: &AttrSet, behind: Option<&Definition>, prefix: &str, fields: &Fields) -> Splice {
         let items: Vec<_> = set.entries().map(|entry| bytes(entry.syntax())).collect();
         let at = behind.and_then(|it| items.iter().position(|item| *item == it.range()));

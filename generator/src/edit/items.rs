@@ -1,5 +1,5 @@
-//! Taking something into a set or a list, and out of it, so that nothing else of the text changes, and so that
-//! taking out is the opposite of taking in.
+//! Inserts an item into a set or a list, or removes it, so that nothing else of the text changes and removal is the
+//! inverse of insertion.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use rowan::ast::AstNode;
 use super::write::{indent_of, is_tight, line_start};
 use crate::source::find::bytes;
 
-/// A set or a list with what stands in it.
+/// A set or a list with what is in it.
 #[derive(Debug, Clone)]
 pub struct Container<'a> {
     /// The whole file.
     pub text: &'a str,
     /// The set or list.
     pub node: SyntaxNode,
-    /// What stands in it: statements or elements, in order.
+    /// What is in it: statements or elements, in order.
     pub items: Vec<Range<usize>>,
 }
 
@@ -64,7 +64,7 @@ pub struct Joint {
     pub indent: String,
     /// How much of its line is taken already.
     pub column: usize,
-    /// Whether it must stand on one line, as its neighbours on that line do.
+    /// Whether it must be on one line, as its neighbours on that line do.
     pub one_line: bool,
 }
 
@@ -164,7 +164,7 @@ impl Container<'_> {
             };
         }
         if !within.trim().is_empty() {
-            // Comments only: behind the last of them.
+            // Comments only: after the last of them.
             let end = inner.start + within.trim_end().len();
             let after = if self.text[end..].starts_with(['\r', '\n']) {
                 String::new()

@@ -1,5 +1,5 @@
-//! What a Nix expression says, as far as that can be told without Nix: literals, and names that the file itself
-//! binds to literals.
+//! The value of a Nix expression as far as it is known without Nix: literals, and names that the file binds to
+//! literals.
 
 use rnix::SyntaxNode;
 use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};

@@ -1,5 +1,5 @@
-//! Which of the declarations of a file is edited. A flake may hold several Macs: what is read, chosen and changed for
-//! one of them must leave the others as they are.
+//! Selects the declaration of a file to edit. A flake may have several Macs: an edit of one must not change the
+//! others.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub struct Choice {
 pub struct Group {
     /// What it is called; empty for what has no name.
     pub name: String,
-    /// Where it stands.
+    /// Where it is.
     pub at: Range<usize>,
     made_by: Option<String>,
 }
@@ -277,7 +277,7 @@ impl File<'_> {
         Refused::new(why)
     }
 
-    /// The name of a group where it stands, else the beginning of its first line.
+    /// The name of a group where it is, else the beginning of its first line.
     fn head(&self, group: &Group) -> Range<usize> {
         let token = self.root.token_at_offset(rowan_offset(group.at.start)).right_biased();
         let statement = token.and_then(|it| it.parent_ancestors().find_map(ast::AttrpathValue::cast));

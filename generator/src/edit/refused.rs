@@ -1,4 +1,4 @@
-//! Why a file is not edited, and what its owner should write instead.
+//! The reasons why a file is not edited, and what to write instead.
 
 use std::fmt;
 use std::ops::Range;
@@ -98,14 +98,14 @@ impl Refused {
         let option = OPTION.join(".");
         let text = match &self.why {
             Why::NotNix => {
-                "`nix-instantiate --parse FILE` tells more; it must be valid before it can be edited"
+                "`nix-instantiate --parse FILE` shows the error; the file must be valid before it can be edited"
                     .to_owned()
             }
             Why::Nowhere { line: Some(_), .. } => {
                 "name a line inside the set or list that is to be edited".to_owned()
             }
             Why::Nowhere { line: None, .. } => format!(
-                "put `{option}.enable = true;` into the file first, or say with `--as {option}` that the file is \
+                "add `{option}.enable = true;` to the file first, or pass `--as {option}` if the file is \
                  imported as its value"
             ),
             Why::Several { .. } => "choose one by a line inside it: `--at LINE`".to_owned(),
@@ -116,7 +116,7 @@ impl Refused {
             | Why::IsThere { .. }
             | Why::Lost => return None,
             Why::Exists { kind, name } => {
-                format!("edit it where it stands, or `nixvol-net remove {} {name}` first", kind.word())
+                format!("edit it there, or `nixvol-net remove {} {name}` first", kind.word())
             }
             Why::Taken { .. } => "choose another name, or override parts of it by hand".to_owned(),
             Why::NotThere { nearest, .. } => {
@@ -124,7 +124,7 @@ impl Refused {
             }
             Why::Ambiguous { choices, .. } => choose(choices),
             Why::NoConfiguration { empty: true, .. } => {
-                format!("put `{option}.enable = true;` into one of its modules first")
+                format!("add `{option}.enable = true;` to one of its modules first")
             }
             Why::NoConfiguration { choices, .. } => match &choices[..] {
                 [] => format!("the file defines nothing under `{option}`"),
@@ -136,7 +136,7 @@ impl Refused {
                 format!("`--configuration {}` changes all of them", all.join(","))
             }
             Why::NotShared { own } => format!("`--configuration {}` changes it there", own.join(",")),
-            Why::Alternatives { .. } => "only Nix can tell which of them holds: edit them by hand".to_owned(),
+            Why::Alternatives { .. } => "only Nix can decide which of them applies: edit them by hand".to_owned(),
             Why::UsedElsewhere { .. } => {
                 "write the name out where it is used, or rename it by hand".to_owned()
             }
@@ -147,12 +147,12 @@ impl Refused {
                     .replace(" .", ".")
             }
             Why::PresetLinks => {
-                "with `lib.mkDefault` it is added to them; without, it takes their place, and what no \
+                "with `lib.mkDefault` it is added to them; without, it replaces them, and what no \
                                  link permits is blocked"
                     .to_owned()
             }
             Why::SeveralItems { .. } => {
-                "those that say the same count once; remove all but one by hand".to_owned()
+                "equal elements count once; remove all but one by hand".to_owned()
             }
         };
         Some(text)
@@ -170,9 +170,9 @@ impl fmt::Display for Refused {
             Why::Nowhere { line: None, .. } => write!(f, "the file defines nothing under `{option}`"),
             Why::Several { option: what } => write!(f, "there is more than one place for `{option}.{what}`"),
             Why::Opaque { option, by } => {
-                write!(f, "`{option}` is made by {by}, which only Nix can look into")
+                write!(f, "`{option}` is made by {by}, which only Nix can evaluate")
             }
-            Why::MadeName { option } => write!(f, "a name under `{option}` is made by an expression"),
+            Why::MadeName { option } => write!(f, "a name under `{option}` is computed by an expression"),
             Why::Inherited { name } => write!(f, "`{name}` is inherited from elsewhere"),
             Why::Exists { kind, name } => write!(f, "{} `{name}` is already there", kind.word()),
             Why::Taken { kind, name } => {
@@ -184,7 +184,7 @@ impl fmt::Display for Refused {
             }
             Why::OfPreset { kind, name } => write!(f, "{} `{name}` is part of the preset", kind.word()),
             Why::PresetLinks => {
-                write!(f, "the links are those of the preset, which a definition takes the place of")
+                write!(f, "the links are those of the preset, which a definition would replace")
             }
             Why::ItemElsewhere { list, index } => {
                 write!(f, "`{}.{index}` is not written out in this file", list.option())
@@ -194,10 +194,10 @@ impl fmt::Display for Refused {
                 write!(f, "more than one element of `{list}` says what `{list}.{index}` says")
             }
             Why::Ambiguous { choices, line: None } => {
-                write!(f, "the file declares {} networks, each for itself", choices.len())
+                write!(f, "the file declares {} separate networks", choices.len())
             }
             Why::Ambiguous { line: Some(line), .. } => {
-                write!(f, "line {line} lies in none of the networks that the file declares")
+                write!(f, "line {line} is in none of the networks that the file declares")
             }
             Why::NoConfiguration { name, empty: true, .. } => {
                 write!(f, "the configuration `{name}` defines nothing under `{option}`")
@@ -213,7 +213,7 @@ impl fmt::Display for Refused {
             }
             Why::Untold { by } => write!(
                 f,
-                "the configurations are made by `{by}`, and only Nix can tell which of these modules belong together"
+                "the configurations are produced by `{by}`, and only Nix can decide which of these modules belong together"
             ),
             Why::Alternatives { kind, name } => {
                 write!(f, "{} `{name}` is declared more than once, under different conditions", kind.word())
@@ -227,7 +227,7 @@ impl fmt::Display for Refused {
             Why::IsThere { name, provider } => {
                 write!(f, "volume `{name}` belongs to provider `{provider}` already")
             }
-            Why::Lost => write!(f, "the file is put together in a way that this program does not follow"),
+            Why::Lost => write!(f, "the file has a structure that this program does not support"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Another name for a provider or a volume, at every place of the file that names it: the entry, the links and
-//! expectations, the volumes of a provider, and expressions that read it.
+//! Renames a provider or a volume at every place of the file that names it: the entry, links and expectations, the
+//! volumes of a provider, and expressions that read it.
 
 use std::ops::Range;
 
@@ -260,7 +260,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         }
     }
 
-    /// What was changed behind a name must not be read by anything that is no name of ours.
+    /// What was changed behind a name must not be read by anything that is not a name of ours.
     fn is_followed_by_nothing_else(&self) -> Result<(), Refused> {
         let changed = |to: &Range<usize>| {
             self.splices.iter().any(|splice| to.start <= splice.at.start && splice.at.end <= to.end)

@@ -1,4 +1,4 @@
-//! Where in a file a change belongs: the set or list that holds the like already, or the nearest that could.
+//! The place in a file for a change: the set or list that has such entries already, or the nearest that could.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ struct Sibling {
     name: String,
     /// Indices of its statements.
     items: Vec<usize>,
-    /// Its fields stand in statements of their own.
+    /// Its fields are in statements of their own.
     dotted: bool,
     /// One of those is a field that every entry has.
     whole: bool,
@@ -82,7 +82,7 @@ impl<'a> Target<'a> {
         Ok(Self::in_set(text, set, prefix, option, is_new))
     }
 
-    /// Where a new element of a list goes: behind those that are there, or in a statement of its own.
+    /// Where a new element of a list goes: after those that are there, or in a statement of its own.
     pub fn list(
         text: &'a str,
         definitions: &[Definition],
@@ -127,7 +127,7 @@ impl<'a> Target<'a> {
         self.is_new
     }
 
-    /// The statement that a new one is put behind.
+    /// The statement that a new one is put after.
     fn neighbour(&self, entries: &[Entry], option: &str) -> Option<Sibling> {
         let path = |entry: &Entry| -> Vec<String> {
             let attrs = match entry {
@@ -224,7 +224,7 @@ impl<'a> Target<'a> {
     }
 
     /// Where among its siblings an entry goes, and which of them it should look like: in their order, if they have
-    /// one; else behind those of its family (`worker-3` behind `worker-2`); else at the end.
+    /// one; else after those of its family (`worker-3` behind `worker-2`); else at the end.
     fn spot(&self, name: &str) -> (Spot, Option<&Sibling>) {
         let siblings = &self.siblings;
         let Some(last) = siblings.last() else {

@@ -1,4 +1,4 @@
-//! Nix text in the manner of the text around it: indentation, line ends, spaces inside brackets, `=` in columns.
+//! Nix text in the style of the text around it: indentation, line ends, spaces inside brackets, aligned `=`.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -28,9 +28,9 @@ pub struct Manner {
     pub unit: String,
     /// Whether brackets touch what they hold: `{x = [1];}`.
     pub tight: bool,
-    /// Whether a set stands on one line.
+    /// Whether a set is on one line.
     pub one_line: bool,
-    /// The width of names where the `=` of a set's fields stand in one column; 0 is as wide as the widest name.
+    /// The width of names where the `=` of a set's fields are in one column; 0 is as wide as the widest name.
     pub columns: Option<usize>,
     /// The order of fields, as far as the neighbour has them.
     pub order: Vec<String>,
@@ -149,7 +149,7 @@ fn string(text: &str) -> String {
     format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
 }
 
-/// A name as it stands in an attribute path.
+/// A name as it is in an attribute path.
 pub fn quoted_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_'-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -194,7 +194,7 @@ pub fn is_tight(root: &SyntaxNode, except: Option<&Range<usize>>) -> bool {
     vote > 0
 }
 
-/// The width of a set's names, where its `=` stand in one column that not every name reaches by itself; 0 where the
+/// The width of a set's names, where its `=` are in one column that not every name reaches by itself; 0 where the
 /// widest name reaches it.
 fn in_columns(text: &str, set: &AttrSet) -> Option<usize> {
     let (mut columns, mut padded, mut widest) = (Vec::new(), false, 0);

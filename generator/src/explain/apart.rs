@@ -1,8 +1,8 @@
-//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the pipe, a
-//! published port, or the links that are told of differ.
+//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the
+//! pipe, a published port, or the links that are told of differ.
 //!
-//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests hold
-//! that against answers that are asked one by one. Never: an answer, or a rule.
+//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests
+//! hold that against answers that are asked one by one. Never: an answer, or a rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -103,17 +103,6 @@ impl<'a> Apart<'a> {
         let of_opener = known.unwrap_or_else(|| self.flows.from(self.map, opener));
         self.from.insert(opener, of_opener);
         self.flows.to(of_opener, to.address)
-    }
-
-    /// What the function is of the flows that an end opens, whoever they are for.
-    pub fn from(&mut self, from: &Spot) -> Map {
-        let opener = if from.at == At::Mac { Opener::ThisMac } else { Opener::Address(from.address) };
-        self.flows.from(self.map, opener)
-    }
-
-    /// What such a function is of the flows to an end.
-    pub fn to(&mut self, from: Map, to: &Spot) -> Map {
-        self.flows.to(from, to.address)
     }
 
     /// Who opens: a process that binds no address gets one that suits the destination.

@@ -1,6 +1,6 @@
-//! The ends of a way: names, addresses and words, and where on the Mac each of them lives.
+//! The endpoints of a path: names, addresses and keywords, and where on the Mac each of them is.
 //!
-//! A name that the declaration knows goes before a word of ours. Never: how a packet gets from one to the other.
+//! A declared name takes precedence over a keyword. Never: how a packet gets from one to the other.
 
 use std::net::Ipv4Addr;
 
@@ -24,7 +24,7 @@ const EXAMPLES: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(198, 19, 255, 0), 24),
 ];
 
-/// Words that stand for an end, beside the names of the declaration.
+/// Words that stand for an end, besides the names of the declaration.
 const WORDS: [&str; 4] = ["internet", "lan", "localhost", "mac"];
 
 /// One end, as it is shown.
@@ -107,8 +107,8 @@ pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
     let (destination, port) = port_of(question.destination)?;
     if question.source.contains(':') {
         return Err(Wrong::new(
-            format!("`{}` has a port, and sources have none", Harmless(question.source)),
-            "the port belongs behind the destination, as in `etcd-2:2379`; addresses are IPv4",
+            format!("`{}` has a port, but a source takes none", Harmless(question.source)),
+            "put the port after the destination, as in `etcd-2:2379`; addresses are IPv4",
         ));
     }
     let service = service(question.protocol, port)?;
@@ -118,7 +118,7 @@ pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
         let other =
             resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));
         destination.address = other.filter(|_| destination.volume.is_none()).ok_or_else(|| {
-            let message = format!("`{}` and `{}` are one machine", source.name, destination.name);
+            let message = format!("`{}` and `{}` are the same machine", source.name, destination.name);
             Wrong::new(message, "what a VM sends to itself never reaches this Mac")
         })?;
     }
@@ -148,7 +148,7 @@ pub(super) fn port_of(word: &str) -> Result<(&str, Option<u16>), Wrong> {
     }
     match port.parse() {
         Ok(port) if port > 0 => Ok((end, Some(port))),
-        _ => Err(Wrong::new(format!("`{}` is no port", Harmless(port)), "a number from 1 to 65535")),
+        _ => Err(Wrong::new(format!("`{}` is not a port", Harmless(port)), "a number from 1 to 65535")),
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Servi
     match (matches!(protocol, TCP | UDP), port) {
         (true, None) => Err(Wrong::new(
             format!("{service} needs a port"),
-            "put it behind the destination, as in `etcd-2:2379`",
+            "add it to the destination, as in `etcd-2:2379`",
         )),
         (false, Some(port)) => {
             let protocol = Service { protocol, port: None };
@@ -193,7 +193,7 @@ pub(super) fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Servi
     }
 }
 
-/// The addresses that our own words stand for, and by bridge that of somebody who is no volume.
+/// The addresses that our own words stand for, and by bridge that of someone who is not a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examples {
     /// `mac`: this Mac, on the interface that leads outside.
@@ -202,7 +202,7 @@ pub struct Examples {
     pub lan: Ipv4Addr,
     /// `internet`.
     pub internet: Ipv4Addr,
-    /// Somebody in each provider's network, where there is room.
+    /// Someone in each provider's network, where there is room.
     pub strangers: Vec<Option<Ipv4Addr>>,
 }
 
@@ -234,12 +234,12 @@ impl<'a> Resolver<'a> {
         host(self.examples[0], 10)
     }
 
-    /// What stands for a neighbour of the Mac.
+    /// What stands for a host on the LAN of the Mac.
     pub fn lan(&self) -> Ipv4Addr {
         host(self.examples[0], 77)
     }
 
-    /// What stands for the world outside.
+    /// What stands for the outside.
     pub fn internet(&self) -> Ipv4Addr {
         host(self.examples[1], 7)
     }
@@ -260,8 +260,8 @@ impl<'a> Resolver<'a> {
             return self.address(address);
         }
         match plain {
-            "internet" => Ok(End::new(word, self.internet(), "the world outside", At::Outside)),
-            "lan" => Ok(End::new(word, self.lan(), "a neighbour of this Mac", At::Outside)),
+            "internet" => Ok(End::new(word, self.internet(), "a host on the internet", At::Outside)),
+            "lan" => Ok(End::new(word, self.lan(), "a host on the LAN of this Mac", At::Outside)),
             "localhost" => Ok(End::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback)),
             "mac" => Ok(End::new(word, self.mac(), "this Mac itself", At::Mac)),
             _ => Err(self.unknown(word, plain)),
@@ -276,7 +276,7 @@ impl<'a> Resolver<'a> {
         }
         let index = self.plan.bridges.iter().position(|bridge| bridge.provider.as_str() == name)?;
         let address = self.stranger(index, None)?;
-        let what = format!("somebody in {name} who is no volume, on its bridge");
+        let what = format!("a host in {name} that is not a volume, on its bridge");
         Some(End::new(name, address, &what, At::Bridge(index)))
     }
 
@@ -303,7 +303,7 @@ impl<'a> Resolver<'a> {
             return Ok(Some(self.alias(&word, alias, index)));
         }
         Err(Wrong::new(
-            format!("`{first}` is no volume of `{}`", Harmless(rest)),
+            format!("`{first}` is not a volume of `{}`", Harmless(rest)),
             format!("it belongs to `{0}`: `{first}.{0}`", volume.provider),
         ))
     }
@@ -325,18 +325,18 @@ impl<'a> Resolver<'a> {
             return Ok(self.gateway(&word, index));
         }
         if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.region.contains(address)) {
-            let what = format!("somebody in {} who is no volume, on its bridge", bridge.provider);
+            let what = format!("a host in {} that is not a volume, on its bridge", bridge.provider);
             return Ok(End::new(&word, address, &what, At::Bridge(index)));
         }
         if address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240 {
-            let message = format!("`{address}` is not the address of one machine");
+            let message = format!("`{address}` is not the address of a single host");
             return Err(Wrong::new(message, "a volume's address, or one outside"));
         }
         if address == self.mac() {
             let what = "this Mac's address on the interface that leads outside";
             return Ok(End::new(&word, address, what, At::Mac));
         }
-        Ok(End::new(&word, address, "outside, as far as the declaration tells", At::Outside))
+        Ok(End::new(&word, address, "outside the declared networks", At::Outside))
     }
 
     pub fn volume(&self, name: &str, index: usize) -> End {
@@ -366,7 +366,7 @@ impl<'a> Resolver<'a> {
         self.plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default()
     }
 
-    /// An address of a network that nobody was declared to have.
+    /// An address of a network that no one was declared to have.
     pub fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {

@@ -1,7 +1,6 @@
-//! One place where pf sees a packet: what the rules make of it, and what was declared.
+//! One hop, where pf sees a packet: what the rules do with it, and what was declared.
 //!
-//! Both are asked for every packet that no state passes, and held against each other. Never: why a place is on
-//! the way.
+//! Both are evaluated for every packet that no state passes, and compared. Never: why a hop is on the path.
 
 use std::net::IpAddr;
 
@@ -42,7 +41,7 @@ pub struct Hop {
     pub interface: String,
     /// The packet before pf.
     pub before: Form,
-    /// The packet behind it.
+    /// The packet after it.
     pub after: Form,
     /// Through, or not.
     pub action: Outcome,
@@ -64,7 +63,7 @@ pub struct Hop {
     pub disagreement: Option<String>,
 }
 
-/// A rule and where it stands.
+/// A rule and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuleAt {
     /// The path of its ruleset; empty for the main one.
@@ -79,7 +78,7 @@ pub struct RuleAt {
     pub text: Option<String>,
     /// Its label.
     pub label: Option<String>,
-    /// Whether it stands in our anchor.
+    /// Whether it is in our anchor.
     pub ours: bool,
 }
 
@@ -263,7 +262,7 @@ impl Judge<'_> {
         });
         let met = met.collect::<Vec<_>>().join(", then ");
         let met =
-            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it meets {met}") };
+            if met.is_empty() { "no rule sends it there".to_owned() } else { format!("it matches {met}") };
         Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 
@@ -303,7 +302,9 @@ impl Judge<'_> {
             ),
             policy::Verdict::Refuse(_) => (!passes && returns && decider.is_some_and(mine), "is refused"),
             policy::Verdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
-            policy::Verdict::Untouched => (!decider.is_some_and(mine) && !translated, "is none of ours"),
+            policy::Verdict::Untouched => {
+                (!decider.is_some_and(mine) && !translated, "is not one of this network's")
+            }
         };
         let moved = (verdict.before.source, verdict.before.destination);
         let expected = match decision.translation {
@@ -314,8 +315,8 @@ impl Judge<'_> {
         };
         let (after, is_ours) = (verdict.after, decision.verdict != policy::Verdict::Untouched);
         let place = match decider {
-            _ if verdict.via == Via::Skip => "pf does not look at this interface (`set skip`)".to_owned(),
-            Some(path) if mine(path) => format!("the anchor {path} says otherwise"),
+            _ if verdict.via == Via::Skip => "pf skips this interface (`set skip`)".to_owned(),
+            Some(path) if mine(path) => format!("the anchor {path} decides differently"),
             Some("") => "the main ruleset decides instead".to_owned(),
             Some(path) => format!("the anchor {path} decides instead"),
             None => match verdict.translation.as_ref().filter(|by| !mine(&by.anchor)) {
@@ -391,9 +392,9 @@ fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Pa
 
 /// How the sender learns that a packet is blocked.
 fn answered(block: Block, protocol: u8) -> &'static str {
-    const SILENCE: &str = "in silence";
+    const SILENCE: &str = "silently";
     let unreachable = match protocol {
-        ICMP => "in silence (pf answers no ICMP with ICMP)",
+        ICMP => "silently (pf sends no ICMP error for ICMP)",
         other if IPSEC.contains(&other) => SILENCE,
         _ => UNREACHABLE,
     };

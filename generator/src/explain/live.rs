@@ -1,9 +1,9 @@
-//! The rules that are asked: the rendered anchor below macOS's own main ruleset, or what a Mac was captured to hold.
+//! The rules that are evaluated: the rendered anchor below macOS's own main ruleset, or a capture of a Mac.
 //!
-//! A capture is what `pfctl -s rules`, `-s nat` and `-s dummynet` print, of the main ruleset and of anchors. Each prints a part of one
-//! ruleset, so the lines of a section are put into pf's order before they are read, and errors and rules are told by
-//! their lines in the capture. Tables are not printed: ours are taken from the rendered anchor.
-//! Never: what the rules mean for a packet.
+//! A capture is the output of `pfctl -s rules`, `-s nat` and `-s dummynet`, of the main ruleset and of anchors. Each
+//! prints a part of one ruleset, so the lines of a section are sorted into pf's order before they are read, and
+//! errors and rules are reported by their lines in the capture. Tables are not printed: ours are taken from the
+//! rendered anchor. Never: what the rules mean for a packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -52,7 +52,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Rules that are loaded, with where each of them stands.
+/// Rules that are loaded, with where each of them is.
 pub(super) struct Loaded {
     pub machine: Machine,
     rulesets: BTreeMap<String, (Lists, usize)>,
@@ -160,7 +160,7 @@ impl Text {
         self.lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
-    /// Where a line of the text comes from; behind the last one, the last.
+    /// Where a line of the text comes from; after the last one, the last.
     fn origin(&self, line: u32) -> Option<&Line> {
         let index = usize::try_from(line).ok()?.saturating_sub(1);
         self.lines.get(index).or(self.lines.last())
@@ -197,7 +197,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
     if is_captured || !is_whole {
         sections.entry(ours.to_owned()).or_insert(rendered);
     } else {
-        notes.push(format!("the anchor {ours} is not in the capture: nothing of ours decides"));
+        notes.push(format!("the anchor {ours} is not in the capture: none of its rules are in force"));
     }
     let mut loaded = Loaded {
         machine: Machine::new(environment.interfaces.clone()),
@@ -260,7 +260,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
     if !elsewhere.is_empty() {
         let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
         loaded.notes.push(format!(
-            "rules on {names}: no hop is there as far as is known here; `--egress` names another way out"
+            "rules on {names}: no hop uses them as far as is known here; `--egress` names another egress interface"
         ));
     }
     if refused.is_empty() { Ok(loaded) } else { Err(refused) }
@@ -334,7 +334,7 @@ fn rule_of(line: &str) -> Option<&str> {
     }
 }
 
-/// Puts statements into the order that pf asks for; what stands in braces, or behind a backslash, stays together.
+/// Puts statements into the order that pf asks for; what is in braces, or behind a backslash, stays together.
 fn in_order(text: &mut Text) {
     let mut statements: Vec<(u8, Vec<Line>)> = Vec::new();
     let mut depth = 0_usize;
@@ -387,7 +387,7 @@ fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
     }
 }
 
-/// The interfaces that rules of a ruleset stand on.
+/// The interfaces that rules of a ruleset are on.
 fn interfaces(ruleset: &Ruleset) -> impl Iterator<Item = &str> {
     let rules = ruleset.rules.lists().into_iter().flatten();
     rules.filter_map(|rule| rule.interface.as_ref()).filter(|on| !on.not).map(|on| on.name.as_str())

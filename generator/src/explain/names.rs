@@ -76,8 +76,9 @@ impl Held<'_> {
         let Ok(wanted) = pf::parse(&loaded.text, self.environment) else { return Vec::new() };
         let (held, wanted) = (&self.captured.rules, &wanted.rules);
         let mut notes = Vec::new();
-        let translates = !(held.nat.is_empty() && held.rdr.is_empty());
-        if !translates && !(wanted.nat.is_empty() && wanted.rdr.is_empty()) {
+        let has_translation = |lists: &pf::syntax::Rules| !lists.nat.is_empty() || !lists.rdr.is_empty();
+        let translates = has_translation(held);
+        if !translates && has_translation(wanted) {
             notes.push(format!("no translation of {ours} is in the capture (`pfctl -s nat`)"));
         }
         let knows_pipes = !held.dummynet.is_empty();

@@ -53,11 +53,11 @@ pub fn opening(
         reach.passing(&mut flows)
     });
     let opened = flows.minus(after, before);
-    let opener = flows.opened_by(Opener::Address(source.address));
+    let sender = flows.opened_by(Opener::Address(source.address));
     let receiver = flows.network(Side::Destination, destination.address.into(), 32);
     let ports = port.map(|port| [(port, port)]);
     let asked = reach::service(&mut flows, service.map(|it| it.protocol), ports.as_ref().map(|it| &it[..]));
-    let asked = flows.and(asked, opener);
+    let asked = flows.and(asked, sender);
     let asked = flows.and(asked, receiver);
     if flows.and(opened, asked).is_empty() {
         return None;

@@ -1,7 +1,7 @@
-//! The row of the policy that decides, in plain words, and what in the declaration it comes from.
+//! The row of the policy that decides, in words, and the declaration behind it.
 //!
 //! Where no link covers a packet, the links that nearly do are named: the other direction, another port. Never: a
-//! rule; what is said here would be so whatever was rendered.
+//! rule; the reasons are the same whatever was rendered.
 
 use serde::Serialize;
 
@@ -43,23 +43,19 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
     let mut declared = Vec::new();
     let mut near = Vec::new();
     let words = match &decision.because {
-        Because::Forged => {
-            "no volume is behind this interface: a source of theirs is forged there".to_owned()
-        }
-        Because::ForgedHere => {
-            "this Mac has that address itself: as a source of another it is forged".to_owned()
-        }
+        Because::Forged => "no volume is reached by this interface, so the source is forged".to_owned(),
+        Because::ForgedHere => "this Mac has that address itself, so the source is forged".to_owned(),
         Because::ForgedGuest(provider) => {
             declared.push(says.provider(provider, "network"));
-            format!("a guest of {provider} speaks for {provider} only: its source is forged")
+            format!(
+                "a guest of {provider} may send from addresses of {provider} only, so the source is forged"
+            )
         }
         Because::Leak => {
-            "what is meant for a volume never leaves this Mac, also while a bridge is absent".to_owned()
+            "traffic for a volume never leaves this Mac, even while a bridge is absent".to_owned()
         }
-        Because::Malformed => {
-            "its TCP flags make no sense: pf drops it where it puts fragments together".to_owned()
-        }
-        Because::Refusal => "it tells a sender that a packet was refused".to_owned(),
+        Because::Malformed => "its TCP flags are invalid: pf drops it during reassembly".to_owned(),
+        Because::Refusal => "it reports to a sender that a packet was refused".to_owned(),
         Because::Loopback => match decision.translation {
             Some(Translation::Published(_)) => {
                 declared.extend(says.publish(packet));
@@ -78,23 +74,21 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         }
         Because::NoLink => {
             near = says.near(packet);
-            let later =
-                if decision.verdict == Verdict::Carry { ": it is refused as it comes in" } else { "" };
+            let later = if decision.verdict == Verdict::Carry { ": it is refused `in` on lo0" } else { "" };
             format!("no link covers it, and between providers nothing else passes{later}")
         }
         Because::Internet(provider) => {
             declared.push(says.provider(provider, "internet"));
-            format!("{provider} reaches the world outside")
+            format!("{provider} may open connections to the outside")
         }
         Because::NoInternet(provider) => {
             declared.push(says.provider(provider, "internet"));
-            let later =
-                if decision.verdict == Verdict::Carry { ": it is refused as it comes in" } else { "" };
-            format!("{provider} does not reach the world outside{later}")
+            let later = if decision.verdict == Verdict::Carry { ": it is refused `in` on lo0" } else { "" };
+            format!("{provider} may not open connections to the outside{later}")
         }
-        Because::ThisMac => "this Mac itself may talk to every volume".to_owned(),
-        Because::Outside => "nobody outside reaches a volume through this Mac".to_owned(),
-        Because::NotOurs => "it has nothing to do with a volume here: no rule of ours touches it".to_owned(),
+        Because::ThisMac => "this Mac may open connections to every volume".to_owned(),
+        Because::Outside => "nothing outside may open connections to a volume".to_owned(),
+        Because::NotOurs => "no volume is involved: no rule of the anchor matches it".to_owned(),
     };
     let verdict = match decision.verdict {
         Verdict::Pass => "pass",
@@ -193,10 +187,8 @@ impl Says<'_> {
                 continue;
             }
             let why = match (forth, link.protocol) {
-                (false, _) => "goes the other way only",
-                (true, Some(_)) if link_protocol(packet.protocol) != link.protocol => {
-                    "is of another protocol"
-                }
+                (false, _) => "permits the other direction only",
+                (true, Some(_)) if link_protocol(packet.protocol) != link.protocol => "has another protocol",
                 (true, _) => "has other ports",
             };
             let mut declared = self.link(link);

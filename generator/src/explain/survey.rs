@@ -1,7 +1,8 @@
 //! Questions with several answers: who can open to an end, to whom an end can open, and by what services.
 //!
-//! Services and ends that nothing tells apart are asked about once, each by the question that a person would ask. With
-//! captured rules every end is asked, since those may tell apart what the declaration does not. Never: an answer of its own.
+//! Services and ends that nothing tells apart are asked about once, each by the question that a person would ask.
+//! With captured rules every end is asked, since those may tell apart what the declaration does not. Never: an answer
+//! of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -92,7 +93,7 @@ pub enum Fate {
     Passes,
     /// It is blocked, and the opener is told where pf can tell it.
     Refused,
-    /// It or its answer is blocked in silence.
+    /// It or its answer is blocked silently.
     Dropped,
     /// macOS itself has no way for it.
     Impossible,
@@ -408,8 +409,7 @@ impl Asker<'_> {
         all.sort_by_key(|(_, fate)| (Some(*fate) == last, *fate));
         let is_one = all.len() == 1;
         let rest = match (&self.only, is_one) {
-            (Only { service: Some(_), .. }, _) => None,
-            (Only { protocol: Some(_), .. }, true) => None,
+            (Only { service: Some(_), .. }, _) | (Only { protocol: Some(_), .. }, true) => None,
             (Only { protocol: Some(_), .. }, false) => Some("every other port"),
             (Only { protocol: None, service: None }, true) => Some("everything"),
             (Only { protocol: None, service: None }, false) => Some("everything else"),

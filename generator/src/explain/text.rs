@@ -76,8 +76,8 @@ pub(super) fn survey(survey: &Survey) -> String {
         disagreements(&mut out, explanation);
         self::path(&mut out, explanation);
     }
-    let blocked = survey.answers.iter().filter(|answers| !answers.ends.is_empty());
-    if let Some(last) = blocked.last() {
+    let mut groups = survey.answers.iter().filter(|answers| !answers.ends.is_empty());
+    if let Some(last) = groups.next_back() {
         let _ = writeln!(out, "\nthe way of a packet: `{}`", last.explain);
     }
     if let Some(opening) = &survey.to_open {
@@ -189,9 +189,9 @@ fn line(out: &mut String, what: &str, text: &str) {
 fn outcome(hop: &Hop) -> String {
     match (hop.passes(), hop.via) {
         (false, Via::State) => "BLOCKED by a state".to_owned(),
-        (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("in silence")),
+        (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("silently")),
         (true, Via::State) => "passes by state".to_owned(),
-        (true, Via::Skip) => "passes, pf does not look here (set skip)".to_owned(),
+        (true, Via::Skip) => "passes, pf skips this interface (set skip)".to_owned(),
         (true, Via::Default) if hop.translation.is_none() => "passes, no rule matches".to_owned(),
         (true, _) if hop.state == StateUse::Created => "passes, and keeps a state".to_owned(),
         (true, _) => "passes".to_owned(),

@@ -1,7 +1,7 @@
-//! The way on macOS: at which interfaces pf sees a packet, and where macOS itself ends it.
+//! The path on macOS: the interfaces at which pf sees a packet, and where macOS itself ends it.
 //!
-//! What both ends of are this Mac's is seen on lo0, going out and coming in. What a VM sends comes in on its bridge
-//! and goes out where it leads. Never: what the rules say there.
+//! A packet between two endpoints of this Mac is seen on lo0, out and then in. A packet of a VM comes in on its
+//! bridge and goes out where it leaves. Never: what the rules say there.
 
 use super::Wrong;
 use super::end::{Asked, At};
@@ -34,7 +34,7 @@ impl Over {
         }
     }
 
-    /// The kind of interface that the policy tells apart.
+    /// The kind of interface that the policy distinguishes.
     pub fn kind(self) -> Interface {
         match self {
             Self::Loopback => Interface::Loopback,
@@ -44,7 +44,7 @@ impl Over {
     }
 }
 
-/// The way of a packet.
+/// The path of a packet.
 #[derive(Debug)]
 pub(super) struct Way {
     pub steps: Vec<Step>,
@@ -81,15 +81,15 @@ impl Way {
             let bridge = &plan.bridges[from];
             let why = match bridge.attachment {
                 ProviderAttachment::Vmnet => "vmnet may join its VMs on the bridge itself",
-                ProviderAttachment::Bridge => "VMs that are set up as rendered send by the gateway",
+                ProviderAttachment::Bridge => "VMs configured as rendered send through the gateway",
             };
-            notes.push(format!("{why}; what a bridge passes between its members pf never sees"));
+            notes.push(format!("{why}; pf never sees what a bridge forwards between its members"));
         }
         notes
     }
 }
 
-/// The way of the packet that is asked about.
+/// The path of the packet that is asked about.
 pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
     let (source, destination) = (asked.source.at, asked.destination.at);
     let step = |direction, over| Step { direction, over };
@@ -100,7 +100,7 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
         (At::Outside, At::Outside) => {
             return Err(Wrong::new(
                 format!(
-                    "neither `{}` nor `{}` is of this network",
+                    "neither `{}` nor `{}` is in this network",
                     asked.source.name, asked.destination.name
                 ),
                 "one end must be a volume, a provider or this Mac",
@@ -116,7 +116,7 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
         }
         (At::Gateway(_), At::Outside) => refused(
             Vec::new(),
-            "what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)",
+            "a socket bound to a bridge's address has no route outside on macOS (EHOSTUNREACH)",
         ),
         (from, to) if from.is_here() && to.is_here() => through(lo0),
         (_, At::Bridge(to)) if source.is_here() => through(vec![out(Over::Bridge(to))]),

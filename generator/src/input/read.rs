@@ -1,4 +1,4 @@
-//! From JSON to the raw mirror: every wrong shape is reported, and reading goes on behind it.
+//! From JSON to the raw mirror: every wrong shape is reported, and reading continues after it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,17 +23,17 @@ pub fn input(bytes: &[u8]) -> (Input, Problems) {
     (input, problems)
 }
 
-/// Why bytes are no JSON, and where; lines and columns begin at 1, where reading stops behind the last line too.
+/// Why bytes are no JSON, and where; lines and columns begin at 1, where reading stops after the last line too.
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Kind {
     let (line, column) = (error.line().max(1), error.column().max(1));
     if let Err(error) = std::str::from_utf8(bytes) {
         let before = &bytes[..error.valid_up_to()];
         let lines: Vec<&[u8]> = before.split(|byte| *byte == b'\n').collect();
         let (line, column) = (lines.len(), 1 + lines.last().map_or(0, |last| last.len()));
-        return Kind::NotJson { line, column, reason: "a byte that is no UTF-8 text".to_owned() };
+        return Kind::NotJson { line, column, reason: "invalid UTF-8".to_owned() };
     }
     if bytes.starts_with("\u{feff}".as_bytes()) {
-        return Kind::NotJson { line: 1, column: 1, reason: "a byte order mark stands".to_owned() };
+        return Kind::NotJson { line: 1, column: 1, reason: "there is a byte order mark".to_owned() };
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Kind::NotJson { line: 1, column: 1, reason: "it is empty".to_owned() };
@@ -103,7 +103,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// Reports what is left: fields that nobody asked for.
+    /// Reports what is left: fields that no one asked for.
     fn close(self) {
         let mut left: Vec<String> =
             self.entries.into_iter().filter(|(_, tree)| tree.is_some()).map(|(field, _)| field).collect();
@@ -219,7 +219,19 @@ impl Read for Port {
         match tree {
             Tree::String(range) => Some(Port::Range(range)),
             Tree::Number(ref number) if number.is_i64() => number.as_i64().map(Port::Number),
-            other => wrong("a port, or a range as \"2379-2380\"", &other, at, problems),
+            other => wrong("a port, or a range such as \"2379-2380\"", &other, at, problems),
+        }
+    }
+}
+
+/// The word of `latency`. Who writes a number there means `latencyMs`.
+struct LatencyWord(String);
+
+impl Read for LatencyWord {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
+        match tree {
+            Tree::String(word) => Some(Self(word)),
+            other => wrong("the word \"regions\" (milliseconds are `latencyMs`)", &other, at, problems),
         }
     }
 }
@@ -303,6 +315,7 @@ impl Read for Provider {
             bridge: fields.optional("bridge"),
             attachment: fields.optional("attachment"),
             internet: fields.optional("internet"),
+            region: fields.optional("region"),
         };
         fields.close();
         Some(provider)
@@ -372,6 +385,8 @@ impl Read for Conditions {
         let mut fields = Fields::open(tree, at, problems)?;
         let conditions = Conditions {
             latency_ms: fields.optional("latencyMs"),
+            latency: fields.optional("latency").map(|LatencyWord(word)| word),
+            jitter_ms: fields.optional("jitterMs"),
             loss: fields.optional("loss"),
             bandwidth_kbit: fields.optional("bandwidthKbit"),
         };

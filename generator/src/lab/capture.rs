@@ -1,4 +1,4 @@
-//! A capture as pcapng: a packet for every place where pf saw one, with the rule that decided as its comment.
+//! A capture as pcapng: a packet for every hop at which pf saw it, with the deciding rule as its comment.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ fn has_more(stream: &UnixStream) -> Result<bool> {
     Ok(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&nap))? > 0)
 }
 
-/// Whether nobody reads standard output any more: a pipe tells, a file and a terminal have no reader to lose.
+/// Whether no one reads standard output any more: a pipe tells, a file and a terminal have no reader to lose.
 fn is_reader_gone() -> Result<bool> {
     let out = io::stdout();
     let mut waiting = [PollFd::new(&out, PollFlags::empty())];
@@ -108,7 +108,7 @@ pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
     written
 }
 
-/// Nobody says anything while it reads: the end of the stream is all that can come.
+/// No one says anything while it reads: the end of the stream is all that can come.
 fn is_gone(mut stream: &UnixStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let read = stream.read(&mut [0]);

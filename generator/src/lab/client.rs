@@ -1,4 +1,4 @@
-//! Speaking to a lab: one line of JSON there, one back, and descriptors beside it where it lets somebody in.
+//! The client side of the lab's socket: one line of JSON each way, and descriptors where a command enters the lab.
 
 use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -30,22 +30,23 @@ pub fn address() -> String {
 
 /// Connects to a lab; `None` where there is none.
 pub fn connect(address: &str) -> Result<Option<UnixStream>> {
-    let name = SocketAddr::from_abstract_name(address.as_bytes()).context("no lab can have this address")?;
+    let name =
+        SocketAddr::from_abstract_name(address.as_bytes()).context("a lab cannot have this address")?;
     let stream = match UnixStream::connect_addr(&name) {
         Ok(stream) => stream,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),
-        Err(error) => return Err(error).context("cannot speak to the lab"),
+        Err(error) => return Err(error).context("cannot connect to the lab"),
     };
     // Anybody could have taken the name.
     if !is_own(&stream)? {
-        bail!("what answers at the lab's address is another user's");
+        bail!("the process at the lab's address belongs to another user");
     }
     Ok(Some(stream))
 }
 
 /// Whether the other end of a stream is this user's. Its process may be of another namespace, and have no number here.
 pub fn is_own(stream: &UnixStream) -> Result<bool> {
-    let peer = getsockopt(stream, PeerCredentials).context("cannot tell whose the other end is")?;
+    let peer = getsockopt(stream, PeerCredentials).context("cannot determine the owner of the peer")?;
     Ok(peer.uid() == geteuid().as_raw())
 }
 
@@ -61,11 +62,11 @@ pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, Uni
     };
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line).context("cannot speak to the lab")?;
+    stream.write_all(&line).context("cannot connect to the lab")?;
     let descriptors = receive(&stream)?;
     let mut line = String::new();
-    // A reply is short and nothing follows it unasked: nothing is read that belongs to what comes behind.
-    BufReader::with_capacity(1, &stream).read_line(&mut line).context("cannot hear the lab")?;
+    // A reply is short and nothing follows it unasked: nothing is read that belongs to what follows.
+    BufReader::with_capacity(1, &stream).read_line(&mut line).context("cannot read the lab's answer")?;
     if line.is_empty() {
         bail!("the lab has ended");
     }
@@ -78,7 +79,8 @@ fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0; 1];
     let mut parts = [std::io::IoSliceMut::new(&mut byte)];
-    recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).context("cannot hear the lab")?;
+    recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        .context("cannot read the lab's answer")?;
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -1,4 +1,4 @@
-//! What a lab is asked, and how it answers: a line of JSON each.
+//! The requests to a lab and its answers: a line of JSON each.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
@@ -31,16 +31,16 @@ pub enum Request {
     Status,
     /// To end.
     Down,
-    /// To let somebody into a node.
+    /// To let someone into a node.
     Enter {
         /// The node.
         node: String,
     },
-    /// To cut or slow the paths between two groups, or between one and everybody else.
+    /// To cut or slow the paths between two groups, or between one and everything else.
     Fault(Asked),
     /// To withdraw every fault that the asker makes, once the asker hangs up. The reply is the asker's number.
     Own,
-    /// To heal them; all, where nobody is named.
+    /// To heal them; all, if none is named.
     Heal {
         /// A volume or a provider.
         one: Option<String>,
@@ -60,7 +60,7 @@ pub enum Request {
     },
     /// For the rules that open connections may stem from.
     Loaded,
-    /// To tell every packet of a node or a link, as pcapng behind the reply.
+    /// To tell every packet of a node or a link, as pcapng after the reply.
     Capture {
         /// A node, or `links.0`.
         what: String,
@@ -101,7 +101,7 @@ pub enum Reply {
     Status(Box<Status>),
     /// The texts of the anchor since connections were last ended.
     Loaded {
-        /// One behind the other.
+        /// One after another.
         text: String,
     },
 }
@@ -109,7 +109,7 @@ pub enum Reply {
 /// How a lab is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// Who takes part.
+    /// The hosts.
     pub nodes: Vec<NodeStatus>,
     /// How many rules are loaded.
     pub rules: usize,
@@ -149,13 +149,13 @@ pub struct FaultStatus {
     pub from: String,
     /// Another; none for all others.
     pub to: Option<String>,
-    /// What a slowed path is like, in words.
+    /// The conditions of a slowed path, in words.
     pub conditions: Option<String>,
     /// For how many more seconds; none until it is healed.
     pub seconds: Option<u64>,
 }
 
-/// Who takes part.
+/// The hosts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Its name.
@@ -182,17 +182,17 @@ pub struct Lab {
     pub declaration: Declaration,
     /// The plan of it.
     pub plan: Plan,
-    /// Who takes part beside volumes.
+    /// The hosts besides volumes.
     pub cast: Cast,
     /// What the anchor's file is called.
     pub file: String,
     /// The texts of the anchor since connections were last ended: open ones may stem from any.
     pub loaded: Mutex<String>,
-    /// The next number of somebody whose faults go with them.
+    /// The number of the next client whose faults end with it.
     pub owners: AtomicU64,
 }
 
-/// Answers whoever connects, each in a thread of its own.
+/// Answers whoever connects, each in a separate thread.
 pub fn answer(lab: &Arc<Lab>, listener: &UnixListener) {
     for stream in listener.incoming().flatten() {
         let lab = Arc::clone(lab);
@@ -251,7 +251,7 @@ fn wrong(error: &anyhow::Error) -> Reply {
     Reply::Wrong { message: format!("{error:#}") }
 }
 
-/// Sends a byte with descriptors, and a line behind it.
+/// Sends a byte with descriptors, and a line after it.
 fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -287,7 +287,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             let new = Plan::of(&declaration);
             if Topology::of(&new, &lab.cast) != *router.topology() || new.anchor != lab.plan.anchor {
                 bail!(
-                    "its volumes, providers or anchor are others than the lab's\nhint: `lab down` and `lab up` with it"
+                    "its volumes, providers or anchor differ from the lab's\nhint: `lab down` and `lab up` with it"
                 );
             }
             router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&lab.file, &errors)))?;
@@ -417,8 +417,8 @@ fn named(lab: &Lab, name: &str) -> Result<NodeId> {
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> anyhow::Error {
     let known: Vec<&str> = known.collect();
     match nixvol_net::input::nearest(name, known.iter().copied()) {
-        Some(near) => anyhow!("nobody in the lab is called `{name}`\nhint: did you mean `{near}`?"),
-        None => anyhow!("nobody in the lab is called `{name}`\nhint: {}", known.join(", ")),
+        Some(near) => anyhow!("the lab has no host `{name}`\nhint: did you mean `{near}`?"),
+        None => anyhow!("the lab has no host `{name}`\nhint: {}", known.join(", ")),
     }
 }
 
@@ -444,7 +444,7 @@ fn filter(lab: &Lab, what: &str) -> Result<Filter> {
     };
     let link = lab.declaration.links.iter().find(|link| link.index.to_string() == number);
     let Some(link) = link else {
-        bail!("there is no link `{what}`\nhint: links are counted from 0 as they were declared");
+        bail!("there is no link `{what}`\nhint: links are numbered from 0 in the order of their declaration");
     };
     let router = lab.shared.router();
     let members = |ends: &std::collections::BTreeSet<nixvol_net::model::End>| {

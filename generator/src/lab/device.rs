@@ -89,7 +89,7 @@ fn settle(node: &Node) {
     if fs::write(&pings, "0 2147483647").is_err()
         && let Err(error) = fs::write(&pings, "0 0")
     {
-        eprintln!("note: cannot write {pings} ({error}): nobody can ping");
+        eprintln!("note: cannot write {pings} ({error}): ping will not work");
     }
     for scope in ["all", "default", NAME] {
         switches.push((format!("{ipv4}/conf/{scope}/rp_filter"), "0"));

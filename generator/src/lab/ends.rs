@@ -1,7 +1,7 @@
-//! The manager's own step for connections that new rules no longer permit, run here as the manager runs it.
+//! The manager's step that kills states which new rules no longer permit, run here as the manager runs it.
 //!
-//! It exists so that a change of rules does to open connections in the lab what it will do on the Mac. The step is a part
-//! of the manager's awk, and awk runs it. Never: which states there are.
+//! It exists so that a change of rules has the same effect on open connections in the lab as on the Mac. The step is
+//! a part of the manager's awk, and awk runs it. Never: which states there are.
 
 use std::fmt::Write as _;
 use std::fs;

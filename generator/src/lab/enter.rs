@@ -1,4 +1,4 @@
-//! Going into a lab: the namespaces of a node, and a command there.
+//! Enters a lab: the namespaces of a node, and a command in them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,7 +45,7 @@ pub fn exec(node: &str, command: &[OsString]) -> Result<u8> {
 /// A command with its arguments.
 pub fn prepare(command: &[OsString]) -> Result<Command> {
     let Some((program, arguments)) = command.split_first() else {
-        bail!("no command\nhint: `-- COMMAND` behind the options");
+        bail!("no command\nhint: put `-- COMMAND` after the options");
     };
     let mut command = Command::new(program);
     command.args(arguments);

@@ -1,4 +1,4 @@
-//! A node's namespace: made by a thread that goes into it, held by a descriptor, left with the process.
+//! A node's namespace: created by a thread that enters it, held by a descriptor, gone with the process.
 
 use std::fs::File;
 use std::os::linux::net::SocketAddrExt;
@@ -36,7 +36,7 @@ pub fn make(node: &Node, address: &str) -> Result<Space> {
         .with_context(|| format!("cannot set up {}", node.name))
 }
 
-/// Does something in a namespace, in a thread of its own.
+/// Does something in a namespace, in a separate thread.
 pub fn inside<T: Send>(net: &File, deed: impl FnOnce() -> T + Send) -> Result<T> {
     let inside = || {
         setns(net, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;

@@ -1,7 +1,7 @@
-//! The probing of a lab: real connections between all nodes, each held against what the rules are explained to do.
+//! The probes of a lab: real connections between all nodes, each compared with what `explain` says.
 //!
-//! Two roads lead to each verdict: the explanation of the packet, and what a kernel's own stack makes of the packets
-//! that come back. The first difference is told with the packets and the rules.
+//! Each verdict comes from two independent sources: the explanation of the packet, and the reaction of a kernel's
+//! stack to the packets that return. The first difference is reported with its packets and rules.
 
 mod report;
 mod sockets;
@@ -35,7 +35,7 @@ use sockets::{Answer, Ask, BIG, SMALL};
 const ANY_PORT: u16 = 40_004;
 /// With more nodes than this, some of each provider stand for the others.
 const MANY: usize = 40;
-/// How long to wait for an answer, and again where one was expected: a busy machine is no silence.
+/// How long to wait for an answer, and again where one was expected: a busy machine is not a silence.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// How long to wait for the packets of a difference to be seen.
 const SEEN: Duration = Duration::from_millis(100);
@@ -235,7 +235,7 @@ fn both_outside(one: &Node, other: &Node) -> bool {
     one.side == Side::Outside && other.side == Side::Outside
 }
 
-/// The addresses at which a node is asked. Loopback addresses are the Mac's own, and nobody else's.
+/// The addresses at which a node is asked. Loopback addresses are the Mac's own, and no one else's.
 fn destinations(from: &Node, to: &Node, is_mac: bool) -> Vec<Ipv4Addr> {
     let count = if is_mac { 2 } else { to.addresses.len() };
     let may_ask = |address: &Ipv4Addr| !address.is_loopback() || from.side == Side::Here;
@@ -317,7 +317,7 @@ fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<socket
     sockets::allow_many()?;
     let listen = |(id, asked): (NodeId, BTreeSet<(Ipv4Addr, Service)>)| {
         let node = topology.node(id);
-        // A published port is the volume's own behind its alias.
+        // A published port is the volume's own after its alias.
         let at = asked.into_iter().map(|(address, service)| {
             (if node.addresses.contains(&address) { address } else { node.addresses[0] }, service)
         });

@@ -1,4 +1,4 @@
-//! The loop between devices: packets in, the router's decision, packets out, late ones when it is time.
+//! The loop between devices: packets in, the router's decision, packets out, delayed ones when they are due.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

@@ -1,4 +1,4 @@
-//! The process that plays the Mac: sets up the lab, carries packets, answers questions, and ends with its task.
+//! The process that plays the Mac: sets up the lab, forwards packets, answers requests, and ends with its task.
 
 use std::fs::{self, File};
 use std::io;
@@ -115,7 +115,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     }
 }
 
-/// Carries packets in a thread of its own; without it there is no lab.
+/// Carries packets in a separate thread; without it there is no lab.
 fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
     let shared = Arc::clone(shared);
     let carrier = thread::spawn(move || pump(&shared, &devices));
@@ -141,7 +141,7 @@ pub fn unreadable(file: &str, errors: &[nixvol_net::pf::Error]) -> String {
     errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Who takes part beside volumes. Only probes need somebody in a network who is no volume.
+/// The hosts besides volumes. Only probes need someone in a network who is not a volume.
 fn cast(plan: &Plan, task: &Task) -> Cast {
     let examples = examples(plan);
     let is_needed = |bridge: &usize| {
@@ -164,7 +164,7 @@ fn hosts(lines: &str, topology: &Topology) -> String {
 fn own_mounts(hosts: &str) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .context("cannot keep mounts apart")?;
+        .context("cannot isolate mounts")?;
     let hide = MountFlags::NOSUID | MountFlags::NODEV;
     // Containers that cover parts of /proc keep a user from mounting a new one: the old one shows too much, no more.
     let _: rustix::io::Result<()> = mount("proc", "/proc", "proc", hide | MountFlags::NOEXEC, None);
@@ -186,7 +186,7 @@ fn own_mounts(hosts: &str) -> Result<()> {
             Err(error) => return Err(error).with_context(|| format!("cannot find {path}")),
         }
     }
-    unmount(place, UnmountFlags::DETACH).context("cannot uncover /tmp")
+    unmount(place, UnmountFlags::DETACH).context("cannot expose /tmp")
 }
 
 /// This process's own namespaces: users, processes, mounts.

@@ -1,4 +1,4 @@
-//! What a lab is made from: handed from the process that a user started to the one that plays the Mac.
+//! The input of a lab: passed from the process that a user started to the one that plays the Mac.
 
 use std::ffi::OsString;
 
@@ -24,7 +24,7 @@ pub struct Setup {
 /// What to do in a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
-    /// Stay, until somebody ends it.
+    /// Stay, until someone ends it.
     Stay,
     /// Run a command as this Mac, and end with it.
     Run(Vec<OsString>),

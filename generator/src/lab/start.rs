@@ -1,4 +1,4 @@
-//! The start of a lab: a process that plays the Mac, first in a process namespace of its own.
+//! The start of a lab: a process that plays the Mac, the first in a process namespace.
 
 use std::fs::{self, File};
 use std::io::Write;

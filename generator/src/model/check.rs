@@ -1,4 +1,4 @@
-//! From the raw mirror to the model: every value judged, every problem kept.
+//! From the raw mirror to the model: every value is validated, every problem kept.
 
 mod expectations;
 mod links;
@@ -218,7 +218,7 @@ impl Check<'_> {
         allowed
     }
 
-    /// A CIDR that is a network address. One that is not is reported, and the network that it lies in goes on to
+    /// A CIDR that is a network address. One that is not is reported, and the network that it is in goes on to
     /// further checks, so that they need no second run.
     fn network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let network = self.cidr(at, text)?;

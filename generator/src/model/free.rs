@@ -1,5 +1,5 @@
-//! What is free: the address or network that a hint proposes. Each is proposed once, so that following every
-//! hint of a run leads to no new collision.
+//! Free addresses and networks, for hints. Each is proposed once, so that following all hints of a run causes no new
+//! collision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -64,7 +64,7 @@ impl Declaration {
     }
 }
 
-/// Free addresses of a network, lowest first from the one behind its gateway.
+/// Free addresses of a network, lowest first from the one after its gateway.
 pub struct FreeAddresses {
     taken: BTreeSet<Ipv4Addr>,
     network: Ipv4Net,
@@ -146,7 +146,7 @@ impl FreeNetworks {
                 self.next.insert(prefix_len, (space, candidate));
                 return Some(candidate);
             };
-            // Jump behind whatever is in the way: steps grow with what is taken, not with what is possible.
+            // Jump after whatever is in the way: steps grow with what is taken, not with what is possible.
             let behind = last.max(candidate.broadcast().into()).checked_add(1)?;
             candidate = Ipv4Net::new(behind.into(), prefix_len).ok()?;
         }

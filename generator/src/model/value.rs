@@ -1,4 +1,4 @@
-//! Values that are right by construction: names, paths, anchors, ports.
+//! Values that are valid by construction: names, paths, anchors, ports.
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -41,7 +41,13 @@ impl Declaration {
             let at = FieldPath::of(&["links".to_owned(), link.index.to_string()]).child("masquerade");
             Some(Problem::new(at, kind))
         });
-        let mut warnings: Vec<Problem> = public.chain(masqueraded).collect();
+        let is_jittery =
+            |link: &&Link| link.conditions.is_some_and(|it| it.jitter_ms.is_some_and(|ms| ms > 0));
+        let jittery = self.links.iter().filter(is_jittery).map(|link| {
+            let at = FieldPath::of(&["links".to_owned(), link.index.to_string()]);
+            Problem::new(at.child("conditions").child("jitterMs"), Kind::JitterOnMac)
+        });
+        let mut warnings: Vec<Problem> = public.chain(masqueraded).chain(jittery).collect();
         warnings.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
         warnings
     }

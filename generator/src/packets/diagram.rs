@@ -1,7 +1,7 @@
 //! Functions from packets to numbers, as decision diagrams over bits.
 //!
-//! A node looks at one bit and goes on to one of two others; at the end stands a number. Equal functions are one node, so
-//! that comparing two is comparing their names, and a change costs what it touches. Never: what a bit means.
+//! A node tests one bit and continues with one of two others; the leaves are numbers. Equal functions are one node,
+//! so that comparison is by identity, and a change costs what it touches. Never: what a bit means.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -165,7 +165,7 @@ impl Diagrams {
         self.node(map).level
     }
 
-    /// What a function is where the bit of this level, which is not behind its first, is 0 and where it is 1.
+    /// What a function is where the bit of this level, which is not after its first, is 0 and where it is 1.
     pub(super) fn sides(&self, map: Map, level: u16) -> (Map, Map) {
         self.node(map).sides(map, level)
     }
@@ -177,7 +177,7 @@ impl Diagrams {
         (level, [first.sides(one, level), second.sides(other, level)])
     }
 
-    /// The function that is `low` where the bit is 0 and `high` where it is 1; both look at bits behind it only.
+    /// The function that is `low` where the bit is 0 and `high` where it is 1; both look at bits after it only.
     pub(super) fn make(&mut self, level: u16, low: Map, high: Map) -> Map {
         if low == high {
             return low;

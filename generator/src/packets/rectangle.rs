@@ -1,4 +1,4 @@
-//! Sets as few rectangles, and a rectangle's side in given words.
+//! A set as few rectangles, and the side of a rectangle in given names.
 
 use std::collections::BTreeMap;
 
@@ -109,6 +109,30 @@ impl Space {
         let (below, above) = self.diagrams.sides(map, level);
         self.add_ranges(below, level + 1, (end, low << 1), found);
         self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
+    }
+
+    /// A function that looks at nothing before a field, by the numbers of the field: ranges in order, each with what the function
+    /// is there.
+    pub fn by_number(&self, map: Map, field: Field) -> Vec<((u128, u128), Map)> {
+        let levels = self.field_levels(field);
+        let mut found: Vec<((u128, u128), Map)> = Vec::new();
+        self.add_parts(map, levels.start, (levels.end, 0), &mut found);
+        found
+    }
+
+    fn add_parts(&self, map: Map, level: u16, (end, low): (u16, u128), found: &mut Vec<((u128, u128), Map)>) {
+        if self.diagrams.level(map) >= end {
+            let width = u32::from(end - level);
+            let (low, size) = (low << width, (1u128 << width) - 1);
+            match found.last_mut() {
+                Some(((_, high), known)) if *known == map => *high = low + size,
+                _ => found.push(((low, low + size), map)),
+            }
+            return;
+        }
+        let (below, above) = self.diagrams.sides(map, level);
+        self.add_parts(below, level + 1, (end, low << 1), found);
+        self.add_parts(above, level + 1, (end, low << 1 | 1), found);
     }
 
     /// A set by what stands behind the addresses: for each different service, the pairs of ends that have it.

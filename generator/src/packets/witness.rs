@@ -1,4 +1,4 @@
-//! A packet of a set, as a person would choose it, and what a function is of one packet.
+//! A witness: a packet of a set, as a person would choose it, and the value of a function for one packet.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::{Direction, Family, Field, Map, Set, Side, Space, number_of};
 pub struct Packet {
     /// Which way it goes.
     pub direction: Direction,
-    /// Over what; a name that nothing tells apart is a stranger.
+    /// Over what; a name that nothing distinguishes is a stranger.
     pub interface: String,
     /// Where it comes from.
     pub source: IpAddr,
@@ -27,7 +27,7 @@ pub struct Packet {
     pub icmp_type: u8,
     /// Of ICMP.
     pub icmp_code: u8,
-    /// It is a fragment that is judged alone.
+    /// It is a fragment that is evaluated alone.
     pub fragment: bool,
     /// It has IP options.
     pub options: bool,

@@ -1,8 +1,7 @@
-//! What a file's meaning depends on beside its bytes: interfaces, names, macros from outside, other files.
+//! What a file's meaning depends on besides its bytes: interfaces, names, macros from outside, other files.
 //!
-//! It exists so that reading is a function: pfctl asks the kernel, the resolver and the disk, and this
-//! reader asks a value that its caller made.
-//! Sees: names. Never: the machine it runs on.
+//! It exists so that reading is a function: pfctl asks the kernel, the resolver and the disk; this reader asks a
+//! value that its caller made. Sees: names. Never: the machine it runs on.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,11 +1,11 @@
 //! The evaluator: what Apple's pf does with a packet.
 //!
-//! It exists so that a ruleset is judged by the decisions it makes. It follows the kernel, oddities included,
-//! and never fails: whatever the rules and the packet are, there is an answer.
-//! Left out: states expire and fragments are given up only where the caller tells the time, IKE and PPTP are told
-//! apart by addresses and ports only, a SYN proxy is a plain state, pipes delay nothing, `max-src-conn` does nothing,
-//! and what the kernel leaves to chance always comes out the same, but for ports where the caller asks for it.
-//! Sees: rulesets as they were read, and packets. Never: text, files, or the plan behind a ruleset.
+//! It exists so that a ruleset is judged by its decisions. It follows the kernel, oddities included, and never
+//! fails: there is an answer for any rules and any packet. Simplified: states expire and fragments are dropped only
+//! if the caller supplies the time, IKE and PPTP are distinguished by addresses and ports only, a SYN proxy is a
+//! plain state, pipes delay nothing, `max-src-conn` does nothing, and random choices of the kernel are fixed, except
+//! ports where the caller asks for it. Sees: rulesets as they were read, and packets. Never: text, files, or the
+//! plan behind a ruleset.
 
 mod address;
 mod decide;
@@ -249,7 +249,7 @@ impl Conversation {
     }
 }
 
-/// The number of a hook's interface; strangers are told apart inside one path.
+/// The number of a hook's interface; unknown ones are distinguished inside one path.
 fn interface_of(loaded: &Loaded, packet: &Packet, hook: &Hook) -> NameId {
     let known = loaded.names.get(&hook.interface);
     if known != STRANGER {

@@ -1,9 +1,8 @@
 //! Expansion: a rule with lists becomes rules without.
 //!
-//! It exists because the kernel knows no lists, and verdicts and labels depend on the order in which
-//! pfctl multiplies them: interface, protocol, ICMP type, source, source port, OS, destination,
-//! destination port, user, group.
-//! Sees: host, names, parse (to add rules and tell errors), syntax. Never: text.
+//! It exists because the kernel has no lists, and verdicts and labels depend on the order in which pfctl multiplies
+//! them: interface, protocol, ICMP type, source, source port, OS, destination, destination port, user, group. Sees:
+//! host, names, parse (to add rules and report errors), syntax. Never: text.
 
 use super::host::Host;
 use super::names::{ICMP, ICMP6, Names, TCP, UDP};
@@ -83,7 +82,7 @@ impl Draft {
         counts.iter().fold(1, |product, count| product.saturating_mul((*count).max(1)))
     }
 
-    /// What one combination costs: itself, its pool, and what stands in its braces.
+    /// What one combination costs: itself, its pool, and what is in its braces.
     fn weight(&self) -> usize {
         let body = self.rule.anchor.as_ref().and_then(|call| call.body.as_ref());
         1 + self.pool.len() + body.map_or(0, |body| body.rules.count())

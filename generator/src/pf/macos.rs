@@ -1,9 +1,8 @@
 //! The names of macOS: its /etc/services and /etc/protocols, and the users and groups that every Mac has.
 //!
-//! It exists because a ruleset says `port mdns` and `user _mdnsresponder`, and what these are is the system's to say.
-//! The tables are inside the program, so that reading needs no file and comes out the same everywhere;
-//! `macos/make.sh` makes them from Apple's own.
-//! Sees: nothing. Never: a file of the machine it runs on.
+//! It exists because a ruleset says `port mdns` and `user _mdnsresponder`, and their numbers depend on the system.
+//! The tables are inside the program, so that reading needs no file and has the same result everywhere;
+//! `macos/make.sh` makes them from Apple's own. Sees: nothing. Never: a file of the machine it runs on.
 
 /// `NAME PORT`, sorted by name.
 static SERVICES: &str = include_str!("macos/services.txt");

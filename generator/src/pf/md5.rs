@@ -1,7 +1,7 @@
-//! MD5, for the one thing that pf wants of it: a `source-hash` key from a word.
+//! MD5, for the one place where pf uses it: a `source-hash` key from a word.
 //!
-//! It exists because pfctl prints the key that it made, and no crate is worth that line.
-//! Sees: nothing. Never: anything that must be secret.
+//! It exists because pfctl prints the key that it made, and no crate is worth that line. Sees: nothing. Never:
+//! anything that must be secret.
 
 /// Rotations, by round and step.
 const ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];

@@ -1,8 +1,7 @@
-//! The words of pf that stand for numbers: those of its own (ICMP types and codes, flags, timeouts), and those that
-//! a system gives to ports, protocols, users and groups.
+//! The names in pf that stand for numbers: its own (ICMP types and codes, flags, timeouts), and those that a system
+//! gives to ports, protocols, users and groups.
 //!
-//! It exists so that the parser and the printer use one table each way.
-//! Sees: the tables of the systems. Never: a rule.
+//! It exists so that the parser and the printer use the same tables. Sees: the tables of the systems. Never: a rule.
 
 use super::syntax::Family;
 use super::{macos, openbsd};

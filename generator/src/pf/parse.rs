@@ -1,10 +1,10 @@
 //! The parser: a ruleset as the kernel would hold it, or every error at once.
 //!
-//! It exists because verdicts must be proven from the bytes that will be loaded. It refuses the lines
-//! that pfctl refuses, which needs three habits of a yacc parser: an error skips to the next line break;
-//! a syntax error so soon after another (fewer than three tokens) is not told; and a rule is judged when
-//! the token behind it has been seen, so its errors stand on that token's line.
-//! Sees: token, host, expand, environment, syntax. Never: a disk, a kernel, the rest of this project.
+//! It exists because verdicts must be proven from the bytes that will be loaded. It refuses the lines that pfctl
+//! refuses, which needs three habits of a yacc parser: an error skips to the next line break; a syntax error soon
+//! after another (fewer than three tokens) is not reported; and a rule is checked once the token after it has been
+//! read, so its errors are on that token's line. Sees: token, host, expand, environment, syntax. Never: a disk, a
+//! kernel, the rest of this project.
 
 mod anchor;
 mod binat;
@@ -88,7 +88,7 @@ fn parse_at(text: &str, environment: &Environment, anchor: &str) -> Result<Rules
     parser.finish()
 }
 
-/// The error is told already; all that is left is to go on behind it.
+/// The error is told already; all that is left is to go on after it.
 #[derive(Debug)]
 pub(super) struct Failed;
 
@@ -124,7 +124,7 @@ pub(super) struct Parser<'e> {
     quiet: u8,
     errors: Vec<(Place, String)>,
     foreign_errors: Vec<Error>,
-    /// How many errors there were when the reader saw that this is no file for pfctl: the last of them says so.
+    /// How many errors there were when the reader saw that this is not a file for pfctl: the last of them says so.
     given_up: Option<usize>,
     notes: Vec<Note>,
     files: Vec<String>,
@@ -327,7 +327,7 @@ impl<'e> Parser<'e> {
         Ok(())
     }
 
-    /// Something to say that is no error.
+    /// Something to say that is not an error.
     pub(super) fn note(&mut self, place: Place, message: String) {
         self.notes.push(Note { place, message });
     }

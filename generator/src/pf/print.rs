@@ -1,8 +1,7 @@
 //! The canonical form: a ruleset as text, as `pfctl -o none -nv` prints it.
 //!
-//! It exists so that a person reads what the kernel got, and so that reading can be checked: what is
-//! printed reads back as the same ruleset.
-//! Sees: names, syntax, the words of the grammar. Never: the text that was read.
+//! It exists so that a person can read what the kernel got, and so that reading can be checked: the output reads
+//! back as the same ruleset. Sees: names, syntax, the words of the grammar. Never: the text that was read.
 
 use std::fmt::{Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,7 +86,7 @@ fn bare_words(text: &str) -> String {
     if text.split(' ').all(is_bare) { text.to_owned() } else { quoted(text) }
 }
 
-/// What stands behind the last slash.
+/// What follows the last slash.
 fn last_part(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, last)| last)
 }
@@ -302,7 +301,7 @@ impl Printer {
         if endpoint.not {
             self.put("! ");
         }
-        // `! any` is no host to the grammar, and where binat has its source `any` is none.
+        // `! any` is not a host to the grammar, and where binat has its source `any` is none.
         let is_host = endpoint.not || (is_binat(rule) && std::ptr::eq(endpoint, &raw const rule.source));
         match (&endpoint.address, rule.family) {
             (Address::Any, Some(Family::Inet)) if is_host => self.put("0.0.0.0/0"),

@@ -1,10 +1,9 @@
 //! The shape of a loaded ruleset: what a kernel holds after pfctl has read a file.
 //!
-//! It exists so that whoever judges packets and whoever prints rules speak of one thing: macros are gone,
-//! lists are multiplied out, names of hosts and ports are numbers, and every rule carries one address,
-//! one port and one protocol. What only matters to a reader of the printed form (macros as they were
-//! written, the order of settings) is kept beside it.
-//! Sees: nothing. Never: text, or a decision about a packet.
+//! It exists so that evaluation and printing share one structure: macros are gone, lists are multiplied out, names
+//! of hosts and ports are numbers, and every rule has one address, one port and one protocol. What matters only to a
+//! reader of the printed form (macros as they were written, the order of settings) is kept separately. Sees:
+//! nothing. Never: text, or a decision about a packet.
 
 // The flags of a rule are independent of each other, as they are in the kernel.
 #![allow(clippy::struct_excessive_bools)]
@@ -46,7 +45,7 @@ pub struct Ruleset {
     pub notes: Vec<Note>,
 }
 
-/// Something that whoever reads a file should know, and that makes it no worse.
+/// Something that a reader of a file should know, and that makes it no worse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// What it is about.
@@ -159,7 +158,7 @@ pub struct Rule {
     pub tos: u8,
     /// `keep state` and its relatives.
     pub state: StateKind,
-    /// What stands in parentheses behind it.
+    /// What is in parentheses after it.
     pub state_options: StateOptions,
     /// `fragment`.
     pub fragment: bool,
@@ -456,7 +455,7 @@ pub enum StateKind {
     Synproxy,
 }
 
-/// What stands in parentheses behind `keep state`. Zero is the same as absent.
+/// What is in parentheses behind `keep state`. Zero is the same as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateOptions {
     /// `max`.
@@ -638,6 +637,6 @@ pub struct AnchorCall {
     pub path: String,
     /// The name ends in `*`: every direct child is visited.
     pub wildcard: bool,
-    /// What stands in braces, where it does.
+    /// What is in braces, where it does.
     pub body: Option<Box<Ruleset>>,
 }

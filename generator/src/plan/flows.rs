@@ -1,8 +1,8 @@
-//! Links as rectangles: sets of ends that may send something to sets of ends.
+//! Links as rectangles: sets of endpoints that may send something to sets of endpoints.
 //!
-//! Links are what the user wrote, pairwise or as a mesh, overlapping or not. A rectangle becomes one rule, so
-//! links are merged until their number grows with the ends and not with their pairs, and what other rectangles
-//! cover already is left out: each one that is kept lets something pass that no other does.
+//! Links are what the user wrote, pairwise or as a mesh, overlapping or not. A rectangle becomes one rule, so links
+//! are merged until their number grows with the endpoints and not with their pairs, and a rectangle that others
+//! cover is left out: each one that is kept permits a flow that no other does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,7 +23,7 @@ pub struct Flow {
     pub ports: Option<PortSet>,
 }
 
-/// Part of a link's traffic takes the gateway address of the provider that receives it.
+/// Part of a link's traffic gets the gateway address of the provider that receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masquerade {
     /// The traffic; all of `to` belongs to the one provider.
@@ -220,7 +220,7 @@ fn merged_by_ends(rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
             .or_insert(Some(ports));
     }
     let rectangles = by_ends.into_iter().map(|(rectangle, ports)| Rectangle { ports, ..rectangle });
-    // The same sources: destinations together; then the other way round.
+    // The same sources: destinations together; then reversed.
     let by_source = grouped(rectangles, |rectangle| &mut rectangle.to);
     grouped(by_source, |rectangle| &mut rectangle.from)
 }

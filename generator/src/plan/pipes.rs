@@ -1,13 +1,13 @@
-//! Conditions as pipes: what packets between ends go through, and which packets go through which.
+//! Conditions as pipes: the conditions of each path, and the packets that go through each pipe.
 //!
-//! A link's conditions say what the way between its ends is like, whatever the protocol and the port. Of two that
-//! speak of one packet the narrower counts: a volume's before its provider's, and the sender's before the receiver's.
-//! Those of the same breadth agree (the model sees to that), and the first has the packet.
+//! A link's conditions apply to the path between its endpoints, whatever the protocol and port. If two apply to one
+//! packet, the narrower takes precedence: a volume's before its provider's, and the sender's before the receiver's.
+//! Those of the same breadth agree (the model ensures it), and the first applies.
 
 use std::collections::BTreeSet;
 
 use super::flows::words;
-use crate::model::{Conditions, Declaration, End, Link, Name};
+use crate::model::{Conditions, Declaration, End, Name, Way};
 
 /// The number of the first pipe: below are those of others.
 pub const FIRST: u16 = 20_000;
@@ -48,28 +48,6 @@ impl Pipe {
     }
 }
 
-/// One direction of a link that has conditions.
-pub struct Way<'a> {
-    /// The link.
-    pub link: &'a Link,
-    /// Who sends.
-    pub from: &'a BTreeSet<End>,
-    /// Who receives.
-    pub to: &'a BTreeSet<End>,
-    /// What it is like.
-    pub conditions: Conditions,
-}
-
-/// Every direction of every link that has conditions, in the order of the links; there before back.
-pub fn ways(links: &[Link]) -> Vec<Way<'_>> {
-    let mut all = Vec::new();
-    for link in links {
-        let Some(conditions) = link.conditions else { continue };
-        all.extend(link.directions().map(|(from, to)| Way { link, from, to, conditions }));
-    }
-    all
-}
-
 /// The pipes of a declaration, and in their order who goes through which. `numbers` has for each way the number of its
 /// pipe, or none where others have all its packets.
 #[derive(Debug, Clone, Default)]
@@ -78,14 +56,14 @@ pub struct Pipes {
     pub pipes: Vec<Pipe>,
     /// The broad before the narrow.
     pub steering: Vec<Steering>,
-    /// For each of [`ways`], the number of its pipe.
+    /// For each of [`Declaration::ways`], the number of its pipe.
     pub numbers: Vec<Option<u16>>,
 }
 
 impl Pipes {
     /// The pipes of a declaration.
     pub fn of(declaration: &Declaration) -> Self {
-        let ways = ways(&declaration.links);
+        let ways = declaration.ways();
         // By breadth, the rectangles that have a packet to themselves, each with its way.
         let mut kept: [Vec<(Rectangle, usize)>; 4] = Default::default();
         for (number, way) in ways.iter().enumerate() {
@@ -104,8 +82,8 @@ impl Pipes {
         let pipe = |(way, number): (&Way, &Option<u16>)| {
             Some(Pipe {
                 number: (*number)?,
-                from: ends(&trimmed(declaration, way.from)),
-                to: ends(&trimmed(declaration, way.to)),
+                from: ends(&trimmed(declaration, &way.from)),
+                to: ends(&trimmed(declaration, &way.to)),
                 conditions: way.conditions,
             })
         };
@@ -152,7 +130,7 @@ fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
     let kind = |ends: &BTreeSet<End>, is_volume: bool| -> BTreeSet<End> {
         ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
     };
-    let (from, to) = (trimmed(declaration, way.from), trimmed(declaration, way.to));
+    let (from, to) = (trimmed(declaration, &way.from), trimmed(declaration, &way.to));
     [(false, false), (false, true), (true, false), (true, true)]
         .map(|(sender, receiver)| Rectangle { from: kind(&from, sender), to: kind(&to, receiver) })
 }

@@ -1,10 +1,11 @@
 //! The policy: what happens to a packet, straight from the declaration.
 //!
-//! This is the table of what is permitted, read row by row, first match decides. It knows nothing of rules:
-//! the rules are written from [`super::flows`], and the proof holds the one against the other.
+//! This is the table of what is permitted, row by row; the first match decides. It knows nothing of rules: these are
+//! made from [`super::flows`], and the proof compares the two.
 //!
-//! A packet is judged wherever pf sees it. What this Mac sends to itself is seen twice, `out` and `in` on lo0, and what no
-//! link covers is carried out there and refused as it comes in: only then is its checksum complete, so that macOS answers.
+//! A packet is decided on at each hook where pf sees it. What this Mac sends to itself is seen twice, `out` and `in`
+//! on lo0, and what no link covers passes `out` and is refused `in`: only then is its checksum complete, so that
+//! macOS answers.
 
 mod packet;
 mod parts;
@@ -20,7 +21,7 @@ pub use packet::{
 };
 pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ranges_of};
 
-use super::pipes::{self, FIRST};
+use super::pipes::FIRST;
 use super::region::Region;
 use crate::model::{Declaration, End, Name, PortSet, Protocol, VolumeAttachment};
 
@@ -34,7 +35,7 @@ pub struct Policy {
     /// Links by the name of an end that may open them.
     by_source: BTreeMap<Name, Vec<usize>>,
     publishes: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
-    /// Every way that has conditions, in the order of the links.
+    /// Every path that has conditions, in the order of the links.
     ways: Vec<Way>,
     /// Ways by the name of an end that sends.
     ways_by_source: BTreeMap<Name, Vec<usize>>,
@@ -82,7 +83,7 @@ struct EndSet {
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 impl Policy {
-    /// The policy of a declaration. `numbers` are those of [`pipes::Pipes`].
+    /// The policy of a declaration. `numbers` are those of [`super::pipes::Pipes`].
     pub fn of(declaration: &Declaration, numbers: &[Option<u16>]) -> Self {
         let mut networks: Vec<Network> = declaration
             .providers
@@ -125,11 +126,11 @@ impl Policy {
             declaration.volumes.iter().map(|(name, volume)| (volume.address, name.clone())).collect();
         let (mut ways, mut pipe_links) = (Vec::new(), Vec::new());
         let mut ways_by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
-        for (way, pipe) in pipes::ways(&declaration.links).into_iter().zip(numbers) {
-            for end in way.from {
+        for (way, pipe) in declaration.ways().into_iter().zip(numbers) {
+            for end in &way.from {
                 ways_by_source.entry(end.name().clone()).or_default().push(ways.len());
             }
-            ways.push(Way { from: EndSet::of(way.from), to: EndSet::of(way.to), pipe: *pipe });
+            ways.push(Way { from: EndSet::of(&way.from), to: EndSet::of(&way.to), pipe: *pipe });
             pipe_links.extend(pipe.map(|_| way.link.index));
         }
         let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
@@ -152,8 +153,8 @@ impl Policy {
         if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
     }
 
-    /// The pipe from an address to an address. The narrower way counts, the sender's breadth before the receiver's, and
-    /// of the same breadth the first.
+    /// The pipe from an address to an address. The narrower path takes precedence, the sender's breadth before the
+    /// receiver's, and of the same breadth the first.
     pub fn pipe_between(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Option<u16> {
         // Most declarations have none, and a proof asks about every class of packets.
         if self.ways.is_empty() {
@@ -218,7 +219,7 @@ impl Policy {
         Decision { verdict, because, translation: translation.filter(|_| verdict.passes()) }
     }
 
-    /// What becomes of a packet's addresses, before anything else is decided.
+    /// The outcome of a packet's addresses, before anything else is decided.
     fn translation(&self, packet: &Packet) -> Option<Translation> {
         match (packet.direction, packet.interface) {
             (Direction::In, Interface::Loopback) => self.published(packet).map(Translation::Published),
@@ -291,7 +292,7 @@ impl Policy {
         if packet.is_unreachable() && (is_out || is_local) || packet.resets() && is_local && !is_out {
             return (Verdict::Carry, Because::Refusal);
         }
-        // On its way out on lo0 a segment's checksum is unfinished, and pf answers none: it is refused as it comes in.
+        // On its way out on lo0 a segment's checksum is unfinished, and pf answers none: it is refused `in` on lo0.
         match (is_out, is_local) {
             (true, true) => (Verdict::Carry, Because::NoLink),
             (true, false) => (refusal(packet), Because::NoLink),
@@ -304,8 +305,8 @@ impl Policy {
         self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect()
     }
 
-    /// How a packet's fragments are put together where pf sees them, if they are. `is_for_egress` says whether its destination
-    /// is the address of the interface, which leads outside.
+    /// How a packet's fragments are put together where pf sees them, if they are. `is_for_egress` says whether its
+    /// destination is the address of the interface, which leads outside.
     pub fn reassembly(&self, packet: &Packet, is_for_egress: bool) -> Option<Reassembly> {
         let (from, to) = (self.network(packet.source), self.network(packet.destination));
         let is_wire = packet.interface != Interface::Loopback;
@@ -351,7 +352,7 @@ impl Policy {
             || self.volumes.get(&address).is_some_and(|volume| ends.volumes.contains(volume))
     }
 
-    /// The network that an address lies in.
+    /// The network that an address is in.
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         let behind = self.networks.partition_point(|network| network.region.network.network() <= address);
         self.networks[..behind].last().filter(|network| network.region.contains(address))
@@ -376,7 +377,7 @@ impl EndSet {
     }
 }
 
-/// From a volume's network to what is nobody's.
+/// From a volume's network to what is no one's.
 fn outward(packet: &Packet, from: &Network) -> (Verdict, Because) {
     if from.internet {
         return (Verdict::Pass, Because::Internet(from.provider.clone()));

@@ -1,8 +1,8 @@
-//! The addresses of a provider: its network, less what `allowOverlap` gives to another network of the Mac.
+//! The addresses of a provider: its network, less what `allowOverlap` leaves to another network of the Mac.
 //!
-//! A prefix of `allowOverlap` that is part of a provider's network belongs to whoever else has it: a LAN, a VPN, whose route
-//! is the more specific one. Its addresses are no longer the provider's, except those that volumes and the gateway have. The
-//! network itself, or a wider prefix, gives nothing away: there the provider's route leads to its bridge.
+//! A prefix of `allowOverlap` that is part of a provider's network belongs to the other network, such as a LAN or
+//! VPN, whose route is more specific. Its addresses are no longer the provider's, except those of volumes and of the
+//! gateway. The network itself, or a wider prefix, leaves nothing: there the provider's route leads to its bridge.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use crate::model::{Declaration, Name};
 pub struct Region {
     /// The network.
     pub network: Ipv4Net,
-    /// The prefixes of it that are given away, sorted, none inside another.
+    /// The prefixes of it that are left to others, sorted, none inside another.
     pub given: Vec<Ipv4Net>,
     /// The addresses inside these that are not: the gateway's and the volumes'.
     pub kept: BTreeSet<Ipv4Addr>,

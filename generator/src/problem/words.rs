@@ -1,4 +1,4 @@
-//! The words of every problem: a code that never changes its meaning, a message, and a hint that says what to do.
+//! The wording of every problem: a code that never changes its meaning, a message, and a hint that says what to do.
 
 use super::{AnchorReason, Edge, Kind, PathReason, Problem};
 use crate::place::{Harmless, Quoted};
@@ -11,7 +11,8 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E065`, and `W001` on of what is only a warning. Codes are never given to another kind.
+    /// The code of this kind of problem, `E001` to `E067`, and `W001` on of what is only a warning. Codes are never
+    /// given to another kind.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -38,6 +39,8 @@ impl Kind {
             Kind::GatewayOutside { .. } => "E030",
             Kind::GatewayWider { .. } => "E031",
             Kind::EdgeAddress { .. } => "E032",
+            Kind::UnknownRegion { .. } => "E033",
+            Kind::RegionOfAnother { .. } => "E034",
             Kind::UnknownProvider { .. } => "E040",
             Kind::AddressOutside { .. } => "E041",
             Kind::AddressIsGateway { .. } => "E042",
@@ -56,8 +59,11 @@ impl Kind {
             Kind::PortsReversed { .. } => "E063",
             Kind::PortsWithoutPorts { .. } => "E064",
             Kind::WaysDiffer { .. } => "E065",
+            Kind::NoRegion { .. } => "E066",
+            Kind::LatencyTwice => "E067",
             Kind::PublicSpace { .. } => "W001",
             Kind::MasqueradeFromGuest { .. } => "W002",
+            Kind::JitterOnMac => "W003",
         }
     }
 
@@ -73,18 +79,18 @@ impl Kind {
             Kind::Duplicate { key } => format!("{} is given twice", Quoted(key)),
             Kind::Version { found } => format!("version {found} of the input is not known"),
             Kind::EmptyList { what, .. } => format!("{what} is empty"),
-            Kind::UnknownWord { found, .. } => format!("{} is not known here", Quoted(found)),
+            Kind::UnknownWord { found, .. } => format!("{} is not a known value", Quoted(found)),
             Kind::NumberOutOfRange { found, range } => format!("{found} is not {range}"),
             Kind::Name { found, .. } => format!("{} is not a name", Quoted(found)),
             Kind::ReservedName { found } => {
-                format!("{} is reserved, and names no provider or volume", Quoted(found))
+                format!("{} is reserved and cannot name a provider or volume", Quoted(found))
             }
             Kind::NamesCollide { name, first, second } => {
                 format!("`{name}` names both {first} and {second}")
             }
             Kind::Path { found, reason } => format!("the path {} {}", Quoted(found), reason.words()),
             Kind::PathsMeet { path, other, with } => {
-                format!("{} meets `{other}`, which takes {}", Quoted(path), Quoted(with))
+                format!("{} overlaps `{other}`, which uses {}", Quoted(path), Quoted(with))
             }
             Kind::Anchor { found, reason } => format!("the anchor {} {}", Quoted(found), reason.words()),
             Kind::NotANetwork { found } => {
@@ -92,12 +98,14 @@ impl Kind {
             }
             Kind::NotAnAddress { found } => format!("{} is not an IPv4 address", Quoted(found)),
             Kind::HostBits { found } => {
-                format!("`{found}` is not a network address: bits right of the prefix are set")
+                format!("`{found}` is not a network address: it has host bits set")
             }
             Kind::ReservedSpace { found, reserved, what } => {
                 format!("the network `{found}` touches `{reserved}`, which is {what}")
             }
-            Kind::NoRoom { found } => format!("the network `{found}` has no room for a gateway and a volume"),
+            Kind::NoRoom { found } => {
+                format!("the network `{found}` is too small for a gateway and a volume")
+            }
             Kind::NetworksOverlap { first, second, .. } => format!(
                 "the network `{}` of provider `{}` overlaps `{}` of provider `{}`",
                 first.1, first.0, second.1, second.0
@@ -113,6 +121,15 @@ impl Kind {
             }
             Kind::EdgeAddress { address, network, edge } => {
                 format!("`{address}` is the {} address of `{network}`", edge.words())
+            }
+            Kind::UnknownRegion { found, cloud: Some(cloud), .. } => {
+                format!("{cloud} has no region {}", Quoted(found))
+            }
+            Kind::UnknownRegion { found, cloud: None, .. } => {
+                format!("no cloud has a region {}", Quoted(found))
+            }
+            Kind::RegionOfAnother { found, cloud, of, .. } => {
+                format!("`{found}` is a region of {of}, and the provider is called `{cloud}`")
             }
             Kind::UnknownProvider { found, .. } => format!("there is no provider {}", Quoted(found)),
             Kind::AddressOutside { address, provider, network, .. } => {
@@ -149,15 +166,19 @@ impl Kind {
                 )
             }
             Kind::UnknownEnd { found, .. } => format!("there is no provider or volume {}", Quoted(found)),
-            Kind::LinkToItself { end } => format!("the link joins `{end}` with nothing but itself"),
+            Kind::LinkToItself { end } => format!("the link joins `{end}` only with itself"),
             Kind::NotAPort { found, .. } => format!("{} is not a port or a range of ports", Harmless(found)),
             Kind::PortsReversed { found, .. } => {
-                format!("the port range {} runs the wrong way round", Quoted(found))
+                format!("the port range {} is reversed", Quoted(found))
             }
             Kind::PortsWithoutPorts { protocol } => format!("the protocol `{protocol}` has no ports"),
             Kind::WaysDiffer { from, to, other } => {
-                format!("the way from `{from}` to `{to}` is otherwise by `links.{other}`")
+                format!("the path from `{from}` to `{to}` has other conditions in `links.{other}`")
             }
+            Kind::NoRegion { provider } => {
+                format!("provider `{provider}` has no region to take the latency from")
+            }
+            Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
             Kind::PublicSpace { found } => {
                 format!(
                     "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
@@ -166,6 +187,7 @@ impl Kind {
             Kind::MasqueradeFromGuest { guest, address, volume } => format!(
                 "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
             ),
+            Kind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
     }
 
@@ -180,30 +202,30 @@ impl Kind {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "`nixvol-net schema` lists the fields".to_owned(),
             },
-            Kind::Duplicate { .. } => "keep one of the two".to_owned(),
+            Kind::Duplicate { .. } | Kind::LatencyTwice => "keep one of the two".to_owned(),
             Kind::Version { .. } => "this nixvol-net reads version 1".to_owned(),
             Kind::EmptyList { optional: true, .. } => "name at least one, or leave the field out".to_owned(),
             Kind::EmptyList { optional: false, .. } => "name at least one".to_owned(),
             Kind::UnknownWord { known, .. } => format!("write one of {}", list(known)),
             Kind::WrongType { .. } | Kind::NumberOutOfRange { .. } => return None,
             Kind::Name { longest, .. } => {
-                format!("use lower-case letters, digits and `-`, not `-` first, {longest} characters at most")
+                format!("use lower-case letters, digits and `-`, not starting with `-`, {longest} characters at most")
             }
             Kind::ReservedName { .. } => {
-                "questions and expectations mean something else by `internet`, `lan`, `mac`, `localhost` and `any`: \
-                 use another name"
+                "`internet`, `lan`, `mac`, `localhost` and `any` have a meaning of their own in `explain` and \
+                 expectations: use another name"
                     .to_owned()
             }
             Kind::NamesCollide { .. } => "give one of them another name".to_owned(),
             Kind::Path { reason, .. } => reason.hint().to_owned(),
-            Kind::PathsMeet { .. } => "give each a place of its own, none inside another".to_owned(),
+            Kind::PathsMeet { .. } => "use separate paths, none inside another".to_owned(),
             Kind::Anchor { .. } => {
-                "write `com.apple/` and a name of your own, as `com.apple/250.nixvol`".to_owned()
+                "write `com.apple/` and a name of your own, such as `com.apple/250.nixvol`".to_owned()
             }
             Kind::NotANetwork { .. } => {
-                "write an address, `/` and a prefix length, as `10.0.0.0/16`".to_owned()
+                "write an address, `/` and a prefix length, such as `10.0.0.0/16`".to_owned()
             }
-            Kind::NotAnAddress { .. } => "write it as `10.0.1.2`".to_owned(),
+            Kind::NotAnAddress { .. } => "write it like `10.0.1.2`".to_owned(),
             Kind::HostBits { found } => format!("write `{}`", found.trunc()),
             Kind::ReservedSpace { .. } => {
                 "use private space: a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16".to_owned()
@@ -220,6 +242,16 @@ impl Kind {
             Kind::EdgeAddress { .. } => {
                 "use an address between the network and the broadcast address".to_owned()
             }
+            Kind::UnknownRegion { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
+            Kind::UnknownRegion { nearest: None, .. } => {
+                "`nixvol-net help conditions` lists the regions; of another place, give the links `latencyMs`".to_owned()
+            }
+            Kind::RegionOfAnother { cloud, near: Some(near), .. } => {
+                format!("did you mean `{near}` of {cloud}? Otherwise give the provider another name")
+            }
+            Kind::RegionOfAnother { cloud, near: None, .. } => {
+                format!("name a region of {cloud}, or give the provider another name")
+            }
             Kind::UnknownProvider { nearest: Some(known), .. }
             | Kind::UnknownEnd { nearest: Some(known), .. } => {
                 format!("did you mean `{known}`?")
@@ -233,10 +265,10 @@ impl Kind {
             | Kind::AliasIsGateway { free, .. }
             | Kind::AliasTaken { free, .. } => match free {
                 Some(address) => format!("`{address}` is free"),
-                None => "take another address, or widen the network".to_owned(),
+                None => "use another address, or widen the network".to_owned(),
             },
-            Kind::NotLoopback { .. } => "write it as `127.0.1.1/24`".to_owned(),
-            Kind::MacsOwn { .. } => "take another address of 127.0.0.0/8".to_owned(),
+            Kind::NotLoopback { .. } => "write it like `127.0.1.1/24`".to_owned(),
+            Kind::MacsOwn { .. } => "use another address of 127.0.0.0/8".to_owned(),
             Kind::PublishWithoutAlias { .. } => {
                 "give it `localhost`, an address of the localhost range".to_owned()
             }
@@ -253,13 +285,16 @@ impl Kind {
                 "traffic inside a provider always passes: remove the link, or name the other end".to_owned()
             }
             Kind::NotAPort { ranges: true, .. } => {
-                "write a number from 1 to 65535, or a range as \"2379-2380\"".to_owned()
+                "write a number from 1 to 65535, or a range such as \"2379-2380\"".to_owned()
             }
             Kind::NotAPort { ranges: false, .. } => "write a number from 1 to 65535".to_owned(),
             Kind::PortsReversed { first, last, .. } => format!("write \"{last}-{first}\""),
             Kind::PortsWithoutPorts { .. } => "remove `ports`, or use the protocol `tcp` or `udp`".to_owned(),
+            Kind::NoRegion { provider } => {
+                format!("give `{provider}` a `region`, as \"us-east-1\", or the link `latencyMs`")
+            }
             Kind::WaysDiffer { .. } => {
-                "conditions are the way's, whatever the protocol and the port: give them once".to_owned()
+                "conditions apply to the whole path, whatever the protocol and port: declare them once".to_owned()
             }
             Kind::PublicSpace { .. } => {
                 "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, unless that is what you want"
@@ -268,6 +303,9 @@ impl Kind {
             Kind::MasqueradeFromGuest { volume, .. } => format!(
                 "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
             ),
+            Kind::JitterOnMac => {
+                "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()
+            }
         };
         Some(text)
     }
@@ -280,21 +318,21 @@ impl PathReason {
             Self::Root => "is the root itself".to_owned(),
             Self::NotNormal => "has an empty part, `.`, `..`, or a `/` at its end".to_owned(),
             Self::HostileCharacter(found) => {
-                format!("has a character that no line can hold ({})", found.escape_unicode())
+                format!("contains a character that is not allowed ({})", found.escape_unicode())
             }
-            Self::Shared => "is a directory that others use too".to_owned(),
-            Self::TooLong => "is longer than macOS takes (1023 bytes)".to_owned(),
+            Self::Shared => "is a directory that other programs use too".to_owned(),
+            Self::TooLong => "is longer than macOS allows (1023 bytes)".to_owned(),
             Self::LogLine(found) => format!("has `{found}`, which a line of newsyslog.conf cannot hold"),
         }
     }
 
     fn hint(self) -> &'static str {
         match self {
-            Self::Relative => "write it from the root, as `/opt/nix-volumes`",
-            Self::Root => "name a directory of its own, as `/opt/nix-volumes`",
+            Self::Relative => "write it from the root, such as `/opt/nix-volumes`",
+            Self::Root => "use a separate directory, such as `/opt/nix-volumes`",
             Self::NotNormal => "write it in its shortest form",
             Self::HostileCharacter(_) => "remove that character",
-            Self::Shared => "name a directory of its own inside it",
+            Self::Shared => "use a separate directory inside it",
             Self::TooLong => "use a shorter path",
             Self::LogLine(_) => "use letters, digits and `._/@%+,:=~-`",
         }
@@ -306,8 +344,8 @@ impl AnchorReason {
         match self {
             Self::NotAChild => "is not a child of `com.apple`, so macOS's main ruleset never calls it",
             Self::Word => "has a character outside letters, digits, `.`, `-` and `_`, or starts with `_`",
-            Self::Apples => "begins as one of Apple's own does",
-            Self::TooLong => "is longer than pf takes (63 characters a part)",
+            Self::Apples => "starts like one of Apple's own",
+            Self::TooLong => "is longer than pf allows (63 characters per part)",
         }
     }
 }

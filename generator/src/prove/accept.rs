@@ -1,7 +1,7 @@
-//! What a proof accepts of a ruleset: the forms that an anchor of ours has, and nothing else.
+//! The forms of rules that a proof accepts: those that our anchor has, and no others.
 //!
 //! Everything else is refused, with its place and what it is, rather than proven to be something that it may not be.
-//! A rule's match stays free, since that is what the proof is about; what a rule does beside deciding is not.
+//! A rule's match is not restricted, since the proof is about it; what a rule does besides deciding is.
 
 use super::Violation;
 use super::world::{LOOPBACK, World};
@@ -143,7 +143,10 @@ fn of_rule(rule: &Rule, world: &World) -> Result<(), Reason> {
     check(tag.is_none() && tagged.is_none(), "a tag")?;
     check(*probability == 0, "a probability")?;
     check(rtable.is_none(), "a routing table of its own")?;
-    check(route.is_none(), "a route of its own, which crashes the kernel beside any dummynet rule")?;
+    check(
+        route.is_none(),
+        "a `route-to` of its own, which panics the kernel while any dummynet rule is in force",
+    )?;
     check(!fragment, "a condition on fragments")?;
     check(!allow_opts, "`allow-opts`, which lets pass what has IP options")?;
     check(*family == Some(Family::Inet), "a rule that IPv6 packets can match")?;
@@ -212,7 +215,7 @@ fn of_states(state: StateKind, options: &StateOptions) -> Result<(), Reason> {
 }
 
 fn of_filter(rule: &Rule) -> Result<(), Reason> {
-    check(rule.quick, "a filter rule that is not quick, so that another anchor decides behind it")?;
+    check(rule.quick, "a filter rule that is not quick, so that a later anchor decides")?;
     match rule.action {
         Action::Block(Block::Return { icmp, .. } | Block::ReturnIcmp { icmp, .. }) => {
             check(icmp == PORT_UNREACHABLE, "an answer of its own")
@@ -239,11 +242,11 @@ fn of_nat(rule: &Rule, world: &World) -> Result<(), Reason> {
         return Err("a translation to nothing");
     };
     check(*kind == PoolKind::None && !sticky, "a translation to more than one address")?;
-    check(!static_port, "`static-port`, with which two volumes with one source port meet")?;
+    check(!static_port, "`static-port`, with which two volumes with the same source port collide")?;
     check(*ports == Some(NAT_PORTS), "a range of ports of its own")?;
     check(extmap.is_none(), "`extmap`")?;
     let is_strict = matches!(extfilter, None | Some(EndpointKind::AddressPortDependent));
-    check(is_strict, "an `extfilter` that lets strangers in by the mapped port")?;
+    check(is_strict, "an `extfilter` that lets other hosts in by the mapped port")?;
     let [PoolHost { interface: None, address }] = hosts.as_slice() else {
         return Err("a translation to more than one address");
     };
@@ -290,7 +293,7 @@ fn of_scrub(rule: &Rule, world: &World) -> Result<(), Reason> {
     let Scrub { no_df: _, random_id, min_ttl, max_mss, reassemble_tcp, fragments } = rule.scrub;
     check(!random_id && min_ttl == 0 && max_mss == 0, "normalization that changes packets")?;
     check(!reassemble_tcp, "normalization of TCP")?;
-    check(fragments == FragmentCache::Reassemble, "fragments that are not put together")?;
+    check(fragments == FragmentCache::Reassemble, "fragments that are not reassembled")?;
     check(rule.source.port.is_none() && rule.destination.port.is_none(), "normalization by ports")?;
     check(rule.tcp_flags.is_none() && rule.icmp.is_none() && !rule.quick, "a condition on normalization")?;
     if let Address::Dynamic(dynamic) = &rule.destination.address {

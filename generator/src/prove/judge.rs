@@ -1,9 +1,8 @@
 //! The comparison: rules and policy as functions of all packets, equal or not.
 //!
-//! Two functions laid over each other fall into regions, on each of which both say one thing. Of each region, of what each
-//! rule and of what each row of the policy is about, one packet is put before the evaluator, which was held against
-//! Apple's own code, and before the policy as it answers for a single packet: where either says something else than the
-//! functions, nothing is proven.
+//! The product of the two functions divides the packets into regions in which each has one value. For each region,
+//! each rule and each row of the policy, one packet is given to the evaluator, which was compared with Apple's own
+//! code, and to the policy for a single packet: if either disagrees with the functions, nothing is proven.
 
 use std::collections::{HashMap, HashSet};
 
@@ -299,7 +298,7 @@ impl<'a> Judge<'a> {
         let word = |how| match how {
             AS_THEY_ARE => "left as they are",
             TOGETHER => "put together",
-            _ => "put together, with don't-fragment cleared",
+            _ => "reassembled, with don't-fragment cleared",
         };
         for (number, (wanted, found)) in
             pairs.into_iter().enumerate().filter(|(_, (one, other))| one != other)
@@ -310,13 +309,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Fragments that nobody puts together count as their datagrams do: none of ours passes where a whole packet with the
-    /// same addresses may not, or is left to others, or is blocked where every whole packet passes.
+    /// Fragments that no one puts together count as their datagrams do: none of ours passes where a whole packet with
+    /// the same addresses may not, or is left to others, or is blocked where every whole packet passes.
     fn compare_fragments(&mut self) {
         const BLOCKED: u32 = 1;
         const OTHERS: u32 = 2;
         const WRONG: [(u32, &str); 4] = [
-            (1, "the rules match it, but it has nothing to do with any volume"),
+            (1, "the rules match it, but no volume is involved"),
             (2, "the rules leave it to other anchors"),
             (4, "it passes alone, but the datagram that it is part of may not"),
             (8, "it is blocked, but the datagram that it is part of passes"),
@@ -344,8 +343,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Which pipes packets go through. `no dummynet` keeps what came out of its pipe, and what is inside a provider, out of
-    /// others; said of anything else it would keep that from the rules of others.
+    /// Which pipes packets go through. `no dummynet` keeps what came out of its pipe, and what is inside a provider,
+    /// out of others; said of anything else it would keep that from the rules of others.
     fn compare_pipes(&mut self) {
         let (pairs, joined) = self.pairs(self.policy.pipe, self.rules.pipes);
         for (number, (expected, sequence)) in pairs.into_iter().enumerate() {
@@ -371,14 +370,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Translation is settled where another anchor's must not have it, and left alone where it is none of ours.
+    /// Translation is settled where another anchor's must not have it, and left alone where it is not one of this
+    /// network's.
     fn compare_translations(&mut self) {
         let taken =
             self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
         let direction = self.space.direction(packets::Direction::Out);
         let (out, inward) = (self.space.and(taken, direction), self.space.minus(taken, direction));
-        let what =
-            "the rules keep other anchors from translating it, but it has nothing to do with any volume";
+        let what = "the rules keep other anchors from translating it, but no volume is involved";
         self.find(out, false, self.lists.nat, what);
         self.find(inward, false, self.lists.rdr, what);
         let left = self.space.minus(self.policy.settled, self.rules.settled);

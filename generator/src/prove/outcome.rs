@@ -1,4 +1,4 @@
-//! What becomes of a packet at one of pf's hooks, as both sides of the proof say it, and as the evaluator does.
+//! The outcome of a packet at one of pf's hooks, in a form common to the rules, the policy and the evaluator.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,12 +8,12 @@ use crate::pf::eval::{Outcome as Action, StateUse, TranslationKind, Verdict as K
 use crate::pf::syntax::Block;
 use crate::plan::policy::{Answer, Translation, Verdict};
 
-/// What becomes of a packet.
+/// The outcome of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outcome {
     /// Whether it passes.
     pub verdict: Verdict,
-    /// What becomes of its addresses, where it passes.
+    /// The outcome of its addresses, where it passes.
     pub translation: Option<Translation>,
 }
 
@@ -23,7 +23,7 @@ impl Outcome {
         Self { verdict, translation: None }
     }
 
-    /// What the evaluator made of a packet. `own` is the address of the interface that it leaves by, of a way out.
+    /// What the evaluator made of a packet. `own` is the address of the interface that it leaves by, of an egress interface.
     pub fn of(kernel: &Kernel, own: Option<Ipv4Addr>) -> Self {
         let verdict = match (kernel.action, kernel.reply) {
             (Action::Block, Some(Block::Drop) | None) => Verdict::Drop,

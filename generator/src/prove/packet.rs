@@ -1,4 +1,4 @@
-//! A packet as the evaluator and the policy are asked about it, its answer, and its words.
+//! A packet as a question to the evaluator and the policy, its answer, and its notation.
 
 use std::net::IpAddr;
 

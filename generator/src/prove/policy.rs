@@ -28,7 +28,7 @@ pub const WITHOUT_DF: u32 = 2;
 /// The policy of a plan as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Functions {
-    /// What becomes of a whole packet, by number of [`Outcomes`].
+    /// The outcome of a whole packet, by number of [`Outcomes`].
     pub outcome: Map,
     /// A packet of what each row is about, whatever rows stand before it.
     pub examples: Vec<Packet>,
@@ -197,7 +197,7 @@ impl Table<'_> {
         addresses(self.space, side, self.parts.here)
     }
 
-    /// From volumes to what is nobody's.
+    /// From volumes to what is no one's.
     fn outward(&mut self) {
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
         let networks = self.parts.networks.iter().zip(&self.ends.from);
@@ -340,7 +340,7 @@ impl Table<'_> {
         let wire = self.space.not(self.hooks.lo0);
         let (together, without_df) = (Map::constant(TOGETHER), Map::constant(WITHOUT_DF));
         let mut how = Map::constant(AS_THEY_ARE);
-        // Answers of the internet, for the address of a way out.
+        // Answers of the internet, for the address of an egress interface.
         let protocols =
             self.space.numbers(Field::Protocol, &[(ICMP.into(), ICMP.into()), (UDP.into(), UDP.into())]);
         if self.parts.networks.iter().any(|network| network.internet) {

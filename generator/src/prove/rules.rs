@@ -1,8 +1,8 @@
-//! Rules as functions of all packets: what becomes of them, how fragments are put together, which pipes are gone through.
+//! Rules as functions of all packets: their outcome, the reassembly of fragments, and the pipes.
 //!
-//! Each list becomes a function from its last rule to its first, since the first that matches decides (every filter and
-//! dummynet rule is quick, or [`super::accept`] has refused it). A function says what is done, not which rule does it, so
-//! that a thousand rules that do the same are one number; who wants the rule asks the evaluator about a packet.
+//! Each list becomes a function from its last rule to its first, since the first match decides (every filter and
+//! dummynet rule is quick, or [`super::accept`] has refused it). A function has the action as its value and not the
+//! rule, so that a thousand rules with the same action are one number; the evaluator names the rule for a packet.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,9 +22,9 @@ const UDP: u8 = 17;
 /// The rules of an anchor as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What becomes of a whole packet, by number of [`Outcomes`].
+    /// The outcome of a whole packet, by number of [`Outcomes`].
     pub outcome: Map,
-    /// What becomes of a fragment that is judged alone.
+    /// The outcome of a fragment that is evaluated alone.
     pub fragment: Map,
     /// How fragments are put together: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
     ///
@@ -69,7 +69,7 @@ impl<'a> Lists<'a> {
         self.scrub.iter().chain(self.nat).chain(self.rdr).chain(self.filter).chain(self.dummynet)
     }
 
-    /// The names of interfaces that the rules tell apart.
+    /// The names of interfaces that the rules distinguish.
     pub fn interfaces(&self) -> impl Iterator<Item = &'a str> {
         self.all().filter_map(|rule| Some(rule.interface.as_ref()?.name.as_str()))
     }
@@ -173,7 +173,7 @@ impl Reader<'_> {
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
-    /// Packets whose translation is decided, and what becomes of all packets behind it: the filter sees what it made.
+    /// Packets whose translation is decided, and the outcome of all packets after it: the filter sees what it made.
     fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
         // `no nat` and `no rdr`: as if there were none.
         const NONE: u32 = u32::MAX >> 2;

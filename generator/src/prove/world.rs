@@ -1,14 +1,14 @@
-//! The machine that an anchor is proven for: all of them.
+//! The machine that an anchor is proven for: any.
 //!
-//! The manager loads a line that names `$egress`, `$outside` or a bridge once for each such interface. A rule that such a
-//! line becomes is about its own interface only ([`super::accept`] refuses any other), so what happens on an interface
-//! follows from the lines without macros and its own, in their order, whatever other interfaces there are. So one world
-//! stands for all: two ways out, another program's interface, every bridge, and a stranger that came up later. Where one of
-//! them is absent, its lines are, and no packet is on it.
+//! The manager loads a line that names `$egress`, `$outside` or a bridge once for each such interface. The resulting
+//! rules match only their interface ([`super::accept`] refuses any other), so what happens on an interface follows
+//! from the lines without macros and its own, in their order, whatever other interfaces there are. So one world
+//! represents all: two egress interfaces, another program's interface, every bridge, and an unknown one that
+//! appeared later. Where one of them is absent, so are its lines, and there is no packet on it.
 //!
-//! Addresses that the machine has, which a rule could name (`self`, `lo0`, `antispoof`), are here ones that nobody can have,
-//! so that a rule that has them gives itself away. A way out has an address of its own outside of all networks, which
-//! stands for any: what the rules do with packets from and to all of these is part of the proof.
+//! Addresses of the machine that a rule could use (`self`, `lo0`, `antispoof`) are here ones that no host can have,
+//! so that a rule with them is exposed. An egress interface has an address outside all networks, which represents
+//! any: what the rules do with packets from and to all of these is part of the proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,10 +26,10 @@ use crate::plan::policy::Interface;
 pub const LOOPBACK: &str = "lo0";
 /// What stands for the addresses of the machine: reserved space, of which no rule can speak by chance.
 const MACHINE: [Ipv4Addr; 2] = [Ipv4Addr::new(247, 83, 151, 1), Ipv4Addr::new(247, 83, 151, 254)];
-/// The kinds of interfaces that are put in: two ways out, and bridges.
+/// The kinds of interfaces that are put in: two egress interfaces, and bridges.
 const KINDS: [&str; 3] = ["en", "utun", "bridge"];
 const MACHINE_PREFIX: u8 = 24;
-/// Addresses for ways out: of documentation space and the like.
+/// Addresses for egress interfaces: of documentation space and the like.
 const CANDIDATES: [[u8; 4]; 6] = [
     [192, 0, 2, 10],
     [198, 51, 100, 10],
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// Where a thing of the loaded text stands in the anchor.
+    /// Where a thing of the loaded text is in the anchor.
     pub fn origin(&self, place: Place) -> Place {
         Place { line: self.loaded.origin(place.line), ..place }
     }
@@ -106,12 +106,12 @@ impl World {
         crate::pf::Error { line: self.loaded.origin(error.line), ..error }
     }
 
-    /// The space in which everything is told apart that rules or the policy tell apart.
+    /// The space in which everything is distinguished that rules or the policy distinguish.
     pub fn space(&self, lists: &Lists) -> Space {
         Space::new(self.kinds.keys().map(String::as_str).chain(lists.interfaces()).map(str::to_owned))
     }
 
-    /// How many rules there are on a Mac with one way out and no other program's interface.
+    /// How many rules there are on a Mac with one egress interface and no other program's interface.
     pub fn count(&self, lists: &Lists) -> usize {
         let first = self.addresses.keys().next();
         let is_there = |rule: &&Rule| {
@@ -124,7 +124,7 @@ impl World {
         lists.all().filter(is_there).count()
     }
 
-    /// The names of interfaces that the policy tells apart.
+    /// The names of interfaces that the policy distinguishes.
     pub fn interfaces(&self) -> impl Iterator<Item = (&str, Interface)> {
         self.kinds.iter().map(|(name, kind)| (name.as_str(), *kind))
     }
@@ -134,7 +134,7 @@ impl World {
         self.kinds.get(name).copied().unwrap_or(Interface::New)
     }
 
-    /// The address of a way out.
+    /// The address of an egress interface.
     pub fn address_of(&self, interface: &str) -> Option<Ipv4Addr> {
         self.addresses.get(interface).copied()
     }

@@ -1,4 +1,4 @@
-//! The ends of flows as sets: networks, volumes, what the Mac has, and the ways between them.
+//! The endpoints of flows as sets: networks, volumes, the Mac's addresses, and the paths between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

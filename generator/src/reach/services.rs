@@ -36,7 +36,7 @@ impl Services {
         match protocol {
             None if ports == [EVERY_PORT] => return Self::every(),
             None => {
-                [&mut services.tcp, &mut services.udp].into_iter().for_each(|list| *list = ports.to_vec())
+                (services.tcp, services.udp) = (ports.to_vec(), ports.to_vec());
             }
             Some(protocol) => ports.iter().for_each(|ports| services.add(protocol, *ports)),
         }
@@ -69,16 +69,16 @@ impl Services {
 
     /// Adds a protocol, with these ports if it has ports. Ranges come in order.
     pub fn add(&mut self, protocol: u8, (first, last): Ports) {
-        let list = match protocol {
+        let known = match protocol {
             TCP => &mut self.tcp,
             UDP => &mut self.udp,
             ICMP => return self.icmp = true,
             _ => return self.other = true,
         };
         let first = if first <= 1 { 0 } else { first };
-        match list.last_mut() {
+        match known.last_mut() {
             Some((_, end)) if end.checked_add(1) == Some(first) => *end = last,
-            _ => list.push((first, last)),
+            _ => known.push((first, last)),
         }
     }
 
@@ -88,7 +88,7 @@ impl Services {
         let ported = |name, ranges: &[Ports]| match ranges {
             [] => None,
             [EVERY_PORT] => Some((name, None)),
-            _ => Some((name, Some(ranges.iter().map(range).collect()))),
+            _ => Some((name, Some(ranges.iter().copied().map(range).collect()))),
         };
         let portless = |name, is_there: bool| is_there.then_some((name, None));
         let all = [ported("tcp", &self.tcp), ported("udp", &self.udp), portless("icmp", self.icmp)];
@@ -132,7 +132,7 @@ impl Services {
             [] => None,
             [EVERY_PORT] => Some((word.to_owned(), 1)),
             _ => {
-                let list: Vec<String> = ranges.iter().map(range).collect();
+                let list: Vec<String> = ranges.iter().copied().map(range).collect();
                 Some((format!("{word} {}", list.join(",")), ranges.len()))
             }
         };
@@ -155,7 +155,7 @@ fn between(first: u32, last: u32) -> Ports {
     (port(first), port(last))
 }
 
-fn range((first, last): &Ports) -> String {
+fn range((first, last): Ports) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 

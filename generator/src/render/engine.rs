@@ -1,7 +1,7 @@
-//! The template engine, and escaping by language: every value, in every file, without anyone remembering it.
+//! The template engine, and escaping by language: automatic for every value in every file.
 //!
-//! The language of a template follows from its name. What a language cannot express is refused, never altered:
-//! a rule with a changed name would be another rule.
+//! The language of a template follows from its name. What a language cannot express is refused, never altered: a
+//! rule with a changed name would be another rule.
 
 use std::sync::LazyLock;
 
@@ -76,11 +76,11 @@ impl Markup {
 enum Language {
     /// In single quotes.
     Sh,
-    /// With entities; in HTML too, where attributes stand in double quotes.
+    /// With entities; in HTML too, where attributes are in double quotes.
     Xml,
     /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
     Pf,
-    /// A field of the manager's table, which stands in single quotes of sh and ends at a tab or a line's end.
+    /// A field of the manager's table, which is in single quotes of sh and ends at a tab or a line's end.
     Field,
     /// A word of a file that has no quotes: no blank, no `#`, no control character.
     Word,

@@ -1,4 +1,4 @@
-//! What a VM needs to take a volume's address, and the names by which volumes are found.
+//! The files by which a VM takes a volume's address, and the names of volumes.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What launchd and newsyslog are told.
+//! The files of launchd and newsyslog.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
-//! `network.json`: the declaration with every default filled in, and what was resolved from it.
+//! `network.json`: the declaration with every default filled in, and the values resolved from it.
 //!
-//! The fields are those of the input, so that it is one: `verify` reads the declaration back from it. Positions
+//! It has the fields of the input, so it can be used as one: `verify` reads the declaration back from it. Positions
 //! are left out: a bundle does not change because a comment moved a line.
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::input::{Protocol, ProviderAttachment, VERSION, VolumeAttachment};
-use crate::model::{self, AbsolutePath, Conditions, Declaration, End, Party, PortRange, PortSet};
+use crate::input::{self, Protocol, ProviderAttachment, VERSION, VolumeAttachment};
+use crate::model::{self, AbsolutePath, Declaration, End, Latency, Party, PortRange, PortSet};
 use crate::plan::{Flow, Plan};
 
 #[derive(Serialize)]
@@ -39,6 +39,7 @@ struct Provider<'a> {
     bridge: &'a str,
     attachment: ProviderAttachment,
     internet: bool,
+    region: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +68,16 @@ struct Link<'a> {
     bidirectional: bool,
     masquerade: bool,
     conditions: Option<Conditions>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Conditions {
+    latency_ms: Option<u16>,
+    latency: Option<input::Latency>,
+    jitter_ms: Option<u16>,
+    loss: Option<f64>,
+    bandwidth_kbit: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +152,7 @@ fn provider(provider: &model::Provider) -> Provider<'_> {
         bridge: provider.bridge.as_str(),
         attachment: provider.attachment,
         internet: provider.internet,
+        region: provider.region.map(|region| region.name),
     }
 }
 
@@ -163,8 +175,18 @@ fn link(link: &model::Link) -> Link<'_> {
         ports: link.ports.as_ref().map(ports),
         bidirectional: link.bidirectional,
         masquerade: link.masquerade,
-        conditions: link.conditions,
+        conditions: link.conditions.map(conditions),
     }
+}
+
+fn conditions(conditions: model::LinkConditions) -> Conditions {
+    let model::LinkConditions { latency, jitter_ms, loss, bandwidth_kbit } = conditions;
+    let (latency_ms, latency) = match latency {
+        Some(Latency::Ms(ms)) => (Some(ms), None),
+        Some(Latency::Regions) => (None, Some(input::Latency::Regions)),
+        None => (None, None),
+    };
+    Conditions { latency_ms, latency, jitter_ms, loss, bandwidth_kbit }
 }
 
 fn expectation(expectation: &model::Expectation) -> Expectation<'_> {

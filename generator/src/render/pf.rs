@@ -1,7 +1,7 @@
-//! The anchor: the rules that let pass what the plan says.
+//! The anchor: the rules that permit what the plan says.
 //!
-//! The number of rules grows with providers, flows and publishes; tables carry the rest. A rule that would change
-//! nothing is not written. Never: the reader of pf, which proves what is written here.
+//! The number of rules grows with providers, flows and publishes; tables hold the rest. A rule without effect is not
+//! written. Never: the reader of pf, which proves what is written here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
 const ALL: &str = "nixvol";
 /// The table of all networks and of localhost: what is not outside.
 const LOCAL: &str = "local";
-/// The table of the networks that reach the world outside.
+/// The table of the networks that reach the outside.
 const INTERNET: &str = "internet";
 /// The table of what the Mac itself has.
 const HERE: &str = "here";
@@ -28,7 +28,7 @@ const LONGEST_TABLE: usize = 31;
 const LONGEST_LABEL: usize = 63;
 /// The Mac's own.
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-/// How many entries of a table stand on a line.
+/// How many entries of a table are on a line.
 const ENTRIES_A_LINE: usize = 6;
 /// How many ends a comment names.
 const NAMES_IN_A_COMMENT: usize = 8;
@@ -133,7 +133,7 @@ struct Steering {
     /// What of `to` the Mac itself has.
     here: Option<String>,
     pipe: u16,
-    /// Whether a rule behind this one would have some of its packets, too; and some of those that come in.
+    /// Whether a rule after this one would have some of its packets, too; and some of those that come in.
     is_followed: bool,
     is_followed_here: bool,
 }
@@ -252,7 +252,7 @@ fn few(ends: &[End]) -> Few {
     Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
 }
 
-/// Whether a rule behind a steering's would have packets that it has: of those that go out, and of those that come in.
+/// Whether a rule after a steering's would have packets that it has: of those that go out, and of those that come in.
 #[derive(Clone, Copy, Default)]
 struct Followed {
     out: bool,
@@ -343,7 +343,7 @@ fn ports(ports: Option<&PortSet>) -> Vec<String> {
     ports.map(PortSet::ranges).unwrap_or_default().iter().map(range).collect()
 }
 
-/// The label by which counters are told apart: `link:aws:azure,gcp:tcp:2379-2380`, shortened to the names of the
+/// The label by which counters are distinguished: `link:aws:azure,gcp:tcp:2379-2380`, shortened to the names of the
 /// tables, and then to a digest, where it would be too long.
 fn label(sets: &Sets, flow: &Flow) -> String {
     let protocol = flow.protocol.map_or("any", Protocol::word);

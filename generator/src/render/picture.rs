@@ -1,10 +1,11 @@
 //! The topology as a picture: text, SVG and Mermaid, all of one scene.
 //!
-//! Providers stand in two columns, and between them run the link rules, one lane each: whoever a rule names is tapped
-//! to its lane. A mesh is one lane and not a line for every pair, so what is drawn grows with what was declared.
-//! Sees: model, plan. Never: who asks for it, or a Mac; kernel names are handed in.
+//! Providers stand in two columns, and the links between them: each link is drawn once, as it was declared, with lines to
+//! whoever it names. A mesh is one link and not a line for every pair, so what is drawn grows with what was declared.
+//! Sees: model, plan, identity. Never: who asks for it, or a Mac; kernel names are handed in.
 
 mod lanes;
+mod layout;
 mod mermaid;
 mod scene;
 mod svg;

@@ -1,7 +1,7 @@
-//! Probes: the packets by which `test` sees on the Mac that what was declared is so.
+//! Probes: the packets by which `test` checks the declaration on the Mac.
 //!
-//! Their number grows with providers and flows: each volume's gateway is a provider's, each flow is tried from
-//! every provider that it lets out, and of what is forbidden there is a sample.
+//! Their number grows with providers and flows: each volume probes its provider's gateway, each flow is tried from
+//! every provider that it permits, and of what is forbidden there is a sample.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -113,15 +113,15 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let (from, to) = (members(&flow.from), members(&flow.to));
     let mut probes = Vec::new();
     for (index, source) in from.iter().enumerate() {
-        // Beginning behind its own place, so that a mesh is not all tried against one provider.
-        let (before, behind) = to.split_at((index + 1) % to.len().max(1));
-        let other = behind.iter().chain(before).find(|volume| volume.provider != source.provider);
+        // Beginning after its own place, so that a mesh is not all tried against one provider.
+        let (before, after) = to.split_at((index + 1) % to.len().max(1));
+        let other = after.iter().chain(before).find(|volume| volume.provider != source.provider);
         probes.extend(other.map(|other| probe("pass", source, other.name.as_str(), other.address, sent)));
     }
     probes
 }
 
-/// For each provider one volume that it must not reach, by ICMP and by TCP; and the world outside, where it has none.
+/// For each provider one volume that it must not reach, by ICMP and by TCP; and the outside, where it has none.
 fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
     let refused = |from: &Volume, destination: Ipv4Addr, sent: Sent| {
         let (protocol, port) = match sent {
@@ -245,5 +245,5 @@ impl Allowed {
 
 /// Ports that a link rarely names: one that none names is tried.
 const UNLIKELY: [u16; 4] = [9, 19, 6, 65000];
-/// An address for documentation (RFC 5737): nobody is there to be troubled.
+/// An address for documentation (RFC 5737): no one is there to be troubled.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

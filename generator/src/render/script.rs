@@ -1,8 +1,8 @@
-//! The manager: one program for every network, and the table of what this network is made of.
+//! The manager: one program for every network, and the table of this network.
 //!
-//! `logs --collect DIR` writes a new directory for a report to others. Its form is 1; each file is the standard output
-//! of one command, or a copy. A file whose command failed holds the line `failed`; the copies are missing where
-//! there is nothing to copy.
+//! `logs --collect DIR` writes a new directory for a bug report. Its format is 1; each file is the standard output
+//! of one command, or a copy. A file whose command failed contains the line `failed`; copies of absent files are
+//! missing.
 //!
 //! | file | the output of |
 //! |---|---|
@@ -40,7 +40,7 @@ use crate::plan::{self, Bridge, Plan, Volume};
 /// The manager's awk that says which connections end when rules change. It has nothing to be filled in.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
 
-/// What stands in the table where there is nothing to say.
+/// What is in the table where there is nothing to say.
 pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
@@ -106,7 +106,7 @@ struct Pipe {
     delay: u16,
     /// A share with six decimals, as dnctl prints it.
     loss: String,
-    /// In kilobits a second; 0 is no limit.
+    /// In kilobits a second; 0 is not a limit.
     kbit: u32,
     way: String,
 }

@@ -1,8 +1,7 @@
-//! What a client sees of a packet that it opens something with: an answer, a refusal at once or later, or nothing.
+//! What a client sees of the packet by which it opens something: an answer, a refusal at once or later, or nothing.
 //!
-//! It exists because a rule that says `return` is no promise: whether its answer reaches whoever is refused is decided by
-//! sums, flags and other rules. So it is played.
-//! Never: why.
+//! It exists because `return` in a rule is no guarantee: whether its answer reaches the client depends on checksums,
+//! flags and other rules. So it is played. Never: why.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -42,11 +41,11 @@ impl Client {
             Self::Answered => "an answer".to_owned(),
             Self::Refused => "refused at once".to_owned(),
             Self::RefusedLate => {
-                "refused after 1 s: macOS believes a neighbour's first RST only when it has asked without ECN"
+                "refused after 1 s: macOS ignores the first RST of a local peer if the SYN asked for ECN"
                     .to_owned()
             }
             Self::Error(name) => format!("{name} at once"),
-            Self::Silence { gives_up: true } => "75 s of silence, then a timeout".to_owned(),
+            Self::Silence { gives_up: true } => "no answer, then a timeout after 75 s".to_owned(),
             Self::Silence { gives_up: false } => "silence".to_owned(),
         }
     }
@@ -76,8 +75,8 @@ pub struct Opened<'a> {
     pub size: Option<usize>,
 }
 
-/// What whoever has an address of a network sees when it opens something, under rules. `None` where nobody has the
-/// address, or it is no protocol that is played.
+/// What whoever has an address of a network sees when it opens something, under rules. `None` where no host has
+/// the address, or it is no protocol that is played.
 pub fn client_sees(
     plan: &Plan,
     topology: Topology,

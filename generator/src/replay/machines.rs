@@ -1,5 +1,5 @@
-//! The machines on the wires, which answer by rote: a SYN, a datagram, a ping; port 81 is closed. Whatever reaches the
-//! router outside is answered as whoever it was for.
+//! The machines on the wires, which answer by rote: a SYN, a datagram, a ping; port 81 is closed. The router outside
+//! answers for every address.
 //!
 //! Never: a connection.
 
@@ -12,7 +12,7 @@ use crate::pf::eval::{ACK, RST, SYN, Transport};
 use crate::wire::answer::{self, Complaint};
 use crate::wire::{Datagram, clear_df};
 
-/// The port at which nobody listens.
+/// The port at which no one listens.
 const CLOSED: u16 = 81;
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 const TTL: u8 = 64;
@@ -20,7 +20,7 @@ const TTL: u8 = 64;
 const SEQUENCE: u32 = 70_000;
 const WINDOW: u16 = 65_535;
 
-/// Machines, and whom they have answered: nobody twice, so that no two of them answer each other for ever.
+/// Machines, and whom they have answered: no one twice, so that no two of them answer each other for ever.
 #[derive(Debug, Default)]
 pub struct Machines {
     answered: BTreeSet<(u8, Ipv4Addr, u16, Ipv4Addr, u16)>,

@@ -1,7 +1,6 @@
-//! Packets and verdicts as a scenario's file tells them.
+//! Packets and verdicts in the format of a scenario's file.
 //!
-//! Ports that nobody chose are told as if they had been given in order: the first is 49152, the next 50001.
-//! Never: what comes next.
+//! Ports that no one chose are numbered in order: the first is 49152, the next 50001. Never: what comes next.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,12 +12,12 @@ use crate::pf::syntax::Direction;
 use crate::router::{Hop, Made, Story, Topology};
 use crate::wire::{self, Datagram};
 
-/// The first port that nobody chose.
+/// The first port that no one chose.
 const FIRST: u16 = 49_152;
-/// The second; those behind it follow.
+/// The second; those after it follow.
 const SECOND: u16 = 50_001;
 
-/// The ports that nobody chose, in the order in which they were met.
+/// The ports that no one chose, in the order in which they were met.
 #[derive(Debug)]
 pub struct Ports {
     chosen: Option<u16>,

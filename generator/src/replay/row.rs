@@ -1,4 +1,4 @@
-//! The form of a scenario.
+//! The format of a scenario.
 //!
 //! Never: what it means.
 
@@ -109,7 +109,7 @@ pub struct Guest {
 pub struct Act {
     /// `mac`, `guest:ADDRESS`, `lan:ADDRESS` or `internet:ADDRESS`.
     pub at: String,
-    /// The source that a socket is bound to, or that stands in the packet.
+    /// The source that a socket is bound to, or that is in the packet.
     pub bind: Option<Ipv4Addr>,
     /// Where to.
     pub to: Ipv4Addr,
@@ -117,7 +117,7 @@ pub struct Act {
     pub protocol: String,
     /// The port, where there is one.
     pub port: Option<u16>,
-    /// Whether somebody listens there.
+    /// Whether someone listens there.
     pub listener: bool,
     /// How many bytes follow the header of UDP or ICMP.
     pub size: usize,
@@ -125,7 +125,7 @@ pub struct Act {
     pub df: bool,
     /// The flags of a single segment; without them, a connection.
     pub flags: Option<String>,
-    /// The type of an ICMP message that is no echo request.
+    /// The type of an ICMP message that is not an echo request.
     #[serde(rename = "type", default)]
     pub kind: Option<u8>,
     /// Its code.

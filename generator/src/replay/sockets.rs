@@ -157,7 +157,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// What a packet means to him; nothing, if it is for somebody else.
+    /// What a packet means to him; nothing, if it is for another host.
     pub fn hear(&self, datagram: &Datagram) -> Option<Heard> {
         if datagram.destination() != self.from.0 || datagram.packet.fragment {
             return None;

@@ -1,4 +1,4 @@
-//! The play itself: what is sent arrives, is answered, and is sent again, on a clock of its own.
+//! The play of a scenario: packets arrive, are answered, and are sent again, on a simulated clock.
 //!
 //! Never: what pf decides.
 
@@ -58,7 +58,7 @@ struct Event {
     number: u64,
     part: Part,
     from: NodeId,
-    /// To whom; nobody yet where it is to be sent.
+    /// To whom; no one yet where it is to be sent.
     to: Option<NodeId>,
     bytes: Vec<u8>,
 }
@@ -176,7 +176,7 @@ impl Stage<'_> {
                 let (kind, code) = (act.kind.unwrap_or(8), act.code.unwrap_or(0));
                 let [high, low] = IDENTIFIER.to_be_bytes();
                 let rest = match kind {
-                    // What it is about: a datagram that nobody sent.
+                    // What it is about: a datagram that no one sent.
                     3 | 4 | 5 | 11 | 12 => {
                         let about = udp((to.0, IDENTIFIER), (from.0, IDENTIFIER), &payload, false);
                         [&[0; 4][..], &about].concat()
@@ -349,7 +349,7 @@ impl Stage<'_> {
         path.is_some_and(|path| path.gateway.is_none())
     }
 
-    /// Whether an address is that of a machine that somebody wrote down, or of the internet.
+    /// Whether an address is that of a machine that someone wrote down, or of the internet.
     fn is_known(&self, address: Ipv4Addr) -> bool {
         !address.is_private() || self.router.topology().owner(address).is_some()
     }
@@ -407,15 +407,20 @@ fn number(protocol: &str) -> Result<u8, String> {
 
 fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
     let pipe = |(number, pipe): (&String, &super::row::Pipe)| {
-        let number = number.parse().map_err(|_| format!("`{number}` is no number of a pipe"))?;
-        let conditions =
-            Conditions { latency_ms: Some(pipe.delay), loss: pipe.loss, bandwidth_kbit: pipe.bandwidth };
+        let number = number.parse().map_err(|_| format!("`{number}` is not a pipe number"))?;
+        let conditions = Conditions {
+            latency_ms: Some(pipe.delay),
+            span: None,
+            jitter_ms: None,
+            loss: pipe.loss,
+            bandwidth_kbit: pipe.bandwidth,
+        };
         Ok(plan::Pipe { number, from: Vec::new(), to: Vec::new(), conditions })
     };
     row.pipes.iter().map(pipe).collect()
 }
 
-/// Who takes part.
+/// The hosts.
 pub struct Cast {
     /// The Mac and the machines.
     pub topology: Topology,
@@ -441,7 +446,7 @@ fn cast(row: &Row) -> Result<Cast, String> {
     for guest in &row.guests {
         let over = names.iter().find(|(name, _)| *name == guest.on).map(|(_, over)| *over);
         let Some(Over::Bridge(bridge)) = over else {
-            return Err(format!("guest {} is on `{}`, which is no bridge here", guest.address, guest.on));
+            return Err(format!("guest {} is on `{}`, which is not a bridge here", guest.address, guest.on));
         };
         let name = format!("guest:{}", guest.address);
         nodes.push(node(name, Side::Bridge(bridge), vec![guest.address], ETHERNET_MTU));
@@ -493,22 +498,22 @@ fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
     let links: Vec<Link> = links.collect();
     let over = |name: &String| {
         let found = names.iter().find(|(known, _)| known == name);
-        found.map(|(_, over)| *over).ok_or_else(|| format!("a route leads over `{name}`, which is not there"))
+        found.map(|(_, over)| *over).ok_or_else(|| format!("a route uses `{name}`, which does not exist"))
     };
     let road = |route: &Vec<String>| match route.as_slice() {
         [network, name] => {
-            let network = network.parse().map_err(|_| format!("`{network}` is no network"))?;
+            let network = network.parse().map_err(|_| format!("`{network}` is not a network"))?;
             Ok(Road { network, over: over(name)?, gateway: None })
         }
         [network, gateway, name] => {
             let network = match network.as_str() {
                 "default" => Ok(Ipv4Net::default()),
-                network => network.parse().map_err(|_| format!("`{network}` is no network")),
+                network => network.parse().map_err(|_| format!("`{network}` is not a network")),
             };
-            let gateway = gateway.parse().map_err(|_| format!("`{gateway}` is no router"))?;
+            let gateway = gateway.parse().map_err(|_| format!("`{gateway}` is not a router"))?;
             Ok(Road { network: network?, over: over(name)?, gateway: Some(gateway) })
         }
-        _ => Err("a route is a network and an interface, or with a router between".to_owned()),
+        _ => Err("a route is a network and an interface, or a network and a router".to_owned()),
     };
     let roads = row.host.routes.iter().map(road).collect::<Result<_, String>>()?;
     Ok((Host::new(links, roads, row.host.forwarding), names))

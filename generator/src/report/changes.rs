@@ -1,9 +1,12 @@
-//! The difference to something else: signs and words first, colour after them.
+//! The difference from another bundle: signs and words first, colour after them.
 
 use serde::Serialize;
 
 use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
+
+/// So many changes stand at the top of the page.
+const FIRST: usize = 3;
 
 /// Everything that differs.
 #[derive(Serialize)]
@@ -11,6 +14,10 @@ pub struct Changes {
     /// What it is compared to.
     name: String,
     summary: String,
+    /// `warning` where something opens, `calm` where not.
+    tone: &'static str,
+    /// What stands at the top of the page.
+    first: Vec<Marked>,
     flows: Vec<Change>,
     translations: Vec<Change>,
     volumes: Vec<Volume>,
@@ -33,7 +40,7 @@ struct Volume {
 }
 
 /// A line, and the class of its sign: `more`, `less` or `other`.
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 struct Marked {
     class: &'static str,
     text: String,
@@ -52,10 +59,14 @@ impl Changes {
             headline: Marked::of(text::headline(statement)),
             evidence: statement.changes.iter().map(text::evidence).collect(),
         };
+        let flows: Vec<Change> = diff.flows.iter().map(statement).collect();
+        let opens = flows.iter().any(|flow| flow.headline.class == "more");
         Self {
             name: Harmless(name).to_string(),
             summary: diff.summary(),
-            flows: diff.flows.iter().map(statement).collect(),
+            tone: if opens { "warning" } else { "calm" },
+            first: flows.iter().take(FIRST).map(|flow| flow.headline.clone()).collect(),
+            flows,
             translations: diff.translations.iter().map(statement).collect(),
             volumes: diff.volumes.iter().map(volume).collect(),
             conditions: diff.conditions.iter().map(|way| Marked::of(text::way(way))).collect(),

@@ -1,4 +1,4 @@
-//! What was expected, in the order of the user's list. A page is made only of what does as expected.
+//! The expectations, in the order of the user's list. A page is made only if all of them hold.
 
 use std::collections::BTreeSet;
 

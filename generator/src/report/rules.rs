@@ -1,108 +1,363 @@
-//! The anchor line by line, each rule with what asked for it: the reasons of the packets that it decides.
+//! The anchor line by line, each rule with what it is for and what asked for it.
+//!
+//! A rule is known by its label, and rules of links, masquerades and published ports by their order, which is the plan's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::explain::every::{Every, Said};
+use crate::identity::Identities;
+use crate::model::{Declaration, End, Link, Name, PortSet, Protocol};
+use crate::place::FieldPath;
+use crate::plan::{Flow, Plan};
+
+/// Lines of rules by what they are for; the page's script leads there.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lines {
+    /// By label, the first of each.
+    pub labels: BTreeMap<String, u32>,
+    /// In the order of the plan's flows.
+    #[serde(skip)]
+    pub links: Vec<Option<u32>>,
+    /// In the order of its masquerades.
+    pub masquerades: Vec<u32>,
+    /// In the order of its published ports.
+    #[serde(skip)]
+    pub published: Vec<Option<u32>>,
+    /// Where the address of a way out is taken.
+    pub nat: Option<u32>,
+    /// In the order of the rules that send packets into pipes, which is the plan's steering from behind: what goes out, and
+    /// what comes in.
+    #[serde(skip)]
+    pub steering: Vec<(u32, Option<u32>)>,
+}
 
 /// A line of the anchor.
 #[derive(Serialize)]
 pub struct Line {
     number: u32,
     text: String,
-    /// `comment`, or nothing.
+    /// `comment`, `blank`, or nothing.
     class: &'static str,
-    reasons: Vec<Reason>,
-    /// What is to be said of a rule without a reason.
-    idle: &'static str,
-}
-
-/// Why the rule is there.
-#[derive(Serialize)]
-struct Reason {
+    /// What it is for.
     words: String,
     declared: Vec<Declared>,
-    /// How many values of the declaration ask for it, where they are folded away.
-    folded: usize,
+    /// How many more values of the declaration ask for it.
+    more: usize,
+    /// The marks of providers that it is about, with their colours.
+    marks: Vec<(char, usize)>,
+    /// Providers and links that it is about, with blanks between.
+    about: String,
 }
 
 /// A value of the declaration, in one line.
-#[derive(Serialize)]
+#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Declared {
     path: String,
     says: String,
     place: String,
 }
 
-/// Why a packet is sent into a pipe.
-const CONDITIONS: &str = "what the way is like";
-/// So many values stand in sight.
-const IN_SIGHT: usize = 3;
+/// So many values stand beside a rule, and so many marks.
+const MOST: usize = 6;
+const MOST_MARKS: usize = 12;
 
-impl Declared {
-    /// What is said of it.
-    pub fn of(said: &Said) -> Self {
-        let place = said.place.as_ref().map_or(String::new(), |place| format!(" ({place})"));
-        Self { path: said.path.clone(), says: said.says.clone(), place }
-    }
-}
-
-/// What a rule is for that no flow between the ends of the network meets, by its label.
-fn purpose(rule: &str) -> &'static str {
-    let label = rule.split("label \"").nth(1).unwrap_or_default().trim_end_matches('"');
-    match label.split(':').next() {
-        Some("forged") => "drops packets with a forged source",
-        Some("leak") => "keeps what is meant for a volume on this Mac while a bridge or its route is absent",
-        Some("refusal") => "passes the RSTs and ICMP errors that tell a sender of a refusal",
-        Some("within") => "passes what stays inside the provider and is seen on its bridge",
-        _ => "nothing that opens a connection gets here: it is for packets of no known connection",
-    }
+/// What a rule is for, and who asked for it.
+#[derive(Default)]
+struct Purpose {
+    words: String,
+    links: Vec<usize>,
+    conditions: Option<usize>,
+    providers: BTreeSet<Name>,
+    field: &'static str,
+    volume: Option<Name>,
 }
 
 /// The lines of an anchor.
-pub fn lines(anchor: &str, every: &Every) -> Vec<Line> {
-    let mut reasons: BTreeMap<u32, BTreeMap<&str, BTreeSet<&Said>>> = BTreeMap::new();
-    let scenes = || every.stories.iter().flat_map(|story| story.packet.iter().chain(&story.answer));
-    for pipe in scenes().flat_map(|scene| &scene.pipes) {
-        if let Some(line) = pipe.line {
-            reasons.entry(line).or_default().entry(CONDITIONS).or_default().extend(&pipe.declared);
-        }
-    }
-    for scene in scenes().filter(|scene| !scene.by_state) {
-        let Some(words) = &scene.because else { continue };
-        for line in [scene.line, scene.translation].into_iter().flatten() {
-            reasons.entry(line).or_default().entry(words).or_default().extend(&scene.declared);
-        }
-    }
-    let line = |(number, text): (u32, &str)| {
-        let reason = |(words, declared): (&str, BTreeSet<&Said>)| Reason {
-            words: words.to_owned(),
-            folded: if declared.len() > IN_SIGHT { declared.len() } else { 0 },
-            declared: declared.into_iter().map(Declared::of).collect(),
-        };
-        let reasons = reasons.remove(&number).unwrap_or_default();
-        let idle = match text.split(' ').next() {
-            Some("no") if text.starts_with("no dummynet ") => {
-                "keeps what stays inside a provider, or has been through its own pipe, out of others"
-            }
-            Some("dummynet") if reasons.is_empty() => "another rule below has all its packets",
-            Some("no") if text.starts_with("no rdr ") => {
-                "keeps redirections of other programs away from volumes"
-            }
-            Some("no") => "excepts traffic from the translations below",
-            Some("scrub") => "puts fragments together before any other rule is asked",
-            Some("pass" | "block" | "nat" | "rdr") if reasons.is_empty() => purpose(text),
-            _ => "",
-        };
-        let class = if text.starts_with('#') { "comment" } else { "" };
+pub fn lines(
+    declaration: &Declaration,
+    plan: &Plan,
+    identities: &Identities,
+    anchor: &str,
+) -> (Vec<Line>, Lines) {
+    let mut reader = Reader::of(plan);
+    let read: Vec<(u32, &str, Purpose)> = (1..)
+        .zip(anchor.lines())
+        .map(|(number, text)| (number, text, reader.purpose(number, text)))
+        .collect();
+    let found = reader.found;
+    let teller = Teller { declaration, plan };
+    let line = |(number, text, purpose): (u32, &str, Purpose)| {
+        let mut declared = teller.declared(&purpose);
+        let more = declared.len().saturating_sub(MOST);
+        declared.truncate(MOST);
+        let links = purpose.links.iter().chain(&purpose.conditions).map(|link| format!("links.{link}"));
+        let providers = purpose.providers.iter().map(ToString::to_string);
+        let marks = purpose.providers.iter().map(|name| identities.provider(name));
+        let marks = marks.map(|identity| (identity.mark(), identity.colour));
         Line {
             number,
             text: text.to_owned(),
-            class,
-            reasons: reasons.into_iter().map(reason).collect(),
-            idle,
+            class: match text.chars().next() {
+                Some('#') => "comment",
+                Some(_) => "",
+                None => "blank",
+            },
+            words: purpose.words,
+            declared,
+            more,
+            marks: marks.take(MOST_MARKS).collect(),
+            about: links.chain(providers).collect::<Vec<_>>().join(" "),
         }
     };
-    (1..).zip(anchor.lines()).map(line).collect()
+    (read.into_iter().map(line).collect(), found)
+}
+
+struct Reader<'a> {
+    plan: &'a Plan,
+    by_provider: HashMap<&'a Name, Vec<&'a Link>>,
+    found: Lines,
+}
+
+impl<'a> Reader<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut by_provider: HashMap<&Name, Vec<&Link>> = HashMap::new();
+        for link in &plan.links {
+            let ends = link.from.iter().chain(link.to.iter().filter(|_| link.bidirectional));
+            let providers: BTreeSet<&Name> = ends.filter_map(|end| plan.provider_of(end)).collect();
+            for provider in providers {
+                by_provider.entry(provider).or_default().push(link);
+            }
+        }
+        Self { plan, by_provider, found: Lines::default() }
+    }
+
+    fn purpose(&mut self, number: u32, text: &str) -> Purpose {
+        let label = text.split(" label \"").nth(1).map(|rest| rest.trim_end_matches('"'));
+        if let Some(label) = label {
+            self.found.labels.entry(label.to_owned()).or_insert(number);
+            return self.labelled(number, label);
+        }
+        let said = |words: &str| Purpose { words: words.to_owned(), ..Purpose::default() };
+        let plan = self.plan;
+        let words: Vec<&str> = text.split(' ').collect();
+        match words.as_slice() {
+            ["scrub", ..] => said("puts fragments together before any other rule is asked"),
+            ["no", "rdr", ..] => said("keeps redirections of other programs away from volumes"),
+            ["no", "dummynet", ..] => {
+                said("keeps what stays inside a provider, or has been through its own pipe, out of others")
+            }
+            ["no", "nat", ..] => said("excepts traffic inside a provider from the translations below"),
+            ["nat", "on", ..] => {
+                self.found.nat = Some(number);
+                let online = plan.bridges.iter().filter(|bridge| bridge.internet);
+                Purpose {
+                    words: "translates what leaves for the outside to the address of the interface"
+                        .to_owned(),
+                    providers: online.map(|bridge| bridge.provider.clone()).collect(),
+                    field: "internet",
+                    ..Purpose::default()
+                }
+            }
+            ["nat", ..] => {
+                let masquerade = plan.masquerades.get(self.found.masquerades.len());
+                self.found.masquerades.push(number);
+                let Some(masquerade) = masquerade else { return said("") };
+                let mut links = self.links(&masquerade.flow);
+                links.retain(|link| link.masquerade);
+                self.of_links(
+                    "gives what a link lets pass the receiver's gateway address",
+                    &links,
+                    &masquerade.flow,
+                )
+            }
+            ["rdr", ..] => {
+                let publish = plan.publishes.get(self.found.published.len());
+                self.found.published.push(Some(number));
+                let volume = publish.map(|publish| publish.volume.clone());
+                let owner = volume.as_ref().and_then(|name| plan.volume(name)).map(|it| it.provider.clone());
+                Purpose {
+                    words: "leads a published port to its volume".to_owned(),
+                    volume,
+                    providers: owner.into_iter().collect(),
+                    ..Purpose::default()
+                }
+            }
+            ["dummynet", direction, .., pipe] => {
+                let Ok(pipe) = pipe.parse() else { return said("") };
+                match (*direction, self.found.steering.last_mut()) {
+                    ("in", Some((_, into))) => *into = Some(number),
+                    _ => self.found.steering.push((number, None)),
+                }
+                let ends = plan.pipe(pipe).into_iter().flat_map(|pipe| pipe.from.iter().chain(&pipe.to));
+                Purpose {
+                    words: "adds delay, loss or a limit".to_owned(),
+                    conditions: plan.policy.link_of_pipe(pipe),
+                    providers: ends.filter_map(|end| plan.provider_of(end)).cloned().collect(),
+                    ..Purpose::default()
+                }
+            }
+            _ => Purpose::default(),
+        }
+    }
+
+    fn labelled(&mut self, number: u32, label: &str) -> Purpose {
+        let plan = self.plan;
+        let (kind, rest) = label.split_once(':').unwrap_or((label, ""));
+        let all = |is_meant: fn(&crate::plan::Bridge) -> bool| {
+            plan.bridges.iter().filter(|it| is_meant(it)).map(|it| it.provider.clone()).collect()
+        };
+        let one =
+            || plan.bridges.iter().map(|it| &it.provider).filter(|it| it.as_str() == rest).cloned().collect();
+        let (words, providers, field) = match kind {
+            "link" => {
+                let flow = plan.flows.get(self.found.links.len());
+                self.found.links.push(Some(number));
+                let Some(flow) = flow else { return Purpose::default() };
+                let links = self.links(flow);
+                return self.of_links("lets links pass", &links, flow);
+            }
+            "forged" if rest == "outside" => {
+                ("drops what says that it comes from a volume and arrives where none is", BTreeSet::new(), "")
+            }
+            "forged" if rest == "here" => {
+                ("drops what has an address of this Mac and arrives over a wire", BTreeSet::new(), "")
+            }
+            "forged" => {
+                ("drops what a guest sends with a source that is not its provider's", one(), "network")
+            }
+            "leak" => (
+                "keeps what is meant for a volume on this Mac while a bridge or its route is absent",
+                BTreeSet::new(),
+                "",
+            ),
+            "localhost" => ("lets volumes and this Mac's loopback talk", BTreeSet::new(), ""),
+            "within" => ("lets everything inside the provider pass", one(), "network"),
+            "refusal" => {
+                ("passes the RSTs and ICMP errors that tell a sender of a refusal", BTreeSet::new(), "")
+            }
+            "between" => ("refuses what no link covers", BTreeSet::new(), ""),
+            "internet" => {
+                ("lets providers open connections to the outside", all(|it| it.internet), "internet")
+            }
+            "no-internet" => ("refuses connections to the outside", all(|it| !it.internet), "internet"),
+            "this-mac" => ("lets this Mac open to every volume", BTreeSet::new(), ""),
+            "outside" => ("drops what anybody outside opens to a volume", BTreeSet::new(), ""),
+            _ => ("", BTreeSet::new(), ""),
+        };
+        Purpose { words: words.to_owned(), providers, field, ..Purpose::default() }
+    }
+
+    fn of_links(&self, words: &str, links: &[&Link], flow: &Flow) -> Purpose {
+        let ends = flow.from.iter().chain(&flow.to);
+        Purpose {
+            words: words.to_owned(),
+            links: links.iter().map(|link| link.index).collect(),
+            providers: ends.filter_map(|end| self.plan.provider_of(end)).cloned().collect(),
+            ..Purpose::default()
+        }
+    }
+
+    /// The links that let some of a flow pass.
+    fn links(&self, flow: &Flow) -> Vec<&'a Link> {
+        let providers: BTreeSet<&Name> =
+            flow.from.iter().filter_map(|end| self.plan.provider_of(end)).collect();
+        let candidates = providers.into_iter().flat_map(|it| self.by_provider.get(it).into_iter().flatten());
+        let sides = [Side::of(self.plan, &flow.from), Side::of(self.plan, &flow.to)];
+        let mut found: BTreeMap<usize, &Link> = BTreeMap::new();
+        for link in candidates {
+            if found.contains_key(&link.index) || !serves(link, flow.protocol, flow.ports.as_ref()) {
+                continue;
+            }
+            let mut directions = link.directions();
+            if directions.any(|(from, to)| sides[0].meets(self.plan, from) && sides[1].meets(self.plan, to)) {
+                found.insert(link.index, link);
+            }
+        }
+        found.into_values().collect()
+    }
+}
+
+/// The ends of a side of a flow.
+struct Side<'a> {
+    ends: BTreeSet<&'a End>,
+    providers: BTreeSet<&'a Name>,
+}
+
+impl<'a> Side<'a> {
+    fn of(plan: &'a Plan, ends: &'a [End]) -> Self {
+        let providers = ends.iter().filter_map(|end| plan.provider_of(end)).collect();
+        Self { ends: ends.iter().collect(), providers }
+    }
+
+    /// Whether some of them are among others.
+    fn meets(&self, plan: &Plan, ends: &BTreeSet<End>) -> bool {
+        ends.iter().any(|end| match end {
+            End::Provider(name) => self.providers.contains(name),
+            End::Volume(_) => {
+                let whole = plan.provider_of(end).map(|name| End::Provider(name.clone()));
+                self.ends.contains(end) || whole.is_some_and(|whole| self.ends.contains(&whole))
+            }
+        })
+    }
+}
+
+/// Whether a link serves some of a service.
+fn serves(link: &Link, protocol: Option<Protocol>, ports: Option<&PortSet>) -> bool {
+    let is_ported = matches!(protocol, Some(Protocol::Tcp | Protocol::Udp));
+    let by_protocol = link.protocol.is_none() || link.protocol == protocol;
+    let by_ports = match (&link.ports, ports) {
+        (None, _) => true,
+        (Some(_), None) => is_ported,
+        (Some(of), Some(ports)) => {
+            of.ranges().iter().any(|a| ports.ranges().iter().any(|b| a.first <= b.last && b.first <= a.last))
+        }
+    };
+    by_protocol && by_ports && (link.ports.is_none() || is_ported)
+}
+
+struct Teller<'a> {
+    declaration: &'a Declaration,
+    plan: &'a Plan,
+}
+
+impl Teller<'_> {
+    fn at(&self, path: FieldPath, says: String) -> Declared {
+        let place = self.declaration.positions.find(&path);
+        let place = place.map_or(String::new(), |place| format!(" ({place})"));
+        Declared { path: path.to_string(), says, place }
+    }
+
+    fn declared(&self, purpose: &Purpose) -> Vec<Declared> {
+        let find = |index: &usize| self.plan.links.iter().find(|link| link.index == *index);
+        let mut all = Vec::new();
+        for link in purpose.links.iter().filter_map(find) {
+            let path = FieldPath::of(&["links", &link.index.to_string()]);
+            all.push(self.at(path, self.plan.describe(link)));
+        }
+        if let Some(link) = purpose.conditions.as_ref().and_then(find) {
+            let path = FieldPath::of(&["links", &link.index.to_string(), "conditions"]);
+            all.push(self.at(path, link.conditions.map_or(String::new(), |it| it.to_string())));
+        }
+        if let Some(volume) =
+            purpose.volume.as_ref().and_then(|name| self.declaration.volumes.get_key_value(name))
+        {
+            let (name, volume) = volume;
+            let ports = volume.publish.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            all.push(self.at(FieldPath::of(&["volumes", name.as_str(), "publish"]), ports));
+        }
+        if !purpose.field.is_empty() {
+            for (name, provider) in
+                purpose.providers.iter().filter_map(|it| self.declaration.providers.get_key_value(it))
+            {
+                let says = match purpose.field {
+                    "internet" => provider.internet.to_string(),
+                    _ => provider.network.to_string(),
+                };
+                all.push(self.at(FieldPath::of(&["providers", name.as_str(), purpose.field]), says));
+            }
+        }
+        all
+    }
 }

@@ -1,37 +1,61 @@
-//! The tables: who may open connections to whom, and addresses. Each cell of a matrix names its meaning, told once below.
+//! The tables: who may open connections to whom, links, ways with conditions, and all addresses and names.
+//!
+//! A cell says how much passes and nothing else; why is told when somebody asks.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::rules::Declared;
-use super::services::{self, Part};
-use crate::explain::every::{Every, Story};
+use super::answers::{Answers, Part};
+use crate::identity::{Identities, natural};
 use crate::matrix::Matrix;
-use crate::model::{AbsolutePath, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{AbsolutePath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::place::FieldPath;
 use crate::plan::flows::words;
 use crate::plan::{Pipe, Plan, Volume};
 
-/// The most rows that a matrix is drawn with: a page of more is for no reader.
-const MOST: usize = 120;
-/// The source port of examples, as `explain` has it.
-const EPHEMERAL: u16 = 49_152;
+/// The most rows that a matrix is drawn with: a larger one is for no reader.
+const MOST_PROVIDERS: usize = 100;
+const MOST_GROUPS: usize = 100;
+/// With more rows a cell shows a sign for its word.
+const MOST_WORDS: usize = 18;
+/// More groups of volumes are not printed.
+const MOST_PRINTED: usize = 60;
 
-/// A matrix.
+/// A matrix. It is empty where it would be too large.
 #[derive(Serialize)]
 pub struct Table {
     columns: Vec<Header>,
     rows: Vec<TableRow>,
-    /// How many rows there would be, where they are too many.
+    /// How many rows it would have, where that is too many.
     too_many: usize,
+    /// Whether a cell shows a sign for its word.
+    signs: bool,
+    /// Whether it is left out of what is printed.
+    long: bool,
 }
 
-/// The end that a row or a column is about.
+impl Table {
+    fn of(columns: Vec<Header>, rows: Vec<TableRow>) -> Self {
+        let (signs, long) = (rows.len() > MOST_WORDS, rows.len() > MOST_PRINTED);
+        Self { columns, rows, too_many: 0, signs, long }
+    }
+
+    fn too_many(rows: usize) -> Self {
+        Self { too_many: rows, ..Self::of(Vec::new(), Vec::new()) }
+    }
+}
+
+/// What a row or a column is about.
 #[derive(Serialize, Clone)]
 struct Header {
     name: String,
-    address: Ipv4Addr,
+    mark: String,
+    colour: usize,
+    /// `provider`, `volume` or `end`.
+    kind: &'static str,
+    /// What the page calls it.
+    id: String,
     /// Those who are in it, where it is a group.
     members: Vec<String>,
 }
@@ -45,312 +69,153 @@ struct TableRow {
 #[derive(Serialize)]
 struct Cell {
     word: &'static str,
-    meaning: usize,
     /// `all`, `some` or `none`.
     class: &'static str,
 }
 
-/// What a cell says.
-#[derive(Serialize)]
-pub struct Meaning {
-    number: usize,
-    word: &'static str,
-    /// The first pair that has it.
-    pair: String,
-    parts: Vec<Told>,
-    /// Link rules that concern some volumes only.
-    rules: Vec<String>,
-}
-
-/// The answer to some services.
-#[derive(Serialize)]
-struct Told {
-    services: String,
-    verdict: String,
-    /// `passes` or `blocked`.
-    class: &'static str,
-    lines: Vec<u32>,
-    because: Vec<String>,
-    declared: Vec<Declared>,
-    near: Vec<Declared>,
-    /// What the way is like, there and back.
-    pipes: Vec<String>,
-    protocol: &'static str,
-    port: String,
-    example: String,
-}
-
-/// Meanings by number, each once.
-pub struct Meanings<'a> {
-    plan: &'a Plan,
-    every: &'a Every,
-    known: HashMap<(&'static str, u32, Vec<usize>), usize>,
-    all: Vec<Meaning>,
-}
-
-/// An end of a matrix: its class, and what it is called.
-struct Member {
-    class: usize,
-    header: Header,
-}
-
-impl<'a> Meanings<'a> {
-    /// No meaning yet.
-    pub fn of(plan: &'a Plan, every: &'a Every) -> Self {
-        Self { plan, every, known: HashMap::new(), all: Vec::new() }
-    }
-
-    /// All of them.
-    pub fn told(self) -> Vec<Meaning> {
-        self.all
-    }
-
-    /// The number of what a cell says.
-    fn number(&mut self, word: &'static str, from: &Member, to: &Member, flows: Vec<usize>) -> usize {
-        let cell = self.every.rows[from.class][to.class];
-        if let Some(number) = self.known.get(&(word, cell, flows.clone())) {
-            return *number;
+impl Header {
+    fn provider(identities: &Identities, name: &Name) -> Self {
+        let identity = identities.provider(name);
+        Self {
+            name: name.to_string(),
+            mark: identity.mark().to_string(),
+            colour: identity.colour,
+            kind: "provider",
+            id: name.to_string(),
+            members: Vec::new(),
         }
-        let number = self.all.len() + 1;
-        let describe = |flow: &usize| self.plan.flows[*flow].describe(&self.plan.bridges);
-        let meaning = Meaning {
-            number,
-            word,
-            pair: format!("{} to {}", from.header.name, to.header.name),
-            parts: self.parts(cell, from, to),
-            rules: flows.iter().map(describe).collect(),
+    }
+
+    fn end(name: &str, id: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            mark: String::new(),
+            colour: 0,
+            kind: "end",
+            id: id.to_owned(),
+            members: Vec::new(),
+        }
+    }
+
+    fn group(identities: &Identities, group: &[&Volume]) -> Self {
+        let first = group[0];
+        let (name, members) = match group {
+            [one] => (one.name.to_string(), Vec::new()),
+            several => (
+                format!("{} volumes of {}", several.len(), first.provider),
+                several.iter().map(|volume| volume.name.to_string()).collect(),
+            ),
         };
-        self.all.push(meaning);
-        self.known.insert((word, cell, flows), number);
-        number
-    }
-
-    fn parts(&self, cell: u32, from: &Member, to: &Member) -> Vec<Told> {
-        let cell = &self.every.cells[cell as usize];
-        let mut stories: Vec<u32> = Vec::new();
-        for span in cell {
-            if !stories.contains(&span.story) {
-                stories.push(span.story);
-            }
+        Self {
+            name,
+            kind: "volume",
+            id: first.name.to_string(),
+            members,
+            ..Self::provider(identities, &first.provider)
         }
-        let told = |number: &u32| {
-            let story = &self.every.stories[*number as usize];
-            let span = cell.iter().find(|span| span.story == *number).expect("a span of the story");
-            let (protocol, port) = services::example(span);
-            let example = match port {
-                Some(port) => {
-                    format!("{protocol} {}:{EPHEMERAL} -> {}:{port}", from.header.address, to.header.address)
-                }
-                None => format!("{protocol} {} -> {}", from.header.address, to.header.address),
-            };
-            Told {
-                services: services::words(cell, *number),
-                // A meaning is that of many pairs.
-                verdict: story
-                    .verdict
-                    .replace("{from}", "the source's bridge")
-                    .replace("{to}", "the destination's bridge"),
-                class: if story.passes { "passes" } else { "blocked" },
-                protocol,
-                port: port.map(|port| port.to_string()).unwrap_or_default(),
-                example,
-                ..reasons(story)
-            }
-        };
-        stories.iter().map(told).collect()
     }
 }
 
-/// The lines that decide, and what asked for them.
-fn reasons(story: &Story) -> Told {
-    let mut told = Told {
-        services: String::new(),
-        verdict: String::new(),
-        class: "",
-        lines: Vec::new(),
-        because: Vec::new(),
-        declared: Vec::new(),
-        near: Vec::new(),
-        pipes: Vec::new(),
-        protocol: "",
-        port: String::new(),
-        example: String::new(),
-    };
-    let (mut declared, mut near) = (Vec::new(), Vec::new());
-    for scene in &story.packet {
-        told.lines.extend([scene.translation, scene.line].into_iter().flatten());
-        told.because.extend(scene.because.clone());
-        declared.extend(&scene.declared);
-        near.extend(&scene.near);
-    }
-    for (way, scenes) in [("there", &story.packet), ("back", &story.answer)] {
-        let pipes = scenes.iter().flat_map(|scene| &scene.pipes);
-        told.pipes.extend(pipes.filter_map(|pipe| {
-            let declared = pipe.declared.as_ref()?;
-            Some(format!("{way} through pipe {}: {} ({})", pipe.number, declared.says, declared.path))
-        }));
-    }
-    told.because.extend(story.refused.clone());
-    told.lines.dedup();
-    told.because.dedup();
-    declared.dedup();
-    near.dedup();
-    told.declared = declared.into_iter().map(Declared::of).collect();
-    told.near = near.into_iter().map(Declared::of).collect();
-    told
-}
-
-/// Providers, with this Mac and the world outside.
-pub fn providers(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
-    let member = |index: usize| -> Option<Member> {
-        let bridge = &plan.bridges[index];
-        let of_provider = || {
-            plan.volumes.iter().zip(&every.volumes).filter(|(volume, _)| volume.provider == bridge.provider)
-        };
-        let name = bridge.provider.to_string();
-        if let Some((class, address)) = every.strangers[index] {
-            return Some(Member { class, header: Header { name, address, members: Vec::new() } });
-        }
-        let class = of_provider().next().map(|(_, class)| *class)?;
-        Some(member(class, name, every))
-    };
-    let members: Vec<Member> = (0..plan.bridges.len()).filter_map(member).collect();
-    if members.len() > MOST || members.len() < plan.bridges.len() {
-        return Table { columns: Vec::new(), rows: Vec::new(), too_many: plan.bridges.len() };
-    }
-    let others = |class, name: &str| self::member(class, name.to_owned(), every);
-    let (mac, outside) = (others(every.mac, "this Mac"), others(every.outside, "outside"));
-    let (internet, localhost) = (others(every.outside, "internet"), others(every.loopback, "localhost"));
-    let touching = Touching::of(plan);
-    let matrix = Matrix::of(plan);
-    let mut rows = Vec::new();
-    for (from, (row, (bridge, reaches))) in members.iter().zip(matrix.rows().enumerate()) {
-        let mut cells = Vec::new();
-        for (column, (to, reach)) in members.iter().zip(reaches).enumerate() {
-            let word = reach.word();
-            let flows = touching.only_volumes(row, column);
-            cells.push(Cell { word, meaning: meanings.number(word, from, to, flows), class: class(word) });
-        }
-        // What a VM sends to 127.0.0.0/8 macOS drops: this column is about what the Mac serves, if it serves something.
-        let served = plan.volumes.iter().zip(&every.volumes).find(|(volume, _)| {
-            volume.provider == bridge.provider && volume.attachment == VolumeAttachment::Host
-        });
-        let host = served.map(|(volume, class)| self::member(*class, volume.name.to_string(), every));
-        cells.push(cell(from, &internet, meanings));
-        cells.push(cell(host.as_ref().unwrap_or(from), &localhost, meanings));
-        rows.push(TableRow { header: from.header.clone(), cells });
-    }
-    for from in [mac, outside] {
-        let cells = members.iter().map(|to| cell(&from, to, meanings)).collect();
-        rows.push(TableRow { header: from.header, cells });
-    }
-    let columns = members.iter().chain([&internet, &localhost]).map(|it| it.header.clone()).collect();
-    Table { columns, rows, too_many: 0 }
-}
-
-fn member(class: usize, name: String, every: &Every) -> Member {
-    Member { class, header: Header { name, address: every.members[class], members: Vec::new() } }
-}
-
-/// A cell that says what the answers say.
-fn cell(from: &Member, to: &Member, meanings: &mut Meanings) -> Cell {
-    let every = meanings.every;
-    let answers = &every.cells[every.rows[from.class][to.class] as usize];
-    let story = |number: u32| &every.stories[number as usize];
-    let translated =
-        answers.iter().any(|span| story(span.story).packet.iter().any(|scene| scene.translation.is_some()));
-    let word = match services::passing(answers, |number| story(number).passes) {
-        Part::All if translated && to.class == every.outside => "NAT",
-        Part::All => "all",
-        Part::Some => "some",
-        Part::None => "-",
-    };
-    Cell { word, meaning: meanings.number(word, from, to, Vec::new()), class: class(word) }
-}
-
-fn class(word: &str) -> &'static str {
-    match word {
+fn cell(word: &'static str) -> Cell {
+    let class = match word {
         "all" | "NAT" => "all",
         "some" => "some",
         _ => "none",
-    }
+    };
+    Cell { word, class }
 }
 
-/// Which link rules touch which pair of providers through volumes alone.
-struct Touching {
-    pairs: BTreeMap<(usize, usize), Vec<usize>>,
+fn of_part(part: Part) -> Cell {
+    cell(match part {
+        Part::All => "all",
+        Part::Some => "some",
+        Part::None => "-",
+    })
 }
 
-impl Touching {
-    fn of(plan: &Plan) -> Self {
-        let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
-        let touched = |ends: &[End]| -> BTreeMap<usize, bool> {
-            let mut touched = BTreeMap::new();
-            for end in ends {
-                let (provider, whole) = match end {
-                    End::Provider(name) => (number(name), true),
-                    End::Volume(name) => {
-                        (plan.volume(name).and_then(|volume| number(&volume.provider)), false)
-                    }
-                };
-                if let Some(provider) = provider {
-                    *touched.entry(provider).or_insert(false) |= whole;
-                }
-            }
-            touched
-        };
-        let mut pairs: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-        for (flow, it) in plan.flows.iter().enumerate() {
-            let (from, to) = (touched(&it.from), touched(&it.to));
-            for (row, from_whole) in &from {
-                for (column, to_whole) in to.iter().filter(|(column, _)| *column != row) {
-                    if !(*from_whole && *to_whole) {
-                        pairs.entry((*row, *column)).or_default().push(flow);
-                    }
-                }
-            }
-        }
-        Self { pairs }
+/// Providers, with this Mac and the world outside.
+pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
+    if plan.bridges.len() > MOST_PROVIDERS {
+        return Table::too_many(plan.bridges.len());
     }
-
-    fn only_volumes(&self, row: usize, column: usize) -> Vec<usize> {
-        self.pairs.get(&(row, column)).cloned().unwrap_or_default()
+    let mut order: Vec<usize> = (0..plan.bridges.len()).collect();
+    order.sort_by_key(|number| natural(plan.bridges[*number].provider.as_str()));
+    let matrix = Matrix::of(plan);
+    let matrix: Vec<_> = matrix.rows().collect();
+    let own = |number: &usize| Header::provider(identities, &plan.bridges[*number].provider);
+    let mut rows: Vec<TableRow> = Vec::new();
+    for number in &order {
+        let (from, reaches) = &matrix[*number];
+        let internet = cell(if from.internet { "NAT" } else { "-" });
+        let cells = order.iter().map(|to| cell(reaches[*to].word())).chain([internet, cell("all")]);
+        rows.push(TableRow { header: own(number), cells: cells.collect() });
     }
+    for (header, class) in [
+        (Header::end("this Mac", "mac"), answers.own),
+        (Header::end("internet", "internet"), answers.outside),
+    ] {
+        let cells = order.iter().map(|to| of_part(answers.part(class, answers.providers[*to]))).collect();
+        rows.push(TableRow { header, cells });
+    }
+    let columns = order.iter().map(own);
+    let others = [Header::end("internet", "internet"), Header::end("localhost", "localhost")];
+    Table::of(columns.chain(others).collect(), rows)
 }
 
 /// Volumes, those together that nothing tells apart.
-pub fn volumes(plan: &Plan, every: &Every, meanings: &mut Meanings) -> Table {
-    let mut groups: Vec<(usize, Vec<&Volume>)> = Vec::new();
-    let mut known: HashMap<usize, usize> = HashMap::new();
-    for (volume, class) in plan.volumes.iter().zip(&every.volumes) {
-        let group = *known.entry(*class).or_insert_with(|| {
-            groups.push((*class, Vec::new()));
-            groups.len() - 1
-        });
-        groups[group].1.push(volume);
+pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
+    let groups = answers.groups(plan);
+    if groups.len() > MOST_GROUPS {
+        return Table::too_many(groups.len());
     }
-    groups.sort_by(|(_, a), (_, b)| (&a[0].provider, &a[0].name).cmp(&(&b[0].provider, &b[0].name)));
-    if groups.len() > MOST {
-        return Table { columns: Vec::new(), rows: Vec::new(), too_many: groups.len() };
-    }
-    let member = |(class, volumes): &(usize, Vec<&Volume>)| {
-        let name = match volumes.as_slice() {
-            [one] => one.name.to_string(),
-            several => format!("{} volumes of {}", several.len(), several[0].provider),
-        };
-        let several =
-            volumes.iter().filter(|_| volumes.len() > 1).map(|volume| volume.name.to_string()).collect();
-        Member { class: *class, header: Header { name, address: volumes[0].address, members: several } }
+    let header = |group: &Vec<usize>| {
+        let volumes: Vec<&Volume> = group.iter().map(|number| &plan.volumes[*number]).collect();
+        Header::group(identities, &volumes)
     };
-    let members: Vec<Member> = groups.iter().map(member).collect();
-    let mut rows = Vec::new();
-    for from in &members {
-        let cells = members.iter().map(|to| cell(from, to, meanings)).collect();
-        rows.push(TableRow { header: from.header.clone(), cells });
-    }
-    Table { columns: members.into_iter().map(|it| it.header).collect(), rows, too_many: 0 }
+    let class = |group: &Vec<usize>| answers.volumes[group[0]];
+    let row = |from: &Vec<usize>| {
+        let cells = groups.iter().map(|to| of_part(answers.part(class(from), class(to))));
+        TableRow { header: header(from), cells: cells.collect() }
+    };
+    Table::of(groups.iter().map(header).collect(), groups.iter().map(row).collect())
 }
 
+/// A link in its table.
+#[derive(Serialize)]
+pub struct LinkLine {
+    index: usize,
+    ends: String,
+    manner: String,
+    place: String,
+}
+
+impl LinkLine {
+    /// Whether its place is known.
+    pub fn is_placed(&self) -> bool {
+        !self.place.is_empty()
+    }
+}
+
+/// The links, in the order of their numbers.
+pub fn links(declaration: &Declaration, plan: &Plan) -> Vec<LinkLine> {
+    let mut links: Vec<&crate::model::Link> = plan.links.iter().collect();
+    links.sort_by_key(|link| link.index);
+    let line = |link: &crate::model::Link| {
+        let ends = |ends: &std::collections::BTreeSet<End>| {
+            words(&ends.iter().cloned().collect::<Vec<_>>(), &plan.bridges)
+        };
+        let arrow = if link.bidirectional && link.from != link.to { "↔" } else { "→" };
+        let place = declaration.positions.find(&FieldPath::of(&["links", &link.index.to_string()]));
+        let manner: Vec<String> = link.manner().into_iter().filter(|word| word != "both ways").collect();
+        LinkLine {
+            index: link.index,
+            ends: format!("{} {arrow} {}", ends(&link.from), ends(&link.to)),
+            manner: manner.join(", "),
+            place: place.map_or(String::new(), ToString::to_string),
+        }
+    };
+    links.into_iter().map(line).collect()
+}
 /// A way that has conditions.
 #[derive(Serialize)]
 pub struct Way {
@@ -366,7 +231,9 @@ pub struct Way {
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
-        let [latency, loss, bandwidth] = pipe.conditions.words().map(Option::unwrap_or_default);
+        let [latency, jitter, loss, bandwidth] = pipe.conditions.words();
+        let latency = [latency, jitter].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let [loss, bandwidth] = [loss, bandwidth].map(Option::unwrap_or_default);
         Way { from, to, number: pipe.number, latency, loss, bandwidth }
     };
     plan.pipes.iter().map(way).collect()
@@ -376,6 +243,8 @@ pub fn ways(plan: &Plan) -> Vec<Way> {
 #[derive(Serialize)]
 pub struct Cloud {
     name: String,
+    mark: char,
+    colour: usize,
     network: String,
     gateway: String,
     bridge: String,
@@ -383,11 +252,14 @@ pub struct Cloud {
 }
 
 /// The providers' addresses.
-pub fn clouds(plan: &Plan) -> Vec<Cloud> {
+pub fn clouds(plan: &Plan, identities: &Identities) -> Vec<Cloud> {
     let cloud = |bridge: &crate::plan::Bridge| {
         let vmnet = if bridge.attachment == ProviderAttachment::Vmnet { " (vmnet)" } else { "" };
+        let identity = identities.provider(&bridge.provider);
         Cloud {
             name: bridge.provider.to_string(),
+            mark: identity.mark(),
+            colour: identity.colour,
             network: bridge.network.to_string(),
             gateway: bridge.gateway.to_string(),
             bridge: format!("{}{vmnet}", bridge.logical),
@@ -402,6 +274,8 @@ pub fn clouds(plan: &Plan) -> Vec<Cloud> {
 pub struct Row {
     name: String,
     provider: String,
+    mark: char,
+    colour: usize,
     address: Ipv4Addr,
     port: String,
     alias: String,
@@ -412,12 +286,15 @@ pub struct Row {
 }
 
 /// The volumes' addresses and names.
-pub fn rows(plan: &Plan) -> Vec<Row> {
+pub fn rows(plan: &Plan, identities: &Identities) -> Vec<Row> {
     let row = |volume: &Volume| {
         let publishes = plan.publishes.iter().filter(|publish| publish.volume == volume.name);
+        let identity = identities.provider(&volume.provider);
         Row {
             name: volume.name.to_string(),
             provider: volume.provider.to_string(),
+            mark: identity.mark(),
+            colour: identity.colour,
             address: volume.address,
             port: volume.port.as_ref().map_or("none", Name::as_str).to_owned(),
             alias: volume.alias.map_or_else(|| "none".to_owned(), |alias| alias.to_string()),

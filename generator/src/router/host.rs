@@ -1,8 +1,8 @@
-//! The Mac's interfaces, addresses and routes, and how xnu finds the way for a packet.
+//! The Mac's interfaces, addresses and routes, and xnu's choice of a route for a packet.
 //!
-//! It exists because where a packet leaves decides what pf is asked, and because xnu asks for more than a destination:
-//! what a socket is bound to, and where the packet came in that is answered, narrow the choice (route.c, ip_output.c).
-//! Never: a rule, or who lives on a wire.
+//! It exists because the egress interface decides what pf evaluates, and because xnu's choice depends on more than
+//! the destination: the address that a socket is bound to, and the interface of the packet that is answered
+//! (route.c, ip_output.c). Never: a rule, or which hosts are on a wire.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -147,7 +147,7 @@ impl Host {
         self.links.iter().filter(|link| link.over != Over::Loopback).flat_map(|link| &link.addresses).any(of)
     }
 
-    /// The address that an interface answers from to somebody who asked another (`ifaof_ifpforaddr`).
+    /// The address that an interface answers from to someone who asked another (`ifaof_ifpforaddr`).
     pub fn answers_from(&self, over: Over, asked: Ipv4Addr) -> Option<Ipv4Addr> {
         let addresses = &self.link(over)?.addresses;
         addresses.iter().find(|net| net.contains(&asked)).or(addresses.first()).map(Ipv4Net::addr)
@@ -206,7 +206,7 @@ impl Host {
         Some(Path { over: road.over, gateway: road.gateway, address, is_default: true })
     }
 
-    /// The way of a packet that the Mac sends itself.
+    /// The path of a packet that the Mac sends itself.
     ///
     /// # Errors
     /// What the sender gets instead.

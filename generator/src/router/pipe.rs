@@ -8,12 +8,15 @@ use crate::model::Conditions;
 /// How many packets wait before a slow pipe, whatever their length: dummynet's slots where nothing else is said.
 const SLOTS: usize = 50;
 
-/// One for all that is sent into it: its bandwidth is shared. Loss follows a sequence that is the same in every run.
+/// One for all that is sent into it: its bandwidth is shared. Loss and jitter follow a sequence that
+/// is the same in every run.
 #[derive(Debug, Clone)]
 pub(super) struct Pipe {
     pub conditions: Conditions,
     /// When each of those that wait will have left, in order.
     waiting: VecDeque<Duration>,
+    /// When the last packet comes out: chance delays packets, and none overtakes another.
+    last: Duration,
     /// The sequence of its losses.
     chance: u64,
 }
@@ -21,7 +24,7 @@ pub(super) struct Pipe {
 impl Pipe {
     /// An empty pipe. Pipes with different seeds lose different packets.
     pub fn new(conditions: Conditions, seed: u64) -> Self {
-        Self { conditions, waiting: VecDeque::new(), chance: seed }
+        Self { conditions, waiting: VecDeque::new(), last: Duration::ZERO, chance: seed }
     }
 
     /// When a packet comes out that goes in now; never, where it is lost.
@@ -41,7 +44,13 @@ impl Pipe {
             leaves = self.waiting.back().map_or(now, |last| *last) + time;
             self.waiting.push_back(leaves);
         }
-        Some(leaves + Duration::from_millis(self.conditions.delay().into()))
+        let mut comes = leaves + Duration::from_millis(self.conditions.delay().into());
+        if let Some(jitter) = self.conditions.jitter_ms {
+            comes += Duration::from_millis(jitter.into()).mul_f64(self.draw());
+            comes = comes.max(self.last);
+            self.last = comes;
+        }
+        Some(comes)
     }
 
     /// The next number of a sequence, at least 0 and below 1 (splitmix64).

@@ -1,4 +1,4 @@
-//! The rules that are loaded: the anchor below the main ruleset, with where each rule stands.
+//! The loaded rules: the anchor below the main ruleset, with the place of each rule.
 //!
 //! Never: a packet.
 
@@ -26,7 +26,7 @@ pub struct Source<'a> {
     pub interfaces: &'a Interfaces,
 }
 
-/// A rule and where it stands.
+/// A rule and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleAt {
     /// The file.
@@ -85,7 +85,9 @@ impl Rules {
     pub fn of(topology: &Topology, rulesets: &[(String, Ruleset)]) -> Self {
         let interfaces = interfaces(topology);
         let mut machine = Machine::new(interfaces.clone());
-        rulesets.iter().for_each(|(path, ruleset)| machine.load(path, ruleset));
+        for (path, ruleset) in rulesets {
+            machine.load(path, ruleset);
+        }
         machine.take_chances(0);
         machine.index();
         let (put_in, at) = (Interfaces::default(), HashMap::new());
@@ -131,7 +133,7 @@ impl Rules {
         &mut self.machine
     }
 
-    /// The filter rule of a verdict, if it stands in the anchor. A state's is the one that made it, whose place may
+    /// The filter rule of a verdict, if it is in the anchor. A state's is the one that made it, whose place may
     /// have been taken since.
     pub fn deciding(&self, verdict: &Verdict) -> Option<&RuleAt> {
         let rule = verdict.rule.as_ref().filter(|rule| *rule.anchor == *self.path)?;

@@ -1,7 +1,7 @@
-//! Who takes part: a node for every volume, the Mac's own processes, a neighbour and a machine of the internet.
+//! The nodes of a lab: one for every volume, the Mac's own processes, a host on the LAN and a host on the internet.
 //!
-//! A node is what a namespace is made from: its addresses, its routes, and the side of the Mac that it is on. Where an
-//! address lives is decided here, once. Never: a rule.
+//! A node is the description of a namespace: its addresses, its routes, and the side of the Mac that it is on. The
+//! node of an address is decided here, once. Never: a rule.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -19,8 +19,8 @@ pub const EGRESS: &str = "en0";
 const LOOPBACK_MTU: u16 = 16_384;
 /// The length of the Mac's network outside.
 const EGRESS_PREFIX: u8 = 24;
-/// What this Mac's own processes send at most: lo0 takes a datagram whole that is longer than its MTU, and what leaves by
-/// another interface is cut behind pf.
+/// What this Mac's own processes send at most: lo0 takes a datagram whole that is longer than its MTU, and what
+/// leaves by another interface is cut behind pf.
 const LONGEST: u16 = u16::MAX;
 /// What an Ethernet takes.
 const ETHERNET_MTU: u16 = 1500;
@@ -38,7 +38,7 @@ pub struct Cast {
     pub lan: Ipv4Addr,
     /// That of a machine of the internet.
     pub internet: Ipv4Addr,
-    /// Somebody's in each provider's network who is no volume, by bridge; only these get a node.
+    /// Someone's in each provider's network who is not a volume, by bridge; only these get a node.
     pub strangers: Vec<(usize, Ipv4Addr)>,
 }
 
@@ -81,7 +81,7 @@ pub struct Route {
     pub source: Ipv4Addr,
 }
 
-/// Who takes part, and where addresses live.
+/// The hosts, and where addresses live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     nodes: Vec<Node>,
@@ -291,7 +291,7 @@ fn host(plan: &Plan, cast: &Cast) -> Host {
         offloads: true,
         mtu: LOOPBACK_MTU,
     };
-    // Nobody beyond it is on its network but the neighbour: as Wi-Fi, it finishes no sums.
+    // No one beyond it is on its network but the neighbour: as Wi-Fi, it finishes no sums.
     let egress = Link {
         over: Over::Egress,
         name: EGRESS.to_owned(),

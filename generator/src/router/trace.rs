@@ -1,7 +1,7 @@
-//! What is told of a packet: where pf saw it, what it made of it there, and what became of it.
+//! The trace of a packet: the hops where pf saw it, the verdicts, and the outcome.
 //!
-//! It stands apart so that those who carry packets, those who hold them up and those who watch need not know each
-//! other. Never: how any of it is decided.
+//! It is separate so that forwarding, delaying and observing packets do not depend on each other. Never: how any of
+//! it is decided.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub enum Stop {
     Unreachable(&'static str),
     /// macOS drops it.
     Refused(&'static str),
-    /// Nobody has its destination.
+    /// No one has its destination.
     Nobody,
 }
 
@@ -70,14 +70,14 @@ impl Stop {
     /// The reason in words.
     pub fn words(&self) -> &'static str {
         match self {
-            Self::Blocked { reply: None | Some(Block::Drop) } => "blocked in silence",
+            Self::Blocked { reply: None | Some(Block::Drop) } => "blocked silently",
             Self::Blocked { .. } => "blocked with an answer",
-            Self::Held => "kept by pf until its datagram is whole",
+            Self::Held => "held by pf until its datagram is complete",
             Self::Options => "pf drops IP options",
-            Self::Expired => "its time to live is over",
-            Self::TooLong { .. } => "too long for the way, and not to be cut",
+            Self::Expired => "its TTL expired",
+            Self::TooLong { .. } => "larger than the MTU, with don't-fragment set",
             Self::Unreachable(why) | Self::Refused(why) => why,
-            Self::Nobody => "nobody has the address",
+            Self::Nobody => "no host has the address",
         }
     }
 }
@@ -121,7 +121,7 @@ pub struct Piped {
     pub shaping: Shaping,
     /// When it came out, and pf was asked again, as the so many-th; not where it never did.
     pub out: Option<(Duration, u64)>,
-    /// The packet as it came out, if somebody watches.
+    /// The packet as it came out, if someone watches.
     pub bytes: Vec<u8>,
 }
 

@@ -1,8 +1,8 @@
-//! The way of packets through the Mac: where pf sees them, where macOS itself ends them, and to whom they go.
+//! The path of packets through the Mac: where pf sees them, where macOS itself ends them, and where they go.
 //!
-//! The way is found step by step, because pf changes where a packet goes; and what the Mac answers goes a way of its
-//! own, on which pf is asked again. It follows xnu's ip_output.c, ip_input.c, ip_icmp.c and what pf.c sends.
-//! Never: what happens on a wire.
+//! The path is found step by step, because pf changes a packet's destination; and what the Mac answers takes a path
+//! of its own, on which pf is evaluated again. It follows xnu's ip_output.c, ip_input.c, ip_icmp.c and what pf.c
+//! sends. Never: what happens on a wire.
 
 mod answers;
 mod packet;
@@ -64,7 +64,7 @@ pub(super) struct Walk<'a> {
     pub topology: &'a Topology,
     pub machine: &'a mut Machine,
     pub ways: &'a mut Ways,
-    /// Whether somebody watches.
+    /// Whether someone watches.
     pub is_watched: bool,
     /// How often pf has been asked.
     pub asked: &'a mut u64,
@@ -163,9 +163,9 @@ impl<'a> Walk<'a> {
                     Err(no) => {
                         self.tell_socket(packet, &Sent::of(packet), Complaint::new(HOST_UNREACHABLE));
                         Err(Fate::Stopped(Stop::Unreachable(match no {
-                            NoWay::NotAvailable => "the source is no address of this Mac (EADDRNOTAVAIL)",
+                            NoWay::NotAvailable => "the source is not an address of this Mac (EADDRNOTAVAIL)",
                             NoWay::Unreachable => {
-                                "what is bound to a bridge's address finds no route outside on macOS (EHOSTUNREACH)"
+                                "a socket bound to a bridge's address has no route outside on macOS (EHOSTUNREACH)"
                             }
                         })))
                     }
@@ -247,13 +247,15 @@ impl<'a> Walk<'a> {
     fn forward(&mut self, packet: &mut Moving, over: Over) -> Result<Path, Stop> {
         let to = packet.datagram.destination();
         if to.is_loopback() {
-            return Err(Stop::Refused("127.0.0.0/8 is never sent on, and no address of this Mac is this"));
+            return Err(Stop::Refused(
+                "127.0.0.0/8 is never forwarded, and this Mac does not have this address",
+            ));
         }
         if is_for_many(to) || self.topology.host().is_broadcast(to) {
             return Err(Stop::Nobody);
         }
         if !self.topology.host().forwards() {
-            return Err(Stop::Refused("this Mac does not send on what is not for itself"));
+            return Err(Stop::Refused("this Mac does not forward packets"));
         }
         let came = packet.came.unwrap_or(over);
         if packet.datagram.ttl <= 1 {
@@ -468,7 +470,7 @@ fn refuse_loopback(datagram: &Datagram) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Everybody's address, or nobody's.
+/// Everybody's address, or no one's.
 fn is_for_many(address: Ipv4Addr) -> bool {
     address.is_multicast() || address.is_broadcast() || address.is_unspecified()
 }

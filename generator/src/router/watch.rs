@@ -1,6 +1,6 @@
-//! Who watches packets, and what is told about each: every place where pf saw it, and what decided there.
+//! Observers of packets, and what they receive: every hop at which pf saw a packet, and what decided there.
 //!
-//! It costs nothing while nobody watches. Never: a file, or its format.
+//! It costs nothing without observers. Never: a file, or its format.
 
 use std::time::Duration;
 
@@ -104,12 +104,12 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
         }
         Some(Fate::Stopped(stop)) => Some(stop.words()),
         Some(Fate::Malformed(malformed)) => Some(malformed.words()),
-        Some(Fate::LostByFault) => Some("lost on its path, which `slow` makes lossy"),
-        Some(Fate::Cut) => Some("lost on its path, which is cut"),
+        Some(Fate::LostByFault) => Some("lost: `slow` makes the path lossy"),
+        Some(Fate::Cut) => Some("lost: the path is partitioned"),
     };
     let last = story.hops.len();
     if last == 0 {
-        let comment = ends.unwrap_or("it does not come by this Mac").to_owned();
+        let comment = ends.unwrap_or("it does not pass through this Mac").to_owned();
         let (interface, bytes) = (topology.name(story.over).to_owned(), story.bytes.clone());
         return vec![Seen { at: story.at, interface, direction: Direction::In, bytes, comment }];
     }
@@ -136,7 +136,7 @@ pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
         told = format!("{told}; through pipe {pipe} ({like})");
     }
     if hop.made == Made::Swallowed {
-        told += "; then lost on its way, as the link's conditions say";
+        told += "; then lost, by the link's conditions";
     }
     let Made::Judged(verdict) = &hop.made else { return told };
     match rules.translating(verdict).filter(|_| verdict.before != verdict.after) {
@@ -147,23 +147,23 @@ pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
 
 fn decided(verdict: &Verdict, rules: &Rules) -> String {
     if verdict.scrubbed.held {
-        return "kept until its datagram is whole".to_owned();
+        return "held until its datagram is complete".to_owned();
     }
     let rule = rules.deciding(verdict).map(at);
     match (verdict.action, verdict.via, rule) {
         (Outcome::Pass, Via::State, Some(rule)) => format!("passed by the state of {rule}"),
         (Outcome::Pass, Via::State, None) => "passed by a state".to_owned(),
         (Outcome::Pass, _, Some(rule)) => format!("passed by {rule}"),
-        (Outcome::Pass, _, None) => "passed: no rule is about it".to_owned(),
-        (Outcome::Block, Via::State, _) => "refused by a state: outside its window".to_owned(),
+        (Outcome::Pass, _, None) => "passed: no rule matches it".to_owned(),
+        (Outcome::Block, Via::State, _) => "blocked by a state: outside its window".to_owned(),
         (Outcome::Block, _, Some(rule)) => format!("blocked{} by {rule}", answered(verdict)),
-        (Outcome::Block, _, None) => "blocked: no such packet can be".to_owned(),
+        (Outcome::Block, _, None) => "blocked: the packet is malformed".to_owned(),
     }
 }
 
 fn answered(verdict: &Verdict) -> &'static str {
     match verdict.reply {
-        None | Some(Block::Drop) => " in silence",
+        None | Some(Block::Drop) => " silently",
         Some(_) => " with an answer",
     }
 }

@@ -1,4 +1,4 @@
-//! What the paths between nodes are like: the pipes that rules send packets into, and the faults made on demand.
+//! The conditions of the paths between nodes: the pipes that rules send packets into, and the faults made on demand.
 //!
 //! Never: a packet's bytes, or which rule sends what into a pipe.
 
@@ -43,7 +43,7 @@ impl Ways {
         self.pipes = pipes.iter().map(pipe).collect();
     }
 
-    /// Lets pipes carry everything, and at once: for whoever asks who reaches whom, and not how well. A pipe must be
+    /// Lets pipes carry everything, and at once: for questions about what reaches what, and not how fast. A pipe must be
     /// there all the same.
     pub fn ease(&mut self) {
         self.is_eased = true;

@@ -1,5 +1,5 @@
-//! Where a file defines something under `services.nixvol-net`: every statement, through the wrappers of the module
-//! system and the names that the file binds, in whatever form it has.
+//! The definitions of a file under `services.nixvol-net`: every statement, through the wrappers of the module system
+//! and the names that the file binds, in whatever form.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -94,7 +94,7 @@ pub fn bytes(node: &SyntaxNode) -> Range<usize> {
 }
 
 /// Every definition of a file, in the order of its text. `root` is the path that the file's own value defines, for a
-/// file that is no module.
+/// file that is not a module.
 pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
     let mut finder = Finder { seen: HashSet::new(), found: Vec::new() };
     let module = Around {
@@ -118,7 +118,7 @@ pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
             finder.set(&set, &module);
         }
     }
-    // A module that is bound by a name is read where it stands and where it is used: once is enough.
+    // A module that is bound by a name is read where it is and where it is used: once is enough.
     let mut known = HashSet::new();
     finder.found.retain(|it| {
         let is_followed = it.site != it.range();
@@ -149,7 +149,7 @@ struct Around {
     conditions: Vec<usize>,
     /// The outermost set.
     root: Option<Range<usize>>,
-    /// The statement through which a set that stands elsewhere was reached.
+    /// The statement through which a set that is elsewhere was reached.
     site: Option<Range<usize>>,
     /// How many names were followed.
     depth: usize,
@@ -166,7 +166,7 @@ impl Around {
         (!declares).then(|| &self.path[at + OPTION.len()..])
     }
 
-    /// The same, with more segments. Only options have priorities; what stands above them hands its own down.
+    /// The same, with more segments. Only options have priorities; what is above them hands its own down.
     fn at(&self, segments: impl IntoIterator<Item = Segment>) -> Self {
         let mut around = self.clone();
         for segment in segments {
@@ -201,7 +201,7 @@ impl Finder {
                             priority: at.priority,
                             conditions: at.conditions.clone(),
                         });
-                        // What is no set has no statements of its own, and stays what the name says.
+                        // What is not a set has no statements of its own, and stays what the name says.
                         let mut bodies = body.map(|body| bodies(&body)).unwrap_or_default();
                         bodies.retain(|body| matches!(body.value, Expr::AttrSet(_) | Expr::List(_)));
                         self.bodies(&bodies, &at, inherit.syntax());

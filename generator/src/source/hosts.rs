@@ -1,9 +1,9 @@
-//! Which parts of a file belong to which evaluation: a flake may declare several Macs, and each is a network of its
-//! own.
+//! The parts of a file that belong to each evaluation: a flake may declare several Macs, and each is a separate
+//! network.
 //!
-//! An evaluation is an entry of `darwinConfigurations`, or a call of `darwinSystem` elsewhere. What it reaches is its own
-//! text and what the names in it are bound to, in this file: sets, modules, functions. What none of them reaches stands
-//! in a module that some other file may name.
+//! An evaluation is an entry of `darwinConfigurations`, or a call of `darwinSystem` elsewhere. It reaches its own
+//! text and what the names in it are bound to in this file: sets, modules, functions. What none of them reaches is
+//! in a module that another file may name.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -31,7 +31,7 @@ const READ: [&str; 4] = ["config", "options", "pkgs", "system"];
 pub struct Evaluation {
     /// What it is called.
     pub name: String,
-    /// Where it stands.
+    /// Where it is.
     pub at: Range<usize>,
     /// What makes configurations by rules of its own, where it is more than one.
     pub made_by: Option<String>,
@@ -86,7 +86,7 @@ pub fn evaluations(file: &ast::Root) -> Vec<Evaluation> {
     found
 }
 
-/// The modules that a file hands out: the name of each, and where it stands. Of nested ones the outer comes first.
+/// The modules that a file hands out: the name of each, and where it is. Of nested ones the outer comes first.
 pub fn modules(file: &ast::Root) -> Vec<(String, Range<usize>)> {
     let statements = file.syntax().descendants().filter_map(AttrpathValue::cast);
     let found = statements.filter_map(|statement| {
@@ -198,7 +198,7 @@ fn name_of(attr: &ast::Attr) -> String {
     segment(attr).or(inside).unwrap_or_else(|| attr.to_string())
 }
 
-/// Whether a call evaluates a configuration, itself or by a function of the file, and is no part of such a function.
+/// Whether a call evaluates a configuration, itself or by a function of the file, and is not a part of such a function.
 fn is_making(call: &ast::Apply) -> bool {
     let is_head = call.syntax().parent().and_then(ast::Apply::cast).and_then(|it| it.lambda());
     if is_head.is_some_and(|head| head.syntax() == call.syntax()) || !makes(call, 0) {
@@ -255,7 +255,7 @@ fn whole_path(statement: &SyntaxNode) -> Vec<Option<String>> {
     path
 }
 
-/// The whole path of a selection, its base first; of a base that is no name, nothing is known.
+/// The whole path of a selection, its base first; of a base that is not a name, nothing is known.
 fn path_of(select: &ast::Select) -> Vec<Option<String>> {
     let base = match select.expr() {
         Some(Expr::Ident(name)) => vec![Some(name.to_string())],
@@ -281,7 +281,7 @@ impl Modules {
         Self(with_path.collect())
     }
 
-    /// What stands at a path such as `self.darwinModules.network`, or below it. Modules of other flakes do not stand here.
+    /// What is at a path such as `self.darwinModules.network`, or below it. Modules of other flakes do not stand here.
     fn at(&self, path: &[Option<String>]) -> Vec<SyntaxNode> {
         // `args.modules` is an argument, and no output.
         let Some((at, length)) = module_at(path).filter(|(at, length)| *length < 2 || path.len() > at + 1)
@@ -300,7 +300,7 @@ impl Modules {
         found.map(|(_, value)| value.clone()).collect()
     }
 
-    /// Adds what a seed comes to. Those of one name are told apart by a number.
+    /// Adds what a seed comes to. Those of one name are distinguished by a number.
     fn add(&self, seed: Seed, found: &mut Vec<Evaluation>) {
         let reach = self.reach(&seed.from);
         let at = bytes(&seed.at);

@@ -1,5 +1,5 @@
-//! What a name means in a Nix file, as far as the file itself says: `let`, `rec`, `inherit`, and paths into sets that
-//! are written out.
+//! The meaning of a name in a Nix file, as far as the file itself says: `let`, `rec`, `inherit`, and paths into
+//! literal sets.
 
 use rnix::SyntaxNode;
 use rnix::ast::{self, AttrSet, Expr, HasEntry};
@@ -7,7 +7,7 @@ use rowan::ast::AstNode;
 
 use super::find::segment;
 
-/// How many names are followed one behind the other: a name may be bound to itself.
+/// How many names are followed one after another: a name may be bound to itself.
 pub const DEEPEST: usize = 20;
 
 /// What a scope says of a name.
@@ -112,13 +112,13 @@ fn resolved(expression: &Expr, depth: usize) -> Option<Expr> {
     }
 }
 
-/// What stands at a path of a set; `None` as well where an expression makes a name of it.
+/// What is at a path of a set; `None` as well where an expression makes a name of it.
 pub fn below(set: &Expr, path: &[Option<String>]) -> Option<Expr> {
     let path: Vec<String> = path.iter().cloned().collect::<Option<_>>()?;
     step(set, &path, 0)
 }
 
-/// What stands at a path of a set.
+/// What is at a path of a set.
 fn step(set: &Expr, path: &[String], depth: usize) -> Option<Expr> {
     if path.is_empty() {
         return Some(set.clone());

@@ -1,5 +1,5 @@
-//! Networks that are free on the Mac, for every provider whose network somebody else has, and the lines of a declaration
-//! that move them there with their volumes.
+//! Networks that are free on the Mac, for every provider whose network somebody else has, and the lines of a
+//! declaration that move them there with their volumes.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! What is looked at, one thing after another, and told where it is not as it should be.
+//! The checks, one after another, and the report of what is not as declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -198,11 +198,11 @@ impl Judge<'_> {
             let job = darwin::job(text);
             let program = format!("{}/networking/manage-macos-networking.sh", self.plan.base.as_str());
             if job.disabled {
-                self.tell("launchd", "it may not run our job (disabled in Login Items?)");
+                self.tell("launchd", "our job is disabled (in Login Items?)");
             } else if !job.loaded {
                 self.tell(
                     "launchd",
-                    "it does not run our job: nothing mends the network or brings it up after a restart",
+                    "our job is not loaded: nothing repairs the network or starts it after a restart",
                 );
             }
             if job.loaded && job.program != program {
@@ -211,7 +211,7 @@ impl Judge<'_> {
                     format!("it runs {} for our job, not {program}", Harmless(&job.program)),
                 );
             } else if job.differs {
-                self.tell("launchd", "it was given another plist than the one that is installed");
+                self.tell("launchd", "it loaded a plist that differs from the installed one");
             }
         }
         if let Some((entries, limit)) =
@@ -221,7 +221,7 @@ impl Judge<'_> {
         {
             self.tell(
                 "pf",
-                format!("it holds {entries} of {limit} states, and at the limit no connection begins"),
+                format!("it holds {entries} of {limit} states; at the limit no new connection succeeds"),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The interfaces that packets leave by, and whoever has a network of ours already.
+//! The egress interfaces, and networks of the Mac that conflict with ours.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -54,8 +54,8 @@ impl Seen<'_> {
         self.made(&["if", name]) || plan.bridges.iter().any(|bridge| self.vmnet_of(bridge) == Some(name))
     }
 
-    /// Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly. What is
-    /// cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+    /// Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly.
+    /// What is cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
     fn leads_out(&self, plan: &Plan, route: &Route) -> bool {
         let name = route.interface.as_str();
         let Some(interface) = self.interfaces.get(name).filter(|it| !it.addresses.is_empty()) else {
@@ -68,7 +68,7 @@ impl Seen<'_> {
         if kind_of(name) == "lo" || self.is_inner(plan, name) || stays || bound {
             return false;
         }
-        // The far end of a tunnel is no network.
+        // The far end of a tunnel is not a network.
         let is_peer = route.flags.contains('H') && !route.flags.contains('S');
         route.flags.contains('G') || (!is_peer && !self.hosts_machines(name))
     }
@@ -150,8 +150,8 @@ impl Seen<'_> {
         bridges || own_route || alias || route.flags.contains('W') || self.is_ours(plan, net.addr())
     }
 
-    /// One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which
-    /// says a second time what another does: everything but some addresses, in pieces.
+    /// One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of
+    /// which says a second time what another does: everything but some addresses, in pieces.
     fn is_piece(&self, route: &Route) -> bool {
         let beside = |other: &&Route| {
             (&other.interface, &other.gateway) == (&route.interface, &route.gateway)
@@ -199,7 +199,7 @@ fn kind_of(name: &str) -> &str {
     name.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
-/// A name that may stand in a rule: interfaces of macOS have no other.
+/// A name that may be in a rule: interfaces of macOS have no other.
 fn is_nameable(name: &str) -> bool {
     let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
     let bytes = name.as_bytes();

@@ -1,4 +1,4 @@
-//! The rules that pf holds against those that are rendered now, both as the reader of pf prints them.
+//! The rules that pf holds compared with those that are rendered now, both as the reader of pf prints them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

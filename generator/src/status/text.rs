@@ -1,4 +1,4 @@
-//! A status on a terminal: tables, and colours that only repeat what the words say.
+//! A status on a terminal: tables, with colours that only repeat what the words say.
 
 use std::fmt::Write;
 
@@ -15,9 +15,9 @@ pub fn text(status: &Status, colour: bool) -> String {
     let (words, hue) = match (status.wish, status.healthy) {
         (Some("up"), true) => ("up, as declared", GREEN),
         (Some("up"), false) => ("up, but not as declared", RED),
-        (Some(_), true) => ("down, as wished", GREEN),
-        (Some(_), false) => ("down, but not all is gone", RED),
-        (None, _) => ("down: it was not started", YELLOW),
+        (Some(_), true) => ("down, as requested", GREEN),
+        (Some(_), false) => ("down, but something is left", RED),
+        (None, _) => ("down: not started", YELLOW),
     };
     let _ = writeln!(out, "network   {}", painted(words, hue, colour));
     let _ = writeln!(
@@ -44,7 +44,7 @@ pub fn text(status: &Status, colour: bool) -> String {
             .pipes
             .iter()
             .map(|it| [it.number.to_string(), it.conditions.clone(), it.way.clone(), it.state.to_owned()]);
-        table(&mut out, ["PIPE", "CONDITIONS", "WAY", "STATE"], pipes.collect(), colour);
+        table(&mut out, ["PIPE", "CONDITIONS", "PATH", "STATE"], pipes.collect(), colour);
     }
     for refused in &status.refused {
         let _ = writeln!(out, "{}", painted(&format!("! a start would be refused: {refused}"), RED, colour));
@@ -59,7 +59,7 @@ pub fn text(status: &Status, colour: bool) -> String {
         let _ = writeln!(out, "{line}");
     }
     if status.findings.is_empty() && status.refused.is_empty() {
-        out.push_str("nothing is amiss\n");
+        out.push_str("no problems\n");
     }
     out
 }

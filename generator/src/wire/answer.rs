@@ -1,6 +1,6 @@
-//! The answers to a packet that does not get through: a RST, or an ICMP error, as macOS makes them.
+//! The answers to a packet that does not get through: a RST, or an ICMP error, as macOS sends them.
 //!
-//! Never: whether there is one to give.
+//! Never: whether there is one.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! The internet checksum: whole, and mended where a word changes (RFC 1624).
+//! The internet checksum: of a whole packet, and its update when a word changes (RFC 1624).
 //!
 //! Never: which words change.
 
@@ -44,7 +44,7 @@ pub enum Kind {
     Partial,
 }
 
-/// Writes a word, and mends the checksums that cover it.
+/// Writes a word, and repairs the checksums that cover it.
 pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
     let old = word(bytes, at);
     if old == value {

@@ -1,6 +1,7 @@
-//! The cutting of a packet that is too long for where it leaves, and the datagram that its pieces come from.
+//! The fragmentation of a packet that exceeds the MTU of its interface, and the datagram that its fragments come
+//! from.
 //!
-//! Never: whether it may be cut.
+//! Never: whether it may be fragmented.
 
 use super::checksum::sum;
 use super::read::Datagram;

@@ -1,8 +1,7 @@
-//! What a TUN device leaves to its reader: a checksum to finish, a segment to cut (Linux's virtio_net_hdr).
+//! What a TUN device leaves to its reader: a checksum to complete, a segment to split (Linux's virtio_net_hdr).
 //!
-//! It exists because a kernel hands over up to 64 KB of one connection as one packet with one header, and takes it
-//! back so: a router that keeps it whole costs a fraction of one that sees every 1,500 bytes.
-//! Never: a device.
+//! It exists because a kernel passes up to 64 KB of one connection as one packet with one header, and accepts it so:
+//! a router that keeps it whole costs a fraction of one that sees every 1,500 bytes. Never: a device.
 
 use super::checksum::{add, pseudo, sum};
 use super::read::Datagram;
@@ -23,7 +22,7 @@ const ECN: u8 = 0x80;
 /// What is left to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// The checksum covers what follows this offset, and lies so far behind it; it holds the pseudo header's sum.
+    /// The checksum covers what follows this offset, and lies so far after it; it holds the pseudo header's sum.
     pub checksum: Option<(u16, u16)>,
     /// It is several packets in one.
     pub segments: Option<Gso>,
@@ -43,7 +42,7 @@ pub struct Gso {
 }
 
 impl Offload {
-    /// Reads the header; `None` for kinds that nobody asked for.
+    /// Reads the header; `None` for kinds that no one asked for.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let [flags, kind, rest @ ..] = bytes.get(..OFFLOAD_HEADER)? else { return None };
         let number = |at: usize| u16::from_ne_bytes([rest[at], rest[at + 1]]);

@@ -1,4 +1,4 @@
-//! The reading of a packet: what pf and the way need of it, or why no host would take it.
+//! The parsing of a packet: the fields that pf and the path need, or why no host would accept it.
 //!
 //! Never: what becomes of it.
 
@@ -18,7 +18,7 @@ const ESP_HEADER: usize = 8;
 pub struct Datagram {
     /// The length of the IP header.
     pub header: usize,
-    /// The length of all of it; bytes behind it are none of it.
+    /// The length of all of it; bytes after it are none of it.
     pub total: usize,
     /// How many routers it may still pass.
     pub ttl: u8,
@@ -217,7 +217,7 @@ fn icmp(payload: &[u8]) -> Result<Transport, Malformed> {
     Ok(Transport::Icmp { kind, code, id, inner })
 }
 
-/// What an ICMP error quotes: an IP header and eight bytes behind it.
+/// What an ICMP error quotes: an IP header and eight bytes after it.
 fn quote(quoted: &[u8]) -> Result<Inner, Malformed> {
     let ip = Ipv4HeaderSlice::from_slice(quoted).map_err(|_| Malformed::Quote)?;
     let transport = &quoted[ip.slice().len()..];

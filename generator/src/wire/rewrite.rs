@@ -1,7 +1,6 @@
-//! The rewriting of a packet as pf rewrites it: addresses, ports, and what an ICMP error quotes.
+//! The rewriting of a packet as pf does it: addresses, ports, and what an ICMP error quotes.
 //!
-//! Checksums are mended and not made anew: a packet that was damaged stays so.
-//! Never: why something changes.
+//! Checksums are updated and not recomputed: a packet that was damaged stays so. Never: why something changes.
 
 use std::net::IpAddr;
 

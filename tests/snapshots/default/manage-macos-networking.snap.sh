@@ -439,7 +439,7 @@ function read_rules(file, line, i) {
     line = ""
     for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
     rule[1] = "# put in:" line (translates ? " nat=" natform : "")
-    if (unnamed != "" && ("outside" in uses)) trouble("what others forge may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows whose it is")
+    if (unnamed != "" && ("outside" in uses)) trouble("forged packets may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows what it belongs to")
 }
 function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
@@ -481,17 +481,18 @@ function commas(list) { gsub(/ +$/, "", list); gsub(/ /, ",", list); return list
 function listed_names(list) { gsub(/ +$/, "", list); gsub(/ /, ", ", list); return list == "" ? "nothing" : list }
 function causes_of_names(then, w, n, i, gone, new_) {
     if (was == rule[1] || was !~ /^# put in:/) return
-    if ("egress" in uses) {
+    # Rules that named none before say nothing of what there was.
+    if (("egress" in uses) && was ~ / egress=/) {
         then = put_in_then(was, "egress")
-        if (then != put_in_then(rule[1], "egress")) cause("the ways out changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
+        if (then != put_in_then(rule[1], "egress")) cause("the egress interfaces changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
     }
-    if (!("outside" in uses)) return
+    if (!("outside" in uses) || was !~ / outside=/) return
     then = " " put_in_then(was, "outside") " "
     n = split(then, w, " ")
     for (i = 1; i <= n; i++) if (!index(" " outsiders, " " w[i] " ")) gone = gone w[i] " "
     n = split(outsiders, w, " ")
     for (i = 1; i <= n; i++) if (!index(then, " " w[i] " ")) new_ = new_ w[i] " "
-    if (gone new_ != "") cause("the interfaces of others changed: " listed_names(new_) " came, " listed_names(gone) " went")
+    if (gone new_ != "") cause("interfaces of other programs changed: " listed_names(new_) " added, " listed_names(gone) " removed")
 }
 
 # ---- what else decides on this Mac
@@ -566,10 +567,10 @@ function judge_rule(line, whose, plain, w, n, i, from, to, name) {
     }
     if (!meets(from) && !meets(to)) return
     if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
-        caution(shown(line) " of " whose " comes before our rules: what it names never reaches a volume")
+        caution(shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
     if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
     if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
-        trouble(shown(line) " of " whose " decides before our rules, and with `quick`: what matches it never meets them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble(shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     else notice(shown(line) " of " whose " decides on " name " before our rules")
 }
 # XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
@@ -592,9 +593,9 @@ function judge_others(i, kind, text) {
     }
     for (i = 1; i <= nunread; i++) if (unread[i] != unread[i - 1]) notice("the anchor " printable(unread[i]) " cannot be read: whether it decides before ours is not known")
     for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
-    if (text != "") notice("the main ruleset calls others before ours: " text)
+    if (text != "") notice("the main ruleset calls other anchors before ours: " text)
     for (kind in limits)
-        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": on the rest no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
+        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": for the rest, no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
 }
 function caution(text) { warning[++nwarnings] = text }
 function notice(text) { remark[++nremarks] = text }
@@ -613,13 +614,13 @@ function judge_health(program, place, load) {
     place = "/Library/LaunchDaemons/" P["job"] ".plist"
     load = "sudo launchctl bootstrap system " place
     if ("launchctl-print" in seen_of) {
-        if ("disabled" in job) caution("launchd may not run our job (disabled in Login Items?), so after a restart nothing brings the network up; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
-        else if ("not loaded" in job) caution("launchd does not run our job, so nothing mends the network or brings it up after a restart; switch again, or: " load)
+        if ("disabled" in job) caution("our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
+        else if ("not loaded" in job) caution("our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
         if (!("not loaded" in job) && job["program"] != program) caution("launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
-        else if ("differs" in job) caution("launchd was given " printable(job["path"]) " for our job, which is not the one that is installed; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
     }
     # A state table that is full lets no new connection in.
-    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %), and at the limit no connection begins, on the whole Mac; who has them: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
+    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
 }
 function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
 function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
@@ -632,11 +633,11 @@ function judge_paths(line, i, w, known) {
         if (emptied(P["base"], w[i])) danger(P["base"] " lies below " w[i] ", which macOS empties; hint: declare another base")
     }
     if (!(P["log"] in modeof)) return
-    if (modeof[P["log"]] !~ /^[-l]/) danger(P["log"] " is no plain file; hint: declare another logFile")
+    if (modeof[P["log"]] !~ /^[-l]/) danger(P["log"] " is not a regular file; hint: declare another logFile")
     known = (P["state"] "/wish") in modeof || (P["state"] "/names") in modeof || (P["state"] "/applied") in modeof
     if (modeof[P["log"]] ~ /^-/ && !known && (getline line < P["log"]) > 0) {
         if (line !~ /^[0-9-]+T[0-9:]+Z [a-z]+: / && line !~ /^nixvol: / && line !~ /newsyslog\[[0-9]+\]: logfile turned over/ && line != "" && !index(line, P["base"]))
-            danger(P["log"] " was there before and is not of this program; hint: declare another logFile, or move that one elsewhere")
+            danger(P["log"] " existed before and does not belong to this program; hint: declare another logFile, or move that one elsewhere")
         close(P["log"])
     }
 }
@@ -660,7 +661,7 @@ function read_ledger(file, line, n, w, k, head, form, current) {
         n = split(line, w, "\t")
         if (line == "") continue
         # A head that was torn has nothing behind it.
-        if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has a form that this program does not know: run cleanup with the program that wrote it"); return }
+        if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has an unknown format: run cleanup with the program that wrote it"); return }
         if (form == "") { form = line; continue }
         # A line that was torn says nothing: what it was to tell of was never begun.
         if (w[n] != ".") continue
@@ -693,7 +694,7 @@ function read_ledger(file, line, n, w, k, head, form, current) {
 }
 # A token that pf gave us in a run that died before it could write it down.
 function adopt_token(t, found, count) {
-    if (ourtoken != "" && !(ourtoken in listed)) { ourtoken = ""; cause("the token of pf is gone: another program turned pf off (pfctl -d) or gave it back; pf is in use by " pf_users()) }
+    if (ourtoken != "" && !(ourtoken in listed)) { ourtoken = ""; cause("the token of pf is gone: another program turned pf off (pfctl -d) or released it; pf is in use by " pf_users()) }
     if (!pending || ourtoken != "") return
     for (t in listed) {
         if (index(tokensbefore, "," t ",") || tokenname[t] != "pfctl") continue
@@ -718,7 +719,7 @@ function free_unit(prefix, unit) {
     nextunit[prefix] = unit + 1
     if (unit > 32767 && !(prefix in exhausted)) {
         exhausted[prefix] = 1
-        refuse("macOS has no unit of " prefix " left for all of this network: it counts to 32767, ours begin at " (prefix == "feth" ? "20000 and a volume with a port takes two, so 6384 such volumes are the most" : "2000") "; declare fewer")
+        refuse("macOS has too few unit numbers of " prefix " left for this network: they end at 32767, ours begin at " (prefix == "feth" ? "20000 and each volume with a port takes two, so 6384 such volumes are the maximum" : "2000") "; declare fewer")
     }
     return prefix unit
 }
@@ -781,19 +782,19 @@ function judge_owners(i, path, mode, root, own) {
         path = owned[i]; mode = modeof[path]
         own = below(path, P["base"] "/networking") || below(path, P["state"]) || path == P["self"] || path == P["log"]
         if (path == P["hosts"]) {
-            if (mode ~ /^l/) danger(path " is a symbolic link, and root does not write through one; hint: declare the file it leads to as hostsFile")
+            if (mode ~ /^l/) danger(path " is a symbolic link, and root does not write through one; hint: declare its target as hostsFile")
             continue
         }
         if (ownerof[path] != 0 && ownerof[path] != root) danger(path " belongs to user " ownerof[path] ", not to root; hint: sudo chown root:wheel " quote(path))
         if (mode ~ /^l/) {
-            if (own) danger(path " is a symbolic link where none may be; hint: sudo rm " quote(path))
+            if (own) danger(path " is a symbolic link, which is not allowed here; hint: sudo rm " quote(path))
             continue
         }
         if (own && (path == P["state"] || path == P["base"] "/networking") && mode !~ /^d/) danger(path " is not a directory; hint: move it elsewhere")
         # In a directory with the sticky bit nobody can remove or rename what is of root.
-        if ((substr(mode, 6, 1) == "w" || substr(mode, 9, 1) == "w") && (own || substr(mode, 10, 1) !~ /[tT]/)) danger(path " can be changed by others than root (" mode "); hint: sudo chmod go-w " quote(path))
+        if ((substr(mode, 6, 1) == "w" || substr(mode, 9, 1) == "w") && (own || substr(mode, 10, 1) !~ /[tT]/)) danger(path " can be changed by users other than root (" mode "); hint: sudo chmod go-w " quote(path))
         # `ls` marks an access list with a plus, but where there are attributes too, with what stands for those.
-        if (own ? (mode ~ /\+$/ || path in listof) : (listof[path] ~ / allow [^\n]*(write|append|add_|delete|chown)/)) danger(path " has an access list, which may let others in; hint: sudo chmod -N " quote(path))
+        if (own ? (mode ~ /\+$/ || path in listof) : (listof[path] ~ / allow [^\n]*(write|append|add_|delete|chown)/)) danger(path " has an access control list, which may let other users in; hint: sudo chmod -N " quote(path))
     }
 }
 function below(path, top) { return path == top || index(path, top "/") == 1 }
@@ -819,13 +820,13 @@ function pf_users(t, list) {
 # Who took what away, as far as it can be told from what the ledger says and the Mac has.
 function causes() {
     if (restarted) cause("the Mac was restarted since the network came up")
-    if (sameboot && !finished) { cause("an earlier run did not come to its end"); return }
+    if (sameboot && !finished) { cause("an earlier run was interrupted"); return }
     lost_pipes()
     causes_of_pipes()
     if (nlost > 6) losses = losses " and " (nlost - 6) " more"
-    if (nlost) cause("another program took away: " losses)
-    if (lowered != "") cause("another program set down: " lowered)
-    if (named_before && nameless) cause("another program took our names out of " P["hosts"])
+    if (nlost) cause("another program removed: " losses)
+    if (lowered != "") cause("another program disabled: " lowered)
+    if (named_before && nameless) cause("another program removed our names from " P["hosts"])
     else if (named_before && renamed && !P["fresh"]) cause("another program changed our names in " P["hosts"])
     if (!knew || !anchored || theirs != "") return
     causes_of_names()
@@ -1079,7 +1080,7 @@ function like(ms, share, kbit, text) {
     if (ms) text = ms " ms"
     if (share + 0) text = text (text == "" ? "" : ", ") share * 100 "% lost"
     if (kbit > 0) text = text (text == "" ? "" : ", ") kbit " kbit/s"
-    return text == "" ? "nothing is held back" : text
+    return text == "" ? "no conditions" : text
 }
 function pipe_stands(n) { return (n in pipeat) && atdelay[n] == pipedelay[n] && sprintf("%.6f", atloss[n]) == sprintf("%.6f", pipeloss[n]) && atrate[n] == piperate[n] }
 function state_of_pipe(n) {
@@ -1124,7 +1125,7 @@ function causes_of_pipes(i) {
 }
 function pipes_text(i, n) {
     if (!npipes) return
-    printf "\n%-8s %-42s %-42s %s\n", "PIPE", "CONDITIONS", "WAY", "STATE"
+    printf "\n%-8s %-42s %-42s %s\n", "PIPE", "CONDITIONS", "PATH", "STATE"
     for (i = 1; i <= npipes; i++) { n = pipe[i]; printf "%-8s %-42s %-42s %s\n", n, like(pipedelay[n], pipeloss[n], piperate[n]), pipeway[n], state_of_pipe(n) }
 }
 function pipes_json(i, n, out) {
@@ -1229,7 +1230,7 @@ END {
     # Nobody needs to know what is mounted to take everything down.
     if (P["target"] == "down") unanswered = ""
     if (!ended || !whole || nsysctl < 2 || failed unanswered != "") {
-        failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "a command said too little" : failed " failed") "; try again"
+        failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "the output of a command is incomplete" : failed " failed") "; try again"
         if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&3"
         else print "problem\t" failed
         exit 1
@@ -1324,7 +1325,7 @@ function kernel_of(p) {
     return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
 }
 function status_text(i, p, v) {
-    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but not all is gone" : healthy ? "down, as wished" : "down: it was not started") "; wish: " P["wish"]
+    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but something is left" : healthy ? "down, as requested" : "down: not started") "; desired: " P["wish"]
     printf "\n%-14s %-34s %-18s %-18s %s\n", "PROVIDER", "BRIDGE", "GATEWAY", "NETWORK", "STATE"
     for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
     printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
@@ -1333,9 +1334,9 @@ function status_text(i, p, v) {
     print ""
     print "localhost    " group " (" groupaddress " on lo0)"
     print "rules        " P["anchor"] ": " (theirs != "" ? "rules of others" : ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
-    print "ways out     " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
+    print "egress       " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
     print "forwarding   " (forwarding == 1 ? "on" : "off")
-    if (P["fresh"] && P["wish"] == "up") print "installed    another bundle than the one in force: start puts it in force"
+    if (P["fresh"] && P["wish"] == "up") print "installed    a bundle other than the one in force: start applies it"
     if (P["pending"]) print "pending      " waiting()
     print "launchd      " job_text()
     print "states       " states_text()
@@ -1347,9 +1348,9 @@ function status_text(i, p, v) {
 # What a start waits for: seconds, until when, and the boot session that it began in.
 function waiting(w) {
     split(P["pending"], w, " ")
-    if (w[2] == "-") return "a start is at work, or has died"
+    if (w[2] == "-") return "a start is running, or was interrupted"
     if (w[3] != boot) return "the Mac was restarted before a start was confirmed: the next run takes it back"
-    return "a start waits to be confirmed until " w[2] "; then it is taken back, unless: manage-macos-networking.sh confirm"
+    return "a start waits to be confirmed until " w[2] "; then it is rolled back, unless: manage-macos-networking.sh confirm"
 }
 function waiting_json(w) {
     split(P["pending"], w, " ")
@@ -1367,7 +1368,7 @@ function plan_text(i) {
 # All changes in a line: how many of what.
 function summary(i, n, w, k, rest, out) {
     if (!no) return "nothing to change"
-    n = split("make interface to make,destroy interface to remove,address address to give,unaddress address to take,route route to set,unroute route to remove,pipe pipe to make,unpipe pipe to remove", w, ",")
+    n = split("make interface to create,destroy interface to remove,address address to add,unaddress address to remove,route route to add,unroute route to remove,pipe pipe to create,unpipe pipe to remove", w, ",")
     for (i = 1; i <= n; i++) {
         k = substr(w[i], 1, index(w[i], " ") - 1)
         out = out counted_as(many[k], substr(w[i], length(k) + 2))
@@ -2066,7 +2067,7 @@ check_rules() {
     esac
     awk 'NR == 1 { sub(/nat=apd$/, "nat=plain") } /^nat on / { sub(/ extfilter apd$/, "") } { print }' "$STATE/rules.new" \
         2>/dev/null >"$STATE/rules.less" && mv -f "$STATE/rules.less" "$STATE/rules.new" || cannot_write "$STATE/rules.less" || return 1
-    log "this pfctl may not take extfilter: trying without"
+    log "this pfctl may not support extfilter: trying without"
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new"
 }
 
@@ -2094,7 +2095,7 @@ unload_rules() {
 unload_dummynet() {
     quietly pfctl -a "$1" -f /dev/null || return 1
     if named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) && test -z "$named"; then return 0; fi
-    failed "$1 still holds rules of dummynet"
+    failed "$1 still holds dummynet rules"
 }
 
 # A pipe, whole: what dnctl is not told becomes 0. $3: the share that is lost, a comma, kilobits a second.
@@ -2119,7 +2120,7 @@ remove_pipe() {
                 ;;
         esac
     fi
-    failed "pipe $1 stays, because a rule may still name it"
+    failed "pipe $1 is kept, because a rule may still use it"
 }
 
 # pf's token. Which tokens there were, and the number of the process that asks for one more,
@@ -2291,7 +2292,7 @@ counted() {
 # One probe: FOUND becomes `pass`, `block`, or `lost` with the reason in WHY.
 probe() {
     FOUND=lost
-    WHY='no answer, and none of our rules blocked it: a firewall, a VPN, or nobody there'
+    WHY='no answer, and none of our rules blocked it: a firewall, a VPN, or no host there'
     before=$(counted) || before='0 0'
     case $1 in
         icmp) words=$(ping -n -q -c 1 -t 2 -W 500 -S "$2" "$3" 2>&1 </dev/null) ;;
@@ -2313,7 +2314,7 @@ probe() {
     case $1$words in
         tcp*refused*)
             FOUND=pass
-            WHY='it arrived, and nobody listens there'
+            WHY='it arrived, but nothing listens there'
             ;;
         *'No route to host'*) WHY='no route to host: a VPN took the route, the bridge is gone, or Local Network privacy forbids it to this terminal (System Settings, Privacy & Security)' ;;
         *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
@@ -2387,7 +2388,7 @@ try() {
         if test "$failures" -gt 0; then good=false; fi
         printf '{"ok":%s,"tried":%s,"skipped":%s,"probes":[%s]}\n' "$good" "$tried" "$skipped" "$list"
     else
-        say "$tried tried, $failures failed, $skipped left out because a volume is not mounted"
+        say "$tried tried, $failures failed, $skipped skipped because a volume is not mounted"
     fi
     test "$failures" -eq 0
 }
@@ -2419,7 +2420,7 @@ job() {
 collect() {
     umask 022
     if ! mkdir -m 1700 "$1" || ! cd -P "$1"; then
-        warn "cannot make $1: name a directory that is not there yet"
+        warn "cannot create $1: name a directory that does not exist yet"
         exit 1
     fi
     # shellcheck disable=SC2046 # words
@@ -2430,7 +2431,7 @@ collect() {
         *) entered=foreign ;;
     esac
     if test -n "$entered" || ! chmod 755 .; then
-        warn "$1 is not the directory that was just made: somebody else writes there"
+        warn "$1 is not the directory that was just created: another user writes there"
         exit 1
     fi
     measure_by_force || exit 1
@@ -2456,8 +2457,8 @@ collect() {
     JSON=1
     # That it is not healthy is said in it.
     if show status >status.json; then :; fi
-    say "written to $1; not in it: MAC and IPv6 addresses, pf tokens of others, mounts and names of others"
-    say "in it: interfaces, IPv4 addresses, routes, pf rules, what you declared; look before you send it"
+    say "written to $1; left out: MAC and IPv6 addresses, other programs' pf tokens and mounts, host names"
+    say "included: interfaces, IPv4 addresses, routes, pf rules, your declaration; review it before you send it"
 }
 
 # Takes out what a report does not need: MAC and IPv6 addresses, other programs' tokens, other mounts.
@@ -2486,20 +2487,20 @@ hide() {
 help() {
     say 'usage: manage-macos-networking.sh COMMAND
 
-  start [--confirm-within S] bring the network up; with S, go back unless confirm comes in S seconds
+  start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
   stop                       take the network down; it stays down until the next start
-  status [--json]            what is up, what is not, and what is to do
+  status [--json]            what is up, what is not, and what start would do
   plan [--json]              what start would do; changes nothing
-  test [--json]              try what must pass, and a sample of what must not
-  reconcile                  mend what is not as the last start or stop left it; launchd runs this
-  logs [--follow]            what pf counted, what launchd says, what was done, what is being done
-  logs --collect DIR         all that a bug report needs, in a new directory
-  cleanup                    take everything away: network, kernel names, log and state
-  help                       this, as --help and -h; like --version without root
+  test [--json]              probe what must pass, and a sample of what must not
+  reconcile                  repair what differs from the last start or stop; launchd runs this
+  logs [--follow]            the counters of pf, the launchd job, and the log
+  logs --collect DIR         everything that a bug report needs, in a new directory
+  cleanup                    remove everything: network, kernel names, log and state
+  help                       this text, as --help and -h; needs no root, nor does --version
 
-A switch of nix-darwin says plan --switch (would start be refused?) and start --switch: a network
-that it does not change, and that cannot be mended now, fails neither.
+A nix-darwin switch runs plan --switch (would start be refused?) and start --switch: neither
+fails over a network that the switch does not change and that cannot be repaired now.
 
 Exit codes:
   0   done, or healthy              3   refused: nothing was changed
@@ -2510,7 +2511,7 @@ Exit codes:
 
 # Goes back to what was confirmed before, where the wish was up then, else to nothing. $1: that wish.
 roll_back() {
-    report "going back to the state before this run"
+    report "restoring the state before this run"
     STOPPED=
     # What waits for nothing any more is taken back by the next run, where this one cannot.
     rm -f "$STATE/pending" || :
@@ -2527,7 +2528,7 @@ roll_back() {
     if { look rollback "$target" || test -n "$UNWRITTEN"; } && { test "$CHANGES" = 0 || converge rollback "$target"; } && forget_start "$1"; then
         report "rolled back: nothing of this run is left"
     else
-        report "not all could be rolled back: run cleanup, then start again"
+        report "the rollback is incomplete: run cleanup, then start again"
         tell "$PROBLEMS"
     fi
     exit 1
@@ -2565,8 +2566,8 @@ read_pending() {
 wait_for_confirmation() {
     now=$(date +%s) && until=$(date -r "$((now + CONFIRM + 1))" '+%Y-%m-%dT%H:%M:%SZ') &&
         put pending "$((now + CONFIRM + 1))$TAB$SESSION$TAB$BEFORE$TAB$CONFIRM$TAB$until" || return 1
-    log "it is taken back at $until unless it is confirmed"
-    say "say 'confirm' within $CONFIRM seconds (until $until), or it is taken back"
+    log "it is rolled back at $until unless confirmed"
+    say "run 'confirm' within $CONFIRM seconds (until $until), or it is rolled back"
     (
         trap '' HUP
         sleep "$((CONFIRM + 1))"
@@ -2622,7 +2623,7 @@ start() {
     look start up || looked=
     if test -n "$looked" && leaves_as_it_is; then
         tell "$CAUTIONS$REFUSED$PROBLEMS"
-        warn "this switch does not change the network, which is not as it should be: see status"
+        warn "this switch does not change the network, which is not as declared: see status"
         not_begun 0
     fi
     if test -z "$looked" || test -n "$PROBLEMS" && test -z "$REFUSED"; then
@@ -2639,7 +2640,7 @@ start() {
     fi
     if test "$CHANGES" = 0; then
         warn_all "$CAUTIONS"
-        say "the network is up already: nothing to change${CONFIRM:+, and nothing that would be taken back}"
+        say "the network is up already: nothing to change${CONFIRM:+, and nothing to roll back}"
         not_begun 0
     fi
     say "$SUMMARY"
@@ -2651,7 +2652,7 @@ start() {
     FRESH=
     if apply strict && settle start up && test -z "$REFUSED$PROBLEMS" && still_connected && keep_started; then exit 0; fi
     tell "$REFUSED$PROBLEMS"
-    if test -n "$CHANGES" && test "$CHANGES" != 0 && still_connected; then warn "not all came to be as it should"; fi
+    if test -n "$CHANGES" && test "$CHANGES" != 0 && still_connected; then warn "not everything is as declared"; fi
     roll_back "$BEFORE"
 }
 
@@ -2722,7 +2723,7 @@ expire() {
     if still_waits; then return 0; fi
     why="the start was not confirmed in time"
     case $DEADLINE in
-        '' | -) why="an earlier start did not come to its end" ;;
+        '' | -) why="an earlier start was interrupted" ;;
         *) if test "$session" != "$SESSION"; then why="the Mac was restarted before the start was confirmed"; fi ;;
     esac
     report "$why"
@@ -2751,7 +2752,7 @@ reconcile() {
     if test -f "$STATE/hosts.pending"; then mend_hosts || :; fi
     measure_by "$FORCE" || exit 1
     if test -z "$FORCE" && test "$WISH" = up; then
-        tell_once "nothing says which network is up: start it again$NEWLINE"
+        tell_once "which network is up is not recorded: start it again$NEWLINE"
         exit 1
     fi
     if ! look reconcile "$WISH"; then
@@ -2768,7 +2769,7 @@ reconcile() {
         remember_connection
         if ! converge reconcile "$WISH"; then
             tell "$PROBLEMS"
-            warn "the network is not as it should be: see status"
+            warn "the network is not as declared: see status"
             exit 1
         fi
         if test "$WISH" = up && ! still_connected; then
@@ -2818,7 +2819,7 @@ take_down() {
     if test "$CHANGES" = 0; then return 0; fi
     if ! converge "$1" down; then
         tell "$PROBLEMS"
-        warn "not all is gone: run $1 again"
+        warn "something is left: run $1 again"
         exit 1
     fi
 }
@@ -2844,7 +2845,7 @@ STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rule
 
 cleanup() {
     if ! test -d "$STATE" && ! test -e "$LOG"; then
-        say "nothing of this network is here"
+        say "nothing of this network is left here"
         return 0
     fi
     take_down cleanup
@@ -2856,11 +2857,11 @@ cleanup() {
         for file in "$STATE"/*; do
             case $file in
                 "$STATE"/lock | "$STATE"/lock.* | "$STATE/*") ;;
-                *) warn "$STATE holds files of others and stays" && break ;;
+                *) warn "$STATE holds other files and is kept" && break ;;
             esac
         done
     fi
-    say "everything of this network is gone"
+    say "everything of this network is removed"
 }
 
 logs() {
@@ -2870,7 +2871,7 @@ logs() {
     fi
     say "by label, as pf counted since the rules were loaded:"
     if ! counts=$(labels); then
-        warn "pf could not be asked"
+        warn "cannot read pf's counters"
         exit 1
     fi
     printf '%s\n' "$counts" | awk '
@@ -2937,7 +2938,7 @@ case $0 in
     *) SELF=$(pwd -P)/$0 ;;
 esac
 case $SELF in
-    *"$NEWLINE"* | *"$TAB"*) wrong_use "the path of this program holds a tab or a line's end: call it by another" ;;
+    *"$NEWLINE"* | *"$TAB"*) wrong_use "the path of this program contains a tab or a newline: call it by another" ;;
 esac
 # Whether whoever runs this owns it.
 MINE=
@@ -2978,16 +2979,16 @@ while test $# -gt 0; do
             shift
             CONFIRM=${1:-}
             case $CONFIRM in
-                '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds, 1 to 99999" ;;
+                '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds from 1 to 99999" ;;
             esac
             ;;
         "logs$TAB--follow") FOLLOW=yes ;;
         "logs$TAB--collect")
             shift
             COLLECT=${1:-}
-            if test -z "$COLLECT"; then wrong_use "--collect takes a directory to make"; fi
+            if test -z "$COLLECT"; then wrong_use "--collect takes a directory to create"; fi
             ;;
-        *) wrong_use "'$COMMAND' does not know '$1'" ;;
+        *) wrong_use "'$COMMAND' has no option '$1'" ;;
     esac
     shift
 done

@@ -1,4 +1,4 @@
-//! What an edit opens and closes: the declaration before it against the one after it.
+//! The effect of an edit: the declaration before it compared with the one after it.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ pub struct Effect {
 
 /// Why an effect is not known.
 const UNKNOWN: &str =
-    "what it opens and closes cannot be told: what was declared before does not pass `check`";
+    "what it opens and closes is unknown: the declaration before the edit does not pass `check`";
 
 impl Effect {
     /// Compares what was declared, as far as it was valid, to what is. Files are left out: they are rendered later.

@@ -1,4 +1,4 @@
-//! What is said of something new: what the command line says, and what is free.
+//! The fields of a new entry: from the command line, or the next free value.
 
 use std::net::Ipv4Addr;
 
@@ -51,7 +51,7 @@ impl Edit<'_> {
     }
 
     pub fn provider(&self, what: &Add) -> Result<Option<Fields>> {
-        let Add::Provider { network, gateway, bridge, attachment, no_internet, .. } = what else {
+        let Add::Provider { network, gateway, bridge, attachment, no_internet, region, .. } = what else {
             return Ok(None);
         };
         let (mut network, mut gateway) = (network.clone(), gateway.clone());
@@ -74,6 +74,7 @@ impl Edit<'_> {
         if *no_internet {
             fields.push(("internet", json!(false)));
         }
+        fields.extend(region.as_ref().map(|it| ("region", json!(it))));
         Ok(Some(fields))
     }
 
@@ -131,6 +132,8 @@ pub fn link(what: &Add) -> Fields {
         bidirectional,
         masquerade,
         latency_ms,
+        latency,
+        jitter_ms,
         loss,
         bandwidth_kbit,
         target: _,
@@ -146,6 +149,8 @@ pub fn link(what: &Add) -> Fields {
     }
     let conditions = [
         ("latencyMs", latency_ms.map(|it| json!(it))),
+        ("latency", latency.as_ref().map(|it| json!(it))),
+        ("jitterMs", jitter_ms.map(|it| json!(it))),
         ("loss", loss.map(|it| json!(it))),
         ("bandwidthKbit", bandwidth_kbit.map(|it| json!(it))),
     ];

@@ -1,4 +1,4 @@
-//! `lab replay`: scenarios of what Apple's own stack did, through the lab's Mac.
+//! `lab replay`: recorded scenarios of Apple's own stack, played through the lab's Mac.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,18 +22,18 @@ pub fn run(file: &Path) -> Result<ExitCode> {
         let differences = replay::differences(row, &played);
         different += usize::from(!differences.is_empty());
         for (field, said, came) in differences {
-            told.push(format!("{}: {field}: the file says {said}, and here it is {came}", row.id));
+            told.push(format!("{}: {field}: expected {said}, got {came}", row.id));
         }
     }
     print(&lines)?;
-    told.push(format!("{} of {} as the file says", rows.len() - different, rows.len()));
+    told.push(format!("{} of {} as recorded", rows.len() - different, rows.len()));
     eprintln!("{}", told.join("\n"));
     Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The scenarios, each with its line.
 fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Row)>> {
-    let Ok(text) = std::str::from_utf8(bytes) else { bail!("{name} is no text") };
+    let Ok(text) = std::str::from_utf8(bytes) else { bail!("{name} is not text") };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let rows = lines.map(|(number, line)| {
         let row: Row = serde_json::from_str(line)
@@ -42,7 +42,7 @@ fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Row)>> {
     });
     let rows: Vec<_> = rows.collect::<Result<_>>()?;
     if rows.is_empty() {
-        bail!("{name} has no scenario\nhint: one a line, as JSON");
+        bail!("{name} has no scenario\nhint: one per line, as JSON");
     }
     Ok(rows)
 }

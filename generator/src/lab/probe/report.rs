@@ -1,4 +1,4 @@
-//! What the probes found, for people and for programs.
+//! The results of the probes, for people and for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -95,7 +95,7 @@ fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{} probes: {} connected, {} refused, {} unreachable, {} met silence\n",
+        "{} probes: {} connected, {} refused, {} unreachable, {} unanswered\n",
         probes.len(),
         count(Answer::Connected),
         count(Answer::Refused),
@@ -174,7 +174,7 @@ fn table(names: &[String], rows: &[Vec<String>]) -> String {
         let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("  {cell:>width$}"));
         format!("  {title:<first$}{}\n", cells.collect::<String>()).trim_end().to_owned() + "\n"
     };
-    let mut out = "Who connected (rows) to whom (columns), of what was asked:\n".to_owned();
+    let mut out = "What connected (rows) to what (columns), of the probes sent:\n".to_owned();
     out.push_str(&line("", names));
     for (name, row) in names.iter().zip(rows) {
         out.push_str(&line(name, row));

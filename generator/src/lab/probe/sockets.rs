@@ -1,4 +1,4 @@
-//! The sockets of probes: what listens, what asks, and what a stack says came of it.
+//! The sockets of probes: listeners, clients, and the outcome that the stack reports.
 //!
 //! Everything here acts on the namespace of the calling thread.
 
@@ -24,7 +24,7 @@ use super::Service;
 
 /// How many questions of a node are open at once.
 const AT_ONCE: usize = 64;
-/// Connections that nobody takes wait here.
+/// Connections that no one takes wait here.
 const BACKLOG: i32 = 4096;
 /// How often a listener looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -41,7 +41,7 @@ pub const BIG: usize = 4000;
 pub enum Answer {
     /// A connection, or an answer.
     Connected,
-    /// A RST, or the word that nobody listens.
+    /// A RST, or the word that no one listens.
     Refused,
     /// The word that there is no way.
     Unreachable,

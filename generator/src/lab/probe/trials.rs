@@ -206,17 +206,15 @@ fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> R
 fn watched(
     lab: &Lab,
     topology: &Topology,
-    asks: &mut Vec<Probe>,
+    asks: &mut [Probe],
     is_leak: impl Fn(&Seen) -> bool,
 ) -> Result<Vec<Difference>> {
     let (sink, packets) = sync_channel(WAITING);
     let id = lab.shared.router().watches_mut().add(Filter::All);
     lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
-    let asked = match asks.iter().all(|probe| probe.expected == Answer::Silence) {
-        // No patience makes silence more certain: every packet is seen.
-        true => ask_all(lab, asks, PATIENCE[0] / 4),
-        false => ask_twice(lab, asks),
-    };
+    // No patience makes silence more certain: every packet is seen.
+    let is_brief = asks.iter().all(|probe| probe.expected == Answer::Silence);
+    let asked = if is_brief { ask_all(lab, asks, PATIENCE[0] / 4) } else { ask_twice(lab, asks) };
     let mut seen = Vec::new();
     while let Ok(packet) = packets.recv_timeout(SEEN) {
         seen.push(packet);

@@ -1,4 +1,4 @@
-//! Expectations: parties that exist, a service, a verdict; and the canonical order.
+//! Expectations: endpoints that exist, a service, a verdict; and the canonical order.
 
 use super::Check;
 use crate::input::{self, Word};

@@ -1,16 +1,16 @@
-//! Links: ends that exist, protocols, ports, conditions; and the canonical order.
+//! Links: endpoints that exist, protocols, ports, conditions; and the canonical order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
-use crate::model::{Conditions, End, Link, PortRange, PortSet};
-use crate::place::At;
+use crate::model::{End, Latency, Link, LinkConditions, PortRange, PortSet, Way};
+use crate::place::{At, FieldPath};
 use crate::problem::{Kind, Problem};
 
 /// What dummynet counts to: it keeps bits a second in 31 bits.
 const FASTEST: u32 = 2_147_483;
-/// Each way with conditions has a dummynet pipe of its own, 20000 to 29999.
+/// Each path with conditions has a dummynet pipe of its own, 20000 to 29999.
 const MOST_WAYS: usize = 10_000;
 
 impl Check<'_> {
@@ -38,6 +38,10 @@ impl Check<'_> {
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
             raw.conditions.as_ref().and_then(|raw| self.conditions(&at.child("conditions"), raw));
+        if conditions.is_some_and(|conditions| conditions.goes_by_regions()) {
+            let at = at.child("conditions").child("latency");
+            self.regions(&at, from.iter().chain(&to).flatten());
+        }
         Some(Link {
             from: from?,
             to: to?,
@@ -166,54 +170,78 @@ impl Check<'_> {
         Some(PortRange { first, last })
     }
 
-    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<Conditions> {
-        let latency_ms = raw.latency_ms.and_then(|found| {
-            let range = "from 0 to 10000 milliseconds";
-            self.in_range(
-                at.child("latencyMs"),
-                found,
-                u16::try_from(found).ok().filter(|ms| *ms <= 10_000),
-                range,
-            )
-        });
+    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<LinkConditions> {
+        let latency = match (raw.latency_ms, raw.latency.as_deref()) {
+            (Some(_), Some(_)) => {
+                self.wrong(at.child("latency"), Kind::LatencyTwice);
+                None
+            }
+            (Some(found), None) => self.milliseconds(at.child("latencyMs"), found).map(Latency::Ms),
+            (None, word) => {
+                let meant = |word: &str| input::Latency::from_word(word).map(|_| Some(Latency::Regions));
+                self.word(&at.child("latency"), word, None, meant, input::Latency::WORDS)
+            }
+        };
+        let jitter_ms = raw.jitter_ms.and_then(|found| self.milliseconds(at.child("jitterMs"), found));
         let loss = raw.loss.and_then(|found| {
             let share = (0.0..=1.0).contains(&found).then_some(found);
-            self.in_range(at.child("loss"), found, share, "a share from 0 to 1")
+            self.in_range(at.child("loss"), found, share, "a fraction from 0 to 1")
         });
         let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
             let rate = u32::try_from(found).ok().filter(|kbit| (1..=FASTEST).contains(kbit));
             self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 2147483 kilobits a second")
         });
-        let any = latency_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
-        any.then_some(Conditions { latency_ms, loss, bandwidth_kbit })
+        let any = latency.is_some() || jitter_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
+        any.then_some(LinkConditions { latency, jitter_ms, loss, bandwidth_kbit })
+    }
+
+    fn milliseconds(&mut self, at: At, found: i64) -> Option<u16> {
+        let value = u16::try_from(found).ok().filter(|ms| *ms <= 10_000);
+        self.in_range(at, found, value, "from 0 to 10000 milliseconds")
+    }
+
+    /// Reports each provider of these ends that has no region; a region that is none is reported where it stands.
+    fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b End>) {
+        let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else { return };
+        let mut lacking = BTreeSet::new();
+        for end in ends {
+            let provider = match end {
+                End::Provider(name) => Some(name.as_str()),
+                End::Volume(name) => volumes.get(name.as_str()).and_then(|volume| volume.provider.as_deref()),
+            };
+            let known = provider.and_then(|name| Some((name, providers.get(name)?)));
+            lacking.extend(known.filter(|(_, it)| it.region.is_none()).map(|(name, _)| name.to_owned()));
+        }
+        for provider in lacking {
+            let declared = FieldPath::from(At::of(&["providers", &provider]));
+            self.problems.push(Problem::new(*at, Kind::NoRegion { provider }).with(declared));
+        }
     }
 }
 
 impl Check<'_> {
-    /// The ways that have conditions: not more than there are pipes for, and each of them with one answer.
+    /// The paths that have conditions: not more than there are pipes for, and each of them with one answer.
     ///
-    /// Between a provider and a volume of it the narrower counts; of the same two ends nobody could tell which.
+    /// Between a provider and a volume of it the narrower takes precedence; of the same two ends no one could tell which.
     pub(super) fn ways(&mut self, declaration: &Declaration) {
-        let slowed = declaration.links.iter().filter(|link| link.conditions.is_some());
-        let ways: Vec<_> = slowed.flat_map(|link| link.directions().map(move |ends| (link, ends))).collect();
+        let ways = declaration.ways();
         if ways.len() > MOST_WAYS {
-            let range =
-                "at most 10000 ways with conditions, which are all the dummynet pipes there are for them";
+            let range = "at most 10000 paths with conditions, one dummynet pipe each";
             self.wrong(At::of(&["links"]), Kind::NumberOutOfRange { found: ways.len().to_string(), range });
             return;
         }
         let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        for (number, (link, (from, to))) in ways.iter().enumerate() {
-            for sender in *from {
+        for (number, Way { link, from, to, conditions: _ }) in ways.iter().enumerate() {
+            for sender in from {
                 let known = by_sender.entry(sender).or_default();
-                for (other, (_, other_to)) in known.iter().map(|known| &ways[*known]) {
+                for other in known.iter().map(|known| &ways[*known]) {
                     let meets = |end: &&End| {
                         to.contains(end) && declaration.provider_of(end) != declaration.provider_of(sender)
                     };
                     let receiver =
-                        other_to.iter().find(meets).filter(|_| link.conditions != other.conditions);
-                    let pair = (link.index.min(other.index), link.index.max(other.index));
+                        other.to.iter().find(meets).filter(|_| link.conditions != other.link.conditions);
+                    let pair = (link.index.min(other.link.index), link.index.max(other.link.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
                         let at = |index: usize| At::of(&["links"]).child(index).child("conditions");
                         let kind = Kind::WaysDiffer {
@@ -230,9 +258,10 @@ impl Check<'_> {
     }
 }
 
-/// What a link says, in an order that does not depend on where it stands.
+/// What a link says, in an order that does not depend on where it is.
 fn order(link: &Link) -> impl Ord + '_ {
-    let conditions = link.conditions.map(|c| (c.latency_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
+    let conditions =
+        link.conditions.map(|c| (c.latency, c.jitter_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));
     let service = (link.protocol, &link.ports);
     ((&link.from, &link.to), service, link.bidirectional, link.masquerade, conditions, link.index)
 }

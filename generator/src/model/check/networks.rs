@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{Check, Name};
-use crate::input::{self, ProviderAttachment};
+use crate::input::{self, ProviderAttachment, nearest};
 use crate::model::free::FreeNetworks;
+use crate::model::regions::{Cloud, Region};
 use crate::model::{Localhost, Provider};
 use crate::place::At;
 use crate::problem::{Edge, Kind, Problem};
@@ -80,7 +81,38 @@ impl Check<'_> {
             ProviderAttachment::WORDS,
         );
         let internet = raw.internet.unwrap_or(true);
-        Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet })
+        let region = match raw.region.as_deref() {
+            Some(found) => Some(self.region(at.child("region"), name, found)?),
+            None => None,
+        };
+        Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet, region })
+    }
+
+    /// The region of this name. A provider that is called as a cloud is stands for that one.
+    fn region(&mut self, at: At, provider: &str, found: &str) -> Option<Region> {
+        let cloud = Cloud::of_name(provider);
+        match (Region::find(found), cloud) {
+            (Some(region), Some(cloud)) if region.cloud != cloud => {
+                let there = cloud.regions().iter().find(|other| other.city == region.city);
+                let near = nearest(found, cloud.regions().iter().map(|region| region.name));
+                let kind = Kind::RegionOfAnother {
+                    found: region.name,
+                    cloud: cloud.name(),
+                    of: region.cloud.name(),
+                    near: near.or(there.map(|region| region.name)),
+                };
+                self.wrong(at, kind);
+                None
+            }
+            (Some(region), _) => Some(region),
+            (None, cloud) => {
+                let known = Region::all().filter(|region| cloud.is_none_or(|cloud| region.cloud == cloud));
+                let nearest = nearest(found, known.map(|region| region.name));
+                let cloud = cloud.map(Cloud::name);
+                self.wrong(at, Kind::UnknownRegion { found: found.to_owned(), cloud, nearest });
+                None
+            }
+        }
     }
 
     fn provider_network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {

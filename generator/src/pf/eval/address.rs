@@ -1,13 +1,13 @@
 //! Addresses as numbers, and sets of them as ranges.
 //!
-//! It exists so that prefixes, tables and interfaces are all compared in one way, for both families.
-//! Sees: addresses. Never: rules or packets.
+//! It exists so that prefixes, tables and interfaces are all compared in the same manner, for both families. Sees:
+//! addresses. Never: rules or packets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::pf::syntax::Family;
 
-/// The number of an address; IPv4 lies in the low 32 bits.
+/// The number of an address; IPv4 is in the low 32 bits.
 pub type Bits = u128;
 
 /// The family of an address.

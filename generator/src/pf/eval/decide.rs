@@ -1,7 +1,7 @@
-//! The decision about a packet in one place: states first, then translation, then the filter.
+//! The decision about a packet at one hook: states first, then translation, then the filter.
 //!
-//! It exists to put the parts in the kernel's order and to say what came of it.
-//! Sees: everything of the evaluator. Never: JSON.
+//! It exists to put the parts into the kernel's order and to report the outcome. Sees: everything of the evaluator.
+//! Never: JSON.
 
 use super::dummynet::{MOST as MOST_PIPES, Shaped, shape};
 use super::filter::decide;
@@ -64,7 +64,7 @@ pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> St
     let before = flow.form();
     let normalized = normalize(loaded, memory, flow);
     flow.normalized = normalized;
-    // Fragments that are kept or dropped are so before dummynet sees them, and TCP's flags are looked at behind it.
+    // Fragments that are kept or dropped are so before dummynet sees them, and TCP's flags are looked at after it.
     if normalized == Normalized::Gone {
         return Step::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
     }
@@ -278,7 +278,7 @@ fn make_state(
 }
 
 /// An ESP packet on its way out through a translation, while another's state there waits for the index of its answers:
-/// one that came now could not be told apart, so the kernel lets one wait at a time.
+/// one that came now could not be distinguished, so the kernel lets one wait at a time.
 fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translation>) -> bool {
     if translation.is_none() || flow.direction != Direction::Out || !matches!(flow.kind, Kind::Esp(_)) {
         return false;

@@ -1,10 +1,10 @@
-//! Dummynet: which pipes a packet goes through in one place.
+//! Dummynet: the pipes that a packet goes through at one hook.
 //!
-//! It exists because Apple asks these rules before all others, looks at less than a filter rule does, and lets a
-//! packet that came out of a pipe go on behind the rule that sent it there. Below a wildcard (`com.apple/*`) only `quick`
-//! rules have an effect: xnu's pf_test_dummynet forgets the others when it leaves the child. What a pipe does to a
-//! packet is not here.
-//! Sees: packets as they came, and dummynet rules. Never: states, translation, or the filter.
+//! It exists because Apple evaluates these rules before all others, compares less than a filter rule does, and
+//! continues a packet that leaves a pipe after the rule that sent it there. Below a wildcard (`com.apple/*`) only
+//! `quick` rules have an effect: xnu's pf_test_dummynet forgets the others when it leaves the child. The effect of a
+//! pipe on a packet is not here. Sees: packets as they came, and dummynet rules. Never: states, translation, or the
+//! filter.
 
 use super::filter::{CHANCE, has_tag, is_about};
 use super::flow::{Flow, Kind};
@@ -63,7 +63,7 @@ fn next<'a>(
             return Judgement::Differs;
         }
         // A fragment shows no ports: a rule about a protocol that has them is not about it, whether it names one or
-        // not, and the kernel jumps over all behind it with the same condition on the source port.
+        // not, and the kernel jumps over all after it with the same condition on the source port.
         if flow.fragment && matches!(rule.protocol, Some(TCP | UDP)) {
             return Judgement::SkipTo(rule.skip.source_port);
         }

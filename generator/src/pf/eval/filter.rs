@@ -108,7 +108,7 @@ fn fits_icmp(rule: &CompiledRule, flow: &Flow) -> bool {
     wanted.kind == kind && wanted.code.is_none_or(|wanted| wanted == code)
 }
 
-/// Nobody's socket is unknown, which is equal or unequal to an owner but never more or less than one.
+/// No one's socket is unknown, which is equal or unequal to an owner but never more or less than one.
 fn fits_owner(condition: IdMatch, owner: Option<u32>) -> bool {
     let has_order = !matches!(condition, NumberMatch::Equal(_) | NumberMatch::NotEqual(_));
     let owner = owner.unwrap_or(UNKNOWN_ID);

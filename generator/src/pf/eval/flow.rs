@@ -1,8 +1,8 @@
-//! A packet on its way through pf in one place.
+//! A packet while pf processes it at one hook.
 //!
-//! It exists because pf rewrites addresses in the packet at once but ports in a copy of the header, which it
-//! writes back only when the packet passes (or is logged): a blocked packet shows the difference.
-//! Sees: a packet, and the numbers of names. Never: rules.
+//! It exists because pf rewrites addresses in the packet at once but ports in a copy of the header, which it writes
+//! back only when the packet passes (or is logged): a blocked packet shows the difference. Sees: a packet, and the
+//! numbers of names. Never: rules.
 
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;

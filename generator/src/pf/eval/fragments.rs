@@ -1,9 +1,9 @@
-//! Fragments that wait for their datagrams to become whole.
+//! Fragments that are held until their datagrams are complete.
 //!
-//! It exists because a datagram is known by its first part only, and may come in any order. As in xnu's pf_reassemble
-//! what came first stays where two parts overlap at the front of the later one, and gives way at its end; a part
-//! behind the last one ends the datagram; none waits longer than half a minute.
-//! Sees: fragments. Never: rules.
+//! It exists because only its first fragment identifies the ports of a datagram, and fragments come in any order. As
+//! in xnu's pf_reassemble, earlier data wins where it overlaps the front of a later fragment, and loses at its end;
+//! a fragment after the last one ends the datagram; none is held longer than half a minute. Sees: fragments. Never:
+//! rules.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const LONGEST: usize = 65_535;
 /// The shortest IP header.
 const HEADER: usize = 20;
 
-/// What becomes of a fragment.
+/// The outcome of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// It waits.

@@ -1,9 +1,9 @@
-//! The rules of a list that can be about an address.
+//! The rules of a list that can match an address.
 //!
-//! It exists so that what a packet costs does not grow with the rules that speak of others: the addresses are cut
-//! where a rule begins or ends to match, and each part knows the rules that can match there. An index only leaves out
-//! rules whose condition on an address fails, which the walk would find out one by one.
-//! Sees: conditions on addresses. Never: ports, states, or whether a rule matches.
+//! It exists so that the cost of a packet does not grow with rules about other addresses: the address space is cut
+//! where a rule begins or ends to match, and each part knows the rules that can match there. An index only leaves
+//! out rules whose condition on an address fails, which the walk would find out one by one. Sees: conditions on
+//! addresses. Never: ports, states, or whether a rule matches.
 
 use std::collections::HashMap;
 

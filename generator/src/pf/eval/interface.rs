@@ -1,7 +1,7 @@
-//! The addresses that follow an interface.
+//! Addresses that follow an interface.
 //!
-//! It exists because `(en0)`, `(en0:0)` and `(en0:network)` are answered by the machine and not by the file.
-//! Sees: interfaces and their addresses. Never: rules or packets.
+//! It exists because the machine, not the file, decides what `(en0)`, `(en0:0)` and `(en0:network)` are. Sees:
+//! interfaces and their addresses. Never: rules or packets.
 
 use std::net::IpAddr;
 

@@ -1,8 +1,7 @@
-//! How long states last and how many there may be: macOS's, and what `set` changes.
+//! How long states last and how many there may be: macOS's limits, and what `set` changes.
 //!
-//! It exists because the table is full sooner than one thinks: a local connection makes two states, which stay for a
-//! minute and a half behind its end.
-//! Sees: names and numbers. Never: a state.
+//! It exists because the state table fills sooner than expected: a local connection makes two states, which stay for
+//! a minute and a half after it ends. Sees: names and numbers. Never: a state.
 
 /// How often each state is looked at, in seconds.
 pub(super) const INTERVAL: u64 = 10;

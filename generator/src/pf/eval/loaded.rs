@@ -1,7 +1,7 @@
 //! Everything that is loaded: rulesets by path, tables, interfaces.
 //!
-//! It exists so that a decision reads one thing that does not change while packets are judged.
-//! Sees: rulesets as they were read. Never: packets or states.
+//! It exists so that a decision reads one thing that does not change while packets are evaluated. Sees: rulesets as
+//! they were read. Never: packets or states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -19,7 +19,7 @@ pub(super) const DEPTH: usize = 64;
 /// The number of a table.
 pub type TableId = usize;
 
-/// The number of a name: of an interface or a tag. 0 is nobody's.
+/// The number of a name: of an interface or a tag. 0 is no one's.
 pub(super) type NameId = u32;
 
 /// A name that no rule speaks of.

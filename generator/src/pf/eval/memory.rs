@@ -1,8 +1,7 @@
 //! What pf remembers from packet to packet.
 //!
-//! It exists apart from what is loaded, so that a packet can be judged as the first one ever seen: with a
-//! memory of its own.
-//! Sees: states and counters. Never: what is loaded.
+//! It is separate from what is loaded, so that a packet can be evaluated as the first one ever seen, with empty
+//! memory. Sees: states and counters. Never: what is loaded.
 
 use std::collections::HashMap;
 

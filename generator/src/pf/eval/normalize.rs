@@ -1,9 +1,9 @@
-//! Normalization: what scrub rules do with a packet before all other rules are asked.
+//! Normalization: what scrub rules do with a packet before all other rules.
 //!
-//! It exists because a fragment shows neither ports nor flags: where a scrub rule is about it, it is kept until its
-//! datagram is whole, and from there on the datagram goes on. xnu's pf_normalize_ip and pf_normalize_tcp; what the latter
-//! does with options and windows is left out.
-//! Sees: packets as they came, and scrub rules. Never: states, or filter rules.
+//! It exists because a fragment has neither ports nor flags: if a scrub rule matches it, it is held until its
+//! datagram is complete, and then the datagram continues. After xnu's pf_normalize_ip and pf_normalize_tcp; what the
+//! latter does with options and windows is left out. Sees: packets as they came, and scrub rules. Never: states, or
+//! filter rules.
 
 use super::filter::is_about;
 use super::flow::Flow;

@@ -1,8 +1,7 @@
-//! A packet as it is asked about.
+//! A packet as a question.
 //!
-//! It exists so that everything behind it works on a packet that can exist: one family, ports where the
-//! protocol has them, and at least one place where pf sees it.
-//! Sees: JSON's shape. Never: rules or states.
+//! It exists so that everything after it works on a packet that can exist: one family, ports where the protocol has
+//! them, and at least one hook at which pf sees it. Sees: JSON's shape. Never: rules or states.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -133,7 +132,7 @@ pub enum Transport {
         /// What an error is about.
         inner: Option<Inner>,
     },
-    /// ESP, whose two directions are told apart by an index each.
+    /// ESP, whose two directions are distinguished by an index each.
     Esp {
         /// The security parameters' index.
         spi: u32,
@@ -178,7 +177,7 @@ impl Segment {
     /// The flags that letters stand for.
     ///
     /// # Errors
-    /// A letter that is no flag.
+    /// A letter that is not a flag.
     pub fn flags_of(letters: &str) -> Result<u8, PacketError> {
         letters.chars().try_fold(0, |flags, letter| {
             let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
@@ -326,7 +325,7 @@ impl RawPart {
         }
         if offset == 0 && !more {
             return Err(PacketError::Part(
-                "a datagram of one part is no fragment: `frag_more` or `frag_offset`",
+                "a datagram of one part is not a fragment: `frag_more` or `frag_offset`",
             ));
         }
         Ok(Some(Part { id, offset, length, more, payload: None }))

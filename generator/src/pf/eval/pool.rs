@@ -1,8 +1,8 @@
 //! The choice of an address and a port from a pool.
 //!
-//! It exists because pools keep their place between packets, and because Apple's port choice has rules of its own.
-//! What the kernel leaves to chance is fixed here: the middle for addresses, one place in the range for ports.
-//! Sees: pools, tables and states. Never: how a rule came to match.
+//! It exists because pools keep a position between packets, and because Apple's choice of ports has its own rules.
+//! Random choices of the kernel are fixed here: the middle for addresses, one position in the range for ports. Sees:
+//! pools, tables and states. Never: how a rule came to match.
 
 use super::address::{Bits, blend, mask, next};
 use super::flow::{Flow, Kind, Ports};
@@ -200,7 +200,7 @@ fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bit
     let start = chance % (u32::from(high - low) + 1) + u32::from(low);
     let start = u16::try_from(start).unwrap_or(low);
     // So it may choose one that is taken, and then drops the packet; by chance, once in as many times as there are
-    // ports. Where nobody draws, all ask for the same one, and what is lost once in thousands would be lost each time.
+    // ports. Where no one draws, all ask for the same one, and what is lost once in thousands would be lost each time.
     let is_chosen =
         |port: u16| is_free(port) && (is_drawn || low == high || is_free_of(port, variant.max(VARIANTS[0])));
     (start..=high).chain((low..start).rev()).find(|&port| is_chosen(port))
@@ -243,7 +243,7 @@ pub(super) fn first_number(port: crate::pf::syntax::PortMatch) -> u16 {
 
 /// The kernel's hash of a source, of which the host part is used.
 fn hash(source: Bits, key: [u32; 4], family: Family) -> Bits {
-    // Words lie in network byte order and are computed with as the machine's own.
+    // Words are in network byte order and are computed with as the machine's own.
     let word = |index: u32| {
         let shift = 96 - 32 * index;
         u32::try_from((source >> shift) & Bits::from(u32::MAX)).unwrap_or(0).swap_bytes()

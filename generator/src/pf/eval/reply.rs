@@ -1,8 +1,8 @@
-//! The way of a packet that belongs to a state.
+//! The processing of a packet that belongs to a state.
 //!
-//! It exists apart from the state table because an ICMP error belongs to the state of the packet it quotes,
-//! and because what a state does to its packets depends on the protocol.
-//! Sees: states and packets. Never: what is loaded.
+//! It is separate from the state table because an ICMP error belongs to the state of the packet that it quotes, and
+//! because what a state does to its packets depends on the protocol. Sees: states and packets. Never: what is
+//! loaded.
 
 use super::address::{address_of, bits_of, family_of};
 use super::flow::{Flow, Kind, Ports};

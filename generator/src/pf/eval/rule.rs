@@ -1,8 +1,7 @@
-//! A rule made ready: names are numbers, addresses are tests.
+//! A rule prepared for evaluation: names are numbers, addresses are tests.
 //!
-//! It exists so that a packet can be held against thousands of rules without comparing a string, and so that
-//! whoever reasons about rules (for all packets, not for one) sees exactly what the evaluator sees.
-//! Sees: one rule's syntax. Never: packets.
+//! It exists so that a packet can be compared with thousands of rules without comparing a string, and so that
+//! reasoning about all packets sees exactly what the evaluator sees. Sees: one rule's syntax. Never: packets.
 
 use std::sync::Arc;
 

@@ -1,9 +1,8 @@
 //! The state table.
 //!
-//! It exists because a state is found by two keys, one for each direction, that differ where a translation
-//! stands between them; and because which parts of a key count depends on the protocol.
-//! Sees: addresses and ports of conversations, and the time that it is told. Never: rules, except to remember which
-//! made a state.
+//! It exists because a state is found by two keys, one for each direction, that differ where a translation is
+//! between them; and because which parts of a key count depends on the protocol. Sees: addresses and ports of
+//! conversations, and the time that it is given. Never: rules, except to remember which one made a state.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -210,7 +209,7 @@ pub(super) struct States {
     /// The states of each binding, in the order of their making.
     bindings: HashMap<Binding, BTreeMap<u64, usize>>,
     made: u64,
-    /// In seconds; it stands still where nobody tells the time.
+    /// In seconds; it stands still where no one tells the time.
     now: u64,
     /// All of them in the order of their making, and which of them is looked at next.
     order: BTreeMap<u64, usize>,
@@ -303,7 +302,7 @@ impl States {
         self.entries.len()
     }
 
-    /// Whether nobody outside speaks with this end yet.
+    /// Whether no one outside speaks with this end yet.
     pub fn is_free(&self, probe: &Probe) -> bool {
         let find = Find::new(probe.family, probe.protocol, probe.variant, probe.gateway, probe.outside);
         let find = find.with_spi(probe.spi);

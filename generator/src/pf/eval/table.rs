@@ -1,7 +1,7 @@
-//! Sets of prefixes, some of which say no: tables, and the addresses of an interface.
+//! Sets of prefixes, some of them negated: tables, and the addresses of an interface.
 //!
-//! It exists because in a table the longest prefix decides, which no list of conditions says well.
-//! Sees: prefixes. Never: rules or packets.
+//! It exists because in a table the longest prefix decides, which a list of conditions does not express well. Sees:
+//! prefixes. Never: rules or packets.
 
 use super::address::{Bits, Ranges, bits_of, blend, family_of, last, mask, next, width};
 use crate::pf::syntax::{Family, TableEntry};
@@ -72,7 +72,7 @@ impl Prefixes {
             .max_by_key(|block| block.prefix)
     }
 
-    /// The next address that a pool takes from here, and the index of its block: `from` if it lies in block
+    /// The next address that a pool takes from here, and the index of its block: `from` if it is in block
     /// `index`, else the start of the one behind. Parts of a block that a longer prefix covers are left out.
     pub(super) fn draw(&self, family: Family, index: Option<usize>, from: Bits) -> Option<(usize, Bits)> {
         let blocks = self.blocks(family);

@@ -31,7 +31,7 @@ struct Slot {
     content: Option<Prefixes>,
     /// A rule of its own anchor uses it.
     is_referenced: bool,
-    /// The table of the same name in the root, which stands in while this one is not active.
+    /// The table of the same name in the root, which is in while this one is not active.
     root: Option<TableId>,
 }
 

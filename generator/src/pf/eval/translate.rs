@@ -1,8 +1,7 @@
-//! Translation: which nat, rdr or binat rule a packet meets, and what that does to it.
+//! Translation: the nat, rdr or binat rule that a packet matches, and its effect.
 //!
-//! It exists because translation comes before filtering, and because the kernel's way of undoing a redirection
-//! for packets without a state is more than a look at rules in reverse.
-//! Sees: packets, rules and pools. Never: filter rules.
+//! It exists because translation comes before filtering, and because the kernel reverses a redirection for packets
+//! without a state by more than a look at rules in reverse. Sees: packets, rules and pools. Never: filter rules.
 
 use super::address::{Bits, blend};
 use super::filter::{has_tag, is_about};
@@ -58,7 +57,7 @@ pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow)
             found.destination = blend(network, mask, flow.destination, flow.family);
         }
         (Action::Rdr, Direction::Out) => {
-            // The kernel mends the source with the host part of the destination. For a rule to one address
+            // The kernel repairs the source with the host part of the destination. For a rule to one address
             // that is the address; for a rule to any it is the destination itself.
             let (network, mask) = network_of(&rule.destination, tables, flow.family)?;
             found.source = blend(network, mask, flow.destination, flow.family);
@@ -84,7 +83,7 @@ fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow:
     Some(())
 }
 
-/// The prefix that one side of a rule names. What is no prefix (a table, a range) has no bits to give.
+/// The prefix that one side of a rule names. What is not a prefix (a table, a range) has no bits to give.
 fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &side.test {
         AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
@@ -124,7 +123,7 @@ fn find_in<'a>(
 }
 
 /// Whether a rule is about a packet. The kernel jumps over neighbours that share the condition that failed,
-/// by the rule's own source and destination even where it looks at them the other way round.
+/// by the rule's own source and destination even where it looks at them reversed.
 fn judge(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     if !is_about(rule, flow) {
         return Judgement::Differs;

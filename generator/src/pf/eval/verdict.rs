@@ -1,7 +1,7 @@
-//! What pf makes of a packet.
+//! The verdict of pf on a packet.
 //!
-//! It exists so that a decision can be read by people, compared with a real kernel's and reasoned about.
-//! Sees: addresses and numbers of rules. Never: how the decision came about.
+//! It exists so that a decision can be read by people, compared with a real kernel's and reasoned about. Sees:
+//! addresses and numbers of rules. Never: how the decision was made.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub enum Answer {
     Single(Verdict),
     /// A path.
     Path {
-        /// What becomes of the packet in the end.
+        /// The outcome of the packet in the end.
         action: Outcome,
         /// The verdicts, in order.
         hops: Vec<Verdict>,
@@ -27,7 +27,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What becomes of the packet in the end.
+    /// The outcome of the packet in the end.
     pub fn action(&self) -> Outcome {
         match self {
             Self::Single(verdict) => verdict.action,
@@ -81,7 +81,7 @@ pub enum StateUse {
     Matched,
 }
 
-/// Which list a translation rule stands in.
+/// Which list a translation rule is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TranslationKind {
@@ -174,7 +174,7 @@ pub struct Verdict {
 /// What normalization has changed in a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// It is kept until its datagram is whole, and got no further: its verdict says `block`, in JSON `held`.
+    /// It is held until its datagram is complete, and got no further: its verdict says `block`, in JSON `held`.
     pub held: bool,
     /// It was the last missing part: from here on it is the whole datagram.
     pub whole: bool,

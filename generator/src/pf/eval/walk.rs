@@ -175,7 +175,7 @@ impl<'a, 'm> Walk<'a, 'm> {
         }
     }
 
-    /// Goes on behind the end of a ruleset; true when a `quick` call matched and the walk ends.
+    /// Goes on after the end of a ruleset; true when a `quick` call matched and the walk ends.
     fn leave(&mut self, mut has_match: Option<&mut bool>) -> bool {
         let mut quick = false;
         while let Some(frame) = self.frames.last_mut() {

@@ -1,7 +1,7 @@
 //! `anchor`, its relatives, braces, and `load anchor`.
 //!
-//! It exists because an anchor's rule is a filter rule that calls, and its rules may stand in braces.
-//! Sees: the parser, expand. Never: where a file lies.
+//! It exists because an anchor's rule is a filter rule that calls, and its rules may be inline in braces. Sees: the
+//! parser, expand. Never: where a file is.
 
 use crate::pf::expand::Draft;
 use crate::pf::parse::matcher::FromTo;
@@ -182,7 +182,7 @@ impl Parser<'_> {
         }
         self.ascend();
         let mut ruleset = self.frames.pop().map(|frame| frame.ruleset).unwrap_or_default();
-        // Of what stands in braces pfctl loads the filter rules only.
+        // Of what is in braces pfctl loads the filter rules only.
         ruleset.rules = Rules { filter: ruleset.rules.filter, ..Rules::default() };
         Ok(ruleset)
     }

@@ -1,7 +1,7 @@
-//! `binat`: one address for another, both ways.
+//! `binat`: one address for another, in both directions.
 //!
-//! It exists because a binat rule is never multiplied: it has one source, one destination, one target.
-//! Sees: the parser, translate. Never: a list.
+//! It exists because a binat rule is never multiplied: it has one source, one destination, one target. Sees: the
+//! parser, translate. Never: a list.
 
 use crate::pf::host::Host;
 use crate::pf::parse::translate::Target;

@@ -1,8 +1,7 @@
-//! What is no ruleset but was meant as one: a file with the line ends of Windows, or what pfctl shows of a running pf.
+//! Text that was meant as a ruleset but is none: a file with CR LF line ends, or other output of pfctl.
 //!
-//! It exists because both are refused from the first line to the last, and neither the hundred errors nor any one of
-//! them would say what is wrong.
-//! Sees: the parser. Never: a rule.
+//! It exists because both are refused from the first line to the last, and none of the hundred errors would say what
+//! is wrong. Sees: the parser. Never: a rule.
 
 use super::{Failed, Parsed, Parser};
 use crate::pf::token::Kind;
@@ -33,7 +32,7 @@ const ALONE: &str =
     "give the reader rules alone, as `pfctl -s nat`, `pfctl -s rules` and `pfctl -s dummynet` print them";
 
 impl Parser<'_> {
-    /// The one error of a file that is none for pfctl: what comes behind it is not told.
+    /// The one error of a file that is none for pfctl: what comes after it is not told.
     fn give_up<T>(&mut self, message: String) -> Parsed<T> {
         if self.given_up.is_none() {
             self.errors.push((self.lexer.place, message));
@@ -42,7 +41,7 @@ impl Parser<'_> {
         Err(Failed)
     }
 
-    /// A carriage return, which stands in front of the line break where Windows wrote the file.
+    /// A carriage return, which is in front of the line break where Windows wrote the file.
     pub(super) fn carriage_return<T>(&mut self) -> Parsed<T> {
         self.give_up(
             "the line ends in CR LF, as Windows writes it, and pfctl reads LF alone: take the CRs out with \
@@ -77,7 +76,7 @@ impl Parser<'_> {
         let text = if start.is_empty() { first.to_owned() } else { format!("{first} {next}") };
         self.lexer.place = place;
         self.give_up(format!(
-            "`{text}` is what pfctl prints beside rules (`pfctl -s all`), and no rule: {ALONE}"
+            "`{text}` is what pfctl prints beside rules (`pfctl -s all`), not a rule: {ALONE}"
         ))
     }
 }

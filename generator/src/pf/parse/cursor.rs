@@ -1,7 +1,6 @@
-//! The parser's hand on the tokens: look, take, expect, complain.
+//! The parser's cursor: look, take, expect, report.
 //!
-//! It exists so that the grammar reads as a grammar.
-//! Sees: token. Never: what a token is for.
+//! It exists so that the grammar reads as a grammar. Sees: token. Never: what a token is for.
 
 use super::{Failed, Parsed, Parser};
 use crate::pf::token::Kind;
@@ -111,7 +110,7 @@ impl Parser<'_> {
         Err(Failed)
     }
 
-    /// A rule is judged only when nothing but the end of its line follows.
+    /// A rule is evaluated only when nothing but the end of its line follows.
     pub(super) fn rule_ends(&mut self) -> Parsed<()> {
         if *self.peek() == Kind::Newline { Ok(()) } else { self.unexpected() }
     }

@@ -1,7 +1,6 @@
 //! Hosts in a rule: `any`, literals, `(en0)`, `<table>`, lists of them.
 //!
-//! It exists because the same forms stand behind `from`, `to`, `->` and in tables.
-//! Sees: the parser, host. Never: a rule.
+//! It exists because `from`, `to`, `->` and tables share these forms. Sees: the parser, host. Never: a rule.
 
 use crate::pf::host::{self, Host, Modifiers};
 use crate::pf::parse::{Parsed, Parser};
@@ -24,7 +23,7 @@ impl Parser<'_> {
         self.host_not()
     }
 
-    /// What follows an opening brace and its line breaks; braces may stand in braces.
+    /// What follows an opening brace and its line breaks; braces may be in braces.
     pub(super) fn rest_of_hosts(&mut self) -> Parsed<Vec<Host>> {
         self.descend()?;
         let hosts = self.rest_of_list(Self::hosts)?.into_iter().flatten().collect();

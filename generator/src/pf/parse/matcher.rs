@@ -1,7 +1,7 @@
-//! What every rule begins with: direction, log, interface, family, protocol, from and to.
+//! The beginning of every rule: direction, log, interface, family, protocol, from and to.
 //!
-//! It exists because scrub, translation, filter and anchors share it.
-//! Sees: the parser, hosts and numbers. Never: a whole rule.
+//! It exists because scrub, translation, filter and anchors share it. Sees: the parser, hosts and numbers. Never: a
+//! whole rule.
 
 use crate::pf::host::Host;
 use crate::pf::parse::{Parsed, Parser};

@@ -1,7 +1,7 @@
 //! `set …`.
 //!
-//! It exists because options are the one section that speaks of pf itself and not of packets.
-//! Sees: the parser, names. Never: a rule, but for the policies that later rules take on.
+//! It exists because options are the one section that is about pf itself and not about packets. Sees: the parser,
+//! names. Never: a rule, but for the policies that later rules take on.
 
 use crate::pf::host;
 use crate::pf::names;

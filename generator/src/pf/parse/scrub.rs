@@ -1,7 +1,6 @@
 //! `scrub`, and `antispoof`, which is short for filter rules.
 //!
-//! It exists because normalization has options of its own.
-//! Sees: the parser, expand. Never: states or translation.
+//! It exists because normalization has separate options. Sees: the parser, expand. Never: states or translation.
 
 use crate::pf::expand::Draft;
 use crate::pf::host::{self, Host, Modifiers};

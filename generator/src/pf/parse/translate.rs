@@ -1,7 +1,7 @@
-//! `nat`, `rdr`, and the pools behind `->` and `route-to`.
+//! `nat`, `rdr`, and the pools after `->` and `route-to`.
 //!
-//! It exists because translation chooses from addresses where a filter compares with them.
-//! Sees: the parser, expand. Never: states.
+//! It exists because translation chooses from addresses where a filter compares with them. Sees: the parser, expand.
+//! Never: states.
 
 use crate::pf::expand::Draft;
 use crate::pf::host::Host;

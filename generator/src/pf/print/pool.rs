@@ -1,7 +1,7 @@
-//! Pools in print: what stands behind `->` and `route-to`.
+//! The printed form of pools: what follows `->` and `route-to`.
 //!
-//! It exists because both are one structure in the kernel and print alike.
-//! Sees: the printer. Never: what is chosen from a pool.
+//! It exists because both are one structure in the kernel and print the same. Sees: the printer. Never: what is
+//! chosen from a pool.
 
 use super::{Printer, bare, prefixed, show_address};
 use crate::pf::parse::NAT_PORTS;
@@ -38,7 +38,7 @@ impl Printer {
 
     pub(super) fn redirect(&mut self, pool: &Pool, action: Action) {
         self.hosts(&pool.hosts, |host| match host.address {
-            // `any` is no address to translate to.
+            // `any` is not an address to translate to.
             Address::Any => prefixed([0, 0, 0, 0].into(), 0),
             _ => show_address(&host.address),
         });

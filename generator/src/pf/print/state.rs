@@ -1,7 +1,6 @@
-//! States in print: `keep state (…)` and probability.
+//! The printed form of states: `keep state (…)` and probability.
 //!
-//! It exists because the options of a state are a list of their own.
-//! Sees: the printer. Never: a state.
+//! It exists because the options of a state are a separate list. Sees: the printer. Never: a state.
 
 use super::{Printer, bare};
 use crate::pf::parse::parse_probability;

@@ -1,7 +1,7 @@
-//! What a file says beside rules: macros, options, tables, anchors to load.
+//! The statements of a file that are not rules: macros, options, tables, anchors to load.
 //!
-//! It exists because the kernel holds these apart from the lists of rules.
-//! Sees: places and rulesets. Never: a rule's fields.
+//! It exists because the kernel keeps these separate from the lists of rules. Sees: places and rulesets. Never: a
+//! rule's fields.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::{Interface, Place, Ruleset};
 /// Something of a file that is not a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// What it says.
     pub value: SettingValue,
@@ -81,7 +81,7 @@ pub enum StatePolicy {
 /// `load anchor NAME from FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadAnchor {
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// The full path of the anchor.
     pub anchor: String,

@@ -1,4 +1,4 @@
-//! A packet where pf sees it, and what the policy can say about it.
+//! A packet at a hook, and the policy's possible decisions about it.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -60,7 +60,7 @@ pub enum Direction {
     Out,
 }
 
-/// The kinds of interface that the policy tells apart.
+/// The kinds of interface that the policy distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Interface {
     /// lo0: the Mac talks to itself.
@@ -82,7 +82,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The row of the table that says so.
     pub because: Because,
-    /// What becomes of its addresses.
+    /// The outcome of its addresses.
     pub translation: Option<Translation>,
 }
 
@@ -91,13 +91,13 @@ pub struct Decision {
 pub enum Verdict {
     /// It passes, and so do the answers, by state.
     Pass,
-    /// It passes here, and makes no state: it is judged again where it is seen next, and so are answers.
+    /// It passes here, and makes no state: it is evaluated again where it is seen next, and so are answers.
     Carry,
     /// It does not pass, and the sender is told.
     Refuse(Answer),
-    /// It does not, in silence.
+    /// It does not, silently.
     Drop,
-    /// It is none of ours: no rule of the anchor may match it.
+    /// It is not one of this network's: no rule of the anchor may match it.
     Untouched,
 }
 
@@ -117,9 +117,9 @@ pub enum Because {
     Forged,
     /// Its source is the Mac's own, and it arrives over a wire.
     ForgedHere,
-    /// A guest of this provider speaks as somebody else.
+    /// A guest of this provider speaks as another host.
     ForgedGuest(Name),
-    /// It is meant for a volume, and would leave the Mac by a way out.
+    /// It is meant for a volume, and would leave the Mac by an egress interface.
     Leak,
     /// Between a volume's network and 127.0.0.0/8.
     Loopback,
@@ -131,13 +131,13 @@ pub enum Because {
     Refusal,
     /// No link covers it.
     NoLink,
-    /// The provider reaches the world outside.
+    /// The provider may open connections to the outside.
     Internet(Name),
     /// The provider does not.
     NoInternet(Name),
     /// The Mac itself talks to a volume.
     ThisMac,
-    /// It comes from outside, and nobody asked for it.
+    /// It comes from outside, and no one asked for it.
     Outside,
     /// Its TCP flags make no sense, and pf drops it where it puts fragments together.
     Malformed,
@@ -213,7 +213,7 @@ impl fmt::Display for Verdict {
             Self::Carry => "passed without a state",
             Self::Refuse(Answer::Usual) => "refused with an answer",
             Self::Refuse(Answer::Icmp) => "refused with an ICMP error",
-            Self::Drop => "dropped in silence",
+            Self::Drop => "dropped silently",
             Self::Untouched => "left alone",
         })
     }
@@ -244,12 +244,15 @@ impl fmt::Display for Because {
     /// The row of the table that decides, in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forged => f.write_str("its source is forged: no volume is behind this interface"),
+            Self::Forged => f.write_str("its source is forged: no volume is reached by this interface"),
             Self::ForgedHere => f.write_str("its source is forged: this Mac has that address itself"),
             Self::ForgedGuest(provider) => {
-                write!(f, "its source is forged: a guest of `{provider}` speaks for `{provider}` only")
+                write!(
+                    f,
+                    "its source is forged: a guest of `{provider}` may send from addresses of `{provider}` only"
+                )
             }
-            Self::Leak => f.write_str("what is meant for a volume does not leave this Mac"),
+            Self::Leak => f.write_str("traffic for a volume does not leave this Mac"),
             Self::Loopback => f.write_str("volumes and localhost reach each other"),
             Self::Within(provider) => write!(f, "it stays inside `{provider}`"),
             Self::Links(links) => {
@@ -258,14 +261,14 @@ impl fmt::Display for Because {
                 }
                 f.write_str(if links.len() == 1 { " covers it" } else { " cover it" })
             }
-            Self::Refusal => f.write_str("it tells a sender that a packet was refused"),
+            Self::Refusal => f.write_str("it reports to a sender that a packet was refused"),
             Self::NoLink => f.write_str("no link covers it"),
-            Self::Internet(provider) => write!(f, "`{provider}` reaches the world outside"),
+            Self::Internet(provider) => write!(f, "`{provider}` may open connections to the outside"),
             Self::NoInternet(provider) => write!(f, "`{provider}` has no internet"),
             Self::ThisMac => f.write_str("the Mac itself reaches every volume"),
-            Self::Outside => f.write_str("nobody outside reaches a volume"),
-            Self::Malformed => f.write_str("its TCP flags make no sense"),
-            Self::NotOurs => f.write_str("it has nothing to do with any volume"),
+            Self::Outside => f.write_str("nothing outside may open connections to a volume"),
+            Self::Malformed => f.write_str("its TCP flags are invalid"),
+            Self::NotOurs => f.write_str("no volume is involved"),
         }
     }
 }

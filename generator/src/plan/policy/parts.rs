@@ -1,4 +1,4 @@
-//! The policy's parts, for whoever makes one function of all packets of them instead of asking about one packet.
+//! The parts of the policy, for building a function of all packets instead of asking about one packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,8 +14,8 @@ pub struct Parts<'a> {
     pub networks: Vec<NetworkPart<'a>>,
     /// Every direction of every link.
     pub permissions: Vec<PermissionPart>,
-    /// Every way that has conditions. The narrower counts, the sender's breadth before the receiver's, and of the same
-    /// breadth the first.
+    /// Every path that has conditions. The narrower takes precedence, the sender's breadth before the receiver's, and
+    /// of the same breadth the first.
     pub ways: Vec<WayPart>,
     /// Ports that answer on a localhost alias: the alias and port, and the volume's address.
     pub publishes: &'a BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
@@ -32,7 +32,7 @@ pub struct NetworkPart<'a> {
     pub region: &'a Region,
     /// Its gateway.
     pub gateway: Ipv4Addr,
-    /// Whether it reaches the world outside.
+    /// Whether it may open connections to the outside.
     pub internet: bool,
 }
 
@@ -50,13 +50,13 @@ pub struct Ends {
 pub struct PermissionPart {
     /// Who may open.
     pub from: Ends,
-    /// Who may be reached.
+    /// The endpoints that they may reach.
     pub to: Ends,
     /// The protocol by IANA's number; without one and with ports, TCP and UDP.
     pub protocol: Option<u8>,
     /// Ranges of destination ports in order, or every one.
     pub ports: Option<Vec<(u16, u16)>>,
-    /// Whether its packets take the gateway address of the network that receives them.
+    /// Whether its packets get the gateway address of the network that receives them.
     pub masquerade: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Lanes: which rule runs where between the two columns, and where its number fits.
+//! Lanes: which link runs where between the two columns of the text, and where its number fits.
 //!
-//! Units are rows of whoever draws. Rules whose spans do not meet share a lane, so that a chain of neighbours needs two lanes
+//! Units are rows. Links whose spans do not meet share a lane, so that a chain of neighbours needs two lanes
 //! and not one for each pair.
 
 use std::collections::BTreeMap;
@@ -20,9 +20,9 @@ pub enum Side {
 /// Where an end is joined to the lanes.
 pub type Spots = BTreeMap<End, (usize, Side)>;
 
-/// A rule in its lane.
+/// A link in its lane.
 pub struct Run<'a> {
-    /// The rule.
+    /// The link.
     pub link: &'a Link,
     /// From 0, left to right.
     pub lane: usize,
@@ -32,7 +32,7 @@ pub struct Run<'a> {
     pub taps: Vec<(usize, Side, Manner)>,
 }
 
-/// Gives every rule a lane, the long ones first; at least `apart` rows lie between two rules of one lane.
+/// Gives every link a lane, the long ones first; at least `apart` rows lie between two links of one lane.
 pub fn runs<'a>(links: &'a [Link], spots: &Spots, apart: usize) -> Vec<Run<'a>> {
     let mut runs: Vec<Run> = links.iter().filter_map(|link| run(link, spots)).collect();
     let mut order: Vec<usize> = (0..runs.len()).collect();

@@ -1,10 +1,13 @@
-//! The picture for Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link rule, so that
-//! a mesh is not a line for every pair.
+//! The picture for Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link, so that a mesh is
+//! not a line for every pair.
+//!
+//! A title is one line, because Mermaid draws nodes over the others; what else there is to say of a provider is its first node.
 
 use std::fmt::Write;
 
 use super::KernelNames;
-use super::scene::{CONDITIONS, Cell, Group, Manner, Scene};
+use super::scene::{CONDITIONS, Cell, Group, MAC, Manner, OUTSIDE, Scene};
+use crate::identity::COLOURS;
 use crate::model::End;
 use crate::plan::Plan;
 
@@ -12,12 +15,21 @@ use crate::plan::Plan;
 pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
     let scene = Scene::of(plan, kernel);
     let mut out = String::from("flowchart LR\n");
+    let _ = writeln!(out, "  internet([{}])", quoted(&["internet", OUTSIDE]));
+    out.push_str("  subgraph this_mac[\"macOS\"]\n");
+    let _ = writeln!(out, "    mac([{}])", quoted(&["this Mac", MAC]));
     for group in &scene.groups {
         boxed(group, &mut out);
     }
+    localhost(&scene, &mut out);
     for link in &scene.links {
-        let (node, words) = (format!("link{}", link.number), quoted(&[&link.words]));
-        let _ = writeln!(out, "  {node}{{{{{words}}}}}");
+        let lines: Vec<&str> =
+            [link.name.as_str()].into_iter().chain(link.says.iter().map(String::as_str)).collect();
+        let _ = writeln!(out, "    link{}{{{{{}}}}}", link.index, quoted(&lines));
+    }
+    out.push_str("  end\n");
+    for link in &scene.links {
+        let node = format!("link{}", link.index);
         for (end, manner) in &link.taps {
             let end = id(end);
             let _ = match manner {
@@ -27,28 +39,43 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
             };
         }
     }
-    if !scene.conditions.is_empty() {
-        let lines: Vec<&str> =
-            [CONDITIONS].into_iter().chain(scene.conditions.iter().map(String::as_str)).collect();
-        let _ = writeln!(out, "  conditions[{}]", quoted(&lines));
+    let _ = writeln!(out, "  this_mac -. {} .-> internet", quoted(&[&format!("NAT: {}", scene.internet)]));
+    if scene.conditions {
+        let _ = writeln!(out, "  conditions[{}]", quoted(&[CONDITIONS]));
+    }
+    for group in &scene.groups {
+        let colour = COLOURS[group.identity.colour].light;
+        let _ = writeln!(out, "  style {} stroke:{colour},stroke-width:3px", id(&group.end));
     }
     out
 }
 
 fn boxed(group: &Group, out: &mut String) {
-    let node = group.end.as_ref().map_or("localhost_group".to_owned(), id);
-    let facts = group.facts.iter().map(String::as_str);
-    let lines: Vec<&str> = [group.name.as_str(), &group.bridge].into_iter().chain(facts).collect();
-    let _ = writeln!(out, "  subgraph {node}[{}]", quoted(&lines));
-    for (number, cell) in group.cells.iter().enumerate() {
-        let node = cell.end.as_ref().map_or(format!("localhost_{number}"), id);
-        let _ = writeln!(out, "    {node}[{}]", label(cell));
+    let node = id(&group.end);
+    let _ = writeln!(
+        out,
+        "    subgraph {node}[{}]",
+        quoted(&[&format!("{} {}", group.identity.mark(), group.name)])
+    );
+    let internet = if group.internet { "NAT to the internet" } else { "no internet" };
+    let (gateway, network) = (format!("gateway {}", group.gateway), format!("network {}", group.network));
+    let facts = quoted(&[&group.bridge, &gateway, &network, internet]);
+    let _ = writeln!(out, "      {node}_bridge[{facts}]");
+    for cell in &group.cells {
+        let _ = writeln!(out, "      {}[{}]", id(&cell.end), label(cell));
     }
-    // An empty subgraph is drawn as a node without its name.
-    if group.cells.is_empty() {
-        let _ = writeln!(out, "    {node}_empty[\"no volumes\"]");
+    out.push_str("    end\n");
+}
+
+fn localhost(scene: &Scene, out: &mut String) {
+    out.push_str("    subgraph localhost_group[\"localhost\"]\n");
+    let gateway = format!("gateway {}", scene.localhost.gateway);
+    let facts = quoted(&[&scene.localhost.bridge, &gateway, "aliases on lo0"]);
+    let _ = writeln!(out, "      localhost_bridge[{facts}]");
+    for (number, (what, leads, _)) in scene.localhost.lines.iter().enumerate() {
+        let _ = writeln!(out, "      localhost_{number}[{}]", quoted(&[what, leads]));
     }
-    out.push_str("  end\n");
+    out.push_str("    end\n");
 }
 
 fn label(cell: &Cell) -> String {

@@ -1,44 +1,58 @@
-//! What is drawn, before anybody says where: boxes, what is in them, and the rules that join them.
+//! What is drawn, before anybody says where: boxes, what is in them, and the links that join them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::KernelNames;
-use crate::model::{Conditions, End, ProviderAttachment, VolumeAttachment};
-use crate::plan::{Bridge, Flow, Pipe, Plan, Volume};
+use crate::identity::{Identities, Identity, natural};
+use crate::model::{Conditions, End, Link as Declared, ProviderAttachment, VolumeAttachment};
+use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// Everything that is drawn.
 pub struct Scene {
-    /// Providers in natural order, then the localhost group.
+    /// Providers in natural order.
     pub groups: Vec<Group>,
-    /// Link rules, numbered from 1.
+    /// The aliases of this Mac's loopback, and published ports.
+    pub localhost: Localhost,
+    /// Which providers reach the world outside, in words.
+    pub internet: String,
+    /// Links, in the order of their numbers.
     pub links: Vec<Link>,
-    /// Which traffic takes the gateway address of its receiver.
-    pub masquerades: Vec<String>,
-    /// Ways that have conditions, where no link rule says so.
-    pub conditions: Vec<String>,
+    /// Whether some of them have conditions.
+    pub conditions: bool,
 }
 
-/// What stands above them.
-pub const CONDITIONS: &str = "With conditions, the narrower way before the broader:";
+/// What this Mac itself may do.
+pub const MAC: &str = "opens to every volume";
+/// What the world outside may do.
+pub const OUTSIDE: &str = "opens to no volume";
+/// What is to be known where links have conditions.
+pub const CONDITIONS: &str =
+    "Conditions hold for whatever passes between their ends; a volume's before its provider's.";
 
 /// A box.
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// The end of link rules that it is; none for the localhost group.
-    pub end: Option<End>,
+    /// Its colour and shape.
+    pub identity: Identity,
+    /// The end of links that it is.
+    pub end: End,
     /// The bridge by its names.
     pub bridge: String,
-    /// More about it, one fact a line.
-    pub facts: Vec<String>,
-    /// Volumes, or addresses of the localhost group.
+    /// The bridge's address.
+    pub gateway: String,
+    /// The network.
+    pub network: String,
+    /// Whether it reaches the world outside.
+    pub internet: bool,
+    /// Volumes.
     pub cells: Vec<Cell>,
 }
 
-/// A volume, or an address of the localhost group.
+/// A volume.
 pub struct Cell {
-    /// The end of link rules that it is.
-    pub end: Option<End>,
+    /// The end of links that it is.
+    pub end: End,
     /// The port that joins it to the bridge.
     pub port: Option<String>,
     /// Its name.
@@ -49,17 +63,35 @@ pub struct Cell {
     pub note: String,
 }
 
-/// A link rule: one set of ends may open connections to another.
+/// The group of localhost aliases.
+pub struct Localhost {
+    /// Its logical name and address.
+    pub bridge: String,
+    /// This Mac's alias in it.
+    pub gateway: String,
+    /// An alias or a published port, what it leads to, and the name of the volume.
+    pub lines: Vec<(String, String, String)>,
+}
+
+/// A link.
 pub struct Link {
-    /// From 1.
-    pub number: usize,
-    /// The rule in words.
-    pub words: String,
+    /// Its place in the list.
+    pub index: usize,
+    /// What it is called: `links.0`.
+    pub name: String,
+    /// Protocol, ports and whatever else it says, one a piece.
+    pub says: Vec<String>,
+    /// Its ends in words: `aws, gcp -> lab`.
+    pub ends: String,
+    /// Whether it goes both ways.
+    pub both: bool,
+    /// Whether its sources, and its destinations, are all providers.
+    pub everywhere: [bool; 2],
     /// Everyone it names, and what each may do.
     pub taps: BTreeMap<End, Manner>,
 }
 
-/// What an end may do by a link rule.
+/// What an end may do by a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Open connections.
@@ -73,7 +105,7 @@ pub enum Manner {
 impl Scene {
     /// The scene of a plan.
     pub fn of(plan: &Plan, kernel: &KernelNames) -> Self {
-        let named = Named { kernel };
+        let named = Named { kernel, identities: Identities::of(plan) };
         let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
         bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
         let mut volumes: BTreeMap<&str, Vec<&Volume>> = BTreeMap::new();
@@ -84,27 +116,50 @@ impl Scene {
             let volumes = volumes.get_mut(bridge.provider.as_str()).map(std::mem::take).unwrap_or_default();
             named.provider(bridge, volumes)
         };
-        let mut groups: Vec<Group> = bridges.iter().map(provider).collect();
-        groups.push(localhost(plan));
-        let masquerade =
-            |it: &crate::plan::Masquerade| format!("{} as {}", it.flow.describe(&plan.bridges), it.gateway);
-        let told = Told::of(plan);
+        let groups = bridges.iter().map(provider).collect();
+        let mut links: Vec<Link> = plan.links.iter().map(|link| drawn(plan, link)).collect();
+        links.sort_by_key(|link| link.index);
         Self {
             groups,
-            links: links(plan, &told),
-            masquerades: plan.masquerades.iter().map(masquerade).collect(),
-            conditions: told.others(plan),
+            localhost: localhost(plan),
+            internet: internet(&bridges),
+            links,
+            conditions: !plan.pipes.is_empty(),
         }
     }
 
-    /// What stands above the list of the rules.
+    /// What stands above the list of the links.
     pub fn heading(&self) -> &'static str {
         if self.links.is_empty() { "Between providers nothing passes." } else { "Between providers:" }
     }
 }
 
+impl Link {
+    /// All of it in one line: `links.0  aws -> azure, tcp 2379`.
+    pub fn words(&self) -> String {
+        format!("{}, {}", self.ends, self.says.join(", "))
+    }
+}
+
+/// The providers that reach the world outside.
+fn internet(bridges: &[&Bridge]) -> String {
+    let (with, without): (Vec<&Bridge>, Vec<&Bridge>) = bridges.iter().partition(|bridge| bridge.internet);
+    let names = |all: &[&Bridge]| all.iter().map(|it| it.provider.as_str()).collect::<Vec<_>>().join(", ");
+    match (with.len(), without.len()) {
+        (_, 0) if bridges.is_empty() => "nobody".to_owned(),
+        (1, 0) => names(&with),
+        (_, 0) => "every provider".to_owned(),
+        (0, _) => "no provider".to_owned(),
+        (with_count, without_count) if without_count < with_count => {
+            format!("every provider but {}", names(&without))
+        }
+        _ => names(&with),
+    }
+}
+
 struct Named<'a> {
     kernel: &'a KernelNames,
+    identities: Identities,
 }
 
 impl Named<'_> {
@@ -121,17 +176,15 @@ impl Named<'_> {
             ProviderAttachment::Bridge => "",
             ProviderAttachment::Vmnet => " (vmnet)",
         };
-        let internet = if bridge.internet { "NAT to the internet" } else { "no internet" };
         volumes.sort_by_key(|volume| natural(volume.name.as_str()));
         Group {
             name: bridge.provider.to_string(),
-            end: Some(End::Provider(bridge.provider.clone())),
+            identity: self.identities.provider(&bridge.provider),
+            end: End::Provider(bridge.provider.clone()),
             bridge: format!("{}{attachment}", self.name(bridge.logical.as_str())),
-            facts: vec![
-                format!("gateway {}", bridge.gateway),
-                format!("network {}", bridge.network),
-                internet.to_owned(),
-            ],
+            gateway: bridge.gateway.to_string(),
+            network: bridge.network.to_string(),
+            internet: bridge.internet,
             cells: volumes.into_iter().map(|volume| self.volume(volume)).collect(),
         }
     }
@@ -143,7 +196,7 @@ impl Named<'_> {
         };
         let mount = volume.mount_point.as_ref().map(|path| format!(", only while {path} is mounted"));
         Cell {
-            end: Some(End::Volume(volume.name.clone())),
+            end: End::Volume(volume.name.clone()),
             port: volume.port.as_ref().map(|port| self.name(port.as_str())),
             name: volume.name.to_string(),
             address: format!("{}{mark}", volume.address),
@@ -152,90 +205,81 @@ impl Named<'_> {
     }
 }
 
-fn localhost(plan: &Plan) -> Group {
-    let alias = |volume: &Volume| {
-        let alias = volume.alias?;
-        let note = format!("{alias} is the localhost alias of {}", volume.name);
-        let (name, address) = (alias.to_string(), volume.name.to_string());
-        Some(Cell { end: None, port: None, name, address, note })
+fn localhost(plan: &Plan) -> Localhost {
+    let mut aliases: Vec<(std::net::Ipv4Addr, &Volume)> =
+        plan.volumes.iter().filter_map(|volume| Some((volume.alias?, volume))).collect();
+    aliases.sort_by_key(|(alias, _)| *alias);
+    let alias = |(alias, volume): (std::net::Ipv4Addr, &Volume)| {
+        let name = volume.name.to_string();
+        (alias.to_string(), name.clone(), name)
     };
-    let publish = |it: &crate::plan::Publish| Cell {
-        end: None,
-        port: None,
-        name: format!("{}:{}", it.alias, it.port),
-        address: format!("-> {}", it.address),
-        note: format!("{}:{} is published: tcp port {} of {}", it.alias, it.port, it.port, it.volume),
+    let publish = |it: &crate::plan::Publish| {
+        (format!("{}:{}", it.alias, it.port), format!("-> {}", it.address), it.volume.to_string())
     };
-    let mut cells: Vec<(std::net::Ipv4Addr, Cell)> =
-        plan.volumes.iter().filter_map(|volume| Some((volume.alias?, alias(volume)?))).collect();
-    cells.sort_by_key(|(alias, _)| *alias);
-    Group {
-        name: "localhost".to_owned(),
-        end: None,
+    Localhost {
         bridge: plan.localhost.logical.to_string(),
-        facts: vec![format!("gateway {}", plan.localhost.gateway), "aliases on lo0".to_owned()],
-        cells: cells.into_iter().map(|(_, cell)| cell).chain(plan.publishes.iter().map(publish)).collect(),
+        gateway: plan.localhost.gateway.to_string(),
+        lines: aliases.into_iter().map(alias).chain(plan.publishes.iter().map(publish)).collect(),
     }
 }
 
-fn links(plan: &Plan, told: &Told) -> Vec<Link> {
-    let link = |(number, (flow, conditions)): (usize, (&Flow, &Option<Conditions>))| {
-        let mut taps: BTreeMap<End, Manner> =
-            flow.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
-        for end in &flow.to {
-            taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
+fn drawn(plan: &Plan, link: &Declared) -> Link {
+    let both = link.bidirectional && link.from != link.to;
+    let mut taps: BTreeMap<End, Manner> = link.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
+    for end in &link.to {
+        taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
+    }
+    if both {
+        for manner in taps.values_mut() {
+            *manner = Manner::Both;
         }
-        let like = conditions.map_or(String::new(), |conditions| format!(", {conditions}"));
-        Link { number, words: format!("{}{like}", flow.describe(&plan.bridges)), taps }
+    }
+    let all: BTreeSet<End> = plan.bridges.iter().map(|it| End::Provider(it.provider.clone())).collect();
+    let mut says = link.manner();
+    // Conditions go by ends alone, so that one link's hold for another's packets, too.
+    says.extend(link.conditions.is_none().then(|| alike(plan, link)).flatten().map(|like| like.to_string()));
+    let ends = |ends: &BTreeSet<End>| {
+        crate::plan::flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &plan.bridges)
     };
-    (1..).zip(plan.flows.iter().zip(&told.by_flow)).map(link).collect()
+    Link {
+        index: link.index,
+        name: format!("links.{}", link.index),
+        says,
+        ends: format!("{} -> {}", ends(&link.from), ends(&link.to)),
+        both,
+        everywhere: [&link.from, &link.to].map(|ends| all.len() > 1 && all.is_subset(ends)),
+        taps,
+    }
 }
 
-/// What link rules are like: a rule goes by protocol and port, and conditions do not, so that only a rule all of whose
-/// packets are treated alike says it.
-struct Told {
-    by_flow: Vec<Option<Conditions>>,
-    /// By pipe: whether every rule that it meets says it.
-    is_told: Vec<bool>,
-}
-
-impl Told {
-    fn of(plan: &Plan) -> Self {
-        let mut is_told = vec![true; plan.pipes.len()];
-        let mut is_met = vec![false; plan.pipes.len()];
-        let mut by_flow = Vec::with_capacity(plan.flows.len());
-        for flow in &plan.flows {
-            let met = (0..).zip(&plan.pipes).filter(|(_, pipe)| meets(plan, pipe, flow));
-            let met: Vec<usize> = met.map(|(number, _)| number).collect();
-            let conditions = alike(plan, flow, &met);
-            for pipe in met {
-                is_met[pipe] = true;
-                is_told[pipe] &= conditions.is_some();
-            }
-            by_flow.push(conditions);
+/// The conditions of all packets of a link, if they are the same.
+fn alike(plan: &Plan, link: &Declared) -> Option<Conditions> {
+    if plan.pipes.is_empty() {
+        return None;
+    }
+    let mut found = None;
+    for (from, to) in link.directions() {
+        let (from, to): (Vec<End>, Vec<End>) = (from.iter().cloned().collect(), to.iter().cloned().collect());
+        let conditions = alike_one_way(plan, &from, &to)?;
+        if found.is_some_and(|it| it != conditions) {
+            return None;
         }
-        is_told.iter_mut().zip(is_met).for_each(|(told, met)| *told &= met);
-        Self { by_flow, is_told }
+        found = Some(conditions);
     }
-
-    fn others(&self, plan: &Plan) -> Vec<String> {
-        let others = plan.pipes.iter().zip(&self.is_told).filter(|(_, is_told)| !**is_told);
-        others.map(|(pipe, _)| format!("{}: {}", pipe.describe(&plan.bridges), pipe.conditions)).collect()
-    }
+    found
 }
 
-/// The conditions of all packets of a rule, if they are the same. `met` are the pipes that have some of them.
-fn alike(plan: &Plan, flow: &Flow, met: &[usize]) -> Option<Conditions> {
+fn alike_one_way(plan: &Plan, senders: &[End], receivers: &[End]) -> Option<Conditions> {
+    let met: Vec<&Pipe> = plan.pipes.iter().filter(|pipe| meets(plan, pipe, senders, receivers)).collect();
     let breadth = |ends: &[End], end: &End| {
         let whole = plan.provider_of(end).is_some_and(|it| ends.contains(&End::Provider(it.clone())));
         if whole { Some(1) } else { ends.contains(end).then_some(0) }
     };
-    let pairs = flow.from.iter().flat_map(|from| flow.to.iter().map(move |to| (from, to)));
+    let pairs = senders.iter().flat_map(|from| receivers.iter().map(move |to| (from, to)));
     let mut found = None;
     for (from, to) in pairs.filter(|(from, to)| plan.provider_of(from) != plan.provider_of(to)) {
-        let pipes = met.iter().map(|pipe| &plan.pipes[*pipe]);
         let (mut covering, mut partial) = (Vec::new(), Vec::new());
-        for pipe in pipes {
+        for pipe in &met {
             match breadth(&pipe.from, from).zip(breadth(&pipe.to, to)) {
                 Some(breadth) => covering.push((breadth, pipe.conditions)),
                 None if touches(plan, &pipe.from, from) && touches(plan, &pipe.to, to) => {
@@ -253,10 +297,10 @@ fn alike(plan: &Plan, flow: &Flow, met: &[usize]) -> Option<Conditions> {
     found
 }
 
-/// Whether a pipe has some packets of a rule.
-fn meets(plan: &Plan, pipe: &Pipe, flow: &Flow) -> bool {
-    let mut senders = pipe.from.iter().filter(|end| touches(plan, &flow.from, end));
-    let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, &flow.to, end)).collect();
+/// Whether a pipe has some packets from these ends to those.
+fn meets(plan: &Plan, pipe: &Pipe, senders: &[End], receivers: &[End]) -> bool {
+    let mut senders = pipe.from.iter().filter(|end| touches(plan, senders, end));
+    let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, receivers, end)).collect();
     senders.any(|from| receivers.iter().any(|to| plan.provider_of(from) != plan.provider_of(to)))
 }
 
@@ -264,28 +308,4 @@ fn meets(plan: &Plan, pipe: &Pipe, flow: &Flow) -> bool {
 fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
     let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if plan.provider_of(b) == Some(name));
     ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))
-}
-
-/// What names are sorted by for people: `p2` before `p10`.
-fn natural(name: &str) -> Vec<(u64, String)> {
-    let mut parts: Vec<(u64, String)> = Vec::new();
-    for part in name.split_inclusive(|c: char| !c.is_ascii_digit()) {
-        let word = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = &part[..part.len() - word.len()];
-        parts.push((digits.parse().unwrap_or(0), word.to_owned()));
-    }
-    parts.push((0, name.to_owned()));
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::natural;
-
-    #[test]
-    fn numbers_in_names_count() {
-        let mut names = ["p10", "p2", "p1", "aws", "p2-b", "p2-a", "b10c2", "b2c10"];
-        names.sort_by_key(|name| natural(name));
-        assert_eq!(names, ["aws", "b2c10", "b10c2", "p1", "p2", "p2-a", "p2-b", "p10"]);
-    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::lanes::{self, Run, Side, Spots};
-use super::scene::{CONDITIONS, Cell, Group, Manner, Scene};
+use super::scene::{CONDITIONS, Group, Localhost, MAC, Manner, OUTSIDE, Scene};
 use super::{KernelNames, WIDTH};
 use crate::model::End;
 use crate::plan::Plan;
@@ -18,11 +18,27 @@ const APART: usize = 2;
 /// The drawing.
 pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
     let scene = Scene::of(plan, kernel);
-    let boxes: Vec<Boxed> = scene.groups.iter().map(Boxed::of).collect();
+    let boxes = scene.groups.iter().map(Boxed::of).chain([Boxed::of_localhost(&scene.localhost)]);
+    let boxes: Vec<Boxed> = boxes.collect();
     let inner = boxes.iter().map(Boxed::width).max().unwrap_or(0);
     let drawing = Drawing::of(&scene, boxes, inner);
-    let mut out = framed(&drawing.rows());
+    let frame = framed(&drawing.rows());
+    let mut out = outside(&scene, frame.lines().next().map_or(0, columns));
+    out += &frame;
     legend(&scene, &drawing, &mut out);
+    out
+}
+
+/// The world outside, above the frame.
+fn outside(scene: &Scene, width: usize) -> String {
+    let nat = format!("NAT: {}", scene.internet);
+    let mut out = String::new();
+    for words in
+        ["internet".to_owned(), OUTSIDE.to_owned()].into_iter().chain(wrapped(&nat, WIDTH - 4, "     "))
+    {
+        let _ = writeln!(out, "{}", format!("{words:^width$}").trim_end());
+    }
+    let _ = writeln!(out, "{}", format!("{:^width$}", "▲").trim_end());
     out
 }
 
@@ -36,26 +52,41 @@ struct Boxed {
 
 impl Boxed {
     fn of(group: &Group) -> Self {
-        let heading = [&group.name, &group.bridge].into_iter().chain(&group.facts);
-        let title: Vec<String> = heading.flat_map(|line| wrapped(line, INNER, "")).collect();
-        let mut boxed = Self { title, cells: Vec::new(), joints: Vec::new() };
-        boxed.joints.extend(group.end.clone().map(|end| (end, 1..3)));
+        let internet = if group.internet { "NAT to the internet" } else { "no internet" };
+        let heading = [
+            format!("{} {}", group.identity.mark(), group.name),
+            group.bridge.clone(),
+            format!("gateway {}", group.gateway),
+            format!("network {}", group.network),
+            internet.to_owned(),
+        ];
+        let title: Vec<String> = heading.iter().flat_map(|line| wrapped(line, INNER, "")).collect();
+        let mut boxed = Self { title, cells: Vec::new(), joints: vec![(group.end.clone(), 1..3)] };
         let mut row = 1 + boxed.title.len();
-        if group.end.is_none() {
-            let lines = |cell: &Cell| wrapped(&format!("{} {}", cell.name, cell.address), INNER - 4, "  ");
-            boxed.cells.extend(
-                Some(group.cells.iter().flat_map(lines).collect()).filter(|all: &Vec<_>| !all.is_empty()),
-            );
-            return boxed;
-        }
         for cell in &group.cells {
             let lines = cell.port.iter().chain([&cell.name, &cell.address]);
             let lines: Vec<String> = lines.flat_map(|line| wrapped(line, INNER - 4, "  ")).collect();
-            boxed.joints.extend(cell.end.clone().map(|end| (end, row + 1..row + 1 + lines.len())));
+            boxed.joints.push((cell.end.clone(), row + 1..row + 1 + lines.len()));
             row += lines.len() + 2;
             boxed.cells.push(lines);
         }
         boxed
+    }
+
+    fn of_localhost(localhost: &Localhost) -> Self {
+        let heading = [
+            "localhost".to_owned(),
+            localhost.bridge.clone(),
+            format!("gateway {}", localhost.gateway),
+            "aliases on lo0".to_owned(),
+        ];
+        let title = heading.iter().flat_map(|line| wrapped(line, INNER, "")).collect();
+        let lines = |(what, leads, _): &(String, String, String)| {
+            wrapped(&format!("{what} {leads}"), INNER - 4, "  ")
+        };
+        let lines: Vec<String> = localhost.lines.iter().flat_map(lines).collect();
+        let cells = Some(lines).filter(|lines| !lines.is_empty()).into_iter().collect();
+        Self { title, cells, joints: Vec::new() }
     }
 
     /// What its lines need; a cell stands in a box of its own, four columns wider.
@@ -159,7 +190,7 @@ impl<'a> Drawing<'a> {
             }
         }
         for run in &self.runs {
-            let number = run.link.number.to_string();
+            let number = run.link.index.to_string();
             let above = run.rows.0.checked_sub(1);
             let inside = (run.rows.0..run.rows.1).map(|row| row + 1);
             let mut rows = above.into_iter().chain(inside).chain([run.rows.1 + 1]);
@@ -197,21 +228,22 @@ impl Canvas {
     }
 }
 
-/// A dot for both; an arrow out of the box for who opens, into it for who is reached.
+/// An arrow both ways for both; out of the box for who opens, into it for who is reached.
 fn mark(side: Side, manner: Manner) -> &'static str {
     match (manner, side) {
-        (Manner::Both, _) => "●",
+        (Manner::Both, _) => "↔",
         (Manner::Opens, Side::Left) | (Manner::Reached, Side::Right) => "▶",
         (Manner::Opens, Side::Right) | (Manner::Reached, Side::Left) => "◀",
     }
 }
 
 fn framed(rows: &[String]) -> String {
-    let width = rows.iter().map(|row| columns(row)).max().unwrap_or(0);
+    let title = format!("macOS: this Mac {MAC}");
+    let width = rows.iter().map(|row| columns(row)).chain([columns(&title)]).max().unwrap_or(0);
     let rule = "─".repeat(width + 2);
     let mut out = format!("┌{rule}┐\n");
     let empty = String::new();
-    let title = format!("{:^width$}", "macOS");
+    let title = format!("{title:^width$}");
     for row in [&title, &empty].into_iter().chain(rows).chain([&empty]) {
         let _ = writeln!(out, "│ {row:<width$} │");
     }
@@ -219,32 +251,24 @@ fn framed(rows: &[String]) -> String {
     out
 }
 
-/// The rules in words.
+/// The links in words.
 fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
     let _ = writeln!(out, "\n{}", scene.heading());
+    let wide = scene.links.iter().map(|link| columns(&link.name)).max().unwrap_or(0);
     for link in &scene.links {
-        listed(out, &format!("{:>3}  {}", link.number, link.words));
+        listed(out, &format!("  {:<wide$}  {}", link.name, link.words()));
     }
-    if !scene.masquerades.is_empty() {
-        out.push_str("\nWith the source of the receiving gateway:\n");
-    }
-    for masquerade in &scene.masquerades {
-        listed(out, &format!("     {masquerade}"));
-    }
-    if !scene.conditions.is_empty() {
+    if scene.conditions {
         let _ = writeln!(out, "\n{CONDITIONS}");
     }
-    for way in &scene.conditions {
-        listed(out, &format!("     {way}"));
-    }
     if drawing.lanes > 0 {
-        out.push_str("\n● may open and be reached; an arrow out of a box may open, into it may be reached\n");
+        out.push_str("\nAn arrow out of a box: it may open. Into a box: it may be reached. ↔ both.\n");
     }
     match scene.links.len() - drawing.runs.len() {
         0 => {}
-        1 => out.push_str("1 rule has no room in the drawing and is only listed\n"),
+        1 => out.push_str("1 link has no room in the drawing and is only listed\n"),
         more => {
-            let _ = writeln!(out, "{more} rules have no room in the drawing and are only listed");
+            let _ = writeln!(out, "{more} links have no room in the drawing and are only listed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the Mac answers to a packet that does not get through, as its kernel and its pf do.
+//! The Mac's answers to a packet that does not get through, as its kernel and its pf send them.
 //!
 //! Never: whether one gets through.
 

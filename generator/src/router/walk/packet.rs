@@ -1,4 +1,4 @@
-//! A packet on its way, and what pf's word makes of its bytes.
+//! A packet in transit, and the effect of pf's verdict on its bytes.
 //!
 //! Never: where it goes next.
 
@@ -52,7 +52,7 @@ pub(super) struct Moving<'b> {
     pub(super) at: Duration,
     /// When pf was asked here first, and as the so many-th.
     pub(super) asked: (Duration, u64),
-    /// The packet as it was then, if somebody watches.
+    /// The packet as it was then, if someone watches.
     pub(super) before: Vec<u8>,
     /// The pipes that held it here.
     pub(super) pipes: Vec<Piped>,
@@ -81,7 +81,7 @@ impl Sent {
 }
 
 impl Moving<'_> {
-    /// The packet as whoever watches sees it; nothing where nobody does.
+    /// The packet as whoever watches sees it; nothing where no one does.
     pub(super) fn seen(&self) -> Vec<u8> {
         self.story.as_ref().map(|_| self.bytes.all()[..self.datagram.total].to_vec()).unwrap_or_default()
     }
@@ -130,7 +130,7 @@ pub(super) fn rewrite(packet: &mut Moving, before: &Form, after: &Form) {
 /// A fragment that was the last one missing becomes its datagram.
 fn become_whole(packet: &mut Moving, payload: &[u8]) {
     let whole = wire::whole(packet.bytes.all(), &packet.datagram, payload);
-    // What pf has put together is as long as its header says; a header behind it may still be broken.
+    // What pf has put together is as long as its header says; a header after it may still be broken.
     if let Ok(datagram) = wire::read(&whole) {
         packet.datagram = datagram;
     } else {
@@ -151,7 +151,7 @@ pub(super) fn headers(packet: &Moving) -> usize {
     }
 }
 
-/// Writes down what pf made of a packet, if somebody watches.
+/// Writes down what pf made of a packet, if someone watches.
 pub(super) fn told(packet: &mut Moving, direction: Direction, over: Over, made: Made) {
     if packet.story.is_none() {
         return;

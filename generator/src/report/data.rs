@@ -1,0 +1,326 @@
+//! What the page's script makes explanations of: ends, answers, and the declaration in few words.
+//!
+//! An explanation is made when somebody asks, from the number of an outcome, the links that cover it and the pipes on the
+//! way. Sets of ends are ranges of their numbers: providers first, then volumes, both sorted by name.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use super::EGRESS;
+use super::answers::{Answers, Cell};
+use super::rules::Lines;
+use crate::identity::Identities;
+use crate::model::{Declaration, End, Link, Name, PortSet, Protocol, VolumeAttachment};
+use crate::place::FieldPath;
+use crate::plan::policy::Translation;
+use crate::plan::{Flow, Plan};
+use crate::reach::{Fate, Outcome, Reason};
+
+/// All of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Data<'a> {
+    egress: &'static str,
+    providers: Vec<Provider<'a>>,
+    volumes: Vec<Volume<'a>>,
+    loopback: usize,
+    own: (usize, Ipv4Addr),
+    outside: usize,
+    internet: Ipv4Addr,
+    lan: Ipv4Addr,
+    /// By class of sources: the number of its row.
+    row_of: Vec<usize>,
+    /// Rows of cells: `CELL` or `CELL*TIMES`, with commas between.
+    rows: Vec<String>,
+    /// Answers: spans of protocol, first and last port and outcome, one after the other; then the pipes there and back.
+    cells: Vec<(Vec<u32>, u32, u32)>,
+    outcomes: Vec<Told>,
+    links: Vec<Linked>,
+    flows: Vec<Flowing>,
+    pipes: Vec<Pipe>,
+    steering: Vec<Steered>,
+    publishes: Vec<(Ipv4Addr, u16, usize, Option<u32>)>,
+    /// Lines of rules by what they are for.
+    lines: &'a Lines,
+    /// Places in the user's Nix source, by path.
+    places: HashMap<String, String>,
+}
+
+/// A provider: name, mark, colour, class and addresses of two who are no volumes, as far as there are, gateway and
+/// its class, network, logical name of the bridge, whether it reaches the internet, and its addresses: ranges that belong to it
+/// and, behind those that they lie in, ranges that do not.
+#[derive(Serialize)]
+struct Provider<'a>(
+    &'a str,
+    char,
+    usize,
+    usize,
+    Option<Ipv4Addr>,
+    Option<Ipv4Addr>,
+    Ipv4Addr,
+    usize,
+    String,
+    &'a str,
+    bool,
+    Vec<(u32, u32, bool)>,
+);
+
+/// A volume: name, number of its provider, address, class, whether a VM has it, alias, class of the alias.
+#[derive(Serialize)]
+struct Volume<'a>(&'a str, usize, Ipv4Addr, usize, bool, Option<Ipv4Addr>, Option<usize>);
+
+/// An outcome: fate, reason, what becomes of addresses, and the kind of that.
+#[derive(Serialize)]
+struct Told(&'static str, &'static str, Option<String>, Option<&'static str>);
+
+/// A link: index, from, to, protocol, ports, both ways, masquerades, conditions, and what it says of itself.
+#[derive(Serialize)]
+struct Linked(usize, String, String, Option<u8>, Option<Vec<(u16, u16)>>, bool, bool, Option<String>, String);
+
+/// A rule that was made of links: from, to, protocol, ports, line.
+#[derive(Serialize)]
+struct Flowing(String, String, Option<u8>, Option<Vec<(u16, u16)>>, Option<u32>);
+
+/// A pipe: number, index of its link, conditions, delay.
+#[derive(Serialize)]
+struct Pipe(u16, Option<usize>, String, u16);
+
+/// A rule that sends packets into a pipe: from, to, pipe, and its lines for what goes out and what comes in.
+#[derive(Serialize)]
+struct Steered(String, String, u16, u32, Option<u32>);
+
+/// The numbers of ends.
+struct Numbers<'a> {
+    providers: HashMap<&'a Name, usize>,
+    volumes: HashMap<&'a Name, usize>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let providers = plan.bridges.iter().enumerate().map(|(number, it)| (&it.provider, number)).collect();
+        let first = plan.bridges.len();
+        let volumes =
+            plan.volumes.iter().enumerate().map(|(number, it)| (&it.name, first + number)).collect();
+        Self { providers, volumes }
+    }
+
+    /// `0-4,7`.
+    fn ranges<'e>(&self, ends: impl IntoIterator<Item = &'e End>) -> String {
+        let number = |end: &End| match end {
+            End::Provider(name) => self.providers.get(name).copied(),
+            End::Volume(name) => self.volumes.get(name).copied(),
+        };
+        let mut numbers: Vec<usize> = ends.into_iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        let mut ranges: Vec<(usize, usize)> = Vec::new();
+        for number in numbers {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => ranges.push((number, number)),
+            }
+        }
+        let word = |(first, last): (usize, usize)| {
+            if first == last { first.to_string() } else { format!("{first}-{last}") }
+        };
+        ranges.into_iter().map(word).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl<'a> Data<'a> {
+    /// The data of a network.
+    pub fn of(declaration: &Declaration, plan: &'a Plan, answers: &Answers, lines: &'a Lines) -> Self {
+        let numbers = Numbers::of(plan);
+        let identities = Identities::of(plan);
+        let provider = |number: usize| provider(plan, answers, &identities, number);
+        let volume = |(number, it): (usize, &'a crate::plan::Volume)| {
+            Volume(
+                it.name.as_str(),
+                numbers.providers.get(&it.provider).copied().unwrap_or_default(),
+                it.address,
+                answers.volumes[number],
+                it.attachment == VolumeAttachment::Guest,
+                it.alias,
+                answers.aliases[number],
+            )
+        };
+        let (row_of, rows) = rows(&answers.rows);
+        let pipe = |it: &crate::plan::Pipe| {
+            let link = plan.policy.link_of_pipe(it.number);
+            Pipe(it.number, link, it.conditions.to_string(), it.conditions.delay())
+        };
+        let steered = |(it, (out, into)): (&crate::plan::Steering, &(u32, Option<u32>))| {
+            Steered(numbers.ranges(&it.from), numbers.ranges(&it.to), it.pipe, *out, *into)
+        };
+        let publish = |(it, line): (&crate::plan::Publish, &Option<u32>)| {
+            let volume = numbers.volumes.get(&it.volume).copied().unwrap_or_default();
+            (it.alias, it.port, volume - plan.bridges.len(), *line)
+        };
+        let flow = |(flow, line): (&Flow, &Option<u32>)| {
+            let ports = flow.ports.as_ref().map(ports);
+            Flowing(
+                numbers.ranges(&flow.from),
+                numbers.ranges(&flow.to),
+                flow.protocol.map(number),
+                ports,
+                *line,
+            )
+        };
+        Self {
+            egress: EGRESS,
+            providers: (0..plan.bridges.len()).map(provider).collect(),
+            volumes: plan.volumes.iter().enumerate().map(volume).collect(),
+            loopback: answers.loopback,
+            own: (answers.own, answers.examples.mac),
+            outside: answers.outside,
+            internet: answers.examples.internet,
+            lan: answers.examples.lan,
+            row_of,
+            rows,
+            cells: answers.cells.iter().map(cell).collect(),
+            outcomes: answers.outcomes.iter().copied().map(told).collect(),
+            links: plan.links.iter().map(|link| linked(plan, &numbers, link)).collect(),
+            flows: plan.flows.iter().zip(&lines.links).map(flow).collect(),
+            pipes: plan.pipes.iter().map(pipe).collect(),
+            steering: plan.steering.iter().rev().zip(&lines.steering).map(steered).collect(),
+            publishes: plan.publishes.iter().zip(&lines.published).map(publish).collect(),
+            lines,
+            places: places(declaration, plan),
+        }
+    }
+}
+
+fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, number: usize) -> Provider<'a> {
+    let bridge = &plan.bridges[number];
+    let identity = identities.provider(&bridge.provider);
+    let first = answers.examples.strangers[number];
+    let is_free = |address: &Ipv4Addr| {
+        bridge.region.contains(*address)
+            && Some(*address) != first
+            && *address != bridge.gateway.addr()
+            && plan.volumes.iter().all(|volume| volume.address != *address)
+    };
+    let near = bridge.gateway.trunc().hosts().rev().find(is_free);
+    let second = near.or_else(|| bridge.network.hosts().find(is_free));
+    let region = bridge
+        .region
+        .prefixes()
+        .map(|(prefix, is_out)| (u32::from(prefix.network()), u32::from(prefix.broadcast()), is_out));
+    Provider(
+        bridge.provider.as_str(),
+        identity.mark(),
+        identity.colour,
+        answers.providers[number],
+        first,
+        second,
+        bridge.gateway.addr(),
+        answers.gateways[number],
+        bridge.network.to_string(),
+        bridge.logical.as_str(),
+        bridge.internet,
+        region.collect(),
+    )
+}
+
+fn cell(cell: &Cell) -> (Vec<u32>, u32, u32) {
+    let span = |span: &super::answers::Span| {
+        [span.protocol.into(), span.first.into(), span.last.into(), span.outcome]
+    };
+    (cell.spans.iter().flat_map(span).collect(), cell.pipes[0], cell.pipes[1])
+}
+
+fn told(outcome: Outcome) -> Told {
+    let (fate, translation) = match outcome.fate {
+        Fate::Passes(translation) => ("passes", translation),
+        Fate::Refused => ("refused", None),
+        Fate::Dropped => ("dropped", None),
+        Fate::Untouched => ("untouched", None),
+    };
+    let reason = match outcome.reason {
+        Reason::Within => "within",
+        Reason::Links => "links",
+        Reason::NoLink => "noLink",
+        Reason::Internet => "internet",
+        Reason::NoInternet => "noInternet",
+        Reason::Localhost => "localhost",
+        Reason::ThisMac => "thisMac",
+        Reason::Outside => "outside",
+        Reason::NotOurs => "notOurs",
+    };
+    let kind = |translation: &Translation| match translation {
+        Translation::EgressSource => "nat",
+        Translation::GatewaySource(_) => "masquerade",
+        Translation::Published(_) => "published",
+    };
+    Told(fate, reason, translation.map(|it| it.to_string()), translation.as_ref().map(kind))
+}
+
+/// IANA's number.
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => crate::plan::policy::TCP,
+        Protocol::Udp => crate::plan::policy::UDP,
+        Protocol::Icmp => crate::plan::policy::ICMP,
+    }
+}
+
+fn ports(ports: &PortSet) -> Vec<(u16, u16)> {
+    ports.ranges().iter().map(|range| (range.first, range.last)).collect()
+}
+
+fn linked(plan: &Plan, numbers: &Numbers, link: &Link) -> Linked {
+    let Link { from, to, protocol, ports: of, bidirectional, masquerade, conditions, index } = link;
+    Linked(
+        *index,
+        numbers.ranges(from),
+        numbers.ranges(to),
+        protocol.map(number),
+        of.as_ref().map(ports),
+        *bidirectional && from != to,
+        *masquerade,
+        conditions.map(|conditions| conditions.to_string()),
+        plan.describe(link),
+    )
+}
+
+/// Where what explanations name stands in the user's Nix source.
+fn places(declaration: &Declaration, plan: &Plan) -> HashMap<String, String> {
+    let mut paths: Vec<FieldPath> = Vec::new();
+    for link in &plan.links {
+        let index = link.index.to_string();
+        paths.push(FieldPath::of(&["links", &index]));
+        if link.conditions.is_some() {
+            paths.push(FieldPath::of(&["links", &index, "conditions"]));
+        }
+    }
+    for bridge in &plan.bridges {
+        paths.extend(
+            ["network", "internet"]
+                .map(|field| FieldPath::of(&["providers", bridge.provider.as_str(), field])),
+        );
+    }
+    for publish in &plan.publishes {
+        paths.push(FieldPath::of(&["volumes", publish.volume.as_str(), "publish"]));
+    }
+    let place = |path: FieldPath| Some((path.to_string(), declaration.positions.find(&path)?.to_string()));
+    paths.into_iter().filter_map(place).collect()
+}
+
+/// Rows with runs of equal cells, each once, and the row of each class.
+fn rows(all: &[Vec<u32>]) -> (Vec<usize>, Vec<String>) {
+    let mut known: HashMap<&[u32], usize> = HashMap::new();
+    let (mut row_of, mut rows) = (Vec::with_capacity(all.len()), Vec::new());
+    for row in all {
+        let number = *known.entry(row).or_insert_with(|| {
+            let runs = row.chunk_by(|a, b| a == b).map(|run| match run.len() {
+                1 => run[0].to_string(),
+                times => format!("{}*{times}", run[0]),
+            });
+            rows.push(runs.collect::<Vec<_>>().join(","));
+            rows.len() - 1
+        });
+        row_of.push(number);
+    }
+    (row_of, rows)
+}
