@@ -204,8 +204,8 @@ fn told_by_explain(explanation: &Explanation) -> Value {
     // What decides is what blocks, or else the first place that lets it pass.
     let decides = packet.iter().find(|hop| !hop.passes()).or(packet.first());
     let reason = decides.and_then(|hop| hop.reason.as_ref()).filter(|_| explanation.refused.is_none());
-    let published = packet.iter().filter_map(|hop| hop.reason.as_ref()).flat_map(|reason| &reason.declared);
-    let published = published.filter(|it| it.path.ends_with(".publish")).next_back();
+    let mut told = packet.iter().filter_map(|hop| hop.reason.as_ref()).flat_map(|reason| &reason.declared);
+    let published = told.rfind(|it| it.path.ends_with(".publish"));
     let declared: Vec<&Declared> = match published.filter(|_| explanation.refused.is_none()) {
         Some(published) => vec![published],
         None => reason.iter().flat_map(|reason| &reason.declared).collect(),

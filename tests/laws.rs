@@ -145,7 +145,7 @@ fn a_proof_costs_twice_as_much_for_twice_as_much() {
         ("chain", 60, &sizes::chain),
         ("star", 60, &sizes::star),
         ("ports", 100, &sizes::ports),
-        ("hosts", 250, &sizes::hosts),
+        ("hosts", 240, &sizes::hosts),
         ("masquerades", 60, &sizes::masquerades),
         ("conditions", 60, &sizes::conditions),
     ];

@@ -36,6 +36,8 @@ pub struct Seen {
     pub direction: Direction,
     /// The packet before pf. A checksum that a device was to finish is not finished.
     pub bytes: Vec<u8>,
+    /// Whether pf let it go on there: it neither blocked it nor holds it until its datagram is complete.
+    pub passes: bool,
     /// What became of it there, and which rule decided.
     pub comment: String,
 }
@@ -111,7 +113,14 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
     if last == 0 {
         let comment = ends.unwrap_or("it does not pass through this Mac").to_owned();
         let (interface, bytes) = (topology.name(story.over).to_owned(), story.bytes.clone());
-        return vec![Seen { at: story.at, interface, direction: Direction::In, bytes, comment }];
+        return vec![Seen {
+            at: story.at,
+            interface,
+            direction: Direction::In,
+            bytes,
+            passes: false,
+            comment,
+        }];
     }
     let of_hop = |(number, hop): (usize, &Hop)| {
         let mut comment = comment(hop, rules, ways);
@@ -119,7 +128,11 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
             comment = format!("{comment}; then {ends}");
         }
         let interface = topology.name(hop.over).to_owned();
-        Seen { at: hop.at, interface, direction: hop.direction, bytes: hop.bytes.clone(), comment }
+        let passes = match &hop.made {
+            Made::Judged(verdict) => verdict.action == Outcome::Pass && !verdict.scrubbed.held,
+            Made::Own | Made::Swallowed => true,
+        };
+        Seen { at: hop.at, interface, direction: hop.direction, bytes: hop.bytes.clone(), passes, comment }
     };
     story.hops.iter().enumerate().map(of_hop).collect()
 }

@@ -132,7 +132,7 @@ fn without_bridge(
             }
             let is_leak = |seen: &Seen| {
                 let out = seen.direction == Direction::Out && seen.interface == EGRESS;
-                out && destination(seen).is_some_and(|to| network.contains(&to)) && !is_blocked(seen)
+                out && destination(seen).is_some_and(|to| network.contains(&to)) && seen.passes
             };
             leaks.extend(watched(lab, whole, &mut asks, is_leak)?);
             probes.extend(asks);
@@ -182,7 +182,7 @@ fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
                 }
             }
             let is_leak = |seen: &Seen| {
-                seen.direction == Direction::In && self::source(seen) == Some(source) && !is_blocked(seen)
+                seen.direction == Direction::In && self::source(seen) == Some(source) && seen.passes
             };
             borrowed(lab, from, source, || {
                 leaks.extend(watched(lab, whole, &mut asks, is_leak)?);
@@ -244,11 +244,6 @@ pub fn line(packet: &Seen) -> String {
         Direction::Out => "out",
     };
     format!("{direction} {}: {} {}", packet.interface, report::packet(&packet.bytes), packet.comment)
-}
-
-/// Whether pf let nothing of it on: it blocked it, or keeps a fragment of what it will judge as a whole.
-fn is_blocked(packet: &Seen) -> bool {
-    packet.comment.starts_with("blocked") || packet.comment.starts_with("kept")
 }
 
 fn destination(packet: &Seen) -> Option<Ipv4Addr> {

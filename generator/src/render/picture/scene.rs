@@ -238,6 +238,12 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
     let mut says = link.manner();
     // Conditions go by ends alone, so that one link's hold for another's packets, too.
     says.extend(link.conditions.is_none().then(|| alike(plan, link)).flatten().map(|like| like.to_string()));
+    // Two regions are as far from each other there as back.
+    let derived = plan.pipes.iter().filter(|pipe| {
+        plan.policy.link_of_pipe(pipe.number) == Some(link.index)
+            && pipe.conditions.span.is_some_and(|span| span.from <= span.to)
+    });
+    says.extend(derived.filter_map(|pipe| pipe.conditions.words().into_iter().next().flatten()));
     let ends = |ends: &BTreeSet<End>| {
         crate::plan::flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &plan.bridges)
     };
