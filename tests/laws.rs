@@ -132,12 +132,14 @@ fn masquerading_and_publishing_grow_linearly_too() {
     }
 }
 
+/// A name, a size, and the declaration of a size.
+type Grown<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
+
 /// A law of the cost of a proof that no clock is needed for: what it makes, and how many packets it tries.
 #[test]
 fn a_proof_costs_twice_as_much_for_twice_as_much() {
     let with_volumes = |count| sizes::mesh(count, 10 * count);
     let links_with_volumes = |count| sizes::links(count, 10 * count);
-    type Grown<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
     let all: [Grown; 9] = [
         ("mesh", 60, &|count| sizes::mesh(count, 0)),
         ("mesh with volumes", 40, &with_volumes),

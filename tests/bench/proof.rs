@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --table [NAME…]` counts instead what `nixvol-net test`
 //! costs with each declaration, in instructions (valgrind's callgrind), processor time and memory, and prints the table of
-//! `nixvol-net help speed`; `-- --write DIR` writes the declarations.
+//! the README; `-- --write DIR` writes the declarations.
 
 #[path = "../sizes.rs"]
 mod sizes;
@@ -86,11 +86,12 @@ fn row(name: &str, file: &Path) -> String {
         sleep(Duration::from_millis(1));
     }
     let output = child.wait_with_output().expect("it ran");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let rules = text.strip_prefix("proven: ").and_then(|text| text.split(' ').next()).expect("it is proven");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rules =
+        printed.strip_prefix("proven: ").and_then(|rest| rest.split(' ').next()).expect("it is proven");
     format!(
-        "| {name} | {rules} | {:.1} | {} | {} |",
-        (instructions as f64) / 1e6,
+        "| {name} | {rules} | {} | {} | {} |",
+        instructions / 1_000_000,
         processor / 1_000_000,
         peak.div_ceil(1024)
     )
