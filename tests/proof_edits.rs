@@ -155,6 +155,20 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         ),
         // What another anchor behind could do.
         ("localhost without quick", without_quick("localhost:to"), "not quick"),
+        (
+            "states of a link that last",
+            with(a, "pass quick inet", "link:aws,azure", |line| {
+                line.replace(" (tcp.finwait 5, tcp.closed 1)", "")
+            }),
+            "its state lasts for 90 s",
+        ),
+        (
+            "states from localhost that last",
+            with(a, "pass quick inet", "localhost:from", |line| {
+                line.replace(" (tcp.finwait 5, tcp.closed 1)", "")
+            }),
+            "its state lasts for 90 s",
+        ),
         ("internet without quick", without_quick("internet"), "not quick"),
         ("outside without quick", drop_without_quick, "not quick"),
         (
@@ -173,11 +187,11 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             before(a, "no rdr", "no rdr on lo0 inet from any to any"),
             "no volume is involved",
         ),
-        ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "put together"),
+        ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "reassembled"),
         (
             "all fragments of a way out",
             with(a, "scrub in on $egress inet proto udp", "", |line| line.replace("($egress:0)", "any")),
-            "put together",
+            "reassembled",
         ),
         (
             "others' names",
