@@ -251,7 +251,7 @@ fn lines_of_files_and_other_formats() {
     let plain = text::text(&diff, text::Style::default());
     let lines = text::text(&diff, text::Style { lines: true, colour: false });
     assert!(lines.starts_with(&plain) && lines.contains("--- a/pf/anchor.conf\n+++ b/pf/anchor.conf\n@@"));
-    assert!(text::text(&diff, text::Style { lines: false, colour: true }).contains("\u{1b}[32m+ opens"));
+    assert!(text::text(&diff, text::Style { lines: false, colour: true }).contains("\u{1b}[33m+ opens"));
     insta::with_settings!({ snapshot_path => "snapshots/diff", prepend_module_to_snapshot => false, omit_expression => true }, {
         assert_snapshot!("formats-markdown", markdown::markdown(&diff, false));
         let record = nixvol_net::diff::record::Record::of(&diff, false);

@@ -129,6 +129,14 @@ impl World {
         }
         fs::remove_dir_all(dir.join("opt")).expect("what was installed first");
         world.render("opt/nix-volumes/networking", &topology());
+        for name in ["compose.yaml", "show.json"] {
+            world.write(
+                name,
+                &fs::read_to_string(crate::support::root().join("tests/import").join(name))
+                    .expect("an example"),
+            );
+        }
+        world.tool("terraform", "exec cat show.json");
         world.tool("wireshark", "exit 0");
         world.tool("sudo", "exec \"$@\"");
         for served in ["curl", "python3", "etcd", "zsh"] {

@@ -157,7 +157,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         ("localhost without quick", without_quick("localhost:to"), "not quick"),
         (
             "states of a link that last",
-            with(a, "pass quick inet", "link:aws,azure", |line| {
+            with(a, "pass quick inet", "label \"link:", |line| {
                 line.replace(" (tcp.finwait 5, tcp.closed 1)", "")
             }),
             "its state lasts for 90 s",
@@ -201,7 +201,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "others' pipes",
             before(a, "no dummynet", "no dummynet quick inet from any to any"),
-            "keep it from all pipes",
+            "keep it out of all pipes",
         ),
         // Interfaces that a proof may not know.
         (

@@ -9,7 +9,6 @@ use super::Format;
 /// What a first file is made of.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  nixvol-net init
   nixvol-net init --provider aws --provider gcp --volumes 2 --link-all --dry-run
   nixvol-net init --from compose.yaml --out network.nix
   terraform show -json | nixvol-net init --from -

@@ -28,7 +28,7 @@ pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>
         writeln!(begin, "    np = {number}; provider[np] = \"{name}\"; network[\"{name}\"] = \"{network}\"")?;
     }
     begin += "    P[\"state\"] = state\n    while ((getline line < (state \"/rules.new\")) > 0) rule[++nrules] = line\n";
-    begin += "    write_ends(state \"/ends\")\n}\n";
+    begin += "    say_ends()\n}\n";
     let output = Command::new("awk")
         .arg("-v")
         .arg(format!("state={}", directory.path().display()))
@@ -39,12 +39,13 @@ pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>
     if !output.status.success() {
         bail!("the manager's step failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let text = fs::read_to_string(at("ends")).context("the manager's step says nothing")?;
+    let text = String::from_utf8(output.stdout).context("the manager's step says no text")?;
     text.lines().map(pair).collect()
 }
 
 fn pair(line: &str) -> Result<(Ipv4Net, Ipv4Net)> {
     let net = |word: &str| word.parse().or_else(|_| format!("{word}/32").parse::<Ipv4Net>());
-    let (from, to) = line.split_once('\t').with_context(|| format!("not a pair: {line}"))?;
+    let pair = line.strip_prefix("end\t").and_then(|pair| pair.split_once('\t'));
+    let (from, to) = pair.with_context(|| format!("not a pair: {line}"))?;
     Ok((net(from)?, net(to)?))
 }

@@ -5,6 +5,7 @@
 //! code, and to the policy for a single packet: if either disagrees with the functions, nothing is proven.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use super::outcome::{Outcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
@@ -401,11 +402,17 @@ impl<'a> Judge<'a> {
             rule.action == Does::Pass
                 && rule.state == StateKind::Keep
                 && rule.state_options.timeouts.is_empty()
-                && !rule.destination.not
         };
         let loopback = self.space.interface(LOOPBACK);
         let tcp = self.space.number_is(Field::Protocol, TCP);
+        let mut here = self.space.network(Side::Destination, Ipv4Addr::LOCALHOST.into(), 8);
+        for bridge in &self.plan.bridges {
+            let (address, prefix) = (bridge.network.addr().into(), bridge.network.prefix_len());
+            let network = self.space.network(Side::Destination, address, prefix);
+            here = self.space.or(here, network);
+        }
         let domain = self.space.and(loopback, tcp);
+        let domain = self.space.and(domain, here);
         for (number, rule) in filter.iter().enumerate().filter(|(_, rule)| is_lasting(rule)) {
             let about = self.about(rule);
             let mut set = self.space.and(about, domain);
