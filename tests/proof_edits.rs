@@ -173,11 +173,15 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             before(a, "no rdr", "no rdr on lo0 inet from any to any"),
             "no volume is involved",
         ),
-        ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "put together"),
+        (
+            "all fragments",
+            before(a, "scrub", "scrub in inet all fragment reassemble"),
+            "its fragments are reassembled",
+        ),
         (
             "all fragments of a way out",
             with(a, "scrub in on $egress inet proto udp", "", |line| line.replace("($egress:0)", "any")),
-            "put together",
+            "its fragments are reassembled",
         ),
         (
             "others' names",
@@ -187,7 +191,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "others' pipes",
             before(a, "no dummynet", "no dummynet quick inet from any to any"),
-            "keep it from all pipes",
+            "keep it out of all pipes",
         ),
         // Interfaces that a proof may not know.
         (
@@ -306,7 +310,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "a route",
             filter(a, "pass out quick on $egress route-to (utun9 10.9.9.9) inet from <nixvol> to any"),
-            "route of its own",
+            "`route-to` of its own",
         ),
         ("an option", format!("set skip on lo0\n{a}"), "option"),
         ("a macro", format!("x = \"10.0.0.0/8\"\n{a}"), "macro"),

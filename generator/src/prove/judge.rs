@@ -297,7 +297,7 @@ impl<'a> Judge<'a> {
         let (pairs, joined) = self.pairs(self.policy.reassembly, self.rules.reassembly);
         let word = |how| match how {
             AS_THEY_ARE => "left as they are",
-            TOGETHER => "put together",
+            TOGETHER => "reassembled",
             _ => "reassembled, with don't-fragment cleared",
         };
         for (number, (wanted, found)) in
