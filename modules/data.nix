@@ -31,6 +31,13 @@ let
     attachment = "host";
     publish = [ ];
     mountPoint = null;
+    guest = null;
+  };
+
+  guest = {
+    mac = null;
+    interface = null;
+    dns = null;
   };
 
   localhost = {
@@ -82,23 +89,25 @@ let
     _name: value: isPresent value && isPresent (cfg.providers.${value.provider} or { })
   ) cfg.volumes;
 
-  linkData =
-    value:
-    said link (
-      value
-      // lib.optionalAttrs (value.conditions or null != null) {
-        conditions =
-          let
-            kept = said conditions value.conditions;
-          in
-          if kept == { } then null else kept;
-      }
-    );
+  # A part of an entry, of which nothing may be said.
+  saidOf =
+    field: assumed: value:
+    value
+    // lib.optionalAttrs (value.${field} or null != null) {
+      ${field} =
+        let
+          kept = said assumed value.${field};
+        in
+        if kept == { } then null else kept;
+    };
+
+  linkData = value: said link (saidOf "conditions" conditions value);
+  volumeData = _name: value: said volume (saidOf "guest" guest value);
 in
 {
   version = 1;
   providers = builtins.mapAttrs (name: said (provider name)) providers;
-  volumes = builtins.mapAttrs (_name: said volume) volumes;
+  volumes = builtins.mapAttrs volumeData volumes;
 }
 // said places cfg
 // lib.optionalAttrs (!(cfg.hosts.enable or true)) { hostsFile = null; }

@@ -30,6 +30,12 @@ let
   mountPoint = described "absolute path without control characters" (
     types.strMatching "/[^[:cntrl:]]*"
   );
+  mac = described "MAC address, as in 52:54:00:12:34:56" (
+    types.strMatching "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}"
+  );
+  interfaceName = described "name of an interface of Linux, as in enp0s1" (
+    types.strMatching "[A-Za-z][A-Za-z0-9._-]{0,14}"
+  );
   port = described "port from 1 to 65535" (types.ints.between 1 65535);
   portRange = described "range of ports, as in \"2379-2380\"" (
     types.strMatching "[0-9]{1,5}-[0-9]{1,5}"
@@ -177,6 +183,38 @@ let
           The mount point of this volume. Its addresses exist only while something is mounted there; with null
           they always exist.
         '';
+      };
+
+      guest = {
+        mac = mkOption {
+          type = types.nullOr mac;
+          default = null;
+          example = "52:54:00:12:34:56";
+          description = ''
+            The MAC address of the virtual machine's interface in the provider's network. The files in `guests/NAME` of
+            the bundle find the interface by it. With null they take the one of this name, or any `en*` and `eth*`.
+          '';
+        };
+
+        interface = mkOption {
+          type = types.nullOr interfaceName;
+          default = null;
+          example = "enp0s1";
+          description = ''
+            The name of that interface inside the virtual machine, for systems that do not find it by its MAC address
+            (ifupdown) or where no MAC address is given.
+          '';
+        };
+
+        dns = mkOption {
+          type = types.nullOr (types.listOf address);
+          default = null;
+          example = [ "9.9.9.9" ];
+          description = ''
+            The name servers that the virtual machine asks. Null means the gateway where vmnet makes the bridge of the
+            provider, for vmnet answers there, and none elsewhere.
+          '';
+        };
       };
     };
   };

@@ -70,8 +70,7 @@ fn examples(help: &str) -> Vec<String> {
     let Some(at) = help.find("\nExamples:\n") else { return Vec::new() };
     let mut commands = Vec::new();
     let mut open = String::new();
-    let lines = help[at..].lines().skip(2).take_while(|line| line.is_empty() || line.starts_with(' '));
-    for line in lines.filter_map(|line| line.strip_prefix("  ")) {
+    for line in help[at..].lines().filter_map(|line| line.strip_prefix("  ")) {
         open += line;
         open.push('\n');
         if !line.ends_with('\\') && is_whole(&open) {

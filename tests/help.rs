@@ -241,13 +241,16 @@ fn the_table_has_every_code_once_and_data_has_the_same_words() {
     assert_eq!(table.lines().count(), pages().count());
     let data: Value = serde_json::from_str(&asked(&["errors", "--format", "json"]).1).expect("JSON");
     let rows: Vec<Value> = pages().map(|page| json!({ "code": page.topic, "title": page.title() })).collect();
-    assert_eq!(data, json!(rows));
+    assert_eq!(data, json!({ "version": 1, "errors": rows }));
     for (line, page) in table.lines().zip(pages()) {
         assert_eq!(line, format!("{}  {}", page.topic, page.title()));
     }
     let page = &ERRORS[0];
     let data: Value = serde_json::from_str(&asked(&["E1", "--format", "json"]).1).expect("JSON");
-    assert_eq!(data, json!({ "topic": page.topic, "title": page.title(), "text": page.text() }));
+    assert_eq!(
+        data,
+        json!({ "version": 1, "topic": page.topic, "title": page.title(), "text": page.text() })
+    );
     let data: Value = serde_json::from_str(&asked(&["pf", "eval", "--format", "json"]).1).expect("JSON");
     assert_eq!(data["text"], asked(&["pf", "eval"]).1);
 }

@@ -10,7 +10,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("place", &[]),
     ("problem", &["place"]),
     ("source", &[]),
-    ("diagnostic", &["place", "problem", "source"]),
+    ("diagnostic", &["help", "place", "problem", "source"]),
     ("input", &["place", "problem"]),
     ("model", &["place", "problem", "input"]),
     ("plan", &["model"]),
@@ -34,6 +34,7 @@ const SEES: &[(&str, &[&str])] = &[
         &["place", "model", "plan", "identity", "matrix", "packets", "reach", "render", "explain", "diff"],
     ),
     ("help", &[]),
+    ("import", &["place", "model"]),
     ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["loading", "model", "plan", "pf", "wire"]),
@@ -59,7 +60,7 @@ fn sources() -> Vec<std::path::PathBuf> {
 }
 
 /// The rooms of the program, which may use the whole library.
-const PROGRAM: [&str; 5] = ["main", "cli", "commands", "disk", "lab"];
+const PROGRAM: [&str; 6] = ["main", "cli", "commands", "disk", "lab", "progress"];
 
 #[test]
 fn modules_import_only_what_they_may() {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::router::{Random, anything};
+use crate::schema::validator_of;
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
 /// A test's own lab, by its own name, which ends with the test.
@@ -54,7 +55,11 @@ impl Lab {
 
     pub fn status(&self) -> Value {
         let output = self.lab(&["status", "--format", "json"]);
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let status = serde_json::from_slice(&output.stdout).expect("JSON");
+        let errors: Vec<String> =
+            validator_of(&["lab", "status"]).iter_errors(&status).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        status
     }
 }
 
@@ -890,7 +895,7 @@ fn guests_have_what_their_files_say() {
     let bundle = bundle(directory.path(), "bundle", &input);
     assert!(bundle.join(NETWORK).is_file());
     let lab = Lab::up("guests", &["--bundle", &bundle.to_string_lossy()]);
-    let file = bundle.join("guests/etcd-2/10-nixvol.network");
+    let file = bundle.join("guests/etcd-2/05-nixvol.network");
     let networkd = ini(&fs::read_to_string(file).expect("a file"));
     let said = |section: &str, key: &str| {
         let found = networkd.iter().find(|(in_, name, _)| (in_.as_str(), name.as_str()) == (section, key));

@@ -26,9 +26,13 @@ mod explain;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod guests;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod help;
 mod hostile;
 mod house;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod init;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 mod laws;
@@ -111,6 +115,8 @@ mod support;
 mod survey;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod switch;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod terminal;
 mod tools;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod toymac;

@@ -132,6 +132,25 @@ const BREAKAGES: &[Breakage] = &[
     ("E041", "address outside", |input| input["volumes"]["etcd-1"]["address"] = json!("10.1.9.9")),
     ("E042", "address of the gateway", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.1.1")),
     ("E043", "address taken", |input| input["volumes"]["etcd-1"]["address"] = json!("10.0.2.2")),
+    ("E044", "a MAC address of five bytes", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "52:54:00:12:34" });
+    }),
+    ("E044", "a MAC address of a group", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "53:54:00:12:34:56" });
+    }),
+    ("E044", "a MAC address of nobody", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "00:00:00:00:00:00" });
+    }),
+    ("E045", "a MAC address twice", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "52:54:00:12:34:AB" });
+        input["volumes"]["etcd-2"]["guest"] = json!({ "mac": "52:54:00:12:34:ab" });
+    }),
+    ("E046", "interfaces by a pattern", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "interface": "en*" });
+    }),
+    ("E021", "a name server that is a name", |input| {
+        input["volumes"]["etcd-1"]["guest"] = json!({ "dns": ["10.0.1.1", "one.one.one.one"] });
+    }),
     ("E050", "localhost outside loopback", |input| input["localhost"]["gateway"] = json!("10.9.0.1/24")),
     ("E051", "the Mac's own address", |input| input["localhost"]["gateway"] = json!("127.0.0.1/8")),
     ("E052", "alias outside", |input| input["volumes"]["etcd-1"]["localhost"] = json!("127.0.2.1")),
@@ -366,7 +385,15 @@ fn problems_are_told_in_sarif_with_every_place() {
         results[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"],
         "services.nixvol-net.providers.azure.network"
     );
-    assert_eq!(results[0]["relatedLocations"], json!([{ "physicalLocation": place(2, 31, 44) }]));
+    let message = json!({ "text": "providers.aws.network takes part" });
+    assert_eq!(
+        results[0]["relatedLocations"],
+        json!([{ "physicalLocation": place(2, 31, 44), "message": message }])
+    );
+    let rule = &log["runs"][0]["tool"]["driver"]["rules"][0];
+    assert_eq!(rule["id"], "E025");
+    let help = rule["help"]["markdown"].as_str().expect("a page");
+    assert!(help.starts_with("# E025: ") && rule["shortDescription"]["text"].is_string(), "{rule}");
 
     // Without any position.
     let directory = tempfile::tempdir().expect("a directory");

@@ -30,8 +30,10 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
         "launchd/org.nix-volumes.networking.plist",
         "newsyslog.d/nix-volumes.conf",
         "hosts",
-        "guests/etcd-1/10-nixvol.network",
+        "guests/etcd-1/05-nixvol.network",
+        "guests/etcd-1/99-nixvol.yaml",
         "guests/etcd-1/interfaces",
+        "guests/etcd-1/nixvol.nmconnection",
         "guests/etcd-1/talos.yaml",
         "topology.txt",
         "topology.svg",
@@ -172,7 +174,7 @@ fn conditions_of_masqueraded_traffic_come_with_a_note() {
     let output = run(&["check", "--input", "-"], &input.to_string());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(notes.contains("links.1.conditions: answers to masqueraded traffic"), "{notes}");
+    assert!(notes.contains("links.1.conditions: replies to masqueraded traffic"), "{notes}");
 }
 
 #[test]

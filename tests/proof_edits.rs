@@ -155,6 +155,20 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         ),
         // What another anchor behind could do.
         ("localhost without quick", without_quick("localhost:to"), "not quick"),
+        (
+            "states of a link that last",
+            with(a, "pass quick inet", "link:aws,azure", |line| {
+                line.replace(" (tcp.finwait 5, tcp.closed 1)", "")
+            }),
+            "its state lasts for 90 s",
+        ),
+        (
+            "states from localhost that last",
+            with(a, "pass quick inet", "localhost:from", |line| {
+                line.replace(" (tcp.finwait 5, tcp.closed 1)", "")
+            }),
+            "its state lasts for 90 s",
+        ),
         ("internet without quick", without_quick("internet"), "not quick"),
         ("outside without quick", drop_without_quick, "not quick"),
         (
@@ -173,15 +187,11 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             before(a, "no rdr", "no rdr on lo0 inet from any to any"),
             "no volume is involved",
         ),
-        (
-            "all fragments",
-            before(a, "scrub", "scrub in inet all fragment reassemble"),
-            "its fragments are reassembled",
-        ),
+        ("all fragments", before(a, "scrub", "scrub in inet all fragment reassemble"), "reassembled"),
         (
             "all fragments of a way out",
             with(a, "scrub in on $egress inet proto udp", "", |line| line.replace("($egress:0)", "any")),
-            "its fragments are reassembled",
+            "reassembled",
         ),
         (
             "others' names",
@@ -191,7 +201,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "others' pipes",
             before(a, "no dummynet", "no dummynet quick inet from any to any"),
-            "keep it out of all pipes",
+            "keep it from all pipes",
         ),
         // Interfaces that a proof may not know.
         (
@@ -310,7 +320,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         (
             "a route",
             filter(a, "pass out quick on $egress route-to (utun9 10.9.9.9) inet from <nixvol> to any"),
-            "`route-to` of its own",
+            "route of its own",
         ),
         ("an option", format!("set skip on lo0\n{a}"), "option"),
         ("a macro", format!("x = \"10.0.0.0/8\"\n{a}"), "macro"),

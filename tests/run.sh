@@ -27,6 +27,10 @@ needed() {
 		etcdctl etcd-client
 		ping iputils-ping
 		ip iproute2
+		networkctl systemd
+		netplan netplan.io
+		NetworkManager network-manager
+		dbus-daemon dbus
 		curl curl
 		python3 python3
 	END
@@ -91,7 +95,7 @@ fi
 if [[ $(uname -s) == Linux && $(id -u) -eq 0 ]]; then export NIXVOL_LAB_REQUIRED=1; fi
 
 if command -v shellcheck >/dev/null; then
-	shellcheck .ci/run tests/run.sh tests/lab/etcd.sh tests/mac/live.sh templates/activation/activate.sh
+	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh templates/activation/activate.sh
 fi
 cargo fmt --check
 cargo clippy --locked --all-targets --quiet -- --deny warnings

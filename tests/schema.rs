@@ -4,10 +4,15 @@ use jsonschema::Validator;
 use nixvol_net::input;
 use serde_json::{Value, json};
 
-use crate::support::{default_input, rendered, run, topologies};
+use crate::support::{default_input, program, rendered, root, run, topologies};
 
 fn validator() -> Validator {
-    let schema = run(&["schema"], "");
+    validator_of(&[])
+}
+
+/// What a command's output is held against.
+pub fn validator_of(command: &[&str]) -> Validator {
+    let schema = run(&[&["schema"], command].concat(), "");
     assert_eq!(schema.status.code(), Some(0));
     let schema: Value = serde_json::from_slice(&schema.stdout).expect("the schema is JSON");
     jsonschema::meta::validate(&schema).expect("the schema is a schema");
@@ -74,6 +79,7 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     volume["publish"] = json!([80]);
     volume["attachment"] = json!("host");
     volume["mountPoint"] = json!("/Volumes/a");
+    volume["guest"] = json!({ "mac": "52:54:00:12:34:56", "interface": "eth0", "dns": ["10.0.1.1"] });
     input["providers"]["aws"]["region"] = json!("us-east-1");
     input["hostsFile"] = json!("/etc/hosts");
     input["reconcileInterval"] = json!(60);
@@ -83,7 +89,7 @@ fn the_reader_and_the_schema_agree_on_shapes() {
     input["positions"] = json!({ "volumes": { "file": "a.nix", "line": 1, "column": 1 } });
     // Codes of the shape; those of values beyond it are not the schema's to know, nor are lengths and words.
     let shape = ["E001", "E002", "E003", "E004", "E005"];
-    let beyond = ["E006", "E007", "E008", "E009", "E062"];
+    let beyond = ["E006", "E007", "E008", "E009", "E044", "E046", "E062"];
     let mut tried = 0;
     for changed in variations(&input) {
         let (_, problems) = input::read(changed.to_string().as_bytes());
@@ -100,4 +106,135 @@ fn the_reader_and_the_schema_agree_on_shapes() {
         tried += 1;
     }
     assert!(tried > 300, "only {tried} variations");
+}
+
+/// Commands that print JSON, by the name of their schema. Every form that an output has is among them.
+const OUTPUTS: &[(&str, &[&str])] = &[
+    ("render", &["render", "--out", "OUT/bundle"]),
+    ("verify", &["verify", "OUT/bundle"]),
+    ("verify", &["verify", "OUT/spoilt"]),
+    ("test", &["test"]),
+    ("test", &["test", "--input", "tests/fixtures/ways.json"]),
+    ("test", &["test", "--input", "tests/fixtures/restricted.json"]),
+    ("test", &["test", "--input", "OUT/expects.json"]),
+    ("check", &["check"]),
+    ("check", &["check", "--input", "tests/fixtures/overlap.json"]),
+    ("check", &["check", "--input", "OUT/expects.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2:5432", "--input", "tests/fixtures/restricted.json"]),
+    ("explain", &["explain", "etcd-1", "internet:443"]),
+    ("explain", &["explain", "etcd-1", "etcd-2", "--protocol", "icmp"]),
+    ("explain", &["explain", "etcd-1", "etcd-2", "--input", "tests/fixtures/restricted.json"]),
+    ("explain", &["explain", "any", "etcd-2:2379", "--input", "tests/fixtures/restricted.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2:80", "--input", "tests/fixtures/ways.json"]),
+    ("diff", &["diff", "tests/fixtures/restricted.json", "tests/fixtures/restricted-more.json"]),
+    ("diff", &["diff", "tests/fixtures/restricted.json", "tests/fixtures/restricted-more.json", "--lines"]),
+    ("diff", &["diff", "tests/fixtures/single.json", "tests/fixtures/ways.json"]),
+    ("snapshot check", &["snapshot", "check", "--dir", "OUT/bundle", "--input", "tests/fixtures/ways.json"]),
+    ("snapshot check", &["snapshot", "check", "--dir", "OUT/spoilt"]),
+    (
+        "snapshot accept",
+        &["snapshot", "accept", "--dir", "OUT/accepted", "--input", "tests/fixtures/ways.json"],
+    ),
+    ("snapshot accept", &["snapshot", "accept", "--dir", "OUT/accepted"]),
+    ("graph", &["graph"]),
+    ("graph", &["graph", "--input", "tests/fixtures/rich.json"]),
+    (
+        "add",
+        &[
+            "add",
+            "volume",
+            "one-more",
+            "--provider",
+            "aws",
+            "--dry-run",
+            "--file",
+            "templates/flake/configuration.nix",
+        ],
+    ),
+    (
+        "remove",
+        &[
+            "remove",
+            "volume",
+            "karpenter-worker-6",
+            "--dry-run",
+            "--file",
+            "templates/flake/configuration.nix",
+        ],
+    ),
+    (
+        "rename",
+        &[
+            "rename",
+            "volume",
+            "karpenter-worker-6",
+            "worker-6",
+            "--dry-run",
+            "--file",
+            "templates/flake/configuration.nix",
+        ],
+    ),
+    (
+        "move",
+        &[
+            "move",
+            "volume",
+            "karpenter-worker-6",
+            "--to",
+            "gcp",
+            "--dry-run",
+            "--file",
+            "templates/flake/configuration.nix",
+        ],
+    ),
+    ("init", &["init", "--from", "tests/import/compose.yaml", "--dry-run"]),
+    ("pf check", &["pf", "check", "tests/pf/cases/services-wrong.conf", "tests/pf/cases/services.conf"]),
+    ("pf print", &["pf", "print", "tests/pf/cases/services.conf"]),
+    ("pf print", &["pf", "print", "tests/pf/cases/services-wrong.conf"]),
+    ("help", &["help", "errors"]),
+    ("help", &["help", "E025"]),
+    ("help", &["help", "pf", "eval"]),
+];
+
+#[test]
+fn what_commands_print_is_as_their_schemas_say() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().display().to_string();
+    let write = |name: &str| {
+        assert!(run(&["render", "--quiet", "--out", &format!("{out}/{name}")], "").status.success());
+    };
+    write("spoilt");
+    write("accepted");
+    let anchor = directory.path().join("spoilt/pf/anchor.conf");
+    let text = std::fs::read_to_string(&anchor).expect("an anchor");
+    let text: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with("block return quick inet from <nixvol> to")).collect();
+    std::fs::write(&anchor, text.join("\n") + "\n").expect("an anchor");
+    std::fs::write(directory.path().join("spoilt/hosts"), "").expect("a file");
+    let mut expects = default_input();
+    expects["expect"] = json!([{ "from": ["aws"], "to": ["gcp"], "passes": false, "why": "apart" }, { "from": ["aws"], "to": ["gcp"], "passes": true }]);
+    std::fs::write(directory.path().join("expects.json"), expects.to_string()).expect("a file");
+    for (command, words) in OUTPUTS {
+        let words: Vec<String> = words.iter().map(|word| word.replace("OUT", &out)).collect();
+        let output = program().args(&words).args(["--format", "json"]).current_dir(root()).output();
+        let output = output.expect("the program runs");
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
+        });
+        assert_eq!(value["version"], 1, "{words:?}");
+        let validator = validator_of(&command.split(' ').collect::<Vec<_>>());
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+        assert!(errors.is_empty(), "{words:?}: {errors:#?}\n{value:#}");
+        // A schema that takes anything would hold nothing.
+        let mut stranger = value.clone();
+        stranger["stranger"] = json!(1);
+        assert!(!validator.is_valid(&stranger), "{command} takes anything");
+        let mut old = value;
+        old.as_object_mut().expect("an object").remove("version");
+        assert!(!validator.is_valid(&old), "{command} needs no version");
+    }
+    let unknown = run(&["schema", "weather"], "");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("hint: there is one of render, "));
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::network::{Network, slow, small};
+use crate::schema::validator_of;
 use crate::support::{cases, declared, program, run};
 
 /// What the manager collects now.
@@ -87,8 +88,28 @@ fn a_network_that_is_up_is_healthy() {
         |name: &str| status.volumes.iter().find(|it| it.name == name).and_then(|it| it.kernel.clone());
     assert_eq!(kernel("etcd-1").as_deref(), Some("feth20000"));
     let text = text(&status, false);
-    assert!(text.starts_with("network   up, as declared\n") && text.ends_with("no problems\n"), "{text}");
-    assert!(text.contains("bridge-aws = bridge2000") && text.contains("veth-etcd-1 = feth20000"), "{text}");
+    assert!(text.starts_with("network      up; desired: up\n") && !text.contains("problem"), "{text}");
+    assert!(text.contains("bridge-aws (bridge2000)") && text.contains("veth-etcd-1 (feth20000)"), "{text}");
+}
+
+/// Whoever knows one status reads the other: every line of ours begins a line of the manager's, in its order.
+fn is_in_the_words_of_the_manager(ours: &str, managers: &str) {
+    let mut lines = managers.lines();
+    for line in ours.lines().filter(|line| !line.is_empty()) {
+        let found = lines.by_ref().any(|theirs| theirs.starts_with(line.trim_end()));
+        assert!(found, "the manager has no {line:?} there:\n{managers}\n{ours}");
+    }
+}
+
+#[test]
+fn both_statuses_look_alike_up_broken_and_down() {
+    let network = Network::new(&slow());
+    let shown = |network: &Network, name: &str| text(&compared(network, name, &slow()), false);
+    is_in_the_words_of_the_manager(&shown(&network, "never"), &network.run("status").out);
+    network.ok("start");
+    is_in_the_words_of_the_manager(&shown(&network, "up"), &network.ok("status"));
+    network.ok("stop");
+    is_in_the_words_of_the_manager(&shown(&network, "down"), &network.ok("status"));
 }
 
 #[test]
@@ -231,7 +252,8 @@ fn pipes_that_are_not_as_declared_are_reported() {
     let whole = compared(&network, "whole", &slow());
     assert!(whole.healthy && whole.pipes.iter().all(|it| it.state == "up"), "{whole:?}");
     let shown = text(&whole, false);
-    assert!(shown.contains("PIPE   CONDITIONS ") && shown.contains("aws -> ibm  up\n"), "{shown}");
+    assert!(shown.contains("\nPIPE     CONDITIONS ") && shown.contains("aws -> ibm "), "{shown}");
+    is_in_the_words_of_the_manager(&shown, &network.ok("status"));
     for (name, harm, expected, state) in broken {
         network.put_back(&up);
         harm(&network);
@@ -310,7 +332,7 @@ fn the_program_reads_a_capture_and_asks_the_installed_manager() {
     let dir = dir.display().to_string();
     let output = run(&["status", "--from", &dir], "");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("no problems"));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("network      up; desired: up\n"));
     network.mac.ok("ifconfig bridge2000 destroy");
     let (dir, _) = collected(&network, "broken");
     let dir = dir.display().to_string();
@@ -318,6 +340,9 @@ fn the_program_reads_a_capture_and_asks_the_installed_manager() {
     assert_eq!(output.status.code(), Some(1));
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(status["healthy"], false);
+    let errors: Vec<String> =
+        validator_of(&["status"]).iter_errors(&status).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
     let picture = run(&["graph", "--from", &dir, "--input", &format!("{dir}/network.json")], "");
     assert!(String::from_utf8_lossy(&picture.stdout).contains("veth-etcd-1 = feth20000"));
     assert_eq!(run(&["status", "--from", "/nowhere"], "").status.code(), Some(2));

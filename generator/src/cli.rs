@@ -1,7 +1,9 @@
 //! The command line: subcommands, arguments and help texts.
 
+pub mod complete;
 pub mod edit;
 pub mod explain;
+pub mod init;
 pub mod lab;
 pub mod papers;
 pub mod pf;
@@ -27,20 +29,41 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
 )]
 pub struct Cli {
+    /// When to use colour: auto is on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_enum, value_name = "WHEN", global = true, default_value_t)]
+    pub color: Colour,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
+/// When colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Colour {
+    /// On a terminal that shows it, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a first declaration in Nix: from your answers, from flags, or from a Compose file, a kind cluster or Terraform.
+    ///
+    /// On a terminal it asks. With --from, networks become providers, machines volumes, published ports `publish`, and
+    /// what has no counterpart is told, a line each with its place. The draft is checked and proven before it is written.
+    Init(init::Init),
     /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
     ///
     /// Before anything is written, the rendered rules are read back and proven to do what was declared.
     /// The directory is replaced as a whole or not at all. One that holds anything but a bundle is refused.
     #[command(after_help = "Examples:
   nixvol-net render --out /tmp/bundle
+  nixvol-net render --out /tmp/bundle --picture
   nix eval --json .#darwinConfigurations.mac.config.services.nixvol-net.input \\
     | nixvol-net render --input - --out /tmp/bundle
 
@@ -52,6 +75,12 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input or a directory tha
         /// The directory to write.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Show the picture and who may open connections to whom, too.
+        #[arg(long, conflicts_with_all = ["quiet", "format"])]
+        picture: bool,
+        /// Print nothing when it is written.
+        #[arg(short, long, conflicts_with = "format")]
+        quiet: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -283,10 +312,8 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
     /// those written in Go, on both what runs with rights of others (setuid).
     Run(run::Run),
-    /// Print the JSON Schema of the input.
-    #[command(after_help = "Examples:
-  nixvol-net schema >nixvol-net.schema.json")]
-    Schema,
+    /// Print the JSON Schema of the input, or of what a command prints with `--format json`.
+    Schema(papers::Schema),
     /// Print the completions of a shell.
     Completions(papers::Completions),
     /// Print a manual page, or write all of them.
@@ -360,4 +387,6 @@ pub enum GraphFormat {
     Svg,
     /// For viewers of Markdown.
     Mermaid,
+    /// For programs: what the pictures show, in the fields of the declaration.
+    Json,
 }

@@ -8,20 +8,23 @@ mod expect;
 mod explain;
 mod graph;
 mod help;
+mod init;
 mod lab;
 mod man;
+pub mod paint;
 mod pf;
 mod prove;
 mod render;
 mod report;
 mod run;
+mod schema;
 mod snapshot;
 mod status;
 mod test;
 mod verify;
 
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -33,8 +36,11 @@ use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
+use nixvol_net::source;
+use serde::Serialize;
 
 use crate::cli::{Command, Source};
+use paint::colour;
 
 /// The exit code of bad input and of wrong use.
 pub const BAD_INPUT: u8 = 2;
@@ -44,7 +50,10 @@ const NOT_PROVEN: u8 = 1;
 /// Runs a command.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Render { source, out, format } => render::run(source, out, *format),
+        Command::Init(arguments) => init::run(arguments),
+        Command::Render { source, out, picture, quiet, format } => {
+            render::run(source, out, (*picture, *quiet), *format)
+        }
         Command::Verify { directory, format } => verify::run(directory, *format),
         Command::Test { source, live, format } => test::run(source, *live, *format),
         Command::Check { source, format } => check::run(source, *format),
@@ -63,11 +72,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }
-        Command::Schema => {
-            let schema = serde_json::to_string_pretty(&input::schema())?;
-            print(&format!("{schema}\n"))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Schema(arguments) => schema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Man(arguments) => man::run(arguments),
         Command::Help(arguments) => help::run(arguments),
@@ -99,11 +104,55 @@ fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
             "{} is a directory\nhint: name a file; a bundle's declaration is its {NETWORK}",
             path.display()
         ),
+        Some(path) if path.extension().is_some_and(|extension| extension == "nix") => {
+            fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+            bail!(
+                "{} is Nix, and the input is the JSON that Nix evaluates it to\nhint: {}",
+                path.display(),
+                evaluated(path)
+            )
+        }
         Some(path) => {
             let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             Ok((path.display().to_string(), json))
         }
     }
+}
+
+/// The command line that was typed, with Nix in front that evaluates the file.
+fn evaluated(path: &Path) -> String {
+    let flake = path.ancestors().skip(1).find_map(|above| {
+        let directory = if above == Path::new("") { Path::new(".") } else { above };
+        directory.join("flake.nix").is_file().then_some(directory)
+    });
+    let text = flake.and_then(|directory| fs::read_to_string(directory.join("flake.nix")).ok());
+    let names = text.map(|text| source::configurations(&text)).unwrap_or_default();
+    let name = match names.as_slice() {
+        [name] => name,
+        _ => "NAME",
+    };
+    // What is no plain word would need quotes, of some shell.
+    let is_plain = |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_./:=,".contains(&c));
+    let words = std::env::args_os().skip(1).map(|word| {
+        let word = word.to_string_lossy().into_owned();
+        if Path::new(&word) == path {
+            "-".to_owned()
+        } else if word.strip_prefix("--input=").is_some_and(|file| Path::new(file) == path) {
+            "--input=-".to_owned()
+        } else if is_plain(&word) {
+            word
+        } else {
+            "…".to_owned()
+        }
+    });
+    let words = words.collect::<Vec<_>>().join(" ");
+    let from = match flake {
+        Some(directory) if is_plain(&directory.to_string_lossy()) => directory.display().to_string(),
+        _ => ".".to_owned(),
+    };
+    format!(
+        "nix eval --json {from}#darwinConfigurations.{name}.config.services.nixvol-net.input | nixvol-net {words}"
+    )
 }
 
 /// Calls `show` with what is needed to show the problems of a declaration.
@@ -119,11 +168,6 @@ fn shown_at<T>(positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
 fn shown_of<T>(input: &str, positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
     let text_of = |file: &str| fs::read_to_string(file).ok();
     show(&Shown { input, positions, text_of: &text_of, colour: colour(&io::stderr()) })
-}
-
-/// Whether to use colour on a stream: a terminal, and no `NO_COLOR` (no-color.org).
-fn colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Tells on standard error what is wrong.
@@ -144,6 +188,11 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// Writes to standard error. One that nobody reads, as behind `2>&1 | head`, is no reason to panic, as std's own words are.
+pub fn tell(text: &str) {
+    io::stderr().write_all(paint::told(text).as_bytes()).unwrap_or_default();
 }
 
 /// The system's words without the numbers that Rust puts behind them.
@@ -173,4 +222,26 @@ fn note_what_is_not_done(declaration: &Declaration) {
             );
         }
     }
+}
+
+/// What a declaration has, in a few words.
+fn counted(declaration: &Declaration) -> String {
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let providers = count(declaration.providers.len(), "provider");
+    let volumes = count(declaration.volumes.len(), "volume");
+    let links = count(declaration.links.len(), "link");
+    format!("{providers}, {volumes}, {links}")
+}
+
+/// The version of what commands print as JSON. It changes with the meaning or the absence of a field, not with a new one.
+const DATA: u64 = 1;
+
+/// What a command prints as JSON: its version with the rest.
+fn versioned(value: impl Serialize) -> Result<String> {
+    let mut value = serde_json::to_value(value)?;
+    value["version"] = DATA.into();
+    Ok(format!("{value:#}\n"))
 }

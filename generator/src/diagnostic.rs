@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::{DecorStyle, Renderer};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Snippet};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::place::{FieldPath, Place, Positions};
@@ -156,7 +157,7 @@ impl Shown<'_> {
             [list, name] if list == "providers" || list == "volumes" => Some(name.clone()),
             _ => None,
         };
-        Some(Spot { place: place.clone(), source, is_whole: below.is_empty(), entry })
+        Some(Spot { what: path.to_string(), place: place.clone(), source, is_whole: below.is_empty(), entry })
     }
 
     /// All problems as data.
@@ -179,6 +180,8 @@ impl Shown<'_> {
 
 /// A place with its source, as far as that can be read.
 struct Spot {
+    /// The path of the value that is meant.
+    what: String,
     place: Place,
     /// The text of the file, and what of it is meant.
     source: Option<(String, Range<usize>)>,
@@ -277,7 +280,7 @@ fn more(problems: &[Problem]) -> String {
 }
 
 /// A problem as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Record {
     /// The code, as `E041`.
     pub code: &'static str,
@@ -293,7 +296,7 @@ pub struct Record {
 }
 
 /// A value of the input and its place in the source, where that is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Located {
     /// The dotted path in the input.
     pub field: String,

@@ -1,5 +1,7 @@
 //! The bundle on disk: replaced as a whole, or left unchanged.
 
+mod scratch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -8,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::progress;
+use scratch::{PREFIX, Scratch};
 
 /// The texts of a bundle's files, by path inside it.
 pub type Files = BTreeMap<String, String>;
@@ -15,7 +21,15 @@ pub type Files = BTreeMap<String, String>;
 /// Reads a bundle. What is not UTF-8 is not our text, and is shown as near as can be; of what can be no part of a
 /// bundle only the name is told.
 pub fn read(directory: &Path) -> Result<Files> {
-    if !directory.join(NETWORK).is_file() {
+    let network = directory.join(NETWORK);
+    if fs::symlink_metadata(&network).is_ok_and(|found| found.is_symlink()) {
+        bail!(
+            "{} is a symbolic link, and the files of a bundle are plain files\nhint: name the bundle that it leads to, or \
+             copy it with `cp -RL`",
+            network.display()
+        );
+    }
+    if !network.is_file() {
         let what = match fs::metadata(directory) {
             Ok(found) if found.is_dir() => format!("has no {NETWORK}"),
             Ok(_) => "is not a directory".to_owned(),
@@ -57,9 +71,8 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
         bail!("{} is read-only; nothing was written", path.display());
     }
     let directory = file.parent().with_context(cannot)?;
-    let mut staged = tempfile::Builder::new()
-        .prefix(".nixvol-net-")
-        .tempfile_in(directory)
+    let make = || tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory);
+    let (mut staged, _scratch) = Scratch::make(make, tempfile::NamedTempFile::path)
         .with_context(|| format!("cannot write into {}", directory.display()))?;
     staged.write_all(new.as_bytes()).with_context(cannot)?;
     staged.as_file().set_permissions(metadata.permissions()).with_context(cannot)?;
@@ -77,40 +90,99 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes a new file in one step. One that is there is replaced only where that is wanted.
+pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::metadata(directory).with_context(|| format!("cannot write into {}", directory.display()))?;
+    let make = || {
+        tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(directory)
+    };
+    let (mut staged, _scratch) = Scratch::make(make, tempfile::NamedTempFile::path)
+        .with_context(|| format!("cannot write into {}", directory.display()))?;
+    staged.write_all(text.as_bytes()).with_context(cannot)?;
+    staged.as_file().sync_all().with_context(cannot)?;
+    if replaces {
+        // A link stays one: what it names is replaced.
+        let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        staged.persist(file).with_context(cannot)?;
+    } else {
+        staged.persist_noclobber(path).with_context(cannot)?;
+    }
+    Ok(())
+}
+
 /// Writes the bundle as the directory `out`, and says whether anything changed.
 ///
 /// It is built beside `out` and put in its place in one step, so no one ever sees half of it and a failure leaves
 /// the old one. A directory that holds anything that no bundle has is refused.
 pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
-    let (parent, old) = target(out)?;
+    let parent = parent(out)?;
+    fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let _alone = alone(&parent)?;
+    let old = target(out)?;
     if let Some(old) = &old
         && is_same(bundle, out, old)?
     {
         return Ok(false);
     }
-    fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".nixvol-net-")
-        .tempdir_in(&parent)
+    let make = || tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent);
+    let (staging, _scratch) = Scratch::make(make, tempfile::TempDir::path)
         .with_context(|| format!("cannot write into {}", parent.display()))?;
     let new = staging.path().join("bundle");
-    directory(&new)?;
+    scratch::step(|| directory(&new))?;
     for (path, file) in &bundle.files {
-        let path = new.join(path);
-        if let Some(parent) = path.parent() {
-            directory(parent)?;
-        }
-        fs::write(&path, &file.text).with_context(|| format!("cannot write {}", path.display()))?;
-        fs::set_permissions(&path, Permissions::from_mode(mode(file)))?;
+        scratch::step(|| put(&new.join(path), file))?;
     }
-    match old {
+    scratch::step(|| match old {
         None => fs::rename(&new, out),
         Some(_) => exchange(&new, out, &staging.path().join("old")),
-    }
+    })
     .with_context(|| format!("cannot put the bundle in place at {}", out.display()))?;
     // What is left in the staging directory is the old bundle.
-    staging.close().context("the bundle is in place, but what it replaced could not be removed")?;
+    scratch::step(|| staging.close())
+        .context("the bundle is in place, but what it replaced could not be removed")?;
     Ok(true)
+}
+
+/// Writes one file, and makes the directories above it.
+fn put(path: &Path, file: &File) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        directory(parent)?;
+    }
+    fs::write(path, &file.text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(mode(file)))?;
+    Ok(())
+}
+
+/// Waits until no other program of this kind writes into a directory, and keeps others waiting as long as this lives.
+fn alone(directory: &Path) -> Result<Option<fs::File>> {
+    // Where a directory can be written and not read there is nothing to hold; nor have all file systems locks.
+    let Ok(held) = fs::File::open(directory) else { return Ok(None) };
+    let locked = progress::during("waiting for another program that writes there", || {
+        loop {
+            match flock(&held, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    });
+    match locked {
+        Ok(()) => Ok(Some(held)),
+        Err(
+            rustix::io::Errno::NOTSUP
+            | rustix::io::Errno::INVAL
+            | rustix::io::Errno::NOSYS
+            | rustix::io::Errno::NOLCK,
+        ) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", directory.display())),
+    }
 }
 
 fn mode(file: &File) -> u32 {
@@ -143,19 +215,27 @@ fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
     })
 }
 
-/// The directory to write into, and the files of the bundle that is there already.
-fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
-    let refuse =
-        |why: &str| format!("{} {why}; name a new directory, or one that holds a bundle", out.display());
+/// Refuses a place for a bundle.
+fn refusal(out: &Path, why: &str) -> String {
+    format!("{} {why}; name a new directory, or one that holds a bundle", out.display())
+}
+
+/// The directory to write into.
+fn parent(out: &Path) -> Result<PathBuf> {
     if out.file_name().is_none() {
-        bail!(refuse("has no file name"));
+        bail!(refusal(out, "has no file name"));
     }
-    let parent = match out.parent() {
+    Ok(match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
-    };
+    })
+}
+
+/// The files of the bundle that is there already.
+fn target(out: &Path) -> Result<Option<BTreeSet<String>>> {
+    let refuse = |why: &str| refusal(out, why);
     let Ok(found) = fs::symlink_metadata(out) else {
-        return Ok((parent, None));
+        return Ok(None);
     };
     if found.is_symlink() {
         bail!(refuse("is a symbolic link"));
@@ -171,7 +251,7 @@ fn target(out: &Path) -> Result<(PathBuf, Option<BTreeSet<String>>)> {
     if !files.is_empty() && !files.contains(NETWORK) {
         bail!(refuse(&format!("has no {NETWORK}")));
     }
-    Ok((parent, Some(files)))
+    Ok(Some(files))
 }
 
 /// What the Finder leaves in every directory that it shows: no one's work.

@@ -20,6 +20,7 @@ mod way;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::loading::{self, Interfaces};
@@ -73,7 +74,7 @@ pub struct Rules<'a> {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The packet and its answer both get through.
     pub passes: bool,
@@ -105,7 +106,7 @@ pub struct Explanation {
 }
 
 /// Milliseconds that pipes add.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Added {
     /// On the way there.

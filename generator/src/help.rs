@@ -24,7 +24,7 @@ pub const ERRORS: &[Page] = pages! {
     "E010" "E011" "E012" "E013" "E014" "E015"
     "E020" "E021" "E022" "E023" "E024" "E025"
     "E030" "E031" "E032" "E033" "E034"
-    "E040" "E041" "E042" "E043"
+    "E040" "E041" "E042" "E043" "E044" "E045" "E046"
     "E050" "E051" "E052" "E053" "E054" "E055" "E056" "E057"
     "E060" "E061" "E062" "E063" "E064" "E065" "E066" "E067"
 };
@@ -45,6 +45,11 @@ impl Page {
     pub fn title(&self) -> &'static str {
         let line = self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ");
         line.split_once(": ").map_or(line, |(_, title)| title)
+    }
+
+    /// The page as it was written.
+    pub fn markdown(&self) -> &'static str {
+        self.markdown
     }
 
     /// The page for a terminal: headings without their signs, examples indented instead of fenced.

@@ -126,6 +126,23 @@ pub struct Volume {
     pub publish: Option<Vec<Option<i64>>>,
     /// Its mount point: its addresses exist only while something is mounted there. Default always.
     pub mount_point: Option<String>,
+    /// What is known of the VM that takes the address, for the files of `guests/NAME`.
+    pub guest: Option<Guest>,
+}
+
+/// What is known of the VM that takes a volume's address.
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Guest {
+    /// The MAC address of its interface in the provider's network, as `52:54:00:12:34:56`. Default any.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"))]
+    pub mac: Option<String>,
+    /// The name of that interface inside the VM, where its system is not told by `mac`. Default `en*` and `eth*`.
+    #[schemars(regex(pattern = "^[A-Za-z][A-Za-z0-9._-]{0,14}$"))]
+    pub interface: Option<String>,
+    /// The name servers that it asks. Default the gateway where vmnet makes the bridge, else none.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub dns: Option<Vec<Option<String>>>,
 }
 
 /// The group of localhost aliases.

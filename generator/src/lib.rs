@@ -24,7 +24,7 @@
 //! and lists, and every value is escaped by the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
-//! `commands`, `disk`, `lab`), so that everything else can be tested as a function.
+//! `commands`, `disk`, `lab`, `progress`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
 //! sorted once, in [`model`]; macOS assigns kernel names, and only the manager keeps them.
@@ -61,6 +61,7 @@
 //! | [`darwin`] | the output of macOS's commands, as values |
 //! | [`others`] | what else decides on a Mac |
 //! | [`status`] | the Mac compared with the plan |
+//! | [`import`] | the output of other tools, as a first declaration |
 //! | [`help`] | the pages of `nixvol-net help` |
 //!
 //! `tests/house.rs` checks the direction of imports.
@@ -74,6 +75,7 @@ pub mod expect;
 pub mod explain;
 pub mod help;
 pub mod identity;
+pub mod import;
 pub mod input;
 pub mod loading;
 pub mod matrix;

@@ -1,9 +1,9 @@
 //! The `nixvol-net` program: reads, asks the library, writes and prints. Nothing else does any of these.
 
-// Standard error that no one reads, as behind `2>&1 | head`, is not a reason to panic, as std's own do.
+// Painted where that shows colour. Standard error that no one reads, as behind `2>&1 | head`, is not a reason to panic.
 macro_rules! eprint {
     ($($text:tt)*) => {
-        std::io::Write::write_fmt(&mut std::io::stderr(), format_args!($($text)*)).unwrap_or_default()
+        $crate::commands::tell(&format!($($text)*))
     };
 }
 macro_rules! eprintln {
@@ -15,13 +15,32 @@ mod commands;
 mod disk;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
+mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use anstream::ColorChoice;
+use clap::{CommandFactory, FromArgMatches};
+use clap_complete::CompleteEnv;
+
+use cli::{Cli, Colour};
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    CompleteEnv::with_factory(Cli::command).complete();
+    let asked = colour_asked_for(std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()));
+    let colour = match asked {
+        Colour::Auto => ColorChoice::Auto,
+        Colour::Always => ColorChoice::Always,
+        Colour::Never => ColorChoice::Never,
+    };
+    colour.write_global();
+    let of_clap = match asked {
+        Colour::Auto => clap::ColorChoice::Auto,
+        Colour::Always => clap::ColorChoice::Always,
+        Colour::Never => clap::ColorChoice::Never,
+    };
+    let matches = Cli::command().color(of_clap).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match commands::run(&cli.command) {
         Ok(exit) => exit,
         Err(error) => {
@@ -29,4 +48,19 @@ fn main() -> ExitCode {
             ExitCode::from(commands::BAD_INPUT)
         }
     }
+}
+
+/// What `--color` says, before the command line is read: help and errors of that are painted too. What is no value of it is
+/// refused later.
+fn colour_asked_for(mut arguments: impl Iterator<Item = String>) -> Colour {
+    let mut asked = Colour::Auto;
+    while let Some(argument) = arguments.next() {
+        let value = match argument.as_str() {
+            "--" => break,
+            "--color" => arguments.next(),
+            other => other.strip_prefix("--color=").map(str::to_owned),
+        };
+        asked = value.and_then(|value| clap::ValueEnum::from_str(&value, false).ok()).unwrap_or(asked);
+    }
+    asked
 }

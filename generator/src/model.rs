@@ -21,8 +21,9 @@ use crate::input::Word;
 pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
+pub use free::FreeNetworks;
 use regions::{Region, Span};
-pub use value::{AbsolutePath, AnchorPath, Name, PortRange, PortSet};
+pub use value::{AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet};
 pub use ways::Way;
 
 /// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
@@ -89,6 +90,19 @@ pub struct Volume {
     pub publish: BTreeSet<u16>,
     /// Where it is mounted, if its addresses depend on that.
     pub mount_point: Option<AbsolutePath>,
+    /// What its VM's files are made of.
+    pub guest: Guest,
+}
+
+/// What is known of the VM that takes a volume's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    /// The MAC address of its interface.
+    pub mac: Option<MacAddress>,
+    /// The name of its interface, for systems that do not find it by the MAC address.
+    pub interface: Option<InterfaceName>,
+    /// The name servers that it asks, in order.
+    pub dns: Vec<Ipv4Addr>,
 }
 
 /// The group of localhost aliases.

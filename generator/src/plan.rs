@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AbsolutePath, AnchorPath, Declaration, End, Link, Name, ProviderAttachment, VolumeAttachment,
+    AbsolutePath, AnchorPath, Declaration, End, Guest, Link, Name, ProviderAttachment, VolumeAttachment,
 };
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
@@ -108,6 +108,8 @@ pub struct Volume {
     pub mount_point: Option<AbsolutePath>,
     /// The gateway of its provider.
     pub gateway: Ipv4Addr,
+    /// What its VM's files are made of.
+    pub guest: Guest,
 }
 
 /// A TCP port that answers on a localhost alias.
@@ -256,6 +258,7 @@ fn volumes(declaration: &Declaration) -> Vec<Volume> {
             alias: volume.localhost,
             mount_point: volume.mount_point.clone(),
             gateway: provider.gateway.addr(),
+            guest: volume.guest.clone(),
         }
     };
     declaration.volumes.iter().map(volume).collect()

@@ -76,6 +76,9 @@ pub enum Kind {
     AddressOutside { address: Ipv4Addr, provider: String, network: Ipv4Net, free: Option<Ipv4Addr> },
     AddressIsGateway { address: Ipv4Addr, of: String, free: Option<Ipv4Addr> },
     AddressTaken { address: Ipv4Addr, by: String, free: Option<Ipv4Addr> },
+    Mac { found: String, reason: MacReason },
+    MacTaken { mac: String, by: String },
+    Interface { found: String },
     // Localhost aliases.
     NotLoopback { found: Ipv4Net },
     MacsOwn { found: Ipv4Addr },
@@ -112,6 +115,15 @@ pub enum PathReason {
     Shared,
     /// A character that a line of newsyslog.conf cannot carry.
     LogLine(char),
+}
+
+/// Why a MAC address is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum MacReason {
+    Form,
+    Group,
+    Nobody,
 }
 
 /// Why an anchor is refused.

@@ -29,6 +29,11 @@ pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> O
     }
 }
 
+/// The names of the Macs that a flake declares.
+pub fn configurations(text: &str) -> Vec<String> {
+    hosts::evaluations(&Root::parse(text).tree()).into_iter().map(|it| it.name).collect()
+}
+
 /// The bytes of one name in the definition that stands at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
 pub fn name(text: &str, line: usize, column: usize, name: &str) -> Option<Range<usize>> {
     let (_, definition) = defined(text, line, column)?;

@@ -15,6 +15,8 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::darwin::{self, Interface, Ledger, Pipe, Route};
@@ -49,7 +51,7 @@ const FORM: &str = "format\t1";
 pub type Capture = BTreeMap<String, String>;
 
 /// How the Mac is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// `up`, `down`, or nothing where no one started it.
@@ -77,7 +79,7 @@ pub struct Status {
 }
 
 /// A provider on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Provider {
     /// Its name.
     pub name: String,
@@ -85,27 +87,40 @@ pub struct Provider {
     pub bridge: String,
     /// The kernel's.
     pub kernel: Option<String>,
+    /// The address of its bridge.
+    #[schemars(with = "String")]
+    pub gateway: Ipv4Net,
+    /// The network that is routed to it.
+    #[schemars(with = "String")]
+    pub network: Ipv4Net,
     /// `up`, `down`, `not as declared`, `waiting for vmnet`.
     pub state: &'static str,
 }
 
 /// A volume on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Placed {
     /// Its name.
     pub name: String,
+    /// Its provider.
+    pub provider: String,
     /// The logical name of its port.
     pub port: Option<String>,
     /// The kernel's.
     pub kernel: Option<String>,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its alias on lo0.
+    pub localhost: Option<Ipv4Addr>,
+    /// Where it must be mounted.
+    pub mount_point: Option<String>,
     /// `up`, `down`, `not as declared`, `not mounted`, `ready for its guest`.
     pub state: &'static str,
 }
 
 /// A pipe of dummynet on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Piped {
     /// Its number.
     pub number: u16,
@@ -118,7 +133,7 @@ pub struct Piped {
 }
 
 /// One thing that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`,
     /// `overlap`, `others`.
@@ -261,6 +276,8 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
             name: bridge.provider.to_string(),
             bridge: bridge.logical.to_string(),
             kernel,
+            gateway: bridge.gateway,
+            network: bridge.network,
             state,
         });
     }
@@ -268,7 +285,16 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let state = if is_up { judge.volume(volume) } else { "down" };
         let port = volume.port.as_ref().map(ToString::to_string);
         let kernel = port.as_ref().and_then(|port| seen.kernel(port)).map(str::to_owned);
-        volumes.push(Placed { name: volume.name.to_string(), port, kernel, address: volume.address, state });
+        volumes.push(Placed {
+            name: volume.name.to_string(),
+            provider: volume.provider.to_string(),
+            port,
+            kernel,
+            address: volume.address,
+            localhost: volume.alias,
+            mount_point: volume.mount_point.as_ref().map(ToString::to_string),
+            state,
+        });
     }
     let mut pipes = Vec::new();
     for pipe in &plan.pipes {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
-use super::Format;
+use super::{Format, complete};
 
 /// What to add.
 #[derive(Debug, Subcommand)]
@@ -24,7 +25,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// The volume's name.
         name: String,
         /// The provider that it belongs to.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::providers))]
         provider: String,
         /// Its address [default: the provider's next free one]
         #[arg(long)]
@@ -87,10 +88,10 @@ Exit: 0 added, 2 not; the file is then as it was.")]
 Exit: 0 added, 2 not; the file is then as it was.")]
     Link {
         /// The endpoints that may open connections: names of providers and volumes.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true, add = ArgValueCompleter::new(complete::ends))]
         from: Vec<String>,
         /// The endpoints that they may reach.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true, add = ArgValueCompleter::new(complete::ends))]
         to: Vec<String>,
         /// tcp, udp or icmp [default: every protocol]
         #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
@@ -133,10 +134,10 @@ Exit: 0 added, 2 not; the file is then as it was.")]
 Exit: 0 added, 2 not; the file is then as it was.")]
     Expect {
         /// The endpoints that open connections: names of providers and volumes, internet, lan, mac, localhost, any.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true, add = ArgValueCompleter::new(complete::parties))]
         from: Vec<String>,
         /// The endpoints that they reach; the same kinds.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true, add = ArgValueCompleter::new(complete::parties))]
         to: Vec<String>,
         /// tcp, udp or icmp [default: every protocol]
         #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
@@ -169,6 +170,7 @@ pub enum Remove {
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Volume {
         /// The volume's name.
+        #[arg(add = ArgValueCompleter::new(complete::volumes))]
         name: String,
         /// The file, and how to edit it.
         #[command(flatten)]
@@ -181,6 +183,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Provider {
         /// The provider's name.
+        #[arg(add = ArgValueCompleter::new(complete::providers))]
         name: String,
         /// The file, and how to edit it.
         #[command(flatten)]
@@ -194,13 +197,13 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Link {
         /// The link's number, from 0: links.N or N.
-        #[arg(value_name = "LINK", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
+        #[arg(value_name = "LINK", add = ArgValueCompleter::new(complete::links), conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
         link: Option<LinkIndex>,
         /// The endpoints that may open connections: all of them, in any order.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to", add = ArgValueCompleter::new(complete::ends))]
         from: Vec<String>,
         /// The endpoints that they may reach.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from", add = ArgValueCompleter::new(complete::ends))]
         to: Vec<String>,
         /// Only a link with this protocol.
         #[arg(long, requires = "from")]
@@ -220,13 +223,13 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
 Exit: 0 removed, 2 not; the file is then as it was.")]
     Expect {
         /// The expectation's number, from 0: expect.N or N.
-        #[arg(value_name = "EXPECT", conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
+        #[arg(value_name = "EXPECT", add = ArgValueCompleter::new(complete::expectations), conflicts_with_all = ["from", "to", "protocol", "ports"], required_unless_present = "from")]
         expect: Option<ExpectIndex>,
         /// The endpoints that open connections: all of them, in any order.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to")]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "to", add = ArgValueCompleter::new(complete::parties))]
         from: Vec<String>,
         /// The endpoints that they reach.
-        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from")]
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "from", add = ArgValueCompleter::new(complete::parties))]
         to: Vec<String>,
         /// Only one with this protocol.
         #[arg(long, requires = "from")]
@@ -250,6 +253,7 @@ pub enum Rename {
 Exit: 0 renamed, 2 not; the file is then as it was.")]
     Volume {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::volumes))]
         old: String,
         /// Its new name.
         new: String,
@@ -264,6 +268,7 @@ Exit: 0 renamed, 2 not; the file is then as it was.")]
 Exit: 0 renamed, 2 not; the file is then as it was.")]
     Provider {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::providers))]
         old: String,
         /// Its new name.
         new: String,
@@ -283,9 +288,10 @@ pub enum Move {
 Exit: 0 moved, 2 not; the file is then as it was.")]
     Volume {
         /// The volume's name.
+        #[arg(add = ArgValueCompleter::new(complete::volumes))]
         name: String,
         /// Its new provider.
-        #[arg(long, value_name = "PROVIDER")]
+        #[arg(long, value_name = "PROVIDER", add = ArgValueCompleter::new(complete::providers))]
         to: String,
         /// Its address there [default: the provider's next free one]
         #[arg(long)]

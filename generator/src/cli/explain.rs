@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
-use super::{Format, Source};
+use super::{Format, Source, complete};
 
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Explain {
     /// The source: who opens the connection. `any` asks who can reach DST.
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", add = ArgValueCompleter::new(complete::asked))]
     pub from: String,
     /// The destination; with :PORT for tcp and udp, without for every service. `any` asks whom SRC can reach.
-    #[arg(value_name = "DST[:PORT]")]
+    #[arg(value_name = "DST[:PORT]", add = ArgValueCompleter::new(complete::asked))]
     pub to: String,
     /// tcp, udp, icmp, another name or a number [default: tcp with a port, every one without]
     #[arg(long, value_name = "PROTOCOL")]

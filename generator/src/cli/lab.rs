@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
-use super::Format;
+use super::{Format, complete};
 
 /// What the lab does.
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,7 @@ Exit: 0 a lab is up, 1 none is.")]
 Exit: what the command exits with; 2 no such lab or volume, 127 no such command.")]
     Exec {
         /// The volume that runs it.
-        #[arg(value_name = "VOLUME")]
+        #[arg(value_name = "VOLUME", add = ArgValueCompleter::new(complete::asked))]
         node: String,
         /// The command.
         #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -143,10 +144,10 @@ Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
 Exit: 0 healed, 2 no such lab or volume.")]
     Heal {
         /// A volume or a provider.
-        #[arg(value_name = "A")]
+        #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
         one: Option<String>,
         /// Another; without it, all others.
-        #[arg(value_name = "B")]
+        #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
         other: Option<String>,
     },
     /// Play a scenario: partitions and slow paths at set times. What it did is undone when it ends or is interrupted.
@@ -177,7 +178,7 @@ Exit: 0 played to its end, 1 the lab ended before it, 2 no such lab, or a mistak
 Exit: 0, 2 no such lab, volume or link.")]
     Capture {
         /// A volume, a provider, `mac`, `lan`, `internet`, or a link by its number: `links.0`.
-        #[arg(value_name = "VOLUME|LINK")]
+        #[arg(value_name = "VOLUME|LINK", add = ArgValueCompleter::new(complete::captured))]
         what: String,
         /// The file; without it, standard output.
         #[arg(long, value_name = "FILE")]
@@ -213,10 +214,10 @@ Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such f
 #[derive(Debug, Args)]
 pub struct Ends {
     /// A volume or a provider.
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
     pub one: String,
     /// Another; without it, all others.
-    #[arg(value_name = "B")]
+    #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
     pub other: Option<String>,
     /// For how long: seconds, or a text such as `1m 30s`; without it, until `heal`.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]

@@ -65,6 +65,20 @@ pub struct Man {
     pub out: Option<PathBuf>,
 }
 
+/// Which schema to print.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nixvol-net schema >nixvol-net.schema.json
+  nixvol-net schema explain
+  nixvol-net schema snapshot check
+
+Exit: 0 printed, 2 no such command, or one that prints no JSON.")]
+pub struct Schema {
+    /// The command, as `snapshot check` [default: the input]
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
 /// Which completions to print.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -72,7 +86,8 @@ pub struct Man {
   nixvol-net completions fish >~/.config/fish/completions/nixvol-net.fish
   nixvol-net completions zsh >~/.zsh/_nixvol-net
 
-zsh looks in the directories of $fpath: `fpath+=(~/.zsh)` in ~/.zshrc, above `compinit`.
+The script asks the program, so that it completes the names of the declaration at hand: of `--input`, of `--file`, or of
+the embedded topology. zsh looks in the directories of $fpath: `fpath+=(~/.zsh)` in ~/.zshrc, above `compinit`.
 The Nix package installs all three.")]
 pub struct Completions {
     /// The shell.

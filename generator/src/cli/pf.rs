@@ -50,6 +50,9 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
         /// The machine.
         #[command(flatten)]
         machine: Machine,
+        /// How to print it: as text, or the lines of it as data, with the errors where there are any.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Evaluate packets as pf does: one JSON object per line in, one answer per line out.
     ///

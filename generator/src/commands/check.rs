@@ -9,7 +9,10 @@ use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::json;
 
 use super::expect::Expectations;
-use super::{BAD_INPUT, NOT_PROVEN, note_what_is_not_done, print, read, reject, shown, shown_at};
+use super::paint::{Paint, painted};
+use super::{
+    BAD_INPUT, NOT_PROVEN, counted, note_what_is_not_done, print, read, reject, shown, shown_at, versioned,
+};
 use crate::cli::{CheckFormat as Format, Source};
 
 /// Runs `check`.
@@ -26,7 +29,7 @@ fn rejected_as(name: &str, rejected: &Rejected, format: Format) -> Result<ExitCo
         Format::Text => return Ok(reject(name, rejected)),
         Format::Json => {
             let problems = shown(name, rejected, |shown| shown.json(&rejected.problems));
-            print(&format!("{:#}\n", json!({ "problems": problems })))?;
+            print(&versioned(json!({ "problems": problems }))?)?;
         }
         Format::Sarif => {
             let log = shown(name, rejected, |shown| shown.sarif(&rejected.problems, &[], &[]));
@@ -45,7 +48,7 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
         Format::Text => {
             note_what_is_not_done(declaration);
             if expectations.hold() {
-                print(&summary(declaration, expectations.held.len()))?;
+                print(&painted(&summary(declaration, expectations.held.len()), Paint::Proof))?;
             } else {
                 expectations.tell();
             }
@@ -54,7 +57,7 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
             let warnings = shown_at(&declaration.positions, |shown| shown.json(&declaration.warnings()));
             let expectations = expectations.data();
             let value = json!({ "problems": [], "warnings": warnings, "expectations": expectations });
-            print(&format!("{value:#}\n"))?;
+            print(&versioned(&value)?)?;
         }
         Format::Sarif => {
             let findings = expectations.findings();
@@ -68,17 +71,10 @@ fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
 }
 
 fn summary(declaration: &Declaration, expectations: usize) -> String {
-    let count = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
-    let providers = count(declaration.providers.len(), "provider");
-    let volumes = count(declaration.volumes.len(), "volume");
-    let links = count(declaration.links.len(), "link");
     let held = match expectations {
         0 => String::new(),
         1 => "; 1 expectation holds".to_owned(),
         _ => format!("; {expectations} expectations hold"),
     };
-    format!("{providers}, {volumes}, {links}: valid{held}\n")
+    format!("{}: valid{held}\n", counted(declaration))
 }

@@ -1,24 +1,25 @@
-//! `completions`: what a shell needs to complete the command line.
+//! `completions`: what a shell needs to complete the command line. The script asks the program itself, which knows the
+//! declaration at hand.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::CommandFactory;
+use anyhow::{Context, Result};
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use super::print;
-use crate::cli::Cli;
+
+/// What the program is called, by its command and by the script.
+const NAME: &str = "nixvol-net";
+/// The variable by which the script asks.
+const ASKED: &str = "COMPLETE";
 
 /// Runs `completions`.
 pub fn run(shell: Shell) -> Result<ExitCode> {
+    let shells = Shells::builtins();
+    let completer = shells.completer(&shell.to_string()).context("there is no script for this shell")?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "nixvol-net", &mut script);
-    let script = String::from_utf8(script)?;
-    print(&match shell {
-        // The script for bash names the states of a program with a hyphen in two ways, so that nothing is completed
-        // behind a command (clap-rs/clap#6421).
-        Shell::Bash => script.replace("nixvol__subcmd__net", "nixvol__net"),
-        _ => script,
-    })?;
+    completer.write_registration(ASKED, NAME, NAME, NAME, &mut script)?;
+    print(&String::from_utf8(script)?)?;
     Ok(ExitCode::SUCCESS)
 }

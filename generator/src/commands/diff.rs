@@ -10,9 +10,9 @@ use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{Bundle, NETWORK, bundle};
 
-use super::{BAD_INPUT, Reading, colour, print, read, reject};
+use super::{BAD_INPUT, Reading, colour, print, read, reject, versioned};
 use crate::cli::{DiffFormat, Source};
-use crate::disk;
+use crate::{disk, progress};
 
 /// The exit code of two sides that differ.
 pub const DIFFERENT: u8 = 1;
@@ -37,15 +37,14 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     let (old_plan, new_plan) = (Plan::of(old_declaration), Plan::of(new_declaration));
     let old_files = files(old, old_declaration, &old_plan)?;
     let new_files = files(new, new_declaration, &new_plan)?;
-    let diff = Diff::of(
+    let (old, new) = (
         Side { declaration: old_declaration, plan: &old_plan, files: &old_files },
         Side { declaration: new_declaration, plan: &new_plan, files: &new_files },
     );
+    let diff = progress::during("comparing", || Diff::of(old, new));
     print(&match format {
         DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
-        DiffFormat::Json => {
-            format!("{}\n", serde_json::to_string_pretty(&record::Record::of(&diff, lines))?)
-        }
+        DiffFormat::Json => versioned(record::Record::of(&diff, lines))?,
         DiffFormat::Markdown => markdown::markdown(&diff, lines),
     })?;
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })

@@ -15,7 +15,8 @@ use nixvol_net::problem;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::{BAD_INPUT, colour, expect, input_bytes, print, reject};
+use super::paint::{Paint, painted};
+use super::{BAD_INPUT, colour, expect, input_bytes, print, reject, versioned};
 use crate::cli::edit::{Add, Move, Remove, Rename, Target};
 use crate::cli::{Format, Source};
 use crate::disk;
@@ -198,7 +199,7 @@ impl Edit<'_> {
         let said = said(change);
         let colour = colour(&std::io::stdout());
         print(&match (self.target.format, self.target.dry_run) {
-            (Format::Text, true) => diff + &effect::told(&effects, colour),
+            (Format::Text, true) => painted(&diff, Paint::Edit) + &effect::told(&effects, colour),
             (Format::Text, false) => format!("{}: {said}\n{}", self.name, effect::told(&effects, colour)),
             (Format::Json, dry) => {
                 let record = json!({
@@ -208,7 +209,7 @@ impl Edit<'_> {
                     "diff": diff,
                     "effects": effect::records(&effects)?,
                 });
-                format!("{record:#}\n")
+                versioned(&record)?
             }
         })?;
         Ok(ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::{Value, json};
 
 use super::shown_at;
+use crate::progress;
 
 /// The interface that leads outside, for a question about a packet.
 const EGRESS: &str = "en0";
@@ -31,7 +32,8 @@ pub struct Expectations<'a> {
 impl<'a> Expectations<'a> {
     /// Holds every expectation; `anchor` is what was rendered.
     pub fn of(declaration: &'a Declaration, plan: &'a Plan, anchor: &'a str) -> Self {
-        Self { declaration, plan, anchor, held: expect::hold(declaration, plan) }
+        let held = progress::during("holding expectations", || expect::hold(declaration, plan));
+        Self { declaration, plan, anchor, held }
     }
 
     /// Whether all of them hold.

@@ -16,8 +16,9 @@ use nixvol_net::render::{ANCHOR, bundle};
 use nixvol_net::replay::{Opened, Stack, client_sees};
 use nixvol_net::router::{Cast, EGRESS, Over, Rules as Loaded, Source, Topology};
 
+use super::paint::{Paint, painted};
 use super::pf::{self, harmless};
-use super::{BAD_INPUT, print, read, reject};
+use super::{BAD_INPUT, print, read, reject, versioned};
 use crate::cli::Format;
 use crate::cli::explain::Explain;
 
@@ -73,8 +74,8 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
 /// Prints several answers, and says whether anything passes.
 fn several(survey: &Survey, format: Format) -> Result<bool> {
     match format {
-        Format::Text => print(&survey.text())?,
-        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(survey)?))?,
+        Format::Text => print(&painted(&survey.text(), Paint::Way))?,
+        Format::Json => print(&versioned(survey)?)?,
     }
     Ok(survey.passes && survey.agrees)
 }
@@ -95,13 +96,13 @@ fn one(
         Format::Text => {
             let client = client.map_or_else(String::new, |client| format!("the client sees: {client}\n"));
             let opening = opening.as_ref().map_or_else(String::new, Opening::text);
-            print(&format!("{}{client}{opening}", explanation.text()))?;
+            print(&painted(&format!("{}{client}{opening}", explanation.text()), Paint::Way))?;
         }
         Format::Json => {
             let mut told = serde_json::to_value(explanation)?;
             told["clientSees"] = client.into();
             told["toOpen"] = serde_json::to_value(opening)?;
-            print(&format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+            print(&versioned(&told)?)?;
         }
     }
     Ok(explanation.passes && explanation.agrees())

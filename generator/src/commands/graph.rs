@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use nixvol_net::darwin;
+use nixvol_net::model::{Declaration, End, Name};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
+use serde_json::{Value, json};
 
-use super::{print, print_with_marks, read, reject, status};
+use super::paint::{Paint, painted};
+use super::{print, print_with_marks, read, reject, status, versioned};
 use crate::cli::{GraphFormat, Source};
 
 /// Runs `graph`.
@@ -28,9 +31,37 @@ pub fn run(source: &Source, from: Option<&Path>, format: GraphFormat) -> Result<
         }
     };
     match format {
-        GraphFormat::Text => print_with_marks(&plan, &picture::text(&plan, &kernel))?,
+        GraphFormat::Text => {
+            print_with_marks(&plan, &painted(&picture::text(&plan, &kernel), Paint::Picture))?;
+        }
         GraphFormat::Svg => print(&picture::svg(&plan, &kernel)?)?,
+        GraphFormat::Json => print(&versioned(drawn(&plan, &kernel, declaration))?)?,
         GraphFormat::Mermaid => print(&picture::mermaid(&plan, &kernel))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the pictures show.
+fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration) -> Value {
+    let kernel_of = |logical: &str| kernel.get(logical);
+    let providers = plan.bridges.iter().map(|it| {
+        json!({ "name": it.provider.as_str(), "bridge": it.logical.as_str(), "kernel": kernel_of(it.logical.as_str()),
+                "gateway": it.gateway, "network": it.network, "attachment": it.attachment, "internet": it.internet })
+    });
+    let volumes = plan.volumes.iter().map(|it| {
+        let port = it.port.as_ref().map(Name::as_str);
+        json!({ "name": it.name.as_str(), "provider": it.provider.as_str(), "address": it.address, "localhost": it.alias,
+                "attachment": it.attachment, "port": port, "kernel": port.and_then(kernel_of),
+                "mountPoint": it.mount_point.as_ref().map(ToString::to_string) })
+    });
+    let names = |ends: &std::collections::BTreeSet<End>| -> Vec<String> {
+        ends.iter().map(|end| end.name().to_string()).collect()
+    };
+    let links = declaration.links.iter().map(|it| {
+        json!({ "link": format!("links.{}", it.index), "from": names(&it.from), "to": names(&it.to),
+                "protocol": it.protocol, "ports": it.ports.as_ref().map(ToString::to_string),
+                "bidirectional": it.bidirectional, "masquerade": it.masquerade, "conditions": it.conditions.as_ref().map(ToString::to_string) })
+    });
+    json!({ "providers": providers.collect::<Vec<_>>(), "volumes": volumes.collect::<Vec<_>>(),
+            "links": links.collect::<Vec<_>>() })
 }

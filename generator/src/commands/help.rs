@@ -10,7 +10,8 @@ use nixvol_net::input;
 use nixvol_net::place::Quoted;
 use serde_json::json;
 
-use super::{BAD_INPUT, print};
+use super::paint::{Paint, painted};
+use super::{BAD_INPUT, print, versioned};
 use crate::cli::papers::Help;
 use crate::cli::{Cli, Format};
 
@@ -23,10 +24,10 @@ pub fn run(help: &Help) -> Result<ExitCode> {
                 ERRORS.iter().chain(WARNINGS).map(|page| json!({ "code": page.topic, "title": page.title() }))
             };
             let rows = || rows().collect::<serde_json::Value>();
-            return told(&if data { format!("{:#}\n", rows()) } else { table() });
+            return told(&if data { versioned(json!({ "errors": rows() }))? } else { table() });
         }
         if let Some(page) = page(topic) {
-            return told(&if data { as_data(page) } else { page.text() });
+            return told(&if data { as_data(page)? } else { painted(&page.text(), Paint::Page) });
         }
     }
     let words = help.topic.iter().map(String::as_str);
@@ -37,7 +38,7 @@ pub fn run(help: &Help) -> Result<ExitCode> {
         None => match Cli::command().try_get_matches_from(line) {
             Err(text) if data => {
                 let topic = help.topic.join(" ");
-                told(&format!("{:#}\n", json!({ "topic": topic, "text": text.render().to_string() })))
+                told(&versioned(json!({ "topic": topic, "text": text.render().to_string() }))?)
             }
             Err(text) => match text.print() {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -55,8 +56,8 @@ fn told(text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_data(page: &Page) -> String {
-    format!("{:#}\n", json!({ "topic": page.topic, "title": page.title(), "text": page.text() }))
+fn as_data(page: &Page) -> Result<String> {
+    versioned(json!({ "topic": page.topic, "title": page.title(), "text": page.text() }))
 }
 
 /// The first word that names no command below those before it.

@@ -38,12 +38,14 @@ mod linux {
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
     use nixvol_net::scenario;
+    use serde_json::json;
 
     use super::{ExitCode, Lab, Result};
     use crate::cli::lab::{Ends, From};
     use crate::cli::{Format, Source};
+    use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
-    use crate::commands::{print, reject};
+    use crate::commands::{print, reject, versioned};
     use crate::disk;
     use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
 
@@ -177,7 +179,7 @@ mod linux {
         match lab::ask(&lab::address(), request)?.0 {
             Reply::Wrong { message } => bail!(message),
             Reply::Done { message } => print(&format!("{message}\n"))?,
-            Reply::Status(status) => print(&text(&status))?,
+            Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
             Reply::Owner(_) => bail!("the lab is of another version of this program"),
         }
@@ -199,14 +201,16 @@ mod linux {
         if !lab::is_up()? {
             match format {
                 Format::Text => print("no lab is up\n")?,
-                Format::Json => print("null\n")?,
+                Format::Json => print(&versioned(json!({ "up": false }))?)?,
             }
             return Ok(ExitCode::from(NO_LAB));
         }
         match (lab::ask(&lab::address(), &Request::Status)?.0, format) {
-            (Reply::Status(status), Format::Text) => print(&text(&status))?,
+            (Reply::Status(status), Format::Text) => print(&painted(&text(&status), Paint::Lab))?,
             (Reply::Status(status), Format::Json) => {
-                print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+                let mut told = serde_json::to_value(&status)?;
+                told["up"] = true.into();
+                print(&versioned(told)?)?;
             }
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)

@@ -57,7 +57,7 @@ fn name(command: &Command) -> &str {
 /// The commands below a command that have pages: all but the `help` that clap adds to a group of commands.
 fn below(command: &Command) -> impl Iterator<Item = &Command> {
     let added = |command: &&Command| command.get_name() == "help" && command.get_after_help().is_none();
-    command.get_subcommands().filter(move |command| !added(command))
+    command.get_subcommands().filter(move |command| !added(command) && !command.is_hide_set())
 }
 
 fn page(command: &Command) -> Result<String> {

@@ -14,7 +14,8 @@ use nixvol_net::pf::{self, Environment, Error, Names, Ruleset};
 use nixvol_net::place::is_hostile;
 use serde_json::{Value, json};
 
-use super::{BAD_INPUT, print, sentence};
+use super::paint::{Paint, painted};
+use super::{BAD_INPUT, print, sentence, versioned};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
 
@@ -28,7 +29,7 @@ const EXAMPLE: (&str, [u8; 4], u8) = ("en0", [192, 0, 2, 10], 24);
 pub fn run(command: &Pf) -> Result<ExitCode> {
     match command {
         Pf::Check { files, machine, format } => check(files, machine, *format),
-        Pf::Print { file, machine } => print_canonical(file, machine),
+        Pf::Print { file, machine, format } => print_canonical(file, machine, *format),
         Pf::Eval { file, main, anchors, machine, stateless } => {
             eval(file.as_deref().or(main.as_deref()), anchors, machine, *stateless)
         }
@@ -58,7 +59,7 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
         Format::Text => tell(notes.iter().chain(&errors)),
         Format::Json => {
             let json = |all: &[Located]| all.iter().map(Located::json).collect::<Vec<Value>>();
-            print(&format!("{:#}\n", json!({ "errors": json(&errors), "notes": json(&notes) })))?;
+            print(&versioned(json!({ "errors": json(&errors), "notes": json(&notes) }))?)?;
         }
     }
     Ok(match (unreadable, errors.is_empty()) {
@@ -68,17 +69,30 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
     })
 }
 
-fn print_canonical(file: &Path, machine: &Machine) -> Result<ExitCode> {
+fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<ExitCode> {
     let text = read(file)?;
     let environment = environment(machine);
-    match parse(&text, &environment) {
-        Ok(ruleset) => {
+    let json = |all: &[Located]| all.iter().map(Located::json).collect::<Vec<Value>>();
+    match (parse(&text, &environment), format) {
+        (Ok(ruleset), Format::Text) => {
             tell(&notes_of(&text, &ruleset));
-            print(&pf::print_dry_run(&ruleset, environment.names))?;
+            print(&painted(&pf::print_dry_run(&ruleset, environment.names), Paint::Rules))?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(errors) => {
-            tell(&errors);
+        (Ok(ruleset), Format::Json) => {
+            let printed = pf::print_dry_run(&ruleset, environment.names);
+            let notes = json(&notes_of(&text, &ruleset));
+            let lines: Vec<&str> = printed.lines().collect();
+            print(&versioned(json!({ "lines": lines, "errors": [], "notes": notes }))?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Err(errors), format) => {
+            match format {
+                Format::Text => tell(&errors),
+                Format::Json => {
+                    print(&versioned(json!({ "lines": [], "errors": json(&errors), "notes": [] }))?)?;
+                }
+            }
             Ok(ExitCode::from(ERRORS))
         }
     }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::expect::Expectations;
 use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
 use crate::cli::Source;
+use crate::progress;
 
 /// A declaration, and what was rendered and proven of it.
 pub struct Proven {
@@ -70,8 +71,8 @@ pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCo
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
     };
-    let plan = Plan::of(&declaration);
-    let anchor = render::anchor(&plan)?;
+    let plan = progress::during("planning", || Plan::of(&declaration));
+    let anchor = progress::during("rendering", || render::anchor(&plan))?;
     let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &anchor) else {
         return Ok(Err(ExitCode::from(NOT_PROVEN)));
     };
@@ -94,8 +95,8 @@ pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, E
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
     };
-    let plan = Plan::of(&declaration);
-    let bundle = render::bundle(&declaration, &plan)?;
+    let plan = progress::during("planning", || Plan::of(&declaration));
+    let bundle = progress::during("rendering", || render::bundle(&declaration, &plan))?;
     let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {
         return Ok(Err(ExitCode::from(NOT_PROVEN)));
     };
@@ -109,7 +110,8 @@ pub fn proven(
     name: &str,
     anchor: &str,
 ) -> std::result::Result<Proof, Refutation> {
-    prove(plan, anchor).inspect_err(|refutation| tell(refutation, positions, name))
+    progress::during("proving the rules", || prove(plan, anchor))
+        .inspect_err(|refutation| tell(refutation, positions, name))
 }
 
 fn tell(refutation: &Refutation, positions: &Positions, name: &str) {

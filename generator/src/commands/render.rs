@@ -4,38 +4,62 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nixvol_net::matrix;
 use nixvol_net::render::{Bundle, picture};
 use serde_json::json;
 
+use super::paint::{Paint, painted};
 use super::prove::{self, Proven};
-use super::{print, print_with_marks};
+use super::{counted, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
-use crate::disk;
+use crate::{disk, progress};
+
+/// Where there is more to see, or a line for those who have none.
+const MORE: &str = "`--picture` shows it, `nixvol-net test` who may open connections to whom\n";
 
 /// Runs `render`.
-pub fn run(source: &Source, out: &Path, format: Format) -> Result<ExitCode> {
-    let Proven { plan, bundle, proof, .. } = match prove::rendered(source)? {
+pub fn run(
+    source: &Source,
+    out: &Path,
+    (is_pictured, is_quiet): (bool, bool),
+    format: Format,
+) -> Result<ExitCode> {
+    if out == Path::new("-") {
+        bail!(
+            "a bundle is a directory, and standard output is none\nhint: name a directory; \
+             `nixvol-net graph` prints the picture, `nixvol-net report --out -` the page"
+        );
+    }
+    let Proven { declaration, plan, bundle, proof } = match prove::rendered(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
-    let written = disk::write(&bundle, out)?;
+    let written = progress::during("writing", || disk::write(&bundle, out))?;
     let text = match format {
+        Format::Text if is_quiet => return Ok(ExitCode::SUCCESS),
         Format::Json => {
             let files: Vec<&String> = bundle.files.keys().collect();
-            format!(
-                "{:#}\n",
-                json!({ "directory": out, "changed": written, "files": files,
-                "rules": proof.rules, "classes": proof.classes })
-            )
+            versioned(json!({ "directory": out, "changed": written, "files": files,
+                "rules": proof.rules, "classes": proof.classes }))?
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };
-            let (tree, picture) = (tree(&bundle), picture::text(&plan, &picture::KernelNames::new()));
-            let matrix = matrix::text(&plan, picture::WIDTH);
             let proof = format!("proven: {}", prove::words(&proof));
-            format!("{} ({heading}; {proof})\n{tree}\n{picture}\n{matrix}", out.display())
+            let summary = format!(
+                "{} ({heading}; {proof})\n{}\n{}",
+                out.display(),
+                tree(&bundle),
+                counted(&declaration) + "; "
+            );
+            let summary = painted(&summary, Paint::Proof);
+            if is_pictured {
+                let picture = painted(&picture::text(&plan, &picture::KernelNames::new()), Paint::Picture);
+                let matrix = painted(&matrix::text(&plan, picture::WIDTH), Paint::Proof);
+                format!("{summary}\n{picture}\n{matrix}")
+            } else {
+                summary + MORE
+            }
         }
     };
     match format {

@@ -13,6 +13,7 @@ use nixvol_net::report::{Subject, page};
 use super::prove::{self, Proven};
 use super::{diff, print, reject};
 use crate::cli::Source;
+use crate::progress;
 
 /// Runs `report`.
 pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCode> {
@@ -38,7 +39,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
             let old_plan = Plan::of(old);
             let old_files = diff::files(path, old, &old_plan)?;
             let old = Side { declaration: old, plan: &old_plan, files: &old_files };
-            Some((path.display().to_string(), Diff::of(old, new)))
+            Some((path.display().to_string(), progress::during("comparing", || Diff::of(old, new))))
         }
     };
     let subject = Subject {
@@ -48,7 +49,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
         proven: &prove::words(&proof),
         against: compared.as_ref().map(|(name, diff)| (name.as_str(), diff)),
     };
-    let page = page(&subject)?;
+    let page = progress::during("making the page", || page(&subject))?;
     if out == standard {
         print(&page)?;
     } else {

@@ -11,14 +11,14 @@ use nixvol_net::place::Positions;
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::Refutation;
 use nixvol_net::render::{ANCHOR, NETWORK};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::diff::{DIFFERENT, texts};
 use super::prove::{self, Proven};
-use super::{BAD_INPUT, colour, print, reject};
+use super::{BAD_INPUT, colour, print, reject, versioned};
 use crate::cli::DiffFormat;
 use crate::cli::snapshot::{Arguments, Snapshot};
-use crate::disk;
+use crate::{disk, progress};
 
 /// How many flows the last words of a check name.
 const NAMED: usize = 12;
@@ -62,7 +62,7 @@ fn check(arguments: &Arguments) -> Result<ExitCode> {
     };
     let difference = accepted.difference(&proven);
     let refutation = accepted.refutation(&proven, directory);
-    print(&checked(arguments, &difference, refutation.as_ref()))?;
+    print(&checked(arguments, &difference, refutation.as_ref())?)?;
     if difference.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -71,9 +71,9 @@ fn check(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// What a check found.
-fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutation>) -> String {
+fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutation>) -> Result<String> {
     let directory = arguments.directory.display();
-    match arguments.format {
+    Ok(match arguments.format {
         DiffFormat::Text if difference.is_empty() => {
             format!("no difference: the declaration renders what was accepted in {directory}\n")
         }
@@ -89,14 +89,14 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
         }
         DiffFormat::Json => {
             let violations = refutation.map_or(json!([]), |it| prove::data(it, &Positions::default()));
-            data(&json!({
+            versioned(json!({
                 "directory": arguments.directory,
                 "same": difference.is_empty(),
                 "acceptedViolations": violations,
                 "difference": record::Record::of(difference, true),
-            }))
+            }))?
         }
-    }
+    })
 }
 
 /// The last words of a check that fails: what Nix shows of a build's log is its end.
@@ -137,12 +137,12 @@ fn accept(arguments: &Arguments) -> Result<ExitCode> {
             |_: &Rejected| eprintln!("note: what was accepted before cannot be read, so it is not compared");
         Some(accepted(files).inspect_err(told).ok()?.difference(&proven))
     });
-    print(&taken(arguments, &proven, changed, difference.as_ref()))?;
+    print(&taken(arguments, &proven, changed, difference.as_ref())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What was accepted.
-fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> String {
+fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> Result<String> {
     let directory = arguments.directory.display();
     let files = proven.bundle.files.len();
     let last = if difference.is_some_and(Diff::is_empty) {
@@ -151,22 +151,18 @@ fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Opti
         format!("{directory}: accepted, {files} files; proven: {}\n", prove::words(&proven.proof))
     };
     let shown = difference.filter(|difference| !difference.is_empty());
-    match arguments.format {
+    Ok(match arguments.format {
         DiffFormat::Text => {
             let style = text::Style { colour: colour(&io::stdout()), lines: false };
             shown.map_or(String::new(), |difference| text::text(difference, style) + "\n") + &last
         }
         DiffFormat::Markdown => shown.map_or(last, |difference| markdown::markdown(difference, false)),
-        DiffFormat::Json => data(&json!({
+        DiffFormat::Json => versioned(json!({
             "directory": arguments.directory,
             "changed": changed,
             "difference": difference.map(|difference| record::Record::of(difference, false)),
-        })),
-    }
-}
-
-fn data(value: &Value) -> String {
-    format!("{value:#}\n")
+        }))?,
+    })
 }
 
 /// The bundle that was accepted.
@@ -185,10 +181,11 @@ fn accepted(files: Files) -> Result<Accepted, Rejected> {
 impl Accepted {
     fn difference(&self, proven: &Proven) -> Diff {
         let files = texts(&proven.bundle);
-        Diff::of(
+        let (old, new) = (
             Side { declaration: &self.declaration, plan: &self.plan, files: &self.files },
             Side { declaration: &proven.declaration, plan: &proven.plan, files: &files },
-        )
+        );
+        progress::during("comparing", || Diff::of(old, new))
     }
 
     /// Why the accepted rules do not do what the accepted declaration says, if they do not: someone changed them,

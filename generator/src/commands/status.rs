@@ -16,7 +16,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
 use nixvol_net::status::{Capture, Status, metrics, status, text};
 
-use super::{Reading, colour, print, read, reject};
+use super::{Reading, colour, print, read, reject, versioned};
 use crate::cli::{Source, StatusFormat as Format};
 
 /// The exit code of a Mac that is not as requested.
@@ -38,7 +38,7 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
             Err(exit) => return Ok(exit),
         };
         let told = match format {
-            Format::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
+            Format::Json => versioned(&status)?,
             Format::Text => text(&status, colour(&io::stdout())),
             Format::OpenMetrics => metrics(&plan, &status, &capture),
         };

@@ -10,8 +10,9 @@ use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
 
+use super::paint::{Paint, painted};
 use super::prove::{self, Alone};
-use super::{NOT_PROVEN, print, print_with_marks};
+use super::{NOT_PROVEN, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
 
 /// Runs `test`.
@@ -25,17 +26,19 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     expected.tell();
     let text = match format {
         Format::Text if !expected.hold() => String::new(),
-        Format::Text => format!(
-            "proven: {}\n{}\n{}{}",
-            prove::words(proof),
-            expected.holding(),
-            matrix::text(plan, picture::WIDTH),
-            matrix::conditions(plan)
-        ),
+        Format::Text => {
+            let text = format!(
+                "proven: {}\n{}\n{}",
+                prove::words(proof),
+                expected.holding(),
+                matrix::text(plan, picture::WIDTH)
+            );
+            painted(&text, Paint::Proof) + &matrix::conditions(plan)
+        }
         Format::Json => {
             let value = json!({ "proven": true, "rules": proof.rules, "classes": proof.classes, "reach": reach(plan),
                                 "conditions": conditions(plan), "expectations": expected.data() });
-            format!("{value:#}\n")
+            versioned(&value)?
         }
     };
     match format {

@@ -10,7 +10,8 @@ use nixvol_net::render::{ANCHOR, NETWORK, bundle};
 use serde_json::json;
 
 use super::expect::Expectations;
-use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject};
+use super::paint::{Paint, painted};
+use super::{BAD_INPUT, NOT_PROVEN, Reading, print, prove, reject, versioned};
 use crate::cli::Format;
 use crate::disk;
 
@@ -60,10 +61,10 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
             let proven = proof.is_ok() && strangers.is_empty();
             let value = json!({ "proven": proven, "rules": rules, "classes": classes, "violations": violations, "files": files,
                                 "expectations": expectations.data() });
-            format!("{value:#}\n")
+            versioned(&value)?
         }
     };
-    print(&text)?;
+    print(&if format == Format::Text { painted(&text, Paint::Proof) } else { text })?;
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::{Finding, Shown, Spot};
+use crate::help;
 use crate::place::FieldPath;
 use crate::problem::Problem;
 
@@ -39,7 +40,7 @@ impl Shown<'_> {
                 "tool": { "driver": {
                     "name": "nixvol-net",
                     "version": env!("CARGO_PKG_VERSION"),
-                    "rules": rules.iter().map(|code| json!({ "id": code })).collect::<Vec<_>>(),
+                    "rules": rules.iter().map(|code| rule(code)).collect::<Vec<_>>(),
                 } },
                 "columnKind": "utf16CodeUnits",
                 "results": results,
@@ -68,12 +69,29 @@ impl Shown<'_> {
         if location != json!({}) {
             result["locations"] = json!([location]);
         }
-        let related: Vec<Value> = spots.map(|spot| json!({ "physicalLocation": physical(&spot) })).collect();
+        let related = |spot: Spot| json!({ "physicalLocation": physical(&spot), "message": { "text": format!("{} takes part", spot.what) } });
+        let related: Vec<Value> = spots.map(related).collect();
         if !related.is_empty() {
             result["relatedLocations"] = json!(related);
         }
         result
     }
+}
+
+/// What a kind of problem is, and what its page says, as code hosts show it beside a finding.
+fn rule(code: &str) -> Value {
+    let Some(page) = help::page(code) else {
+        return json!({
+            "id": code,
+            "shortDescription": { "text": "an expectation that does not hold" },
+            "help": { "text": "An expectation (`expect`) says what must, or must never, get through, whatever the links say." },
+        });
+    };
+    json!({
+        "id": code,
+        "shortDescription": { "text": page.title() },
+        "help": { "text": page.text(), "markdown": page.markdown() },
+    })
 }
 
 fn lines(told: impl IntoIterator<Item = String>, hint: Option<String>) -> String {

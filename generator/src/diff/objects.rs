@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Side;
-use crate::model::{AbsolutePath, Name};
+use crate::model::{AbsolutePath, Guest, Name};
 use crate::plan::{Bridge, Plan, Volume};
 
 /// Whether a thing is new, gone, or otherwise.
@@ -131,6 +131,8 @@ fn provider(bridge: &Bridge) -> Fields {
 
 fn volume(volume: &Volume, published: Option<String>) -> Fields {
     let names = volume.host_names().join(" ");
+    let Guest { mac, interface, dns } = &volume.guest;
+    let servers: Vec<String> = dns.iter().map(ToString::to_string).collect();
     vec![
         ("provider", Some(volume.provider.to_string())),
         ("address", Some(volume.address.to_string())),
@@ -140,5 +142,8 @@ fn volume(volume: &Volume, published: Option<String>) -> Fields {
         ("publishes", published),
         ("names", Some(names)),
         ("mount point", volume.mount_point.as_ref().map(AbsolutePath::to_string)),
+        ("guest's MAC address", mac.as_ref().map(|mac| mac.as_str().to_owned())),
+        ("guest's interface", interface.as_ref().map(|name| name.as_str().to_owned())),
+        ("guest's name servers", (!dns.is_empty()).then(|| servers.join(" "))),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::text::{SOURCE_PORT, protocol};
@@ -10,7 +11,7 @@ use crate::plan::policy::{TCP, UDP};
 use crate::reach::{Flow as Witnessed, Opener};
 
 /// The whole difference.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Record<'a> {
     same: bool,
     flows: Vec<Flow<'a>>,
@@ -21,7 +22,7 @@ pub struct Record<'a> {
     files: Vec<File<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Flow<'a> {
     change: &'static str,
     sign: char,
@@ -31,14 +32,14 @@ struct Flow<'a> {
     changes: Vec<FlowChange<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FlowChange<'a> {
     before: &'a str,
     now: &'a str,
     witness: Witness,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Witness {
     protocol: String,
@@ -51,7 +52,7 @@ struct Witness {
     port: Option<u16>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Turned<'a> {
     change: &'static str,
     volumes: Vec<Moved<'a>>,
@@ -59,13 +60,13 @@ struct Turned<'a> {
     lost: Vec<Gain<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Moved<'a> {
     before: Option<Where<'a>>,
     now: Option<Where<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Where<'a> {
     name: &'a str,
     provider: &'a str,
@@ -73,7 +74,7 @@ struct Where<'a> {
 }
 
 /// Who may open it (`from`), or whom it may open (`to`).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Gain<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a [String]>,
@@ -82,7 +83,7 @@ struct Gain<'a> {
     services: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Way<'a> {
     change: &'static str,
     from: &'a [String],
@@ -91,13 +92,13 @@ struct Way<'a> {
     witness: WayWitness,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct WayWitness {
     source: Ipv4Addr,
     destination: Ipv4Addr,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Object<'a> {
     change: &'static str,
     kind: &'static str,
@@ -105,7 +106,7 @@ struct Object<'a> {
     fields: Vec<Field<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Field<'a> {
     #[serde(rename = "field")]
     name: &'static str,
@@ -113,7 +114,7 @@ struct Field<'a> {
     now: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct File<'a> {
     change: &'static str,
     path: &'a str,

@@ -25,6 +25,7 @@ pub const SOURCE_PORT: u16 = 40_000;
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
+const CYAN: &str = "\x1b[36m";
 const FAINT: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -39,7 +40,7 @@ pub fn text(diff: &Diff, style: Style) -> String {
     let none = "  no flow opens or closes\n".to_owned();
     sections.push(("Flows", if flows.is_empty() { none } else { flows }));
     sections.push(("Translations", statements(&diff.translations, style)));
-    let volumes = diff.volumes.iter().flat_map(volume).map(|line| signed(&line, style) + "\n");
+    let volumes = diff.volumes.iter().flat_map(volume).map(|line| turned(&line, style) + "\n");
     sections.push(("Volumes", volumes.collect()));
     let ways: String = diff.conditions.iter().map(|it| signed(&way(it), style) + "\n").collect();
     sections.push(("Conditions", ways));
@@ -62,7 +63,7 @@ pub fn text(diff: &Diff, style: Style) -> String {
 fn statements(statements: &[Statement], style: Style) -> String {
     let mut out = String::new();
     for statement in statements {
-        let _ = writeln!(out, "{}", signed(&headline(statement), style));
+        let _ = writeln!(out, "{}", turned(&headline(statement), style));
         for change in &statement.changes {
             let _ = writeln!(out, "    {}", painted(&evidence(change), FAINT, style));
         }
@@ -190,6 +191,16 @@ fn signed(line: &str, style: Style) -> String {
         Some('+') => painted(line, GREEN, style),
         Some('-') => painted(line, RED, style),
         Some('~') => painted(line, YELLOW, style),
+        _ => line.to_owned(),
+    }
+}
+
+/// What opens is a warning, what closes is calm.
+fn turned(line: &str, style: Style) -> String {
+    match line.trim_start().chars().next() {
+        Some('+') => painted(line, YELLOW, style),
+        Some('-') => painted(line, CYAN, style),
+        Some('~') => painted(line, BOLD, style),
         _ => line.to_owned(),
     }
 }

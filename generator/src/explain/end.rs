@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Question, Wrong};
@@ -28,7 +29,7 @@ const EXAMPLES: [Ipv4Net; 5] = [
 const WORDS: [&str; 4] = ["internet", "lan", "localhost", "mac"];
 
 /// One end, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct End {
     /// What the user called it.
     pub name: String,
@@ -69,12 +70,21 @@ impl At {
 }
 
 /// A protocol, and a port where it has ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Service {
     /// IANA's number.
+    #[serde(serialize_with = "as_protocol")]
+    #[schemars(with = "String")]
     pub protocol: u8,
     /// The destination's port.
     pub port: Option<u16>,
+}
+
+/// A protocol by its name, as links have it; one without a name by its number.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn as_protocol<S: serde::Serializer>(protocol: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+    let word = Service { protocol: *protocol, port: None }.to_string();
+    serializer.serialize_str(word.trim_start_matches("protocol "))
 }
 
 impl std::fmt::Display for Service {

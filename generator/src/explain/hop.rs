@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::end::Asked;
@@ -32,22 +33,30 @@ pub const UNREACHABLE: &str = "answered with an ICMP unreachable";
 const IPSEC: [u8; 2] = [50, 51];
 
 /// Where pf sees a packet, and what it does there.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Hop {
     /// Whether the packet comes in or goes out.
     #[serde(serialize_with = "as_word")]
+    #[schemars(with = "String")]
     pub direction: Direction,
     /// Over what: the logical name of a bridge.
     pub interface: String,
     /// The packet before pf.
+    #[serde(serialize_with = "as_addresses")]
+    #[schemars(with = "Addresses")]
     pub before: Form,
     /// The packet after it.
+    #[serde(serialize_with = "as_addresses")]
+    #[schemars(with = "Addresses")]
     pub after: Form,
     /// Through, or not.
+    #[schemars(with = "String")]
     pub action: Outcome,
     /// What decided.
+    #[schemars(with = "String")]
     pub via: Via,
     /// What became of the state table.
+    #[schemars(with = "String")]
     pub state: StateUse,
     /// How the sender learns that it is blocked.
     pub answered: Option<&'static str>,
@@ -64,7 +73,7 @@ pub struct Hop {
 }
 
 /// A rule and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RuleAt {
     /// The path of its ruleset; empty for the main one.
     pub anchor: String,
@@ -83,7 +92,7 @@ pub struct RuleAt {
 }
 
 /// A dummynet pipe, or a queue, that a packet goes through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Through {
     /// `pipe` or `queue`.
     pub kind: &'static str,
@@ -122,7 +131,32 @@ impl Direction {
     }
 }
 
-// serde hands a reference.
+/// The addresses and ports of a packet, in the words of every command.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Addresses {
+    source: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_port: Option<u16>,
+    destination: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// The identifier of an ICMP query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_id: Option<u16>,
+}
+
+fn as_addresses<S: serde::Serializer>(form: &Form, serializer: S) -> Result<S::Ok, S::Error> {
+    let (source_port, port, icmp_id) = match form.detail {
+        Detail::Ports(source, destination) => (Some(source), Some(destination), None),
+        Detail::Id(id) => (None, None, Some(id)),
+        Detail::None => (None, None, None),
+    };
+    let (source, destination) = (form.source, form.destination);
+    Addresses { source, source_port, destination, port, icmp_id }.serialize(serializer)
+}
+
+// serde passes a reference.
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn as_word<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.word())

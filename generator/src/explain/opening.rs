@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::end::{End, Service};
@@ -15,7 +16,7 @@ use crate::plan::Plan;
 use crate::reach::{self, Flows, Opener, Reach};
 
 /// A link that is not there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Opening {
     /// The command that adds it.
     pub command: String,

@@ -3,6 +3,7 @@
 //! Where no link covers a packet, the links that nearly do are named: the other direction, another port. Never: a
 //! rule; the reasons are the same whatever was rendered.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::way::link_protocol;
@@ -14,7 +15,7 @@ use crate::plan::policy::{Because, Decision, Packet, Translation, Verdict};
 const NEAR: usize = 3;
 
 /// Why a packet passes or does not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reason {
     /// What was declared: `pass`, `refuse`, `drop` or `untouched`.
     pub verdict: &'static str,
@@ -27,7 +28,7 @@ pub struct Reason {
 }
 
 /// A value of the declaration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Declared {
     /// Its path in the input.
     pub path: String,

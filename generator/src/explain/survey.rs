@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::apart::{Apart, ESP, Key, Spot};
@@ -27,7 +28,7 @@ const USUAL: [u16; 3] = [443, 80, 22];
 const EXCEPTIONS: usize = 3;
 
 /// Several answers.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Survey {
     /// Whether anything that was asked about gets through.
@@ -51,7 +52,7 @@ pub struct Survey {
 }
 
 /// Ends with the same answers.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Answers {
     /// The ends at the other side, in words; none where both were named.
@@ -65,7 +66,7 @@ pub struct Answers {
 }
 
 /// What becomes of some services.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
     /// The services in words.
@@ -77,7 +78,7 @@ pub struct Part {
 }
 
 /// Some services of a protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub struct Protocol {
     /// Its name; `other` is all that have none here.
     pub protocol: &'static str,
@@ -86,7 +87,7 @@ pub struct Protocol {
 }
 
 /// What becomes of a packet, as whoever opens sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Fate {
     /// It and its answer get through.
@@ -100,7 +101,7 @@ pub enum Fate {
 }
 
 /// The way of a packet that stands for others.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Path {
     /// The services that it stands for, in words.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
-use super::{Conditions, Expectation, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume};
+use super::{
+    Conditions, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume,
+};
 use crate::place::{At, FieldPath, Place};
 use crate::problem::{Kind, Problem};
 
@@ -332,9 +334,23 @@ impl Read for Volume {
             attachment: fields.optional("attachment"),
             publish: fields.optional("publish"),
             mount_point: fields.optional("mountPoint"),
+            guest: fields.optional("guest"),
         };
         fields.close();
         Some(volume)
+    }
+}
+
+impl Read for Guest {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let guest = Guest {
+            mac: fields.optional("mac"),
+            interface: fields.optional("interface"),
+            dns: fields.optional("dns"),
+        };
+        fields.close();
+        Some(guest)
     }
 }
 

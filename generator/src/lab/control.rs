@@ -157,6 +157,7 @@ pub struct FaultStatus {
 
 /// The hosts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::place::is_hostile;
-use crate::problem::{AnchorReason, PathReason};
+use crate::problem::{AnchorReason, MacReason, PathReason};
 
 /// A name: lower-case letters, digits and `-`, not `-` first. Safe as a word of pf, sh, XML and hosts alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +97,57 @@ impl AbsolutePath {
 impl fmt::Display for AbsolutePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The MAC address of one interface: six bytes, lower-case with colons.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MacAddress(String);
+
+impl MacAddress {
+    /// An address as `52:54:00:12:34:56`; not one of a group, nor of nobody.
+    pub fn new(text: &str) -> Result<Self, MacReason> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let byte = |part: &&str| {
+            let is_hex = part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit());
+            is_hex.then(|| u8::from_str_radix(part, 16).ok()).flatten()
+        };
+        let bytes: Option<Vec<u8>> = parts.iter().map(byte).collect();
+        let bytes = bytes.filter(|bytes| bytes.len() == 6).ok_or(MacReason::Form)?;
+        if bytes[0] & 1 == 1 {
+            return Err(MacReason::Group);
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(MacReason::Nobody);
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    /// The address's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of an interface of Linux.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// `IFNAMSIZ` without the final NUL.
+    const LONGEST: usize = 15;
+
+    /// A name as `enp0s1`: no pattern, and nothing that a file's syntax takes for something else.
+    pub fn new(text: &str) -> Option<Self> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+        let is_begun = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
+        let valid = is_begun && text.len() <= Self::LONGEST && text.bytes().all(allowed);
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

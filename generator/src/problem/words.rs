@@ -1,6 +1,6 @@
 //! The wording of every problem: a code that never changes its meaning, a message, and a hint that says what to do.
 
-use super::{AnchorReason, Edge, Kind, PathReason, Problem};
+use super::{AnchorReason, Edge, Kind, MacReason, PathReason, Problem};
 use crate::place::{Harmless, Quoted};
 
 impl Problem {
@@ -45,6 +45,9 @@ impl Kind {
             Kind::AddressOutside { .. } => "E041",
             Kind::AddressIsGateway { .. } => "E042",
             Kind::AddressTaken { .. } => "E043",
+            Kind::Mac { .. } => "E044",
+            Kind::MacTaken { .. } => "E045",
+            Kind::Interface { .. } => "E046",
             Kind::NotLoopback { .. } => "E050",
             Kind::MacsOwn { .. } => "E051",
             Kind::AliasOutside { .. } => "E052",
@@ -143,6 +146,9 @@ impl Kind {
             Kind::AddressTaken { address, by, .. } => {
                 format!("the address `{address}` is taken by volume `{by}`")
             }
+            Kind::Mac { found, reason } => format!("{} {}", Quoted(found), reason.words()),
+            Kind::MacTaken { mac, by } => format!("the MAC address `{mac}` is that of volume `{by}` already"),
+            Kind::Interface { found } => format!("{} is not the name of an interface", Quoted(found)),
             Kind::NotLoopback { found } => {
                 format!("the localhost range `{}` lies outside `127.0.0.0/8`", found.trunc())
             }
@@ -267,6 +273,15 @@ impl Kind {
                 Some(address) => format!("`{address}` is free"),
                 None => "use another address, or widen the network".to_owned(),
             },
+            Kind::Mac { .. } => {
+                "write the address that the VM's configuration gives its interface, as `52:54:00:12:34:56`".to_owned()
+            }
+            Kind::MacTaken { .. } => "give each VM's interface a MAC address of its own".to_owned(),
+            Kind::Interface { .. } => {
+                "write what `ip link` shows in the VM, as `enp0s1`: letters, digits, `.`, `-` and `_`, 15 at most, a letter \
+                 first"
+                    .to_owned()
+            }
             Kind::NotLoopback { .. } => "write it like `127.0.1.1/24`".to_owned(),
             Kind::MacsOwn { .. } => "use another address of 127.0.0.0/8".to_owned(),
             Kind::PublishWithoutAlias { .. } => {
@@ -335,6 +350,16 @@ impl PathReason {
             Self::Shared => "use a separate directory inside it",
             Self::TooLong => "use a shorter path",
             Self::LogLine(_) => "use letters, digits and `._/@%+,:=~-`",
+        }
+    }
+}
+
+impl MacReason {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Form => "is not a MAC address",
+            Self::Group => "is the MAC address of a group, which no interface has",
+            Self::Nobody => "is the MAC address of nobody",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::pf::eval::{
     Answer, Machine, Outcome as Action, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
-use crate::pf::syntax::Rule;
+use crate::pf::syntax::{Action as Does, Rule, StateKind};
 use crate::plan::Plan;
 use crate::plan::policy::{self, TCP, UDP, Verdict};
 
@@ -77,6 +77,7 @@ impl<'a> Judge<'a> {
         self.compare_translations();
         if self.violations.is_empty() {
             self.answers_inside();
+            self.states_are_brief();
         }
         self.violations.truncate(MOST);
         if self.violations.is_empty() { Ok((self.regions, self.space.size())) } else { Err(self.violations) }
@@ -390,6 +391,34 @@ impl<'a> Judge<'a> {
         let undecided = Map::UNDECIDED.as_constant();
         self.space
             .select(of_set, |number| Some(number) != undecided && is_meant(self.outcomes.outcome(number)))
+    }
+
+    /// What this Mac sends itself makes states that end soon after their connection: pf's table has room for 10,000, and
+    /// with the usual timeouts a hundred connections a second fill it.
+    fn states_are_brief(&mut self) {
+        let filter = self.lists.filter;
+        let is_lasting = |rule: &Rule| {
+            rule.action == Does::Pass
+                && rule.state == StateKind::Keep
+                && rule.state_options.timeouts.is_empty()
+                && !rule.destination.not
+        };
+        let loopback = self.space.interface(LOOPBACK);
+        let tcp = self.space.number_is(Field::Protocol, TCP);
+        let domain = self.space.and(loopback, tcp);
+        for (number, rule) in filter.iter().enumerate().filter(|(_, rule)| is_lasting(rule)) {
+            let about = self.about(rule);
+            let mut set = self.space.and(about, domain);
+            for earlier in &filter[..number] {
+                if set.is_empty() {
+                    break;
+                }
+                let earlier = self.about(earlier);
+                set = self.space.minus(set, earlier);
+            }
+            let what = "its state lasts for 90 s after the connection has ended, so that pf's table fills up";
+            self.find(set, false, &filter[number..=number], what);
+        }
     }
 
     /// What passes inside a provider without a state: its answer passes by itself.

@@ -19,8 +19,10 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("launchd/daemon.plist", include_str!("../../../templates/launchd/daemon.plist.j2")),
     ("newsyslog/nix-volumes.conf", include_str!("../../../templates/newsyslog/nix-volumes.conf.j2")),
     ("hosts/hosts", include_str!("../../../templates/hosts/hosts.j2")),
-    ("guest/10-nixvol.network", include_str!("../../../templates/guest/10-nixvol.network.j2")),
+    ("guest/05-nixvol.network", include_str!("../../../templates/guest/05-nixvol.network.j2")),
+    ("guest/99-nixvol.yaml", include_str!("../../../templates/guest/99-nixvol.yaml.j2")),
     ("guest/interfaces", include_str!("../../../templates/guest/interfaces.j2")),
+    ("guest/nixvol.nmconnection", include_str!("../../../templates/guest/nixvol.nmconnection.j2")),
     ("guest/talos.yaml", include_str!("../../../templates/guest/talos.yaml.j2")),
     (
         "script/manage-macos-networking.sh",

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Error, engine};
-use crate::model::VolumeAttachment;
+use crate::model::{self, VolumeAttachment};
 use crate::plan::Plan;
 
 #[derive(Serialize)]
@@ -14,21 +14,29 @@ struct Guest {
     gateway: String,
     /// The address is the Mac's as long as the declaration says so.
     served_by_mac: bool,
+    mac: Option<String>,
+    interface: Option<String>,
+    dns: Vec<String>,
 }
 
 /// A guest's files: the names of the templates, and of the files in the guest's directory.
-pub const FILES: [&str; 3] = ["10-nixvol.network", "interfaces", "talos.yaml"];
+pub const FILES: [&str; 5] =
+    ["05-nixvol.network", "99-nixvol.yaml", "interfaces", "nixvol.nmconnection", "talos.yaml"];
 
 /// The files of every volume, by path. Those of a volume that the Mac serves say so.
 pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, Error> {
     let mut files = Vec::new();
     for volume in &plan.volumes {
+        let model::Guest { mac, interface, dns } = &volume.guest;
         let guest = Guest {
             name: volume.name.to_string(),
             provider: volume.provider.to_string(),
             address: volume.address.to_string(),
             gateway: volume.gateway.to_string(),
             served_by_mac: volume.attachment == VolumeAttachment::Host,
+            mac: mac.as_ref().map(|mac| mac.as_str().to_owned()),
+            interface: interface.as_ref().map(|name| name.as_str().to_owned()),
+            dns: dns.iter().map(ToString::to_string).collect(),
         };
         for file in FILES {
             files.push((

@@ -10,7 +10,9 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::input::{self, Protocol, ProviderAttachment, VERSION, VolumeAttachment};
-use crate::model::{self, AbsolutePath, Declaration, End, Latency, Party, PortRange, PortSet};
+use crate::model::{
+    self, AbsolutePath, Declaration, End, InterfaceName, Latency, MacAddress, Party, PortRange, PortSet,
+};
 use crate::plan::{Flow, Plan};
 
 #[derive(Serialize)]
@@ -51,6 +53,14 @@ struct Volume<'a> {
     attachment: VolumeAttachment,
     publish: Vec<u16>,
     mount_point: Option<&'a str>,
+    guest: Guest<'a>,
+}
+
+#[derive(Serialize)]
+struct Guest<'a> {
+    mac: Option<&'a str>,
+    interface: Option<&'a str>,
+    dns: &'a [Ipv4Addr],
 }
 
 #[derive(Serialize)]
@@ -164,6 +174,16 @@ fn volume(volume: &model::Volume) -> Volume<'_> {
         attachment: volume.attachment,
         publish: volume.publish.iter().copied().collect(),
         mount_point: volume.mount_point.as_ref().map(AbsolutePath::as_str),
+        guest: guest(&volume.guest),
+    }
+}
+
+fn guest(guest: &model::Guest) -> Guest<'_> {
+    let model::Guest { mac, interface, dns } = guest;
+    Guest {
+        mac: mac.as_ref().map(MacAddress::as_str),
+        interface: interface.as_ref().map(InterfaceName::as_str),
+        dns,
     }
 }
 

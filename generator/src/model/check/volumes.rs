@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use super::networks::edge;
 use super::{AbsolutePath, Check};
-use crate::input::{self, VolumeAttachment, nearest};
+use crate::input::{self, ProviderAttachment, VolumeAttachment, nearest};
 use crate::model::free::FreeAddresses;
-use crate::model::{Localhost, Name, Provider, Volume};
+use crate::model::{Guest, InterfaceName, Localhost, MacAddress, Name, Provider, Volume};
 use crate::place::At;
 use crate::problem::{Kind, Problem};
 
@@ -34,12 +34,15 @@ impl<'a> Check<'a> {
         let input = self.input;
         let mut addresses = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut aliases = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
+        let mut macs = BTreeMap::new();
         let mut volumes = BTreeMap::new();
         for (name, raw) in input.volumes.iter().flatten() {
             let provider = self.provider_of(name, raw);
             let address = self.address(name, raw, providers, &mut addresses);
             let alias = self.alias(name, raw, localhost, &mut aliases);
-            let volume = self.volume(name, raw, provider, address, alias);
+            let owner = raw.provider.as_deref().and_then(|owner| providers.get(owner)?.as_ref());
+            let guest = self.guest(name, raw, owner, &mut macs);
+            let volume = self.volume(name, raw, (provider, address, alias), guest);
             volumes.insert(name.clone(), volume);
         }
         volumes
@@ -49,9 +52,8 @@ impl<'a> Check<'a> {
         &mut self,
         name: &str,
         raw: &input::Volume,
-        provider: Option<Name>,
-        address: Option<Ipv4Addr>,
-        localhost: Option<Ipv4Addr>,
+        (provider, address, localhost): (Option<Name>, Option<Ipv4Addr>, Option<Ipv4Addr>),
+        guest: Option<Guest>,
     ) -> Option<Volume> {
         let at = At::of(&["volumes", name]);
         let attachment = self.word(
@@ -71,7 +73,83 @@ impl<'a> Check<'a> {
             let kind = Kind::PublishOnGuest { volume: name.to_owned(), address, ports };
             self.wrong(at.child("publish"), kind);
         }
-        Some(Volume { provider: provider?, address: address?, localhost, attachment, publish, mount_point })
+        Some(Volume {
+            provider: provider?,
+            address: address?,
+            localhost,
+            attachment,
+            publish,
+            mount_point,
+            guest: guest?,
+        })
+    }
+
+    /// What is known of the VM; its name servers are, unless said otherwise, vmnet's own at the gateway.
+    fn guest(
+        &mut self,
+        name: &'a str,
+        raw: &input::Volume,
+        owner: Option<&Provider>,
+        macs: &mut BTreeMap<MacAddress, &'a str>,
+    ) -> Option<Guest> {
+        let at = At::of(&["volumes", name, "guest"]);
+        let of_vmnet = owner.filter(|owner| owner.attachment == ProviderAttachment::Vmnet);
+        let default = || of_vmnet.map(|owner| owner.gateway.addr()).into_iter().collect();
+        let Some(raw) = &raw.guest else {
+            return Some(Guest { mac: None, interface: None, dns: default() });
+        };
+        let mac = raw.mac.as_deref().map(|found| self.mac(&at.child("mac"), name, found, macs));
+        let interface = raw.interface.as_deref().map(|found| {
+            let interface = InterfaceName::new(found);
+            if interface.is_none() {
+                self.wrong(at.child("interface"), Kind::Interface { found: found.to_owned() });
+            }
+            interface
+        });
+        let at = at.child("dns");
+        let dns = raw.dns.as_ref().map(|servers| {
+            let server = |(index, text): (usize, &Option<String>)| {
+                self.parse_address(&at.child(index), text.as_deref()?)
+            };
+            servers.iter().enumerate().map(server).collect::<Option<Vec<_>>>()
+        });
+        let dns = match dns {
+            None => default(),
+            Some(servers) => servers?,
+        };
+        let mac = match mac {
+            None => None,
+            Some(mac) => Some(mac?),
+        };
+        let interface = match interface {
+            None => None,
+            Some(interface) => Some(interface?),
+        };
+        Some(Guest { mac, interface, dns })
+    }
+
+    fn mac(
+        &mut self,
+        at: &At,
+        name: &'a str,
+        found: &str,
+        macs: &mut BTreeMap<MacAddress, &'a str>,
+    ) -> Option<MacAddress> {
+        let mac = match MacAddress::new(found) {
+            Ok(mac) => mac,
+            Err(reason) => {
+                self.wrong(at, Kind::Mac { found: found.to_owned(), reason });
+                return None;
+            }
+        };
+        if let Some(by) = macs.get(&mac) {
+            let kind = Kind::MacTaken { mac: mac.as_str().to_owned(), by: (*by).to_owned() };
+            let with = At::of(&["volumes", by, "guest", "mac"]).path();
+            self.problems.push(Problem::new(at, kind).with(with));
+            return None;
+        }
+        macs.insert(mac.clone(), name);
+        Some(mac)
     }
 
     fn provider_of(&mut self, name: &str, raw: &input::Volume) -> Option<Name> {

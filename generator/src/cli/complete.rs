@@ -1,0 +1,138 @@
+//! What a shell can complete that only the declaration knows: names of providers and volumes, numbers of links and
+//! expectations. It is the declaration of the command line at hand: its `--input`, `--bundle` or `--file`, else the embedded
+//! one. What cannot be read completes nothing; the command itself tells why.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+use clap_complete::CompletionCandidate;
+use nixvol_net::edit::File;
+use nixvol_net::input::{DEFAULT, Word};
+use nixvol_net::render::NETWORK;
+use serde_json::Value;
+
+/// Names of volumes.
+pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| named(declaration, "volumes"))
+}
+
+/// Names of providers.
+pub fn providers(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| named(declaration, "providers"))
+}
+
+/// Names of both.
+pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, both)
+}
+
+/// What an expectation names: the same, and the words for everyone else.
+pub fn parties(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| both(declaration).into_iter().chain(words(None)).collect())
+}
+
+/// What `explain` takes as an end.
+pub fn asked(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| {
+        let gateways = keys(declaration, "providers").into_iter();
+        let gateways =
+            gateways.map(|name| (format!("{name}.gateway"), format!("the Mac's address in {name}")));
+        both(declaration).into_iter().chain(gateways).chain(words(Some(Word::Any))).collect()
+    })
+}
+
+/// `links.0` and so on.
+pub fn links(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| numbered(declaration, "links"))
+}
+
+/// `expect.0` and so on.
+pub fn expectations(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| numbered(declaration, "expect"))
+}
+
+/// What can be captured in the lab.
+pub fn captured(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| {
+        both(declaration).into_iter().chain(numbered(declaration, "links")).collect()
+    })
+}
+
+/// A word and what is said of it.
+type Told = (String, String);
+
+fn candidates(current: &OsStr, of: impl FnOnce(&Value) -> Vec<Told>) -> Vec<CompletionCandidate> {
+    let (Some(current), Some(declaration)) = (current.to_str(), declaration()) else {
+        return Vec::new();
+    };
+    let begun = of(&declaration).into_iter().filter(|(word, _)| word.starts_with(current));
+    begun.map(|(word, what)| CompletionCandidate::new(word).help(Some(what.into()))).collect()
+}
+
+fn keys(declaration: &Value, part: &str) -> Vec<String> {
+    declaration[part].as_object().map(|entries| entries.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn named(declaration: &Value, part: &str) -> Vec<Told> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let what = |name: &String| {
+        let it = &declaration[part][name];
+        match part {
+            "volumes" => format!("volume of {}, {}", text(&it["provider"]), text(&it["address"])),
+            _ => format!("provider, {}", text(&it["network"])),
+        }
+    };
+    keys(declaration, part).into_iter().map(|name| (name.clone(), what(&name))).collect()
+}
+
+fn both(declaration: &Value) -> Vec<Told> {
+    let providers = named(declaration, "providers").into_iter();
+    providers.chain(named(declaration, "volumes")).collect()
+}
+
+fn words(without: Option<Word>) -> impl Iterator<Item = Told> {
+    let known = Word::WORDS.iter().filter(move |word| Word::from_word(word) != without);
+    known.map(|word| ((*word).to_owned(), "whatever the declaration".to_owned()))
+}
+
+fn numbered(declaration: &Value, list: &str) -> Vec<Told> {
+    let items = declaration[list].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names = |value: &Value| {
+        let names = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let told = |(index, item): (usize, &Value)| {
+        (format!("{list}.{index}"), format!("{} -> {}", names(&item["from"]), names(&item["to"])))
+    };
+    items.iter().enumerate().map(told).collect()
+}
+
+/// The declaration that the command line at hand is about.
+fn declaration() -> Option<Value> {
+    let arguments: Vec<OsString> = std::env::args_os().skip_while(|it| it != "--").skip(1).collect();
+    let given = |flag: &str| value_of(&arguments, flag);
+    if let Some(input) = given("--input").filter(|input| input != "-") {
+        return serde_json::from_slice(&fs::read(input).ok()?).ok();
+    }
+    if let Some(bundle) = given("--bundle") {
+        return serde_json::from_slice(&fs::read(Path::new(&bundle).join(NETWORK)).ok()?).ok();
+    }
+    if let Some(file) = given("--file") {
+        let text = fs::read_to_string(file).ok()?;
+        return Some(File::parse(&text, &[]).ok()?.declared().json);
+    }
+    serde_json::from_str(DEFAULT).ok()
+}
+
+/// The value of a flag: `--flag VALUE`, `--flag=VALUE`, or, as bash splits that, `--flag = VALUE`.
+fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
+    arguments.iter().enumerate().find_map(|(index, argument)| {
+        let argument = argument.to_str()?;
+        if argument == flag {
+            let mut behind = arguments[index + 1..].iter();
+            return behind.find(|value| *value != "=").cloned();
+        }
+        argument.strip_prefix(flag)?.strip_prefix('=').map(OsString::from)
+    })
+}

@@ -1,0 +1,200 @@
+//! `init`: a first declaration in Nix, from answers, from flags, or from what another tool describes.
+
+use std::fs;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use nixvol_net::import::{self, Draft, Link, Provider, Tool, Volume};
+use nixvol_net::model;
+use nixvol_net::plan::Plan;
+use nixvol_net::render::{self, ANCHOR};
+use serde_json::json;
+
+use super::pf::harmless;
+use super::{NOT_PROVEN, counted, print, prove, reject, versioned};
+use crate::cli::Format;
+use crate::cli::init::Init;
+use crate::disk;
+
+/// Runs `init`.
+pub fn run(init: &Init) -> Result<ExitCode> {
+    if !init.dry_run && !init.force && fs::symlink_metadata(&init.out).is_ok() {
+        bail!(
+            "{} is there already\nhint: name another file with `--out`, or replace it with `--force`",
+            init.out.display()
+        );
+    }
+    let (name, draft) = match &init.from {
+        Some(file) => taken(file)?,
+        None => (String::new(), asked(init)?),
+    };
+    tell(&name, &draft.left);
+    let json = draft.json();
+    let declaration = match model::read(json.to_string().as_bytes()) {
+        Ok(declaration) => declaration,
+        Err(rejected) => return Ok(reject("the draft", &rejected)),
+    };
+    let plan = Plan::of(&declaration);
+    let anchor = render::anchor(&plan)?;
+    if prove::proven(&plan, &declaration.positions, ANCHOR, &anchor).is_err() {
+        return Ok(ExitCode::from(NOT_PROVEN));
+    }
+    let text = draft.nix(&heading(&name));
+    if !init.dry_run {
+        disk::create(&init.out, &text, init.force)?;
+    }
+    print(&match init.format {
+        Format::Json => {
+            let left =
+                |it: &import::Left| json!({ "file": name, "line": it.line, "what": it.what, "why": it.why });
+            let left: Vec<_> = draft.left.iter().map(left).collect();
+            let value = json!({ "file": init.out, "written": !init.dry_run, "input": json, "left": left });
+            versioned(&value)?
+        }
+        Format::Text if init.dry_run => text,
+        Format::Text => {
+            let left = match draft.left.len() {
+                0 => String::new(),
+                1 => "; 1 line of it was not taken as it is, see above".to_owned(),
+                count => format!("; {count} lines of it were not taken as they are, see above"),
+            };
+            format!(
+                "{}: {}: valid, proven{left}\nnext: add it to the `modules` of your configuration, beside nixvol-net's own; \
+                 `nixvol-net add --help` edits it\n",
+                init.out.display(),
+                counted(&declaration)
+            )
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what was not taken, a line each, with its place.
+fn tell(name: &str, left: &[import::Left]) {
+    for left in left {
+        eprintln!("{}", harmless(&format!("{name}:{}: {}: {}", left.line, left.what, left.why)));
+    }
+}
+
+/// What the file says of itself.
+fn heading(from: &str) -> Vec<String> {
+    let from = if from.is_empty() { String::new() } else { format!(" from {}", harmless(from)) };
+    vec![
+        format!("A network of volumes, written by `nixvol-net init`{from}. It is yours to change."),
+        "Import it beside the module of nixvol-net.".to_owned(),
+    ]
+}
+
+/// A draft of what another tool describes, with the name of the file.
+fn taken(file: &Path) -> Result<(String, Draft)> {
+    let (name, text) = if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        ("stdin".to_owned(), text)
+    } else {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        (file.display().to_string(), text)
+    };
+    match import::read(&text) {
+        Ok((Tool::Compose | Tool::Kind | Tool::Terraform, draft)) => Ok((name, draft)),
+        Err(import::Unusable::Syntax { line, column, reason }) => {
+            bail!("{name}:{line}:{column}: {}\nhint: the file is read as YAML or JSON", harmless(&reason))
+        }
+        Err(unusable @ (import::Unusable::Unknown | import::Unusable::Nothing(_))) => {
+            if let import::Unusable::Nothing(left) = &unusable {
+                tell(&name, left);
+            }
+            bail!("{name}: {unusable}\nhint: `nixvol-net init` without `--from` starts from nothing")
+        }
+    }
+}
+
+/// A draft from flags, or from answers where somebody sits there.
+fn asked(init: &Init) -> Result<Draft> {
+    let (mut providers, mut volumes, mut link_all) = (init.providers.clone(), init.volumes, init.link_all);
+    if providers.is_empty() {
+        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+            bail!(
+                "there is nobody to ask\nhint: name providers (`--provider aws --provider gcp`), or a file to take them from \
+                 (`--from compose.yaml`)"
+            );
+        }
+        let answer = answer("Providers, by name, with commas between them", "aws, gcp")?;
+        providers =
+            answer.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        if volumes.is_none() {
+            let count = self::answer("Volumes in each", "1")?;
+            volumes = Some(
+                count
+                    .parse()
+                    .ok()
+                    .filter(|count| *count <= 100)
+                    .with_context(|| format!("`{}` is not a number from 0 to 100", harmless(&count)))?,
+            );
+        }
+        if !link_all && providers.len() > 1 {
+            let yes = self::answer("May they all reach each other? yes or no", "no")?;
+            link_all = match yes.as_str() {
+                "yes" | "y" => true,
+                "no" | "n" => false,
+                other => bail!("`{}` is neither yes nor no", harmless(other)),
+            };
+        }
+    }
+    let mut draft = Draft::default();
+    for (line, provider) in (1..).zip(&providers) {
+        let (name, network) =
+            provider.split_once('=').map_or((provider.as_str(), None), |(name, it)| (name, Some(it)));
+        if model::Name::new(name, model::Name::LONGEST).is_none() || model::Name::RESERVED.contains(&name) {
+            bail!(
+                "`{}` is not a name for a provider\nhint: lower-case letters, digits and `-`, 24 characters at most",
+                harmless(name)
+            );
+        }
+        if draft.providers.iter().any(|known| known.name == name) {
+            bail!("`{name}` is named twice");
+        }
+        let network = match network {
+            None => None,
+            Some(text) => match text.parse() {
+                Ok(network) => Some((network, line)),
+                Err(_) => bail!("`{}` is not a network\nhint: write it as 10.0.0.0/16", harmless(text)),
+            },
+        };
+        draft.providers.push(Provider { name: name.to_owned(), network, line, ..Provider::default() });
+        for number in 1..=volumes.unwrap_or(1) {
+            let name = format!("{name}-{number}");
+            draft.volumes.push(Volume {
+                name,
+                provider: draft.providers[draft.providers.len() - 1].name.clone(),
+                line,
+                ..Volume::default()
+            });
+        }
+    }
+    if link_all && draft.providers.len() > 1 {
+        let all: Vec<String> = draft.providers.iter().map(|provider| provider.name.clone()).collect();
+        draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
+    }
+    draft.finish();
+    // Whoever names a network means it.
+    if let Some(left) = draft.left.first() {
+        bail!("{}: {}", left.what, left.why.trim_end_matches(": another is chosen"));
+    }
+    Ok(draft)
+}
+
+/// Asks on the terminal.
+fn answer(question: &str, default: &str) -> Result<String> {
+    eprint!("{question} [{default}]: ");
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line).context("cannot read the answer")?;
+    if read == 0 {
+        eprintln!("");
+        bail!("no answer; nothing was written");
+    }
+    let line = line.trim();
+    Ok(if line.is_empty() { default.to_owned() } else { line.to_owned() })
+}

@@ -1,0 +1,258 @@
+//! Colour on a terminal. It repeats what the words say: whoever sees none misses nothing.
+//!
+//! The text of a command is painted line by line, by its own words, so that no room of the library knows of colour. What
+//! passes is green, what is refused or wrong is red, what is between the two or a warning is yellow; names of the program's
+//! own columns are faint.
+
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default();
+const CALM: Style = AnsiColor::Cyan.on_default();
+const FAINT: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// Words, and how they are painted. Longer ones stand before those that they begin with.
+type Words = &'static [(&'static str, Style)];
+
+/// How the text of a command is painted.
+#[derive(Debug, Clone, Copy)]
+pub enum Paint {
+    /// What was proven, and who may open to whom.
+    Proof,
+    /// The way of a packet.
+    Way,
+    /// Boxes of characters.
+    Picture,
+    /// Rules of pf.
+    Rules,
+    /// A page of `help`.
+    Page,
+    /// The lines of a file that change, and what that opens and closes, which has its colours already.
+    Edit,
+    /// What is up in the lab.
+    Lab,
+}
+
+const PROOF: Words = &[
+    ("not proven", BAD),
+    ("proven", GOOD),
+    ("valid", GOOD),
+    ("as expected", GOOD),
+    ("written", GOOD),
+    ("all", GOOD),
+    ("some", WARNING),
+    ("NAT", CALM),
+];
+const WAY: Words = &[
+    ("BLOCKED", BAD),
+    ("blocked", BAD),
+    ("THE RULES ARE WRONG", BAD),
+    ("NOTE", WARNING),
+    ("passes", GOOD),
+    ("refused", WARNING),
+];
+const RULES: Words = &[
+    ("block", BAD),
+    ("pass", GOOD),
+    ("no nat", CALM),
+    ("no rdr", CALM),
+    ("nat", CALM),
+    ("rdr", CALM),
+    ("scrub", CALM),
+    ("dummynet", CALM),
+    ("anchor", CALM),
+    ("table", CALM),
+];
+const LAB: Words = &[("cut off from", BAD), ("blocked", WARNING), ("dropped", WARNING), ("delivered", GOOD)];
+/// The names of `explain`'s lines.
+const LABELS: [&str; 6] = ["rule", "because", "but", "declared", "pipe", "state"];
+
+/// Whether to use colour on a stream: what `--color` says, else a terminal that can show it and no `NO_COLOR`.
+pub fn colour(stream: &impl anstream::stream::RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// A text, painted where standard output shows colour.
+pub fn painted(text: &str, paint: Paint) -> String {
+    if colour(&io::stdout()) { lines(text, paint) } else { text.to_owned() }
+}
+
+/// What goes to standard error, painted where that shows colour: `error:`, `hint:` and `note:` at the start of a line.
+pub fn told(text: &str) -> String {
+    if text.contains('\x1b') || !colour(&io::stderr()) {
+        return text.to_owned();
+    }
+    let heads = [("error:", BAD), ("hint:", CALM), ("note:", WARNING), ("more:", FAINT)];
+    let line = |line: &str| match heads.iter().find(|(head, _)| line.starts_with(head)) {
+        Some((head, style)) => format!("{style}{head}{style:#}{}", &line[head.len()..]),
+        None => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
+/// Whether a person looks at standard error on a terminal that can rewrite a line.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+fn lines(text: &str, paint: Paint) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let body = line.strip_suffix('\n').unwrap_or(line);
+        out.push_str(&match paint {
+            Paint::Proof => words(body, PROOF),
+            Paint::Way => way(body, index),
+            Paint::Picture => picture(body),
+            Paint::Rules => rule(body),
+            Paint::Page if index == 0 => whole(body, BOLD),
+            Paint::Page => page(body),
+            Paint::Edit => edit(body),
+            Paint::Lab => words(body, LAB),
+        });
+        out.push_str(&line[body.len()..]);
+    }
+    out
+}
+
+fn whole(line: &str, style: Style) -> String {
+    if line.is_empty() { String::new() } else { format!("{style}{line}{style:#}") }
+}
+
+/// Paints words where they stand alone.
+fn words(line: &str, known: Words) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    let mut before = None;
+    while let Some(first) = rest.chars().next() {
+        let is_start = before.is_none_or(is_between);
+        let ends = |word: &str| rest[word.len()..].chars().next().is_none_or(is_between);
+        let found = known.iter().find(|(word, _)| is_start && rest.starts_with(word) && ends(word));
+        if let Some((word, style)) = found {
+            let _ = write!(out, "{style}{word}{style:#}");
+            rest = &rest[word.len()..];
+            before = word.chars().last();
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            before = Some(first);
+        }
+    }
+    out
+}
+
+/// What stands between words: a name as `all-in-one` is one word.
+fn is_between(character: char) -> bool {
+    !(character.is_alphanumeric() || "-_.".contains(character))
+}
+
+fn way(line: &str, index: usize) -> String {
+    if index == 0 {
+        let (title, verdict) = line.split_once(": ").unwrap_or((line, ""));
+        let separator = if verdict.is_empty() { "" } else { ": " };
+        return format!("{}{separator}{}", whole(title, BOLD), words(verdict, WAY));
+    }
+    let indent = line.len() - line.trim_start().len();
+    let label = line.trim_start().split("  ").next().unwrap_or_default();
+    let is_label = indent > 4 && LABELS.iter().any(|known| label.trim_end().starts_with(known));
+    if is_label {
+        let end = indent + label.len();
+        return format!("{}{}{}", &line[..indent], whole(label, FAINT), &line[end..]);
+    }
+    if indent == 0 && !line.contains(':') {
+        return whole(line, BOLD);
+    }
+    words(line, WAY)
+}
+
+/// The lines of boxes faint, so that names stand out.
+fn picture(line: &str) -> String {
+    let is_line =
+        |character: char| ('\u{2500}'..='\u{257f}').contains(&character) || "+|-=<>".contains(character);
+    let mut out = String::new();
+    let mut is_faint = false;
+    let mut before = ' ';
+    for character in line.chars() {
+        // A hyphen inside a name is part of it.
+        let line_here = is_line(character) && (character != '-' || !before.is_alphanumeric());
+        if line_here != is_faint {
+            let _ = if line_here { write!(out, "{FAINT}") } else { write!(out, "{FAINT:#}") };
+            is_faint = line_here;
+        }
+        out.push(character);
+        before = character;
+    }
+    if is_faint {
+        let _ = write!(out, "{FAINT:#}");
+    }
+    out
+}
+
+fn rule(line: &str) -> String {
+    // The first word says what a rule does; what stands behind it may be a name.
+    let found =
+        RULES.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')));
+    found.map_or_else(
+        || line.to_owned(),
+        |(word, style)| format!("{style}{word}{style:#}{}", &line[word.len()..]),
+    )
+}
+
+fn page(line: &str) -> String {
+    if line.starts_with("    ") { whole(line, FAINT) } else { line.to_owned() }
+}
+
+fn edit(line: &str) -> String {
+    if line.contains('\x1b') {
+        return line.to_owned();
+    }
+    match line.chars().next() {
+        _ if line.starts_with("---") || line.starts_with("+++") => whole(line, BOLD),
+        Some('@') => whole(line, CALM),
+        Some('+') => whole(line, GOOD),
+        Some('-') => whole(line, AnsiColor::Red.on_default()),
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Paint, lines};
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn colour_changes_no_word() {
+        let texts = [
+            (Paint::Proof, "proven: 37 rules\n\n  aws  all  some  NAT  -\n  all-in-one  all\n"),
+            (
+                Paint::Way,
+                "etcd-1 -> etcd-2 tcp 5432: blocked at hop 2\n\nThe packet\n  1  out lo0  passes\n       rule      x:1  pass\n",
+            ),
+            (Paint::Picture, "+--- aws ---+\n| veth-etcd-1 |\n└─┘ a-b\n"),
+            (Paint::Rules, "block return quick\npass all\nblocked\n"),
+            (Paint::Page, "title\n\n    $ code\ntext"),
+            (Paint::Edit, "--- a\n+++ b\n@@ 1 @@\n+ x\n- y\n z\n"),
+        ];
+        for (paint, text) in texts {
+            let painted = lines(text, paint);
+            assert_ne!(painted, text, "{paint:?}");
+            assert_eq!(plain(&painted), text, "{paint:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_holds_a_word_is_no_word() {
+        for name in ["all-in-one", "small", "not-all", "all.aws", "proven_1"] {
+            assert_eq!(lines(name, Paint::Proof), name);
+        }
+        assert_eq!(lines("blocked \"x\"", Paint::Rules), "blocked \"x\"");
+    }
+}

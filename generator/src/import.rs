@@ -1,0 +1,97 @@
+//! What other tools describe, as a first declaration: the networks, machines and ports of a Compose file, of a kind cluster,
+//! or of Terraform. What has no counterpart here is said with its line, so that nobody takes the draft for more than it is.
+//!
+//! Sees: place, model. Never: reads a file, or guesses what only the other tool can evaluate.
+
+mod compose;
+mod draft;
+mod kind;
+mod node;
+mod terraform;
+
+use std::fmt;
+
+pub use draft::{Draft, Link, Provider, Volume};
+use node::Node;
+
+/// What was not taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The line, from 1.
+    pub line: usize,
+    /// What stands there.
+    pub what: String,
+    /// Why it is not in the draft, or what is there instead.
+    pub why: String,
+}
+
+/// Which tool a file belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Docker Compose.
+    Compose,
+    /// kind: Kubernetes in Docker.
+    Kind,
+    /// Terraform: `show -json`, or a configuration in JSON.
+    Terraform,
+}
+
+/// Why a file cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is neither YAML nor JSON.
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is of none of the tools.
+    Unknown,
+    /// It has no network and no machine that could be taken.
+    Nothing(Vec<Left>),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, column, reason } => write!(f, "{line}:{column}: {reason}"),
+            Self::Unknown => f.write_str(
+                "this is no Compose file (`services`), no kind cluster (`kind: Cluster`) and nothing of Terraform's \
+                 (`terraform show -json`, or `.tf.json`)",
+            ),
+            Self::Nothing(_) => f.write_str("there is no network and no machine in it that could be taken"),
+        }
+    }
+}
+
+/// Reads what a tool describes.
+///
+/// # Errors
+/// What no tool wrote.
+pub fn read(text: &str) -> Result<(Tool, Draft), Unusable> {
+    let documents = node::read(text)?;
+    let is_kind = |node: &Node| node.text("kind") == Some("Cluster") && node.get("apiVersion").is_some();
+    if let Some(cluster) = documents.iter().find(|node| is_kind(node)) {
+        return done(Tool::Kind, kind::draft(cluster));
+    }
+    let [document] = documents.as_slice() else { return Err(Unusable::Unknown) };
+    if document.get("services").is_some() {
+        return done(Tool::Compose, compose::draft(document));
+    }
+    let of_terraform = ["values", "planned_values", "resource", "format_version"];
+    if of_terraform.iter().any(|key| document.get(key).is_some()) {
+        return done(Tool::Terraform, terraform::draft(document));
+    }
+    Err(Unusable::Unknown)
+}
+
+fn done(tool: Tool, mut draft: Draft) -> Result<(Tool, Draft), Unusable> {
+    draft.left.sort_by_key(|left| left.line);
+    if draft.providers.is_empty() && draft.volumes.is_empty() {
+        return Err(Unusable::Nothing(draft.left));
+    }
+    Ok((tool, draft))
+}

@@ -1,0 +1,289 @@
+//! A Compose file: networks are providers, services are volumes, and a service in several networks is linked to the others.
+
+use std::collections::BTreeSet;
+
+use super::draft::{Draft, Link, Provider, Volume};
+use super::node::{Data, Node};
+
+/// The network of services that name none.
+const DEFAULT: &str = "default";
+/// More of one service are no first draft.
+const MOST: usize = 9;
+/// What has to do with the network and has no counterpart, with the reason.
+const LEFT: [(&str, &str); 9] = [
+    ("extends", "what it brings from elsewhere is not read"),
+    ("links", "names are those of the volumes: NAME.nixvol"),
+    ("external_links", "it names a service of another project"),
+    ("extra_hosts", "names are those of the volumes: NAME.nixvol"),
+    ("dns", "a process of the Mac asks the Mac's name servers"),
+    ("mac_address", "a volume that the Mac serves has none; for a VM, declare `guest.mac`"),
+    ("cap_add", "rights in the container have no counterpart"),
+    ("sysctls", "settings of the container's kernel have no counterpart"),
+    ("hostname", "the name is NAME.nixvol"),
+];
+
+pub fn draft(file: &Node) -> Draft {
+    let mut draft = Draft::default();
+    if let Some(include) = file.get("include") {
+        draft.leave(include.line, "include", "what it brings from elsewhere is not read");
+    }
+    let services = file.get("services").map_or(&[][..], Node::entries);
+    networks(file, services, &mut draft);
+    for (name, service) in services {
+        volume(name, service, &mut draft);
+    }
+    draft.finish();
+    draft
+}
+
+/// The networks that services are in.
+fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
+    let declared = file.get("networks").map_or(&[][..], Node::entries);
+    let used: BTreeSet<String> = services
+        .iter()
+        .filter(|(_, it)| mode(it).is_none())
+        .flat_map(|(_, it)| networks_of(it))
+        .map(|(name, ..)| name)
+        .collect();
+    for (name, network) in declared {
+        if !used.contains(name) {
+            draft.leave(network.line, format!("networks.{name}"), "no service is in it");
+            continue;
+        }
+        let driver = network.text("driver").filter(|driver| !["bridge", "overlay"].contains(driver));
+        if let Some(driver) = driver {
+            draft.leave(
+                network.line,
+                format!("driver: {driver}"),
+                "a provider is a network of its own, with a gateway",
+            );
+        }
+        if network.is("external") {
+            draft.leave(
+                network.line,
+                format!("networks.{name}"),
+                "it is made elsewhere: its network is chosen anew",
+            );
+        }
+        let mut provider = Provider {
+            name: name.clone(),
+            line: network.line,
+            is_internal: network.is("internal"),
+            ..Provider::default()
+        };
+        for config in network.at(&["ipam", "config"]).map_or(&[][..], Node::items) {
+            let Some(subnet) = config.get("subnet") else { continue };
+            let text = subnet.as_text().unwrap_or_default();
+            match text.parse() {
+                Ok(parsed) if provider.network.is_none() => {
+                    provider.network = Some((parsed, subnet.line));
+                    provider.gateway = config.text("gateway").and_then(|gateway| gateway.parse().ok());
+                }
+                Ok(_) => draft.leave(subnet.line, text, "a provider has one network"),
+                Err(_) => draft.leave(subnet.line, text, "it is not an IPv4 network"),
+            }
+        }
+        draft.providers.push(provider);
+    }
+    for name in used {
+        if !declared.iter().any(|(known, _)| *known == name) {
+            if name != DEFAULT {
+                let line = services.first().map_or(1, |(_, service)| service.line);
+                draft.leave(
+                    line,
+                    format!("networks.{name}"),
+                    "it is not declared in this file: its network is chosen",
+                );
+            }
+            draft.providers.push(Provider { name, line: 1, ..Provider::default() });
+        }
+    }
+}
+
+/// The network mode of a service that is in none of the file's.
+fn mode(service: &Node) -> Option<&Node> {
+    service.get("network_mode").filter(|mode| mode.as_text().is_some_and(|mode| mode != "bridge"))
+}
+
+/// The networks of a service, with its address in each: name, address, line.
+fn networks_of(service: &Node) -> Vec<(String, Option<String>, usize)> {
+    let found: Vec<_> = match service.get("networks") {
+        Some(Node { data: Data::Map(entries), .. }) => {
+            let of = |(name, it): &(String, Node)| {
+                let address = it.get("ipv4_address");
+                (
+                    name.clone(),
+                    address.and_then(Node::as_text).map(str::to_owned),
+                    address.map_or(it.line, |it| it.line),
+                )
+            };
+            entries.iter().map(of).collect()
+        }
+        Some(list) => {
+            list.items().iter().filter_map(|it| Some((it.as_text()?.to_owned(), None, it.line))).collect()
+        }
+        None => Vec::new(),
+    };
+    if found.is_empty() { vec![(DEFAULT.to_owned(), None, service.line)] } else { found }
+}
+
+fn volume(name: &str, service: &Node, draft: &mut Draft) {
+    if let Some(mode) = mode(service) {
+        let what = format!("network_mode: {}", mode.as_text().unwrap_or_default());
+        draft.leave(mode.line, what, format!("`{name}` is in no network of its own, and is no volume"));
+        return;
+    }
+    for (key, why) in LEFT {
+        if let Some(found) = service.get(key) {
+            draft.leave(found.line, format!("{name}.{key}"), why);
+        }
+    }
+    let networks = networks_of(service);
+    let (home, address, line) = networks[0].clone();
+    let address = address.and_then(|text| {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            draft.leave(line, text, "it is not an IPv4 address");
+        }
+        parsed.map(|address| (address, line))
+    });
+    let publish = published(name, service, draft);
+    let names = copies(name, service, draft);
+    let others: Vec<String> = networks[1..].iter().map(|(network, ..)| network.clone()).collect();
+    for (other, address, line) in &networks[1..] {
+        let what = format!(
+            "{name}: network {other}{}",
+            address.as_ref().map_or_else(String::new, |it| format!(", {it}"))
+        );
+        draft.leave(
+            *line,
+            what,
+            format!("a volume is in one network, here `{home}`: it is linked to `{other}` instead"),
+        );
+    }
+    for copy in &names {
+        draft.volumes.push(Volume {
+            name: copy.clone(),
+            provider: home.clone(),
+            address: address.filter(|_| names.len() == 1),
+            publish: publish.clone(),
+            line: service.line,
+        });
+    }
+    if !others.is_empty() {
+        draft.links.push(Link { from: names, to: others, is_mutual: true, ..Link::default() });
+    }
+}
+
+/// One volume for each container of a service.
+fn copies(name: &str, service: &Node, draft: &mut Draft) -> Vec<String> {
+    let replicas = service.at(&["deploy", "replicas"]).or_else(|| service.get("scale"));
+    let count: usize = replicas.and_then(Node::as_text).and_then(|text| text.parse().ok()).unwrap_or(1);
+    if let Some(replicas) = replicas.filter(|_| count > MOST) {
+        draft.leave(replicas.line, format!("{count} replicas"), format!("`{name}` is one volume here"));
+    }
+    if (2..=MOST).contains(&count) {
+        (1..=count).map(|n| format!("{name}-{n}")).collect()
+    } else {
+        vec![name.to_owned()]
+    }
+}
+
+/// The TCP ports that the host reaches. Here a port has the same number on both sides.
+fn published(name: &str, service: &Node, draft: &mut Draft) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for item in service.get("ports").map_or(&[][..], Node::items) {
+        let (text, found) = match &item.data {
+            Data::Map(_) => long(item),
+            _ => short(item.as_text().unwrap_or_default()),
+        };
+        let what = format!("{name}: port {text}");
+        let Some(Port { inside, outside, protocol, address }) = found else {
+            draft.leave(item.line, what, "only Compose can say which port that is");
+            continue;
+        };
+        if protocol != "tcp" {
+            draft.leave(item.line, what, "TCP alone is published on a localhost alias");
+            continue;
+        }
+        if let Some(outside) = outside.filter(|outside| *outside != inside) {
+            let why = format!(
+                "it answers at {} on the volume's localhost alias, not at {}",
+                range(inside),
+                range(outside)
+            );
+            draft.leave(item.line, what.clone(), why);
+        }
+        if address.is_some_and(|address| address != "127.0.0.1") {
+            draft.leave(
+                item.line,
+                what,
+                "it answers on the localhost alias of the volume, on no other address of the Mac",
+            );
+        }
+        ports.extend(inside.0..=inside.1);
+    }
+    ports
+}
+
+/// A published port: first and last inside, the same outside, the protocol, the host's address.
+struct Port {
+    inside: (u16, u16),
+    outside: Option<(u16, u16)>,
+    protocol: String,
+    address: Option<String>,
+}
+
+fn range((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+/// `[[ADDRESS:]OUTSIDE:]INSIDE[/PROTOCOL]`
+fn short(text: &str) -> (String, Option<Port>) {
+    let Some(plain) = defaults(text) else { return (text.to_owned(), None) };
+    let (ports, protocol) = plain.rsplit_once('/').unwrap_or((&plain, "tcp"));
+    let (rest, inside) = ports.rsplit_once(':').map_or((None, ports), |(rest, inside)| (Some(rest), inside));
+    let (address, outside) = match rest.map(|rest| rest.rsplit_once(':').ok_or(rest)) {
+        None => (None, None),
+        Some(Err(outside)) => (None, Some(outside)),
+        Some(Ok((address, outside))) => (Some(address.to_owned()), Some(outside).filter(|it| !it.is_empty())),
+    };
+    let port = || {
+        let outside = match outside {
+            Some(outside) => Some(numbers(outside)?),
+            None => None,
+        };
+        Some(Port { inside: numbers(inside)?, outside, protocol: protocol.to_owned(), address })
+    };
+    (text.to_owned(), port())
+}
+
+fn long(item: &Node) -> (String, Option<Port>) {
+    let target = item.text("target").unwrap_or_default();
+    let outside = item.text("published").and_then(|text| numbers(&defaults(text)?));
+    let port = numbers(target).map(|inside| Port {
+        inside,
+        outside,
+        protocol: item.text("protocol").unwrap_or("tcp").to_owned(),
+        address: item.text("host_ip").map(str::to_owned),
+    });
+    (target.to_owned(), port)
+}
+
+/// First and last port.
+fn numbers(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    // More than this is no list of services.
+    (first > 0 && first <= last && last - first < 256).then_some((first, last))
+}
+
+/// A text with the defaults of its variables in their places: `${PORT:-80}` is 80. What has none is unknown.
+fn defaults(text: &str) -> Option<String> {
+    let Some((before, rest)) = text.split_once("${") else {
+        return (!text.contains('$')).then(|| text.to_owned());
+    };
+    let (variable, after) = rest.split_once('}')?;
+    let (_, default) = variable.split_once(":-").or_else(|| variable.split_once('-'))?;
+    Some(format!("{before}{default}{}", defaults(after)?))
+}

@@ -1,0 +1,105 @@
+//! A cluster of kind: every node is a volume, in the provider of its zone or, where no node says one, of the cluster.
+
+use std::collections::BTreeMap;
+
+use super::draft::{Draft, Link, Provider, Volume};
+use super::node::Node;
+
+/// The labels that say where a node is, the wider first.
+const PLACES: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+/// Where the API of a cluster listens, inside.
+const API: u16 = 6443;
+/// Networks inside the cluster.
+const INSIDE: [&str; 2] = ["podSubnet", "serviceSubnet"];
+
+pub fn draft(cluster: &Node) -> Draft {
+    let mut draft = Draft::default();
+    let name = cluster.text("name").unwrap_or("kind");
+    let networking = cluster.get("networking");
+    for key in INSIDE {
+        if let Some(found) = networking.and_then(|it| it.get(key)) {
+            let what = format!("{key}: {}", found.as_text().unwrap_or_default());
+            draft.leave(
+                found.line,
+                what,
+                "addresses of pods and services are inside the cluster; volumes are its nodes",
+            );
+        }
+    }
+    if let Some(port) = networking.and_then(|it| it.get("apiServerPort")) {
+        let what = format!("apiServerPort: {}", port.as_text().unwrap_or_default());
+        draft.leave(
+            port.line,
+            what,
+            format!("the API answers at {API} on the localhost alias of the control plane"),
+        );
+    }
+    let nodes = cluster.get("nodes").map_or(&[][..], Node::items);
+    let place =
+        PLACES.into_iter().find(|label| nodes.iter().any(|node| node.at(&["labels", label]).is_some()));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for node in nodes {
+        volume(name, node, place, &mut counts, &mut draft);
+    }
+    if nodes.is_empty() {
+        let one =
+            Volume { name: format!("{name}-control-plane"), publish: [API].into(), ..Volume::default() };
+        draft.volumes.push(Volume { provider: name.to_owned(), line: cluster.line, ..one });
+        draft.providers.push(Provider { name: name.to_owned(), line: cluster.line, ..Provider::default() });
+    }
+    if draft.providers.len() > 1 {
+        let all: Vec<String> = draft.providers.iter().map(|provider| provider.name.clone()).collect();
+        // A cluster works only where its nodes reach each other.
+        draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
+    }
+    draft.finish();
+    draft
+}
+
+fn volume(
+    cluster: &str,
+    node: &Node,
+    place: Option<&str>,
+    counts: &mut BTreeMap<String, usize>,
+    draft: &mut Draft,
+) {
+    let role = node.text("role").unwrap_or("control-plane");
+    let count = counts.entry(role.to_owned()).or_default();
+    *count += 1;
+    // As kind itself calls its containers: the second worker is `kind-worker2`.
+    let name = if *count == 1 { format!("{cluster}-{role}") } else { format!("{cluster}-{role}{count}") };
+    let label = place.and_then(|label| node.at(&["labels", label])?.as_text());
+    let provider = label.unwrap_or(cluster).to_owned();
+    if !draft.providers.iter().any(|known| known.name == provider) {
+        draft.providers.push(Provider { name: provider.clone(), line: node.line, ..Provider::default() });
+    }
+    let mut publish = std::collections::BTreeSet::new();
+    if role == "control-plane" {
+        publish.insert(API);
+    }
+    for mapping in node.get("extraPortMappings").map_or(&[][..], Node::items) {
+        let port = mapping.text("containerPort").unwrap_or_default();
+        let what = format!("{name}: containerPort {port}");
+        let Some(inside) = port.parse().ok().filter(|port| *port > 0) else {
+            draft.leave(mapping.line, what, "it is not a port");
+            continue;
+        };
+        if mapping.text("protocol").is_some_and(|protocol| !protocol.eq_ignore_ascii_case("tcp")) {
+            draft.leave(mapping.line, what, "TCP alone is published on a localhost alias");
+            continue;
+        }
+        if let Some(outside) = mapping.text("hostPort").filter(|outside| *outside != port) {
+            let why = format!("it answers at {port} on the volume's localhost alias, not at {outside}");
+            draft.leave(mapping.line, what, why);
+        }
+        publish.insert(inside);
+    }
+    for mount in node.get("extraMounts").map_or(&[][..], Node::items) {
+        draft.leave(
+            mount.line,
+            format!("{name}: extraMounts"),
+            "directories of the host have no counterpart",
+        );
+    }
+    draft.volumes.push(Volume { name, provider, address: None, publish, line: node.line });
+}

@@ -1,0 +1,136 @@
+//! YAML and JSON with the line of every value. JSON is read as the YAML that it is.
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+use super::Unusable;
+
+/// A value and its line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The line, from 1.
+    pub line: usize,
+    pub data: Data,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    Null,
+    Bool(bool),
+    /// Numbers too, as they were written.
+    Text(String),
+    List(Vec<Node>),
+    /// In the order of the file.
+    Map(Vec<(String, Node)>),
+}
+
+/// Deeper than this is no file that a person wrote.
+const DEEPEST: usize = 64;
+
+/// All documents of a file.
+pub fn read(text: &str) -> Result<Vec<Node>, Unusable> {
+    let documents = MarkedYaml::load_from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let place = error.marker();
+        Unusable::Syntax {
+            line: place.line().max(1),
+            column: place.col() + 1,
+            reason: error.info().to_owned(),
+        }
+    })?;
+    Ok(documents.iter().map(|document| node(document, 0)).collect())
+}
+
+fn node(yaml: &MarkedYaml, depth: usize) -> Node {
+    let line = yaml.span.start.line();
+    let data = match &yaml.data {
+        _ if depth > DEEPEST => Data::Null,
+        YamlData::Value(Scalar::Null) | YamlData::Alias(_) | YamlData::BadValue => Data::Null,
+        YamlData::Value(Scalar::Boolean(value)) => Data::Bool(*value),
+        YamlData::Value(Scalar::Integer(value)) => Data::Text(value.to_string()),
+        YamlData::Value(Scalar::FloatingPoint(value)) => Data::Text(value.to_string()),
+        YamlData::Value(Scalar::String(value)) => Data::Text(value.to_string()),
+        YamlData::Representation(text, ..) => Data::Text(text.to_string()),
+        YamlData::Tagged(_, inner) => node(inner, depth + 1).data,
+        YamlData::Sequence(items) => Data::List(items.iter().map(|item| node(item, depth + 1)).collect()),
+        YamlData::Mapping(entries) => {
+            let entry = |(key, value): (&MarkedYaml, &MarkedYaml)| {
+                // A value that is not there lies where its key is.
+                let mut value = node(value, depth + 1);
+                value.line =
+                    if matches!(value.data, Data::Map(_)) { key.span.start.line() } else { value.line };
+                Some((node(key, depth + 1).as_text()?.to_owned(), value))
+            };
+            Data::Map(merged(entries.iter().filter_map(entry).collect()))
+        }
+    };
+    Node { line, data }
+}
+
+/// What `<<` brings stands behind what is said here.
+fn merged(entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
+    let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key == "<<");
+    for (_, merge) in merges {
+        let sources = match merge.data {
+            Data::List(sources) => sources,
+            _ => vec![merge],
+        };
+        for source in sources {
+            let Data::Map(entries) = source.data else { continue };
+            for (key, value) in entries {
+                if !own.iter().any(|(known, _)| *known == key) {
+                    own.push((key, value));
+                }
+            }
+        }
+    }
+    own
+}
+
+impl Node {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|(known, _)| known == key).map(|(_, value)| value)
+    }
+
+    /// The value below several keys.
+    pub fn at(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// The entries of a map; none of anything else.
+    pub fn entries(&self) -> &[(String, Node)] {
+        match &self.data {
+            Data::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; a single value is one item, and nothing is none.
+    pub fn items(&self) -> &[Node] {
+        match &self.data {
+            Data::List(items) => items,
+            Data::Null => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.data {
+            Data::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a key.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.as_text()
+    }
+
+    /// Whether a key is true.
+    pub fn is(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| match &value.data {
+            Data::Bool(value) => *value,
+            Data::Text(text) => text == "true",
+            _ => false,
+        })
+    }
+}
