@@ -9,7 +9,7 @@ mod accepted;
 mod acting;
 mod activation;
 mod browser;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod cases;
 mod diff;
 mod edits;

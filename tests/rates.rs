@@ -90,6 +90,7 @@ pub fn connections(router: &mut Router, from: &str, to: &str, a_second: u32, sec
 }
 
 /// Opens so many connections to a port at once, and closes none; how many opened.
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn opened(router: &mut Router, from: &str, to: &str, port: u16, count: u16) -> usize {
     let (from, to) = (end(router, from), end(router, to));
     let mut open =

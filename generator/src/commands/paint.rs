@@ -36,6 +36,10 @@ pub enum Paint {
     /// The lines of a file that change, and what that opens and closes, which has its colours already.
     Edit,
     /// What is up in the lab.
+    #[cfg_attr(
+        not(all(feature = "lab", target_os = "linux")),
+        expect(dead_code, reason = "labs are of Linux")
+    )]
     Lab,
 }
 
