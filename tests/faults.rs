@@ -22,7 +22,7 @@ const FULL: [&str; 6] = ["full:0", "full:50", "full:90", "full:300", "full:900",
 /// And what another program may do in between: it takes all pipes of dummynet away.
 const FLUSH: &str = "flush";
 /// How many commands of a story are struck on the default topology, for each kind, when time is short.
-const SPREAD: usize = 6;
+const SPREAD: usize = 4;
 
 /// One volume that has everything a volume can have.
 fn tiny() -> Value {

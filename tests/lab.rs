@@ -125,10 +125,14 @@ fn every_topology_does_what_is_explained() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let guests = written(directory.path(), "guests.json", &guests());
-    let names = ["single", "restricted", "restricted-more", "rich", "ways", "conditions"];
-    let cases = ["fragments", "masquerade-guest", "public-space"]
+    // Half of them when time is short: each waits for many answers that do not come.
+    let names = ["single", "restricted-more", "conditions", "restricted", "rich", "ways"];
+    let cases = ["masquerade-guest", "fragments", "public-space"]
         .map(|name| format!("tests/cases/public/{name}.json"));
-    let inputs = names.into_iter().map(fixture_path).chain(cases).chain([guests]).map(Some).chain([None]);
+    let is_long = std::env::var_os("NIXVOL_LONG").is_some();
+    let (names, cases) = if is_long { (&names[..], &cases[..]) } else { (&names[..3], &cases[..1]) };
+    let names = names.iter().map(|name| fixture_path(name)).chain(cases.iter().cloned());
+    let inputs = names.chain([guests]).map(Some).chain([None]);
     for input in inputs {
         let mut command = program();
         command.args(["lab", "test", "--format", "json"]).current_dir(root());
