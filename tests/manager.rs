@@ -346,8 +346,8 @@ fn a_network_too_large_for_macos_is_refused() {
     assert_eq!(ran.code, 3);
     let refused: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("refused: ")).collect();
     assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0].contains("no unit of feth left") && refused[0].contains("6384"), "{refused:?}");
-    network.fails("start", 3, "6384 such volumes are the most");
+    assert!(refused[0].contains("too few unit numbers of feth left") && refused[0].contains("6384"), "{refused:?}");
+    network.fails("start", 3, "6384 such volumes are the maximum");
     assert_eq!(network.mac.kernel(), before);
 }
 
@@ -412,7 +412,7 @@ fn test_tries_what_was_declared_and_wants_evidence() {
             let said = network.ok("test");
             let expected = [
                 "ok: etcd-1 (10.0.1.2) to bridge-aws (10.0.1.1), icmp: expected pass, found pass: it answered",
-                "1 tried, 0 failed, 0 left out because a volume is not mounted",
+                "1 tried, 0 failed, 0 skipped because a volume is not mounted",
             ];
             assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{shell:?} {awk}");
         }

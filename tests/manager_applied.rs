@@ -222,7 +222,7 @@ fn what_waits_is_said_and_until_when() {
     // The time that is left begins anew with another start, and what it goes back to stays the same.
     std::thread::sleep(Duration::from_millis(1100));
     let said = network.ok("start --confirm-within 900");
-    assert!(said.contains("say 'confirm' within 900 seconds"), "{said}");
+    assert!(said.contains("run 'confirm' within 900 seconds"), "{said}");
     let (_, status) = network.status();
     assert_eq!(status["pending"]["seconds"], 900);
     assert_ne!(status["pending"]["until"].as_str(), Some(until.as_str()));

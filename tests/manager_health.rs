@@ -32,9 +32,9 @@ fn a_job_that_launchd_does_not_run_is_a_problem() {
         network.ok("start");
         network.assert_up();
         network.mac.ok(&format!("launchctl disable system/{label}"));
-        one_problem(&network, "disabled", "disabled in Login Items");
+        one_problem(&network, "disabled", "disabled (in Login Items?)");
         network.mac.ok(&format!("launchctl bootout system/{label}"));
-        one_problem(&network, "disabled-and-gone", "disabled in Login Items");
+        one_problem(&network, "disabled-and-gone", "disabled (in Login Items?)");
         network.mac.ok(&format!("launchctl enable system/{label}"));
         one_problem(
             &network,
@@ -60,7 +60,7 @@ fn a_job_that_launchd_does_not_run_is_a_problem() {
         fs::write(&copy, text.replace("<integer>18<", "<integer>22<")).expect("another plist");
         network.mac.ok(&format!("launchctl bootout system/{label}"));
         network.mac.ok(&format!("launchctl bootstrap system {}", copy.display()));
-        one_problem(&network, "older", "which is not the one that is installed");
+        one_problem(&network, "older", "which differs from the installed plist");
         let logs = network.ok("logs");
         assert!(
             logs.contains("differs\n")
@@ -236,7 +236,7 @@ fn places_that_cannot_be_ours_are_refused() {
         let ran = network.run(command);
         assert_eq!(fs::read_to_string(&log).expect("the file"), "my diary\n", "{command}");
         assert!(
-            command == "stop" || ran.code == 3 && ran.err.contains("is not of this program"),
+            command == "stop" || ran.code == 3 && ran.err.contains("does not belong to this program"),
             "{command}: {}",
             ran.err
         );

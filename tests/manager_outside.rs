@@ -177,7 +177,7 @@ fn names_of_interfaces_are_put_in_at_load() {
         let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
         assert!(
             log.ends_with("load the rules into com.apple/250.nixvol\n")
-                && log.contains("interfaces of other programs changed: utun9 came, nothing went\n"),
+                && log.contains("interfaces of other programs changed: utun9 added, nothing removed\n"),
             "{log}"
         );
         network.mac.forget_journal();

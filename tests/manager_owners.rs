@@ -44,7 +44,7 @@ fn what_others_can_write_is_refused() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o1022)).expect("a mode");
         refused(path, "can be changed by users other than root");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
-        for (mark, words) in [("501\t", "belongs to user 501, not to root"), ("0\t+", "has an access list")] {
+        for (mark, words) in [("501\t", "belongs to user 501, not to root"), ("0\t+", "has an access control list")] {
             network.mac.edit(|_| format!("{up}owner\t{}\t{mark}\n", path.display()));
             if path == &manager && mark.starts_with("501") {
                 // Here the toy cannot tell the shell so; `ls` alone does not.
@@ -66,12 +66,12 @@ fn what_others_can_write_is_refused() {
     }
     // A link among our files, and our directory itself a link.
     symlink("/etc/passwd", state.join("rules.new")).expect("a link");
-    refused(&state.join("rules.new"), "is a symbolic link where none may be");
+    refused(&state.join("rules.new"), "is a symbolic link, which is not allowed here");
     fs::remove_file(state.join("rules.new")).expect("the link");
     let elsewhere = network.mac.dir().join("elsewhere");
     fs::rename(&state, &elsewhere).expect("moved");
     symlink(&elsewhere, &state).expect("a link");
-    refused(&state, "is a symbolic link where none may be");
+    refused(&state, "is a symbolic link, which is not allowed here");
     fs::remove_file(&state).expect("the link");
     fs::rename(&elsewhere, &state).expect("moved back");
     assert_eq!(network.mac.kernel(), up);

@@ -470,7 +470,7 @@ const MOVES: &[Move] = &[
             network.mac.add("anchor\tcom.example.new\tblock drop in quick on en0 inet proto tcp from any to any port = 23\\n");
             network.mac.add("token\t9813589183660731999\t777\tMurus");
         },
-        says: &["interfaces of other programs changed: bridge102 came, nothing went"],
+        says: &["interfaces of other programs changed: bridge102 added, nothing removed"],
         changes: 1,
         code: 0,
         back: Some(|network| {

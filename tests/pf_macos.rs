@@ -196,7 +196,7 @@ fn what_pfctl_shows_of_a_running_pf_is_known_as_such() {
                scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n\nINFO:\n\
                Status: Enabled for 0 days 00:17:23           Debug: Urgent\n\nLIMITS:\nstates   hard limit    10000\n";
     let heading = |word: &str| {
-        format!("`{word}` is what pfctl prints beside rules (`pfctl -s all`), and no rule: {alone}")
+        format!("`{word}` is what pfctl prints beside rules (`pfctl -s all`), not a rule: {alone}")
     };
     assert_eq!(refused(all), format!("1:1: {}", heading("TRANSLATION RULES:")));
     assert_eq!(
