@@ -346,7 +346,10 @@ fn a_network_too_large_for_macos_is_refused() {
     assert_eq!(ran.code, 3);
     let refused: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("refused: ")).collect();
     assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0].contains("too few unit numbers of feth left") && refused[0].contains("6384"), "{refused:?}");
+    assert!(
+        refused[0].contains("too few unit numbers of feth left") && refused[0].contains("6384"),
+        "{refused:?}"
+    );
     network.fails("start", 3, "6384 such volumes are the maximum");
     assert_eq!(network.mac.kernel(), before);
 }

@@ -44,7 +44,9 @@ fn what_others_can_write_is_refused() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o1022)).expect("a mode");
         refused(path, "can be changed by users other than root");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
-        for (mark, words) in [("501\t", "belongs to user 501, not to root"), ("0\t+", "has an access control list")] {
+        for (mark, words) in
+            [("501\t", "belongs to user 501, not to root"), ("0\t+", "has an access control list")]
+        {
             network.mac.edit(|_| format!("{up}owner\t{}\t{mark}\n", path.display()));
             if path == &manager && mark.starts_with("501") {
                 // Here the toy cannot tell the shell so; `ls` alone does not.

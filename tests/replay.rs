@@ -181,7 +181,7 @@ fn the_program_tells_what_differs_and_exits_so() {
     let rows = rows();
     let lines: Vec<String> = rows.iter().take(3).map(Value::to_string).collect();
     let (code, out, err) = run(&lines.join("\n"));
-    assert_eq!((code, out.lines().count(), err.as_str()), (Some(0), 3, "3 of 3 as the file says\n"));
+    assert_eq!((code, out.lines().count(), err.as_str()), (Some(0), 3, "3 of 3 as recorded\n"));
     let first: Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
     assert_eq!((&first["id"], &first["hooks"]), (&rows[0]["id"], &rows[0]["hooks"]));
     let mut wrong = rows[1].clone();
@@ -189,7 +189,7 @@ fn the_program_tells_what_differs_and_exits_so() {
     let (code, _, err) = run(&format!("{}\n{wrong}\n", lines[0]));
     assert_eq!(code, Some(1));
     let id = rows[1]["id"].as_str().expect("a name");
-    assert!(err.starts_with(&format!("{id}: outcome: the file says \"connected\"")), "{err}");
+    assert!(err.starts_with(&format!("{id}: outcome: expected \"connected\"")), "{err}");
     for (bad, said) in [("{\"id\":3}", "invalid type"), ("", "no scenario"), ("nonsense", ":1:")] {
         let (code, _, err) = run(bad);
         assert!(code == Some(2) && err.contains(said), "{bad}: {err}");

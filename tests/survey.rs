@@ -271,7 +271,7 @@ proptest! {
             prop_assert_eq!(opened, 1, "{}", command);
         } else {
             // A provider has more addresses than the grid.
-            prop_assert!(opened > 1 || alone.source.what.contains("no volume") || alone.destination.what.contains("no volume") || service.0 == 132, "{command}: {opens:?}");
+            prop_assert!(opened > 1 || alone.source.what.contains("not a volume") || alone.destination.what.contains("not a volume") || service.0 == 132, "{command}: {opens:?}");
         }
     }
 }

@@ -433,7 +433,7 @@ fn a_generation_without_the_module_leaves_what_one_command_removes() {
     assert!(!disk.has_job());
     let status = disk.manager("status");
     assert_eq!(status.code, 1);
-    assert!(status.out.contains("problem      launchd does not run our job"), "{}", status.out);
+    assert!(status.out.contains("problem      our launchd job is not loaded"), "{}", status.out);
     let removed = disk.enter(&[UNINSTALL]);
     assert_eq!(removed.code, 0, "{}{}", removed.out, removed.err);
     disk.assert_clean(&before);

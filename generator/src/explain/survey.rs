@@ -130,7 +130,7 @@ impl Fate {
         // pf answers nothing to some protocols that a rule refuses.
         let is_ours = hop.rule.as_ref().is_some_and(|rule| rule.ours);
         let is_refused = hop.reason.as_ref().is_some_and(|reason| reason.verdict == "refuse");
-        let is_told = hop.answered.is_some_and(|words| !words.starts_with("in silence"));
+        let is_told = hop.answered.is_some_and(|words| !words.starts_with("silently"));
         if is_told || is_ours && is_refused { Self::Refused } else { Self::Dropped }
     }
 
