@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use crate::support::{cases, declared, default_input, fixture, root, run};
 
 /// A declaration with everything that is made from it.
-struct World {
-    declaration: Declaration,
-    plan: Plan,
-    anchor: String,
+pub struct World {
+    pub declaration: Declaration,
+    pub plan: Plan,
+    pub anchor: String,
 }
 
 impl World {
-    fn new(input: &Value) -> Self {
+    pub fn new(input: &Value) -> Self {
         let declaration = declared(input);
         let plan = Plan::of(&declaration);
         let anchor = bundle(&declaration, &plan).expect("a bundle").files[ANCHOR].text.clone();

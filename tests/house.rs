@@ -115,6 +115,20 @@ fn every_module_says_what_it_is_and_what_it_never_does() {
 }
 
 #[test]
+fn every_file_is_of_the_module_above_it() {
+    for path in sources() {
+        let (name, above) =
+            (path.file_stem().expect("a name").to_string_lossy(), path.parent().expect("a directory"));
+        let above = match above.to_str() {
+            Some("generator/src") if ["lib", "main"].contains(&name.as_ref()) => continue,
+            Some("generator/src") => source_of(&above.join("lib.rs")) + &source_of(&above.join("main.rs")),
+            _ => source_of(&above.with_extension("rs")),
+        };
+        assert!(above.contains(&format!("mod {name};")), "{} is compiled nowhere", path.display());
+    }
+}
+
+#[test]
 fn no_template_is_dead() {
     let mut code: String = sources().iter().map(|path| source_of(path)).collect();
     for template in files_below("templates") {

@@ -8,14 +8,14 @@ use nixvol_net::explain::{
     survey,
 };
 use nixvol_net::matrix::Matrix;
-use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{ICMP, TCP, UDP};
 use nixvol_net::reach::{Flow, Flows, Opener, Reach};
-use nixvol_net::render::{ANCHOR, bundle};
+use nixvol_net::render::ANCHOR;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::explain::World;
 use crate::reach::input;
 use crate::support::{cases, declared, fixture, run};
 
@@ -34,20 +34,7 @@ const SERVICES: [(u8, u16); 11] = [
     (132, 0),
 ];
 
-struct World {
-    declaration: Declaration,
-    plan: Plan,
-    anchor: String,
-}
-
 impl World {
-    fn new(input: &Value) -> Self {
-        let declaration = declared(input);
-        let plan = Plan::of(&declaration);
-        let anchor = bundle(&declaration, &plan).expect("a bundle").files[ANCHOR].text.clone();
-        Self { declaration, plan, anchor }
-    }
-
     fn rules(&self) -> Rules<'_> {
         Rules { anchor: &self.anchor, name: ANCHOR, captured: &[] }
     }

@@ -242,9 +242,9 @@ impl From<Word> for Party {
 }
 
 /// The longest latency, in milliseconds.
-const MOST_LATENCY: u16 = 10_000;
+pub(crate) const MOST_LATENCY: u16 = 10_000;
 /// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
-const MOST_BANDWIDTH: u32 = 2_147_483;
+pub(crate) const MOST_BANDWIDTH: u32 = 2_147_483;
 
 /// The conditions that a link declares for the path between its ends. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,7 +21,6 @@ use crate::pf::print_rule;
 use crate::pf::syntax::{Action as Does, Rule, StateKind};
 use crate::plan::Plan;
 use crate::plan::policy::{self, TCP, UDP, Verdict};
-use crate::reach::ends::Sets;
 
 /// So many violations are told; who has more has them all over the place.
 const MOST: usize = 25;
@@ -406,10 +405,8 @@ impl<'a> Judge<'a> {
         };
         let loopback = self.space.interface(LOOPBACK);
         let tcp = self.space.number_is(Field::Protocol, TCP);
-        // What `allowOverlap` gives away is not a volume's, and its connections are the internet's.
-        let volumes = Sets::of(&mut self.space, &self.plan.policy.parts()).to_any;
         let localhost = self.space.network(Side::Destination, Ipv4Addr::LOCALHOST.into(), 8);
-        let here = self.space.or(volumes, localhost);
+        let here = self.space.or(self.policy.inward, localhost);
         let domain = self.space.and(loopback, tcp);
         let domain = self.space.and(domain, here);
         for (number, rule) in filter.iter().enumerate().filter(|(_, rule)| is_lasting(rule)) {

@@ -38,6 +38,8 @@ pub struct Functions {
     pub pipe: Map,
     /// Packets that stay inside one provider.
     pub within: Set,
+    /// Packets to a provider's network, less what `allowOverlap` gives away.
+    pub inward: Set,
     /// Packets whose translation the anchor must settle, so that no other's takes it.
     pub settled: Set,
 }
@@ -60,8 +62,9 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     let outcome = table.outcomes.without(table.space, outcome, malformed);
     let pipe = table.pipes();
     let within = table.ends.within(table.space);
+    let inward = table.ends.to_any;
     let settled = table.settled();
-    Functions { outcome, examples: table.examples, reassembly, pipe, within, settled }
+    Functions { outcome, examples: table.examples, reassembly, pipe, within, inward, settled }
 }
 
 /// Sets of packets by place.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
-use crate::model::{End, Latency, Link, LinkConditions, PortRange, PortSet, Way};
+use crate::model::{
+    End, Latency, Link, LinkConditions, MOST_BANDWIDTH, MOST_LATENCY, PortRange, PortSet, Way,
+};
 use crate::place::{At, FieldPath};
 use crate::problem::{Kind, Problem};
 
-/// What dummynet counts to: it keeps bits a second in 31 bits.
-const FASTEST: u32 = 2_147_483;
 /// Each path with conditions has a dummynet pipe of its own, 20000 to 29999.
 const MOST_WAYS: usize = 10_000;
 
@@ -188,7 +188,7 @@ impl Check<'_> {
             self.in_range(at.child("loss"), found, share, "a fraction from 0 to 1")
         });
         let bandwidth_kbit = raw.bandwidth_kbit.and_then(|found| {
-            let rate = u32::try_from(found).ok().filter(|kbit| (1..=FASTEST).contains(kbit));
+            let rate = u32::try_from(found).ok().filter(|kbit| (1..=MOST_BANDWIDTH).contains(kbit));
             self.in_range(at.child("bandwidthKbit"), found, rate, "from 1 to 2147483 kilobits a second")
         });
         let any = latency.is_some() || jitter_ms.is_some() || loss.is_some() || bandwidth_kbit.is_some();
@@ -196,7 +196,7 @@ impl Check<'_> {
     }
 
     fn milliseconds(&mut self, at: At, found: i64) -> Option<u16> {
-        let value = u16::try_from(found).ok().filter(|ms| *ms <= 10_000);
+        let value = u16::try_from(found).ok().filter(|ms| *ms <= MOST_LATENCY);
         self.in_range(at, found, value, "from 0 to 10000 milliseconds")
     }
 
