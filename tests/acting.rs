@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use nixvol_net::executable::{Obstacle, System, interpreter, is_protected, obstacle};
 use object::{Object as _, ObjectSymbol};
 
-use crate::support::{has_lab, program, root, run};
+use crate::support::{has_namespaces, program, root, run};
 use crate::tools::tool;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nixvol-net");
@@ -56,7 +56,7 @@ print("many", {it.getsockname()[0] for it in many}, len({it.getsockname()[1] for
 
 /// Runs a script in a namespace whose loopback has the addresses of volumes, as lo0 has on a Mac; `$NIXVOL` is the program.
 fn on_a_mac(script: &str) -> Option<Output> {
-    if !has_lab() {
+    if !has_namespaces() {
         return None;
     }
     let home = tempfile::tempdir().expect("a directory");
@@ -127,7 +127,7 @@ fn an_address_that_is_gone_fails_the_call_and_is_not_the_mac_s_instead() {
 
 #[test]
 fn in_the_lab_links_decide_about_it() {
-    if !has_lab() {
+    if !has_namespaces() {
         return;
     }
     // etcd-1 prefers another address, as a program of a Mac that binds nothing would have one.

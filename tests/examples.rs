@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, topology};
 use crate::rig::Ran;
-use crate::support::{fixture, has_lab, program, run};
+use crate::support::{fixture, has_lab, has_namespaces, program, run};
 use crate::tools::tools;
 
 /// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
@@ -251,7 +251,7 @@ fn every_command_teaches_by_examples_that_run() {
             wrong.push(format!("{name}: no example calls it"));
         }
         for example in examples {
-            if example.contains("nixvol-net run ") && !has_lab() {
+            if example.contains("nixvol-net run ") && !has_namespaces() {
                 continue;
             }
             if example.contains("nixvol-net lab ") {

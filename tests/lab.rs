@@ -322,7 +322,7 @@ fn up_exec_status_and_down() {
     let wrong = lab.lab(&["exec", "etcd-9", "--", "true"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(
-        text(&wrong).contains("nobody in the lab is called `etcd-9`\nhint: did you mean `etcd-"),
+        text(&wrong).contains("the lab has no host `etcd-9`\nhint: did you mean `etcd-"),
         "{}",
         text(&wrong)
     );
@@ -729,7 +729,7 @@ fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
     let output = run(&["lab", "test", "--bundle", &bundle.to_string_lossy()], "");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(
-        text(&output).contains("; through pipe 20007 (not there); then lost on its way"),
+        text(&output).contains("; through pipe 20007 (not there); then lost, by the link's conditions"),
         "{}",
         text(&output)
     );

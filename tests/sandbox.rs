@@ -12,7 +12,8 @@ use crate::rig::{Ran, program};
 use crate::support::{root, skipped};
 use crate::tools::tool;
 
-/// What stdenv of Nixpkgs brings: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file.
+/// What stdenv of Nixpkgs brings: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file; and
+/// glibc's `getent`, which the wrapper of the compiler puts on the PATH.
 const STDENV: &[&str] = &[
     "[",
     "awk",
@@ -51,6 +52,7 @@ const STDENV: &[&str] = &[
     "find",
     "fmt",
     "fold",
+    "getent",
     "grep",
     "groups",
     "gunzip",

@@ -147,6 +147,12 @@ pub fn has_lab() -> bool {
     })
 }
 
+/// Whether a program can run as a volume's here: with the lab, and in a namespace of its own whose loopback has the addresses.
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub fn has_namespaces() -> bool {
+    has_lab() && has_tool("unshare", "nothing acts as a volume")
+}
+
 /// Every file below a directory of the source tree, by path from the root.
 pub fn files_below(directory: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, files: &mut Vec<PathBuf>) {

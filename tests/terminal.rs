@@ -60,7 +60,11 @@ fn on_a_terminal(line: &str, environment: &[(&str, &str)]) -> String {
     let line = format!("{} {line}", env!("CARGO_BIN_EXE_nixvol-net"));
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).current_dir(root()).stdin(Stdio::null());
-    command.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());
+    // What else decides about colour, where these tests run in somebody's CI for one.
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(variable);
+    }
+    command.env("TERM", "xterm").envs(environment.iter().copied());
     String::from_utf8_lossy(&command.output().expect("script runs").stdout).into_owned()
 }
 
