@@ -90,6 +90,7 @@ fn a_partition_cuts_two_ends_and_heals() {
         network.mac.forget_journal();
         network.ok("reconcile");
         assert_eq!((network.mac.changes(), network.mac.kernel()), (vec![], nothing));
+        assert_eq!(network.mac.journal().len(), 18, "six more than with nothing cut");
         assert_eq!(network.ok("heal ibm aws"), "partition aws ibm: healed\n");
         network.mac.remove("state\t");
         let counted = |kernel: &str| {
