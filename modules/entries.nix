@@ -77,7 +77,8 @@ let
         };
 
         bridge = mkOption {
-          type = bridgeName;
+          # The default is taken whatever the name is: it is the name of the provider that is then reported.
+          type = described bridgeName.description (types.either bridgeName (types.enum [ "bridge-${name}" ]));
           default = "bridge-${name}";
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
           example = "bridge-do";

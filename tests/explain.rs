@@ -187,7 +187,10 @@ fn json_has_all_of_it() {
     let slow: Value =
         serde_json::to_value(slow().ask("etcd-1", "etcd-2:2379", None).expect("it")).expect("JSON");
     let hop = &slow["packet"][0]["pipes"][0];
-    assert_eq!((&hop["kind"], &hop["number"], &hop["delayMs"]), (&json!("pipe"), &json!(20_000), &json!(40)));
+    assert_eq!(
+        (&hop["kind"], &hop["number"], &hop["latencyMs"]),
+        (&json!("pipe"), &json!(20_000), &json!(40))
+    );
     assert_eq!(hop["conditions"], "40 ms, 1% lost, 100000 kbit/s");
     assert_eq!(hop["rule"]["file"], ANCHOR);
     assert_eq!(hop["declared"]["path"], "links.0.conditions");

@@ -110,6 +110,9 @@ mod sandbox;
 mod scenario;
 mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod schema_mac;
+mod seen;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod sizes;
 mod snapshots;

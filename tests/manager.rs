@@ -105,8 +105,8 @@ fn what_start_does_is_what_plan_said() {
     let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(
         plan,
-        json!({ "refused": [], "advice": [], "problems": [], "notes": [], "changes": [], "pipes": [],
-            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0" })
+        json!({ "refused": [], "version": 1, "advice": [], "findings": [], "notes": [], "changes": [], "pipes": [],
+            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0", "pending": null })
     );
 }
 
@@ -442,7 +442,7 @@ fn test_tries_what_was_declared_and_wants_evidence() {
         assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
     }
     let json: serde_json::Value = serde_json::from_str(&network.ok("test --json")).expect("JSON");
-    assert_eq!(json["ok"], true);
+    assert_eq!(json["agrees"], true);
     // A rule that lets everything pass, and a way on which packets get lost.
     network.mac.edit(|kernel| {
         kernel.replace(

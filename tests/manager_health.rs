@@ -12,9 +12,9 @@ use crate::support::{root, run};
 /// The only problem of a status, and that `status --from` has it too.
 fn one_problem(network: &Network, name: &str, words: &str) {
     let (code, status) = network.status();
-    let problems = status["problems"].as_array().expect("problems");
+    let problems = status["findings"].as_array().expect("findings");
     assert_eq!((code, problems.len()), (1, 1), "{name}: {status:#}");
-    assert!(problems[0].as_str().is_some_and(|text| text.contains(words)), "{name}: {problems:?}");
+    assert!(problems[0]["what"].as_str().is_some_and(|text| text.contains(words)), "{name}: {problems:?}");
     let directory = network.mac.dir().join(name);
     network.ok(&format!("logs --collect {}", directory.display()));
     let output = run(&["status", "--from", &directory.display().to_string(), "--format", "json"], "");
@@ -161,7 +161,7 @@ fn rules_that_others_load_over_ours_are_theirs() {
     let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
     assert_eq!(log.matches("did not load").count(), 2, "{log}");
     let (code, status) = network.status();
-    let problems = status["problems"].to_string();
+    let problems = status["findings"].to_string();
     assert!(code == 1 && problems.contains("pf is in use by socketfilterfw (618)"), "{status:#}");
     assert_eq!((&status["changes"], &status["rules"]["loaded"]), (&json!([]), &json!(false)));
     network.fails("test", 1, "did not load");

@@ -34,6 +34,10 @@ fn captured(network: &Network, name: &str) -> (Vec<String>, Vec<String>) {
     (texts(&status["findings"], &|it| &it["what"]), texts(&status["notes"], &|it| it))
 }
 
+fn found(value: &Value) -> Vec<String> {
+    value.as_array().expect("a list").iter().map(|it| it["what"].as_str().expect("text").to_owned()).collect()
+}
+
 fn list(value: &Value) -> Vec<String> {
     value.as_array().expect("a list").iter().map(|it| it.as_str().expect("text").to_owned()).collect()
 }
@@ -56,7 +60,7 @@ fn what_decides_before_ours_is_told() {
         network.ok("start");
         main_ruleset(&network, main);
         let (code, status) = network.status();
-        let (problems, notes) = (list(&status["problems"]), list(&status["notes"]));
+        let (problems, notes) = (found(&status["findings"]), list(&status["notes"]));
         let (findings, others) = captured(&network, name);
         assert_eq!((code == 1, problems.len()), (*decides, usize::from(*decides)), "{name}: {status:#}");
         assert_eq!(findings.len(), usize::from(*decides), "{name}: {findings:?}");
@@ -87,7 +91,7 @@ fn main_rulesets_of_macs_are_read() {
         main_ruleset(&network, &text);
         let (code, status) = network.status();
         assert_eq!(
-            (code, list(&status["problems"]).len()),
+            (code, found(&status["findings"]).len()),
             (problems, usize::try_from(problems).expect("few")),
             "{file}: {status:#}"
         );
@@ -145,7 +149,7 @@ fn an_rdr_of_an_earlier_anchor_is_told() {
         );
         network.mac.add(&format!("anchor\t{anchor}\t{rdr}"));
         let (code, status) = network.status();
-        let problems = list(&status["problems"]);
+        let problems = found(&status["findings"]);
         assert_eq!((code, problems.len()), (i32::from(told), usize::from(told)), "{anchor}: {status:#}");
         assert!(
             !told || problems[0].contains("never reaches a volume") && problems[0].contains(anchor),
@@ -183,7 +187,7 @@ fn route_to_and_conditions_are_never_in_force_together() {
         // One that comes later is told.
         network.mac.add(&format!("anchor\tcom.example.other2\t{rule}"));
         let (code, status) = network.status();
-        assert!(code == 1 && list(&status["problems"])[0].contains("com.example.other2"), "{status:#}");
+        assert!(code == 1 && found(&status["findings"])[0].contains("com.example.other2"), "{status:#}");
         assert!(captured(&network, "with").0[0].contains("the kernel can panic"));
         network.mac.remove("anchor\tcom.example.other2\t");
         network.ok("reconcile");

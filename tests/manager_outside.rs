@@ -214,7 +214,7 @@ fn without_an_interface_its_lines_are_left_out() {
     // It loses its gateway, and our route to it is still ours.
     network.mac.edit(|kernel| kernel.replace("\tvmenet1\t10.3.1.1/24", "\tvmenet1\t"));
     let (_, status) = network.status();
-    assert_eq!((&status["problems"], &status["refused"]), (&json!([]), &json!([])), "{status:#}");
+    assert_eq!((&status["findings"], &status["refused"]), (&json!([]), &json!([])), "{status:#}");
     assert_eq!(network.run("plan").code, 0);
     network.ok("reconcile");
     assert_eq!(on(&network, "forged:ibm"), [""; 0]);

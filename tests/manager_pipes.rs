@@ -347,7 +347,7 @@ fn status_shows_pipes() {
     assert!(text.contains("\nPIPE     CONDITIONS ") && text.contains(row), "{text}");
     assert!(text.contains(", called for nat rdr filter dummynet; "), "{text}");
     let (_, status) = network.status();
-    let one = json!({ "number": 20_001, "delayMs": 40, "loss": 0.01, "kbit": 100_000, "way": "ibm -> aws", "state": "up" });
+    let one = json!({ "number": 20_001, "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000, "way": "ibm -> aws", "state": "up" });
     assert_eq!((&status["pipes"][1], &status["rules"]["called"]["dummynet"]), (&one, &json!(true)));
     network.mac.remove("pipe\t20000");
     let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");

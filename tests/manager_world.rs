@@ -234,7 +234,11 @@ fn a_pf_that_skips_lo0_is_told() {
     network.fails("test", 1, "pf skips lo0");
     let (code, status) = network.status();
     assert_eq!((code, &status["rules"]["skipsLoopback"]), (1, &json!(true)));
-    assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("sudo pfctl -f /etc/pf.conf")));
+    assert!(
+        status["findings"][0]["what"]
+            .as_str()
+            .is_some_and(|text| text.contains("sudo pfctl -f /etc/pf.conf"))
+    );
     network.mac.remove("skip\t");
     network.ok("reconcile");
     network.assert_up();

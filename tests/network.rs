@@ -1,11 +1,14 @@
 //! A network installed on a toy Mac, and its manager under any shell and awk.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
+use jsonschema::Validator;
 use nixvol_net::model;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, MANAGER};
@@ -128,6 +131,23 @@ impl Drop for Network {
             assert_eq!(self.mac.holes(), "", "rules were left without their pipes");
         }
     }
+}
+
+/// Holds what the manager printed against its published schema.
+fn fits(command: &str, text: &str) {
+    static KNOWN: Mutex<BTreeMap<String, Validator>> = Mutex::new(BTreeMap::new());
+    let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{command}: {error}: {text}"));
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_nixvol-net"));
+        let schema = program.args(["schema", "manager", command]).output().expect("the program runs");
+        let schema = serde_json::from_slice(&schema.stdout).expect("the schema is JSON");
+        jsonschema::validator_for(&schema).expect("the schema compiles")
+    };
+    let validator = known.entry(command.to_owned()).or_insert_with(of);
+    let errors: Vec<String> =
+        validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(errors.is_empty(), "{command}: {errors:#?}\n{value:#}");
 }
 
 impl Network {
@@ -261,7 +281,11 @@ impl Network {
 
     /// Runs the manager in a process group of its own and with nothing in its environment.
     pub fn run(&self, args: &str) -> Ran {
-        Ran::of(&self.command(args).output().expect("the manager runs"))
+        let ran = Ran::of(&self.command(args).output().expect("the manager runs"));
+        if args.ends_with(" --json") && !ran.out.is_empty() {
+            fits(args.trim_end_matches(" --json"), &ran.out);
+        }
+        ran
     }
 
     /// The same, not yet run. A write that makes a file too large fails, and kills no one.

@@ -467,6 +467,28 @@ fn hostile_values_stay_in_their_place() {
     }
 }
 
+/// `nix eval …input` asks for no assertion: the program says what is wrong, and the option that it comes from.
+#[test]
+fn the_name_of_an_entry_that_is_not_allowed_is_told_by_its_option() {
+    for (field, option) in [
+        ("providers.AWS = { network = \"10.9.0.0/16\"; gateway = \"10.9.0.1/16\"; };", "providers.AWS"),
+        ("volumes.Etcd-9 = { provider = \"aws\"; address = \"10.0.1.77\"; };", "volumes.Etcd-9"),
+    ] {
+        let module =
+            format!("{{ services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {field} }}; }}");
+        with_darwin(&module, "input", |input| {
+            let output = run(&["check", "--input", "-"], &input.to_string());
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{error}");
+            for words in
+                ["error[E010]", option, "services.nixvol-net", "hint: ", "1 problem in the declaration"]
+            {
+                assert!(error.contains(words), "{words:?} is not in:\n{error}");
+            }
+        });
+    }
+}
+
 #[test]
 fn wrong_types_name_the_option() {
     for (field, value) in [

@@ -196,7 +196,7 @@ mod played {
                 ("done", "")
             ]
         );
-        assert_eq!(lines[1]["conditions"]["latencyMs"], 300);
+        assert_eq!(lines[1]["latencyMs"], 300);
         assert!((lines[2]["seconds"].as_f64().unwrap() - 4.0).abs() < 1.0, "{}", lines[2]);
         // What somebody else cut stays cut.
         assert!(within(Duration::from_secs(2), || faults().len() == 1), "{:?}", faults());

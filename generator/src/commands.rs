@@ -38,6 +38,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
 use nixvol_net::source;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::{Command, Source};
 use paint::colour;
@@ -240,8 +241,18 @@ fn counted(declaration: &Declaration) -> String {
 const DATA: u64 = 1;
 
 /// What a command prints as JSON: its version with the rest.
-fn versioned(value: impl Serialize) -> Result<String> {
+pub fn versioned(value: impl Serialize) -> Result<String> {
+    Ok(format!("{:#}\n", with_version(value)?))
+}
+
+/// The same on one line, of several.
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub fn versioned_line(value: impl Serialize) -> Result<String> {
+    Ok(format!("{}\n", with_version(value)?))
+}
+
+fn with_version(value: impl Serialize) -> Result<Value> {
     let mut value = serde_json::to_value(value)?;
     value["version"] = DATA.into();
-    Ok(format!("{value:#}\n"))
+    Ok(value)
 }

@@ -11,6 +11,7 @@ mod row;
 mod sockets;
 mod stage;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ pub use client::{Client, Opened, Stack, client_sees};
 pub use row::{Act, Host, Interface, Row};
 
 /// What came to be of a scenario.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Played {
     /// The scenario's.
     pub id: String,

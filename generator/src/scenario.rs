@@ -8,6 +8,9 @@ mod read;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::model::Conditions;
 
 pub use read::{Mistake, read};
@@ -70,6 +73,83 @@ pub struct Event<'a> {
     pub step: &'a Step,
     /// Whether it begins; otherwise its time is over.
     pub begins: bool,
+}
+
+/// A line of the timeline as data, when it happens.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The time of day: `2026-01-31T12:00:00.000Z`.
+    time: String,
+    /// Seconds since the start.
+    seconds: f64,
+    /// What of the step.
+    event: Moment,
+    /// The step; null where all is done.
+    #[serde(flatten)]
+    step: Option<ToldStep>,
+}
+
+/// What of a step a line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Moment {
+    /// It begins.
+    Begin,
+    /// Its time is over.
+    End,
+    /// All steps are, and everything that they did is undone.
+    Done,
+}
+
+/// A step as data.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ToldStep {
+    /// `partition`, `slow` or `heal`.
+    action: &'static str,
+    /// A volume or a provider; null of a `heal` of everything.
+    from: Option<String>,
+    /// Another; null is all others.
+    to: Option<String>,
+    /// For how many seconds; null is until it is healed or the scenario ends.
+    r#for: Option<f64>,
+    /// What a slowed path is like, in words; null of other steps, like what follows.
+    conditions: Option<String>,
+    /// Added delay in each direction, in milliseconds.
+    latency_ms: Option<u16>,
+    /// The share of packets that is lost in each direction: 0 to 1.
+    loss: Option<f64>,
+    /// The bandwidth of each direction, in kilobits a second.
+    bandwidth_kbit: Option<u32>,
+}
+
+impl Told {
+    /// A beginning or an end of a step.
+    pub fn of(event: &Event, time: String, seconds: f64) -> Self {
+        let Event { at: _, step, begins } = event;
+        let [from, to] = step.act.ends().map(|end| end.map(str::to_owned));
+        let conditions = match &step.act {
+            Act::Slow { conditions, one: _, other: _ } => Some(conditions),
+            Act::Partition { .. } | Act::Heal { .. } => None,
+        };
+        let told = ToldStep {
+            action: step.act.word(),
+            from,
+            to,
+            r#for: step.lasts.map(|lasts| lasts.as_secs_f64()),
+            conditions: conditions.map(ToString::to_string),
+            latency_ms: conditions.and_then(|it| it.latency_ms),
+            loss: conditions.and_then(|it| it.loss),
+            bandwidth_kbit: conditions.and_then(|it| it.bandwidth_kbit),
+        };
+        Self { time, seconds, event: if *begins { Moment::Begin } else { Moment::End }, step: Some(told) }
+    }
+
+    /// That all is done.
+    pub fn done(time: String, seconds: f64) -> Self {
+        Self { time, seconds, event: Moment::Done, step: None }
+    }
 }
 
 impl Act {

@@ -51,7 +51,7 @@ const FORM: &str = "format\t1";
 pub type Capture = BTreeMap<String, String>;
 
 /// How the Mac is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// `up`, `down`, or nothing where no one started it.
@@ -120,12 +120,19 @@ pub struct Placed {
 }
 
 /// A pipe of dummynet on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Piped {
     /// Its number.
     pub number: u16,
     /// What it is declared to be like, in words.
     pub conditions: String,
+    /// The delay that it adds to each packet, in milliseconds.
+    pub latency_ms: u16,
+    /// The share of packets that it loses: 0 to 1.
+    pub loss: f64,
+    /// Its bandwidth in kilobits a second; null is no limit.
+    pub bandwidth_kbit: Option<u32>,
     /// Who sends to whom through it.
     pub way: String,
     /// `up`, `down`, `missing`, `not as declared`, `of another program`, or `unknown` where the capture does not tell.
@@ -135,8 +142,8 @@ pub struct Piped {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`,
-    /// `overlap`, `others`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
+    /// `leftover`, `overlap`, `others`, `launchd`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -299,8 +306,16 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     let mut pipes = Vec::new();
     for pipe in &plan.pipes {
         let state = if is_up { judge.pipe(pipe) } else { "down" };
-        let conditions = pipe.conditions.to_string();
-        pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
+        let it = pipe.conditions;
+        pipes.push(Piped {
+            number: pipe.number,
+            conditions: it.to_string(),
+            latency_ms: it.delay(),
+            loss: it.loss.unwrap_or(0.0),
+            bandwidth_kbit: it.bandwidth_kbit,
+            way: pipe.way(),
+            state,
+        });
     }
     let overlaps = seen.overlaps(plan);
     let moves = seen.moves(plan, &overlaps);

@@ -89,13 +89,16 @@ fn heading(from: &str) -> Vec<String> {
 
 /// A draft of what another tool describes, with the name of the file.
 fn taken(file: &Path) -> Result<(String, Draft)> {
-    let (name, text) = if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        ("stdin".to_owned(), text)
+    let (name, bytes) = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        ("stdin".to_owned(), bytes)
     } else {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        (file.display().to_string(), text)
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        (file.display().to_string(), bytes)
+    };
+    let Some(text) = decoded(&bytes) else {
+        bail!("{name} is not text\nhint: of a plan of Terraform, `terraform show -json PLAN` is the text")
     };
     match import::read(&text) {
         Ok((Tool::Compose | Tool::Kind | Tool::Terraform, draft)) => Ok((name, draft)),
@@ -108,6 +111,22 @@ fn taken(file: &Path) -> Result<(String, Draft)> {
             }
             bail!("{name}: {unusable}\nhint: `nixvol-net init` without `--from` starts from nothing")
         }
+    }
+}
+
+/// The text of a file: UTF-8, or UTF-16 with its mark, as PowerShell's `>` writes it.
+fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |of: fn([u8; 2]) -> u16| {
+        let units = bytes.get(2..)?.chunks_exact(2);
+        if !units.remainder().is_empty() {
+            return None;
+        }
+        String::from_utf16(&units.map(|pair| of([pair[0], pair[1]])).collect::<Vec<_>>()).ok()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
     }
 }
 

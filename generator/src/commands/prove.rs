@@ -11,6 +11,8 @@ use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::Because;
 use nixvol_net::prove::{Counterexample, Proof, Refutation, Violation, prove};
 use nixvol_net::render::{self, ANCHOR, Bundle};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::expect::Expectations;
@@ -150,43 +152,85 @@ fn declared(example: &Counterexample, positions: &Positions) -> Vec<String> {
     paths.iter().filter_map(|path| positions.find(path)).map(ToString::to_string).collect()
 }
 
+/// A violation as data.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Violated {
+    /// What is wrong.
+    message: String,
+    /// The line of the ruleset.
+    line: Option<u32>,
+    /// The column, where the ruleset cannot be read.
+    column: Option<u32>,
+    /// The rule that decides.
+    rule: Option<String>,
+    /// What was declared.
+    expected: Option<Told>,
+    /// What the rules do.
+    found: Option<Told>,
+    /// A packet, in the form that `pf eval` reads.
+    packet: Option<Value>,
+    /// Where it was declared.
+    declared: Vec<String>,
+}
+
+/// What is declared of a packet, or done with it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Told {
+    /// In words.
+    Words(String),
+    /// The number of the pipe that it goes through.
+    Pipe(u16),
+    /// The numbers of several, or of none.
+    Pipes(Vec<u16>),
+}
+
 /// A refutation as data.
-pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
+pub fn data(refutation: &Refutation, positions: &Positions) -> Vec<Violated> {
     match refutation {
         Refutation::Unreadable(errors) => errors
             .iter()
-            .map(|error| json!({ "line": error.line, "column": error.column, "message": error.message }))
-            .collect(),
-        Refutation::Violations(violations) => violations
-            .iter()
-            .map(|violation| match violation {
-                Violation::Unprovable { place, what } => json!({ "line": place.line, "message": what }),
-                Violation::Packet(example) => json!({
-                    "message": violation.to_string(),
-                    "line": example.found.rule.as_ref().map(|(line, _)| line),
-                    "rule": example.found.rule.as_ref().map(|(_, rule)| rule),
-                    "expected": example.expected.to_string(),
-                    "found": example.found.to_string(),
-                    "packet": packet(&example.packet),
-                    "declared": declared(example, positions),
-                }),
-                Violation::Other(finding) => json!({
-                    "message": violation.to_string(),
-                    "line": finding.rule.as_ref().map(|(line, _)| line),
-                    "rule": finding.rule.as_ref().map(|(_, rule)| rule),
-                    "found": finding.what,
-                    "packet": finding.packet.as_ref().map(packet),
-                }),
-                Violation::Pipe(example) => json!({
-                    "message": violation.to_string(),
-                    "line": example.rule.as_ref().map(|(line, _)| line),
-                    "rule": example.rule.as_ref().map(|(_, rule)| rule),
-                    "expected": example.expected,
-                    "found": example.found,
-                    "packet": packet(&example.packet),
-                }),
+            .map(|error| Violated {
+                message: error.message.clone(),
+                line: Some(error.line),
+                column: Some(error.column),
+                ..Violated::default()
             })
             .collect(),
+        Refutation::Violations(violations) => {
+            violations.iter().map(|violation| violated(violation, positions)).collect()
+        }
+    }
+}
+
+fn violated(violation: &Violation, positions: &Positions) -> Violated {
+    let message = violation.to_string();
+    let of = |rule: &Option<(u32, String)>, packet: Option<&Packet>| Violated {
+        message: message.clone(),
+        line: rule.as_ref().map(|(line, _)| *line),
+        rule: rule.as_ref().map(|(_, rule)| rule.clone()),
+        packet: packet.map(self::packet),
+        ..Violated::default()
+    };
+    match violation {
+        Violation::Unprovable { place, what } => {
+            Violated { message: (*what).to_owned(), line: Some(place.line), ..Violated::default() }
+        }
+        Violation::Packet(example) => Violated {
+            expected: Some(Told::Words(example.expected.to_string())),
+            found: Some(Told::Words(example.found.to_string())),
+            declared: declared(example, positions),
+            ..of(&example.found.rule, Some(&example.packet))
+        },
+        Violation::Other(finding) => Violated {
+            found: Some(Told::Words(finding.what.clone())),
+            ..of(&finding.rule, finding.packet.as_ref())
+        },
+        Violation::Pipe(example) => Violated {
+            expected: example.expected.map(Told::Pipe),
+            found: Some(Told::Pipes(example.found.clone())),
+            ..of(&example.rule, Some(&example.packet))
+        },
     }
 }
 

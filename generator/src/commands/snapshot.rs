@@ -88,7 +88,7 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
             }
         }
         DiffFormat::Json => {
-            let violations = refutation.map_or(json!([]), |it| prove::data(it, &Positions::default()));
+            let violations = refutation.map_or_else(Vec::new, |it| prove::data(it, &Positions::default()));
             versioned(json!({
                 "directory": arguments.directory,
                 "same": difference.is_empty(),

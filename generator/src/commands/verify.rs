@@ -51,7 +51,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
         (Err(_), Format::Text) => String::new(),
         (proof, Format::Json) => {
             let violations = match proof {
-                Ok(_) => json!([]),
+                Ok(_) => Vec::new(),
                 Err(refutation) => prove::data(refutation, &declaration.positions),
             };
             let (rules, classes) =

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::input::nearest;
-use nixvol_net::scenario::{Act, Event, Scenario};
-use serde_json::json;
+use nixvol_net::scenario::{Act, Event, Scenario, Told};
 
 use super::client::{address, ask};
 use super::control::{Asked, Reply, Request};
+use crate::commands::versioned_line;
 
 /// How often to look whether the lab is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -96,46 +96,30 @@ fn wait(mut lab: &UnixStream, until: Instant) -> Result<bool> {
 }
 
 /// One line, which gets the time of day and the time since the start.
-fn tell(line: impl Fn(&str, f64) -> String, began: Instant) -> Result<()> {
+fn tell(line: impl Fn(String, f64) -> Result<String>, began: Instant) -> Result<()> {
     let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let line = line(&now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+    let line = line(now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0)?;
     let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+    match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("nobody reads the timeline"),
         written => written.context("cannot write to standard output"),
     }
 }
 
 /// What begins or is over.
-fn line(event: &Event, now: &str, since: f64, json: bool) -> String {
-    let Event { at: _, step, begins } = event;
-    if !json {
-        let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
-        return format!("{now}  +{since:.3} s  {what}");
+fn line(event: &Event, now: String, since: f64, json: bool) -> Result<String> {
+    if json {
+        return versioned_line(Told::of(event, now, since));
     }
-    let [from, to] = step.act.ends();
-    let conditions = match &step.act {
-        Act::Slow { conditions, .. } => Some(conditions),
-        _ => None,
-    };
-    json!({
-        "version": 1,
-        "time": now,
-        "seconds": since,
-        "event": if *begins { "begin" } else { "end" },
-        "action": step.act.word(),
-        "from": from,
-        "to": to,
-        "for": step.lasts.map(|lasts| lasts.as_secs_f64()),
-        "conditions": conditions,
-    })
-    .to_string()
+    let Event { at: _, step, begins } = event;
+    let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
+    Ok(format!("{now}  +{since:.3} s  {what}\n"))
 }
 
 /// That everything the scenario did is undone.
-fn done(now: &str, since: f64, json: bool) -> String {
+fn done(now: String, since: f64, json: bool) -> Result<String> {
     if json {
-        return json!({ "version": 1, "time": now, "seconds": since, "event": "done" }).to_string();
+        return versioned_line(Told::done(now, since));
     }
-    format!("{now}  +{since:.3} s  done: what the scenario did is undone")
+    Ok(format!("{now}  +{since:.3} s  done: what the scenario did is undone\n"))
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::sockets::Answer;
 use super::{Difference, Probe, Trial};
+use crate::commands::versioned;
 
 /// The word of a cell where everything that was asked connects.
 const ALL: &str = "all";
@@ -24,7 +25,7 @@ pub fn print(
     json: bool,
 ) -> Result<()> {
     let text = if json {
-        format!("{:#}\n", data(topology, probes, difference))
+        versioned(data(topology, probes, difference))?
     } else {
         text(topology, probes, difference)
     };
