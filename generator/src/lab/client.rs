@@ -45,7 +45,8 @@ pub fn connect(address: &str) -> Result<Option<UnixStream>> {
     Ok(Some(stream))
 }
 
-/// Whether the peer of a stream belongs to this user. Its pid cannot serve: the peer may be in another PID namespace.
+/// Whether the peer of a stream belongs to this user. Only the uid is compared: a peer in another PID namespace may
+/// have no pid here.
 pub fn is_own(stream: &UnixStream) -> Result<bool> {
     let peer = getsockopt(stream, PeerCredentials).context("cannot determine the owner of the peer")?;
     Ok(peer.uid() == geteuid().as_raw())

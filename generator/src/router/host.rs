@@ -18,7 +18,7 @@ pub struct Link {
     pub over: Over,
     /// Its name: for a bridge the logical name, if there is one.
     pub name: String,
-    /// Its addresses with their networks; the first is the primary address, the source of its ICMP errors.
+    /// Its addresses with their networks; the first is the default source of ICMP errors.
     pub addresses: Vec<Ipv4Net>,
     /// Whether TCP and UDP checksums are left to the hardware: outbound, pf then sees incomplete ones.
     pub offloads: bool,

@@ -1,7 +1,8 @@
 //! Probes of what must not happen: leaks while a bridge is gone, and packets with a forged source.
 //!
 //! The answer alone proves too little, because a leaked packet may get none. So every packet is observed: none may
-//! leave this Mac for a provider's network, and none with a forged source may pass. Never: what a rule says.
+//! leave by the egress interface for a provider's network, and none with a forged source may pass.
+//! Never: what a rule says.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

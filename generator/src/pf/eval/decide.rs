@@ -148,7 +148,8 @@ fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before
     verdict
 }
 
-/// Only the filter sees a fragment, without the conditions on fields that a fragment does not have.
+/// The verdict on a fragment: only filter rules apply, and one with a condition on its ports, TCP flags or ICMP type
+/// does not match.
 fn judge_fragment(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
     let (rule, tag) = decide(loaded, &mut memory.matched, flow, None);
     if let Some(tag) = tag.filter(|&tag| tag != 0) {
@@ -242,7 +243,7 @@ fn translation_ref(rule: &CompiledRule) -> TranslationRef {
     TranslationRef { kind, number: rule.syntax.number, anchor: rule.anchor.clone() }
 }
 
-/// Creates the state of a packet that passes; false if there is no room, in which case the packet is blocked.
+/// Creates the state of a packet that passes; false if a limit is reached or its key is taken, which blocks the packet.
 fn make_state(
     loaded: &Loaded,
     memory: &mut Memory,
@@ -291,7 +292,7 @@ fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translatio
     waiting.and_then(|at| memory.states.get(at)).is_some_and(|(_, key)| key.lan.0 != flow.source)
 }
 
-/// The interface that `route-to` or `reply-to` sends the packet to.
+/// The interface that a rule with `route-to`, `reply-to` or `dup-to` sends the packet to.
 fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledRule) -> Option<NameId> {
     let pool = rule.route.as_deref()?;
     if rule.syntax.route.as_ref()?.kind == RouteKind::Fast {

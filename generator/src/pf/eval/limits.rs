@@ -52,8 +52,8 @@ impl Limits {
         all.copied().find(|(known, _)| *known == name).map_or(0, |(_, value)| value)
     }
 
-    /// Applies a `set timeout` or `set limit`. As in pfctl, a limit of states below `adaptive.start` (6,000) leaves
-    /// the adaptive values as they are, unless the ruleset sets them too.
+    /// Applies a `set timeout` or `set limit`. pfctl also derives `adaptive.start` and `adaptive.end` from a limit of
+    /// states; here only explicit settings change them.
     pub fn set(&mut self, name: &'static str, value: u32) {
         if name == "states" {
             self.states = usize::try_from(value).unwrap_or(usize::MAX);
