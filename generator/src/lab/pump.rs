@@ -33,7 +33,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Locks the router. A panic of another thread is reported where that thread is joined.
+    /// Locks the router. A panic while it was locked has been reported by the thread that panicked.
     pub fn router(&self) -> std::sync::MutexGuard<'_, Router> {
         self.router.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -84,7 +84,7 @@ pub struct Host {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
-    /// The name, as `lo0`.
+    /// The name, such as `lo0`.
     pub name: String,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<Ipv4Net>,
