@@ -190,8 +190,8 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes to standard error and ignores failures: `eprint!` would panic if the reader has closed the pipe (`2>&1 |
-/// head`).
+/// Writes to standard error and ignores failures: `eprint!` would panic if the reader has closed the pipe, as in
+/// `2>&1 | head`.
 pub fn tell(text: &str) {
     io::stderr().write_all(paint::told(text).as_bytes()).unwrap_or_default();
 }

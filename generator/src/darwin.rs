@@ -2,8 +2,7 @@
 //! manager's own records.
 //!
 //! The state of a Mac can thus be evaluated anywhere, from captured text. A line that does not have the form that macOS
-//! prints is skipped: no text is an error, and none panics. This module imports nothing, and knows neither the desired
-//! state nor a real Mac.
+//! prints is skipped: no text is an error, and none panics. Sees: nothing. Never: the desired state, or a real Mac.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -65,8 +64,8 @@ pub struct Counts {
     pub bytes: [u64; 2],
 }
 
-/// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`, `pipe
-/// 20000`.
+/// A record of the manager's ledger, split into words: `if bridge2000`, `address lo0 10.0.1.2`,
+/// `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
 pub type Record = Vec<String>;
 
 /// The manager's ledger: what it has created since this boot.
@@ -201,8 +200,8 @@ pub fn calls_dummynet(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("dummynet-anchor \"com.apple/*\""))
 }
 
-/// The rules of other anchors, by path. Each anchor is a line `anchor`, a tab and the path, followed by what `pfctl -s
-/// nat` and `-s rules` print for it.
+/// The rules of other anchors, by path. Each anchor is a line `anchor`, a tab and the path, followed by the output of
+/// `pfctl -s nat` and `pfctl -s rules` for it.
 pub fn anchors(text: &str) -> BTreeMap<String, String> {
     let mut anchors: BTreeMap<String, String> = BTreeMap::new();
     let mut path = None;
@@ -233,8 +232,8 @@ pub fn in_order(text: &str) -> String {
     lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The pipes by number, from `dnctl list`. Of the two lines for each pipe, the first has its settings: `20000: 100.000
-/// Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail`.
+/// The pipes by number, from `dnctl list`. Of the two lines for each pipe, the first has its settings:
+/// `20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail`.
 pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
     let pipe = |line: &str| {
         let (number, rest) = line.split_once(": ")?;
@@ -282,8 +281,8 @@ pub struct Job {
     pub program: String,
 }
 
-/// The job, from lines `not loaded`, `disabled` and `differs` if they apply, and the `KEY = VALUE` lines of `launchctl
-/// print`.
+/// The job, from lines `not loaded`, `disabled` and `differs` if they apply, and the `KEY = VALUE` lines of
+/// `launchctl print`.
 pub fn job(text: &str) -> Job {
     let has = |word: &str| text.lines().any(|line| line == word);
     let program = text.lines().find_map(|line| line.strip_prefix("program = "));

@@ -1,7 +1,7 @@
 //! Problems as text for people and as data for programs.
 //!
 //! Every place involved is shown with its source line and the value underlined; for an overlap, both networks are.
-//! Imports place, problem and source. Reads no files: the caller supplies their texts.
+//! Sees: place, problem, source. Never: reads files; the caller supplies their texts.
 
 mod sarif;
 

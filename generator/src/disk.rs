@@ -61,9 +61,10 @@ pub fn is_executable(path: &Path) -> Result<bool> {
     Ok(metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Replaces the text of a file atomically, keeping its mode and, if permitted, its owner. A symbolic link is kept: its
-/// target is replaced. `old` is the text that the new one was derived from; if the file no longer has it, nothing is
-/// written.
+/// Replaces the text of a file atomically. A symbolic link is kept: its target is replaced. `old` is the text that the
+/// new one was derived from.
+///
+/// Fails, without a change, if the file is read-only, no longer has the text `old`, or cannot keep its mode and owner.
 pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let file = fs::canonicalize(path).with_context(cannot)?;

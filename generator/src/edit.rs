@@ -3,8 +3,7 @@
 //! The file belongs to its author. An edit therefore follows the file's style (nested sets or dotted keys, one line or
 //! several, order, indentation), changes nothing else, and is undone byte for byte by its inverse. What cannot be
 //! edited safely is refused, with the text to write by hand; so is a change that would affect another Mac declared in
-//! the same file. Imports place, source and input. Never guesses what only Nix can evaluate, and never reads or writes
-//! files.
+//! the same file. Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes files.
 
 mod change;
 mod declared;

@@ -1,8 +1,8 @@
 //! Detects programs that the preloaded library of `run` cannot be loaded into.
 //!
 //! The dynamic linker ignores such a library silently, and the program would use the Mac's own addresses. The file is
-//! therefore inspected first: whether a dynamic linker loads it at all, and which variables that linker honours.
-//! Imports nothing. Never accesses the file system, and cannot tell what a program does once it runs.
+//! therefore inspected first: whether a dynamic linker loads it at all, and which variables that linker honours. Sees:
+//! nothing. Never: accesses the file system, or predicts what a program does once it runs.
 
 use std::fmt;
 
@@ -86,7 +86,7 @@ fn of_elf(bytes: &[u8]) -> Option<Obstacle> {
     let is_own = match file.architecture() {
         Architecture::X86_64 => cfg!(target_arch = "x86_64"),
         Architecture::Aarch64 => cfg!(target_arch = "aarch64"),
-        // An architecture that cannot be compared; the linker reports a mismatch itself.
+        // On other hosts the architecture is not compared: the linker reports a mismatch itself.
         _ => !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
     };
     if !is_own {

@@ -3,8 +3,8 @@
 //! An expectation denotes a set of flows: from its sources to its destinations, for its service. With `passes`, it
 //! fails if any flow of the set does not get through; otherwise, if any does. The failure shows such a flow. A flow
 //! that no rule matches counts as getting through. `any` denotes every endpoint, but only flows that involve this
-//! network count: an expectation that keeps the internet out does not cover traffic within the internet. Imports place,
-//! model, plan, packets and reach. Never reads rules or the user's source.
+//! network count: an expectation that keeps the internet out does not cover traffic within the internet. Sees: place,
+//! model, plan, packets, reach. Never: reads rules or the user's source.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

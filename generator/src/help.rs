@@ -3,7 +3,7 @@
 //!
 //! A message says what is wrong in this declaration; its page says why that is an error, with an example and its fix.
 //! The pages are Markdown files (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the
-//! guides). Imports nothing. Never has the wording of a problem (`problem` has it), and never prints.
+//! guides). Sees: nothing. Never: words a problem (`problem` does), or prints.
 
 /// A help page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! The colours are the palette of Okabe and Ito, which is distinguishable with the usual forms of colour blindness,
 //! darkened or lightened until readable on paper or screen. The first eight providers differ in colour and in shape;
-//! each further eight reuse the colours with shapes shifted by one, so that 64 are distinguishable. Imports model and
-//! plan. Never knows where something is drawn.
+//! each further eight reuse the colours with shapes shifted by one, so that 64 are distinguishable. Sees: model, plan.
+//! Never: knows where something is drawn.
 
 use std::collections::BTreeMap;
 

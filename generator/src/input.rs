@@ -1,8 +1,8 @@
 //! The declaration as it arrives: a raw mirror of the JSON that Nix evaluates (version 1).
 //!
 //! A `None` was absent, null, or reported as a problem. A declaration with problems has no model, so the three are not
-//! distinguished, except where null has a meaning of its own (`hostsFile`). Imports place and problem. Never validates
-//! more than the shape of a value (`model` does), and never fills in defaults.
+//! distinguished, except where null has a meaning of its own (`hostsFile`). Sees: place, problem. Never: validates more
+//! than the shape of a value (`model` does), or fills in defaults.
 
 mod read;
 mod tree;

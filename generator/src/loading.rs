@@ -4,7 +4,7 @@
 //! `$bridge_NAME`, the bridge of a provider; `$outside`, any interface except lo0 and these bridges. The manager
 //! substitutes them when it loads the anchor, with one line per interface, because pf's grammar rejects a list in place
 //! of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
-//! proof, `explain`, the lab. Imports plan. Never parses pf: lines are text here.
+//! proof, `explain`, the lab. Sees: plan. Never: parses pf; lines are text here.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! A table for people: which provider may open connections to which, and for which services.
 //!
-//! Imports model, plan, identity and reach (its words for services). Never reads rules: this is what was declared, not
-//! what was proven.
+//! Sees: model, plan, identity, reach (its words for services). Never: reads rules; this is what was declared, not what
+//! was proven.
 
 mod counts;
 

@@ -1,7 +1,7 @@
 //! The declaration as values that cannot be invalid: parsed once, never validated again.
 //!
 //! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and every
-//! endpoint of a link exists. Imports place, problem and input. Never knows the Mac, pf or files.
+//! endpoint of a link exists. Sees: place, problem, input. Never: knows the Mac, pf or files.
 
 mod check;
 mod free;

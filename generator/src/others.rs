@@ -1,8 +1,8 @@
 //! Other rules that decide on a Mac: those of the main ruleset and of anchors evaluated before ours, calls of our
 //! anchor that are limited to some traffic, and rules that conflict with dummynet.
 //!
-//! A proof of our own rules says nothing about packets that never reach them. Imports plan and pf. Never reads a Mac,
-//! and does not judge our own rules.
+//! A proof of our own rules says nothing about packets that never reach them. Sees: plan, pf. Never: accesses a Mac, or
+//! judges our own rules.
 
 use std::collections::BTreeMap;
 

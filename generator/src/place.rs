@@ -1,6 +1,6 @@
 //! The place of a value of the declaration: its path in the input, and its position in the user's Nix source.
 //!
-//! Every error, rule and explanation refers to what the user wrote by one of these. Imports nothing. Never reads source
+//! Every error, rule and explanation refers to what the user wrote by one of these. Sees: nothing. Never: reads source
 //! files (only the program does).
 
 use std::cmp::Ordering;

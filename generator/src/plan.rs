@@ -1,7 +1,7 @@
 //! The plan: the desired state of the Mac, as pure data, without pf, shell or XML.
 //!
 //! Everything that is rendered, drawn, proven or explained starts from it, so that every decision is made once. It has
-//! no kernel names: macOS assigns them, and the manager keeps them. Imports model. Never depends on a file format or on
+//! no kernel names: macOS assigns them, and the manager keeps them. Sees: model. Never: depends on a file format or on
 //! the order of the input.
 
 pub mod flows;

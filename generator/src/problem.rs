@@ -1,7 +1,7 @@
 //! The problems of a declaration, as data.
 //!
 //! A problem has the values that it is about. Only this module turns it into a message and a hint, so that text, JSON
-//! and tests agree. Imports place. Never decides what is wrong (`input` and `model` do).
+//! and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
 
 mod words;
 

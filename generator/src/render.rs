@@ -1,7 +1,7 @@
 //! The bundle: every file that is installed on the Mac, rendered from the plan.
 //!
-//! A file is rendered from a typed context of strings, numbers and lists, by a template that only places them. Imports
-//! model (to write it to `network.json`) and plan. Never imports `pf`, which reads what is written here.
+//! A file is rendered from a typed context of strings, numbers and lists, by a template that only places them. Sees:
+//! model (to write it to `network.json`), plan. Never: imports `pf`, which reads what is written here.
 
 pub(crate) mod engine;
 mod guest;

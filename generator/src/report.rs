@@ -3,9 +3,9 @@
 //! The first screen shows whether the rules are proven, what changed, and who reaches whom, as a picture and as a
 //! table. Whatever is selected is explained beside them, from answers that [`crate::reach`] computed for all flows.
 //! Tables and rules are readable without JavaScript too. The page is self-contained, and its content security policy
-//! permits its own script only. Imports place, model, plan, identity, matrix, packets, reach, render (its pictures, and
-//! the engine that escapes), explain (its example addresses) and diff. Never uses rules except for their labels and
-//! order, and never reads a file or the time of day.
+//! permits its own script only. Sees: place, model, plan, identity, matrix, packets, reach, render (its pictures, and
+//! the engine that escapes), explain (its example addresses), diff. Never: uses rules except for their labels and
+//! order, or reads a file or the time of day.
 
 mod answers;
 mod changes;

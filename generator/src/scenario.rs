@@ -1,7 +1,7 @@
 //! Scenarios: faults between volumes and providers at set times, read from a file.
 //!
 //! The file is TOML, or the JSON that Nix evaluates: a list of steps, each with its time, an action and a duration.
-//! Imports model and input. Never knows a clock, or how a fault is implemented.
+//! Sees: model, input. Never: uses a clock, or knows how a fault is implemented.
 
 mod read;
 

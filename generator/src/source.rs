@@ -1,7 +1,7 @@
 //! The user's Nix source: the text that a position refers to.
 //!
 //! Nix reports the position of an attribute's name, but what should be underlined is its value. rnix locates it, even
-//! in files that do not evaluate. Imports rnix only. Never evaluates anything, and never reads files.
+//! in files that do not evaluate. Sees: rnix. Never: evaluates anything, or reads files.
 
 pub mod find;
 pub mod hosts;

@@ -2,8 +2,8 @@
 //!
 //! The comparison uses the output of macOS's commands, live or captured, and the rules as they are rendered now. It
 //! shares no code with the manager, so that the two verdicts can be compared. What a capture lacks is not checked:
-//! names in the hosts file, and owners of files. Imports place, model, plan, loading, pf, darwin and others. Never
-//! calls the manager or a Mac, and never changes anything.
+//! names in the hosts file, and owners of files. Sees: place, model, plan, loading, pf, darwin, others. Never: calls
+//! the manager, accesses a Mac, or changes anything.
 
 mod free;
 mod judge;

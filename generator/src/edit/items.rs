@@ -61,7 +61,7 @@ pub struct Joint {
     after: String,
     /// The indentation of the new item's lines after the first.
     pub indent: String,
-    /// The column at which the new item starts.
+    /// How many bytes of the line the text before the item takes.
     pub column: usize,
     /// Whether the item must be on one line, as its neighbour is.
     pub one_line: bool,

@@ -6,7 +6,7 @@
 //! [`FIXED`] for routers and the networks inside both regions. The two constants are fitted to published tables;
 //! `tests/regions.rs` bounds the error.
 //!
-//! Never reads a declaration, and measures nothing.
+//! Never: reads a declaration, or measures anything.
 
 mod cables;
 mod table;

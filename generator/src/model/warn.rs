@@ -1,6 +1,6 @@
 //! Warnings about declarations that are valid but probably mistaken.
 //!
-//! Never changes a declaration.
+//! Never: changes a declaration.
 
 use std::net::Ipv4Addr;
 

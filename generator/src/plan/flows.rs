@@ -23,10 +23,10 @@ pub struct Flow {
     pub ports: Option<PortSet>,
 }
 
-/// Flows of masquerading links to one provider: their source becomes its gateway address.
+/// A flow of masquerading links to one provider: its source becomes that provider's gateway address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masquerade {
-    /// The flows; all of `to` is in the receiving provider.
+    /// The flow; all of `to` is in the receiving provider.
     pub flow: Flow,
     /// The receiving provider.
     pub provider: Name,

@@ -1,7 +1,7 @@
 //! The anchor: the rules that permit what the plan says.
 //!
 //! The number of rules grows with providers, flows and published ports; everything else is in tables. A rule without
-//! effect is not written. Never imports the pf reader, which is used to prove what is written here.
+//! effect is not written. Never: imports the pf reader, which is used to prove what is written here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -2,8 +2,8 @@
 //!
 //! Providers are placed in two columns with the links between them. Each link is drawn once, as it was declared, with a
 //! line to each of its endpoints. A mesh is thus one link rather than a line for every pair, and the size of the
-//! picture grows with the declaration. Imports model, plan and identity. Never accesses a Mac: kernel names are passed
-//! in.
+//! picture grows with the declaration. Sees: model, plan, identity. Never: knows its caller, or accesses a Mac; kernel
+//! names are passed in.
 
 mod lanes;
 mod layout;

@@ -244,7 +244,7 @@ impl Allowed {
     }
 }
 
-/// Ports that links rarely name; the first that no link names is probed.
+/// Ports that links rarely name; the first that no link permits is probed.
 const UNLIKELY: [u16; 4] = [9, 19, 6, 65000];
 /// An address reserved for documentation (RFC 5737), where no host can be disturbed.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -2,7 +2,7 @@
 //! policy does not distinguish.
 //!
 //! The answers are those of [`crate::reach`], split into ranges of services for each pair of classes. Equal rows, cells
-//! and outcomes are stored once, so that the page grows with the declaration and not with the number of pairs. Never
+//! and outcomes are stored once, so that the page grows with the declaration and not with the number of pairs. Never:
 //! knows rules, or the hooks on a packet's path.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -26,7 +26,7 @@ pub struct Lines {
     /// For each of the plan's published ports.
     #[serde(skip)]
     pub published: Vec<Option<u32>>,
-    /// The first rule that translates to an egress interface's address.
+    /// The rule that translates to the address of an egress interface.
     pub nat: Option<u32>,
     /// For each rule that sends packets into a pipe, in reverse order of the plan's steering: its line for packets
     /// going out, and for those coming in.

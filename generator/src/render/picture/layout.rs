@@ -3,7 +3,7 @@
 //!
 //! This is a layered layout with three layers. Every line connects neighbouring layers, so that none runs behind a box
 //! or through another link. Sources are placed on the left and destinations on the right, as far as the links allow;
-//! then boxes and links are sorted to reduce crossings, and aligned with what they are connected to. Never knows the
+//! then boxes and links are sorted to reduce crossings, and aligned with what they are connected to. Never: knows the
 //! content of boxes.
 
 /// The minimum height that a line needs at a box.
@@ -14,7 +14,8 @@ const GAP: usize = 12;
 const LINK_GAP: usize = 6;
 /// How many times boxes and links are sorted.
 const SWEEPS: usize = 20;
-/// Limits for the pairwise exchange of neighbours, which counts crossings after each exchange: boxes, and lines.
+/// The number of boxes that are tried to swap sides pairwise, and the number of lines up to which neighbours are exchanged:
+/// both take quadratic time or more.
 const FEW: usize = 64;
 const FEW_LINES: usize = 300;
 
