@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::pf::print_rule;
 use crate::pf::syntax::{Action, Address, Endpoint, Family, Interface, Rule, Rules};
-use crate::plan::Plan;
+use crate::plan::{Plan, faults};
 
 /// The maximum length of a rule when shown, in characters.
 const LONGEST: usize = 120;
@@ -129,6 +129,14 @@ impl Judge<'_> {
 
     /// Reports a rule that is evaluated before ours, if it can match packets of this network.
     fn rule(&mut self, rule: &Rule, path: &str) {
+        let ends = rule.label.as_deref().filter(|_| path == faults::ANCHOR).and_then(faults::ends);
+        if let Some((one, other)) = ends {
+            self.say(
+                false,
+                format!("a partition of {one} and {other} is in force, which decides before our rules"),
+            );
+            return;
+        }
         let on = rule.interface.as_ref();
         if rule.family == Some(Family::Inet6) || !(self.meets(&rule.source) || self.meets(&rule.destination))
         {

@@ -4,6 +4,7 @@
 //! no kernel names: macOS assigns them, and the manager keeps them. Sees: model. Never: depends on a file format or on
 //! the order of the input.
 
+pub mod faults;
 pub mod flows;
 pub mod pipes;
 pub mod policy;
