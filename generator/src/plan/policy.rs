@@ -153,7 +153,7 @@ impl Policy {
         if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
     }
 
-    /// The pipe from one address to another. Narrower ways take precedence, first by sender, then by receiver; of the
+    /// The pipe from one address to another. Narrower paths take precedence, first by sender, then by receiver; of the
     /// same breadth, the first one.
     pub fn pipe_between(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Option<u16> {
         // A shortcut: most declarations have no conditions, and a proof asks for every class of packets.
@@ -194,7 +194,7 @@ impl Policy {
         self.volumes.get(&address).filter(|volume| ends.volumes.contains(*volume)).map(|_| 0)
     }
 
-    /// The ways with conditions that can apply to packets of a source in a network, in the order of links.
+    /// The paths with conditions that can apply to packets of a source in a network, in the order of links.
     fn ways_of<'a>(&'a self, from: &Network, source: Ipv4Addr) -> impl Iterator<Item = &'a Way> {
         let of = |name: &Name| self.ways_by_source.get(name).map_or(&[][..], Vec::as_slice);
         let volume = self.volumes.get(&source).map_or(&[][..], of);
