@@ -14,8 +14,8 @@ const GAP: usize = 12;
 const LINK_GAP: usize = 6;
 /// How many times boxes and links are sorted.
 const SWEEPS: usize = 20;
-/// The number of boxes that are tried to swap sides pairwise, and the number of lines up to which neighbours are exchanged:
-/// both take quadratic time or more.
+/// How many boxes are tried in swapping sides pairwise, and up to how many lines neighbours are exchanged: each attempt
+/// evaluates the layout anew.
 const FEW: usize = 64;
 const FEW_LINES: usize = 300;
 
