@@ -1,4 +1,4 @@
-//! `graph`: the picture of the network.
+//! `graph`: prints a picture of the network.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ pub fn run(source: &Source, from: Option<&Path>, format: GraphFormat) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the pictures show.
+/// The content of the pictures as JSON, with kernel names if a capture provides them.
 fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration) -> Value {
     let kernel_of = |logical: &str| kernel.get(logical);
     let providers = plan.bridges.iter().map(|it| {
