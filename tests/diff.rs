@@ -118,7 +118,7 @@ const EDITS: &[(&str, Edit)] = &[
 ];
 
 #[test]
-fn each_edit_has_its_words() {
+fn each_edit_has_its_expected_output() {
     for (name, edit) in EDITS {
         let mut new = narrow();
         edit(&mut new);
@@ -130,7 +130,7 @@ fn each_edit_has_its_words() {
 }
 
 #[test]
-fn every_golden_is_of_an_edit() {
+fn every_golden_file_belongs_to_an_edit() {
     for snapshot in crate::support::files_below("tests/snapshots/diff") {
         let name = snapshot.file_stem().expect("a name").to_string_lossy().into_owned();
         let known = EDITS.iter().any(|(edit, _)| *edit == name);
@@ -142,7 +142,7 @@ fn every_golden_is_of_an_edit() {
 }
 
 #[test]
-fn there_and_back_is_said_with_the_signs_turned() {
+fn the_reverse_diff_has_opposite_signs() {
     let (old, mut new) = (narrow(), narrow());
     add_link(&mut new, json!([6443]));
     assert_eq!(headlines(&old, &new), ["+ opens aws, azure -> gcp tcp 6443"]);
@@ -150,7 +150,7 @@ fn there_and_back_is_said_with_the_signs_turned() {
 }
 
 #[test]
-fn what_a_volume_had_already_is_not_said_again() {
+fn flows_that_a_volume_already_had_are_not_reported() {
     let (old, mut new) = (narrow(), narrow());
     add_link(&mut new, json!(["2379-2380"]));
     // etcd-1 and etcd-2 had a flow to etcd-3 of gcp before, and to nothing else there.
@@ -182,7 +182,7 @@ fn the_form_of_a_link_does_not_matter() {
 }
 
 #[test]
-fn of_two_providers_a_way_is_not_every_way() {
+fn one_direction_between_two_providers_is_not_every_provider() {
     let with = |link: Value| {
         let mut input = providers(2);
         input["links"] = link;
@@ -226,7 +226,7 @@ fn a_volume_that_moves_takes_its_new_providers_links() {
 }
 
 #[test]
-fn a_provider_more_costs_a_handful_of_lines() {
+fn an_added_provider_takes_a_handful_of_lines() {
     let mesh = |count: usize| {
         let mut input = providers(count);
         input["links"] = json!([{ "from": names(count), "to": names(count) }]);
@@ -276,7 +276,7 @@ fn slow() -> Value {
 }
 
 #[test]
-fn conditions_that_changed_are_told_by_way() {
+fn changed_conditions_are_reported_by_path() {
     let old = slow();
     let edited = |edit: fn(&mut Value)| {
         let mut new = slow();
@@ -678,7 +678,7 @@ proptest! {
 
     /// The statements name a flow, once, exactly where its outcome at the hooks differs between the two sides.
     #[test]
-    fn all_that_changes_is_said_once_and_nothing_else([old, new] in turned()) {
+    fn exactly_the_changed_flows_are_reported_once([old, new] in turned()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -704,7 +704,7 @@ proptest! {
 
     /// What a volume gained and lost is what it may open by name on only one of the sides.
     #[test]
-    fn what_each_volume_gained_and_lost_is_told([old, new] in turned()) {
+    fn what_each_volume_gained_and_lost_is_reported([old, new] in turned()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -727,7 +727,7 @@ proptest! {
 
     /// Conditions are reported, once, exactly where a packet goes through a different pipe configuration.
     #[test]
-    fn all_ways_that_change_are_said_once_and_no_other(old in networks(), new in networks()) {
+    fn exactly_the_changed_conditions_are_reported_once(old in networks(), new in networks()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -758,7 +758,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_is_said_twice(old in input(), new in input()) {
+    fn no_line_is_printed_twice(old in input(), new in input()) {
         let said = [headlines(&old, &new), ways(&old, &new)].concat();
         let distinct: BTreeSet<&String> = said.iter().collect();
         prop_assert_eq!(distinct.len(), said.len(), "{:#?}", said);
@@ -888,7 +888,7 @@ fn the_program_compares_bundles_inputs_and_both() {
 }
 
 #[test]
-fn bad_sides_are_told_and_nothing_is_printed() {
+fn unreadable_sides_are_reported_and_nothing_is_printed() {
     let directory = tempfile::tempdir().expect("a directory");
     let empty = directory.path().to_string_lossy().into_owned();
     let input = root().join("generator/default.json").to_string_lossy().into_owned();

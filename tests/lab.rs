@@ -119,7 +119,7 @@ fn bundle(directory: &Path, name: &str, input: &str) -> PathBuf {
 }
 
 #[test]
-fn every_topology_does_what_is_explained() {
+fn every_topology_behaves_as_explain_reports() {
     if !has_lab() {
         return;
     }
@@ -170,7 +170,7 @@ fn every_topology_does_what_is_explained() {
 }
 
 #[test]
-fn rules_that_do_something_else_are_found_by_their_packets() {
+fn deviating_rules_are_found_by_probe_packets() {
     if !has_lab() {
         return;
     }
@@ -196,7 +196,7 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
 
 /// Leaks (after a bridge is gone) and forged sources are detected where a weakened ruleset lets them through.
 #[test]
-fn rules_that_let_leak_or_forge_are_found() {
+fn rules_that_allow_leaks_or_forgery_are_found() {
     if !has_lab() {
         return;
     }
@@ -224,7 +224,7 @@ fn rules_that_let_leak_or_forge_are_found() {
 }
 
 #[test]
-fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
+fn lab_run_executes_a_command_as_the_mac_and_returns_its_exit_code() {
     if !has_lab() {
         return;
     }
@@ -246,7 +246,7 @@ fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
 }
 
 #[test]
-fn it_works_in_a_user_s_own_namespace() {
+fn it_works_in_a_user_namespace() {
     if !has_lab() {
         return;
     }
@@ -544,7 +544,7 @@ fn a_partition_cuts_and_heals() {
 }
 
 #[test]
-fn status_counts_no_state_that_has_expired() {
+fn status_excludes_expired_states() {
     if !has_lab() {
         return;
     }
@@ -602,7 +602,7 @@ fn feel(lab: &Lab, expected: &[(&str, &str, f64)]) {
 }
 
 #[test]
-fn a_declared_delay_is_felt() {
+fn declared_latency_is_measurable() {
     if !has_lab() {
         return;
     }
@@ -639,7 +639,7 @@ fn a_declared_delay_is_felt() {
 }
 
 #[test]
-fn it_is_the_rules_that_delay() {
+fn the_rules_cause_the_delay() {
     if !has_lab() {
         return;
     }
@@ -669,7 +669,7 @@ fn it_is_the_rules_that_delay() {
 }
 
 #[test]
-fn loss_and_bandwidth_are_felt_and_can_be_changed() {
+fn loss_and_bandwidth_take_effect_and_can_be_changed() {
     if !has_lab() {
         return;
     }
@@ -715,7 +715,7 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
 }
 
 #[test]
-fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
+fn lab_test_works_under_extreme_conditions() {
     if !has_lab() {
         return;
     }
@@ -895,7 +895,7 @@ fn received(lab: &Lab, node: &str) -> u64 {
 }
 
 #[test]
-fn guests_have_what_their_files_say() {
+fn guests_are_configured_as_their_files_say() {
     if !has_lab() {
         return;
     }
@@ -944,7 +944,7 @@ fn ini(text: &str) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn without_the_link_etcd_does_not_form() {
+fn without_the_link_etcd_forms_no_cluster() {
     if !has_lab() {
         return;
     }

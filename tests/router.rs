@@ -148,7 +148,7 @@ fn topologies() -> Vec<(&'static str, Value)> {
 
 /// What `explain` reports of a packet agrees with what the router does with it, hook by hook.
 #[test]
-fn every_packet_goes_the_way_that_is_explained() {
+fn every_packet_takes_the_path_that_explain_reports() {
     for (name, input) in topologies() {
         let mut net = Net::new(&input);
         let nodes: Vec<NodeId> = net.router.topology().nodes().map(|(id, _)| id).collect();
@@ -231,7 +231,7 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
 const ANSWERS: &str = "block return quick inet from any to 10.1.0.0/16\n";
 
 #[test]
-fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
+fn a_refused_syn_of_a_guest_gets_an_acceptable_rst() {
     let mut net = Net::under(&fixture("restricted.json"), ANSWERS);
     let (one, two) = (net.address("aws"), net.address("etcd-2"));
     let got = net.send("aws", &syn(one, two, 40_000, 5432));
@@ -251,7 +251,7 @@ fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
 }
 
 #[test]
-fn a_syn_of_the_mac_itself_is_reset_where_its_sum_is_finished_and_nowhere_else() {
+fn a_local_syn_is_answered_only_where_its_checksum_is_complete() {
     let from_mac = |anchor: &str| {
         let mut net = Net::under(&fixture("restricted.json"), anchor);
         let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
@@ -269,7 +269,7 @@ fn a_syn_of_the_mac_itself_is_reset_where_its_sum_is_finished_and_nowhere_else()
 }
 
 #[test]
-fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_ping_nothing() {
+fn a_refused_datagram_gets_an_icmp_error_that_pf_evaluates_and_a_ping_gets_none() {
     let anchor = format!("{ANSWERS}block drop quick proto icmp from 10.1.0.0/16 to 10.0.1.2\n");
     let mut net = Net::under(&fixture("restricted.json"), &anchor);
     let (one, two, guest) = (net.address("etcd-1"), net.address("etcd-2"), net.address("aws"));
@@ -305,7 +305,7 @@ fn cut(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn fragments_are_judged_alone_or_put_together_as_scrub_says() {
+fn fragments_are_evaluated_alone_or_reassembled_by_scrub() {
     let input = fixture("rich.json");
     let send = |anchor: &str, to_world: bool, order: &[usize]| {
         let mut net = Net::under(&input, anchor);
@@ -342,7 +342,7 @@ fn fragments_are_judged_alone_or_put_together_as_scrub_says() {
 }
 
 #[test]
-fn a_bridge_that_is_gone_leaves_its_network_to_the_way_out() {
+fn without_its_bridge_a_network_is_routed_to_the_egress_interface() {
     let mut net = Net::under(&fixture("rich.json"), "pass quick all no state\n");
     let (api, node) = (net.address("api"), net.address("node"));
     let to = |net: &mut Net| net.send("api", &syn(api, node, 7, 22)).first().map(|(to, _)| to.clone());
@@ -360,7 +360,7 @@ fn a_bridge_that_is_gone_leaves_its_network_to_the_way_out() {
 }
 
 #[test]
-fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
+fn nat_translates_packets_replies_and_quoted_headers() {
     let mut net = Net::new(&default_input());
     let (one, mac, world) = (net.address("etcd-1"), net.address("mac"), net.address("internet"));
     let out = net.send("etcd-1", &udp(one, world, 40_000, 53, b"question"));
@@ -398,7 +398,7 @@ fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
 }
 
 #[test]
-fn a_masqueraded_connection_has_the_gateway_as_its_source_and_finds_back() {
+fn a_masqueraded_connection_uses_the_gateway_address_and_gets_replies() {
     let mut net = Net::new(&fixture("rich.json"));
     let (api, db) = (net.address("api"), net.address("db"));
     let out = net.send("api", &syn(api, db, 40_000, 2379));
@@ -441,7 +441,7 @@ fn a_published_port_answers_on_its_alias() {
 }
 
 #[test]
-fn what_passes_through_the_mac_loses_a_hop_and_what_is_its_own_does_not() {
+fn forwarding_decrements_the_ttl_and_local_delivery_does_not() {
     let mut net = Net::new(&fixture("rich.json"));
     let (node, talos, api) = (net.address("node"), net.address("talos"), net.address("api"));
     // Between two guests the Mac forwards, so the TTL goes down by one.
@@ -482,7 +482,7 @@ fn pf_drops_ip_options() {
 }
 
 #[test]
-fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
+fn packets_above_the_mtu_are_fragmented_or_refused_with_the_mtu() {
     let mut net = Net::new(&default_input());
     let (one, two, world) = (net.address("etcd-1"), net.address("etcd-2"), net.address("internet"));
     let payload = vec![7; 5000];
@@ -503,7 +503,7 @@ fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
 }
 
 #[test]
-fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
+fn a_partitioned_path_drops_everything_until_it_is_healed() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
@@ -529,7 +529,7 @@ fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
 }
 
 #[test]
-fn a_fault_ends_at_its_time_and_with_whoever_asked_for_it() {
+fn a_fault_ends_at_its_deadline_or_with_its_owner() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
@@ -643,7 +643,7 @@ fn jitter_delays_by_chance_and_no_packet_overtakes_another() {
 }
 
 #[test]
-fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
+fn new_rules_keep_states_and_states_are_killed_by_opener() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
     let open = |net: &mut Net, destination: Ipv4Addr, to: &str| {
@@ -678,7 +678,7 @@ fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
 }
 
 #[test]
-fn many_packets_in_one_are_the_same_as_one_by_one() {
+fn segmentation_offload_equals_separate_segments() {
     let payload: Vec<u8> = (0..4000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let mut whole = Vec::new();
     PacketBuilder::ipv4([10, 0, 1, 2], [10, 1, 1, 2], 64)
