@@ -1,4 +1,4 @@
-//! What is not tried where there is no Linux.
+//! Reports what is not tested without Linux.
 
 use crate::support::skipped;
 
