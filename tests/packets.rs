@@ -268,7 +268,7 @@ fn the_other_interface_stands_for_every_unnamed_one() {
 }
 
 #[test]
-fn ranges_and_words_are_read_back() {
+fn ranges_and_networks_round_trip() {
     let mut space = space();
     let ports = [(1, 79), (81, 442), (65_535, 65_535)];
     let set = space.numbers(Field::DestinationPort, &ports);

@@ -103,7 +103,7 @@ fn the_parameters_of_the_model_are_the_best_fit() {
 }
 
 #[test]
-fn every_region_is_one_of_one_cloud_and_has_a_name_like_its_cloud() {
+fn every_region_belongs_to_one_cloud_and_is_listed_in_the_help() {
     let mut names: Vec<&str> = Region::all().map(|region| region.name).collect();
     let count = names.len();
     names.sort_unstable();
