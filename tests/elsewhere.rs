@@ -3,7 +3,7 @@
 use crate::support::skipped;
 
 #[test]
-fn what_needs_linux_is_skipped() {
+fn tests_that_need_linux_are_skipped() {
     let main = include_str!("main.rs");
     let modules = main.split("#[cfg(all(feature = \"lab\", target_os = \"linux\"))]\nmod ").skip(1);
     let names: Vec<&str> = modules.filter_map(|rest| rest.split(';').next()).collect();

@@ -49,7 +49,7 @@ mount --bind "$toy" "$root$toy"
 exec chroot "$root" /bin/env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/var/root "$@"
 "#;
 
-/// The directory with the toy Mac's binary and the program.
+/// The build directory, which has the toy Mac's binary and the program below it.
 fn built() -> &'static Path {
     program().ancestors().nth(2).unwrap()
 }
