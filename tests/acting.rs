@@ -157,7 +157,7 @@ fn in_the_lab_links_apply_to_the_volume() {
         .output()
         .expect("the program runs");
     // With the link the connection arrives from the volume. Without it, it is refused (curl's exit code 7), and so is
-    // one that binds nothing, which comes from an outside host.
+    // one that binds nothing and has 10.0.9.9 as its source.
     let out = String::from_utf8_lossy(&output.stdout);
     assert_eq!(out, "10.0.1.2\n7\n7\n125\n", "{}", text(&output));
 }

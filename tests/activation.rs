@@ -154,7 +154,7 @@ fn a_newer_bundle_replaces_the_older() {
 }
 
 #[test]
-fn other_places_are_another_manager() {
+fn moving_to_other_paths_cleans_up_the_old_installation() {
     let disk = Disk::new();
     disk.bundle("two", &[]);
     done(&disk.install("one", "opt", "/state"));

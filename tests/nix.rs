@@ -182,7 +182,7 @@ fn expectations_reach_the_json() {
 }
 
 #[test]
-fn a_test_in_the_form_of_nix_darwin() {
+fn the_module_has_a_test_in_the_form_of_nix_darwin() {
     let path = "./tests/nix/services-nixvol-net.nix";
     let form = "{ lib, ... }: { options = { out = lib.mkOption { type = lib.types.raw; }; \
                 test = lib.mkOption { type = lib.types.lines; }; }; config.out = \"/out\"; }";

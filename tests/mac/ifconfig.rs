@@ -8,7 +8,7 @@ use crate::kernel::{Address, Interface, Kernel};
 
 /// The highest unit of a bridge or a feth.
 const MAX_UNIT: u32 = 32767;
-/// The size of an interface name, with the byte that ends it.
+/// The size of an interface name, including its terminating NUL.
 const NAME_SIZE: usize = 16;
 
 pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
