@@ -522,76 +522,76 @@ fn a_stop_with_partitions_is_struck() {
 }
 
 #[test]
-fn a_start_with_conditions_is_struck() {
+fn a_start_with_conditions_survives_faults() {
     pipes(Story::Start, false);
 }
 
 #[test]
-fn a_reconcile_with_conditions_is_struck() {
+fn a_reconcile_with_conditions_survives_faults() {
     pipes(Story::Reconcile, true);
 }
 
 #[test]
-fn an_upgrade_of_conditions_is_struck() {
+fn an_upgrade_of_conditions_survives_faults() {
     pipes(Story::Upgrade, false);
 }
 
 #[test]
-fn a_stop_with_conditions_is_struck() {
+fn a_stop_with_conditions_survives_faults() {
     pipes(Story::Stop, true);
 }
 
 #[test]
-fn a_cleanup_with_conditions_is_struck() {
+fn a_cleanup_with_conditions_survives_faults() {
     pipes(Story::Cleanup, false);
 }
 
 #[test]
-fn a_start_is_struck() {
+fn a_start_survives_faults() {
     everywhere(Story::Start, &tiny());
 }
 
 #[test]
-fn a_reconcile_is_struck() {
+fn a_reconcile_survives_faults() {
     everywhere(Story::Reconcile, &tiny());
 }
 
 #[test]
-fn an_upgrade_is_struck() {
+fn an_upgrade_survives_faults() {
     everywhere(Story::Upgrade, &tiny());
 }
 
 #[test]
-fn a_stop_is_struck() {
+fn a_stop_survives_faults() {
     everywhere(Story::Stop, &tiny());
 }
 
 #[test]
-fn a_cleanup_is_struck() {
+fn a_cleanup_survives_faults() {
     everywhere(Story::Cleanup, &tiny());
 }
 
 #[test]
-fn a_start_of_the_default_topology_is_struck() {
+fn a_start_of_the_default_topology_survives_faults() {
     spread(Story::Start);
 }
 
 #[test]
-fn a_reconcile_of_the_default_topology_is_struck() {
+fn a_reconcile_of_the_default_topology_survives_faults() {
     spread(Story::Reconcile);
 }
 
 #[test]
-fn an_upgrade_of_the_default_topology_is_struck() {
+fn an_upgrade_of_the_default_topology_survives_faults() {
     spread(Story::Upgrade);
 }
 
 #[test]
-fn a_stop_of_the_default_topology_is_struck() {
+fn a_stop_of_the_default_topology_survives_faults() {
     spread(Story::Stop);
 }
 
 #[test]
-fn a_cleanup_of_the_default_topology_is_struck() {
+fn a_cleanup_of_the_default_topology_survives_faults() {
     spread(Story::Cleanup);
 }
