@@ -374,7 +374,16 @@ impl Stage {
     fn failed_well(&self, code: i32, why: &str) {
         let now = outcome(&self.network);
         match (self.story, code) {
-            (Story::Start | Story::Upgrade | Story::Reconcile, 0) => {
+            (
+                Story::Start
+                | Story::Upgrade
+                | Story::Reconcile
+                | Story::Partition
+                | Story::Slow
+                | Story::Heal
+                | Story::Deadline,
+                0,
+            ) => {
                 same(&now, &self.undisturbed, why);
             }
             (Story::Start | Story::Upgrade, _) => {
@@ -383,9 +392,6 @@ impl Stage {
                 // A kernel name is kept for good, also one that was given in vain.
                 found.files[NAMES].1.clone_from(&now.files[NAMES].1);
                 same(&now, &found, &format!("{why}: not rolled back"));
-            }
-            (Story::Partition | Story::Slow | Story::Heal | Story::Deadline, 0) => {
-                same(&now, &self.undisturbed, why)
             }
             // What failed is not done, and what was before is.
             (Story::Partition | Story::Slow, 1) => same(&now, &self.found, why),

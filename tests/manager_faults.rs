@@ -365,7 +365,11 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(code, 0, "{status:#}");
     let fault = &status["faults"][0];
     assert_eq!(
-        (&fault["conditions"]["latencyMs"], &fault["conditions"]["loss"], &fault["conditions"]["bandwidthKbit"]),
+        (
+            &fault["conditions"]["latencyMs"],
+            &fault["conditions"]["loss"],
+            &fault["conditions"]["bandwidthKbit"]
+        ),
         (&json!(200), &json!(0.05), &json!(2000))
     );
     // Again: the pipes change in place.
@@ -425,7 +429,8 @@ fn explain_names_the_partition_of_a_capture() {
             ("# anchor com.apple/249.nixvol-faults", format!("-a {ANCHOR} ")),
             ("# anchor com.apple/250.nixvol", "-a com.apple/250.nixvol ".to_owned()),
         ] {
-            capture += &format!("{header}\n");
+            capture.push_str(header);
+            capture.push('\n');
             for what in ["rules", "nat"] {
                 capture += &network.mac.ok(&format!("pfctl {anchor}-s {what}"));
             }
