@@ -252,7 +252,18 @@ impl Life {
     }
 
     fn step(&mut self) {
-        let commands = ["start", "start", "start", "stop", "reconcile", "reconcile", "cleanup"];
+        let commands = [
+            "start",
+            "start",
+            "start",
+            "stop",
+            "reconcile",
+            "reconcile",
+            "cleanup",
+            "partition aws azure",
+            "partition gcp volume-3 --for 9999",
+            "heal",
+        ];
         let command = commands[self.random.below(commands.len())];
         let what = match self.random.below(10) {
             0..=2 => {
@@ -318,7 +329,9 @@ impl Life {
                         !(ours.iter().any(|name| name == fields[4])
                             || fields[4] == "lo0" && is_ours(fields[1]))
                     }
-                    "anchor" | "count" => fields[1] != "com.apple/250.nixvol",
+                    "anchor" | "count" => {
+                        !["com.apple/250.nixvol", "com.apple/249.nixvol-faults"].contains(&fields[1])
+                    }
                     "pipe" => our_pipe(line).is_none(),
                     "token" => fields[3] != "pfctl",
                     "job" => fields[1] != "org.nix-volumes.networking",
@@ -411,6 +424,10 @@ impl Life {
         // A network without providers has no rules.
         let loaded = kernel.contains("anchor\tcom.apple/250.nixvol\t");
         assert_eq!(loaded, !providers.is_empty(), "rules\n  {why}");
+        // What is cut is kept, and what is kept is cut.
+        let faults = std::fs::read_to_string(self.network.state().join("faults")).unwrap_or_default();
+        let blocks = kernel.matches("label \"partition:").count();
+        assert_eq!(blocks, 2 * faults.matches("partition\t").count(), "{faults}\n  {why}");
         let link = &input["links"][0];
         let declared = match (&link["conditions"], &link["bidirectional"]) {
             (Value::Null, _) => 0,
