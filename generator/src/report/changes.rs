@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
+use crate::render::{DRAWING, PICTURE};
 
 /// So many changes stand at the top of the page.
 const FIRST: usize = 3;
@@ -83,8 +84,9 @@ fn volume(change: &VolumeChange) -> Volume {
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
-    // Of a file that is wholly new or gone the lines say nothing that the file does not.
-    let lines = file.lines().filter(|_| file.presence == Presence::Changed);
+    // Of a file that is wholly new or gone the lines say nothing that the file does not; of a picture no one reads them.
+    let is_picture = [PICTURE, DRAWING].contains(&file.path.as_str());
+    let lines = file.lines().filter(|_| file.presence == Presence::Changed && !is_picture);
     File {
         headline: Marked::of(text::file(file)),
         lines: lines.map(|line| Marked::of(line.replace('\t', "    "))).collect(),
