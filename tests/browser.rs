@@ -547,7 +547,13 @@ fn the_page_renders_and_prints_on_a_few_pages() {
         let shot = |file: &str, window: &str, more: &[&str]| {
             let out = directory.join(format!("{name}-{file}"));
             let picture = format!("--screenshot={}", out.display());
-            chromium(&page, fragment, &[&[picture.as_str(), "--hide-scrollbars"], more].concat(), window);
+            chromium(
+                &page,
+                fragment,
+                &[&[picture.as_str(), "--hide-scrollbars", "--run-all-compositor-stages-before-draw"], more]
+                    .concat(),
+                window,
+            );
             let bytes = std::fs::read(&out).expect("a picture");
             assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 10_000, "{name}-{file}");
         };
@@ -643,7 +649,7 @@ fn mermaid_renders_our_output() {
     let Some(mermaid) = fetched("package/dist/mermaid.min.js", "Mermaid was not asked") else { return };
     for (topology, input) in inputs() {
         let plan = Plan::of(&declared(&input));
-        let text = picture::mermaid(&plan, &KernelNames::new());
+        let text = picture::mermaid(&plan, &KernelNames::new(), &[]);
         let text = serde_json::to_string(&text).expect("JSON").replace('<', "\\u003c");
         let run = format!(
             "mermaid.initialize({{ startOnLoad: false }});

@@ -156,6 +156,7 @@ pub const OUTPUTS: &[(&str, &[&str])] = &[
     ("graph", &["graph"]),
     ("graph", &["graph", "--input", "tests/fixtures/rich.json"]),
     ("graph", &["graph", "--from", "OUT/capture"]),
+    ("graph", &["graph", "--input", "tests/fixtures/restricted.json", "--provider", "gcp"]),
     (
         "add",
         &[

@@ -68,7 +68,9 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Rename { what } => edit::rename(what),
         Command::Move { what } => edit::relocate(what),
         Command::Snapshot { command } => snapshot::run(command),
-        Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
+        Command::Graph { source, from, providers, format } => {
+            graph::run(source, from.as_deref(), providers, *format)
+        }
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)

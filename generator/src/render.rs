@@ -96,8 +96,8 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     }
     // The pictures are reviewed together with `network.json`, which has the links in canonical order.
     let drawn = plan.in_canonical_order();
-    data(PICTURE, picture::text(&drawn, &KernelNames::new()));
-    data(DRAWING, picture::svg(&drawn, &KernelNames::new())?);
+    data(PICTURE, picture::text(&drawn, &KernelNames::new(), &[]));
+    data(DRAWING, picture::svg(&drawn, &KernelNames::new(), &[])?);
     data(NETWORK, network::json(declaration, plan));
     let manager = File { text: script::manager(plan)?, executable: true };
     files.insert(MANAGER.to_owned(), manager);

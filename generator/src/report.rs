@@ -97,7 +97,7 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
         script: Markup::of_program(SCRIPT),
         data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
-        picture: Markup::rendered(picture::svg(plan, &KernelNames::new())?),
+        picture: Markup::rendered(picture::svg(plan, &KernelNames::new(), &[])?),
         names: names(plan, &answers),
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
         providers: tables::providers(plan, &answers, &identities),

@@ -54,7 +54,8 @@ pub fn run(
             );
             let summary = painted(&summary, Paint::Proof);
             if is_pictured {
-                let picture = painted(&picture::text(&plan, &picture::KernelNames::new()), Paint::Picture);
+                let picture =
+                    painted(&picture::text(&plan, &picture::KernelNames::new(), &[]), Paint::Picture);
                 let matrix = painted(&matrix::text(&plan, picture::WIDTH), Paint::Proof);
                 format!("{summary}\n{picture}\n{matrix}")
             } else {

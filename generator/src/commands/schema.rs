@@ -82,7 +82,7 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("diff", Whole, of::<Difference>),
     ("snapshot check", Whole, of::<printed::SnapshotCheck>),
     ("snapshot accept", Whole, of::<printed::SnapshotAccept>),
-    ("graph", Whole, of::<printed::Graph>),
+    ("graph", Whole, of::<super::graph::Drawn>),
     ("add", Whole, of::<printed::Edit>),
     ("remove", Whole, of::<printed::Edit>),
     ("rename", Whole, of::<printed::Edit>),

@@ -15,11 +15,12 @@ mod text;
 use std::collections::BTreeMap;
 
 pub use mermaid::mermaid;
+pub use scene::Part;
 pub use svg::svg;
 pub use text::text;
 
 /// The maximum line length of the text picture, in columns.
 pub const WIDTH: usize = 100;
 
-/// Kernel names by logical name, such as `bridge2000` for `bridge-aws`. Empty if no capture of a Mac is at hand.
+/// More links are counted, and not drawn: nobody can follow their lines.
 pub type KernelNames = BTreeMap<String, String>;

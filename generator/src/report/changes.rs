@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
+use crate::render::{DRAWING, PICTURE};
 
 /// The number of changes shown at the top of the page.
 const FIRST: usize = 3;
@@ -83,7 +84,7 @@ fn volume(change: &VolumeChange) -> Volume {
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
-    // For a file that is new or removed as a whole, the headline is enough.
+    // Of a file that is wholly new or gone the lines say nothing that the file does not; of a picture no one reads them.
     let lines = file.lines().filter(|_| file.presence == Presence::Changed);
     File {
         headline: Marked::of(text::file(file)),

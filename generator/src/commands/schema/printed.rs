@@ -195,54 +195,6 @@ pub struct SnapshotAccept {
 }
 
 #[derive(JsonSchema)]
-pub struct Graph {
-    providers: Vec<DrawnProvider>,
-    volumes: Vec<DrawnVolume>,
-    links: Vec<DrawnLink>,
-}
-
-#[derive(JsonSchema)]
-pub struct DrawnProvider {
-    name: String,
-    /// The logical name of its bridge.
-    bridge: String,
-    /// The kernel's, where a capture tells it.
-    kernel: Option<String>,
-    gateway: String,
-    network: String,
-    attachment: String,
-    internet: bool,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DrawnVolume {
-    name: String,
-    provider: String,
-    address: String,
-    localhost: Option<String>,
-    attachment: String,
-    /// The logical name of its port.
-    port: Option<String>,
-    kernel: Option<String>,
-    mount_point: Option<String>,
-}
-
-#[derive(JsonSchema)]
-pub struct DrawnLink {
-    /// As every command names it: `links.0`.
-    link: String,
-    from: Vec<String>,
-    to: Vec<String>,
-    protocol: Option<String>,
-    ports: Option<String>,
-    bidirectional: bool,
-    masquerade: bool,
-    /// In words: `40 ms, 1% lost`.
-    conditions: Option<String>,
-}
-
-#[derive(JsonSchema)]
 pub struct Edit {
     file: String,
     /// What is changed, in words.

@@ -6,13 +6,13 @@
 
 use std::fmt::Write;
 
-use super::KernelNames;
-use super::scene::{CONDITIONS, Cell, Group, MAC, Manner, OUTSIDE, Scene};
+use super::scene::{CONDITIONS, Cell, Group, Link, MAC, Manner, OUTSIDE, Scene};
+use super::{KernelNames, MOST_LINKS};
 use crate::identity::COLOURS;
-use crate::model::End;
+use crate::model::{End, Name};
 use crate::plan::Plan;
 
-/// The picture as Mermaid source.
+/// Lines that Mermaid draws, unless its own configuration says more.
 pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
     let scene = Scene::of(plan, kernel);
     let mut out = String::from("flowchart LR\n");
@@ -23,13 +23,13 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
         boxed(group, &mut out);
     }
     localhost(&scene, &mut out);
-    for link in &scene.links {
+    for link in shown {
         let lines: Vec<&str> =
             [link.name.as_str()].into_iter().chain(link.says.iter().map(String::as_str)).collect();
         let _ = writeln!(out, "    link{}{{{{{}}}}}", link.index, quoted(&lines));
     }
     out.push_str("  end\n");
-    for link in &scene.links {
+    for link in shown {
         let node = format!("link{}", link.index);
         for (end, manner) in &link.taps {
             let end = id(end);
@@ -44,11 +44,25 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
     if scene.conditions {
         let _ = writeln!(out, "  conditions[{}]", quoted(&[CONDITIONS]));
     }
+    let left = scene.left.clone().into_iter();
+    for (number, line) in left.chain(Scene::no_room(scene.links.len() - shown.len())).enumerate() {
+        let _ = writeln!(out, "  left_{number}[{}]", quoted(&[&line]));
+    }
     for group in &scene.groups {
         let colour = COLOURS[group.identity.colour].light;
         let _ = writeln!(out, "  style {} stroke:{colour},stroke-width:3px", id(&group.end));
     }
     out
+}
+
+/// As many links as there is room for: Mermaid refuses a drawing with more lines.
+fn few(links: &[Link]) -> &[Link] {
+    let mut count = 0;
+    let fits = |link: &&Link| {
+        count += link.taps.len();
+        count < MOST_LINES
+    };
+    &links[..links.iter().take(MOST_LINKS).take_while(fits).count()]
 }
 
 fn boxed(group: &Group, out: &mut String) {

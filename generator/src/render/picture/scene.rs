@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::KernelNames;
 use crate::identity::{Identities, Identity, natural};
-use crate::model::{Conditions, End, Link as Declared, ProviderAttachment, VolumeAttachment};
+use crate::model::{Conditions, End, Link as Declared, Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
 /// The content of a picture.
@@ -19,6 +19,8 @@ pub struct Scene {
     pub links: Vec<Link>,
     /// Whether some of them have conditions.
     pub conditions: bool,
+    /// What is left out because nobody asked for it, in words.
+    pub left: Option<String>,
 }
 
 /// What this Mac may do.
@@ -103,8 +105,9 @@ pub enum Manner {
 }
 
 impl Scene {
-    /// The scene of a plan.
-    pub fn of(plan: &Plan, kernel: &KernelNames) -> Self {
+    /// The scene of a plan, or of the part of it that is around some providers.
+    pub fn of(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Self {
+        let part = Part::of(plan, around);
         let named = Named { kernel, identities: Identities::of(plan) };
         let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
         bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
@@ -116,21 +119,63 @@ impl Scene {
             let volumes = volumes.get_mut(bridge.provider.as_str()).map(std::mem::take).unwrap_or_default();
             named.provider(bridge, volumes)
         };
-        let groups = bridges.iter().map(provider).collect();
-        let mut links: Vec<Link> = plan.links.iter().map(|link| drawn(plan, link)).collect();
+        let groups =
+            bridges.iter().filter(|it| part.providers.contains(&it.provider)).map(provider).collect();
+        let drawn =
+            plan.links.iter().filter(|it| part.links.contains(&it.index)).map(|link| drawn(plan, link));
+        let mut links: Vec<Link> = drawn.collect();
         links.sort_by_key(|link| link.index);
         Self {
             groups,
-            localhost: localhost(plan),
+            localhost: localhost(plan, &part),
             internet: internet(&bridges),
+            left: part.left(plan, around),
             links,
             conditions: !plan.pipes.is_empty(),
         }
     }
 
-    /// The heading of the list of links.
+    /// What is to be said of links that there is no room for.
     pub fn heading(&self) -> &'static str {
         if self.links.is_empty() { "Between providers nothing passes." } else { "Between providers:" }
+    }
+}
+
+/// The part of a plan that is drawn.
+pub struct Part {
+    /// Providers.
+    pub providers: BTreeSet<Name>,
+    /// Links, by their numbers.
+    pub links: BTreeSet<usize>,
+}
+
+impl Part {
+    /// Links that name some providers or volumes of theirs, and whoever else those name; without providers, all.
+    pub fn of(plan: &Plan, around: &[Name]) -> Self {
+        let all = || plan.bridges.iter().map(|it| it.provider.clone());
+        let ends = |link: &Declared| -> BTreeSet<Name> {
+            link.from.iter().chain(&link.to).filter_map(|end| plan.provider_of(end)).cloned().collect()
+        };
+        if around.is_empty() {
+            return Self {
+                providers: all().collect(),
+                links: plan.links.iter().map(|it| it.index).collect(),
+            };
+        }
+        let meant = plan.links.iter().map(|link| (link.index, ends(link)));
+        let meant: Vec<_> = meant.filter(|(_, ends)| around.iter().any(|name| ends.contains(name))).collect();
+        let providers = meant.iter().flat_map(|(_, ends)| ends).chain(around).cloned().collect();
+        Self { providers, links: meant.into_iter().map(|(index, _)| index).collect() }
+    }
+
+    /// What is left out, in words.
+    fn left(&self, plan: &Plan, around: &[Name]) -> Option<String> {
+        if around.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = around.iter().map(Name::as_str).collect();
+        let (drawn, all) = (self.links.len(), plan.links.len());
+        Some(format!("Only links of {} are drawn: {drawn} of {all}.", names.join(", ")))
     }
 }
 
@@ -205,9 +250,15 @@ impl Named<'_> {
     }
 }
 
-fn localhost(plan: &Plan) -> Localhost {
+fn localhost(plan: &Plan, part: &Part) -> Localhost {
+    let shown: BTreeMap<&Name, &Volume> = plan
+        .volumes
+        .iter()
+        .filter(|it| part.providers.contains(&it.provider))
+        .map(|it| (&it.name, it))
+        .collect();
     let mut aliases: Vec<(std::net::Ipv4Addr, &Volume)> =
-        plan.volumes.iter().filter_map(|volume| Some((volume.alias?, volume))).collect();
+        shown.values().filter_map(|volume| Some((volume.alias?, *volume))).collect();
     aliases.sort_by_key(|(alias, _)| *alias);
     let alias = |(alias, volume): (std::net::Ipv4Addr, &Volume)| {
         let name = volume.name.to_string();
@@ -219,7 +270,11 @@ fn localhost(plan: &Plan) -> Localhost {
     Localhost {
         bridge: plan.localhost.logical.to_string(),
         gateway: plan.localhost.gateway.to_string(),
-        lines: aliases.into_iter().map(alias).chain(plan.publishes.iter().map(publish)).collect(),
+        lines: aliases
+            .into_iter()
+            .map(alias)
+            .chain(plan.publishes.iter().filter(|it| shown.contains_key(&it.volume)).map(publish))
+            .collect(),
     }
 }
 

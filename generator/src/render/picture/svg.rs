@@ -12,6 +12,7 @@ use super::KernelNames;
 use super::scene::{CONDITIONS, MAC, OUTSIDE, Scene};
 use super::text::columns;
 use crate::identity::COLOURS;
+use crate::model::Name;
 use crate::plan::Plan;
 use crate::render::{Error, engine};
 use boxes::Boxes;
@@ -25,7 +26,7 @@ const PAD: usize = 10;
 const LINE: usize = 16;
 /// The maximum length of a link's text, in characters.
 const LABEL: usize = 46;
-/// The maximum number of links that are drawn; further ones are only listed.
+/// More links are counted, and not drawn.
 const MOST_LINKS: usize = 150;
 /// With more providers, a box has a single line.
 const FEW_BOXES: usize = 16;
@@ -128,7 +129,7 @@ struct Alias {
     text: Text,
 }
 
-/// The SVG, ending with a newline.
+/// The drawing, with its newline.
 pub fn svg(plan: &Plan, kernel: &KernelNames) -> Result<String, Error> {
     let scene = Scene::of(plan, kernel);
     engine::render("picture/topology.svg", drawing(plan, &scene))
@@ -171,10 +172,8 @@ fn drawing(plan: &Plan, scene: &Scene) -> Drawing {
     if scene.conditions {
         line(CONDITIONS.to_owned());
     }
-    match scene.links.len().saturating_sub(MOST_LINKS) {
-        0 => {}
-        more => line(format!("{more} more links have no room here.")),
-    }
+    let left = scene.left.clone().into_iter();
+    left.chain(Scene::no_room(scene.links.len() - sheet.links_shown())).for_each(line);
     let arrow = format!("M{middle} {}V{}m-4 7l4-7l4 7", sheet.frame, sheet.frame - 26);
     let colours = COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect();
     Drawing {

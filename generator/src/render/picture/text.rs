@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::lanes::{self, Run, Side, Spots};
 use super::scene::{CONDITIONS, Group, Localhost, MAC, Manner, OUTSIDE, Scene};
 use super::{KernelNames, WIDTH};
-use crate::model::End;
+use crate::model::{End, Name};
 use crate::plan::Plan;
 
 /// The maximum width of a line inside a provider's box; two boxes, the frame and three lanes still fit.
@@ -15,7 +15,7 @@ const PITCH: usize = 3;
 /// The rows between two links in one lane: one for the number of the lower link, and an empty one.
 const APART: usize = 2;
 
-/// The text of the picture.
+/// The drawing.
 pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
     let scene = Scene::of(plan, kernel);
     let boxes = scene.groups.iter().map(Boxed::of).chain([Boxed::of_localhost(&scene.localhost)]);
@@ -264,12 +264,9 @@ fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
     if drawing.lanes > 0 {
         out.push_str("\nAn arrow out of a box: it may open. Into a box: it may be reached. ↔ both.\n");
     }
-    match scene.links.len() - drawing.runs.len() {
-        0 => {}
-        1 => out.push_str("1 link has no room in the drawing and is only listed\n"),
-        more => {
-            let _ = writeln!(out, "{more} links have no room in the drawing and are only listed");
-        }
+    let left = scene.left.clone().into_iter();
+    for line in left.chain(Scene::no_room(scene.links.len() - drawing.runs.len())) {
+        let _ = writeln!(out, "{line}");
     }
 }
 

@@ -94,6 +94,11 @@ impl Sheet {
         sheet
     }
 
+    /// How many links are on it.
+    pub fn links_shown(&self) -> usize {
+        self.drawn.len() + self.banners.len()
+    }
+
     /// The width inside the frame.
     fn wanted(&self, boxes: &Boxes) -> usize {
         let middle = if self.drawn.is_empty() { GAP } else { self.label + 2 * self.lines };
