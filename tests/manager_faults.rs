@@ -74,8 +74,7 @@ fn a_partition_cuts_two_ends_and_heals() {
         }
         assert_eq!(rules.matches("block").count(), 2);
         let (code, status) = network.status();
-        let fault =
-            json!({ "kind": "partition", "one": "aws", "other": "ibm", "until": null, "state": "in force" });
+        let fault = json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force", "conditions": null });
         assert_eq!((code, &status["healthy"], &status["faults"]), (0, &json!(true), &json!([fault])));
         assert!(
             network.ok("status").contains(&format!("fault        partition aws ibm, {FOREVER} (in force)\n"))
@@ -367,7 +366,11 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(code, 0, "{status:#}");
     let fault = &status["faults"][0];
     assert_eq!(
-        (&fault["latencyMs"], &fault["loss"], &fault["bandwidthKbit"]),
+        (
+            &fault["conditions"]["latencyMs"],
+            &fault["conditions"]["loss"],
+            &fault["conditions"]["bandwidthKbit"]
+        ),
         (&json!(200), &json!(0.05), &json!(2000))
     );
     // Again: the pipes change in place.
@@ -427,7 +430,8 @@ fn explain_names_the_partition_of_a_capture() {
             ("# anchor com.apple/249.nixvol-faults", format!("-a {ANCHOR} ")),
             ("# anchor com.apple/250.nixvol", "-a com.apple/250.nixvol ".to_owned()),
         ] {
-            capture += &format!("{header}\n");
+            capture.push_str(header);
+            capture.push('\n');
             for what in ["rules", "nat"] {
                 capture += &network.mac.ok(&format!("pfctl {anchor}-s {what}"));
             }

@@ -374,9 +374,9 @@ function collisions(i, k, p) {
     for (i = 1; i <= nclash; i++) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
-        if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
-        else if (asks_to_start()) { if (in_force(p)) caution(k); else refuse(k) }
-        else trouble(k)
+        if (P["ask"] == "reconcile") { if (p in present) trouble("overlap", k); else refuse(k) }
+        else if (asks_to_start()) { if (in_force(p)) caution("overlap", k); else refuse(k) }
+        else trouble("overlap", k)
     }
 }
 
@@ -446,7 +446,7 @@ function read_rules(file, line, i) {
     line = ""
     for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
     rule[1] = "# put in:" line (translates ? " nat=" natform : "")
-    if (unnamed != "" && ("outside" in uses)) trouble("forged packets may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows what it belongs to")
+    if (unnamed != "" && ("outside" in uses)) trouble("pf", "forged packets may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows what it belongs to")
 }
 function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
@@ -574,10 +574,10 @@ function judge_rule(line, whose, plain, w, n, i, from, to, name) {
     }
     if (!meets(from) && !meets(to)) return
     if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
-        caution(shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
+        caution("others", shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
     if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
     if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
-        trouble(shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("others", shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     else notice(shown(line) " of " whose " decides on " name " before our rules")
 }
 # XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
@@ -586,7 +586,11 @@ function judge_route(line, whose, plain, text) {
     if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
     text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
     if (asks_to_start() || P["ask"] == "faults") refuse(text)
+<<<<<<< HEAD
+    else trouble("others", text)
+=======
     else trouble(text)
+>>>>>>> mgr
 }
 function judge_others(i, kind, text) {
     for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
@@ -602,9 +606,9 @@ function judge_others(i, kind, text) {
     for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
     if (text != "") notice("the main ruleset calls other anchors before ours: " text)
     for (kind in limits)
-        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": for the rest, no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
+        if (!(kind in calls)) { calls[kind] = 1; trouble("pf", "the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": for the rest, no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
 }
-function caution(text) { warning[++nwarnings] = text }
+function caution(about, text) { warning[++nwarnings] = text; warns_of[nwarnings] = about }
 function notice(text) { remark[++nremarks] = text }
 
 # ---- what the network lives on beside itself: launchd runs reconcile, and the state table of pf has an end
@@ -621,13 +625,13 @@ function judge_health(program, place, load) {
     place = "/Library/LaunchDaemons/" P["job"] ".plist"
     load = "sudo launchctl bootstrap system " place
     if ("launchctl-print" in seen_of) {
-        if ("disabled" in job) caution("our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
-        else if ("not loaded" in job) caution("our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
-        if (!("not loaded" in job) && job["program"] != program) caution("launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
-        else if ("differs" in job) caution("launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+        if ("disabled" in job) caution("launchd", "our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
+        else if ("not loaded" in job) caution("launchd", "our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
+        if (!("not loaded" in job) && job["program"] != program) caution("launchd", "launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd", "launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
     }
     # A state table that is full lets no new connection in.
-    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
+    if (limit > 0 && entries > limit * 0.8) caution("pf", "pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
 }
 function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
 function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
@@ -815,7 +819,7 @@ function quote(text, i, c, out) {
 
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
-function trouble(text) { problem[++nt] = text }
+function trouble(about, text) { problem[++nt] = text; concerns[nt] = about }
 # What others did meanwhile, for the log.
 function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
@@ -958,7 +962,7 @@ function foreign_rules(who) {
     who = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(theirs) "; " who "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
     if (P["target"] != "up") notice(who)
     else if (asks_to_start() || (P["ask"] == "reconcile" && !anchored)) refuse(who)
-    else trouble(who)
+    else trouble("rules", who)
 }
 function asks_to_start() { return P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan" }
 function missing_calls(i, scrubs) {
@@ -975,11 +979,11 @@ function differ_up(i, v, before, missing) {
     judge_others()
     missing = missing_calls()
     if (missing != "")
-        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     if (skipped_lo0)
-        trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
     if (npipes && !("dummynet" in calls))
-        trouble("the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     phase = 1
     want_pipes()
     if (theirs == "" && !rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
@@ -1105,7 +1109,7 @@ function want_pipes(i, n, text) {
         if ((n in pipeat) && !in_ledger("pipe", n, "")) {
             text = "pipe " n " of dummynet belongs to another program (" like(atdelay[n], atloss[n], atrate[n]) "), and " pipeway[n] " needs that number; hint: where nothing needs it, sudo dnctl pipe delete " n
             if (asks_to_start() || P["ask"] == "reconcile") refuse(text)
-            else trouble(text)
+            else trouble("pipe " n, text)
             continue
         }
         if (pipe_stands(n)) continue
@@ -1140,7 +1144,7 @@ function pipes_text(i, n) {
 function pipes_json(i, n, out) {
     for (i = 1; i <= npipes; i++) {
         n = pipe[i]
-        out = out (i > 1 ? "," : "") "{\"number\":" n ",\"delayMs\":" pipedelay[n] ",\"loss\":" pipeloss[n] ",\"kbit\":" (piperate[n] ? piperate[n] : "null") ",\"way\":" quoted(pipeway[n]) ",\"state\":" quoted(state_of_pipe(n)) "}"
+        out = out (i > 1 ? "," : "") "{\"number\":" n ",\"latencyMs\":" pipedelay[n] ",\"loss\":" pipeloss[n] ",\"bandwidthKbit\":" (piperate[n] ? piperate[n] : "null") ",\"way\":" quoted(pipeway[n]) ",\"state\":" quoted(state_of_pipe(n)) "}"
     }
     return "[" out "]"
 }
@@ -1339,7 +1343,11 @@ function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : 
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
 function faults_json(i, out) {
     for (i = 1; i <= nfault; i++)
+<<<<<<< HEAD
+        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) ",\"conditions\":" (fkind[i] == "slow" ? "{\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") "}" : "null") "}"
+=======
         out = out (i > 1 ? "," : "") "{\"kind\":" quoted(fkind[i]) ",\"one\":" quoted(fone[i]) ",\"other\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"latencyMs\":" fdelay[i] ",\"loss\":" floss[i] ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : "") "}"
+>>>>>>> mgr
     return "[" out "]"
 }
 # Whether a partition is between two volumes.
@@ -1447,7 +1455,7 @@ END {
     if (!ended || !whole || nsysctl < 2 || failed unanswered != "") {
         failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "the output of a command is incomplete" : failed " failed") "; try again"
         if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&3"
-        else print "problem\t" failed
+        else { print "problem\t" failed; trouble("look", failed); if (P["json"]) print "judged\t" judged_json() }
         exit 1
     }
     if (P["ask"] == "faults") { answer_faults(); exit }
@@ -1460,7 +1468,7 @@ END {
         texts_of[ntodo] = w[5]; many[w[1]]++
     }
     if (P["ask"] == "status" || P["ask"] == "plan") {
-        for (i = 1; i <= nwarnings; i++) problem[++nt] = warning[i]
+        for (i = 1; i <= nwarnings; i++) trouble(warns_of[i], warning[i])
         healthy = P["wish"] != "none" && !no && !nt && !nf
         if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
         if (P["json"]) status_json(); else status_text()
@@ -1478,6 +1486,7 @@ END {
         }
         for (i = 1; i <= nfault; i++) print "fault\t" fault_text(i) ", " fault_until(i)
         print "skipped\t" skipped + 0
+        if (P["json"]) print "judged\t" judged_json()
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
     for (i = 1; i <= nadvice; i++) print "advice\t" advice[i]
@@ -1608,11 +1617,20 @@ function quoted(text, i, c, out) {
 function texts(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? "," : "") quoted(list[i]); return "[" out "]" }
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
+# What all answers have: why nothing may be done, what is not as it should be, and what start would do.
+function judged_json(i, out) {
+    for (i = 1; i <= nt; i++) out = out (i > 1 ? "," : "") "{\"about\":" quoted(concerns[i]) ",\"what\":" quoted(problem[i]) "}"
+    return "\"refused\":" texts(refusal, nf) ",\"findings\":[" out "],\"changes\":" texts(texts_of, ntodo)
+}
 function plan_json() {
+<<<<<<< HEAD
+    print "{\"version\":1," judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) ",\"pending\":" waiting_json() ",\"faults\":" faults_json() "}"
+=======
     print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") (nfault ? ",\"faults\":" faults_json() : "") "}"
+>>>>>>> mgr
 }
 function status_json(i, p, v) {
-    printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
+    printf "{\"version\":1,\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
     for (i = 1; i <= np; i++) {
         p = provider[i]
         printf "%s{\"name\":%s,\"bridge\":%s,\"kernel\":%s,\"gateway\":%s,\"network\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(p), quoted(bridge[p]), or_null(kernel_of(p)), quoted(gateway[p] "/" gatelen[p]), quoted(network[p]), quoted(state_of_provider(p))
@@ -1623,10 +1641,14 @@ function status_json(i, p, v) {
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
     printf "],\"pipes\":%s,\"faults\":%s", pipes_json(), faults_json()
+<<<<<<< HEAD
+    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken)
+=======
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
+>>>>>>> mgr
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) "}"
+    print judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) "}"
 }
 ' "$@" 3>&2 2>/dev/null
 }
@@ -2665,8 +2687,16 @@ act() {
     # Back to what there was; the new one, which comes first, is over.
     ACT=
     if test "$COMMAND" = heal || ! has_faults || test "$(cat "$STATE/faults")" = "$before"; then exit 1; fi
+<<<<<<< HEAD
+    {
+        read -r _
+        IFS=$TAB read -r kind one other _ rest
+    } <"$STATE/faults"
+    put faults "${before:-boot$TAB$BOOT}$NEWLINE$kind$TAB$one$TAB$other${TAB}x$TAB$rest" || :
+=======
     failed=$(awk -F "$TAB" -v OFS="$TAB" 'NR == 2 { $4 = "x"; print }' "$STATE/faults") || exit 1
     put faults "${before:-boot$TAB$BOOT}$NEWLINE$failed" || :
+>>>>>>> mgr
     if mend_faults up; then
         warn "nothing is changed"
     else
@@ -2762,6 +2792,7 @@ try() {
     skipped=0
     list=
     changes=
+    judged='"refused":[],"findings":[],"changes":[]'
     while IFS=$TAB read -r word expected protocol from source to destination port; do
         case $word in
             unsafe | refused | problem)
@@ -2772,6 +2803,7 @@ try() {
             skipped) skipped=$expected ;;
             fault) if test "$JSON" = 0; then say "in force: $expected"; fi ;;
             changes) changes=$expected ;;
+            judged) judged=$expected ;;
         esac
         if test "$word" != probe; then continue; fi
         probe "$protocol" "$source" "$destination" "$port"
@@ -2792,7 +2824,7 @@ try() {
         if test "$JSON" = 0; then
             say "$verdict: $from ($source) to $to ($destination), $what: expected $expected, found $FOUND: $WHY"
         else
-            list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"ok\":$good}"
+            list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"agrees\":$good}"
         fi
     done
     if test "$changes" != 0; then
@@ -2802,7 +2834,7 @@ try() {
     if test "$JSON" = 1; then
         good=true
         if test "$failures" -gt 0; then good=false; fi
-        printf '{"ok":%s,"tried":%s,"skipped":%s,"probes":[%s]}\n' "$good" "$tried" "$skipped" "$list"
+        printf '{"version":1,"agrees":%s,"tried":%s,"failed":%s,"skipped":%s,%s,"probes":[%s]}\n' "$good" "$tried" "$failures" "$skipped" "$judged" "$list"
     else
         say "$tried tried, $failures failed, $skipped skipped because a volume is not mounted"
     fi
@@ -2909,7 +2941,11 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
+<<<<<<< HEAD
+  partition A B [--for S]    cut two providers or volumes from each other
+=======
   partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
+>>>>>>> mgr
   slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
                              slow the paths between two, in place of the conditions of links
   heal [A B]                 end what partition and slow did: all of it, or between two
