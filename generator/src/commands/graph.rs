@@ -54,20 +54,18 @@ pub fn run(
 }
 
 /// The providers that somebody asks for.
-fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration) -> Value {
-    let kernel_of = |logical: &str| kernel.get(logical);
-    let providers = plan.bridges.iter().map(|it| {
-        json!({ "name": it.provider.as_str(), "bridge": it.logical.as_str(), "kernel": kernel_of(it.logical.as_str()),
-                "gateway": it.gateway, "network": it.network, "attachment": it.attachment, "internet": it.internet })
-    });
-    let volumes = plan.volumes.iter().map(|it| {
-        let port = it.port.as_ref().map(Name::as_str);
-        json!({ "name": it.name.as_str(), "provider": it.provider.as_str(), "address": it.address, "localhost": it.alias,
-                "attachment": it.attachment, "port": port, "kernel": port.and_then(kernel_of),
-                "mountPoint": it.mount_point.as_ref().map(ToString::to_string) })
-    });
-    let names = |ends: &std::collections::BTreeSet<End>| -> Vec<String> {
-        ends.iter().map(|end| end.name().to_string()).collect()
+fn around(plan: &Plan, names: &[String]) -> Result<Vec<Name>> {
+    let known = || plan.bridges.iter().map(|it| &it.provider);
+    let found = |name: &String| match known().find(|it| it.as_str() == name) {
+        Some(name) => Ok(name.clone()),
+        None => bail!(
+            "there is no provider `{}`\nhint: {}",
+            super::pf::harmless(name),
+            match nearest(name, known().map(Name::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("one of {}", known().map(Name::as_str).collect::<Vec<_>>().join(", ")),
+            }
+        ),
     };
     names.iter().map(found).collect()
 }

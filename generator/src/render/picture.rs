@@ -23,4 +23,7 @@ pub use text::text;
 pub const WIDTH: usize = 100;
 
 /// More links are counted, and not drawn: nobody can follow their lines.
+const MOST_LINKS: usize = 150;
+
+/// What macOS calls things, by the user's logical names: `bridge-aws` is `bridge2000`. Empty where no Mac was asked.
 pub type KernelNames = BTreeMap<String, String>;

@@ -85,7 +85,8 @@ fn volume(change: &VolumeChange) -> Volume {
 
 fn file(file: &crate::diff::FileChange) -> File {
     // Of a file that is wholly new or gone the lines say nothing that the file does not; of a picture no one reads them.
-    let lines = file.lines().filter(|_| file.presence == Presence::Changed);
+    let is_picture = [PICTURE, DRAWING].contains(&file.path.as_str());
+    let lines = file.lines().filter(|_| file.presence == Presence::Changed && !is_picture);
     File {
         headline: Marked::of(text::file(file)),
         lines: lines.map(|line| Marked::of(line.replace('\t', "    "))).collect(),

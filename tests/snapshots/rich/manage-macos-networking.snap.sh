@@ -586,11 +586,7 @@ function judge_route(line, whose, plain, text) {
     if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
     text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
     if (asks_to_start() || P["ask"] == "faults") refuse(text)
-<<<<<<< HEAD
     else trouble("others", text)
-=======
-    else trouble(text)
->>>>>>> mgr
 }
 function judge_others(i, kind, text) {
     for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
@@ -1343,11 +1339,7 @@ function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : 
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
 function faults_json(i, out) {
     for (i = 1; i <= nfault; i++)
-<<<<<<< HEAD
         out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) ",\"conditions\":" (fkind[i] == "slow" ? "{\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") "}" : "null") "}"
-=======
-        out = out (i > 1 ? "," : "") "{\"kind\":" quoted(fkind[i]) ",\"one\":" quoted(fone[i]) ",\"other\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"latencyMs\":" fdelay[i] ",\"loss\":" floss[i] ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : "") "}"
->>>>>>> mgr
     return "[" out "]"
 }
 # Whether a partition is between two volumes.
@@ -1623,11 +1615,7 @@ function judged_json(i, out) {
     return "\"refused\":" texts(refusal, nf) ",\"findings\":[" out "],\"changes\":" texts(texts_of, ntodo)
 }
 function plan_json() {
-<<<<<<< HEAD
     print "{\"version\":1," judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) ",\"pending\":" waiting_json() ",\"faults\":" faults_json() "}"
-=======
-    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") (nfault ? ",\"faults\":" faults_json() : "") "}"
->>>>>>> mgr
 }
 function status_json(i, p, v) {
     printf "{\"version\":1,\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
@@ -1641,11 +1629,7 @@ function status_json(i, p, v) {
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
     printf "],\"pipes\":%s,\"faults\":%s", pipes_json(), faults_json()
-<<<<<<< HEAD
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken)
-=======
-    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
->>>>>>> mgr
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
     print judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) "}"
@@ -2687,16 +2671,8 @@ act() {
     # Back to what there was; the new one, which comes first, is over.
     ACT=
     if test "$COMMAND" = heal || ! has_faults || test "$(cat "$STATE/faults")" = "$before"; then exit 1; fi
-<<<<<<< HEAD
-    {
-        read -r _
-        IFS=$TAB read -r kind one other _ rest
-    } <"$STATE/faults"
-    put faults "${before:-boot$TAB$BOOT}$NEWLINE$kind$TAB$one$TAB$other${TAB}x$TAB$rest" || :
-=======
     failed=$(awk -F "$TAB" -v OFS="$TAB" 'NR == 2 { $4 = "x"; print }' "$STATE/faults") || exit 1
     put faults "${before:-boot$TAB$BOOT}$NEWLINE$failed" || :
->>>>>>> mgr
     if mend_faults up; then
         warn "nothing is changed"
     else
@@ -2941,11 +2917,7 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-<<<<<<< HEAD
-  partition A B [--for S]    cut two providers or volumes from each other
-=======
   partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
->>>>>>> mgr
   slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
                              slow the paths between two, in place of the conditions of links
   heal [A B]                 end what partition and slow did: all of it, or between two

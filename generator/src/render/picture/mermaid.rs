@@ -13,8 +13,12 @@ use crate::model::{End, Name};
 use crate::plan::Plan;
 
 /// Lines that Mermaid draws, unless its own configuration says more.
-pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
-    let scene = Scene::of(plan, kernel);
+const MOST_LINES: usize = 500;
+
+/// The drawing.
+pub fn mermaid(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
+    let scene = Scene::of(plan, kernel, around);
+    let shown = few(&scene.links);
     let mut out = String::from("flowchart LR\n");
     let _ = writeln!(out, "  internet([{}])", quoted(&["internet", OUTSIDE]));
     out.push_str("  subgraph this_mac[\"macOS\"]\n");

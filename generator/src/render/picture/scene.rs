@@ -136,6 +136,16 @@ impl Scene {
     }
 
     /// What is to be said of links that there is no room for.
+    pub fn no_room(count: usize) -> Option<String> {
+        let links = match count {
+            0 => return None,
+            1 => "1 more link has".to_owned(),
+            _ => format!("{count} more links have"),
+        };
+        Some(format!("{links} no room here: `nixvol-net graph --provider NAME` draws those of one."))
+    }
+
+    /// What stands above the list of the links.
     pub fn heading(&self) -> &'static str {
         if self.links.is_empty() { "Between providers nothing passes." } else { "Between providers:" }
     }

@@ -27,8 +27,8 @@ const LINE: usize = 16;
 /// The maximum length of a link's text, in characters.
 const LABEL: usize = 46;
 /// More links are counted, and not drawn.
-const MOST_LINKS: usize = 150;
-/// With more providers, a box has a single line.
+const MOST_LINKS: usize = super::MOST_LINKS;
+/// With more providers than these, a box is one line.
 const FEW_BOXES: usize = 16;
 /// With more providers, `every provider` is written as words instead of a line to each.
 const FEW_LINES: usize = 8;
@@ -130,8 +130,8 @@ struct Alias {
 }
 
 /// The drawing, with its newline.
-pub fn svg(plan: &Plan, kernel: &KernelNames) -> Result<String, Error> {
-    let scene = Scene::of(plan, kernel);
+pub fn svg(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Result<String, Error> {
+    let scene = Scene::of(plan, kernel, around);
     engine::render("picture/topology.svg", drawing(plan, &scene))
 }
 

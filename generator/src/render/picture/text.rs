@@ -16,8 +16,8 @@ const PITCH: usize = 3;
 const APART: usize = 2;
 
 /// The drawing.
-pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
-    let scene = Scene::of(plan, kernel);
+pub fn text(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
+    let scene = Scene::of(plan, kernel, around);
     let boxes = scene.groups.iter().map(Boxed::of).chain([Boxed::of_localhost(&scene.localhost)]);
     let boxes: Vec<Boxed> = boxes.collect();
     let inner = boxes.iter().map(Boxed::width).max().unwrap_or(0);
