@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use nixvol_net::model::VolumeAttachment;
+use nixvol_net::packets::{Along, Side};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{
     Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, Translation, UDP, Verdict,
@@ -12,6 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::diff::networks;
+use crate::sizes;
 use crate::support::{declared, default_input, topologies};
 
 /// The Mac's own address; below, one of an outside host.
@@ -250,5 +252,65 @@ fn the_function_can_be_restricted_to_one_opener() {
                 );
             }
         }
+    }
+}
+
+/// A function along a list of addresses is what it is of the flows to each of them.
+#[test]
+fn a_function_along_addresses_is_what_it_is_to_each() {
+    for (topology, input) in topologies() {
+        let plan = Plan::of(&declared(&input));
+        let mut flows = Flows::default();
+        let reach = Reach::of(&mut flows, &plan);
+        let strangers = nixvol_net::explain::examples(&plan).strangers.into_iter().flatten();
+        let volumes = plan.volumes.iter().flat_map(|volume| [Some(volume.address), volume.alias]).flatten();
+        let mut addresses: Vec<Ipv4Addr> =
+            volumes.chain(strangers).chain([OUTSIDE, MAC, MAC, Ipv4Addr::LOCALHOST]).collect();
+        addresses.sort_unstable();
+        let mut along = Along::new(Side::Destination, &addresses);
+        for opener in addresses.iter().copied().map(Opener::Address).chain([Opener::ThisMac]) {
+            let of_opener = flows.from(reach.outcome, opener);
+            let runs = flows.along(of_opener, &mut along);
+            assert!(runs.windows(2).all(|pair| pair[0].0 != pair[1].0), "{topology} {opener:?}");
+            let mut first = 0;
+            for (map, behind) in runs.iter() {
+                for address in &addresses[first..*behind] {
+                    assert_eq!(flows.to(of_opener, *address), *map, "{topology} {opener:?} {address}");
+                }
+                first = *behind;
+            }
+            assert_eq!(first, addresses.len());
+        }
+    }
+}
+
+/// The name of a shape, and its declaration by size.
+type Grown = (&'static str, fn(usize) -> Value);
+
+/// What is asked of all pairs costs what is declared, and not the pairs.
+#[test]
+fn the_answers_to_all_pairs_cost_twice_as_much_for_twice_as_much() {
+    let all: [Grown; 3] = [
+        ("mesh", |count| sizes::mesh(count, 4 * count)),
+        ("links", |count| sizes::links(count, 4 * count)),
+        ("hosts", |count| sizes::hosts(4 * count)),
+    ];
+    for (name, input) in all {
+        let cost = |count| {
+            let plan = Plan::of(&declared(&input(count)));
+            let mut flows = Flows::default();
+            let reach = Reach::of(&mut flows, &plan);
+            let mut addresses: Vec<Ipv4Addr> = plan.volumes.iter().map(|volume| volume.address).collect();
+            addresses.sort_unstable();
+            let mut along = Along::new(Side::Destination, &addresses);
+            for address in &addresses {
+                let of_opener = flows.from(reach.outcome, Opener::Address(*address));
+                flows.along(of_opener, &mut along);
+            }
+            along.parts()
+        };
+        let (once, twice) = (cost(60), cost(120));
+        // A path to each as well; pairs would be four times as many.
+        assert!(twice * 10 <= once * 27, "{name}: {once}, {twice}");
     }
 }

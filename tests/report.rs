@@ -13,6 +13,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::{Value, json};
 use sha2::Digest;
 
+use crate::sizes;
 use crate::support::{declared, default_input, fixture, names, program, providers, root, run};
 
 /// The page of an input, as the program writes it.
@@ -408,6 +409,26 @@ fn the_page_of_a_large_network_stays_small() {
 fn tables_that_are_too_large_are_left_out() {
     let page = page(&providers(130), &[]);
     assert!(page.contains("<p>130 providers are too many for a table. Ask below.</p>"));
+    // Their receivers tell them apart by the port that each has of its own, and nothing else does.
+    let page = self::page(&sizes::ports(120), &[]);
+    assert!(page.contains("<p>There are more than 100 groups of volumes that differ"));
+}
+
+/// The name of a shape, and its declaration by size.
+type Grown = (&'static str, fn(usize) -> Value);
+
+#[test]
+fn a_page_is_twice_as_long_for_twice_as_much() {
+    let all: [Grown; 3] = [
+        ("mesh", |count| sizes::mesh(count, 10 * count)),
+        ("links", |count| sizes::links(count, 10 * count)),
+        ("hosts", |count| sizes::hosts(4 * count)),
+    ];
+    for (name, input) in all {
+        let length = |count| page(&input(count), &[]).len();
+        let (once, twice) = (length(110), length(220));
+        assert!(twice * 10 <= once * 22, "{name}: {once}, {twice}");
+    }
 }
 
 #[test]

@@ -62,7 +62,9 @@ impl World {
     fn ends(&self) -> Vec<String> {
         let providers = self.plan.bridges.iter().map(|bridge| bridge.provider.to_string());
         let volumes = self.plan.volumes.iter().map(|volume| volume.name.to_string());
-        providers.chain(volumes).chain(["mac", "localhost", "internet", "lan"].map(str::to_owned)).collect()
+        let gateways = self.plan.bridges.iter().map(|bridge| format!("{}.gateway", bridge.provider));
+        let words = ["mac", "localhost", "internet", "lan"].map(str::to_owned);
+        providers.chain(volumes).chain(gateways).chain(words).collect()
     }
 }
 
@@ -110,6 +112,7 @@ fn means(world: &World, words: &[String], end: &str) -> bool {
         _ if word == "every provider" => {
             provider.is_some() || world.plan.bridges.iter().any(|it| it.provider.as_str() == end)
         }
+        _ if word == "every gateway" => end.ends_with(".gateway"),
         Some((whole, others)) => {
             (whole == end || provider == Some(whole)) && !others.split(" and ").any(|other| other == end)
         }
@@ -305,7 +308,10 @@ fn surveys_have_json_and_exit_codes() {
     assert_eq!(pair["paths"].as_array().expect("paths").len(), 2);
     assert_eq!(pair["toOpen"]["opens"], Value::Null);
     let (any, _) = said(&["any", "etcd-2:2379", "--format", "json"], 0);
-    assert_eq!(any["answers"][0]["ends"], json!(["aws", "azure", "localhost", "mac"]));
+    assert_eq!(
+        any["answers"][0]["ends"],
+        json!(["aws", "azure", "aws.gateway", "azure.gateway", "localhost", "mac"])
+    );
     said(&["lan", "any", "--protocol", "tcp"], 0);
     said(&["lan", "etcd-1"], 1);
     said(&["any", "any"], 2);

@@ -7,6 +7,7 @@
 //! input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
 
 mod apart;
+mod asker;
 mod end;
 mod hop;
 mod live;
@@ -175,7 +176,7 @@ pub fn explain(
     rules: &Rules,
     question: &Question,
 ) -> Result<Explanation, Error> {
-    let asked = end::asked(plan, question)?;
+    let asked = end::asked(&end::Resolver::new(plan), question)?;
     let way = way::way(plan, &asked)?;
     let (egress, address) = (&asked.egress, asked.egress_address);
     let mut explainer = Explainer::load(declaration, plan, rules, egress, address).map_err(Error::Rules)?;
@@ -196,7 +197,7 @@ pub struct Read {
 /// # Errors
 /// A question that makes no sense, or rules that cannot be read.
 pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Error> {
-    let asked = end::asked(plan, question)?;
+    let asked = end::asked(&end::Resolver::new(plan), question)?;
     let environment = environment(plan, &asked.egress, asked.egress_address);
     let loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
     Ok(Read { rulesets: loaded.read, names: loaded.names })

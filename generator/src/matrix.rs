@@ -131,8 +131,17 @@ impl<'a> Matrix<'a> {
         let is_within = |one: &[&Name], other: &[&Name]| {
             other.is_empty() || !one.is_empty() && one.iter().all(|name| other.contains(name))
         };
+        // What has all receivers of another has its first, or is about the whole provider.
+        let mut by_first: BTreeMap<Option<&Name>, Vec<_>> = BTreeMap::new();
+        for (ends, services) in &by_ends {
+            let names = ends.1.iter().copied().map(Some).chain(ends.1.is_empty().then_some(None));
+            names.for_each(|name| by_first.entry(name).or_default().push((*ends, services)));
+        }
         let is_said = |(from, to): &(&[&Name], &[&Name]), services: &Services| {
-            by_ends.iter().any(|(wider, more)| {
+            let first = to.first().copied();
+            let same =
+                by_first.get(&first).into_iter().chain(by_first.get(&None).filter(|_| first.is_some()));
+            same.flatten().any(|(wider, more)| {
                 *wider != (*from, *to)
                     && is_within(from, wider.0)
                     && is_within(to, wider.1)

@@ -152,6 +152,9 @@ function nixvolAsker(data) {
     return data.cells[unpacked.get(row)[to]];
   }
 
+  // The pipes there and back.
+  function pipesBetween(source, target) { return [cell(source.kind, target.kind)[1], cell(target.kind, source.kind)[1]]; }
+
   function spans(cell) {
     const all = [];
     for (let at = 0; at < cell[0].length; at += 4) { all.push(cell[0].slice(at, at + 4)); }
@@ -287,7 +290,7 @@ function nixvolAsker(data) {
   // Every service between two ends: what passes first, and then the rest.
   function parts(source, target, protocols) {
     const found = cell(source.kind, target.kind);
-    const pipes = [found[1], found[2]];
+    const pipes = pipesBetween(source, target);
     const joined = joining(source, target);
     const cuts = new Set();
     for (const link of joined) { for (const [low, high] of link.ports || []) { cuts.add(low); cuts.add(high + 1); } }
@@ -365,7 +368,7 @@ function nixvolAsker(data) {
     const group = [6, 17, 1].includes(protocol) ? protocol : OTHER;
     const found = cell(source.kind, target.kind);
     const span = spans(found).find((it) => it[0] === group && (port === null || (it[1] <= port && port <= it[2])));
-    const part = judged(source, target, protocol, port === null ? 0 : port, span[3], [found[1], found[2]]);
+    const part = judged(source, target, protocol, port === null ? 0 : port, span[3], pipesBetween(source, target));
     const services = (NAMES[protocol] || 'protocol ' + protocol) + (port === null ? '' : ' ' + port);
     return Object.assign(of, { parts: [Object.assign(part, { services, spans: [[protocol, port || 0, port || 0]], answers: part.answered === null ? [] : [part.answered] })] });
   }

@@ -2,6 +2,7 @@
 //!
 //! A declared name takes precedence over a keyword. Never: how a packet gets from one to the other.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -12,8 +13,8 @@ use super::{Question, Wrong};
 use crate::input::nearest;
 use crate::model::VolumeAttachment;
 use crate::place::Harmless;
+use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
-use crate::plan::{Plan, Volume};
 
 /// Networks for documentation (RFC 5737): one for the Mac's own neighbourhood and one for the world. The last two
 /// step in where a provider's network has the others.
@@ -112,8 +113,7 @@ pub(super) struct Asked {
 }
 
 /// Resolves a question.
-pub(super) fn asked(plan: &Plan, question: &Question) -> Result<Asked, Wrong> {
-    let resolver = Resolver::new(plan);
+pub(super) fn asked(resolver: &Resolver, question: &Question) -> Result<Asked, Wrong> {
     let (destination, port) = port_of(question.destination)?;
     if question.source.contains(':') {
         return Err(Wrong::new(
@@ -214,19 +214,25 @@ pub struct Examples {
     pub internet: Ipv4Addr,
     /// Someone in each provider's network, where there is room.
     pub strangers: Vec<Option<Ipv4Addr>>,
+    /// Someone else there.
+    pub others: Vec<Option<Ipv4Addr>>,
 }
 
 /// The addresses that are taken for ends which no declaration has.
 pub fn examples(plan: &Plan) -> Examples {
     let resolver = Resolver::new(plan);
-    let strangers = (0..plan.bridges.len()).map(|bridge| resolver.stranger(bridge, None)).collect();
-    Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers }
+    let numbers = 0..plan.bridges.len();
+    let strangers: Vec<_> = numbers.clone().map(|bridge| resolver.stranger(bridge, None)).collect();
+    let others = numbers.map(|bridge| resolver.stranger(bridge, strangers[bridge])).collect();
+    Examples { mac: resolver.mac(), lan: resolver.lan(), internet: resolver.internet(), strangers, others }
 }
 
 pub(super) struct Resolver<'a> {
     plan: &'a Plan,
     /// Two networks that no provider has: the Mac's neighbourhood, and the world.
     examples: [Ipv4Net; 2],
+    /// The addresses of volumes.
+    taken: HashSet<Ipv4Addr>,
 }
 
 impl<'a> Resolver<'a> {
@@ -236,7 +242,8 @@ impl<'a> Resolver<'a> {
         };
         let mut free = EXAMPLES.into_iter().filter(free);
         let mut next = || free.next().unwrap_or(EXAMPLES[0]);
-        Self { plan, examples: [next(), next()] }
+        let taken = plan.volumes.iter().map(|volume| volume.address).collect();
+        Self { plan, examples: [next(), next()], taken }
     }
 
     /// The Mac's address on the interface that leads outside.
@@ -280,11 +287,10 @@ impl<'a> Resolver<'a> {
 
     /// A name without dots: a volume or a provider.
     fn named(&self, name: &str) -> Option<End> {
-        let volumes = &self.plan.volumes;
-        if let Some(index) = volumes.iter().position(|volume| volume.name.as_str() == name) {
+        if let Some(index) = self.volume_named(name) {
             return Some(self.volume(name, index));
         }
-        let index = self.plan.bridges.iter().position(|bridge| bridge.provider.as_str() == name)?;
+        let index = self.bridge_of(name)?;
         let address = self.stranger(index, None)?;
         let what = format!("a host in {name} that is not a volume, on its bridge");
         Some(End::new(name, address, &what, At::Bridge(index)))
@@ -293,10 +299,8 @@ impl<'a> Resolver<'a> {
     /// `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
     fn dotted(&self, first: &str, rest: &str) -> Result<Option<End>, Wrong> {
         let word = format!("{first}.{rest}");
-        let position = |name: &str| self.plan.bridges.iter().position(|b| b.provider.as_str() == name);
-        let volume = self.plan.volumes.iter().position(|volume| volume.name.as_str() == first);
-        let Some(index) = volume else {
-            let gateway = position(first).filter(|_| rest == "gateway");
+        let Some(index) = self.volume_named(first) else {
+            let gateway = self.bridge_of(first).filter(|_| rest == "gateway");
             return Ok(gateway.map(|bridge| self.gateway(&word, bridge)));
         };
         let volume = &self.plan.volumes[index];
@@ -353,7 +357,9 @@ impl<'a> Resolver<'a> {
         let volume = &self.plan.volumes[index];
         let (served, at) = match volume.attachment {
             VolumeAttachment::Host => ("served by this Mac", At::Host),
-            VolumeAttachment::Guest => ("a VM's", At::Bridge(self.bridge(volume))),
+            VolumeAttachment::Guest => {
+                ("a VM's", At::Bridge(self.bridge_of(volume.provider.as_str()).unwrap_or_default()))
+            }
         };
         let title = if volume.name.as_str() == name { String::new() } else { format!(" {}", volume.name) };
         let what = format!("volume{title} of {}, {served}", volume.provider);
@@ -371,9 +377,14 @@ impl<'a> Resolver<'a> {
         End::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
     }
 
-    /// The number of a volume's bridge.
-    fn bridge(&self, volume: &Volume) -> usize {
-        self.plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default()
+    /// The number of a volume; they are in the order of their names.
+    fn volume_named(&self, name: &str) -> Option<usize> {
+        self.plan.volumes.binary_search_by(|volume| volume.name.as_str().cmp(name)).ok()
+    }
+
+    /// The number of a provider's bridge.
+    fn bridge_of(&self, provider: &str) -> Option<usize> {
+        self.plan.bridges.binary_search_by(|bridge| bridge.provider.as_str().cmp(provider)).ok()
     }
 
     /// An address of a network that no one was declared to have.
@@ -383,7 +394,7 @@ impl<'a> Resolver<'a> {
             bridge.region.contains(*address)
                 && *address != bridge.gateway.addr()
                 && Some(*address) != taken
-                && self.plan.volumes.iter().all(|volume| volume.address != *address)
+                && !self.taken.contains(address)
         };
         let near = bridge.gateway.trunc().hosts().rev().find(free);
         near.or_else(|| bridge.network.hosts().find(free))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Family, Field, Map, Set, Side, Space};
+use super::{Family, Field, Map, Set, Side, Space, protocol};
 
 /// Packets from some sources to some destinations, by some service, at some hooks: every combination of the four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,23 +51,6 @@ impl Space {
         [sources, destinations, services].into_iter().fold(hooks, |all, side| self.and(all, side))
     }
 
-    /// A set in words: the numbers of the words that lie inside it and add something to those before them, so that wide
-    /// words stand first; and what is left over.
-    pub fn in_words(&mut self, set: Set, words: &[Set]) -> (Vec<usize>, Set) {
-        let (mut left, mut used) = (set, Vec::new());
-        for (number, word) in words.iter().enumerate() {
-            if word.is_empty() || !self.implies(*word, set) {
-                continue;
-            }
-            let rest = self.minus(left, *word);
-            if rest != left {
-                left = rest;
-                used.push(number);
-            }
-        }
-        (used, left)
-    }
-
     /// The addresses of a set that looks at one side only, as ranges of numbers of a family.
     pub fn address_ranges(&mut self, set: Set, side: Side, family: Family) -> Vec<(u128, u128)> {
         let of_family = self.with_family(set, family);
@@ -75,7 +58,7 @@ impl Space {
         self.number_ranges(of_family, start..start + family.bits())
     }
 
-    /// The numbers of a set that looks at one field only, as ranges.
+    /// The numbers of a set that looks at one field only, as ranges; not of protocols.
     pub fn field_ranges(&mut self, set: Set, field: Field) -> Vec<(u128, u128)> {
         let levels = self.field_levels(field);
         self.number_ranges(set.as_map(), levels)
@@ -111,8 +94,8 @@ impl Space {
         self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
     }
 
-    /// A function that looks at nothing before a field, by the numbers of the field: ranges in order, each with what the function
-    /// is there.
+    /// A function that looks at nothing before a field, which is not the protocol, by the numbers of the field: ranges in
+    /// order, each with what the function is there.
     pub fn by_number(&self, map: Map, field: Field) -> Vec<((u128, u128), Map)> {
         let levels = self.field_levels(field);
         let mut found: Vec<((u128, u128), Map)> = Vec::new();
@@ -173,13 +156,8 @@ impl Space {
     /// What a function is of the same packets with this number in a field.
     pub fn with_number(&mut self, map: Map, field: Field, number: u8) -> Map {
         let levels = self.field_levels(field);
-        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
+        let code = if field == Field::Protocol { protocol::code(number) } else { number.into() };
+        let bit = |level: u16| levels.contains(&level).then(|| code >> (levels.end - 1 - level) & 1 == 1);
         self.diagrams.fix(map, &bit, levels.end - 1)
-    }
-
-    /// The packets that are in the set with some ports, flags and types.
-    pub fn any_service(&mut self, set: Set) -> Set {
-        let levels = self.field_levels(Field::DestinationPort).start..self.field_levels(Field::IcmpCode).end;
-        self.diagrams.forget(set, levels)
     }
 }

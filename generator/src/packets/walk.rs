@@ -1,9 +1,11 @@
 //! Walks over one function: other numbers, fixed bits, parts of it, one packet.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeMap, HashSet};
 
-use super::diagram::{Diagrams, Map, Memo, Mix, Set, Way};
+use super::diagram::{Diagrams, Map, Memo, Set, Way};
+
+/// As many bits as a way has, mostly.
+const LONG: usize = 128;
 
 impl Diagrams {
     /// The function with other numbers.
@@ -163,19 +165,23 @@ impl Diagrams {
         parts
     }
 
-    /// Every number that a function can be.
-    pub fn numbers_of(&self, map: Map) -> BTreeSet<u32> {
-        let (mut found, mut seen) = (BTreeSet::new(), HashSet::<Map, BuildHasherDefault<Mix>>::default());
-        let mut waiting = vec![map];
-        while let Some(map) = waiting.pop() {
-            if let Some(number) = map.as_constant() {
-                found.insert(number);
-            } else if seen.insert(map) {
-                let node = self.node(map);
-                waiting.extend([node.low, node.high]);
-            }
+    /// The union of `bits` of every number that a function can be.
+    pub(super) fn all_bits(
+        &self,
+        map: Map,
+        bits: &mut impl FnMut(u32) -> u32,
+        known: &mut Memo<Map, u32>,
+    ) -> u32 {
+        if let Some(number) = map.as_constant() {
+            return bits(number);
         }
-        found
+        if let Some(known) = known.get(&map) {
+            return *known;
+        }
+        let node = self.node(map);
+        let all = self.all_bits(node.low, bits, known) | self.all_bits(node.high, bits, known);
+        known.insert(map, all);
+        all
     }
 
     /// Every number that a function can be, each with the bits on one way to it.
@@ -209,7 +215,7 @@ impl Diagrams {
 
     /// A packet of a set that is not empty, by its bits: `wished` where it can be.
     pub(super) fn pick(&self, set: Set, wished: impl Fn(u16) -> bool) -> Option<Way> {
-        let mut way = Way::new();
+        let mut way = Way::with_capacity(LONG);
         let mut map = set.0;
         while map.as_constant().is_none() {
             let node = self.node(map);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Family, Field, Map, Set, Side, Space, number_of};
+use super::{Direction, Family, Field, Map, Set, Side, Space, number_of, protocol};
 
 /// One packet at one of pf's hooks, every field told. Fields that its protocol does not have mean nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,14 +91,14 @@ impl Space {
 
     /// Some packet of both sets, of which the second looks at little that the first looks at.
     pub fn any_of_both(&mut self, one: Set, other: Set) -> Option<Packet> {
-        let mut wished = self.usual.clone();
+        let (mut wished, mut told) = (self.usual.clone(), Bits::default());
         let mut way = self.diagrams.pick(one, |level| wished.has(level))?;
         for (level, bit) in &way {
             wished.put(*level, *bit);
+            told.put(*level, true);
         }
         let rest = self.diagrams.pick(other, |level| wished.has(level))?;
-        let is_told =
-            |(level, bit): &(u16, bool)| wished.has(*level) != *bit && way.iter().any(|it| it.0 == *level);
+        let is_told = |(level, bit): &(u16, bool)| told.has(*level) && wished.has(*level) != *bit;
         if rest.iter().any(is_told) {
             let both = self.and(one, other);
             return self.any(both);
@@ -145,7 +145,7 @@ impl Space {
             (self.family_level()..self.family_level() + 1, u128::from(family == Family::Inet6)),
             address(Side::Source, packet.source),
             address(Side::Destination, packet.destination),
-            field(Field::Protocol, packet.protocol.into()),
+            field(Field::Protocol, protocol::code(packet.protocol)),
             field(Field::Fragment, packet.fragment.into()),
             field(Field::DestinationPort, packet.destination_port),
             field(Field::SourcePort, packet.source_port),
@@ -194,7 +194,7 @@ impl Space {
             interface: self.interfaces.get(interface).unwrap_or(&self.stranger).clone(),
             source: address(Side::Source),
             destination: address(Side::Destination),
-            protocol: byte(Field::Protocol),
+            protocol: protocol::number(port(Field::Protocol)),
             source_port: port(Field::SourcePort),
             destination_port: port(Field::DestinationPort),
             flags: byte(Field::Flags),

@@ -382,7 +382,7 @@ impl Lexer {
                     next => self.unget(next),
                 }
             } else if value == quote {
-                return self.finish_word(&text);
+                return self.finish_word(text);
             }
             if text.len() >= LONGEST_WORD {
                 self.complain("string too long".to_owned());
@@ -393,16 +393,22 @@ impl Lexer {
     }
 
     /// A word may not end in a backslash: it could not be printed.
-    fn finish_word(&mut self, text: &[u8]) -> Kind {
+    fn finish_word(&mut self, text: Vec<u8>) -> Kind {
         if text.last() == Some(&b'\\') {
             self.complain("a word cannot end in a backslash".to_owned());
             return Kind::Bad;
         }
-        Kind::Word(String::from_utf8_lossy(text).into_owned())
+        Kind::Word(
+            String::from_utf8(text)
+                .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()),
+        )
     }
 
     /// A number; otherwise nothing is consumed: `10.0.0.1` and `22:25` are words.
     fn number(&mut self, first: Byte) -> Option<Kind> {
+        if first.value != b'-' && self.is_more_than_digits() {
+            return None;
+        }
         let mut digits = vec![first];
         let mut next = self.get();
         while let Some(byte) = next.filter(|byte| byte.value.is_ascii_digit()) {
@@ -430,6 +436,17 @@ impl Lexer {
         (first.value == b'-').then_some(Kind::Char('-'))
     }
 
+    /// Whether digits go on as a word, as far as that is seen without taking them.
+    fn is_more_than_digits(&mut self) -> bool {
+        if self.expansion.is_some() || !self.pushed_back.is_empty() {
+            return false;
+        }
+        let source = self.source();
+        let rest = source.text.get(source.at..).unwrap_or_default();
+        let behind = rest.iter().take(LONGEST_WORD).find(|byte| !byte.is_ascii_digit());
+        behind.is_some_and(|byte| *byte != b'\\' && !ends_number(*byte))
+    }
+
     fn word(&mut self, first: Byte) -> Kind {
         let mut text = vec![first.value];
         loop {
@@ -451,7 +468,8 @@ impl Lexer {
             }
             text.extend(next.map(|byte| byte.value));
         }
-        let key = std::str::from_utf8(&text).ok().and_then(keyword);
-        key.map_or_else(|| self.finish_word(&text), Kind::Key)
+        let is_letter = first.value.is_ascii_alphabetic();
+        let key = std::str::from_utf8(&text).ok().filter(|_| is_letter).and_then(keyword);
+        key.map_or_else(|| self.finish_word(text), Kind::Key)
     }
 }

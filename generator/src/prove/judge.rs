@@ -388,10 +388,8 @@ impl<'a> Judge<'a> {
 
     /// The packets of a set of which an outcome is meant.
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
-        let of_set = self.space.choose(set, outcome, Map::UNDECIDED);
-        let undecided = Map::UNDECIDED.as_constant();
-        self.space
-            .select(of_set, |number| Some(number) != undecided && is_meant(self.outcomes.outcome(number)))
+        let meant = self.outcomes.select(&mut self.space, outcome, is_meant);
+        self.space.and(set, meant)
     }
 
     /// What this Mac sends itself makes states that end soon after their connection: pf's table has room for 10,000, and

@@ -168,8 +168,9 @@ impl Reader<'_> {
             let service = self.space.or(whole, alone);
             rows.push(Row { top, rest: self.space.and(to, service), then });
         }
+        // What no rule is about.
+        rows.push(Row { top: Set::ALL, rest: Set::ALL, then: Map::constant(0) });
         let both = self.space.first_match(&rows);
-        let both = self.space.over(both, Map::constant(0));
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 

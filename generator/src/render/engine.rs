@@ -3,6 +3,7 @@
 //! A template's name determines its language. What a language cannot express is refused, never altered: a rule with an
 //! altered name would be another rule.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
@@ -119,24 +120,30 @@ impl Language {
     }
 
     /// The text as this language writes it; `None` if it cannot.
-    fn write(self, text: &str) -> Option<String> {
-        if text.chars().any(is_hostile) {
+    fn write(self, text: &str) -> Option<Cow<'_, str>> {
+        let is_plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if !is_plain && text.chars().any(is_hostile) {
             return None;
         }
         let pf_word = |c: char| c.is_ascii_alphanumeric() || "._:/,-".contains(c);
         let bare_word = |c: char| !c.is_whitespace() && !"#'\"\\`$;&|<>(){}*?[]!".contains(c);
         match self {
-            Self::Sh => Some(format!("'{}'", text.replace('\'', r"'\''"))),
+            Self::Sh => Some(format!("'{}'", text.replace('\'', r"'\''")).into()),
+            Self::Xml if !text.contains(['&', '<', '>', '"']) => Some(text.into()),
             Self::Xml => Some(
-                text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
+                text.replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('>', "&gt;")
+                    .replace('"', "&quot;")
+                    .into(),
             ),
             Self::Pf => {
                 let table = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
                 let word = table.unwrap_or(text);
-                (!word.is_empty() && word.chars().all(pf_word)).then(|| text.to_owned())
+                (!word.is_empty() && word.chars().all(pf_word)).then(|| text.into())
             }
-            Self::Field => (!text.is_empty()).then(|| text.replace('\'', r"'\''")),
-            Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.to_owned()),
+            Self::Field => (!text.is_empty()).then(|| text.replace('\'', r"'\''").into()),
+            Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.into()),
         }
     }
 }
@@ -166,7 +173,7 @@ fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinj
     };
     let language = Language::named(name).ok_or_else(|| refuse(format!("no language {name}")))?;
     let text = match value.kind() {
-        ValueKind::Number => value.to_string(),
+        ValueKind::Number => value.to_string().into(),
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
             language.write(text).ok_or_else(|| refuse(format!("{name} cannot hold {text:?}")))?

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::explain::{Examples, examples};
 use crate::model::{End, Name, VolumeAttachment};
-use crate::packets::{Field, Map};
+use crate::packets::{Along, Field, Map, Side};
 use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
 use crate::reach::{Fate, Flows, Opener, Outcome, Reach};
@@ -36,21 +36,26 @@ pub struct Answers {
     pub outside: usize,
     /// Example addresses for what has no name.
     pub examples: Examples,
-    /// For each class of sources, the index of the cell by class of destinations.
-    pub rows: Vec<Vec<u32>>,
-    /// The answers for pairs of classes.
+    /// Rows of cells, each once.
+    pub rows: Vec<Row>,
+    /// The number of the row of each class of sources.
+    pub row_of: Vec<usize>,
+    /// Answers of a pair of classes.
     pub cells: Vec<Cell>,
     /// The outcomes by number.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The answers for a pair of classes.
+/// The cells of a class of sources by class of destinations: runs of equal ones, each with the class behind its last.
+pub type Row = Vec<(u32, usize)>;
+
+/// The answers of a pair of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cell {
     /// Ranges of services, in order.
     pub spans: Vec<Span>,
-    /// The numbers of the pipes there and back; 0 means none.
-    pub pipes: [u32; 2],
+    /// The pipe there; 0 is none.
+    pub pipe: u32,
 }
 
 /// A range of services with the same outcome.
@@ -98,7 +103,7 @@ impl Answers {
             let named = published.contains(&alias).then_some(alias);
             classes.number(Kind::Loopback(named), alias)
         };
-        let aliases = plan.volumes.iter().map(|volume| volume.alias.map(&mut alias)).collect();
+        let aliases: Vec<Option<usize>> = plan.volumes.iter().map(|it| it.alias.map(&mut alias)).collect();
         let stranger = |provider: usize| {
             let gateway = plan.bridges[provider].gateway.addr();
             examples.strangers[provider].unwrap_or(gateway)
@@ -114,17 +119,20 @@ impl Answers {
         let loopback = classes.number(Kind::Loopback(None), Ipv4Addr::LOCALHOST);
         let own = classes.number(Kind::Own, examples.mac);
         let outside = classes.number(Kind::Outside, examples.internet);
-        let (rows, cells, outcomes) = asked(plan, &classes);
+        let (in_order, rank) = classes.in_order();
+        let ranked = |all: Vec<usize>| all.into_iter().map(|class| rank[class]).collect::<Vec<_>>();
+        let Asked { rows, row_of, cells, outcomes } = asked(plan, &in_order);
         Self {
-            volumes,
-            aliases,
-            providers,
-            gateways,
-            loopback,
-            own,
-            outside,
+            volumes: ranked(volumes),
+            aliases: aliases.into_iter().map(|alias| alias.map(|class| rank[class])).collect(),
+            providers: ranked(providers),
+            gateways: ranked(gateways),
+            loopback: rank[loopback],
+            own: rank[own],
+            outside: rank[outside],
             examples,
             rows,
+            row_of,
             cells,
             outcomes,
         }
@@ -132,7 +140,9 @@ impl Answers {
 
     /// The answers from one class to another.
     pub fn cell(&self, from: usize, to: usize) -> &Cell {
-        &self.cells[self.rows[from][to] as usize]
+        let row = &self.rows[self.row_of[from]];
+        let (cell, _) = row[row.partition_point(|(_, behind)| *behind <= to)];
+        &self.cells[cell as usize]
     }
 
     /// How many services pass from one class to another.
@@ -149,24 +159,39 @@ impl Answers {
         }
     }
 
-    /// Groups volumes of the same provider with equal answers; indices are those of the plan.
-    pub fn groups(&self, plan: &Plan) -> Vec<Vec<usize>> {
-        let mut columns: HashMap<usize, Vec<u32>> = HashMap::new();
-        for class in &self.volumes {
-            columns.entry(*class).or_insert_with(|| self.rows.iter().map(|row| row[*class]).collect());
+    /// Volumes of one provider that nothing tells apart, by their numbers in the plan; none where there are more groups
+    /// of them than this.
+    pub fn groups(&self, plan: &Plan, most: usize) -> Option<Vec<Vec<usize>>> {
+        // By provider, attachment and row; then by one row after the other, what each has in its column.
+        let mut known = HashMap::new();
+        let mut of_volume: Vec<usize> = Vec::with_capacity(plan.volumes.len());
+        for (volume, class) in plan.volumes.iter().zip(&self.volumes) {
+            let next = known.len();
+            let key = (&volume.provider, volume.attachment, self.row_of[*class]);
+            of_volume.push(*known.entry(key).or_insert(next));
+        }
+        let mut in_order: Vec<usize> = (0..plan.volumes.len()).collect();
+        in_order.sort_by_key(|number| self.volumes[*number]);
+        let mut count = known.len();
+        for row in &self.rows {
+            if count > most {
+                return None;
+            }
+            let mut runs = row.iter();
+            let mut run = runs.next();
+            let mut parts = HashMap::new();
+            for number in &in_order {
+                while run.is_some_and(|(_, behind)| *behind <= self.volumes[*number]) {
+                    run = runs.next();
+                }
+                let next = parts.len();
+                let key = (of_volume[*number], run.map(|(cell, _)| *cell));
+                of_volume[*number] = *parts.entry(key).or_insert(next);
+            }
+            count = parts.len();
         }
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut known: HashMap<Alike, usize> = HashMap::new();
-        for (number, volume) in plan.volumes.iter().enumerate() {
-            let class = self.volumes[number];
-            let key = (
-                &volume.provider,
-                volume.attachment,
-                self.rows[class].as_slice(),
-                columns[&class].as_slice(),
-            );
-            let next = known.len();
-            let group = *known.entry(key).or_insert(next);
+        for (number, group) in of_volume.into_iter().enumerate() {
             groups.entry(group).or_default().push(number);
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
@@ -174,14 +199,11 @@ impl Answers {
             let first = &plan.volumes[group[0]];
             (&first.provider, &first.name)
         });
-        groups
+        (groups.len() <= most).then_some(groups)
     }
 }
 
-/// What the volumes of a group have in common: provider, attachment, and the cells of their row and of their column.
-type Alike<'a> = (&'a Name, VolumeAttachment, &'a [u32], &'a [u32]);
-
-/// The classes by number, each with an example address.
+/// Classes by number, each with an address that stands for it.
 struct Classes<'a> {
     known: HashMap<Kind<'a>, usize>,
     all: Vec<(Opener, Ipv4Addr)>,
@@ -218,6 +240,17 @@ impl<'a> Classes<'a> {
         self.number(Kind::Inside { provider, volume, here }, address)
     }
 
+    /// All of them in the order of their addresses, and the place of each by its number.
+    fn in_order(self) -> (Vec<(Opener, Ipv4Addr)>, Vec<usize>) {
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        order.sort_by_key(|class| self.all[*class].1);
+        let mut rank = vec![0; order.len()];
+        for (place, class) in order.iter().enumerate() {
+            rank[*class] = place;
+        }
+        (order.into_iter().map(|class| self.all[class]).collect(), rank)
+    }
+
     fn volume(&mut self, plan: &'a Plan, volume: &'a crate::plan::Volume) -> usize {
         let provider = self.provider.get(&volume.provider).copied().unwrap_or(plan.bridges.len());
         let named = self.named.contains(&volume.name).then_some(&volume.name);
@@ -225,44 +258,75 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// Computes the answers for every pair of classes.
-fn asked(plan: &Plan, classes: &Classes) -> (Vec<Vec<u32>>, Vec<Cell>, Vec<Outcome>) {
+/// What is asked of [`Flows`]: see [`Answers`].
+struct Asked {
+    rows: Vec<Row>,
+    row_of: Vec<usize>,
+    cells: Vec<Cell>,
+    outcomes: Vec<Outcome>,
+}
+
+/// Asks about all pairs of classes, which are in the order of their addresses: each function of destinations once, and each of
+/// services.
+fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     let mut flows = Flows::default();
     let reach = Reach::of(&mut flows, plan);
-    let mut known: HashMap<(Map, Map, Map), u32> = HashMap::new();
-    let mut numbers: HashMap<Cell, u32> = HashMap::new();
-    let mut cells: Vec<Cell> = Vec::new();
-    let has_pipes = !plan.pipes.is_empty();
-    let from: Vec<[Map; 2]> = classes
-        .all
-        .iter()
-        .map(|(opener, _)| [reach.outcome, reach.pipe].map(|map| flows.from(map, *opener)))
-        .collect();
-    let mut rows = Vec::with_capacity(classes.all.len());
-    for (row, (_, source)) in from.iter().zip(&classes.all) {
-        let mut cells_of_row = Vec::with_capacity(classes.all.len());
-        for ((_, destination), back) in classes.all.iter().zip(&from) {
-            let services = flows.to(row[0], *destination);
-            let nothing = Map::constant(0);
-            let [there, back] = if has_pipes {
-                [flows.to(row[1], *destination), flows.to(back[1], *source)]
-            } else {
-                [nothing; 2]
-            };
-            let number = *known.entry((services, there, back)).or_insert_with(|| {
-                let pipes = [there, back].map(|map| map.as_constant().unwrap_or(0));
-                let cell = Cell { spans: spans(&mut flows, services), pipes };
-                let next = u32::try_from(cells.len()).unwrap_or(u32::MAX);
-                *numbers.entry(cell).or_insert_with_key(|cell| {
-                    cells.push(cell.clone());
-                    next
-                })
-            });
-            cells_of_row.push(number);
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
+    let both = flows.join(reach.outcome, reach.pipe, &mut |outcome, pipe| {
+        *numbers.entry((outcome, pipe)).or_insert_with(|| {
+            pairs.push((outcome, pipe));
+            u32::try_from(pairs.len() - 1).expect("fewer than 2^31 pairs")
+        })
+    });
+    let addresses: Vec<Ipv4Addr> = classes.iter().map(|(_, address)| *address).collect();
+    let mut along = Along::new(Side::Destination, &addresses);
+    let (mut known_rows, mut known_cells) = (HashMap::new(), HashMap::new());
+    let (mut same_rows, mut same_cells) = (HashMap::new(), HashMap::new());
+    let (mut rows, mut cells) = (Vec::new(), Vec::new());
+    let mut cell = |flows: &mut Flows, services: Map| {
+        *known_cells.entry(services).or_insert_with(|| {
+            let cell = Cell::of(flows, services, &pairs);
+            *same_cells.entry(cell).or_insert_with_key(|cell| {
+                cells.push(cell.clone());
+                u32::try_from(cells.len() - 1).expect("fewer than 2^32 cells")
+            })
+        })
+    };
+    let mut row = |(opener, _): &(Opener, Ipv4Addr)| {
+        let of_opener = flows.from(both, *opener);
+        *known_rows.entry(of_opener).or_insert_with(|| {
+            let runs = flows.along(of_opener, &mut along);
+            let mut row = Row::new();
+            for (services, behind) in runs.iter() {
+                let number = cell(&mut flows, *services);
+                match row.last_mut() {
+                    Some((known, end)) if *known == number => *end = *behind,
+                    _ => row.push((number, *behind)),
+                }
+            }
+            *same_rows.entry(row).or_insert_with_key(|row| {
+                rows.push(row.clone());
+                rows.len() - 1
+            })
+        })
+    };
+    let row_of = classes.iter().map(&mut row).collect();
+    Asked { rows, row_of, cells, outcomes: reach.outcomes }
+}
+
+impl Cell {
+    /// The answers of a function of services to pairs of an outcome and a pipe.
+    fn of(flows: &mut Flows, services: Map, pairs: &[(u32, u32)]) -> Self {
+        let mut spans: Vec<Span> = Vec::new();
+        let mut pipe = 0;
+        for span in self::spans(flows, services) {
+            let (outcome, its) = pairs[span.outcome as usize];
+            pipe = its;
+            spans.push(Span { outcome, ..span });
         }
-        rows.push(cells_of_row);
+        Self { spans, pipe }
     }
-    (rows, cells, reach.outcomes)
 }
 
 /// Splits a function of services into ranges with a constant outcome.

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::EGRESS;
-use super::answers::{Answers, Cell};
+use super::answers::{Answers, Cell, Row};
 use super::rules::Lines;
 use crate::identity::Identities;
 use crate::model::{Declaration, End, Link, Name, PortSet, Protocol, VolumeAttachment};
@@ -35,8 +35,8 @@ pub struct Data<'a> {
     row_of: Vec<usize>,
     /// Rows of cells, as comma-separated `CELL` or `CELL*TIMES`.
     rows: Vec<String>,
-    /// Cells: a flat list of spans (protocol, first port, last port, outcome), then the pipes there and back.
-    cells: Vec<(Vec<u32>, u32, u32)>,
+    /// Answers: spans of protocol, first and last port and outcome, one after the other; then the pipe there.
+    cells: Vec<(Vec<u32>, u32)>,
     outcomes: Vec<Told>,
     links: Vec<Linked>,
     flows: Vec<Flowing>,
@@ -148,7 +148,6 @@ impl<'a> Data<'a> {
                 answers.aliases[number],
             )
         };
-        let (row_of, rows) = rows(&answers.rows);
         let pipe = |it: &crate::plan::Pipe| {
             let link = plan.policy.link_of_pipe(it.number);
             Pipe(it.number, link, it.conditions.to_string(), it.conditions.delay())
@@ -179,8 +178,8 @@ impl<'a> Data<'a> {
             outside: answers.outside,
             internet: answers.examples.internet,
             lan: answers.examples.lan,
-            row_of,
-            rows,
+            row_of: answers.row_of.clone(),
+            rows: answers.rows.iter().map(row).collect(),
             cells: answers.cells.iter().map(cell).collect(),
             outcomes: answers.outcomes.iter().copied().map(told).collect(),
             links: plan.links.iter().map(|link| linked(plan, &numbers, link)).collect(),
@@ -198,14 +197,7 @@ fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, numb
     let bridge = &plan.bridges[number];
     let identity = identities.provider(&bridge.provider);
     let first = answers.examples.strangers[number];
-    let is_free = |address: &Ipv4Addr| {
-        bridge.region.contains(*address)
-            && Some(*address) != first
-            && *address != bridge.gateway.addr()
-            && plan.volumes.iter().all(|volume| volume.address != *address)
-    };
-    let near = bridge.gateway.trunc().hosts().rev().find(is_free);
-    let second = near.or_else(|| bridge.network.hosts().find(is_free));
+    let second = answers.examples.others[number];
     let region = bridge
         .region
         .prefixes()
@@ -226,11 +218,11 @@ fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, numb
     )
 }
 
-fn cell(cell: &Cell) -> (Vec<u32>, u32, u32) {
+fn cell(cell: &Cell) -> (Vec<u32>, u32) {
     let span = |span: &super::answers::Span| {
         [span.protocol.into(), span.first.into(), span.last.into(), span.outcome]
     };
-    (cell.spans.iter().flat_map(span).collect(), cell.pipes[0], cell.pipes[1])
+    (cell.spans.iter().flat_map(span).collect(), cell.pipe)
 }
 
 fn told(outcome: Outcome) -> Told {
@@ -310,20 +302,11 @@ fn places(declaration: &Declaration, plan: &Plan) -> HashMap<String, String> {
     paths.into_iter().filter_map(place).collect()
 }
 
-/// Run-length encodes rows of cells. Returns the index of each class's row, and every distinct row once.
-fn rows(all: &[Vec<u32>]) -> (Vec<usize>, Vec<String>) {
-    let mut known: HashMap<&[u32], usize> = HashMap::new();
-    let (mut row_of, mut rows) = (Vec::with_capacity(all.len()), Vec::new());
-    for row in all {
-        let number = *known.entry(row).or_insert_with(|| {
-            let runs = row.chunk_by(|a, b| a == b).map(|run| match run.len() {
-                1 => run[0].to_string(),
-                times => format!("{}*{times}", run[0]),
-            });
-            rows.push(runs.collect::<Vec<_>>().join(","));
-            rows.len() - 1
-        });
-        row_of.push(number);
-    }
-    (row_of, rows)
+fn row(row: &Row) -> String {
+    let mut before = 0;
+    let run = |(cell, behind): &(u32, usize)| {
+        let times = behind - std::mem::replace(&mut before, *behind);
+        if times == 1 { cell.to_string() } else { format!("{cell}*{times}") }
+    };
+    row.iter().map(run).collect::<Vec<_>>().join(",")
 }

@@ -27,7 +27,7 @@ const MOST_PRINTED: usize = 60;
 pub struct Table {
     columns: Vec<Header>,
     rows: Vec<TableRow>,
-    /// The number of rows, if there are too many to draw; otherwise 0.
+    /// Where it would have too many rows, how many those are, or what they are more than.
     too_many: usize,
     /// Whether cells show a sign instead of a word.
     signs: bool,
@@ -164,10 +164,7 @@ pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Tab
 
 /// The matrix of volumes, grouped by equal answers.
 pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
-    let groups = answers.groups(plan);
-    if groups.len() > MOST_GROUPS {
-        return Table::too_many(groups.len());
-    }
+    let Some(groups) = answers.groups(plan, MOST_GROUPS) else { return Table::too_many(MOST_GROUPS) };
     let header = |group: &Vec<usize>| {
         let volumes: Vec<&Volume> = group.iter().map(|number| &plan.volumes[*number]).collect();
         Header::group(identities, &volumes)
@@ -287,8 +284,10 @@ pub struct Row {
 
 /// The addresses and names of all volumes.
 pub fn rows(plan: &Plan, identities: &Identities) -> Vec<Row> {
+    // Both are in the order of the volumes.
+    let mut published = plan.publishes.iter().peekable();
     let row = |volume: &Volume| {
-        let publishes = plan.publishes.iter().filter(|publish| publish.volume == volume.name);
+        let its = std::iter::from_fn(|| published.next_if(|publish| publish.volume == volume.name));
         let identity = identities.provider(&volume.provider);
         Row {
             name: volume.name.to_string(),
@@ -298,7 +297,7 @@ pub fn rows(plan: &Plan, identities: &Identities) -> Vec<Row> {
             address: volume.address,
             port: volume.port.as_ref().map_or("none", Name::as_str).to_owned(),
             alias: volume.alias.map_or_else(|| "none".to_owned(), |alias| alias.to_string()),
-            published: publishes.map(|it| it.port.to_string()).collect::<Vec<_>>().join(", "),
+            published: its.map(|it| it.port.to_string()).collect::<Vec<_>>().join(", "),
             names: volume.host_names().join(", "),
             served: if volume.attachment == VolumeAttachment::Host { "this Mac" } else { "a VM" },
             mount: volume.mount_point.as_ref().map_or("", AbsolutePath::as_str).to_owned(),
