@@ -24,6 +24,8 @@ mod examples;
 mod expect;
 mod explain;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod fault_form;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod guests;
@@ -46,6 +48,8 @@ mod manager_applied;
 mod manager_company;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_environment;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_health;
 #[cfg(all(feature = "lab", target_os = "linux"))]

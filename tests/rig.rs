@@ -262,7 +262,10 @@ pub fn foreign(journal: &[Call]) -> Vec<String> {
                 number.parse().is_ok_and(|number: u16| (20_000..=29_999).contains(&number))
             }
             ["sysctl", "-w", set] => set.starts_with("net.inet.ip.forwarding="),
-            ["pfctl", "-a", "com.apple/250.nixvol", ..] | ["pfctl", "-E"] => true,
+            ["pfctl", "-a", "com.apple/250.nixvol" | "com.apple/249.nixvol-faults", ..] | ["pfctl", "-E"] => {
+                true
+            }
+            ["pfctl", "-k", from, "-k", to] => address(from) && address(to),
             ["pfctl", "-X", held] => token(held),
             _ => false,
         }

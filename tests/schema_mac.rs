@@ -116,6 +116,10 @@ fn what_the_manager_prints_is_as_its_schemas_say() {
     network.ok("confirm");
     look(&mut seen, &network, "up");
     probed(&mut seen, &network, "up");
+    network.ok("partition aws ibm --for 600");
+    network.ok("slow etcd-1 talos-4 --latency 20 --loss 0.05 --bandwidth 1000");
+    look(&mut seen, &network, "faults");
+    network.ok("heal");
     // A rule that lets everything pass, a way on which packets get lost, a bridge that is gone, a pf that skips lo0.
     let up = network.keep();
     network.mac.add("lost\t10.3.0.0/16\t10.0.0.0/16");

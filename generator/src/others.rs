@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::pf::print_rule;
 use crate::pf::syntax::{Action, Address, Endpoint, Family, Interface, Rule, Rules};
-use crate::plan::Plan;
+use crate::plan::{Plan, faults};
 
 /// A rule as it is shown is no longer than this.
 const LONGEST: usize = 120;
@@ -128,6 +128,14 @@ impl Judge<'_> {
 
     /// A rule that is asked before ours.
     fn rule(&mut self, rule: &Rule, path: &str) {
+        let ends = rule.label.as_deref().filter(|_| path == faults::ANCHOR).and_then(faults::ends);
+        if let Some((one, other)) = ends {
+            self.say(
+                false,
+                format!("a partition of {one} and {other} is in force, which decides before our rules"),
+            );
+            return;
+        }
         let on = rule.interface.as_ref();
         if rule.family == Some(Family::Inet6) || !(self.meets(&rule.source) || self.meets(&rule.destination))
         {

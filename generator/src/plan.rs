@@ -4,6 +4,7 @@
 //! names are not in it: macOS assigns them, and the manager keeps them. Sees: model. Never: a file format, or the
 //! order of the input.
 
+pub mod faults;
 pub mod flows;
 pub mod pipes;
 pub mod policy;

@@ -33,6 +33,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/change.sh", include_str!("../../../templates/script/change.sh.j2")),
     ("script/commands.sh", include_str!("../../../templates/script/commands.sh.j2")),
     ("script/probe.sh", include_str!("../../../templates/script/probe.sh.j2")),
+    ("script/faults.sh", include_str!("../../../templates/script/faults.sh.j2")),
+    ("script/faults.awk", include_str!("../../../templates/script/faults.awk.j2")),
     ("script/collect.sh", include_str!("../../../templates/script/collect.sh.j2")),
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),

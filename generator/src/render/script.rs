@@ -19,12 +19,13 @@
 //! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
 //! | `dnctl-list` | `dnctl list`; this and the next two only where pipes are declared, or were and may be there |
 //! | `pfctl-dummynet` | `pfctl -s dummynet`: the main ruleset |
+//! | `pfctl-faults` | `pfctl -a ANCHOR -s nat`, `-s rules` and `-s dummynet` of the anchor of faults, a line `--` between; only where something is cut or slow |
 //! | `pfctl-anchor-dummynet` | `pfctl -a ANCHOR -s dummynet` |
 //! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
 //! | `pfctl-info` | `pfctl -s info` |
 //! | `scutil-dns` | the line `nameservers` TAB how many `scutil --dns` knows |
 //! | `launchctl-print` | `launchctl print system/LABEL`: state, runs and last exit alone; or `not loaded` |
-//! | `wish`, `names`, `ledger`, `rules.conf`, `applied`, `starting`, `pending`, `told` | those files of `stateDir`; in `token-before` of the ledger, `0` |
+//! | `wish`, `names`, `ledger`, `rules.conf`, `applied`, `starting`, `pending`, `told`, `faults` | those files of `stateDir`; in `token-before` of the ledger, `0` |
 //! | `network.json`, `anchor.conf` | those files of the installed bundle |
 //! | `table` | the manager's own table of the network |
 //! | `log` | the last thousand lines of the log |

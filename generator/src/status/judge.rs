@@ -261,6 +261,10 @@ impl Judge<'_> {
             wanted.extend(self.seen.kernel(bridge.logical.as_str()).map(str::to_owned));
         }
         wanted.extend(self.plan.pipes.iter().map(|pipe| pipe.number.to_string()));
+        // What `slow` of the manager made, two pipes each.
+        let slow =
+            self.seen.text("faults").lines().filter_map(|line| line.split('\t').nth(6)?.parse::<u16>().ok());
+        wanted.extend(slow.flat_map(|pipe| [pipe, pipe.saturating_sub(1)]).map(|pipe| pipe.to_string()));
         for volume in self.plan.volumes.iter().filter(|volume| self.seen.is_mounted(volume)) {
             if volume.attachment == VolumeAttachment::Host {
                 wanted.insert(volume.address.to_string());

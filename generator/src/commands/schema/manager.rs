@@ -18,6 +18,8 @@ pub struct ManagerStatus {
     providers: Vec<Provider>,
     volumes: Vec<Placed>,
     pipes: Vec<Pipe>,
+    /// What is cut or slow between two ends on demand.
+    faults: Vec<Fault>,
     rules: Rules,
     /// launchd's job: its state and how it ended last.
     job: String,
@@ -55,6 +57,7 @@ pub struct ManagerPlan {
     /// The one of them that the default route takes.
     default_interface: Option<String>,
     pending: Option<Pending>,
+    faults: Vec<Fault>,
 }
 
 /// `test --json`.
@@ -105,6 +108,36 @@ pub struct Pipe {
     way: String,
     /// `up`, `down`, `missing`, `not as declared` or `of another program`.
     state: String,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    action: Action,
+    /// A volume or a provider.
+    from: String,
+    /// Another.
+    to: String,
+    /// Until when, as `2026-01-31T12:00:00Z`; null is until it is healed, a stop or a restart.
+    until: Option<String>,
+    /// `in force`, `not in force` or `over`.
+    state: String,
+    /// Added delay in each direction, in milliseconds; of what is slow, like what follows.
+    #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u16>,
+    /// The share of packets that is lost in each direction: 0 to 1.
+    #[schemars(with = "f64", skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
+    /// The bandwidth of each direction in kilobits a second; null is no limit.
+    #[schemars(with = "Option<u32>", skip_serializing_if = "Option::is_none")]
+    bandwidth_kbit: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Partition,
+    Slow,
 }
 
 #[derive(JsonSchema)]
