@@ -374,7 +374,16 @@ impl Stage {
     fn failed_well(&self, code: i32, why: &str) {
         let now = outcome(&self.network);
         match (self.story, code) {
-            (Story::Start | Story::Upgrade | Story::Reconcile, 0) => {
+            (
+                Story::Start
+                | Story::Upgrade
+                | Story::Reconcile
+                | Story::Partition
+                | Story::Slow
+                | Story::Heal
+                | Story::Deadline,
+                0,
+            ) => {
                 same(&now, &self.undisturbed, why);
             }
             (Story::Start | Story::Upgrade, _) => {
@@ -383,9 +392,6 @@ impl Stage {
                 // A kernel name is kept for good, also one that was given in vain.
                 found.files[NAMES].1.clone_from(&now.files[NAMES].1);
                 same(&now, &found, &format!("{why}: not rolled back"));
-            }
-            (Story::Partition | Story::Slow | Story::Heal | Story::Deadline, 0) => {
-                same(&now, &self.undisturbed, why)
             }
             // What failed is not done, and what was before is.
             (Story::Partition | Story::Slow, 1) => same(&now, &self.found, why),
@@ -522,76 +528,76 @@ fn a_stop_with_partitions_is_struck() {
 }
 
 #[test]
-fn a_start_with_conditions_is_struck() {
+fn a_start_with_conditions_survives_faults() {
     pipes(Story::Start, false);
 }
 
 #[test]
-fn a_reconcile_with_conditions_is_struck() {
+fn a_reconcile_with_conditions_survives_faults() {
     pipes(Story::Reconcile, true);
 }
 
 #[test]
-fn an_upgrade_of_conditions_is_struck() {
+fn an_upgrade_of_conditions_survives_faults() {
     pipes(Story::Upgrade, false);
 }
 
 #[test]
-fn a_stop_with_conditions_is_struck() {
+fn a_stop_with_conditions_survives_faults() {
     pipes(Story::Stop, true);
 }
 
 #[test]
-fn a_cleanup_with_conditions_is_struck() {
+fn a_cleanup_with_conditions_survives_faults() {
     pipes(Story::Cleanup, false);
 }
 
 #[test]
-fn a_start_is_struck() {
+fn a_start_survives_faults() {
     everywhere(Story::Start, &tiny());
 }
 
 #[test]
-fn a_reconcile_is_struck() {
+fn a_reconcile_survives_faults() {
     everywhere(Story::Reconcile, &tiny());
 }
 
 #[test]
-fn an_upgrade_is_struck() {
+fn an_upgrade_survives_faults() {
     everywhere(Story::Upgrade, &tiny());
 }
 
 #[test]
-fn a_stop_is_struck() {
+fn a_stop_survives_faults() {
     everywhere(Story::Stop, &tiny());
 }
 
 #[test]
-fn a_cleanup_is_struck() {
+fn a_cleanup_survives_faults() {
     everywhere(Story::Cleanup, &tiny());
 }
 
 #[test]
-fn a_start_of_the_default_topology_is_struck() {
+fn a_start_of_the_default_topology_survives_faults() {
     spread(Story::Start);
 }
 
 #[test]
-fn a_reconcile_of_the_default_topology_is_struck() {
+fn a_reconcile_of_the_default_topology_survives_faults() {
     spread(Story::Reconcile);
 }
 
 #[test]
-fn an_upgrade_of_the_default_topology_is_struck() {
+fn an_upgrade_of_the_default_topology_survives_faults() {
     spread(Story::Upgrade);
 }
 
 #[test]
-fn a_stop_of_the_default_topology_is_struck() {
+fn a_stop_of_the_default_topology_survives_faults() {
     spread(Story::Stop);
 }
 
 #[test]
-fn a_cleanup_of_the_default_topology_is_struck() {
+fn a_cleanup_of_the_default_topology_survives_faults() {
     spread(Story::Cleanup);
 }

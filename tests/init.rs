@@ -44,7 +44,7 @@ const FILES: [&str; 9] = [
 ];
 
 #[test]
-fn what_other_tools_describe_is_a_declaration_that_is_proven() {
+fn imported_files_become_declarations_that_are_proven() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut all = String::new();
     for name in FILES {
@@ -89,7 +89,7 @@ fn what_other_tools_describe_is_a_declaration_that_is_proven() {
 }
 
 #[test]
-fn a_file_of_powershell_is_read_and_one_that_is_no_text_is_told() {
+fn utf_16_of_powershell_is_read_and_binary_files_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = fs::read_to_string(root().join("tests/import/plan.json")).expect("a file");
     let plain = fs::write(directory.path().join("plan.json"), &text);
@@ -110,7 +110,7 @@ fn a_file_of_powershell_is_read_and_one_that_is_no_text_is_told() {
 }
 
 #[test]
-fn flags_make_a_file_and_nothing_is_overwritten() {
+fn a_file_is_made_from_flags_and_nothing_is_overwritten() {
     let directory = tempfile::tempdir().expect("a directory");
     let words = ["--provider", "aws,gcp=10.9.0.0/16", "--volumes", "2", "--link-all"];
     let first = init(directory.path(), &words);
@@ -135,7 +135,7 @@ fn flags_make_a_file_and_nothing_is_overwritten() {
 }
 
 #[test]
-fn wrong_use_of_init_is_told() {
+fn wrong_use_of_init_is_reported() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = |name: &str, content: &str| fs::write(directory.path().join(name), content).expect("a file");
     file("broken.yaml", "services:\n  a: [\n");
@@ -183,7 +183,7 @@ fn wrong_use_of_init_is_told() {
 }
 
 #[test]
-fn on_a_terminal_it_asks() {
+fn init_asks_on_a_terminal() {
     if !has_tool("script", "no question was answered on a terminal") {
         return;
     }

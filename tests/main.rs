@@ -1,8 +1,8 @@
 //! One test binary; this list is its table of contents.
 //!
-//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine.
-//! On a Mac the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same
-//! list.
+//! Modules under `cfg(all(feature = "lab", target_os = "linux"))` run the lab, or the manager on the toy Mac, with the
+//! shells and tools of a Linux machine. Everywhere else (on a Mac, or on Linux without the feature `lab`) only the
+//! remaining modules are compiled, and `elsewhere` reports what was skipped.
 
 mod accepted;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -237,27 +237,27 @@ fn a_partition_and_a_heal_in_company() {
 }
 
 #[test]
-fn a_start_in_company() {
+fn a_start_is_safe_beside_another_run() {
     company(0);
 }
 
 #[test]
-fn a_stop_in_company() {
+fn a_stop_is_safe_beside_another_run() {
     company(1);
 }
 
 #[test]
-fn a_reconcile_in_company() {
+fn a_reconcile_is_safe_beside_another_run() {
     company(2);
 }
 
 #[test]
-fn a_cleanup_in_company() {
+fn a_cleanup_is_safe_beside_another_run() {
     company(3);
 }
 
 #[test]
-fn a_confirmation_and_a_look_in_company() {
+fn confirm_and_status_are_safe_beside_another_run() {
     company(4);
     company(5);
 }

@@ -74,8 +74,8 @@ fn a_partition_cuts_two_ends_and_heals() {
         }
         assert_eq!(rules.matches("block").count(), 2);
         let (code, status) = network.status();
-        let fault =
-            json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force" });
+        let fault = json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force",
+            "conditions": null, "latencyMs": null, "loss": null, "bandwidthKbit": null });
         assert_eq!((code, &status["healthy"], &status["faults"]), (0, &json!(true), &json!([fault])));
         assert!(
             network.ok("status").contains(&format!("fault        partition aws ibm, {FOREVER} (in force)\n"))
@@ -90,6 +90,7 @@ fn a_partition_cuts_two_ends_and_heals() {
         network.mac.forget_journal();
         network.ok("reconcile");
         assert_eq!((network.mac.changes(), network.mac.kernel()), (vec![], nothing));
+        assert_eq!(network.mac.journal().len(), 18, "six more than with nothing cut");
         assert_eq!(network.ok("heal ibm aws"), "partition aws ibm: healed\n");
         network.mac.remove("state\t");
         let counted = |kernel: &str| {
@@ -366,8 +367,8 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(code, 0, "{status:#}");
     let fault = &status["faults"][0];
     assert_eq!(
-        (&fault["latencyMs"], &fault["loss"], &fault["bandwidthKbit"]),
-        (&json!(200), &json!(0.05), &json!(2000))
+        (&fault["conditions"], &fault["latencyMs"], &fault["loss"], &fault["bandwidthKbit"]),
+        (&json!("200 ms, 5% lost, 2000 kbit/s"), &json!(200), &json!(0.05), &json!(2000))
     );
     // Again: the pipes change in place.
     network.ok("slow talos-4 etcd-1 --latency 9");
@@ -426,7 +427,8 @@ fn explain_names_the_partition_of_a_capture() {
             ("# anchor com.apple/249.nixvol-faults", format!("-a {ANCHOR} ")),
             ("# anchor com.apple/250.nixvol", "-a com.apple/250.nixvol ".to_owned()),
         ] {
-            capture += &format!("{header}\n");
+            capture.push_str(header);
+            capture.push('\n');
             for what in ["rules", "nat"] {
                 capture += &network.mac.ok(&format!("pfctl {anchor}-s {what}"));
             }

@@ -1,4 +1,4 @@
-//! The pictures: what they show is what was declared, nothing runs into anything else, and they grow with the network.
+//! The pictures: they show exactly what is declared, nothing overlaps, and their size is linear in the network's.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, fixture, names, providers, run, topologies};
 
-/// Every topology that is drawn here: the usual ones, and three that are hard to draw.
+/// Every topology that is drawn here: the usual ones, and some that are hard to draw.
 fn drawn() -> Vec<(&'static str, Value)> {
     let mut all = topologies();
     all.extend([("nothing", providers(0)), ("crossed", crossed()), ("longest", longest())]);
@@ -22,7 +22,7 @@ fn drawn() -> Vec<(&'static str, Value)> {
     all
 }
 
-/// Twelve providers, thirty volumes, links of every kind of end in both directions.
+/// Twelve providers and thirty volumes, with links between all kinds of endpoints in both directions.
 fn crossed() -> Value {
     let mut input = providers(12);
     for n in 0..30 {
@@ -37,7 +37,7 @@ fn crossed() -> Value {
     input
 }
 
-/// The longest of everything that a declaration can hold.
+/// The longest value of everything in a declaration.
 fn longest() -> Value {
     let name = |letter: char| letter.to_string().repeat(24);
     let (first, second, volume) = (name('a'), name('b'), name('v'));
@@ -59,7 +59,7 @@ fn plan(input: &Value) -> Plan {
     Plan::of(&declared(input))
 }
 
-/// What a Mac might call every logical name.
+/// A kernel name for every logical name.
 fn kernel(plan: &Plan) -> KernelNames {
     let bridges = plan.bridges.iter().map(|bridge| bridge.logical.to_string());
     let ports = plan.volumes.iter().filter_map(|volume| volume.port.as_ref()).map(ToString::to_string);
@@ -132,7 +132,7 @@ impl Area {
         Self { left: at("x"), top: at("y"), right: at("x") + at("width"), bottom: at("y") + at("height") }
     }
 
-    /// What a text may take in any monospaced font: 0.62 of its size a character, and its height.
+    /// The area of a text in any monospaced font: 0.62 of the font size per character, and its height.
     fn of_text(node: Node) -> Self {
         let size = match node.attribute("class").unwrap_or_default() {
             "name" => 13.0,
@@ -173,7 +173,7 @@ fn has_class(node: &Node, class: &str) -> bool {
 }
 
 #[test]
-fn no_text_of_the_svg_meets_another_or_leaves_its_box() {
+fn no_text_of_the_svg_overlaps_another_or_leaves_its_box() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         for kernel in [KernelNames::new(), kernel(&plan)] {
@@ -211,7 +211,7 @@ fn no_text_of_the_svg_meets_another_or_leaves_its_box() {
 }
 
 #[test]
-fn no_box_of_the_svg_meets_another() {
+fn no_box_of_the_svg_overlaps_another() {
     for (topology, input) in drawn() {
         let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
         let document = Document::parse(&picture).expect("XML");
@@ -230,14 +230,14 @@ fn no_box_of_the_svg_meets_another() {
     }
 }
 
-/// A line of a link: where it leaves its box, where it meets the link, and to whom it leads.
+/// A line of a link: where it leaves its box and meets the link's label, the endpoint it leads to, and its arrow heads.
 struct Drawn {
     ends: [(f64, f64); 2],
     to: String,
     heads: String,
 }
 
-/// The lines of a link.
+/// The lines of a link's group.
 fn lines(link: Node) -> Vec<Drawn> {
     let of = |class: &'static str| {
         link.children().filter(move |node| node.attribute("class").is_some_and(|it| it.starts_with(class)))
@@ -259,13 +259,13 @@ fn lines(link: Node) -> Vec<Drawn> {
     of("line ").zip(of("head ")).map(read).collect()
 }
 
-/// The rectangle of a class in a group.
+/// The rectangle with a class in a group.
 fn area(group: Node, class: &str) -> Area {
     Area::of_rect(group.children().find(|node| has_class(node, class)).expect("a rectangle"))
 }
 
 #[test]
-fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
+fn every_link_of_the_svg_has_a_line_to_each_endpoint() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         let picture = svg(&plan, &KernelNames::new(), &[]).expect("a picture");
@@ -287,7 +287,7 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
             for line in lines(group) {
                 let [(x, y), (label_x, label_y)] = line.ends;
                 assert!(starts.insert(format!("{x} {y}")), "{topology}: two lines leave at {x} {y}");
-                // It leaves the box or the row that it is about, and ends at its own label.
+                // It starts at the box or row of its endpoint, and ends at its own label.
                 let whose = groups("data-provider")
                     .find(|it| it.attribute("data-provider") == Some(&line.to))
                     .map(|it| area(it, "box"))
@@ -306,7 +306,8 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
                 );
                 assert!(label.top <= label_y && label_y <= label.bottom, "{topology}: links.{index}");
                 assert!((label.left - label_x).abs() < 9.0 || (label.right - label_x).abs() < 9.0);
-                // An arrow points at whoever is reached, and at the label from whoever opens.
+                // An arrow head points at an endpoint that is a destination, and at the label if the endpoint is a
+                // source.
                 let end = |ends: &BTreeSet<End>| ends.iter().any(|end| end.name().as_str() == line.to);
                 let opens = end(&link.from) || (link.bidirectional && end(&link.to));
                 let reached = end(&link.to) || (link.bidirectional && end(&link.from));
@@ -331,7 +332,7 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
             let is_whole = |ends: &BTreeSet<End>| {
                 ends.iter().filter(|end| matches!(end, End::Provider(_))).count() == providers
             };
-            // With many providers, `every provider` is a word.
+            // With many providers, they are drawn as `every provider`.
             if providers > 8 && (is_whole(&link.from) || is_whole(&link.to)) {
                 assert!(texts.iter().any(|it| it.contains("every provider")), "{topology}: {texts:?}");
             } else {
@@ -342,7 +343,7 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
 }
 
 #[test]
-fn the_pictures_call_a_link_the_same_and_have_the_internet_this_mac_and_localhost() {
+fn the_pictures_name_links_alike_and_show_the_internet_this_mac_and_localhost() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         let kernel = KernelNames::new();
@@ -428,7 +429,7 @@ fn hostile_values_stay_in_their_place() {
 }
 
 #[test]
-fn the_svg_needs_nothing_but_itself() {
+fn the_svg_is_self_contained() {
     for (topology, input) in drawn() {
         let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
         let namespace = "xmlns=\"http://www.w3.org/2000/svg\"";
@@ -446,7 +447,7 @@ fn the_svg_needs_nothing_but_itself() {
 }
 
 #[test]
-fn mermaid_names_everything_once_and_joins_only_what_it_names() {
+fn mermaid_declares_every_node_once_and_joins_only_declared_ones() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         let picture = mermaid(&plan, &KernelNames::new(), &[]);
@@ -468,7 +469,7 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
         let taps =
             |link: &nixvol_net::model::Link| link.from.iter().chain(&link.to).collect::<BTreeSet<_>>().len();
         assert_eq!(arrows.len(), plan.links.iter().map(taps).sum::<usize>(), "{topology}");
-        // Mermaid draws nodes over all but the first line of a title.
+        // Mermaid draws nodes over all but the first line of a subgraph's title.
         let titles = picture.lines().filter(|line| line.contains("subgraph "));
         assert!(titles.clone().count() > plan.bridges.len());
         titles.for_each(|title| assert!(!title.contains("<br/>"), "{title}"));
@@ -476,7 +477,7 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
 }
 
 #[test]
-fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
+fn a_link_shows_conditions_that_all_its_packets_have() {
     let legend = |links: &Value| {
         let mut input = fixture("ways.json");
         input["links"] = links.clone();
@@ -484,7 +485,7 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
         let words = text(&plan, &KernelNames::new(), &[]);
         let (_, words) = words.split_once("\nBetween providers:\n").expect("a legend");
         let words = words.split("\n\n").next().expect("a part").trim_end().to_owned();
-        // Both other pictures say the same.
+        // The other two pictures show the same.
         let (svg, mermaid) =
             (svg(&plan, &KernelNames::new(), &[]).expect("svg"), mermaid(&plan, &KernelNames::new(), &[]));
         for line in words.lines().filter(|line| line.contains(" ms")) {
@@ -502,17 +503,17 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
         legend(&json!([tcp("azure", 2379, &slow), tcp("gcp", 22, &Value::Null)])),
         "  links.0  aws -> azure, tcp 2379, 40 ms, 1% lost\n  links.1  aws -> gcp, tcp 22"
     );
-    // Conditions go by ends alone: a link of other ports is like its way.
+    // Conditions depend on the endpoints alone, not on ports: another link between them shows the same.
     assert_eq!(
         legend(&json!([tcp("azure", 2379, &slow), tcp("etcd-2", 22, &Value::Null)])),
         "  links.0  aws -> azure, tcp 2379, 40 ms, 1% lost\n  links.1  aws -> etcd-2, tcp 22, 40 ms, 1% lost"
     );
-    // Some of its packets are not like that.
+    // Only some packets of the first link have the conditions, so it does not show them.
     assert_eq!(
         legend(&json!([tcp("azure", 22, &Value::Null), tcp("etcd-2", 2379, &slow)])),
         "  links.0  aws -> azure, tcp 22\n  links.1  aws -> etcd-2, tcp 2379, 40 ms, 1% lost"
     );
-    // One way among several of a link.
+    // The conditions apply to one of several paths of the link.
     let several = json!([{ "from": ["aws"], "to": ["azure", "gcp"] }, tcp("gcp", 22, &slow)]);
     assert!(
         legend(&several).starts_with("  links.0  aws -> azure, gcp, any protocol\n"),
@@ -524,7 +525,7 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
 #[test]
 fn graph_prints_what_the_bundle_holds() {
     let bundle = crate::support::rendered(&fixture("rich.json"));
-    // The files of a bundle call a link by its place in the bundle's own declaration, whatever the order of the input.
+    // The bundle numbers links by their place in its own declaration, regardless of the order of the input.
     let network: Value = serde_json::from_str(&bundle.files["network.json"].text).expect("JSON");
     let input = network.to_string();
     for (format, path) in [("text", "topology.txt"), ("svg", "topology.svg")] {

@@ -27,7 +27,7 @@ pub fn validator_of(command: &[&str]) -> Validator {
 }
 
 #[test]
-fn fixtures_and_rendered_declarations_fit() {
+fn fixtures_and_rendered_declarations_match_the_schema() {
     let validator = validator();
     for (topology, input) in topologies() {
         assert!(
@@ -232,7 +232,7 @@ pub const OUTPUTS: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn what_commands_print_is_as_their_schemas_say() {
+fn the_output_of_commands_matches_their_schemas() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().display().to_string();
     let write = |name: &str| {

@@ -42,7 +42,7 @@ const TEXT: &[&[&str]] = &[
 ];
 
 #[test]
-fn every_text_has_colour_when_asked_and_the_same_words_without() {
+fn every_output_has_colour_when_asked_and_the_same_text_without() {
     for words in TEXT {
         let with = |when: &'static str| [*words, &["--color", when][..]].concat();
         let (always, never) = (told(&with("always"), &[]), told(&with("never"), &[]));
@@ -70,7 +70,7 @@ fn on_a_terminal(line: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_terminal_has_colour_unless_it_is_dumb_or_nobody_wants_it() {
+fn a_terminal_has_colour_unless_it_is_dumb_or_colour_is_turned_off() {
     if !crate::support::has_tool("script", "no terminal was tried") {
         return;
     }
@@ -284,7 +284,7 @@ fn control_c_ends_what_waits_and_what_writes_and_leaves_nothing() {
 }
 
 #[test]
-fn many_at_once_into_one_directory_all_succeed() {
+fn concurrent_renders_into_one_directory_all_succeed() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
     for _ in 0..3 {
@@ -315,7 +315,7 @@ fn many_at_once_into_one_directory_all_succeed() {
 
 #[test]
 #[cfg(unix)]
-fn a_bundle_whose_declaration_is_a_link_is_told() {
+fn a_bundle_whose_declaration_is_a_link_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let bundle = directory.path().join("bundle");
     assert!(program().args(["render", "--quiet", "--out"]).arg(&bundle).status().expect("it runs").success());
@@ -336,7 +336,7 @@ fn a_bundle_whose_declaration_is_a_link_is_told() {
 }
 
 #[test]
-fn a_nix_file_is_no_input_and_the_line_to_use_is_told() {
+fn a_nix_file_as_input_is_refused_with_the_command_to_use() {
     let hint = |words: &[&str]| {
         let output = program().args(words).current_dir(root()).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{words:?}");
@@ -375,7 +375,7 @@ fn offered(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn completions_know_the_names_of_the_declaration_at_hand() {
+fn completions_offer_the_names_of_the_declaration() {
     assert_eq!(offered(&["explain", "etcd"]), ["etcd-1", "etcd-2", "etcd-3"]);
     assert_eq!(offered(&["explain", "--input", "tests/fixtures/rich.json", "d"]), ["db"]);
     assert_eq!(offered(&["explain", "--input=tests/fixtures/rich.json", "db", "int"]), ["internet"]);

@@ -1,4 +1,4 @@
-//! `graph`: the picture of the network.
+//! `graph`: prints a picture of the network.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

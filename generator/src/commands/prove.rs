@@ -1,4 +1,4 @@
-//! What `render`, `verify` and `test` share: the proof, and the report of its failure.
+//! Shared by `render`, `verify` and `test`: running the proof, and reporting its failure.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
 use crate::cli::Source;
 use crate::progress;
 
-/// A declaration, and what was rendered and proven of it.
+/// A declaration, the bundle rendered from it, and the proof of its rules.
 pub struct Proven {
     pub declaration: Declaration,
     pub plan: Plan,
@@ -29,14 +29,14 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// Its expectations, held.
+    /// The results of its expectations.
     pub fn expectations(&self) -> Expectations<'_> {
         Expectations::of(&self.declaration, &self.plan, &self.bundle.files[ANCHOR].text)
     }
 }
 
-/// Reads a declaration, renders it in memory, proves it and holds its expectations; or has told what is wrong, and
-/// gives the exit code.
+/// Reads a declaration, renders it in memory, proves it and checks its expectations. On failure the problem has been
+/// reported, and the exit code is returned.
 pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let proven = match rendered_for_lab(source)? {
         Ok(proven) => proven,
@@ -51,7 +51,7 @@ pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>
     Ok(Ok(proven))
 }
 
-/// A declaration, and what was proven of its anchor alone.
+/// A declaration, and its anchor with the proof; no other files are rendered.
 pub struct Alone {
     pub declaration: Declaration,
     pub plan: Plan,
@@ -60,13 +60,14 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Its expectations, held.
+    /// The results of its expectations.
     pub fn expectations(&self) -> Expectations<'_> {
         Expectations::of(&self.declaration, &self.plan, &self.anchor)
     }
 }
 
-/// Reads a declaration and proves the anchor that it renders, without the other files of a bundle.
+/// Reads a declaration and proves the anchor rendered from it, without rendering the other files of the bundle.
+/// Expectations are not checked.
 pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
@@ -82,7 +83,7 @@ pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCo
     Ok(Ok(Alone { declaration, plan, anchor, proof }))
 }
 
-/// What a proof says, for people.
+/// The result of a proof, in words.
 pub fn words(proof: &Proof) -> String {
     match proof.rules {
         1 => "1 rule permits exactly the declared traffic".to_owned(),
@@ -90,7 +91,8 @@ pub fn words(proof: &Proof) -> String {
     }
 }
 
-/// What [`rendered`] does, for the lab, which does what a Mac does not yet.
+/// Like [`rendered`], for the lab, which skips two parts: the warnings, because the lab does what a Mac cannot, and the
+/// expectations.
 pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
@@ -105,7 +107,7 @@ pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, E
     Ok(Ok(Proven { declaration, plan, bundle, proof }))
 }
 
-/// Proves an anchor, or tells on standard error why it is not what was declared.
+/// Proves an anchor; a refutation is also reported on standard error.
 pub fn proven(
     plan: &Plan,
     positions: &Positions,
@@ -138,7 +140,7 @@ fn tell(refutation: &Refutation, positions: &Positions, name: &str) {
     }
 }
 
-/// Where the user's source asks for what the rules do not do.
+/// The places in the user's source that declare what the rules do not do.
 fn declared(example: &Counterexample, positions: &Positions) -> Vec<String> {
     let paths = match &example.expected.because {
         Because::Links(links) => {
@@ -185,7 +187,7 @@ enum Told {
     Pipes(Vec<u16>),
 }
 
-/// A refutation as data.
+/// A refutation as JSON.
 pub fn data(refutation: &Refutation, positions: &Positions) -> Vec<Violated> {
     match refutation {
         Refutation::Unreadable(errors) => errors
@@ -234,7 +236,7 @@ fn violated(violation: &Violation, positions: &Positions) -> Violated {
     }
 }
 
-/// The packet in the form that `pf eval` reads.
+/// The packet as JSON, in the form that `pf eval` reads.
 fn packet(packet: &Packet) -> Value {
     use nixvol_net::pf::eval::Transport;
     use nixvol_net::pf::syntax::Direction;

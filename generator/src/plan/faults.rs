@@ -1,7 +1,7 @@
-//! Partitions on a Mac, as their rules tell of them: the manager cuts two ends from each other at run time.
+//! Partitions on a Mac, derived from their rules: the manager can block all traffic between two endpoints at run time.
 //!
-//! Its rules are in an anchor of their own, which is evaluated before ours. They name tables, which no capture has;
-//! their label says the ends, so that what the tables hold follows from the plan.
+//! These rules are in an anchor of their own, which is evaluated before ours. They use tables, which a capture does not
+//! contain; their labels name the endpoints, so that the content of the tables follows from the plan.
 
 use std::net::Ipv4Addr;
 
@@ -9,26 +9,26 @@ use ipnet::Ipv4Net;
 
 use super::Plan;
 
-/// The anchor with what is cut or slow; it sorts before the default anchor.
+/// The anchor for partitions and slowed paths; it sorts before the default anchor.
 pub const ANCHOR: &str = "com.apple/249.nixvol-faults";
 
-/// The addresses of an end of a partition.
+/// The addresses of an endpoint of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
-    /// What belongs to it.
+    /// The networks that belong to it.
     pub networks: Vec<Ipv4Net>,
-    /// Addresses in them that do not: where a volume of it is the other end, that and the gateway, which is the source of
-    /// what masquerades.
+    /// Addresses in these networks that do not: if the other endpoint is a volume of this provider, the volume's
+    /// address, and the gateway, which is the source of masqueraded traffic.
     pub without: Vec<Ipv4Addr>,
 }
 
-/// The two ends that the label of a rule of a partition names.
+/// The two endpoints named by the label of a partition's rule; `None` for other labels.
 pub fn ends(label: &str) -> Option<(&str, &str)> {
     label.strip_prefix("partition:")?.split_once(':')
 }
 
-/// What an end has, where `other` is the other end: a provider its network and the localhost aliases of its volumes, a
-/// volume its address and its alias. None for a name that is not in the plan.
+/// The addresses of an endpoint, where `other` is the other one. A provider has its network and the localhost aliases
+/// of its volumes; a volume has its address and its alias. `None` if the plan has no such name.
 pub fn reach(plan: &Plan, end: &str, other: &str) -> Option<Reach> {
     let volume = |name: &str| plan.volumes.iter().find(|volume| volume.name.as_str() == name);
     if let Some(volume) = volume(end) {

@@ -38,10 +38,10 @@ use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{self, Bridge, Plan, Volume};
 
-/// The manager's awk that says which connections end when rules change. It has nothing to be filled in.
+/// The manager's awk program that determines which connections end when rules change. It has no placeholders.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
 
-/// What is in the table where there is nothing to say.
+/// The placeholder for an empty field of the manager's table.
 pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
@@ -105,9 +105,9 @@ struct Pipe {
     number: u16,
     /// In milliseconds.
     delay: u16,
-    /// A share with six decimals, as dnctl prints it.
+    /// The fraction with six decimals, as dnctl prints it.
     loss: String,
-    /// In kilobits a second; 0 is not a limit.
+    /// In kilobits per second; 0 means unlimited.
     kbit: u32,
     way: String,
 }

@@ -1,8 +1,9 @@
-//! Every answer of the page: what becomes of whatever anyone opens to anyone, by classes of ends that nothing tells apart.
+//! All answers of the page: what happens to connections between any two addresses, by classes of endpoints that the
+//! policy does not distinguish.
 //!
-//! The answers are those of [`crate::reach`], cut into ranges of services for each pair of classes. Equal rows, cells and
-//! outcomes are written down once, so that the page grows with what was declared and not with the pairs. Never: a rule, or
-//! where a packet is seen on the way.
+//! The answers are those of [`crate::reach`], split into ranges of services for each pair of classes. Equal rows, cells
+//! and outcomes are stored once, so that the page grows with the declaration and not with the number of pairs. Never:
+//! knows rules, or the hooks on a packet's path.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -14,70 +15,70 @@ use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
 use crate::reach::{Fate, Flows, Opener, Outcome, Reach};
 
-/// A protocol that no link can name, for all of those.
+/// A protocol number that no link can name (SCTP); it represents all such protocols.
 pub const OTHER: u8 = 132;
 
-/// Every answer.
+/// All answers.
 pub struct Answers {
     /// The class of each volume, in the order of the plan.
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
     pub aliases: Vec<Option<usize>>,
-    /// The class of whoever in each provider is no volume.
+    /// For each provider, the class of its addresses that are neither volumes nor the gateway.
     pub providers: Vec<usize>,
     /// The class of each provider's gateway.
     pub gateways: Vec<usize>,
-    /// The class of 127.0.0.0/8 but for aliases with published ports.
+    /// The class of 127.0.0.0/8, except for aliases with published ports.
     pub loopback: usize,
-    /// The class of this Mac by an address of its own.
+    /// The class of this Mac, by an address of its own.
     pub own: usize,
-    /// The class of the world outside.
+    /// The class of the outside.
     pub outside: usize,
-    /// Addresses that stand for what has no name.
+    /// Example addresses for what has no name.
     pub examples: Examples,
-    /// For each class of sources, the cell by class of destinations.
+    /// For each class of sources, the index of the cell by class of destinations.
     pub rows: Vec<Vec<u32>>,
-    /// Answers of a pair of classes.
+    /// The answers for pairs of classes.
     pub cells: Vec<Cell>,
-    /// Outcomes by number.
+    /// The outcomes by number.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The answers of a pair of classes.
+/// The answers for a pair of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cell {
-    /// Ranges of services in order.
+    /// Ranges of services, in order.
     pub spans: Vec<Span>,
-    /// The pipes there and back; 0 is none.
+    /// The numbers of the pipes there and back; 0 means none.
     pub pipes: [u32; 2],
 }
 
-/// A range of services.
+/// A range of services with the same outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// TCP, UDP, ICMP, or [`OTHER`] for whatever else there is.
+    /// TCP, UDP, ICMP, or [`OTHER`] for every other protocol.
     pub protocol: u8,
-    /// The first port; 0 where there are none.
+    /// The first port; 0 if the protocol has no ports.
     pub first: u16,
-    /// The last port.
+    /// The last port, inclusive; 0 if the protocol has no ports.
     pub last: u16,
     /// The number of the outcome.
     pub outcome: u32,
 }
 
-/// What part of all services passes.
+/// How many services pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of them.
+    /// All services.
     All,
-    /// Some of them.
+    /// Some services.
     Some,
-    /// None.
+    /// No service.
     None,
 }
 
-/// All that the policy can tell of an end: its provider, its name where links or pipes name it, whether this Mac has it where
-/// that decides about masquerading, and its alias where that has published ports.
+/// Everything that the policy can depend on for an endpoint: its provider; its name, if links or pipes use it; whether
+/// this Mac has the address, if that affects masquerading; its alias, if that has published ports.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind<'a> {
     Inside { provider: usize, volume: Option<&'a Name>, here: bool },
@@ -87,7 +88,7 @@ enum Kind<'a> {
 }
 
 impl Answers {
-    /// The answers of a plan.
+    /// The answers for a plan.
     pub fn of(plan: &Plan) -> Self {
         let examples = examples(plan);
         let mut classes = Classes::of(plan);
@@ -129,12 +130,12 @@ impl Answers {
         }
     }
 
-    /// The answers from a class to a class.
+    /// The answers from one class to another.
     pub fn cell(&self, from: usize, to: usize) -> &Cell {
         &self.cells[self.rows[from][to] as usize]
     }
 
-    /// What part of all services passes from a class to a class.
+    /// How many services pass from one class to another.
     pub fn part(&self, from: usize, to: usize) -> Part {
         let cell = self.cell(from, to);
         let passes = |span: &&Span| {
@@ -148,7 +149,7 @@ impl Answers {
         }
     }
 
-    /// Volumes of one provider that nothing tells apart, by their numbers in the plan.
+    /// Groups volumes of the same provider with equal answers; indices are those of the plan.
     pub fn groups(&self, plan: &Plan) -> Vec<Vec<usize>> {
         let mut columns: HashMap<usize, Vec<u32>> = HashMap::new();
         for class in &self.volumes {
@@ -177,10 +178,10 @@ impl Answers {
     }
 }
 
-/// What volumes of a group share: provider, attachment, and the cells of their row and of their column.
+/// What the volumes of a group have in common: provider, attachment, and the cells of their row and of their column.
 type Alike<'a> = (&'a Name, VolumeAttachment, &'a [u32], &'a [u32]);
 
-/// Classes by number, each with an address that stands for it.
+/// The classes by number, each with an example address.
 struct Classes<'a> {
     known: HashMap<Kind<'a>, usize>,
     all: Vec<(Opener, Ipv4Addr)>,
@@ -224,7 +225,7 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// Asks about every pair of classes.
+/// Computes the answers for every pair of classes.
 fn asked(plan: &Plan, classes: &Classes) -> (Vec<Vec<u32>>, Vec<Cell>, Vec<Outcome>) {
     let mut flows = Flows::default();
     let reach = Reach::of(&mut flows, plan);
@@ -264,7 +265,7 @@ fn asked(plan: &Plan, classes: &Classes) -> (Vec<Vec<u32>>, Vec<Cell>, Vec<Outco
     (rows, cells, reach.outcomes)
 }
 
-/// The ranges of services of a function of them.
+/// Splits a function of services into ranges with a constant outcome.
 fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
     let mut spans = Vec::new();
     for protocol in [TCP, UDP, ICMP, OTHER] {
@@ -276,7 +277,7 @@ fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
         }
         for ((first, last), map) in flows.by_number(ports, Field::DestinationPort) {
             let port = |number: u128| u16::try_from(number).unwrap_or(u16::MAX);
-            // No port is 0.
+            // Port 0 does not exist.
             let (first, last) = (port(first).max(1), port(last));
             if last > 0 {
                 spans.push(Span { protocol, first, last, outcome: flows.of_constant(map) });

@@ -1339,7 +1339,7 @@ function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : 
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
 function faults_json(i, out) {
     for (i = 1; i <= nfault; i++)
-        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"latencyMs\":" fdelay[i] ",\"loss\":" floss[i] ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : "") "}"
+        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"conditions\":" quoted(like(fdelay[i], floss[i], frate[i])) ",\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : ",\"conditions\":null,\"latencyMs\":null,\"loss\":null,\"bandwidthKbit\":null") "}"
     return "[" out "]"
 }
 # Whether a partition is between two volumes.
@@ -2671,11 +2671,8 @@ act() {
     # Back to what there was; the new one, which comes first, is over.
     ACT=
     if test "$COMMAND" = heal || ! has_faults || test "$(cat "$STATE/faults")" = "$before"; then exit 1; fi
-    {
-        read -r _
-        IFS=$TAB read -r kind one other _ rest
-    } <"$STATE/faults"
-    put faults "${before:-boot$TAB$BOOT}$NEWLINE$kind$TAB$one$TAB$other${TAB}x$TAB$rest" || :
+    failed=$(awk -F "$TAB" -v OFS="$TAB" 'NR == 2 { $4 = "x"; print }' "$STATE/faults") || exit 1
+    put faults "${before:-boot$TAB$BOOT}$NEWLINE$failed" || :
     if mend_faults up; then
         warn "nothing is changed"
     else
@@ -2920,10 +2917,14 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-  partition A B [--for S]    cut two providers or volumes from each other, for S seconds or until heal
+<<<<<<< HEAD
+  partition A B [--for S]    cut two providers or volumes from each other
+=======
+  partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
+>>>>>>> mgr
   slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
-                             slow the paths between two, each way, in place of the conditions of links
-  heal [A B]                 end what partition and slow did, all of it or between two
+                             slow the paths between two, in place of the conditions of links
+  heal [A B]                 end what partition and slow did: all of it, or between two
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do
   plan [--json]              what start would do; changes nothing

@@ -112,36 +112,6 @@ pub struct Pipe {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Fault {
-    action: Action,
-    /// A volume or a provider.
-    from: String,
-    /// Another.
-    to: String,
-    /// Until when, as `2026-01-31T12:00:00Z`; null is until it is healed, a stop or a restart.
-    until: Option<String>,
-    /// `in force`, `not in force` or `over`.
-    state: String,
-    /// Added delay in each direction, in milliseconds; of what is slow, like what follows.
-    #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]
-    latency_ms: Option<u16>,
-    /// The share of packets that is lost in each direction: 0 to 1.
-    #[schemars(with = "f64", skip_serializing_if = "Option::is_none")]
-    loss: Option<f64>,
-    /// The bandwidth of each direction in kilobits a second; null is no limit.
-    #[schemars(with = "Option<u32>", skip_serializing_if = "Option::is_none")]
-    bandwidth_kbit: Option<u32>,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Partition,
-    Slow,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct Rules {
     anchor: String,
     /// Whether there are rules of ours in it.
@@ -167,6 +137,36 @@ pub struct Called {
 pub struct States {
     entries: u64,
     limit: Option<u64>,
+}
+
+/// A fault that was made by `partition` or `slow`.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    action: FaultAction,
+    /// A provider or a volume.
+    from: String,
+    /// The other endpoint; a fault is the same in both directions.
+    to: String,
+    /// Until when it lasts, as `2026-01-31T12:00:00Z`; null until it is healed, a stop or a restart.
+    until: Option<String>,
+    /// `in force`, `not in force` or `over`.
+    state: String,
+    /// Those of a slowed path, in words; null for a partition, as are the fields that follow.
+    conditions: Option<String>,
+    /// Added delay in each direction, in milliseconds.
+    latency_ms: Option<u16>,
+    /// The share of packets that is lost in each direction: 0 to 1.
+    loss: Option<f64>,
+    /// The bandwidth of each direction in kilobits a second; null is no limit.
+    bandwidth_kbit: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FaultAction {
+    Partition,
+    Slow,
 }
 
 #[derive(JsonSchema)]

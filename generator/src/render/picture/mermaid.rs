@@ -1,7 +1,8 @@
-//! The picture for Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link, so that a mesh is
-//! not a line for every pair.
+//! The picture in Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link, so that a
+//! mesh does not need a line for every pair.
 //!
-//! A title is one line, because Mermaid draws nodes over the others; what else there is to say of a provider is its first node.
+//! The title of a subgraph must be one line, because Mermaid draws nodes over further lines; other facts about a
+//! provider are in its first node.
 
 use std::fmt::Write;
 
@@ -102,7 +103,7 @@ fn label(cell: &Cell) -> String {
     quoted(&lines)
 }
 
-/// A node's name: names of ends have no underscore, and words of Mermaid (`end`) stand behind a prefix.
+/// The identifier of a node. The underscore cannot occur in names, and the prefix avoids Mermaid's keywords (`end`).
 fn id(end: &End) -> String {
     match end {
         End::Provider(name) => format!("provider_{name}"),
@@ -110,7 +111,7 @@ fn id(end: &End) -> String {
     }
 }
 
-/// Lines in quotes, with what could end them written as Mermaid's entities.
+/// A quoted label of several lines; characters that are special in it are written as Mermaid's entities.
 fn quoted(lines: &[&str]) -> String {
     let escape = |line: &&str| {
         line.replace('#', "#35;")

@@ -1,4 +1,4 @@
-//! What is drawn, before anybody says where: boxes, what is in them, and the links that join them.
+//! The content of the pictures, without positions: boxes, what is in them, and the links between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use crate::identity::{Identities, Identity, natural};
 use crate::model::{Conditions, End, Link as Declared, Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
-/// Everything that is drawn.
+/// The content of a picture.
 pub struct Scene {
-    /// Providers in natural order.
+    /// The providers, in natural order of names.
     pub groups: Vec<Group>,
-    /// The aliases of this Mac's loopback, and published ports.
+    /// The localhost aliases and published ports.
     pub localhost: Localhost,
-    /// Which providers reach the world outside, in words.
+    /// The providers that may reach the outside, in words.
     pub internet: String,
-    /// Links, in the order of their numbers.
+    /// The links, in order of their index.
     pub links: Vec<Link>,
     /// Whether some of them have conditions.
     pub conditions: bool,
@@ -23,77 +23,77 @@ pub struct Scene {
     pub left: Option<String>,
 }
 
-/// What this Mac itself may do.
+/// What this Mac may do.
 pub const MAC: &str = "opens to every volume";
-/// What the world outside may do.
+/// What the outside may do.
 pub const OUTSIDE: &str = "opens to no volume";
-/// What is to be known where links have conditions.
+/// A note for pictures in which links have conditions.
 pub const CONDITIONS: &str =
     "Conditions hold for whatever passes between their ends; a volume's before its provider's.";
 
-/// A box.
+/// A provider, drawn as a box.
 pub struct Group {
-    /// Its name.
+    /// The name of the provider.
     pub name: String,
-    /// Its colour and shape.
+    /// The colour and shape of the provider.
     pub identity: Identity,
-    /// The end of links that it is.
+    /// The provider as an endpoint of links.
     pub end: End,
-    /// The bridge by its names.
+    /// The names of the bridge: logical, and kernel if known.
     pub bridge: String,
     /// The bridge's address.
     pub gateway: String,
-    /// The network.
+    /// The provider's network.
     pub network: String,
-    /// Whether it reaches the world outside.
+    /// Whether it may reach the outside.
     pub internet: bool,
-    /// Volumes.
+    /// Its volumes, in natural order of names.
     pub cells: Vec<Cell>,
 }
 
 /// A volume.
 pub struct Cell {
-    /// The end of links that it is.
+    /// The volume as an endpoint of links.
     pub end: End,
-    /// The port that joins it to the bridge.
+    /// The names of the port that attaches it to the bridge, if it has one.
     pub port: Option<String>,
-    /// Its name.
+    /// The name of the volume.
     pub name: String,
     /// Its address.
     pub address: String,
-    /// What there is no room for.
+    /// Further facts, for which the picture has no room.
     pub note: String,
 }
 
-/// The group of localhost aliases.
+/// The localhost group.
 pub struct Localhost {
-    /// Its logical name and address.
+    /// Its logical name.
     pub bridge: String,
-    /// This Mac's alias in it.
+    /// The Mac's own alias in it.
     pub gateway: String,
-    /// An alias or a published port, what it leads to, and the name of the volume.
+    /// For each alias or published port: its address, where it leads, and the name of the volume.
     pub lines: Vec<(String, String, String)>,
 }
 
 /// A link.
 pub struct Link {
-    /// Its place in the list.
+    /// Its index in the list.
     pub index: usize,
-    /// What it is called: `links.0`.
+    /// Its name: `links.0`.
     pub name: String,
-    /// Protocol, ports and whatever else it says, one a piece.
+    /// Its other properties, one string each; the first is protocol and ports.
     pub says: Vec<String>,
-    /// Its ends in words: `aws, gcp -> lab`.
+    /// Its endpoints in words: `aws, gcp -> lab`.
     pub ends: String,
-    /// Whether it goes both ways.
+    /// Whether it is bidirectional.
     pub both: bool,
-    /// Whether its sources, and its destinations, are all providers.
+    /// Whether its sources, and its destinations, include all of several providers.
     pub everywhere: [bool; 2],
-    /// Everyone it names, and what each may do.
+    /// Its endpoints, and what each may do.
     pub taps: BTreeMap<End, Manner>,
 }
 
-/// What an end may do by a link.
+/// What an endpoint may do according to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Open connections.
@@ -190,13 +190,13 @@ impl Part {
 }
 
 impl Link {
-    /// All of it in one line: `links.0  aws -> azure, tcp 2379`.
+    /// The link in one line, without its name: `aws -> azure, tcp 2379`.
     pub fn words(&self) -> String {
         format!("{}, {}", self.ends, self.says.join(", "))
     }
 }
 
-/// The providers that reach the world outside.
+/// The providers that may reach the outside, in words.
 fn internet(bridges: &[&Bridge]) -> String {
     let (with, without): (Vec<&Bridge>, Vec<&Bridge>) = bridges.iter().partition(|bridge| bridge.internet);
     let names = |all: &[&Bridge]| all.iter().map(|it| it.provider.as_str()).collect::<Vec<_>>().join(", ");
@@ -218,7 +218,7 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// A logical name, with the kernel's behind it where that is known.
+    /// A logical name, with the kernel name if it is known.
     fn name(&self, logical: &str) -> String {
         match self.kernel.get(logical) {
             Some(kernel) => format!("{logical} = {kernel}"),
@@ -301,9 +301,9 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
     }
     let all: BTreeSet<End> = plan.bridges.iter().map(|it| End::Provider(it.provider.clone())).collect();
     let mut says = link.manner();
-    // Conditions go by ends alone, so that one link's hold for another's packets, too.
+    // Conditions depend on endpoints only, so those of another link can apply to this link's packets.
     says.extend(link.conditions.is_none().then(|| alike(plan, link)).flatten().map(|like| like.to_string()));
-    // Two regions are as far from each other there as back.
+    // The distance between two regions is the same in both directions: show it once.
     let derived = plan.pipes.iter().filter(|pipe| {
         plan.policy.link_of_pipe(pipe.number) == Some(link.index)
             && pipe.conditions.span.is_some_and(|span| span.from <= span.to)
@@ -323,7 +323,7 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
     }
 }
 
-/// The conditions of all packets of a link, if they are the same.
+/// The conditions of all packets of a link, if they are equal.
 fn alike(plan: &Plan, link: &Declared) -> Option<Conditions> {
     if plan.pipes.is_empty() {
         return None;
@@ -368,14 +368,14 @@ fn alike_one_way(plan: &Plan, senders: &[End], receivers: &[End]) -> Option<Cond
     found
 }
 
-/// Whether a pipe has some packets from these ends to those.
+/// Whether a pipe has packets from some of these senders to some of these receivers.
 fn meets(plan: &Plan, pipe: &Pipe, senders: &[End], receivers: &[End]) -> bool {
     let mut senders = pipe.from.iter().filter(|end| touches(plan, senders, end));
     let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, receivers, end)).collect();
     senders.any(|from| receivers.iter().any(|to| plan.provider_of(from) != plan.provider_of(to)))
 }
 
-/// Whether some of an end are among others.
+/// Whether an endpoint shares addresses with one of these.
 fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
     let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if plan.provider_of(b) == Some(name));
     ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))
