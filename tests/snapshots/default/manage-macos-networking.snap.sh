@@ -2910,11 +2910,7 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-<<<<<<< HEAD
-  partition A B [--for S]    cut two providers or volumes from each other
-=======
   partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
->>>>>>> mgr
   slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
                              slow the paths between two, in place of the conditions of links
   heal [A B]                 end what partition and slow did: all of it, or between two
