@@ -15,8 +15,8 @@ use super::Format;
 
 Exit: 0 written, 2 not: the file is there already, or nothing can be made of the input.")]
 pub struct Init {
-    /// Take networks, machines and ports from a Compose file, a kind cluster, `terraform show -json` or .tf.json; `-` is
-    /// standard input.
+    /// Take networks, machines and ports from a Compose file, a kind cluster, `terraform show -json`, a state or
+    /// .tf.json; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["providers", "volumes", "link_all"])]
     pub from: Option<PathBuf>,
     /// A provider, with its network where it matters: aws, or aws=10.0.0.0/16; again or `A,B` for more.
