@@ -18,8 +18,8 @@
     let
       inherit (nixpkgs) lib;
 
-      # A system that Nixpkgs no longer has is left out. The packages of one system are never looked at for the
-      # sake of another.
+      # Systems that Nixpkgs no longer supports are omitted. Packages are evaluated lazily, so that the outputs for one
+      # system never evaluate those of another.
       systems = lib.filter (system: nixpkgs.legacyPackages ? ${system}) [
         "aarch64-darwin"
         "x86_64-darwin"
@@ -31,7 +31,7 @@
 
       package = pkgs: pkgs.callPackage ./modules/package.nix { };
 
-      # A test in the form of nix-darwin's own, as nix-darwin runs it.
+      # Runs a test that is written like nix-darwin's own tests, the way nix-darwin runs them.
       darwinTest =
         system: test:
         (nix-darwin.lib.darwinSystem {
@@ -59,7 +59,7 @@
           ];
         }).config.system.build.run-test;
 
-      # The system of the template, as a user would have it.
+      # The example system of the flake template, as a user would build it.
       exampleSystem =
         system:
         nix-darwin.lib.darwinSystem {
@@ -111,7 +111,7 @@
 
           tests = pkgs.callPackage ./modules/package.nix {
             withTests = true;
-            # What tests/run.sh installs elsewhere; Debian calls the one true awk original-awk.
+            # The programs that tests/run.sh installs elsewhere; original-awk is Debian's name for the one true awk.
             testInputs = lib.optionals (lib.hasSuffix "-linux" system) [
               pkgs.curl
               pkgs.dash
@@ -132,7 +132,7 @@
             ];
           };
 
-          # A check that runs one command where the tests would be built.
+          # A check that runs one command instead of building the tests.
           check =
             {
               name,
@@ -159,26 +159,26 @@
           clippy = check {
             name = "clippy";
             tool = pkgs.clippy;
-            # Once more without the lab: what compiles on a Mac.
+            # The second run is without the lab, as on a Mac.
             command = ''
               cargo clippy --offline --all-targets -- --deny warnings
               cargo clippy --offline --no-default-features --all-targets -- --deny warnings
             '';
           };
 
-          # The example as a whole, for the Mac that it is of: the module evaluated, down to what would be built.
+          # Evaluates the whole example system for a Mac, down to its derivation, without building it.
           module = pkgs.writeText "nixvol-net-module" (
             builtins.unsafeDiscardStringContext (exampleSystem "aarch64-darwin").system.drvPath
           );
 
-          # Its network for this system, rendered and proven.
+          # Renders and proves the network of the example, on this system.
           bundle = example.config.services.nixvol-net.bundle;
         }
         // lib.optionalAttrs (lib.hasSuffix "-darwin" system) {
           system = example.system;
           services = darwinTest system ./tests/nix/services-nixvol-net.nix;
         }
-        # The toy Mac that the tests run the manager on is a Linux program.
+        # The tests need the toy Mac, which runs on Linux only.
         // lib.optionalAttrs (lib.hasSuffix "-linux" system) {
           tests = tests.overrideAttrs {
             NIXVOL_NIX_DARWIN = "${nix-darwin}";

@@ -1,6 +1,6 @@
-# What a switch does. In nix-darwin's phase of checks, before anything changes, it asks whether the network could be
-# started; the files are put in place before the launchd step, so that the daemon finds its program, and the network is
-# brought up after every other step. Nothing here runs at boot; the daemon does that.
+# The activation steps of a switch. nix-darwin's checks, which run before anything changes, test whether the network can
+# start. The files are installed before the launchd step, so that the daemon finds its program, and the network is
+# started after all other steps. None of this runs at boot; the daemon starts the network then.
 { config, lib, ... }:
 let
   cfg = config.services.nixvol-net;
@@ -8,7 +8,7 @@ let
   label = "org.nix-volumes.networking";
   manager = "${cfg.base}/networking/manage-macos-networking.sh";
 
-  # The receipt is how a later switch knows where an earlier one installed.
+  # The receipt tells a later switch where an earlier one installed the files.
   activate =
     arguments:
     lib.escapeShellArgs (
@@ -42,7 +42,7 @@ let
     ]
   );
 
-  # nix-darwin's own checks end with 2.
+  # The exit code 2 is that of nix-darwin's own checks.
   check = arguments: "${activate arguments} || exit 2";
 in
 {
@@ -54,7 +54,7 @@ in
       system.activationScripts.postActivation.text = lib.mkAfter start;
     })
 
-    # After launchd's step: the daemon is gone by then.
+    # Remove after the launchd step, which unloads the daemon.
     (lib.mkIf (!cfg.enable) {
       system.checks.text = lib.mkAfter (check [ "check-remove" ]);
       system.activationScripts.postActivation.text = lib.mkAfter (activate [ "remove" ]);

@@ -1,5 +1,5 @@
-# What Nix can see to be wrong before anything is built. Arithmetic on addresses is left to the generator, which
-# names every mistake at once; here are the slips that are cheaper to mend early.
+# Mistakes that Nix can detect before anything is built. Address arithmetic is left to the generator, which reports
+# every mistake at once; these assertions catch those that are cheap to detect early.
 { config, lib, ... }:
 let
   cfg = config.services.nixvol-net;
@@ -51,7 +51,7 @@ let
       ) cfg.${list}
     );
 
-  # Ends of expectations that are no part of the declaration.
+  # Endpoints of expectations that are not declared: the generator's keywords.
   others = [
     "internet"
     "lan"
@@ -70,7 +70,7 @@ in
         '';
       }
       {
-        # The manager writes the file in place, and what lies in the store cannot be written.
+        # The manager edits the file in place, and files in the store are read-only.
         assertion = !(cfg.hosts.enable && config.environment.etc.hosts.enable or false);
         message = ''
           ${option}.hosts.enable has the names of the volumes written into /etc/hosts, which environment.etc.hosts makes a link into the Nix store. Set ${option}.hosts.enable = false, or leave environment.etc.hosts out.

@@ -1,11 +1,11 @@
-# The declaration as the generator reads it: the values of the options in, the attribute set of the JSON out.
+# Converts the values of the options into the attribute set that becomes the generator's JSON input.
 #
-# It is pure and needs little of `lib`, so that it can be evaluated without the module system. A value that is
-# null, or that says what the generator assumes anyway, is left out: the JSON shows what the user decided.
+# It is pure and needs little of `lib`, so that it can be evaluated without the module system. Values that are
+# null or equal to the generator's default are omitted: the JSON contains only what the user decided.
 { lib }:
 cfg:
 let
-  # The fields of each part, and what the generator assumes of them. Null means that nothing is assumed.
+  # The fields of each part with the generator's defaults; null means that there is no default.
   places = {
     base = "/opt/nix-volumes";
     stateDir = "/var/db/nix-volumes-networking";
@@ -83,13 +83,13 @@ let
 
   providers = lib.filterAttrs (_name: isPresent) cfg.providers;
 
-  # A volume of a provider that is switched off is off too. One of a provider that was never declared is kept,
-  # for whoever reads the JSON to complain about.
+  # Disabling a provider disables its volumes too. A volume whose provider is not declared is kept, so that the
+  # generator reports it.
   volumes = lib.filterAttrs (
     _name: value: isPresent value && isPresent (cfg.providers.${value.provider} or { })
   ) cfg.volumes;
 
-  # A part of an entry, of which nothing may be said.
+  # Replaces a nested part of an entry by its values that are not defaults; null if there are none.
   saidOf =
     field: assumed: value:
     value

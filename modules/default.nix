@@ -1,4 +1,4 @@
-# The nix-darwin module. It can be imported by its path alone; the flake adds nothing to it.
+# The nix-darwin module. It can be imported by its path; the flake only exports it.
 {
   config,
   lib,
@@ -38,7 +38,7 @@ in
   config.services.nixvol-net = {
     input = data // lib.optionalAttrs (positions != { }) { inherit positions; };
 
-    # Rendered in the build directory first: a build may write nothing beside its output in the store.
+    # Render into the build directory first: the generator creates files next to its output, which the store forbids.
     bundle = pkgs.runCommand "nixvol-net-bundle" { nativeBuildInputs = [ cfg.package ]; } ''
       nixvol-net render --input ${pkgs.writeText "nixvol-net.json" (builtins.toJSON cfg.input)} --out bundle
       nixvol-net verify bundle

@@ -1,4 +1,4 @@
-# What an entry of each option is made of: providers, volumes, links, expectations, and the types of their values.
+# The submodules of providers, volumes, links and expectations, and the types of their values.
 { lib }:
 let
   inherit (lib) mkOption types;
@@ -15,7 +15,7 @@ let
   ipv4 = "${octet}(\\.${octet}){3}";
   length = "(3[0-2]|[12]?[0-9])";
 
-  # Values that end in lines of shell, launchd and newsyslog files: no character that means something there.
+  # Values that are written into shell, launchd and newsyslog files: no characters that are special there.
   word = "[A-Za-z0-9._+-]+";
 
   address = described "IPv4 address" (types.strMatching ipv4);
@@ -77,7 +77,8 @@ let
         };
 
         bridge = mkOption {
-          type = bridgeName;
+          # The default is taken whatever the name is: it is the name of the provider that is then reported.
+          type = described bridgeName.description (types.either bridgeName (types.enum [ "bridge-${name}" ]));
           default = "bridge-${name}";
           defaultText = lib.literalExpression ''"bridge-''${name}"'';
           example = "bridge-do";
@@ -167,7 +168,7 @@ let
       publish = mkOption {
         type = types.listOf port;
         default = [ ];
-        # Two modules may both publish the same port.
+        # Several modules may publish the same port.
         apply = lib.unique;
         example = [ 2379 ];
         description = ''

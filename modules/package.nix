@@ -1,4 +1,4 @@
-# The program. `withTests` adds the tests to the source and runs them.
+# The package of the program. `withTests` adds the tests to the source and runs them.
 {
   lib,
   stdenv,

@@ -1,19 +1,19 @@
-# Where in the user's Nix source each value of the declaration was written.
+# Finds the place of each value of the declaration in the user's Nix source.
 #
-# `data` is what the generator will read and `definitions` are the definitions of the options behind it. For
-# every value in `data` the definitions are followed in step: conditions are resolved and priorities compared as
-# the module system does it, so that the place is that of the definition that won. A value that was typed on
-# the command line, or whose name a function of `lib` made, has no place of its own; the generator then falls
-# back to the nearest place above it. Of an option that is one value Nix tells only the file: its line is 0, and the
-# generator looks it up there. The same goes for `links` and `expect` as a whole.
+# `data` is the input of the generator, and `definitions` are the definitions of the options that it comes from. The
+# definitions are traversed together with `data`: conditions are resolved and priorities compared as in the module
+# system, so that the place is that of the definition which takes effect. A value from the command line, or one whose
+# name a function of `lib` computed, has no place of its own; the generator then uses its nearest ancestor that has
+# one. For an option with a single value Nix knows only the file: its line is 0, and the generator searches the file.
+# This also applies to `links` and `expect` as a whole.
 { lib }:
 { data, definitions }:
 let
   source = toString ../. + "/";
   library = dirOf ((builtins.unsafeGetAttrPos "concatMap" lib).file or "") + "/";
 
-  # Files of this project are named as such, files of a flake relative to it: no store path, which would make
-  # the JSON differ after every edit.
+  # Files of this project get the prefix nixvol-net, files of a flake are relative to it. Store paths are avoided,
+  # because they would change the JSON after every edit.
   fileName =
     file:
     let
@@ -42,7 +42,7 @@ let
         file = fileName position.file;
       };
 
-  # A definition without the conditions around it: none, one or several.
+  # The values of a definition after resolving mkMerge and mkIf: none, one or several.
   discharge =
     value:
     let
@@ -64,7 +64,7 @@ let
     in
     if kind == "override" || kind == "order" then bare value.content else value;
 
-  # Of several definitions of one thing, those that count: a smaller priority wins.
+  # The definitions of a value that take effect: those with the smallest priority number.
   settle =
     definitions:
     let
@@ -106,7 +106,7 @@ let
       at here found // lib.optionalAttrs (builtins.isAttrs value) (attributes here value found)
     ) values;
 
-  # An element of a list has no place; a link is where its first attribute is.
+  # Nix knows no place of a list element; that of `from`, or else of the first attribute that has one, is used.
   elements =
     path: values: from:
     let
@@ -125,7 +125,7 @@ let
     in
     lib.mergeAttrsList (lib.imap0 element values);
 
-  # The file of the definition that won.
+  # The file of the definition that takes effect.
   scalar =
     name:
     let

@@ -1,8 +1,8 @@
-# A check for the user's own flake: the network is still the one that was reviewed.
+# A check for the user's own flake: it fails if the network is no longer the one that was reviewed.
 #
 # `input` is `config.services.nixvol-net.input` of a system, and `snapshot` the directory that `nixvol-net snapshot
-# accept` wrote. Nothing of that system is built, so a Linux machine can check what a Mac will run: `pkgs` are those
-# of the machine that checks.
+# accept` wrote. Nothing of that system is built, so that a Linux machine can check the network of a Mac: `pkgs` are
+# those of the machine that runs the check.
 {
   pkgs,
   input,
@@ -12,7 +12,7 @@
 let
   declaration = pkgs.writeText "nixvol-net.json" (builtins.toJSON input);
 
-  # Before the first review there is none, and the program says what to do.
+  # Before the first review the directory does not exist; the program then reports what to do.
   accepted =
     if builtins.pathExists snapshot then
       builtins.path {

@@ -1,4 +1,4 @@
-//! The bundle that was reviewed: a change is told before it is taken, and taken as a whole.
+//! The reviewed bundle (`snapshot`): a change is reported before it is accepted, and accepted as a whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{declared, providers, rendered, root, run};
 
-/// A repository with an accepted bundle, or before there is one.
+/// A repository in which a bundle may have been accepted.
 struct Repository(TempDir);
 
 impl Repository {
@@ -22,7 +22,7 @@ impl Repository {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// One where the fixture `restricted.json` was accepted.
+    /// A repository in which the fixture `restricted.json` was accepted.
     fn accepted() -> Self {
         let repository = Self::new();
         let output = repository.run("accept", "restricted.json", &[]);
@@ -34,7 +34,7 @@ impl Repository {
         self.0.path().join("accepted").join(path)
     }
 
-    /// Runs `snapshot` on a fixture.
+    /// Runs `snapshot` with a fixture.
     fn run(&self, action: &str, fixture: &str, more: &[&str]) -> Output {
         let input = root().join("tests/fixtures").join(fixture).to_string_lossy().into_owned();
         let directory = self.at("").to_string_lossy().trim_end_matches('/').to_owned();
@@ -42,7 +42,7 @@ impl Repository {
         run(&[&arguments[..], more].concat(), "")
     }
 
-    /// Every file with its text and the number that it has on the disk.
+    /// Every file below the accepted bundle, with its bytes and inode number.
     fn listing(&self) -> BTreeMap<PathBuf, (Vec<u8>, u64)> {
         let mut found = BTreeMap::new();
         let mut directories = vec![self.at("")];
@@ -70,7 +70,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn before_the_first_review_it_says_what_to_do() {
+fn before_anything_is_accepted_the_check_says_what_to_do() {
     let repository = Repository::new();
     for _ in 0..2 {
         let output = repository.run("check", "restricted.json", &[]);
@@ -80,13 +80,13 @@ fn before_the_first_review_it_says_what_to_do() {
         assert!(
             stderr(&output).contains("hint: ") && stderr(&output).contains("`nixvol-net snapshot accept`")
         );
-        // The same for a directory with nothing in it.
+        // An empty directory is treated the same.
         let _ = fs::create_dir(repository.at(""));
     }
 }
 
 #[test]
-fn what_was_accepted_is_what_is_rendered() {
+fn the_accepted_bundle_is_the_rendered_one() {
     let repository = Repository::accepted();
     for (path, file) in rendered(&crate::support::fixture("restricted.json")).files {
         assert_eq!(fs::read_to_string(repository.at(&path)).unwrap(), file.text, "{path}");
@@ -101,7 +101,7 @@ fn what_was_accepted_is_what_is_rendered() {
 }
 
 #[test]
-fn a_change_is_told_by_what_it_opens_and_then_line_by_line() {
+fn a_change_is_reported_by_flows_and_then_by_lines() {
     let repository = Repository::accepted();
     let before = repository.listing();
     let checked = repository.run("check", "restricted-more.json", &[]);
@@ -155,7 +155,7 @@ fn conditions_are_reviewed_like_everything_else() {
 }
 
 #[test]
-fn programs_and_pull_requests_get_the_same() {
+fn json_and_markdown_report_the_same() {
     let repository = Repository::accepted();
     let json = repository.run("check", "restricted-more.json", &["--format", "json"]);
     assert_eq!(json.status.code(), Some(1));
@@ -181,7 +181,7 @@ fn programs_and_pull_requests_get_the_same() {
     assert_eq!((&record["changed"], &record["difference"]["same"]), (&true.into(), &false.into()));
 }
 
-/// The Markdown of a difference with the lines of its files.
+/// The Markdown of a difference, including the changed lines of the files.
 fn page(old: &Value, new: &Value) -> String {
     let (old, new) = (declared(old), declared(new));
     let (old_plan, new_plan) = (Plan::of(&old), Plan::of(&new));
@@ -197,8 +197,8 @@ fn page(old: &Value, new: &Value) -> String {
 }
 
 #[test]
-fn a_comment_is_never_too_long_for_its_pull_request() {
-    // GitHub takes no comment of more than 65,536 characters.
+fn the_markdown_fits_a_pull_request_comment() {
+    // GitHub limits a comment to 65,536 characters.
     let text = page(&providers(1), &crate::support::topologies().pop().unwrap().1);
     assert!((50_000..65_536).contains(&text.len()), "{}", text.len());
     assert!(text.contains(" more lines are left out here)\n```\n"), "{}", &text[text.len() - 200..]);
@@ -206,7 +206,7 @@ fn a_comment_is_never_too_long_for_its_pull_request() {
 }
 
 #[test]
-fn accepted_rules_that_are_not_those_of_the_declaration_are_told() {
+fn accepted_rules_that_deviate_from_the_declaration_are_reported() {
     let repository = Repository::accepted();
     let anchor = repository.at("pf/anchor.conf");
     let text = fs::read_to_string(&anchor).unwrap();
@@ -235,7 +235,7 @@ fn accepted_rules_that_are_not_those_of_the_declaration_are_told() {
 }
 
 #[test]
-fn an_accepted_bundle_that_cannot_be_read_can_be_replaced() {
+fn an_unreadable_accepted_bundle_can_be_replaced() {
     let repository = Repository::accepted();
     fs::write(repository.at("network.json"), r#"{ "version": 9 }"#).unwrap();
     let checked = repository.run("check", "restricted.json", &[]);
@@ -248,7 +248,7 @@ fn an_accepted_bundle_that_cannot_be_read_can_be_replaced() {
 }
 
 #[test]
-fn a_wrong_declaration_changes_nothing() {
+fn an_invalid_declaration_changes_nothing() {
     let repository = Repository::accepted();
     let before = repository.listing();
     for action in ["check", "accept"] {
@@ -260,9 +260,9 @@ fn a_wrong_declaration_changes_nothing() {
 }
 
 #[test]
-fn a_directory_with_something_else_in_it_is_refused() {
+fn a_directory_with_other_files_is_refused() {
     let repository = Repository::accepted();
-    // The Finder's own are no one's.
+    // The Finder's own files are ignored.
     fs::write(repository.at(".DS_Store"), "Bud1").unwrap();
     assert_eq!(repository.run("check", "restricted.json", &[]).status.code(), Some(0));
     assert_eq!(repository.run("accept", "restricted-more.json", &[]).status.code(), Some(0));

@@ -1,5 +1,5 @@
-//! `run`: sockets that are a volume's, in a namespace with the addresses of a Mac and in the lab, with real programs; and what
-//! is refused because it could not be.
+//! `run`: sockets that use a volume's address, with real programs, in a namespace that has a Mac's addresses and in the
+//! lab; and programs that `run` must refuse because it could not affect them.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::tools::tool;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nixvol-net");
 
-/// A server that answers each connection with the address that it comes from, and says where it listens.
+/// A server that prints the address it listens on, and answers each connection with the client's address.
 const SERVER: &str = r#"
 import socket, sys
 listener = socket.socket()
@@ -28,7 +28,8 @@ while True:
     connection.close()
 "#;
 
-/// The sockets of a program that binds nothing, each by what it does: its address and port are printed.
+/// A program whose sockets mostly bind no address: for each, prints what it does, its local address and sometimes its
+/// port.
 const SOCKETS: &str = r#"
 import socket
 def tcp(family=socket.AF_INET): return socket.socket(family)
@@ -54,7 +55,7 @@ for it in many: it.connect(("10.1.1.2", 80))
 print("many", {it.getsockname()[0] for it in many}, len({it.getsockname()[1] for it in many}))
 "#;
 
-/// Runs a script in a namespace whose loopback has the addresses of volumes, as lo0 has on a Mac; `$NIXVOL` is the program.
+/// Runs a script in a namespace whose loopback has volumes' addresses, as lo0 has on a Mac; `$NIXVOL` is the program.
 fn on_a_mac(script: &str) -> Option<Output> {
     if !has_namespaces() {
         return None;
@@ -81,7 +82,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn every_socket_that_binds_nothing_is_the_volume_s() {
+fn every_unbound_socket_gets_the_address_of_the_volume() {
     let Some(output) = on_a_mac(
         "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
          \"$NIXVOL\" run etcd-1 -- python3 sockets.py",
@@ -96,7 +97,7 @@ fn every_socket_that_binds_nothing_is_the_volume_s() {
 }
 
 #[test]
-fn curl_and_what_a_shell_starts_speak_as_the_volume_and_without_it_as_the_destination() {
+fn curl_and_children_of_a_shell_use_the_address_of_the_volume() {
     let Some(output) = on_a_mac(
         "\"$NIXVOL\" run etcd-2 -- python3 server.py 0.0.0.0 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
          cat server.log\ncurl -s 10.1.1.2\n\"$NIXVOL\" run etcd-1 -- curl -s 10.1.1.2\n\
@@ -114,7 +115,7 @@ fn curl_and_what_a_shell_starts_speak_as_the_volume_and_without_it_as_the_destin
 }
 
 #[test]
-fn an_address_that_is_gone_fails_the_call_and_is_not_the_mac_s_instead() {
+fn a_missing_address_fails_the_call() {
     let script = "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
         \"$NIXVOL\" run etcd-1 -- sh -c 'ip addr del 10.0.1.2/32 dev lo; curl -s 10.1.1.2; echo $?; \
         python3 -c \"import socket; socket.socket().listen()\" 2>&1 | tail -n 1'\n\
@@ -126,11 +127,11 @@ fn an_address_that_is_gone_fails_the_call_and_is_not_the_mac_s_instead() {
 }
 
 #[test]
-fn in_the_lab_links_decide_about_it() {
+fn in_the_lab_links_apply_to_the_volume() {
     if !has_namespaces() {
         return;
     }
-    // etcd-1 prefers another address, as a program of a Mac that binds nothing would have one.
+    // etcd-1 gets another preferred source address, as a program on a Mac that binds nothing would have.
     let script = format!(
         "nixvol-net lab exec etcd-2 -- python3 -c '{SERVER}' 0.0.0.0 2379 >/dev/null &
          nixvol-net lab exec etcd-2 -- python3 -c '{SERVER}' 0.0.0.0 5432 >/dev/null &
@@ -155,20 +156,22 @@ fn in_the_lab_links_decide_about_it() {
         .current_dir(root())
         .output()
         .expect("the program runs");
-    // With the link it arrives as the volume; without one it is refused (7), and so is what binds nothing, as a stranger.
+    // With the link the connection arrives from the volume. Without it, it is refused (curl's exit code 7), and so is
+    // one that binds nothing and has 10.0.9.9 as its source.
     let out = String::from_utf8_lossy(&output.stdout);
     assert_eq!(out, "10.0.1.2\n7\n7\n125\n", "{}", text(&output));
 }
 
 #[test]
-fn what_the_library_cannot_come_into_is_refused() {
+fn programs_that_cannot_load_the_library_are_refused() {
     let refused = |script: &str, words: &str| {
         let Some(output) = on_a_mac(script) else { return };
         assert_eq!(output.status.code(), Some(125), "{script}: {}", text(&output));
         assert!(text(&output).contains(words), "{script}: {}", text(&output));
         assert!(text(&output).contains("\nhint: "), "{script}: {}", text(&output));
     };
-    // etcd is a Go program, and on Linux truly past the library: bound by its flags it works all the same.
+    // On Linux a Go program such as etcd does not use libc, so the library cannot affect it; bound by its own flags it
+    // works.
     if tool("etcd").is_some() {
         refused("exec \"$NIXVOL\" run etcd-1 -- etcd --version", "is written in Go");
         refused(
@@ -204,7 +207,7 @@ fn the_exit_code_is_that_of_the_command() {
 }
 
 #[test]
-fn a_guest_s_address_is_not_the_mac_s() {
+fn a_guest_cannot_be_run_on_the_mac() {
     let output = run(&["run", "--input", "tests/fixtures/conditions.json", "talos", "--", "true"], "");
     assert_eq!(output.status.code(), Some(125));
     assert!(
@@ -215,7 +218,7 @@ fn a_guest_s_address_is_not_the_mac_s() {
 }
 
 #[test]
-fn the_library_compiles_without_a_warning_and_shows_only_what_it_replaces() {
+fn the_library_compiles_without_warnings_and_exports_only_what_it_replaces() {
     let Some(cc) = tool("cc") else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let library = directory.path().join("preload.so");
@@ -246,7 +249,7 @@ fn the_library_compiles_without_a_warning_and_shows_only_what_it_replaces() {
     assert_eq!(shown, ["bind", "connect", "listen", "sendmmsg", "sendmsg", "sendto"]);
 }
 
-/// A program of macOS with a code signature of these parts, each a number and what follows.
+/// A Mach-O program whose code signature has these blobs, each a magic number and its contents.
 fn signed(parts: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in [0xfeed_facf_u32, 0x0100_000c, 0, 2, 1, 16, 0, 0, 0x1d, 16, 48, 0] {
@@ -271,7 +274,7 @@ fn signed(parts: &[(u32, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_mac_s_programs_are_known_by_their_place_and_their_signature() {
+fn programs_of_macos_are_classified_by_path_and_signature() {
     let directory = |flags: u32| (0xfade_0c02, [0x2_0400_u32.to_be_bytes(), flags.to_be_bytes()].concat());
     let allowed = || {
         let text = "<key>com.apple.security.cs.allow-dyld-environment-variables</key><true/>";
@@ -282,7 +285,7 @@ fn a_mac_s_programs_are_known_by_their_place_and_their_signature() {
     assert_eq!(of(&signed(&[directory(0x1_0000), allowed()])), None);
     assert_eq!(of(&signed(&[directory(0x2)])), None);
     assert_eq!(of(&signed(&[])), None);
-    // Torn files, and files that are no program, are the system's to refuse.
+    // Truncated files, and files that are not programs, are left for the system to refuse.
     let whole = signed(&[directory(0x1_0000), allowed()]);
     for length in 0..whole.len() {
         let _ = of(&whole[..length]);

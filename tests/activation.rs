@@ -1,4 +1,4 @@
-//! What a switch does on the Mac's disk: the files of a bundle are installed, replaced and removed.
+//! What a switch does to the Mac's disk: a bundle's files are installed, replaced and removed.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// The script, but with the tools of whoever runs the tests.
+/// The activation script, with the tools of the machine that runs the tests.
 fn script() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/activation/activate.sh");
     let text = fs::read_to_string(path).unwrap();
@@ -16,7 +16,7 @@ fn script() -> String {
     format!("{before}\n{after}")
 }
 
-/// A disk of its own, with a manager that only tells that it was called.
+/// A temporary disk, with a manager that only records its calls.
 struct Disk(TempDir);
 
 impl Disk {
@@ -32,7 +32,7 @@ impl Disk {
         self.0.path().join(path)
     }
 
-    /// Writes a bundle with these files beside those that every bundle has.
+    /// Writes a bundle with these files in addition to those that every bundle has.
     fn bundle(&self, name: &str, files: &[&str]) {
         let called = self.at("called");
         let manager = format!("#!/bin/sh\necho {name} \"$1\" >>{}\n[ ! -e {0}.fail ]\n", called.display());
@@ -46,7 +46,7 @@ impl Disk {
     fn write(&self, path: &str, text: &str, mode: u32) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // Without root, what is read only cannot be written over.
+        // A read-only file cannot be overwritten without root.
         let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -69,7 +69,7 @@ impl Disk {
         )
     }
 
-    /// Installs a bundle under a base, for a state directory that only has a name.
+    /// Installs a bundle under a base, for a state directory that exists only by name.
     fn install(&self, bundle: &str, base: &str, state: &str) -> Output {
         self.install_with(&self.at("called.sh"), bundle, base, state)
     }
@@ -78,7 +78,7 @@ impl Disk {
         self.run_with(&self.at("called.sh"), &[Path::new("remove")])
     }
 
-    /// Every file and directory but the bundles and what the managers told, by its path.
+    /// Every file and directory, by path, except the bundles and the record of calls.
     fn listing(&self) -> Vec<String> {
         fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(directory).unwrap() {
@@ -154,7 +154,7 @@ fn a_newer_bundle_replaces_the_older() {
 }
 
 #[test]
-fn other_places_are_another_manager() {
+fn moving_to_other_paths_cleans_up_the_old_installation() {
     let disk = Disk::new();
     disk.bundle("two", &[]);
     done(&disk.install("one", "opt", "/state"));
@@ -168,7 +168,7 @@ fn other_places_are_another_manager() {
 }
 
 #[test]
-fn what_is_not_ours_stays() {
+fn foreign_files_stay() {
     let disk = Disk::new();
     disk.write("opt/networking/notes", "mine\n", 0o644);
     disk.write("opt/networking/hosts", "mine\n", 0o644);
@@ -187,7 +187,7 @@ fn what_is_not_ours_stays() {
 }
 
 #[test]
-fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
+fn the_check_refuses_beforehand_and_changes_nothing() {
     let disk = Disk::new();
     let script = disk.at("called.sh");
     let (bundle, newsyslog, base) = (disk.at("one"), disk.at("newsyslog.d/nix-volumes.conf"), disk.at("opt"));
@@ -195,7 +195,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
         let words = [Path::new("check"), &bundle, &newsyslog, &base, Path::new("/state"), Path::new("")];
         disk.run_with(&script, &words)
     };
-    // The bundle's own manager is asked.
+    // The manager of the new bundle is asked.
     let before = disk.listing();
     done(&check());
     assert_eq!(disk.read("called"), "one plan\n");
@@ -211,7 +211,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     failed(&check(), "can be changed by users other than root");
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o755)).unwrap();
 
-    // Of a network at other places only what removes it is looked at; its manager is not asked to start anything.
+    // If the network moves to other paths, only its removal is checked; its manager is not asked to start anything.
     done(&disk.install("one", "opt", "/elsewhere"));
     fs::remove_file(disk.at("called")).unwrap();
     let output = check();
@@ -219,7 +219,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("note: the network moves from"));
     assert!(!disk.at("called").exists());
 
-    // The same for a removal.
+    // The same checks for a removal.
     let check_remove = || disk.run_with(&script, &[Path::new("check-remove")]);
     done(&check_remove());
     fs::set_permissions(disk.at("opt"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -230,7 +230,7 @@ fn what_would_be_refused_is_refused_beforehand_and_nothing_changes() {
 }
 
 #[test]
-fn a_cleanup_that_fails_keeps_everything_for_the_next_try() {
+fn a_failed_cleanup_keeps_everything_for_the_next_try() {
     let disk = Disk::new();
     done(&disk.install("one", "opt", "/state"));
     let installed = disk.listing();
@@ -256,7 +256,7 @@ fn a_base_that_others_can_change_is_refused() {
     done(&disk.install("one", "opt", "/state"));
 }
 
-/// The script, killed before the given one of the commands that change the disk.
+/// The script, killed before the n-th command that changes the disk.
 fn mortal(disk: &Disk, dies_at: usize) -> PathBuf {
     let count = disk.at("called.count").display().to_string();
     let mut mortal = format!(
@@ -271,7 +271,7 @@ fn mortal(disk: &Disk, dies_at: usize) -> PathBuf {
 }
 
 #[test]
-fn killed_at_any_step_it_converges() {
+fn a_run_killed_at_any_step_converges() {
     for dies_at in 1.. {
         let disk = Disk::new();
         let first = disk.install_with(&mortal(&disk, dies_at), "one", "opt", "/state");
@@ -289,7 +289,7 @@ fn killed_at_any_step_it_converges() {
 }
 
 #[test]
-fn killed_while_it_installs_for_the_first_time_it_can_be_removed() {
+fn a_first_install_killed_at_any_step_can_be_removed() {
     for dies_at in 1..12 {
         let disk = Disk::new();
         disk.install_with(&mortal(&disk, dies_at), "one", "opt", "/state");
@@ -299,7 +299,7 @@ fn killed_while_it_installs_for_the_first_time_it_can_be_removed() {
     }
 }
 
-/// A launchctl that has one job or none, and what `activate.sh remove` does with it.
+/// Runs `activate.sh remove` with a launchctl that has a job; if `stubborn`, it fails to unload it.
 fn removed_under_launchd(disk: &Disk, program: &str, plist: &str, stubborn: bool) -> Output {
     let job = disk.at("tools/job");
     let tool = format!(
@@ -323,19 +323,19 @@ fn removed_under_launchd(disk: &Disk, program: &str, plist: &str, stubborn: bool
 }
 
 #[test]
-fn a_removal_takes_our_job_from_launchd_and_no_other() {
+fn a_removal_unloads_only_our_job() {
     let plist = "plists/org.nix-volumes.networking.plist";
     let disk = Disk::new();
     done(&disk.install("one", "opt", "/state"));
     let manager = disk.at("opt/networking/manage-macos-networking.sh").display().to_string();
     done(&removed_under_launchd(&disk, &manager, &format!("<string>{manager}</string>\n"), false));
     assert!(!disk.at("tools/job").exists() && !disk.at(plist).exists());
-    // launchd lets go before the network is taken down.
+    // The job is unloaded before the network is taken down.
     let called = disk.read("called");
     let at = |words: &str| called.find(words).unwrap_or_else(|| panic!("{words}: {called}"));
     assert!(at("bootout system/org.nix-volumes.networking") < at("one cleanup"), "{called}");
 
-    // A plist whose path is written with escapes is known by its bytes.
+    // A plist whose path is XML-escaped is recognized by its bytes.
     let disk = Disk::new();
     disk.bundle("one", &["launchd/org.nix-volumes.networking.plist"]);
     done(&disk.install("one", "opt", "/state"));
@@ -343,7 +343,7 @@ fn a_removal_takes_our_job_from_launchd_and_no_other() {
     done(&removed_under_launchd(&disk, "/elsewhere/networking/manage-macos-networking.sh", &bytes, false));
     assert!(!disk.at(plist).exists());
 
-    // What another base gave launchd stays.
+    // The job of another base is left alone.
     let disk = Disk::new();
     done(&disk.install("one", "opt", "/state"));
     let other = "/elsewhere/networking/manage-macos-networking.sh";

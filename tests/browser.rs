@@ -132,7 +132,7 @@ const SERVICES: [(&str, &str); 22] = [
 ];
 
 #[test]
-fn its_answers_are_those_of_explain() {
+fn answers_of_the_page_are_those_of_explain() {
     if !has("node", "the page's script was not asked") {
         return;
     }
@@ -230,7 +230,7 @@ fn told_by_explain(explanation: &Explanation) -> Value {
 }
 
 #[test]
-fn without_port_and_protocol_it_answers_for_all_services() {
+fn without_port_and_protocol_the_page_answers_for_all_services() {
     if !has("node", "the page's script was not asked") {
         return;
     }
@@ -327,7 +327,7 @@ fn panel(dom: &str) -> String {
 }
 
 #[test]
-fn it_answers_in_a_browser_and_has_nothing_to_complain_of() {
+fn the_page_answers_in_a_browser_without_console_messages() {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
@@ -425,7 +425,7 @@ fn the_keyboard_alone_reaches_everything() {
 }
 
 #[test]
-fn what_belongs_together_lights_up_and_the_panel_covers_nothing_of_it() {
+fn related_elements_are_highlighted_and_not_covered_by_the_panel() {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
@@ -526,7 +526,7 @@ fn two() -> Value {
 }
 
 #[test]
-fn it_is_a_page_to_look_at_and_a_few_pages_to_print() {
+fn the_page_renders_and_prints_on_a_few_pages() {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
@@ -547,7 +547,13 @@ fn it_is_a_page_to_look_at_and_a_few_pages_to_print() {
         let shot = |file: &str, window: &str, more: &[&str]| {
             let out = directory.join(format!("{name}-{file}"));
             let picture = format!("--screenshot={}", out.display());
-            chromium(&page, fragment, &[&[picture.as_str(), "--hide-scrollbars"], more].concat(), window);
+            chromium(
+                &page,
+                fragment,
+                &[&[picture.as_str(), "--hide-scrollbars", "--run-all-compositor-stages-before-draw"], more]
+                    .concat(),
+                window,
+            );
             let bytes = std::fs::read(&out).expect("a picture");
             assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 10_000, "{name}-{file}");
         };
@@ -566,7 +572,7 @@ fn it_is_a_page_to_look_at_and_a_few_pages_to_print() {
 }
 
 #[test]
-fn a_large_page_opens_at_once() {
+fn a_large_page_opens_quickly() {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
@@ -639,11 +645,11 @@ fn an_accessibility_checker_finds_nothing() {
 }
 
 #[test]
-fn mermaid_draws_what_is_written_for_it() {
+fn mermaid_renders_our_output() {
     let Some(mermaid) = fetched("package/dist/mermaid.min.js", "Mermaid was not asked") else { return };
     for (topology, input) in inputs() {
         let plan = Plan::of(&declared(&input));
-        let text = picture::mermaid(&plan, &KernelNames::new());
+        let text = picture::mermaid(&plan, &KernelNames::new(), &[]);
         let text = serde_json::to_string(&text).expect("JSON").replace('<', "\\u003c");
         let run = format!(
             "mermaid.initialize({{ startOnLoad: false }});

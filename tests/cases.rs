@@ -1,5 +1,5 @@
-//! Networks that people run, and what is right there (tests/cases/public): fragments, a full state table, NAT of many
-//! flows to one server, a masquerade that macOS does not do, public addresses.
+//! Networks as people run them (tests/cases/public): fragments, a full state table, NAT of many flows to one server, a
+//! masquerade that macOS does not perform, public addresses.
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
@@ -22,7 +22,7 @@ fn input(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(root().join(path(name))).expect("a case")).expect("JSON")
 }
 
-/// What asks and answers in [`datagrams_arrive_whatever_their_size`]; by itself it does nothing.
+/// The client or server in [`datagrams_arrive_whatever_their_size`]; does nothing when run by itself.
 #[test]
 #[ignore = "runs inside a lab"]
 fn the_end_that_asks_or_answers() {
@@ -34,7 +34,7 @@ fn the_end_that_asks_or_answers() {
         let mut bytes = vec![0; 65_536];
         loop {
             let (_, from) = socket.recv_from(&mut bytes).expect("a datagram");
-            // How long the answer is to be, and behind that who asked, as it was seen here.
+            // The first two bytes give the length of the answer, which begins with the client's address as seen here.
             let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
             let SocketAddr::V4(seen) = from else { continue };
             let mut answer = seen.ip().octets().to_vec();
@@ -108,7 +108,7 @@ fn datagrams_arrive_whatever_their_size() {
 #[test]
 fn a_full_state_table_fails_the_connections_beyond_it_and_no_others() {
     let mut net = rendered_mac(&input("state-table"));
-    // Two states for each across a link, and 10,000 there are.
+    // A connection across a link has two states, and the table holds 10,000.
     let count = |router: &mut _, from, port| opened(router, from, "b1", port, 3500);
     let opened = [count(&mut net, "a1", 7000), count(&mut net, "a1", 7001), count(&mut net, "a2", 7002)];
     assert_eq!(opened, [3500, 1500, 0]);
@@ -136,7 +136,7 @@ fn a_guest_is_not_masqueraded_to_a_volume_that_the_mac_serves() {
     let explained = text(&run(&["explain", "vm", "g1:80", "--input", &case], ""));
     let note = "note: links.0 masquerades what leaves by an interface, and this ends where it comes in: g1 sees the source 10.1.1.50\n";
     assert!(explained.contains(note), "{explained}");
-    // And so it is.
+    // And indeed it is not masqueraded.
     let mut net = Net::new(&input("masquerade-guest"));
     let [vm, g1] = ["10.1.1.50", "10.2.1.2"].map(|address| address.parse().expect("an address"));
     let (_, got) = net.send_raw(net.id("vm"), &syn(vm, g1, 40_000, 80));
@@ -145,7 +145,7 @@ fn a_guest_is_not_masqueraded_to_a_volume_that_the_mac_serves() {
         panic!("no IPv4")
     };
     assert_eq!((to.as_str(), ip.header().source_addr()), ("g1", vm));
-    // A host's volume is: nothing is said of links without guests.
+    // With a volume that the Mac serves it is masqueraded, and no note is needed.
     let mut host = input("masquerade-guest");
     host["volumes"]["vm"]["attachment"] = "host".into();
     let told = text(&run(&["check", "--input", "-"], &host.to_string()));

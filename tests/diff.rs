@@ -1,4 +1,4 @@
-//! What a change opens and closes: all of it, nothing else, in few words.
+//! `diff`: it reports everything that a change opens and closes, nothing else, in few lines.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::reach::{Walk, input};
 use crate::support::{declared, default_input, names, program, providers, rendered, root, run, topologies};
 
-/// The files that an input renders to.
+/// The files that a declaration renders to.
 fn files(input: &Value) -> Files {
     rendered(input).files.into_iter().map(|(path, file)| (path, file.text)).collect()
 }
@@ -35,7 +35,7 @@ fn diff(old: &Value, new: &Value) -> Diff {
     compared(old, new, [&files(old), &files(new)])
 }
 
-/// What is said of flows and translations, without packets.
+/// The lines about flows and translations, without their witness packets.
 fn headlines(old: &Value, new: &Value) -> Vec<String> {
     let nothing = Files::new();
     let diff = compared(old, new, [&nothing, &nothing]);
@@ -51,7 +51,7 @@ fn a_declaration_does_not_differ_from_itself() {
     }
 }
 
-/// The default topology with a few narrow links, so that one more can be seen.
+/// The default topology with a few narrow links, so that one more makes a difference.
 fn narrow() -> Value {
     let mut input = default_input();
     input["links"] = json!([
@@ -118,7 +118,7 @@ const EDITS: &[(&str, Edit)] = &[
 ];
 
 #[test]
-fn each_edit_has_its_words() {
+fn each_edit_has_its_expected_output() {
     for (name, edit) in EDITS {
         let mut new = narrow();
         edit(&mut new);
@@ -130,7 +130,7 @@ fn each_edit_has_its_words() {
 }
 
 #[test]
-fn every_golden_is_of_an_edit() {
+fn every_golden_file_belongs_to_an_edit() {
     for snapshot in crate::support::files_below("tests/snapshots/diff") {
         let name = snapshot.file_stem().expect("a name").to_string_lossy().into_owned();
         let known = EDITS.iter().any(|(edit, _)| *edit == name);
@@ -142,7 +142,7 @@ fn every_golden_is_of_an_edit() {
 }
 
 #[test]
-fn there_and_back_is_said_with_the_signs_turned() {
+fn the_reverse_diff_has_opposite_signs() {
     let (old, mut new) = (narrow(), narrow());
     add_link(&mut new, json!([6443]));
     assert_eq!(headlines(&old, &new), ["+ opens aws, azure -> gcp tcp 6443"]);
@@ -150,10 +150,10 @@ fn there_and_back_is_said_with_the_signs_turned() {
 }
 
 #[test]
-fn what_a_volume_had_already_is_not_said_again() {
+fn flows_that_a_volume_already_had_are_not_reported() {
     let (old, mut new) = (narrow(), narrow());
     add_link(&mut new, json!(["2379-2380"]));
-    // etcd-1 and etcd-2 reached etcd-3 of gcp before, and nothing else there.
+    // etcd-1 and etcd-2 had a flow to etcd-3 of gcp before, and to nothing else there.
     let said = [
         "+ opens aws but etcd-1, azure but etcd-2 -> gcp tcp 2379-2380",
         "+ opens etcd-1, etcd-2 -> gcp but etcd-3 tcp 2379-2380",
@@ -182,7 +182,7 @@ fn the_form_of_a_link_does_not_matter() {
 }
 
 #[test]
-fn of_two_providers_a_way_is_not_every_way() {
+fn one_direction_between_two_providers_is_not_every_provider() {
     let with = |link: Value| {
         let mut input = providers(2);
         input["links"] = link;
@@ -226,7 +226,7 @@ fn a_volume_that_moves_takes_its_new_providers_links() {
 }
 
 #[test]
-fn a_provider_more_costs_a_handful_of_lines() {
+fn an_added_provider_takes_a_handful_of_lines() {
     let mesh = |count: usize| {
         let mut input = providers(count);
         input["links"] = json!([{ "from": names(count), "to": names(count) }]);
@@ -259,13 +259,13 @@ fn lines_of_files_and_other_formats() {
     });
 }
 
-/// What is said of conditions.
+/// The lines about conditions.
 fn ways(old: &Value, new: &Value) -> Vec<String> {
     let nothing = Files::new();
     compared(old, new, [&nothing, &nothing]).conditions.iter().map(text::way).collect()
 }
 
-/// The narrow topology with conditions on its first link, and one that a volume has for itself.
+/// The narrow topology with conditions on its first link, and a link with conditions for one volume.
 fn slow() -> Value {
     let mut input = narrow();
     input["links"][0]["conditions"] = json!({ "latencyMs": 40, "loss": 0.01 });
@@ -276,7 +276,7 @@ fn slow() -> Value {
 }
 
 #[test]
-fn conditions_that_changed_are_told_by_way() {
+fn changed_conditions_are_reported_by_path() {
     let old = slow();
     let edited = |edit: fn(&mut Value)| {
         let mut new = slow();
@@ -291,7 +291,7 @@ fn conditions_that_changed_are_told_by_way() {
         edited(|input| input["links"][0]["conditions"] = json!({ "bandwidthKbit": 800, "loss": 0.01 })),
         ["~ conditions aws but etcd-1 -> azure: latency 40 ms -> none, bandwidth none -> 800 kbit/s"]
     );
-    // What was the volume's own is its provider's now.
+    // What the volume had is now covered by its provider's conditions.
     assert_eq!(
         edited(|input| input["links"][2]["conditions"] = Value::Null),
         ["~ conditions etcd-1 -> azure: latency 5 ms -> 40 ms, loss none -> 1%"]
@@ -304,7 +304,7 @@ fn conditions_that_changed_are_told_by_way() {
         edited(|input| input["links"][0]["bidirectional"] = json!(true)),
         ["+ conditions azure -> aws: latency 40 ms, loss 1%"]
     );
-    // Pipes that get other numbers, and links that are cut otherwise, are no news.
+    // Renumbered pipes, and links that are split differently, are no difference.
     assert_eq!(
         edited(|input| {
             let first = json!({ "from": ["gcp"], "to": ["ibm"], "conditions": { "latencyMs": 1 } });
@@ -352,7 +352,7 @@ fn conditions_alone_are_a_difference_in_every_form() {
     );
 }
 
-/// Three providers, some volumes, and every kind of thing that can change about them.
+/// Three providers, some volumes, and every kind of change to them.
 pub fn networks() -> impl Strategy<Value = Value> {
     let ends =
         || proptest::sample::subsequence(vec!["aws", "azure", "gcp", "etcd-1", "etcd-2", "talos"], 1..4);
@@ -374,7 +374,8 @@ pub fn networks() -> impl Strategy<Value = Value> {
     let shape = (often(), often(), often(), often(), often(), 0usize..3);
     let network =
         (proptest::collection::vec(link, 0..4), shape).prop_map(|(links, shape)| network(&links, shape));
-    // Links of the same breadth must agree: of those that do not, the later are like any.
+    // Links of equal specificity must agree on their conditions; drop conditions from the last link backwards until
+    // they do.
     network.prop_map(|mut input| {
         for index in (0..input["links"].as_array().map_or(0, Vec::len)).rev() {
             if nixvol_net::model::read(input.to_string().as_bytes()).is_ok() {
@@ -386,7 +387,7 @@ pub fn networks() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What a link is like, most of the time like any.
+/// Conditions of a link, or none.
 fn conditions() -> impl Strategy<Value = Value> {
     let like = (0u16..3, 0u8..2, 0u8..2).prop_map(|(latency, loss, rate)| {
         let mut conditions = json!({ "latencyMs": latency * 20 });
@@ -420,7 +421,7 @@ fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Val
         "links": links,
     });
     if !without_oci {
-        // What was half of gcp can become another host's.
+        // The other half of gcp's network may then belong to an outside host.
         let network = if wide { "10.3.0.0/16" } else { "10.2.128.0/17" };
         let gateway = if wide { "10.3.0.1/24" } else { "10.2.128.1/24" };
         input["providers"]["oci"] = json!({ "network": network, "gateway": gateway });
@@ -428,7 +429,7 @@ fn network(links: &[Value], shape: (bool, bool, bool, bool, bool, usize)) -> Val
     input
 }
 
-/// Every constant of the plans above, and a stranger to each.
+/// The boundary addresses of the plans above, and addresses that no plan names.
 const HOSTS: [&str; 16] = [
     "9.255.255.255",
     "10.0.0.0",
@@ -462,7 +463,7 @@ fn openers() -> Vec<Opener> {
     hosts().into_iter().map(Opener::Address).chain([Opener::ThisMac]).collect()
 }
 
-/// Flows, each with the places of its opener, destination and service in their lists.
+/// Sampled flows, each with the indices of its opener, destination and service in their lists.
 fn sample() -> Vec<([usize; 3], Flow)> {
     let mut flows = Vec::new();
     for (from, opener) in openers().into_iter().enumerate() {
@@ -475,7 +476,7 @@ fn sample() -> Vec<([usize; 3], Flow)> {
     flows
 }
 
-/// Which of the openers, destinations and services above the words of a statement name.
+/// For each opener, destination and service above: whether a statement names it.
 struct Read([Vec<bool>; 3]);
 
 impl Read {
@@ -499,7 +500,7 @@ impl Read {
     }
 }
 
-/// The words of a difference, read as a person reads them.
+/// Interprets the words of a difference as a person would.
 struct Reader<'a> {
     inputs: [&'a Value; 2],
     plans: [Plan; 2],
@@ -515,7 +516,7 @@ impl<'a> Reader<'a> {
         bridges.iter().find(|it| it.region.contains(address)).map(|bridge| bridge.provider.as_str())
     }
 
-    /// Both ends in one provider, before and now: nothing is said of these.
+    /// Whether both endpoints are in one provider, before and after: nothing is reported for these.
     fn is_within(&self, from: Opener, to: Ipv4Addr) -> bool {
         let Opener::Address(from) = from else { return false };
         [0, 1].into_iter().all(|side| {
@@ -523,7 +524,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether words of a side name an address; `peers` are the words of the other end.
+    /// Whether the words name an address on one side (old or new); `peers` are the words of the other endpoint.
     fn names(&self, words: &[String], side: usize, address: Ipv4Addr, peers: &[String]) -> bool {
         words.iter().any(|word| self.word(word, side, address, peers))
     }
@@ -555,7 +556,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a word's provider, or its volume's, has an address.
+    /// Whether an address belongs to the provider that a word names, or to the provider of the volume it names.
     fn of_one_provider(&self, peer: &str, side: usize, address: Ipv4Addr) -> bool {
         let base = peer.split(" but ").next().unwrap_or(peer);
         let (name, notes) = base.split_once(" (").unwrap_or((base, ""));
@@ -580,7 +581,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether words of a side name who opens.
+    /// Whether the words name an opener on one side.
     fn opens(&self, from: &[String], side: usize, opener: Opener, to: &[String]) -> bool {
         match opener {
             Opener::ThisMac => from.iter().any(|word| word == "this Mac"),
@@ -605,7 +606,7 @@ fn is_range(word: &str, address: Ipv4Addr) -> bool {
     }
 }
 
-/// Whether words name a flow's service.
+/// Whether the words name the service of a flow.
 fn serves(words: &str, flow: &Flow) -> bool {
     if words == "any protocol" {
         return true;
@@ -632,7 +633,7 @@ fn serves(words: &str, flow: &Flow) -> bool {
     })
 }
 
-/// Each flow of a witness is one of the statement's own, and both sides make of it what it says.
+/// Checks that each witness belongs to its statement, and that both sides decide about it as the statement claims.
 fn check_witnesses(diff: &Diff, walks: [&Walk; 2]) -> Result<(), TestCaseError> {
     for statement in diff.flows.iter().chain(&diff.translations) {
         prop_assert!(!statement.changes.is_empty());
@@ -646,7 +647,7 @@ fn check_witnesses(diff: &Diff, walks: [&Walk; 2]) -> Result<(), TestCaseError> 
     Ok(())
 }
 
-/// The same network with one volume renamed, moved to another provider, or gone.
+/// A pair of networks: the second one has a volume renamed, moved to another provider, or removed.
 fn turned() -> impl Strategy<Value = [Value; 2]> {
     (input(), input(), 0..5).prop_map(|(old, mut new, turn)| {
         let volumes = new["volumes"].as_object_mut().expect("volumes");
@@ -663,7 +664,7 @@ fn turned() -> impl Strategy<Value = [Value; 2]> {
             }
             _ => {}
         }
-        // A volume of a link that is in its provider's part of the same link may make it one with itself.
+        // Where a link names both a volume and its provider, the move may make the link join an endpoint with itself.
         if nixvol_net::model::read(new.to_string().as_bytes()).is_ok() {
             [old, new]
         } else {
@@ -675,9 +676,9 @@ fn turned() -> impl Strategy<Value = [Value; 2]> {
 proptest! {
     #![proptest_config(crate::support::cases(40))]
 
-    /// The words of the statements name a flow, once, exactly where it fares otherwise at the hooks of the two sides.
+    /// The statements name a flow, once, exactly where its outcome at the hooks differs between the two sides.
     #[test]
-    fn all_that_changes_is_said_once_and_nothing_else([old, new] in turned()) {
+    fn exactly_the_changed_flows_are_reported_once([old, new] in turned()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -701,9 +702,9 @@ proptest! {
         }
     }
 
-    /// What a volume gained and lost is what it may open by name on one side and not on the other.
+    /// What a volume gained and lost is what it may open by name on only one of the sides.
     #[test]
-    fn what_each_volume_gained_and_lost_is_told([old, new] in turned()) {
+    fn what_each_volume_gained_and_lost_is_reported([old, new] in turned()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -724,9 +725,9 @@ proptest! {
         }
     }
 
-    /// Conditions are spoken of, once, exactly where a packet goes through something else.
+    /// Conditions are reported, once, exactly where a packet goes through a different pipe configuration.
     #[test]
-    fn all_ways_that_change_are_said_once_and_no_other(old in networks(), new in networks()) {
+    fn exactly_the_changed_conditions_are_reported_once(old in networks(), new in networks()) {
         let nothing = Files::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
@@ -757,17 +758,17 @@ proptest! {
     }
 
     #[test]
-    fn no_line_is_said_twice(old in input(), new in input()) {
+    fn no_line_is_printed_twice(old in input(), new in input()) {
         let said = [headlines(&old, &new), ways(&old, &new)].concat();
         let distinct: BTreeSet<&String> = said.iter().collect();
         prop_assert_eq!(distinct.len(), said.len(), "{:#?}", said);
     }
 }
 
-/// A peer by name: what it is called, and who it is on either side.
+/// Who a peer is before and after; none where it does not exist on that side.
 type Peer = [Option<Opener>; 2];
 
-/// Volumes, what is left of providers, and everyone else. A volume that was renamed is one peer.
+/// Volumes, the rest of each provider, and everything outside. A renamed volume is one peer.
 fn peers(reader: &Reader) -> Vec<(String, Peer)> {
     let address = |word: &str| Some(Opener::Address(word.parse().expect("an address")));
     let mut peers = vec![
@@ -789,7 +790,7 @@ fn peers(reader: &Reader) -> Vec<(String, Peer)> {
         peers.push(("talos".to_owned(), [talos[0], None]));
         peers.push(("talos-9".to_owned(), [None, talos[2]]));
     }
-    // Someone in each network who is nothing else.
+    // For each network, an address that nothing else names.
     let rests =
         [("aws", "10.0.7.7", "10.0.7.7"), ("azure", "10.1.7.7", "10.1.7.7"), ("gcp", "10.2.7.7", "10.2.7.7")];
     for (name, old, new) in rests {
@@ -804,7 +805,7 @@ fn peers(reader: &Reader) -> Vec<(String, Peer)> {
     peers
 }
 
-/// Whether a volume's lines tell of a peer and service what the two sides make of it.
+/// Whether the lines about a volume report, for a peer and a service, what differs between the two sides.
 fn check_access(
     walks: &[Walk; 2],
     change: &VolumeChange,
@@ -876,7 +877,7 @@ fn the_program_compares_bundles_inputs_and_both() {
     let json = run(&["diff", &input, "-", "--format", "json"], &narrow);
     let record: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!((json.status.code(), &record["same"]), (Some(1), &json!(false)));
-    // A bundle is held as it lies there.
+    // A bundle is compared as its files are on disk.
     let anchor = directory.path().join("bundle/pf/anchor.conf");
     fs::write(&anchor, fs::read_to_string(&anchor).expect("the anchor") + "pass quick all\n")
         .expect("written");
@@ -887,7 +888,7 @@ fn the_program_compares_bundles_inputs_and_both() {
 }
 
 #[test]
-fn bad_sides_are_told_and_nothing_is_printed() {
+fn unreadable_sides_are_reported_and_nothing_is_printed() {
     let directory = tempfile::tempdir().expect("a directory");
     let empty = directory.path().to_string_lossy().into_owned();
     let input = root().join("generator/default.json").to_string_lossy().into_owned();

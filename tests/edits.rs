@@ -1,5 +1,5 @@
-//! Edits of the user's own Nix file: on a corpus of ways to write a configuration, on generated ones, and as a user
-//! calls them. Nix itself evaluates what comes out.
+//! Edits of the user's Nix file: on a corpus of ways to write a configuration, and through the program. Nix itself
+//! evaluates the results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use similar::TextDiff;
 use crate::nix::{evaluate, with_darwin};
 use crate::support::{files_below, root, run};
 
-/// The corpus: name and text of each file.
+/// The corpus: text of each file by its name.
 pub fn corpus() -> BTreeMap<String, String> {
     let files = files_below("tests/nix/edits");
     let nix = |path: &&std::path::PathBuf| path.parent() == Some(Path::new("tests/nix/edits"));
@@ -32,20 +32,20 @@ pub fn parse(text: &str) -> File<'_> {
     File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
-/// A declaration without what depends on where it is.
+/// The declaration without its source positions.
 pub fn declaration(json: &Value) -> Declaration {
     let read = model::read(json.to_string().as_bytes());
     let declaration = read.unwrap_or_else(|rejected| panic!("{:#?}\n{json:#}", rejected.problems));
     Declaration { positions: Positions::default(), ..declaration }
 }
 
-/// What Nix makes of texts, all in one run.
+/// Evaluates texts with Nix, all in one run.
 pub fn by_nix(texts: &[String]) -> Vec<Value> {
     let whole: Vec<(String, Option<String>)> = texts.iter().map(|text| (text.clone(), None)).collect();
     by_nix_of(&whole)
 }
 
-/// The same, of one configuration of each.
+/// Evaluates a text each for one of its configurations.
 pub fn by_nix_of(texts: &[(String, Option<String>)]) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut files = String::new();
@@ -101,7 +101,7 @@ pub fn expectation(before: &Declaration) -> Change {
     Change::AddItem { list: List::Expect, fields }
 }
 
-/// What is added to every file of the corpus.
+/// The additions that are tried on every file of the corpus.
 pub fn additions(before: &Declaration) -> Vec<(&'static str, Change)> {
     vec![
         ("volume in front", volume("a-first", before)),
@@ -127,7 +127,7 @@ pub fn opposite(change: &Change, after: &Value) -> Change {
     }
 }
 
-/// The edited text, or why it is not edited; and that everything else is byte for byte as it was.
+/// Applies a change; returns the edited text, or why it is refused. Checks that every other byte is unchanged.
 pub fn edited(text: &str, change: &Change) -> Result<String, String> {
     let file = parse(text);
     let edited = file.edited(change, &file.declared().json, None).map_err(|refused| refused.to_string())?;
@@ -137,25 +137,25 @@ pub fn edited(text: &str, change: &Change) -> Result<String, String> {
         let (a, b) = (reversed(text), reversed(&edited));
         a.iter().zip(&b).take_while(|(a, b)| a == b).count()
     });
-    // At most the inside of an empty pair of brackets gives way.
+    // The only text that may be replaced is white space between a pair of brackets.
     let lost = text.get(head..(text.len() - tail).max(head)).expect("text");
     assert!(lost.trim().is_empty(), "lost {lost:?} of\n{text}\n{edited}");
     Ok(edited)
 }
 
-/// That two declarations say the same.
+/// Asserts that two declarations are equal, apart from positions.
 #[track_caller]
 pub fn assert_same(one: &Value, other: &Value, what: &str) {
     assert_eq!(declaration(one), declaration(other), "{what}");
 }
 
-/// Both line ends.
+/// The text with LF and with CRLF line endings.
 pub fn variants(text: &str) -> [String; 2] {
     [text.to_owned(), text.replace('\n', "\r\n")]
 }
 
 #[test]
-fn what_is_read_without_nix_is_what_nix_evaluates() {
+fn reading_without_nix_agrees_with_nix() {
     let corpus = corpus();
     let texts: Vec<String> = corpus.values().cloned().collect();
     for ((name, text), by_nix) in corpus.iter().zip(by_nix(&texts)) {
@@ -163,7 +163,7 @@ fn what_is_read_without_nix_is_what_nix_evaluates() {
         assert_eq!(declared.unknown, [], "{name}");
         assert_eq!(declaration(&declared.json), declaration(&by_nix), "{name}");
     }
-    // And of what the real module system makes of modules that need nothing else.
+    // Also evaluated by the real module system, for modules that need nothing else.
     for name in [
         "dotted",
         "empty",
@@ -185,7 +185,7 @@ fn what_is_read_without_nix_is_what_nix_evaluates() {
 }
 
 #[test]
-fn every_style_takes_additions_and_gives_them_back() {
+fn additions_to_every_style_can_be_undone() {
     let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
@@ -228,7 +228,7 @@ pub fn edited_back(text: &str, change: &Change) -> String {
 }
 
 #[test]
-fn every_entry_of_every_style_can_be_taken_out() {
+fn every_entry_of_every_style_can_be_removed() {
     let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
@@ -259,7 +259,7 @@ fn every_entry_of_every_style_can_be_taken_out() {
                         diff.unified_diff().context_radius(2)
                     );
                 }
-                // A network of nothing, or with ends that are gone, is none that can be compared.
+                // A result without providers, or whose links name removed entries, is no valid declaration to compare.
                 if model::read(after.to_string().as_bytes()).is_ok() {
                     expected.push((format!("{name}: {}", words(&change)), declaration(&after)));
                     texts.push(new);
@@ -288,7 +288,7 @@ fn words(change: &Change) -> String {
     }
 }
 
-/// Runs the program on a file of its own with this text: what it wrote and said, and the file then.
+/// Runs the program on a temporary file with this text; returns its output, and the file's text afterwards.
 pub fn program_on(text: &str, arguments: &[&str], input: &str) -> (std::process::Output, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mac.nix");
@@ -317,7 +317,7 @@ pub fn refused(text: &str, arguments: &[&str], input: &str) -> String {
 const ADD: [&str; 5] = ["add", "volume", "etcd-9", "--provider", "aws"];
 
 #[test]
-fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
+fn unsafe_edits_are_refused_with_what_to_write() {
     let mut shown = String::new();
     let whole = crate::support::default_input().to_string();
     for path in files_below("tests/nix/edits/refused") {
@@ -333,7 +333,7 @@ fn what_cannot_be_edited_safely_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn a_value_where_a_set_belongs_is_nothing_to_edit() {
+fn a_value_in_place_of_a_set_is_refused() {
     for text in [
         "{ services.nixvol-net = 5; }",
         "{ services.nixvol-net.volumes = \"x\"; }",
@@ -382,14 +382,14 @@ fn an_edit_that_does_not_pass_check_is_not_written() {
 }
 
 #[test]
-fn the_program_chooses_what_is_not_given_and_says_it() {
+fn omitted_values_are_chosen_and_reported() {
     let nested = &corpus()["nested"];
     let done = |arguments: &[&str]| {
         let (output, after) = program_on(nested, arguments, "");
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         (String::from_utf8_lossy(&output.stdout).into_owned(), after)
     };
-    // The first line says what was done; what that opens and closes follows.
+    // The first line reports the edit; its effect on flows follows.
     let told = |arguments: &[&str]| {
         let (said, after) = done(arguments);
         let (first, effect) = said.split_once("\n\n").expect("an effect");
@@ -425,7 +425,7 @@ fn the_program_chooses_what_is_not_given_and_says_it() {
 }
 
 #[test]
-fn a_part_of_a_declaration_is_edited_by_the_whole() {
+fn a_partial_file_is_edited_with_the_whole_declaration_as_input() {
     let part = "{ lib, ... }: {\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n";
     let whole = crate::support::default_input().to_string();
     let error = refused(part, &ADD, "");
@@ -435,7 +435,7 @@ fn a_part_of_a_declaration_is_edited_by_the_whole() {
     assert!(after.contains(
         "  services.nixvol-net.volumes.etcd-9 = {\n    provider = \"aws\";\n    address = \"10.0.1.3\";"
     ));
-    // What the others declare counts.
+    // What other files declare is taken into account.
     let error = refused(part, &[&ADD[..], &["--input", "-", "--address", "10.0.2.2"]].concat(), &whole);
     assert!(
         error.contains("E043") && error.contains("`talos-control-plane-1`")
@@ -454,7 +454,7 @@ fn a_part_of_a_declaration_is_edited_by_the_whole() {
 }
 
 #[test]
-fn of_several_places_one_is_chosen_by_its_line() {
+fn one_of_several_places_is_chosen_by_its_line() {
     let text = fs::read_to_string(root().join("tests/nix/edits/refused/several.nix")).expect("a file");
     let whole = crate::support::default_input().to_string();
     for (line, before) in [("7", "volumes.a = {"), ("15", "volumes.b = {")] {

@@ -1,4 +1,4 @@
-//! Other names and other providers: on every way to write a configuration, and back again.
+//! Renames and moves: on every way to write a configuration, and back again.
 
 use std::fmt::Write;
 
@@ -10,14 +10,14 @@ use similar::TextDiff;
 
 use crate::edits::{assert_same, by_nix, corpus, declaration, golden, parse, program_on, refused, variants};
 
-/// The tokens of a text, without what has no meaning.
+/// The tokens of a text.
 fn tokens(text: &str) -> Vec<String> {
     let tokens =
         Root::parse(text).syntax().descendants_with_tokens().filter_map(rnix::NodeOrToken::into_token);
     tokens.map(|token| token.text().to_owned()).collect()
 }
 
-/// That a change replaced some tokens by others and left everything else as it was, to the byte.
+/// Asserts that an edit only replaced tokens as listed and left every other byte as it was.
 #[track_caller]
 fn only_replaces(text: &str, edited: &str, pairs: &[(&str, &str)]) {
     let (before, after) = (tokens(text), tokens(edited));
@@ -39,7 +39,7 @@ fn edit(text: &str, change: &Change) -> Result<String, String> {
 }
 
 #[test]
-fn every_entry_of_every_style_can_have_another_name_and_its_own_again() {
+fn every_entry_of_every_style_can_be_renamed_and_back() {
     let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
@@ -97,7 +97,7 @@ fn every_volume_of_every_style_can_move_and_back() {
             for (index, text) in variants(&text).iter().enumerate() {
                 let edited =
                     edit(text, &change).unwrap_or_else(|refused| panic!("{what}: {refused}\n{text}"));
-                // A volume of the preset gets an entry over it, which is not a replacement.
+                // A volume of the preset gets an overriding entry, which is an addition.
                 if tokens(text).len() == tokens(&edited).len() {
                     let back =
                         Change::Move { name: volume.clone(), provider: home.clone(), address: own.clone() };
@@ -179,7 +179,7 @@ fn a_rename_reaches_every_mention() {
 }
 
 #[test]
-fn what_cannot_be_renamed_or_moved_is_refused() {
+fn unsafe_renames_and_moves_are_refused() {
     for (arguments, words) in [
         (&["rename", "volume", "etcd-1", "etcd-2"][..], "volume `etcd-2` is already there"),
         (&["rename", "volume", "etcd-9", "x"], "did you mean `etcd-"),
@@ -202,7 +202,7 @@ fn what_cannot_be_renamed_or_moved_is_refused() {
         let error = refused(NET, arguments, "");
         assert!(error.contains(words), "{arguments:?}: `{words}` is not in:\n{error}");
     }
-    // The name is more than a name of the network.
+    // The name is also used for something other than the network.
     let used =
         NET.replace("environment.etc.\"etcd\"", "networking.hostName = home; environment.etc.\"etcd\"");
     let error = refused(&used, &["rename", "provider", "aws", "amazon"], "");
@@ -210,7 +210,7 @@ fn what_cannot_be_renamed_or_moved_is_refused() {
     let made = NET.replace("to = [ \"etcd-1\" ]", "to = [ \"etcd-${\"1\"}\" ]");
     let error = refused(&made, &["rename", "volume", "etcd-1", "db"], "");
     assert!(error.contains("which only Nix can evaluate"), "{error}");
-    // Another file says it too.
+    // Another file also names the volume.
     let mut whole = File::parse(NET, &[]).expect("a file").declared().json;
     whole["links"].as_array_mut().expect("links").push(json!({ "from": ["etcd-1"], "to": ["gcp"] }));
     let error = refused(NET, &["rename", "volume", "etcd-1", "db", "--input", "-"], &whole.to_string());
@@ -256,7 +256,7 @@ fn an_edit_prints_what_it_opens_and_closes() {
     let (record, _) = told(&[&link[..], &["--dry-run", "--format", "json"]].concat());
     let record: Value = serde_json::from_str(&record).expect("JSON");
     assert_eq!(record["effects"][0]["diff"]["flows"][0]["change"], json!("opens"), "{record:#}");
-    // Nothing to compare with.
+    // An invalid declaration has no flows to compare.
     let broken =
         plain.replace("[ \"etcd-1\" ]; protocol = \"tcp\"", "[ \"etcd-1\" \"lab\" ]; protocol = \"tcp\"");
     let (output, _) = program_on(

@@ -1,4 +1,4 @@
-//! Edits of configurations that no one wrote: ways to write one, put together at random, and damaged files.
+//! Edits of random configurations, composed from many ways to write one, and of damaged files.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -14,9 +14,9 @@ use crate::support::cases;
 struct Style {
     unit: &'static str,
     tight: bool,
-    /// One of the forms of an entry: a set in lines, a set on one line, statements.
+    /// The form of an entry: a set over several lines, a set on one line, or single statements.
     entry: usize,
-    /// How volumes are held: a set of their own, dotted, or the full name each.
+    /// How volumes are declared: in a set of their own, with dotted names, or each with its full option path.
     holder: usize,
     blank: bool,
     comments: bool,
@@ -132,9 +132,9 @@ impl Style {
 
 proptest! {
     #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
-    /// Whatever a file holds: it is edited so that it still parses, or refused, and nothing panics.
+    /// Any file is either edited such that it still parses, or refused, without a panic.
     #[test]
-    fn a_damaged_file_is_edited_rightly_or_refused(
+    fn a_damaged_file_is_edited_correctly_or_refused(
         which in any::<prop::sample::Index>(),
         from in any::<prop::sample::Index>(),
         length in 0..12_usize,
@@ -185,7 +185,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 200 }))]
     #[test]
-    fn what_is_added_can_be_taken_out(
+    fn additions_can_be_removed(
         style in style(),
         names in proptest::collection::btree_set("[a-e][a-z]?(-[0-9]{1,2})?", 0..5),
         shuffled in any::<bool>(),
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// A flake of two Macs, each with a module of its own style.
+/// A flake of two Macs, each with a module in a style of its own.
 fn flake(one: &str, other: &str, newline: &str) -> String {
     let open = |module: &str| {
         let body = module.replace("\r\n", "\n").trim().replace('\n', newline);
@@ -230,7 +230,7 @@ fn flake(one: &str, other: &str, newline: &str) -> String {
 proptest! {
     #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 100 }))]
     #[test]
-    fn what_is_renamed_or_moved_comes_back(
+    fn renames_and_moves_can_be_undone(
         style in style(),
         names in proptest::collection::btree_set("[a-e][b-z]?(-[0-9]{1,2})?", 1..5),
         which in any::<prop::sample::Index>(),
@@ -285,7 +285,7 @@ proptest! {
             4 => Change::Rename { kind: Kind::Provider, old: "aws".to_owned(), new: "new-1".to_owned() },
             _ => Change::Move { name, provider: "lab".to_owned(), address: "10.1.1.20".to_owned() },
         };
-        // The block of the other one, to the byte: it begins where the first ends, or ends where the second begins.
+        // The other Mac's block must stay unchanged to the byte; the text is split where the second block begins.
         let at = |text: &str| text.find("darwinConfigurations.other").expect("the second");
         for host in ["one", "other"] {
             let choice = Choice { configurations: vec![host.to_owned()], line: None };

@@ -1,4 +1,4 @@
-//! Several Macs in one file: which text belongs to which, and that an edit for one leaves the others as they were.
+//! Several Macs in one file: which text belongs to which, and that an edit for one leaves the others unchanged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ fn of(text: &str, host: &str) -> Value {
 }
 
 #[test]
-fn what_each_mac_declares_is_what_nix_evaluates() {
+fn the_declaration_of_each_mac_agrees_with_nix() {
     let mut asked = Vec::new();
     for text in hosts().values() {
         asked.extend(HOSTS.map(|host| (text.clone(), Some(host.to_owned()))));
@@ -45,7 +45,7 @@ fn what_each_mac_declares_is_what_nix_evaluates() {
     }
 }
 
-/// What is tried on each of them.
+/// The changes that are tried for each choice of Macs.
 fn changes(before: &Value) -> Vec<Change> {
     let read = declaration(before);
     let mut changes = vec![volume("a-first", &read), provider("hetzner-2", &read), expectation(&read)];
@@ -72,7 +72,7 @@ fn changes(before: &Value) -> Vec<Change> {
 }
 
 #[test]
-fn an_edit_for_one_mac_leaves_the_other_as_it_was() {
+fn an_edit_for_one_mac_leaves_the_other_unchanged() {
     let (mut asked, mut expected, mut shared) = (Vec::new(), Vec::new(), 0);
     for (name, text) in hosts() {
         for names in [&HOSTS[..1], &HOSTS[1..], &HOSTS[..]] {
@@ -83,7 +83,8 @@ fn an_edit_for_one_mac_leaves_the_other_as_it_was() {
                 let edited = match file.edited(&change, &before, None) {
                     Ok(edited) => edited,
                     Err(refused) => {
-                        // Nothing but what the other one has too, or only one of those that were named has it.
+                        // Refusals are only allowed for text that another Mac shares, or, with two Macs chosen, for
+                        // text that only one of them has.
                         let is_shared = matches!(refused.why, Why::Shared { .. });
                         let is_one = matches!(refused.why, Why::NotShared { .. } | Why::Taken { .. });
                         assert!(is_shared || (names.len() == 2 && is_one), "{what}: {refused}");
@@ -139,7 +140,7 @@ fn without_a_choice_nothing_is_edited() {
 }
 
 #[test]
-fn a_line_chooses_the_mac_that_it_lies_in() {
+fn a_line_selects_the_mac_around_it() {
     let text = &hosts()["two"];
     let line = |words: &str| text.lines().position(|line| line.contains(words)).expect("a line") + 1;
     for (words, host) in [
@@ -167,14 +168,14 @@ fn a_line_chooses_the_mac_that_it_lies_in() {
 }
 
 #[test]
-fn what_both_macs_use_is_changed_for_both_or_not_at_all() {
+fn shared_text_is_changed_for_both_macs_or_not_at_all() {
     let text = &hosts()["shared"];
     let error = refused(text, &["remove", "volume", "etcd-1", "--configuration", "studio"], "");
     assert!(
         error.contains("belongs to `mini` too") && error.contains("`--configuration studio,mini`"),
         "{error}"
     );
-    // Free in both: the one has 10.1.1.2, the other 10.1.1.7.
+    // Free in both networks: 10.1.1.2 is taken in one, 10.1.1.7 in the other.
     let (output, after) = crate::edits::program_on(
         text,
         &["add", "volume", "etcd-2", "--provider", "gcp", "--configuration", "studio,mini"],
@@ -191,7 +192,7 @@ fn what_both_macs_use_is_changed_for_both_or_not_at_all() {
     assert!(refused(text, &arguments, &input).contains("the declaration of one configuration"));
 }
 
-/// The names of the declarations that a file holds.
+/// The names of the configurations that a file declares.
 fn names(text: &str) -> Vec<String> {
     let file = File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"));
     file.names().into_iter().map(str::to_owned).collect()
@@ -201,9 +202,9 @@ const VOLUME: &str = r#"{ services.nixvol-net.volumes.a = { provider = "aws"; ad
 const OTHER: &str = r#"{ services.nixvol-net.volumes.b = { provider = "aws"; address = "10.0.1.3"; }; }"#;
 
 #[test]
-fn evaluations_are_found_however_they_are_written() {
+fn configurations_are_found_in_every_form() {
     for (text, expected) in [
-        // One Mac, its modules in several places.
+        // One Mac with modules in several places.
         ("{ outputs = _: { darwinConfigurations.mac = f { modules = [ @A @B ]; }; }; }", &["mac"][..]),
         ("let a = @A; in { darwinConfigurations.mac = f { modules = [ a @B ]; }; }", &["mac"]),
         (
@@ -217,12 +218,12 @@ fn evaluations_are_found_however_they_are_written() {
              darwinConfigurations.x = let inherit (self.darwinModules) n; in f [ n @B ]; }",
             &["x"],
         ),
-        // The module of another flake has the name of one of its own.
+        // A module of another flake has the same name as one of this file.
         (
             "{ nv, ... }: { darwinModules.n = @A; darwinConfigurations.x = f [ nv.darwinModules.n @B ]; }",
             &["darwinModules.n", "x"],
         ),
-        // What no configuration names stands for itself.
+        // A module that no configuration imports stands for itself.
         ("{ darwinModules.x = @A; darwinConfigurations.mac = f [ @B ]; }", &["darwinModules.x", "mac"]),
         (
             "{ flake.modules.darwin.x = @A; flake.modules.darwin.y = { ... }: @B; }",
@@ -252,9 +253,9 @@ fn evaluations_are_found_however_they_are_written() {
             &["x", "y"],
         ),
         ("{ darwinConfigurations = mapAttrs f { x = @A; y = @B; }; }", &["x", "y"]),
-        // One reads of the other without taking part in it.
+        // One configuration reads from another without including its module.
         ("let x = f @A; in { darwinConfigurations = { inherit x; y = f [ @B x.config.z ]; }; }", &["x", "y"]),
-        // Both of one text.
+        // Two configurations from the same text.
         (
             "{ darwinConfigurations = lib.genAttrs [ \"x\" \"y\" ] (name: f [ @A @B ]); }",
             &["darwinConfigurations"],
@@ -266,7 +267,7 @@ fn evaluations_are_found_however_they_are_written() {
 }
 
 #[test]
-fn the_hosts_of_this_test_are_all_looked_at() {
+fn every_file_of_this_test_has_both_hosts() {
     assert!(hosts().keys().all(|name| Path::new(name).extension().is_none()));
     for (name, text) in hosts() {
         let mut found = names(&text);

@@ -1,8 +1,8 @@
-//! Configurations of other people: our block is put into public nix-darwin files, and every edit of it leaves the rest of
-//! the file as its owner wrote it.
+//! Edits of other people's configurations: our block is inserted into public nix-darwin files, and every edit of it
+//! must leave the rest of the file unchanged.
 //!
-//! The files are taken from the directory that `NIXVOL_PUBLIC_NIX` names: any tree of `.nix` files, such as checkouts of
-//! public configurations. Nothing of theirs is kept here. Without it the test says that it was skipped.
+//! The files come from the directory in `NIXVOL_PUBLIC_NIX`: any tree of `.nix` files, such as checkouts of public
+//! configurations. None of them is kept here. Without it the test reports that it was skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::edits::declaration;
 use crate::nix::nix_instantiate;
 
-/// What is put into them: a host's number keeps the networks of two hosts apart.
+/// The block to insert; the networks depend on the host's number.
 fn block(host: usize) -> String {
     let net = 40 + host;
     format!(
@@ -32,7 +32,7 @@ fn block(host: usize) -> String {
     .replace(&format!("10.{net}.2.1/24"), &format!("10.{}.1.1/24", 140 + host))
 }
 
-/// Every Nix file below a directory that has to do with nix-darwin.
+/// Every Nix file below the directory that has to do with nix-darwin.
 fn public() -> Option<Vec<(PathBuf, String)>> {
     let Some(root) = std::env::var_os("NIXVOL_PUBLIC_NIX") else {
         let words = b"skipped: NIXVOL_PUBLIC_NIX names no directory of public nix-darwin configurations\n";
@@ -47,7 +47,7 @@ fn public() -> Option<Vec<(PathBuf, String)>> {
             if path.is_dir() {
                 waiting.push(path);
             } else if path.extension().is_some_and(|it| it == "nix") {
-                // Links into nowhere and other encodings are no one's configuration.
+                // Skip broken links and files in other encodings.
                 let Ok(text) = fs::read_to_string(&path) else { continue };
                 let is_darwin = text.contains("darwin") || path.to_string_lossy().contains("darwin");
                 if is_darwin && !text.contains("nixvol-net") && Root::parse(&text).errors().is_empty() {
@@ -60,14 +60,15 @@ fn public() -> Option<Vec<(PathBuf, String)>> {
     Some(files)
 }
 
-/// What a file is made into, and the configurations that each block of ours belongs to; none for a file that is one
-/// module.
+/// A file with our blocks inserted, and the configurations that each block belongs to; `blocks` is empty for a file
+/// that is a single module.
 struct Prepared {
     text: String,
     blocks: Vec<Vec<String>>,
 }
 
-/// Puts our block where a user would: into each configuration's list of modules, else into the module's own set.
+/// Inserts our block where a user would: into each configuration's list of modules, otherwise into the module's own
+/// set.
 fn prepared(text: &str) -> Option<Prepared> {
     let root = Root::parse(text).tree();
     let mut at: Vec<(usize, String)> = Vec::new();
@@ -93,7 +94,7 @@ fn prepared(text: &str) -> Option<Prepared> {
     if at.is_empty()
         && let Some(list) = root.syntax().descendants().filter_map(Apply::cast).find_map(|it| modules_of(&it))
     {
-        // A function of which every configuration is made.
+        // One function makes every configuration.
         let mut text = text.to_owned();
         text.insert_str(usize::from(list.syntax().text_range().start()) + 1, &format!(" {{ {} }}", block(0)));
         let names: Vec<String> =
@@ -103,7 +104,7 @@ fn prepared(text: &str) -> Option<Prepared> {
     }
     if at.is_empty() {
         let set = module_set(root.expr()?)?;
-        // Beside `services = f { … };` Nix takes no `services.nixvol-net`.
+        // `services = f { … };` cannot be combined with `services.nixvol-net`.
         let is_closed = |it: AttrpathValue| {
             let path = it.attrpath().map(|path| path.to_string()).unwrap_or_default();
             path == "services" && !matches!(it.value(), Some(Expr::AttrSet(_)))
@@ -122,7 +123,7 @@ fn prepared(text: &str) -> Option<Prepared> {
     Some(Prepared { text, blocks: hosts })
 }
 
-/// The list of modules of a call of `darwinSystem`.
+/// The list of modules in a call of `darwinSystem`.
 fn modules_of(call: &Apply) -> Option<List> {
     let name = call.lambda()?.to_string();
     if !name.ends_with("darwinSystem") {
@@ -135,7 +136,7 @@ fn modules_of(call: &Apply) -> Option<List> {
     })
 }
 
-/// The name of a configuration, where a statement gives one by its name.
+/// The name of a configuration, if a statement defines one by name.
 fn host_of(statement: &AttrpathValue) -> Option<String> {
     if statement.syntax().parent().is_some_and(|it| LetIn::can_cast(it.kind())) {
         return None;
@@ -154,7 +155,7 @@ fn host_of(statement: &AttrpathValue) -> Option<String> {
     }
 }
 
-/// The set of a module: through its arguments, `let`, `with` and `config`.
+/// The attribute set of a module: inside its arguments, `let`, `with` and `config`.
 fn module_set(value: Expr) -> Option<AttrSet> {
     match value {
         Expr::Lambda(it) => module_set(it.body()?),
@@ -168,9 +169,9 @@ fn module_set(value: Expr) -> Option<AttrSet> {
             });
             match config {
                 Some(Expr::AttrSet(config)) => Some(config),
-                // A wrapped one is not ours to guess.
+                // A `config` that is wrapped in a function call is not edited.
                 Some(_) => None,
-                // A flake, or a set that is not a module, takes no options.
+                // A flake, or a set that is not a module, cannot hold options.
                 None if set.attrpath_values().any(|it| is_no_module(&it)) => None,
                 None => Some(set),
             }
@@ -216,7 +217,7 @@ fn changes(before: &Value) -> Vec<Change> {
     ]
 }
 
-/// The part of a text that is not our block: what stands before it and after it, for each.
+/// The text before, between and after our blocks.
 fn without_blocks(text: &str) -> Vec<String> {
     let root = Root::parse(text).tree();
     let mut rest = Vec::new();
@@ -235,7 +236,7 @@ fn without_blocks(text: &str) -> Vec<String> {
     rest
 }
 
-/// A list that is left out is as good as an empty one.
+/// Adds an empty list where a list is omitted.
 fn with_lists(mut declaration: Value) -> Value {
     let fields = declaration.as_object_mut().expect("a declaration");
     for list in ["links", "expect"] {
@@ -261,7 +262,7 @@ fn nix_parses(texts: &BTreeMap<String, String>) {
 }
 
 #[test]
-fn files_of_other_people_keep_everything_but_our_block() {
+fn edits_leave_public_files_unchanged_outside_our_block() {
     let Some(files) = public() else { return };
     let (mut tried, mut several, mut edits) = (0, 0, 0);
     let mut texts = BTreeMap::new();
@@ -277,7 +278,7 @@ fn files_of_other_people_keep_everything_but_our_block() {
             let none = parse().edited(&change, &json!({}), None);
             assert!(none.is_err(), "{shown}: edited without a choice among {blocks:?}");
         }
-        // What each block is chosen by, and each configuration.
+        // The configuration names that select each block, and each single configuration.
         let choices = if macs > 1 { blocks.clone() } else { vec![Vec::new()] };
         let single: Vec<(usize, Vec<String>)> = choices
             .iter()

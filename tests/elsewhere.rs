@@ -1,9 +1,9 @@
-//! What is not tried where there is no Linux.
+//! Reports what is not tested without Linux.
 
 use crate::support::skipped;
 
 #[test]
-fn what_needs_linux_is_skipped() {
+fn tests_that_need_linux_are_skipped() {
     let main = include_str!("main.rs");
     let modules = main.split("#[cfg(all(feature = \"lab\", target_os = \"linux\"))]\nmod ").skip(1);
     let names: Vec<&str> = modules.filter_map(|rest| rest.split(';').next()).collect();

@@ -1,4 +1,4 @@
-//! What `--help` teaches: every command has examples, and every example runs as it stands, on a toy Mac with the
+//! The examples in `--help`: every command has some, and every example runs as it is printed, on a toy Mac with the
 //! files that it names.
 
 use std::fs;
@@ -14,10 +14,10 @@ use crate::rig::Ran;
 use crate::support::{fixture, has_lab, has_namespaces, program, run};
 use crate::tools::tools;
 
-/// Examples whose answer is no: what they ask about differs, or is blocked. All others end with 0.
+/// Examples that exit with 1, since they find a difference or a blocked packet. All others exit with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
 
-/// A configuration that `add` and `remove` edit.
+/// A configuration for the examples of `add` and `remove`.
 const CONFIGURATION: &str = r#"{
   services.nixvol-net = {
     enable = true;
@@ -40,7 +40,7 @@ const CONFIGURATION: &str = r#"{
 }
 "#;
 
-/// Every command with what `--help` says of it, the program itself and groups of commands among them.
+/// Every command with its `--help`, including the program itself and command groups.
 pub fn commands() -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut open = vec![Vec::new()];
@@ -55,7 +55,7 @@ pub fn commands() -> Vec<(Vec<String>, String)> {
     found
 }
 
-/// The names under `Commands:`; the `help` that clap adds to groups is clap's own.
+/// The names under `Commands:`, without clap's own `help`.
 fn below(help: &str) -> Vec<String> {
     let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
     let list = list.split("\n\n").next().expect("a list");
@@ -64,8 +64,7 @@ fn below(help: &str) -> Vec<String> {
     names.filter(|name| !name.is_empty() && (own || *name != "help")).map(str::to_owned).collect()
 }
 
-/// The commands in the indented lines below the options, each whole: as many lines as it takes until a shell finds
-/// nothing open.
+/// The examples in a help text; one that spans several lines ends where bash finds it syntactically complete.
 fn examples(help: &str) -> Vec<String> {
     let Some(at) = help.find("\nExamples:\n") else { return Vec::new() };
     let mut commands = Vec::new();
@@ -86,10 +85,10 @@ fn is_whole(command: &str) -> bool {
     output.status.success() && output.stderr.is_empty()
 }
 
-/// A Mac with the network up, and the files and tools that examples name.
+/// A toy Mac with the network up, and the files and tools that examples name.
 pub struct World {
     network: Network,
-    /// Where the examples find the lab that they speak of.
+    /// The lab's name for the examples that use one.
     lab: String,
 }
 
@@ -140,7 +139,7 @@ impl World {
         world.tool("wireshark", "exit 0");
         world.tool("sudo", "exec \"$@\"");
         for served in ["curl", "python3", "etcd", "zsh"] {
-            // They would run for long, or ask somebody who is not there.
+            // Stubs for commands that would run for long, or need a server.
             world.tool(served, "test \"$NIXVOL_ADDRESS\" = 10.0.1.2");
         }
         world.tool("gh", "exec cat >/dev/null");
@@ -178,7 +177,7 @@ impl World {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Has a lab up for what speaks of one, and none for what starts one.
+    /// Starts a lab for an example that uses one, and stops it for an example that starts one.
     fn prepare_lab(&self, command: &str) {
         let starts = command.contains("lab up");
         let lab = |words: &[&str]| {
@@ -193,14 +192,14 @@ impl World {
         }
     }
 
-    /// Runs a command as it stands; the roots that it names are in the world.
+    /// Runs a command as it is printed, with absolute paths redirected into the temporary directory.
     pub fn run(&self, command: &str) -> Ran {
         let dir = self.dir().display().to_string();
         let mut text = command.to_owned();
         for root in ["/tmp/", "/opt/", "/etc/"] {
             text = text.replace(&format!(" {root}"), &format!(" {dir}{root}"));
         }
-        // Who acts as a volume does it where its address is.
+        // `run` needs the volume's address on the machine.
         let acts = command.contains("nixvol-net run ");
         if acts {
             text = format!("ip link set lo up && ip addr add 10.0.1.2/32 dev lo\n{text}");
@@ -231,7 +230,7 @@ impl Drop for World {
 }
 
 #[test]
-fn every_command_teaches_by_examples_that_run() {
+fn every_command_has_examples_that_run() {
     let world = World::new();
     let commands = commands();
     assert!(commands.len() > 10, "{commands:?}");

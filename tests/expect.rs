@@ -1,4 +1,5 @@
-//! Expectations: what each party means, which flow is shown, where the user wrote what decides, and who holds them.
+//! Expectations: which flows each endpoint stands for, which flow is reported, which source lines, and which commands
+//! check them.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::reach::{Walk, input};
 use crate::support::{declared, default_input, run};
 
-/// Two clouds with a link, one that reaches nothing outside, and a published port.
+/// Two providers with a link, a provider without internet, and a published port.
 fn topology() -> Value {
     let mut input = default_input();
     input["links"] = json!([{ "from": ["aws"], "to": ["azure"], "protocol": "tcp", "ports": ["2379-2380"] }]);
@@ -22,7 +23,8 @@ fn topology() -> Value {
     input
 }
 
-/// What is told of the only expectation: nothing where it holds, else the flow and what decides.
+/// The failure of an input's only expectation: the flow, its outcome and what declares it. None if the expectation
+/// holds.
 fn told(expectation: &Value) -> Option<String> {
     let mut input = topology();
     input["expect"] = json!([expectation]);
@@ -40,7 +42,7 @@ fn told(expectation: &Value) -> Option<String> {
 }
 
 #[test]
-fn every_party_has_expectations_that_hold_and_that_fail() {
+fn every_endpoint_has_expectations_that_hold_and_that_fail() {
     let rows: [(&str, &str, bool, Option<&str>); 24] = [
         ("aws", "etcd-2", true, Some("10.0.1.2 -> 10.1.1.2 6/443 refused []")),
         ("aws", "etcd-2", false, Some("10.0.1.2 -> 10.1.1.2 6/2379 passed [links.0]")),
@@ -92,7 +94,7 @@ fn a_published_port_is_declared_by_its_volume() {
     let expectation =
         json!({ "from": ["mac"], "to": ["localhost"], "protocol": "tcp", "ports": [2379], "passes": false });
     let found = told(&expectation).expect("the alias answers");
-    // What is not one of this network's is not kept out either.
+    // Loopback addresses outside this network are open too, so the witness may be any of them.
     assert!(found.starts_with("mac -> 127."), "{found}");
     let expectation =
         json!({ "from": ["mac"], "to": ["any"], "protocol": "udp", "ports": [1], "passes": false });
@@ -100,7 +102,7 @@ fn a_published_port_is_declared_by_its_volume() {
 }
 
 #[test]
-fn expectations_are_canonical_and_come_back_from_the_bundle() {
+fn expectations_are_canonical_and_round_trip_through_the_bundle() {
     let mut input = topology();
     let first = json!({ "from": ["internet"], "to": ["any"], "passes": false, "why": "no way in" });
     let second = json!({ "from": ["etcd-1", "aws"], "to": ["azure"], "protocol": "tcp", "ports": ["2379-2380", 2379], "passes": true });
@@ -123,7 +125,7 @@ fn expectations_are_canonical_and_come_back_from_the_bundle() {
     assert_eq!(order, [0, 1], "they are told in the order of the user's list");
 }
 
-/// Whether a flow is meant, from the words alone.
+/// Whether an expectation covers a flow, decided independently from the endpoints' names.
 fn is_meant(plan: &Plan, expectation: &Expectation, flow: &Flow, reason: Reason) -> bool {
     let provider = |address: Ipv4Addr| plan.bridges.iter().find(|bridge| bridge.region.contains(address));
     let is_lan = |address: Ipv4Addr| address.is_private() || address.is_link_local();
@@ -156,7 +158,7 @@ fn is_meant(plan: &Plan, expectation: &Expectation, flow: &Flow, reason: Reason)
     expectation.from.iter().any(is_from) && expectation.to.iter().any(is_to) && protocol && ports
 }
 
-/// Flows between all that a small network distinguishes.
+/// Flows between all addresses that a small network distinguishes.
 fn grid(plan: &Plan) -> Vec<Flow> {
     let fixed =
         ["10.0.0.9", "10.1.9.2", "10.2.7.7", "192.168.1.77", "169.254.1.1", "203.0.113.7", "127.0.0.1"];
@@ -198,10 +200,10 @@ fn expectation() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(crate::support::cases(40))]
 
-    /// The flows that are meant are those that the words mean; where one of many does otherwise the expectation
-    /// fails, and the flow that is shown is meant and does otherwise at the hooks of macOS.
+    /// An expectation covers exactly the flows that its endpoints name. It fails if any sampled flow has another
+    /// outcome, and the reported flow is covered and has that outcome at the hooks of macOS.
     #[test]
-    fn expectations_are_what_trying_every_flow_says(mut input in input(), all in proptest::collection::vec(expectation(), 4)) {
+    fn expectations_agree_with_testing_every_flow(mut input in input(), all in proptest::collection::vec(expectation(), 4)) {
         input["expect"] = json!(all);
         let declaration = declared(&input);
         let plan = Plan::of(&declaration);
@@ -234,7 +236,7 @@ proptest! {
     }
 }
 
-/// An input with an expectation that the link contradicts, and its source.
+/// An input whose link contradicts its expectation, and the path of its source file.
 fn contradicted(directory: &std::path::Path) -> (String, String) {
     let nix = directory.join("network.nix");
     let source = "{\n  links = [\n    { from = [ \"aws\" ]; to = [ \"azure\" ]; protocol = \"tcp\"; ports = [ \"2379-2380\" ]; }\n  ];\n  \
@@ -249,7 +251,7 @@ fn contradicted(directory: &std::path::Path) -> (String, String) {
 }
 
 #[test]
-fn a_failing_expectation_is_told_with_both_places_and_the_rule() {
+fn a_failing_expectation_is_reported_with_both_places_and_the_rule() {
     let directory = tempfile::tempdir().expect("a directory");
     let (input, nix) = contradicted(directory.path());
     let ran = run(&["check", "--input", "-"], &input);
@@ -262,7 +264,7 @@ fn a_failing_expectation_is_told_with_both_places_and_the_rule() {
 }
 
 #[test]
-fn nothing_is_made_of_a_network_that_does_otherwise() {
+fn a_network_that_fails_an_expectation_is_not_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let (input, _) = contradicted(directory.path());
     let at = |name: &str| directory.path().join(name).display().to_string();
@@ -294,7 +296,7 @@ fn nothing_is_made_of_a_network_that_does_otherwise() {
 }
 
 #[test]
-fn a_bundle_is_held_against_what_its_declaration_expects() {
+fn verify_checks_the_expectations_of_a_bundle() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut input = topology();
     input["expect"] =
@@ -309,7 +311,7 @@ fn a_bundle_is_held_against_what_its_declaration_expects() {
     };
     let [said, _] = verify(&[], 0);
     assert!(said.ends_with("as expected: 1 expectation holds, for all packets\n"), "{said}");
-    // What somebody edits is another expectation of the same rules.
+    // Editing the expectation in the bundle changes the verdict on the same rules.
     let network = std::path::Path::new(&out).join("network.json");
     let text = std::fs::read_to_string(&network).expect("a file");
     assert!(text.contains("\"passes\": true"), "{text}");
@@ -324,7 +326,7 @@ fn a_bundle_is_held_against_what_its_declaration_expects() {
 }
 
 #[test]
-fn what_holds_is_counted_and_what_fails_is_data() {
+fn expectations_are_counted_in_text_and_listed_in_json() {
     let mut input = topology();
     input["expect"] = json!([
         { "from": ["internet"], "to": ["any"], "passes": false, "why": "no way in" },
@@ -361,7 +363,7 @@ fn what_holds_is_counted_and_what_fails_is_data() {
 }
 
 #[test]
-fn the_report_lists_what_holds() {
+fn the_report_lists_the_expectations() {
     let mut input = topology();
     input["expect"] = json!([
         { "from": ["internet"], "to": ["any"], "passes": false, "why": "<no> way in\u{202e}" },

@@ -88,7 +88,7 @@ fn golden(name: &str, text: &str) {
 }
 
 #[test]
-fn ways_of_the_default() {
+fn paths_of_the_default() {
     let mine = mine();
     let told = [
         mine.told("etcd-1", "etcd-2:2379", None, true),
@@ -104,7 +104,7 @@ fn ways_of_the_default() {
 }
 
 #[test]
-fn ways_of_the_rich_fixture() {
+fn paths_of_the_rich_fixture() {
     let rich = rich();
     let told = [
         rich.told("api", "db:5432", None, true),
@@ -127,7 +127,7 @@ fn ways_of_the_rich_fixture() {
 }
 
 #[test]
-fn ways_through_pipes() {
+fn paths_through_pipes() {
     let slow = slow();
     let told = [
         // On lo0 both ways, and to and from a VM.
@@ -165,7 +165,7 @@ fn below_the_stock_ruleset_each_packet_goes_through_its_pipe() {
 }
 
 #[test]
-fn what_pipes_add_to_a_round_trip() {
+fn latency_that_pipes_add_to_a_round_trip() {
     let slow = slow();
     let added = |from: &str, to: &str, protocol| {
         let added = slow.ask(from, to, protocol).expect("an explanation").added;
@@ -181,13 +181,16 @@ fn what_pipes_add_to_a_round_trip() {
 }
 
 #[test]
-fn json_has_all_of_it() {
+fn the_json_has_the_whole_explanation() {
     let explanation = mine().ask("etcd-1", "etcd-2:2379", None).expect("an explanation");
     golden("json", &serde_json::to_string_pretty(&explanation).expect("JSON"));
     let slow: Value =
         serde_json::to_value(slow().ask("etcd-1", "etcd-2:2379", None).expect("it")).expect("JSON");
     let hop = &slow["packet"][0]["pipes"][0];
-    assert_eq!((&hop["kind"], &hop["number"], &hop["delayMs"]), (&json!("pipe"), &json!(20_000), &json!(40)));
+    assert_eq!(
+        (&hop["kind"], &hop["number"], &hop["latencyMs"]),
+        (&json!("pipe"), &json!(20_000), &json!(40))
+    );
     assert_eq!(hop["conditions"], "40 ms, 1% lost, 100000 kbit/s");
     assert_eq!(hop["rule"]["file"], ANCHOR);
     assert_eq!(hop["declared"]["path"], "links.0.conditions");
@@ -197,7 +200,7 @@ fn json_has_all_of_it() {
 }
 
 #[test]
-fn questions_without_an_answer_say_what_is_wrong() {
+fn invalid_questions_are_refused_with_a_reason() {
     let rich = rich();
     let wrong = |world: &World, from: &str, to: &str, protocol| match world.ask(from, to, protocol) {
         Err(Error::Question(wrong)) => format!("{from:?} {to:?}: {wrong}\n"),
@@ -341,7 +344,7 @@ fn a_foreign_anchor_is_named_when_it_decides() {
 }
 
 #[test]
-fn a_capture_tells_the_pipes_where_it_has_them() {
+fn pipes_are_read_from_a_capture_that_has_them() {
     const CALL: &str = "dummynet-anchor \"com.apple/*\" all\n";
     let slow = slow();
     let ask = |captured: Captured| {
@@ -389,7 +392,7 @@ fn a_capture_tells_the_pipes_where_it_has_them() {
 }
 
 #[test]
-fn a_capture_that_lacks_what_is_needed_says_so() {
+fn an_incomplete_capture_is_reported() {
     let mine = mine();
     let ask = |name: Option<&str>, text: &str| {
         let anchor = name.map(str::to_owned);
@@ -428,7 +431,7 @@ fn held(anchor: &str, interfaces: &Interfaces) -> Captured {
 }
 
 #[test]
-fn what_the_manager_has_loaded_is_what_is_rendered_whatever_the_interfaces() {
+fn loaded_rules_match_the_rendered_ones_for_any_interfaces() {
     let mine = mine();
     let names =
         mine.plan.bridges.iter().zip(["bridge2000", "bridge2003", "bridge2001", "bridge2009", "bridge100"]);
@@ -481,7 +484,7 @@ fn what_the_manager_has_loaded_is_what_is_rendered_whatever_the_interfaces() {
 }
 
 #[test]
-fn what_the_client_sees_is_told_of_a_capture_too() {
+fn the_outcome_for_the_client_is_reported_for_a_capture_too() {
     let directory = tempfile::tempdir().expect("a directory");
     let world = World::new(&fixture("restricted.json"));
     let interfaces = Interfaces::new(
@@ -526,7 +529,7 @@ fn a_foreign_translation_is_named_too() {
 }
 
 #[test]
-fn rules_that_are_not_the_declaration_are_told_loudly() {
+fn rules_that_deviate_from_the_declaration_are_reported_prominently() {
     let mut mine = mine();
     let (before, rest) =
         mine.anchor.split_once("pass quick inet from <nixvol> to <nixvol>").expect("the link");
@@ -623,7 +626,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn the_verdict_is_the_policys(
+    fn the_verdict_agrees_with_the_policy(
         is_rich in any::<bool>(),
         from in 0_usize..16,
         to in 0_usize..16,

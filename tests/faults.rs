@@ -3,7 +3,7 @@
 //!
 //! Each story is one run of the manager. At one of its commands something strikes; then `reconcile` must bring
 //! the Mac to what a run that nothing disturbed leaves, and `cleanup` to what was before. The network of one
-//! volume is struck at every command; the default topology at some, and with `NIXVOL_LONG` at every one too.
+//! volume is struck at every command; the default topology at some, and with `NIXVOL_LONG` at every one too, in every way.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -74,15 +74,31 @@ enum Story {
     Upgrade,
     Stop,
     Cleanup,
+    /// Two ends are cut from each other, beside a pair that is cut already.
+    Partition,
+    /// The path between two ends becomes slow.
+    Slow,
+    /// Two pairs that were cut, and one that was slow, are healed.
+    Heal,
+    /// A reconcile, behind the deadline of one of two.
+    Deadline,
+    /// A stop while there is something cut and something slow.
+    StopCut,
 }
+
+/// Only what is cut or slow between ends differs before and behind these.
+const OF_FAULTS: [Story; 4] = [Story::Partition, Story::Slow, Story::Heal, Story::Deadline];
 
 impl Story {
     fn command(self) -> &'static str {
         match self {
             Self::Start | Self::Upgrade => "start",
-            Self::Reconcile => "reconcile",
-            Self::Stop => "stop",
+            Self::Reconcile | Self::Deadline => "reconcile",
+            Self::Stop | Self::StopCut => "stop",
             Self::Cleanup => "cleanup",
+            Self::Partition => "partition aws gcp",
+            Self::Slow => "slow aws gcp --latency 5",
+            Self::Heal => "heal",
         }
     }
 
@@ -94,6 +110,19 @@ impl Story {
         match self {
             Self::Upgrade => network.install(&next(input.clone())),
             Self::Reconcile => drift(network),
+            Self::Partition | Self::Slow => drop(network.ok("partition etcd-1 gcp")),
+            Self::Heal | Self::Deadline | Self::StopCut => {
+                network.ok("slow aws gcp --latency 5");
+                network.ok("partition etcd-1 gcp");
+                network.ok("partition aws gcp");
+                if self == Self::Deadline {
+                    let file = network.state().join("faults");
+                    let text = fs::read_to_string(&file).expect("what is cut");
+                    let over = text.replacen("gcp\t-\t0\t-", "gcp\t1000\t60\t1970-01-01T00:16:40Z", 1);
+                    assert_ne!(over, text);
+                    fs::write(&file, over).expect("what is cut");
+                }
+            }
             Self::Start | Self::Stop | Self::Cleanup => {}
         }
     }
@@ -126,9 +155,10 @@ struct Outcome {
 }
 
 /// The files of the state directory that say what is and what shall be. The others are means to an end.
-const FILES: [&str; 4] = ["names", "wish", "rules.conf", "applied"];
+const FILES: [&str; 5] = ["names", "wish", "rules.conf", "applied", "faults"];
 const NAMES: usize = 0;
 const APPLIED: usize = 3;
+const FAULTS: usize = 4;
 
 fn outcome(network: &Network) -> Outcome {
     let file = |name| (name, fs::read_to_string(network.state().join(name)).ok());
@@ -195,6 +225,8 @@ struct Stage {
     /// Where the struck run begins.
     begin: Kept,
     found: Outcome,
+    /// The same with nothing cut or slow.
+    plain: Outcome,
     /// What the run leaves when nothing strikes.
     undisturbed: Outcome,
     /// What it spawns, and how many commands that is.
@@ -214,6 +246,14 @@ impl Stage {
         story.prepare(&network, input);
         let begin = network.keep();
         let found = outcome(&network);
+        let plain = if found.files[FAULTS].1.is_some() {
+            network.ok("heal");
+            let plain = outcome(&network);
+            network.put_back(&begin);
+            plain
+        } else {
+            found.clone()
+        };
         network.mac.fault(None);
         network.mac.forget_journal();
         network.ok(story.command());
@@ -222,7 +262,7 @@ impl Stage {
         let undisturbed = outcome(&network);
         assert!(length > 10, "{story:?} spawns {length} commands");
         let mended = RefCell::default();
-        Self { story, network, bare, begin, found, undisturbed, calls, length, mended }
+        Self { story, network, bare, begin, found, plain, undisturbed, calls, length, mended }
     }
 
     /// Strikes at the k-th command, and holds what follows against the laws.
@@ -275,9 +315,33 @@ impl Stage {
             // A stop or cleanup that died before it turned the wish has not begun.
             let up = match self.story {
                 Story::Stop | Story::Cleanup => &self.found,
+                Story::StopCut => {
+                    if now.files[FAULTS].1.is_none() {
+                        &self.plain
+                    } else {
+                        &self.found
+                    }
+                }
                 // A start that died before it wrote down what it is to put in force has not begun either.
                 Story::Upgrade if now.files[APPLIED] == self.found.files[APPLIED] => &self.found,
-                Story::Start | Story::Upgrade | Story::Reconcile => &self.undisturbed,
+                // With a restart all that was cut is over.
+                _ if OF_FAULTS.contains(&self.story) && now.files[FAULTS].1.is_none() => {
+                    let over = why.contains(", power at") || self.undisturbed.files[FAULTS].1.is_none();
+                    assert!(over, "{why}: nothing is cut any more");
+                    &self.plain
+                }
+                Story::Partition | Story::Slow | Story::Heal
+                    if now.files[FAULTS] == self.found.files[FAULTS] =>
+                {
+                    &self.found
+                }
+                Story::Start
+                | Story::Upgrade
+                | Story::Reconcile
+                | Story::Partition
+                | Story::Slow
+                | Story::Heal
+                | Story::Deadline => &self.undisturbed,
             };
             let mut up = up.clone();
             if self.story == Story::Upgrade {
@@ -310,7 +374,16 @@ impl Stage {
     fn failed_well(&self, code: i32, why: &str) {
         let now = outcome(&self.network);
         match (self.story, code) {
-            (Story::Start | Story::Upgrade | Story::Reconcile, 0) => {
+            (
+                Story::Start
+                | Story::Upgrade
+                | Story::Reconcile
+                | Story::Partition
+                | Story::Slow
+                | Story::Heal
+                | Story::Deadline,
+                0,
+            ) => {
                 same(&now, &self.undisturbed, why);
             }
             (Story::Start | Story::Upgrade, _) => {
@@ -320,7 +393,9 @@ impl Stage {
                 found.files[NAMES].1.clone_from(&now.files[NAMES].1);
                 same(&now, &found, &format!("{why}: not rolled back"));
             }
-            (Story::Stop | Story::Cleanup, 0) => {
+            // What failed is not done, and what was before is.
+            (Story::Partition | Story::Slow, 1) => same(&now, &self.found, why),
+            (Story::Stop | Story::Cleanup | Story::StopCut, 0) => {
                 assert_eq!(rest(&self.network.mac.kernel()), rest(&self.bare), "{why}");
             }
             _ => assert!(code == 1 || !self.begun(code, why), "{why}: exit {code}"),
@@ -335,7 +410,8 @@ impl Stage {
     }
 }
 
-/// Strikes at every command, with every kind.
+/// Strikes at every command: lets it fail, and in turn for each command ends the run or fills the disk at it in one way;
+/// with `NIXVOL_LONG` in every way.
 fn everywhere(story: Story, input: &Value) {
     everywhere_on(&Stage::new(story, input));
 }
@@ -343,17 +419,17 @@ fn everywhere(story: Story, input: &Value) {
 fn everywhere_on(stage: &Stage) {
     let story = stage.story;
     for k in 1..=stage.length {
-        for kind in KINDS {
-            stage.strike(kind, k);
-        }
-        for (n, kind) in FULL.iter().enumerate() {
-            if n == k % FULL.len() || std::env::var_os("NIXVOL_LONG").is_some() {
-                stage.strike(kind, k);
+        stage.strike(KINDS[0], k);
+        for kinds in [&KINDS[1..], &FULL] {
+            for (n, kind) in kinds.iter().enumerate() {
+                if n == k % kinds.len() || std::env::var_os("NIXVOL_LONG").is_some() {
+                    stage.strike(kind, k);
+                }
             }
         }
     }
     let mended = stage.mended.borrow().len();
-    eprintln!("{story:?}: {} commands struck in {} ways left {mended} worlds", stage.length, KINDS.len());
+    eprintln!("{story:?}: {} commands struck left {mended} worlds", stage.length);
 }
 
 /// Strikes at commands that lie evenly over the run, at others for each kind; with `NIXVOL_LONG` at every one.
@@ -411,77 +487,117 @@ fn pipes(story: Story, spares: bool) {
     }
 }
 
+/// Strikes at every command with one kind after the other; with `NIXVOL_LONG` with every kind at each.
+fn in_turn(story: Story) {
+    let stage = Stage::new(story, &slow());
+    if std::env::var_os("NIXVOL_LONG").is_some() {
+        everywhere_on(&stage);
+        return;
+    }
+    for k in 1..=stage.length {
+        stage.strike(KINDS[k % KINDS.len()], k);
+        if k % FULL.len() == 0 {
+            stage.strike(FULL[k / FULL.len() % FULL.len()], k);
+        }
+    }
+}
+
 #[test]
-fn a_start_with_conditions_is_struck() {
+fn a_partition_is_struck() {
+    in_turn(Story::Partition);
+}
+
+#[test]
+fn a_slow_path_is_struck() {
+    in_turn(Story::Slow);
+}
+
+#[test]
+fn a_heal_is_struck() {
+    in_turn(Story::Heal);
+}
+
+#[test]
+fn the_end_of_a_deadline_is_struck() {
+    in_turn(Story::Deadline);
+}
+
+#[test]
+fn a_stop_with_partitions_is_struck() {
+    in_turn(Story::StopCut);
+}
+
+#[test]
+fn a_start_with_conditions_survives_faults() {
     pipes(Story::Start, false);
 }
 
 #[test]
-fn a_reconcile_with_conditions_is_struck() {
+fn a_reconcile_with_conditions_survives_faults() {
     pipes(Story::Reconcile, true);
 }
 
 #[test]
-fn an_upgrade_of_conditions_is_struck() {
+fn an_upgrade_of_conditions_survives_faults() {
     pipes(Story::Upgrade, false);
 }
 
 #[test]
-fn a_stop_with_conditions_is_struck() {
+fn a_stop_with_conditions_survives_faults() {
     pipes(Story::Stop, true);
 }
 
 #[test]
-fn a_cleanup_with_conditions_is_struck() {
+fn a_cleanup_with_conditions_survives_faults() {
     pipes(Story::Cleanup, false);
 }
 
 #[test]
-fn a_start_is_struck() {
+fn a_start_survives_faults() {
     everywhere(Story::Start, &tiny());
 }
 
 #[test]
-fn a_reconcile_is_struck() {
+fn a_reconcile_survives_faults() {
     everywhere(Story::Reconcile, &tiny());
 }
 
 #[test]
-fn an_upgrade_is_struck() {
+fn an_upgrade_survives_faults() {
     everywhere(Story::Upgrade, &tiny());
 }
 
 #[test]
-fn a_stop_is_struck() {
+fn a_stop_survives_faults() {
     everywhere(Story::Stop, &tiny());
 }
 
 #[test]
-fn a_cleanup_is_struck() {
+fn a_cleanup_survives_faults() {
     everywhere(Story::Cleanup, &tiny());
 }
 
 #[test]
-fn a_start_of_the_default_topology_is_struck() {
+fn a_start_of_the_default_topology_survives_faults() {
     spread(Story::Start);
 }
 
 #[test]
-fn a_reconcile_of_the_default_topology_is_struck() {
+fn a_reconcile_of_the_default_topology_survives_faults() {
     spread(Story::Reconcile);
 }
 
 #[test]
-fn an_upgrade_of_the_default_topology_is_struck() {
+fn an_upgrade_of_the_default_topology_survives_faults() {
     spread(Story::Upgrade);
 }
 
 #[test]
-fn a_stop_of_the_default_topology_is_struck() {
+fn a_stop_of_the_default_topology_survives_faults() {
     spread(Story::Stop);
 }
 
 #[test]
-fn a_cleanup_of_the_default_topology_is_struck() {
+fn a_cleanup_of_the_default_topology_survives_faults() {
     spread(Story::Cleanup);
 }

@@ -1,4 +1,4 @@
-//! The files of `guests/NAME`, given to the systems that they are for, on interfaces that cloud-init claims too.
+//! The files of `guests/NAME`, applied by the systems that they are for, on interfaces that cloud-init configures too.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, has_tool, rendered, root, skipped};
 
-/// The script in which a system starts.
+/// The script that boots a system.
 const SYSTEM: &str = "tests/guest/system.sh";
 
 fn input() -> Value {
@@ -25,7 +25,7 @@ fn files() -> std::collections::BTreeMap<String, String> {
     rendered(&input()).files.into_iter().map(|(path, file)| (path, file.text)).collect()
 }
 
-/// What the system's interfaces have in the end; none where this machine cannot start it.
+/// The addresses, routes and DNS servers that the system ends up with; none where this machine cannot run it.
 fn booted(system: &str, file: &str) -> Option<String> {
     let program = match system {
         "networkd" => "networkctl",
@@ -60,26 +60,26 @@ fn is_right(system: &str, file: &str, address: &str, dns: &str) {
 }
 
 #[test]
-fn networkd_takes_the_address_before_what_cloud_images_bring() {
+fn networkd_prefers_our_file_over_that_of_a_cloud_image() {
     is_right("networkd", "guests/by-mac/05-nixvol.network", "10.0.1.8", "dns 10.0.1.1\n");
     is_right("networkd", "guests/by-name/05-nixvol.network", "10.0.1.9", "dns 9.9.9.9\ndns 10.0.1.1\n");
 }
 
 #[test]
-fn netplan_takes_the_address_before_what_cloud_images_bring() {
-    // netplan asks for the address that the hardware has, and no virtual interface of Linux has one.
+fn netplan_prefers_our_file_over_that_of_a_cloud_image() {
+    // netplan matches the permanent hardware address, which virtual interfaces on Linux do not have.
     is_right("netplan", "guests/by-name/99-nixvol.yaml", "10.0.1.9", "dns 9.9.9.9\ndns 10.0.1.1\n");
     assert!(files()["guests/by-mac/99-nixvol.yaml"].contains("macaddress: \"52:54:00:12:34:56\"\n"));
 }
 
 #[test]
-fn network_manager_takes_the_address_before_what_cloud_images_bring() {
+fn network_manager_prefers_our_file_over_that_of_a_cloud_image() {
     is_right("NetworkManager", "guests/by-mac/nixvol.nmconnection", "10.0.1.8", "dns 10.0.1.1\n");
     is_right("NetworkManager", "guests/by-name/nixvol.nmconnection", "10.0.1.9", "dns 9.9.9.9 10.0.1.1\n");
 }
 
 #[test]
-fn what_is_not_said_of_a_guest_is_filled_in_and_read_back() {
+fn omitted_fields_of_a_guest_get_defaults_that_round_trip() {
     let mut input = input();
     input["volumes"]["plain"] = json!({ "provider": "aws", "address": "10.0.1.10", "attachment": "guest" });
     input["providers"]["own"] = json!({ "network": "10.1.0.0/16", "gateway": "10.1.1.1/24" });
@@ -89,7 +89,7 @@ fn what_is_not_said_of_a_guest_is_filled_in_and_read_back() {
     let network: Value = serde_json::from_str(&bundle.files["network.json"].text).expect("JSON");
     let guest = |name: &str| network["volumes"][name]["guest"].clone();
     assert_eq!(guest("plain"), json!({ "mac": null, "interface": null, "dns": ["10.0.1.1"] }));
-    // Nobody answers there but vmnet.
+    // Only vmnet answers DNS at a provider's gateway.
     assert_eq!(guest("own-1"), json!({ "mac": null, "interface": null, "dns": [] }));
     assert_eq!(guest("by-mac")["mac"], "52:54:00:ab:cd:ef");
     let (mut first, mut again) = (declared(&input), declared(&network));

@@ -1,6 +1,6 @@
-//! The pages of `help`: every code has one, and what a page shows is what happens. `readme.rs` runs the guides.
+//! The pages of `help`: every code has one, and each page shows the program's real output. `readme.rs` runs the guides.
 //!
-//! After a change of the program's words, `NIXVOL_README=update cargo test help` writes them into the pages.
+//! `NIXVOL_README=update cargo test help` updates the pages when the program's messages change.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ use crate::network::{Network, topology};
 use crate::nix::evaluate;
 use crate::support::{program, root, run};
 
-/// A page's source and its three blocks.
+/// A page with its source and its three code blocks.
 struct Told {
     page: &'static Page,
     markdown: String,
-    /// The language of the declarations.
+    /// The language of its declarations, `nix` or `json`.
     language: &'static str,
 }
 
@@ -29,7 +29,7 @@ impl Told {
         Self { page, markdown, language }
     }
 
-    /// Where the text of the block under a heading lies.
+    /// The range of the code block under a heading.
     fn block(&self, heading: &str, language: &str) -> std::ops::Range<usize> {
         let open = format!("\n{heading}:\n\n```{language}\n");
         let at = self.markdown.find(&open).unwrap_or_else(|| panic!("{}: no {open:?}", self.page.topic));
@@ -42,8 +42,7 @@ impl Told {
     }
 }
 
-/// The JSON of the declarations under a heading: as it stands, or as Nix makes it of what stands there. Nix is asked
-/// once for all of them.
+/// The JSON of the pages' declarations under a heading; those in Nix are evaluated all at once.
 fn inputs(pages: &[Told], heading: &str) -> Vec<String> {
     let mut expression = String::from(
         "let data = import ./modules/data.nix { lib = import ./tests/nix/lib; }; \
@@ -80,7 +79,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
 }
 
 #[test]
-fn what_a_page_shows_is_what_is_printed() {
+fn every_page_shows_the_real_output() {
     let update = std::env::var("NIXVOL_README").is_ok_and(|value| value == "update");
     let mut pages: Vec<Told> = ERRORS.iter().chain(WARNINGS).map(Told::of).collect();
     let inputs = inputs(&pages, "Wrong");
@@ -110,7 +109,7 @@ fn what_a_page_shows_is_what_is_printed() {
 }
 
 #[test]
-fn the_mend_of_every_page_is_valid() {
+fn the_fix_on_every_page_is_valid() {
     let pages: Vec<Told> = ERRORS.iter().chain(WARNINGS).map(Told::of).collect();
     for (told, input) in pages.iter().zip(inputs(&pages, "Right")) {
         let output = run(&["check", "--input", "-"], &input);
@@ -168,7 +167,7 @@ fn the_manager_has_help_for_each_of_its_commands() {
 fn a_page_fits_a_terminal() {
     for page in ERRORS {
         let text = page.text();
-        // What the program prints is as long as it is; the words around it are not.
+        // Printed output may have any width; the text around it may not.
         let printed =
             text.split("Printed:").nth(1).expect("Printed").split("Right:").next().expect("Right").to_owned();
         for line in text.replace(&printed, "").lines() {
@@ -179,7 +178,7 @@ fn a_page_fits_a_terminal() {
     }
     for page in GUIDES {
         for line in page.text().lines() {
-            // Commands, and what they print, are as long as they are; a table may be a little wider.
+            // Commands and their output may have any width, and tables a little more than text.
             let width = if line.starts_with('|') { 98 } else { 82 };
             assert!(line.starts_with("    ") || line.len() <= width, "{}: {line}", page.topic);
             assert!(!line.starts_with('#') && !line.contains("```"), "{}: {line}", page.topic);
@@ -194,7 +193,7 @@ fn asked(words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_code_is_known_in_every_form() {
+fn a_code_is_recognized_in_every_form() {
     let page = ERRORS.iter().find(|page| page.topic == "E012").expect("E012").text();
     for form in ["E012", "e012", "E12", "e12", "12", "012", "error[E012]", "error[E012]:"] {
         assert_eq!(asked(&[form]), (Some(0), page.clone(), String::new()), "{form}");
@@ -234,7 +233,7 @@ fn the_help_of_a_command_is_the_commands_own() {
 }
 
 #[test]
-fn the_table_has_every_code_once_and_data_has_the_same_words() {
+fn the_table_and_its_json_list_every_code_once() {
     let (code, table, _) = asked(&["errors"]);
     assert_eq!(code, Some(0));
     let pages = || ERRORS.iter().chain(WARNINGS);

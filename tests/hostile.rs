@@ -1,4 +1,5 @@
-//! Hostile values: in every field, for every language. Each is refused, or stays in its place in every file.
+//! Hostile values, in every field and for every output language: each is refused, or stays within its place in every
+//! file.
 
 use std::io::Cursor;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{fixture, rendered};
 
-/// Where a string can be given, and a harmless value that stands for it.
+/// The fields that take a string, as JSON pointers with a harmless value.
 const FIELDS: &[(&str, &str)] = &[
     ("/base", "/opt/harmless"),
     ("/stateDir", "/var/db/harmless"),
@@ -32,7 +33,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("/allowOverlap/0", "10.20.0.0/16"),
 ];
 
-/// The declaration with a value at a place, or under a name.
+/// The declaration with a value in a field, or as a name.
 fn with(pointer: &str, value: &str) -> Value {
     let mut input = fixture("rich.json");
     match input.pointer_mut(pointer) {
@@ -42,7 +43,7 @@ fn with(pointer: &str, value: &str) -> Value {
     input
 }
 
-/// Pieces that mean something to a shell, to pf, XML, JSON, hosts, templates, or a terminal.
+/// Fragments with a meaning to a shell, pf, XML, JSON, hosts files, templates, or a terminal.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         proptest::sample::select(vec![
@@ -98,7 +99,7 @@ fn hostile() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat())
 }
 
-/// The ways in which a value may be written down in a file of this path.
+/// The escaped forms in which a value may appear in the file of this path.
 fn written(path: &str, value: &str) -> Vec<String> {
     let json = json!(value).to_string();
     let xml = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
@@ -123,7 +124,7 @@ proptest! {
         prop_assert!(hostile.files.keys().eq(expected.files.keys()));
         for (path, file) in &hostile.files {
             let before = &expected.files[path].text;
-            // Only where the harmless value stood, and as this file's language writes it, line by line.
+            // Lines may differ only where the harmless value stood, and only by the value in the file's own escaping.
             let pairs: Vec<(&str, &str)> = before.split('\n').zip(file.text.split('\n')).collect();
             prop_assert_eq!(before.split('\n').count(), file.text.split('\n').count(), "{} has other lines", path);
             for (before, after) in pairs.into_iter().filter(|(before, after)| before != after) {
@@ -145,7 +146,7 @@ proptest! {
         }
         let rejected = model::read(input.to_string().as_bytes()).expect_err("a hostile name");
         prop_assert!(rejected.problems.iter().any(|problem| problem.kind.code() == "E010"));
-        // What is told about it cannot redraw the terminal.
+        // The error message cannot redraw the terminal.
         for problem in rejected.problems {
             let told = format!("{} {} {}", problem.at, problem.message(), problem.kind.hint().unwrap_or_default());
             prop_assert!(!told.chars().any(char::is_control), "{:?}", told);

@@ -1,11 +1,11 @@
-//! The rules of the house: which room sees which, who reads and writes, no dead template, no forgotten test.
+//! Rules of the code base: which module imports which, which modules do I/O, no unused template, no forgotten test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::support::{files_below, root};
 
-/// Which rooms each room of the library may use. Data flows one way.
+/// The modules that each module of the library may import. Data flows one way.
 const SEES: &[(&str, &[&str])] = &[
     ("place", &[]),
     ("problem", &["place"]),
@@ -46,7 +46,7 @@ fn source_of(path: &std::path::Path) -> String {
     fs::read_to_string(root().join(path)).expect("a source file")
 }
 
-/// The room that a file of the library belongs to.
+/// The top-level module that a file of the library belongs to.
 fn room(path: &std::path::Path) -> Option<String> {
     let inside = path.strip_prefix("generator/src").ok()?;
     let first = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
@@ -59,7 +59,7 @@ fn sources() -> Vec<std::path::PathBuf> {
     files
 }
 
-/// The rooms of the program, which may use the whole library.
+/// The modules of the program, which may import the whole library.
 const PROGRAM: [&str; 6] = ["main", "cli", "commands", "disk", "lab", "progress"];
 
 #[test]
@@ -76,7 +76,7 @@ fn modules_import_only_what_they_may() {
         let text = source_of(&path);
         for used in text.split("crate::").skip(1) {
             let used: String = used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            // A macro's own crate, and the room itself.
+            // The crate of a macro, and imports from within the module.
             if used.is_empty() || used == room {
                 continue;
             }
@@ -103,7 +103,7 @@ fn only_the_program_reads_writes_and_prints() {
 }
 
 #[test]
-fn every_module_says_what_it_is_and_what_it_never_does() {
+fn every_module_documents_what_it_sees_and_never_does() {
     for (room, _) in SEES {
         let text = source_of(std::path::Path::new(&format!("generator/src/{room}.rs")));
         let docs: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
@@ -115,7 +115,7 @@ fn every_module_says_what_it_is_and_what_it_never_does() {
 }
 
 #[test]
-fn every_file_is_of_the_module_above_it() {
+fn every_file_is_declared_by_its_parent_module() {
     for path in sources() {
         let (name, above) =
             (path.file_stem().expect("a name").to_string_lossy(), path.parent().expect("a directory"));
@@ -129,7 +129,7 @@ fn every_file_is_of_the_module_above_it() {
 }
 
 #[test]
-fn no_template_is_dead() {
+fn every_template_is_used() {
     let mut code: String = sources().iter().map(|path| source_of(path)).collect();
     for template in files_below("templates") {
         if template.extension().is_some_and(|extension| extension == "j2") {
@@ -147,7 +147,7 @@ fn no_template_is_dead() {
 }
 
 #[test]
-fn no_test_is_forgotten() {
+fn every_test_module_is_listed() {
     let contents = source_of(std::path::Path::new("tests/main.rs"));
     for entry in fs::read_dir(root().join("tests")).expect("the tests") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();

@@ -31,10 +31,20 @@ fn evaluated(module: &str) -> Value {
 }
 
 /// The files of other tools.
-const FILES: [&str; 4] = ["compose.yaml", "kind.yaml", "main.tf.json", "show.json"];
+const FILES: [&str; 9] = [
+    "compose.yaml",
+    "compose-parts.yaml",
+    "kind.yaml",
+    "kind-dual.yaml",
+    "main.tf.json",
+    "default.tf.json",
+    "show.json",
+    "plan.json",
+    "terraform.tfstate",
+];
 
 #[test]
-fn what_other_tools_describe_is_a_declaration_that_is_proven() {
+fn imported_files_become_declarations_that_are_proven() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut all = String::new();
     for name in FILES {
@@ -79,7 +89,28 @@ fn what_other_tools_describe_is_a_declaration_that_is_proven() {
 }
 
 #[test]
-fn flags_make_a_file_and_nothing_is_overwritten() {
+fn utf_16_of_powershell_is_read_and_binary_files_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = fs::read_to_string(root().join("tests/import/plan.json")).expect("a file");
+    let plain = fs::write(directory.path().join("plan.json"), &text);
+    plain.expect("a file");
+    let expected = init(directory.path(), &["--from", "plan.json", "--dry-run"]);
+    for (mark, of) in [(0xfeff_u16, u16::to_le_bytes as fn(u16) -> [u8; 2]), (0xfeff, u16::to_be_bytes)] {
+        let bytes: Vec<u8> = [mark].into_iter().chain(text.encode_utf16()).flat_map(of).collect();
+        fs::write(directory.path().join("plan.json"), &bytes).expect("a file");
+        let output = init(directory.path(), &["--from", "plan.json", "--dry-run"]);
+        assert_eq!(output.status.code(), Some(0), "{}", self::text(&output.stderr));
+        assert_eq!((output.stdout, output.stderr), (expected.stdout.clone(), expected.stderr.clone()));
+        // Half a character is no text.
+        fs::write(directory.path().join("half.json"), &bytes[..bytes.len() - 1]).expect("a file");
+        let half = init(directory.path(), &["--from", "half.json", "--dry-run"]);
+        assert_eq!(half.status.code(), Some(2));
+        assert!(self::text(&half.stderr).contains("half.json is not text\nhint: "));
+    }
+}
+
+#[test]
+fn a_file_is_made_from_flags_and_nothing_is_overwritten() {
     let directory = tempfile::tempdir().expect("a directory");
     let words = ["--provider", "aws,gcp=10.9.0.0/16", "--volumes", "2", "--link-all"];
     let first = init(directory.path(), &words);
@@ -104,7 +135,7 @@ fn flags_make_a_file_and_nothing_is_overwritten() {
 }
 
 #[test]
-fn wrong_use_of_init_is_told() {
+fn wrong_use_of_init_is_reported() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = |name: &str, content: &str| fs::write(directory.path().join(name), content).expect("a file");
     file("broken.yaml", "services:\n  a: [\n");
@@ -130,7 +161,6 @@ fn wrong_use_of_init_is_told() {
         &["--from", "other.yaml"],
         &["--from", "empty.yaml"],
         &["--from", "host.yaml"],
-        &["--from", "circle.tf.json"],
         &["--from", "host.yaml", "--provider", "aws"],
         &["--provider", "aws", "--out", "nowhere/nixvol.nix"],
     ] {
@@ -139,13 +169,21 @@ fn wrong_use_of_init_is_told() {
         assert!(output.stdout.is_empty() && !directory.path().join("nixvol.nix").exists(), "{words:?}");
         writeln!(all, "$ nixvol-net init {}\n{}", words.join(" "), text(&output.stderr)).expect("a string");
     }
+    // References that lead in a circle lead nowhere, and end.
+    let circle = init(directory.path(), &["--from", "circle.tf.json", "--dry-run"]);
+    assert_eq!(circle.status.code(), Some(0));
+    assert!(
+        text(&circle.stderr).contains("aws_instance.b: its network is not in this file"),
+        "{}",
+        text(&circle.stderr)
+    );
     insta::with_settings!({ snapshot_path => "snapshots/init", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("wrong-use", all);
     });
 }
 
 #[test]
-fn on_a_terminal_it_asks() {
+fn init_asks_on_a_terminal() {
     if !has_tool("script", "no question was answered on a terminal") {
         return;
     }

@@ -1,4 +1,4 @@
-//! The lab with real packets: namespaces, stacks and programs, and what is left when it ends.
+//! The lab with real packets: namespaces, network stacks and programs, and that nothing remains when it ends.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -19,13 +19,13 @@ use crate::router::{Random, anything};
 use crate::schema::validator_of;
 use crate::support::{fixture, has_lab, program, rendered, root, run};
 
-/// A test's own lab, by its own name, which ends with the test.
+/// A lab that only this test uses, with a name of its own; it is torn down when the test ends.
 pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    /// A lab that is not up.
+    /// A lab that has not been started.
     pub fn nowhere(name: &str) -> Self {
         Self { name: format!("nixvol-net/test-{name}-{}", std::process::id()) }
     }
@@ -37,7 +37,7 @@ impl Lab {
         lab
     }
 
-    /// A command of the lab.
+    /// A `lab` command that addresses this lab.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("lab").args(arguments).current_dir(root()).env("NIXVOL_LAB", &self.name);
@@ -48,7 +48,7 @@ impl Lab {
         self.command(arguments).output().expect("the program runs")
     }
 
-    /// A shell's command as a node.
+    /// Runs a shell script on a node.
     pub fn sh(&self, node: &str, script: &str) -> Output {
         self.lab(&["exec", node, "--", "sh", "-c", script])
     }
@@ -73,7 +73,7 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
-/// Waits until something holds; false after so long.
+/// Polls until a condition holds; false if it does not within `patience`.
 pub fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let ends = Instant::now() + patience;
     while !holds() {
@@ -89,14 +89,14 @@ fn fixture_path(name: &str) -> String {
     format!("tests/fixtures/{name}.json")
 }
 
-/// The processes below this one whose command line has a word in it.
+/// The processes of this machine whose command line contains a word, as `PID ARGS` lines.
 fn processes(word: &str) -> Vec<String> {
     let ps = Command::new("ps").args(["-e", "-o", "pid=,args="]).output().expect("ps runs");
     let lines = String::from_utf8(ps.stdout).expect("text");
     lines.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
-/// The input of a network in which two volumes are in two providers, and one is a VM's.
+/// The restricted fixture with etcd-2 as a guest, and a published port on etcd-1.
 fn guests() -> Value {
     let mut input = fixture("restricted.json");
     input["volumes"]["etcd-2"]["attachment"] = json!("guest");
@@ -119,13 +119,13 @@ fn bundle(directory: &Path, name: &str, input: &str) -> PathBuf {
 }
 
 #[test]
-fn every_topology_does_what_is_explained() {
+fn every_topology_behaves_as_explain_reports() {
     if !has_lab() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
     let guests = written(directory.path(), "guests.json", &guests());
-    // Half of them when time is short: each waits for many answers that do not come.
+    // A probe that gets no answer takes until its timeout, so the short run tries only some of the inputs.
     let names = ["single", "restricted-more", "conditions", "restricted", "rich", "ways"];
     let cases = ["masquerade-guest", "fragments", "public-space"]
         .map(|name| format!("tests/cases/public/{name}.json"));
@@ -148,7 +148,8 @@ fn every_topology_does_what_is_explained() {
             probes.iter().filter(is_whole).filter_map(|probe| probe["found"].as_str()).collect();
         assert!(found.contains("connected") && found.contains("silence"), "{input:?}: {found:?}");
         let is_refusing = input.as_deref().is_some_and(|input| !input.contains("single"));
-        // Where rules refuse, macOS's pf may still be unable to say so: that is what each probe was held against.
+        // `refused` is not required where rules refuse, since macOS's pf cannot always answer; each probe was compared
+        // with its own expectation above.
         assert!(is_refusing || !found.contains("refused"), "{input:?}: {found:?}");
         let trials: BTreeSet<&str> =
             probes.iter().filter_map(|probe| probe["trial"]["kind"].as_str()).collect();
@@ -169,7 +170,7 @@ fn every_topology_does_what_is_explained() {
 }
 
 #[test]
-fn rules_that_do_something_else_are_found_by_their_packets() {
+fn deviating_rules_are_found_by_probe_packets() {
     if !has_lab() {
         return;
     }
@@ -177,7 +178,7 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
     let bundle = bundle(directory.path(), "bundle", &fixture_path("restricted"));
     let anchor = bundle.join(ANCHOR);
     let rules = fs::read_to_string(&anchor).expect("rules");
-    // Someone opens a port by hand.
+    // Simulates an edit by hand that opens one more port.
     let wider = rules.replace("{ 2379:2380 }", "{ 2379:2381 }");
     assert_ne!(rules, wider);
     fs::write(&anchor, wider).expect("a file");
@@ -193,9 +194,9 @@ fn rules_that_do_something_else_are_found_by_their_packets() {
     assert!(told.contains("tcp S passed by") && told.contains("port 2379:2381 flags S/SA"), "{told}");
 }
 
-/// What must not be is seen where rules let it be: what a bridge leaves behind, and who speaks as another.
+/// Leaks (after a bridge is gone) and forged sources are detected where a weakened ruleset lets them through.
 #[test]
-fn rules_that_let_leak_or_forge_are_found() {
+fn rules_that_allow_leaks_or_forgery_are_found() {
     if !has_lab() {
         return;
     }
@@ -223,7 +224,7 @@ fn rules_that_let_leak_or_forge_are_found() {
 }
 
 #[test]
-fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
+fn lab_run_executes_a_command_as_the_mac_and_returns_its_exit_code() {
     if !has_lab() {
         return;
     }
@@ -237,7 +238,7 @@ fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
     assert!(text(&missing).contains("cannot run no-such-command"), "{}", text(&missing));
     let output = run(&["--", "sh", "-c", "cat && ip -o -4 addr show dev eth0"]);
     assert!(text(&output).contains("192.0.2.10/32"), "{}", text(&output));
-    // Without a declaration there is no lab.
+    // An invalid declaration starts no lab.
     let bad =
         crate::support::run(&["lab", "run", "--input", "tests/fixtures/overlap.json", "--", "true"], "");
     assert_eq!(bad.status.code(), Some(2));
@@ -245,7 +246,7 @@ fn a_command_runs_as_the_mac_and_its_exit_code_is_the_lab_s() {
 }
 
 #[test]
-fn it_works_in_a_user_s_own_namespace() {
+fn it_works_in_a_user_namespace() {
     if !has_lab() {
         return;
     }
@@ -271,8 +272,8 @@ fn it_works_in_a_user_s_own_namespace() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
-/// A user who is no one else's: with a TUN device that everybody may open, as distributions have it, nothing of
-/// root's is needed, in a namespace of the user's own making or in the lab's.
+/// An unprivileged user needs nothing of root where /dev/net/tun is world-accessible, as distributions ship it: neither
+/// in a user namespace of their own nor in the one that the lab makes.
 #[test]
 fn it_works_for_a_user_who_is_not_root() {
     if !has_lab() || !rustix::process::geteuid().is_root() {
@@ -305,14 +306,14 @@ fn up_exec_status_and_down() {
     let again = lab.lab(&["up"]);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again).contains("a lab is up already\nhint: "), "{}", text(&again));
-    // Names, addresses, and a way between them.
+    // Names and addresses resolve, and packets get through.
     let hosts = lab.sh("etcd-1", "cat /etc/hosts");
     let bundle = rendered(&fixture("restricted-more.json")).files["hosts"].text.clone();
     assert!(text(&hosts).contains(&bundle), "{}", text(&hosts));
     let ping = lab.sh("etcd-1", "ping -c 1 -W 5 etcd-1.nixvol && ping -c 1 -W 5 internet");
     assert!(ping.status.success(), "{}", text(&ping));
     assert_eq!(lab.sh("etcd-1", "exit 3").status.code(), Some(3));
-    // The directory of the caller, and a lab inside the lab that is the same.
+    // A command keeps the caller's directory, and `lab exec` works from inside the lab.
     assert_eq!(text(&lab.sh("etcd-1", "pwd")).trim(), root().to_string_lossy());
     let inner = lab.sh(
         "etcd-1",
@@ -357,7 +358,7 @@ fn nothing_is_left_when_it_is_killed() {
         .count()
         >= 2));
     assert_eq!((interfaces(), mounts()), before, "the host sees nothing of it");
-    // The process that plays the Mac, by the descriptor that it was started with and the lab's own name.
+    // The router process plays the Mac; killing it must take everything down.
     let router = router_of(&lab);
     assert!(Command::new("kill").args(["-9", &router]).status().expect("kill runs").success());
     assert!(within(Duration::from_secs(10), || processes(&mark).is_empty()), "{:?}", processes(&mark));
@@ -366,7 +367,7 @@ fn nothing_is_left_when_it_is_killed() {
     assert_eq!(lab.lab(&["status"]).status.code(), Some(1));
 }
 
-/// The process of a lab that stays: what it holds of its address is the environment that it was started with.
+/// The pid of the process that serves this lab, found by the lab's name in its environment.
 fn router_of(lab: &Lab) -> String {
     let routers = processes("lab serve").into_iter().filter_map(|line| {
         let pid = line.split_whitespace().next()?.to_owned();
@@ -399,7 +400,7 @@ fn rules_change_under_open_connections() {
     let lab = Lab::up("apply", &["--bundle", &before.to_string_lossy()]);
     let mut kept = talk(&lab, directory.path(), "kept", ("mac", "etcd-2"));
     let mut cut = talk(&lab, directory.path(), "cut", ("etcd-1", "etcd-3"));
-    // Nothing but rules can be changed.
+    // `apply` accepts a bundle that differs only in its rules.
     let refused = lab.lab(&["apply", &foreign.to_string_lossy()]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused).contains("hint: `lab down` and `lab up` with it"), "{}", text(&refused));
@@ -407,14 +408,15 @@ fn rules_change_under_open_connections() {
     assert!(applied.status.success() && text(&applied).contains("rules loaded"), "{}", text(&applied));
     assert!(kept.says("one") && cut.says("two"), "states survive");
     let applied = lab.lab(&["apply", &after.to_string_lossy(), "--kill"]);
-    // Two states for a link's connection, as the Mac sees it going out and coming in on lo0; inside a provider none.
+    // A connection across a link has two states, from passing out on lo0 and in on lo0; within a provider there are
+    // none.
     assert!(text(&applied).contains(", 2 states killed, 0 states stay"), "{}", text(&applied));
     assert!(kept.says("three") && !cut.says("four"));
-    // What was looked at once is not looked at again.
+    // Applying the same rules again kills nothing.
     let applied = lab.lab(&["apply", &after.to_string_lossy(), "--kill"]);
     assert!(text(&applied).contains(", 0 states killed"), "{}", text(&applied));
     assert!(kept.says("five"));
-    // Rules that are not what the bundle declares never get in.
+    // Rules that do not match the bundle's declaration are never loaded.
     let anchor = after.join(ANCHOR);
     fs::write(&anchor, fs::read_to_string(&anchor).expect("rules").replace("block return", "pass"))
         .expect("a file");
@@ -422,14 +424,14 @@ fn rules_change_under_open_connections() {
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
 }
 
-/// A connection that stays open: what is said at one end is written down at the other.
+/// A TCP connection that stays open: the server appends each line that it receives to a file.
 struct Talk {
     client: Child,
     heard: PathBuf,
     server: Child,
 }
 
-/// Opens a connection. The lab has no tool for it but this test binary itself, at both ends.
+/// Opens a connection between two nodes. Client and server are this test binary itself, which saves a tool.
 fn talk(lab: &Lab, directory: &Path, name: &str, (from, to): (&str, &str)) -> Talk {
     let heard = directory.join(name);
     let myself = std::env::current_exe().expect("this binary");
@@ -456,7 +458,7 @@ fn address_of(volume: &str) -> String {
 }
 
 impl Talk {
-    /// Says a line, and whether it is heard.
+    /// Sends a line; returns whether the server received it.
     fn says(&mut self, line: &str) -> bool {
         use std::io::Write;
         let input = self.client.stdin.as_mut().expect("a pipe");
@@ -542,7 +544,7 @@ fn a_partition_cuts_and_heals() {
 }
 
 #[test]
-fn status_counts_no_state_that_has_expired() {
+fn status_excludes_expired_states() {
     if !has_lab() {
         return;
     }
@@ -554,8 +556,8 @@ fn status_counts_no_state_that_has_expired() {
     };
     assert!(lab.sh("etcd-1", "ping -c 1 -W 2 etcd-2.nixvol").status.success());
     assert!(states() > 0);
-    // No packet comes any more, so that nothing but the question tells the router the time: icmp.error lasts 10 s, and
-    // every state is looked at once in 10 s.
+    // No more packets arrive, so only the status query advances the router's clock. icmp.error lasts 10 s, and the
+    // purge visits every state once in 10 s.
     let patience = std::time::Instant::now();
     while states() > 0 {
         assert!(patience.elapsed().as_secs() < 60, "{} states", states());
@@ -563,8 +565,8 @@ fn status_counts_no_state_that_has_expired() {
     }
 }
 
-/// Ways that are slow, each by as much as no other: from aws, from one volume of it, and between azure and gcp, where
-/// some volumes are VMs'.
+/// Links with a different latency each: from aws, from one of its volumes, and between azure and gcp, where some
+/// volumes are guests.
 fn slow() -> Value {
     let link = |from: &str, to: &str, ms: u16| json!({ "from": [from], "to": [to], "protocol": "icmp", "conditions": { "latencyMs": ms } });
     let volume = |provider: &str, address: &str, attachment: &str| json!({ "provider": provider, "address": address, "attachment": attachment });
@@ -581,7 +583,7 @@ fn slow() -> Value {
     input
 }
 
-/// The shortest of two round trips, in milliseconds.
+/// The shorter of two round-trip times, in milliseconds.
 fn round_trip(lab: &Lab, from: &str, to: &str) -> f64 {
     let to = if to == "internet" { to.to_owned() } else { format!("{to}.nixvol") };
     let ping = text(&lab.sh(from, &format!("ping -c 2 -i 0.2 -W 5 {to}")));
@@ -590,7 +592,8 @@ fn round_trip(lab: &Lab, from: &str, to: &str) -> f64 {
         .unwrap_or_else(|| panic!("{from} {to}: {ping}"))
 }
 
-/// Who asks whom, and how much longer than at once it takes.
+/// Checks for each (source, destination) that its round-trip time is the expected latency in milliseconds, with 29 ms
+/// of tolerance.
 fn feel(lab: &Lab, expected: &[(&str, &str, f64)]) {
     for (from, to, least) in expected {
         let time = round_trip(lab, from, to);
@@ -599,7 +602,7 @@ fn feel(lab: &Lab, expected: &[(&str, &str, f64)]) {
 }
 
 #[test]
-fn a_declared_delay_is_felt() {
+fn declared_latency_is_measurable() {
     if !has_lab() {
         return;
     }
@@ -609,17 +612,17 @@ fn a_declared_delay_is_felt() {
     feel(
         &lab,
         &[
-            // On lo0, which sees it twice; the answer of a link that goes one way has no pipe.
+            // On lo0 pf sees a packet twice, but delays it once; replies of a one-way link have no pipe.
             ("api", "etcd-2", 100.0),
-            // The narrower path takes precedence, in its own direction.
+            // The more specific link takes precedence, in its own direction.
             ("etcd-1", "etcd-2", 30.0),
             ("etcd-1", "worker", 30.0),
-            // From a VM to the Mac, from the Mac to a VM, and between VMs: each way once.
+            // From a guest to the Mac, from the Mac to a guest, and between guests: one delay in each direction.
             ("worker", "etcd-3", 200.0),
             ("etcd-3", "worker", 200.0),
             ("worker", "talos", 200.0),
             ("talos", "etcd-2", 200.0),
-            // What has no conditions.
+            // Paths without conditions.
             ("etcd-1", "api", 0.0),
             ("worker", "etcd-2", 0.0),
             ("api", "internet", 0.0),
@@ -636,7 +639,7 @@ fn a_declared_delay_is_felt() {
 }
 
 #[test]
-fn it_is_the_rules_that_delay() {
+fn the_rules_cause_the_delay() {
     if !has_lab() {
         return;
     }
@@ -649,7 +652,7 @@ fn it_is_the_rules_that_delay() {
         fs::write(bundle.join(ANCHOR), kept.collect::<String>()).expect("a file");
         Lab::up(name, &["--bundle", &bundle.to_string_lossy()])
     };
-    // Those that see what comes in from a VM for the Mac.
+    // Without the rules that match what arrives from a guest for the Mac.
     let lab = without("rules-in", "dummynet in quick on ! lo0 ");
     feel(&lab, &[("worker", "etcd-3", 140.0), ("etcd-3", "worker", 140.0), ("worker", "talos", 200.0)]);
     drop(lab);
@@ -666,7 +669,7 @@ fn it_is_the_rules_that_delay() {
 }
 
 #[test]
-fn loss_and_bandwidth_are_felt_and_can_be_changed() {
+fn loss_and_bandwidth_take_effect_and_can_be_changed() {
     if !has_lab() {
         return;
     }
@@ -687,7 +690,8 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
             ping.split(" transmitted, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         received.map_or_else(|| panic!("{ping}"), |received: u32| 40 - received)
     };
-    // The sequence is the same in every run: what this pipe's has among its first forty.
+    // The pipe's random sequence is deterministic, so the number of losses among forty packets is the same in every
+    // run.
     let first = lost();
     assert!((10..=30).contains(&first), "{first}");
     let applied = |bundle: &str| {
@@ -696,7 +700,7 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
     };
     applied(&lossy);
     assert_eq!(lost(), first, "the pipe is another, and its sequence begins again");
-    // 1,200 bytes take 100 ms, and those that are sent together wait for each other.
+    // 1,200 bytes take 100 ms at 96 kbit/s, and packets sent back to back queue behind each other.
     applied(&narrow);
     assert_eq!(lab.status()["pipes"][0]["conditions"], "96 kbit/s");
     let ping = text(&lab.sh("api", "ping -c 3 -l 3 -s 1172 -W 5 etcd-2.nixvol"));
@@ -711,7 +715,7 @@ fn loss_and_bandwidth_are_felt_and_can_be_changed() {
 }
 
 #[test]
-fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
+fn lab_test_works_under_extreme_conditions() {
     if !has_lab() {
         return;
     }
@@ -720,7 +724,7 @@ fn who_reaches_whom_is_asked_whatever_the_ways_are_like() {
     let output = run(&["lab", "test", "--input", "-"], &input.to_string());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("no difference: "), "{}", text(&output));
-    // A pipe that is not there carries nothing.
+    // A pipe that does not exist drops everything.
     let directory = tempfile::tempdir().expect("a directory");
     let input = written(directory.path(), "input.json", &input);
     let bundle = bundle(directory.path(), "bundle", &input);
@@ -749,7 +753,8 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
         .spawn()
         .expect("it starts");
     assert!(within(Duration::from_secs(10), || fs::metadata(&file).is_ok_and(|file| file.len() > 0)));
-    // A ping is refused by the link, which is of etcd's ports only; a neighbour's is not the link's at all.
+    // etcd-1 and etcd-2 are joined by a link for etcd's ports only, so the ping is refused; etcd-3 is not part of the
+    // link.
     let _ = lab.sh("etcd-1", "ping -c 1 -W 1 etcd-2.nixvol; ping -c 1 -W 1 etcd-3.nixvol");
     let read = || comments(&file);
     assert!(within(Duration::from_secs(10), || !read().is_empty()), "nothing was captured");
@@ -757,10 +762,10 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     capture.kill().expect("it ends");
     let _ = capture.wait();
     let packets = read();
-    // It is let out on lo0, and refused as it comes in.
+    // It passes out on lo0, and is refused in on lo0.
     let [(first, passed, _), (interface, comment, bytes)] = packets.as_slice() else { panic!("{packets:?}") };
     assert!(passed.starts_with("passed by pf/anchor.conf:"), "{passed}");
-    // Each of the two has an interface of its own.
+    // The capture records each hook as an interface of its own.
     assert_eq!([first.as_str(), interface.as_str()], ["lo0 out", "lo0 in"]);
     assert!(comment.starts_with("blocked with an answer by pf/anchor.conf:"), "{comment}");
     assert!(
@@ -774,7 +779,7 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     );
     let wrong = lab.lab(&["capture", "links.7"]);
     assert_eq!(wrong.status.code(), Some(2));
-    // Through a pipe, once on lo0.
+    // The packet goes through a pipe, once, on lo0.
     let slow = written(directory.path(), "slow.json", &slow());
     let through = Lab::up("capture-slow", &["--input", &slow]);
     let file_of_pipe = directory.path().join("pipe.pcapng");
@@ -796,7 +801,7 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
         .map(|(_, comment, _)| comment.ends_with("; through pipe 20003 (30 ms)"))
         .collect();
     assert_eq!(told, [true, false, false, false], "{:?}", comments(&file_of_pipe));
-    // Wireshark's own reader, where it is.
+    // Also read it with Wireshark's own reader, if tshark is installed.
     if let Ok(told) =
         Command::new("tshark").arg("-r").arg(&file).args(["-T", "fields", "-e", "frame.comment"]).output()
     {
@@ -804,7 +809,7 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
     }
 }
 
-/// Interface, comment and bytes of every packet of a capture that is written so far.
+/// Interface, comment and bytes of every packet that the capture file holds so far.
 fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
     use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
     let Ok(mut reader) =
@@ -836,7 +841,7 @@ fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
     packets
 }
 
-/// What throws packets in [`broken_packets_through_a_real_device`]; by itself it does nothing.
+/// Sends malformed packets for [`broken_packets_through_a_real_device`]; does nothing when run by itself.
 #[test]
 #[ignore = "runs inside a lab"]
 fn the_end_that_throws() {
@@ -850,7 +855,7 @@ fn the_end_that_throws() {
     while thrown < 100_000 {
         let bytes = anything(&mut random, &[own], &targets);
         let to = SocketAddrV4::new(targets[random.below(targets.len())], 0).into();
-        // A kernel repairs some of a header, and refuses what is not a packet at all.
+        // The kernel fixes some header fields, and rejects what is no packet at all.
         if socket.send_to(&bytes, &to).is_ok() {
             thrown += 1;
         }
@@ -875,13 +880,13 @@ fn broken_packets_through_a_real_device() {
     let status = lab.status();
     let count = |field: &str| status[field].as_u64().expect("a number");
     assert!(count("delivered") + count("blocked") + count("dropped") > 10_000, "{status}");
-    // gcp has no link with anybody: only what tells of refusals (a RST, an ICMP error) reaches it, and it is well.
+    // gcp has no link with any provider, so only refusals (a RST, an ICMP error) reach it, and its stack still works.
     let reached = received(&lab, "etcd-3") - before;
     assert!(reached < 1000, "{reached} packets of 200000");
     assert!(lab.sh("etcd-3", "ping -c 1 -W 5 internet").status.success());
 }
 
-/// How many packets a node's device has received.
+/// How many packets a node's interface has received.
 fn received(lab: &Lab, node: &str) -> u64 {
     let output = lab.sh(node, "cat /proc/net/dev");
     let text = text(&output);
@@ -890,7 +895,7 @@ fn received(lab: &Lab, node: &str) -> u64 {
 }
 
 #[test]
-fn guests_have_what_their_files_say() {
+fn guests_are_configured_as_their_files_say() {
     if !has_lab() {
         return;
     }
@@ -912,7 +917,7 @@ fn guests_have_what_their_files_say() {
     assert_eq!(said("Route", "Destination"), "0.0.0.0/0");
     assert!(has.contains(&format!("default via {gateway} dev eth0")), "{has}");
     assert!(has.contains(&format!("{gateway} dev eth0 scope link")), "{has}");
-    // ifupdown's file says the same.
+    // ifupdown's file has the same address and gateway.
     let interfaces = fs::read_to_string(bundle.join("guests/etcd-2/interfaces")).expect("a file");
     let word = |name: &str| {
         interfaces
@@ -924,7 +929,7 @@ fn guests_have_what_their_files_say() {
     assert_eq!((word("address"), word("gateway")), (said("Network", "Address"), gateway));
 }
 
-/// Section, key and value of each line of systemd's files.
+/// Section, key and value of each line of a systemd unit file.
 fn ini(text: &str) -> Vec<(String, String, String)> {
     let mut section = String::new();
     let mut values = Vec::new();
@@ -939,7 +944,7 @@ fn ini(text: &str) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn without_the_link_etcd_does_not_form() {
+fn without_the_link_etcd_forms_no_cluster() {
     if !has_lab() {
         return;
     }

@@ -1,4 +1,5 @@
-//! `live.sh`, which tries a real Mac, on the toy Mac: every step passes, every question is asked, nothing is left.
+//! `live.sh`, which examines a real Mac, run on the toy Mac: every step succeeds, every question is asked, nothing is
+//! left.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +8,7 @@ use crate::rig::settled;
 use crate::support::root;
 use crate::switch::Disk;
 
-/// The facts that it asks for. Only a real Mac's answers count; the toy answers as it was written.
+/// The facts that it asks about. Only a real Mac's answers count; the toy answers as it was programmed.
 const FACTS: &[&str] = &[
     "absent-anchor-is-no-error",
     "alias-on-lo0-reaches-the-internet",
@@ -80,7 +81,7 @@ fn every_step_passes_and_every_question_is_asked() {
     assert_eq!(asked, FACTS.iter().copied().collect());
     let steps = ran.out.lines().filter(|line| line.starts_with("ok ")).count();
     assert!(steps >= 25, "{}", ran.out);
-    // A network that is installed already is not touched.
+    // It refuses to touch a network that is installed already.
     disk.write("/opt/nix-volumes/notes", "mine\n", 0o644);
     let ran = disk.enter(&[
         "/bin/bash",

@@ -1,8 +1,8 @@
 //! One test binary; this list is its table of contents.
 //!
-//! What is marked `linux` runs the lab, or the manager on the toy Mac, with the shells and tools of a Linux machine.
-//! On a Mac the list is the rest, and `elsewhere` says so; a build on Linux without the feature `lab` is that same
-//! list.
+//! Modules under `cfg(all(feature = "lab", target_os = "linux"))` run the lab, or the manager on the toy Mac, with the
+//! shells and tools of a Linux machine. Everywhere else (on a Mac, or on Linux without the feature `lab`) only the
+//! remaining modules are compiled, and `elsewhere` reports what was skipped.
 
 mod accepted;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -23,6 +23,8 @@ mod elsewhere;
 mod examples;
 mod expect;
 mod explain;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod fault_form;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -46,6 +48,8 @@ mod manager_applied;
 mod manager_company;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_environment;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_health;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -105,6 +109,9 @@ mod router;
 mod sandbox;
 mod scenario;
 mod schema;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod schema_mac;
+mod seen;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod sizes;

@@ -1,4 +1,4 @@
-//! The manager's commands on the toy Mac: what they do, say and exit with.
+//! The manager's commands on the toy Mac: what they do, print and exit with.
 
 use std::fs;
 use std::process::Command;
@@ -88,12 +88,12 @@ fn every_shell_reads_it_and_shellcheck_is_silent() {
     assert_eq!((ran.code, ran.out.as_str()), (0, ""));
     let text = fs::read_to_string(manager).expect("the manager");
     assert!(!text.contains("eval ") && !text.contains("/nix/store") && !text.contains("/tmp/nix"));
-    // A here-document is a file in a directory that others can write, in more than one shell.
+    // In several shells a here-document is a temporary file in a directory that others can write.
     assert!(!text.contains("<<") && !text.contains("mktemp"));
 }
 
 #[test]
-fn what_start_does_is_what_plan_said() {
+fn start_does_what_plan_printed() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     let planned = network.ok("plan");
@@ -105,8 +105,8 @@ fn what_start_does_is_what_plan_said() {
     let plan: serde_json::Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(
         plan,
-        json!({ "refused": [], "advice": [], "problems": [], "notes": [], "changes": [], "pipes": [],
-            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0" })
+        json!({ "refused": [], "version": 1, "advice": [], "findings": [], "notes": [], "changes": [], "pipes": [],
+            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0", "pending": null })
     );
 }
 
@@ -129,7 +129,7 @@ fn wrong_use_and_no_root() {
 }
 
 #[test]
-fn without_a_wish_reconcile_does_nothing() {
+fn reconcile_does_nothing_before_the_first_start() {
     let network = Network::new(&small());
     network.ok("reconcile");
     let calls: Vec<String> = network.mac.journal().iter().map(crate::rig::Call::line).collect();
@@ -138,7 +138,7 @@ fn without_a_wish_reconcile_does_nothing() {
 }
 
 #[test]
-fn a_change_of_volumes_touches_only_theirs() {
+fn changing_volumes_touches_only_their_objects() {
     let network = Network::new(&topology());
     network.ok("start");
     let mut input = topology();
@@ -152,7 +152,7 @@ fn a_change_of_volumes_touches_only_theirs() {
     network.mac.forget_journal();
     network.ok("start");
     let changes = network.mac.changes();
-    // The rules name what the Mac has.
+    // The rules are loaded first, with the kernel names.
     assert!(changes[0].starts_with("pfctl -a com.apple/250.nixvol -f "), "{changes:?}");
     assert_eq!(
         changes[1..],
@@ -178,7 +178,7 @@ fn a_change_of_volumes_touches_only_theirs() {
 }
 
 #[test]
-fn a_stop_that_was_wished_is_healthy() {
+fn a_requested_stop_is_healthy() {
     let network = Network::new(&small());
     let (code, status) = network.status();
     assert_eq!((code, &status["healthy"], &status["wish"]), (1, &json!(false), &json!(null)));
@@ -222,7 +222,7 @@ fn a_lock_is_honoured_while_its_holder_lives() {
 }
 
 #[test]
-fn a_ledger_of_others_is_refused() {
+fn a_foreign_ledger_is_refused() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -242,7 +242,7 @@ fn a_ledger_of_others_is_refused() {
 }
 
 #[test]
-fn a_start_without_confirmation_is_taken_back() {
+fn an_unconfirmed_start_is_rolled_back() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.fails("confirm", 1, "nothing to confirm");
@@ -252,7 +252,7 @@ fn a_start_without_confirmation_is_taken_back() {
     network.assert_up();
     network.ok("stop");
     network.ok("start --confirm-within 2");
-    // However busy the machine is, in the end it is taken back.
+    // However slow the machine is, it must be rolled back in the end.
     for _ in 0..600 {
         if !network.state().join("pending").exists() && !network.state().join("lock").exists() {
             break;
@@ -263,12 +263,12 @@ fn a_start_without_confirmation_is_taken_back() {
     assert_eq!(fs::read_to_string(network.state().join("wish")).expect("the wish"), "down\n");
 }
 
-/// A start that waits for a confirmation that cannot come: the one that waits was killed.
+/// A start that waits for confirmation, and whose waiting process was killed, so that no rollback happens on its own.
 fn unconfirmed(seconds: u32) -> (Network, String) {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.ok(&format!("start --confirm-within {seconds}"));
-    // Who waits is a shell in `sleep`; its process group is the manager's.
+    // The waiting process is a shell in `sleep`, in the manager's process group.
     let ps = Command::new("ps").args(["-eo", "pgid=,args="]).output().expect("ps");
     let text = String::from_utf8_lossy(&ps.stdout).into_owned();
     let base = network.base().display().to_string();
@@ -280,11 +280,11 @@ fn unconfirmed(seconds: u32) -> (Network, String) {
 }
 
 #[test]
-fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
+fn an_unconfirmed_start_is_rolled_back_by_the_next_run() {
     let (network, before) = unconfirmed(600);
     network.ok("reconcile");
     network.assert_up();
-    // The time goes by.
+    // Simulate that the deadline has passed.
     let pending = fs::read_to_string(network.state().join("pending")).expect("what waits");
     let (_, rest) = pending.split_once('\t').expect("a deadline");
     fs::write(network.state().join("pending"), format!("1\t{rest}")).expect("what waits");
@@ -292,18 +292,18 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
     assert_eq!(network.mac.kernel(), before);
     network.ok("reconcile");
     assert_eq!(network.mac.kernel(), before);
-    // A Mac that was restarted may have been restarted because of it.
+    // A reboot before the confirmation rolls back too, since the start may be the reason for it.
     let (network, before) = unconfirmed(600);
     network.mac.reboot();
     network.fails("reconcile", 1, "the Mac was restarted before the start was confirmed");
-    // launchd loads its jobs again, which the toy leaves to the test.
+    // A real launchd would load its jobs at boot; the toy does not.
     let is_ours = |line: &&str| !line.starts_with("boot\t") && !line.starts_with("job\t");
     let rest = |kernel: &str| kernel.lines().filter(is_ours).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(rest(&network.mac.kernel()), rest(&before));
     network.fails("confirm", 1, "nothing to confirm");
     network.ok("reconcile");
     assert_eq!(rest(&network.mac.kernel()), rest(&before));
-    // What was up before comes back.
+    // If a network was up before, it is restored.
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules");
@@ -318,7 +318,7 @@ fn a_start_without_confirmation_is_taken_back_by_whoever_comes_next() {
 }
 
 #[test]
-fn progress_is_for_a_terminal() {
+fn progress_is_shown_on_a_terminal_only() {
     if !has_tool("script", "nothing was shown on a terminal") {
         return;
     }
@@ -355,7 +355,7 @@ fn a_network_too_large_for_macos_is_refused() {
 }
 
 #[test]
-fn names_that_linger_are_waited_for() {
+fn lingering_interfaces_are_waited_for() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.mac.edit(|kernel| kernel + "linger\t25\n");
@@ -366,7 +366,7 @@ fn names_that_linger_are_waited_for() {
     network.ok("start");
     network.assert_up();
     assert_eq!(names(&network), first);
-    // One that someone destroyed a moment ago is made again under its name.
+    // An interface that was destroyed a moment ago is created again under the same name.
     network.mac.ok("ifconfig feth20000 destroy");
     network.ok("reconcile");
     network.assert_up();
@@ -375,7 +375,7 @@ fn names_that_linger_are_waited_for() {
     network.ok("cleanup");
     network.mac.remove("dying");
     network.assert_clean(&before);
-    // It is not waited for without end.
+    // The wait has a limit.
     network.mac.edit(|kernel| kernel + "linger\t100000\n");
     network.ok("start");
     network.fails("stop", 1, "something is left");
@@ -384,7 +384,7 @@ fn names_that_linger_are_waited_for() {
 }
 
 #[test]
-fn logs_tell_what_was_done() {
+fn logs_record_what_was_done() {
     let network = Network::new(&small());
     network.ok("start");
     let logs = network.ok("logs");
@@ -395,7 +395,7 @@ fn logs_tell_what_was_done() {
     network.ok("reconcile");
     network.ok("start");
     assert_eq!(fs::read_to_string(&log).expect("the log"), lines, "what changes nothing is no event");
-    // What is wrong and stays wrong is one event.
+    // A problem that persists is logged once.
     network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
     for _ in 0..3 {
         network.fails("reconcile", 1, "overlaps");
@@ -405,7 +405,7 @@ fn logs_tell_what_was_done() {
 }
 
 #[test]
-fn test_tries_what_was_declared_and_wants_evidence() {
+fn test_probes_the_declaration_and_requires_evidence() {
     for shell in SHELLS {
         for awk in AWKS {
             let mut network = Network::new(&small());
@@ -442,8 +442,8 @@ fn test_tries_what_was_declared_and_wants_evidence() {
         assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
     }
     let json: serde_json::Value = serde_json::from_str(&network.ok("test --json")).expect("JSON");
-    assert_eq!(json["ok"], true);
-    // A rule that lets everything pass, and a way on which packets get lost.
+    assert_eq!(json["agrees"], true);
+    // A rule that lets everything pass, and a path that loses packets.
     network.mac.edit(|kernel| {
         kernel.replace(
             "block return quick inet from <nixvol> to <nixvol>",
@@ -462,7 +462,7 @@ fn test_tries_what_was_declared_and_wants_evidence() {
 }
 
 #[test]
-fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
+fn observation_costs_the_same_for_13_volumes_and_1000() {
     let mut calls = Vec::new();
     for volumes in [13, 1000] {
         let network = Network::new(&many(volumes));
@@ -470,7 +470,7 @@ fn looking_costs_the_same_for_thirteen_volumes_and_a_thousand() {
         network.mac.forget_journal();
         network.ok("reconcile");
         let mut lines: Vec<String> = network.mac.journal().iter().map(|call| call.words[0].clone()).collect();
-        // The engine begins while the shell looks: which of both is counted first is chance.
+        // The engine starts while the shell still runs commands, so the order of their calls varies.
         lines.sort();
         assert_eq!(network.mac.changes(), [""; 0]);
         calls.push(lines);

@@ -1,5 +1,5 @@
-//! What is kept is what was applied last: installing changes nothing, and what was rolled back, never confirmed, or cut
-//! the Mac off, stays so until the next start.
+//! `reconcile` keeps the network that was applied last: installing a bundle changes nothing, and a start that was
+//! rolled back, not confirmed, or took the default route away stays rolled back until the next start.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, small};
 
-/// Another network over the same volumes: its rules differ.
+/// The same providers and volumes with other links, so that the rules differ.
 fn other() -> Value {
     let mut input = small();
     input["links"] = json!([]);
@@ -25,7 +25,7 @@ fn log(network: &Network) -> String {
     fs::read_to_string(network.mac.dir().join("var/log")).unwrap_or_default()
 }
 
-/// Waits until nothing waits for a confirmation and no one is at work any more.
+/// Waits until nothing is pending and no run holds the lock.
 fn taken_back(network: &Network) {
     let since = Instant::now();
     while network.state().join("starting").exists() || network.state().join("lock").exists() {
@@ -34,7 +34,7 @@ fn taken_back(network: &Network) {
     }
 }
 
-/// Runs reconcile as launchd does, again and again: nothing changes, and nothing is said.
+/// Runs reconcile repeatedly, as launchd does: nothing changes, and nothing is printed or logged.
 fn stays(network: &Network, kernel: &str) {
     for _ in 0..2 {
         network.mac.forget_journal();
@@ -54,7 +54,7 @@ fn installing_changes_nothing() {
     let up = network.mac.kernel();
     network.install(&other());
     stays(&network, &up);
-    // It repairs the old network, too.
+    // It also repairs the old network.
     network.mac.ok("ifconfig bridge2000 destroy");
     network.mac.ok("pfctl -a com.apple/250.nixvol -F all");
     let before = rules(&network);
@@ -72,7 +72,7 @@ fn installing_changes_nothing() {
     assert!(!rules(&network).contains("6443"));
     let (code, status) = network.status();
     assert_eq!((code, &status["installed"]), (0, &json!(true)));
-    // After a stop what is installed then is what the next start puts in force.
+    // After a stop, the next start applies whatever is installed then.
     network.ok("stop");
     network.install(&small());
     network.ok("reconcile");
@@ -82,7 +82,7 @@ fn installing_changes_nothing() {
 }
 
 #[test]
-fn a_start_behind_an_install_is_a_change_also_where_the_mac_agrees() {
+fn a_start_after_an_install_is_a_change_even_if_the_mac_needs_none() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -103,7 +103,7 @@ fn a_start_behind_an_install_is_a_change_also_where_the_mac_agrees() {
 }
 
 #[test]
-fn what_nobody_confirmed_stays_taken_back() {
+fn an_unconfirmed_start_stays_rolled_back() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -119,7 +119,7 @@ fn what_nobody_confirmed_stays_taken_back() {
 }
 
 #[test]
-fn a_start_that_failed_stays_so() {
+fn a_failed_start_stays_rolled_back() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -132,7 +132,7 @@ fn a_start_that_failed_stays_so() {
     network.ok("cleanup");
 }
 
-/// The command of a run at which something is to happen: the first that begins like this, counted from one.
+/// The number of the first command of a run that begins with this text, counted from one.
 fn command(network: &Network, run: &str, beginning: &str) -> usize {
     let kept = network.keep();
     network.mac.fault(None);
@@ -145,8 +145,8 @@ fn command(network: &Network, run: &str, beginning: &str) -> usize {
 }
 
 #[test]
-fn who_loses_the_default_route_is_told_and_it_stays_so() {
-    // By a start over another network.
+fn a_run_that_loses_the_default_route_stays_rolled_back() {
+    // Lost during a start of another network: the old one is restored.
     let network = Network::new(&small());
     network.ok("start");
     network.install(&other());
@@ -159,7 +159,7 @@ fn who_loses_the_default_route_is_told_and_it_stays_so() {
     stays(&network, &kernel);
     network.ok("cleanup");
 
-    // By a reconcile: the network goes, and the next start brings it up again.
+    // Lost during a reconcile: the network is taken down, and stays down until the next start.
     let network = Network::new(&small());
     let bare = network.mac.kernel();
     network.ok("start");
@@ -184,7 +184,7 @@ fn who_loses_the_default_route_is_told_and_it_stays_so() {
     network.ok("start");
     network.assert_up();
 
-    // A default route that goes with its interface did not go because of us.
+    // A default route that disappears together with its interface was not lost because of the network.
     network.mac.ok("ifconfig bridge2000 destroy");
     network.mac.edit(|kernel| kernel.replace("\t192.168.1.23/24\n", "\t\n"));
     network.mac.remove("route\t0.0.0.0/0\t192.168.1.1");
@@ -194,7 +194,7 @@ fn who_loses_the_default_route_is_told_and_it_stays_so() {
 }
 
 #[test]
-fn what_waits_is_said_and_until_when() {
+fn a_pending_confirmation_is_shown_with_its_deadline() {
     let network = Network::new(&small());
     assert_eq!(network.status().1["pending"], json!(null));
     let before = std::process::Command::new("date").arg("+%s").output().expect("date");
@@ -219,7 +219,7 @@ fn what_waits_is_said_and_until_when() {
     let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
     assert_eq!(plan["pending"]["until"], json!(until));
     assert!(log(&network).contains(&format!("Z start: it is rolled back at {until} unless confirmed\n")));
-    // The time that is left begins anew with another start, and what it goes back to stays the same.
+    // Another start restarts the countdown, and still rolls back to the same state.
     std::thread::sleep(Duration::from_millis(1100));
     let said = network.ok("start --confirm-within 900");
     assert!(said.contains("run 'confirm' within 900 seconds"), "{said}");
@@ -236,12 +236,13 @@ fn what_waits_is_said_and_until_when() {
     network.ok("cleanup");
 }
 
-/// However long a start takes, its seconds begin when it is done; and who asks twice goes back to what was confirmed.
+/// The countdown begins when the start is done, however long it takes; a second unconfirmed start rolls back to the
+/// state that was confirmed last.
 #[test]
-fn the_seconds_begin_when_all_is_in_force() {
+fn the_countdown_begins_when_the_start_is_done() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
-    // Macs have slower commands: each name that a start destroys and makes is waited for.
+    // The allowance below is for slow commands: on a Mac each destroyed name must be waited for.
     network.ok("start --confirm-within 1");
     network.ok("status");
     let pending = fs::read_to_string(network.state().join("pending"));
@@ -258,9 +259,9 @@ fn the_seconds_begin_when_all_is_in_force() {
     stays(&network, &before);
 }
 
-/// A clock that was turned back gives no one more time.
+/// A clock that was set back does not extend the deadline.
 #[test]
-fn a_clock_that_was_turned_back_gives_no_time() {
+fn a_clock_that_was_set_back_does_not_extend_the_deadline() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.ok("start --confirm-within 600");
@@ -273,9 +274,9 @@ fn a_clock_that_was_turned_back_gives_no_time() {
     assert_eq!(network.mac.kernel(), before);
 }
 
-/// Nobody can say that a Mac which was restarted meanwhile was not restarted for the network's sake.
+/// A reboot before the confirmation may have been caused by the network, so the start is rolled back.
 #[test]
-fn a_restart_takes_back_what_waits() {
+fn a_reboot_rolls_back_a_pending_start() {
     for (before, first) in [
         ("up", "reconcile"),
         ("up", "confirm"),
@@ -299,7 +300,7 @@ fn a_restart_takes_back_what_waits() {
         assert_ne!(rules(&network), ours);
         network.mac.reboot();
         let bare = network.mac.kernel();
-        // Before anything of ours runs, nothing is in force, and what waited is said to wait no more.
+        // Before the next run nothing is in force, and status reports that the pending start will be rolled back.
         let (code, status) = network.status();
         assert_eq!((code, &status["healthy"]), (1, &json!(false)), "{before}");
         assert!(network.run("status").out.contains(
@@ -307,7 +308,7 @@ fn a_restart_takes_back_what_waits() {
         ));
         assert_eq!(network.mac.kernel(), bare);
         if first == "start" {
-            // Who asks again gets a new start, to be confirmed like any other, over the same as before.
+            // Another start supersedes the pending one and must be confirmed itself.
             network.ok("start --confirm-within 600");
             network.ok("confirm");
             network.assert_up();
@@ -325,7 +326,7 @@ fn a_restart_takes_back_what_waits() {
     }
 }
 
-/// Files of the state directory with what a look may not change.
+/// The files of the state directory with everything that a read-only command must not change.
 fn files(network: &Network) -> Vec<(String, Vec<u8>, i64, u64)> {
     let entries = fs::read_dir(network.state()).expect("the state").flatten();
     let mut files: Vec<_> = entries
@@ -339,9 +340,9 @@ fn files(network: &Network) -> Vec<(String, Vec<u8>, i64, u64)> {
     files
 }
 
-/// Who holds the lock is at work on those files: no one else writes one, whatever there is to do.
+/// Only the holder of the lock may write the state directory; commands without the lock leave every file alone.
 #[test]
-fn a_look_without_the_lock_writes_nothing() {
+fn commands_without_the_lock_write_nothing() {
     let network = Network::new(&small());
     network.ok("start");
     let me = std::process::id();
@@ -374,14 +375,14 @@ fn a_look_without_the_lock_writes_nothing() {
     network.ok("cleanup");
 }
 
-/// A lock without the time when its holder began, as another version wrote it or a full disk left it.
+/// Locks without the start time of their holder, as another version wrote them or a full disk left them.
 #[test]
 fn a_lock_of_a_dead_holder_is_taken_over() {
     let network = Network::new(&small());
     for lock in ["4194303", "4194303\n", "4194303\t\n", "none", "4194303\tSun Nov 22 23:29:10 2026\n"] {
         network.ok("start");
         fs::write(network.state().join("lock"), lock).expect("a lock");
-        // Whoever took it over died too, and so did the one behind.
+        // The process that took the lock over died as well, and so did a third one.
         fs::write(network.state().join("lock.4194303"), "4194302\t\n").expect("a lock");
         fs::write(network.state().join("lock.4194302"), "").expect("a lock");
         network.ok("stop");
@@ -392,7 +393,7 @@ fn a_lock_of_a_dead_holder_is_taken_over() {
                 .any(|entry| entry.file_name().to_string_lossy().starts_with("lock"))
         );
     }
-    // A living one without a time is honoured.
+    // A lock without a start time is honoured while its holder is alive.
     network.ok("start");
     fs::write(network.state().join("lock"), format!("{}\n", std::process::id())).expect("a lock");
     network.fails("stop", 4, "another run");

@@ -25,6 +25,8 @@ enum Begin {
     Waiting,
     /// A run died with the lock.
     Died,
+    /// Two ends are cut from each other.
+    Cut,
 }
 
 const BEGINS: [Begin; 6] =
@@ -74,6 +76,7 @@ impl Begin {
                 fs::write(network.state().join("lock"), "4194303\tSun Nov 22 23:29:10 2026\n")
                     .expect("a lock");
             }
+            Self::Cut => drop(network.ok("partition etcd-1 gcp")),
         }
     }
 }
@@ -89,7 +92,7 @@ fn outcome(network: &Network) -> String {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let kept = fs::read_to_string(&path).unwrap_or_default();
         match name.as_str() {
-            "names" | "wish" | "applied" | "starting" | "rules.conf" => {
+            "names" | "wish" | "applied" | "starting" | "rules.conf" | "faults" => {
                 let _ = writeln!(text, "{name}: {kept}");
             }
             "lock" if kept.starts_with("4194303\t") => {}
@@ -211,28 +214,50 @@ fn company(first: usize) {
     }
 }
 
+/// Whoever cuts or heals while another is at work.
 #[test]
-fn a_start_in_company() {
+fn a_partition_and_a_heal_in_company() {
+    let long = std::env::var_os("NIXVOL_LONG").is_some();
+    let mut seed = 0;
+    for first in ["partition aws gcp", "heal"] {
+        for second in ["start", "stop", "reconcile", "cleanup", "status", "heal", "partition gcp aws"] {
+            for begin in [Begin::Up, Begin::Drifted, Begin::Installed, Begin::Cut] {
+                seed += 1;
+                if !long && seed % 3 > 0 {
+                    continue;
+                }
+                let pair = Pair::new(begin, [first, second]);
+                pair.play(&format!("random {seed}"));
+                for at in if long { 0..pair.length() } else { 8 + seed % 40..9 + seed % 40 } {
+                    pair.play(&format!("at {at}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_is_safe_beside_another_run() {
     company(0);
 }
 
 #[test]
-fn a_stop_in_company() {
+fn a_stop_is_safe_beside_another_run() {
     company(1);
 }
 
 #[test]
-fn a_reconcile_in_company() {
+fn a_reconcile_is_safe_beside_another_run() {
     company(2);
 }
 
 #[test]
-fn a_cleanup_in_company() {
+fn a_cleanup_is_safe_beside_another_run() {
     company(3);
 }
 
 #[test]
-fn a_confirmation_and_a_look_in_company() {
+fn confirm_and_status_are_safe_beside_another_run() {
     company(4);
     company(5);
 }

@@ -1,4 +1,4 @@
-//! Nothing of the environment counts: neither variables nor functions, which a shell takes from there.
+//! The environment has no effect on the manager: neither variables, nor functions that some shells import from it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,14 +9,14 @@ use std::process::Command;
 use crate::network::{Network, SHELLS, shell_of_macos, small};
 use crate::rig::Ran;
 
-/// Builtins that are no special ones: a function of that name stands before them. A bash that is in POSIX mode from the
-/// beginning takes no `[`, and complains of it.
+/// Builtins that are not special builtins, so that a function of the same name takes precedence. A bash started in
+/// POSIX mode does not import a function named `[`, and prints a complaint.
 const BUILTINS: [&str; 22] = [
     "test", "printf", "echo", "read", "cd", "pwd", "command", "type", "umask", "true", "false", "kill",
     "wait", "local", "declare", "let", "builtin", "enable", "hash", "getopts", "alias", "jobs",
 ];
 
-/// Every word of the manager that is a variable somewhere.
+/// Every name in the manager's text that is used as a variable.
 fn variables(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices('$') {
@@ -50,7 +50,7 @@ fn hostile(network: &Network, stolen: &Path, more: &[&str]) -> Vec<String> {
     words
 }
 
-/// What was said, without places, tokens and times.
+/// Exit code, output lines and errors of a run, with paths, tokens and times removed.
 fn told(ran: &Ran, of: &Network) -> (i32, Vec<String>, String) {
     let place = of.mac.dir().display().to_string();
     let line = |line: &str| {
@@ -76,17 +76,17 @@ fn nothing_counts(shell: &[&str], more: &[&str]) {
 }
 
 #[test]
-fn nothing_of_the_environment_counts() {
+fn the_environment_has_no_effect() {
     for shell in SHELLS {
         nothing_counts(shell, &[]);
     }
 }
 
 #[test]
-fn nothing_of_the_environment_counts_under_the_shell_of_macos() {
+fn the_environment_has_no_effect_under_the_shell_of_macos() {
     let Some(shell) = shell_of_macos() else { return };
     nothing_counts(shell, &[]);
-    // macOS calls it by the name `sh`, and it reads the environment before it is in POSIX mode.
+    // macOS runs the shell under the name `sh`, and bash imports functions before it enters POSIX mode.
     let directory = tempfile::tempdir().expect("a directory");
     let sh = directory.path().join("sh");
     symlink(shell[0], &sh).expect("a link");

@@ -1,4 +1,4 @@
-//! What the network lives on beside itself: launchd's job, pf's state table, an anchor that is ours alone.
+//! What the network depends on: launchd's job, pf's state table, and an anchor that holds only our rules.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ use crate::network::{AWKS, Network, SHELLS, slow, small};
 use crate::rig::settled;
 use crate::support::{root, run};
 
-/// The only problem of a status, and that `status --from` has it too.
+/// Checks that status reports exactly one problem with these words, and that `status --from` reports one finding too.
 fn one_problem(network: &Network, name: &str, words: &str) {
     let (code, status) = network.status();
-    let problems = status["problems"].as_array().expect("problems");
+    let problems = status["findings"].as_array().expect("findings");
     assert_eq!((code, problems.len()), (1, 1), "{name}: {status:#}");
-    assert!(problems[0].as_str().is_some_and(|text| text.contains(words)), "{name}: {problems:?}");
+    assert!(problems[0]["what"].as_str().is_some_and(|text| text.contains(words)), "{name}: {problems:?}");
     let directory = network.mac.dir().join(name);
     network.ok(&format!("logs --collect {}", directory.display()));
     let output = run(&["status", "--from", &directory.display().to_string(), "--format", "json"], "");
@@ -24,7 +24,7 @@ fn one_problem(network: &Network, name: &str, words: &str) {
 }
 
 #[test]
-fn a_job_that_launchd_does_not_run_is_a_problem() {
+fn a_job_that_is_disabled_or_not_loaded_is_a_problem() {
     let label = "org.nix-volumes.networking";
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut network = Network::new(&small());
@@ -41,7 +41,7 @@ fn a_job_that_launchd_does_not_run_is_a_problem() {
             "gone",
             "sudo launchctl bootstrap system /Library/LaunchDaemons/org.nix-volumes.networking.plist",
         );
-        // A network that is down needs no one who repairs it.
+        // A network that is down does not need the job.
         network.ok("stop");
         assert_eq!(network.status().0, 0);
         network.ok("start");
@@ -72,7 +72,7 @@ fn a_job_that_launchd_does_not_run_is_a_problem() {
 }
 
 #[test]
-fn a_state_table_that_fills_is_a_problem() {
+fn a_nearly_full_state_table_is_a_problem() {
     let network = Network::new(&small());
     network.ok("start");
     let shown = |network: &Network| network.status().1["states"].clone();
@@ -88,7 +88,7 @@ fn a_state_table_that_fills_is_a_problem() {
 }
 
 #[test]
-fn rules_of_others_in_our_anchor_are_not_overwritten() {
+fn foreign_rules_in_our_anchor_are_not_overwritten() {
     let network = Network::new(&small());
     let rules = "anchor\tcom.apple/250.nixvol\tpass in quick on en0 inet proto tcp from any to any port = 8022 flags S/SA keep state\\n";
     network.mac.add(rules);
@@ -103,7 +103,7 @@ fn rules_of_others_in_our_anchor_are_not_overwritten() {
         ran.err
     );
     assert_eq!((network.run("plan").code, network.mac.kernel()), (3, before.clone()));
-    // Where launchd runs the manager of another base, that is who it was.
+    // If launchd runs the manager of another base, the message names that one.
     network.mac.edit(|kernel| kernel.replace(&base, "/opt/elsewhere"));
     network.fails("start", 3, "they are of /opt/elsewhere/networking/manage-macos-networking.sh");
     network.mac.edit(|_| before.clone());
@@ -111,10 +111,10 @@ fn rules_of_others_in_our_anchor_are_not_overwritten() {
         network.ok(command);
         assert_eq!(network.mac.kernel(), before, "{command}");
     }
-    // As it says, so it goes.
+    // The suggested remedy works.
     network.mac.ok("pfctl -q -a com.apple/250.nixvol -f /dev/null");
     network.ok("start");
-    // A network that was up when the Mac went down does not overwrite them either.
+    // After a reboot, a network that was up does not overwrite foreign rules either.
     network.mac.reboot();
     network.mac.add(rules);
     let before = network.mac.kernel();
@@ -125,9 +125,9 @@ fn rules_of_others_in_our_anchor_are_not_overwritten() {
     network.assert_up();
 }
 
-/// pf takes rules only as a whole: one that we did not load is of who loaded it, and so are those around it.
+/// pf replaces the rules of an anchor as a whole: if one rule is not ours, another program loaded the whole set.
 #[test]
-fn rules_that_others_load_over_ours_are_theirs() {
+fn foreign_rules_loaded_over_ours_are_left_alone() {
     let network = Network::new(&slow());
     let bare = network.mac.kernel();
     network.ok("start");
@@ -138,7 +138,7 @@ fn rules_that_others_load_over_ours_are_theirs() {
         fs::write(&file, text).expect("rules");
         network.mac.ok(&format!("pfctl -a {anchor} -f {}", file.display()));
     };
-    // Another base has many a rule that ours has, too.
+    // The rules of another base share many with ours.
     let first = ours.lines().find(|line| line.starts_with("block drop in quick on ! lo0")).expect("a rule");
     let theirs = "table <here> const { 10.0.1.2 }\n".to_owned()
         + first
@@ -153,7 +153,7 @@ fn rules_that_others_load_over_ours_are_theirs() {
             "{command}: {said}"
         );
     }
-    // What else is missing is mended, and it is said once.
+    // Everything else is still repaired, and the problem is logged once.
     network.mac.ok("ifconfig bridge2000 destroy");
     network.fails("reconcile", 1, "another program loaded them in the place of ours, which are not in force");
     assert!(network.mac.kernel().contains("\nif\tbridge2000\t"));
@@ -161,12 +161,12 @@ fn rules_that_others_load_over_ours_are_theirs() {
     let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
     assert_eq!(log.matches("did not load").count(), 2, "{log}");
     let (code, status) = network.status();
-    let problems = status["problems"].to_string();
+    let problems = status["findings"].to_string();
     assert!(code == 1 && problems.contains("pf is in use by socketfilterfw (618)"), "{status:#}");
     assert_eq!((&status["changes"], &status["rules"]["loaded"]), (&json!([]), &json!(false)));
     network.fails("test", 1, "did not load");
     assert_eq!(settled(&network.mac.kernel()), settled(&held));
-    // What is of others stays where all of ours goes.
+    // stop and cleanup remove everything of ours and leave the foreign rules.
     for command in ["stop", "cleanup"] {
         let ran = network.run(command);
         assert!(ran.code == 0 && ran.err.contains("did not load"), "{}", ran.err);
@@ -194,7 +194,7 @@ fn help_and_version_need_no_root() {
 }
 
 #[test]
-fn logs_have_a_header_and_follow() {
+fn logs_have_a_header_and_can_be_followed() {
     let network = Network::new(&small());
     network.ok("start");
     network.mac.run("nc -z -G 2 -s 127.0.0.1 10.0.1.2 80");
@@ -217,8 +217,8 @@ fn logs_have_a_header_and_follow() {
 }
 
 #[test]
-fn places_that_cannot_be_ours_are_refused() {
-    // What macOS empties, by the name that its links lead to.
+fn unsuitable_paths_are_refused() {
+    // A directory that macOS empties, given by its canonical path.
     for field in ["stateDir", "base"] {
         let mut input = small();
         input[field] = json!("/private/tmp/nixvol-of-a-test");
@@ -228,7 +228,7 @@ fn places_that_cannot_be_ours_are_refused() {
         network.fails("start", 3, "which macOS empties; hint: declare another");
         assert_eq!(network.mac.kernel(), before);
     }
-    // A file that was there before.
+    // A log file that existed before and holds something else.
     let network = Network::new(&small());
     let log = network.mac.dir().join("var/log");
     fs::write(&log, "my diary\n").expect("a file");
@@ -241,7 +241,7 @@ fn places_that_cannot_be_ours_are_refused() {
             ran.err
         );
     }
-    // What launchd, newsyslog and a shell begin it with is not a reason.
+    // A log that launchd, newsyslog or a shell has written first is accepted.
     let base = network.mac.dir().join("opt/nix-volumes").display().to_string();
     let turned = "Nov 26 00:30:00 mac newsyslog[612]: logfile turned over due to size>1024K".to_owned();
     for line in [
@@ -252,7 +252,7 @@ fn places_that_cannot_be_ours_are_refused() {
     ] {
         fs::write(&log, format!("{line}\n")).expect("a log");
         network.ok("start");
-        // And what is in it later is not asked.
+        // After the first start the content is not checked again.
         fs::write(&log, "torn\n").expect("a log");
         network.ok("reconcile");
         network.ok("cleanup");
@@ -261,7 +261,7 @@ fn places_that_cannot_be_ours_are_refused() {
 }
 
 #[test]
-fn what_macs_print_is_read() {
+fn output_of_real_macs_is_parsed() {
     let text =
         |name: &str| fs::read_to_string(root().join("tests/cases/outputs").join(name)).expect("an output");
     let tokens = |name: &str| -> Vec<String> {
@@ -282,7 +282,7 @@ fn what_macs_print_is_read() {
             && !job.disabled
             && job.program == "/opt/nix-volumes/networking/manage-macos-networking.sh"
     );
-    // The manager reads them in the same way.
+    // The manager parses these outputs in the same way.
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut network = Network::new(&slow());
         network.under(SHELLS[shell], AWKS[awk]);

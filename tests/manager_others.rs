@@ -1,5 +1,5 @@
-//! What else decides on a Mac: main rulesets and anchors of other programs, as the manager, `status --from` and
-//! `explain --ruleset` see them.
+//! Other programs' rules: main rulesets and anchors that affect ours, as the manager, `status --from` and `explain
+//! --ruleset` report them.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn main_ruleset(network: &Network, rules: &str) {
 
 const STOCK: &str = "scrub-anchor \"com.apple/*\" all fragment reassemble\nnat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\ndummynet-anchor \"com.apple/*\" all\nanchor \"com.apple/*\" all\n";
 
-/// What `status --from` finds and notes in a capture of this Mac.
+/// The findings and notes of `status --from` with a capture of this Mac.
 fn captured(network: &Network, name: &str) -> (Vec<String>, Vec<String>) {
     let directory = network.mac.dir().join(name);
     network.ok(&format!("logs --collect {}", directory.display()));
@@ -34,13 +34,17 @@ fn captured(network: &Network, name: &str) -> (Vec<String>, Vec<String>) {
     (texts(&status["findings"], &|it| &it["what"]), texts(&status["notes"], &|it| it))
 }
 
+fn found(value: &Value) -> Vec<String> {
+    value.as_array().expect("a list").iter().map(|it| it["what"].as_str().expect("text").to_owned()).collect()
+}
+
 fn list(value: &Value) -> Vec<String> {
     value.as_array().expect("a list").iter().map(|it| it.as_str().expect("text").to_owned()).collect()
 }
 
 #[test]
-fn what_decides_before_ours_is_told() {
-    // The main ruleset, whether ours are then without effect, and what is said of it.
+fn rules_that_decide_before_ours_are_reported() {
+    // Name, main ruleset, whether it overrides our rules, and the words of the message.
     let cases: [(&str, String, bool, &str); 8] = [
         ("pass-lo0", STOCK.replace("\nanchor \"com", "\npass quick on lo0 all flags S/SA keep state\nanchor \"com"), true, "decides before our rules, and with `quick`"),
         ("block-any", STOCK.replace("\nanchor \"com", "\nblock drop quick inet from any to 10.0.0.0/8\nanchor \"com"), true, "decides before our rules, and with `quick`"),
@@ -56,7 +60,7 @@ fn what_decides_before_ours_is_told() {
         network.ok("start");
         main_ruleset(&network, main);
         let (code, status) = network.status();
-        let (problems, notes) = (list(&status["problems"]), list(&status["notes"]));
+        let (problems, notes) = (found(&status["findings"]), list(&status["notes"]));
         let (findings, others) = captured(&network, name);
         assert_eq!((code == 1, problems.len()), (*decides, usize::from(*decides)), "{name}: {status:#}");
         assert_eq!(findings.len(), usize::from(*decides), "{name}: {findings:?}");
@@ -79,7 +83,7 @@ fn what_decides_before_ours_is_told() {
 }
 
 #[test]
-fn main_rulesets_of_macs_are_read() {
+fn main_rulesets_of_real_macs_are_parsed() {
     for (file, problems) in [("main-pass-quick-lo0", 1), ("sa-internet-sharing", 0)] {
         let network = Network::new(&small());
         let text = fs::read_to_string(root().join("tests/cases/outputs").join(file)).expect("a ruleset");
@@ -87,7 +91,7 @@ fn main_rulesets_of_macs_are_read() {
         main_ruleset(&network, &text);
         let (code, status) = network.status();
         assert_eq!(
-            (code, list(&status["problems"]).len()),
+            (code, found(&status["findings"]).len()),
             (problems, usize::try_from(problems).expect("few")),
             "{file}: {status:#}"
         );
@@ -96,9 +100,9 @@ fn main_rulesets_of_macs_are_read() {
     }
 }
 
-/// An anchor that cannot be read may hold what decides before ours: it is not taken for empty.
+/// An anchor that cannot be read is not taken for empty: it may decide before our rules.
 #[test]
-fn anchors_that_cannot_be_read_are_told() {
+fn unreadable_anchors_are_reported() {
     let network = Network::new(&small());
     network.ok("start");
     let words = "the anchor com.example.other cannot be read: whether it decides before ours is not known";
@@ -111,7 +115,7 @@ fn anchors_that_cannot_be_read_are_told() {
         (1..=journal.len()).filter(|at| asks(&journal[at - 1])).collect()
     };
     let directory = network.mac.dir().join("whole").display().to_string();
-    // A report holds the status, too, which asks again.
+    // `logs --collect` includes the output of status, so it reads the anchor twice as often.
     let (looks, reports) = (places("status"), places(&format!("logs --collect {directory}")));
     assert_eq!((looks.len(), reports.len()), (2, 4));
     for at in looks {
@@ -129,7 +133,7 @@ fn anchors_that_cannot_be_read_are_told() {
 }
 
 #[test]
-fn an_rdr_of_an_earlier_anchor_is_told() {
+fn an_rdr_in_an_earlier_anchor_is_reported() {
     let rdr = "rdr pass on lo0 inet proto tcp from any to any port = 80 -> 127.0.0.1 port 8080\\n";
     for (anchor, told) in
         [("com.apple/100.dev", true), ("com.apple/300.dev", false), ("dev", true), ("late", false)]
@@ -145,7 +149,7 @@ fn an_rdr_of_an_earlier_anchor_is_told() {
         );
         network.mac.add(&format!("anchor\t{anchor}\t{rdr}"));
         let (code, status) = network.status();
-        let problems = list(&status["problems"]);
+        let problems = found(&status["findings"]);
         assert_eq!((code, problems.len()), (i32::from(told), usize::from(told)), "{anchor}: {status:#}");
         assert!(
             !told || problems[0].contains("never reaches a volume") && problems[0].contains(anchor),
@@ -153,7 +157,7 @@ fn an_rdr_of_an_earlier_anchor_is_told() {
         );
         let (findings, _) = captured(&network, "capture");
         assert_eq!(findings.len(), usize::from(told), "{anchor}: {findings:?}");
-        // It takes a port away, not the network.
+        // It takes over a port, which does not stop the network from starting.
         network.ok("stop");
         let ran = network.run("start");
         assert_eq!((ran.code, ran.err.contains("never reaches a volume")), (0, told), "{}", ran.err);
@@ -172,7 +176,7 @@ fn route_to_and_conditions_are_never_in_force_together() {
         network.fails("start", 3, "the kernel can panic");
         assert_eq!(network.mac.kernel(), before);
         assert_eq!(network.run("plan").code, 3);
-        // Without conditions it harms nothing, and without the rule conditions do not.
+        // route-to without conditions is harmless, and so are conditions without route-to.
         network.install(&small());
         network.ok("start");
         assert_eq!(captured(&network, "without").0, [""; 0]);
@@ -180,10 +184,10 @@ fn route_to_and_conditions_are_never_in_force_together() {
         network.install(&slow());
         network.mac.remove("anchor\tcom.example.other2\t");
         network.ok("start");
-        // One that comes later is told.
+        // A rule that is loaded later is reported.
         network.mac.add(&format!("anchor\tcom.example.other2\t{rule}"));
         let (code, status) = network.status();
-        assert!(code == 1 && list(&status["problems"])[0].contains("com.example.other2"), "{status:#}");
+        assert!(code == 1 && found(&status["findings"])[0].contains("com.example.other2"), "{status:#}");
         assert!(captured(&network, "with").0[0].contains("the kernel can panic"));
         network.mac.remove("anchor\tcom.example.other2\t");
         network.ok("reconcile");
@@ -191,7 +195,7 @@ fn route_to_and_conditions_are_never_in_force_together() {
 }
 
 #[test]
-fn explain_tells_what_a_capture_holds_beside_ours() {
+fn explain_reports_foreign_rules_of_a_capture() {
     let explained = |main: &str| {
         let output = run(&["explain", "etcd-1", "etcd-2:2379", "--ruleset", "-", "--format", "json"], main);
         let explanation: Value = serde_json::from_slice(&output.stdout)

@@ -1,5 +1,5 @@
-//! What Macs were seen to print: the egress interfaces, networks that others have, and rules with the names of
-//! interfaces put in.
+//! The surroundings of the network as real Macs printed them: egress interfaces, overlapping networks, and rules with
+//! interface names filled in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::network::{AWKS, Network, SHELLS, small, topology};
 use crate::support::{declared, root};
 
-/// What `ifconfig` and `netstat` printed on a Mac.
+/// The output of `ifconfig` and `netstat` on a real Mac, and what is expected of it.
 struct Case {
     name: String,
     texts: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ fn routes() -> Vec<Case> {
     cases
 }
 
-/// A toy Mac that prints what another one did.
+/// Makes the toy Mac print the output of a case.
 fn printing(network: &Network, case: &Case) {
     let captured = network.mac.root().join("captured");
     fs::create_dir_all(&captured).expect("a directory");
@@ -53,7 +53,7 @@ fn judged(input: &Value, capture: &Capture) -> Status {
     status(&plan, &bundle.files[ANCHOR].text, capture).expect("a capture")
 }
 
-/// A capture of a Mac on which nothing was started.
+/// A capture of a Mac on which the network was never started.
 fn capture(texts: &BTreeMap<String, String>) -> Capture {
     let mut capture: Capture = texts.clone();
     for (name, text) in [
@@ -70,7 +70,7 @@ fn capture(texts: &BTreeMap<String, String>) -> Capture {
 }
 
 #[test]
-fn ways_out_and_refusals_are_as_macs_have_them() {
+fn egress_interfaces_and_refusals_match_real_macs() {
     for (number, case) in routes().iter().enumerate() {
         let mut network = Network::new(&topology());
         network.under(SHELLS[number % SHELLS.len()], AWKS[number % AWKS.len()]);
@@ -102,7 +102,7 @@ fn ways_out_and_refusals_are_as_macs_have_them() {
                     "{}: {refused:?}",
                     case.name
                 );
-                // Who reads a capture is told the same, with the same way out.
+                // `status --from` reports the same refusals and the same advice.
                 let sorted = |list: &Value| {
                     let list = list.as_array().expect("a list").iter();
                     list.map(|text| text.as_str().expect("a text").to_owned()).collect::<BTreeSet<_>>()
@@ -114,10 +114,10 @@ fn ways_out_and_refusals_are_as_macs_have_them() {
     }
 }
 
-/// The interfaces of the toy Mac that are not ours.
+/// The interfaces of the toy Mac that belong to others.
 const OTHERS: [&str; 8] = ["bridge0", "bridge100", "en0", "en1", "feth5007", "feth7", "utun4", "vmenet0"];
 
-/// The interfaces of the loaded rules with a label.
+/// The interfaces in the loaded rules with a label.
 fn on(network: &Network, label: &str) -> Vec<String> {
     let rules = network.mac.ok("pfctl -q -a com.apple/250.nixvol -s rules");
     let word = format!("label \"{label}\"");
@@ -128,7 +128,7 @@ fn on(network: &Network, label: &str) -> Vec<String> {
 }
 
 #[test]
-fn names_of_interfaces_are_put_in_at_load() {
+fn interface_names_are_filled_in_at_load() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut network = Network::new(&small());
         network.under(SHELLS[shell], AWKS[awk]);
@@ -148,7 +148,7 @@ fn names_of_interfaces_are_put_in_at_load() {
                 .ok("pfctl -q -a com.apple/250.nixvol -s nat")
                 .contains("nat on utun4 inet from <internet> to ! <local> -> (utun4:0) extfilter apd\n")
         );
-        // Both verdicts are of the same rules.
+        // The program's own status judges the same rules.
         let directory = network.mac.dir().join("collected");
         network.ok(&format!("logs --collect {}", directory.display()));
         let captured: Capture = fs::read_dir(&directory)
@@ -166,7 +166,7 @@ fn names_of_interfaces_are_put_in_at_load() {
         let plan = Plan::of(&declared(&input));
         let ours = status(&plan, &anchor, &captured).expect("a capture");
         assert!(ours.healthy, "{:?}", ours.findings);
-        // An interface comes, and goes.
+        // An interface is added and removed again.
         network.mac.forget_journal();
         network.ok("reconcile");
         assert_eq!(network.mac.changes(), [""; 0]);
@@ -192,7 +192,7 @@ fn names_of_interfaces_are_put_in_at_load() {
 }
 
 #[test]
-fn without_an_interface_its_lines_are_left_out() {
+fn lines_for_absent_interfaces_are_left_out() {
     let mut input = small();
     input["providers"]["ibm"]["attachment"] = json!("vmnet");
     let network = Network::new(&input);
@@ -204,17 +204,17 @@ fn without_an_interface_its_lines_are_left_out() {
     assert_eq!((on(&network, "leak"), on(&network, "forged:ibm")), (vec![], vec![]));
     assert_eq!(on(&network, "forged:outside"), OTHERS);
     assert!(!network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat").contains("nat on "));
-    // The bridge of vmnet is ours from when it has the gateway of the provider.
+    // A vmnet bridge belongs to the provider as soon as it has the provider's gateway address.
     network.mac.add("if\tbridge103\t90\t1\t1\t1500\t36:7d:da:00:00:67\t\tvmenet1\t10.3.1.1/24");
     network.mac.add("if\tvmenet1\t91\t1\t1\t1500\t6e:1b:2c:00:00:02\t\t\t");
     network.ok("reconcile");
     network.assert_up();
     assert_eq!(on(&network, "forged:ibm"), ["bridge103"]);
     assert_eq!(on(&network, "forged:outside"), [&OTHERS[..], &["vmenet1"]].concat());
-    // It loses its gateway, and our route to it is still ours.
+    // When it loses the gateway address, our route to it is still recognized as ours.
     network.mac.edit(|kernel| kernel.replace("\tvmenet1\t10.3.1.1/24", "\tvmenet1\t"));
     let (_, status) = network.status();
-    assert_eq!((&status["problems"], &status["refused"]), (&json!([]), &json!([])), "{status:#}");
+    assert_eq!((&status["findings"], &status["refused"]), (&json!([]), &json!([])), "{status:#}");
     assert_eq!(network.run("plan").code, 0);
     network.ok("reconcile");
     assert_eq!(on(&network, "forged:ibm"), [""; 0]);
@@ -222,7 +222,7 @@ fn without_an_interface_its_lines_are_left_out() {
 }
 
 #[test]
-fn a_macro_is_a_whole_word() {
+fn macros_are_replaced_as_whole_words() {
     let mut input = small();
     input["providers"]["aws-2"] = json!({ "network": "10.7.0.0/16", "gateway": "10.7.1.1/24" });
     let network = Network::new(&input);
@@ -244,7 +244,7 @@ fn a_macro_is_a_whole_word() {
 }
 
 #[test]
-fn no_name_of_an_interface_becomes_a_rule() {
+fn hostile_interface_names_are_refused() {
     for name in ["en0 all pass quick", "en9\"", "en", "{en1", "en1,", "averyveryverylongname0", "1en0"] {
         let network = Network::new(&small());
         network.mac.add(&format!("if\t{name}\t77\t1\t1\t1500\t\t\t\t"));
@@ -255,7 +255,7 @@ fn no_name_of_an_interface_becomes_a_rule() {
 }
 
 #[test]
-fn nat_goes_without_extfilter_where_pfctl_does_not_take_it() {
+fn nat_omits_extfilter_where_pfctl_rejects_it() {
     let nat = |network: &Network| network.mac.ok("pfctl -q -a com.apple/250.nixvol -s nat");
     let network = Network::new(&small());
     let before = network.mac.kernel();
@@ -263,7 +263,7 @@ fn nat_goes_without_extfilter_where_pfctl_does_not_take_it() {
     network.ok("start");
     network.assert_up();
     assert!(nat(&network).contains("nat on en0 ") && !nat(&network).contains("extfilter"));
-    // What was tried is not tried again.
+    // The result of the attempt is remembered.
     network.mac.forget_journal();
     network.ok("reconcile");
     assert_eq!(network.mac.journal().len(), 12, "{:?}", network.mac.journal());
@@ -275,13 +275,13 @@ fn nat_goes_without_extfilter_where_pfctl_does_not_take_it() {
     network.ok("reconcile");
     let tried = network.mac.journal().iter().filter(|call| call.line().starts_with("pfctl -n ")).count();
     assert_eq!((tried, nat(&network).matches("nat on ").count()), (1, 4), "{}", nat(&network));
-    // After a restart it may be another system.
+    // After a reboot it is tried again, since macOS may have been updated.
     network.mac.reboot();
     network.ok("reconcile");
     assert!(nat(&network).contains("-> (en0:0) extfilter apd\n"));
     network.ok("cleanup");
     network.mac.edit(|_| before.clone());
-    // Every other fault of a dry run is one.
+    // Any other error of the dry run is an error.
     let file = network.base().join("pf/anchor.conf");
     let anchor = fs::read_to_string(&file).expect("the anchor");
     fs::write(&file, anchor + "pass quick nonsense\n").expect("the anchor");
@@ -289,7 +289,7 @@ fn nat_goes_without_extfilter_where_pfctl_does_not_take_it() {
     assert_eq!(network.mac.kernel(), before);
 }
 
-/// Everything but a network, in as few pieces as there can be.
+/// All addresses except a network, in the minimal number of prefixes.
 fn all_but(network: (u32, u8)) -> Vec<String> {
     let (address, length) = network;
     let piece = |bit: u8| {
@@ -300,7 +300,7 @@ fn all_but(network: (u32, u8)) -> Vec<String> {
 }
 
 #[test]
-fn a_way_to_everywhere_in_pieces_is_no_network() {
+fn a_default_route_in_pieces_is_no_overlap() {
     let lan = "Routing tables\n\nInternet:\nDestination        Gateway            Flags               Netif Expire\ndefault            192.168.1.1        UGScg                 en0       \n192.168.1          link#5             UCS                   en0      !\n";
     let interfaces = "lo0: flags=8049<UP,LOOPBACK,RUNNING,MULTICAST> mtu 16384\n\tinet 127.0.0.1 netmask 0xff000000\nen0: flags=8863<UP,BROADCAST,SMART,RUNNING,SIMPLEX,MULTICAST> mtu 1500\n\tinet 192.168.1.23 netmask 0xffffff00 broadcast 192.168.1.255\nutun4: flags=8051<UP,POINTOPOINT,RUNNING,MULTICAST> mtu 1380\n\tinet 100.64.0.2 --> 100.64.0.2 netmask 0xffffffff\n";
     let by = |routes: &[String], gateway: &str, flags: &str, name: &str| -> String {
@@ -314,17 +314,17 @@ fn a_way_to_everywhere_in_pieces_is_no_network() {
         by(&routes.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>(), "100.64.0.1", "UGSc", "utun4")
     };
     let cases = [
-        // WireGuard leaves out its server, which is in no one's network, or a LAN of another.
+        // WireGuard excludes its server's address (in no provider's network), or another LAN.
         ("wireguard", by(&all_but((0x0a40_0005, 32)), "link#20", "UCS", "utun4"), None),
         ("halves", tunnel(&["0/1", "128.0/1"]), None),
-        // A network that is named beside the way to everywhere is there.
+        // A more specific route next to the default halves counts as an overlap.
         (
             "halves and a network",
             tunnel(&["0/1", "128.0/1", "10.1/16"]),
             Some("10.1.0.0/16 of azure overlaps"),
         ),
         ("a tunnel to networks", tunnel(&["10", "172.16/12"]), Some("10.0.0.0/16 of aws overlaps")),
-        // Past a tunnel for everything the router of the LAN gets what it would have got without.
+        // A route that bypasses the tunnel by the LAN's router leads where the default route would have led.
         ("bypass", tunnel(&["0/1", "128.0/1"]) + &by(&["10".to_owned()], "192.168.1.1", "UGSc", "en0"), None),
         (
             "a static route",
@@ -362,9 +362,9 @@ fn a_way_to_everywhere_in_pieces_is_no_network() {
 }
 
 #[test]
-fn a_refusal_ends_with_free_networks_for_all() {
+fn a_refusal_proposes_free_networks_for_all_providers() {
     let network = Network::new(&topology());
-    // All of 10/8 but a little is taken.
+    // Almost all of 10/8 is taken.
     network.mac.add("route\t10.0.0.0/9\tutun4\tUSc\tutun4\t");
     network.mac.add("route\t10.128.0.0/10\tutun4\tUSc\tutun4\t");
     network.mac.add("route\t10.192.0.0/11\tutun4\tUSc\tutun4\t");
@@ -394,7 +394,7 @@ fn a_refusal_ends_with_free_networks_for_all() {
     );
     assert_eq!(proposed.len(), 1 + 5 + 13);
     assert_eq!(network.run("plan").out.lines().last(), proposed.last().copied());
-    // What is proposed is free.
+    // The proposed networks are accepted.
     let mut moved = topology();
     for (name, net, gateway) in providers {
         moved["providers"][name]["network"] = json!(net);

@@ -1,13 +1,13 @@
-//! Whom the manager trusts: root's own files in root's own directories, and nothing that others can write.
+//! Which files and directories the manager trusts: those of root, in directories of root, that others cannot write.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::network::{Network, small};
 
-/// Owners and modes: what is amiss, what is said, and what repairs it.
+/// Every command refuses a path with a wrong owner or mode, with a message that names it.
 #[test]
-fn what_others_can_write_is_refused() {
+fn paths_that_others_can_write_are_refused() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -40,7 +40,7 @@ fn what_others_can_write_is_refused() {
             refused(path, "can be changed by users other than root");
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         }
-        // The sticky bit helps a directory on the way, but not one of ours.
+        // The sticky bit makes a parent directory acceptable, but not one of our own.
         fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o1022)).expect("a mode");
         refused(path, "can be changed by users other than root");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -49,7 +49,7 @@ fn what_others_can_write_is_refused() {
         {
             network.mac.edit(|_| format!("{up}owner\t{}\t{mark}\n", path.display()));
             if path == &manager && mark.starts_with("501") {
-                // Here the toy cannot tell the shell so; `ls` alone does not.
+                // In this case only the shell's own test could notice, and the toy cannot affect that.
                 continue;
             }
             refused(path, words);
@@ -66,7 +66,7 @@ fn what_others_can_write_is_refused() {
         refused(path, "belongs to user 501");
         network.mac.edit(|_| up.clone());
     }
-    // A link among our files, and our directory itself a link.
+    // A symlink among our files, and our own directory being a symlink.
     symlink("/etc/passwd", state.join("rules.new")).expect("a link");
     refused(&state.join("rules.new"), "is a symbolic link, which is not allowed here");
     fs::remove_file(state.join("rules.new")).expect("the link");
@@ -81,7 +81,7 @@ fn what_others_can_write_is_refused() {
 }
 
 #[test]
-fn a_directory_that_waits_with_links_in_it_is_not_used() {
+fn a_prepared_state_directory_with_links_is_not_used() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     let victim = network.mac.dir().join("victim");
@@ -100,8 +100,8 @@ fn a_directory_that_waits_with_links_in_it_is_not_used() {
 }
 
 #[test]
-fn the_ways_that_macos_has_are_fine() {
-    // /var is a link to /private/var, and a directory on the way may be everybody's with the sticky bit.
+fn the_directory_layout_of_macos_is_accepted() {
+    // On macOS /var is a link to /private/var, and a parent directory may be world-writable if it is sticky.
     let network = Network::new(&small());
     let dir = network.mac.dir();
     fs::create_dir_all(dir.join("private")).expect("private");
@@ -109,12 +109,12 @@ fn the_ways_that_macos_has_are_fine() {
     symlink("private/var", dir.join("var")).expect("a link");
     network.ok("start");
     network.assert_up();
-    // The way that the link leads is looked at too.
+    // The directories behind the link are checked too.
     fs::set_permissions(dir.join("private"), fs::Permissions::from_mode(0o777)).expect("a mode");
     network.fails("reconcile", 3, &format!("{} can be changed", dir.join("private").display()));
     fs::set_permissions(dir.join("private"), fs::Permissions::from_mode(0o755)).expect("a mode");
     network.ok("cleanup");
-    // A hosts file that is a link may lead anywhere.
+    // The hosts file may be a link to anywhere.
     let network = Network::new(&small());
     fs::rename(network.mac.dir().join("hosts"), network.mac.dir().join("real")).expect("moved");
     symlink("real", network.mac.dir().join("hosts")).expect("a link");

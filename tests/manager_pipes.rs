@@ -31,7 +31,7 @@ fn steps(network: &Network) -> Vec<String> {
 const LOOKS: [&str; 3] = ["dnctl list", "pfctl -s dummynet", "pfctl -a com.apple/250.nixvol -s dummynet"];
 
 #[test]
-fn pipes_come_before_rules_and_go_after() {
+fn pipes_are_made_before_rules_and_deleted_after_them() {
     for (shell, awk, spares) in [(0, 0, false), (1, 1, true), (2, 2, true), (3, 0, false)] {
         let mut network = Network::new(&slow());
         network.under(SHELLS[shell], AWKS[awk]);
@@ -81,7 +81,7 @@ fn pipes_come_before_rules_and_go_after() {
 }
 
 #[test]
-fn only_conditions_are_looked_at_and_that_costs_three_commands() {
+fn only_conditions_are_observed_at_the_cost_of_three_commands() {
     let calls = |input: &Value| {
         let network = Network::new(input);
         network.ok("start");
@@ -107,7 +107,7 @@ fn only_conditions_are_looked_at_and_that_costs_three_commands() {
 }
 
 #[test]
-fn a_pipe_of_others_is_refused_before_anything_is_changed() {
+fn a_foreign_pipe_is_refused_before_anything_is_changed() {
     let network = Network::new(&slow());
     network.mac.ok("dnctl pipe 20001 config delay 300 bw 512Kbit/s plr 0.5");
     network.mac.ok("dnctl pipe 7 config delay 300");
@@ -152,7 +152,7 @@ fn a_pipe_of_others_is_refused_before_anything_is_changed() {
 }
 
 #[test]
-fn conditions_come_change_and_go() {
+fn conditions_are_added_changed_and_removed() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.ok("start");
@@ -207,7 +207,7 @@ fn conditions_come_change_and_go() {
 }
 
 #[test]
-fn another_anchor_takes_the_pipes_along() {
+fn pipes_follow_a_change_of_the_anchor() {
     for spares in [false, true] {
         let network = Network::new(&slow());
         if spares {
@@ -233,7 +233,7 @@ fn another_anchor_takes_the_pipes_along() {
 
 /// Rules that could not be replaced or unloaded keep their pipes, whoever comes to take those away.
 #[test]
-fn rules_that_stay_keep_their_pipes() {
+fn rules_that_cannot_be_removed_keep_their_pipes() {
     let mut elsewhere = small();
     elsewhere["anchor"] = json!("com.apple/260.other");
     for next in [small(), elsewhere] {
@@ -259,7 +259,7 @@ fn rules_that_stay_keep_their_pipes() {
 }
 
 #[test]
-fn a_start_that_fails_goes_back_to_the_old_conditions() {
+fn a_failed_start_restores_the_old_conditions() {
     for (from, to) in [(small(), slow()), (slow(), small())] {
         let network = Network::new(&from);
         network.ok("start");
@@ -276,7 +276,7 @@ fn a_start_that_fails_goes_back_to_the_old_conditions() {
 
 /// Better rules without conditions than none, and better none of dummynet's than one into a pipe that is not there.
 #[test]
-fn where_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
+fn if_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
     let network = Network::new(&slow());
     network.ok("start");
     let (up, manager) = (network.mac.kernel(), network.base().join("manage-macos-networking.sh"));
@@ -310,7 +310,7 @@ fn where_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
 
 /// Two bundles without conditions are exchanged, also in vain, without a look at dummynet.
 #[test]
-fn who_declares_no_conditions_never_hears_of_dummynet() {
+fn without_conditions_dummynet_is_never_touched() {
     let network = Network::new(&small());
     network.ok("start");
     let mut input = small();
@@ -327,7 +327,7 @@ fn who_declares_no_conditions_never_hears_of_dummynet() {
 }
 
 #[test]
-fn nothing_of_pipes_is_left_behind() {
+fn no_pipes_are_left_behind() {
     let mut input = slow();
     input["hostsFile"] = Value::Null;
     let network = Network::new(&input);
@@ -347,7 +347,7 @@ fn status_shows_pipes() {
     assert!(text.contains("\nPIPE     CONDITIONS ") && text.contains(row), "{text}");
     assert!(text.contains(", called for nat rdr filter dummynet; "), "{text}");
     let (_, status) = network.status();
-    let one = json!({ "number": 20_001, "delayMs": 40, "loss": 0.01, "kbit": 100_000, "way": "ibm -> aws", "state": "up" });
+    let one = json!({ "number": 20_001, "latencyMs": 40, "loss": 0.01, "bandwidthKbit": 100_000, "way": "ibm -> aws", "state": "up" });
     assert_eq!((&status["pipes"][1], &status["rules"]["called"]["dummynet"]), (&one, &json!(true)));
     network.mac.remove("pipe\t20000");
     let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
@@ -367,7 +367,7 @@ fn status_shows_pipes() {
 }
 
 #[test]
-fn rules_of_dummynet_that_nobody_calls_are_told() {
+fn missing_dummynet_call_points_are_reported() {
     let network = Network::new(&slow());
     network.ok("start");
     network.mac.edit(|kernel| kernel.replace("dummynet-anchor \"com.apple/*\" all\\n", ""));
@@ -383,7 +383,7 @@ fn rules_of_dummynet_that_nobody_calls_are_told() {
 }
 
 #[test]
-fn a_report_holds_what_is_read_of_pipes() {
+fn a_report_has_everything_that_is_read_about_pipes() {
     let network = Network::new(&slow());
     network.ok("start");
     let dir = network.mac.dir().join("report");

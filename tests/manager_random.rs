@@ -1,7 +1,8 @@
-//! Random lives of a network: declarations come and go, commands run and are struck, others interfere. After every
-//! step the laws hold. A life is made of a seed alone: `NIXVOL_SEED=7` plays the seventh again.
+//! Random sequences of operations on a network: other declarations are installed, commands run with and without
+//! injected faults, other programs interfere. After every step the invariants must hold. A sequence depends on its seed
+//! alone: `NIXVOL_SEED=7` repeats the seventh.
 //!
-//! Beside the Mac lives a second one on which only the others act: what is not ours must be the same on both.
+//! A second toy Mac gets only the actions of the other programs: everything foreign must be the same on both.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +11,11 @@ use serde_json::{Value, json};
 use crate::network::{HOSTS, Network};
 use crate::rig::{Mac, settled};
 
-/// Lives and their steps, when time is short and with `NIXVOL_LONG`.
+/// The number of sequences and of their steps, by default and with `NIXVOL_LONG`.
 const SHORT: (u64, usize) = (3, 14);
 const LONG: (u64, usize) = (40, 30);
 
-/// Xorshift: a sequence that is the same on every machine.
+/// Xorshift: deterministic on every machine.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +31,7 @@ impl Random {
     }
 }
 
-/// A network of a few of what there can be.
+/// A random declaration of up to three providers, with a few volumes and at most one link.
 fn declaration(random: &mut Random) -> Value {
     let mut input = json!({ "version": 1, "providers": {}, "volumes": {}, "links": [] });
     let mut names = Vec::new();
@@ -67,7 +68,7 @@ fn declaration(random: &mut Random) -> Value {
     input
 }
 
-/// The fields of every record of this kind.
+/// The fields of every record of a kind.
 fn records<'a>(kernel: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
     kernel
         .lines()
@@ -76,7 +77,7 @@ fn records<'a>(kernel: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
         .collect()
 }
 
-/// The number of the record's pipe, where it is one of ours: others have 20100 and above, and below 20000.
+/// The number of a pipe record if the pipe is ours; those of other programs are below 20000 or from 20100 up.
 fn our_pipe(record: &str) -> Option<u16> {
     let number = record.strip_prefix("pipe\t")?.split('\t').next()?.parse().ok()?;
     (20_000..20_100).contains(&number).then_some(number)
@@ -86,11 +87,11 @@ fn is_ours(ip: &str) -> bool {
     ip.starts_with("10.") || ip.starts_with("127.0.1.")
 }
 
-/// A Mac, the Mac that it would be without us, and what was done so far.
+/// A Mac with the network, the Mac as it would be without it, and the steps so far.
 struct Life {
     network: Network,
     others: Mac,
-    /// Every declaration that was installed, with its anchor.
+    /// Every declaration that was installed, with its rendered anchor.
     installed: Vec<(Value, String)>,
     random: Random,
     history: Vec<String>,
@@ -112,13 +113,13 @@ impl Life {
         life
     }
 
-    /// Keeps what was installed.
+    /// Records an installed declaration with its anchor.
     fn remember(&mut self, input: Value) {
         let anchor = self.network.base().join("pf/anchor.conf");
         self.installed.push((input, std::fs::read_to_string(anchor).expect("an installed anchor")));
     }
 
-    /// The declaration that was applied last: what is in force is a copy of the manager's table and of the anchor.
+    /// The declaration that was applied last, recognized by the manager's copy of its table and anchor.
     fn applied(&self) -> &Value {
         let copy = ["starting", "applied"].map(|file| self.network.state().join(file));
         let copy =
@@ -135,7 +136,7 @@ impl Life {
         &candidates.max_by_key(|(input, _)| volumes(input).len()).expect("a declaration that was installed").0
     }
 
-    /// Interfaces of ours: those that the other Mac does not have.
+    /// Our interfaces: those that the other Mac does not have.
     fn interfaces(&self) -> Vec<String> {
         let others = self.others.kernel();
         let theirs: BTreeSet<&str> = records(&others, "if").iter().map(|fields| fields[1]).collect();
@@ -144,13 +145,13 @@ impl Life {
         all.iter().map(|fields| fields[1]).filter(|name| !theirs.contains(name)).map(str::to_owned).collect()
     }
 
-    /// Something that others do to themselves, on both Macs.
+    /// An action of another program on its own things, on both Macs.
     fn both(&self, line: &str) {
         self.network.mac.ok(line);
         self.others.ok(line);
     }
 
-    /// Others do something to us, or to themselves.
+    /// Another program changes something of ours, or of its own. Returns a description.
     fn interfere(&mut self) -> String {
         let ours = self.interfaces();
         let kernel = self.network.mac.kernel();
@@ -206,7 +207,7 @@ impl Life {
         }
     }
 
-    /// Another program makes an interface in our range, under a name that we never had, or takes it away again.
+    /// Another program creates an interface in our range under a name that we never used, or removes it again.
     fn another_interface(&mut self) -> String {
         let name = *self.random.one(&["bridge2000", "bridge2001", "feth20000", "feth20003"]).expect("four");
         if records(&self.others.kernel(), "if").iter().any(|fields| fields[1] == name) {
@@ -222,7 +223,7 @@ impl Life {
         format!("another program makes {name}")
     }
 
-    /// Others make a pipe of a number that we never had, or take theirs away.
+    /// Another program creates a pipe under a number that we never used, or removes it again.
     fn another_pipe(&mut self) -> String {
         let number = *self.random.one(&[7, 20_100, 29_999]).expect("three");
         if self.others.kernel().contains(&format!("\npipe\t{number}\t")) {
@@ -233,7 +234,7 @@ impl Life {
         format!("another program makes pipe {number}")
     }
 
-    /// Others flush dummynet, theirs and ours, or change a pipe of ours.
+    /// Another program flushes dummynet, including our pipes, or changes one of our pipes.
     fn harm_pipes(&mut self, kernel: &str) -> String {
         let ours = kernel.lines().find_map(our_pipe);
         match (self.random.below(2), ours) {
@@ -251,7 +252,18 @@ impl Life {
     }
 
     fn step(&mut self) {
-        let commands = ["start", "start", "start", "stop", "reconcile", "reconcile", "cleanup"];
+        let commands = [
+            "start",
+            "start",
+            "start",
+            "stop",
+            "reconcile",
+            "reconcile",
+            "cleanup",
+            "partition aws azure",
+            "partition gcp volume-3 --for 9999",
+            "heal",
+        ];
         let command = commands[self.random.below(commands.len())];
         let what = match self.random.below(10) {
             0..=2 => {
@@ -286,7 +298,7 @@ impl Life {
         code
     }
 
-    /// No command that changed something named an interface of others.
+    /// No command that changed the kernel named a foreign interface or pipe.
     fn named_no_other(&self, command: &str) {
         let kernel = self.others.kernel();
         let theirs: BTreeSet<&str> = records(&kernel, "if").iter().map(|fields| fields[1]).collect();
@@ -303,7 +315,7 @@ impl Life {
         self.history.join("\n  ")
     }
 
-    /// The Mac without what is ours, in the form of [`settled`].
+    /// The Mac's state without everything of ours, in the form of [`settled`].
     fn without_us(&self) -> Vec<String> {
         let ours = self.interfaces();
         let kernel = self.network.mac.kernel();
@@ -317,7 +329,9 @@ impl Life {
                         !(ours.iter().any(|name| name == fields[4])
                             || fields[4] == "lo0" && is_ours(fields[1]))
                     }
-                    "anchor" | "count" => fields[1] != "com.apple/250.nixvol",
+                    "anchor" | "count" => {
+                        !["com.apple/250.nixvol", "com.apple/249.nixvol-faults"].contains(&fields[1])
+                    }
                     "pipe" => our_pipe(line).is_none(),
                     "token" => fields[3] != "pfctl",
                     "job" => fields[1] != "org.nix-volumes.networking",
@@ -336,7 +350,7 @@ impl Life {
         settled(&kept)
     }
 
-    /// After whatever happened: nothing foreign was touched, and the next reconcile brings the Mac to the wish.
+    /// The invariants: nothing foreign was changed, and the next reconcile reaches the desired state.
     fn holds(&self) {
         let network = &self.network;
         let mut others = settled(&self.others.kernel());
@@ -356,11 +370,11 @@ impl Life {
         network.mac.forget_journal();
         network.ok("reconcile");
         assert_eq!(network.mac.changes(), [""; 0], "a second reconcile\n  {}", self.why());
-        // The life goes on from where it was, not from where it was repaired.
+        // Continue from the state before the repair.
         network.put_back(&kept);
     }
 
-    /// The kernel against the declaration, without asking the manager.
+    /// Compares the kernel with the declaration, independently of the manager.
     fn is_declared(&self) {
         let kernel = self.network.mac.kernel();
         let why = self.why();
@@ -407,9 +421,13 @@ impl Life {
         let tokens = records(&kernel, "token").iter().filter(|token| token[3] == "pfctl").count();
         assert_eq!(tokens, 1, "tokens\n  {why}");
         assert!(kernel.contains("sysctl\tnet.inet.ip.forwarding\t1\n"), "forwarding\n  {why}");
-        // A network of no provider has no rules.
+        // A network without providers has no rules.
         let loaded = kernel.contains("anchor\tcom.apple/250.nixvol\t");
         assert_eq!(loaded, !providers.is_empty(), "rules\n  {why}");
+        // What is cut is kept, and what is kept is cut.
+        let faults = std::fs::read_to_string(self.network.state().join("faults")).unwrap_or_default();
+        let blocks = kernel.matches("label \"partition:").count();
+        assert_eq!(blocks, 2 * faults.matches("partition\t").count(), "{faults}\n  {why}");
         let link = &input["links"][0];
         let declared = match (&link["conditions"], &link["bidirectional"]) {
             (Value::Null, _) => 0,
@@ -430,9 +448,9 @@ impl Life {
         assert_eq!(named > 0, declared > 0, "rules into pipes\n  {why}");
     }
 
-    /// Nothing of ours is on the Mac but what the state directory keeps.
+    /// Checks that nothing of ours is on the Mac outside the state directory.
     fn is_bare(&self) {
-        // launchd's job is the installation's, not the network's.
+        // launchd's job belongs to the installation, not to the network.
         let without_job = |mac: &Mac| {
             let mut lines = settled(&mac.kernel());
             lines.retain(|line| !line.starts_with("job\torg.nix-volumes.networking\t"));
@@ -457,7 +475,7 @@ fn live(seed: u64, steps: usize) {
 }
 
 #[test]
-fn whatever_happens_the_laws_hold() {
+fn invariants_hold_under_random_operations() {
     if let Ok(seed) = std::env::var("NIXVOL_SEED") {
         live(seed.parse().expect("NIXVOL_SEED is a number"), LONG.1);
         return;

@@ -1,4 +1,4 @@
-//! What the manager tells others: everything that it reads, in files, without what identifies the Mac.
+//! Reports of the manager for others: everything that it reads, as files, without what identifies the Mac.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ fn files(dir: &std::path::Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_report_holds_what_is_read_and_no_secrets() {
+fn a_report_has_everything_that_is_read_and_no_secrets() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut input = small();
         input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
@@ -98,7 +98,7 @@ fn a_report_holds_what_is_read_and_no_secrets() {
 }
 
 #[test]
-fn a_report_is_written_through_no_link() {
+fn a_report_is_not_written_through_links() {
     let network = Network::new(&small());
     let (link, target) = (network.mac.dir().join("link"), network.mac.dir().join("target"));
     fs::create_dir(&target).expect("a directory");

@@ -1,15 +1,15 @@
-//! Connections that are open while the rules change: what is no longer permitted ends, the rest goes on.
+//! Connections that are open while the rules change: those no longer permitted end, the others continue.
 
 use serde_json::{Value, json};
 
 use crate::network::{AWKS, Network, SHELLS, slow, small, topology};
 
-/// One open connection of the toy: protocol, source, destination and its port.
+/// Opens a connection on the toy Mac: source, destination and destination port, over TCP.
 fn open(network: &Network, from: &str, to: &str, port: u16) {
     network.mac.edit(|kernel| kernel + &format!("state\ttcp\t{from}\t49152\t{to}\t{port}\n"));
 }
 
-/// Who is connected to whom.
+/// Source and destination of every open connection.
 fn connected(network: &Network) -> Vec<String> {
     let states = network.mac.ok("pfctl -q -s states");
     let ends = |line: &str| {
@@ -33,7 +33,7 @@ const FOREIGN: [(&str, &str, u16); 3] = [
 ];
 
 #[test]
-fn what_is_no_longer_permitted_ends() {
+fn connections_no_longer_permitted_end() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut network = Network::new(&linked(json!([
             { "from": ["aws"], "to": ["azure", "gcp"], "protocol": "tcp", "ports": [2379] },
@@ -61,7 +61,7 @@ fn what_is_no_longer_permitted_ends() {
         network.ok("start");
         let left = connected(&network);
         let gone: Vec<&String> = all.iter().filter(|line| !left.contains(line)).collect();
-        // The rule to both was one; to gcp it has to be opened again.
+        // One rule had covered both providers, so gcp's connection ends as well and has to be opened again.
         assert_eq!(gone, ["10.0.1.2 10.1.1.2:2379", "10.0.1.2 10.2.1.2:2379"]);
         let kills: Vec<String> = network
             .mac
@@ -98,7 +98,7 @@ fn a_network_that_loses_the_internet_loses_its_connections() {
 }
 
 #[test]
-fn looser_rules_end_nothing() {
+fn more_permissive_rules_end_no_connection() {
     let network = Network::new(&small());
     network.ok("start");
     open(&network, "10.0.1.2", "10.3.1.2", 6443);
@@ -117,7 +117,7 @@ fn looser_rules_end_nothing() {
 }
 
 #[test]
-fn a_run_that_dies_before_connections_end_is_made_up_for() {
+fn the_next_run_ends_connections_that_a_killed_run_left() {
     let tight = linked(json!([]));
     let prepare = || {
         let network = Network::new(&topology());
@@ -141,9 +141,9 @@ fn a_run_that_dies_before_connections_end_is_made_up_for() {
     }
 }
 
-/// The last provider goes, and with it every table that a rule named.
+/// When the last provider is removed, every table that a rule named disappears too.
 #[test]
-fn a_network_that_becomes_nothing_ends_what_it_let_in() {
+fn an_emptied_network_ends_its_connections() {
     for input in [small(), slow()] {
         let network = Network::new(&input);
         let before = network.mac.kernel();
@@ -159,7 +159,7 @@ fn a_network_that_becomes_nothing_ends_what_it_let_in() {
         network.ok("reconcile");
         assert_eq!(log(), told, "nobody emptied what is empty");
         assert!(!network.hosts().contains("\n\n"), "{}", network.hosts());
-        // It named no interface, so none of them has come meanwhile.
+        // No rule names an interface, so a changed set of interfaces is no reason to reload.
         network.install(&input);
         network.ok("start");
         assert!(!log()[told.len()..].contains("changed from nothing"), "{}", log());

@@ -1,4 +1,4 @@
-//! The manager and a Mac that others use too: what it finds, follows and leaves alone.
+//! The manager on a Mac that other programs use too: what it detects, follows and leaves alone.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::network::{AWKS, HOSTS, Network, SHELLS, small, topology};
 
 #[test]
-fn a_network_that_the_mac_has_is_refused() {
+fn a_network_that_overlaps_a_route_is_refused() {
     let network = Network::new(&topology());
     network.mac.add("route\t10.2.0.0/15\tutun4\tUSc\tutun4\t");
     network.mac.add("route\t10.5.0.0/16\tutun4\tUSc\tutun4\t");
@@ -28,21 +28,21 @@ fn a_network_that_the_mac_has_is_refused() {
     network.ok("start");
     network.ok("cleanup");
     network.assert_clean(&before);
-    // A default in two halves is a VPN's way of taking all; it is no one's network.
+    // A default route in two halves is how VPNs redirect all traffic; it does not count as an overlap.
     network.install(&topology());
     network.mac.edit(|_| before.replace("10.2.0.0/15", "128.0.0.0/1").replace("10.5.0.0/16", "0.0.0.0/1"));
     network.ok("start");
 }
 
 #[test]
-fn an_overlap_that_appears_later_is_told_and_nothing_is_torn_down() {
+fn a_later_overlap_is_reported_and_nothing_is_torn_down() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
     network.mac.add("route\t10.3.7.0/24\tutun4\tUSc\tutun4\t");
     network.fails("reconcile", 1, "the network 10.3.0.0/16 of ibm overlaps the route 10.3.7.0/24 on utun4");
     assert_eq!(network.status().0, 1);
-    // A start goes on with what the network lives with, and refuses what it would bring.
+    // A start accepts an overlap that the running network already has, and refuses one that it would introduce.
     network.ok("start");
     network.ok("plan --switch");
     let mut more = small();
@@ -80,7 +80,7 @@ fn a_switch_that_does_not_change_the_network_never_fails() {
     network.fails("plan --switch", 0, "overlaps");
     network.fails("start --switch", 0, "this switch does not change the network");
     assert_eq!(network.mac.kernel(), down);
-    // Of a network that was stopped, or never started, a switch is a start.
+    // If the network was stopped or never started, a switch is a start.
     network.ok("stop");
     for command in ["plan --switch", "start --switch"] {
         network.fails(command, 3, "overlaps");
@@ -88,14 +88,14 @@ fn a_switch_that_does_not_change_the_network_never_fails() {
     network.mac.remove("route\t10.3.7.0/24");
     network.ok("start --switch");
     network.assert_up();
-    // Looking writes nothing, not even where there is something to change.
+    // `plan` writes nothing, even where there are changes to make.
     network.ok("cleanup");
     network.ok("plan --switch");
     assert!(!network.state().exists());
 }
 
 #[test]
-fn units_of_others_are_skipped_and_ours_are_kept() {
+fn foreign_units_are_skipped_and_ours_are_kept() {
     let network = Network::new(&small());
     for line in [
         "ifconfig bridge2000 create",
@@ -128,7 +128,7 @@ fn units_of_others_are_skipped_and_ours_are_kept() {
 }
 
 #[test]
-fn a_volume_is_there_while_it_is_mounted() {
+fn a_volume_is_up_while_it_is_mounted() {
     for point in ["/Volumes/data", "/Volumes/My Disk (old) on $HOME `x` \"q\" 'p' \\n"] {
         let mut input = small();
         input["volumes"]["etcd-1"]["mountPoint"] = json!(point);
@@ -169,7 +169,7 @@ fn the_hosts_file_keeps_every_other_byte() {
         network.ok("start");
         let block = "# nixvol-net: begin\n10.0.1.2\tetcd-1.aws.nixvol etcd-1.nixvol\n10.3.1.2\ttalos-4.ibm.nixvol talos-4.nixvol\n# nixvol-net: end\n";
         assert_eq!(network.hosts().replace(block, ""), text);
-        // Someone adds a line of his own behind the block.
+        // A line that the user adds after the block.
         fs::write(&file, network.hosts() + "192.168.1.9 printer\n").expect("hosts");
         network.ok("start");
         network.ok("stop");
@@ -191,7 +191,7 @@ fn the_hosts_file_keeps_every_other_byte() {
 }
 
 #[test]
-fn a_torn_hosts_file_is_finished() {
+fn a_partly_written_hosts_file_is_completed() {
     let network = Network::new(&small());
     network.ok("start");
     let whole = network.hosts();
@@ -203,7 +203,7 @@ fn a_torn_hosts_file_is_finished() {
 }
 
 #[test]
-fn rules_that_nobody_calls_are_told() {
+fn missing_call_points_are_reported() {
     for (call, word) in [
         ("nat-anchor \"com.apple/*\" all\\n", "nat"),
         ("rdr-anchor \"com.apple/*\" all\\n", "rdr"),
@@ -226,7 +226,7 @@ fn rules_that_nobody_calls_are_told() {
 }
 
 #[test]
-fn a_pf_that_skips_lo0_is_told() {
+fn skip_on_lo0_is_reported() {
     let network = Network::new(&small());
     network.ok("start");
     network.mac.edit(|kernel| kernel + "skip\tlo0\n");
@@ -234,14 +234,18 @@ fn a_pf_that_skips_lo0_is_told() {
     network.fails("test", 1, "pf skips lo0");
     let (code, status) = network.status();
     assert_eq!((code, &status["rules"]["skipsLoopback"]), (1, &json!(true)));
-    assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("sudo pfctl -f /etc/pf.conf")));
+    assert!(
+        status["findings"][0]["what"]
+            .as_str()
+            .is_some_and(|text| text.contains("sudo pfctl -f /etc/pf.conf"))
+    );
     network.mac.remove("skip\t");
     network.ok("reconcile");
     network.assert_up();
 }
 
 #[test]
-fn a_table_that_somebody_changed_is_loaded_again() {
+fn a_changed_table_is_loaded_again() {
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -265,7 +269,7 @@ fn a_table_that_somebody_changed_is_loaded_again() {
 }
 
 #[test]
-fn no_name_of_a_device_or_directory_passes_for_a_mount() {
+fn device_and_directory_names_cannot_fake_a_mount() {
     let mut input = small();
     input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
     let network = Network::new(&input);
@@ -295,10 +299,10 @@ fn no_name_of_a_device_or_directory_passes_for_a_mount() {
     network.ok("cleanup");
 }
 
-/// A directory is mounted where it and the one above it lie on two devices, whatever its path looks like and whether
+/// A directory is a mount point if it and its parent are on different devices, whatever its path looks like and whether
 /// links lead to it.
 #[test]
-fn whether_something_is_mounted_is_asked_by_device() {
+fn mounts_are_detected_by_device_number() {
     for path in ["/Volumes/x on /data", "/Volumes/data (old)", "/Volumes/caf\u{e9}"] {
         let mut input = small();
         input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
@@ -310,7 +314,7 @@ fn whether_something_is_mounted_is_asked_by_device() {
         network.mac.add(&format!("mount\tsomewhere on {path} (macfuse, local)\t{path}"));
         network.ok("reconcile");
         assert!(has(&network), "{path}");
-        // What no one can look at is not taken for gone.
+        // A directory that cannot be examined is not taken for unmounted.
         let place = network.mac.journal().iter().rposition(|call| call.words[0] == "stat").expect("a look");
         network.mac.forget_journal();
         network.mac.fault(None);
@@ -318,7 +322,7 @@ fn whether_something_is_mounted_is_asked_by_device() {
         let place =
             network.mac.journal().iter().rposition(|call| call.words[0] == "stat").map_or(place, |at| at + 1);
         network.mac.fault(Some(("fail", place)));
-        // The look without the lock fails, and the one with it does not.
+        // The check without the lock fails, and the repeated one under the lock succeeds.
         network.ok("reconcile");
         network.mac.fault(None);
         assert!(has(&network), "{path}");
@@ -336,7 +340,7 @@ fn whether_something_is_mounted_is_asked_by_device() {
     }
 }
 
-/// macOS takes an accent for the same in one letter or two, and a link for what it leads to.
+/// macOS treats composed and decomposed accents as the same name, and a link stands for its target.
 #[test]
 fn a_mount_point_is_found_by_every_name() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
@@ -355,7 +359,7 @@ fn a_mount_point_is_found_by_every_name() {
             assert_eq!(status["volumes"][0]["state"], "up", "{path}");
             network.ok("stop");
         }
-        // What leads nowhere, and what lies within a volume, is no mount.
+        // A path that does not exist, or lies inside a volume, is not a mount point.
         for path in ["/Volumes/other", "/Volumes/caf\u{e9}/within"] {
             let mut input = small();
             input["volumes"]["etcd-1"]["mountPoint"] = json!(path);
@@ -367,9 +371,10 @@ fn a_mount_point_is_found_by_every_name() {
     }
 }
 
-/// What is there and does not answer is neither mounted nor gone: nothing is changed for it, and it can be taken down.
+/// A mount that does not respond counts as neither mounted nor gone: nothing is changed because of it, and the network
+/// can still be stopped.
 #[test]
-fn a_mount_that_does_not_answer_takes_nothing_down() {
+fn an_unresponsive_mount_takes_nothing_down() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut input = small();
         input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
@@ -385,7 +390,7 @@ fn a_mount_that_does_not_answer_takes_nothing_down() {
         for command in ["reconcile", "reconcile", "status", "plan", "start"] {
             network.fails(command, 1, words);
         }
-        // It lasts, and launchd asks again and again: the log has it once from there.
+        // The problem persists, and launchd keeps calling reconcile: it is logged once.
         let log = fs::read_to_string(network.mac.dir().join("var/log")).expect("the log");
         assert_eq!(log.matches("Z reconcile: could not look").count(), 1, "{log}");
         assert_eq!(network.mac.kernel().replace("(nfs, server gone)", "(nfs)"), up);
@@ -398,7 +403,7 @@ fn a_mount_that_does_not_answer_takes_nothing_down() {
 }
 
 #[test]
-fn nat_follows_the_way_out() {
+fn nat_follows_the_egress_interface() {
     let network = Network::new(&small());
     network.ok("start");
     let nat = |network: &Network| {
@@ -409,7 +414,7 @@ fn nat_follows_the_way_out() {
         .map(|name| format!("nat on {name} inet from <internet> to ! <local> -> ({name}:0) extfilter apd\n"))
         .concat();
     assert_eq!(nat(&network), all);
-    // Another interface takes over: its address and every route.
+    // Another interface takes over the address and every route.
     network.mac.edit(|kernel| {
         let moved = |line: &str| {
             let line = if line.starts_with("route\t") {
@@ -456,7 +461,7 @@ fn vmnet_keeps_its_bridge() {
 }
 
 #[test]
-fn forwarding_is_given_back_unless_another_needs_it() {
+fn forwarding_is_restored_unless_another_bridge_needs_it() {
     let forwarding = |network: &Network| network.mac.ok("sysctl -n net.inet.ip.forwarding");
     let network = Network::new(&small());
     network.mac.ok("sysctl -w net.inet.ip.forwarding=1");
@@ -471,7 +476,7 @@ fn forwarding_is_given_back_unless_another_needs_it() {
 }
 
 #[test]
-fn a_start_that_cuts_the_mac_off_is_taken_back() {
+fn a_start_that_loses_the_default_route_is_rolled_back() {
     let network = Network::new(&small());
     network.mac.fault(Some(("cut", 30)));
     let before = network.mac.kernel();
@@ -485,7 +490,7 @@ fn a_start_that_cuts_the_mac_off_is_taken_back() {
 }
 
 #[test]
-fn a_torn_ledger_harms_no_one() {
+fn a_truncated_ledger_does_no_harm() {
     let network = Network::new(&small());
     let before = network.mac.kernel();
     network.ok("start");
@@ -538,7 +543,7 @@ fn paths_may_be_hostile() {
 }
 
 #[test]
-fn a_network_of_nothing_comes_and_goes() {
+fn an_empty_network_starts_and_stops() {
     let network = Network::new(&json!({ "version": 1, "providers": {}, "volumes": {} }));
     let before = network.mac.kernel();
     network.ok("start");
@@ -550,7 +555,7 @@ fn a_network_of_nothing_comes_and_goes() {
 }
 
 #[test]
-fn another_anchor_and_another_hosts_file_leave_nothing_of_the_old() {
+fn a_changed_anchor_and_hosts_file_leave_nothing_of_the_old() {
     for command in ["start", "cleanup"] {
         let network = Network::new(&small());
         let before = network.mac.kernel();
@@ -573,7 +578,7 @@ fn another_anchor_and_another_hosts_file_leave_nothing_of_the_old() {
         assert_eq!(fs::read_to_string(&other).expect("hosts"), "127.0.0.1 localhost\n");
         network.assert_clean(&before);
     }
-    // A start that fails goes back to the places of before.
+    // A start that fails restores the previous anchor and hosts file.
     let network = Network::new(&small());
     network.ok("start");
     let up = network.mac.kernel();
@@ -589,7 +594,7 @@ fn another_anchor_and_another_hosts_file_leave_nothing_of_the_old() {
 }
 
 #[test]
-fn torn_and_doubled_blocks_of_names_go_and_other_lines_stay() {
+fn damaged_hosts_blocks_are_removed_and_other_lines_stay() {
     let begin = "# nixvol-net: begin\n";
     let end = "# nixvol-net: end\n";
     let ours = "10.0.1.2\tetcd-1.aws.nixvol etcd-1.nixvol\n";

@@ -1,4 +1,5 @@
-//! A status as numbers: the grammar of OpenMetrics, what promtool says where it is, and every number against what was captured.
+//! `status` as metrics: the grammar of OpenMetrics, promtool's verdict where it is installed, and every number against
+//! the capture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,17 +14,17 @@ use crate::network::{Network, small};
 use crate::support::run;
 use crate::tools::tool;
 
-/// The samples of a page as they are written, each by its name and labels.
+/// The samples of a page, each value as it is written, by name and labels.
 type Samples = BTreeMap<String, String>;
 
-/// A name of a metric or of a label.
+/// Whether a text is a valid name of a metric or label.
 fn is_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The labels between braces; their values have every quote, backslash and newline escaped.
+/// The labels between braces, with quotes, backslashes and newlines in their values unescaped.
 fn labels(mut text: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     while !text.is_empty() {
@@ -49,7 +50,7 @@ fn labels(mut text: &str) -> Vec<(String, String)> {
     all
 }
 
-/// Reads a page by the grammar: families in one piece, each with its type, its help and samples that are its own.
+/// Parses a page by the grammar: each family is contiguous, has a type and help, and only its own samples.
 fn read(page: &str) -> Samples {
     let body = page.strip_suffix("# EOF\n").expect("it ends with the mark of its end");
     let mut samples = Samples::new();
@@ -90,7 +91,8 @@ fn read(page: &str) -> Samples {
     samples
 }
 
-/// What promtool says: it reads Prometheus' own text form, in which a counter's name has its `_total` in the help too.
+/// Checks the page with promtool. It expects Prometheus' text format, in which `_total` is part of a counter's name in
+/// the help too.
 fn promtool(page: &str) {
     let Some(promtool) = tool("promtool") else { return };
     let mut child = Command::new(promtool)
@@ -114,7 +116,7 @@ fn collected(network: &Network, name: &str) -> std::path::PathBuf {
     directory
 }
 
-/// The page of a capture, and the exit code.
+/// Exit code and page of a capture.
 fn page(directory: &Path) -> (Option<i32>, String) {
     let output = run(&["status", "--from", &directory.display().to_string(), "--format", "openmetrics"], "");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -134,10 +136,10 @@ fn started() -> Network {
 }
 
 #[test]
-fn a_healthy_network_has_its_numbers() {
+fn a_healthy_network_has_the_expected_values() {
     let network = started();
     let directory = collected(&network, "up");
-    // A label that two rules have, and a line that is none.
+    // A label that two rules share, and a line that cannot be parsed.
     let labels = "link:aws:gcp:tcp:443 9 30 3000 10 1000 20 2000\nbetween 5 4 40 3 30 1 10\nbetween 5 2 20 2 20 0 0\nnonsense\n";
     fs::write(directory.join("pfctl-anchor-labels"), labels).expect("a capture");
     let (code, text) = page(&directory);
@@ -175,7 +177,7 @@ fn a_healthy_network_has_its_numbers() {
 }
 
 #[test]
-fn drift_a_stop_and_a_confirmation_that_is_awaited_are_told() {
+fn drift_a_stop_and_a_pending_confirmation_are_reported() {
     let network = started();
     network.mac.ok("ifconfig lo0 inet 10.0.1.2 -alias");
     let (code, text) = page(&collected(&network, "drifted"));
@@ -196,7 +198,7 @@ fn drift_a_stop_and_a_confirmation_that_is_awaited_are_told() {
 }
 
 #[test]
-fn what_a_capture_does_not_tell_is_left_out_and_a_hostile_one_stays_in_its_place() {
+fn missing_values_are_left_out_and_hostile_labels_are_escaped() {
     let network = started();
     let directory = collected(&network, "less");
     for file in ["pfctl-anchor-labels", "pfctl-info", "dnctl-list"] {

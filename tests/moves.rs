@@ -1,5 +1,5 @@
-//! The Mac moves under the network: other egress interfaces, other programs, other volumes. The next reconcile
-//! repairs what it may, says in the log who took what away, and the one after it does nothing.
+//! Changes of the Mac while the network is up: other egress interfaces, other programs, other volumes. The next
+//! reconcile repairs what it may and logs who changed what; the one after it does nothing.
 
 use std::fs;
 
@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use crate::network::{HOSTS, Network, slow, small};
 use crate::rig::{Mac, foreign, settled};
 
-/// Something that happens to a Mac whose network is up.
+/// A change of the Mac while the network is up.
 struct Move {
     name: &'static str,
     happens: fn(&Network),
-    /// What the next reconcile writes into the log about who did what; nothing where nothing of ours is concerned.
+    /// What the next reconcile logs about the cause; empty if nothing of ours is affected.
     says: &'static [&'static str],
-    /// How many commands change the Mac for it.
+    /// How many commands of that reconcile change the Mac.
     changes: usize,
-    /// 0 where it can be repaired, 1 where that is not ours to do.
+    /// Its exit code: 0 if it repaired everything, 1 if the cause must be fixed by others.
     code: i32,
-    /// What takes it back; without it, reconcile has done so already, and the kernel is as it was before.
+    /// Reverts the change. None if reconcile has already restored the kernel's previous state.
     back: Option<fn(&Network)>,
 }
 
-/// A network with all that can move: a volume that is mounted, a provider that lives on vmnet.
+/// A network with everything that can change: a volume with a mount point, and a provider on vmnet.
 fn network() -> Value {
     let mut input = small();
     input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
@@ -36,13 +36,13 @@ const DATA: &str = "mount\t/dev/disk5s1 on /Volumes/data (apfs, local, nodev, no
 const APPLE: &str = "nat-anchor \"com.apple/*\" all\\nrdr-anchor \"com.apple/*\" all\\n\
     dummynet-anchor \"com.apple/*\" all\\nanchor \"com.apple/*\" all\\n";
 
-/// vmnet brings a bridge up with the gateway of gcp.
+/// vmnet creates a bridge with gcp's gateway address.
 fn vmnet(mac: &Mac, unit: u32) {
     mac.add(&format!("if\tbridge{unit}\t{unit}\t1\t1\t1500\t36:7d:da:00:00:67\t\t\t10.2.1.1/24"));
     mac.add(&format!("route\t10.2.1.0/24\tlink#{unit}\tUC\tbridge{unit}\t!"));
 }
 
-/// An interface goes, and its routes with it.
+/// Removes an interface and its routes.
 fn gone(mac: &Mac, name: &str) {
     mac.edit(|kernel| {
         let of = |line: &str| {
@@ -64,7 +64,7 @@ fn main_rules(mac: &Mac, from: &str, to: &str) {
     });
 }
 
-/// `pfctl -d`, which stops pf and makes every token void.
+/// Simulates `pfctl -d`, which disables pf and invalidates every token.
 fn disable_pf(mac: &Mac) {
     mac.edit(|kernel| kernel.replace("pf\t1\n", "pf\t0\n"));
     mac.remove("token\t");
@@ -96,7 +96,7 @@ fn online(network: &Network) {
     network.mac.add("route\t100.64.0.0/10\tutun4\tUSc\tutun4\t");
 }
 
-/// What happens to a network with conditions and to one without.
+/// A change that applies to networks with and without conditions.
 const EMPTIED: Move = Move {
     name: "somebody empties our anchor",
     happens: |network| {
@@ -218,7 +218,7 @@ const MOVES: &[Move] = &[
     Move {
         name: "an update writes /etc/pf.conf anew and loads it",
         happens: |network| {
-            // The same call points are in Apple's own file; what is loaded into anchors stays.
+            // Apple's default file has the same call points; rules loaded into anchors stay.
             main_rules(
                 &network.mac,
                 APPLE,
@@ -481,7 +481,7 @@ const MOVES: &[Move] = &[
     },
 ];
 
-/// What happens to a network with conditions.
+/// Changes of a network with conditions.
 const MOVES_OF_PIPES: &[Move] = &[
     Move {
         name: "a restart",
@@ -584,7 +584,7 @@ fn log(network: &Network) -> String {
     fs::read_to_string(network.mac.dir().join("var/log")).expect("the log")
 }
 
-/// One move on a Mac whose network is up.
+/// Applies one change to a Mac whose network is up, and checks what reconcile does.
 fn happens(network: &Network, it: &Move, up: &[String]) {
     let name = it.name;
     let told = log(network).len();
@@ -602,7 +602,7 @@ fn happens(network: &Network, it: &Move, up: &[String]) {
     let changes = network.mac.changes();
     assert_eq!(changes.len(), it.changes, "{name}: {changes:#?}");
     assert_eq!(network.run("status").code, it.code, "{name}: status");
-    // Once more: nothing is left to do, and nothing new to say.
+    // A second reconcile has nothing to do and nothing new to log.
     let (kernel, told) = (network.mac.kernel(), log(network));
     network.mac.forget_journal();
     assert_eq!(network.run("reconcile").code, it.code, "{name}: again");
@@ -620,7 +620,7 @@ fn happens(network: &Network, it: &Move, up: &[String]) {
 }
 
 #[test]
-fn the_mac_moves_and_the_network_follows() {
+fn the_network_follows_changes_of_the_mac() {
     let network = Network::new(&network());
     network.mac.add(DATA);
     vmnet(&network.mac, 101);
@@ -628,7 +628,7 @@ fn the_mac_moves_and_the_network_follows() {
 }
 
 #[test]
-fn the_mac_moves_and_conditions_follow() {
+fn conditions_follow_changes_of_the_mac() {
     follows(&Network::new(&slow()), MOVES_OF_PIPES);
 }
 
@@ -647,9 +647,9 @@ fn follows(network: &Network, moves: &[Move]) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// After `-F all` pf may keep the name of an anchor: only what it holds counts.
+/// After `-F all` pf may keep the name of an empty anchor; only its contents count.
 #[test]
-fn an_empty_anchor_is_no_anchor() {
+fn an_empty_anchor_counts_as_absent() {
     let network = Network::new(&small());
     let bare = settled(&network.mac.kernel());
     network.mac.add("anchor\tcom.apple/250.nixvol\t");

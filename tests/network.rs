@@ -1,11 +1,14 @@
-//! A network installed on a toy Mac, and its manager under any shell and awk.
+//! A network installed on a toy Mac, whose manager runs under any of several shells and awks.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
+use jsonschema::Validator;
 use nixvol_net::model;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, MANAGER};
@@ -14,9 +17,9 @@ use serde_json::{Value, json};
 use crate::rig::{Mac, Ran};
 use crate::tools::{tool, tools};
 
-/// Shells that the manager must be at home in.
+/// The shells that the manager must work with.
 pub const SHELLS: [&[&str]; 4] = [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
-/// The shell of macOS, bash 3.2 in POSIX mode, where `NIXVOL_BASH32` names one; else it is said that it is left out.
+/// The shell of macOS (bash 3.2 in POSIX mode), if `NIXVOL_BASH32` names one; otherwise reports that it was skipped.
 pub fn shell_of_macos() -> Option<&'static [&'static str]> {
     let Ok(path) = std::env::var("NIXVOL_BASH32") else {
         eprintln!("skipped: NIXVOL_BASH32 names no bash 3.2, which is the shell of macOS");
@@ -29,10 +32,10 @@ pub fn shell_of_macos() -> Option<&'static [&'static str]> {
     Some(Box::leak(Box::new(words)))
 }
 
-/// And awks.
+/// The awks that it must work with.
 pub const AWKS: [&str; 3] = ["mawk", "original-awk", "busybox"];
 
-/// What a Mac's hosts file holds before anyone adds to it.
+/// The hosts file of a Mac before anything is added to it.
 pub const HOSTS: &str = "##\n# Host Database\n##\n127.0.0.1\tlocalhost\n255.255.255.255\tbroadcasthost\n::1             localhost\n";
 
 /// A toy Mac with a bundle installed.
@@ -63,7 +66,7 @@ pub fn small() -> Value {
     })
 }
 
-/// The same with conditions on its link, each way: pipes 20000 and 20001.
+/// The same with conditions on its link, in both directions: pipes 20000 and 20001.
 pub fn slow() -> Value {
     let mut input = small();
     input["links"][0]["bidirectional"] = json!(true);
@@ -71,7 +74,7 @@ pub fn slow() -> Value {
     input
 }
 
-/// A network of this many volumes in five providers.
+/// A network with this number of volumes in five providers.
 pub fn many(volumes: usize) -> serde_json::Value {
     let mut input = topology();
     let providers = ["aws", "azure", "gcp", "ibm", "digitalocean"];
@@ -85,13 +88,13 @@ pub fn many(volumes: usize) -> serde_json::Value {
     input
 }
 
-/// All that a run of the manager can change: kernel, bundle, hosts file, state and log.
+/// A snapshot of everything that a run of the manager can change: kernel, bundle, hosts file, state and log.
 pub struct Kept {
     directories: Vec<(PathBuf, u32)>,
     files: Vec<(PathBuf, Vec<u8>, u32)>,
 }
 
-/// What holds it, below the directory of the Mac.
+/// The paths of a snapshot, relative to the Mac's directory.
 const KEPT: [&str; 4] = ["mac/kernel", "opt", "hosts", "var"];
 
 impl Kept {
@@ -120,8 +123,8 @@ impl Kept {
     }
 }
 
-/// Whatever a test does with the manager: no rule is ever left sending packets into a pipe that is not there. A test in
-/// which others take pipes away forgives that itself.
+/// Every test also checks that no rule ever sent packets into a missing pipe. A test in which other programs delete
+/// pipes must call `forget_holes`.
 impl Drop for Network {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -130,8 +133,25 @@ impl Drop for Network {
     }
 }
 
+/// Holds what the manager printed against its published schema.
+fn fits(command: &str, text: &str) {
+    static KNOWN: Mutex<BTreeMap<String, Validator>> = Mutex::new(BTreeMap::new());
+    let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{command}: {error}: {text}"));
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_nixvol-net"));
+        let schema = program.args(["schema", "manager", command]).output().expect("the program runs");
+        let schema = serde_json::from_slice(&schema.stdout).expect("the schema is JSON");
+        jsonschema::validator_for(&schema).expect("the schema compiles")
+    };
+    let validator = known.entry(command.to_owned()).or_insert_with(of);
+    let errors: Vec<String> =
+        validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(errors.is_empty(), "{command}: {errors:#?}\n{value:#}");
+}
+
 impl Network {
-    /// Keeps the Mac as it is now.
+    /// Takes a snapshot.
     pub fn keep(&self) -> Kept {
         let mut kept = Kept { directories: Vec::new(), files: Vec::new() };
         for path in KEPT {
@@ -140,7 +160,7 @@ impl Network {
         kept
     }
 
-    /// Puts back what was kept of this Mac.
+    /// Restores a snapshot of this Mac.
     pub fn put_back(&self, kept: &Kept) {
         for path in KEPT {
             let path = self.mac.dir().join(path);
@@ -158,7 +178,7 @@ impl Network {
         }
     }
 
-    /// A Mac with this network's bundle on it; nothing is started.
+    /// A Mac with a bundle installed, and nothing started.
     pub fn new(input: &Value) -> Self {
         let mac = Mac::new();
         fs::write(mac.dir().join("hosts"), HOSTS).expect("hosts");
@@ -172,7 +192,7 @@ impl Network {
         network
     }
 
-    /// Gives launchd the plist of the bundle.
+    /// Loads the bundle's plist into launchd.
     pub fn load_job(&self) {
         let plist = self.base().join("launchd/org.nix-volumes.networking.plist");
         let plist = plist.display().to_string();
@@ -182,7 +202,7 @@ impl Network {
         self.mac.forget_journal();
     }
 
-    /// From now on the manager runs under this shell with this awk.
+    /// Runs the manager under this shell and awk from now on.
     pub fn under(&mut self, shell: &'static [&'static str], awk: &str) {
         self.shell = shell;
         let link = self.mac.dir().join("tools").join("awk");
@@ -192,7 +212,7 @@ impl Network {
         symlink(tool(awk).unwrap_or_else(|| panic!("{awk} is not installed")), link).expect("the awk");
     }
 
-    /// Installs a bundle over what is there.
+    /// Installs a bundle over the current one.
     pub fn install(&self, input: &Value) {
         let dir = self.mac.dir();
         let mut input = input.clone();
@@ -218,7 +238,7 @@ impl Network {
         }
     }
 
-    /// The manager with the toy's commands first, and less patience.
+    /// The manager's text with the toy's commands first in its PATH, and shorter waits.
     fn on_the_toy(&self, text: &str) -> String {
         let own = "\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n";
         assert_eq!(text.matches(own).count(), 1, "one line sets PATH");
@@ -227,7 +247,7 @@ impl Network {
         text.replace(own, &toy).replace("\nLOCK_SECONDS=30\n", "\nLOCK_SECONDS=2\n")
     }
 
-    /// The manager waits for the lock as long as it does on a Mac.
+    /// Restores the manager's real timeout for the lock.
     pub fn be_patient(&self) {
         let manager = self.base().join(MANAGER);
         let text = fs::read_to_string(&manager).expect("the manager");
@@ -238,7 +258,7 @@ impl Network {
         self.base.clone()
     }
 
-    /// Installs a bundle in this directory, and runs it there from now on.
+    /// Installs a bundle in another directory, and uses that from now on.
     pub fn install_at(&mut self, input: &Value, base: &Path) {
         self.base = base.to_path_buf();
         self.install(input);
@@ -250,7 +270,7 @@ impl Network {
         self.mac.dir().join("var/state")
     }
 
-    /// What is requested: `up`, `down`, or nothing.
+    /// The desired state: `up`, `down`, or empty.
     pub fn wish(&self) -> String {
         fs::read_to_string(self.state().join("wish")).unwrap_or_default().trim_end().to_owned()
     }
@@ -259,12 +279,17 @@ impl Network {
         fs::read_to_string(self.mac.dir().join("hosts")).expect("hosts")
     }
 
-    /// Runs the manager in a process group of its own and with nothing in its environment.
+    /// Runs the manager in a process group of its own with an empty environment.
     pub fn run(&self, args: &str) -> Ran {
-        Ran::of(&self.command(args).output().expect("the manager runs"))
+        let ran = Ran::of(&self.command(args).output().expect("the manager runs"));
+        if args.ends_with(" --json") && !ran.out.is_empty() {
+            fits(args.trim_end_matches(" --json"), &ran.out);
+        }
+        ran
     }
 
-    /// The same, not yet run. A write that makes a file too large fails, and kills no one.
+    /// The same command without running it. SIGXFSZ is ignored, so that a write beyond the file-size limit fails
+    /// instead of killing the process.
     pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).env_clear().env("PATH", tools());
@@ -273,28 +298,28 @@ impl Network {
         command
     }
 
-    /// Runs a command of the manager that must end well.
+    /// Runs a command of the manager that must succeed; returns its output.
     pub fn ok(&self, args: &str) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, 0, "{:?} {args}\n{}{}", self.shell, ran.out, ran.err);
         ran.out
     }
 
-    /// Runs a command of the manager that must end with this code and say this on standard error.
+    /// Runs a command of the manager that must exit with this code and print these words on standard error.
     pub fn fails(&self, args: &str, code: i32, words: &str) {
         let ran = self.run(args);
         assert_eq!(ran.code, code, "{args}\n{}{}", ran.out, ran.err);
         assert!(ran.err.contains(words), "{args}: {}", ran.err);
     }
 
-    /// The status as JSON, with its exit code.
+    /// Exit code and JSON of `status`.
     pub fn status(&self) -> (i32, Value) {
         let ran = self.run("status --json");
         let value = serde_json::from_str(&ran.out);
         (ran.code, value.unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err)))
     }
 
-    /// Asserts that the Mac is as the network wants it.
+    /// Asserts that status is healthy.
     pub fn assert_up(&self) {
         let (code, status) = self.status();
         assert_eq!((code, &status["healthy"]), (0, &json!(true)), "{status:#}");
@@ -306,7 +331,7 @@ impl Network {
         self.assert_no_files("");
     }
 
-    /// Asserts that no file holds anything of the network.
+    /// Asserts that no file of the network is left.
     pub fn assert_no_files(&self, why: &str) {
         assert_eq!(self.hosts(), HOSTS, "{why}");
         let left = fs::read_dir(self.mac.dir().join("var")).expect("var");

@@ -1,7 +1,7 @@
-//! The Nix face: what the modules make of a configuration, evaluated by Nix itself.
+//! The Nix interface: what the modules make of a configuration, evaluated by Nix itself.
 //!
-//! The pure parts need nothing but Nix. The module as a whole needs nix-darwin and Nixpkgs' lib, which are taken
-//! from `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests say that they were skipped.
+//! The pure parts need only Nix. The whole module needs nix-darwin and Nixpkgs' lib, which are taken from
+//! `NIXVOL_NIX_DARWIN` and `NIXVOL_NIXPKGS_LIB`; without them those tests report that they were skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{default_input, files_below, rendered, root, run, skipped};
 
-/// Runs `nix-instantiate` so that it needs no daemon, no store and nothing of the user's configuration.
+/// Runs `nix-instantiate` without a daemon, a store, or the user's configuration.
 pub fn nix_instantiate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     Command::new("nix-instantiate")
@@ -28,7 +28,7 @@ pub fn nix_instantiate(arguments: &[&str]) -> Output {
         .expect("nix-instantiate does not run; hint: install Nix (Debian's package is `nix-bin`)")
 }
 
-/// The value of an expression, or what Nix says of it.
+/// The value of an expression, or Nix's error message.
 pub fn evaluate(expression: &str) -> Result<Value, String> {
     let output = nix_instantiate(&["--eval", "--strict", "--json", "-E", expression]);
     if output.status.success() {
@@ -42,7 +42,7 @@ pub fn pure(attribute: &str) -> Value {
     evaluate(&format!("(import ./tests/nix/pure.nix).{attribute}")).unwrap()
 }
 
-/// The sources of nix-darwin and of Nixpkgs' lib, as Nix writes strings; said aloud where there are none.
+/// The sources of nix-darwin and Nixpkgs' lib, as Nix strings; none, reported as skipped, if they are not set.
 pub fn sources() -> Option<(Value, Value)> {
     let source = |name| std::env::var(name).ok().map(|path| json!(path));
     let sources = source("NIXVOL_NIX_DARWIN").zip(source("NIXVOL_NIXPKGS_LIB"));
@@ -54,7 +54,7 @@ pub fn sources() -> Option<(Value, Value)> {
     sources
 }
 
-/// A system with one more module, given as a Nix expression, and what is asked of it.
+/// An attribute of a system with one more module, given as a Nix expression.
 fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
     let (nix_darwin, lib) = sources()?;
     let sources = format!("nixDarwin = {nix_darwin}; nixpkgsLib = {lib};");
@@ -63,14 +63,14 @@ fn darwin(module: &str, attribute: &str) -> Option<Result<Value, String>> {
     )))
 }
 
-/// Looks at one attribute of a system, where there is a nix-darwin to make it with.
+/// Passes an attribute of a system to `look`, if nix-darwin is available.
 pub fn with_darwin(module: &str, attribute: &str, look: impl FnOnce(Value)) {
     if let Some(value) = darwin(module, attribute) {
         look(value.unwrap());
     }
 }
 
-/// The error of a system that must not evaluate has all of these words.
+/// Asserts that evaluating a system fails with an error that contains all of these words.
 fn refused(module: &str, words: &[&str]) {
     let Some(result) = darwin(module, "toplevel") else {
         return;
@@ -95,13 +95,13 @@ fn every_file_parses() {
 
 #[test]
 fn preset_is_the_embedded_declaration() {
-    // The bytes of the JSON, once both are said in one way: by the module, which leaves each default out, …
+    // Byte-identical JSON in the module's normal form, which omits defaults, …
     let text = |attribute: &str| {
         evaluate(&format!("builtins.toJSON (import ./tests/nix/pure.nix).{attribute}")).unwrap()
     };
     let embedded = text("embedded");
     assert_eq!(text("preset"), embedded);
-    // … and by the generator, which fills each in.
+    // … and the same bundle from the generator, which fills them in.
     let expected = rendered(&default_input());
     assert_eq!(rendered(&pure("preset")), expected);
     let module = r#"{ services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
@@ -130,7 +130,7 @@ fn the_preset_moves_as_a_whole() {
 }
 
 #[test]
-fn what_is_added_to_a_preset_that_was_moved_moves_with_it() {
+fn additions_to_a_moved_preset_use_its_addresses() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("configuration.nix");
     let module = "{\n  services.nixvol-net = {\n    preset = \"multi-cloud\";\n    presetBase = \"172.20.0.0/16\";\n  };\n}\n";
@@ -182,7 +182,7 @@ fn expectations_reach_the_json() {
 }
 
 #[test]
-fn a_test_in_the_form_of_nix_darwin() {
+fn the_module_has_a_test_in_the_form_of_nix_darwin() {
     let path = "./tests/nix/services-nixvol-net.nix";
     let form = "{ lib, ... }: { options = { out = lib.mkOption { type = lib.types.raw; }; \
                 test = lib.mkOption { type = lib.types.lines; }; }; config.out = \"/out\"; }";
@@ -204,7 +204,7 @@ fn every_field_reaches_the_json() {
 }
 
 #[test]
-fn the_generator_takes_it_and_points_into_the_nix_source() {
+fn the_generator_accepts_the_input_and_points_into_the_nix_source() {
     let mut input = pure("declared");
     let checked = run(&["check", "--input", "-"], &input.to_string());
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
@@ -218,7 +218,7 @@ fn the_generator_takes_it_and_points_into_the_nix_source() {
     }
 }
 
-/// The line of each place, by path.
+/// The line of each position, by path.
 fn lines(positions: &Value) -> BTreeMap<&str, u64> {
     let positions = positions.as_object().unwrap().iter();
     positions.map(|(path, place)| (path.as_str(), place["line"].as_u64().unwrap())).collect()
@@ -252,7 +252,7 @@ fn positions_are_those_of_the_definition_that_won() {
     });
 }
 
-/// A network in several files, each with something wrong in it.
+/// A network in several files, each with an error.
 const FILES: [(&str, &str); 4] = [
     (
         "aws.nix",
@@ -277,7 +277,7 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-/// The errors of an input whose positions point into these files.
+/// The errors of an input whose positions refer to these files.
 fn told(input: &Value) -> String {
     let checked = run(&["check", "--input", "-"], &input.to_string());
     assert_eq!(checked.status.code(), Some(2));
@@ -285,7 +285,7 @@ fn told(input: &Value) -> String {
 }
 
 #[test]
-fn an_error_shows_every_file_that_takes_part() {
+fn an_error_shows_every_file_involved() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
     for (name, text) in FILES {
@@ -297,10 +297,10 @@ fn an_error_shows_every_file_that_takes_part() {
             insta::assert_snapshot!("two-files", text);
         });
     };
-    // Once as the module system would hand the definitions over, once by the module system itself.
+    // Once with the definitions merged by the test's stand-in, once by the real module system.
     let files = FILES.map(|(name, _)| at(name)).join(" ");
     look(&evaluate(&format!("(import ./tests/nix/pure.nix).parts [{files} ]")).unwrap());
-    // An assertion of the module is not looked at by who asks for the input only.
+    // Evaluating `input` alone does not trigger the module's assertions.
     with_darwin(&format!("{{ imports = [{files} ]; }}"), "input", |input| look(&input));
 }
 
@@ -341,7 +341,7 @@ fn parts_of_the_preset_can_be_left_out() {
                 _ => 0,
             };
             assert_eq!(["providers", "volumes", "links"].map(parts), [providers, volumes, links], "{rest}");
-            // The generator takes what is left.
+            // The generator accepts the rest.
             rendered(&input);
         });
         with_darwin(&module(rest), "toplevel", |_| ());
@@ -400,7 +400,7 @@ fn switch_installs_before_launchd_and_starts_last() {
 }
 
 #[test]
-fn switched_off_it_cleans_up_after_launchd() {
+fn disabling_cleans_up_after_launchd() {
     let declared = "{ services.nixvol-net = import ./tests/nix/declared.nix // { enable = false; confirmWithin = 9; }; }";
     for module in ["{ }", r#"{ services.nixvol-net.preset = "multi-cloud"; }"#, declared] {
         with_darwin(module, "activate", |text| {
@@ -467,6 +467,28 @@ fn hostile_values_stay_in_their_place() {
     }
 }
 
+/// `nix eval …input` asks for no assertion: the program says what is wrong, and the option that it comes from.
+#[test]
+fn the_name_of_an_entry_that_is_not_allowed_is_told_by_its_option() {
+    for (field, option) in [
+        ("providers.AWS = { network = \"10.9.0.0/16\"; gateway = \"10.9.0.1/16\"; };", "providers.AWS"),
+        ("volumes.Etcd-9 = { provider = \"aws\"; address = \"10.0.1.77\"; };", "volumes.Etcd-9"),
+    ] {
+        let module =
+            format!("{{ services.nixvol-net = {{ enable = true; preset = \"multi-cloud\"; {field} }}; }}");
+        with_darwin(&module, "input", |input| {
+            let output = run(&["check", "--input", "-"], &input.to_string());
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{error}");
+            for words in
+                ["error[E010]", option, "services.nixvol-net", "hint: ", "1 problem in the declaration"]
+            {
+                assert!(error.contains(words), "{words:?} is not in:\n{error}");
+            }
+        });
+    }
+}
+
 #[test]
 fn wrong_types_name_the_option() {
     for (field, value) in [
@@ -516,9 +538,9 @@ fn wrong_types_name_the_option() {
     );
 }
 
-/// As above, of every option that `modules/options.nix` writes down, where there is no library of Nixpkgs.
+/// The same for every option in `modules/options.nix`, without Nixpkgs' lib.
 #[test]
-fn no_option_is_without_a_description_and_an_example() {
+fn every_option_has_a_description_and_an_example() {
     let options = pure("options");
     let options = options.as_object().unwrap();
     assert!(options.len() > 40, "{:#?}", options.keys());
@@ -528,12 +550,12 @@ fn no_option_is_without_a_description_and_an_example() {
         assert!(sentence, "{name}: {description}");
         assert!(option["hasExample"] == true || option["readOnly"] == true, "{name} has no example");
     }
-    // No option escapes the walk.
+    // Every option of the real module was covered.
     with_darwin("{ }", "options", |real| assert_eq!(real.as_object().unwrap().len(), options.len()));
 }
 
 #[test]
-fn every_option_is_described_in_sentences_and_shown() {
+fn every_real_option_has_a_description_and_a_valid_example() {
     with_darwin("{ }", "options", |options| {
         let options = options.as_object().unwrap();
         for name in
@@ -552,7 +574,7 @@ fn every_option_is_described_in_sentences_and_shown() {
     });
 }
 
-/// The reference of the options, from what a manual is made of.
+/// Renders the option reference from the data of which a manual is made.
 fn reference(options: &Value) -> String {
     let mut page =
         "# Options of the nix-darwin module\n\nMade from `modules/options.nix` and `modules/entries.nix`; \
@@ -585,7 +607,7 @@ fn indented(code: &str) -> String {
     code.trim_end().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A description without the roles of Nixpkgs' manuals: `{option}`, `{file}`, `{command}`.
+/// A description without the markup roles of Nixpkgs' manuals: `{option}`, `{file}`, `{command}`.
 fn plain(description: &str) -> String {
     ["{option}", "{file}", "{command}"]
         .iter()
@@ -593,7 +615,7 @@ fn plain(description: &str) -> String {
 }
 
 #[test]
-fn the_reference_of_the_options_is_made_from_them() {
+fn the_option_reference_is_up_to_date() {
     let path = root().join("modules/options.md");
     let mut page = std::fs::read_to_string(&path).unwrap_or_default();
     with_darwin("{ }", "reference", |options| {
@@ -608,7 +630,7 @@ fn the_reference_of_the_options_is_made_from_them() {
             );
         }
     });
-    // Where there is no nix-darwin: each option has its place and its words.
+    // Without nix-darwin: every option has a section that begins with its description.
     for (name, option) in pure("options").as_object().unwrap() {
         let title = name.replace("providers.", "providers.<name>.").replace("volumes.", "volumes.<name>.");
         let title = title.replace("links.", "links.*.").replace("expect.", "expect.*.");
@@ -622,7 +644,7 @@ fn the_reference_of_the_options_is_made_from_them() {
 }
 
 #[test]
-fn template_is_a_system() {
+fn the_template_is_a_valid_system() {
     with_darwin("./templates/flake/configuration.nix", "toplevel", |_| ());
     with_darwin("./templates/flake/configuration.nix", "input", |input| {
         assert_eq!(input["volumes"].as_object().unwrap().len(), 14);
@@ -663,7 +685,7 @@ fn assertions_name_the_option_and_the_fix() {
     );
 }
 
-/// The flake's outputs, made with stand-ins for its inputs; and with the sources of the real ones where they are.
+/// The flake's outputs, with stand-ins for its inputs, and also with the real ones if their sources are available.
 fn flakes(x86_darwin: &str) -> Vec<Value> {
     let mut arguments = vec![format!("x86Darwin = {};", json!(x86_darwin))];
     if let Some((nix_darwin, lib)) = sources() {
@@ -675,7 +697,7 @@ fn flakes(x86_darwin: &str) -> Vec<Value> {
 
 const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
 
-/// The path of every leaf of the outputs.
+/// The attribute path of every leaf of the outputs.
 fn leaves(systems: &[&str]) -> BTreeSet<String> {
     let by_system = ["packages", "apps", "checks", "devShells", "formatter"];
     let mut leaves: BTreeSet<String> =
@@ -695,7 +717,8 @@ fn leaves(systems: &[&str]) -> BTreeSet<String> {
                 ".nixvol-net.program",
                 ".nixvol-net.type",
             ],
-            // The toy Mac is a Linux program, so the tests are a check there only; a Mac's system is built on one.
+            // The toy Mac runs on Linux only, so the tests are a check there; a Mac's system can only be built on a
+            // Mac.
             "checks" if system.ends_with("-linux") => &[".bundle", ".clippy", ".format", ".module", ".tests"],
             "checks" => &[".bundle", ".clippy", ".format", ".module", ".services", ".system"],
             "devShells" => &[".default"],
@@ -721,7 +744,7 @@ fn every_output_of_the_flake_evaluates() {
 }
 
 #[test]
-fn what_is_embedded_is_in_the_source_of_the_package() {
+fn embedded_files_are_in_the_source_of_the_package() {
     let mut count = 0;
     for file in files_below("generator/src") {
         let text = std::fs::read_to_string(root().join(&file)).unwrap();
@@ -736,7 +759,7 @@ fn what_is_embedded_is_in_the_source_of_the_package() {
 }
 
 #[test]
-fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
+fn a_system_that_nixpkgs_drops_breaks_no_other() {
     let others: Vec<&str> = SYSTEMS.into_iter().filter(|system| *system != "x86_64-darwin").collect();
     for how in ["throws", "missing"] {
         for outputs in flakes(how) {
@@ -747,7 +770,7 @@ fn a_system_that_nixpkgs_drops_takes_no_other_with_it() {
 }
 
 #[test]
-fn lock_is_that_of_the_inputs() {
+fn the_lock_file_matches_the_inputs() {
     let lock: Value = serde_json::from_str(include_str!("../flake.lock")).unwrap();
     let inputs = evaluate("(import ./flake.nix).inputs").unwrap();
     assert_eq!(lock["version"], 7);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::{fixture, rendered, root, run};
 use crate::tools::tool;
 
-/// A store of Nix, and a place for a user's files.
+/// A Nix store, and a place for a user's files.
 struct Store(TempDir);
 
 impl Store {
@@ -19,18 +19,18 @@ impl Store {
         fs::create_dir_all(store.path("package/bin")).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nixvol-net"), store.path("package/bin/nixvol-net"))
             .unwrap();
-        // Nix asks who builds for it by the place that it was installed to, which may be out of sight.
+        // Nix finds its build hook relative to its installation path, which may not be accessible here.
         let nix = tool("nix").expect("nix is installed; hint: tests/run.sh installs what the tests need");
         std::os::unix::fs::symlink(nix, store.path("build-remote")).unwrap();
         store
     }
 
     fn path(&self, name: &str) -> String {
-        // Nix wants no symbolic link on the way to its store.
+        // Nix refuses a store path that contains a symbolic link.
         self.0.path().canonicalize().unwrap().join(name).to_string_lossy().into_owned()
     }
 
-    /// Builds an expression that is given the derivations of `tests/nix/build.nix` as `it`.
+    /// Builds an expression in which `it` is the derivations of `tests/nix/build.nix`.
     fn build(&self, expression: &str) -> Output {
         let path = std::env::var("PATH").unwrap();
         let it = format!(
@@ -58,7 +58,7 @@ impl Store {
         command.output().expect("nix-build does not run; hint: install Nix (Debian's package is `nix-bin`)")
     }
 
-    /// Builds the check of a fixture against what lies at a path.
+    /// Builds the snapshot check of a fixture against the snapshot at a path.
     fn check(&self, input: &str, snapshot: &str) -> Output {
         let input =
             format!("builtins.fromJSON (builtins.readFile {}/tests/fixtures/{input})", root().display());
@@ -67,7 +67,7 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// What is in a store is not writable, so that it could not be removed.
+    /// Store paths are read-only and could not be deleted.
     fn drop(&mut self) {
         let _ = Command::new("chmod").args(["-R", "u+w", &self.path("store")]).status();
     }
@@ -78,7 +78,7 @@ fn words(output: &Output) -> String {
 }
 
 #[test]
-fn bundle_is_what_is_rendered() {
+fn the_bundle_is_the_rendered_one() {
     let store = Store::new();
     let input = format!("{}/tests/fixtures/restricted.json", root().display());
     let built = store.build(&format!("it.bundle (builtins.fromJSON (builtins.readFile {input}))"));
@@ -90,7 +90,7 @@ fn bundle_is_what_is_rendered() {
 }
 
 #[test]
-fn bundle_of_a_wrong_declaration_is_not_built() {
+fn the_bundle_of_an_invalid_declaration_is_not_built() {
     let store = Store::new();
     let built = store.build("it.bundle { version = 1; providers = { }; volumes.a = { provider = \"b\"; }; }");
     assert!(!built.status.success());
@@ -98,9 +98,9 @@ fn bundle_of_a_wrong_declaration_is_not_built() {
 }
 
 #[test]
-fn snapshot_check_holds_the_network_that_was_accepted() {
+fn the_snapshot_check_compares_with_the_accepted_network() {
     let store = Store::new();
-    // As a user names it: with what a shell would take apart.
+    // A name with characters that are special to a shell.
     let snapshot = "it's accepted";
     let missing = store.check("restricted.json", "nowhere");
     assert!(!missing.status.success());

@@ -1,4 +1,4 @@
-//! Packet sets: what the algebra says is what one finds packet by packet.
+//! Packet sets: the set operations agree with testing packet by packet.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const INTERFACES: [&str; 3] = ["lo0", "en0", "bridge2000"];
 
-/// A set by the words that it was made of.
+/// A set expression.
 #[derive(Debug, Clone)]
 enum Words {
     Out,
@@ -29,7 +29,7 @@ fn words() -> impl Strategy<Value = Words> {
         proptest::sample::select(INTERFACES.to_vec()).prop_map(Words::On),
         Just(Words::Strange),
         (any::<bool>(), any::<[u8; 4]>(), 0u8..=32).prop_map(|(is_source, mut address, prefix)| {
-            // Few networks, so that they meet.
+            // Addresses from few networks, so that sets overlap.
             address[0] = 10;
             address[1] &= 1;
             Words::Network(is_source, address, prefix)
@@ -148,7 +148,7 @@ fn space() -> Space {
 proptest! {
     #![proptest_config(crate::support::cases(300))]
 
-    /// A set holds the packets that its words hold; equal sets are one, and a witness is one of them.
+    /// A set holds exactly the packets of its expression; equal sets have one representation; a witness is a member.
     #[test]
     fn sets_are_exact(a in words(), b in words(), packets in proptest::collection::vec(packets(), 30)) {
         let mut space = space();
@@ -172,7 +172,7 @@ proptest! {
         }
     }
 
-    /// The rectangles of a set are the set, and none overlaps another.
+    /// The rectangles of a set cover it exactly, and do not overlap.
     #[test]
     fn rectangles_are_the_set(a in words()) {
         let mut space = space();
@@ -188,7 +188,7 @@ proptest! {
         prop_assert_eq!(all, set);
     }
 
-    /// A list of rules as a function says for each packet what walking the list says; each number of it has a packet.
+    /// The function of a rule list gives the first match of each packet, and each rule that it contains has a packet.
     #[test]
     fn the_first_match_decides(rules in proptest::collection::vec(words(), 0..8), packets in proptest::collection::vec(packets(), 30)) {
         let mut space = space();
@@ -206,7 +206,7 @@ proptest! {
         }
     }
 
-    /// A function with an address put in place, and one laid over another.
+    /// Substitution of an address, and overlaying one function on another, agree with single packets.
     #[test]
     fn functions_are_changed_exactly(a in words(), b in words(), c in words(), packet in packets()) {
         let mut space = space();
@@ -225,9 +225,9 @@ proptest! {
         }
     }
 
-    /// Answers go the other way with their ends exchanged.
+    /// Replies swap source and destination.
     #[test]
-    fn answers_are_mirrored(a in words(), packet in packets()) {
+    fn replies_are_mirrored(a in words(), packet in packets()) {
         fn is_plain(words: &Words) -> bool {
             match words {
                 Words::Ports(..) | Words::Flags(..) => false,
@@ -251,7 +251,7 @@ proptest! {
 }
 
 #[test]
-fn a_stranger_is_every_interface_that_nothing_names() {
+fn the_other_interface_stands_for_every_unnamed_one() {
     for count in 0..9 {
         let mut space = Space::new((0..count).map(|unit| format!("en{unit}")));
         let mut named = Set::NONE;
@@ -268,7 +268,7 @@ fn a_stranger_is_every_interface_that_nothing_names() {
 }
 
 #[test]
-fn ranges_and_words_are_read_back() {
+fn ranges_and_networks_round_trip() {
     let mut space = space();
     let ports = [(1, 79), (81, 442), (65_535, 65_535)];
     let set = space.numbers(Field::DestinationPort, &ports);

@@ -1,4 +1,4 @@
-//! Real rulesets, and what a real pfctl says of them: `N.in` with its print, or the lines that it refuses.
+//! Real rulesets, and what a real pfctl printed for them: `N.in` with its output, or with the lines that it rejected.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nixvol_net::pf::{Environment, Error, Names, parse, print, print_dry_run};
 
-/// The machine of the corpus, with the names of macOS.
+/// The environment in which the corpus was made, with the names of macOS.
 pub fn environment() -> Environment {
     environment_with(Names::MacOs)
 }
@@ -17,7 +17,8 @@ pub fn environment_with(names: Names) -> Environment {
     environment
 }
 
-/// Pairs of `.in` and `.ok` in a directory, sorted by name; none when it is absent.
+/// Pairs of `.in` and `.ok` in a directory, as (name, input, expected), sorted by name; empty if the directory is
+/// absent.
 pub fn pairs(directory: &Path) -> Vec<(String, String, String)> {
     let Ok(entries) = fs::read_dir(directory) else {
         crate::support::skipped(&format!("no {}", directory.display()));
@@ -40,7 +41,7 @@ fn ours(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pf").join(kind)
 }
 
-/// Accepted: printed to the letter, and the print is a fixed point of itself.
+/// Checks accepted rulesets: printed exactly as expected, and printing the output again changes nothing.
 fn accepted(directory: &Path, names: Names) {
     let environment = environment_with(names);
     let mut wrong: Vec<String> = Vec::new();
@@ -87,7 +88,7 @@ fn difference(wanted: &str, found: &str) -> String {
     }
 }
 
-/// Lines of a pfctl's messages, `stdin:LINE: …`.
+/// The line numbers in pfctl's messages, `stdin:LINE: …`.
 fn lines_told(messages: &str) -> BTreeSet<u32> {
     let line = |message: &str| message.strip_prefix("stdin:")?.split(':').next()?.parse().ok();
     messages.lines().filter_map(line).collect()
@@ -104,7 +105,7 @@ fn rulesets_print_as_in_the_corpus() {
 }
 
 #[test]
-fn refused_at_the_lines_that_pfctl_refuses() {
+fn errors_are_at_the_lines_that_pfctl_rejects() {
     let mut wrong: Vec<String> = Vec::new();
     for (name, input, messages) in pairs(&corpus("reject")) {
         let errors = parse(&input, &environment_with(Names::OpenBsd)).err().unwrap_or_default();
@@ -161,7 +162,7 @@ fn other_files_are_read_through_the_environment() {
     assert_eq!(told("include \"nowhere\"\n").line, 1);
     assert_eq!(told("table <t> file \"nowhere\"\n").line, 1);
     assert_eq!(told("include \"loop\"\n").message, "failed to include file `loop`: too many files are open");
-    // The line of the include ends what the file left open.
+    // The line of the `include` directive ends a line that the included file left unterminated.
     let open = parse("include \"rules\"\npass out\n", &environment).expect("a ruleset");
     assert_eq!(open.rules.filter.len(), 2);
     let loaded = parse("load anchor \"a/b\" from \"good\"\n", &environment).expect("a ruleset");
@@ -170,7 +171,7 @@ fn other_files_are_read_through_the_environment() {
 }
 
 #[test]
-fn macros_from_outside_win() {
+fn macros_from_outside_take_precedence() {
     let mut environment = environment();
     environment.macros.insert("egress".to_owned(), "en0".to_owned());
     let text = "egress = \"en1\"\nnat on $egress inet from 10/8 to any -> ($egress:0)\n";
@@ -180,7 +181,7 @@ fn macros_from_outside_win() {
 }
 
 #[test]
-fn nesting_has_an_end() {
+fn nesting_depth_is_limited() {
     for (before, open) in [("pass from ", "{ "), ("", "anchor {\n"), ("table <t> ", "{ ")] {
         let text = format!("{before}{}", open.repeat(50_000));
         let errors = parse(&text, &environment()).expect_err(open);
@@ -189,7 +190,7 @@ fn nesting_has_an_end() {
 }
 
 #[test]
-fn what_multiplies_has_an_end() {
+fn expansion_is_limited() {
     let list = |count: u32| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(" ");
     let rule = format!("pass proto tcp from any port {{ {} }} to any port {{ {} }}\n", list(300), list(300));
     let wide = format!("anchor on {{ {} }} {{\n", list(50));
@@ -201,7 +202,7 @@ fn what_multiplies_has_an_end() {
 }
 
 #[test]
-fn a_large_anchor_is_read_in_no_time() {
+fn a_large_anchor_is_parsed_quickly() {
     use std::fmt::Write as _;
     let mut text = String::from("table <all_of_them> {\n");
     for index in 0..10_000u32 {
@@ -219,6 +220,6 @@ fn a_large_anchor_is_read_in_no_time() {
     let start = std::time::Instant::now();
     let ruleset = parse(&text, &environment()).expect("a ruleset");
     assert_eq!(ruleset.rules.filter.len(), 3_000);
-    // A tenth of this in a release build on a slow machine; what is distinguished here is the quadratic.
+    // A release build on a slow machine needs a tenth of this; the limit only rules out quadratic time.
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }

@@ -1,11 +1,11 @@
-//! Which rule decides: each test is a sentence about the kernel.
+//! Which rule decides. The name of each test states a property of the kernel.
 
 use nixvol_net::pf::eval::{Outcome, Via};
 
 use crate::pf_words::{WEB, check, check_main, machine, packet};
 
 #[test]
-fn the_last_match_wins_and_quick_ends() {
+fn the_last_match_wins_unless_quick() {
     check_main("block all\npass in proto tcp to port 80\n", &[(WEB, "pass rule 1")]);
     check_main("block in quick proto tcp\npass all\n", &[(WEB, "block rule 0")]);
     check_main("pass out all\n", &[(WEB, "pass default")]);
@@ -32,7 +32,7 @@ fn in_a_table_the_longest_prefix_decides() {
 }
 
 #[test]
-fn a_table_is_looked_for_in_its_anchor_then_in_the_root_and_never_between() {
+fn tables_are_looked_up_in_the_anchor_then_in_the_root_only() {
     let main = |keep: &str| format!("table <t> {keep} {{ 10.0.0.1 }}\nanchor \"a\"\nanchor \"a/b\"\n");
     let rule = "block quick from <t>\n";
     let own = "table <t> { 10.0.0.2 }\nblock quick from <t>\n";
@@ -47,12 +47,12 @@ fn a_table_is_looked_for_in_its_anchor_then_in_the_root_and_never_between() {
         &mut machine(&main("persist"), &[("a", parent), ("a/b", rule)]),
         &[(WEB, "block rule a/b#0"), (other, "pass default")],
     );
-    // Nothing of the root uses it, so it is gone before the anchor asks.
+    // No rule of the main ruleset uses the table, so it is discarded before the anchor looks it up.
     check(&mut machine(&main(""), &[("a", rule)]), &[(WEB, "pass default")]);
 }
 
 #[test]
-fn a_wildcard_visits_direct_children_in_the_order_of_bytes() {
+fn a_wildcard_visits_direct_children_in_byte_order() {
     let main = "anchor \"com.apple/*\"\n";
     let block = "block quick all\n";
     let pass = "pass quick all\n";
@@ -79,7 +79,7 @@ fn each_list_needs_its_own_call() {
 }
 
 #[test]
-fn quick_on_a_call_counts_when_something_inside_matched_last() {
+fn quick_on_a_call_applies_if_the_last_match_is_inside() {
     let quick = "block all\nanchor \"a\" quick {\n pass in proto tcp\n}\nblock in proto tcp\n";
     check_main(quick, &[(WEB, "pass rule a#0")]);
     let nested = "block all\nanchor \"a\" quick {\n pass in proto tcp\n anchor \"b\" {\n  block in proto udp\n }\n}\n\
@@ -99,7 +99,7 @@ fn interfaces_are_exact_names() {
 }
 
 #[test]
-fn skipped_interfaces_are_not_looked_at() {
+fn skipped_interfaces_are_not_filtered() {
     let mut machine = machine("set skip on lo0\nblock all\n", &[]);
     let answer = machine.eval(&packet("in lo0 tcp 127.0.0.1:1 127.0.0.1:2"));
     assert_eq!(answer.verdicts()[0].via, Via::Skip);
@@ -109,12 +109,12 @@ fn skipped_interfaces_are_not_looked_at() {
 }
 
 #[test]
-fn port_zero_is_no_service() {
+fn packets_with_port_zero_are_dropped() {
     check_main("pass all\n", &[("in en0 udp 10.0.0.1:0 10.0.0.2:2", "block default")]);
 }
 
 #[test]
-fn anchors_that_call_each_other_end() {
+fn recursive_anchor_calls_terminate() {
     let call = "anchor \"/a\"\nanchor \"/a\"\npass all\n";
     let answer = machine("anchor \"a\"\n", &[("a", call)]).decide(&packet(WEB));
     assert_eq!(answer.action(), Outcome::Pass);
@@ -133,7 +133,7 @@ fn relative_and_absolute_calls() {
     );
 }
 
-/// The shape of the anchor that this project writes, on the stock main ruleset.
+/// An anchor of the shape that this project renders, below the stock main ruleset.
 #[test]
 fn an_anchor_under_the_stock_ruleset() {
     let stock = "scrub-anchor \"com.apple/*\"\nnat-anchor \"com.apple/*\"\nrdr-anchor \"com.apple/*\"\n\
@@ -188,7 +188,7 @@ fn ipv6() {
 
 #[test]
 fn a_range_of_addresses_is_compared_from_the_last_byte() {
-    // 10.0.0.1 to 10.0.0.9 holds what one expects, and other hosts: the kernel reads the bytes backwards.
+    // The kernel compares the bytes in reverse order, so the range 10.0.0.1 - 10.0.0.9 also matches unrelated hosts.
     check_main(
         "block in from 10.0.0.1 - 10.0.0.9\n",
         &[
@@ -200,7 +200,7 @@ fn a_range_of_addresses_is_compared_from_the_last_byte() {
 }
 
 #[test]
-fn owners_count_where_they_are_known() {
+fn owners_are_compared_where_they_are_known() {
     check_main(
         "block all\npass out proto tcp user 501\npass out proto tcp from any to any port 99 user != 501\n",
         &[
@@ -226,16 +226,16 @@ fn icmp_types_and_codes() {
 }
 
 #[test]
-fn fragments_meet_rules_that_need_no_header() {
+fn fragments_match_only_rules_that_need_no_header() {
     let fragment = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
     check_main("block all\npass in proto udp to port 53\n", &[(fragment, "block rule 0")]);
     check_main("block all\npass in fragment\n", &[(fragment, "pass rule 1"), (WEB, "block rule 0")]);
-    // Scrub holds a lone fragment back.
+    // Scrub holds a lone fragment.
     check_main("scrub in all\npass all\n", &[(fragment, "block default")]);
 }
 
 #[test]
-fn scrub_drops_flags_that_make_no_sense() {
+fn scrub_drops_invalid_tcp_flags() {
     let main = "scrub in on en0 all\n";
     for (flags, expected) in [("SR", "block default"), ("F", "block default"), ("FA", "pass default")] {
         check_main(main, &[(&format!("{WEB} {flags}"), expected)]);
@@ -244,7 +244,7 @@ fn scrub_drops_flags_that_make_no_sense() {
 }
 
 #[test]
-fn what_is_loaded_is_reported() {
+fn loaded_rulesets_can_be_inspected() {
     let machine = machine("anchor \"b/*\"\n", &[("b/x", "pass all\n"), ("b/y", "block all\n")]);
     let loaded = machine.loaded();
     let main = loaded.ruleset(0).expect("the main ruleset");
@@ -260,7 +260,7 @@ fn what_is_loaded_is_reported() {
 }
 
 #[test]
-fn what_has_ip_options_passes_by_a_rule_that_allows_them_only() {
+fn packets_with_ip_options_need_allow_opts() {
     let with_options = |line: &str| {
         let mut packet = packet(line);
         packet.ip.options = true;

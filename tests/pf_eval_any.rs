@@ -1,4 +1,4 @@
-//! The evaluator on anything: it never fails, and what it tells a prover is what it does.
+//! The evaluator on random rulesets and packets: it never fails, and what it reports to the prover is what it does.
 
 use std::net::IpAddr;
 
@@ -161,12 +161,12 @@ fn rules() -> impl Strategy<Value = Rule> {
     )
 }
 
-/// Rules that send packets into pipes, and some that keep them out.
+/// Dummynet rules, with and without a pipe.
 fn shapers() -> impl Strategy<Value = Rule> {
     (rules(), option::weighted(0.8, 1u16..9), prop::sample::select(vec![0u8, 0, 0, 8])).prop_map(
         |(rule, pipe, tos)| {
             let action = if pipe.is_some() { Action::Dummynet } else { Action::NoDummynet };
-            // Calls are rarer than elsewhere: they take the mark of a match away.
+            // Calls are less frequent than elsewhere, because they discard the last match.
             let anchor = rule.anchor.clone().filter(|_| rule.log.on);
             Rule { action, dummynet: pipe.map(Dummynet::Pipe), tos, anchor, ..rule }
         },
@@ -209,7 +209,7 @@ fn rulesets_of(rules_each: std::ops::Range<usize>) -> impl Strategy<Value = Rule
     )
 }
 
-/// Translations in the list of their own kind, as every reader of pf puts them: an index counts on that.
+/// Each translation in the list of its own kind, as the parser guarantees; the index relies on it.
 fn in_their_lists(mut ruleset: Ruleset) -> Ruleset {
     let lists = &mut ruleset.rules;
     let kinds = [
@@ -320,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_that_goes_step_by_step_is_answered_as_one_that_is_asked_about(
+    fn stepwise_evaluation_equals_evaluation_of_a_path(
         main in rulesets(),
         packets in vec(packets(), 1..20),
     ) {
@@ -339,7 +339,7 @@ proptest! {
     }
 
     #[test]
-    fn ranges_say_what_a_rule_matches(
+    fn ranges_agree_with_what_a_rule_matches(
         endpoint in endpoints(),
         table in tables(),
         probes in vec(addresses(), 1..20),

@@ -1,12 +1,12 @@
-//! Which pipes a packet goes through: each test is a sentence about xnu's pf_test_dummynet.
+//! Which pipes a packet goes through. The name of each test states a property of xnu's pf_test_dummynet.
 
 use nixvol_net::pf::eval::{Machine, Outcome, Shaping};
 use serde_json::json;
 
 use crate::pf_words::{WEB, answer_words, check, machine, packet};
 
-/// The rules that a packet meets in each place, in order: `pipe 7 by a#0`, `none by 2`, a comma between, and ` | ` where
-/// it goes on.
+/// The dummynet rules that a packet matches at each hook, in order: `pipe 7 by a#0`, `none by 2`, separated by commas,
+/// and by ` | ` between hooks.
 fn met(machine: &mut Machine, text: &str) -> String {
     let met = |shaping: &Shaping| {
         let anchor = if shaping.rule.anchor.is_empty() { "" } else { "#" };
@@ -18,7 +18,7 @@ fn met(machine: &mut Machine, text: &str) -> String {
     places.collect::<Vec<_>>().join(" | ")
 }
 
-/// The same of rules that are in the main ruleset.
+/// Checks the matches of rules in the main ruleset.
 fn check_main(main: &str, sequence: &[(&str, &str)]) {
     let mut machine = machine(main, &[]);
     for (text, expected) in sequence {
@@ -30,7 +30,7 @@ const STOCK: &str = "dummynet-anchor \"com.apple/*\"\nanchor \"com.apple/*\"\n";
 const PING: &str = "in en0 icmp 10.0.0.1 192.0.2.10";
 
 #[test]
-fn the_last_match_counts_and_quick_ends() {
+fn the_last_match_counts_unless_quick() {
     check_main(
         "dummynet in all pipe 1\ndummynet in proto tcp pipe 2\n",
         &[(WEB, "pipe 2 by 1"), (PING, "pipe 1 by 0")],
@@ -51,20 +51,20 @@ fn the_last_match_counts_and_quick_ends() {
 fn a_packet_continues_after_the_rule_that_sent_it_into_a_pipe() {
     let two = "dummynet in quick all pipe 1\ndummynet in quick proto tcp pipe 2\n";
     check_main(two, &[(WEB, "pipe 1 by 0, pipe 2 by 1"), (PING, "pipe 1 by 0")]);
-    // Never an earlier one, and a rule that is not quick is the last.
+    // It continues after that rule, never before it; a rule without `quick` is the last match, so nothing follows it.
     check_main("dummynet in all pipe 1\ndummynet in quick proto tcp pipe 2\n", &[(WEB, "pipe 2 by 1")]);
     check_main(
         "dummynet in quick proto tcp pipe 2\ndummynet in all pipe 1\n",
         &[(WEB, "pipe 2 by 0, pipe 1 by 1")],
     );
-    // `no dummynet` behind a rule keeps what comes back out of others.
+    // `no dummynet` after a pipe keeps packets that come out of it from entering another one.
     let kept =
         "dummynet in quick proto tcp pipe 2\nno dummynet in quick proto tcp\ndummynet in quick all pipe 1\n";
     check_main(kept, &[(WEB, "pipe 2 by 0, none by 1"), (PING, "pipe 1 by 2")]);
 }
 
 #[test]
-fn it_comes_before_states_and_translation() {
+fn dummynet_comes_before_states_and_translation() {
     let main = "nat on en0 inet from 10.0.0.1 to any -> 192.0.2.10\nrdr on en0 inet proto tcp to port 80 -> 10.0.0.8\n\
                 dummynet in from 10.0.0.1 to 192.0.2.10 pipe 1\ndummynet out from 10.0.0.1 to any pipe 2\n\
                 dummynet out from 10.0.0.8 pipe 3\npass all flags any keep state\n";
@@ -72,7 +72,7 @@ fn it_comes_before_states_and_translation() {
         main,
         &[
             (WEB, "pipe 1 by 0"),
-            // By state, now; and the answer is seen before it is translated back.
+            // The state passes it now. The reply is matched before its translation is undone.
             (&format!("{WEB} A"), "pipe 1 by 0"),
             ("out en0 tcp 10.0.0.8:80 10.0.0.1:40000 SA", "pipe 3 by 2"),
             ("out en0 udp 10.0.0.1:7 9.9.9.9:53", "pipe 2 by 1"),
@@ -84,19 +84,19 @@ fn it_comes_before_states_and_translation() {
 }
 
 #[test]
-fn each_place_is_asked_by_itself() {
+fn each_hook_is_evaluated_separately() {
     let main = "dummynet out all pipe 1\ndummynet in on en1 all pipe 2\n";
     check_main(main, &[("in en1, out en0 icmp 10.0.0.1 10.0.0.2", "pipe 2 by 1 | pipe 1 by 0")]);
 }
 
 #[test]
-fn skipped_interfaces_and_an_empty_main_list_are_not_asked() {
+fn dummynet_is_inactive_on_skipped_interfaces_and_with_an_empty_main_list() {
     check_main("set skip on en0\ndummynet in all pipe 1\n", &[(WEB, "")]);
     let anchor = ("com.apple/a", "dummynet in quick all pipe 1\n");
     assert_eq!(met(&mut machine(STOCK, &[anchor]), WEB), "pipe 1 by com.apple/a#0");
     assert_eq!(met(&mut machine("anchor \"com.apple/*\"\n", &[anchor]), WEB), "");
     assert_eq!(met(&mut machine("dummynet-anchor \"x\"\n", &[anchor]), WEB), "");
-    // A packet that scrub holds back comes to no pipe, and flags that make no sense are looked at after it.
+    // A packet that scrub holds enters no pipe. Invalid TCP flags are checked only after dummynet.
     let scrub = "scrub in all\ndummynet in all pipe 1\n";
     check_main(
         scrub,
@@ -107,7 +107,7 @@ fn skipped_interfaces_and_an_empty_main_list_are_not_asked() {
     );
 }
 
-/// The mark of a match is taken away where a child that a wildcard called ends, and at every call.
+/// The last match is discarded at the end of a child anchor that a wildcard called, and at every call.
 #[test]
 fn below_a_wildcard_only_quick_rules_have_an_effect() {
     let child = |text| [("com.apple/250.nixvol", text)];
@@ -122,7 +122,7 @@ fn below_a_wildcard_only_quick_rules_have_an_effect() {
         ("com.apple/a", "dummynet in quick all pipe 1\n"),
     ];
     assert_eq!(met(&mut machine(STOCK, &two), WEB), "pipe 1 by com.apple/a#0, pipe 2 by com.apple/b#0");
-    // An anchor that is called by its name keeps the mark.
+    // A call of an anchor by name keeps the last match.
     let called = "dummynet-anchor \"x\"\n";
     assert_eq!(met(&mut machine(called, &[("x", "dummynet in all pipe 1\n")]), WEB), "pipe 1 by x#0");
     assert_eq!(
@@ -130,7 +130,7 @@ fn below_a_wildcard_only_quick_rules_have_an_effect() {
         "",
         "a grandchild"
     );
-    // A call behind a match takes its mark, whatever is in there.
+    // A call discards an earlier match, whatever the anchor contains.
     let before = "dummynet in all pipe 1\ndummynet-anchor \"x\"\n";
     assert_eq!(met(&mut machine(before, &[("x", "dummynet out all pipe 2\n")]), WEB), "");
     let behind = "dummynet-anchor \"x\"\ndummynet in all pipe 1\n";
@@ -142,7 +142,7 @@ fn fragments() {
     let udp = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
     let tcp = "in en0 tcp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
     let icmp = "in en0 icmp 10.0.0.1 10.0.0.2 {\"fragment\":true}";
-    // Of TCP no rule is about them, of others those are that name no protocol with ports.
+    // TCP fragments match no dummynet rule; other fragments match rules that name no protocol with ports.
     check_main("dummynet in all pipe 1\n", &[(udp, "pipe 1 by 0"), (tcp, ""), (icmp, "pipe 1 by 0")]);
     check_main("dummynet in proto udp pipe 1\n", &[(udp, "")]);
     check_main("dummynet in proto udp to port 53 pipe 1\n", &[(udp, "")]);
@@ -151,22 +151,22 @@ fn fragments() {
         "dummynet in inet proto icmp icmp-type echoreq pipe 1\n",
         &[(icmp, ""), (PING, "pipe 1 by 0")],
     );
-    // And they jump over what stands behind such a rule with the same condition on the source port: mostly none.
+    // A fragment that fails such a rule skips the following rules with the same source-port condition, usually none.
     let jump = "dummynet in proto udp to port 1 pipe 1\ndummynet in from any to 10.0.0.2 pipe 2\n";
     check_main(jump, &[(udp, ""), (icmp, "pipe 2 by 1")]);
     let lands = "dummynet in proto udp pipe 1\ndummynet in all pipe 2\ndummynet in proto udp from port 5 pipe 3\n\
                  dummynet in all pipe 4\n";
     check_main(lands, &[(udp, "pipe 4 by 3")]);
-    // Not where the rule's source is another's: that is looked at before.
+    // It skips nothing if the rule's source address does not match, which is tested first.
     check_main(
         "dummynet in proto udp from 9.9.9.9 pipe 1\ndummynet in all pipe 2\n",
         &[(udp, "pipe 2 by 1")],
     );
 }
 
-/// A rule that sends a packet nowhere stays in the kernel's hand, and a fragment that no filter rule is about meets it.
+/// The kernel keeps a pointer to a matched rule without a pipe, and drops a fragment that then matches no filter rule.
 #[test]
-fn a_fragment_that_met_a_dummynet_rule_is_dropped_where_the_filter_says_nothing() {
+fn a_fragment_that_matched_a_dummynet_rule_is_dropped_if_no_filter_rule_matches() {
     let ping = "in en0 icmp 10.0.0.1 10.0.0.2 {\"fragment\":true}";
     let decides = |main: &str, anchor: &str, expected: &str| {
         check(&mut machine(main, &[("com.apple/x", anchor)]), &[(ping, expected)]);
@@ -174,19 +174,19 @@ fn a_fragment_that_met_a_dummynet_rule_is_dropped_where_the_filter_says_nothing(
     decides("no dummynet in all\n", "", "block default");
     decides("no dummynet in all\npass in all\n", "", "pass rule 0");
     decides("no dummynet out all\n", "", "pass default");
-    // What went into a pipe comes back as new.
+    // A packet that comes out of a pipe is evaluated anew.
     decides("dummynet in all pipe 1\n", "", "pass default");
     decides("dummynet in quick all pipe 1\nno dummynet in all\n", "", "block default");
-    // Below a wildcard, what is not quick is forgotten, but not let go.
+    // Below a wildcard a match without `quick` has no effect, but the pointer is kept.
     decides("dummynet-anchor \"com.apple/*\"\n", "dummynet in all pipe 1\n", "block default");
     decides("dummynet-anchor \"com.apple/*\"\n", "dummynet in quick all pipe 1\n", "pass default");
     let whole = "in en0 icmp 10.0.0.1 10.0.0.2";
     check(&mut machine("no dummynet in all\n", &[]), &[(whole, "pass default")]);
 }
 
-/// Long lists have an index, which must not leave out a rule that makes fragments jump.
+/// Long lists are indexed, and the index must include rules that make fragments skip others.
 #[test]
-fn fragments_jump_over_as_much_in_a_long_list() {
+fn fragments_skip_the_same_rules_in_an_indexed_list() {
     let jump = "dummynet in proto udp to 9.9.9.9 pipe 1\ndummynet in from any to 10.0.0.2 pipe 2\n";
     let far = "dummynet in from any to { 10.9.0.1 10.9.0.3 10.9.0.5 10.9.0.7 10.9.0.9 10.9.0.11 10.9.0.13 10.9.0.15 \
                10.9.0.17 10.9.0.19 10.9.0.21 10.9.0.23 10.9.0.25 } pipe 3\n";
@@ -203,14 +203,14 @@ fn fragments_jump_over_as_much_in_a_long_list() {
 }
 
 #[test]
-fn the_type_of_service_is_equal_or_it_is_another() {
+fn the_type_of_service_must_be_equal() {
     let tos = |tos: u8| format!("{PING} {{\"tos\":{tos}}}");
     let rule = "in inet all tos 0x10";
     check_main(
         &format!("dummynet {rule} pipe 1\n"),
         &[(&tos(0x10), "pipe 1 by 0"), (&tos(0x18), ""), (PING, "")],
     );
-    // The filter asks for one bit in common.
+    // The filter only requires one bit in common.
     let mut machine = machine(&format!("block {rule}\n"), &[]);
     check(&mut machine, &[(&tos(0x18), "block rule 0"), (&tos(0x08), "pass default")]);
 }

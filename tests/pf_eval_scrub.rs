@@ -1,5 +1,5 @@
-//! What scrub rules do with packets, as `pf eval` is asked about them: fragments become datagrams, flags and times to live
-//! change. What xnu's pf_normalize_ip does.
+//! What scrub rules do to packets, as `pf eval` reports it: fragments are reassembled, flags and TTLs are changed.
+//! Follows xnu's pf_normalize_ip.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn part(offset: u16, length: u16, more: bool) -> Value {
     part
 }
 
-/// The answers to a sequence of packets.
+/// The answers to a sequence of packets under a main ruleset.
 fn answers(main: &str, packets: &[Value]) -> Vec<Value> {
     let mut machine = machine(main, &[]);
     let answer = |packet: &Value| {
@@ -36,7 +36,7 @@ fn actions(main: &str, packets: &[Value]) -> Vec<String> {
 const PORTS: &str = "block all\npass in proto udp to port 53\n";
 
 #[test]
-fn a_datagram_is_evaluated_when_its_last_fragment_is_there() {
+fn a_datagram_is_evaluated_when_its_last_fragment_arrives() {
     let main = format!("scrub in all fragment reassemble\n{PORTS}");
     let (first, middle, last) = (part(0, 1480, true), part(1480, 1480, true), part(2960, 48, false));
     for order in [[&first, &middle, &last], [&last, &middle, &first], [&middle, &first, &last]] {
@@ -49,7 +49,7 @@ fn a_datagram_is_evaluated_when_its_last_fragment_is_there() {
             (&json!("pass"), &json!(true), &json!(1), &json!(53))
         );
     }
-    // Parts of two datagrams make none, and a part that came before does not come again.
+    // Fragments of different datagrams are not combined, and a duplicate is dropped.
     let mut other = last.clone();
     other["frag_id"] = json!(8);
     assert_eq!(actions(&main, &[first.clone(), middle.clone(), other]), ["held"; 3]);
@@ -59,10 +59,10 @@ fn a_datagram_is_evaluated_when_its_last_fragment_is_there() {
 #[test]
 fn without_a_scrub_rule_every_fragment_is_evaluated_alone() {
     let parts = [part(0, 1480, true), part(1480, 48, false)];
-    // A rule with ports is about no fragment, and one that returns answers none.
+    // A rule with ports matches no fragment.
     assert_eq!(actions(PORTS, &parts), ["block", "block"]);
     assert_eq!(actions("block all\npass in proto udp\n", &parts), ["pass", "pass"]);
-    // Rules that only look at overlaps keep nothing.
+    // `fragment crop` only trims overlaps and holds nothing.
     assert_eq!(
         actions("scrub in all fragment crop\nblock all\npass in proto udp\n", &parts),
         ["pass", "pass"]
@@ -72,13 +72,13 @@ fn without_a_scrub_rule_every_fragment_is_evaluated_alone() {
 }
 
 #[test]
-fn parts_that_cannot_be_are_dropped() {
+fn invalid_fragments_are_dropped() {
     let main = format!("scrub in all fragment reassemble\n{PORTS}");
-    // Only the last part need not be a multiple of eight; what it ends, nothing goes beyond.
+    // Every fragment but the last must have a multiple of eight bytes, and none may extend beyond the last.
     assert_eq!(actions(&main, &[part(0, 1001, true)]), ["block"]);
     let beyond = [part(1480, 48, false), part(1480, 1480, true), part(0, 1480, true)];
     assert_eq!(actions(&main, &beyond), ["held", "block", "held"], "the datagram is forgotten");
-    // Without `no-df` a fragment that must not be cut is lost.
+    // Without `no-df`, a fragment with the don't-fragment bit is dropped.
     let with_df = |mut part: Value| {
         part["df"] = json!(true);
         part
@@ -87,13 +87,13 @@ fn parts_that_cannot_be_are_dropped() {
     assert_eq!(actions(&main, &parts), ["block", "block"]);
     let no_df = format!("scrub in all no-df fragment reassemble\n{PORTS}");
     assert_eq!(actions(&no_df, &parts), ["held", "pass"]);
-    // A fragment that tells nothing of its datagram never becomes one.
+    // A fragment without an id and offset cannot be reassembled.
     let lone = json!({ "dir": "in", "if": "x", "proto": "icmp", "src": "10.0.0.1", "dst": "10.0.0.2", "frag": true });
     assert_eq!(actions(&main, &[lone]), ["block"]);
 }
 
 #[test]
-fn where_parts_overlap_what_came_first_stays_in_front() {
+fn overlapping_fragments_are_trimmed_or_dropped() {
     let main = format!("scrub in all fragment reassemble\n{PORTS}");
     assert_eq!(
         actions(&main, &[part(0, 80, true), part(40, 80, true), part(120, 8, false)]),
@@ -110,7 +110,7 @@ fn where_parts_overlap_what_came_first_stays_in_front() {
 }
 
 #[test]
-fn parts_are_given_up_after_half_a_minute() {
+fn fragments_expire_after_half_a_minute() {
     let mut machine = machine(&format!("scrub in all fragment reassemble\n{PORTS}"), &[]);
     let mut action = |packet: Value, now: u64| {
         machine.tell_time(now);
@@ -123,7 +123,7 @@ fn parts_are_given_up_after_half_a_minute() {
 }
 
 #[test]
-fn flags_and_times_to_live_change_as_the_rule_says() {
+fn no_df_and_min_ttl_are_applied() {
     let packet = json!({
         "dir": "in", "if": "en0", "proto": "udp", "src": "10.0.0.1", "dst": "10.0.0.2", "sport": 1, "dport": 53,
         "df": true, "ttl": 3,

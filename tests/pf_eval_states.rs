@@ -1,4 +1,4 @@
-//! What states do: each test is a sentence about the kernel.
+//! What states do. The name of each test states a property of the kernel.
 
 use nixvol_net::pf::eval::{Machine, Outcome};
 use nixvol_net::pf::syntax::Direction;
@@ -14,7 +14,7 @@ fn a_translation_makes_a_state_even_without_state() {
 }
 
 #[test]
-fn pass_means_syn_and_state_and_no_rule_means_neither() {
+fn pass_implies_syn_and_state_but_the_default_does_not() {
     let mut machine = machine("pass in proto tcp to port 80\n", &[]);
     check(
         &mut machine,
@@ -29,13 +29,13 @@ fn pass_means_syn_and_state_and_no_rule_means_neither() {
 }
 
 #[test]
-fn states_float_and_forwarding_needs_both_passes() {
+fn states_float_and_forwarded_packets_must_pass_at_both_hooks() {
     let main = "block all\npass in on bridge2000 from 10.1/16\n";
     check_main(
         main,
         &[
             ("in bridge2000, out en0 tcp 10.1.0.2:7 10.2.0.2:80", "pass rule 1, block rule 0"),
-            // The reply meets the state of the first hook on whatever interface it leaves by.
+            // The reply matches the state of the first hook, on any interface.
             ("out en7 tcp 10.2.0.2:80 10.1.0.2:7 SA", "pass state 1"),
         ],
     );
@@ -97,7 +97,7 @@ fn segments_outside_the_window_are_dropped() {
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A", "pass state 0"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}", "block state"),
             ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 R", "pass state 0"),
-            // The connection is over: a new one is evaluated by the rules.
+            // The RST has ended the connection, so the next SYN is evaluated by the rules.
             (WEB, "pass rule 0"),
         ],
     );
@@ -116,7 +116,7 @@ fn a_rule_has_as_many_states_as_its_limit() {
 }
 
 #[test]
-fn tags_go_with_the_packet() {
+fn tags_stay_with_the_packet() {
     let main = "block all\npass in on bridge2000 tag VOL\npass out on en0 tagged VOL\n";
     check_main(
         main,
@@ -129,11 +129,11 @@ fn tags_go_with_the_packet() {
 }
 
 #[test]
-fn states_expire_if_the_time_is_given() {
+fn states_expire_with_time() {
     let mut machine = machine("block all\npass out on en0\n", &[]);
     let (query, answer) = ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "in en0 udp 8.8.8.8:53 10.0.0.1:7");
     machine.tell_time(1000);
-    // UDP lasts longer when both ends have heard the other twice.
+    // The timeout of UDP is longer once both sides have sent more than one packet.
     check(&mut machine, &[(query, "pass rule 1"), (answer, "pass state 1"), (query, "pass state 1")]);
     machine.tell_time(1059);
     check(&mut machine, &[(answer, "pass state 1")]);
@@ -142,7 +142,7 @@ fn states_expire_if_the_time_is_given() {
     machine.tell_time(1178);
     assert_eq!(machine.states(), 0);
     check(&mut machine, &[(answer, "block rule 0"), (query, "pass rule 1")]);
-    // No one answers: 60 seconds after the first packet, 30 after each other one.
+    // Without an answer: 60 seconds after the first packet, 30 after each further one.
     machine.tell_time(1237);
     check(&mut machine, &[(query, "pass state 1")]);
     machine.tell_time(1267);
@@ -161,7 +161,7 @@ fn a_rule_sets_how_long_its_states_last() {
 }
 
 #[test]
-fn the_table_holds_ten_thousand_and_lets_go_sooner_when_it_fills() {
+fn the_table_holds_10000_states_and_timeouts_shrink_as_it_fills() {
     let mut machine = machine("pass all\n", &[]);
     machine.tell_time(1000);
     let open = |machine: &mut Machine, from: u16, count: u16| {
@@ -173,14 +173,15 @@ fn the_table_holds_ten_thousand_and_lets_go_sooner_when_it_fills() {
     };
     assert_eq!(open(&mut machine, 1, 10_001), 10_000);
     assert_eq!(machine.states(), 10_000);
-    // 60 seconds become 60 * (12,000 - 10,000) / 6,000, and each state is looked at once in ten.
+    // Adaptive timeouts shorten 60 seconds to 60 * (12,000 - 10,000) / 6,000, and the purge visits each state once in
+    // ten seconds.
     machine.tell_time(1019);
     assert_eq!(machine.states(), 10_000);
     machine.tell_time(1021);
     assert!((9_500..10_000).contains(&machine.states()), "{}", machine.states());
     machine.tell_time(1200);
     assert_eq!(machine.states(), 0);
-    // `set limit` and `set timeout` are heard.
+    // `set limit` and `set timeout` are honoured.
     let mut small = self::machine("set limit states 3\nset timeout udp.first 5\npass all\n", &[]);
     small.tell_time(1000);
     assert_eq!(open(&mut small, 1, 5), 3);
@@ -189,7 +190,7 @@ fn the_table_holds_ten_thousand_and_lets_go_sooner_when_it_fills() {
 }
 
 #[test]
-fn tcp_lasts_as_long_as_its_stage() {
+fn tcp_timeouts_depend_on_the_stage() {
     let mut machine = machine("pass all\n", &[]);
     let there = |flags: &str| format!("out en0 tcp 10.0.0.1:7 8.8.8.8:80 {flags}");
     let back = |flags: &str| format!("in en0 tcp 8.8.8.8:80 10.0.0.1:7 {flags}");
@@ -204,7 +205,7 @@ fn tcp_lasts_as_long_as_its_stage() {
 }
 
 #[test]
-fn killed_states_are_gone_and_their_places_are_used_again() {
+fn killed_states_are_removed_and_their_slots_reused() {
     let mut machine = machine("nat on en0 inet from 10/8 to any -> 192.0.2.10\npass all\n", &[]);
     let packet = |port: u16| format!("out en0 tcp 10.0.0.1:{port} 8.8.8.8:80 S");
     for round in 0..3 {

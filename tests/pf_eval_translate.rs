@@ -1,4 +1,4 @@
-//! What translation does: each test is a sentence about the kernel.
+//! What translation does. The name of each test states a property of the kernel.
 
 use nixvol_net::pf::eval::Machine;
 use nixvol_net::pf::{Environment, parse};
@@ -6,7 +6,7 @@ use nixvol_net::pf::{Environment, parse};
 use crate::pf_words::{WEB, address, answer_words, check, check_main, machine, packet};
 
 #[test]
-fn of_translations_the_first_match_wins_in_anchors_too() {
+fn the_first_matching_translation_wins_in_anchors_too() {
     let calls = "nat-anchor \"a\"\nnat on en0 inet from any to any -> 192.0.2.99 static-port\n";
     let ping = "out en0 udp 10.0.0.1:7 8.8.8.8:53";
     let no = "no nat on en0 inet from 10.0.0.1 to any\n";
@@ -42,7 +42,7 @@ fn pass_on_a_translation_skips_the_filter() {
 }
 
 #[test]
-fn a_round_starts_at_the_second_address() {
+fn round_robin_starts_at_the_second_address() {
     let main = "rdr on en0 inet proto tcp to any port 80 -> { 10.0.0.8, 10.0.0.9 } round-robin\n";
     let mut machine = machine(main, &[]);
     for (port, last) in [(1, 9), (2, 8), (3, 9)] {
@@ -50,13 +50,13 @@ fn a_round_starts_at_the_second_address() {
         let expected = format!("pass default: 1.0.0.1:{port} > 10.0.0.{last}:80");
         check(&mut machine, &[(&text, &expected)]);
     }
-    // Without a memory it is always the first time.
+    // `decide` has no memory, so it always starts the round anew.
     let answer = machine.decide(&packet("in en0 tcp 1.0.0.1:9 192.0.2.1:80"));
     assert_eq!(answer_words(&answer), "pass default: 1.0.0.1:9 > 10.0.0.9:80");
 }
 
 #[test]
-fn without_an_address_there_is_nothing_to_translate_to() {
+fn nat_to_an_interface_without_an_address_does_nothing() {
     check_main(
         "nat on en9 inet from any to any -> (en9:0)\n",
         &[("out en9 udp 10.0.0.1:7 8.8.8.8:53", "pass default")],
@@ -70,7 +70,7 @@ fn two_sources_cannot_share_a_port() {
         main,
         &[
             ("out en0 tcp 10.0.0.1:7 8.8.8.8:53", "pass default: 192.0.2.10:7 > 8.8.8.8:53"),
-            // TCP finds no port and goes out as it is; UDP does not look and loses its packet.
+            // TCP finds no free port and leaves untranslated; UDP is not checked, and its packet is dropped.
             ("out en0 tcp 10.0.0.2:7 8.8.8.8:53", "pass default"),
             ("out en0 udp 10.0.0.1:7 8.8.8.8:53", "pass default: 192.0.2.10:7 > 8.8.8.8:53"),
             ("out en0 udp 10.0.0.2:7 8.8.8.8:53", "block default: 192.0.2.10:7 > 8.8.8.8:53"),
@@ -93,7 +93,7 @@ fn a_tcp_source_keeps_its_outer_port() {
 }
 
 #[test]
-fn a_blocked_packet_keeps_its_ports_and_an_answered_one_its_addresses() {
+fn dropped_packets_keep_their_ports_and_refused_ones_their_addresses() {
     let rdr = "rdr on en0 inet proto tcp to any port 80 -> 10.0.0.8 port 8080\n";
     check_main(&format!("{rdr}block all\n"), &[(WEB, "block rule 0: 10.0.0.1:40000 > 10.0.0.8:80")]);
     check_main(&format!("{rdr}block return all\n"), &[(WEB, "block rule 0")]);
@@ -134,7 +134,7 @@ fn binat_works_in_both_directions() {
 }
 
 #[test]
-fn a_port_range_moves_as_a_whole_or_to_one() {
+fn a_port_range_maps_to_a_range_or_to_one_port() {
     let packet = "in en0 tcp 10.0.0.6:7 192.0.2.10:8004";
     let rule = "rdr on en0 inet proto tcp to any port 8000:8010 -> 10.0.0.8 port ";
     check_main(&format!("{rule}9000:*\n"), &[(packet, "pass default: 10.0.0.6:7 > 10.0.0.8:9004")]);
@@ -143,8 +143,8 @@ fn a_port_range_moves_as_a_whole_or_to_one() {
 }
 
 #[test]
-fn a_redirection_is_undone_without_a_state_and_takes_the_port_along() {
-    // Seen in no manual: both ports become the redirected one.
+fn a_redirection_is_undone_without_a_state_and_rewrites_both_ports() {
+    // Undocumented: both ports become the redirected one.
     check_main(
         "rdr on en0 inet proto tcp from any to 192.0.2.10 port 80 -> 10.0.0.8 port 8080\n",
         &[
@@ -156,9 +156,9 @@ fn a_redirection_is_undone_without_a_state_and_takes_the_port_along() {
 }
 
 #[test]
-fn on_the_way_out_redirections_share_a_failed_source_by_their_destinations() {
-    // The first rule fails by its source, and its neighbour is passed over because it has the same
-    // destination; with another destination it would have matched.
+fn outbound_redirections_with_one_destination_share_a_source_mismatch() {
+    // The first rule does not match by its source address, and the second is skipped because it has the same
+    // destination; with another destination it matches.
     let rules = |second: &str| {
         format!(
             "rdr on en0 inet proto tcp from 10.9/16 to 192.0.2.10 port 80 -> 10.0.0.8 port 8080\n\
@@ -209,7 +209,7 @@ fn sticky_sources_keep_their_address() {
 }
 
 #[test]
-fn tables_are_pools_that_go_round() {
+fn tables_are_round_robin_pools() {
     let main = "table <t> { 10.0.0.8/31, 10.0.0.20 }\nrdr on en0 inet proto udp to any port 53 -> <t>\n";
     let mut machine = machine(main, &[]);
     for (port, last) in [(1, 20), (2, 8), (3, 9), (4, 20)] {
@@ -218,7 +218,8 @@ fn tables_are_pools_that_go_round() {
     }
 }
 
-/// The inner end speaks with one, and three others answer: its peer from another port, and two other hosts.
+/// Which datagrams reach a translated source that has sent to 8.8.8.8:53: from that peer, from its other port, and from
+/// another host with the same or another port.
 fn who_gets_in(extfilter: &str) -> [bool; 4] {
     let main = format!(
         "nat on en0 inet proto udp from 10/8 to any -> 192.0.2.10 static-port {extfilter}\nblock in all\n"
@@ -242,7 +243,7 @@ fn extfilter_decides_which_hosts_may_answer_a_translated_datagram() {
     assert_eq!(who_gets_in("extfilter ei"), [true, true, true, true]);
 }
 
-/// The outer ports of one inner end towards two ports of a server and towards another server.
+/// The translated ports of one source towards two ports of a server and towards another server.
 fn outer_ports(options: &str) -> Vec<u64> {
     let main = format!("nat on en0 inet proto udp from 10/8 to any -> 192.0.2.10 {options}\n");
     let mut machine = machine(&main, &[]);
@@ -264,13 +265,13 @@ fn extmap_says_which_destinations_share_an_outer_port() {
     assert_eq!(kinds("extmap apd"), (false, false));
     assert_eq!(kinds("extmap ad"), (true, false));
     assert_eq!(kinds("extmap ei"), (true, true));
-    // One state serves all destinations, so there is one port.
+    // One state covers all destinations, so there is one port.
     assert_eq!(kinds("extfilter ei"), (true, true));
     assert_eq!(kinds("extfilter ad"), (true, false));
 }
 
 #[test]
-fn a_state_that_takes_any_far_end_remembers_the_last_one() {
+fn a_state_for_any_peer_remembers_the_last_one() {
     let main = "nat on en0 inet proto udp from 10/8 to any -> 192.0.2.10 extfilter ad extmap ad\n";
     let mut machine = machine(main, &[]);
     let port = |machine: &mut Machine, to: &str| {
@@ -287,7 +288,8 @@ fn a_state_that_takes_any_far_end_remembers_the_last_one() {
     assert_eq!((conversation.get(), machine.states()), (54, 1));
 }
 
-/// What the kernel loses once in 15,535 times is not lost each time where no one draws; where someone does, it is.
+/// Without randomness the evaluator avoids the collision that costs the kernel one flow in 15,535; with `take_chances`
+/// flows are lost as often as on a Mac.
 #[test]
 fn flows_of_two_sources_to_one_server_get_ports_of_their_own() {
     let main = "nat on en0 inet from 10/8 to any -> (en0:0)\n";
@@ -317,7 +319,7 @@ fn flows_of_two_sources_to_one_server_get_ports_of_their_own() {
 }
 
 #[test]
-fn esp_behind_nat_is_distinguished_by_the_indices_of_its_replies() {
+fn esp_behind_nat_is_distinguished_by_the_spi_of_replies() {
     let main = "nat on en0 inet from 10/8 to any -> 192.0.2.10\nblock in all\n";
     let out = |source: &str, spi: u32| format!("out en0 esp {source} 8.8.8.8 {{\"spi\":{spi}}}");
     let back = |spi: u32| format!("in en0 esp 8.8.8.8 192.0.2.10 {{\"spi\":{spi}}}");
@@ -326,24 +328,24 @@ fn esp_behind_nat_is_distinguished_by_the_indices_of_its_replies() {
     meets(back(70), "block rule 0");
     meets(out("10.0.0.1", 5), "pass default: 192.0.2.10 > 8.8.8.8");
     meets(out("10.0.0.1", 5), "pass state: 192.0.2.10 > 8.8.8.8");
-    // Whose answer it is cannot be told before the first has come: another waits.
+    // Until the first reply has come, its owner is unknown, so a second source is blocked.
     meets(out("10.0.0.2", 6), "block default: 192.0.2.10 > 8.8.8.8");
     meets(back(70), "pass state: 8.8.8.8 > 10.0.0.1");
     meets(out("10.0.0.2", 6), "pass default: 192.0.2.10 > 8.8.8.8");
     meets(back(71), "pass state: 8.8.8.8 > 10.0.0.2");
     meets(back(70), "pass state: 8.8.8.8 > 10.0.0.1");
     meets(back(71), "pass state: 8.8.8.8 > 10.0.0.2");
-    // A third index is no one's, and another peer's is not this one's.
+    // An unknown SPI matches nothing, nor does a known SPI from another peer.
     meets(back(72), "block rule 0");
     meets("in en0 esp 9.9.9.9 192.0.2.10 {\"spi\":70}".to_owned(), "block rule 0");
-    // A new index of the first: a state of its own, which waits for an answer.
+    // A new SPI of the first source creates another state, which waits for a reply.
     meets(out("10.0.0.1", 8), "pass default: 192.0.2.10 > 8.8.8.8");
     meets(back(73), "pass state: 8.8.8.8 > 10.0.0.1");
 }
 
-/// Packets that name no index have one for each pair of ends, so that two hosts behind a translation are two.
+/// ESP packets without an SPI are distinguished by their endpoints, so two sources behind NAT have a state each.
 #[test]
-fn esp_without_indices_is_distinguished_by_its_addresses() {
+fn esp_without_an_spi_is_distinguished_by_addresses() {
     check_main(
         "nat on en0 inet from 10/8 to any -> 192.0.2.10\nblock in all\n",
         &[
@@ -358,7 +360,7 @@ fn esp_without_indices_is_distinguished_by_its_addresses() {
 }
 
 #[test]
-fn esp_without_nat_knows_its_two_directions() {
+fn esp_without_nat_has_an_spi_for_each_direction() {
     let main = "block all\npass out on en0 proto esp from 10.0.0.1\npass in on en0 proto esp to 10.0.0.9\n";
     check_main(
         main,

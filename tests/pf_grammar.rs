@@ -1,13 +1,13 @@
-//! Rulesets made from the grammar of pf, with every option of it and every name: mostly right, each different.
+//! Random rulesets generated from pf's grammar, with all of its options and names; most are valid.
 //!
-//! It exists because a list of examples holds the faults that its writer thought of.
+//! They cover mistakes that hand-written examples miss.
 
 use nixvol_net::pf::Names;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-/// The names of a system, as its tables have them.
+/// A system's names, as its tables list them.
 #[derive(Clone)]
 pub struct Known {
     pub services: Vec<String>,
@@ -20,7 +20,7 @@ fn first_words(table: &str) -> Vec<String> {
     table.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// The words in quotes of one table of `openbsd.rs`.
+/// The quoted words of one table in `openbsd.rs`.
 fn quoted(table: &str) -> Vec<String> {
     let text = include_str!("../generator/src/pf/openbsd.rs");
     let start = text.find(&format!("static {table}: ")).unwrap_or_else(|| panic!("no table {table}"));
@@ -37,7 +37,7 @@ impl Known {
                 protocols: include_str!("../generator/src/pf/macos/protocols.txt")
                     .lines()
                     .flat_map(|line| line.split(' ').skip(1))
-                    // 258, which no packet carries.
+                    // `divert` is 258, a number that no packet can carry.
                     .filter(|name| !name.eq_ignore_ascii_case("divert"))
                     .map(str::to_owned)
                     .collect(),
@@ -54,7 +54,7 @@ impl Known {
     }
 }
 
-/// A name in quotes, so that it is one where it is a word of the grammar too.
+/// A name in quotes, since it may also be a keyword.
 fn name(names: &[String]) -> impl Strategy<Value = String> + use<> {
     select(names.to_vec()).prop_map(|name| format!("\"{name}\""))
 }
@@ -63,7 +63,7 @@ fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(words).prop_map(str::to_owned)
 }
 
-/// Mostly nothing.
+/// Empty in two of three cases.
 fn maybe(some: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     prop_oneof![2 => Just(String::new()), 1 => some]
 }
@@ -72,7 +72,7 @@ fn small() -> impl Strategy<Value = u32> {
     prop_oneof![4 => 1..300u32, 1 => any::<u32>()]
 }
 
-/// A number or a name under every operator, `from` to `to` the two ends of a range.
+/// A number or a name under every comparison operator; with `range` also two of them as `a:b`.
 fn comparison(one: impl Strategy<Value = String> + Clone, range: bool) -> impl Strategy<Value = String> {
     let unary = (word(&["", "= ", "!= ", "< ", "<= ", "> ", ">= "]), one.clone())
         .prop_map(|(operator, one)| format!("{operator}{one}"));
@@ -183,7 +183,7 @@ fn probability() -> impl Strategy<Value = String> {
     })
 }
 
-/// What may stand behind the ends of a filter or dummynet rule, in any order.
+/// The options that may follow the endpoints of a filter or dummynet rule, in any order.
 fn options(known: &Known) -> impl Strategy<Value = String> + use<> {
     let letters =
         || subsequence(vec!["F", "S", "R", "P", "A", "U", "E", "W"], 0..5).prop_map(|all| all.concat());
@@ -210,7 +210,7 @@ fn options(known: &Known) -> impl Strategy<Value = String> + use<> {
     vec(option, 0..4).prop_map(|options| options.join(" "))
 }
 
-/// `keep state (…) probability …` and its like, which must not be rare.
+/// `keep state (…) probability …` and the like, which a uniform choice would make too rare.
 fn pass(known: &Known) -> impl Strategy<Value = String> + use<> {
     let protocol = word(&["", "proto tcp", "proto udp", "proto { tcp udp }"]);
     let (more, ports) = (maybe(probability()), maybe(port(known)));
@@ -257,7 +257,7 @@ const TARGETS: &[&str] = &[
     "-> <t>", "-> en0", "-> ::1", "-> (en0:network)",
 ];
 
-/// What stands behind `->`: ports, the way of a pool, and how much of the far end Apple's nat remembers.
+/// What may follow `->`: ports, the pool type, and extfilter or extmap of Apple's nat.
 fn target() -> impl Strategy<Value = String> {
     let port = maybe(
         (0..=65535u32, word(&["", ":9999", ":*"])).prop_map(|(port, more)| format!("port \"{port}{more}\"")),
@@ -318,7 +318,7 @@ const SETTINGS: &[&str] = &[
     "anchor k on { en0 en1 } {\n pass in\n nat-anchor q\n}\n",
 ];
 
-/// A ruleset of some statements, mostly right.
+/// A ruleset of a few statements, usually valid.
 pub fn ruleset(known: &Known) -> impl Strategy<Value = String> + use<> {
     let statement = prop_oneof![4 => rule(known), 1 => pass(known), 1 => word(SETTINGS)];
     vec(statement, 1..4).prop_map(|statements| format!("set require-order no\n{}", statements.concat()))

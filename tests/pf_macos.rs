@@ -1,4 +1,5 @@
-//! `nixvol-net pf` reads and prints as a Mac does: its names, its numbers, and what people paste that is not a ruleset.
+//! `nixvol-net pf` reads and prints like a Mac: its names, its numbers, and clear errors for pasted text that is no
+//! ruleset.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::pf_grammar::Known;
 use crate::support::{root, run};
 
-/// What `pf …` says to a standard input: its exit code, standard output and standard error.
+/// Runs `pf …` with a standard input; returns its exit code, standard output and standard error.
 fn pf(arguments: &[&str], input: &str) -> (i32, String, String) {
     let output = run(&[&["pf"], arguments].concat(), input);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -21,7 +22,7 @@ fn case(name: &str) -> String {
     root().join("tests/pf/cases").join(name).display().to_string()
 }
 
-/// The one error of a text, without its file.
+/// The only error of an invalid text, without its file name.
 fn refused(text: &str) -> String {
     let (code, out, err) = pf(&["check", "-"], text);
     assert_eq!((code, out.as_str(), err.lines().count()), (1, "", 1), "{text:?}: {err}");
@@ -50,7 +51,7 @@ fn the_names_of_macos_are_read_and_ports_print_as_numbers() {
 }
 
 #[test]
-fn a_name_of_another_system_is_no_name_or_another_port() {
+fn names_of_another_system_are_unknown_or_other_ports() {
     let file = case("services-wrong.conf");
     let wanted =
         format!("{file}:2:24: unknown port `spop3`: it is 995 in OpenBSD, and macOS has none of that name\n");
@@ -58,7 +59,7 @@ fn a_name_of_another_system_is_no_name_or_another_port() {
     let (code, out, _) = pf(&["print", "--services", "openbsd", &file], "");
     assert_eq!(code, 0);
     assert!(out.contains("port = iapp ") && out.contains("port = pop3s "), "{out}");
-    // Names that both have, for different ports.
+    // Names that both systems have, for different ports.
     for (name, macos, openbsd) in [
         ("iapp", 2313, 3517),
         ("mtp", 1911, 57),
@@ -87,7 +88,7 @@ fn a_name_of_another_system_is_no_name_or_another_port() {
 }
 
 #[test]
-fn what_is_printed_can_be_read() {
+fn printed_rules_can_be_parsed() {
     let rule = "block drop in proto udp from any to any port = 520\n";
     for services in ["macos", "openbsd"] {
         let (code, out, err) = pf(&["print", "--services", services, &case("port520.conf")], "");
@@ -98,7 +99,7 @@ fn what_is_printed_can_be_read() {
     let wanted = "pass in proto tcp all flags S/SA keep state (max 5, if-bound) probability 30%\n";
     assert_eq!(once, wanted);
     assert_eq!(pf(&["print", "-"], &once), (0, once, String::new()));
-    // A protocol whose name is a word of the grammar, or holds a sign of it.
+    // A protocol whose name is a keyword, or contains an operator.
     assert_eq!(printed(Names::MacOs, "block proto \"skip\"\n"), "block drop proto 57 all\n");
     assert_eq!(printed(Names::MacOs, "block proto \"a/n\"\n"), "block drop proto 107 all\n");
     assert_eq!(printed(Names::MacOs, "block proto { esp, icmp6, ospf }\n").lines().count(), 3);
@@ -121,9 +122,9 @@ fn users_and_groups_are_those_that_every_mac_has() {
     assert_eq!(of("pass user unknown\n"), "pass all user = unknown flags S/SA keep state\n");
 }
 
-/// The script beside the tables, on a checkout of a few lines.
+/// Runs the script that makes the tables on a small copy of Apple's files.
 #[test]
-fn the_tables_are_what_the_script_makes_of_apples_files() {
+fn the_script_makes_the_tables_from_apples_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |path: &str, text: &str| {
         let file = directory.path().join(path);
@@ -182,14 +183,14 @@ fn a_file_with_crlf_is_reported_once_with_its_fix() {
     assert_eq!(refused("\r\n\r\n"), format!("1:1: {word}"));
     assert_eq!(refused("table <t> { \\\r\n10.0.0.1 }\r\n"), format!("1:14: {word}"));
     assert_eq!(refused("a = \"x\"\r\n"), format!("1:8: {word}"));
-    // What is wrong before it is told too, and a comment alone is not a fault.
+    // Earlier errors are reported too; CR LF in a comment alone is no error.
     let (code, _, err) = pf(&["check", "-"], "block bogus\npass in\r\nbogus\r\n");
     assert_eq!((code, err.lines().count()), (1, 2), "{err}");
     assert_eq!(pf(&["check", "-"], "# x\r\npass in # y\r\n").0, 0);
 }
 
 #[test]
-fn what_pfctl_shows_of_a_running_pf_is_known_as_such() {
+fn other_output_of_pfctl_is_recognized() {
     let alone =
         "give the reader rules alone, as `pfctl -s nat`, `pfctl -s rules` and `pfctl -s dummynet` print them";
     let all = "TRANSLATION RULES:\nnat-anchor \"com.apple/*\" all\n\nFILTER RULES:\n\
@@ -215,7 +216,7 @@ fn what_pfctl_shows_of_a_running_pf_is_known_as_such() {
     assert!(refused("@0 pass all\n@1 block all\n").starts_with("1:1: `@` begins the number of a rule"));
     // A macro may have such a name.
     assert_eq!(pf(&["check", "-"], "INFO = \"x\"\nOS = \"y\"\nNo = \"z\"\n").0, 0);
-    // The rules of a Mac in the order in which pfctl shows them.
+    // A Mac's rules in the order in which pfctl prints them.
     let shown = "nat-anchor \"com.apple/*\" all\nscrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n";
     let word = refused(shown);
     assert!(word.ends_with("put `set require-order no` in front of the two)"), "{word}");
@@ -223,7 +224,7 @@ fn what_pfctl_shows_of_a_running_pf_is_known_as_such() {
 }
 
 #[test]
-fn what_every_mac_has_and_this_machine_has_not_is_noted() {
+fn absent_files_that_every_mac_has_are_noted() {
     let stock = "/etc/pf.anchors/com.apple";
     if Path::new(stock).exists() {
         println!("skipped: this machine has {stock}");
@@ -238,7 +239,7 @@ fn what_every_mac_has_and_this_machine_has_not_is_noted() {
     assert_eq!((code, err.as_str(), &json["errors"]), (0, "", &Value::Array(Vec::new())));
     assert_eq!((&json["notes"][0]["line"], &json["notes"][0]["file"]), (&2.into(), &"stdin".into()));
     assert_eq!(pf(&["check", "-"], "set fingerprints \"/etc/pf.os\"\npass\n").0, 0);
-    // Another file that is not there is an error, as it is to pfctl.
+    // Any other missing file is an error, as it is for pfctl.
     let other = "load anchor \"x\" from \"/etc/pf.anchors/nowhere\"\n";
     assert!(refused(other).starts_with("1:1: cannot load `/etc/pf.anchors/nowhere`"));
     let directory = tempfile::tempdir().expect("a directory");
@@ -249,7 +250,7 @@ fn what_every_mac_has_and_this_machine_has_not_is_noted() {
 }
 
 #[test]
-fn flows_that_nat_sends_to_one_server_all_pass() {
+fn translated_flows_to_one_server_all_pass() {
     let anchor = format!("--anchor=com.apple/250.nixvol={}", case("pf-eval-udp-nat.anchor.conf"));
     let packets = fs::read_to_string(case("pf-eval-udp-nat.jsonl")).expect("packets");
     let (code, out, err) = pf(&["eval", &anchor, "-Degress=en0"], &packets);

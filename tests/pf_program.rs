@@ -1,4 +1,4 @@
-//! `nixvol-net pf` as a user runs it: real rulesets, real verdicts, and what goes where.
+//! `nixvol-net pf` as a user runs it: real rulesets, real verdicts, and which output goes where.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::pf_corpus::pairs;
 use crate::support::{rendered, root, run};
 
-/// The machine of the corpus, and whose names it was printed with.
+/// The interface with which the corpus was made, and the names with which it was printed.
 const EN0: [&str; 4] = ["--interface", "en0=192.0.2.10/24", "--services", "openbsd"];
 
-/// How many of the rulesets with verdicts are tried; the evaluator's own tests take them all.
+/// The number of rulesets with verdicts that are tried; the evaluator's own tests try all of them.
 const RULESETS: usize = 25;
 
 fn corpus(kind: &str) -> PathBuf {
@@ -32,7 +32,7 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The program's answer to `pf …` and a standard input, which must end with this code.
+/// Runs `pf …` with a standard input and checks its exit code.
 fn pf(arguments: &[&str], input: &str, code: i32) -> Output {
     let output = run(&[&["pf"], arguments].concat(), input);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}{}", out(&output), err(&output));
@@ -80,7 +80,7 @@ fn eval_answers_as_a_kernel_does() {
     }
 }
 
-/// What the program answers to the packets of a case.
+/// The program's answers to the packets of a case.
 fn evaluated(directory: &Path, case: &Value) -> String {
     let write = |name: String, text: &Value| {
         let file = directory.join(name);
@@ -198,7 +198,7 @@ fn wrong_use_is_distinguished_from_errors() {
     fs::write(&broken, "pass to port 22\n").expect("a file");
     let output = pf(&["eval", "--main", path(&broken)], SYN, 1);
     assert!(output.stdout.is_empty() && err(&output).starts_with(path(&broken)));
-    // A file that cannot be read does not hide the errors of another.
+    // A file that cannot be read does not hide the errors in another one.
     let output = pf(&["check", "/nowhere/a.conf", path(&broken)], "", 2);
     assert!(err(&output).contains("cannot read") && err(&output).contains(":1:"), "{}", err(&output));
 }
@@ -211,7 +211,7 @@ fn macros_and_interfaces_come_from_outside() {
     assert!(out(&output).starts_with(wanted), "{}", out(&output));
     assert!(out(&output).contains("198.51.100.7"), "{}", out(&output));
     assert!(err(&pf(&["check", "-"], ruleset, 1)).starts_with("stdin:1:"));
-    // An example of an en0 is there where no one names an interface.
+    // If no interface is given, an example en0 exists.
     pf(&["check", "-"], "pass on en0 to en0\n", 0);
     pf(&["check", "-", "--interface", "en7=198.51.100.7"], "pass on en0 to en0\n", 1);
 }

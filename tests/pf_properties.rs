@@ -1,6 +1,6 @@
-//! Laws of the pf reader: it never panics, and what it prints reads back as the same ruleset.
+//! Properties of the pf reader: it never panics, and what it prints parses as the same ruleset.
 //!
-//! `PF_INPUTS=N cargo test pf_properties` tries N inputs of each kind instead of the ordinary number.
+//! `PF_INPUTS=N cargo test pf_properties` tries N inputs of each kind.
 
 use std::path::Path;
 
@@ -18,7 +18,8 @@ fn runner(ordinary: u32) -> TestRunner {
     TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(inputs.unwrap_or(ordinary)) })
 }
 
-/// What `pfctl -nv` shows of a ruleset: no path of an anchor but its last part, no `load anchor`, six digits.
+/// What `pfctl -nv` preserves of a ruleset: only the last component of an anchor's path, no `load anchor`, and of a
+/// probability, which it prints with six digits, only that there is one.
 fn shown(ruleset: &Ruleset) -> Ruleset {
     fn cut(ruleset: &mut Ruleset) {
         ruleset.loads.clear();
@@ -40,8 +41,8 @@ fn shown(ruleset: &Ruleset) -> Ruleset {
     plain
 }
 
-/// parse(print(parse(x))) == parse(x), where x is accepted at all; and what pfctl would print reads back as what it
-/// shows, and prints the same.
+/// parse(print(parse(x))) == parse(x) for every accepted x; and the output in pfctl's form parses as what it shows, and
+/// prints the same again. Returns whether x was accepted.
 fn law(text: &str, environment: &Environment) -> Result<bool, TestCaseError> {
     let Ok(ruleset) = parse(text, environment) else {
         return Ok(false);
@@ -62,7 +63,7 @@ fn law(text: &str, environment: &Environment) -> Result<bool, TestCaseError> {
     Ok(true)
 }
 
-/// Words, signs and line breaks of every kind that the grammar knows, and some that it does not.
+/// Keywords, operators and line breaks of every kind in the grammar, and some that are not in it.
 #[rustfmt::skip]
 const SOUP: &[&str] = &[
     "pass", "block", "in", "out", "log", "quick", "on", "from", "to", "all", "any", "port", "proto", "tcp", "udp",
@@ -87,7 +88,7 @@ fn soup() -> impl Strategy<Value = String> {
     })
 }
 
-/// Real rulesets: the corpus where it is, and our own.
+/// Real rulesets: the corpus, if it is present, and our own.
 fn seeds() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places =
@@ -95,7 +96,7 @@ fn seeds() -> Vec<String> {
     places.into_iter().flat_map(|place| pairs(&root.join(place))).map(|(_, input, _)| input).collect()
 }
 
-/// A few edits: (where, how many bytes go, what comes).
+/// A few edits: (position, number of bytes to remove, text to insert).
 type Edits = Vec<(prop::sample::Index, usize, String)>;
 
 fn edited(mut text: String, edits: Edits) -> String {
@@ -110,24 +111,24 @@ fn edited(mut text: String, edits: Edits) -> String {
 }
 
 #[test]
-fn no_soup_of_tokens_panics() {
+fn random_tokens_cause_no_panic() {
     let environment = environment();
     let run = |text: String| law(&text, &environment).map(drop);
     runner(50_000).run(&soup(), run).unwrap();
 }
 
 #[test]
-fn no_bytes_panic() {
+fn random_bytes_cause_no_panic() {
     let environment = environment();
     let bytes = vec(any::<u8>(), 0..200).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     runner(10_000).run(&bytes, |text| law(&text, &environment).map(drop)).unwrap();
 }
 
 #[test]
-fn no_edit_of_a_real_ruleset_panics() {
+fn edits_of_real_rulesets_cause_no_panic() {
     let environment = environment();
     let new = prop_oneof![select(SOUP).prop_map(str::to_owned), Just(String::new()), ".{0,3}"];
-    // Long rulesets are cut, so that many edits are tried.
+    // Long rulesets are truncated, so that more edits can be tried.
     let seeds = seeds().into_iter().map(|text| text.chars().take(2000).collect()).collect::<Vec<String>>();
     let input = (select(seeds), vec((any::<prop::sample::Index>(), 0..6usize, new), 1..4));
     runner(10_000).run(&input, |(seed, edits)| law(&edited(seed, edits), &environment).map(drop)).unwrap();
@@ -136,7 +137,7 @@ fn no_edit_of_a_real_ruleset_panics() {
 const SYSTEMS: [Names; 2] = [Names::MacOs, Names::OpenBsd];
 
 #[test]
-fn what_is_printed_reads_the_same() {
+fn printed_rulesets_parse_the_same() {
     for names in SYSTEMS {
         let environment = environment_with(names);
         let accepted = std::cell::Cell::new(0u32);
@@ -149,19 +150,19 @@ fn what_is_printed_reads_the_same() {
     }
 }
 
-/// The law of a text that must be accepted.
+/// Checks the property for a text that must be accepted.
 fn holds(text: &str, environment: &Environment) {
     let errors = parse(text, environment).err();
     assert!(errors.is_none(), "{text}{errors:?}");
     law(text, environment).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Every number that has a name somewhere, and every name: what is printed for it reads back.
+/// Every number and every name of the tables: what is printed for it parses as the same.
 #[test]
-fn every_port_protocol_and_name_prints_as_what_it_is() {
+fn every_port_protocol_and_name_round_trips() {
     for names in SYSTEMS {
         let environment = environment_with(names);
-        // Names are dense below 10,000.
+        // Below 10,000 most ports have names.
         let ports = (0..10_000).chain((10_000..=65_535).step_by(61)).chain([26_740, 65_535]);
         let of = |port| format!("pass proto {{ tcp udp }} from any to any port {port}\n");
         holds(&ports.map(of).collect::<String>(), &environment);
@@ -187,7 +188,7 @@ fn every_port_protocol_and_name_prints_as_what_it_is() {
 }
 
 #[test]
-fn every_flag_and_type_prints_as_what_it_is() {
+fn every_flag_and_type_round_trips() {
     let environment = environment();
     let letters = |bits: u8| -> String {
         let letters = "FSRPAUEW".char_indices();

@@ -8,7 +8,7 @@ use nixvol_net::pf::eval::{Machine, Packet};
 use nixvol_net::pf::{Environment, Names, parse};
 use serde_json::{Map, Value};
 
-/// How many differences are shown of one file.
+/// The maximum number of differences shown per file.
 const SHOWN: usize = 5;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Short forms of packets and verdicts, for tests that say in one line what pf does.
+//! Short notations of packets and verdicts, so that a test states what pf does in one line.
 
 use std::net::IpAddr;
 
@@ -23,12 +23,12 @@ pub fn machine(main: &str, anchors: &[(&str, &str)]) -> Machine {
     machine
 }
 
-/// `in en0 tcp 10.0.0.1:40000 10.0.0.2:80 A` and the like, `in en0, out en1 …` for a path; flags are S where
-/// they are left out, and after them come other fields as JSON.
+/// Parses `in en0 tcp 10.0.0.1:40000 10.0.0.2:80 A` and the like; `in en0, out en1 …` is a path. The flags default to
+/// S; further fields may follow as JSON.
 pub fn packet(text: &str) -> Packet {
     let (text, more) = text.split_once('{').map_or((text, "{}".to_owned()), |(a, b)| (a, format!("{{{b}")));
     let mut value: Value = serde_json::from_str(&more).expect("more fields");
-    // The place is the first two words after the last comma.
+    // The hook is the first two words after the last comma.
     let start = text.rfind(", ").map_or(0, |comma| comma + 2);
     let end = start + text[start..].match_indices(' ').nth(1).expect("a place").0;
     let (places, rest) = text.split_at(end);
@@ -52,8 +52,8 @@ pub fn packet(text: &str) -> Packet {
     serde_json::from_value(value).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// `pass rule 1`, `block rule a/b#0`, `pass state 1`, `pass default`, with `: source > destination` where
-/// the packet has changed.
+/// `pass rule 1`, `block rule a/b#0`, `pass state 1`, `pass default`, followed by `: source > destination` if the
+/// packet was changed.
 fn words(verdict: &Verdict) -> String {
     let mut words = match (verdict.action, verdict.via) {
         (Outcome::Pass, via) => format!("pass {via:?}"),
@@ -84,7 +84,7 @@ pub fn answer_words(answer: &Answer) -> String {
     answer.verdicts().iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
-/// Packets of one sequence and the outcome of them.
+/// Evaluates a sequence of packets and compares each verdict.
 pub fn check(machine: &mut Machine, sequence: &[(&str, &str)]) {
     for (text, expected) in sequence {
         assert_eq!(answer_words(&machine.eval(&packet(text))), *expected, "{text}");
@@ -95,5 +95,5 @@ pub fn check_main(main: &str, sequence: &[(&str, &str)]) {
     check(&mut machine(main, &[]), sequence);
 }
 
-/// A connection to the web server of the Mac.
+/// A connection to the Mac's web server.
 pub const WEB: &str = "in en0 tcp 10.0.0.1:40000 192.0.2.10:80";

@@ -1,8 +1,8 @@
-//! The pictures: what they show is what was declared, nothing runs into anything else, and they grow with the network.
+//! The pictures: they show exactly what is declared, nothing overlaps, and their size is linear in the network's.
 
 use std::collections::BTreeSet;
 
-use nixvol_net::model::End;
+use nixvol_net::model::{End, Name};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{KernelNames, WIDTH, mermaid, svg, text};
 use roxmltree::{Document, Node};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, fixture, names, providers, run, topologies};
 
-/// Every topology that is drawn here: the usual ones, and three that are hard to draw.
+/// Every topology that is drawn here: the usual ones, and some that are hard to draw.
 fn drawn() -> Vec<(&'static str, Value)> {
     let mut all = topologies();
     all.extend([("nothing", providers(0)), ("crossed", crossed()), ("longest", longest())]);
@@ -22,7 +22,7 @@ fn drawn() -> Vec<(&'static str, Value)> {
     all
 }
 
-/// Twelve providers, thirty volumes, links of every kind of end in both directions.
+/// Twelve providers and thirty volumes, with links between all kinds of endpoints in both directions.
 fn crossed() -> Value {
     let mut input = providers(12);
     for n in 0..30 {
@@ -37,7 +37,7 @@ fn crossed() -> Value {
     input
 }
 
-/// The longest of everything that a declaration can hold.
+/// The longest value of everything in a declaration.
 fn longest() -> Value {
     let name = |letter: char| letter.to_string().repeat(24);
     let (first, second, volume) = (name('a'), name('b'), name('v'));
@@ -59,7 +59,7 @@ fn plan(input: &Value) -> Plan {
     Plan::of(&declared(input))
 }
 
-/// What a Mac might call every logical name.
+/// A kernel name for every logical name.
 fn kernel(plan: &Plan) -> KernelNames {
     let bridges = plan.bridges.iter().map(|bridge| bridge.logical.to_string());
     let ports = plan.volumes.iter().filter_map(|volume| volume.port.as_ref()).map(ToString::to_string);
@@ -71,7 +71,7 @@ fn the_text_fits() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         for kernel in [KernelNames::new(), kernel(&plan)] {
-            let text = text(&plan, &kernel);
+            let text = text(&plan, &kernel, &[]);
             let widest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
             assert!(widest.chars().count() <= WIDTH, "{topology}: {widest}");
             let frame: BTreeSet<usize> = text
@@ -89,7 +89,7 @@ fn the_text_fits() {
 fn the_text_shows_everything() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
-        let text = text(&plan, &KernelNames::new());
+        let text = text(&plan, &KernelNames::new(), &[]);
         let bridges = plan.bridges.iter().flat_map(|it| {
             [it.provider.to_string(), it.logical.to_string(), it.gateway.to_string(), it.network.to_string()]
         });
@@ -109,8 +109,8 @@ fn kernel_names_stand_beside_logical_ones() {
     let mut kernel = KernelNames::new();
     kernel.insert("bridge-aws".to_owned(), "bridge2000".to_owned());
     kernel.insert("veth-api".to_owned(), "feth20000".to_owned());
-    let (svg, mermaid) = (svg(&plan, &kernel).expect("a picture"), mermaid(&plan, &kernel));
-    for picture in [text(&plan, &kernel), svg, mermaid] {
+    let (svg, mermaid) = (svg(&plan, &kernel, &[]).expect("a picture"), mermaid(&plan, &kernel, &[]));
+    for picture in [text(&plan, &kernel, &[]), svg, mermaid] {
         assert!(picture.contains("bridge-aws = bridge2000"));
         assert!(picture.contains("veth-api = feth20000"));
         assert!(picture.contains("bridge-lab") && !picture.contains("bridge-lab ="));
@@ -132,7 +132,7 @@ impl Area {
         Self { left: at("x"), top: at("y"), right: at("x") + at("width"), bottom: at("y") + at("height") }
     }
 
-    /// What a text may take in any monospaced font: 0.62 of its size a character, and its height.
+    /// The area of a text in any monospaced font: 0.62 of the font size per character, and its height.
     fn of_text(node: Node) -> Self {
         let size = match node.attribute("class").unwrap_or_default() {
             "name" => 13.0,
@@ -173,11 +173,11 @@ fn has_class(node: &Node, class: &str) -> bool {
 }
 
 #[test]
-fn no_text_of_the_svg_meets_another_or_leaves_its_box() {
+fn no_text_of_the_svg_overlaps_another_or_leaves_its_box() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         for kernel in [KernelNames::new(), kernel(&plan)] {
-            let picture = svg(&plan, &kernel).expect("a picture");
+            let picture = svg(&plan, &kernel, &[]).expect("a picture");
             let document = Document::parse(&picture).expect("XML");
             let paper = Area::of_rect(elements(&document, "rect").next().expect("paper"));
             let texts: Vec<(Node, Area)> =
@@ -211,9 +211,9 @@ fn no_text_of_the_svg_meets_another_or_leaves_its_box() {
 }
 
 #[test]
-fn no_box_of_the_svg_meets_another() {
+fn no_box_of_the_svg_overlaps_another() {
     for (topology, input) in drawn() {
-        let picture = svg(&plan(&input), &KernelNames::new()).expect("a picture");
+        let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
         let document = Document::parse(&picture).expect("XML");
         for class in [&["box", "label", "here", "outside"][..], &["volume"]] {
             let areas: Vec<Area> = elements(&document, "rect")
@@ -230,14 +230,14 @@ fn no_box_of_the_svg_meets_another() {
     }
 }
 
-/// A line of a link: where it leaves its box, where it meets the link, and to whom it leads.
+/// A line of a link: where it leaves its box and meets the link's label, the endpoint it leads to, and its arrow heads.
 struct Drawn {
     ends: [(f64, f64); 2],
     to: String,
     heads: String,
 }
 
-/// The lines of a link.
+/// The lines of a link's group.
 fn lines(link: Node) -> Vec<Drawn> {
     let of = |class: &'static str| {
         link.children().filter(move |node| node.attribute("class").is_some_and(|it| it.starts_with(class)))
@@ -259,16 +259,16 @@ fn lines(link: Node) -> Vec<Drawn> {
     of("line ").zip(of("head ")).map(read).collect()
 }
 
-/// The rectangle of a class in a group.
+/// The rectangle with a class in a group.
 fn area(group: Node, class: &str) -> Area {
     Area::of_rect(group.children().find(|node| has_class(node, class)).expect("a rectangle"))
 }
 
 #[test]
-fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
+fn every_link_of_the_svg_has_a_line_to_each_endpoint() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
-        let picture = svg(&plan, &KernelNames::new()).expect("a picture");
+        let picture = svg(&plan, &KernelNames::new(), &[]).expect("a picture");
         let document = Document::parse(&picture).expect("XML");
         let groups =
             |name: &'static str| elements(&document, "g").filter(move |node| node.attribute(name).is_some());
@@ -287,7 +287,7 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
             for line in lines(group) {
                 let [(x, y), (label_x, label_y)] = line.ends;
                 assert!(starts.insert(format!("{x} {y}")), "{topology}: two lines leave at {x} {y}");
-                // It leaves the box or the row that it is about, and ends at its own label.
+                // It starts at the box or row of its endpoint, and ends at its own label.
                 let whose = groups("data-provider")
                     .find(|it| it.attribute("data-provider") == Some(&line.to))
                     .map(|it| area(it, "box"))
@@ -306,7 +306,8 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
                 );
                 assert!(label.top <= label_y && label_y <= label.bottom, "{topology}: links.{index}");
                 assert!((label.left - label_x).abs() < 9.0 || (label.right - label_x).abs() < 9.0);
-                // An arrow points at whoever is reached, and at the label from whoever opens.
+                // An arrow head points at an endpoint that is a destination, and at the label if the endpoint is a
+                // source.
                 let end = |ends: &BTreeSet<End>| ends.iter().any(|end| end.name().as_str() == line.to);
                 let opens = end(&link.from) || (link.bidirectional && end(&link.to));
                 let reached = end(&link.to) || (link.bidirectional && end(&link.from));
@@ -331,7 +332,7 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
             let is_whole = |ends: &BTreeSet<End>| {
                 ends.iter().filter(|end| matches!(end, End::Provider(_))).count() == providers
             };
-            // With many providers, `every provider` is a word.
+            // With many providers, they are drawn as `every provider`.
             if providers > 8 && (is_whole(&link.from) || is_whole(&link.to)) {
                 assert!(texts.iter().any(|it| it.contains("every provider")), "{topology}: {texts:?}");
             } else {
@@ -342,12 +343,15 @@ fn every_link_of_the_svg_leads_to_whom_it_names_each_by_a_line_of_its_own() {
 }
 
 #[test]
-fn the_pictures_call_a_link_the_same_and_have_the_internet_this_mac_and_localhost() {
+fn the_pictures_name_links_alike_and_show_the_internet_this_mac_and_localhost() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
         let kernel = KernelNames::new();
-        let [text, svg, mermaid] =
-            [text(&plan, &kernel), svg(&plan, &kernel).expect("a picture"), mermaid(&plan, &kernel)];
+        let [text, svg, mermaid] = [
+            text(&plan, &kernel, &[]),
+            svg(&plan, &kernel, &[]).expect("a picture"),
+            mermaid(&plan, &kernel, &[]),
+        ];
         for link in &plan.links {
             let name = format!("links.{}", link.index);
             let words = plan.describe(link);
@@ -381,7 +385,7 @@ fn the_pictures_call_a_link_the_same_and_have_the_internet_this_mac_and_localhos
 fn fifty_providers_fit_a_wide_screen() {
     let mut input = providers(50);
     input["links"] = json!([{ "from": names(50), "to": names(50) }]);
-    let picture = svg(&plan(&input), &KernelNames::new()).expect("a picture");
+    let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
     let document = Document::parse(&picture).expect("XML");
     let size = |name| number(document.root_element().attribute(name));
     assert!(size("width") <= 1600.0 && size("height") <= 900.0, "{} by {}", size("width"), size("height"));
@@ -396,8 +400,12 @@ fn pictures_grow_with_the_network_and_not_with_its_pairs() {
         input["links"] = (0..count).map(ring).chain([mesh]).collect();
         let plan = plan(&input);
         let kernel = KernelNames::new();
-        [svg(&plan, &kernel).expect("a picture"), text(&plan, &kernel), mermaid(&plan, &kernel)]
-            .map(|it| it.len())
+        [
+            svg(&plan, &kernel, &[]).expect("a picture"),
+            text(&plan, &kernel, &[]),
+            mermaid(&plan, &kernel, &[]),
+        ]
+        .map(|it| it.len())
     };
     let sizes = [5, 50, 500].map(|count| (count, size(count)));
     for two in sizes.windows(2) {
@@ -413,7 +421,7 @@ fn hostile_values_stay_in_their_place() {
     let mut input = fixture("rich.json");
     let path = "/Volumes/</title></svg><script>alert(1)</script> & \"'{{ 7 }}";
     input["volumes"]["db"]["mountPoint"] = json!(path);
-    let picture = svg(&plan(&input), &KernelNames::new()).expect("a picture");
+    let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
     let document = Document::parse(&picture).expect("XML");
     assert_eq!(elements(&document, "script").count(), 0);
     let note = format!("db of gcp, served by this Mac, only while {path} is mounted");
@@ -421,9 +429,9 @@ fn hostile_values_stay_in_their_place() {
 }
 
 #[test]
-fn the_svg_needs_nothing_but_itself() {
+fn the_svg_is_self_contained() {
     for (topology, input) in drawn() {
-        let picture = svg(&plan(&input), &KernelNames::new()).expect("a picture");
+        let picture = svg(&plan(&input), &KernelNames::new(), &[]).expect("a picture");
         let namespace = "xmlns=\"http://www.w3.org/2000/svg\"";
         for word in ["http", "url(", "href", "@import", "<script", "<image", "<foreignObject"] {
             assert!(!picture.replacen(namespace, "", 1).contains(word), "{topology}: {word}");
@@ -439,10 +447,10 @@ fn the_svg_needs_nothing_but_itself() {
 }
 
 #[test]
-fn mermaid_names_everything_once_and_joins_only_what_it_names() {
+fn mermaid_declares_every_node_once_and_joins_only_declared_ones() {
     for (topology, input) in drawn() {
         let plan = plan(&input);
-        let picture = mermaid(&plan, &KernelNames::new());
+        let picture = mermaid(&plan, &KernelNames::new(), &[]);
         let mut nodes = BTreeSet::new();
         for line in picture.lines().skip(1).map(str::trim) {
             if let Some((node, _)) = line.split_once(['[', '{']) {
@@ -461,7 +469,7 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
         let taps =
             |link: &nixvol_net::model::Link| link.from.iter().chain(&link.to).collect::<BTreeSet<_>>().len();
         assert_eq!(arrows.len(), plan.links.iter().map(taps).sum::<usize>(), "{topology}");
-        // Mermaid draws nodes over all but the first line of a title.
+        // Mermaid draws nodes over all but the first line of a subgraph's title.
         let titles = picture.lines().filter(|line| line.contains("subgraph "));
         assert!(titles.clone().count() > plan.bridges.len());
         titles.for_each(|title| assert!(!title.contains("<br/>"), "{title}"));
@@ -469,17 +477,17 @@ fn mermaid_names_everything_once_and_joins_only_what_it_names() {
 }
 
 #[test]
-fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
+fn a_link_shows_conditions_that_all_its_packets_have() {
     let legend = |links: &Value| {
         let mut input = fixture("ways.json");
         input["links"] = links.clone();
         let plan = plan(&input);
-        let words = text(&plan, &KernelNames::new());
+        let words = text(&plan, &KernelNames::new(), &[]);
         let (_, words) = words.split_once("\nBetween providers:\n").expect("a legend");
         let words = words.split("\n\n").next().expect("a part").trim_end().to_owned();
-        // Both other pictures say the same.
+        // The other two pictures show the same.
         let (svg, mermaid) =
-            (svg(&plan, &KernelNames::new()).expect("svg"), mermaid(&plan, &KernelNames::new()));
+            (svg(&plan, &KernelNames::new(), &[]).expect("svg"), mermaid(&plan, &KernelNames::new(), &[]));
         for line in words.lines().filter(|line| line.contains(" ms")) {
             let (name, says) = line.trim().split_once("  ").expect("a name");
             assert!(svg.contains(&format!("{name}: {}", says.replace("->", "-&gt;"))), "{says}");
@@ -495,17 +503,17 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
         legend(&json!([tcp("azure", 2379, &slow), tcp("gcp", 22, &Value::Null)])),
         "  links.0  aws -> azure, tcp 2379, 40 ms, 1% lost\n  links.1  aws -> gcp, tcp 22"
     );
-    // Conditions go by ends alone: a link of other ports is like its way.
+    // Conditions depend on the endpoints alone, not on ports: another link between them shows the same.
     assert_eq!(
         legend(&json!([tcp("azure", 2379, &slow), tcp("etcd-2", 22, &Value::Null)])),
         "  links.0  aws -> azure, tcp 2379, 40 ms, 1% lost\n  links.1  aws -> etcd-2, tcp 22, 40 ms, 1% lost"
     );
-    // Some of its packets are not like that.
+    // Only some packets of the first link have the conditions, so it does not show them.
     assert_eq!(
         legend(&json!([tcp("azure", 22, &Value::Null), tcp("etcd-2", 2379, &slow)])),
         "  links.0  aws -> azure, tcp 22\n  links.1  aws -> etcd-2, tcp 2379, 40 ms, 1% lost"
     );
-    // One way among several of a link.
+    // The conditions apply to one of several paths of the link.
     let several = json!([{ "from": ["aws"], "to": ["azure", "gcp"] }, tcp("gcp", 22, &slow)]);
     assert!(
         legend(&several).starts_with("  links.0  aws -> azure, gcp, any protocol\n"),
@@ -517,7 +525,7 @@ fn a_link_says_what_it_is_like_where_all_its_packets_are_so() {
 #[test]
 fn graph_prints_what_the_bundle_holds() {
     let bundle = crate::support::rendered(&fixture("rich.json"));
-    // The files of a bundle call a link by its place in the bundle's own declaration, whatever the order of the input.
+    // The bundle numbers links by their place in its own declaration, regardless of the order of the input.
     let network: Value = serde_json::from_str(&bundle.files["network.json"].text).expect("JSON");
     let input = network.to_string();
     for (format, path) in [("text", "topology.txt"), ("svg", "topology.svg")] {
@@ -529,4 +537,90 @@ fn graph_prints_what_the_bundle_holds() {
     assert!(String::from_utf8_lossy(&mermaid.stdout).starts_with("flowchart LR\n"));
     let bad = run(&["graph", "--input", "-"], "{}");
     assert_eq!((bad.status.code(), bad.stdout.is_empty()), (Some(2), true));
+}
+
+/// Twelve providers, with two links from each to each other one.
+fn crowded() -> Value {
+    let mut input = crate::support::providers(12);
+    let names = crate::support::names(12);
+    let pairs = names.iter().flat_map(|from| names.iter().map(move |to| (from, to)));
+    let links = pairs.filter(|(from, to)| from != to).flat_map(|(from, to)| {
+        [443, 8443].map(|port| json!({ "from": [from], "to": [to], "protocol": "tcp", "ports": [port] }))
+    });
+    input["links"] = links.collect();
+    input
+}
+
+#[test]
+fn links_that_have_no_room_are_counted_and_how_to_see_them_is_said() {
+    let plan = plan(&crowded());
+    assert_eq!(plan.links.len(), 264);
+    let none = KernelNames::new();
+    let how = "no room here: `nixvol-net graph --provider NAME` draws those of one.";
+    let svg_of = |around: &[Name]| svg(&plan, &none, around).expect("a picture");
+    let drawn = svg_of(&[]);
+    assert!(drawn.contains(&format!("114 more links have {how}")), "{drawn}");
+    assert_eq!(drawn.matches("data-link=").count(), 150);
+    let drawn = mermaid(&plan, &none, &[]);
+    assert!(drawn.contains(&format!("114 more links have {how}")), "{drawn}");
+    assert_eq!(drawn.matches("{{\"links.").count(), 150);
+    // All are listed below the drawing in text.
+    let words = text(&plan, &none, &[]);
+    let (_, rest) = words.split_once(&format!(" more links have {how}")).unwrap_or_else(|| panic!("{words}"));
+    assert_eq!(rest, "\n");
+    assert_eq!(words.matches("\n  links.").count(), 264);
+    // Those of one have room, and nobody else is there.
+    let one = [plan.bridges[0].provider.clone()];
+    let only = format!("Only links of {} are drawn: 44 of 264.", one[0]);
+    let drawn = svg_of(&one);
+    assert!(drawn.contains(&only) && !drawn.contains("no room"), "{drawn}");
+    assert_eq!(drawn.matches("data-link=").count(), 44);
+    let drawn = mermaid(&plan, &none, &one);
+    assert!(drawn.contains(&only) && !drawn.contains("no room"), "{drawn}");
+    assert_eq!(drawn.matches("{{\"links.").count(), 44);
+    let words = text(&plan, &none, &one);
+    assert!(words.contains(&only) && words.matches("\n  links.").count() == 44, "{words}");
+}
+
+/// Mermaid refuses more than five hundred lines, and a link has one to each of its ends.
+#[test]
+fn mermaid_gets_no_more_lines_than_it_draws() {
+    let mut input = crate::support::providers(30);
+    let names = crate::support::names(30);
+    input["links"] =
+        (0..30).map(|n| json!({ "from": names, "to": names, "protocol": "tcp", "ports": [n + 1] })).collect();
+    let plan = plan(&input);
+    let drawn = mermaid(&plan, &KernelNames::new(), &[]);
+    let lines = drawn.matches("-->").count();
+    assert!((400..500).contains(&lines), "{lines}");
+    assert!(drawn.contains("14 more links have no room here"), "{drawn}");
+}
+
+#[test]
+fn a_part_of_the_picture_is_what_is_around_some_providers() {
+    let restricted = ["graph", "--input", "tests/fixtures/restricted.json"];
+    let graph = |more: &[&str]| {
+        let output = crate::support::program()
+            .args(restricted)
+            .args(more)
+            .current_dir(crate::support::root())
+            .output();
+        output.expect("the program runs")
+    };
+    let words = |more: &[&str]| String::from_utf8(graph(more).stdout).expect("text");
+    let aws = words(&["--provider", "aws"]);
+    assert!(
+        aws.contains("bridge-aws") && aws.contains("bridge-azure") && !aws.contains("bridge-gcp"),
+        "{aws}"
+    );
+    assert!(aws.contains("Only links of aws are drawn: 1 of 1."), "{aws}");
+    let gcp = words(&["--provider", "gcp"]);
+    assert!(gcp.contains("bridge-gcp") && !gcp.contains("bridge-aws"), "{gcp}");
+    let data: Value = serde_json::from_str(&words(&["--provider", "gcp", "--format", "json"])).expect("JSON");
+    assert_eq!((&data["links"], &data["volumes"][0]["name"]), (&json!([]), &json!("etcd-3")));
+    assert_eq!(words(&["--provider", "aws,azure,gcp", "--format", "json"]), words(&["--format", "json"]));
+    let wrong = graph(&["--provider", "azur"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let error = String::from_utf8(wrong.stderr).expect("text");
+    assert_eq!(error, "error: there is no provider `azur`\nhint: did you mean `azure`?\n");
 }

@@ -1,4 +1,4 @@
-//! One golden for each kind of problem, as the program words it; and all of them at once.
+//! The exact message of each kind of problem, and all of them at once.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{default_input, root, run};
 
-/// A way to break the default declaration: the code that must be reported, a name, and the change.
+/// The code that must be reported, a name, and the change that breaks the default declaration.
 type Breakage = (&'static str, &'static str, fn(&mut Value));
 
 const BREAKAGES: &[Breakage] = &[
@@ -220,7 +220,7 @@ const BREAKAGES: &[Breakage] = &[
         input["links"] = json!([
             { "from": ["aws"], "to": ["gcp", "etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["gcp"], "to": ["aws"], "bidirectional": true, "conditions": { "latencyMs": 10 } },
-            // The narrower takes precedence, and what is said twice alike is said once.
+            // More specific links do not conflict, and neither do identical conditions.
             { "from": ["etcd-1"], "to": ["gcp"], "conditions": { "latencyMs": 1 } },
             { "from": ["aws"], "to": ["etcd-2"], "conditions": { "latencyMs": 40 } },
             { "from": ["aws"], "to": ["etcd-2", "etcd-3"], "protocol": "udp", "conditions": { "loss": 0.5 } }
@@ -234,7 +234,7 @@ fn broken(change: fn(&mut Value)) -> String {
     input.to_string()
 }
 
-/// What the program would say, without a source.
+/// The codes, and the program's message without source excerpts.
 fn told(json: &str) -> (Vec<&'static str>, String) {
     let rejected = model::read(json.as_bytes()).expect_err("the declaration is broken");
     let shown =
@@ -265,7 +265,7 @@ fn each_problem_has_its_wording() {
 }
 
 #[test]
-fn every_code_has_a_golden() {
+fn every_code_has_a_snapshot() {
     let words = std::fs::read_to_string(root().join("generator/src/problem/words.rs")).expect("the words");
     let goldens =
         std::fs::read_to_string(root().join("tests/snapshots/problems/words.snap")).expect("the goldens");
@@ -277,10 +277,10 @@ fn every_code_has_a_golden() {
 }
 
 #[test]
-fn a_broken_entry_hides_no_problem_of_another_and_causes_none() {
+fn an_invalid_entry_neither_hides_nor_causes_other_problems() {
     let mut input = default_input();
     for (_, name, change) in BREAKAGES {
-        // These take away what others break.
+        // These remove what others break.
         if !["missing providers", "an entry that is no object", "missing field", "no ends"].contains(name) {
             change(&mut input);
         }
@@ -312,7 +312,7 @@ fn every_breakage_is_refused_by_the_program_and_writes_nothing() {
 }
 
 #[test]
-fn hints_lead_to_a_declaration_that_is_valid() {
+fn hints_lead_to_a_valid_declaration() {
     for (name, field) in [("address taken", "address"), ("alias taken", "localhost")] {
         let change = BREAKAGES.iter().find(|(_, breakage, _)| *breakage == name).expect("a breakage").2;
         let mut input = default_input();
@@ -328,7 +328,7 @@ fn hints_lead_to_a_declaration_that_is_valid() {
 }
 
 #[test]
-fn places_are_shown_with_every_end_of_a_problem() {
+fn every_place_of_a_problem_is_shown() {
     let mut input = default_input();
     input["providers"]["azure"]["network"] = json!("10.0.0.0/16");
     input["positions"] = json!({
@@ -346,16 +346,16 @@ fn places_are_shown_with_every_end_of_a_problem() {
     });
 }
 
-/// SARIF's own schema is not in this tree: name its file in `NIXVOL_SARIF_SCHEMA` to hold the log against it.
+/// SARIF's schema is not in this repository; set `NIXVOL_SARIF_SCHEMA` to its file to validate the log against it.
 #[test]
-fn problems_are_told_in_sarif_with_every_place() {
+fn problems_are_reported_in_sarif_with_every_place() {
     let check = |input: &str| {
         let output = run(&["check", "--format", "sarif", "--input", input], "");
         let log: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         if let Some(schema) = std::env::var_os("NIXVOL_SARIF_SCHEMA") {
             let schema = std::fs::read_to_string(schema).expect("the schema");
             let mut schema: Value = serde_json::from_str(&schema).expect("JSON");
-            // The patterns of languages have a bracket too many for readers that mind.
+            // The schema's language patterns have a stray bracket, which strict validators reject.
             for part in ["run", "toolComponent"] {
                 let language = &mut schema["definitions"][part]["properties"]["language"];
                 language.as_object_mut().expect("a property").remove("pattern");
@@ -395,7 +395,7 @@ fn problems_are_told_in_sarif_with_every_place() {
     let help = rule["help"]["markdown"].as_str().expect("a page");
     assert!(help.starts_with("# E025: ") && rule["shortDescription"]["text"].is_string(), "{rule}");
 
-    // Without any position.
+    // An input without any positions.
     let directory = tempfile::tempdir().expect("a directory");
     let bare = directory.path().join("bare.json");
     std::fs::write(&bare, "{}").expect("a file");
@@ -404,7 +404,7 @@ fn problems_are_told_in_sarif_with_every_place() {
 }
 
 #[test]
-fn files_are_named_in_sarif_as_references() {
+fn files_in_sarif_are_uri_references() {
     let mut input = default_input();
     input["volumes"]["etcd-1"]["address"] = json!("10.7.1.2");
     for (file, uri) in [
@@ -423,7 +423,7 @@ fn files_are_named_in_sarif_as_references() {
     }
 }
 
-/// The errors of an input whose positions point into a user's file and into the preset.
+/// The errors of an input whose positions refer to a user's file and to the preset.
 fn told_of(positions: &Value, text: &str, change: impl FnOnce(&mut Value)) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("user.nix");
@@ -442,7 +442,7 @@ fn told_of(positions: &Value, text: &str, change: impl FnOnce(&mut Value)) -> St
 fn the_users_line_is_shown_before_the_presets() {
     let preset = "nixvol-net/modules/presets/multi-cloud.nix";
     let place = |file: &str, line: usize| json!({ "file": file, "line": line, "column": 3 });
-    // By name and by address azure comes behind aws, and the preset's is the one that is found to overlap.
+    // azure comes after aws by name and address, so the overlap is found at the preset's definition.
     let positions = json!({
         "providers.aws.network": place("user.nix", 2),
         "providers.azure.network": place(preset, 29),
@@ -457,7 +457,7 @@ fn the_users_line_is_shown_before_the_presets() {
     assert!(error.contains("^^^^^^^^^^^^^"), "{error}");
 }
 
-/// The text over the carets, then that over the dashes, of the only error with this code.
+/// The underlined source of the only error with this code: first the carets', then the dashes'.
 fn underlined(told: &str, code: &str) -> Vec<String> {
     let error = told.split("error[").find(|error| error.starts_with(code)).expect(told);
     let lines: Vec<&str> = error.lines().collect();
@@ -472,7 +472,7 @@ fn underlined(told: &str, code: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_name_of_an_entry_is_underlined_where_it_is_wrong() {
+fn an_invalid_name_of_an_entry_is_underlined() {
     let at = |line: usize, column: usize| json!({ "file": "user.nix", "line": line, "column": column });
     let positions = json!({
         "volumes.Etcd": at(2, 3),
@@ -499,7 +499,7 @@ fn the_name_of_an_entry_is_underlined_where_it_is_wrong() {
         input["volumes"]["gcp"] = json!({ "provider": "aws", "address": "10.0.1.77" });
     });
     assert_eq!(underlined(&told, "E011"), ["gcp", "gcp"], "{told}");
-    // A bridge has a value of its own; what it collides with may have its name from a provider.
+    // A bridge's name is a value; the name it collides with may be derived from a provider's name.
     let told = broken(|input| input["providers"]["aws"]["bridge"] = json!("bridge-azure"));
     assert!(
         ["\"bridge-azure\"", "azure"]

@@ -1,4 +1,4 @@
-//! The program as a user runs it: exit codes, what goes where, and a bundle that is whole or not there.
+//! The program as a user runs it: exit codes, which output goes where, and that a bundle is replaced atomically.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ fn render(out: &Path, arguments: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn render_writes_every_kind_of_file_and_again_changes_nothing() {
+fn render_writes_every_file_and_a_second_run_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("a/b/bundle");
     let first = render(&out, &[]);
@@ -51,7 +51,7 @@ fn render_writes_every_kind_of_file_and_again_changes_nothing() {
 }
 
 #[test]
-fn a_new_bundle_replaces_the_old_one_whole() {
+fn a_new_bundle_replaces_the_old_one_completely() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
     render(&out, &[]);
@@ -137,7 +137,7 @@ fn data_goes_to_standard_output_and_problems_do_not() {
 }
 
 #[test]
-fn ways_with_conditions_stand_below_the_matrix() {
+fn conditions_are_listed_below_the_matrix() {
     let input = fixture("ways.json").to_string();
     let told = |format: &str, input: &str| {
         let output = run(&["test", "--input", "-", "--format", format], input);
@@ -160,7 +160,7 @@ fn ways_with_conditions_stand_below_the_matrix() {
                 "loss": 0.01, "bandwidthKbit": 100_000 })
     );
     assert!(!told("text", &default_input().to_string()).contains("What ways"));
-    // More than someone reads are counted.
+    // A long list is cut off with a count.
     let mut many = crate::support::providers(6);
     let pair = |n: usize| json!({ "from": [format!("p{}", n / 5)], "to": [format!("p{}", (n / 5 + n % 5 + 1) % 6)], "conditions": { "latencyMs": n } });
     many["links"] = (0..30).map(pair).collect();
@@ -178,7 +178,7 @@ fn conditions_of_masqueraded_traffic_come_with_a_note() {
 }
 
 #[test]
-fn a_real_reader_of_property_lists_takes_the_job() {
+fn an_independent_plist_parser_accepts_the_job() {
     if !has_tool("plistutil", "no other reader has read the launchd job") {
         return;
     }

@@ -1,4 +1,4 @@
-//! The proof: it holds for what is rendered, and for nothing that was changed in it.
+//! The proof accepts every rendered anchor, and rejects every change of one that matters.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ fn plan_and_anchor(input: &Value) -> (Plan, String) {
     (plan, anchor)
 }
 
-/// A declaration in which every kind of rule stands, small enough to try every mutant.
+/// A declaration that renders every kind of rule, small enough to try every mutant.
 fn every_kind() -> Value {
     let mut input = fixture("rich.json");
     input["links"].as_array_mut().expect("links").truncate(4);
@@ -26,7 +26,7 @@ fn every_kind() -> Value {
 }
 
 #[test]
-fn what_is_rendered_is_proven() {
+fn rendered_anchors_are_proven() {
     for (topology, input) in topologies() {
         let (plan, anchor) = plan_and_anchor(&input);
         prove(&plan, &anchor).unwrap_or_else(|refutation| panic!("{topology}: {refutation:?}"));
@@ -38,7 +38,7 @@ fn what_is_rendered_is_proven() {
     prove(&plan, &anchor).expect("one provider");
 }
 
-/// The lines of an anchor that are rules.
+/// The line indices of an anchor's rules.
 fn rule_lines(anchor: &str) -> Vec<usize> {
     let is_rule = |line: &str| {
         ["pass ", "block ", "nat ", "no ", "rdr ", "dummynet ", "scrub "]
@@ -63,8 +63,8 @@ fn machine(plan: &Plan, anchor: &str) -> Machine {
     machine
 }
 
-/// Whether a mutant is refuted; if so, the counterexample must be true: the evaluator, asked about the packet
-/// under the rendered rules and under the mutant's, answers differently.
+/// Whether a mutant is refuted. If so, checks the counterexample: the evaluator must decide differently about its
+/// packet under the rendered rules and under the mutant.
 fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
     let violations = match prove(plan, mutant) {
         Ok(_) => return false,
@@ -89,7 +89,7 @@ fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
                 };
                 assert_ne!(pipes(&original), pipes(&changed), "no counterexample: {example}\n{mutant}");
             }
-            // What is said of a rule, or of how fragments and other anchors fare, needs no packet that passes otherwise.
+            // A finding about a rule, fragments or other anchors need not have a packet with another outcome.
             Violation::Other(finding) => assert!(!finding.what.contains("disagree"), "{finding}\n{mutant}"),
             Violation::Unprovable { .. } => {}
         }
@@ -97,9 +97,9 @@ fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
     true
 }
 
-/// Each rule of the anchors of five topologies left out, and what the proof says then: no rule is without a row.
+/// Removes each rule of the anchors of five topologies and records what the proof reports: every rule is needed.
 #[test]
-fn each_rule_left_out_is_missed() {
+fn removing_any_rule_fails_the_proof() {
     let inputs = [
         ("default", default_input()),
         ("restricted", fixture("restricted-more.json")),
@@ -168,7 +168,7 @@ fn no_rule_can_be_deleted_or_flipped() {
     }
 }
 
-/// Every other mutant of one line, by name.
+/// All other mutants of one line, with a name each.
 fn mutants(line: &str) -> Vec<(&'static str, String)> {
     let mut mutants = Vec::new();
     let mut change = |name, changed: String| {
@@ -241,7 +241,7 @@ fn every_other_mutant_is_refuted_or_proven_equivalent() {
                 }
             }
         }
-        // Each rule moved before the one above it.
+        // Swaps each pair of adjacent rules.
         for pair in rules.windows(2) {
             let (above, below) =
                 (anchor.lines().nth(pair[0]).expect("a line"), anchor.lines().nth(pair[1]).expect("a line"));
@@ -254,15 +254,15 @@ fn every_other_mutant_is_refuted_or_proven_equivalent() {
         }
     }
     assert!(refuted > 200, "only {refuted} mutants were refuted");
-    // What the prover calls equivalent is reviewed here, as it is: a new line in this list is a rule that could
-    // be written otherwise, or a hole in the proof.
+    // Review every mutant that the prover calls equivalent: a new entry is a rule that could be written differently, or
+    // a gap in the proof.
     insta::with_settings!({ snapshot_path => "snapshots/proof", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_debug_snapshot!("equivalent", equivalent);
     });
 }
 
 #[test]
-fn what_no_proof_accounts_for_is_refused() {
+fn unprovable_rules_are_refused() {
     let (plan, anchor) = plan_and_anchor(&default_input());
     for line in [
         "scrub in all",
@@ -302,7 +302,7 @@ fn what_no_proof_accounts_for_is_refused() {
 }
 
 #[test]
-fn an_anchor_that_pf_cannot_read_is_refused_with_its_places() {
+fn an_anchor_with_syntax_errors_is_refused_with_their_lines() {
     let (plan, _) = plan_and_anchor(&default_input());
     let Err(Refutation::Unreadable(errors)) =
         prove(&plan, "pass quick\nnat on en0 from any to any -> (en0)\nblock\nfoo bar\n")
@@ -312,8 +312,8 @@ fn an_anchor_that_pf_cannot_read_is_refused_with_its_places() {
     assert_eq!(errors.iter().map(|error| error.line).collect::<Vec<_>>(), [2, 4]);
 }
 
-/// What is put before both is one packet of each class. Here it is every constant of the plan and a stranger beside
-/// each, against the evaluator and against the policy: another road to the same answer.
+/// The proof itself tests one packet of each class. Here every address of the plan and neighbours of each are tested
+/// against the evaluator and the policy, as an independent check.
 #[test]
 fn a_grid_of_packets_agrees_with_the_policy() {
     use nixvol_net::plan::policy::{ACK, Direction, ECHO, Interface, Packet, SYN};
@@ -394,7 +394,7 @@ fn a_grid_of_packets_agrees_with_the_policy() {
 }
 
 #[test]
-fn verify_holds_a_bundle_against_its_own_declaration() {
+fn verify_checks_a_bundle_against_its_own_declaration() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
     assert!(program().arg("render").arg("--out").arg(&out).output().expect("it runs").status.success());
@@ -429,7 +429,8 @@ fn verify_holds_a_bundle_against_its_own_declaration() {
     assert_eq!(verify().0, Some(2));
 }
 
-/// Links over a few ends and ports, with and without masquerade, in a topology with one offline provider.
+/// Links between a few endpoints and ports, with and without masquerade, in a topology whose providers may lack
+/// internet.
 fn inputs() -> impl Strategy<Value = Value> {
     let ends = || proptest::sample::subsequence(vec!["aws", "gcp", "lab", "api", "db", "node"], 1..4);
     let service = prop_oneof![
@@ -439,7 +440,7 @@ fn inputs() -> impl Strategy<Value = Value> {
             .prop_map(|(protocol, first, more)| (Some(protocol), Some(format!("{first}-{}", first + more)))),
         (78u16..82).prop_map(|port| (None, Some(port.to_string()))),
     ];
-    // Two ways of the same breadth must agree: most links that have conditions have the same.
+    // Links of equal specificity must agree on their conditions, so most have the same or none.
     let conditions = prop_oneof![
         2 => Just(Value::Null),
         2 => Just(json!({ "latencyMs": 40 })),
@@ -468,7 +469,7 @@ proptest! {
     #![proptest_config(crate::support::cases(30))]
 
     #[test]
-    fn whatever_is_declared_is_proven_and_no_rule_is_needless(input in inputs()) {
+    fn random_declarations_are_proven_and_have_no_redundant_rule(input in inputs()) {
         let (plan, anchor) = plan_and_anchor(&input);
         if let Err(refutation) = prove(&plan, &anchor) {
             let told = match refutation {
@@ -485,7 +486,7 @@ proptest! {
 }
 
 #[test]
-fn a_way_out_has_an_address_that_no_provider_has() {
+fn egress_addresses_are_outside_all_providers() {
     let mut input = providers(1);
     input["providers"]["doc"] = json!({ "network": "192.0.2.0/24", "gateway": "192.0.2.1/24" });
     let (plan, anchor) = plan_and_anchor(&input);

@@ -1,5 +1,5 @@
-//! Wrong edits of rendered anchors: each is refused, with the packet or the reason; and of a thousand at random none
-//! that changes what happens to a packet is proven.
+//! Wrong edits of rendered anchors are refused with a packet or a reason; and of a thousand random edits, none that
+//! changes the fate of a packet is accepted.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,7 +30,7 @@ fn plan_and_anchor(input: &Value) -> (Plan, String) {
     (Plan::of(&declared(input)), rendered(input).files["pf/anchor.conf"].text.clone())
 }
 
-/// What is said of a refused anchor, in one text.
+/// All violations of a refused anchor in one text; none if it is proven.
 fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
     match prove(plan, anchor) {
         Ok(_) => None,
@@ -41,19 +41,19 @@ fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
     }
 }
 
-/// The first line that begins so and holds that.
+/// The first line with this beginning that contains `holds`.
 fn line<'a>(anchor: &'a str, begins: &str, holds: &str) -> &'a str {
     let is_it = |line: &&str| line.starts_with(begins) && line.contains(holds);
     anchor.lines().find(is_it).unwrap_or_else(|| panic!("no line `{begins} … {holds}`"))
 }
 
-/// The anchor with one line changed.
+/// The anchor with that line changed.
 fn with(anchor: &str, begins: &str, holds: &str, change: impl Fn(&str) -> String) -> String {
     let old = line(anchor, begins, holds);
     anchor.replacen(old, &change(old), 1)
 }
 
-/// The anchor with a line before the first one that begins so.
+/// The anchor with a new line before the first line with this beginning.
 fn before(anchor: &str, begins: &str, new: &str) -> String {
     with(anchor, begins, "", |line| format!("{new}\n{line}"))
 }
@@ -81,7 +81,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
         })
     };
     let edits: Vec<(&str, String, &str)> = vec![
-        // The kernel's choices of address and port.
+        // The kernel's choice of address and port.
         (
             "other hosts by the mapped port",
             nat(&|line| format!("{line} extfilter ei")),
@@ -129,7 +129,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             a.replace("<internet>", "<others>").replace("table <others>", "table <internet>"),
             "does not define",
         ),
-        // What is in a packet beside ports.
+        // Header fields other than ports.
         (
             "IP options",
             with(a, "pass quick", "within:gcp", |line| line.replace(" label", " allow-opts label")),
@@ -153,7 +153,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             with(a, "scrub in inet", "", |line| line.replace("reassemble", "crop")),
             "not reassembled",
         ),
-        // What another anchor behind could do.
+        // The effect of other anchors that follow.
         ("localhost without quick", without_quick("localhost:to"), "not quick"),
         (
             "states of a link that last",
@@ -176,7 +176,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             with(a, "no rdr", "", |_| String::new()),
             "leave it to other anchors to redirect it",
         ),
-        // What another anchor has.
+        // The contents of other anchors.
         (
             "no nat for all",
             before(a, "nat on $egress", "no nat on $egress inet from any to any"),
@@ -203,7 +203,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             before(a, "no dummynet", "no dummynet quick inet from any to any"),
             "keep it out of all pipes",
         ),
-        // Interfaces that a proof may not know.
+        // Interfaces that the proof cannot know.
         (
             "a bridge by name",
             filter(a, "pass in quick on { en0 bridge2000 } inet from any to <nixvol>"),
@@ -237,7 +237,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             "may send from addresses of `gcp` only",
         ),
         ("no interface that there is", filter(a, "pass quick on $wan inet from any to <nixvol>"), "wan"),
-        // Addresses that are the machine's.
+        // Addresses that depend on the machine.
         ("self", filter(a, "pass quick inet from self to <nixvol>"), "address that the machine has"),
         ("lo0", filter(a, "block drop quick inet from lo0 to <nixvol>"), "address that the machine has"),
         (
@@ -257,7 +257,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             "address that an interface has",
         ),
         ("localhost by name", filter(a, "pass quick inet from localhost to <nixvol>"), "localhost"),
-        // What hides among many.
+        // A single wrong rule among many.
         ("one evil rule among seven", evil(7), "10.21.200.7"),
         ("one evil rule among 140", evil(140), "10.21.200.7"),
         ("one evil rule among 141", evil(141), "10.21.200.7"),
@@ -306,7 +306,7 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
             with(a, "pass out quick on lo0", "between:out", |line| line.replace("on lo0 ", "")),
             "pass it without a state",
         ),
-        // The rest.
+        // Miscellaneous.
         (
             "a tag",
             with(a, "pass quick", "within:gcp", |line| line.replace(" label", " tag x label")),
@@ -353,9 +353,9 @@ fn wrong_edits_are_refused_with_the_packet_or_the_reason() {
     assert_eq!(refusal(&plan, &strict), None, "the form that a Mac may load");
 }
 
-/// The right answers of a case that was found by trial: what was 'proven' and is wrong.
+/// Regression test: options of a translation that were once accepted and are wrong.
 #[test]
-fn options_of_a_translation_are_judged() {
+fn options_of_a_translation_are_checked() {
     let mut input = default_input();
     input["links"] = json!([]);
     let (plan, anchor) = plan_and_anchor(&input);
@@ -371,7 +371,7 @@ fn options_of_a_translation_are_judged() {
     }
 }
 
-/// A sequence of numbers (splitmix64): the same edits and packets in every run.
+/// A deterministic sequence (splitmix64), so that every run has the same edits and packets.
 struct Chance(u64);
 
 impl Chance {
@@ -392,7 +392,7 @@ impl Chance {
     }
 }
 
-/// Parts of rules, beside those that the anchor has.
+/// Parts of rules to insert, in addition to those of the anchor.
 const PARTS: [&str; 38] = [
     "in",
     "out",
@@ -435,7 +435,7 @@ const PARTS: [&str; 38] = [
 ];
 const RULES: [&str; 7] = ["pass", "block", "nat", "no", "rdr", "dummynet", "scrub"];
 
-/// A rule in its parts: `from X`, `on X`, `keep state (…)` are one each.
+/// Splits a rule into its parts; `from X`, `on X` and `keep state (…)` are one part each.
 fn parts(line: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut is_open = false;
@@ -467,7 +467,7 @@ fn parts(line: &str) -> Vec<String> {
     parts
 }
 
-/// An anchor with one to three changes of its rules.
+/// Applies one to three random changes to the rules of an anchor.
 fn edited(anchor: &str, chance: &mut Chance) -> String {
     let mut lines: Vec<String> = anchor.lines().map(str::to_owned).collect();
     for _ in 0..=chance.below(3) {
@@ -491,7 +491,7 @@ fn edited(anchor: &str, chance: &mut Chance) -> String {
                 lines[at] = own.join(" ");
             }
             _ => {
-                // Another of the same kind, where there is one.
+                // Replace it by a part of the same kind, if there is one.
                 let kind = own[part].split(' ').next().unwrap_or_default().to_owned();
                 let same: Vec<String> =
                     foreign.iter().filter(|it| it.split(' ').next() == Some(&kind)).cloned().collect();
@@ -503,7 +503,7 @@ fn edited(anchor: &str, chance: &mut Chance) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Main rulesets call children of `com.apple`; these stand before ours and after it.
+/// Pairs of foreign anchors below `com.apple`, evaluated before and after ours.
 const OTHERS: [(&str, &str); 3] = [
     ("", ""),
     ("", "rdr pass on lo0 inet proto tcp from any to any port 443 -> 127.0.0.1\nblock return quick all\n"),
@@ -515,8 +515,8 @@ const OTHERS: [(&str, &str); 3] = [
 const MAIN: &str = "scrub-anchor \"com.apple/*\"\nnat-anchor \"com.apple/*\"\nrdr-anchor \"com.apple/*\"\ndummynet-anchor \"com.apple/*\"\nanchor \"com.apple/*\"\n";
 const INTERFACES: [&str; 8] = ["lo0", "en0", "en1", "utun4", "bridge100", "bridge2000", "bridge2001", "en7"];
 
-/// The machine with several interfaces, on which an anchor is loaded between others; none where pfctl would not load
-/// it.
+/// A machine with several interfaces, on which the anchor is loaded between two foreign ones; none if pfctl would
+/// reject it.
 fn machine(plan: &Plan, anchor: &str, (first, last): (&str, &str)) -> Option<Machine> {
     let mut environment = Environment::default();
     for (name, address) in [("en0", [192, 0, 2, 10]), ("en1", [198, 51, 100, 10]), ("utun4", [100, 64, 0, 9])]
@@ -540,7 +540,7 @@ fn machine(plan: &Plan, anchor: &str, (first, last): (&str, &str)) -> Option<Mac
     Some(machine)
 }
 
-/// The addresses that some texts name, their neighbours, and other hosts.
+/// The addresses in these texts, their neighbours, and a few others.
 fn addresses(texts: &[&str]) -> Vec<Ipv4Addr> {
     let mut all: BTreeSet<u32> =
         ["127.0.0.1", "127.0.1.11", "8.8.8.8", "192.0.2.10", "198.51.100.10", "224.0.0.251"]
@@ -593,7 +593,7 @@ fn packet(chance: &mut Chance, addresses: &[Ipv4Addr], ports: &[u16]) -> Packet 
     }
 }
 
-/// All of a verdict but which rule it was.
+/// Everything of a verdict except which rule decided.
 fn what(answer: &Answer) -> impl PartialEq + std::fmt::Debug + use<> {
     let eval::Verdict { action, via, state, translation, shaping, after, reply, .. } =
         answer.verdicts()[0].clone();
@@ -603,7 +603,7 @@ fn what(answer: &Answer) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 #[test]
-fn no_edit_that_changes_something_is_proven() {
+fn no_edit_that_changes_a_verdict_is_proven() {
     let mut chance = Chance(20_261_126);
     let inputs = [default_input(), every_kind(), fixture("conditions.json"), fixture("restricted.json")];
     let originals: Vec<(Plan, String)> = inputs.iter().map(plan_and_anchor).collect();
@@ -616,7 +616,7 @@ fn no_edit_that_changes_something_is_proven() {
         let (plan, anchor) = &originals[round % originals.len()];
         let edited = loop {
             let edited = edited(anchor, &mut chance);
-            // What pfctl would not load is not an edit.
+            // Skip edits that pfctl would not load.
             if machine(plan, &edited, OTHERS[0]).is_some() {
                 break edited;
             }
@@ -625,7 +625,7 @@ fn no_edit_that_changes_something_is_proven() {
         if let Some(refusal) = &refusal {
             assert!(!refusal.contains("disagree"), "{refusal}\n{edited}");
         }
-        // What is proven is looked at closely.
+        // Edits that are proven get many more packets.
         let (worlds, packets) = if refusal.is_none() { (OTHERS.len(), 300) } else { (1, 40) };
         let addresses = addresses(&[anchor, &edited]);
         let differs = (0..worlds).find_map(|world| {
@@ -647,7 +647,7 @@ fn no_edit_that_changes_something_is_proven() {
     assert!(proven > 50 && seen > 200, "{proven} proven, {seen} refuted and seen, {refuted} refuted");
 }
 
-/// The same packet as a function is asked about it.
+/// Converts a packet of the evaluator to one of the packet sets.
 fn asked(packet: &Packet) -> packets::Packet {
     let hook = &packet.hooks[0];
     let mut asked = packets::Packet {
@@ -677,9 +677,9 @@ fn asked(packet: &Packet) -> packets::Packet {
     asked
 }
 
-/// What the functions of a proof say of single packets is what the evaluator and the policy say of them.
+/// The functions of a proof agree with the evaluator and the policy about single packets.
 #[test]
-fn functions_say_what_the_evaluator_and_the_policy_say() {
+fn functions_agree_with_the_evaluator_and_the_policy() {
     let mut chance = Chance(4);
     for input in
         [default_input(), fixture("rich.json"), fixture("conditions.json"), fixture("restricted.json")]
@@ -706,7 +706,8 @@ fn functions_say_what_the_evaluator_and_the_policy_say() {
             let answer = machine.decide(&packet);
             let kernel = &answer.verdicts()[0];
             if packet.ip.options {
-                // pf drops it, whatever the rules say, and no rule of ours is proven that would let it pass.
+                // pf drops packets with IP options whatever the rules say; rules that would let them pass are not
+                // proven.
                 assert_eq!(kernel.action, eval::Outcome::Block, "{packet:?}");
                 continue;
             }

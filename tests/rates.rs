@@ -1,5 +1,5 @@
-//! How many connections a second the lab's Mac holds, and how many UDP flows to one server: with rules of two shapes
-//! that were run on Apple's own stack (tests/xnu), on a clock of its own.
+//! How many connections per second the lab's Mac sustains, and how many UDP flows to one server, with rules of two
+//! shapes that were run on Apple's own stack (tests/xnu), on a simulated clock.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,38 +17,38 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, fixture, rendered, root};
 
-/// Rules whose every connection makes states that stay for a minute and a half after its end.
+/// Rules under which every connection makes states that stay for a minute and a half after it ends.
 pub const TODAY: &str = "02-tcp-oneway-today";
-/// Rules that make none inside a provider, and short ones across a link.
+/// Rules that make no states inside a provider, and short-lived ones across a link.
 pub const NEW: &str = "09-port-range-new";
 
-/// What became of connections.
+/// The outcome of a number of connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// So many were tried,
+    /// How many were attempted.
     pub tried: usize,
-    /// so many of them did not come to their end,
+    /// How many did not complete.
     pub failed: usize,
-    /// and at most so many states there were.
+    /// The maximum number of states at any time.
     pub states: usize,
 }
 
-/// Two volumes of one provider and one of another, with a link between them.
+/// Two volumes of one provider and one of another, with a link between the providers.
 pub fn input() -> Value {
     let mut input = fixture("restricted.json");
     input["volumes"]["etcd-4"] = json!({ "provider": "aws", "address": "10.0.1.3" });
     input
 }
 
-/// A Mac under the rules of a scenario.
+/// A Mac under the rules of a scenario, changed by `change`.
 pub fn mac(anchor: &str, change: impl Fn(String) -> String) -> Router {
     let text =
         fs::read_to_string(root().join(format!("tests/xnu/anchors/{anchor}.conf"))).expect("an anchor");
-    // The names have been put in.
+    // The scenario's rules have interface names filled in already.
     router(&input(), &change(text), |_| Interfaces::default())
 }
 
-/// A Mac under the rules that are rendered, loaded as the manager loads them.
+/// A Mac under the rendered rules, loaded as the manager loads them.
 pub fn rendered_mac(input: &Value) -> Router {
     router(input, &rendered(input).files[ANCHOR].text, |plan| Interfaces::logical(plan, EGRESS))
 }
@@ -66,7 +66,7 @@ fn router(input: &Value, text: &str, interfaces: impl Fn(&Plan) -> Interfaces) -
     Router::new(topology, rules, ways)
 }
 
-/// A node, and its address.
+/// A node and its address.
 type End = (NodeId, Ipv4Addr);
 
 fn end(router: &Router, name: &str) -> End {
@@ -74,13 +74,13 @@ fn end(router: &Router, name: &str) -> End {
     (id, router.topology().node(id).addresses[0])
 }
 
-/// Opens and closes so many connections a second for so long, each with a port of its own.
+/// Opens and closes `a_second` connections per second for `seconds`, each from a port of its own.
 pub fn connections(router: &mut Router, from: &str, to: &str, a_second: u32, seconds: u32) -> Load {
     let (from, to) = (end(router, from), end(router, to));
     let mut load = Load::default();
     for number in 0..a_second * seconds {
         let at = Duration::from_secs(1) + Duration::from_secs(1) * number / a_second;
-        // Ports come again after the 16,384 that macOS hands out.
+        // Ports repeat after the 16,384 ephemeral ports of macOS.
         let port = 49_152 + u16::try_from(number % 16_384).expect("a port");
         load.tried += 1;
         load.failed += usize::from(!connection(router, from, to, (port, 2379), at, true));
@@ -89,7 +89,7 @@ pub fn connections(router: &mut Router, from: &str, to: &str, a_second: u32, sec
     load
 }
 
-/// Opens so many connections to a port at once, and closes none; how many opened.
+/// Opens this many connections to a port at once and closes none; returns how many opened.
 #[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn opened(router: &mut Router, from: &str, to: &str, port: u16, count: u16) -> usize {
     let (from, to) = (end(router, from), end(router, to));
@@ -98,8 +98,7 @@ pub fn opened(router: &mut Router, from: &str, to: &str, port: u16, count: u16) 
     (0..count).filter(|number| open(*number)).count()
 }
 
-/// One connection from its SYN to its last acknowledgement, or until it is open; false where one of its segments did
-/// not arrive.
+/// One connection from its SYN to its last acknowledgement, or until it is open; false if one of its segments was lost.
 fn connection(
     router: &mut Router,
     from: End,
@@ -108,7 +107,7 @@ fn connection(
     at: Duration,
     closes: bool,
 ) -> bool {
-    // Who sends: flags, sequence, acknowledgement.
+    // Direction, flags, sequence and acknowledgement numbers.
     let segments = [
         (true, "S", 1000, 0),
         (false, "SA", 5000, 1001),
@@ -138,8 +137,8 @@ fn connection(
     })
 }
 
-/// Sends a datagram from each of so many sockets of a volume to one server outside; how many got there, from how many
-/// ports.
+/// Sends a datagram from each of `count` sockets of a volume to one server outside; returns how many arrived, and from
+/// how many ports.
 pub fn flows(router: &mut Router, from: &str, first: u16, count: u16) -> (usize, usize) {
     let (from, to) = (end(router, from), end(router, "internet"));
     let mut ports = BTreeSet::new();
@@ -161,23 +160,23 @@ pub fn flows(router: &mut Router, from: &str, first: u16, count: u16) -> (usize,
 }
 
 #[test]
-fn inside_a_provider_no_rate_fills_the_table() {
+fn connections_inside_a_provider_do_not_fill_the_table() {
     let load = connections(&mut mac(NEW, |text| text), "etcd-1", "etcd-4", 400, 10);
     assert_eq!((load.failed, load.states), (0, 0), "{load:?}");
-    // Two states each, for a minute and a half and more: on Apple's stack 6,509 of 15,000 fail in a minute.
+    // Two states each, for more than a minute and a half: on Apple's stack 6,509 of 15,000 fail within a minute.
     let load = connections(&mut mac(TODAY, |text| text), "etcd-1", "etcd-4", 250, 30);
     assert!(load.failed > 500 && load.states == 10_000, "{load:?}");
 }
 
 #[test]
-fn across_a_link_states_go_soon_enough() {
-    // On Apple's stack 400 a second hold, with 7,979 states.
+fn states_across_a_link_expire_soon_enough() {
+    // Apple's stack sustains 400 per second, with 7,979 states.
     let load = connections(&mut mac(NEW, |text| text), "etcd-1", "etcd-2", 400, 30);
     assert!(load.failed == 0 && (7000..9500).contains(&load.states), "{load:?}");
 }
 
 #[test]
-fn the_rules_that_are_rendered_hold_as_much() {
+fn the_rendered_rules_sustain_the_same_rates() {
     let net = || rendered_mac(&input());
     let within = connections(&mut net(), "etcd-1", "etcd-4", 400, 5);
     assert_eq!((within.failed, within.states), (0, 0), "{within:?}");
@@ -187,8 +186,8 @@ fn the_rules_that_are_rendered_hold_as_much() {
 }
 
 #[test]
-fn udp_flows_to_one_server_are_lost_where_nat_does_not_see_ports_that_are_taken() {
-    // pf_get_sport of xnu looks for a kind of state that never is, unless the rule says which kind its are.
+fn udp_flows_to_one_server_are_lost_where_nat_reuses_ports() {
+    // xnu's pf_get_sport looks for states of a kind that never exists unless the rule names it (`extfilter`).
     let (arrived, ports) = flows(&mut mac(NEW, |text| text), "etcd-1", 40_000, 1000);
     assert!((940..995).contains(&arrived), "{arrived}");
     assert_eq!(arrived, ports);

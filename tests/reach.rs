@@ -1,4 +1,4 @@
-//! End to end: the outcome of a flow is what its packets meet at the hooks of macOS, one after the other.
+//! End to end: the outcome of a flow follows from what its packets meet at the hooks of macOS, one after the other.
 
 use std::net::Ipv4Addr;
 
@@ -16,11 +16,11 @@ use crate::diff::networks;
 use crate::sizes;
 use crate::support::{declared, default_input, topologies};
 
-/// This Mac's own address, and one of someone outside.
+/// The Mac's own address; below, one of an outside host.
 const MAC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
-/// The path of a packet over the hooks of this Mac.
+/// The path of a packet over the hooks of the Mac.
 pub struct Walk<'a> {
     plan: &'a Plan,
     here: Vec<Ipv4Addr>,
@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
         self.here.contains(&address) || address.is_loopback() || address == MAC
     }
 
-    /// Where pf sees the first packet of a flow.
+    /// The hooks at which pf sees the first packet of a flow.
     fn hooks(&self, flow: &Flow) -> Vec<(Direction, Interface)> {
         use Direction::{In, Out};
         let source = match flow.opener {
@@ -48,7 +48,7 @@ impl<'a> Walk<'a> {
         };
         let to = self.bridge(flow.destination);
         let leaving = to.map_or(Interface::Egress, Interface::Bridge);
-        // Nothing comes over a wire for localhost: what is said to it is said on lo0.
+        // No packet for localhost comes over a wire; such traffic passes lo0.
         if self.has(source) && self.has(flow.destination)
             || flow.destination.is_loopback() && self.bridge(source).is_some()
         {
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
             }
             translation = decision.translation.or(translation);
         }
-        // What the Mac itself opens to a guest is met by no rule, and gets there.
+        // A connection from the Mac itself to a guest meets no rule, and passes.
         passes |= flow.opener == Opener::ThisMac && self.bridge(flow.destination).is_some();
         (if passes { Fate::Passes(translation) } else { Fate::Untouched }, because)
     }
@@ -123,7 +123,7 @@ fn is_reason(reason: Reason, because: &[Because]) -> bool {
     })
 }
 
-/// With some volumes as guests, and part of a network left to others.
+/// Networks with some volumes as guests, and with part of a network left to others.
 pub fn input() -> impl Strategy<Value = Value> {
     let guests = proptest::sample::subsequence(vec!["etcd-2", "talos"], 0..=2);
     (networks(), guests, any::<bool>()).prop_map(|(mut input, guests, overlap)| {
@@ -174,9 +174,9 @@ fn flow() -> impl Strategy<Value = Flow> {
 proptest! {
     #![proptest_config(crate::support::cases(60))]
 
-    /// The table, end to end, is what the policy brings about at the hooks.
+    /// The end-to-end table of the policy agrees with the policy at the hooks.
     #[test]
-    fn the_outcome_is_what_the_hooks_make_of_it(input in input(), sample in proptest::collection::vec(flow(), 200)) {
+    fn the_outcome_follows_from_the_hooks(input in input(), sample in proptest::collection::vec(flow(), 200)) {
         let plan = Plan::of(&declared(&input));
         let mut flows = Flows::default();
         let reach = Reach::of(&mut flows, &plan);
@@ -195,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn every_row_of_the_table_is_met() {
+fn every_row_of_the_table_occurs() {
     let mut input = default_input();
     input["links"] =
         json!([{ "from": ["aws"], "to": ["azure"], "protocol": "tcp", "ports": [443], "masquerade": true }]);
@@ -232,9 +232,9 @@ fn every_row_of_the_table_is_met() {
     assert_eq!(told("203.0.113.7", "127.0.1.11", TCP, 2379), "untouched: NotOurs");
 }
 
-/// What a function is of an opener, or to a destination, is what it is of each of its flows.
+/// A function restricted to an opener or a destination agrees with each of its flows.
 #[test]
-fn one_opener_is_cut_out_of_the_function() {
+fn the_function_can_be_restricted_to_one_opener() {
     for (topology, input) in topologies() {
         let plan = Plan::of(&declared(&input));
         let mut flows = Flows::default();

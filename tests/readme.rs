@@ -1,6 +1,6 @@
-//! The README and the guides of `help`: every fenced block is tried, and commands print what is shown.
+//! The README and the guides of `help`: every code block is tested, and commands print what is shown.
 //!
-//! After a change of the program's words, `NIXVOL_README=update cargo test readme` writes them into the files.
+//! `NIXVOL_README=update cargo test readme` updates the files when the program's output changes.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,19 +16,19 @@ use crate::nix::{evaluate, nix_instantiate, with_darwin};
 use crate::support::{fixture, has_lab, has_namespaces, has_tool, program, root, run};
 use crate::switch::{Disk, UNINSTALL};
 
-/// A fenced block: its language, and where its text stands.
+/// A code block: its language, and the range of its text.
 struct Block {
     language: String,
     text: Range<usize>,
 }
 
-/// A file for people to read.
+/// A Markdown file and its text.
 struct Paper {
     path: PathBuf,
     text: String,
 }
 
-/// The README first, then the guides.
+/// The README, then the guides.
 fn papers() -> Vec<Paper> {
     let guides = GUIDES.iter().map(|page| format!("generator/src/help/{}.md", page.topic));
     let paper = |name: String| {
@@ -56,7 +56,7 @@ fn blocks(readme: &str) -> Vec<Block> {
     blocks
 }
 
-/// The texts of the blocks of a language, in all papers.
+/// The texts of all blocks in a language.
 fn texts(language: &str) -> Vec<String> {
     let mut texts = Vec::new();
     for Paper { path: _, text } in papers() {
@@ -69,7 +69,7 @@ fn texts(language: &str) -> Vec<String> {
 
 const MANAGER: &str = "sudo /opt/nix-volumes/networking/manage-macos-networking.sh ";
 
-/// What a command of a `console` block prints. The manager runs on a toy Mac with the network up.
+/// The output of a command of a `console` block. The manager runs on a toy Mac with the network up.
 fn printed(command: &str) -> String {
     if let Some(arguments) = command.strip_prefix("nixvol-net ") {
         let output = program()
@@ -90,14 +90,14 @@ fn has_etcd() -> bool {
     has_tool("etcd", "no volume runs etcd") && has_tool("etcdctl", "etcd is not asked")
 }
 
-/// Where commands are found by their names: what one of ours runs finds the program, too.
+/// The PATH with the program's directory first.
 fn with_program() -> std::ffi::OsString {
     let here = Path::new(program().get_program()).parent().expect("a directory").to_owned();
     let path = std::env::var_os("PATH").expect("a PATH");
     std::env::join_paths([here].into_iter().chain(std::env::split_paths(&path))).expect("a path")
 }
 
-/// The text without the number of pf's token, which is another on each Mac.
+/// The text without the number of pf's token, which differs on each Mac.
 fn steady(text: &str) -> String {
     let mut parts = text.split("; token ");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -105,7 +105,7 @@ fn steady(text: &str) -> String {
 }
 
 #[test]
-fn what_they_show_is_what_is_printed() {
+fn shown_output_is_the_real_output() {
     let update = std::env::var("NIXVOL_README").is_ok_and(|value| value == "update");
     let mut count = 0;
     for Paper { path, mut text } in papers() {
@@ -136,7 +136,7 @@ fn what_they_show_is_what_is_printed() {
 }
 
 #[test]
-fn every_block_is_of_a_kind_that_is_tried() {
+fn every_block_is_in_a_language_that_is_tested() {
     let papers = papers();
     let languages: BTreeSet<String> =
         papers.iter().flat_map(|paper| blocks(&paper.text)).map(|block| block.language).collect();
@@ -145,13 +145,13 @@ fn every_block_is_of_a_kind_that_is_tried() {
 }
 
 #[test]
-fn the_readme_is_read_in_five_minutes() {
+fn the_readme_is_short() {
     let lines = readme().lines().count();
     assert!(lines <= 250, "the README has {lines} lines: the rest is for pages of `help`");
 }
 
 #[test]
-fn every_input_is_a_declaration() {
+fn every_json_block_is_a_valid_declaration() {
     for block in texts("json") {
         let checked = run(&["check", "--input", "-"], &block);
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
@@ -159,7 +159,7 @@ fn every_input_is_a_declaration() {
 }
 
 #[test]
-fn every_scenario_can_be_read() {
+fn every_scenario_is_valid() {
     for block in texts("toml") {
         if let Err(mistakes) = nixvol_net::scenario::read(&block) {
             panic!("{mistakes:?}\n{block}");
@@ -174,11 +174,11 @@ fn every_line_of_shell_runs() {
         match block.trim_end() {
             line if line.starts_with("cargo run --release -- ") => runs_the_program(line),
             "tests/run.sh" => runs_the_tests(),
-            // The install, the removal and the guide for migration have tests of their own.
+            // The installation, the removal and the migration guide have tests of their own.
             text if text.starts_with("cargo build ") || text == format!("sudo {UNINSTALL}") => {}
             text if migration.iter().any(|start| text.starts_with(start)) => {}
             text if text.starts_with("nixvol-net run ") && !has_namespaces() => {}
-            // And so have etcd and its clients, which speak to each other.
+            // So have etcd and its clients, which need each other.
             text if text.starts_with("etcd") => {}
             _ => {
                 let ran = World::new().run(&block);
@@ -188,7 +188,7 @@ fn every_line_of_shell_runs() {
     }
 }
 
-/// The block of the README that begins with this.
+/// The block of the README that begins with this text.
 fn block_of_the_readme(start: &str) -> String {
     let readme = readme();
     let mut found = blocks(&readme).into_iter().map(|block| &readme[block.text]);
@@ -206,7 +206,7 @@ fn the_install_without_nix_starts_and_one_command_removes_it() {
     let text = std::fs::read_to_string(root().join(activate)).expect("the script");
     disk.write(&format!("{checkout}/{activate}"), &text, 0o644);
     disk.write(&format!("{checkout}/network.json"), &fixture("restricted.json").to_string(), 0o644);
-    // The build is the one that is tried here, and whoever runs this is root already.
+    // cargo and sudo are stubs: the program is built already, and the test runs as root.
     let script = format!(
         "set -e; cargo() {{ test \"$1\" = build; }}; sudo() {{ \"$@\"; }}; cd {checkout}; \
          mkdir target; ln -s {} target/release; {install}",
@@ -252,7 +252,7 @@ fn etcd_runs_as_a_volume_and_is_reached() {
     assert!(output.status.success() && told.contains("\"health\":\"true\""), "{told}");
 }
 
-/// The command with the program of this build, and its directory elsewhere.
+/// Runs the command with this build of the program, and its output in a temporary directory.
 fn runs_the_program(line: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
@@ -263,7 +263,7 @@ fn runs_the_program(line: &str) {
     assert!(out.join("pf/anchor.conf").is_file(), "{line}");
 }
 
-/// It runs this very test, so only that it can be run is looked at.
+/// The script runs this very test, so only check that it can be executed.
 fn runs_the_tests() {
     use std::os::unix::fs::PermissionsExt;
     let script = root().join("tests/run.sh");
@@ -282,7 +282,7 @@ fn every_block_of_nix_evaluates() {
         let expression = if is_module { block.clone() } else { format!("{{ {block} }}") };
         let parsed = nix_instantiate(&["--parse", "-E", &expression]);
         let uses = String::from_utf8_lossy(&parsed.stderr).into_owned();
-        // What a flake has in scope is the only thing that a part of one may lack.
+        // Parts of a flake may use only the names that a flake has in scope.
         let is_known = |line: &str| ["nixvol-net", "nixpkgs", "self"].iter().any(|name| line.contains(name));
         let first = uses.lines().find(|line| line.contains("undefined variable"));
         assert!(parsed.status.success() || first.is_some_and(is_known), "{uses}");
@@ -294,8 +294,8 @@ fn every_block_of_nix_evaluates() {
     assert!(modules > 0);
 }
 
-/// Evaluates a module over the preset that it names, and checks what comes out: by the data of the module alone, and
-/// by nix-darwin's module system where that is at hand.
+/// Evaluates a module over the preset and checks the result, once with the module's data alone, and once with
+/// nix-darwin's module system if it is available.
 fn is_a_network(module: &str) {
     assert!(module.contains("preset = \"multi-cloud\";"));
     let merged = evaluate(&format!(
@@ -316,7 +316,7 @@ fn is_a_network(module: &str) {
 }
 
 #[test]
-fn every_command_and_topic_that_they_speak_of_is_there() {
+fn every_mentioned_command_and_topic_exists() {
     let text: String = papers().into_iter().map(|paper| paper.text).collect();
     let known: BTreeSet<String> =
         commands().into_iter().filter_map(|(words, _)| words.into_iter().next()).collect();

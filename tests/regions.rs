@@ -1,4 +1,4 @@
-//! Latency by regions: held against what clouds publish, against physics, and through every command that shows it.
+//! Latency by regions: compared with published measurements, with physics, and in every command that shows it.
 
 use nixvol_net::model::regions::{Cloud, Region, Span};
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::router::Net;
 use crate::support::{fixture, root, run};
 
-/// The tables in `tests/regions`, each with its source in its first lines.
+/// The tables in `tests/regions`; the first lines of each name its source.
 const TABLES: [&str; 4] = ["aws", "azure", "ibm", "aws-gcp"];
 
-/// A published round trip, and what is derived.
+/// A published round trip, and the derived one.
 struct Row {
     span: Span,
     published: f64,
@@ -42,14 +42,14 @@ fn rows(table: &str) -> Vec<Row> {
     text.lines().filter(|line| !line.starts_with('#')).skip(1).map(row).collect()
 }
 
-/// The value that this share of them does not exceed.
+/// The value that this share of the values does not exceed.
 fn quantile(values: impl Iterator<Item = f64>, share: (usize, usize)) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[(values.len() - 1) * share.0 / share.1]
 }
 
-/// A line of the table in the help: how many pairs, and how far off the median, nine of ten and the worst are.
+/// A row of the table in the help: the number of pairs, and the median, 90th percentile and maximum error.
 fn errors(name: &str, rows: &[Row]) -> String {
     let figures = |share| {
         let percent = 100.0 * quantile(rows.iter().map(Row::share), share);
@@ -60,7 +60,7 @@ fn errors(name: &str, rows: &[Row]) -> String {
 }
 
 #[test]
-fn the_help_says_how_far_off_the_published_tables_it_is() {
+fn the_help_states_the_error_against_the_published_tables() {
     let names = ["AWS 2017", "Azure 2023", "IBM Cloud 2025", "AWS and Google Cloud 2023"];
     let mut table = String::new();
     let mut all = Vec::new();
@@ -72,11 +72,11 @@ fn the_help_says_how_far_off_the_published_tables_it_is() {
     table += &errors("all", &all);
     let page = std::fs::read_to_string(root().join("generator/src/help/conditions.md")).expect("the page");
     assert!(page.contains(&table), "conditions.md has no table of\n{table}");
-    // The one who is nearest to light is not faster than light in glass.
+    // No pair is faster than light in fibre.
     for row in &all {
         assert!(row.span.round_trip() > row.span.kilometres() / 102.1, "{}", row.span);
     }
-    // Half of them are within a twelfth, nine of ten within a sixth, and none is taken at random for another.
+    // The median error is below a twelfth, the 90th percentile below a sixth.
     assert!(quantile(all.iter().map(Row::share), (1, 2)) < 0.08);
     assert!(quantile(all.iter().map(Row::share), (9, 10)) < 0.17);
     let order = all.iter().filter(|row| row.published < 100.0 && row.span.round_trip() > 200.0);
@@ -84,7 +84,7 @@ fn the_help_says_how_far_off_the_published_tables_it_is() {
 }
 
 #[test]
-fn the_two_numbers_of_the_model_are_those_that_fit_best() {
+fn the_parameters_of_the_model_are_the_best_fit() {
     let all: Vec<Row> = TABLES.into_iter().flat_map(rows).collect();
     let off = |fixed: f64, detour: f64| {
         let share = |row: &Row| {
@@ -103,7 +103,7 @@ fn the_two_numbers_of_the_model_are_those_that_fit_best() {
 }
 
 #[test]
-fn every_region_is_one_of_one_cloud_and_has_a_name_like_its_cloud() {
+fn every_region_belongs_to_one_cloud_and_is_listed_in_the_help() {
     let mut names: Vec<&str> = Region::all().map(|region| region.name).collect();
     let count = names.len();
     names.sort_unstable();
@@ -122,7 +122,7 @@ fn every_region_is_one_of_one_cloud_and_has_a_name_like_its_cloud() {
 }
 
 #[test]
-fn a_way_is_as_long_back_and_no_figure_hangs_on_the_last_bit_of_a_sine() {
+fn latency_is_symmetric_and_robust_to_rounding() {
     for from in Region::all() {
         for to in Region::all() {
             let (there, back) = (Span { from, to }, Span { from: to, to: from });
@@ -131,7 +131,7 @@ fn a_way_is_as_long_back_and_no_figure_hangs_on_the_last_bit_of_a_sine() {
             landings.reverse();
             assert_eq!(there.landings(), landings, "{there}");
             assert!(there.kilometres() < 40_000.0 && there.latency_ms() >= 3, "{there}");
-            // A Mac's library for sines may differ from Linux's in the last bit: the bundle must not.
+            // A Mac's sine may differ from Linux's in the last bit; the bundle must not.
             let half = there.round_trip() / 2.0;
             assert!((half.fract() - 0.5).abs() > 1e-9 || from.city == to.city, "{there}: {half}");
             let km = there.kilometres();
@@ -141,7 +141,7 @@ fn a_way_is_as_long_back_and_no_figure_hangs_on_the_last_bit_of_a_sine() {
 }
 
 #[test]
-fn each_two_regions_have_a_pipe_and_what_is_narrower_still_counts() {
+fn each_pair_of_regions_has_a_pipe_and_specific_links_take_precedence() {
     let net = Net::new(&fixture("regions.json"));
     let pipes: Vec<String> =
         net.plan.pipes.iter().map(|pipe| format!("{}: {}", pipe.way(), pipe.conditions)).collect();
@@ -171,7 +171,7 @@ fn providers_of_one_region_share_a_pipe_and_inside_a_provider_there_is_none() {
 }
 
 #[test]
-fn every_command_shows_the_figure_and_where_it_comes_from() {
+fn every_command_shows_the_latency_and_its_source() {
     let input = fixture("regions.json").to_string();
     let shown = "44 ms (us-east-1 to westeurope, 6374 km)";
     let out = |words: &[&str]| {

@@ -1,4 +1,4 @@
-//! What Apple's own network stack did (tests/xnu, made with xnu-7195 in userland), and the lab's Mac does the same.
+//! What Apple's own network stack did (tests/xnu, recorded with xnu-7195 in userland), reproduced by the lab's Mac.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::root;
 
-/// Everything that the rows of a topology share.
+/// Everything that the rows of a topology have in common.
 fn topologies() -> BTreeMap<String, Value> {
     let text = fs::read_to_string(root().join("tests/xnu/topologies.json")).expect("topologies");
     let mut all: BTreeMap<String, Value> = serde_json::from_str(&text).expect("topologies");
@@ -29,7 +29,7 @@ fn joined(topology: &Value, row: &Value) -> Value {
     joined
 }
 
-/// The rows as `lab replay` takes them.
+/// The rows in the form that `lab replay` takes.
 pub fn rows() -> Vec<Value> {
     let topologies = topologies();
     let text = fs::read_to_string(root().join("tests/xnu/rows.jsonl")).expect("rows");
@@ -46,7 +46,7 @@ fn read(row: &Value) -> Row {
 }
 
 #[test]
-fn every_scenario_comes_out_as_on_apples_stack() {
+fn every_scenario_has_the_outcome_of_apples_stack() {
     let rows = rows();
     assert_eq!(rows.len(), 175);
     let mut different = Vec::new();
@@ -60,9 +60,9 @@ fn every_scenario_comes_out_as_on_apples_stack() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-/// A row that says otherwise is told: whatever is changed in it.
+/// A changed value in any field of a row is reported as a difference.
 #[test]
-fn a_difference_in_any_field_is_told() {
+fn a_difference_in_any_field_is_reported() {
     let rows = rows();
     let row = rows.iter().find(|row| row["id"] == "33-bridge-gone-masq-new-07").expect("a row");
     for (field, wrong) in [
@@ -83,7 +83,7 @@ fn a_difference_in_any_field_is_told() {
     }
 }
 
-/// A row with another act, and perhaps with an interface that finishes no sums.
+/// Plays a row with another action, and optionally with the checksum offload of en0 turned on or off.
 fn changed(id: &str, act: &Value, offloads: Option<bool>) -> Played {
     let rows = rows();
     let mut row = rows.into_iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no row {id}"));
@@ -100,9 +100,9 @@ fn verdicts(hooks: &[Value]) -> Vec<&str> {
     hooks.iter().map(|hook| hook[4].as_str().expect("a verdict")).collect()
 }
 
-/// What the rows do not have, as the source of xnu says it (7195 and 11417).
+/// Cases that no row covers, according to the source of xnu (7195 and 11417).
 #[test]
-fn whether_a_syn_of_the_mac_is_reset_on_its_way_out_depends_on_the_interface() {
+fn the_outbound_rst_to_a_local_syn_depends_on_checksum_offload() {
     let wifi = changed("16-no-internet-today-01", &json!({}), Some(false));
     assert_eq!((wifi.outcome.as_str(), wifi.hooks.len()), ("refused", 3));
     let wired = changed("16-no-internet-today-01", &json!({}), Some(true));
@@ -110,7 +110,7 @@ fn whether_a_syn_of_the_mac_is_reset_on_its_way_out_depends_on_the_interface() {
 }
 
 #[test]
-fn the_first_reset_of_a_local_peer_is_not_believed_when_ecn_was_asked_for() {
+fn the_first_rst_of_a_local_peer_is_ignored_if_the_syn_asked_for_ecn() {
     let played = changed("06-icmp-link-new-09", &json!({ "ecn": true }), None);
     let flags = |hooks: &[Value]| hooks[0][5]["flags"].as_str().expect("flags").to_owned();
     assert_eq!((flags(&played.hooks).as_str(), flags(&played.later).as_str()), ("SEW", "S"));
@@ -119,14 +119,15 @@ fn the_first_reset_of_a_local_peer_is_not_believed_when_ecn_was_asked_for() {
         ("refused", 4),
         "sent again once, and believed"
     );
-    // A peer that is not on a network of the Mac's is believed at once.
+    // A RST from a peer outside the Mac's networks is accepted at once.
     let far = changed("16-no-internet-today-01", &json!({ "ecn": true }), None);
     assert_eq!((far.outcome.as_str(), far.later.len()), ("refused", 0));
 }
 
 #[test]
-fn a_closed_port_of_an_alias_answers_no_guest() {
-    // tcp_respond asks for the way by the interface that the segment came in over, and that has not the alias.
+fn a_closed_port_on_an_alias_does_not_answer_guests() {
+    // tcp_respond looks up the route scoped to the interface on which the segment arrived, and that interface does not
+    // have the alias.
     let alias = changed("08-any-both-today-07", &json!({ "to": "10.0.3.2", "listener": false }), None);
     assert_eq!((alias.outcome.as_str(), alias.hooks.len()), ("timeout", 1));
     let gateway = changed("08-any-both-today-07", &json!({ "to": "10.1.1.1", "listener": false }), None);
@@ -140,14 +141,14 @@ fn fragments_are_held_by_scrub_and_by_pipes_in_their_order() {
     let held = ["pass", "held", "pass", "held", "pass", "held", "pass", "pass", "pass"];
     assert_eq!((verdicts(&piped.hooks), piped.server_saw.as_deref()), (held.to_vec(), Some("10.0.1.50")));
     assert!(piped.hooks[6..].iter().all(|hook| hook[5]["from"] == "dummynet"));
-    // Put together, it is refused as the whole that it is.
+    // Reassembled, it is refused like the whole packet.
     let scrubbed = changed("18-three-new-07", &guest, None);
     assert_eq!(verdicts(&scrubbed.hooks), ["held", "held", "block", "pass"]);
     assert_eq!(scrubbed.outcome, "refused");
 }
 
 #[test]
-fn a_closed_port_beyond_nat_is_told_to_who_asked() {
+fn errors_from_a_closed_port_beyond_nat_reach_the_client() {
     let tcp = changed("03-tcp-both-new-01", &json!({ "port": 81 }), None);
     assert_eq!(
         (tcp.outcome.as_str(), tcp.hooks[1][5]["now"][1].as_str()),
@@ -158,14 +159,14 @@ fn a_closed_port_beyond_nat_is_told_to_who_asked() {
 }
 
 #[test]
-fn where_a_bridge_is_gone_a_guests_syn_is_answered_and_leaves_nothing() {
+fn without_its_bridge_a_syn_is_refused_and_nothing_leaks() {
     let played = changed("33-bridge-gone-masq-new-03", &json!({ "to": "10.0.1.50" }), None);
     assert_eq!((verdicts(&played.hooks), played.wire.len()), (vec!["pass", "block", "pass"], 0));
     assert_eq!(played.outcome, "unreachable:3");
 }
 
 #[test]
-fn the_program_tells_what_differs_and_exits_so() {
+fn the_program_reports_differences_and_exits_with_1() {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     let run = |text: &str| {

@@ -127,7 +127,7 @@ fn matrix(document: &Document, id: &str) -> BTreeMap<(String, String), String> {
 }
 
 #[test]
-fn it_needs_nothing_but_itself_and_lets_only_its_own_script_run() {
+fn the_page_is_self_contained_and_allows_only_its_own_script() {
     for (topology, input) in inputs() {
         let page = page(&input, &[]);
         let markup = markup(&page);
@@ -158,7 +158,7 @@ fn it_needs_nothing_but_itself_and_lets_only_its_own_script_run() {
 }
 
 #[test]
-fn the_matrix_of_providers_is_the_one_that_test_prints() {
+fn the_provider_matrix_is_the_one_that_test_prints() {
     for (topology, input) in inputs() {
         let page = page(&input, &[]);
         let markup = markup(&page);
@@ -217,7 +217,7 @@ impl Network {
 }
 
 #[test]
-fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
+fn the_volume_matrix_agrees_with_explain() {
     for (topology, input) in inputs() {
         let network = Network::of(&input);
         let page = page(&input, &[]);
@@ -264,7 +264,7 @@ fn the_matrix_of_volumes_is_what_explain_says_of_each_pair() {
 }
 
 #[test]
-fn every_rule_is_tied_to_what_asked_for_it() {
+fn every_rule_names_the_declaration_it_comes_from() {
     for (topology, input) in inputs() {
         let page = page(&input, &[]);
         let markup = markup(&page);
@@ -286,7 +286,7 @@ fn every_rule_is_tied_to_what_asked_for_it() {
 }
 
 #[test]
-fn conditions_stand_on_the_page_and_only_where_there_are_some() {
+fn conditions_are_shown_only_where_there_are_some() {
     let with = page(&fixture("ways.json"), &[]);
     let markup = markup(&with);
     let document = parsed(&markup);
@@ -337,7 +337,7 @@ fn hostile_values_stay_in_their_place() {
 }
 
 #[test]
-fn a_difference_is_told_by_signs_and_words() {
+fn a_difference_is_shown_by_signs_and_words() {
     let page = page(&fixture("restricted-more.json"), &["--against", "tests/fixtures/restricted.json"]);
     let markup = markup(&page);
     let document = parsed(&markup);
@@ -395,7 +395,7 @@ pub fn large() -> Value {
 }
 
 #[test]
-fn a_large_network_is_a_page_that_opens() {
+fn the_page_of_a_large_network_stays_small() {
     let page = page(&large(), &[]);
     assert!(page.len() < 1_500_000, "{} bytes", page.len());
     let markup = markup(&page);
@@ -406,7 +406,7 @@ fn a_large_network_is_a_page_that_opens() {
 }
 
 #[test]
-fn more_than_a_reader_reads_is_not_drawn() {
+fn tables_that_are_too_large_are_left_out() {
     let page = page(&providers(130), &[]);
     assert!(page.contains("<p>130 providers are too many for a table. Ask below.</p>"));
     // Their receivers tell them apart by the port that each has of its own, and nothing else does.
@@ -429,7 +429,7 @@ fn a_page_is_twice_as_long_for_twice_as_much() {
 }
 
 #[test]
-fn wrong_use_is_told() {
+fn wrong_use_is_reported() {
     let code = |arguments: &[&str], input: &str| run(arguments, input).status.code();
     assert_eq!(code(&["report", "--input", "-", "--out", "-"], "{}"), Some(2));
     assert_eq!(code(&["report", "--out", "-", "--against", "-"], ""), Some(2));

@@ -1,4 +1,4 @@
-//! A toy Mac in a temporary directory, and what a test wants to know of it.
+//! A toy Mac in a temporary directory, with helpers to inspect it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The toy Mac's program beside this test. `cargo test` builds it; `cargo test --test it` does not,
-/// so it is built here when it is missing or older than its source.
+/// The toy Mac's binary next to this test. `cargo test` builds it, but `cargo test --test it` does not, so it is built
+/// here if it is missing or older than its source.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -39,7 +39,7 @@ fn is_fresh(toy: &Path) -> bool {
     sources.filter_map(|entry| time(&entry.path())).all(|changed| changed <= built)
 }
 
-/// What a command printed and how it ended.
+/// The output and exit code of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ran {
     pub code: i32,
@@ -60,9 +60,9 @@ impl Ran {
 /// One call in the journal.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// None for a real tool, whose exit code no one sees.
+    /// None for a real tool, whose exit code is not recorded.
     pub code: Option<i32>,
-    /// `!` when it changed the kernel, `=` when it did not, `.` when a real tool ran, `-` when a fault struck.
+    /// `!` if it changed the kernel, `=` if not, `.` for a real tool, `-` if a fault was injected.
     pub mark: char,
     pub words: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl Call {
     }
 }
 
-/// A toy Mac.
+/// A toy Mac in a directory of its own.
 pub struct Mac {
     dir: TempDir,
 }
@@ -87,7 +87,7 @@ impl Mac {
         Self { dir }
     }
 
-    /// The directory that holds the Mac's kernel and whatever a test adds beside it.
+    /// The directory of the Mac's kernel and of the files that a test adds.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -100,7 +100,7 @@ impl Mac {
         self.root().join("bin")
     }
 
-    /// Runs one command of the Mac; the words are split at blanks.
+    /// Runs one command of the Mac, whose words are separated by blanks.
     pub fn run(&self, line: &str) -> Ran {
         self.run_with(line, None)
     }
@@ -113,7 +113,8 @@ impl Mac {
         Ran::of(&output.expect("the command runs"))
     }
 
-    /// Runs a command that must succeed and say nothing on standard error but pf's noise.
+    /// Runs a command that must succeed and print nothing on standard error but pf's usual messages; returns its
+    /// output.
     pub fn ok(&self, line: &str) -> String {
         let ran = self.run(line);
         assert_eq!(ran.code, 0, "{line}: {}", ran.err);
@@ -124,12 +125,12 @@ impl Mac {
         fs::read_to_string(self.root().join("kernel")).expect("the kernel")
     }
 
-    /// Replaces part of the kernel's state: the world changes without us.
+    /// Edits the kernel's state, as other programs would.
     pub fn edit(&self, change: impl FnOnce(String) -> String) {
         fs::write(self.root().join("kernel"), change(self.kernel())).expect("the kernel");
     }
 
-    /// Adds a record after the last of its kind.
+    /// Adds a record after the last one of its kind.
     pub fn add(&self, record: &str) {
         let kind = format!("{}\t", record.split('\t').next().unwrap_or_default());
         self.edit(|kernel| {
@@ -141,7 +142,7 @@ impl Mac {
         });
     }
 
-    /// Takes away the records that begin like this.
+    /// Removes the records that begin with a text.
     pub fn remove(&self, beginning: &str) {
         self.edit(|kernel| {
             let mut lines: Vec<&str> = kernel.split_inclusive('\n').collect();
@@ -166,12 +167,12 @@ impl Mac {
         fs::write(self.root().join("journal"), "").expect("the journal");
     }
 
-    /// The calls that changed the kernel since the journal was last forgotten.
+    /// The calls that changed the kernel since the journal was cleared.
     pub fn changes(&self) -> Vec<String> {
         self.journal().iter().filter(|call| call.mark == '!').map(Call::line).collect()
     }
 
-    /// Sets what strikes at the k-th command from now; `None` lets everything be.
+    /// Injects a fault at the k-th command from now; `None` removes it.
     pub fn fault(&self, fault: Option<(&str, usize)>) {
         let (count, file) = (self.root().join("count"), self.root().join("fault"));
         fs::write(count, "0\n").expect("the counter");
@@ -181,7 +182,7 @@ impl Mac {
         }
     }
 
-    /// `-F all` leaves dummynet's rules from now on, also after a restart.
+    /// From now on `-F all` keeps dummynet's rules, also after a reboot.
     pub fn spare_dummynet(&self) {
         self.add("spares\tdummynet");
         let boot = self.root().join("boot");
@@ -189,8 +190,8 @@ impl Mac {
         fs::write(boot, text + "spares\tdummynet\n").expect("what a restart leaves");
     }
 
-    /// Rules that were left sending packets into a pipe that is not there, and the command that did it, a line each;
-    /// since the beginning, whatever happened in between.
+    /// Each time that a command left rules with a missing pipe, one line each: the rule's anchor, the pipe and the
+    /// command. Nothing but `forget_holes` clears it.
     pub fn holes(&self) -> String {
         fs::read_to_string(self.root().join("holes")).unwrap_or_default()
     }
@@ -199,15 +200,15 @@ impl Mac {
         fs::write(self.root().join("holes"), "").expect("the holes");
     }
 
-    /// The power goes and comes back.
+    /// Power is lost and the Mac boots again.
     pub fn reboot(&self) {
         let status = Command::new(program()).arg("reboot").arg(self.root()).status();
         assert!(status.expect("toymac runs").success());
     }
 }
 
-/// The records of a kernel in an order of their own, without what tells only the way that led there: the boot
-/// session, the number of a token of ours, and when an interface was made (its index, its place in a list).
+/// The records of a kernel, sorted, without those that depend only on the order of events: the boot session, our
+/// token's number, and when an interface was created (its index and its position in a list).
 pub fn settled(kernel: &str) -> Vec<String> {
     let mut records: Vec<String> = kernel
         .lines()
@@ -234,7 +235,7 @@ pub fn settled(kernel: &str) -> Vec<String> {
     records
 }
 
-/// Commands that change the Mac, and name something that is not ours.
+/// The commands that change the Mac and name something that is not ours.
 pub fn foreign(journal: &[Call]) -> Vec<String> {
     let unit = |name: &str, cloner: &str, from: u32| {
         name.strip_prefix(cloner).and_then(|unit| unit.parse().ok()).is_some_and(|unit: u32| unit >= from)
@@ -262,7 +263,10 @@ pub fn foreign(journal: &[Call]) -> Vec<String> {
                 number.parse().is_ok_and(|number: u16| (20_000..=29_999).contains(&number))
             }
             ["sysctl", "-w", set] => set.starts_with("net.inet.ip.forwarding="),
-            ["pfctl", "-a", "com.apple/250.nixvol", ..] | ["pfctl", "-E"] => true,
+            ["pfctl", "-a", "com.apple/250.nixvol" | "com.apple/249.nixvol-faults", ..] | ["pfctl", "-E"] => {
+                true
+            }
+            ["pfctl", "-k", from, "-k", to] => address(from) && address(to),
             ["pfctl", "-X", held] => token(held),
             _ => false,
         }

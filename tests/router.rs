@@ -1,4 +1,4 @@
-//! The router as a function: bytes in, bytes out; the way of each packet is the one that is explained.
+//! The router as a function: bytes in, bytes out. The path of each packet is the one that `explain` reports.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, default_input, fixture, rendered};
 
-/// A network, and the Mac between its nodes.
+/// A network, with the router that plays the Mac between its nodes.
 pub struct Net {
     pub declaration: Declaration,
     pub plan: Plan,
@@ -29,7 +29,7 @@ pub struct Net {
     now: Duration,
 }
 
-/// A packet that a node got: who, and the bytes.
+/// A packet that was delivered: the name of the receiving node, and the bytes.
 type Got = (String, Vec<u8>);
 
 impl Net {
@@ -37,7 +37,7 @@ impl Net {
         Self::under(input, &rendered(input).files[ANCHOR].text)
     }
 
-    /// The same under other rules than those that are rendered.
+    /// The same network under other rules than the rendered ones.
     pub fn under(input: &Value, anchor: &str) -> Self {
         let declaration = declared(input);
         let plan = Plan::of(&declaration);
@@ -64,7 +64,7 @@ impl Net {
         self.router.topology().node(self.id(name)).addresses[0]
     }
 
-    /// Sends bytes as a node, and gives what comes out at once or later.
+    /// Sends bytes as a node; returns their fate, and every packet that is delivered, at once or later.
     pub fn send_raw(&mut self, from: NodeId, bytes: &[u8]) -> (Fate, Vec<Got>) {
         let mut bytes = bytes.to_vec();
         let (fate, deliveries) = self.router.receive(from, &mut bytes, Offload::default(), self.now);
@@ -82,7 +82,7 @@ impl Net {
     }
 }
 
-/// A SYN.
+/// A TCP SYN.
 pub fn syn(source: Ipv4Addr, destination: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
     built(PacketBuilder::ipv4(source.octets(), destination.octets(), 64).tcp(from, to, 1000, 65_000).syn())
 }
@@ -107,7 +107,7 @@ fn echo(source: Ipv4Addr, destination: Ipv4Addr, id: u16) -> Vec<u8> {
     bytes
 }
 
-/// Whether every checksum of a packet is right, as a host would look at it.
+/// Whether the IP header checksum and the transport checksum of a packet are right.
 fn is_sound(bytes: &[u8]) -> bool {
     let Ok(datagram) = read(bytes) else { return false };
     let icmp_is_right = match SlicedPacket::from_ip(bytes).expect("a packet").transport {
@@ -119,7 +119,7 @@ fn is_sound(bytes: &[u8]) -> bool {
     datagram.total == bytes.len() && wire::is_transport_right(bytes, &datagram) && icmp_is_right
 }
 
-/// `tcp 10.0.0.1:7 > 10.0.0.2:80 S`.
+/// A packet in the form `tcp 10.0.0.1:7 > 10.0.0.2:80 S`.
 fn words(bytes: &[u8]) -> String {
     let packet = SlicedPacket::from_ip(bytes).expect("a packet");
     let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4") };
@@ -146,9 +146,9 @@ fn topologies() -> Vec<(&'static str, Value)> {
     fixtures.into_iter().chain([("default", default_input())]).collect()
 }
 
-/// What is explained of a packet and what is done with it, place by place.
+/// What `explain` reports of a packet agrees with what the router does with it, hook by hook.
 #[test]
-fn every_packet_goes_the_way_that_is_explained() {
+fn every_packet_takes_the_path_that_explain_reports() {
     for (name, input) in topologies() {
         let mut net = Net::new(&input);
         let nodes: Vec<NodeId> = net.router.topology().nodes().map(|(id, _)| id).collect();
@@ -164,7 +164,7 @@ fn every_packet_goes_the_way_that_is_explained() {
     }
 }
 
-/// Compares one; false where there is nothing to compare.
+/// Compares one packet; false where a pair of nodes has no path through the Mac.
 fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -> bool {
     let (source, destination) = {
         let topology = net.router.topology();
@@ -193,7 +193,7 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
     let watch = net.router.watches_mut().add(Filter::All);
     net.router.write_down();
     let (fate, got) = net.send_raw(from, &bytes);
-    // What the Mac answers is told behind the packet.
+    // An answer that the Mac generates is recorded after the packet's own hooks.
     let hops = net.router.take_stories()[0].hops.len();
     let seen = net.router.watches_mut().take().into_iter().take(hops);
     let seen: Vec<_> = seen.map(|(_, seen)| seen).collect();
@@ -227,11 +227,11 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
     true
 }
 
-/// Rules that answer between providers, on the way out as well as in.
+/// Rules that refuse traffic to azure, out as well as in.
 const ANSWERS: &str = "block return quick inet from any to 10.1.0.0/16\n";
 
 #[test]
-fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
+fn a_refused_syn_of_a_guest_gets_an_acceptable_rst() {
     let mut net = Net::under(&fixture("restricted.json"), ANSWERS);
     let (one, two) = (net.address("aws"), net.address("etcd-2"));
     let got = net.send("aws", &syn(one, two, 40_000, 5432));
@@ -239,10 +239,10 @@ fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
     assert_eq!((to.as_str(), words(bytes)), ("aws", format!("tcp 10.1.1.2:5432 > {one}:40000 RA")));
     let packet = SlicedPacket::from_ip(bytes).expect("a packet");
     let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP") };
-    // RFC 9293: a SYN counts one.
+    // RFC 9293: a SYN occupies one sequence number.
     assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (0, 1001));
     assert!(is_sound(bytes));
-    // A reset is not answered with another, and a damaged segment not at all.
+    // A RST is never answered with another, and a corrupted segment is not answered at all.
     let rst = PacketBuilder::ipv4(one.octets(), two.octets(), 64).tcp(7, 5432, 1, 1).rst();
     assert_eq!(net.send("aws", &built(rst)), [], "it must not be cut, so that there is no ICMP either");
     let mut damaged = syn(one, two, 40_000, 5432);
@@ -251,25 +251,25 @@ fn a_blocked_syn_of_a_guest_gets_a_reset_that_its_stack_takes() {
 }
 
 #[test]
-fn a_syn_of_the_mac_itself_is_reset_where_its_sum_is_finished_and_nowhere_else() {
+fn a_local_syn_is_answered_only_where_its_checksum_is_complete() {
     let from_mac = |anchor: &str| {
         let mut net = Net::under(&fixture("restricted.json"), anchor);
         let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
         let got = net.send("etcd-1", &syn(one, two, 40_000, 5432));
         got.iter().map(|(to, bytes)| format!("{to} {}", words(bytes))).collect::<Vec<_>>()
     };
-    // Out on lo0 the sum is left to the interface.
+    // Out on lo0 the checksum is left to the interface: pf finds it wrong and sends no RST.
     assert_eq!(from_mac(ANSWERS), Vec::<String>::new());
     let passed = format!("pass out quick on lo0 no state\n{ANSWERS}");
     assert_eq!(from_mac(&passed), ["etcd-1 tcp 10.1.1.2:5432 > 10.0.1.2:40000 RA"]);
-    // pf's own RST is asked about as it comes in.
+    // pf's own RST is evaluated as it comes in on lo0.
     let deaf =
         format!("pass out quick on lo0 no state\n{ANSWERS}block in quick on lo0 proto tcp flags R/R\n");
     assert_eq!(from_mac(&deaf), Vec::<String>::new());
 }
 
 #[test]
-fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_ping_nothing() {
+fn a_refused_datagram_gets_an_icmp_error_that_pf_evaluates_and_a_ping_gets_none() {
     let anchor = format!("{ANSWERS}block drop quick proto icmp from 10.1.0.0/16 to 10.0.1.2\n");
     let mut net = Net::under(&fixture("restricted.json"), &anchor);
     let (one, two, guest) = (net.address("etcd-1"), net.address("etcd-2"), net.address("aws"));
@@ -282,30 +282,30 @@ fn a_blocked_datagram_gets_an_icmp_error_that_pf_is_asked_about_and_a_blocked_pi
     assert_eq!(bytes[28..], datagram[..28], "it quotes the header and eight bytes");
     assert!(is_sound(bytes));
     assert_eq!(net.send("aws", &echo(guest, two, 9)), []);
-    // The error to a volume is evaluated by the rules, and these do not let it through.
+    // The ICMP error to a volume is itself evaluated by the rules, which block it here.
     let mut datagram = udp(one, two, 40_000, 53, b"who is there");
     may_be_cut(&mut datagram);
     assert_eq!(net.send("etcd-1", &datagram), []);
-    // No one outside learns that a volume is there.
+    // A host outside gets no answer that would reveal a volume.
     let mut net = Net::new(&fixture("restricted.json"));
     let lan = net.address("lan");
     assert_eq!(net.send("lan", &syn(lan, one, 40_000, 2379)), []);
     assert_eq!(net.send("lan", &udp(lan, one, 40_000, 53, b"x")), []);
 }
 
-/// Takes the flag that forbids to cut a packet.
+/// Clears the don't-fragment bit.
 fn may_be_cut(bytes: &mut [u8]) {
     bytes[6] = 0;
     fix(bytes);
 }
 
-/// Cuts a packet as a stack does.
+/// Splits a packet into fragments for an MTU of 1500.
 fn cut(bytes: &[u8]) -> Vec<Vec<u8>> {
     wire::fragments(bytes, &read(bytes).expect("a packet"), 1500)
 }
 
 #[test]
-fn fragments_are_judged_alone_or_put_together_as_scrub_says() {
+fn fragments_are_evaluated_alone_or_reassembled_by_scrub() {
     let input = fixture("rich.json");
     let send = |anchor: &str, to_world: bool, order: &[usize]| {
         let mut net = Net::under(&input, anchor);
@@ -323,26 +323,26 @@ fn fragments_are_judged_alone_or_put_together_as_scrub_says() {
         let data: usize = got.iter().map(|(_, bytes)| bytes.len() - 20).sum();
         (same, data, net.address("mac"), net.address("node"))
     };
-    // Without a scrub rule each goes alone: none has ports, and none is translated.
+    // Without a scrub rule pf evaluates each fragment alone: none has ports, and none is translated.
     let nat = "nat on en0 inet from 10.0.0.0/8 to any -> (en0:0)\n";
     let (sources, data, _, node) = send(nat, true, &[0, 1, 2]);
     assert_eq!((sources, data), (vec![node; 3], 4008));
     let ports = "pass quick proto udp to any port 53\nblock quick all\n";
     assert_eq!(send(ports, false, &[0, 1, 2]).1, 0);
-    // With one the datagram is one, in whatever order its parts come.
+    // With a scrub rule the datagram is reassembled, in whatever order its fragments arrive.
     let scrub = "scrub in on ! lo0 all fragment reassemble\n";
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let (sources, data, mac, _) = send(&format!("{scrub}{nat}"), true, &order);
         assert_eq!((sources, data), (vec![mac; 3], 4008), "{order:?}");
         assert_eq!(send(&format!("{scrub}{ports}"), false, &order).1, 4008, "{order:?}");
     }
-    // A part that never comes keeps all others.
+    // While a fragment is missing, the others are held.
     assert_eq!(send(&format!("{scrub}{ports}"), false, &[0, 2]).1, 0);
     assert_eq!(send(&format!("{scrub}{ports}"), false, &[0, 2, 2, 0]).1, 0);
 }
 
 #[test]
-fn a_bridge_that_is_gone_leaves_its_network_to_the_way_out() {
+fn without_its_bridge_a_network_is_routed_to_the_egress_interface() {
     let mut net = Net::under(&fixture("rich.json"), "pass quick all no state\n");
     let (api, node) = (net.address("api"), net.address("node"));
     let to = |net: &mut Net| net.send("api", &syn(api, node, 7, 22)).first().map(|(to, _)| to.clone());
@@ -354,13 +354,13 @@ fn a_bridge_that_is_gone_leaves_its_network_to_the_way_out() {
     let story = net.router.take_stories().remove(0);
     let left: Vec<&str> = story.hops.iter().map(|hop| net.router.topology().name(hop.over)).collect();
     assert_eq!((left, story.fate), (vec![EGRESS], Some(Fate::Stopped(Stop::Nobody))));
-    // What a guest sends there comes in nowhere.
+    // The Mac has no interface there, so a packet from a guest is not received.
     let id = net.id("node");
     assert!(matches!(net.send_raw(id, &syn(node, api, 7, 22)).0, Fate::Stopped(Stop::Refused(_))));
 }
 
 #[test]
-fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
+fn nat_translates_packets_replies_and_quoted_headers() {
     let mut net = Net::new(&default_input());
     let (one, mac, world) = (net.address("etcd-1"), net.address("mac"), net.address("internet"));
     let out = net.send("etcd-1", &udp(one, world, 40_000, 53, b"question"));
@@ -374,7 +374,7 @@ fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
     };
     let port = header.source_port();
     assert_ne!(port, 40_000);
-    // The answer goes back to who asked, and so does the error of a closed port, with the packet that was sent.
+    // The reply goes back to the volume that asked, and so does an ICMP error, with the quoted packet translated back.
     let back = net.send("internet", &udp(world, mac, 53, port, b"answer"));
     assert_eq!(words(&back[0].1), "udp 198.51.100.7:53 > 10.0.1.2:40000");
     assert!(back[0].0 == "etcd-1" && is_sound(&back[0].1));
@@ -392,13 +392,13 @@ fn nat_changes_the_packet_its_answer_and_what_an_error_quotes() {
     assert_eq!(quoted[20..22], 40_000_u16.to_be_bytes());
     let header = etherparse::Ipv4HeaderSlice::from_slice(quoted).expect("a header");
     assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
-    // A ping has its identifier changed.
+    // NAT translates the identifier of an ICMP echo.
     let out = net.send("etcd-1", &echo(one, world, 9));
     assert!(is_sound(&out[0].1) && out[0].1[24..26] != [0, 9]);
 }
 
 #[test]
-fn a_masqueraded_connection_has_the_gateway_as_its_source_and_finds_back() {
+fn a_masqueraded_connection_uses_the_gateway_address_and_gets_replies() {
     let mut net = Net::new(&fixture("rich.json"));
     let (api, db) = (net.address("api"), net.address("db"));
     let out = net.send("api", &syn(api, db, 40_000, 2379));
@@ -441,10 +441,10 @@ fn a_published_port_answers_on_its_alias() {
 }
 
 #[test]
-fn what_passes_through_the_mac_loses_a_hop_and_what_is_its_own_does_not() {
+fn forwarding_decrements_the_ttl_and_local_delivery_does_not() {
     let mut net = Net::new(&fixture("rich.json"));
     let (node, talos, api) = (net.address("node"), net.address("talos"), net.address("api"));
-    // Between two VMs the Mac is a router.
+    // Between two guests the Mac forwards, so the TTL goes down by one.
     let got = net.send("node", &syn(node, talos, 7, 8));
     assert_eq!((got[0].0.as_str(), got[0].1[8]), ("talos", 63));
     assert!(is_sound(&got[0].1));
@@ -453,7 +453,7 @@ fn what_passes_through_the_mac_loses_a_hop_and_what_is_its_own_does_not() {
     fix(&mut last);
     let got = net.send("node", &last);
     assert_eq!((got[0].0.as_str(), words(&got[0].1).as_str()), ("node", "icmp 10.21.0.1 > 10.21.0.20 11/0"));
-    // To what it serves itself it delivers.
+    // To a volume that the Mac serves it delivers, and leaves the TTL as it is.
     let mut last = syn(node, api, 7, 6443);
     last[8] = 1;
     fix(&mut last);
@@ -461,7 +461,7 @@ fn what_passes_through_the_mac_loses_a_hop_and_what_is_its_own_does_not() {
     assert_eq!((got[0].0.as_str(), got[0].1[8]), ("api", 1));
 }
 
-/// Makes the sum of the IP header right.
+/// Recomputes the IP header checksum.
 fn fix(bytes: &mut [u8]) {
     let header = etherparse::Ipv4HeaderSlice::from_slice(bytes).expect("a header").to_header();
     bytes[10..12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
@@ -472,7 +472,7 @@ fn pf_drops_ip_options() {
     let mut net = Net::new(&fixture("restricted.json"));
     let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
     let plain = syn(one, two, 40_000, 2379);
-    // Four options that mean nothing.
+    // Four no-operation options.
     let mut bytes = [&plain[..20], &[1; 4], &plain[20..]].concat();
     (bytes[0], bytes[3]) = (0x46, bytes[3] + 4);
     fix(&mut bytes);
@@ -482,17 +482,17 @@ fn pf_drops_ip_options() {
 }
 
 #[test]
-fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
+fn packets_above_the_mtu_are_fragmented_or_refused_with_the_mtu() {
     let mut net = Net::new(&default_input());
     let (one, two, world) = (net.address("etcd-1"), net.address("etcd-2"), net.address("internet"));
     let payload = vec![7; 5000];
-    // lo0 takes it whole.
+    // lo0's MTU is large enough for the whole packet.
     assert_eq!(net.send("etcd-1", &udp(one, two, 7, 53, &payload)).len(), 1);
     let mut long = udp(one, world, 7, 53, &payload);
     let got = net.send("etcd-1", &long);
     assert_eq!(words(&got[0].1), "icmp 192.0.2.10 > 10.0.1.2 3/4");
     assert_eq!(got[0].1[26..28], 1500_u16.to_be_bytes());
-    // Without the flag that forbids it.
+    // Without the don't-fragment bit.
     long[6] = 0;
     fix(&mut long);
     let got = net.send("etcd-1", &long);
@@ -503,7 +503,7 @@ fn what_is_too_long_for_the_way_out_is_cut_or_refused_with_its_length() {
 }
 
 #[test]
-fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
+fn a_partitioned_path_drops_everything_until_it_is_healed() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
@@ -529,7 +529,7 @@ fn a_cut_way_carries_nothing_and_a_mended_one_everything() {
 }
 
 #[test]
-fn a_fault_ends_at_its_time_and_with_whoever_asked_for_it() {
+fn a_fault_ends_at_its_deadline_or_with_its_owner() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
@@ -594,10 +594,10 @@ fn conditions_delay_lose_and_slow() {
         let (_, deliveries) = net.router.receive(from, &mut bytes, Offload::default(), net.now);
         arrivals.extend(deliveries.first().map(|delivery| delivery.at.saturating_sub(net.now)));
     }
-    // 40 bytes at 100,000 bytes a second take 0.4 ms: less than the time between two.
+    // 40 bytes at 100,000 bytes per second take 0.4 ms, less than the 1 ms between two packets, so none queues.
     assert!(arrivals.iter().all(|arrival| *arrival == Duration::from_micros(40_400)), "{arrivals:?}");
     assert!((1400..1600).contains(&arrivals.len()), "{}", arrivals.len());
-    // All at once they queue, and what does not fit is lost.
+    // Sent at once they queue, and what exceeds the queue is dropped.
     let mut net = Net::new(&with_conditions(&json!({ "bandwidthKbit": 800 })));
     let mut last = Duration::ZERO;
     let mut dropped = 0;
@@ -629,21 +629,21 @@ fn jitter_delays_by_chance_and_no_packet_overtakes_another() {
         }
         arrivals
     };
-    // Far from each other, each has a delay of its own, evenly from 40 to 50 ms.
+    // With a large gap each packet has a delay of its own, uniform between 40 and 50 ms.
     let mut delays: Vec<u128> =
         arrivals(100).iter().map(|(sent, at)| at.saturating_sub(*sent).as_micros()).collect();
     delays.sort_unstable();
     assert!(delays[0] >= 40_000 && delays[999] <= 50_000, "{} to {}", delays[0], delays[999]);
     assert!((44_500..45_500).contains(&delays[500]), "{}", delays[500]);
     assert!(delays[100] < 41_500 && delays[900] > 48_500, "{} and {}", delays[100], delays[900]);
-    // Close together, who would overtake waits.
+    // With a small gap, a packet that would overtake another waits for it.
     let close = arrivals(1);
     assert!(close.is_sorted_by_key(|(_, at)| *at));
     assert!(close.iter().all(|(sent, at)| (40..=50).contains(&at.saturating_sub(*sent).as_millis())));
 }
 
 #[test]
-fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
+fn new_rules_keep_states_and_states_are_killed_by_opener() {
     let mut net = Net::new(&fixture("restricted-more.json"));
     let (one, two, three) = (net.address("etcd-1"), net.address("etcd-2"), net.address("etcd-3"));
     let open = |net: &mut Net, destination: Ipv4Addr, to: &str| {
@@ -662,13 +662,13 @@ fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
         let id = net.id("etcd-1");
         matches!(net.send_raw(id, &built(segment)).0, Fate::Delivered(_))
     };
-    // gcp has lost its link; azure keeps its.
+    // The new rules lack the link to gcp and keep the one to azure.
     let without_gcp = rendered(&fixture("restricted.json")).files[ANCHOR].text.clone();
     let net_of = |address: Ipv4Addr| Ipv4Net::from(address);
     assert!(net.router.rules_mut().apply("pass all nonsense\n").is_err());
     net.router.rules_mut().apply(&without_gcp).expect("rules");
     assert!(goes_on(&mut net, two) && goes_on(&mut net, three), "states survive");
-    // No one at the other end opened anything.
+    // Nothing was opened from that side.
     assert_eq!(net.router.end(&[(net_of(three), net_of(one))]), 0);
     assert_eq!(net.router.end(&[(net_of(one), net_of(three))]), 2);
     assert!(goes_on(&mut net, two) && !goes_on(&mut net, three));
@@ -678,7 +678,7 @@ fn other_rules_keep_states_and_connections_end_by_who_opened_them() {
 }
 
 #[test]
-fn many_packets_in_one_are_the_same_as_one_by_one() {
+fn segmentation_offload_equals_separate_segments() {
     let payload: Vec<u8> = (0..4000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let mut whole = Vec::new();
     PacketBuilder::ipv4([10, 0, 1, 2], [10, 1, 1, 2], 64)
@@ -687,7 +687,7 @@ fn many_packets_in_one_are_the_same_as_one_by_one() {
         .psh()
         .write_to_vec(&mut whole, &payload)
         .expect("a packet");
-    // As a kernel hands it over: the field holds the pseudo header's sum.
+    // As a kernel passes it with checksum offload: the field holds the checksum of the pseudo header.
     let pseudo = {
         let mut sum = 0_u32;
         for pair in whole[12..20].chunks(2) {
@@ -710,9 +710,9 @@ fn many_packets_in_one_are_the_same_as_one_by_one() {
     assert_eq!(data, payload);
     let sequence = |piece: &[u8]| u32::from_be_bytes([piece[24], piece[25], piece[26], piece[27]]);
     assert_eq!(pieces.iter().map(|piece| sequence(piece)).collect::<Vec<_>>(), [7000, 8460, 9920]);
-    // Only the last one pushes.
+    // Only the last segment has PSH set.
     assert_eq!(pieces.iter().map(|piece| piece[33]).collect::<Vec<_>>(), [0x10, 0x10, 0x18]);
-    // NAT before the sum is finished comes to the same as after it.
+    // NAT gives the same result before the checksum is completed as after it.
     let mut net = Net::new(&default_input());
     let world = net.address("internet");
     let mut open = syn(net.address("etcd-1"), world, 40_000, 80);
@@ -728,14 +728,14 @@ fn many_packets_in_one_are_the_same_as_one_by_one() {
     assert!(is_sound(&open) && open[12..16] == net.address("mac").octets());
 }
 
-/// The sum of the pseudo header of a TCP packet.
+/// The checksum of the pseudo header of a TCP packet.
 fn partial(bytes: &[u8]) -> u16 {
     let words = bytes[12..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum: u32 = words.sum::<u32>() + 6 + u32::try_from(bytes.len() - 20).expect("a length");
     u16::try_from((sum & 0xffff) + (sum >> 16)).expect("a sum")
 }
 
-/// Numbers that are the same in every run (splitmix64).
+/// A deterministic sequence of pseudo-random numbers (splitmix64).
 pub struct Random(pub u64);
 
 impl Random {
@@ -756,7 +756,7 @@ impl Random {
     }
 }
 
-/// A packet that may be anything: sound, cut short, with wrong lengths, sums, options, offsets, or pure noise.
+/// A random packet: valid, truncated, with wrong lengths, checksums, options or offsets, or pure noise.
 pub fn anything(random: &mut Random, sources: &[Ipv4Addr], destinations: &[Ipv4Addr]) -> Vec<u8> {
     let source = sources[random.below(sources.len())];
     let destination = destinations[random.below(destinations.len())];
@@ -787,7 +787,7 @@ pub fn anything(random: &mut Random, sources: &[Ipv4Addr], destinations: &[Ipv4A
     for _ in 0..random.below(4) {
         let at = random.below(bytes.len());
         match random.below(5) {
-            // The addresses stay: who lies about them is another's.
+            // Addresses are left alone: other tests cover forged sources.
             0 if !(12..20).contains(&at) => bytes[at] = random.byte(),
             1 => bytes[0] = 0x40 | (random.byte() & 0xf),
             2 if bytes.len() > 6 => bytes[6] = random.byte() & 0x3f,
@@ -808,7 +808,8 @@ pub fn anything(random: &mut Random, sources: &[Ipv4Addr], destinations: &[Ipv4A
     bytes
 }
 
-/// What may come out of the restricted network, said without pf: between providers nothing but etcd's ports.
+/// Whether the restricted network must not deliver this packet, stated without pf: between providers only etcd's ports
+/// pass.
 fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let topology = net.router.topology();
     let (sender, receiver) = (topology.node(from), topology.node(net.id(to)));
@@ -816,7 +817,7 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let is_link = match SlicedPacket::from_ip(bytes).ok().and_then(|packet| packet.transport) {
         Some(TransportSlice::Tcp(tcp)) => {
             let ports = [tcp.source_port(), tcp.destination_port()];
-            // What carries a refusal passes: a RST, and below an ICMP unreachable.
+            // Refusals pass too: a RST, and below an ICMP unreachable.
             tcp.rst() || ports.iter().any(|port| (2379..=2380).contains(port))
         }
         Some(TransportSlice::Icmpv4(icmp)) => icmp.type_u8() == 3,
@@ -825,7 +826,7 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     let between =
         sender.provider.is_some() && receiver.provider.is_some() && sender.provider != receiver.provider;
     let inward = sender.side == Side::Outside && receiver.provider.is_some();
-    // No one in this network opens anything to the outside, so nothing from there is an answer.
+    // Nothing in this network opens connections to the outside, so nothing from there is a reply.
     (between && (!is_link || datagram.packet.fragment)) || inward
 }
 

@@ -1,5 +1,6 @@
-//! The sandbox in which Nix builds the check `tests` of the flake: no network, no root, no /usr, a shell at /bin/sh, and
-//! what stdenv and the check's inputs have on the PATH. Everything that passes here on another Linux must pass there.
+//! A simulation of the sandbox in which Nix builds the flake's check `tests`: no network, no root, no /usr, a shell at
+//! /bin/sh, and only the tools of stdenv and the check's inputs on the PATH. What passes here on another Linux must
+//! pass there.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -12,8 +13,8 @@ use crate::rig::{Ran, program};
 use crate::support::{root, skipped};
 use crate::tools::tool;
 
-/// What stdenv of Nixpkgs brings: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file; and
-/// glibc's `getent`, which the wrapper of the compiler puts on the PATH.
+/// The tools of Nixpkgs' stdenv: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file;
+/// and glibc's `getent`, which the compiler wrapper puts on the PATH.
 const STDENV: &[&str] = &[
     "[",
     "awk",
@@ -129,7 +130,7 @@ const STDENV: &[&str] = &[
     "yes",
 ];
 
-/// The commands of each package that the check may name among its inputs.
+/// The commands of each package that may be among the check's inputs.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("dash", &["dash"]),
     ("iproute2", &["ip"]),
@@ -142,7 +143,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("shellcheck", &["shellcheck"]),
 ];
 
-/// Makes the directory `$1` the root of user 1000: what is read only is bound, the rest is made beforehand.
+/// Makes the directory `$1` the root directory of user 1000: read-only directories are bind-mounted, the rest exists
+/// already.
 const ENTER: &str = r#"
 set -eu
 root=$1 source=$2 target=$3 rust=$4
@@ -167,7 +169,7 @@ exec /machine/setpriv --reuid 1000 --regid 1000 --clear-groups \
     /tools/bash -c '"$@"; exit "$?"' builder "$@"
 "#;
 
-/// The names after `pkgs.` and `named` in the list of the check's inputs.
+/// The package names after `pkgs.` and `named` in the check's input list.
 fn inputs() -> Vec<String> {
     let flake = fs::read_to_string(root().join("flake.nix")).unwrap();
     let list = flake.split_once("testInputs =").unwrap().1.split_once("];").unwrap().0;
@@ -179,7 +181,7 @@ fn inputs() -> Vec<String> {
     found
 }
 
-/// A directory with the tools of the sandbox, or nothing, said aloud, where this machine cannot make it.
+/// A directory with the sandbox's tools; none, reported as skipped, where it cannot be created.
 fn sandbox() -> Option<TempDir> {
     let directory = TempDir::new().unwrap();
     if directory.path().metadata().unwrap().uid() != 0 {
@@ -229,7 +231,7 @@ fn sandbox() -> Option<TempDir> {
             }
             continue;
         };
-        // A tool that looks at the name it was called by keeps that name.
+        // A tool that depends on the name it was called by keeps that name.
         symlink(
             Path::new("/machine").join(real.strip_prefix("/usr/bin").unwrap_or(&real)),
             at("tools").join(command),
@@ -243,12 +245,12 @@ fn sandbox() -> Option<TempDir> {
     Some(directory)
 }
 
-/// Where cargo builds to.
+/// Cargo's target directory.
 fn target() -> &'static Path {
     program().ancestors().nth(3).unwrap()
 }
 
-/// Where the compiler is installed.
+/// The compiler's installation directory.
 fn rust() -> PathBuf {
     let cargo =
         std::env::var_os("CARGO").map(PathBuf::from).or_else(|| tool("cargo")).expect("cargo is installed");
@@ -263,7 +265,7 @@ fn enter(sandbox: &TempDir, words: &[&str]) -> Ran {
 }
 
 #[test]
-fn it_has_what_the_check_has() {
+fn the_sandbox_has_the_tools_of_the_check() {
     let inputs = inputs();
     assert!(inputs.len() > 7 && inputs.iter().any(|input| input == "original-awk"), "{inputs:?}");
     let Some(sandbox) = sandbox() else { return };
@@ -281,7 +283,7 @@ fn it_has_what_the_check_has() {
     }
 }
 
-/// What calls other programs, each kind of it once: every story runs here with `--long`, and in the check itself.
+/// Tests that call other programs, at least one of each kind. All tests run here with `--long`, and in the real check.
 const SAMPLE: &[&str] = &[
     "activation::",
     "examples::",
@@ -300,9 +302,9 @@ const SAMPLE: &[&str] = &[
     "toymac::",
 ];
 
-/// `NIXVOL_SANDBOX` has the names of other tests to run.
+/// `NIXVOL_SANDBOX` selects other tests to run.
 #[test]
-fn every_story_passes_in_it() {
+fn every_test_passes_in_the_sandbox() {
     let Some(sandbox) = sandbox() else { return };
     let test = std::env::current_exe().unwrap();
     let mut words = vec![test.to_str().unwrap(), "--skip", "sandbox::"];

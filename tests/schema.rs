@@ -1,26 +1,33 @@
 //! The published JSON Schema, held against the reader: what one calls a wrong shape, the other does too.
 
 use jsonschema::Validator;
+use nixvol_net::explain::STOCK_MAIN;
 use nixvol_net::input;
 use serde_json::{Value, json};
 
+use crate::seen::Seen;
 use crate::support::{default_input, program, rendered, root, run, topologies};
 
 fn validator() -> Validator {
     validator_of(&[])
 }
 
-/// What a command's output is held against.
-pub fn validator_of(command: &[&str]) -> Validator {
+/// The published schema of a command's output.
+pub fn schema_of(command: &[&str]) -> Value {
     let schema = run(&[&["schema"], command].concat(), "");
-    assert_eq!(schema.status.code(), Some(0));
+    assert_eq!(schema.status.code(), Some(0), "{command:?}: {}", String::from_utf8_lossy(&schema.stderr));
     let schema: Value = serde_json::from_slice(&schema.stdout).expect("the schema is JSON");
     jsonschema::meta::validate(&schema).expect("the schema is a schema");
-    jsonschema::validator_for(&schema).expect("the schema compiles")
+    schema
+}
+
+/// What a command's output is held against.
+pub fn validator_of(command: &[&str]) -> Validator {
+    jsonschema::validator_for(&schema_of(command)).expect("the schema compiles")
 }
 
 #[test]
-fn fixtures_and_rendered_declarations_fit() {
+fn fixtures_and_rendered_declarations_match_the_schema() {
     let validator = validator();
     for (topology, input) in topologies() {
         assert!(
@@ -109,14 +116,17 @@ fn the_reader_and_the_schema_agree_on_shapes() {
 }
 
 /// Commands that print JSON, by the name of their schema. Every form that an output has is among them.
-const OUTPUTS: &[(&str, &[&str])] = &[
+pub const OUTPUTS: &[(&str, &[&str])] = &[
     ("render", &["render", "--out", "OUT/bundle"]),
     ("verify", &["verify", "OUT/bundle"]),
     ("verify", &["verify", "OUT/spoilt"]),
+    ("verify", &["verify", "OUT/unreadable"]),
+    ("verify", &["verify", "OUT/piped"]),
     ("test", &["test"]),
     ("test", &["test", "--input", "tests/fixtures/ways.json"]),
     ("test", &["test", "--input", "tests/fixtures/restricted.json"]),
     ("test", &["test", "--input", "OUT/expects.json"]),
+    ("test", &["test", "--input", "tests/fixtures/regions.json"]),
     ("check", &["check"]),
     ("check", &["check", "--input", "tests/fixtures/overlap.json"]),
     ("check", &["check", "--input", "OUT/expects.json"]),
@@ -126,6 +136,13 @@ const OUTPUTS: &[(&str, &[&str])] = &[
     ("explain", &["explain", "etcd-1", "etcd-2", "--input", "tests/fixtures/restricted.json"]),
     ("explain", &["explain", "any", "etcd-2:2379", "--input", "tests/fixtures/restricted.json"]),
     ("explain", &["explain", "etcd-1", "etcd-2:80", "--input", "tests/fixtures/ways.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2:2379", "--input", "OUT/expects.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2:2380", "--input", "tests/fixtures/conditions.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2", "--input", "tests/fixtures/conditions.json"]),
+    ("explain", &["explain", "etcd-1.localhost", "internet:80"]),
+    ("explain", &["explain", "lan", "127.0.1.11"]),
+    ("explain", &["explain", "aws", "etcd-2:22", "--input", "tests/fixtures/restricted.json"]),
+    ("explain", &["explain", "etcd-1", "etcd-2:2379", "--ruleset", "OUT/others.conf"]),
     ("diff", &["diff", "tests/fixtures/restricted.json", "tests/fixtures/restricted-more.json"]),
     ("diff", &["diff", "tests/fixtures/restricted.json", "tests/fixtures/restricted-more.json", "--lines"]),
     ("diff", &["diff", "tests/fixtures/single.json", "tests/fixtures/ways.json"]),
@@ -138,6 +155,8 @@ const OUTPUTS: &[(&str, &[&str])] = &[
     ("snapshot accept", &["snapshot", "accept", "--dir", "OUT/accepted"]),
     ("graph", &["graph"]),
     ("graph", &["graph", "--input", "tests/fixtures/rich.json"]),
+    ("graph", &["graph", "--from", "OUT/capture"]),
+    ("graph", &["graph", "--input", "tests/fixtures/restricted.json", "--provider", "gcp"]),
     (
         "add",
         &[
@@ -151,6 +170,22 @@ const OUTPUTS: &[(&str, &[&str])] = &[
             "templates/flake/configuration.nix",
         ],
     ),
+    (
+        "add",
+        &[
+            "add",
+            "volume",
+            "one-more",
+            "--provider",
+            "aws",
+            "--dry-run",
+            "--configuration",
+            "studio",
+            "--file",
+            "tests/nix/edits/hosts/two.nix",
+        ],
+    ),
+    ("remove", &["remove", "volume", "lost", "--dry-run", "--file", "OUT/wrong.nix"]),
     (
         "remove",
         &[
@@ -197,7 +232,7 @@ const OUTPUTS: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn what_commands_print_is_as_their_schemas_say() {
+fn the_output_of_commands_matches_their_schemas() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().display().to_string();
     let write = |name: &str| {
@@ -211,9 +246,33 @@ fn what_commands_print_is_as_their_schemas_say() {
         text.lines().filter(|line| !line.starts_with("block return quick inet from <nixvol> to")).collect();
     std::fs::write(&anchor, text.join("\n") + "\n").expect("an anchor");
     std::fs::write(directory.path().join("spoilt/hosts"), "").expect("a file");
+    write("unreadable");
+    std::fs::write(directory.path().join("unreadable/pf/anchor.conf"), "pass quikc all\n")
+        .expect("an anchor");
+    let conditions = "tests/fixtures/conditions.json";
+    let piped = program()
+        .args(["render", "--quiet", "--input", conditions, "--out", &format!("{out}/piped")])
+        .current_dir(root())
+        .status();
+    assert!(piped.expect("the program runs").success());
+    let anchor = directory.path().join("piped/pf/anchor.conf");
+    let text = std::fs::read_to_string(&anchor).expect("an anchor");
+    assert!(text.contains(" pipe 20002\n") && text.contains(" pipe 20003\n"), "{text}");
+    std::fs::write(&anchor, text.replace(" pipe 20002\n", " pipe 20003\n")).expect("an anchor");
+    let others = STOCK_MAIN
+        .replace("\nanchor ", "\nblock drop quick on lo0 proto tcp from any to any port 2379\nanchor ");
+    std::fs::write(directory.path().join("others.conf"), others).expect("a file");
+    std::fs::create_dir(directory.path().join("capture")).expect("a directory");
+    let names = "bridge-aws\tbridge2000\t-\nveth-etcd-1\tfeth20000\tfeth20001\n";
+    std::fs::write(directory.path().join("capture/names"), names).expect("a file");
+    let wrong = "{ services.nixvol-net = {\n  providers.aws = { network = \"10.0.0.0/16\"; gateway = \"10.0.1.1/24\"; };\n  volumes.lost = { provider = \"aws\"; address = \"10.9.0.2\"; };\n}; }\n";
+    std::fs::write(directory.path().join("wrong.nix"), wrong).expect("a file");
     let mut expects = default_input();
-    expects["expect"] = json!([{ "from": ["aws"], "to": ["gcp"], "passes": false, "why": "apart" }, { "from": ["aws"], "to": ["gcp"], "passes": true }]);
+    let at = |line: u32| json!({ "file": "network.nix", "line": line, "column": 5 });
+    expects["positions"] = json!({ "expect.0": at(7), "links.0": at(3) });
+    expects["expect"] = json!([{ "from": ["aws"], "to": ["gcp"], "passes": false, "why": "apart" }, { "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": [443], "passes": true }]);
     std::fs::write(directory.path().join("expects.json"), expects.to_string()).expect("a file");
+    let mut seen = Seen::default();
     for (command, words) in OUTPUTS {
         let words: Vec<String> = words.iter().map(|word| word.replace("OUT", &out)).collect();
         let output = program().args(&words).args(["--format", "json"]).current_dir(root()).output();
@@ -222,18 +281,15 @@ fn what_commands_print_is_as_their_schemas_say() {
             panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
         });
         assert_eq!(value["version"], 1, "{words:?}");
-        let validator = validator_of(&command.split(' ').collect::<Vec<_>>());
-        let errors: Vec<String> =
-            validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
-        assert!(errors.is_empty(), "{words:?}: {errors:#?}\n{value:#}");
-        // A schema that takes anything would hold nothing.
-        let mut stranger = value.clone();
-        stranger["stranger"] = json!(1);
-        assert!(!validator.is_valid(&stranger), "{command} takes anything");
+        seen.hold(command, &value, &words.join(" "));
         let mut old = value;
         old.as_object_mut().expect("an object").remove("version");
-        assert!(!validator.is_valid(&old), "{command} needs no version");
+        assert!(
+            !validator_of(&command.split(' ').collect::<Vec<_>>()).is_valid(&old),
+            "{command} needs no version"
+        );
     }
+    seen.assert_all(&[]);
     let unknown = run(&["schema", "weather"], "");
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("hint: there is one of render, "));

@@ -1,4 +1,4 @@
-//! Completions as the shells themselves take them, and manual pages as their readers do.
+//! Completions in the shells themselves, and manual pages in their readers.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn printed(words: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Runs a tool of the tests, which must end well and complain of nothing.
+/// Runs a tool that must succeed and print nothing on standard error; returns its output.
 fn ok(program: &str, words: &[&str]) -> String {
     let Output { status, stdout, stderr } = Command::new(program)
         .args(words)
@@ -29,20 +29,20 @@ fn ok(program: &str, words: &[&str]) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// The path on which shells find the program, as the one that is installed.
+/// The PATH on which shells find the program.
 fn path() -> String {
     let here = Path::new(env!("CARGO_BIN_EXE_nixvol-net")).parent().expect("a directory");
     format!("{}:{}", here.display(), std::env::var("PATH").expect("a PATH"))
 }
 
-/// The completions of a shell, in a file of their own.
+/// Writes the completions of a shell into a file; returns its path.
 fn completions(directory: &Path, shell: &str) -> String {
     let path = directory.join(if shell == "zsh" { "_nixvol-net" } else { "nixvol-net" });
     fs::write(&path, printed(&["completions", shell])).expect("a file");
     path.display().to_string()
 }
 
-/// The names of the commands on the first level.
+/// The names of the top-level commands.
 fn names() -> Vec<String> {
     let mut names: Vec<String> =
         commands().into_iter().filter_map(|(words, _)| words.into_iter().next()).collect();
@@ -52,7 +52,7 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn every_shell_reads_its_completions() {
+fn every_shell_parses_its_completions() {
     let directory = tempfile::tempdir().expect("a directory");
     for shell in ["bash", "zsh", "fish"] {
         ok(shell, &["-n", &completions(directory.path(), shell)]);
@@ -112,7 +112,7 @@ fn zsh_finds_the_completions_by_their_name() {
 }
 
 #[test]
-fn there_is_a_page_for_every_command() {
+fn every_command_has_a_manual_page() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("share/man1");
     assert_eq!(printed(&["man", "--out", &out.display().to_string()]), "");
@@ -123,7 +123,7 @@ fn there_is_a_page_for_every_command() {
         let words: Vec<&str> = ["man"].into_iter().chain(words.iter().map(String::as_str)).collect();
         assert_eq!(printed(&words), page, "what is printed is what is written");
 
-        // All that `--help` says is in the page, as a reader shows it.
+        // Every example of `--help` is in the page as a reader shows it.
         let file = path.display().to_string();
         let shown = ok("mandoc", &["-T", "ascii", "-O", "width=200", &file]);
         let examples = help.split("\nExamples:\n").nth(1).unwrap_or_default();
@@ -137,13 +137,13 @@ fn there_is_a_page_for_every_command() {
     }
 }
 
-/// What readers of manual pages may say: a date would make other bytes of the same source, and the library that
-/// writes the lists of values leaves an empty line too many.
+/// Complaints that are accepted: a date would make the output depend on the build time, and the library that writes the
+/// value lists leaves an extra empty line.
 const HARMLESS: &[&str] =
     &["WARNING: missing date", "skipping paragraph macro: br before sp", "macro: br after sp"];
 
 #[test]
-fn readers_of_manual_pages_find_nothing_wrong() {
+fn mandoc_finds_no_error_in_the_manual_pages() {
     let directory = tempfile::tempdir().expect("a directory");
     printed(&["man", "--out", &directory.path().display().to_string()]);
     let mut pages: Vec<String> = fs::read_dir(directory.path())
@@ -162,7 +162,7 @@ fn readers_of_manual_pages_find_nothing_wrong() {
 }
 
 #[test]
-fn a_page_that_there_is_not_is_refused() {
+fn an_unknown_page_is_refused() {
     let output = run(&["man", "pf", "evil"], "");
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(

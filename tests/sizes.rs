@@ -1,4 +1,4 @@
-//! Declarations that grow in every way that they can: for benchmarks, and for the law that a proof grows with them.
+//! Declarations that grow in every dimension, for benchmarks and for the property that the cost of a proof is linear.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn volume(n: usize) -> String {
     format!("v{n}")
 }
 
-/// Providers with a /24 each, and volumes spread over them.
+/// A number of providers with a /24 each, and volumes spread evenly over them.
 fn network(providers: usize, volumes: usize, links: Vec<Value>) -> Value {
     let mut input = json!({ "version": 1, "providers": {}, "volumes": {}, "links": links });
     let prefix = |n: usize| format!("10.{}.{}", n / 250, n % 250);
@@ -30,7 +30,7 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(provider).collect()
 }
 
-/// Every provider may open everything to every other.
+/// Every provider linked to every other.
 pub fn mesh(providers: usize, volumes: usize) -> Value {
     network(providers, volumes, vec![json!({ "from": names(providers), "to": names(providers) })])
 }
@@ -39,17 +39,17 @@ fn tcp(from: String, to: String, port: usize) -> Value {
     json!({ "from": [from], "to": [to], "protocol": "tcp", "ports": [port] })
 }
 
-/// Each provider may open to the next.
+/// Each provider linked to the next.
 pub fn chain(count: usize) -> Value {
     network(count, 0, (1..count).map(|n| tcp(provider(n - 1), provider(n), 443)).collect())
 }
 
-/// One provider may open to each of the others.
+/// One provider linked to each of the others.
 pub fn star(count: usize) -> Value {
     network(count, 0, (1..count).map(|n| tcp(provider(0), provider(n), 443)).collect())
 }
 
-/// One provider, and volumes of ten others that it reaches by a port of their own each.
+/// One provider, and volumes of ten others that it reaches by a different port each.
 pub fn ports(count: usize) -> Value {
     let elsewhere = (0..).filter(|n| n % 11 != 0).take(count);
     network(11, count + count / 10 + 1, elsewhere.map(|n| tcp(provider(0), volume(n), 1000 + n)).collect())
@@ -67,13 +67,13 @@ pub fn masquerades(count: usize) -> Value {
     network(count, 0, vec![link])
 }
 
-/// Each provider and the next, with a delay.
+/// A chain whose links have latency.
 pub fn conditions(count: usize) -> Value {
     let link = |n: usize| json!({ "from": [provider(n)], "to": [provider((n + 1) % count)], "conditions": { "latencyMs": 40 + n % 50 } });
     network(count, 0, (0..count).map(link).collect())
 }
 
-/// Volumes as well, and a link from each provider to another.
+/// Links from each provider to another, with volumes.
 pub fn links(providers: usize, volumes: usize) -> Value {
     let link = |n: usize| tcp(provider(n), provider((n * 7 + 1) % providers), 443 + n % 3);
     network(providers, volumes, (0..providers).map(link).collect())

@@ -1,17 +1,17 @@
-//! Every rendered file of several topologies, byte for byte, as a reviewer sees it change.
+//! Every rendered file of several topologies, byte for byte, so that a reviewer sees each change.
 
 use insta::{Settings, assert_binary_snapshot};
 
 use crate::support::{rendered, topologies};
 
 #[test]
-fn every_file_is_as_it_was_reviewed() {
+fn every_file_matches_its_reviewed_snapshot() {
     for (topology, input) in topologies() {
         for (path, file) in rendered(&input).files {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            // insta wants an extension; a file that has none is kept as text.
+            // insta requires an extension; files without one are kept as .txt.
             let name = if name.contains('.') { name.to_owned() } else { format!("{name}.txt") };
-            // A snapshot is called by its name without the extension, which must then be its own.
+            // insta drops the extension from the snapshot's name, so names that differ only in it need another name.
             let name = name.replace("topology.svg", "topology-drawn.svg");
             let mut settings = Settings::clone_current();
             settings.set_snapshot_path(format!("snapshots/{topology}/{directory}"));
@@ -30,7 +30,7 @@ fn every_snapshot_is_still_rendered() {
     }
     for snapshot in crate::support::files_below("tests/snapshots") {
         let path = snapshot.strip_prefix("tests/snapshots").expect("below it").to_string_lossy().into_owned();
-        // What other stories keep.
+        // Snapshots of other test modules.
         let others = ["diff/", "edits/", "explain/", "init/", "nix/", "problems/", "proof/"];
         if others.iter().any(|story| path.starts_with(story)) {
             continue;

@@ -1,4 +1,4 @@
-//! Topologies that several stories use, and the program itself.
+//! Topologies that several test modules share, and helpers that run the program.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,19 +17,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A fixture's JSON.
+/// Parses the JSON of a fixture, by its file name in `tests/fixtures`.
 pub fn fixture(name: &str) -> Value {
     let path = root().join("tests/fixtures").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("a fixture is JSON")
 }
 
-/// The embedded declaration's JSON.
+/// Parses the JSON of the embedded declaration.
 pub fn default_input() -> Value {
     serde_json::from_str(input::DEFAULT).expect("the embedded declaration is JSON")
 }
 
-/// The topologies whose every file is kept as a snapshot.
+/// The topologies for which every rendered file is kept as a snapshot, by name.
 pub fn topologies() -> Vec<(&'static str, Value)> {
     vec![
         ("default", default_input()),
@@ -56,7 +56,7 @@ pub fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("p{n}")).collect()
 }
 
-/// Fifty providers in a ring, a mesh of etcd ports among all, and a volume here and there.
+/// Fifty providers: links in a ring, a mesh of etcd's ports among all, and a few volumes.
 fn fifty() -> Value {
     let mut input = providers(50);
     for n in (0..50).step_by(16) {
@@ -69,25 +69,25 @@ fn fifty() -> Value {
     input
 }
 
-/// The declaration of a JSON value that must be valid.
+/// Reads a declaration from JSON; panics if it is not valid.
 pub fn declared(input: &Value) -> Declaration {
     model::read(input.to_string().as_bytes()).unwrap_or_else(|rejected| panic!("{:#?}", rejected.problems))
 }
 
-/// The bundle of a JSON value that must be valid.
+/// Renders a declaration from JSON; panics if it is not valid.
 pub fn rendered(input: &Value) -> Bundle {
     let declaration = declared(input);
     render::bundle(&declaration, &Plan::of(&declaration)).expect("a valid declaration can be rendered")
 }
 
-/// The program, as a user runs it.
+/// The program's binary, to be run as a user runs it.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixvol-net"));
     command.env("NO_COLOR", "1");
     command
 }
 
-/// Runs the program with arguments and a standard input.
+/// Runs the program with these arguments and this standard input.
 pub fn run(arguments: &[&str], input: &str) -> Output {
     use std::io::Write;
     use std::process::Stdio;
@@ -99,13 +99,14 @@ pub fn run(arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A program that refuses its arguments never reads its input.
+    // A program that rejects its arguments exits without reading its input.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("the program ends")
 }
 
-/// Says that something was skipped, once, and past the test harness, which keeps the words of a test that passes to itself.
+/// Reports that something was skipped, once, by writing past the test harness, which captures the output of a test that
+/// passes.
 pub fn skipped(why: &str) {
     use std::io::Write;
     static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
@@ -116,7 +117,7 @@ pub fn skipped(why: &str) {
     }
 }
 
-/// Whether this machine has a tool. Without it a test says what it leaves out.
+/// Whether this machine has a tool. If not, reports what the test leaves out.
 pub fn has_tool(name: &str, what: &str) -> bool {
     let has = tool(name).is_some();
     if !has {
@@ -125,7 +126,7 @@ pub fn has_tool(name: &str, what: &str) -> bool {
     has
 }
 
-/// Whether this machine lets the lab be made. Where it must (`NIXVOL_LAB_REQUIRED`), it is a failure that it does not.
+/// Whether the lab can be created on this machine. Fails instead of returning false if `NIXVOL_LAB_REQUIRED` is set.
 #[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn has_lab() -> bool {
     static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
@@ -147,13 +148,13 @@ pub fn has_lab() -> bool {
     })
 }
 
-/// Whether a program can run as a volume's here: with the lab, and in a namespace of its own whose loopback has the addresses.
+/// Whether a program can run as a volume here: needs the lab, and a namespace whose loopback has the addresses.
 #[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn has_namespaces() -> bool {
     has_lab() && has_tool("unshare", "nothing acts as a volume")
 }
 
-/// Every file below a directory of the source tree, by path from the root.
+/// Every file below a directory of the source tree, as a path relative to the root.
 pub fn files_below(directory: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(directory).expect("a directory of the tree") {
@@ -171,7 +172,8 @@ pub fn files_below(directory: &str) -> Vec<PathBuf> {
     files.iter().map(|file| file.strip_prefix(root()).expect("below the root").to_owned()).collect()
 }
 
-/// So many cases of a property. A failure is shown with its smallest case and written nowhere.
+/// A proptest configuration with this number of cases. A failure is shown with its smallest case; no regression file is
+/// written.
 pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -126,7 +126,7 @@ proptest! {
 
     /// The symbolic cut of services and ends against the concrete evaluator: two thousand random questions.
     #[test]
-    fn each_answer_is_the_one_that_its_packet_gets(
+    fn each_answer_agrees_with_a_single_packet(
         input in input(),
         questions in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..SERVICES.len()), 50),
     ) {
@@ -153,7 +153,7 @@ proptest! {
     #![proptest_config(cases(12))]
 
     #[test]
-    fn everyone_gets_the_answers_that_each_gets_alone(
+    fn answers_for_any_agree_with_those_for_each_endpoint(
         input in input(),
         named in any::<prop::sample::Index>(),
         is_source in any::<bool>(),
@@ -197,7 +197,7 @@ proptest! {
     #![proptest_config(cases(60))]
 
     #[test]
-    fn what_the_matrix_says_passes_is_what_does(input in input()) {
+    fn the_matrix_agrees_with_the_policy(input in input()) {
         let world = World::new(&input);
         let plan = &world.plan;
         let mut flows = Flows::default();
@@ -228,7 +228,7 @@ proptest! {
 
     /// The link of the command opens what was asked about, and nothing else where that is said.
     #[test]
-    fn what_would_open_something_opens_that(mut input in input(), chosen in any::<prop::sample::Index>()) {
+    fn the_suggested_command_opens_the_flow(mut input in input(), chosen in any::<prop::sample::Index>()) {
         let world = World::new(&input);
         let mut flows = Flows::default();
         let before = Reach::of(&mut flows, &world.plan);
@@ -267,7 +267,7 @@ proptest! {
 }
 
 #[test]
-fn answers_read_well() {
+fn answers_have_the_reviewed_wording() {
     let rich = World::new(&fixture("rich.json"));
     let restricted = World::new(&fixture("restricted.json"));
     let text = |world: &World, from: &str, to: &str, protocol| {
@@ -292,7 +292,7 @@ fn answers_read_well() {
 }
 
 #[test]
-fn several_answers_are_data_and_have_exit_codes() {
+fn surveys_have_json_and_exit_codes() {
     let restricted = fixture("restricted.json").to_string();
     let said = |arguments: &[&str], code: i32| {
         let ran = run(&[&["explain", "--input", "-"], arguments].concat(), &restricted);

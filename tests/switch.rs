@@ -1,5 +1,5 @@
-//! A switch from beginning to end: the activation of nix-darwin (its real text where its source is given, its order of
-//! steps otherwise), run by root in a namespace whose root directory is a Mac's, with the toy Mac's commands.
+//! Whole switches: the activation of nix-darwin (its real script if its source is given, otherwise the same order of
+//! steps), run by root in a namespace whose root directory is a Mac's, with the toy Mac's commands.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -19,10 +19,10 @@ use crate::support::skipped;
 
 const PLIST: &str = "Library/LaunchDaemons/org.nix-volumes.networking.plist";
 const JOB: &str = "job\torg.nix-volumes.networking\t";
-/// A route of a VPN inside the network of ibm.
+/// A VPN's route inside ibm's network.
 const OVERLAP: &str = "route\t10.3.7.0/24\tutun4\tUSc\tutun4\t";
 
-/// The one command that removes everything, whatever was installed how.
+/// The command that removes everything, however it was installed.
 pub const UNINSTALL: &str = "/opt/nix-volumes/uninstall.sh";
 
 const ON: &str = "{ enable = true; }";
@@ -32,7 +32,8 @@ const ONE_MORE_CONFIRMED: &str =
     r#"{ enable = true; confirmWithin = 2; volumes.added = { provider = "aws"; address = "10.0.9.9"; }; }"#;
 const WITHOUT_THE_MODULE: &str = "null";
 
-/// Mounts that make the directory `$1` a Mac's root: its commands in /usr/bin, those of this machine in /bin.
+/// Mounts that turn the directory `$1` into a Mac's root: the Mac's commands in /usr/bin, those of this machine in
+/// /bin.
 const ENTER: &str = r#"
 set -eu
 root=$1 mac=$2 toy=$3
@@ -48,12 +49,12 @@ mount --bind "$toy" "$root$toy"
 exec chroot "$root" /bin/env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/var/root "$@"
 "#;
 
-/// Where the toy Mac and the program of this build are.
+/// The build directory, which has the toy Mac's binary and the program below it.
 fn built() -> &'static Path {
     program().ancestors().nth(2).unwrap()
 }
 
-/// A Mac that is switched from one system to another.
+/// A Mac that is switched between systems.
 pub struct Disk {
     pub mac: Mac,
     directory: TempDir,
@@ -61,7 +62,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// None, said aloud, where no namespace can be made.
+    /// None, reported as skipped, where no namespace can be created.
     pub fn new() -> Option<Self> {
         let disk = Self { mac: Mac::new(), directory: TempDir::new().unwrap(), systems: 0.into() };
         let root = disk.directory.path();
@@ -97,7 +98,7 @@ impl Disk {
             }
         }
         symlink("var/run", root.join("run")).unwrap();
-        // The name of awk may be a link into a place that is not there then.
+        // awk may be a link into /etc, which the new root does not have.
         let awk = fs::canonicalize("/usr/bin/awk").unwrap_or_default();
         symlink(Path::new("/bin").join(awk.file_name().unwrap_or_default()), root.join("sbin/awk")).unwrap();
         for (file, text) in [
@@ -122,7 +123,7 @@ impl Disk {
         Some(disk)
     }
 
-    /// Where a path of the Mac lies on this machine.
+    /// The path on this machine of a path on the Mac.
     fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.directory.path().join(path.strip_prefix("/").unwrap_or(path))
@@ -153,7 +154,7 @@ impl Disk {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Builds the system with these settings into the Mac's store, and says where it is.
+    /// Builds the system with these settings into the Mac's store; returns its path.
     fn build(&self, settings: &str) -> String {
         let real = sources()
             .map_or(String::new(), |(darwin, lib)| format!("nixDarwin = {darwin}; nixpkgsLib = {lib};"));
@@ -177,7 +178,7 @@ impl Disk {
                 symlink(source, link).unwrap();
             }
         }
-        // What else the script calls by its path in the store.
+        // Other store paths that the script calls.
         let script = text("script");
         let words = script.split(|c: char| c.is_whitespace() || "'\"$".contains(c));
         for word in words.filter(|word| word.starts_with("/nix/store/")) {
@@ -188,7 +189,7 @@ impl Disk {
                 self.write(word, "#!/bin/sh\n", 0o555);
             } else if let Some((_, name)) = word.split_once("-coreutils/bin/") {
                 fs::create_dir_all(self.path(word).parent().unwrap()).unwrap();
-                // Twice for a system that is built twice.
+                // It exists already if the system is built twice.
                 let _ = symlink(format!("/bin/{name}"), self.path(word));
             }
         }
@@ -211,7 +212,7 @@ impl Disk {
         self.enter(&["/bin/bash", &format!("{system}/activate")])
     }
 
-    /// Switches to a system that must arrive.
+    /// Switches to a system; the switch must succeed.
     #[track_caller]
     fn switch(&self, settings: &str) -> String {
         let system = self.build(settings);
@@ -221,7 +222,7 @@ impl Disk {
         system
     }
 
-    /// Switches to a system that must not arrive, and says why.
+    /// Tries a switch that must fail with this exit code and these words.
     #[track_caller]
     fn refused(&self, settings: &str, code: i32, words: &[&str]) {
         let before = self.current();
@@ -244,7 +245,7 @@ impl Disk {
         loaded
     }
 
-    /// Paths of ours that are on the disk.
+    /// Our paths that exist on the disk.
     fn ours(&self) -> Vec<&'static str> {
         let all = [
             PLIST,
@@ -258,7 +259,7 @@ impl Disk {
         all.into_iter().filter(|path| fs::symlink_metadata(self.path(path)).is_ok()).collect()
     }
 
-    /// Nothing of ours is left: disk, launchd, kernel, names.
+    /// Asserts that nothing of ours is left: disk, launchd, kernel, hosts file.
     #[track_caller]
     pub fn assert_clean(&self, kernel: &str) {
         assert_eq!(self.ours(), [""; 0]);
@@ -271,7 +272,7 @@ impl Disk {
         assert_eq!(fs::read_to_string(self.path("etc/hosts")).unwrap(), crate::network::HOSTS);
     }
 
-    /// The kernel is what it was, but for the order in which things were made.
+    /// Asserts that the kernel is in the same state, regardless of the order in which things were created.
     #[track_caller]
     fn assert_kernel(&self, expected: &[String]) {
         let now = settled(&self.mac.kernel());
@@ -290,7 +291,7 @@ impl Disk {
 }
 
 #[test]
-fn on_and_on_again_and_off() {
+fn enabling_twice_and_disabling() {
     let Some(disk) = Disk::new() else { return };
     let before = disk.mac.kernel();
     disk.switch(WITHOUT_THE_MODULE);
@@ -324,7 +325,7 @@ fn a_first_switch_that_is_refused_changes_nothing() {
     disk.switch(OFF);
     disk.assert_clean(&before);
 
-    // What shows itself only after the checks: the switch fails at its end, and off takes all of it away.
+    // A problem that appears only after the checks: the switch fails at its end, and disabling removes everything.
     disk.mac.remove(OVERLAP);
     let clean = disk.mac.kernel();
     let system = disk.build(ON);
@@ -353,28 +354,29 @@ fn a_first_switch_that_is_refused_changes_nothing() {
 }
 
 #[test]
-fn an_overlap_that_came_later_fails_no_switch() {
+fn a_later_overlap_fails_no_unrelated_switch() {
     let Some(disk) = Disk::new() else { return };
     let before = disk.mac.kernel();
     disk.switch(ON);
     disk.mac.add(OVERLAP);
     let up = disk.mac.kernel();
-    // Another package; the network is the same.
+    // Only the package changes; the network is the same.
     disk.switch(ON);
     assert_eq!(disk.mac.kernel(), up);
-    // A change of the network elsewhere.
+    // A change to the network that does not concern the overlap.
     disk.switch(ONE_MORE);
     assert!(disk.mac.kernel().contains("10.0.9.9"));
     assert_eq!(disk.manager("status").code, 1, "it is told");
 
-    // After a restart in a place with the overlap reconcile waits, and a switch of something else still arrives.
+    // After a reboot with the overlap in place reconcile refuses to start, but a switch that leaves the network as it
+    // is succeeds.
     disk.mac.reboot();
     disk.mac.add(OVERLAP);
     let down = disk.mac.kernel();
     assert_eq!(disk.manager("reconcile").code, 3);
     disk.switch(ONE_MORE);
     assert_eq!(disk.mac.kernel(), down);
-    // One that would change the network does not.
+    // A switch that would change the network fails.
     disk.refused(ON, 2, &["the network 10.3.0.0/16 of ibm overlaps"]);
     disk.mac.remove(OVERLAP);
     assert_eq!(disk.manager("reconcile").code, 0);
@@ -384,7 +386,7 @@ fn an_overlap_that_came_later_fails_no_switch() {
 }
 
 #[test]
-fn rules_that_are_not_called_fail_no_switch_that_changes_nothing() {
+fn missing_call_points_fail_only_switches_with_changes() {
     let Some(disk) = Disk::new() else { return };
     disk.switch(ON);
     disk.mac.edit(|kernel| kernel.replace("\\nanchor \"com.apple/*\" all", ""));
@@ -393,12 +395,12 @@ fn rules_that_are_not_called_fail_no_switch_that_changes_nothing() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_old_network() {
+fn a_failed_start_keeps_the_old_network() {
     let Some(disk) = Disk::new() else { return };
     disk.switch(ON);
     let old = settled(&disk.mac.kernel());
     let names = fs::read_to_string(disk.path("etc/hosts")).unwrap();
-    // The address of the new volume cannot be given.
+    // Adding the new volume's address fails.
     let ifconfig = disk.mac.bin().join("ifconfig");
     fs::create_dir(disk.mac.root().join("toy")).unwrap();
     fs::rename(&ifconfig, disk.mac.root().join("toy/ifconfig")).unwrap();
@@ -423,7 +425,7 @@ fn a_start_that_fails_leaves_the_old_network() {
 }
 
 #[test]
-fn a_generation_without_the_module_leaves_what_one_command_removes() {
+fn one_command_removes_what_a_generation_without_the_module_leaves() {
     let Some(disk) = Disk::new() else { return };
     let before = disk.mac.kernel();
     let without = disk.switch(WITHOUT_THE_MODULE);
@@ -437,10 +439,10 @@ fn a_generation_without_the_module_leaves_what_one_command_removes() {
     let removed = disk.enter(&[UNINSTALL]);
     assert_eq!(removed.code, 0, "{}{}", removed.out, removed.err);
     disk.assert_clean(&before);
-    // And back.
+    // Switching back to the module works.
     disk.switch(ON);
     disk.assert_up(false);
-    // The command also ends the job of a system that has the module; the next switch brings all back.
+    // The command also unloads the job of a system that has the module; the next switch restores everything.
     assert_eq!(disk.enter(&[UNINSTALL]).code, 0);
     disk.assert_clean(&before);
     disk.switch(ON);
@@ -463,10 +465,10 @@ fn a_switch_without_confirmation_is_rolled_back() {
         std::thread::sleep(Duration::from_millis(100));
     }
     disk.assert_kernel(&old);
-    // launchd's next look does not bring it back.
+    // The next reconcile by launchd does not bring it back.
     disk.manager("reconcile");
     disk.assert_kernel(&old);
-    // One that is confirmed stays.
+    // A confirmed one stays.
     disk.switch(ONE_MORE_CONFIRMED);
     assert_eq!(disk.manager("confirm").code, 0);
     disk.assert_up(true);

@@ -1,8 +1,9 @@
 //! The program on a terminal and beside other runs of itself: colour, interrupts, many at once, completions of names.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -41,7 +42,7 @@ const TEXT: &[&[&str]] = &[
 ];
 
 #[test]
-fn every_text_has_colour_when_asked_and_the_same_words_without() {
+fn every_output_has_colour_when_asked_and_the_same_text_without() {
     for words in TEXT {
         let with = |when: &'static str| [*words, &["--color", when][..]].concat();
         let (always, never) = (told(&with("always"), &[]), told(&with("never"), &[]));
@@ -69,7 +70,7 @@ fn on_a_terminal(line: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_terminal_has_colour_unless_it_is_dumb_or_nobody_wants_it() {
+fn a_terminal_has_colour_unless_it_is_dumb_or_colour_is_turned_off() {
     if !crate::support::has_tool("script", "no terminal was tried") {
         return;
     }
@@ -149,8 +150,141 @@ fn an_interrupt_leaves_nothing_behind() {
     assert!(interrupted > 0, "no run was caught at work");
 }
 
+/// A terminal with a command on it, and what is typed there.
+fn terminal(line: &str) -> Child {
+    let mut command = Command::new("script");
+    command.args(["-qec", line, "/dev/null"]).current_dir(root()).env("TERM", "xterm").env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs")
+}
+
+/// What a terminal shows in the end: carriage returns go back, and `erase to the end of the line` erases.
+fn shown(written: &str) -> String {
+    let line = |line: &str| {
+        let (mut cells, mut at): (Vec<char>, usize) = (Vec::new(), 0);
+        let mut rest = line;
+        while let Some(next) = rest.chars().next() {
+            if let Some(after) = rest.strip_prefix("\x1b[K") {
+                cells.truncate(at);
+                rest = after;
+                continue;
+            }
+            rest = &rest[next.len_utf8()..];
+            if next == '\r' {
+                at = 0;
+                continue;
+            }
+            assert!(next != '\x1b', "{written:?}");
+            cells.resize(cells.len().max(at + 1), ' ');
+            cells[at] = next;
+            at += 1;
+        }
+        cells.into_iter().collect::<String>()
+    };
+    written.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+const WAITING: &str = "waiting for another program that writes there";
+
 #[test]
-fn many_at_once_into_one_directory_all_succeed() {
+#[cfg(unix)]
+fn what_takes_a_while_says_so_on_a_terminal_alone_and_is_erased() {
+    if !crate::support::has_tool("script", "no progress was watched") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    // As another run does that writes beside it.
+    let others = fs::File::open(directory.path()).expect("a directory");
+    others.lock().expect("a lock");
+    let program_and = |rest: &str| {
+        format!(
+            "{} render --out {}/bundle {rest}",
+            env!("CARGO_BIN_EXE_nixvol-net"),
+            directory.path().display()
+        )
+    };
+    let on_terminal = terminal(&program_and(""));
+    let to_a_file = terminal(&program_and(&format!(">{}", at("stdout"))));
+    let dumb = terminal(&format!("TERM=dumb {}", program_and("")));
+    let piped = program()
+        .args(["render", "--out", &at("bundle")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let piped = piped.expect("the program starts");
+    std::thread::sleep(Duration::from_millis(2600));
+    others.unlock().expect("no lock");
+    let ended = |child: Child| {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success());
+        (String::from_utf8(output.stdout).expect("text"), String::from_utf8(output.stderr).expect("text"))
+    };
+    let (written, _) = ended(on_terminal);
+    assert!(
+        written.contains(&format!("{WAITING} … 1 s")) && written.contains(&format!("{WAITING} … 2 s")),
+        "{written:?}"
+    );
+    let summary = |text: &str| text.contains("5 providers, 13 volumes, 1 link") && text.contains("proven: ");
+    let left = shown(&written);
+    assert!(summary(&left) && !left.contains(WAITING) && !left.contains('…'), "{left:?}");
+    let (written, _) = ended(to_a_file);
+    assert!(written.contains(WAITING) && shown(&written).is_empty(), "{written:?}");
+    let file = fs::read_to_string(at("stdout")).expect("the file");
+    assert!(summary(&file) && !file.contains('\x1b') && !file.contains('…'), "{file:?}");
+    let (written, _) = ended(dumb);
+    assert!(summary(&written) && !written.contains(WAITING), "{written:?}");
+    let (out, error) = ended(piped);
+    assert!(summary(&out) && !out.contains('…') && error.is_empty(), "{out:?} {error:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn control_c_ends_what_waits_and_what_writes_and_leaves_nothing() {
+    if !crate::support::has_tool("script", "no interrupt was typed") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = thousand(directory.path());
+    let place = directory.path().join("place");
+    fs::create_dir(&place).expect("a directory");
+    let out = place.join("bundle").display().to_string();
+    let line = format!("{} render --quiet --input {input} --out {out}", env!("CARGO_BIN_EXE_nixvol-net"));
+    let names = || fs::read_dir(&place).expect("a directory").count();
+    let interrupted = |mut child: Child| {
+        child.stdin.take().expect("the keyboard").write_all(b"\x03").expect("it is typed");
+        let output = child.wait_with_output().expect("it ends");
+        (output.status.code(), shown(&String::from_utf8_lossy(&output.stdout)))
+    };
+    // As shells tell the end by SIGINT.
+    let by_interrupt = Some(128 + 2);
+    let others = fs::File::open(&place).expect("a directory");
+    others.lock().expect("a lock");
+    let child = terminal(&line);
+    std::thread::sleep(Duration::from_millis(1800));
+    assert_eq!(interrupted(child).0, by_interrupt);
+    others.unlock().expect("no lock");
+    assert_eq!(names(), 0);
+    let mut caught = 0;
+    for _ in 0..4 {
+        let child = terminal(&line);
+        let begun = Instant::now();
+        while names() == 0 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (code, _) = interrupted(child);
+        caught += usize::from(code == by_interrupt);
+        assert!(
+            code == by_interrupt && names() == 0 || code == Some(0) && names() == 1,
+            "{code:?}, {} left",
+            names()
+        );
+        let _ = fs::remove_dir_all(place.join("bundle"));
+    }
+    assert!(caught > 0, "no run was caught at work");
+}
+
+#[test]
+fn concurrent_renders_into_one_directory_all_succeed() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("bundle");
     for _ in 0..3 {
@@ -181,7 +315,7 @@ fn many_at_once_into_one_directory_all_succeed() {
 
 #[test]
 #[cfg(unix)]
-fn a_bundle_whose_declaration_is_a_link_is_told() {
+fn a_bundle_whose_declaration_is_a_link_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let bundle = directory.path().join("bundle");
     assert!(program().args(["render", "--quiet", "--out"]).arg(&bundle).status().expect("it runs").success());
@@ -202,7 +336,7 @@ fn a_bundle_whose_declaration_is_a_link_is_told() {
 }
 
 #[test]
-fn a_nix_file_is_no_input_and_the_line_to_use_is_told() {
+fn a_nix_file_as_input_is_refused_with_the_command_to_use() {
     let hint = |words: &[&str]| {
         let output = program().args(words).current_dir(root()).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{words:?}");
@@ -241,7 +375,7 @@ fn offered(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn completions_know_the_names_of_the_declaration_at_hand() {
+fn completions_offer_the_names_of_the_declaration() {
     assert_eq!(offered(&["explain", "etcd"]), ["etcd-1", "etcd-2", "etcd-3"]);
     assert_eq!(offered(&["explain", "--input", "tests/fixtures/rich.json", "d"]), ["db"]);
     assert_eq!(offered(&["explain", "--input=tests/fixtures/rich.json", "db", "int"]), ["internet"]);

@@ -1,4 +1,4 @@
-//! The toy Mac against what is known of macOS: texts, exit codes, and what stays as it was.
+//! The toy Mac against known facts about macOS: output, exit codes, and what a command leaves unchanged.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn names_are_a_cloner_and_a_unit() {
 }
 
 #[test]
-fn a_bridge_is_up_only_when_told() {
+fn a_bridge_is_running_only_after_ifconfig_up() {
     let mac = Mac::new();
     mac.ok("ifconfig bridge2000 create");
     mac.ok("ifconfig bridge2000 inet 10.0.1.1 netmask 255.255.255.0 alias");
@@ -97,7 +97,7 @@ fn peers_and_members() {
 }
 
 #[test]
-fn without_alias_the_first_address_goes() {
+fn without_alias_the_first_address_is_replaced() {
     let mac = Mac::new();
     let before = mac.kernel();
     mac.ok("ifconfig lo0 alias 127.0.1.11 netmask 255.255.255.255");
@@ -119,7 +119,7 @@ fn without_alias_the_first_address_goes() {
 }
 
 #[test]
-fn route_succeeds_when_it_fails() {
+fn route_exits_0_when_it_fails() {
     let mac = Mac::new();
     mac.ok("ifconfig bridge2000 create up");
     let add = "route -n add -net 10.0.0.0/16 -interface bridge2000";
@@ -174,7 +174,7 @@ fn netstat_abbreviates() {
 }
 
 #[test]
-fn who_is_not_root() {
+fn commands_that_need_root_fail_without_it() {
     let mac = Mac::new();
     mac.edit(|kernel| kernel.replace("uid\t0\n", "uid\t501\n"));
     assert_eq!(mac.ok("id -u"), "501\n");
@@ -184,7 +184,7 @@ fn who_is_not_root() {
 }
 
 #[test]
-fn tokens_are_counted() {
+fn enable_tokens_are_counted() {
     let mac = Mac::new();
     let before = mac.kernel();
     let ran = mac.run("pfctl -E");
@@ -211,7 +211,7 @@ fn tokens_are_counted() {
 }
 
 #[test]
-fn anchors_load_whole_or_not_at_all() {
+fn anchors_are_loaded_atomically() {
     let mac = Mac::new();
     let file = mac.dir().join("rules");
     let load = format!("pfctl -a com.apple/250.nixvol -f {}", file.display());
@@ -257,7 +257,7 @@ fn anchors_load_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_nobody_may_ask_for() {
+fn forbidden_commands_exit_99() {
     let mac = Mac::new();
     let file = mac.dir().join("rules");
     fs::write(&file, "set skip on lo0\n").expect("rules");
@@ -289,7 +289,7 @@ fn small_commands() {
 }
 
 #[test]
-fn a_reboot_forgets_what_the_kernel_held() {
+fn a_reboot_resets_the_kernel_state() {
     let mac = Mac::new();
     let before = mac.kernel();
     mac.ok("ifconfig bridge2000 create up");
@@ -302,7 +302,7 @@ fn a_reboot_forgets_what_the_kernel_held() {
 }
 
 #[test]
-fn a_command_told_to_fail_changes_nothing() {
+fn a_command_with_an_injected_failure_changes_nothing() {
     let mac = Mac::new();
     mac.fault(Some(("fail", 2)));
     let before = mac.kernel();
@@ -320,7 +320,7 @@ fn a_command_told_to_fail_changes_nothing() {
 }
 
 #[test]
-fn what_may_be_a_peer_or_a_member() {
+fn peers_and_members_are_validated() {
     let mac = Mac::new();
     let before = mac.kernel();
     mac.ok("ifconfig feth20000 create");
@@ -332,17 +332,17 @@ fn what_may_be_a_peer_or_a_member() {
     ] {
         refused(&mac, line, 1, &format!("ifconfig: {err}"));
     }
-    // What is larger than the largest MTU is warned of, and that is all.
+    // An MTU above the maximum only causes a warning.
     mac.ok("ifconfig feth20000 mtu 2048");
     mac.ok("ifconfig feth20000 mtu 9000");
     assert!(mac.ok("ifconfig feth20000").contains("mtu 2048\n"));
-    // An address brings a feth up, but does not let it run.
+    // An address makes a feth UP, but not RUNNING.
     mac.ok("ifconfig feth20000 10.9.9.1/24 alias");
     assert!(
         mac.ok("ifconfig feth20000").starts_with("feth20000: flags=8803<UP,BROADCAST,SIMPLEX,MULTICAST>")
     );
     mac.ok("ifconfig feth20000 destroy");
-    // A bridge may go with members on it; its address and routes go too.
+    // A bridge can be destroyed while it has members; its addresses and routes are removed.
     mac.ok("ifconfig bridge2000 create up");
     mac.ok("ifconfig feth20001 create up");
     mac.ok("ifconfig bridge2000 addm feth20001");
@@ -365,7 +365,7 @@ fn a_destroyed_interface_may_linger() {
 }
 
 #[test]
-fn states_outlive_rules_and_go_when_told() {
+fn states_survive_rule_changes_until_killed() {
     let mac = Mac::new();
     let file = mac.dir().join("rules");
     fs::write(&file, "pass quick inet from any to any\n").expect("rules");
@@ -425,14 +425,14 @@ fn pfctl_prints_what_macos_prints() {
         "{}",
         loaded.err
     );
-    // What the Mac sends to itself goes through lo0, and is counted by label.
+    // Traffic of the Mac to itself passes lo0, and labels count it.
     mac.run("nc -z -G 2 -s 127.0.0.1 127.0.0.53 53");
     assert_eq!(mac.ok("pfctl -a com.apple/250.nixvol -s labels"), "no 1 1 84 0 0 1 84\n");
     assert_eq!(mac.run("pfctl -a com.apple/250.nixvol -t none -T show").code, 255);
 }
 
 #[test]
-fn launchd_and_the_disk() {
+fn launchctl_and_ls() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let mac = Mac::new();
     let label = "org.nix-volumes.networking";
@@ -443,7 +443,7 @@ fn launchd_and_the_disk() {
     assert_eq!((twice.code, twice.err.as_str()), (5, "Bootstrap failed: 5: Input/output error\n"));
     assert!(mac.ok(&format!("launchctl print system/{label}")).contains("\tlast exit code = 0\n"));
     mac.ok(&format!("launchctl bootout system/{label}"));
-    // `ls -lden`, a line for each, by name.
+    // `ls -lden` prints one line per path, sorted by name.
     let (dir, link) = (mac.dir().join("a dir"), mac.dir().join("a link"));
     fs::create_dir(&dir).expect("a directory");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("its mode");
@@ -454,7 +454,7 @@ fn launchd_and_the_disk() {
     let lines: Vec<&str> = ls.out.lines().collect();
     assert!(lines[0].starts_with("drwxrwxrwt+ ") && lines[0].contains(" 501  "), "{}", ls.out);
     assert!(lines[0].ends_with(&format!(" Nov 22 23:29 {}", dir.display())), "{}", ls.out);
-    // What is under the ACL's mark stands between.
+    // The ACL entry is on a line in between.
     let last = lines.last().expect("a line");
     assert!(last.starts_with('l') && last.ends_with(&format!("{} -> a dir", link.display())), "{}", ls.out);
 }

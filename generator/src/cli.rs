@@ -13,6 +13,7 @@ pub mod snapshot;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 /// Declare a network of volumes; get a pf ruleset and a manager for macOS.
 ///
@@ -201,6 +202,7 @@ Exit: 0 the same, 1 different, 2 bad input.")]
   nixvol-net graph --format svg >topology.svg
   nixvol-net graph --format mermaid --input network.json
   nixvol-net graph --from collected --input network.json
+  nixvol-net graph --provider aws,gcp
 
 Exit: 0 drawn, 2 bad input.")]
     Graph {
@@ -210,6 +212,9 @@ Exit: 0 drawn, 2 bad input.")]
         /// A capture of a Mac, as for `status`: kernel names are shown beside the logical ones.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
+        /// Draw only the links of these providers and of their volumes, with whoever is at their other ends.
+        #[arg(long = "provider", value_name = "NAME", value_delimiter = ',', add = ArgValueCompleter::new(complete::providers))]
+        providers: Vec<String>,
         /// The format of the drawing.
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,

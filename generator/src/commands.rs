@@ -1,4 +1,4 @@
-//! The commands, one per file, and what they share: reading a declaration and reporting its problems.
+//! The commands, one per file, and their shared parts: reading a declaration and reporting its problems.
 
 mod check;
 mod completions;
@@ -38,13 +38,14 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::NETWORK;
 use nixvol_net::source;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::{Command, Source};
 use paint::colour;
 
-/// The exit code of bad input and of wrong use.
+/// The exit code for bad input and wrong usage.
 pub const BAD_INPUT: u8 = 2;
-/// The exit code of rules that do not do what was declared.
+/// The exit code when the rules do not do what was declared.
 const NOT_PROVEN: u8 = 1;
 
 /// Runs a command.
@@ -67,7 +68,9 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Rename { what } => edit::rename(what),
         Command::Move { what } => edit::relocate(what),
         Command::Snapshot { command } => snapshot::run(command),
-        Command::Graph { source, from, format } => graph::run(source, from.as_deref(), *format),
+        Command::Graph { source, from, providers, format } => {
+            graph::run(source, from.as_deref(), providers, *format)
+        }
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
@@ -79,9 +82,9 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     }
 }
 
-/// A declaration, or everything that is wrong with it.
+/// The result of reading a declaration: its value, or all of its problems.
 struct Reading {
-    /// What the input is called in messages.
+    /// The name of the input in messages.
     name: String,
     declaration: Result<Declaration, Rejected>,
 }
@@ -91,7 +94,7 @@ fn read(source: &Source) -> Result<Reading> {
     Ok(Reading { name, declaration: model::read(&json) })
 }
 
-/// The JSON of a declaration, and what it is called in messages.
+/// The JSON of a declaration, and the name of the input in messages.
 fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
     match source.input.as_deref() {
         None => Ok(("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec())),
@@ -119,7 +122,7 @@ fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
     }
 }
 
-/// The command line that was typed, with Nix in front that evaluates the file.
+/// The command line as typed, preceded by the Nix command that evaluates the file.
 fn evaluated(path: &Path) -> String {
     let flake = path.ancestors().skip(1).find_map(|above| {
         let directory = if above == Path::new("") { Path::new(".") } else { above };
@@ -131,7 +134,7 @@ fn evaluated(path: &Path) -> String {
         [name] => name,
         _ => "NAME",
     };
-    // What is no plain word would need quotes, of some shell.
+    // Quoting differs between shells, so any word that would need quotes is replaced by `…`.
     let is_plain = |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_./:=,".contains(&c));
     let words = std::env::args_os().skip(1).map(|word| {
         let word = word.to_string_lossy().into_owned();
@@ -155,12 +158,12 @@ fn evaluated(path: &Path) -> String {
     )
 }
 
-/// Calls `show` with what is needed to show the problems of a declaration.
+/// Calls `show` with the context for displaying the problems of a declaration that was rejected.
 fn shown<T>(name: &str, rejected: &Rejected, show: impl FnOnce(&Shown) -> T) -> T {
     shown_of(name, &rejected.positions, show)
 }
 
-/// The same for a declaration that is valid.
+/// Like [`shown`], for a valid declaration.
 fn shown_at<T>(positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
     shown_of("", positions, show)
 }
@@ -170,18 +173,18 @@ fn shown_of<T>(input: &str, positions: &Positions, show: impl FnOnce(&Shown) -> 
     show(&Shown { input, positions, text_of: &text_of, colour: colour(&io::stderr()) })
 }
 
-/// Tells on standard error what is wrong.
+/// Reports all problems on standard error, and returns the exit code for bad input.
 fn reject(name: &str, rejected: &Rejected) -> ExitCode {
     eprint!("{}", shown(name, rejected, |shown| shown.text(&rejected.problems)));
     ExitCode::from(BAD_INPUT)
 }
 
-/// Writes to standard output, on a terminal with the colours of providers.
+/// Writes to standard output. On a terminal, the names of providers are coloured.
 fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
     if colour(&io::stdout()) { print(&Identities::of(plan).painted(text)) } else { print(text) }
 }
 
-/// Writes to standard output. A reader that went away, as `head` does, is not an error.
+/// Writes to standard output. A reader that closed the pipe early, as `head` does, is not an error.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -190,19 +193,20 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes to standard error. One that nobody reads, as behind `2>&1 | head`, is no reason to panic, as std's own words are.
+/// Writes to standard error and ignores failures: `eprint!` would panic if the reader has closed the pipe, as in
+/// `2>&1 | head`.
 pub fn tell(text: &str) {
     io::stderr().write_all(paint::told(text).as_bytes()).unwrap_or_default();
 }
 
-/// The system's words without the numbers that Rust puts behind them.
+/// An error message of the system without the ` (os error N)` that Rust appends.
 pub fn sentence(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
-/// Says on standard error what the declaration asks for in vain, or hardly means.
+/// Warns on standard error about parts of the declaration that have no effect, or that are probably a mistake.
 fn note_what_is_not_done(declaration: &Declaration) {
     let warnings = declaration.warnings();
     eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
@@ -224,7 +228,7 @@ fn note_what_is_not_done(declaration: &Declaration) {
     }
 }
 
-/// What a declaration has, in a few words.
+/// The size of a declaration in words, for example `5 providers, 13 volumes, 1 link`.
 fn counted(declaration: &Declaration) -> String {
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
@@ -236,12 +240,23 @@ fn counted(declaration: &Declaration) -> String {
     format!("{providers}, {volumes}, {links}")
 }
 
-/// The version of what commands print as JSON. It changes with the meaning or the absence of a field, not with a new one.
+/// The version of the JSON output of commands. Changing the meaning of a field or removing one increments it; adding
+/// one does not.
 const DATA: u64 = 1;
 
-/// What a command prints as JSON: its version with the rest.
-fn versioned(value: impl Serialize) -> Result<String> {
+/// The JSON output of a command: the value with the field `version` added.
+pub fn versioned(value: impl Serialize) -> Result<String> {
+    Ok(format!("{:#}\n", with_version(value)?))
+}
+
+/// The same on a single line, for output that has many.
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub fn versioned_line(value: impl Serialize) -> Result<String> {
+    Ok(format!("{}\n", with_version(value)?))
+}
+
+fn with_version(value: impl Serialize) -> Result<Value> {
     let mut value = serde_json::to_value(value)?;
     value["version"] = DATA.into();
-    Ok(format!("{value:#}\n"))
+    Ok(value)
 }

@@ -1,62 +1,61 @@
-//! The output of macOS's commands as values: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
+//! Parsers for the output of macOS's commands: interfaces, routes, mounts, pf's references, dummynet's pipes, and the
 //! manager's own records.
 //!
-//! It exists so that the state of a Mac can be evaluated anywhere from captured text. A line that does not have the
-//! form that macOS prints is skipped: every text can be read, and none panics. Sees: nothing. Never: the desired
-//! state, or a Mac.
+//! The state of a Mac can thus be evaluated anywhere, from captured text. A line that does not have the form that macOS
+//! prints is skipped: no text is an error, and none panics. Sees: nothing. Never: the desired state, or a real Mac.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-/// One interface, of `ifconfig -a`.
+/// One interface, from `ifconfig -a`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its flags hold UP and RUNNING.
+    /// Whether its flags include UP and RUNNING.
     pub running: bool,
     /// Its IPv4 addresses with their prefix lengths.
     pub addresses: BTreeMap<Ipv4Addr, u8>,
-    /// The other end of a feth pair.
+    /// The other interface of a feth pair.
     pub peer: Option<String>,
     /// The members of a bridge.
     pub members: BTreeSet<String>,
 }
 
-/// One route, of `netstat -rn -f inet`.
+/// One route, from `netstat -rn -f inet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Where it leads.
+    /// The destination network; `0.0.0.0/0` for the default route.
     pub destination: Ipv4Net,
-    /// By whom: an address, or a link.
+    /// The next hop: an address, or `link#N` for a directly connected network.
     pub gateway: String,
-    /// `UGScg` and so on.
+    /// The flags as printed, for example `UGScg`.
     pub flags: String,
-    /// The interface.
+    /// The kernel name of the outgoing interface.
     pub interface: String,
 }
 
-/// A reference that keeps pf on, of `pfctl -s References`.
+/// A reference that keeps pf enabled, from `pfctl -s References`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// The process.
+    /// The name of the process that took it.
     pub process: String,
-    /// Its token.
+    /// Its token, as `pfctl -E` printed it.
     pub token: String,
 }
 
-/// A pipe of dummynet, of `dnctl list`.
+/// A dummynet pipe, from `dnctl list`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pipe {
     /// The delay in milliseconds.
     pub delay: u32,
-    /// What it loses, in millionths.
+    /// The loss rate in millionths.
     pub loss: u32,
-    /// The rate in thousandths of a bit a second; 0 is not a limit.
+    /// The rate in thousandths of a bit per second; 0 means unlimited.
     pub rate: u64,
 }
 
-/// What pf counted by the rules of one label, in and out.
+/// The counters of the rules with one label, each as `[in, out]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Packets.
@@ -65,21 +64,22 @@ pub struct Counts {
     pub bytes: [u64; 2],
 }
 
-/// A record of the manager's ledger: `if bridge2000`, `address lo0 10.0.1.2`, `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
+/// A record of the manager's ledger, split into words: `if bridge2000`, `address lo0 10.0.1.2`,
+/// `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
 pub type Record = Vec<String>;
 
-/// What the manager has made since this boot, and keeps in mind.
+/// The manager's ledger: what it has created since this boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// What is there by its own doing, or was about to be.
+    /// The objects that it created or was about to create.
     pub have: BTreeSet<Record>,
-    /// The token of pf that it holds.
+    /// The token by which it keeps pf enabled.
     pub token: Option<String>,
-    /// Whether IP forwarding was on before.
+    /// Whether IP forwarding was on before it turned it on; `None` if it has not.
     pub forwarding_before: Option<bool>,
 }
 
-/// The interfaces by name.
+/// The interfaces by kernel name, from `ifconfig -a`.
 pub fn interfaces(text: &str) -> BTreeMap<String, Interface> {
     let mut all: BTreeMap<String, Interface> = BTreeMap::new();
     let mut name = String::new();
@@ -112,13 +112,13 @@ pub fn interfaces(text: &str) -> BTreeMap<String, Interface> {
     all
 }
 
-/// The length of `0xffffff00`.
+/// The prefix length of a netmask such as `0xffffff00`; `None` if its bits are not contiguous.
 fn prefix(mask: &str) -> Option<u8> {
     let bits = u32::from_str_radix(mask.strip_prefix("0x")?, 16).ok()?;
     u8::try_from(bits.leading_ones()).ok().filter(|length| bits.count_ones() == u32::from(*length))
 }
 
-/// The routes, in order.
+/// The routes, in order, from `netstat -rn -f inet`.
 pub fn routes(text: &str) -> Vec<Route> {
     let route = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -133,7 +133,7 @@ pub fn routes(text: &str) -> Vec<Route> {
     text.lines().filter_map(route).collect()
 }
 
-/// A destination as netstat prints it: `10.1/16`, and without a length where it is that of the address's class.
+/// A destination as netstat prints it: `10.1/16`. Without a length, that of the address class applies.
 fn destination(text: &str, flags: &str) -> Option<Ipv4Net> {
     if text == "default" {
         return Some(Ipv4Net::default());
@@ -159,14 +159,14 @@ fn destination(text: &str, flags: &str) -> Option<Ipv4Net> {
     Ipv4Net::new(octets.into(), length.unwrap_or(by_class)).ok().map(|net| net.trunc())
 }
 
-/// Whether packets are forwarded, and the session of this boot: `sysctl -n` of both.
+/// Whether IP forwarding is on, and the UUID of the boot session: two lines, from `sysctl -n`.
 pub fn kernel(text: &str) -> Option<(bool, String)> {
     let mut lines = text.lines();
     let forwarding = lines.next()?.trim() == "1";
     Some((forwarding, lines.next()?.to_owned()))
 }
 
-/// The paths of `mount`. A path begins with a slash, and the first ` on /` ends the device.
+/// The mount points, from `mount`. The device ends at the first ` on /`.
 pub fn mounts(text: &str) -> BTreeSet<String> {
     let path = |line: &str| {
         let (rest, options) = line.rsplit_once(" (")?;
@@ -177,7 +177,7 @@ pub fn mounts(text: &str) -> BTreeSet<String> {
     text.lines().filter_map(path).collect()
 }
 
-/// Who keeps pf on.
+/// The references that keep pf enabled, from `pfctl -s References`.
 pub fn references(text: &str) -> Vec<Reference> {
     let reference = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -187,7 +187,7 @@ pub fn references(text: &str) -> Vec<Reference> {
     text.lines().filter_map(reference).collect()
 }
 
-/// Which anchors of `com.apple/*` the main ruleset calls: for nat, for rdr, for filter, and for scrub.
+/// Whether the main ruleset calls the anchors of `com.apple/*` for nat, rdr, filter and scrub, in that order.
 pub fn calls(translation: &str, filter: &str) -> [bool; 4] {
     ["nat-anchor", "rdr-anchor", "anchor", "scrub-anchor"].map(|word| {
         let call = format!("{word} \"com.apple/*\"");
@@ -195,12 +195,13 @@ pub fn calls(translation: &str, filter: &str) -> [bool; 4] {
     })
 }
 
-/// Whether the main ruleset calls the anchors of `com.apple/*` for dummynet: `pfctl -s dummynet`.
+/// Whether the main ruleset calls the anchors of `com.apple/*` for dummynet, from `pfctl -s dummynet`.
 pub fn calls_dummynet(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("dummynet-anchor \"com.apple/*\""))
 }
 
-/// The rules of other anchors by path: behind a line `anchor`, a tab and the path, what `pfctl -s nat` and `-s rules` print.
+/// The rules of other anchors, by path. Each anchor is a line `anchor`, a tab and the path, followed by the output of
+/// `pfctl -s nat` and `pfctl -s rules` for it.
 pub fn anchors(text: &str) -> BTreeMap<String, String> {
     let mut anchors: BTreeMap<String, String> = BTreeMap::new();
     let mut path = None;
@@ -216,7 +217,7 @@ pub fn anchors(text: &str) -> BTreeMap<String, String> {
     anchors
 }
 
-/// Printed rules in the order in which pf reads them: normalization is printed with the filter rules.
+/// Printed rules in the order in which pf reads them; pfctl prints scrub rules with the filter rules.
 pub fn in_order(text: &str) -> String {
     let section = |line: &&str| {
         let mut words = line.split_whitespace().filter(|word| *word != "no");
@@ -231,7 +232,7 @@ pub fn in_order(text: &str) -> String {
     lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The pipes by number. Of two lines for each the first says what it is like:
+/// The pipes by number, from `dnctl list`. Of the two lines for each pipe, the first has its settings:
 /// `20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail`.
 pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
     let pipe = |line: &str| {
@@ -260,27 +261,28 @@ pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
     text.lines().filter_map(pipe).collect()
 }
 
-/// A number as printf writes it with so many decimals, in units of the last.
+/// Parses a number with exactly `decimals` decimals, as an integer in units of the last one.
 fn fixed(text: &str, decimals: usize) -> Option<u64> {
     let (whole, fraction) = text.split_once('.')?;
     let is_number = fraction.len() == decimals && fraction.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| format!("{whole}{fraction}").parse().ok())?
 }
 
-/// What launchd says of the job, as the manager collects it.
+/// The launchd job, as the manager collects it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
-    /// launchd has it.
+    /// Whether it is loaded.
     pub loaded: bool,
-    /// It must not run: disabled in Login Items, or by `launchctl disable`.
+    /// Whether it is disabled, in Login Items or by `launchctl disable`.
     pub disabled: bool,
-    /// The plist that launchd was given is not the installed one.
+    /// Whether launchd loaded a plist other than the installed one.
     pub differs: bool,
-    /// What it runs.
+    /// The path of the program that it runs; empty if unknown.
     pub program: String,
 }
 
-/// The job: `not loaded`, `disabled`, `differs` on lines of their own, and `KEY = VALUE` of `launchctl print`.
+/// The job, from lines `not loaded`, `disabled` and `differs` if they apply, and the `KEY = VALUE` lines of
+/// `launchctl print`.
 pub fn job(text: &str) -> Job {
     let has = |word: &str| text.lines().any(|line| line == word);
     let program = text.lines().find_map(|line| line.strip_prefix("program = "));
@@ -292,7 +294,7 @@ pub fn job(text: &str) -> Job {
     }
 }
 
-/// How many states pf holds (`pfctl -s info`), and the most it can hold (`pfctl -s memory`).
+/// The current number of pf states (`pfctl -s info`), and their limit (`pfctl -s memory`).
 pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
     let number = |text: &str, begin: &str| {
         text.lines()
@@ -302,8 +304,8 @@ pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
     Some((number(info, "current entries")?, limit.split_whitespace().next_back()?.parse().ok()?))
 }
 
-/// What pf counted by label, of `pfctl -s labels`: the label, evaluations, packets, bytes, packets and bytes in, packets and
-/// bytes out. Rules of one label are added up.
+/// The counters by label, from `pfctl -s labels`. Columns: label, evaluations, packets, bytes, packets and bytes in,
+/// packets and bytes out. Rules with the same label are added up.
 pub fn labels(text: &str) -> BTreeMap<String, Counts> {
     let mut all: BTreeMap<String, Counts> = BTreeMap::new();
     for line in text.lines() {
@@ -324,12 +326,12 @@ pub fn labels(text: &str) -> BTreeMap<String, Counts> {
     all
 }
 
-/// Whether pf passes lo0 over (`set skip on lo0`): `pfctl -v -s Interfaces -i lo0`.
+/// Whether pf skips lo0 (`set skip on lo0`), from `pfctl -v -s Interfaces -i lo0`.
 pub fn skips_loopback(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("lo0 ") && line.contains("(skip)"))
 }
 
-/// The tables of an anchor: names, each with its entries indented below it.
+/// The tables of an anchor by name, with the entries indented below each name.
 pub fn tables(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut name = "";
@@ -344,7 +346,8 @@ pub fn tables(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     tables
 }
 
-/// The kernel names that the manager keeps: by the logical name, with the other end of a pair.
+/// The kernel names that the manager keeps, by logical name; for a feth pair, with the kernel name of its other
+/// interface.
 pub fn names(text: &str) -> BTreeMap<String, (String, Option<String>)> {
     let name = |line: &str| {
         let mut words = line.split('\t');
@@ -356,7 +359,7 @@ pub fn names(text: &str) -> BTreeMap<String, (String, Option<String>)> {
     text.lines().filter_map(name).collect()
 }
 
-/// The ledger, as far as it speaks of this boot. A line that was torn says nothing.
+/// The ledger's records of this boot. A line without its terminator was not written completely, and is ignored.
 pub fn ledger(text: &str, boot: &str) -> Ledger {
     let mut ledger = Ledger::default();
     let mut current = false;
@@ -365,7 +368,7 @@ pub fn ledger(text: &str, boot: &str) -> Ledger {
         let Some((&".", words)) = words.split_last() else { continue };
         match words {
             ["boot", session] => current = *session == boot,
-            // Files outlive a restart, and are not looked at here.
+            // Changes of files survive a restart; they are not evaluated here.
             [_, "hosts" | "hosts-file", ..] => {}
             _ if !current => {}
             ["gone", "token", token] if ledger.token.as_deref() == Some(token) => ledger.token = None,

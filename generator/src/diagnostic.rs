@@ -1,7 +1,7 @@
 //! Problems as text for people and as data for programs.
 //!
-//! Every place that takes part is shown with its line of source and the value underlined, both networks of an
-//! overlap too. Sees: place, problem, source. Never: reads a file; the caller supplies the text.
+//! Every place involved is shown with its source line and the value underlined; for an overlap, both networks are.
+//! Sees: place, problem, source. Never: reads files; the caller supplies their texts.
 
 mod sarif;
 
@@ -17,40 +17,40 @@ use crate::place::{FieldPath, Place, Positions};
 use crate::problem::{Kind, Problem};
 use crate::source;
 
-/// Where `positions` say that the presets of the module are.
+/// The path prefix that `positions` use for the presets of the module.
 const PRESETS: &str = "nixvol-net/modules/presets/";
 
-/// Something that is otherwise than the declaration says it must be, though it is valid.
+/// A violation by a declaration that is valid: an expectation that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is, for programs.
+    /// The rule identifier, for SARIF.
     pub kind: &'static str,
-    /// What is otherwise, in one line.
+    /// What is wrong, in one line.
     pub message: String,
-    /// The value that says so.
+    /// The path of the expectation.
     pub at: FieldPath,
-    /// The values that decide.
+    /// The paths of the values that decide.
     pub with: Vec<FieldPath>,
-    /// What else there is to know, a line each.
+    /// Additional notes, one line each.
     pub notes: Vec<String>,
-    /// What to do.
+    /// What to do about it.
     pub hint: Option<String>,
 }
 
-/// What is needed to show problems.
+/// The context for showing problems.
 pub struct Shown<'a> {
-    /// The name of the input, where the JSON itself is at fault.
+    /// The name of the input, for errors in the JSON itself.
     pub input: &'a str,
-    /// The places that the input told.
+    /// The source positions that the input supplied.
     pub positions: &'a Positions,
-    /// Gives the text of a source file, if it can be read.
+    /// Returns the text of a source file, if it can be read.
     pub text_of: &'a dyn Fn(&str) -> Option<String>,
     /// Whether to use colour.
     pub colour: bool,
 }
 
 impl Shown<'_> {
-    /// All problems, one after another, with a last line that counts them.
+    /// All problems as text, with a last line that counts them.
     pub fn text(&self, problems: &[Problem]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -63,7 +63,7 @@ impl Shown<'_> {
         out + &count + " in the declaration; nothing was written\n" + &more(problems)
     }
 
-    /// What is valid and hardly meant.
+    /// All warnings as text: values that are valid but probably a mistake.
     pub fn warnings(&self, problems: &[Problem]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -85,7 +85,7 @@ impl Shown<'_> {
         hinted(self.pointed(group, &problem.at, self.spots(problem)), problem.kind.hint())
     }
 
-    /// Findings, one after another.
+    /// All findings as text.
     pub fn findings(&self, findings: &[Finding]) -> String {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -100,7 +100,8 @@ impl Shown<'_> {
         hinted(noted, finding.hint.clone())
     }
 
-    /// Underlines places; the first is that of the value at fault, where that has one.
+    /// Underlines places. The first is primary if the value at fault has a place, even an inherited one; the others are
+    /// context.
     fn pointed<'g>(&self, mut group: Group<'g>, at: &FieldPath, spots: Vec<Spot>) -> Group<'g> {
         let own = self.spot(at);
         for (index, spot) in spots.into_iter().enumerate() {
@@ -115,12 +116,12 @@ impl Shown<'_> {
         }
     }
 
-    /// Every place that takes part, each once, that of the value at fault first.
+    /// The places of a value and of others involved, without duplicates; the value's own comes first.
     fn places(&self, at: &FieldPath, with: &[FieldPath]) -> Vec<Spot> {
         distinct(std::iter::once(at).chain(with).filter_map(|path| self.spot(path)))
     }
 
-    /// Every place that takes part in a problem, those in the user's files before those in a preset.
+    /// The places involved in a problem, those in the user's files before those in a preset.
     fn spots(&self, problem: &Problem) -> Vec<Spot> {
         let about_names =
             matches!(problem.kind, Kind::Name { .. } | Kind::ReservedName { .. } | Kind::NamesCollide { .. });
@@ -136,7 +137,7 @@ impl Shown<'_> {
         spots
     }
 
-    /// The place of a value, or of the nearest thing around it that has one.
+    /// The place of a value, or of its nearest ancestor that has one.
     fn spot(&self, path: &FieldPath) -> Option<Spot> {
         let (place, length) = self.positions.nearest(path)?;
         let (known, below) = path.segments().split_at(length);
@@ -160,7 +161,7 @@ impl Shown<'_> {
         Some(Spot { what: path.to_string(), place: place.clone(), source, is_whole: below.is_empty(), entry })
     }
 
-    /// All problems as data.
+    /// All problems as records for JSON.
     pub fn json(&self, problems: &[Problem]) -> Vec<Record> {
         let record = |problem: &Problem| Record {
             code: problem.kind.code(),
@@ -172,27 +173,27 @@ impl Shown<'_> {
         problems.iter().map(record).collect()
     }
 
-    /// A value with its place.
+    /// A path with its source place, if that is known.
     pub fn located(&self, path: &FieldPath) -> Located {
         Located { field: path.to_string(), place: self.positions.find(path).cloned() }
     }
 }
 
-/// A place with its source, as far as that can be read.
+/// A place with its source text, if that can be read.
 struct Spot {
-    /// The path of the value that is meant.
+    /// The path of the value shown.
     what: String,
     place: Place,
-    /// The text of the file, and what of it is meant.
+    /// The text of the file, and the byte range to underline.
     source: Option<(String, Range<usize>)>,
-    /// Whether it is the place of the value itself.
+    /// Whether it is the place of the value itself, not of an ancestor.
     is_whole: bool,
-    /// The name of the provider or volume that is defined there.
+    /// The name of the provider or volume that is defined there, if there is one.
     entry: Option<String>,
 }
 
 impl Spot {
-    /// Underlines the name of a provider or volume instead of its definition.
+    /// Underlines the name of the provider or volume instead of its definition.
     fn point_at_name(&mut self) {
         if let (Some(name), Some((text, range))) = (&self.entry, &mut self.source)
             && let Some(found) = source::name(text, self.place.line, self.place.column, name)
@@ -211,7 +212,7 @@ impl Spot {
     }
 }
 
-/// The places without those that are there already.
+/// Removes places that are equal to an earlier one.
 fn distinct(places: impl Iterator<Item = Spot>) -> Vec<Spot> {
     places.fold(Vec::new(), |mut spots, spot| {
         if !spots.iter().any(|known| known.is_at(&spot)) {
@@ -228,7 +229,7 @@ fn hinted(group: Group<'_>, hint: Option<String>) -> Group<'_> {
     }
 }
 
-/// Shows a place: with its source if that can be read, by name otherwise.
+/// Adds a place: with its source if that can be read, otherwise by file name, line and column.
 fn with_spot(group: Group<'_>, spot: Spot, kind: AnnotationKind) -> Group<'_> {
     let place = spot.place;
     match spot.source {
@@ -240,7 +241,7 @@ fn with_spot(group: Group<'_>, spot: Spot, kind: AnnotationKind) -> Group<'_> {
     }
 }
 
-/// An error that is about places of one file, with each of them underlined.
+/// An error about byte ranges of one file, as text with each range underlined.
 pub fn pointed(
     title: &str,
     file: &str,
@@ -251,7 +252,7 @@ pub fn pointed(
 ) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut group = Group::with_title(Level::ERROR.primary_title(title));
-    // A place of many lines is underlined on its first.
+    // A range of several lines is underlined on the first only.
     let first_line = |range: &Range<usize>| {
         let length = text[range.clone()].find(['\r', '\n']).unwrap_or(range.len());
         range.start..range.start + length
@@ -268,7 +269,7 @@ pub fn pointed(
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
-/// Where more is told about each kind of problem, once.
+/// The line that names the help page of each kind of problem, once; empty without problems.
 fn more(problems: &[Problem]) -> String {
     let codes: BTreeSet<&str> = problems.iter().map(|problem| problem.kind.code()).collect();
     let codes: Vec<&str> = codes.into_iter().collect();

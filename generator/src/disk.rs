@@ -1,4 +1,4 @@
-//! The bundle on disk: replaced as a whole, or left unchanged.
+//! The bundle on disk: replaced atomically, or left unchanged.
 
 mod scratch;
 
@@ -15,11 +15,11 @@ use rustix::fs::{FlockOperation, flock};
 use crate::progress;
 use scratch::{PREFIX, Scratch};
 
-/// The texts of a bundle's files, by path inside it.
+/// The texts of a bundle's files, by path relative to its directory.
 pub type Files = BTreeMap<String, String>;
 
-/// Reads a bundle. What is not UTF-8 is not our text, and is shown as near as can be; of what can be no part of a
-/// bundle only the name is told.
+/// Reads a bundle. Bytes that are not UTF-8 are replaced; files that cannot be part of a bundle are listed without
+/// their content. Fails if the directory has no `network.json`, or one that is a symbolic link.
 pub fn read(directory: &Path) -> Result<Files> {
     let network = directory.join(NETWORK);
     if fs::symlink_metadata(&network).is_ok_and(|found| found.is_symlink()) {
@@ -55,14 +55,16 @@ pub fn read(directory: &Path) -> Result<Files> {
     paths.into_iter().map(text).collect()
 }
 
-/// Whether anyone may run a file.
+/// Whether a file is executable for anyone. Fails if its metadata cannot be read.
 pub fn is_executable(path: &Path) -> Result<bool> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
     Ok(metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Replaces the text of a file in one step, keeping its mode and, as far as one may, its owner. A symbolic link stays
-/// one: what it names is replaced. `old` is the text that the new one was made from.
+/// Replaces the text of a file atomically. A symbolic link is kept: its target is replaced. `old` is the text that the
+/// new one was derived from.
+///
+/// Fails, without a change, if the file is read-only, no longer has the text `old`, or cannot keep its mode and owner.
 pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let file = fs::canonicalize(path).with_context(cannot)?;
@@ -90,7 +92,7 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes a new file in one step. One that is there is replaced only where that is wanted.
+/// Writes a new file atomically. An existing one is replaced if `replaces` is set, otherwise that is an error.
 pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let directory = match path.parent() {
@@ -109,7 +111,7 @@ pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
     staged.write_all(text.as_bytes()).with_context(cannot)?;
     staged.as_file().sync_all().with_context(cannot)?;
     if replaces {
-        // A link stays one: what it names is replaced.
+        // A symbolic link is kept: its target is replaced.
         let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         staged.persist(file).with_context(cannot)?;
     } else {
@@ -118,10 +120,10 @@ pub fn create(path: &Path, text: &str, replaces: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes the bundle as the directory `out`, and says whether anything changed.
+/// Writes the bundle as the directory `out`, and returns whether anything changed.
 ///
-/// It is built beside `out` and put in its place in one step, so no one ever sees half of it and a failure leaves
-/// the old one. A directory that holds anything that no bundle has is refused.
+/// It is built beside `out` and swapped in atomically, so that no reader sees half of it and a failure leaves the old
+/// one. A directory that contains anything that is not part of a bundle is refused.
 pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
     let parent = parent(out)?;
     fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
@@ -145,13 +147,13 @@ pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
         Some(_) => exchange(&new, out, &staging.path().join("old")),
     })
     .with_context(|| format!("cannot put the bundle in place at {}", out.display()))?;
-    // What is left in the staging directory is the old bundle.
+    // The staging directory now contains the old bundle only.
     scratch::step(|| staging.close())
         .context("the bundle is in place, but what it replaced could not be removed")?;
     Ok(true)
 }
 
-/// Writes one file, and makes the directories above it.
+/// Writes one file, with the directories above it.
 fn put(path: &Path, file: &File) -> Result<()> {
     if let Some(parent) = path.parent() {
         directory(parent)?;
@@ -161,9 +163,10 @@ fn put(path: &Path, file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no other program of this kind writes into a directory, and keeps others waiting as long as this lives.
+/// Locks a directory against other instances of this program, waiting for them, until the returned file is dropped.
 fn alone(directory: &Path) -> Result<Option<fs::File>> {
-    // Where a directory can be written and not read there is nothing to hold; nor have all file systems locks.
+    // A directory that is writable but not readable cannot be opened, and some file systems have no locks: go on
+    // without.
     let Ok(held) = fs::File::open(directory) else { return Ok(None) };
     let locked = progress::during("waiting for another program that writes there", || {
         loop {
@@ -189,7 +192,7 @@ fn mode(file: &File) -> u32 {
     if file.executable { 0o755 } else { 0o644 }
 }
 
-/// Makes a directory, and those above it, readable for all whatever the umask.
+/// Creates a directory and its parents, readable for everyone whatever the umask.
 fn directory(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -202,7 +205,8 @@ fn directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Swaps two directories in one step, where the file system can; in two, with the way back open, where not.
+/// Swaps two directories: atomically if the file system supports it, otherwise by two renames, the first of which is
+/// undone if the second fails.
 fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     if renameat_with(CWD, new, CWD, out, RenameFlags::EXCHANGE).is_ok() {
@@ -210,17 +214,17 @@ fn exchange(new: &Path, out: &Path, old: &Path) -> io::Result<()> {
     }
     fs::rename(out, old)?;
     fs::rename(new, out).inspect_err(|_| {
-        // The old bundle goes back; if even that fails, the error that is reported is the first.
+        // Restore the old bundle; if this fails too, the first error is the one to report.
         let _ = fs::rename(old, out);
     })
 }
 
-/// Refuses a place for a bundle.
+/// The message that refuses a path as the place of a bundle.
 fn refusal(out: &Path, why: &str) -> String {
     format!("{} {why}; name a new directory, or one that holds a bundle", out.display())
 }
 
-/// The directory to write into.
+/// The directory that contains `out`. Fails if `out` has no file name.
 fn parent(out: &Path) -> Result<PathBuf> {
     if out.file_name().is_none() {
         bail!(refusal(out, "has no file name"));
@@ -231,7 +235,7 @@ fn parent(out: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The files of the bundle that is there already.
+/// The files of the existing bundle; `None` if there is no such directory. Fails if it is anything but a bundle.
 fn target(out: &Path) -> Result<Option<BTreeSet<String>>> {
     let refuse = |why: &str| refusal(out, why);
     let Ok(found) = fs::symlink_metadata(out) else {
@@ -254,10 +258,10 @@ fn target(out: &Path) -> Result<Option<BTreeSet<String>>> {
     Ok(Some(files))
 }
 
-/// What the Finder leaves in every directory that it shows: no one's work.
+/// The Finder leaves this file in every directory that it shows; it is safe to replace.
 const FINDERS: &str = ".DS_Store";
 
-/// The paths of everything under a directory that is not a directory itself.
+/// The paths of everything below a directory except directories, relative to it.
 fn gather(directory: &Path, below: &str, files: &mut BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

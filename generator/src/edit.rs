@@ -1,9 +1,9 @@
 //! Edits of the user's Nix file: adds or removes a volume, a provider, a link or an expectation; renames and moves.
 //!
-//! The file belongs to its author: so an edit adopts the style of the file (nested sets or dotted keys, one line or
-//! many, order, indentation), changes nothing else, and is undone byte for byte by its opposite. What cannot be
-//! edited safely is refused, with the text to write instead; so is a change that would affect another Mac of the
-//! same file. Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes a file.
+//! The file belongs to its author. An edit therefore follows the file's style (nested sets or dotted keys, one line or
+//! several, order, indentation), changes nothing else, and is undone byte for byte by its inverse. What cannot be
+//! edited safely is refused, with the text to write by hand; so is a change that would affect another Mac declared in
+//! the same file. Sees: place, source, input. Never: guesses what only Nix can evaluate, or reads or writes files.
 
 mod change;
 mod declared;
@@ -37,29 +37,29 @@ use write::Manner;
 
 use crate::place::Place;
 
-/// A Nix file that is to be edited.
+/// A parsed Nix file that is to be edited.
 pub struct File<'a> {
     text: &'a str,
     root: SyntaxNode,
     within: Vec<String>,
-    /// Every definition of the file.
+    /// Every definition of the module's options in the file.
     all: Vec<Definition>,
-    /// Which of the file's declarations each belongs to.
+    /// The declarations in the file, and which of them each definition belongs to.
     parts: Parts,
-    /// The names of those that are edited; empty where there are several and none was chosen.
+    /// The names of the declarations to edit; empty if there are several and none was chosen.
     chosen: Vec<String>,
-    /// Whether a line chose them: it need not be that of the place as well.
+    /// Whether a line chose the declaration: then the place of the edit need not contain that line.
     by_line: bool,
-    /// The definitions of the first of those that are edited.
+    /// The definitions of the first declaration to edit.
     definitions: Vec<Definition>,
 }
 
 impl<'a> File<'a> {
-    /// Reads a file. `within` is the option that its value defines, as `services.nixvol-net.volumes`, where it is no
-    /// module; empty where it is one.
+    /// Parses a file. `within` is the option whose value the file is, such as `services.nixvol-net.volumes`; it is
+    /// empty for a module.
     ///
     /// # Errors
-    /// What is no Nix.
+    /// Syntax errors.
     pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
         let parsed = Root::parse(text);
         if let Some(error) = parsed.errors().first() {
@@ -95,29 +95,29 @@ impl<'a> File<'a> {
         Ok(file)
     }
 
-    /// The declaration that is edited, as far as it can be read without Nix.
+    /// The declaration to edit, as far as it can be determined without Nix.
     pub fn declared(&self) -> Declared {
         declared::declared(&self.definitions)
     }
 
-    /// The line and column of a byte, both from 1, columns in characters.
+    /// The line and column of a byte offset, both from 1; columns count characters.
     pub fn place(&self, file: &str, at: usize) -> Place {
         let start = write::line_start(self.text, at);
         let line = self.text[..start].matches('\n').count() + 1;
         Place { file: file.to_owned(), line, column: self.text[start..at].chars().count() + 1 }
     }
 
-    /// The places of what the file declares, as `positions` of the input has them.
+    /// The places of what the file declares, in the form of the input's `positions`.
     pub fn positions(&self, file: &str, places: &BTreeMap<String, usize>) -> Value {
         let place = |(path, at): (&String, &usize)| (path.clone(), json!(self.place(file, *at)));
         Value::Object(places.iter().map(place).collect())
     }
 
-    /// The text after a change. `line` chooses among several places where the change could be made; `declaration` is
-    /// the whole of what is declared, which the file may be only a part of.
+    /// The text after a change. `line` chooses among several possible places for it; `declaration` is the whole
+    /// declaration, of which the file may contain a part only.
     ///
     /// # Errors
-    /// Why the file cannot be edited, and what to write instead.
+    /// Why the file cannot be edited, with the text to write by hand.
     pub fn edited(
         &self,
         change: &Change,
@@ -127,7 +127,7 @@ impl<'a> File<'a> {
         if self.chosen.is_empty() && self.names().len() > 1 {
             return Err(self.ambiguous(None));
         }
-        // A line that chose the declaration says nothing of the place unless it is in one.
+        // A line that chose the declaration chooses a place only if a place contains it.
         let edited = match self.changed(change, declaration, line) {
             Err(Refused { why: Why::Nowhere { line: Some(_), .. }, .. }) if self.by_line => {
                 self.changed(change, declaration, None)
@@ -160,8 +160,8 @@ impl<'a> File<'a> {
         Ok(items::all_made(splices, self.text))
     }
 
-    /// Reads the new text: each declaration that is edited must be what it was with the change made, and every other
-    /// one what it was.
+    /// Parses the edited text and checks its effect: every declaration being edited must equal its old value with the
+    /// change applied, and all others must be unchanged.
     fn verify(&self, change: &Change, edited: &str) -> Result<(), Refused> {
         let after = self.again(edited)?;
         let lost = || Refused::new(Why::Lost);
@@ -174,7 +174,8 @@ impl<'a> File<'a> {
             let right = if !self.chosen.iter().any(|it| it == name) {
                 before.json == after.json
             } else if let Change::RemoveItem { list, .. } = change {
-                // The index is that of the whole declaration: here it is enough that one less is there.
+                // The index counts the links of the whole declaration, which may be in other files, so only the number
+                // of elements is checked.
                 let split = |mut json: Value| {
                     let items = json.as_object_mut().and_then(|fields| fields.remove(list.option()));
                     (items.and_then(|items| items.as_array().map(Vec::len)).unwrap_or_default(), json)
@@ -184,7 +185,7 @@ impl<'a> File<'a> {
             } else {
                 change.applied(&before.json) == after.json
             };
-            // What stands where only Nix can read it is as it was, but for a name in it.
+            // Expressions that only Nix can evaluate must be unchanged, except for a name being renamed.
             let renames = matches!(change, Change::Rename { .. });
             let same_rest = if renames {
                 before.unknown.len() == after.unknown.len()
@@ -198,7 +199,7 @@ impl<'a> File<'a> {
         if after.names().iter().all(|name| self.names().contains(name)) { Ok(()) } else { Err(lost()) }
     }
 
-    /// Refuses a name that something else has, here or in another file.
+    /// Refuses a name that is already in use, here or in another file.
     fn is_free(&self, kind: Kind, name: &str, declaration: &Value) -> Result<(), Refused> {
         if let Some(known) = self.definitions.iter().find(|it| it.starts_with(&[kind.option(), name])) {
             return Err(Refused::new(Why::Exists { kind, name: name.to_owned() }).at(known.range()));
@@ -216,7 +217,7 @@ impl<'a> File<'a> {
         Ok(target.entry(&self.manner(), &self.models(kind), name, fields))
     }
 
-    /// Where nothing but what others use too could take a change, that is the reason.
+    /// If every possible place is shared with other declarations, reports that as the reason.
     fn shared_instead(&self, refused: Refused, option: &str) -> Refused {
         if !matches!(refused.why, Why::Nowhere { .. }) {
             return refused;
@@ -240,7 +241,7 @@ impl<'a> File<'a> {
         rename::Renaming::splices(self, kind, old, new)
     }
 
-    /// A place of the whole declaration that names something and is not in this file.
+    /// The path of a reference to the name in the whole declaration that this file does not contain.
     fn named_in_other_files(&self, kind: Kind, name: &str, declaration: &Value) -> Option<String> {
         let mentions = |declaration: &Value| {
             let mut found: Vec<String> = Vec::new();
@@ -252,12 +253,12 @@ impl<'a> File<'a> {
             found
         };
         let (all, here) = (mentions(declaration), mentions(&self.declared().json));
-        // Links are numbered anew by every reading; what counts is how many there are.
+        // Links may have other indices in the whole declaration, so references are compared by number first.
         (all.len() > here.len())
             .then(|| all.iter().find(|path| !here.contains(path)).or(all.last()).cloned())?
     }
 
-    /// Refuses what the preset brings.
+    /// Refuses to change an entry that comes from the preset.
     fn is_ours(&self, kind: Kind, name: &str) -> Result<(), Refused> {
         if self.declared().preset && declared::is_in_preset(kind.option(), name) {
             return Err(Refused::new(Why::OfPreset { kind, name: name.to_owned() }));
@@ -265,17 +266,17 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// Whether a range takes part in what is edited.
+    /// Whether a byte range belongs to a declaration being edited.
     fn is_chosen(&self, range: &Range<usize>) -> bool {
         self.parts.takes_part(range, &self.chosen)
     }
 
-    /// The manner of the file as a whole.
+    /// The style of the file as a whole.
     fn manner(&self) -> Manner {
         Manner::of_file(&self.root, self.text, None)
     }
 
-    /// Entries whose form a new one can take: of its own kind first.
+    /// Entries whose style a new one can copy: those of the same kind first.
     fn models(&self, kind: Kind) -> Vec<ast::AttrSet> {
         let other = if kind == Kind::Volume { Kind::Provider } else { Kind::Volume };
         let of = |kind: Kind| {
@@ -321,7 +322,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Refuses statements that cannot all hold at once: each defines the same field, under other conditions.
+    /// Refuses an entry that defines the same field more than once, under different conditions.
     fn are_one(&self, kind: Kind, name: &str, found: &[&Definition]) -> Result<(), Refused> {
         for definition in found {
             let all = || self.definitions.iter().filter(|it| it.starts_with(&[kind.option(), name]));
@@ -339,7 +340,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// The statements that define an entry, those inside of others left out.
+    /// The outermost statements that define an entry.
     fn statements_of(&self, kind: Kind, name: &str) -> Vec<&Definition> {
         let all = || self.definitions.iter().filter(|it| it.starts_with(&[kind.option(), name]));
         let inside = |inner: &Definition| {
@@ -350,7 +351,7 @@ impl<'a> File<'a> {
         found
     }
 
-    /// Why there is nothing to remove.
+    /// Why an entry that should be removed or renamed cannot be found.
     fn missing(&self, kind: Kind, name: &str, declaration: &Value) -> Refused {
         if let Some(opaque) = target::opaque(&self.definitions, &[kind.option()]) {
             return opaque;
@@ -380,7 +381,7 @@ impl<'a> File<'a> {
                 }
             }
         }
-        // Links that say the same are distinguished by their number, where all of them are here.
+        // Links with equal fields are told apart by index, if this file has all of them.
         if found.len() > 1 && self.declared().json[option] == declaration[option] && lists.len() == 1 {
             found.retain(|(_, _, at, _)| *at == index);
         }
@@ -392,7 +393,8 @@ impl<'a> File<'a> {
                 let container = Container { text: self.text, node: list.syntax().clone(), items };
                 let only = container.items.len() == 1;
                 let inner = container.inner();
-                // The form in which `add` fills an empty list, as opposed to a statement that it makes.
+                // An element of several lines that starts on the line of the bracket: `add` writes it so into a list
+                // that exists, but not into a statement that it creates.
                 let within = &self.text[inner.clone()];
                 let hugged =
                     within.contains('\n') && !within.trim_matches([' ', '\t', '\r']).starts_with('\n');
@@ -402,7 +404,7 @@ impl<'a> File<'a> {
                 let alone =
                     definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
                 let is_statement = ast::AttrpathValue::can_cast(definition.statement.kind());
-                // Without a definition, those of the preset would come back.
+                // Without any definition of `links`, the links of the preset would apply again.
                 let comes_back = of == List::Links && self.declared().preset;
                 if only && bare && !hugged && alone && is_statement && !comes_back {
                     return target::removal(self.text, &[definition]).ok_or_else(|| Refused::new(Why::Lost));
@@ -421,7 +423,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// Whether two links say the same; what is null, or what everyone assumes, is as good as left out.
+/// Whether two links have equal fields; null and false count as absent.
 fn same_link(one: &Value, other: &Value) -> bool {
     let said = |link: &Value| -> Value {
         let mut link = link.clone();
@@ -433,14 +435,14 @@ fn same_link(one: &Value, other: &Value) -> bool {
     said(one) == said(other)
 }
 
-/// Whether the links of a declaration are those of the preset, which a definition would take the place of.
+/// Whether the links of a declaration are those of the preset, which a definition would replace.
 fn is_of_preset(declaration: &Value, own: &Declared) -> bool {
     let links = declaration["links"].as_array().is_some_and(|links| !links.is_empty());
     let place = &declaration["positions"]["links.0"]["file"];
     links && (own.preset || place.as_str().is_some_and(is_preset_file))
 }
 
-/// Whether a position points into a preset, as `modules/positions.nix` names its file.
+/// Whether a position's file is a preset, as `modules/positions.nix` names it.
 fn is_preset_file(file: &str) -> bool {
     file.starts_with("nixvol-net/modules/presets/")
 }

@@ -1,8 +1,8 @@
-//! What keeps a program from acting as a volume: why the library of `run` would not come into it.
+//! Detects programs that the preloaded library of `run` cannot be loaded into.
 //!
-//! The dynamic linker leaves a library out in silence, and the program would act as the Mac. So the file is looked at
-//! before: whether it is for a dynamic linker at all, and what that linker honours. Sees: nothing. Never: the file system,
-//! or what a program does once it runs.
+//! The dynamic linker ignores such a library silently, and the program would use the Mac's own addresses. The file is
+//! therefore inspected first: whether a dynamic linker loads it at all, and which variables that linker honours. Sees:
+//! nothing. Never: accesses the file system, or predicts what a program does once it runs.
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use object::read::elf::ElfFile64;
 use object::read::macho::{FatArch as _, MachHeader as _, MachOFatFile32};
 use object::{Architecture, BigEndian, Endianness, Object as _, ObjectSection as _};
 
-/// The system that a program runs on.
+/// The operating system of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
-    /// Linux, with LD_PRELOAD.
+    /// Linux: libraries are preloaded by LD_PRELOAD.
     Linux,
-    /// macOS, with DYLD_INSERT_LIBRARIES.
+    /// macOS: libraries are preloaded by DYLD_INSERT_LIBRARIES.
     MacOs,
 }
 
-/// Why a library does not come into a program.
+/// Why a library cannot be preloaded into a program, or has no effect there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Nothing links it when it starts.
+    /// It is statically linked: no dynamic linker loads it.
     Static,
-    /// Its calls go past the C library.
+    /// It is written in Go and calls the kernel directly, not through the C library.
     Go,
-    /// It is for another processor.
+    /// It is for another processor architecture.
     Foreign,
-    /// The linker trusts no variable in it: it runs with the rights of its owner or group.
+    /// It is setuid or setgid, so the linker ignores the variable.
     SetId,
-    /// macOS takes DYLD_ variables from what is its own.
+    /// It is protected by SIP: macOS removes DYLD_ variables.
     Protected,
-    /// It is signed with the hardened runtime, without the permission for DYLD_ variables.
+    /// It is signed with the hardened runtime, without the entitlement for DYLD_ variables.
     Hardened,
 }
 
@@ -54,23 +54,23 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The directories that SIP protects, but for `/usr/local`.
+/// The directories that SIP protects, with the exception of `/usr/local`.
 const PROTECTED: [&str; 4] = ["/System/", "/usr/", "/bin/", "/sbin/"];
 
-/// Whether macOS protects what lies at a path, which has no symbolic link in it.
+/// Whether SIP protects a path. The path must not contain symbolic links.
 pub fn is_protected(path: &str) -> bool {
     PROTECTED.iter().any(|directory| path.starts_with(directory)) && !path.starts_with("/usr/local/")
 }
 
-/// The interpreter of a script: the words behind `#!`, the first of which is its path.
+/// The interpreter line of a script: the words after `#!`, of which the first is the interpreter's path.
 pub fn interpreter(bytes: &[u8]) -> Option<Vec<String>> {
     let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let words: Vec<String> = String::from_utf8_lossy(line).split_whitespace().map(str::to_owned).collect();
     (!words.is_empty()).then_some(words)
 }
 
-/// What in the bytes of a program keeps the library out. Of bytes that are no program nothing is known, and the system
-/// says so itself.
+/// The obstacle that a program's bytes show, if any. Bytes that are not an executable have none: running them reports
+/// the error.
 pub fn obstacle(bytes: &[u8], system: System) -> Option<Obstacle> {
     match system {
         System::Linux => of_elf(bytes),
@@ -86,7 +86,7 @@ fn of_elf(bytes: &[u8]) -> Option<Obstacle> {
     let is_own = match file.architecture() {
         Architecture::X86_64 => cfg!(target_arch = "x86_64"),
         Architecture::Aarch64 => cfg!(target_arch = "aarch64"),
-        // Of others it is not known, and the linker says so.
+        // On other hosts the architecture is not compared: the linker reports a mismatch itself.
         _ => !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
     };
     if !is_own {
@@ -103,7 +103,7 @@ fn of_elf(bytes: &[u8]) -> Option<Obstacle> {
 
 fn of_mach(bytes: &[u8]) -> Option<Obstacle> {
     if let Ok(fat) = MachOFatFile32::parse(bytes) {
-        // Any of its programs may be the one that runs.
+        // Any of the architectures may be the one that runs.
         return fat.arches().iter().find_map(|arch| of_mach(arch.data(bytes).ok()?));
     }
     let header = MachHeader64::<Endianness>::parse(bytes, 0).ok()?;
@@ -119,7 +119,8 @@ fn of_mach(bytes: &[u8]) -> Option<Obstacle> {
     None
 }
 
-/// The numbers of a code signature, which are big-endian: its parts, the flags of a code directory, and the entitlements.
+/// Constants of code signatures: the magic numbers of the signature, a code directory and the entitlements (all
+/// big-endian), and the flag of the hardened runtime.
 const SIGNATURE: u32 = 0xfade_0cc0;
 const CODE_DIRECTORY: u32 = 0xfade_0c02;
 const ENTITLEMENTS: u32 = 0xfade_7171;

@@ -1,10 +1,10 @@
-//! Expectations: the flows that must, or must never, get through, compared with the outcome of all flows.
+//! Expectations: flows that must, or must never, get through, compared with the outcome of all flows.
 //!
-//! An expectation means a set of flows: from its sources to its destinations, by its service. `passes` fails if any
-//! flow of the set does not get through, its opposite if any does, and that flow is shown. A flow that no rule
-//! matches counts as getting through. `any` means every endpoint, but only flows that involve this network count: an
-//! expectation that keeps the internet out does not mean traffic within the internet. Sees: place, model, plan,
-//! packets, reach. Never: rules, or the user's text.
+//! An expectation denotes a set of flows: from its sources to its destinations, for its service. With `passes`, it
+//! fails if any flow of the set does not get through; otherwise, if any does. The failure shows such a flow. A flow
+//! that no rule matches counts as getting through. `any` denotes every endpoint, but only flows that involve this
+//! network count: an expectation that keeps the internet out does not cover traffic within the internet. Sees: place,
+//! model, plan, packets, reach. Never: reads rules or the user's source.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ use crate::plan::policy::{TCP, Translation, UDP, number_of, ranges_of};
 use crate::plan::{Plan, Region};
 use crate::reach::{self, Fate, Flow, Flows, Opener, Outcome, Reach, Reason, ends};
 
-/// What is taken for the LAN: private-use (RFC 1918) and link-local (RFC 3927) space.
+/// The networks that count as the LAN: private-use (RFC 1918) and link-local (RFC 3927) addresses.
 const LAN: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
@@ -26,7 +26,7 @@ const LAN: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 const LOCALHOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-/// Addresses that a person would name: of the internet (RFC 5737), the LAN, localhost.
+/// Familiar addresses, which are preferred for examples: of the internet (RFC 5737), the LAN, localhost.
 const USUAL: [Ipv4Addr; 5] = [
     Ipv4Addr::new(198, 51, 100, 7),
     Ipv4Addr::new(203, 0, 113, 7),
@@ -34,32 +34,32 @@ const USUAL: [Ipv4Addr; 5] = [
     Ipv4Addr::new(172, 16, 1, 77),
     Ipv4Addr::LOCALHOST,
 ];
-/// Services that a person would try.
+/// Well-known ports, which are preferred for examples.
 const PORTS: [u128; 3] = [443, 80, 22];
 
-/// An expectation, and what is otherwise.
+/// The result of checking an expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held<'a> {
-    /// What was expected.
+    /// The expectation.
     pub expectation: &'a Expectation,
-    /// A flow that does otherwise; none where the expectation holds.
+    /// A flow that violates it; `None` if it holds.
     pub failure: Option<Failure>,
 }
 
-/// A flow that does what was not expected.
+/// A flow that violates an expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The flow.
+    /// The flow; one of usually many.
     pub flow: Flow,
-    /// The outcome of it.
+    /// Its outcome according to the policy.
     pub outcome: Outcome,
-    /// The values of the declaration that decide; none for what always holds.
+    /// The values of the declaration that decide; empty if the decision does not depend on it.
     pub declared: Vec<FieldPath>,
-    /// What decides, in words.
+    /// The reason for the outcome, in words.
     pub because: String,
 }
 
-/// Holds every expectation against the outcome of all flows, in the order of the user's list.
+/// Checks every expectation against the outcome of all flows; results are in the order of the user's list.
 pub fn hold<'a>(declaration: &'a Declaration, plan: &Plan) -> Vec<Held<'a>> {
     if declaration.expectations.is_empty() {
         return Vec::new();
@@ -71,7 +71,7 @@ pub fn hold<'a>(declaration: &'a Declaration, plan: &Plan) -> Vec<Held<'a>> {
     all
 }
 
-/// The flows that an expectation means, in a space with the outcome of them.
+/// The set of flows that an expectation denotes, in the space of `flows`, for which `reach` has the outcomes.
 pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expectation) -> Set {
     let from = side(flows, plan, Side::Source, &expectation.from);
     let to = side(flows, plan, Side::Destination, &expectation.to);
@@ -93,7 +93,7 @@ pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expect
     flows.and(set, inet)
 }
 
-/// The flows with one of these parties at an end, `any` aside.
+/// The flows that have one of these endpoints on a side; `any` contributes none.
 fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -> Set {
     let sets = parties.iter().map(|party| match party {
         Party::End(End::Provider(name)) => {
@@ -132,14 +132,14 @@ fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -
     flows.union(&sets)
 }
 
-/// Flows by their addresses: what this Mac opens has none of these.
+/// The union of sets of flows by address. As sources, addresses do not include what this Mac itself opens.
 fn address_set(flows: &mut Flows, side: Side, sets: Vec<Set>) -> Set {
     let set = flows.union(&sets);
     let mac = flows.of_this_mac();
     if side == Side::Source { flows.minus(set, mac) } else { set }
 }
 
-/// What of a set is not a provider's.
+/// The flows of a set whose address on this side is in no provider's network.
 fn outside(flows: &mut Flows, plan: &Plan, side: Side, set: Set) -> Set {
     let regions: Vec<Set> =
         plan.bridges.iter().map(|bridge| ends::region(flows, side, &bridge.region)).collect();
@@ -155,7 +155,7 @@ fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ip
     flows.union(&sets)
 }
 
-/// Whether a flow reaches whom it is for: what is none of ours is not kept out.
+/// Whether a flow with this fate reaches its destination. Traffic that the rules do not touch does.
 pub fn gets_through(fate: Fate) -> bool {
     match fate {
         Fate::Passes(_) | Fate::Untouched => true,
@@ -163,7 +163,7 @@ pub fn gets_through(fate: Fate) -> bool {
     }
 }
 
-/// Holds expectations one by one.
+/// Checks expectations one by one.
 struct Holder<'a> {
     declaration: &'a Declaration,
     plan: &'a Plan,
@@ -171,7 +171,7 @@ struct Holder<'a> {
     reach: Reach,
     /// The flows that get through.
     through: Set,
-    /// What a witness is to be like, the most wanted first.
+    /// The sets that a witness should be in, in order of preference.
     preferences: Vec<Set>,
 }
 
@@ -202,7 +202,8 @@ impl<'a> Holder<'a> {
         Some(Failure { flow, outcome, declared, because })
     }
 
-    /// A flow that a person would choose: between two volumes, and not of one to itself.
+    /// An example from a set: one that a person would choose, if possible between two volumes and not from a volume to
+    /// itself.
     fn witness(&mut self, set: Set) -> Option<Flow> {
         let flow = self.flows.example(set, &self.preferences)?;
         if flow.opener != Opener::Address(flow.destination) {
@@ -218,7 +219,7 @@ impl<'a> Holder<'a> {
         found.or(Some(flow))
     }
 
-    /// What of the declaration decides about a flow, and the same in words.
+    /// The values of the declaration that decide a flow, and the same in words.
     fn decides(&self, flow: &Flow, outcome: Outcome) -> (Vec<FieldPath>, String) {
         let source = match flow.opener {
             Opener::ThisMac => None,

@@ -1,13 +1,14 @@
-//! The pages of `nixvol-net help`: one for each error code, and guides that are longer than a flag's help.
+//! The pages of `nixvol-net help`: one for each error code and warning, and guides that are longer than the help of a
+//! flag.
 //!
-//! A message says what is wrong here; its page says why that is an error, and shows an example and its fix. The
-//! pages are Markdown files (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the
-//! guides). Sees: nothing. Never: the wording of a problem (`problem` has it), or prints.
+//! A message says what is wrong in this declaration; its page says why that is an error, with an example and its fix.
+//! The pages are Markdown files (`tests/help.rs` runs every example of an error, `tests/readme.rs` every command of the
+//! guides). Sees: nothing. Never: words a problem (`problem` does), or prints.
 
-/// A page.
+/// A help page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// What it is asked for by: a code, as `E012`, or a word.
+    /// The topic that selects it: a code such as `E012`, or a word.
     pub topic: &'static str,
     markdown: &'static str,
 }
@@ -18,7 +19,7 @@ macro_rules! pages {
     };
 }
 
-/// The pages of the codes, in their order.
+/// The pages of error codes, in the order of the codes.
 pub const ERRORS: &[Page] = pages! {
     "E001" "E002" "E003" "E004" "E005" "E006" "E007" "E008" "E009"
     "E010" "E011" "E012" "E013" "E014" "E015"
@@ -32,7 +33,7 @@ pub const ERRORS: &[Page] = pages! {
 /// The pages of warnings.
 pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" };
 
-/// The other pages.
+/// The guides.
 pub const GUIDES: &[Page] = pages! {
     "options" "policy" "conditions" "run" "manager" "macos" "review" "lab" "json" "migration"
 };
@@ -41,18 +42,18 @@ pub const GUIDES: &[Page] = pages! {
 pub const TABLE: &str = "errors";
 
 impl Page {
-    /// Its first line, without the code: lower case.
+    /// The title: its first line without the code, in lower case.
     pub fn title(&self) -> &'static str {
         let line = self.markdown.lines().next().unwrap_or_default().trim_start_matches("# ");
         line.split_once(": ").map_or(line, |(_, title)| title)
     }
 
-    /// The page as it was written.
+    /// The page as Markdown.
     pub fn markdown(&self) -> &'static str {
         self.markdown
     }
 
-    /// The page for a terminal: headings without their signs, examples indented instead of fenced.
+    /// The page for a terminal: headings without `#`, examples indented instead of fenced.
     pub fn text(&self) -> String {
         let mut fenced = false;
         let mut text = String::new();
@@ -72,7 +73,7 @@ impl Page {
     }
 }
 
-/// The page of a topic.
+/// The page of a topic, or of a code in any usual notation; `None` if there is none.
 pub fn page(topic: &str) -> Option<&'static Page> {
     let code = number(topic).map(|number| format!("E{number:03}"));
     let warning = topic.trim_start_matches("warning").trim_matches(['[', ']', ':']).to_ascii_uppercase();
@@ -82,21 +83,21 @@ pub fn page(topic: &str) -> Option<&'static Page> {
     ERRORS.iter().chain(WARNINGS).chain(GUIDES).find(|page| page.topic == topic)
 }
 
-/// The number of a code in any form that a person would type: `E012`, `e12`, `12`, `error[E012]`.
+/// The number of an error code in any usual notation: `E012`, `e12`, `12`, `error[E012]`.
 fn number(topic: &str) -> Option<u32> {
     let code = topic.trim_start_matches("error").trim_matches(['[', ']', ':']);
     let digits = code.strip_prefix(['E', 'e']).unwrap_or(code);
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The code nearest to one that there is not; `None` of what is not a code.
+/// The existing error code nearest to an unknown one; `None` if the topic is not a code.
 pub fn nearest(topic: &str) -> Option<&'static str> {
     let number = number(topic)?;
     let distance = |page: &&Page| self::number(page.topic).map_or(u32::MAX, |other| other.abs_diff(number));
     ERRORS.iter().min_by_key(distance).map(|page| page.topic)
 }
 
-/// All codes with their titles, one a line.
+/// All codes with their titles, one per line.
 pub fn table() -> String {
     let rows: Vec<String> =
         ERRORS.iter().chain(WARNINGS).map(|page| format!("{}  {}", page.topic, page.title())).collect();

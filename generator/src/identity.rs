@@ -1,32 +1,32 @@
 //! The identity of providers: a colour and a shape for each, the same in pictures, tables, rules and on a terminal.
 //!
-//! Colours are those of Okabe and Ito, which people with any usual colour blindness tell apart, darkened or lightened until they
-//! can be read on paper or screen. The first eight providers differ in colour and in shape; the next eight have the same colours
-//! with the next shape, so that 64 are told apart, also in black and white.
-//! Sees: model, plan. Never: where something is drawn.
+//! The colours are the palette of Okabe and Ito, which is distinguishable with the usual forms of colour blindness,
+//! darkened or lightened until readable on paper or screen. The first eight providers differ in colour and in shape;
+//! each further eight reuse the colours with shapes shifted by one, so that 64 are distinguishable. Sees: model, plan.
+//! Never: knows where something is drawn.
 
 use std::collections::BTreeMap;
 
 use crate::model::Name;
 use crate::plan::Plan;
 
-/// How many colours there are, and shapes.
+/// The number of colours, and of shapes.
 pub const KINDS: usize = 8;
 
-/// A colour on light ground, on dark ground, and among the 256 of a terminal.
+/// A colour for light backgrounds, for dark backgrounds, and in the 256-colour palette of terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Colour {
-    /// Its name.
+    /// Its English name.
     pub name: &'static str,
-    /// On light ground.
+    /// The hexadecimal RGB value for light backgrounds.
     pub light: &'static str,
-    /// On dark ground.
+    /// The hexadecimal RGB value for dark backgrounds.
     pub dark: &'static str,
-    /// On a terminal.
+    /// The number in the 256-colour palette of terminals.
     pub terminal: u8,
 }
 
-/// The colours, in the order in which they are given away.
+/// The colours, in the order in which they are assigned.
 pub const COLOURS: [Colour; KINDS] = [
     Colour { name: "blue", light: "#0072b2", dark: "#4aa8e0", terminal: 32 },
     Colour { name: "orange", light: "#b06f00", dark: "#e69f00", terminal: 172 },
@@ -38,18 +38,18 @@ pub const COLOURS: [Colour; KINDS] = [
     Colour { name: "grey", light: "#5c636b", dark: "#b4bcc4", terminal: 246 },
 ];
 
-/// A shape: a character of a terminal, and an outline around (0, 0) that fits a circle of radius 6.
+/// A shape: a character for terminals, and an outline around (0, 0) that fits into a circle of radius 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Its name.
+    /// Its English name.
     pub name: &'static str,
-    /// As a character.
+    /// The character for terminals.
     pub character: char,
-    /// As the path of an SVG.
+    /// The `d` attribute of its SVG path.
     pub path: &'static str,
 }
 
-/// The shapes, in the order in which they are given away.
+/// The shapes, in the order in which they are assigned.
 pub const SHAPES: [Shape; KINDS] = [
     Shape { name: "circle", character: '●', path: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z" },
     Shape { name: "square", character: '■', path: "M-4.5-4.5h9v9h-9z" },
@@ -61,45 +61,45 @@ pub const SHAPES: [Shape; KINDS] = [
     Shape { name: "half disc", character: '◗', path: "M-3-5.5a5.5 5.5 0 0 1 0 11z" },
 ];
 
-/// What a provider is recognized by.
+/// The colour and the shape of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The number of its colour.
+    /// The index of its colour in [`COLOURS`].
     pub colour: usize,
-    /// The number of its shape.
+    /// The index of its shape in [`SHAPES`].
     pub shape: usize,
 }
 
 impl Identity {
-    /// The identity of the provider that stands at this place, from 0, in natural order.
+    /// The identity of the provider at this index, from 0, in natural order of names.
     pub fn at(place: usize) -> Self {
         Self { colour: place % KINDS, shape: (place + place / KINDS) % KINDS }
     }
 
-    /// Its shape as a character.
+    /// The character of its shape.
     pub fn mark(self) -> char {
         SHAPES[self.shape].character
     }
 
-    /// Its shape as the path of an SVG.
+    /// The `d` attribute of its shape's SVG path.
     pub fn path(self) -> &'static str {
         SHAPES[self.shape].path
     }
 }
 
-/// Who has which identity.
+/// The identities of all providers, by name.
 #[derive(Debug, Clone)]
 pub struct Identities(BTreeMap<Name, Identity>);
 
 impl Identities {
-    /// Those of the providers of a plan.
+    /// Assigns identities to the providers of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut names: Vec<&Name> = plan.bridges.iter().map(|bridge| &bridge.provider).collect();
         names.sort_by_key(|name| natural(name.as_str()));
         Self((0..).zip(names).map(|(place, name)| (name.clone(), Identity::at(place))).collect())
     }
 
-    /// A text for a terminal that shows colours: every mark that stands before its provider's name takes its colour.
+    /// A text for a terminal with colours: every mark directly before its provider's name gets the provider's colour.
     pub fn painted(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() * 2);
         let mut rest = text;
@@ -123,13 +123,13 @@ impl Identities {
         out + rest
     }
 
-    /// The identity of a provider of the plan.
+    /// The identity of a provider; that of index 0 if the plan does not have it.
     pub fn provider(&self, name: &Name) -> Identity {
         self.0.get(name).copied().unwrap_or(Identity::at(0))
     }
 }
 
-/// What names are sorted by for people: `p2` before `p10`.
+/// A sort key for names in natural order: `p2` before `p10`.
 pub fn natural(name: &str) -> Vec<(u64, String)> {
     let mut parts: Vec<(u64, String)> = Vec::new();
     for part in name.split_inclusive(|c: char| !c.is_ascii_digit()) {

@@ -60,7 +60,7 @@ impl fmt::Display for Unusable {
             Self::Syntax { line, column, reason } => write!(f, "{line}:{column}: {reason}"),
             Self::Unknown => f.write_str(
                 "this is no Compose file (`services`), no kind cluster (`kind: Cluster`) and nothing of Terraform's \
-                 (`terraform show -json`, or `.tf.json`)",
+                 (`terraform show -json`, a state, or `.tf.json`)",
             ),
             Self::Nothing(_) => f.write_str("there is no network and no machine in it that could be taken"),
         }
@@ -72,16 +72,23 @@ impl fmt::Display for Unusable {
 /// # Errors
 /// What no tool wrote.
 pub fn read(text: &str) -> Result<(Tool, Draft), Unusable> {
-    let documents = node::read(text)?;
+    let mut documents = node::read(text)?;
+    // Three hyphens before the first document, or behind the last, make no document.
+    documents.retain(|document| !document.is_empty());
     let is_kind = |node: &Node| node.text("kind") == Some("Cluster") && node.get("apiVersion").is_some();
-    if let Some(cluster) = documents.iter().find(|node| is_kind(node)) {
-        return done(Tool::Kind, kind::draft(cluster));
+    if let Some(at) = documents.iter().position(is_kind) {
+        let mut draft = kind::draft(&documents[at]);
+        for (_, other) in documents.iter().enumerate().filter(|(number, _)| *number != at) {
+            let what = other.text("kind").unwrap_or("a document");
+            draft.leave(other.line, what, "the first cluster of the file is taken");
+        }
+        return done(Tool::Kind, draft);
+    }
+    if !documents.is_empty() && documents.iter().all(compose::is_part) {
+        return done(Tool::Compose, compose::draft(&compose::joined(documents)));
     }
     let [document] = documents.as_slice() else { return Err(Unusable::Unknown) };
-    if document.get("services").is_some() {
-        return done(Tool::Compose, compose::draft(document));
-    }
-    let of_terraform = ["values", "planned_values", "resource", "format_version"];
+    let of_terraform = ["values", "planned_values", "resource", "format_version", "terraform_version"];
     if of_terraform.iter().any(|key| document.get(key).is_some()) {
         return done(Tool::Terraform, terraform::draft(document));
     }

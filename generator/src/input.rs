@@ -1,8 +1,8 @@
-//! The declaration as it arrives: the raw mirror of the JSON that Nix evaluates (version 1).
+//! The declaration as it arrives: a raw mirror of the JSON that Nix evaluates (version 1).
 //!
-//! A `None` here was left out, was null, or has been reported as a problem: a declaration with problems has no
-//! model, so the three need no distinction, except where null has its own meaning (`hostsFile`). Sees: place,
-//! problem. Never: validates a value beyond its shape (`model` does), or fills in a default.
+//! A `None` was absent, null, or reported as a problem. A declaration with problems has no model, so the three are not
+//! distinguished, except where null has a meaning of its own (`hostsFile`). Sees: place, problem. Never: validates more
+//! than the shape of a value (`model` does), or fills in defaults.
 
 mod read;
 mod tree;
@@ -17,10 +17,10 @@ pub use read::nearest;
 use crate::place::Place;
 use crate::problem::Problem;
 
-/// The embedded declaration: the user's own five providers and thirteen volumes.
+/// The JSON of the embedded declaration: five providers and thirteen volumes.
 pub const DEFAULT: &str = include_str!("../default.json");
 
-/// The only version of the input that there is.
+/// The only version of the input format.
 pub const VERSION: i64 = 1;
 
 /// A network of providers, volumes and links, as Nix evaluates it. Fields that are left out, or null, have the
@@ -67,19 +67,19 @@ pub struct Input {
     pub resolved: Ignored,
 }
 
-/// `hostsFile`, the one field where null is not the same as leaving it out.
+/// `hostsFile`, the only field in which null and absence differ.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum HostsFile {
-    /// Left out: the default.
+    /// Absent: the default applies.
     #[default]
     Unsaid,
     /// Null: names are not installed.
     Nowhere,
-    /// A path.
+    /// The path of the file.
     At(String),
 }
 
-/// A field that is allowed and not read.
+/// A field that is accepted but not read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored;
 
@@ -234,7 +234,7 @@ pub struct Conditions {
     pub bandwidth_kbit: Option<i64>,
 }
 
-/// The words of a field that takes a few of them; one list for the reader, the schema and the errors.
+/// An enum of the words that a field accepts: the reader, the schema and the errors share one list.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         $(#[$doc])*
@@ -247,7 +247,7 @@ macro_rules! words {
             /// The words, in the order of the variants.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The value that a word stands for.
+            /// The value of a word; `None` if it is unknown.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word {
                     $($word => Some(Self::$variant),)+
@@ -318,12 +318,12 @@ words! {
 
 /// Reads the JSON of a declaration.
 ///
-/// Whatever has the right shape is in the [`Input`], whatever has not is in the problems: all of them.
+/// Everything with the right shape is in the [`Input`]; everything else is in the problems, all of which are reported.
 pub fn read(bytes: &[u8]) -> (Input, Vec<Problem>) {
     read::input(bytes)
 }
 
-/// The JSON Schema of the input, made from the types above.
+/// The JSON Schema of the input, generated from the types above.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Input)
 }

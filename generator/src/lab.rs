@@ -1,8 +1,8 @@
 //! The lab: namespaces, devices and processes around the router, on Linux.
 //!
-//! One process plays the Mac. It is the first process of a process namespace, so everything that is started in the
-//! lab ends with it, however it ends; only its descriptors hold the network namespaces, names are on mounts that no
-//! other process sees, and its socket is abstract. So nothing is left when it is killed.
+//! One process plays the Mac. It is the init process of a PID namespace, so whatever is started in the lab ends with
+//! it, however it ends. Network namespaces are held only by its descriptors, the files that resolve host names are
+//! mounted where no other process sees them, and its socket is abstract. So nothing is left behind when it is killed.
 
 mod capture;
 mod client;

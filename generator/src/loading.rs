@@ -1,45 +1,46 @@
-//! The anchor as it is loaded: interface names in place of its macros.
+//! The anchor as it is loaded: with interface names in place of its macros.
 //!
-//! The rendered anchor names interfaces that only a Mac knows: `$egress`, an egress interface; `$bridge_NAME`, the
-//! bridge of a provider; `$outside`, any other than lo0 and these bridges. The manager substitutes them when it
-//! loads the anchor, with a line for each interface, since a list in place of a macro is a syntax error in half of
-//! the rules. This is the same step for everything else that reads an anchor: the proof, `explain`, the lab. Sees:
-//! plan. Never: pf's grammar. A line is text here.
+//! The rendered anchor uses macros for interfaces that only a Mac knows: `$egress`, an egress interface;
+//! `$bridge_NAME`, the bridge of a provider; `$outside`, any interface except lo0 and these bridges. The manager
+//! substitutes them when it loads the anchor, with one line per interface, because pf's grammar rejects a list in place
+//! of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
+//! proof, `explain`, the lab. Sees: plan. Never: parses pf; lines are text here.
 
 use std::collections::BTreeMap;
 
 use crate::plan::Plan;
 
-/// The macro of an interface that leads outside.
+/// The macro for egress interfaces.
 pub const EGRESS: &str = "egress";
-/// The macro of an interface that is neither lo0 nor a provider's bridge.
+/// The macro for interfaces that are neither lo0 nor a provider's bridge.
 pub const OUTSIDE: &str = "outside";
 
-/// The macro of a provider's bridge: `bridge_aws`.
+/// The macro for a provider's bridge, such as `bridge_aws`.
 pub fn bridge_macro(provider: &str) -> String {
     format!("bridge_{}", provider.replace('-', "_"))
 }
 
-/// What a reader without a Mac puts in for the macros of bridges: their logical names.
+/// The macros of all bridges with their logical names, for readers without a Mac.
 pub fn logical_bridges(plan: &Plan) -> impl Iterator<Item = (String, String)> {
     plan.bridges.iter().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
 }
 
-/// The interfaces of a Mac, as far as an anchor asks for them.
+/// The interfaces of a Mac, as far as an anchor uses them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// Those that lead outside.
+    /// The egress interfaces.
     pub egress: Vec<String>,
-    /// Those that are neither lo0 nor a provider's bridge, the former among them.
+    /// The interfaces that are neither lo0 nor a provider's bridge, including the egress interfaces.
     pub outside: Vec<String>,
-    /// The bridges that exist, by macro.
+    /// The bridges that exist: kernel name by macro.
     pub bridges: BTreeMap<String, String>,
-    /// Translation to an address of `$egress` is loaded with `extfilter apd`, as the manager does where pfctl takes it.
+    /// Whether `nat` rules with the address of `$egress` get `extfilter apd`, which the manager adds if pfctl accepts
+    /// it.
     pub extfilter: bool,
 }
 
 impl Interfaces {
-    /// Interfaces that all lead outside, and these bridges of providers.
+    /// These egress interfaces, and these bridges as pairs of provider and name; no other interfaces.
     pub fn new<'a>(
         egress: impl IntoIterator<Item = &'a str>,
         bridges: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -50,13 +51,13 @@ impl Interfaces {
         Self { outside: egress.clone(), egress, bridges, extfilter: false }
     }
 
-    /// A Mac with one interface that leads outside and every bridge of a plan, by its logical name.
+    /// One egress interface, and every bridge of a plan under its logical name.
     pub fn logical(plan: &Plan, egress: &str) -> Self {
         let egress = vec![egress.to_owned()];
         Self { outside: egress.clone(), egress, bridges: logical_bridges(plan).collect(), extfilter: true }
     }
 
-    /// The same Mac while the bridge of a provider is not there.
+    /// The same interfaces without the bridge of a provider.
     #[must_use]
     pub fn without(&self, provider: &str) -> Self {
         let mut left = self.clone();
@@ -64,14 +65,14 @@ impl Interfaces {
         left
     }
 
-    /// The same with interfaces of other programs, which lead nowhere.
+    /// The same with additional interfaces of other programs, which are not egress interfaces.
     #[must_use]
     pub fn with_foreign<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.outside.extend(names.into_iter().map(str::to_owned));
         self
     }
 
-    /// What stands for a macro, if it is one of these.
+    /// The names that replace a macro, if it is one of those above.
     fn names(&self, name: &str) -> Option<Vec<&str>> {
         match name {
             EGRESS => Some(self.egress.iter().map(String::as_str).collect()),
@@ -84,24 +85,24 @@ impl Interfaces {
     }
 }
 
-/// An anchor with names in place of macros.
+/// An anchor with interface names in place of macros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// The text.
+    /// The text that is loaded.
     pub text: String,
-    /// For each of its lines the one of the rendered anchor that it comes from, from 1.
+    /// For each line of the text, the line of the rendered anchor that it comes from, counted from 1.
     origins: Vec<u32>,
 }
 
 impl Loaded {
-    /// The line of the rendered anchor that a line of the text comes from; both from 1.
+    /// The line of the rendered anchor that a line of the text comes from; both count from 1.
     pub fn origin(&self, line: u32) -> u32 {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
         self.origins.get(index).or(self.origins.last()).copied().unwrap_or(line)
     }
 }
 
-/// Puts the names of interfaces into an anchor.
+/// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none.
 pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
     let mut loaded = Loaded { text: String::with_capacity(anchor.len()), origins: Vec::new() };
     let mut add = |line: &str, number: u32| {
@@ -110,7 +111,7 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
         loaded.origins.push(number);
     };
     for (number, line) in (1..).zip(anchor.lines()) {
-        // There for readers that know the other macros only.
+        // These definitions are for readers that do not substitute the macros.
         if is_definition(line) {
             continue;
         }
@@ -119,7 +120,7 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
     loaded
 }
 
-/// Puts names in for every macro of a line; each name of each gives a line.
+/// Substitutes every macro of a line; each combination of names yields a line.
 fn put_in(line: &str, interfaces: &Interfaces, add: &mut impl FnMut(&str)) {
     let used = macros(line).find_map(|name| Some((name, interfaces.names(name)?)));
     let Some((name, names)) = used else { return add(line) };
@@ -151,7 +152,7 @@ fn with(line: &str, name: &str, interface: &str) -> String {
     out + rest
 }
 
-/// Whether a line says what one of these macros is.
+/// Whether a line defines one of these macros.
 fn is_definition(line: &str) -> bool {
     let name = line.split_once('=').map(|(name, _)| name.trim_end());
     name.is_some_and(|name| {
@@ -160,13 +161,13 @@ fn is_definition(line: &str) -> bool {
     })
 }
 
-/// The macros that a line names outside comments.
+/// The macros that a line uses outside of comments.
 pub fn macros(line: &str) -> impl Iterator<Item = &str> {
     let statement = line.split('#').next().unwrap_or_default();
     statement.split('$').skip(1).map(word)
 }
 
-/// The name that a text begins with.
+/// The identifier at the start of a text.
 fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
@@ -214,7 +215,7 @@ block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
         let with = |interfaces: &Interfaces| load(anchor, interfaces).text;
         let expected = "pass on bridge2000 from (bridge2001) to any\nnat on en0 from any to any -> (en0:0)\n";
         assert_eq!(with(&interfaces), expected);
-        // Where this Mac's pfctl takes it, translation says who may answer.
+        // If this Mac's pfctl accepts it, translation is restricted with respect to replies.
         let strict = Interfaces { extfilter: true, ..interfaces };
         assert_eq!(with(&strict), expected.replace("(en0:0)", "(en0:0) extfilter apd"));
         assert_eq!(with(&strict.without("ab")), "nat on en0 from any to any -> (en0:0) extfilter apd\n");

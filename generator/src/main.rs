@@ -1,6 +1,6 @@
-//! The `nixvol-net` program: reads, asks the library, writes and prints. Nothing else does any of these.
+//! The `nixvol-net` program: reads, calls the library, writes and prints. The library does no input or output.
 
-// Painted where that shows colour. Standard error that no one reads, as behind `2>&1 | head`, is not a reason to panic.
+// Shadow std's macros: these add colour, and do not panic if the reader has closed standard error (`2>&1 | head`).
 macro_rules! eprint {
     ($($text:tt)*) => {
         $crate::commands::tell(&format!($($text)*))
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `--color` says, before the command line is read: help and errors of that are painted too. What is no value of it is
-/// refused later.
+/// The value of `--color`, before the command line is parsed, because clap's help and errors are coloured too. Invalid
+/// values are ignored here; clap rejects them.
 fn colour_asked_for(mut arguments: impl Iterator<Item = String>) -> Colour {
     let mut asked = Colour::Auto;
     while let Some(argument) = arguments.next() {

@@ -1,6 +1,7 @@
-//! Who may open connections to whom, and by what, provider by provider, as a table for people.
+//! A table for people: which provider may open connections to which, and for which services.
 //!
-//! Sees: model, plan, identity, reach (its words for services). Never: rules; this is what was declared, not what was proven.
+//! Sees: model, plan, identity, reach (its words for services). Never: reads rules; this is what was declared, not what
+//! was proven.
 
 mod counts;
 
@@ -16,16 +17,16 @@ use crate::reach::Services;
 /// How much one provider may open to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Everything.
+    /// All traffic.
     All,
-    /// Some of it: by protocol, port or volume.
+    /// Some traffic, limited by protocol, port or volume.
     Some,
-    /// Nothing.
+    /// No traffic.
     None,
 }
 
 impl Reach {
-    /// The word for it in a table.
+    /// The word for it in the table.
     pub fn word(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -35,18 +36,18 @@ impl Reach {
     }
 }
 
-/// What passes from one provider to another, where it is not everything.
+/// The permitted traffic from one provider to another, if it is not everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passing<'a> {
-    /// Who may open: these volumes; none is the whole provider.
+    /// The volumes that may open connections; empty means the whole provider.
     pub from: Vec<&'a Name>,
-    /// Who may be reached; the same.
+    /// The volumes that may be reached; empty means the whole provider.
     pub to: Vec<&'a Name>,
-    /// By what.
+    /// The permitted protocols and ports.
     pub services: Services,
 }
 
-/// The volumes of a provider that ends name; none is all of it.
+/// Volumes by provider (its index in the plan); an empty list means the whole provider.
 type Touched<'a> = BTreeMap<usize, Vec<&'a Name>>;
 
 /// How much every provider may open to every other.
@@ -54,20 +55,20 @@ pub struct Matrix<'a> {
     bridges: &'a [Bridge],
     /// Row by row, in the order of the bridges.
     cells: Vec<Reach>,
-    /// By row, what is permitted from there: senders, and whom by provider, by what.
+    /// For each row, the permitted traffic: senders, receivers and services.
     rows: Vec<Vec<Permitted<'a>>>,
-    /// Whom flows reach, by number.
+    /// Receivers by provider, one entry per flow.
     receivers: Vec<Touched<'a>>,
 }
 
 struct Permitted<'a> {
     from: Vec<&'a Name>,
-    /// By its number, since many rows have the same.
+    /// The index in `receivers`, because many rows share an entry.
     to: usize,
     services: Services,
 }
 
-/// The providers that ends touch.
+/// The providers to which endpoints belong, with the volumes that are named.
 fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
     let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
     let mut touched = Touched::new();
@@ -80,7 +81,7 @@ fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
             touched.entry(provider).or_default().extend(volume);
         }
     }
-    // Beside all of a provider its volumes say nothing.
+    // If the whole provider is named too, its volumes are redundant.
     for whole in ends.iter().filter(|end| matches!(end, End::Provider(_))) {
         if let Some(volumes) = number(whole.name()).and_then(|provider| touched.get_mut(&provider)) {
             volumes.clear();
@@ -116,7 +117,7 @@ impl<'a> Matrix<'a> {
         Self { bridges, cells, rows, receivers }
     }
 
-    /// What passes from a row to a column, where it is not everything: none of it is said twice.
+    /// The permitted traffic from a row to a column, without redundant entries; empty if everything passes, or nothing.
     pub fn passing(&self, row: usize, column: usize) -> Vec<Passing<'a>> {
         if self.cells[row * self.bridges.len() + column] != Reach::Some {
             return Vec::new();
@@ -157,13 +158,13 @@ impl<'a> Matrix<'a> {
             .collect()
     }
 
-    /// Each provider with how much it may open to each.
+    /// Each provider with how much it may open to each provider.
     pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
         self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
     }
 }
 
-/// The table, with a row and a column for every provider, if it fits `width` columns; a sentence otherwise.
+/// The table, with a row and a column for every provider, if it fits into `width` columns; otherwise a sentence.
 pub fn text(plan: &Plan, width: usize) -> String {
     let identities = Identities::of(plan);
     let name =
@@ -195,7 +196,7 @@ pub fn text(plan: &Plan, width: usize) -> String {
     out + &legend(&matrix)
 }
 
-/// What `some` is, where it stands in the table: pairs of providers with the same of it in one line.
+/// Explains the cells with `some`. Pairs of providers with the same permissions share a line.
 fn legend(matrix: &Matrix) -> String {
     let name = |index: usize| matrix.bridges[index].provider.as_str();
     let mut rows: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
@@ -234,7 +235,7 @@ fn legend(matrix: &Matrix) -> String {
 }
 
 impl Passing<'_> {
-    /// `tcp 2379-2380`, `tcp 5432 from api to db`.
+    /// In words: `tcp 2379-2380`, `tcp 5432 from api to db`.
     fn words(&self) -> String {
         let names = |word: &str, all: &[&Name]| match all {
             [] => String::new(),
@@ -244,10 +245,10 @@ impl Passing<'_> {
     }
 }
 
-/// So many ways are listed.
+/// How many lines are listed at most.
 const MOST: usize = 20;
 
-/// The paths that have conditions, below the table; nothing where there are none.
+/// The paths that have conditions, for display below the table; empty if there are none.
 pub fn conditions(plan: &Plan) -> String {
     if plan.pipes.is_empty() {
         return String::new();

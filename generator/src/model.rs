@@ -1,7 +1,7 @@
 //! The declaration as values that cannot be invalid: parsed once, never validated again.
 //!
-//! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and
-//! every endpoint of a link exists. Sees: place, problem, input. Never: the Mac, pf, or a file.
+//! In a [`Declaration`] names are valid, networks do not overlap, every volume is in its provider's network and every
+//! endpoint of a link exists. Sees: place, problem, input. Never: knows the Mac, pf or files.
 
 mod check;
 mod free;
@@ -26,117 +26,118 @@ use regions::{Region, Span};
 pub use value::{AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet};
 pub use ways::Way;
 
-/// A whole, valid declaration. Maps are sorted by name and links by what they say, so that nothing behind this
-/// point can depend on the order of the input.
+/// A complete, valid declaration. Maps are sorted by name and links by content, so that nothing that uses it can depend
+/// on the order of the input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Declaration {
     /// The directory under which everything is installed.
     pub base: AbsolutePath,
-    /// Where the manager keeps its state.
+    /// The directory in which the manager keeps its state.
     pub state_dir: AbsolutePath,
-    /// The manager's log.
+    /// The path of the manager's log.
     pub log_file: AbsolutePath,
-    /// The file that gets the volumes' names, if any.
+    /// The file that gets the volumes' names; `None` installs no names.
     pub hosts_file: Option<AbsolutePath>,
     /// The pf anchor.
     pub anchor: AnchorPath,
-    /// The seconds between two reconciles that nothing else asks for: 10 to 86,400.
+    /// The seconds between two periodic reconciles: 10 to 86,400.
     pub reconcile_interval: u32,
-    /// Networks that may be overlapped although the Mac has them.
+    /// Networks of the Mac that providers' networks may overlap.
     pub allow_overlap: BTreeSet<Ipv4Net>,
-    /// Clouds by name.
+    /// The providers by name.
     pub providers: BTreeMap<Name, Provider>,
-    /// Volumes by name.
+    /// The volumes by name.
     pub volumes: BTreeMap<Name, Volume>,
-    /// The group of localhost aliases.
+    /// The localhost group.
     pub localhost: Localhost,
-    /// Permissions, in canonical order.
+    /// The links, in canonical order.
     pub links: Vec<Link>,
-    /// What must, or must never, get through, in canonical order.
+    /// The expectations, in canonical order.
     pub expectations: Vec<Expectation>,
-    /// Where things are in the user's Nix source.
+    /// The places of values in the user's Nix source.
     pub positions: Positions,
 }
 
-/// A cloud.
+/// A provider: the network of an emulated cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     /// Its network.
     pub network: Ipv4Net,
-    /// The Mac's address in it, with the prefix length that its bridge has.
+    /// The Mac's address in it, with the prefix length that the bridge interface gets.
     pub gateway: Ipv4Net,
     /// The logical name of its bridge.
     pub bridge: Name,
-    /// Who makes the bridge.
+    /// Whether the manager or vmnet creates the bridge.
     pub attachment: ProviderAttachment,
-    /// Whether its volumes reach the outside.
+    /// Whether its volumes reach the outside, through NAT.
     pub internet: bool,
-    /// The region of a cloud that it stands for.
+    /// The cloud region that it stands for, if one is declared.
     pub region: Option<Region>,
 }
 
-/// A volume.
+/// A volume: a host in a provider's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// Its provider.
+    /// The name of its provider.
     pub provider: Name,
     /// Its address, inside the provider's network.
     pub address: Ipv4Addr,
-    /// Its alias on loopback, inside the localhost range.
+    /// Its localhost alias, inside the range of the localhost group.
     pub localhost: Option<Ipv4Addr>,
-    /// Who owns the address.
+    /// Whether the Mac serves the address, or a guest (VM) has it.
     pub attachment: VolumeAttachment,
-    /// TCP ports that answer on the alias too; empty without an alias.
+    /// TCP ports that also answer on the localhost alias; empty without an alias.
     pub publish: BTreeSet<u16>,
-    /// Where it is mounted, if its addresses depend on that.
+    /// The mount point on which the existence of its addresses depends, if any.
     pub mount_point: Option<AbsolutePath>,
-    /// What its VM's files are made of.
+    /// The properties of its VM, for the files under `guests/`.
     pub guest: Guest,
 }
 
-/// What is known of the VM that takes a volume's address.
+/// The known properties of the VM that has a volume's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
-    /// The MAC address of its interface.
+    /// The MAC address of its interface; `None` if any.
     pub mac: Option<MacAddress>,
-    /// The name of its interface, for systems that do not find it by the MAC address.
+    /// The name of its interface, for systems that do not match it by MAC address.
     pub interface: Option<InterfaceName>,
-    /// The name servers that it asks, in order.
+    /// The addresses of its name servers, in order.
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// The group of localhost aliases.
+/// The localhost group: the range of the localhost aliases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Localhost {
     /// Its logical name.
     pub bridge: Name,
-    /// The Mac's alias in it; the prefix is the range of the others.
+    /// The Mac's own alias in it; the prefix is the range of all aliases.
     pub gateway: Ipv4Net,
 }
 
-/// A permission: `from` may open connections to `to`.
+/// A link: `from` may open connections to `to`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Link {
-    /// Who may open.
+    /// The endpoints that may open connections.
     pub from: BTreeSet<End>,
     /// The endpoints that they may reach.
     pub to: BTreeSet<End>,
-    /// The protocol; `None` is every one.
+    /// The protocol; `None` means any.
     pub protocol: Option<Protocol>,
-    /// Destination ports; `None` is every one. Only with tcp, udp, or no protocol (which then means both).
+    /// Destination ports; `None` means all. Only with tcp, udp, or without a protocol (which then means both).
     pub ports: Option<PortSet>,
     /// Whether `to` may open connections to `from` as well.
     pub bidirectional: bool,
-    /// Whether the traffic gets the gateway address of the receiving provider.
+    /// Whether the source address is translated to the gateway of the receiving provider.
     pub masquerade: bool,
-    /// The conditions of the path.
+    /// The conditions of the path between the endpoints.
     pub conditions: Option<LinkConditions>,
-    /// Its index in the user's list: `links.N`.
+    /// Its index in the user's list: N of `links.N`.
     pub index: usize,
 }
 
 impl Link {
-    /// Who may open to whom, each way once: there, and back where that is another way.
+    /// The permitted directions, as pairs of sources and destinations: the reverse one too if the link is bidirectional
+    /// and its sides differ.
     pub fn directions(&self) -> impl Iterator<Item = (&BTreeSet<End>, &BTreeSet<End>)> {
         let back = (self.bidirectional && self.from != self.to).then_some((&self.to, &self.from));
         [(&self.from, &self.to)].into_iter().chain(back)
@@ -152,7 +153,8 @@ impl Link {
         }
     }
 
-    /// All that it says beside its ends: the service, whether it goes both ways, whether it masquerades, and conditions.
+    /// Everything except the endpoints, in words: the service, whether it is bidirectional, whether it masquerades, and
+    /// the conditions.
     pub fn manner(&self) -> Vec<String> {
         let both = (self.bidirectional && self.from != self.to).then(|| "both ways".to_owned());
         let masquerade = self.masquerade.then(|| "masqueraded".to_owned());
@@ -161,7 +163,7 @@ impl Link {
     }
 }
 
-/// One end of a link. Providers and volumes share their names' space.
+/// An endpoint of a link. Providers and volumes share one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
     /// Every address of a provider's network.
@@ -171,7 +173,7 @@ pub enum End {
 }
 
 impl End {
-    /// The name, of whichever.
+    /// The name of the provider or volume.
     pub fn name(&self) -> &Name {
         match self {
             End::Provider(name) | End::Volume(name) => name,
@@ -179,44 +181,44 @@ impl End {
     }
 }
 
-/// What must, or must never, get through, whatever the links say.
+/// An expectation: flows that must, or must never, get through, whatever the links say.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Expectation {
-    /// Who opens.
+    /// The endpoints that open connections.
     pub from: BTreeSet<Party>,
-    /// Whom they reach, or do not.
+    /// The endpoints that they reach, or do not reach.
     pub to: BTreeSet<Party>,
-    /// The protocol; `None` is every one.
+    /// The protocol; `None` means any.
     pub protocol: Option<Protocol>,
-    /// Destination ports; `None` is every one. As those of a link.
+    /// Destination ports, as for a link; `None` means all.
     pub ports: Option<PortSet>,
-    /// All of it must get through; otherwise none of it may.
+    /// Whether all of the flows must get through; otherwise none may.
     pub passes: bool,
-    /// The user's reason.
+    /// The user's reason, shown if the expectation fails.
     pub why: Option<String>,
-    /// Its index in the user's list: `expect.N`.
+    /// Its index in the user's list: N of `expect.N`.
     pub index: usize,
 }
 
-/// One end of an expectation.
+/// An endpoint of an expectation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// A provider or a volume.
     End(End),
-    /// The outside, but for the LAN.
+    /// The outside except the LAN.
     Internet,
-    /// Private-use and link-local space that is not a provider's.
+    /// Private-use and link-local addresses that are in no provider's network.
     Lan,
-    /// This Mac: whoever opens on it, or its gateways where they are reached.
+    /// This Mac: as a source, any process that binds no address; as a destination, its gateways.
     Mac,
     /// 127.0.0.0/8.
     Localhost,
-    /// Everyone, as far as the flow has to do with this network.
+    /// Every endpoint, provided that the flow involves this network.
     Any,
 }
 
 impl Party {
-    /// The word of the input that means it.
+    /// The word that denotes it in the input.
     pub fn word(&self) -> &str {
         match self {
             Self::End(end) => end.name().as_str(),
@@ -241,35 +243,35 @@ impl From<Word> for Party {
     }
 }
 
-/// The longest latency, in milliseconds.
+/// The maximum latency in milliseconds.
 pub(crate) const MOST_LATENCY: u16 = 10_000;
-/// The highest bandwidth in kilobits a second: dnctl keeps bits a second in 31 bits.
+/// The maximum bandwidth in kilobits per second: dnctl stores bits per second in 31 bits.
 pub(crate) const MOST_BANDWIDTH: u32 = 2_147_483;
 
-/// The conditions that a link declares for the path between its ends. At least one field is set.
+/// The conditions that a link declares for the path between its endpoints. At least one field is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkConditions {
     /// The added delay.
     pub latency: Option<Latency>,
-    /// The most that chance adds to it, in milliseconds, one way: 0 to 10,000. In the lab alone.
+    /// The maximum random addition to the delay, in milliseconds, one way: 0 to 10,000. Only the lab applies it.
     pub jitter_ms: Option<u16>,
-    /// The share of packets lost: 0 to 1. Dummynet is told millionths.
+    /// The fraction of packets that are lost: 0 to 1. Dummynet takes it in millionths.
     pub loss: Option<f64>,
-    /// The rate in kilobits a second: 1 to 2,147,483.
+    /// The bandwidth in kilobits per second: 1 to 2,147,483.
     pub bandwidth_kbit: Option<u32>,
 }
 
-/// An added delay.
+/// How the added delay of a path is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Latency {
-    /// So many milliseconds, one way: 0 to 10,000.
+    /// In milliseconds, one way: 0 to 10,000.
     Ms(u16),
-    /// What follows from the regions of the two providers.
+    /// Derived from the regions of the two providers.
     Regions,
 }
 
 impl LinkConditions {
-    /// Whether every pair of regions has conditions of its own.
+    /// Whether the conditions differ between pairs of regions.
     pub fn goes_by_regions(&self) -> bool {
         self.latency == Some(Latency::Regions)
     }
@@ -303,25 +305,26 @@ impl fmt::Display for LinkConditions {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conditions {
-    /// Added delay in milliseconds, one way: 0 to 10,000.
+    /// The added delay in milliseconds, one way: 0 to 10,000.
     pub latency_ms: Option<u16>,
-    /// The regions that the delay follows from, if it does.
+    /// The regions from which the delay was derived, if it was.
     #[serde(skip)]
     pub span: Option<Span>,
-    /// The most that chance adds to it, in milliseconds, one way. In the lab alone: dummynet has no jitter.
+    /// The maximum random addition to the delay, in milliseconds, one way. Only the lab applies it: dummynet has no
+    /// jitter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<u16>,
-    /// The share of packets lost: 0 to 1. Dummynet is told millionths.
+    /// The fraction of packets that are lost: 0 to 1. Dummynet takes it in millionths.
     pub loss: Option<f64>,
-    /// The rate in kilobits a second: 1 to 2,147,483.
+    /// The bandwidth in kilobits per second: 1 to 2,147,483.
     pub bandwidth_kbit: Option<u32>,
 }
 
 impl Conditions {
-    /// Conditions as somebody asks for them.
+    /// Conditions from untrusted values.
     ///
     /// # Errors
-    /// What is out of range, or that nothing is asked for.
+    /// A value out of range, or no value at all, as a message.
     pub fn checked(
         latency_ms: Option<u16>,
         loss: Option<f64>,
@@ -344,20 +347,20 @@ impl Conditions {
         Ok(Self { latency_ms, span: None, jitter_ms: None, loss, bandwidth_kbit })
     }
 
-    /// The added delay in milliseconds.
+    /// The added delay in milliseconds; 0 without one.
     pub fn delay(&self) -> u16 {
         self.latency_ms.unwrap_or(0)
     }
 
-    /// The share of packets lost, in millionths: what dummynet is told, and shows.
+    /// The fraction of packets that are lost, in millionths: the unit of dummynet.
     pub fn loss_millionths(&self) -> u32 {
-        // From 0 to 1, so that no number is out of range.
+        // The loss is from 0 to 1, so the result fits.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let millionths = (self.loss.unwrap_or(0.0) * 1e6).round() as u32;
         millionths
     }
 
-    /// The same in percent: `0.1`.
+    /// The loss in percent, such as `0.1`.
     pub fn loss_percent(&self) -> String {
         (f64::from(self.loss_millionths()) / 1e4).to_string()
     }
@@ -382,29 +385,29 @@ impl fmt::Display for Conditions {
     }
 }
 
-/// A declaration that is not valid, with what is needed to say so.
+/// A declaration that is not valid, with what is needed to report it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rejected {
-    /// Everything that is wrong, by path. Never empty.
+    /// All problems, sorted by path. Never empty.
     pub problems: Vec<Problem>,
-    /// The places that the input told.
+    /// The source positions that the input supplied.
     pub positions: Positions,
 }
 
 /// Reads a declaration from its JSON.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All problems of the declaration.
 pub fn read(json: &[u8]) -> Result<Declaration, Rejected> {
     let (input, problems) = crate::input::read(json);
     check::declaration(input, problems)
 }
 
 impl Declaration {
-    /// The addresses of an end: a provider's network, a volume as a /32.
+    /// The addresses of an endpoint: a provider's network, or a volume's address as a /32.
     ///
     /// # Panics
-    /// For an end of another declaration.
+    /// If the endpoint is from another declaration.
     pub fn range(&self, end: &End) -> Ipv4Net {
         match end {
             End::Provider(name) => self.providers[name].network,
@@ -412,10 +415,10 @@ impl Declaration {
         }
     }
 
-    /// The provider that an end belongs to, or is.
+    /// The provider that an endpoint is, or belongs to.
     ///
     /// # Panics
-    /// For an end of another declaration.
+    /// If the endpoint is from another declaration.
     pub fn provider_of<'a>(&'a self, end: &'a End) -> &'a Name {
         match end {
             End::Provider(name) => name,

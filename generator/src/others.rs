@@ -1,8 +1,8 @@
-//! What else decides on a Mac: rules of the main ruleset and of anchors before ours, calls that reach only a part of
-//! all traffic, and rules that conflict with dummynet.
+//! Other rules that decide on a Mac: those of the main ruleset and of anchors evaluated before ours, calls of our
+//! anchor that are limited to some traffic, and rules that conflict with dummynet.
 //!
-//! It exists because a proof of our own rules says nothing about a packet that never reaches them. Sees: plan, pf.
-//! Never: a Mac, or whether our own rules are right.
+//! A proof of our own rules says nothing about packets that never reach them. Sees: plan, pf. Never: accesses a Mac, or
+//! judges our own rules.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,25 @@ use ipnet::Ipv4Net;
 
 use crate::pf::print_rule;
 use crate::pf::syntax::{Action, Address, Endpoint, Family, Interface, Rule, Rules};
-use crate::plan::Plan;
+use crate::plan::{Plan, faults};
 
-/// A rule as it is shown is no longer than this.
+/// The maximum length of a rule when shown, in characters.
 const LONGEST: usize = 120;
 
-/// Something of others.
+/// A finding about rules that are not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
-    /// It decides about packets of ours; otherwise it is only worth knowing.
+    /// Whether it decides on packets of this network; otherwise it is for information only.
     pub decides: bool,
-    /// What it is.
+    /// The finding in words.
     pub what: String,
 }
 
-/// The lists of every ruleset that is loaded, by path; the main ruleset's is empty.
+/// The rules of every loaded ruleset by anchor path; the path of the main ruleset is empty.
 pub type Loaded<'a> = BTreeMap<&'a str, &'a Rules>;
 
-/// What decides before our rules, or takes them away. `bridges` are the kernel names of ours, where they are known.
+/// What decides before our rules, or prevents them from being evaluated. `bridges` are the kernel names of our bridges,
+/// if known. Empty if the main ruleset is not loaded.
 pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> {
     let Some(main) = loaded.get("") else { return Vec::new() };
     let mut judge = Judge { plan, bridges, found: Vec::new() };
@@ -46,7 +47,7 @@ pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> 
     judge.found
 }
 
-/// Anchors that hold rules and that nothing calls.
+/// Anchors that have rules but are not called.
 pub fn uncalled(plan: &Plan, loaded: &Loaded<'_>) -> Vec<Other> {
     let calls = |(path, rules): (&&str, &&Rules)| -> Vec<String> {
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
@@ -78,8 +79,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Looks at one list of the main ruleset, and at what is evaluated before our part of it. The anchors that are
-    /// called before ours.
+    /// Examines one list of the main ruleset, and the rules evaluated before the call of our anchor. Returns the
+    /// anchors that are called before it.
     fn list(&mut self, loaded: &Loaded<'_>, kind: &str, rules: &[Rule]) -> Vec<String> {
         let ours = self.plan.anchor.as_str();
         let (parent, own) = ours.rsplit_once('/').unwrap_or(("", ours));
@@ -126,8 +127,16 @@ impl Judge<'_> {
         list.iter().filter(|rule| rule.anchor.is_none()).for_each(|rule| self.rule(rule, path));
     }
 
-    /// A rule that is asked before ours.
+    /// Reports a rule that is evaluated before ours, if it can match packets of this network.
     fn rule(&mut self, rule: &Rule, path: &str) {
+        let ends = rule.label.as_deref().filter(|_| path == faults::ANCHOR).and_then(faults::ends);
+        if let Some((one, other)) = ends {
+            self.say(
+                false,
+                format!("a partition of {one} and {other} is in force, which decides before our rules"),
+            );
+            return;
+        }
         let on = rule.interface.as_ref();
         if rule.family == Some(Family::Inet6) || !(self.meets(&rule.source) || self.meets(&rule.destination))
         {
@@ -161,7 +170,7 @@ impl Judge<'_> {
         self.say(on_loopback || on_bridge, what);
     }
 
-    /// Whether an end of a rule can be a volume, a gateway or a guest.
+    /// Whether an endpoint of a rule can be an address in a provider's network. Conservative: unknown addresses can.
     fn meets(&self, end: &Endpoint) -> bool {
         let meets = |net: Ipv4Net| {
             self.plan
@@ -187,7 +196,8 @@ impl Judge<'_> {
         }
     }
 
-    /// XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
+    /// With dummynet rules in force, XNU passes packets of `route-to` rules on without a required argument, and
+    /// dereferences a null pointer.
     fn route(&mut self, rule: &Rule, path: &str) {
         if rule.route.is_some() {
             let what = format!(
@@ -204,7 +214,7 @@ fn is_below(path: &str, top: &str) -> bool {
     path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a call is for all traffic of ours.
+/// Whether a call applies to all traffic, with no restriction that could exclude ours.
 fn is_whole(rule: &Rule) -> bool {
     let any = Endpoint::default();
     rule.direction.is_none()

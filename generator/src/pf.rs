@@ -1,6 +1,6 @@
-//! The reader of pf: what a kernel does with a ruleset, from its bytes.
+//! The reader of pf: parses the text of a ruleset, and evaluates it as the kernel does.
 //!
-//! It exists so that a ruleset is evaluated by its text, whatever wrote it. Sees: bytes. Never: the plan, the
+//! It exists so that a ruleset is judged by its bytes, whatever wrote them. Sees: bytes. Never: the plan, the
 //! templates, or anything else of this project.
 
 pub mod environment;

@@ -1,7 +1,7 @@
 //! The place of a value of the declaration: its path in the input, and its position in the user's Nix source.
 //!
-//! Every error, rule and explanation points back at what the user wrote; both kinds of references are here. Sees:
-//! nothing. Never: reads the source files (only `main` reads).
+//! Every error, rule and explanation refers to what the user wrote by one of these. Sees: nothing. Never: reads source
+//! files (only the program does).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct FieldPath(Vec<String>);
 
 impl FieldPath {
-    /// The path of the whole input.
+    /// The path of the whole input: no segments.
     pub fn root() -> Self {
         Self::default()
     }
@@ -33,7 +33,7 @@ impl FieldPath {
         Self(segments)
     }
 
-    /// This path and those of its ancestors, longest first, the root left out.
+    /// The segments of this path and of its ancestors, longest first, without the root.
     fn upward(&self) -> impl Iterator<Item = &[String]> {
         (1..=self.0.len()).rev().map(|length| &self.0[..length])
     }
@@ -43,7 +43,7 @@ impl FieldPath {
         &self.0
     }
 
-    /// The option of the module that the value belongs to; `None` for what no option stands for.
+    /// The module option that defines the value, in words; `None` if no option does.
     pub fn option(&self) -> Option<String> {
         let option = match &self.0[..] {
             [] => return None,
@@ -64,34 +64,35 @@ impl FieldPath {
     }
 }
 
-/// The path of a value while it is read and checked: a copy of names, which costs little until a problem needs it.
+/// The path of a value while it is read and checked. It borrows its segments, and so allocates only when a problem
+/// needs the path.
 #[derive(Debug, Clone, Copy)]
 pub struct At<'a> {
     segments: [Segment<'a>; At::DEEPEST],
     length: usize,
 }
 
-/// A part of a path: the name of a field, or the index of an entry.
+/// A segment of a path: the name of a field or entry, or the index of a list element.
 #[derive(Debug, Clone, Copy)]
 pub enum Segment<'a> {
-    /// The name of a field or an entry.
+    /// The name of a field or of an entry.
     Name(&'a str),
-    /// The index of an entry.
+    /// The index of a list element.
     Index(usize),
 }
 
 impl<'a> At<'a> {
-    /// More than any value of the input is deep; what is deeper is at its eighth.
+    /// More than the depth of any value of the input; deeper segments are dropped.
     const DEEPEST: usize = 8;
-    /// Where the whole input is.
+    /// The path of the whole input.
     pub const ROOT: Self = Self { segments: [Segment::Index(0); At::DEEPEST], length: 0 };
 
-    /// Where the value behind these names is.
+    /// The path with these names as segments, outermost first.
     pub fn of(names: &[&'a str]) -> Self {
         names.iter().fold(Self::ROOT, |at, name| at.child(*name))
     }
 
-    /// Where a field or an entry of this value is.
+    /// The path of a field or an element of this value.
     #[must_use]
     pub fn child(&self, segment: impl Into<Segment<'a>>) -> Self {
         let mut child = *self;
@@ -102,7 +103,7 @@ impl<'a> At<'a> {
         child
     }
 
-    /// The path of it.
+    /// The same path as an owned value.
     pub fn path(&self) -> FieldPath {
         let text = |segment: &Segment| match segment {
             Segment::Name(name) => (*name).to_owned(),
@@ -143,7 +144,7 @@ impl From<&At<'_>> for FieldPath {
 }
 
 impl Ord for FieldPath {
-    /// By segment; indices of lists by their number.
+    /// By segments; list indices are compared as numbers.
     fn cmp(&self, other: &Self) -> Ordering {
         let segment = |a: &String, b: &String| match (a.parse::<usize>(), b.parse::<usize>()) {
             (Ok(a), Ok(b)) => a.cmp(&b),
@@ -177,8 +178,8 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// A string as an error shows it: control and direction-changing characters escaped, cut at 80 characters,
-/// in double quotes. A hostile value must not be able to redraw the reader's terminal.
+/// Displays a string for an error: control and bidirectional characters escaped, truncated at 80 characters, in double
+/// quotes. A hostile value must not be able to control the reader's terminal.
 pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -187,7 +188,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// As [`Quoted`], without the quotes.
+/// Like [`Quoted`], without the quotes.
 pub struct Harmless<'a>(pub &'a str);
 
 impl fmt::Display for Harmless<'_> {
@@ -207,8 +208,8 @@ impl fmt::Display for Harmless<'_> {
     }
 }
 
-/// Whether a character can change what surrounds it on a terminal or in a file: control characters, line and
-/// paragraph separators, and the marks that turn the direction of writing.
+/// Whether a character can affect its surroundings on a terminal or in a file: control characters, line and paragraph
+/// separators, zero-width and bidirectional formatting characters.
 pub fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -236,22 +237,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// The places that Nix told, by input path.
+/// The source places that Nix supplied, by input path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Positions(BTreeMap<String, Place>);
 
 impl Positions {
-    /// Places by dotted path, as `positions` of the input has them.
+    /// From the input's `positions`: places by dotted path.
     pub fn new(places: BTreeMap<String, Place>) -> Self {
         Self(places)
     }
 
-    /// The place of a value, or of the nearest thing around it that has one.
+    /// The place of a value, or of its nearest ancestor that has one.
     pub fn find(&self, path: &FieldPath) -> Option<&Place> {
         self.nearest(path).map(|(place, _)| place)
     }
 
-    /// The same place, with the number of segments that have it.
+    /// Like [`Self::find`], with the length of the path that has the place.
     pub fn nearest(&self, path: &FieldPath) -> Option<(&Place, usize)> {
         path.upward().find_map(|segments| Some((self.0.get(&segments.join("."))?, segments.len())))
     }

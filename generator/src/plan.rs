@@ -1,9 +1,10 @@
 //! The plan: the desired state of the Mac, as pure data, without pf, shell or XML.
 //!
-//! Everything that is rendered, drawn, proven or explained starts here, so that a decision is made once. Kernel
-//! names are not in it: macOS assigns them, and the manager keeps them. Sees: model. Never: a file format, or the
-//! order of the input.
+//! Everything that is rendered, drawn, proven or explained starts from it, so that every decision is made once. It has
+//! no kernel names: macOS assigns them, and the manager keeps them. Sees: model. Never: depends on a file format or on
+//! the order of the input.
 
+pub mod faults;
 pub mod flows;
 pub mod pipes;
 pub mod policy;
@@ -22,111 +23,112 @@ pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
 pub use region::Region;
 
-/// What must be true on the Mac. Lists are sorted by name.
+/// The desired state of the Mac. Lists are sorted by name.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where everything is installed, in `networking`.
+    /// The directory under which everything is installed, in `networking`.
     pub base: AbsolutePath,
-    /// Where the manager keeps its state.
+    /// The directory in which the manager keeps its state.
     pub state_dir: AbsolutePath,
-    /// The manager's log.
+    /// The path of the manager's log.
     pub log_file: AbsolutePath,
-    /// The file that gets the volumes' names, if any.
+    /// The file that gets the volumes' names; `None` installs no names.
     pub hosts_file: Option<AbsolutePath>,
     /// The pf anchor.
     pub anchor: AnchorPath,
-    /// The seconds between two reconciles that nothing else asks for.
+    /// The seconds between two periodic reconciles.
     pub reconcile_interval: u32,
-    /// Networks that may be overlapped although the Mac has them.
+    /// Networks of the Mac that providers' networks may overlap.
     pub allow_overlap: Vec<Ipv4Net>,
-    /// A bridge and a route for every provider.
+    /// The bridge of every provider, with the route to it.
     pub bridges: Vec<Bridge>,
-    /// The group of localhost aliases.
+    /// The localhost group.
     pub localhost: Localhost,
-    /// Addresses, ports and names of every volume.
+    /// Every volume with its addresses, port and names.
     pub volumes: Vec<Volume>,
-    /// Links as they were declared, in canonical order, for whoever shows them.
+    /// The links as they were declared, in canonical order, for display.
     pub links: Vec<Link>,
-    /// What may pass between providers: rectangles that together are the links, none of them needless.
+    /// The permitted flows between providers: rectangles whose union is the links, without redundant ones.
     pub flows: Vec<Flow>,
-    /// Which of it gets the gateway address of the receiving provider.
+    /// The flows whose source is translated to the gateway of the receiving provider.
     pub masquerades: Vec<Masquerade>,
-    /// Ports that answer on a localhost alias.
+    /// The published ports of volumes.
     pub publishes: Vec<Publish>,
-    /// What packets between ends go through, by number.
+    /// The dummynet pipes, by number, without gaps.
     pub pipes: Vec<Pipe>,
-    /// Which packets go through which pipe. Of several that cover a packet the last counts; inside a provider none does.
+    /// Which packets go through which pipe. If several entries cover a packet, the last one applies; traffic inside a
+    /// provider has no pipe.
     pub steering: Vec<Steering>,
-    /// Who may send what to whom.
+    /// The policy: what is permitted, independent of rules.
     pub policy: Policy,
 }
 
-/// A provider's bridge, and the route of its network to it.
+/// A provider's bridge, with the route of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
-    /// The provider.
+    /// The name of the provider.
     pub provider: Name,
-    /// The logical name.
+    /// Its logical name.
     pub logical: Name,
     /// The network that is routed to the bridge.
     pub network: Ipv4Net,
-    /// The addresses of the provider: the network, less what another network of the Mac has.
+    /// The addresses of the provider: the network, except what is left to another network of the Mac.
     pub region: Region,
-    /// The bridge's own address and prefix length.
+    /// The bridge's own address, with the prefix length of the interface.
     pub gateway: Ipv4Net,
-    /// Who makes the bridge; vmnet's is found by its gateway address.
+    /// Whether the manager or vmnet creates the bridge; one of vmnet is found by its gateway address.
     pub attachment: ProviderAttachment,
-    /// Whether NAT takes the network to the outside.
+    /// Whether NAT gives the network access to the outside.
     pub internet: bool,
 }
 
-/// The group of localhost aliases.
+/// The localhost group: the range of the localhost aliases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Localhost {
-    /// The logical name.
+    /// Its logical name.
     pub logical: Name,
-    /// The Mac's alias in it, and the range.
+    /// The Mac's own alias in it; the prefix is the range of all aliases.
     pub gateway: Ipv4Net,
 }
 
-/// What a volume has.
+/// A volume, with everything that the Mac must have for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name.
+    /// The name of the volume.
     pub name: Name,
-    /// Its provider.
+    /// The name of its provider.
     pub provider: Name,
-    /// Its address. A host's is a /32 alias on lo0; a guest's is nowhere on the Mac.
+    /// Its address. If the Mac serves it, this is a /32 alias on lo0; a guest's address is not on the Mac.
     pub address: Ipv4Addr,
-    /// Who owns the address.
+    /// Whether the Mac serves the address, or a guest (VM) has it.
     pub attachment: VolumeAttachment,
-    /// The logical name of the feth pair that joins it to its provider's bridge; none where vmnet owns the bridge.
+    /// The logical name of the feth pair that attaches it to its provider's bridge; `None` if vmnet owns the bridge.
     pub port: Option<Name>,
-    /// Its alias on lo0.
+    /// Its localhost alias, on lo0.
     pub alias: Option<Ipv4Addr>,
-    /// Where it must be mounted for all this to exist.
+    /// The mount point on which all of this depends, if any.
     pub mount_point: Option<AbsolutePath>,
     /// The gateway of its provider.
     pub gateway: Ipv4Addr,
-    /// What its VM's files are made of.
+    /// The properties of its VM, for the files under `guests/`.
     pub guest: Guest,
 }
 
-/// A TCP port that answers on a localhost alias.
+/// A published port: a TCP port that also answers on the localhost alias.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Publish {
-    /// The volume.
+    /// The name of the volume.
     pub volume: Name,
-    /// The alias.
+    /// The localhost alias.
     pub alias: Ipv4Addr,
-    /// The port, on both sides.
+    /// The port, which is the same on alias and volume.
     pub port: u16,
-    /// The volume's address.
+    /// The address of the volume.
     pub address: Ipv4Addr,
 }
 
 impl Plan {
-    /// The plan of a declaration.
+    /// Derives the plan from a declaration.
     pub fn of(declaration: &Declaration) -> Self {
         let pipes = pipes::Pipes::of(declaration);
         let policy = Policy::of(declaration, &pipes.numbers);
@@ -166,14 +168,14 @@ impl Plan {
 }
 
 impl Volume {
-    /// The names of its address, longest first.
+    /// The host names of its address, longest first.
     pub fn host_names(&self) -> [String; 2] {
         [format!("{}.{}.nixvol", self.name, self.provider), format!("{}.nixvol", self.name)]
     }
 }
 
 impl Plan {
-    /// The same plan with links called by their place in canonical order, as the bundle's own `network.json` has them.
+    /// The same plan with links numbered in canonical order, as in the bundle's own `network.json`.
     #[must_use]
     pub fn in_canonical_order(&self) -> Self {
         let links = self.links.iter().cloned().enumerate().map(|(index, link)| Link { index, ..link });
@@ -187,7 +189,7 @@ impl Plan {
         format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 
-    /// The provider that an end belongs to.
+    /// The provider that an endpoint is, or belongs to; `None` if the plan has no such volume.
     pub fn provider_of<'a>(&'a self, end: &'a End) -> Option<&'a Name> {
         match end {
             End::Provider(name) => Some(name),
@@ -195,20 +197,20 @@ impl Plan {
         }
     }
 
-    /// The pipe of this number.
+    /// The pipe with this number.
     pub fn pipe(&self, number: u16) -> Option<&Pipe> {
-        // They are numbered without gaps.
+        // Pipes are numbered without gaps.
         self.pipes.get(usize::from(number.checked_sub(pipes::FIRST)?))
     }
 
-    /// The volume of this name.
+    /// The volume with this name.
     pub fn volume(&self, name: &Name) -> Option<&Volume> {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
     }
 }
 
-/// What the Mac itself has of ends.
+/// The addresses of endpoints that the Mac itself has.
 #[derive(Debug, Clone)]
 pub struct Here<'a> {
     plan: &'a Plan,
@@ -217,7 +219,7 @@ pub struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    /// What the Mac has by a plan.
+    /// Indexes the volumes of a plan that the Mac serves.
     pub fn of(plan: &'a Plan) -> Self {
         let mut served: BTreeMap<&Name, BTreeMap<&Name, Ipv4Addr>> = BTreeMap::new();
         for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
@@ -226,7 +228,7 @@ impl<'a> Here<'a> {
         Self { plan, served }
     }
 
-    /// The addresses of these ends that the Mac itself has: its gateways, and the volumes that it serves.
+    /// The addresses of these endpoints that the Mac itself has: gateways, and volumes that it serves.
     pub fn addresses(&self, ends: &[End]) -> Vec<Ipv4Addr> {
         let (mut gateways, mut volumes) = (BTreeMap::new(), BTreeMap::new());
         for end in ends {

@@ -1,6 +1,6 @@
 //! The problems of a declaration, as data.
 //!
-//! A problem carries the values it is about; only this module turns it into a message and a hint, so that text, JSON
+//! A problem has the values that it is about. Only this module turns it into a message and a hint, so that text, JSON
 //! and tests agree. Sees: place. Never: decides what is wrong (`input` and `model` do).
 
 mod words;
@@ -11,24 +11,24 @@ use ipnet::Ipv4Net;
 
 use crate::place::FieldPath;
 
-/// One thing that is wrong with the declaration.
+/// One problem with the declaration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// What is wrong.
+    /// The kind of problem, with the values that it is about.
     pub kind: Kind,
-    /// The value that is wrong.
+    /// The path of the value at fault.
     pub at: FieldPath,
-    /// Other values that take part, such as the second of two networks that overlap.
+    /// The paths of other values involved, such as the second of two networks that overlap.
     pub with: Vec<FieldPath>,
 }
 
 impl Problem {
-    /// A problem with one value.
+    /// A problem that involves one value only.
     pub fn new(at: impl Into<FieldPath>, kind: Kind) -> Self {
         Self { kind, at: at.into(), with: Vec::new() }
     }
 
-    /// The same problem, naming another value that takes part.
+    /// Adds the path of another value involved.
     #[must_use]
     pub fn with(mut self, other: impl Into<FieldPath>) -> Self {
         self.with.push(other.into());
@@ -36,7 +36,7 @@ impl Problem {
     }
 }
 
-/// What is wrong. The code (`E024`) of each is in [`Kind::code`], its words in [`Kind::message`] and
+/// The kinds of problems. The code (`E024`) of each is in [`Kind::code`], its wording in [`Kind::message`] and
 /// [`Kind::hint`].
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the words of each kind say what its fields are")]
@@ -97,7 +97,7 @@ pub enum Kind {
     WaysDiffer { from: String, to: String, other: usize },
     NoRegion { provider: String },
     LatencyTwice,
-    // What is valid and hardly meant.
+    // Warnings.
     PublicSpace { found: Ipv4Net },
     MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
     JitterOnMac,
@@ -113,7 +113,7 @@ pub enum PathReason {
     HostileCharacter(char),
     TooLong,
     Shared,
-    /// A character that a line of newsyslog.conf cannot carry.
+    /// A character that newsyslog.conf cannot express.
     LogLine(char),
 }
 
@@ -136,7 +136,7 @@ pub enum AnchorReason {
     TooLong,
 }
 
-/// An address at the end of a network that no interface can have.
+/// The addresses of a network that no interface can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the field's own words")]
 pub enum Edge {

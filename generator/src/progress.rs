@@ -1,4 +1,4 @@
-//! What takes a while says so on a terminal: one line on standard error, gone when it is done.
+//! Progress on a terminal: a line on standard error while something takes long, erased when it is done.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::commands::paint::is_watched;
 
-/// Nothing is said of what takes less.
+/// Shorter operations show nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the line is written again.
+/// The interval at which the line is updated.
 const BEAT: Duration = Duration::from_millis(200);
 
-/// Does something, and says what on standard error, with the seconds, once it has taken more than one.
+/// Runs `work`. On a terminal, if it takes longer than a second, shows `what` and the elapsed seconds on standard
+/// error.
 pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     if !is_watched() {
         return work();
@@ -26,7 +27,7 @@ pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
             while is_done.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = BEAT;
                 shown = true;
-                // A line that cannot be written is not missed.
+                // Progress is not essential: ignore write errors.
                 let _ = write!(io::stderr(), "\r\x1b[K{what} … {} s", begun.elapsed().as_secs());
             }
             if shown {

@@ -1,7 +1,7 @@
 //! The bundle: every file that is installed on the Mac, rendered from the plan.
 //!
-//! A file is made from a typed context of strings, numbers and lists, and a template that only places them. Sees:
-//! model (to write it to `network.json`), plan. Never: `pf`, which reads what is written here.
+//! A file is rendered from a typed context of strings, numbers and lists, by a template that only places them. Sees:
+//! model (to write it to `network.json`), plan. Never: imports `pf`, which reads what is written here.
 
 pub(crate) mod engine;
 mod guest;
@@ -20,24 +20,24 @@ use crate::plan::Plan;
 use picture::KernelNames;
 pub use script::KILL_STEP;
 
-/// The rendered files by path inside the bundle, in order.
+/// The rendered files, by path inside the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// `pf/anchor.conf` and so on.
+    /// The files by path, such as `pf/anchor.conf`.
     pub files: BTreeMap<String, File>,
 }
 
-/// One rendered file. It ends in exactly one newline.
+/// A rendered file. Its text ends with exactly one newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its text.
+    /// The text of the file.
     pub text: String,
-    /// Whether it is a program (0755) or data (0644).
+    /// Whether it is a program (mode 0755) or data (mode 0644).
     pub executable: bool,
 }
 
-/// A value that the language of a file cannot hold. Never the user's mistake: the model refuses such values, and
-/// this is the second fence.
+/// A value that the language of a file cannot express. This is never the user's mistake: the model refuses such values
+/// first, and this is a second check.
 #[derive(Debug)]
 pub struct Error(minijinja::Error);
 
@@ -58,22 +58,22 @@ pub const MANAGER: &str = "manage-macos-networking.sh";
 
 /// The path of the launchd job inside a bundle.
 pub const DAEMON: &str = "launchd/org.nix-volumes.networking.plist";
-/// The path of the log's rotation inside a bundle.
+/// The path of the log rotation (newsyslog.conf) inside a bundle.
 pub const ROTATION: &str = "newsyslog.d/nix-volumes.conf";
-/// The path of the volumes' names inside a bundle.
+/// The path of the volumes' host names inside a bundle.
 pub const HOSTS: &str = "hosts";
-/// The path of the drawing inside a bundle, as text.
+/// The path of the text picture inside a bundle.
 pub const PICTURE: &str = "topology.txt";
-/// The path of the drawing inside a bundle, as an image.
+/// The path of the SVG picture inside a bundle.
 pub const DRAWING: &str = "topology.svg";
 
-/// Every file that a bundle has whatever the declaration.
+/// The files that every bundle has, whatever the declaration.
 const FILES: [&str; 8] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE, DRAWING];
 
-/// Renders the anchor alone, which is all that a proof reads.
+/// Renders the anchor alone, which is all that the proof needs.
 ///
 /// # Errors
-/// A value that its language cannot hold.
+/// A value that pf cannot express.
 pub fn anchor(plan: &Plan) -> Result<String, Error> {
     pf::anchor(plan)
 }
@@ -81,7 +81,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
 /// Renders every file of the bundle.
 ///
 /// # Errors
-/// A value that a file's language cannot hold.
+/// A value that a file's language cannot express.
 pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     let mut files = BTreeMap::new();
     let mut data = |path: &str, text: String| {
@@ -94,17 +94,17 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     for (path, text) in guest::guests(plan)? {
         data(&path, text);
     }
-    // Files that are reviewed together call a link the same.
+    // The pictures are reviewed together with `network.json`, which has the links in canonical order.
     let drawn = plan.in_canonical_order();
-    data(PICTURE, picture::text(&drawn, &KernelNames::new()));
-    data(DRAWING, picture::svg(&drawn, &KernelNames::new())?);
+    data(PICTURE, picture::text(&drawn, &KernelNames::new(), &[]));
+    data(DRAWING, picture::svg(&drawn, &KernelNames::new(), &[])?);
     data(NETWORK, network::json(declaration, plan));
     let manager = File { text: script::manager(plan)?, executable: true };
     files.insert(MANAGER.to_owned(), manager);
     Ok(Bundle { files })
 }
 
-/// Whether a file of this path can be part of a bundle, of this declaration or another.
+/// Whether a bundle, of any declaration, can have a file at this path.
 pub fn is_bundle_path(path: &str) -> bool {
     let guest = |path: &str| {
         let (name, file) = path.strip_prefix("guests/")?.split_once('/')?;

@@ -1,8 +1,8 @@
-//! Scenarios recorded from Apple's own network stack, played through the lab's Mac, and the comparison of the two.
+//! Scenarios recorded on Apple's own network stack, replayed on the lab's Mac, and the comparison of the two.
 //!
-//! A scenario is one packet and its answer on a fresh Mac: its rules, interfaces and routes, the machines on the
-//! wires, and their actions. It exists because a lab is only as good as its Mac. No namespaces: bytes go in and out.
-//! Sees: model and plan for what a pipe is, pf, wire, router. Never: a file, or a clock.
+//! A scenario is one packet and its answer on a fresh Mac: its rules, interfaces and routes, the hosts around it, and
+//! what they do. It exists because a lab is only as good as its emulation of a Mac. No namespaces: bytes go in and
+//! out. Sees: model and plan for the conditions of a pipe, pf, wire, router. Never: a file, or a clock.
 
 mod client;
 mod machines;
@@ -11,42 +11,43 @@ mod row;
 mod sockets;
 mod stage;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use client::{Client, Opened, Stack, client_sees};
 pub use row::{Act, Host, Interface, Row};
 
-/// What came to be of a scenario.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The result of a replayed scenario, in the format of the recorded one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Played {
-    /// The scenario's.
+    /// The id of the scenario.
     pub id: String,
-    /// Every time that pf was asked, for the first packet and its answer.
+    /// Every evaluation of pf for the first packet and its answer, in order.
     pub hooks: Vec<Value>,
-    /// What left by the interface that leads outside.
+    /// The packets that left by the egress interface.
     pub wire: Vec<Value>,
-    /// What whoever did it got.
+    /// What the sender of the first packet saw: `connected`, `refused`, `timeout`, the name of an errno, and so on.
     pub outcome: String,
-    /// The source that the far end saw.
+    /// The source address that the receiver saw, if the packet arrived.
     pub server_saw: Option<String>,
-    /// The hooks of what a TCP client of the Mac sent again.
+    /// Evaluations of pf for retransmissions of a TCP client of the Mac, and their answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub later: Vec<Value>,
-    /// What left of that.
+    /// Retransmissions and their answers that left by the egress interface.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub later_wire: Vec<Value>,
 }
 
-/// Plays a scenario.
+/// Replays a scenario.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// What is invalid in it, in words.
 pub fn play(row: &Row) -> Result<Played, String> {
     stage::play(row)
 }
 
-/// Where a scenario came out otherwise than its file says: the name of the field, what it says, and what came to be.
+/// The fields in which a replay differs from the recording: the name, the recorded value and the replayed one.
 pub fn differences(row: &Row, played: &Played) -> Vec<(&'static str, Value, Value)> {
     let pairs = [
         ("hooks", json!(row.hooks), json!(played.hooks)),

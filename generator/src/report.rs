@@ -1,10 +1,11 @@
-//! The report: one page that shows the network to whoever reviews it, and answers what they ask.
+//! The report: one HTML page that shows the network to a reviewer and answers questions about it.
 //!
-//! One screen says whether the rules were proven, what changed, and who reaches whom, as a picture and as a table; whatever
-//! is pointed at is explained beside them, from answers that [`crate::reach`] has given for all flows. The tables and rules are
-//! there without a script, too. The page needs nothing but itself, and its script is the only one that its policy lets run.
-//! Sees: place, model, plan, identity, matrix, packets, reach, render (its pictures, and the engine that escapes), explain (what
-//! stands for whom), diff. Never: rules but by their labels and order, a file, or the time of day.
+//! The first screen shows whether the rules are proven, what changed, and who reaches whom, as a picture and as a
+//! table. Whatever is selected is explained beside them, from answers that [`crate::reach`] computed for all flows.
+//! Tables and rules are readable without JavaScript too. The page is self-contained, and its content security policy
+//! permits its own script only. Sees: place, model, plan, identity, matrix, packets, reach, render (its pictures, and
+//! the engine that escapes), explain (its example addresses), diff. Never: uses rules except for their labels and
+//! order, or reads a file or the time of day.
 
 mod answers;
 mod changes;
@@ -26,27 +27,27 @@ use crate::render::Error;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
 
-/// The interface that leads outside, in answers.
+/// The egress interface that the answers assume.
 const EGRESS: &str = "en0";
-/// The script of the page, by its parts.
+/// The script of the page, concatenated from its parts.
 const SCRIPT: &str =
     concat!(include_str!("../../templates/report/ask.js"), include_str!("../../templates/report/page.js"));
 const STYLE: &str = include_str!("../../templates/report/page.css");
-/// Tables of more rows are left out of what is printed.
+/// Tables with more rows are omitted in print.
 const PRINTED: usize = 150;
 
-/// What the page is about.
+/// The subject of the page.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// What was declared; all of its expectations hold.
+    /// The declaration; all of its expectations hold.
     pub declaration: &'a Declaration,
-    /// What follows from it.
+    /// The plan of the declaration.
     pub plan: &'a Plan,
-    /// The anchor as it was rendered.
+    /// The rendered anchor.
     pub anchor: &'a str,
-    /// What was proven of it, in words.
+    /// The result of the proof, in words.
     pub proven: &'a str,
-    /// What it is compared to, and how it differs from that.
+    /// The name of what it is compared with, and the difference.
     pub against: Option<(&'a str, &'a Diff)>,
 }
 
@@ -65,23 +66,23 @@ struct Page {
     providers: tables::Table,
     volumes: tables::Table,
     links: Vec<tables::LinkLine>,
-    /// Whether the places of links are known.
+    /// Whether the source places of links are known.
     placed: bool,
     ways: Vec<tables::Way>,
     expectations: Vec<expectations::Line>,
     rules: Vec<rules::Line>,
     clouds: Vec<tables::Cloud>,
     rows: Vec<tables::Row>,
-    /// How many expectations hold: all of them.
+    /// The number of expectations; all of them hold.
     held: usize,
     /// Whether tables are too long to be printed: rules, and volumes.
     long: (bool, bool),
 }
 
-/// The page, with its newline.
+/// The page, ending with a newline.
 ///
 /// # Errors
-/// A value that HTML cannot hold: a mistake of this program.
+/// A value that HTML cannot express, which would be a mistake of this program.
 pub fn page(subject: &Subject) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);
@@ -96,7 +97,7 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
         script: Markup::of_program(SCRIPT),
         data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
-        picture: Markup::rendered(picture::svg(plan, &KernelNames::new())?),
+        picture: Markup::rendered(picture::svg(plan, &KernelNames::new(), &[])?),
         names: names(plan, &answers),
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
         providers: tables::providers(plan, &answers, &identities),
@@ -121,7 +122,7 @@ fn title(plan: &Plan) -> String {
     format!("{providers}, {volumes}, {}", counted(plan.links.len(), "link"))
 }
 
-/// What can be asked about by name.
+/// The names that can be asked about.
 fn names(plan: &Plan, answers: &answers::Answers) -> Vec<String> {
     let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
     let of_alias = |volume: &Volume| volume.alias.map(|_| format!("{}.localhost", volume.name));

@@ -1,9 +1,9 @@
 //! The Mac's part in a network of real programs: what macOS would do with every packet that one of them sends.
 //!
-//! It exists because a simulation of packets says nothing about stacks: who is behind a TUN device sends what a kernel
-//! sends, and gets what pf lets through, changed as pf changes it, or the answer of the rule that blocks. It takes
-//! bytes and gives bytes, so that it is tested as a function; devices and clocks are its caller's.
-//! Sees: loading, model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
+//! It exists because simulated packets exercise no network stack. A node behind a TUN device sends real kernel
+//! traffic and receives what pf passes, rewritten as pf rewrites it, or the answer of the rule that blocks. It maps
+//! bytes to bytes, so that it can be tested as a function; devices and clocks belong to the caller. Sees: loading,
+//! model, plan, pf, wire. Never: a device, a clock, or how a rule is written.
 
 mod faults;
 mod host;
@@ -30,7 +30,7 @@ pub use trace::{Fate, Hop, Made, Over, Piped, Stop, Story};
 pub use watch::{Filter, Seen, WatchId};
 pub use ways::Ways;
 
-/// The Mac between programs.
+/// The emulated Mac that forwards packets between nodes.
 #[derive(Debug)]
 pub struct Router {
     topology: Topology,
@@ -38,43 +38,43 @@ pub struct Router {
     ways: Ways,
     watches: watch::Watches,
     counts: Counts,
-    /// What goes out, in order; kept for its room.
+    /// Packets to deliver, in order; a field so that its allocation is reused.
     out: Vec<Delivery>,
-    /// How often pf has been asked.
+    /// How often pf has been evaluated.
     asked: u64,
     told: u64,
-    /// What is told of every packet, for a player; no one does in a lab.
+    /// A record of every packet, kept for the replay of recorded scenarios; `None` in a lab.
     stories: Option<Vec<Story>>,
 }
 
-/// How many packets met which fate.
+/// Number of packets by fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Delivered, or on their way.
+    /// Delivered, or scheduled for delivery.
     pub delivered: u64,
-    /// Blocked by a rule, or refused by a state.
+    /// Blocked by a rule or by a state.
     pub blocked: u64,
-    /// Not delivered for another reason.
+    /// Not delivered for any other reason.
     pub dropped: u64,
 }
 
-/// Something to hand to a node.
+/// A packet to hand to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// To whom.
+    /// The receiving node.
     pub to: NodeId,
-    /// Not before.
+    /// The earliest time of delivery.
     pub at: Duration,
-    /// The packet; none where it is the one that came in, in its own buffer.
+    /// The packet; `None` if it is the received one, which was changed in the caller's buffer.
     pub bytes: Option<Vec<u8>>,
-    /// The length of the packet.
+    /// The length of the packet in bytes.
     pub length: usize,
-    /// What is left to do for it.
+    /// Checksum and segmentation work left to the receiving device.
     pub offload: Offload,
 }
 
 impl Router {
-    /// A Mac with rules between nodes.
+    /// A Mac with these nodes, rules and path conditions; no state and no observer yet.
     pub fn new(topology: Topology, rules: Rules, ways: Ways) -> Self {
         Self {
             topology,
@@ -89,48 +89,48 @@ impl Router {
         }
     }
 
-    /// The hosts.
+    /// The nodes, and the Mac's interfaces and routes.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    /// Takes another Mac's interfaces and routes for these nodes: a bridge that comes or goes. States stay.
+    /// Replaces the Mac's interfaces and routes for the same nodes, as when a bridge comes or goes. States stay.
     pub fn set_topology(&mut self, topology: Topology) {
         self.topology = topology;
     }
 
-    /// Takes a bridge away, as when vmnet's is not up yet or somebody has destroyed it. States stay.
+    /// Removes a bridge: vmnet has not brought it up yet, or it was destroyed. States stay.
     pub fn lose_bridge(&mut self, bridge: usize) {
         self.topology = self.topology.without(bridge);
     }
 
-    /// The rules.
+    /// The loaded rules with their states.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The rules, to load others.
+    /// The loaded rules, to load others.
     pub fn rules_mut(&mut self) -> &mut Rules {
         &mut self.rules
     }
 
-    /// The conditions of the paths between nodes.
+    /// The conditions of the paths between nodes, to change them.
     pub fn ways_mut(&mut self) -> &mut Ways {
         &mut self.ways
     }
 
-    /// The same, to look at.
+    /// The conditions of the paths between nodes.
     pub fn ways(&self) -> &Ways {
         &self.ways
     }
 
-    /// What became of packets so far.
+    /// Number of packets by fate since the start.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Ends connections from someone in the first network of a pair to someone in the second, as `pfctl -k` does with
-    /// each: by who opened it. How many states went.
+    /// Removes the states of connections from the first network of a pair to the second, by the direction in which
+    /// they were opened, as `pfctl -k` does for each pair. Returns the number of states removed.
     pub fn end(&mut self, pairs: &[(Ipv4Net, Ipv4Net)]) -> usize {
         let is_in = |net: &Ipv4Net, address: IpAddr| matches!(address, IpAddr::V4(it) if net.contains(&it));
         self.rules.machine_mut().kill(|talk| {
@@ -138,12 +138,13 @@ impl Router {
         })
     }
 
-    /// Who watches.
+    /// The observers of packets.
     pub fn watches_mut(&mut self) -> &mut watch::Watches {
         &mut self.watches
     }
 
-    /// Takes a packet from a node at a time, and says what goes where. The bytes are changed in their place.
+    /// Processes a packet that a node sends at time `now`; returns its fate and what to deliver. `bytes` is changed
+    /// in place.
     pub fn receive(
         &mut self,
         from: NodeId,
@@ -154,7 +155,8 @@ impl Router {
         self.receive_as(from, bytes, offload, now, None)
     }
 
-    /// The same for what the Mac itself sends, where more than the packet narrows its way: see [`Sender`].
+    /// Like [`Self::receive`], for packets of the Mac itself whose socket also restricts the choice of a route: see
+    /// [`Sender`].
     pub fn receive_as(
         &mut self,
         from: NodeId,
@@ -177,12 +179,12 @@ impl Router {
         (fate, &self.out)
     }
 
-    /// Writes down from now on what is told of every packet.
+    /// Starts to record a story of every packet, for [`Self::take_stories`].
     pub fn write_down(&mut self) {
         self.stories = Some(Vec::new());
     }
 
-    /// What was told since the last time.
+    /// The stories recorded since the last call.
     pub fn take_stories(&mut self) -> Vec<Story> {
         self.stories.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -211,7 +213,7 @@ impl Router {
         fate
     }
 
-    /// Tells the time, also while no packet comes: faults end, and states expire by the second.
+    /// Advances the clock, also while no packet arrives: faults end, and states expire with a resolution of a second.
     pub fn tell_time(&mut self, now: Duration) {
         self.ways.faults_mut().expire(now);
         if now.as_secs() > self.told {

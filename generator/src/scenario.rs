@@ -1,79 +1,159 @@
-//! Scenarios: faults between volumes and providers at set times, as a file says them.
+//! Scenarios: faults between volumes and providers at set times, read from a file.
 //!
-//! The file is TOML, or the JSON that Nix evaluates: a list of steps, each with its time, what happens, and for how long.
-//! Sees: model, input. Never: a clock, or how a fault is made.
+//! The file is TOML, or the JSON that Nix evaluates: a list of steps, each with its time, an action and a duration.
+//! Sees: model, input. Never: uses a clock, or knows how a fault is implemented.
 
 mod read;
 
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::model::Conditions;
 
 pub use read::{Mistake, read};
 
-/// The longest time that a step may have, in seconds: a week.
+/// The maximum time of a step, in seconds: a week.
 const LONGEST: u64 = 7 * 24 * 60 * 60;
 
-/// Steps in the order of their times.
+/// A scenario: its steps in order of time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
     /// The steps; never empty.
     pub steps: Vec<Step>,
 }
 
-/// Something that happens at a time.
+/// An action at a set time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// When, after the start.
+    /// The time, relative to the start.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub act: Act,
-    /// For how long; without it, until it is healed or the scenario ends.
+    /// Its duration; without one, it lasts until it is healed or the scenario ends.
     pub lasts: Option<Duration>,
 }
 
-/// What happens in a step. Ends are volumes or providers by name.
+/// The action of a step. Endpoints are names of volumes or providers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    /// Nothing passes between two ends, or between one and all others.
+    /// Blocks all traffic between two endpoints, or between one and all others.
     Partition {
-        /// One end.
+        /// The one endpoint.
         one: String,
-        /// The other.
+        /// The other endpoint; `None` means all others.
         other: Option<String>,
     },
-    /// The paths between two ends get conditions, beside those that their links have.
+    /// Adds conditions to the paths between two endpoints, on top of those of their links.
     Slow {
-        /// One end.
+        /// The one endpoint.
         one: String,
-        /// The other.
+        /// The other endpoint; `None` means all others.
         other: Option<String>,
-        /// What the paths are like, in each direction.
+        /// The added conditions, in each direction.
         conditions: Conditions,
     },
-    /// Faults between two ends, between one and all others, or all there are, are healed.
+    /// Removes faults between two endpoints, between one and all others, or everywhere.
     Heal {
-        /// One end; none for everything.
+        /// The one endpoint; `None` removes all faults.
         one: Option<String>,
-        /// The other.
+        /// The other endpoint; `None` means all others.
         other: Option<String>,
     },
 }
 
-/// A point in the course of a scenario.
+/// The beginning or the end of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Event<'a> {
-    /// When, after the start.
+    /// The time, relative to the start.
     pub at: Duration,
     /// The step.
     pub step: &'a Step,
-    /// Whether it begins; otherwise its time is over.
+    /// Whether the step begins; otherwise it ends.
     pub begins: bool,
 }
 
+/// A line of the timeline as data, when it happens.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The time of day: `2026-01-31T12:00:00.000Z`.
+    time: String,
+    /// Seconds since the start.
+    seconds: f64,
+    /// What of the step.
+    event: Moment,
+    /// The step; null where all is done.
+    #[serde(flatten)]
+    step: Option<ToldStep>,
+}
+
+/// What of a step a line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Moment {
+    /// It begins.
+    Begin,
+    /// Its time is over.
+    End,
+    /// All steps are, and everything that they did is undone.
+    Done,
+}
+
+/// A step as data.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ToldStep {
+    /// `partition`, `slow` or `heal`.
+    action: &'static str,
+    /// A volume or a provider; null of a `heal` of everything.
+    from: Option<String>,
+    /// Another; null is all others.
+    to: Option<String>,
+    /// For how many seconds; null is until it is healed or the scenario ends.
+    r#for: Option<f64>,
+    /// What a slowed path is like, in words; null of other steps, like what follows.
+    conditions: Option<String>,
+    /// Added delay in each direction, in milliseconds.
+    latency_ms: Option<u16>,
+    /// The share of packets that is lost in each direction: 0 to 1.
+    loss: Option<f64>,
+    /// The bandwidth of each direction, in kilobits a second.
+    bandwidth_kbit: Option<u32>,
+}
+
+impl Told {
+    /// A beginning or an end of a step.
+    pub fn of(event: &Event, time: String, seconds: f64) -> Self {
+        let Event { at: _, step, begins } = event;
+        let [from, to] = step.act.ends().map(|end| end.map(str::to_owned));
+        let conditions = match &step.act {
+            Act::Slow { conditions, one: _, other: _ } => Some(conditions),
+            Act::Partition { .. } | Act::Heal { .. } => None,
+        };
+        let told = ToldStep {
+            action: step.act.word(),
+            from,
+            to,
+            r#for: step.lasts.map(|lasts| lasts.as_secs_f64()),
+            conditions: conditions.map(ToString::to_string),
+            latency_ms: conditions.and_then(|it| it.latency_ms),
+            loss: conditions.and_then(|it| it.loss),
+            bandwidth_kbit: conditions.and_then(|it| it.bandwidth_kbit),
+        };
+        Self { time, seconds, event: if *begins { Moment::Begin } else { Moment::End }, step: Some(told) }
+    }
+
+    /// That all is done.
+    pub fn done(time: String, seconds: f64) -> Self {
+        Self { time, seconds, event: Moment::Done, step: None }
+    }
+}
+
 impl Act {
-    /// The word of the command that does it.
+    /// The name of the `lab` command that does the same.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Partition { .. } => "partition",
@@ -82,7 +162,7 @@ impl Act {
         }
     }
 
-    /// The ends that it names.
+    /// The endpoints that it names.
     pub fn ends(&self) -> [Option<&str>; 2] {
         match self {
             Self::Partition { one, other } | Self::Slow { one, other, conditions: _ } => {
@@ -94,7 +174,7 @@ impl Act {
 }
 
 impl Scenario {
-    /// Beginnings and ends of steps in the order of their times; what ends comes before what begins.
+    /// The beginnings and ends of all steps in order of time; at the same time, ends come first.
     pub fn events(&self) -> Vec<Event<'_>> {
         let mut events = Vec::new();
         for step in &self.steps {
@@ -109,7 +189,7 @@ impl Scenario {
 }
 
 impl fmt::Display for Act {
-    /// As a command: `slow gcp ibm 200 ms, 1% lost`.
+    /// Prints it like the command: `slow gcp ibm 200 ms, 1% lost`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         for end in self.ends().into_iter().flatten() {
@@ -123,7 +203,7 @@ impl fmt::Display for Act {
 }
 
 impl fmt::Display for Step {
-    /// Without its time: `partition aws azure for 30s`.
+    /// Prints it without its time: `partition aws azure for 30s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.act.fmt(f)?;
         match self.lasts {

@@ -1,7 +1,7 @@
 //! The user's Nix source: the text that a position refers to.
 //!
-//! Nix reports the position of an attribute's name; a reader wants its value underlined. rnix finds the one from the
-//! other, in files that evaluate and in files that do not. Sees: rnix. Never: evaluates anything, or reads a file.
+//! Nix reports the position of an attribute's name, but what should be underlined is its value. rnix locates it, even
+//! in files that do not evaluate. Sees: rnix. Never: evaluates anything, or reads files.
 
 pub mod find;
 pub mod hosts;
@@ -16,11 +16,11 @@ use rowan::ast::AstNode;
 
 use find::{Body, OPTION, bodies, bytes, segment};
 
-/// The bytes of `text` that the position means: the value of the attribute that is defined there, its name where
-/// the value runs over several lines, the token there otherwise. `None` where the file has no such place.
+/// The byte range to underline for a position: the value of the attribute defined there; its name if the value spans
+/// several lines; the token there if nothing is defined. `None` if the file has no such position.
 ///
-/// `below` leads further down, through the sets and lists that are written out: from `ports` to its second element.
-/// Lines and columns count from 1, columns in bytes, as those of Nix do.
+/// `below` leads to a nested value, through literal sets and lists: for example from `ports` to its second element.
+/// Lines and columns count from 1; columns count bytes, as in Nix.
 pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let (token, definition) = defined(text, line, column)?;
     match definition {
@@ -34,14 +34,14 @@ pub fn configurations(text: &str) -> Vec<String> {
     hosts::evaluations(&Root::parse(text).tree()).into_iter().map(|it| it.name).collect()
 }
 
-/// The bytes of one name in the definition that stands at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
+/// The byte range of one name in the definition at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
 pub fn name(text: &str, line: usize, column: usize, name: &str) -> Option<Range<usize>> {
     let (_, definition) = defined(text, line, column)?;
     let mut attrs = definition?.attrpath()?.attrs();
     attrs.find(|attr| segment(attr).as_deref() == Some(name)).map(|attr| bytes(attr.syntax()))
 }
 
-/// The token at a position, and the definition whose name it is part of.
+/// The token at a position, and the definition if the token is part of its name.
 fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Option<AttrpathValue>)> {
     let offset = offset(text, line, column)?;
     let root = Root::parse(text).syntax();
@@ -57,7 +57,7 @@ fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Optio
     Some((token, definition))
 }
 
-/// The bytes of the element of a list that the position is in, as that of a link in `links`; or of what is `below`.
+/// The byte range of the list element that contains a position, such as a link in `links`, or of the value `below` it.
 pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let at = TextSize::try_from(offset(text, line, column)?).ok()?;
     let root = Root::parse(text).syntax();
@@ -74,12 +74,12 @@ pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Opti
     Some(first_line(text, bytes(found.syntax())))
 }
 
-/// The bytes of an option's definition in a file that is known to hold it somewhere, and of what is `below` it.
+/// The byte range of an option's definition in a file that is known to have one, or of the value `below` it.
 pub fn definition(text: &str, option: &[&str], below: &[String]) -> Option<Range<usize>> {
     let tree: ast::Root = Root::parse(text).tree();
     let definitions = find::definitions(&tree, &[]);
     let found = definitions.iter().find(|definition| definition.is_at(option)).cloned().or_else(|| {
-        // A file that is imported as the value of `services.nixvol-net`.
+        // The file may also be imported as the value of `services.nixvol-net`.
         let root: Vec<String> = OPTION.iter().map(|&name| name.to_owned()).collect();
         find::definitions(&tree, &root).into_iter().find(|definition| definition.is_at(option))
     })?;
@@ -100,7 +100,7 @@ fn shown(text: &str, definition: &AttrpathValue, below: &[String]) -> Option<Ran
     if found == value { name } else { Some(first_line(text, range)) }
 }
 
-/// As far down as what is below is written out: attributes by name, elements by number.
+/// Follows a path of attribute names and element indices as far as the sets and lists are literal.
 fn descend(value: Expr, below: &[String]) -> Expr {
     let Some((next, rest)) = below.split_first() else { return value };
     let inner = match &bodies(&Body::plain(value.clone()))[..] {
@@ -124,7 +124,7 @@ fn first_line(text: &str, range: Range<usize>) -> Range<usize> {
     range.start..range.start + length
 }
 
-/// The byte at which a line and column stand.
+/// The byte offset of a line and column.
 fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
     let start = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let rest: &str = text.get(start..)?;
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn columns_count_bytes() {
-        // What Nix says of `a`: builtins.unsafeGetAttrPos gives column 14.
+        // As in Nix: builtins.unsafeGetAttrPos reports column 14 for `a`.
         let text = "{ /* äö */ a = \"ü\"; b = 1; }\n";
         let at = |column| underlined(text, 1, column, &[]).map(|range| &text[range]);
         assert_eq!(at(14), Some("\"ü\""));

@@ -1,9 +1,9 @@
-//! The Mac compared with the plan: what is there, what is not as declared, and what conflicts.
+//! Compares the Mac with the plan: what exists, what is not as declared, and what conflicts.
 //!
-//! It judges by the output of macOS's commands, live or captured, and by the rules as they are rendered now; it
-//! shares no code with the manager, so that the two verdicts can be compared. What a capture does not have it does
-//! not know: names in the hosts file, and owners of files. Sees: place, model, plan, loading, pf, darwin, others.
-//! Never: the manager, a Mac, or a change of anything.
+//! The comparison uses the output of macOS's commands, live or captured, and the rules as they are rendered now. It
+//! shares no code with the manager, so that the two verdicts can be compared. What a capture lacks is not checked:
+//! names in the hosts file, and owners of files. Sees: place, model, plan, loading, pf, darwin, others. Never: calls
+//! the manager, accesses a Mac, or changes anything.
 
 mod free;
 mod judge;
@@ -30,7 +30,7 @@ pub use metrics::metrics;
 use outside::Overlap;
 pub use text::text;
 
-/// The files of a capture that must be there.
+/// The files that every capture must have.
 const NEEDED: [&str; 9] = [
     "version",
     "ifconfig",
@@ -42,16 +42,16 @@ const NEEDED: [&str; 9] = [
     "pfctl-anchor-sn",
     "pfctl-anchor-sr",
 ];
-/// Those of them that are there only where pipes are declared, and only where the manager looks at pipes at all.
+/// Files that a capture has only if pipes are declared, and if the manager version checks pipes.
 const OF_PIPES: [&str; 3] = ["dnctl-list", "pfctl-dummynet", "pfctl-anchor-dummynet"];
-/// The form of captures that is known.
+/// The supported format of captures.
 const FORM: &str = "format\t1";
 
-/// The texts of a capture by the names of their files.
+/// The files of a capture: text by file name.
 pub type Capture = BTreeMap<String, String>;
 
 /// How the Mac is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// `up`, `down`, or nothing where no one started it.
@@ -120,12 +120,19 @@ pub struct Placed {
 }
 
 /// A pipe of dummynet on the Mac.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Piped {
     /// Its number.
     pub number: u16,
     /// What it is declared to be like, in words.
     pub conditions: String,
+    /// The delay that it adds to each packet, in milliseconds.
+    pub latency_ms: u16,
+    /// The share of packets that it loses: 0 to 1.
+    pub loss: f64,
+    /// Its bandwidth in kilobits a second; null is no limit.
+    pub bandwidth_kbit: Option<u32>,
     /// Who sends to whom through it.
     pub way: String,
     /// `up`, `down`, `missing`, `not as declared`, `of another program`, or `unknown` where the capture does not tell.
@@ -135,8 +142,8 @@ pub struct Piped {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `rules`, `pf`, `forwarding`, `leftover`,
-    /// `overlap`, `others`.
+    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
+    /// `leftover`, `overlap`, `others`, `launchd`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -145,11 +152,11 @@ pub struct Finding {
 /// Why a capture cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A file is not there.
+    /// This file is missing.
     Missing(&'static str),
-    /// It has another form.
+    /// The capture has this other format.
     Form(String),
-    /// A command failed on the Mac.
+    /// The command whose output this file has failed on the Mac.
     Failed(&'static str),
 }
 
@@ -171,7 +178,7 @@ impl std::fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// What was seen.
+/// The captured state of the Mac.
 struct Seen<'a> {
     capture: &'a Capture,
     interfaces: BTreeMap<String, Interface>,
@@ -180,7 +187,7 @@ struct Seen<'a> {
     mounts: BTreeSet<String>,
     names: BTreeMap<String, (String, Option<String>)>,
     ledger: Ledger,
-    /// None where the capture does not tell.
+    /// `None` if the capture does not have it.
     pipes: Option<BTreeMap<u16, Pipe>>,
 }
 
@@ -232,7 +239,8 @@ impl<'a> Seen<'a> {
         volume.mount_point.as_ref().is_none_or(|path| self.mounts.contains(path.as_str()))
     }
 
-    /// The bridge that vmnet made for a provider: the one that has its gateway and is not one of this network's.
+    /// The bridge that vmnet created for a provider: one with the provider's gateway address that the manager did not
+    /// create.
     fn vmnet(&self, bridge: &Bridge) -> Option<&str> {
         let has = |(name, interface): &(&String, &Interface)| {
             name.starts_with("bridge")
@@ -242,7 +250,7 @@ impl<'a> Seen<'a> {
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str())
     }
 
-    /// The same, where the provider lives on vmnet.
+    /// Like [`Self::vmnet`], for providers attached to vmnet only.
     fn vmnet_of(&self, bridge: &Bridge) -> Option<&str> {
         (bridge.attachment == ProviderAttachment::Vmnet).then(|| self.vmnet(bridge)).flatten()
     }
@@ -255,10 +263,10 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Holds a capture against a plan and the anchor that is rendered from it.
+/// Compares a capture with a plan and the anchor rendered from it.
 ///
 /// # Errors
-/// A capture that cannot be read.
+/// The capture cannot be read.
 pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Unreadable> {
     let seen = Seen::of(capture)?;
     let wish = match seen.text("wish").trim() {
@@ -299,8 +307,16 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     let mut pipes = Vec::new();
     for pipe in &plan.pipes {
         let state = if is_up { judge.pipe(pipe) } else { "down" };
-        let conditions = pipe.conditions.to_string();
-        pipes.push(Piped { number: pipe.number, conditions, way: pipe.way(), state });
+        let it = pipe.conditions;
+        pipes.push(Piped {
+            number: pipe.number,
+            conditions: it.to_string(),
+            latency_ms: it.delay(),
+            loss: it.loss.unwrap_or(0.0),
+            bandwidth_kbit: it.bandwidth_kbit,
+            way: pipe.way(),
+            state,
+        });
     }
     let overlaps = seen.overlaps(plan);
     let moves = seen.moves(plan, &overlaps);
@@ -327,7 +343,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     })
 }
 
-/// An overlap with what to do about it.
+/// An overlap with advice on what to do.
 fn proposed(overlap: Overlap, moves: &Moves<'_>) -> String {
     let Overlap { provider, text } = overlap;
     match moves.get(provider.as_str()) {

@@ -1,13 +1,13 @@
 # The user's own topology: five clouds, thirteen volumes of one Kubernetes cluster, every pair of clouds linked.
 #
-# Each value has the priority of a default, so that a plain definition beside it wins. A provider or a volume is
-# left out with `enable = false`; the link then joins the clouds that remain. `presetBase` moves all of its networks.
+# Each value has the priority of a default, so that a plain definition overrides it. `enable = false` removes a provider
+# or a volume; the link then joins the remaining clouds. `presetBase` moves all of the preset's networks.
 { config, lib, ... }:
 let
   cfg = config.services.nixvol-net;
   isPresent = name: cfg.providers.${name}.enable or false;
 
-  # An address in one of the five networks: the first two numbers come from `presetBase`.
+  # An address in one of the five networks: its first two octets are derived from `presetBase`.
   base = map builtins.fromJSON (builtins.match "([0-9]+)\\.([0-9]+)\\..*" cfg.presetBase);
   at =
     index: rest:

@@ -1,8 +1,8 @@
-//! How long a proof takes as declarations grow in every way they can.
+//! The time of a proof as declarations grow in every dimension.
 //!
-//! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --table [NAME…]` counts instead what `nixvol-net test`
-//! costs with each declaration, in instructions (valgrind's callgrind), processor time and memory, and prints the table of
-//! the README; `-- --write DIR` writes the declarations.
+//! `cargo bench --bench proof` runs it. `cargo bench --bench proof -- --table [NAME…]` instead measures what
+//! `nixvol-net test` costs with each declaration, in instructions (valgrind's callgrind), processor time and memory,
+//! and prints the table of the README; `-- --write DIR` writes the declarations.
 
 #[path = "../sizes.rs"]
 mod sizes;
@@ -23,7 +23,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::prove::prove;
 use serde_json::Value;
 
-/// Every declaration that is measured, by its name and what it is counted in.
+/// Every declaration that is measured: its name, the count of what grows, and the JSON.
 fn all() -> Vec<(&'static str, usize, Value)> {
     let default = serde_json::from_str(nixvol_net::input::DEFAULT).expect("the embedded declaration is JSON");
     vec![
@@ -51,7 +51,7 @@ fn all() -> Vec<(&'static str, usize, Value)> {
     ]
 }
 
-/// What `nixvol-net test` costs with a declaration, as a row of the table.
+/// The cost of `nixvol-net test` with a declaration, as a row of the table.
 fn row(name: &str, file: &Path) -> String {
     let program = env!("CARGO_BIN_EXE_nixvol-net");
     let test = |command: &mut Command| -> String {
@@ -72,7 +72,7 @@ fn row(name: &str, file: &Path) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
-    // What the system knows of a process is gone with it, and the last look is a millisecond old at most.
+    // /proc loses a process when it ends, so poll every millisecond; the last values are at most that old.
     let (mut processor, mut peak) = (0, 0);
     while child.try_wait().expect("it can be waited for").is_none() {
         let of =
@@ -97,7 +97,7 @@ fn row(name: &str, file: &Path) -> String {
     )
 }
 
-/// The table of what each declaration costs; of all, or of those named.
+/// The table of costs, of all declarations or of those named.
 fn table(names: &[String]) {
     let directory = tempfile::tempdir().expect("a directory");
     println!(

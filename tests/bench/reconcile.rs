@@ -1,8 +1,8 @@
-//! How long `reconcile` takes, with nothing to do and with one volume more, for few and many volumes, under each shell
+//! The time of `reconcile`, with nothing to do and with one volume added, for few and many volumes, under each shell
 //! and each awk.
 //!
-//! Everything that the manager calls is the toy Mac's. What that takes by itself is beside it: the same calls, made
-//! one after the other without a manager. `cargo bench --bench reconcile` runs it.
+//! All tools are the toy Mac's. For comparison, the same calls are timed one after the other without a manager. `cargo
+//! bench --bench reconcile` runs it.
 
 #[path = "../network.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
@@ -21,7 +21,7 @@ use network::{AWKS, Kept, Network, SHELLS, many};
 use rig::Call;
 use serde_json::json;
 
-/// The calls that the toy Mac itself answered, each as a process of its own; real tools are left out.
+/// Replays the calls that the toy Mac itself answered, each as a process; real tools are left out.
 fn replay(network: &Network, calls: &[Call]) {
     for call in calls.iter().filter(|call| matches!(call.mark, '=' | '!')) {
         let mut command = Command::new(network.mac.bin().join(&call.words[0]));
@@ -30,7 +30,7 @@ fn replay(network: &Network, calls: &[Call]) {
     }
 }
 
-/// The time of so many runs, each from the same Mac; putting it there is not counted.
+/// The total time of some runs, each from the same state; restoring the state is not counted.
 fn timed(network: &Network, from: &Kept, runs: u64, run: impl Fn()) -> Duration {
     let mut total = Duration::ZERO;
     for _ in 0..runs {
@@ -44,7 +44,7 @@ fn timed(network: &Network, from: &Kept, runs: u64, run: impl Fn()) -> Duration 
 
 fn reconcile(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("reconcile");
-    // A run takes a while: ten of each are enough.
+    // A run takes long, so ten samples are enough.
     group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(100));
     group.measurement_time(Duration::from_secs(1));
     for volumes in [13, 1000] {

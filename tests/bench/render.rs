@@ -1,4 +1,4 @@
-//! How long it takes from the JSON to the rendered bytes, as providers and volumes grow.
+//! The time from JSON to the rendered files, as providers and volumes grow.
 //!
 //! `cargo bench` runs it.
 
@@ -22,14 +22,14 @@ fn whole(json: &str) -> usize {
     bundle.files.len()
 }
 
-/// Providers that all link with all.
+/// Providers that are all linked with each other.
 fn mesh(count: usize) -> Value {
     let mut input = support::providers(count);
     input["links"] = json!([{ "from": support::names(count), "to": support::names(count) }]);
     input
 }
 
-/// Fifty providers, and volumes spread over them.
+/// Fifty providers, with volumes spread over them.
 fn volumes(count: usize) -> Value {
     let mut input = mesh(50);
     for n in 0..50 {

@@ -1,7 +1,7 @@
-//! What a packet costs the router, with 5 and with 500 providers' rules.
+//! The router's time per packet, under the rules of 5 and of 500 providers.
 //!
-//! `cargo bench --bench router` runs it. A segment of an open connection meets its
-//! states; a new connection meets the rules, of which an index leaves those that can be about it.
+//! `cargo bench --bench router` runs it. A segment of an open connection matches a state; a new connection is evaluated
+//! by the rules, which an index reduces to those that can match.
 
 #[path = "../support.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
@@ -23,7 +23,7 @@ use nixvol_net::router::{Cast, EGRESS, NodeId, Router, Rules, Source, Topology, 
 use nixvol_net::wire::Offload;
 use serde_json::json;
 
-/// Providers that link by etcd's ports, and a volume in the first and in the last.
+/// Providers linked by etcd's ports, with a volume in the first and in the last.
 fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let mut input = support::providers(providers);
     let names = support::names(providers);
@@ -32,7 +32,7 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
         [2, last * 256 + 2].map(|host| Ipv4Addr::from(0x0a00_0000 + u32::try_from(host).expect("a host")));
     input["volumes"]["one"] = json!({ "provider": names[0], "address": addresses[0] });
     input["volumes"]["two"] = json!({ "provider": names[last], "address": addresses[1] });
-    // A rule for each pair of neighbours, so that their number grows with the providers.
+    // A link for each pair of neighbours, so that the number of rules grows with the providers.
     let pairs = names.windows(2).map(|pair| {
         json!({ "from": [pair[0]], "to": [pair[1], names[last]], "protocol": "tcp", "ports": ["2379-2380"] })
     });

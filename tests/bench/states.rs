@@ -1,8 +1,8 @@
-//! How much the state table of a Mac holds: connections a second inside a provider and across a link, and UDP flows
-//! to one server through NAT, under the rules that are rendered and under older ones that were run on Apple's stack.
+//! The capacity of a Mac's state table: connections per second inside a provider and across a link, and UDP flows to
+//! one server through NAT, under the rendered rules and under older ones that were run on Apple's stack.
 //!
-//! `cargo bench --bench states` prints the table. Time is the lab's own clock: the figures are of pf's table and its
-//! purge, not of this machine.
+//! `cargo bench --bench states` prints the table. The clock is simulated: the figures depend on pf's table and its
+//! purge, not on this machine.
 
 #[path = "../rates.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
@@ -16,14 +16,14 @@ mod tools;
 use nixvol_net::router::Router;
 use rates::{TODAY, connections, flows, input, mac, rendered_mac};
 
-/// Connections a second.
+/// Connections per second.
 const RATES: [u32; 4] = [100, 250, 400, 500];
-/// For so long: longer than a state stays.
+/// The duration in seconds: longer than a state stays.
 const SECONDS: u32 = 150;
 /// UDP flows from one volume.
 const FLOWS: [u16; 2] = [1000, 4000];
 
-/// Makes a Mac.
+/// Creates a Mac.
 type Net = fn() -> Router;
 
 fn main() {

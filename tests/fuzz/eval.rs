@@ -1,7 +1,7 @@
-//! The evaluator on bytes that coverage guides: a ruleset's text, and behind a zero byte the packets. It never
-//! panics, and a packet that is the first is answered alike every time.
+//! Coverage-guided fuzzing of the evaluator: the input is a ruleset, and after a zero byte the packets. It never
+//! panics, and `decide`, which keeps no state, answers the same packet the same way twice.
 //!
-//! It is run as `parse` is, with the other name:
+//! Run it like `parse`, under its own name:
 //! `mkdir -p tests/fuzz/corpus/eval`
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz eval tests/fuzz/corpus/eval tests/pf/accept tests/pf/reject`
 
@@ -14,7 +14,7 @@ use nixvol_net::pf::eval::{Hook, Inner, Machine, Packet, Segment, Transport};
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::pf::{Environment, parse};
 
-/// Bytes of a packet: a kind, two addresses of 16 bytes, and 15 of the header.
+/// Bytes per packet: a kind, two addresses of 16 bytes, and 15 bytes of header fields.
 const PACKET: usize = 48;
 
 fn address(bytes: &[u8], is_four: bool) -> IpAddr {

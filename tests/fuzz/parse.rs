@@ -1,8 +1,9 @@
-//! The reader on bytes that coverage guides: it never panics, and what it prints reads back as the same ruleset.
+//! Coverage-guided fuzzing of the parser: it never panics, and what it prints parses as the same ruleset.
 //!
 //! `cargo install cargo-fuzz`, and then, on stable Rust with a C++ compiler, from the root:
 //! `mkdir -p tests/fuzz/corpus/parse`
-//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz parse tests/fuzz/corpus/parse tests/pf/accept tests/pf/reject`
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz parse tests/fuzz/corpus/parse tests/pf/accept
+//! tests/pf/reject`
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! `dnctl`: dummynet's pipes, which belong to no one, and the rules that send packets into one that is not there.
+//! `dnctl`: dummynet's pipes, which have no owner, and the rules that send packets into a pipe that does not exist.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -8,24 +8,24 @@ use crate::kernel::Kernel;
 use crate::pf::Section;
 use crate::{Answer, FORBIDDEN};
 
-/// What the kernel counts for a loss of everything.
+/// The kernel's value for a loss rate of 1.
 const ALL: i64 = 0x7fff_ffff;
-/// The largest rate, in bits a second: an `int`.
+/// The highest rate, in bits per second: an `int` in the kernel.
 const FASTEST: u64 = 0x7fff_ffff;
 
 /// A pipe, in the units of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pipe {
-    /// Milliseconds.
+    /// In milliseconds.
     pub delay: u32,
-    /// Of [`ALL`].
+    /// Loss rate, as a fraction of [`ALL`].
     pub loss: i64,
-    /// Bits a second; 0 is not a limit.
+    /// In bits per second; 0 is unlimited.
     pub rate: u64,
 }
 
 impl Pipe {
-    /// Whether nothing comes out of it again.
+    /// Whether the pipe drops every packet.
     pub fn drops_all(&self) -> bool {
         self.loss == ALL
     }
@@ -57,7 +57,7 @@ fn pipe_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
-/// All of a pipe: what is not said becomes 0.
+/// The whole configuration of a pipe: what is not given becomes 0.
 fn config(words: &[&str]) -> Result<Pipe, Answer> {
     let mut pipe = Pipe::default();
     let mut words = words.iter();
@@ -83,7 +83,7 @@ fn config(words: &[&str]) -> Result<Pipe, Answer> {
     Ok(pipe)
 }
 
-/// `100000Kbit/s`, `2Mbit/s`, `300bit/s`, or a number of bits a second.
+/// Parses `100000Kbit/s`, `2Mbit/s`, `300bit/s`, or a plain number, into bits per second.
 fn rate(text: &str) -> Result<u64, Answer> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[digits.len()..] {
@@ -131,7 +131,8 @@ fn list(kernel: &Kernel) -> Answer {
     answer
 }
 
-/// Every anchor with a rule into a pipe that is not there, and that pipe: what matches it is dropped.
+/// Every anchor with a rule that names a missing pipe, and the pipe's number; packets that match such a rule are
+/// dropped.
 pub fn black_holes(kernel: &Kernel) -> Vec<(String, u16)> {
     let rules = kernel
         .anchors
@@ -144,8 +145,8 @@ pub fn black_holes(kernel: &Kernel) -> Vec<(String, u16)> {
     rules.filter_map(missing).collect()
 }
 
-/// Writes down, beside the kernel, which black holes a command has made: those that were not there before it, and with
-/// a load all that it leaves. No later command and no restart forgets them.
+/// Appends to the file `holes` the black holes that a command left: those that did not exist before it, and after a
+/// load all of them. The record survives later commands and reboots.
 pub fn record(root: &Path, known: &[(String, u16)], kernel: &Kernel, words: &[&str]) {
     let loads = words.contains(&"-f") && !words.contains(&"-n");
     for hole in black_holes(kernel) {

@@ -1,9 +1,9 @@
-//! Faults: the k-th command fails, the caller dies before or after it, the power goes.
+//! Fault injection: the k-th command fails, the caller is killed before or after it, or the power fails.
 //!
-//! The file `fault` beside the kernel says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`;
-//! `cut 3` takes the default route away before the third command runs, and `flush 3` all of dummynet's pipes;
-//! from `full:40 3` on no file of the caller grows beyond 40 bytes, as on a full disk.
-//! Commands are counted over all of the toy's links, from 1, in the file `count`.
+//! The file `fault` next to the kernel file says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`; `cut 3`
+//! removes the default route before the third command runs, `flush 3` all of dummynet's pipes; after `full:40 3` no
+//! file of the caller can grow beyond 40 bytes, as on a full disk. Commands are counted over all of the toy's links,
+//! from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ use std::process::Command;
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What strikes at the command that is about to run.
+/// The fault to inject at the command that is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Fail,
@@ -25,7 +25,7 @@ pub enum Fault {
     Full(u64),
 }
 
-/// The number of this command. Commands of a pipeline run side by side, so the count is kept under a lock.
+/// The number of this command. Commands of a pipeline run concurrently, so the counter is locked.
 pub fn next_number(root: &Path) -> u64 {
     let file =
         OpenOptions::new().create(true).truncate(false).read(true).write(true).open(root.join("count"));
@@ -55,7 +55,7 @@ pub fn at(root: &Path, number: u64) -> Option<Fault> {
     }
 }
 
-/// The exit code of a command that fails before it does anything.
+/// Injects a fault that strikes before the command does anything; returns the exit code if the command must not run.
 pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
     match fault? {
         Fault::Fail => {
@@ -93,7 +93,7 @@ pub fn after(_root: &Path, fault: Option<Fault>) {
     }
 }
 
-/// What a reboot leaves: the state that was kept as `boot`, with another boot session.
+/// The state after a reboot: what was saved as `boot`, with a new boot session.
 pub fn power_loss(root: &Path) {
     let Ok(text) = fs::read_to_string(root.join("boot")) else {
         return;
@@ -103,7 +103,7 @@ pub fn power_loss(root: &Path) {
         fs::read_to_string(root.join("count")).map_or(0, |c| c.trim().parse().unwrap_or(0))
     );
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    // launchd has its jobs, and who may not run, on disk.
+    // launchd's jobs, and the list of disabled ones, are on disk and survive.
     let kernel = fs::read_to_string(root.join("kernel")).unwrap_or_default();
     let stays = |line: &&str| line.starts_with("job\t") || line.starts_with("disabled\t");
     let stay: String = kernel.split_inclusive('\n').filter(stays).collect();
@@ -112,7 +112,7 @@ pub fn power_loss(root: &Path) {
     replace_kernel(root, &(session + before + &stay + behind));
 }
 
-/// Takes away the records that begin like this.
+/// Removes the records that begin with a text.
 fn take_away(root: &Path, beginning: &str) {
     let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
     let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
@@ -120,13 +120,13 @@ fn take_away(root: &Path, beginning: &str) {
     replace_kernel(root, &kept.concat());
 }
 
-/// Commands of a pipeline run side by side: each sees the old state or the new one.
+/// Replaces the state by a rename, so that concurrent commands of a pipeline see either the old or the new state.
 fn replace_kernel(root: &Path, text: &str) {
     let new = root.join(format!("kernel.{}", std::process::id()));
     let _ = fs::write(&new, text).and_then(|()| fs::rename(new, root.join("kernel")));
 }
 
-/// The size that files of this process may have, which the toy's own do not keep to: its disk is another.
+/// The file-size limit of this process. It is lifted for the toy's own files, which stand for another disk.
 pub struct Limit(Rlimit);
 
 impl Limit {
@@ -140,14 +140,14 @@ impl Limit {
         Self(Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum })
     }
 
-    /// A real tool writes where the caller does.
+    /// Restores the limit, for a real tool, which writes to the caller's disk.
     pub fn put_back(self) {
         let Self(limit) = self;
         let _ = setrlimit(Resource::Fsize, limit);
     }
 }
 
-/// From now on no process of the caller's group, nor any that it starts, makes a file larger than this.
+/// Limits the file size for all processes of the caller's group and their later children.
 fn fill_disk(bytes: u64) {
     let Some(group) = group_of("self") else { return };
     let limit = Rlimit { current: Some(bytes), maximum: None };
@@ -160,20 +160,20 @@ fn fill_disk(bytes: u64) {
     }
 }
 
-/// The process group of a process.
+/// The process group of a process, by its pid or `self`.
 pub fn group_of(process: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(2).map(str::to_owned)
 }
 
-/// Kills the process group that this command runs in: the shell and all of its children.
+/// Kills this command's process group: the shell and all of its children.
 fn kill_group() {
     let group = group_of("self");
     let Some(group) = group.filter(|group| group != "0" && group != "1") else {
         return;
     };
     let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
-    // The signal may arrive a moment later; nothing may happen in between.
+    // The signal may be delivered a moment later; nothing else may happen until then.
     std::thread::sleep(std::time::Duration::from_secs(5));
 }

@@ -8,7 +8,7 @@ use crate::kernel::{Address, Interface, Kernel};
 
 /// The highest unit of a bridge or a feth.
 const MAX_UNIT: u32 = 32767;
-/// The size of an interface name, with the byte that ends it.
+/// The size of an interface name, including its terminating NUL.
 const NAME_SIZE: usize = 16;
 
 pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
@@ -49,7 +49,7 @@ pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
     }
 }
 
-/// What the words of one command have gathered about an address.
+/// What the words of one command specify about an address.
 #[derive(Default)]
 struct Request {
     alias: i8,
@@ -57,7 +57,7 @@ struct Request {
     new: Option<Ipv4Addr>,
     old: Option<Ipv4Addr>,
     len: Option<u8>,
-    /// What is said on standard error although the command succeeds.
+    /// Printed on standard error although the command succeeds.
     warning: String,
 }
 
@@ -73,7 +73,7 @@ fn change(kernel: &mut Kernel, name: &str, words: &[&str]) -> Result<Answer, Str
             return Err(format!("{name}: cloning name too long"));
         }
     }
-    // `peer` is looked at before the interface is made: only then do the other words follow.
+    // `peer` is checked before the interface is created; the other words only after it.
     if create && words.first() != Some(&"peer") {
         let made = clone(kernel, &name)?;
         if made != name {
@@ -152,7 +152,7 @@ fn keyword(
             if request.alias < 0 {
                 request.old = Some(ip);
             } else {
-                // Without `alias`, the interface's first address goes.
+                // Without `alias`, the new address replaces the interface's first one.
                 request.clear |= request.alias == 0;
                 request.new = Some(ip);
             }
@@ -184,7 +184,7 @@ fn finish(kernel: &mut Kernel, name: &str, request: &Request) -> Result<(), Stri
     Ok(())
 }
 
-/// Makes an interface; the unit is chosen when the name has none.
+/// Creates an interface; if the name has no unit, the first free one is used. Returns the full name.
 fn clone(kernel: &mut Kernel, name: &str) -> Result<String, String> {
     let call = "SIOCIFCREATE2";
     let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
@@ -232,7 +232,7 @@ fn destroy(kernel: &mut Kernel, name: &str) -> Result<(), String> {
         return Err("SIOCIFDESTROY: Invalid argument".to_owned());
     }
     unpeer(kernel, name);
-    // A bridge that goes lets its members go, and takes them down.
+    // Destroying a bridge releases its members and brings them down.
     let members = kernel.interface(name).map(|i| i.members.clone()).unwrap_or_default();
     for member in &members {
         set_up(kernel, member, false);
@@ -326,7 +326,7 @@ fn remove_member(kernel: &mut Kernel, name: &str, member: &str) -> Result<(), St
         .filter(|bridge| bridge.members.iter().any(|m| m == member))
         .ok_or_else(|| format!("BRDGDEL {member}: No such file or directory"))?;
     bridge.members.retain(|m| m != member);
-    // Who leaves is down, as macOS leaves it.
+    // macOS brings a removed member down.
     set_up(kernel, member, false);
     Ok(())
 }
@@ -383,7 +383,7 @@ fn show(out: &mut String, kernel: &Kernel, i: &Interface, alone: bool) {
         "lo" => {
             out.push_str("\toptions=1203<RXCSUM,TXCSUM,TXSTATUS,SW_TIMESTAMP>\n");
         }
-        // What all members can.
+        // The capabilities that all members share.
         "bridge" if !i.members.is_empty() => out.push_str("\toptions=3<RXCSUM,TXCSUM>\n"),
         "bridge" => out.push_str("\toptions=63<RXCSUM,TXCSUM,TSO4,TSO6>\n"),
         "en" => out.push_str("\toptions=6460<TSO4,TSO6,CHANNEL_IO,PARTIAL_CSUM,ZEROINVERT_CSUM>\n"),
@@ -443,7 +443,7 @@ fn show_bridge(out: &mut String, kernel: &Kernel, i: &Interface, alone: bool) {
     out.push_str("\tmedia: <unknown type>\n");
 }
 
-/// The flags of an interface, as bits and as names. A member of a bridge listens to everything.
+/// The flags of an interface, as bits and as names. A bridge member is in promiscuous mode.
 fn flags(i: &Interface, joined: bool) -> (u32, String) {
     let mut all: Vec<(u32, &str)> = Vec::new();
     let (up, running) = ((0x1, "UP"), (0x40, "RUNNING"));

@@ -1,4 +1,4 @@
-//! The kernel's state and its form on disk: one record a line, fields between tabs.
+//! The kernel's state and its file format: one record per line, fields separated by tabs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::pf::Ruleset;
 pub struct Address {
     pub ip: Ipv4Addr,
     pub len: u8,
-    /// The far end of a point-to-point interface.
+    /// The peer address of a point-to-point interface.
     pub far: Option<Ipv4Addr>,
 }
 
@@ -36,12 +36,12 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The letters before the unit number.
+    /// The name without its unit number, such as `feth`.
     pub fn cloner(&self) -> &str {
         self.name.trim_end_matches(|c: char| c.is_ascii_digit())
     }
 
-    /// Whether the medium carries anything: a peered feth, a bridge with an active member, hardware.
+    /// Whether the medium is active: a peered feth, a bridge with an active member, or hardware.
     pub fn active(&self, kernel: &Kernel) -> bool {
         match self.cloner() {
             "feth" => !self.peer.is_empty(),
@@ -63,17 +63,17 @@ pub struct Route {
     pub expire: String,
 }
 
-/// A job that launchd has.
+/// A job that launchd has loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     pub label: String,
-    /// The plist that it was given.
+    /// The plist that it was loaded from.
     pub path: String,
-    /// What it runs.
+    /// The program that it runs.
     pub program: String,
 }
 
-/// One of pf's states, from whoever opened the connection.
+/// One of pf's states, with its source as the side that opened the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub protocol: String,
@@ -81,7 +81,7 @@ pub struct State {
     pub to: (Ipv4Addr, u16),
 }
 
-/// All that a command can see or change.
+/// Everything that a command can read or change.
 #[derive(Default)]
 pub struct Kernel {
     pub boot: String,
@@ -89,22 +89,22 @@ pub struct Kernel {
     pub interfaces: Vec<Interface>,
     pub routes: Vec<Route>,
     pub sysctl: BTreeMap<String, String>,
-    /// What `mount` says of each, and where that is.
+    /// The line that `mount` prints for each mount, and its mount point.
     pub mounts: Vec<(String, String)>,
     pub dns: String,
     pub jobs: Vec<Job>,
     /// Jobs that launchd must not run: disabled in Login Items, or by `launchctl disable`.
     pub disabled: Vec<String>,
-    /// How many states pf holds beside those that are listed, and the most it can hold.
+    /// The number of pf states in addition to those in `states`, and the maximum of pf's table.
     pub crowd: u64,
     pub state_limit: Option<u64>,
     /// Dummynet's pipes by number.
     pub pipes: BTreeMap<u16, Pipe>,
-    /// Whether `pfctl -a A -F all` leaves the dummynet rules where they are. No one knows which is true.
+    /// Whether `pfctl -a A -F all` keeps the dummynet rules. Which one macOS does is not known, so tests cover both.
     pub spares_dummynet: bool,
-    /// Whether pfctl knows `extfilter`.
+    /// Whether pfctl rejects `extfilter`.
     pub lacks_extfilter: bool,
-    /// `SRC DST` pairs of networks whose packets get lost, beside what pf says.
+    /// Pairs of source and destination networks whose packets are lost, whatever pf decides.
     pub lost: Vec<(Ipv4Net, Ipv4Net)>,
     pub pf_enabled: bool,
     /// Token, process id, process name.
@@ -113,24 +113,24 @@ pub struct Kernel {
     pub anchors: BTreeMap<String, Ruleset>,
     /// Packets by anchor and label.
     pub counts: BTreeMap<(String, String), u64>,
-    /// `ADDRESS PORT` pairs on which something answers.
+    /// Address and port pairs with a listener.
     pub listening: Vec<(Ipv4Addr, u16)>,
-    /// Open connections, as pf's states: protocol, source and destination.
+    /// Open connections, as pf's states.
     pub states: Vec<State>,
     /// Interfaces that pf skips.
     pub skipped: Vec<String>,
-    /// For how many commands a destroyed interface stays listed, and its name taken.
+    /// For how many commands a destroyed interface remains listed, with its name taken.
     pub linger: u64,
-    /// Such interfaces, and the command at which each is gone.
+    /// Destroyed interfaces that are still listed, and the command number at which each disappears.
     pub dying: Vec<(String, u64)>,
-    /// Who owns a file here, beside what the machine's own disk says: path, user, and what `ls` puts behind the mode.
+    /// File ownership that differs from the real disk's: path, user id, and what `ls` appends to the mode (`+`, `@`).
     pub owners: Vec<(String, u32, String)>,
     /// The number of this command; not part of the state.
     pub tick: u64,
 }
 
 impl Kernel {
-    /// The kernel, and the text that it was read from.
+    /// Reads the kernel's state; returns it with the text that it was parsed from.
     pub fn load(root: &Path) -> io::Result<(Self, String)> {
         let text = fs::read_to_string(root.join("kernel"))?;
         let mut kernel = Self::default();
@@ -142,7 +142,7 @@ impl Kernel {
         Ok((kernel, text))
     }
 
-    /// Writes the state so that a reader sees the old one or the new one.
+    /// Writes the state atomically, by a rename.
     #[allow(clippy::unused_self)]
     pub fn save(&self, root: &Path, text: &str) -> io::Result<()> {
         let new = root.join(format!("kernel.{}", std::process::id()));
@@ -158,7 +158,7 @@ impl Kernel {
         self.interfaces.iter_mut().find(|i| i.name == name)
     }
 
-    /// The interface that holds this address.
+    /// The interface that has this address.
     pub fn holder(&self, ip: Ipv4Addr) -> Option<&Interface> {
         self.interfaces.iter().find(|i| i.addresses.iter().any(|a| a.ip == ip))
     }
@@ -368,13 +368,13 @@ impl Kernel {
     }
 }
 
-/// The path in a line of `mount`, unless someone gave it an odd name.
+/// The mount point in a line of `mount`, where it can be parsed unambiguously.
 fn mounted_at(text: &str) -> Option<String> {
     let (_, path) = text.rsplit_once(" (")?.0.split_once(" on ")?;
     Some(path.to_owned())
 }
 
-/// The route that comes and goes with an address.
+/// The route that is added and removed with an address.
 fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
     let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
     let (net, gateway, flags, expire) = if cloner == "lo" && net.prefix_len() < 32 {
@@ -409,7 +409,7 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(|item| !item.is_empty())
 }
 
-/// Keeps a text on one line and in one field.
+/// Escapes a text so that it fits into one field of one line.
 pub fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
 }

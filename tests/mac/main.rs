@@ -1,9 +1,9 @@
-//! The toy Mac: one program that answers for macOS's network commands over one kernel state.
+//! The toy Mac: one program that stands in for macOS's network commands, over one kernel state.
 //!
-//! It exists so that the manager is tried against what macOS is strict about, on any machine.
-//! It is called by symlinks named `ifconfig`, `route`, `pfctl` …; the state is in `../kernel` beside
-//! the directory of the link. A name that is not a network command (`mv`, `rm`) is journaled and then
-//! handed to the real tool, so that a fault can strike there too.
+//! It reproduces what macOS is strict about, so that the manager can be tested on any machine. It is called by symlinks
+//! named `ifconfig`, `route`, `pfctl` and so on; the state is the file `../kernel` relative to the link's directory. A
+//! command that does not touch the network (`mv`, `rm`) is journaled and then handed to the real tool, so that faults
+//! can be injected there too.
 //!
 //! Sees: facts about macOS. Never: the plan, the templates, or what the manager ought to do.
 
@@ -28,7 +28,7 @@ use std::process::{Command, ExitCode, Stdio};
 use fault::Fault;
 use kernel::Kernel;
 
-/// What one command prints and how it ends.
+/// What one command prints, and its exit code.
 #[derive(Default)]
 struct Answer {
     out: String,
@@ -53,7 +53,7 @@ impl Answer {
     }
 }
 
-/// The exit code for what macOS would do and this project must never ask for.
+/// The exit code for what macOS would do but the manager must never ask for.
 const FORBIDDEN: u8 = 99;
 
 fn main() -> ExitCode {
@@ -85,8 +85,8 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs one command; the mark tells whether the kernel changed (`!`) or was only asked (`=`).
-/// None when a real tool has to run.
+/// Runs one command; returns its exit code, and a mark that says whether the kernel changed (`!`) or not (`=`). None if
+/// the real tool has to run.
 fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, char)> {
     if !world::COMMANDS.contains(&name) && !is_answered(name, args) {
         return None;
@@ -98,7 +98,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
             return Some((FORBIDDEN, '='));
         }
     };
-    // What a Mac was seen to print is in for what this kernel would.
+    // Output captured on a real Mac takes precedence over what this kernel would print.
     if let Ok(text) = std::fs::read(root.join("captured").join(name)) {
         let _ = std::io::stdout().write_all(&text);
         return Some((0, '='));
@@ -149,19 +149,19 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
     Some((answer.code, mark))
 }
 
-/// Whether the toy answers for a tool that it otherwise leaves to the machine.
+/// Whether the toy answers a call of a tool that it otherwise leaves to the machine.
 fn is_answered(name: &str, args: &[String]) -> bool {
     match name {
-        // A second of waiting between two looks goes by faster here.
+        // Waiting one second between two polls is shortened.
         "sleep" => args == ["1"],
-        // Who owns a file is told in macOS's form.
+        // The manager checks ownership by macOS's format of `ls`.
         "ls" => args.first().is_some_and(|arg| arg == "-lden"),
         _ => false,
     }
 }
 
-/// The machine's own tool of that name, found outside the toy's directory, takes this process's place.
-/// It is journaled beforehand, with `.` for its mark and no exit code.
+/// Replaces this process with the machine's own tool of that name, found outside the toy's directory. The call is
+/// journaled before, with the mark `.` and no exit code.
 fn hand_over(
     root: &Path,
     name: &str,
@@ -187,7 +187,7 @@ fn hand_over(
     }
     let mut tool = Command::new(real);
     match args {
-        // macOS's date shows a number of seconds, this machine's own what a file has.
+        // macOS's `date -r` takes seconds, GNU's takes a file.
         [dash, seconds, form] if name == "date" && dash == "-r" => {
             tool.args(["-d", &format!("@{seconds}"), form]);
         }
@@ -206,7 +206,7 @@ fn hand_over(
     ExitCode::from(code)
 }
 
-/// The directory that holds `bin` and `kernel`: beside the link that was called.
+/// The directory that holds `bin` and `kernel`, found from the link that was called.
 fn root(called: &str, name: &str) -> Option<PathBuf> {
     let beside = |dir: &Path| {
         let root = dir.parent()?.to_path_buf();
@@ -219,12 +219,12 @@ fn root(called: &str, name: &str) -> Option<PathBuf> {
     env::split_paths(&path).filter(|dir| dir.join(name).exists()).find_map(|dir| beside(&dir))
 }
 
-/// One line a call: exit code, mark, and the words with tabs between.
+/// Appends one line per call to the journal: exit code, mark, and the words, separated by tabs.
 fn journal(root: &Path, name: &str, args: &[String], code: &str, mark: char) {
     let mut line = format!("{code}\t{mark}\t{name}");
     for arg in args {
         line.push('\t');
-        // Of a program in an argument, the first line is enough.
+        // Of a program that is passed as an argument, only the first line is kept.
         line.push_str(&kernel::escape(arg.split('\n').next().unwrap_or_default()));
     }
     line.push('\n');

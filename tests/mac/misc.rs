@@ -74,14 +74,14 @@ pub fn stat(kernel: &Kernel, args: &[&str]) -> Answer {
             continue;
         }
         let root = kernel.mounts.iter().any(|(_, mount)| composed(mount) == at);
-        // The root of every volume has the number 2.
+        // The root of every volume has inode number 2.
         let number = if root { 2 } else { at.as_os_str().len() + 1000 };
         answer.say(format!("{} {number} {path}", 16_777_220 + device));
     }
     answer
 }
 
-/// Where a path leads: to something mounted on the toy or above that, or to what is on the machine's own disk.
+/// Resolves a path to a mount point of the toy, a directory above one, or a path on the real disk.
 fn directory(kernel: &Kernel, path: &str) -> Option<PathBuf> {
     let (base, above) = match path.strip_suffix("/..") {
         Some(base) => (base, true),
@@ -94,7 +94,7 @@ fn directory(kernel: &Kernel, path: &str) -> Option<PathBuf> {
     is_there.then(|| if above { at.parent().unwrap_or(&at).to_owned() } else { at })
 }
 
-/// A path in one form for all that macOS's file systems take for the same: of what has an accent, one letter here.
+/// Normalizes the spellings that macOS's file systems treat as equal: a decomposed accent becomes the composed letter.
 fn composed(path: &str) -> PathBuf {
     PathBuf::from(path.replace("e\u{301}", "\u{e9}"))
 }
@@ -112,7 +112,7 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
         ["print", target] => {
             let label = target.strip_prefix("system/").unwrap_or(target);
             if let Some(job) = kernel.jobs.iter().find(|job| job.label == label) {
-                // Some lines of a real one, those of inner blocks too.
+                // Some lines of a real `launchctl print`, including those of nested blocks.
                 answer.say(format!(
                     "system/{label} = {{\n\tactive count = 0\n\tpath = {}\n\ttype = LaunchDaemon\n\tstate = not running\n\n\tprogram = {}\n\tdefault environment = {{\n\t\tPATH => /usr/bin:/bin\n\t}}\n\n\truns = 1\n\tlast exit code = 0\n\n\tresource coalition = {{\n\t\tID = 602\n\t\tstate = active\n\t\tname = {label}\n\t}}\n}}",
                     job.path, job.program
@@ -135,7 +135,7 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
                 answer.code = 5;
             }
         }
-        // The older words, which nix-darwin says. They end with 0 also where they fail.
+        // The legacy subcommands, which nix-darwin uses. They exit 0 even when they fail.
         ["load", "-w", plist] => {
             let label = label_of(plist);
             kernel.disabled.retain(|other| other != label);
@@ -178,12 +178,12 @@ pub fn launchctl(kernel: &mut Kernel, args: &[&str]) -> Answer {
     answer
 }
 
-/// The label of a job, as its plist is named for it.
+/// The label of a job, taken from the file name of its plist.
 fn label_of(plist: &str) -> &str {
     plist.rsplit('/').next().unwrap_or(plist).trim_end_matches(".plist")
 }
 
-/// Loads a job, unless it is loaded or disabled.
+/// Loads a job; false if it is loaded or disabled.
 fn load(kernel: &mut Kernel, plist: &str) -> bool {
     let label = label_of(plist);
     let text = fs::read_to_string(plist).unwrap_or_default();
@@ -199,7 +199,7 @@ fn load(kernel: &mut Kernel, plist: &str) -> bool {
     is_free
 }
 
-/// A text of XML without its escapes.
+/// Unescapes XML text.
 fn plain(text: &str) -> String {
     let escapes = [
         ("&lt;", "<"),
@@ -213,7 +213,7 @@ fn plain(text: &str) -> String {
     escapes.into_iter().fold(text.to_owned(), |text, (escape, sign)| text.replace(escape, sign))
 }
 
-/// Where a packet between two addresses ends.
+/// The outcome of a packet between two addresses.
 enum Fate {
     /// The source is not an address of this machine.
     NoSource,
@@ -223,7 +223,7 @@ enum Fate {
     Arrives,
 }
 
-/// The outcome of a packet; `form` says the rest of it as JSON, there and back.
+/// Sends a packet and its reply through pf; `form` has the remaining fields of both as JSON.
 fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> Fate {
     let Ok(to) = to.parse::<Ipv4Addr>() else {
         return Fate::NoRoute;
@@ -251,18 +251,18 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
     };
     let (interface, beyond) = (route.interface.clone(), route.flags.contains('G'));
     let holder = kernel.holder(from).map_or("lo0", |holder| &holder.name);
-    // A bound source scopes the look-up to its interface, and the default route of another does not count there.
-    // Only what lo0 holds is exempt.
+    // Binding a source scopes the route lookup to the interface that has it, and another interface's default route does
+    // not match. Addresses of lo0 are exempt.
     if bound && route.net.prefix_len() == 0 && holder != "lo0" && holder != interface {
         return Fate::NoRoute;
     }
-    // Who is not bound gets an address of the interface that the packet leaves by.
+    // An unbound socket gets the first address of the interface that the packet leaves by.
     let first = kernel.interface(&interface).and_then(|i| i.addresses.first()).map(|address| address.ip);
     let from = if bound { from } else { first.unwrap_or(from) };
     let packet = format!(r#"{{"dir":"out","if":"{interface}","src":"{from}","dst":"{to}",{}}}"#, form[0]);
     let (way, translated) = pf::send(kernel, &interface, &[packet]);
     let source = translated.unwrap_or(IpAddr::V4(from));
-    // An answer comes back only to an address of that interface.
+    // A reply comes back only if the source is an address of the egress interface.
     let returns =
         kernel.interface(&interface).is_some_and(|i| i.addresses.iter().any(|a| IpAddr::V4(a.ip) == source));
     match way {
@@ -330,7 +330,7 @@ pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
     }
 }
 
-/// A datagram that no one answers: `nc` takes it for delivered wherever it can be sent.
+/// A datagram gets no answer: `nc` reports success wherever it can be sent.
 fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
     let there = format!(r#""proto":"udp","sport":50000,"dport":{port}"#);
     let back = format!(r#""proto":"udp","sport":{port},"dport":50000"#);
@@ -347,7 +347,7 @@ fn datagram(kernel: &mut Kernel, args: &[&str], to: &str, port: u16) -> Answer {
     }
 }
 
-/// `ls -lden` as macOS prints it. Whoever owns the toy is its root.
+/// `ls -lden` in macOS's format. The owner of the toy's directory counts as root.
 pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
     let own = fs::symlink_metadata(root).map_or(0, |meta| meta.uid());
     let mut answer = Answer::default();
@@ -361,7 +361,8 @@ pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
         };
         let told = kernel.owners.iter().find(|(of, _, _)| of == path);
         let user = told.map_or(if meta.uid() == own { 0 } else { meta.uid() }, |(_, user, _)| *user);
-        // An access list is told below; where there are attributes too, `@` is in place of the `+`.
+        // An ACL entry is printed on the line below; if there are extended attributes as well, the mark is `@` instead
+        // of `+`.
         let mark = told.map_or("", |(_, _, mark)| mark.as_str());
         let sign = mark.chars().next().unwrap_or(' ');
         let name = match fs::read_link(path) {
@@ -382,7 +383,7 @@ pub fn ls(kernel: &Kernel, root: &Path, paths: &[&str]) -> Answer {
     answer
 }
 
-/// A mode in ten letters, such as `drwxr-xr-t`.
+/// A mode as ten characters, such as `drwxr-xr-t`.
 fn mode_text(mode: u32) -> String {
     let mut text = String::from(match mode & 0o170_000 {
         0o040_000 => "d",

@@ -1,4 +1,4 @@
-//! Rulesets: what a load accepts and what the kernel keeps of it.
+//! Rulesets: what a load accepts and what the kernel keeps.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub struct Ruleset {
     lines: Vec<String>,
 }
 
-/// The sections of a ruleset, in the only order that macOS takes.
+/// The sections of a ruleset, in the only order that macOS accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     Table,
@@ -23,13 +23,13 @@ pub enum Section {
     Normalization,
     Queueing,
     Translation,
-    /// A list of its own, which Apple's pfctl has and others do not.
+    /// Apple's pfctl keeps dummynet rules in a list of their own; other pfctls have none.
     Dummynet,
     Filter,
 }
 
 impl Ruleset {
-    /// A ruleset as it was kept on disk.
+    /// A ruleset as it is stored on disk.
     pub fn kept(source: &str) -> Self {
         Self { lines: source.lines().map(str::to_owned).collect() }
     }
@@ -69,13 +69,13 @@ impl Ruleset {
         labels
     }
 
-    /// Drops what `-F` names.
+    /// Removes the sections that `-F` names.
     pub fn flush(&mut self, drop: impl Fn(Section) -> bool) {
         self.lines.retain(|line| section(line).is_none_or(|s| !drop(s)));
     }
 }
 
-/// Reads a ruleset with the project's own reader, or says on which line it is wrong.
+/// Parses a ruleset with the project's own reader; the error has the line and the message.
 pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result<Ruleset, (u32, String)> {
     let mut environment = environment(kernel);
     environment.macros = defines.iter().cloned().collect();
@@ -98,18 +98,18 @@ fn environment(kernel: &Kernel) -> Environment {
     environment
 }
 
-/// What pf did with a packet.
+/// What pf did with a packet. `Through` is a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Through,
-    /// Blocked, and the sender was told.
+    /// Blocked with an answer to the sender.
     Refused,
-    /// Blocked silently.
+    /// Blocked without an answer.
     Dropped,
 }
 
-/// Sends packets by way of an interface, one after the other, and counts them by label. Says what became of the last that was sent, and with
-/// which source it went on where pf gave it another.
+/// Sends packets through an interface one after the other, and counts them by label. Returns the outcome of the last
+/// one sent, and its source address after translation, if pf translated it.
 pub fn send(kernel: &mut Kernel, interface: &str, packets: &[String]) -> (Way, Option<IpAddr>) {
     let mut translated = None;
     if !kernel.pf_enabled || kernel.skipped.iter().any(|skipped| skipped == interface) {

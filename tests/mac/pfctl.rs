@@ -106,7 +106,7 @@ fn options(args: &[&str]) -> Result<Options, Answer> {
     Ok(o)
 }
 
-/// Reads the whole file first: what is refused changes nothing.
+/// Parses the whole file first: a file with an error changes nothing.
 fn load(kernel: &mut Kernel, options: &Options, file: &str, answer: &mut Answer) {
     let anchor = options.anchor.clone().unwrap_or_default();
     answer.warn(concat!(
@@ -189,7 +189,7 @@ fn act(kernel: &mut Kernel, options: &Options, answer: &mut Answer) {
     }
 }
 
-/// States go by where they come from, and with a second network by where they go to as well.
+/// Kills states by their source network, or by source and destination if two networks are given.
 fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
     if ends.len() > 2 {
         answer.warn("pfctl: can only specify -k twice");
@@ -273,7 +273,7 @@ fn show(kernel: &Kernel, options: &Options, what: &str, answer: &mut Answer) {
             answer.say("src-nodes     hard limit    10000\nfrags         hard limit     5000");
         }
         "References" | "references" => references(kernel, answer),
-        // The direct children; with -v whatever is below them too (pfctl.c, pfctl_show_anchors).
+        // Direct children; with -v all descendants too (pfctl.c, pfctl_show_anchors).
         "Anchors" => {
             let parents = |path: &str| -> Vec<String> {
                 path.match_indices('/')

@@ -1,4 +1,4 @@
-//! `route` and `netstat -rn`: a command that exits 0 when it fails, and a table that abbreviates.
+//! `route`, which exits 0 when it fails, and `netstat -rn`, which abbreviates destinations.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -125,7 +125,7 @@ fn add(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
         let via = lookup(kernel, gateway).ok_or("Network is unreachable")?;
         ("UGSc", via.interface.clone())
     };
-    // A route to an interface shows its number, and not its name.
+    // An interface route shows the interface's index instead of its name.
     let index = kernel.interface(&request.gateway).map(|i| format!("link#{}", i.index));
     kernel.routes.push(Route {
         net: request.net,
@@ -148,7 +148,7 @@ fn change(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
     add(kernel, request)
 }
 
-/// The route that a packet to this address takes: the longest prefix, scoped routes aside.
+/// The route for an address: longest prefix match, without scoped routes.
 pub fn lookup(kernel: &Kernel, ip: Ipv4Addr) -> Option<&Route> {
     kernel
         .routes
@@ -226,8 +226,8 @@ pub fn netstat(kernel: &Kernel, args: &[&str]) -> Answer {
     answer
 }
 
-/// A destination as netstat prints it: trailing zero octets dropped as the address's class allows,
-/// and no length where it is the class's own.
+/// A destination as netstat abbreviates it: trailing zero octets are dropped as far as the address's class allows, and
+/// the prefix length is omitted where it is that of the class.
 fn abbreviated(route: &Route) -> String {
     let (net, len) = (route.net.addr(), route.net.prefix_len());
     if len == 0 {

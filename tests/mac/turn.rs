@@ -1,8 +1,9 @@
-//! Two runs of the manager at the same time, one command after another in an order of the test's.
+//! Two concurrent runs of the manager, whose commands are interleaved in an order that the test chooses.
 //!
-//! The file `turns` beside the kernel says which order: `random SEED`, or `at K` (the first run up to its K-th command,
-//! then the second as far as it gets, then the first); and below the process groups of both. As long as it lacks
-//! them every command waits. A run that is gone, or that waits for the other with `sleep`, gives its turn away.
+//! The first line of the file `turns` next to the kernel file is the order: `random SEED`, or `at K` (the first run up
+//! to its K-th command, then the second until it waits or ends, then the first). The next two lines are the process
+//! groups of the runs; until they are there, every command waits. A run that has ended, or that waits for the other
+//! with `sleep`, yields its turns.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +14,10 @@ use rustix::fs::FlockOperation;
 
 use crate::fault::group_of;
 
-/// For how many turns a run sleeps that waits for the other.
+/// The number of turns that a waiting run yields.
 const NAP: u64 = 8;
 
-/// Who is next: how many turns there were, and until which turn each sleeps.
+/// The scheduler's state: the number of turns so far, and the turn until which each run sleeps.
 #[derive(Default)]
 struct State {
     turn: u64,
@@ -49,7 +50,7 @@ impl State {
             Some(("at", at)) => usize::from(at.parse().is_ok_and(|at: u64| self.turn >= at)),
             Some((_, seed)) => {
                 let seed: u64 = seed.parse().unwrap_or_default();
-                // Whoever has a turn has a few: how many is another in each order.
+                // A run gets several turns in a row; how many depends on the seed.
                 let mut mixed =
                     (seed << 32 | (self.turn / (1 + seed % 5))).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 mixed ^= mixed >> 31;
@@ -65,7 +66,8 @@ fn lives(process: &str) -> bool {
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
 }
 
-/// The order, which of both runs this is, and the leader of the other; none where there is no order, or no part in it.
+/// The order, the index of the calling run, and the process group of the other. None if there is no order, or the
+/// caller is neither of the two.
 fn part(root: &Path) -> Option<(String, usize, String)> {
     loop {
         let text = fs::read_to_string(root.join("turns")).ok()?;
@@ -92,7 +94,7 @@ fn locked<T>(root: &Path, work: impl FnOnce(&mut State) -> T) -> T {
     done
 }
 
-/// Waits for the turn of this run.
+/// Blocks until it is this run's turn.
 pub fn take(root: &Path) {
     let Some((order, me, other)) = part(root) else { return };
     loop {
@@ -108,7 +110,7 @@ pub fn take(root: &Path) {
     }
 }
 
-/// Gives the next turns away; false where no one waits for them.
+/// Yields the next turns to the other run; false if there is no interleaving.
 pub fn pause(root: &Path) -> bool {
     let Some((_, me, _)) = part(root) else { return false };
     locked(root, |state| state.naps[me] = state.turn + NAP);

@@ -1,6 +1,6 @@
-//! The Mac as it was before this project came: what is on it belongs to others.
+//! The Mac before the network is installed: everything on it belongs to others.
 //!
-//! `toymac new DIR` makes one, with links to every command in `DIR/bin`.
+//! `toymac new DIR` creates one, with links to every command in `DIR/bin`.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use crate::fault;
 use crate::kernel::Kernel;
 
-/// The commands that the kernel answers.
+/// The commands that the toy answers.
 pub const COMMANDS: [&str; 15] = [
     "ifconfig",
     "route",
@@ -30,13 +30,13 @@ pub const COMMANDS: [&str; 15] = [
     "id",
 ];
 
-/// Real tools: they run as they are, but count, and can be struck.
+/// Real tools: they run unchanged, but are counted, and faults can be injected.
 const STRUCK: [&str; 18] = [
     "mv", "rm", "mkdir", "rmdir", "cp", "cat", "awk", "ps", "date", "head", "tail", "wc", "cmp", "sleep",
     "sh", "ls", "ln", "chmod",
 ];
 
-/// What lives on the Mac: hardware, Thunderbolt Bridge, a VM tool's vmnet, a VPN, another tool's feth.
+/// What is on the Mac: hardware, Thunderbolt Bridge, a VM tool's vmnet, a VPN, another tool's feth.
 const WORLD: &str = "\
 boot\tsession-0
 uid\t0

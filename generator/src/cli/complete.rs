@@ -1,6 +1,7 @@
-//! What a shell can complete that only the declaration knows: names of providers and volumes, numbers of links and
-//! expectations. It is the declaration of the command line at hand: its `--input`, `--bundle` or `--file`, else the embedded
-//! one. What cannot be read completes nothing; the command itself tells why.
+//! Shell completion of values that only the declaration knows: names of providers and volumes, indices of links and
+//! expectations. The declaration is the one that the command line being completed names by `--input`, `--bundle` or
+//! `--file`, otherwise the embedded one. If it cannot be read, nothing is completed; running the command reports the
+//! error.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,27 +13,27 @@ use nixvol_net::input::{DEFAULT, Word};
 use nixvol_net::render::NETWORK;
 use serde_json::Value;
 
-/// Names of volumes.
+/// Completes names of volumes.
 pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| named(declaration, "volumes"))
 }
 
-/// Names of providers.
+/// Completes names of providers.
 pub fn providers(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| named(declaration, "providers"))
 }
 
-/// Names of both.
+/// Completes names of volumes and providers.
 pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, both)
 }
 
-/// What an expectation names: the same, and the words for everyone else.
+/// Completes the endpoints of an expectation: volumes, providers, and the keywords such as `internet`.
 pub fn parties(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| both(declaration).into_iter().chain(words(None)).collect())
 }
 
-/// What `explain` takes as an end.
+/// Completes the endpoints that `explain` accepts: volumes, providers, gateways and keywords.
 pub fn asked(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| {
         let gateways = keys(declaration, "providers").into_iter();
@@ -42,24 +43,24 @@ pub fn asked(current: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
-/// `links.0` and so on.
+/// Completes `links.0`, `links.1`, ….
 pub fn links(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| numbered(declaration, "links"))
 }
 
-/// `expect.0` and so on.
+/// Completes `expect.0`, `expect.1`, ….
 pub fn expectations(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| numbered(declaration, "expect"))
 }
 
-/// What can be captured in the lab.
+/// Completes what `lab capture` accepts: volumes, providers and links.
 pub fn captured(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| {
         both(declaration).into_iter().chain(numbered(declaration, "links")).collect()
     })
 }
 
-/// A word and what is said of it.
+/// A candidate and its help text.
 type Told = (String, String);
 
 fn candidates(current: &OsStr, of: impl FnOnce(&Value) -> Vec<Told>) -> Vec<CompletionCandidate> {
@@ -108,7 +109,7 @@ fn numbered(declaration: &Value, list: &str) -> Vec<Told> {
     items.iter().enumerate().map(told).collect()
 }
 
-/// The declaration that the command line at hand is about.
+/// The declaration that the command line being completed refers to; `None` if it cannot be read.
 fn declaration() -> Option<Value> {
     let arguments: Vec<OsString> = std::env::args_os().skip_while(|it| it != "--").skip(1).collect();
     let given = |flag: &str| value_of(&arguments, flag);
@@ -125,7 +126,7 @@ fn declaration() -> Option<Value> {
     serde_json::from_str(DEFAULT).ok()
 }
 
-/// The value of a flag: `--flag VALUE`, `--flag=VALUE`, or, as bash splits that, `--flag = VALUE`.
+/// The value of a flag, given as `--flag VALUE`, `--flag=VALUE`, or `--flag = VALUE` (bash splits words at `=`).
 fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
     arguments.iter().enumerate().find_map(|(index, argument)| {
         let argument = argument.to_str()?;

@@ -331,7 +331,7 @@ pub struct Target {
     pub format: Format,
 }
 
-/// An option path of the module.
+/// An option path of the module, split at the dots. It starts with `services.nixvol-net`.
 #[derive(Debug, Clone, Default)]
 pub struct Within(pub Vec<String>);
 
@@ -347,12 +347,12 @@ impl FromStr for Within {
     }
 }
 
-/// A localhost alias, or none.
+/// The argument of `--localhost`: an address, or `none`.
 #[derive(Debug, Clone, Copy)]
 pub enum Alias {
     /// No alias.
     None,
-    /// This one.
+    /// The alias.
     At(Ipv4Addr),
 }
 
@@ -367,11 +367,11 @@ impl FromStr for Alias {
     }
 }
 
-/// The number of a link.
+/// The index of a link, from 0; parsed from `links.N` or `N`.
 #[derive(Debug, Clone, Copy)]
 pub struct LinkIndex(pub usize);
 
-/// The number of an expectation.
+/// The index of an expectation, from 0; parsed from `expect.N` or `N`.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpectIndex(pub usize);
 

@@ -39,7 +39,7 @@ pub struct Explain {
     pub format: Format,
 }
 
-/// A name as macOS gives to interfaces: letters, then a number.
+/// Accepts names of the form that macOS gives to interfaces: letters, then a number.
 fn interface(name: &str) -> Result<String, String> {
     let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let is_name =

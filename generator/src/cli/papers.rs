@@ -27,7 +27,7 @@ pub struct Help {
     pub format: Format,
 }
 
-/// Takes any word, and lets shells complete those that have a page.
+/// A value parser that accepts any word and offers the topics that have a page for completion.
 #[derive(Debug, Clone)]
 struct Topics;
 

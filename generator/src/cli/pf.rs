@@ -1,4 +1,4 @@
-//! The command line of `pf`: the reader of pf alone.
+//! The command line of `pf`, which gives direct access to the pf reader.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -112,7 +112,7 @@ pub enum Services {
     Openbsd,
 }
 
-/// `NAME=FILE`.
+/// The argument of `--anchor`: `NAME=FILE`.
 #[derive(Debug, Clone)]
 pub struct AnchorFile {
     /// The anchor's path.
@@ -121,27 +121,27 @@ pub struct AnchorFile {
     pub file: PathBuf,
 }
 
-/// `NAME=VALUE`.
+/// The argument of `-D`: `NAME=VALUE`.
 #[derive(Debug, Clone)]
 pub struct Macro {
     /// The macro's name.
     pub name: String,
-    /// What is in its place.
+    /// The text that replaces `$NAME`.
     pub value: String,
 }
 
-/// `NAME=ADDRESS/LENGTH`.
+/// The argument of `--interface`: `NAME=ADDRESS/LENGTH`.
 #[derive(Debug, Clone)]
 pub struct Interface {
     /// The interface's name.
     pub name: String,
-    /// One address of it.
+    /// One of its addresses.
     pub address: IpAddr,
-    /// The length of the prefix.
+    /// The prefix length of its network.
     pub prefix: u8,
 }
 
-/// Both sides of the first `=`, the left one not empty.
+/// Splits at the first `=`. Fails if there is none, or if the left side is empty.
 fn pair<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), String> {
     text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| format!("expected {form}"))
 }

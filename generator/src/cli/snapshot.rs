@@ -46,7 +46,7 @@ pub struct Arguments {
     pub format: DiffFormat,
 }
 
-/// How the two belong together.
+/// Examples of `accept` and `check` used together.
 pub const EXAMPLES: &str = "Examples:
   nixvol-net snapshot accept --input network.json    # once, and after each review
   git add nixvol-snapshot

@@ -39,7 +39,7 @@ fn rejected_as(name: &str, rejected: &Rejected, format: Format) -> Result<ExitCo
     Ok(ExitCode::from(BAD_INPUT))
 }
 
-/// A valid declaration is held against what its user expects of it.
+/// Checks a valid declaration against its expectations.
 fn valid(declaration: &Declaration, format: Format) -> Result<ExitCode> {
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;

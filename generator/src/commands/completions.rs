@@ -1,5 +1,5 @@
-//! `completions`: what a shell needs to complete the command line. The script asks the program itself, which knows the
-//! declaration at hand.
+//! `completions`: prints the completion script of a shell. The script calls this program for candidates, because they
+//! depend on the declaration that the command line refers to.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,9 @@ use clap_complete::env::Shells;
 
 use super::print;
 
-/// What the program is called, by its command and by the script.
+/// The name of the program: the command's name, and the one that the script calls.
 const NAME: &str = "nixvol-net";
-/// The variable by which the script asks.
+/// The environment variable by which the script requests candidates.
 const ASKED: &str = "COMPLETE";
 
 /// Runs `completions`.

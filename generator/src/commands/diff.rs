@@ -14,7 +14,7 @@ use super::{BAD_INPUT, Reading, colour, print, read, reject, versioned};
 use crate::cli::{DiffFormat, Source};
 use crate::{disk, progress};
 
-/// The exit code of two sides that differ.
+/// The exit code when the two sides differ.
 pub const DIFFERENT: u8 = 1;
 
 /// Runs `diff`.
@@ -50,7 +50,7 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
 }
 
-/// Reads the declaration of a side: an input, or the one that is in a bundle.
+/// Reads the declaration of one side: an input file, or the one that a bundle contains.
 pub(super) fn read_side(path: &Path) -> Result<Reading> {
     let input = if path.is_dir() { path.join(NETWORK) } else { path.to_owned() };
     if path.is_dir() && !input.is_file() {
@@ -63,7 +63,7 @@ pub(super) fn read_side(path: &Path) -> Result<Reading> {
     read(&Source { input: Some(input) })
 }
 
-/// The files of a side: those of the bundle, as they lie there, or what the input renders to.
+/// The files of one side: a bundle's files as they are on disk, or the files rendered from an input.
 pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
     if path.is_dir() {
         return disk::read(path).with_context(|| format!("cannot read the bundle {}", path.display()));

@@ -1,5 +1,5 @@
-//! `add`, `remove`, `rename` and `move`: a change of the user's Nix file, checked before it is written, with the
-//! flows that it opens and closes.
+//! `add`, `remove`, `rename` and `move`: edit the user's Nix file. The change is checked before it is written, and the
+//! flows that it opens and closes are shown.
 
 mod effect;
 mod fields;
@@ -28,9 +28,9 @@ struct Edit<'a> {
     name: String,
     file: File<'a>,
     text: &'a str,
-    /// What the declaration was read from, as messages call it.
+    /// The name, in messages, of the input that the declaration was read from.
     source: String,
-    /// What each configuration declares that the edit is for, by its name. Never empty.
+    /// Name and declaration of every configuration that the edit applies to. Never empty.
     declarations: Vec<(String, Value)>,
 }
 
@@ -102,7 +102,7 @@ pub fn relocate(what: &Move) -> Result<ExitCode> {
     })
 }
 
-/// Reads the file and the declaration, asks for the change, makes it, checks it, and writes the file.
+/// Reads the file and its declaration, gets the change from `change`, applies and checks it, and writes the file.
 fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
     let name = target.file.display().to_string();
     let text = fs::read_to_string(&target.file).with_context(|| format!("cannot read {name}"))?;
@@ -126,7 +126,7 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
         }
         let declaration: Value = match serde_json::from_slice(&bytes) {
             Ok(declaration @ Value::Object(_)) => declaration,
-            // The reader of declarations tells what is wrong with it.
+            // `model::read` reports what is wrong with it.
             _ => {
                 return Ok(model::read(&bytes)
                     .err()
@@ -158,12 +158,12 @@ fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -
     }
 }
 
-/// How to get at the whole declaration.
+/// A hint: how to pass the whole declaration.
 const EVALUATE: &str = "give the whole declaration: \
     nix eval --json .#darwinConfigurations.NAME.config.services.nixvol-net.input | nixvol-net … --input -";
 
 impl Edit<'_> {
-    /// The declaration that the edit is for, the first where there are several.
+    /// The declaration that the edit applies to; the first one if there are several configurations.
     fn declaration(&self) -> &Value {
         &self.declarations[0].1
     }
@@ -215,7 +215,8 @@ impl Edit<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What was declared before the change, where something is to be chosen that is free: of several, all together.
+    /// The declaration before the change, for choosing free values; several configurations are merged into one. Reports
+    /// the problems and returns `None` if it is not valid.
     fn before(&self) -> Option<Declaration> {
         let mut declarations = Vec::new();
         for (_, declaration) in &self.declarations {
@@ -231,7 +232,7 @@ impl Edit<'_> {
         fields::united(declarations)
     }
 
-    /// A name that was changed may be in comments, in strings and in other files.
+    /// Notes the lines that still have the old name after a rename, as comments and strings do.
     fn note_of_what_stays(&self, old: &str, edited: &str) {
         let lines: Vec<String> = self.file.lines_with(old, edited).iter().map(ToString::to_string).collect();
         if !lines.is_empty() {
@@ -240,7 +241,7 @@ impl Edit<'_> {
         }
     }
 
-    /// What is missing may be declared in another file.
+    /// Notes that a missing entry may be declared in another file.
     fn note_of_part(&self, rejected: &Rejected) {
         let is_missing = |kind: &problem::Kind| {
             matches!(
@@ -313,12 +314,12 @@ fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The declaration of a JSON value.
+/// Reads a declaration from a JSON value.
 fn read(declaration: &Value) -> Result<Declaration, Rejected> {
     model::read(declaration.to_string().as_bytes())
 }
 
-/// A change in a few words.
+/// A one-line summary of a change.
 fn said(change: &Change) -> String {
     let told = |fields: &Fields| -> String {
         let field = |(name, value): &(&str, Value)| match value {
@@ -345,7 +346,7 @@ fn said(change: &Change) -> String {
     }
 }
 
-/// Says what only Nix can evaluate.
+/// Reports the parts that only Nix can evaluate.
 fn refuse_unknown(declared: &Declared, name: &str, text: &str) -> ExitCode {
     let option = declared.unknown.first().map_or("", |unknown| unknown.option.as_str());
     let option = ["services.nixvol-net", option].join(".");
@@ -356,7 +357,7 @@ fn refuse_unknown(declared: &Declared, name: &str, text: &str) -> ExitCode {
     ExitCode::from(BAD_INPUT)
 }
 
-/// Says why nothing was written, and what to write by hand.
+/// Reports why nothing was written, and what to write by hand.
 fn refuse(refused: &Refused, name: &str, text: &str) -> ExitCode {
     let hint = refused.hint();
     let colour = colour(&std::io::stderr());

@@ -1,4 +1,4 @@
-//! What the commands that check expectations share: the report of one that fails, and all of them as data.
+//! Shared by the commands that check expectations: the report of failed ones, and all results as data.
 
 use std::net::Ipv4Addr;
 
@@ -17,20 +17,20 @@ use serde_json::{Value, json};
 use super::shown_at;
 use crate::progress;
 
-/// The interface that leads outside, for a question about a packet.
+/// The egress interface that the explanations assume.
 const EGRESS: &str = "en0";
 
-/// A declaration with its expectations held.
+/// A declaration and the results of its expectations.
 pub struct Expectations<'a> {
     declaration: &'a Declaration,
     plan: &'a Plan,
     anchor: &'a str,
-    /// All of them, in the order of the user's list.
+    /// One result for each expectation, in the order of the user's list.
     pub held: Vec<Held<'a>>,
 }
 
 impl<'a> Expectations<'a> {
-    /// Holds every expectation; `anchor` is what was rendered.
+    /// Checks every expectation. `anchor` is the rendered ruleset.
     pub fn of(declaration: &'a Declaration, plan: &'a Plan, anchor: &'a str) -> Self {
         let held = progress::during("holding expectations", || expect::hold(declaration, plan));
         Self { declaration, plan, anchor, held }
@@ -41,7 +41,7 @@ impl<'a> Expectations<'a> {
         self.held.iter().all(|held| held.failure.is_none())
     }
 
-    /// A line that says how many hold, where there are any and none fails.
+    /// A line with the number of expectations that hold; empty if there are none or if one fails.
     pub fn holding(&self) -> String {
         match self.held.len() {
             _ if !self.hold() => String::new(),
@@ -51,7 +51,7 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// Tells on standard error which of them fail, and why.
+    /// Reports on standard error which expectations fail, and why.
     pub fn tell(&self) {
         let findings = self.findings();
         if findings.is_empty() {
@@ -66,7 +66,7 @@ impl<'a> Expectations<'a> {
         );
     }
 
-    /// What is otherwise than expected.
+    /// A finding for each expectation that fails.
     pub fn findings(&self) -> Vec<Finding> {
         let finding = |held: &Held| Some(self.finding(held, held.failure.as_ref()?));
         self.held.iter().filter_map(finding).collect()
@@ -97,7 +97,7 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// All of them as data.
+    /// All results as JSON.
     pub fn data(&self) -> Value {
         shown_at(&self.declaration.positions, |shown| {
             self.held.iter().map(|held| self.record(held, shown)).collect()
@@ -139,7 +139,7 @@ impl<'a> Expectations<'a> {
         value
     }
 
-    /// What to do: where a link is missing, the one that would do; else a look at the way.
+    /// What to do: the command that adds the missing link if that is the reason, and the one that shows the path.
     fn hint(&self, failure: &Failure) -> String {
         let flow = &failure.flow;
         let shown = format!("`{}` shows the path", self.command(flow));
@@ -152,7 +152,7 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// The command that shows a flow's way, with the names of volumes.
+    /// The `explain` command that shows the path of a flow, with the names of volumes.
     fn command(&self, flow: &Flow) -> String {
         let name = |address: Ipv4Addr| {
             let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
@@ -178,7 +178,7 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// An address with the name of whoever has it.
+    /// An address with the name of the volume, alias, gateway or provider that it belongs to.
     fn name(&self, address: Ipv4Addr) -> String {
         let volume = self.plan.volumes.iter().find(|volume| volume.address == address);
         let alias = self.plan.volumes.iter().find(|volume| volume.alias == Some(address));
@@ -194,7 +194,7 @@ impl<'a> Expectations<'a> {
         }
     }
 
-    /// The way of a flow.
+    /// The path of a flow, as `explain` shows it.
     fn explained(&self, flow: &Flow) -> Option<Explanation> {
         let (source, destination) = ends(flow);
         let protocol = flow.protocol.to_string();
@@ -208,11 +208,11 @@ impl<'a> Expectations<'a> {
         explain(self.declaration, self.plan, &rules, &question).ok()
     }
 
-    /// The rule that decides about a flow, and where it stands; none where no rule does.
+    /// The rule that decides a flow, with its file and line; `None` if no rule matches.
     fn rule(&self, flow: &Flow) -> Option<String> {
         let explanation = self.explained(flow)?;
         let blocked = explanation.packet.iter().find(|hop| !hop.passes());
-        // What passes may be met by a translation only.
+        // A packet that passes may match a translation only.
         let decides = |hop: &'_ Hop| hop.rule.clone().or_else(|| hop.translation.clone());
         let found = blocked.and_then(decides).or_else(|| explanation.packet.iter().find_map(decides))?;
         let RuleAt { anchor: _, number: _, file, line, text, label: _, ours: _ } = found;
@@ -220,7 +220,7 @@ impl<'a> Expectations<'a> {
     }
 }
 
-/// Whether a declaration does what is expected of it; or tells on standard error what is otherwise.
+/// Whether a declaration meets its expectations. Reports the failed ones on standard error.
 pub fn are_met(declaration: &Declaration) -> Result<bool> {
     if declaration.expectations.is_empty() {
         return Ok(true);
@@ -232,7 +232,7 @@ pub fn are_met(declaration: &Declaration) -> Result<bool> {
     Ok(expectations.hold())
 }
 
-/// How many expectations there are, in words.
+/// `1 expectation` or `N expectations`.
 pub fn counted(count: usize) -> String {
     match count {
         1 => "1 expectation".to_owned(),
@@ -252,7 +252,7 @@ fn service(flow: &Flow) -> Service {
     Service { protocol: flow.protocol, port: port(flow) }
 }
 
-/// The ends of a flow as `explain` takes them.
+/// Source and destination of a flow, in the notation of `explain`.
 fn ends(flow: &Flow) -> (String, String) {
     let source = match flow.opener {
         Opener::ThisMac => "mac".to_owned(),

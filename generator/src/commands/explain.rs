@@ -1,4 +1,4 @@
-//! `explain`: the path of a packet, and what decides.
+//! `explain`: shows the path of a packet and what decides on it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use super::{BAD_INPUT, print, read, reject, versioned};
 use crate::cli::Format;
 use crate::cli::explain::Explain;
 
-/// The exit code of a packet that does not get through.
+/// The exit code when the packet or its reply is blocked.
 const BLOCKED: u8 = 1;
 
 /// Runs `explain`.
@@ -71,7 +71,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     }
 }
 
-/// Prints several answers, and says whether anything passes.
+/// Prints the answers to a question with `any`. Returns whether something passes and all sources agree.
 fn several(survey: &Survey, format: Format) -> Result<bool> {
     match format {
         Format::Text => print(&painted(&survey.text(), Paint::Way))?,
@@ -80,7 +80,7 @@ fn several(survey: &Survey, format: Format) -> Result<bool> {
     Ok(survey.passes && survey.agrees)
 }
 
-/// Prints one answer, and says whether it passes.
+/// Prints one answer. Returns whether the packet passes and all sources agree.
 fn one(
     (declaration, plan): (&Declaration, &Plan),
     (rules, question): (&Rules, &Question),
@@ -108,7 +108,7 @@ fn one(
     Ok(explanation.passes && explanation.agrees())
 }
 
-/// The way out that is meant: the first of a captured Mac's, unless one is named.
+/// The egress interface: the one given; otherwise `WAY_OUT`, or the capture's first if it has others only.
 fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
     let known = if rules.captured.is_empty() { Vec::new() } else { ways_out(plan, rules) };
     let usual = known.is_empty() || known.iter().any(|name| name == WAY_OUT);
@@ -116,7 +116,7 @@ fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
     arguments.egress.clone().unwrap_or(first)
 }
 
-/// What whoever opens sees, in words: it is played on the lab's Mac, under the rules that are explained.
+/// What the client sees, in words: the connection is played through the lab's Mac with the rules being explained.
 fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explanation) -> Option<String> {
     let examples = examples(plan);
     let strangers =
@@ -136,7 +136,7 @@ fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explana
     Some(client_sees(plan, topology, rules, &opened, Stack::Own)?.words())
 }
 
-/// The rules as the lab's Mac has them: rendered, or what was captured with the names of its interfaces.
+/// The rules that the lab's Mac loads: the rendered ones, or the captured ones with that Mac's interface names.
 fn played(plan: &Plan, rules: &Rules, question: &Question, topology: Topology) -> Option<(Topology, Loaded)> {
     if rules.captured.is_empty() {
         let interfaces = Interfaces::logical(plan, EGRESS);
@@ -159,7 +159,8 @@ fn played(plan: &Plan, rules: &Rules, question: &Question, topology: Topology) -
     Some((topology, rules))
 }
 
-/// Reads `NAME=FILE`, or a file whose lines name the anchors. A path that holds a `=` is written with its `./`.
+/// Reads `NAME=FILE`, or a file with a line `# anchor NAME` above each anchor's part. A path that contains `=` needs a
+/// leading `./` or `/`.
 fn captured(argument: &Path) -> Result<Captured> {
     let text = argument.to_string_lossy();
     let named = text.split_once('=').filter(|_| !text.starts_with(['.', '/']));

@@ -1,4 +1,4 @@
-//! `help`: the page of an error, a guide, or clap's help of a command.
+//! `help`: prints the page of an error code, a guide, or clap's help of a command.
 
 use std::io;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ pub fn run(help: &Help) -> Result<ExitCode> {
     let line = ["nixvol-net"].into_iter().chain(words).chain(["--help"]);
     match unknown(&help.topic) {
         Some(word) => Ok(refuse(word)),
-        // What `COMMAND --help` prints is what clap gives for it: the same words, widths and colours.
+        // clap prints it itself, so that words, widths and colours are those of `COMMAND --help`.
         None => match Cli::command().try_get_matches_from(line) {
             Err(text) if data => {
                 let topic = help.topic.join(" ");
@@ -60,7 +60,7 @@ fn as_data(page: &Page) -> Result<String> {
     versioned(json!({ "topic": page.topic, "title": page.title(), "text": page.text() }))
 }
 
-/// The first word that names no command below those before it.
+/// The first word that is not a subcommand of the words before it.
 fn unknown(topic: &[String]) -> Option<&str> {
     let mut command = Cli::command();
     for word in topic {

@@ -1,4 +1,4 @@
-//! `init`: a first declaration in Nix, from answers, from flags, or from what another tool describes.
+//! `init`: writes a first declaration in Nix, from answers, from flags, or from the file of another tool.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -71,14 +71,14 @@ pub fn run(init: &Init) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what was not taken, a line each, with its place.
+/// Reports on standard error what was not imported, one line each, with its place.
 fn tell(name: &str, left: &[import::Left]) {
     for left in left {
         eprintln!("{}", harmless(&format!("{name}:{}: {}: {}", left.line, left.what, left.why)));
     }
 }
 
-/// What the file says of itself.
+/// The comment at the top of the written file.
 fn heading(from: &str) -> Vec<String> {
     let from = if from.is_empty() { String::new() } else { format!(" from {}", harmless(from)) };
     vec![
@@ -87,15 +87,18 @@ fn heading(from: &str) -> Vec<String> {
     ]
 }
 
-/// A draft of what another tool describes, with the name of the file.
+/// A draft from the file of another tool, with the name of that file for messages.
 fn taken(file: &Path) -> Result<(String, Draft)> {
-    let (name, text) = if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        ("stdin".to_owned(), text)
+    let (name, bytes) = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        ("stdin".to_owned(), bytes)
     } else {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        (file.display().to_string(), text)
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        (file.display().to_string(), bytes)
+    };
+    let Some(text) = decoded(&bytes) else {
+        bail!("{name} is not text\nhint: of a plan of Terraform, `terraform show -json PLAN` is the text")
     };
     match import::read(&text) {
         Ok((Tool::Compose | Tool::Kind | Tool::Terraform, draft)) => Ok((name, draft)),
@@ -111,7 +114,23 @@ fn taken(file: &Path) -> Result<(String, Draft)> {
     }
 }
 
-/// A draft from flags, or from answers where somebody sits there.
+/// The text of a file in UTF-8, or in UTF-16 with a byte order mark, as PowerShell's `>` writes it.
+fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |of: fn([u8; 2]) -> u16| {
+        let units = bytes.get(2..)?.chunks_exact(2);
+        if !units.remainder().is_empty() {
+            return None;
+        }
+        String::from_utf16(&units.map(|pair| of([pair[0], pair[1]])).collect::<Vec<_>>()).ok()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
+}
+
+/// A draft from flags, or from answers if standard input and standard error are a terminal.
 fn asked(init: &Init) -> Result<Draft> {
     let (mut providers, mut volumes, mut link_all) = (init.providers.clone(), init.volumes, init.link_all);
     if providers.is_empty() {
@@ -179,14 +198,14 @@ fn asked(init: &Init) -> Result<Draft> {
         draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
     }
     draft.finish();
-    // Whoever names a network means it.
+    // A network that the user names is not replaced by another one, so a problem with it is an error.
     if let Some(left) = draft.left.first() {
         bail!("{}: {}", left.what, left.why.trim_end_matches(": another is chosen"));
     }
     Ok(draft)
 }
 
-/// Asks on the terminal.
+/// Asks one question on the terminal. An empty answer means the default; end of input is an error.
 fn answer(question: &str, default: &str) -> Result<String> {
     eprint!("{question} [{default}]: ");
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! `lab`: the declared network with real packets.
+//! `lab`: runs the declared network with real packets.
 
 mod replay;
 
@@ -17,7 +17,7 @@ pub fn run(command: &Lab) -> Result<ExitCode> {
 }
 
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
-/// Says where labs are.
+/// Reports that labs need Linux.
 fn in_namespaces(_: &Lab) -> Result<ExitCode> {
     anyhow::bail!(
         "the lab needs Linux namespaces\nhint: run it on Linux, in a VM or in CI; a Mac has the network itself, and `lab replay`"
@@ -49,10 +49,10 @@ mod linux {
     use crate::disk;
     use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
 
-    /// The exit code of a lab that is not there.
+    /// The exit code of `status` if no lab is up.
     const NO_LAB: u8 = 1;
 
-    /// Runs what needs namespaces.
+    /// Runs the subcommands that need namespaces.
     pub fn run(command: &Lab) -> Result<ExitCode> {
         match command {
             Lab::Replay { file } => super::replay::run(file),
@@ -77,7 +77,7 @@ mod linux {
         }
     }
 
-    /// Starts a lab: the user's own where it stays, one of its own for a task.
+    /// Starts a lab: at the user's address if it stays up, at an address of its own if it exists for one task.
     fn start(from: &From, task: &Task) -> Result<ExitCode> {
         let address = match task {
             Task::Stay => lab::address(),
@@ -94,7 +94,7 @@ mod linux {
         Ok(ExitCode::from(lab::run(&setup)?))
     }
 
-    /// What a lab is made from; or what is wrong has been told.
+    /// What the lab is started with; on failure the problem has been reported, and the exit code is returned.
     fn setup(from: &From, address: String, task: Task) -> Result<std::result::Result<Setup, ExitCode>> {
         if let Some(directory) = &from.bundle {
             let (_, input, anchor, hosts) = bundle(directory)?;
@@ -111,7 +111,8 @@ mod linux {
         Ok(Ok(Setup { address, input, anchor, file, hosts, task }))
     }
 
-    /// What a lab needs of a bundle. Its rules are taken as they are: the lab shows what they do.
+    /// The declaration of a bundle, and the texts of its input, anchor and hosts file. The rules are used unproven: the
+    /// lab shows what they do.
     fn bundle(directory: &Path) -> Result<(Declaration, String, String, String)> {
         let files = disk::read(directory)?;
         let text = |name: &str| {
@@ -148,7 +149,7 @@ mod linux {
         command_lab(&Request::Fault(asked))
     }
 
-    /// Plays a scenario; mistakes in its file, or that no lab is up, are told before anything happens.
+    /// Plays a scenario. Mistakes in the file, and the absence of a lab, are reported before anything happens.
     fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
         let name =
             if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
@@ -174,7 +175,7 @@ mod linux {
         }
     }
 
-    /// Tells a lab to do something, and what it says.
+    /// Sends a request to the user's lab, and prints the reply.
     fn command_lab(request: &Request) -> Result<ExitCode> {
         match lab::ask(&lab::address(), request)?.0 {
             Reply::Wrong { message } => bail!(message),

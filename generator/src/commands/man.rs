@@ -1,4 +1,4 @@
-//! `man`: manual pages, one for the program and one for each of its commands.
+//! `man`: manual pages, one for the program and one for each command.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::print;
 use crate::cli::Cli;
 use crate::cli::papers::Man;
 
-/// The section of programs.
+/// The manual section of user commands.
 const SECTION: &str = "1";
 
 /// Runs `man`.
@@ -42,19 +42,19 @@ fn find<'a>(program: &'a Command, words: &[String]) -> Result<&'a Command> {
     Ok(command)
 }
 
-/// Writes the page of a command, and those of the commands below it.
+/// Writes the pages of a command and of its subcommands.
 fn write(command: &Command, directory: &Path) -> Result<()> {
     let path = directory.join(format!("{}.{SECTION}", name(command)));
     fs::write(&path, page(command)?).with_context(|| format!("cannot write {}", path.display()))?;
     below(command).try_for_each(|command| write(command, directory))
 }
 
-/// `nixvol-net-pf-eval`, as its page is called.
+/// The name of the page, for example `nixvol-net-pf-eval`.
 fn name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// The commands below a command that have pages: all but the `help` that clap adds to a group of commands.
+/// The subcommands that have pages: all except hidden ones and the `help` that clap adds to a group.
 fn below(command: &Command) -> impl Iterator<Item = &Command> {
     let added = |command: &&Command| command.get_name() == "help" && command.get_after_help().is_none();
     command.get_subcommands().filter(move |command| !added(command) && !command.is_hide_set())
@@ -62,7 +62,7 @@ fn below(command: &Command) -> impl Iterator<Item = &Command> {
 
 fn page(command: &Command) -> Result<String> {
     let man = clap_mangen::Man::new(command.clone());
-    // The third argument is a date, which must be there and would make other bytes of the same source.
+    // The third argument of `.TH` is a date. It is required, and left empty to keep the output reproducible.
     let title =
         format!(".TH \"{}\" {SECTION} \"\" \"nixvol-net {}\"\n", name(command), env!("CARGO_PKG_VERSION"));
     let mut text = title.into_bytes();
@@ -80,7 +80,7 @@ fn page(command: &Command) -> Result<String> {
     Ok(String::from_utf8(text)?)
 }
 
-/// How it is called, as `--help` has it.
+/// The usage lines, as in `--help`.
 fn synopsis(command: &Command) -> Roff {
     let usage = command.clone().render_usage().to_string();
     let mut page = Roff::new();
@@ -106,7 +106,7 @@ fn commands(command: &Command, page: &mut Roff) {
     }
 }
 
-/// What stands below the options: `Examples:` and `Exit:` open sections, indented lines are kept as they are.
+/// The text below the options. `Examples:` and `Exit:` start sections; indented lines are kept verbatim.
 fn examples(after: &str, page: &mut Roff) {
     for block in after.split("\n\n") {
         let (first, rest) = block.split_once('\n').unwrap_or((block, ""));

@@ -1,8 +1,8 @@
-//! Colour on a terminal. It repeats what the words say: whoever sees none misses nothing.
+//! Colour on a terminal. It only repeats what the text says, so that nothing is lost without it.
 //!
-//! The text of a command is painted line by line, by its own words, so that no room of the library knows of colour. What
-//! passes is green, what is refused or wrong is red, what is between the two or a warning is yellow; names of the program's
-//! own columns are faint.
+//! The text of a command is painted line by line, by matching its words, so that no module of the library deals with
+//! colour. What passes is green, what is refused or wrong is red, partial results and warnings are yellow; labels are
+//! faint.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -17,25 +17,25 @@ const CALM: Style = AnsiColor::Cyan.on_default();
 const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-/// Words, and how they are painted. Longer ones stand before those that they begin with.
+/// Words with their styles. A word comes before any shorter one that is its prefix.
 type Words = &'static [(&'static str, Style)];
 
-/// How the text of a command is painted.
+/// The kind of text that is painted.
 #[derive(Debug, Clone, Copy)]
 pub enum Paint {
-    /// What was proven, and who may open to whom.
+    /// The result of a proof, and the matrix of permitted connections.
     Proof,
-    /// The way of a packet.
+    /// The path of a packet.
     Way,
-    /// Boxes of characters.
+    /// A picture drawn with box characters.
     Picture,
-    /// Rules of pf.
+    /// pf rules.
     Rules,
     /// A page of `help`.
     Page,
-    /// The lines of a file that change, and what that opens and closes, which has its colours already.
+    /// The changed lines of a file, and the flows that the change opens and closes; the latter are coloured already.
     Edit,
-    /// What is up in the lab.
+    /// The status of the lab.
     #[cfg_attr(
         not(all(feature = "lab", target_os = "linux")),
         expect(dead_code, reason = "labs are of Linux")
@@ -74,20 +74,22 @@ const RULES: Words = &[
     ("table", CALM),
 ];
 const LAB: Words = &[("cut off from", BAD), ("blocked", WARNING), ("dropped", WARNING), ("delivered", GOOD)];
-/// The names of `explain`'s lines.
+/// The labels in the output of `explain`.
 const LABELS: [&str; 6] = ["rule", "because", "but", "declared", "pipe", "state"];
 
-/// Whether to use colour on a stream: what `--color` says, else a terminal that can show it and no `NO_COLOR`.
+/// Whether to use colour on a stream: as `--color` says; by default, on a terminal that supports it unless `NO_COLOR`
+/// is set.
 pub fn colour(stream: &impl anstream::stream::RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// A text, painted where standard output shows colour.
+/// The text, painted if standard output shows colour.
 pub fn painted(text: &str, paint: Paint) -> String {
     if colour(&io::stdout()) { lines(text, paint) } else { text.to_owned() }
 }
 
-/// What goes to standard error, painted where that shows colour: `error:`, `hint:` and `note:` at the start of a line.
+/// The text for standard error; if that shows colour, a leading `error:`, `hint:`, `note:` or `more:` of a line is
+/// painted.
 pub fn told(text: &str) -> String {
     if text.contains('\x1b') || !colour(&io::stderr()) {
         return text.to_owned();
@@ -100,7 +102,7 @@ pub fn told(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
-/// Whether a person looks at standard error on a terminal that can rewrite a line.
+/// Whether standard error is a terminal on which a line can be rewritten.
 pub fn is_watched() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
@@ -128,7 +130,7 @@ fn whole(line: &str, style: Style) -> String {
     if line.is_empty() { String::new() } else { format!("{style}{line}{style:#}") }
 }
 
-/// Paints words where they stand alone.
+/// Paints known words where they are whole words.
 fn words(line: &str, known: Words) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -150,7 +152,7 @@ fn words(line: &str, known: Words) -> String {
     out
 }
 
-/// What stands between words: a name as `all-in-one` is one word.
+/// Whether a character separates words. A name such as `all-in-one` is one word.
 fn is_between(character: char) -> bool {
     !(character.is_alphanumeric() || "-_.".contains(character))
 }
@@ -174,7 +176,7 @@ fn way(line: &str, index: usize) -> String {
     words(line, WAY)
 }
 
-/// The lines of boxes faint, so that names stand out.
+/// Makes the lines of boxes faint, so that names stand out.
 fn picture(line: &str) -> String {
     let is_line =
         |character: char| ('\u{2500}'..='\u{257f}').contains(&character) || "+|-=<>".contains(character);
@@ -182,7 +184,7 @@ fn picture(line: &str) -> String {
     let mut is_faint = false;
     let mut before = ' ';
     for character in line.chars() {
-        // A hyphen inside a name is part of it.
+        // A hyphen inside a name belongs to the name.
         let line_here = is_line(character) && (character != '-' || !before.is_alphanumeric());
         if line_here != is_faint {
             let _ = if line_here { write!(out, "{FAINT}") } else { write!(out, "{FAINT:#}") };
@@ -198,7 +200,7 @@ fn picture(line: &str) -> String {
 }
 
 fn rule(line: &str) -> String {
-    // The first word says what a rule does; what stands behind it may be a name.
+    // Only the first word is the action of a rule; later words may be names.
     let found =
         RULES.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')));
     found.map_or_else(

@@ -1,4 +1,4 @@
-//! `pf`: the reader of pf alone, over files and packets that the user names.
+//! `pf`: applies the pf reader to rulesets and packets that the user supplies.
 
 use std::fmt::{Display, Write as _};
 use std::fs;
@@ -19,10 +19,10 @@ use super::{BAD_INPUT, print, sentence, versioned};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
 
-/// The exit code of a ruleset with errors.
+/// The exit code for a ruleset with errors.
 const ERRORS: u8 = 1;
 
-/// An address for `(en0)` and `(en0:0)` to mean something where the user names no interface (RFC 5737).
+/// The interface that is assumed if the user names none, so that `(en0)` and `(en0:0)` have an address (RFC 5737).
 const EXAMPLE: (&str, [u8; 4], u8) = ("en0", [192, 0, 2, 10], 24);
 
 /// Runs `pf`.
@@ -100,7 +100,7 @@ fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<Exi
 
 fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateless: bool) -> Result<ExitCode> {
     let environment = environment(machine);
-    // The main ruleset comes first: what it does not use of its tables is gone when the anchors are loaded.
+    // The main ruleset is loaded first: unused tables of it are discarded before the anchors are loaded.
     let main = match main {
         Some(file) => read_file(file)?,
         None => Text { name: "/etc/pf.conf".to_owned(), text: STOCK_MAIN.to_owned() },
@@ -130,7 +130,7 @@ fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateles
     answer(&mut machine, stateless)
 }
 
-/// Answers the packets of standard input, each as soon as its line is there.
+/// Answers the packets from standard input, each as soon as its line is complete.
 fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
@@ -153,7 +153,7 @@ fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
         let mut answer = serde_json::to_vec(&answer)?;
         answer.push(b'\n');
         match io::stdout().lock().write_all(&answer) {
-            // Whoever reads has read enough.
+            // The reader of the output has closed it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written.context("cannot write to standard output")?,
         }
@@ -161,22 +161,22 @@ fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// serde_json's message without its ` at line 1 column 2`, which would name the line inside the line.
+/// serde_json's message without its ` at line 1 column 2`: each packet is one line, so that line number would mislead.
 fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&place).unwrap_or(&message).to_owned()
 }
 
-/// A ruleset's text and the name that errors call it by.
+/// A ruleset's text, and its name in error messages.
 pub(super) struct Text {
-    /// The name.
+    /// The name: the file's path, or `stdin`.
     pub name: String,
-    /// The text.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
-/// Reads a ruleset; `-` is standard input.
+/// Reads a ruleset; `-` is standard input. Fails if it cannot be read.
 pub(super) fn read(file: &Path) -> Result<Text> {
     if !is_stdin(file) {
         return read_file(file);
@@ -186,7 +186,7 @@ pub(super) fn read(file: &Path) -> Result<Text> {
     Ok(Text { name: "stdin".to_owned(), text: text_of(&bytes) })
 }
 
-/// Reads a ruleset from a file, where standard input has another use.
+/// Reads a ruleset from a file. Fails for `-`, because standard input has the packets.
 fn read_file(file: &Path) -> Result<Text> {
     if is_stdin(file) {
         bail!("`-` cannot be a file here: standard input has the packets");
@@ -199,12 +199,12 @@ fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-/// Comments may hold anything; pf itself reads bytes.
+/// Converts lossily: comments may contain any bytes, and pf itself is not limited to UTF-8.
 fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// An error, or a note in the form of one, with the name of its file.
+/// An error or a note, with the name of its file.
 struct Located {
     file: String,
     error: Error,
@@ -226,7 +226,7 @@ impl Display for Located {
     }
 }
 
-/// The ruleset of a text, or its errors with the name of the file that each is in.
+/// Parses a text. Errors carry the name of the file that each is in, which may be an included one.
 fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
     pf::parse(&text.text, environment).map_err(|errors| {
         let located = |error: Error| {
@@ -237,7 +237,7 @@ fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>
     })
 }
 
-/// What there is to say of a ruleset that has no errors.
+/// The notes on a ruleset without errors.
 fn notes_of(text: &Text, ruleset: &Ruleset) -> Vec<Located> {
     let located = |note: &Note| {
         let Note { place, message } = note;
@@ -249,14 +249,14 @@ fn notes_of(text: &Text, ruleset: &Ruleset) -> Vec<Located> {
     ruleset.notes.iter().map(located).collect()
 }
 
-/// Tells errors and notes on standard error, one a line.
+/// Prints errors and notes on standard error, one per line.
 fn tell<'l>(all: impl IntoIterator<Item = &'l Located>) {
     for one in all {
         eprintln!("{one}");
     }
 }
 
-/// One line, whatever a file's words hold: what would redraw a terminal is escaped.
+/// Escapes characters that could control a terminal or break the line.
 pub(super) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -269,7 +269,7 @@ pub(super) fn harmless(text: &str) -> String {
     out
 }
 
-/// The machine that the user describes: lo0, and an example en0 where no interface is named.
+/// The machine that the user describes: lo0 and the named interfaces, or an example en0 if none is named.
 fn environment(machine: &Machine) -> Environment {
     let names = match machine.services {
         Services::Macos => Names::MacOs,

@@ -1,4 +1,4 @@
-//! What `render`, `verify` and `test` share: the proof, and the report of its failure.
+//! Shared by `render`, `verify` and `test`: running the proof, and reporting its failure.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -11,6 +11,8 @@ use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::Because;
 use nixvol_net::prove::{Counterexample, Proof, Refutation, Violation, prove};
 use nixvol_net::render::{self, ANCHOR, Bundle};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::expect::Expectations;
@@ -18,7 +20,7 @@ use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
 use crate::cli::Source;
 use crate::progress;
 
-/// A declaration, and what was rendered and proven of it.
+/// A declaration, the bundle rendered from it, and the proof of its rules.
 pub struct Proven {
     pub declaration: Declaration,
     pub plan: Plan,
@@ -27,14 +29,14 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// Its expectations, held.
+    /// The results of its expectations.
     pub fn expectations(&self) -> Expectations<'_> {
         Expectations::of(&self.declaration, &self.plan, &self.bundle.files[ANCHOR].text)
     }
 }
 
-/// Reads a declaration, renders it in memory, proves it and holds its expectations; or has told what is wrong, and
-/// gives the exit code.
+/// Reads a declaration, renders it in memory, proves it and checks its expectations. On failure the problem has been
+/// reported, and the exit code is returned.
 pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let proven = match rendered_for_lab(source)? {
         Ok(proven) => proven,
@@ -49,7 +51,7 @@ pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>
     Ok(Ok(proven))
 }
 
-/// A declaration, and what was proven of its anchor alone.
+/// A declaration, and its anchor with the proof; no other files are rendered.
 pub struct Alone {
     pub declaration: Declaration,
     pub plan: Plan,
@@ -58,13 +60,14 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Its expectations, held.
+    /// The results of its expectations.
     pub fn expectations(&self) -> Expectations<'_> {
         Expectations::of(&self.declaration, &self.plan, &self.anchor)
     }
 }
 
-/// Reads a declaration and proves the anchor that it renders, without the other files of a bundle.
+/// Reads a declaration and proves the anchor rendered from it, without rendering the other files of the bundle.
+/// Expectations are not checked.
 pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
@@ -80,7 +83,7 @@ pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCo
     Ok(Ok(Alone { declaration, plan, anchor, proof }))
 }
 
-/// What a proof says, for people.
+/// The result of a proof, in words.
 pub fn words(proof: &Proof) -> String {
     match proof.rules {
         1 => "1 rule permits exactly the declared traffic".to_owned(),
@@ -88,7 +91,8 @@ pub fn words(proof: &Proof) -> String {
     }
 }
 
-/// What [`rendered`] does, for the lab, which does what a Mac does not yet.
+/// Like [`rendered`], for the lab, which skips two parts: the warnings, because the lab does what a Mac cannot, and the
+/// expectations.
 pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
@@ -103,7 +107,7 @@ pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, E
     Ok(Ok(Proven { declaration, plan, bundle, proof }))
 }
 
-/// Proves an anchor, or tells on standard error why it is not what was declared.
+/// Proves an anchor; a refutation is also reported on standard error.
 pub fn proven(
     plan: &Plan,
     positions: &Positions,
@@ -136,7 +140,7 @@ fn tell(refutation: &Refutation, positions: &Positions, name: &str) {
     }
 }
 
-/// Where the user's source asks for what the rules do not do.
+/// The places in the user's source that declare what the rules do not do.
 fn declared(example: &Counterexample, positions: &Positions) -> Vec<String> {
     let paths = match &example.expected.because {
         Because::Links(links) => {
@@ -150,47 +154,89 @@ fn declared(example: &Counterexample, positions: &Positions) -> Vec<String> {
     paths.iter().filter_map(|path| positions.find(path)).map(ToString::to_string).collect()
 }
 
-/// A refutation as data.
-pub fn data(refutation: &Refutation, positions: &Positions) -> Value {
+/// A violation as data.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Violated {
+    /// What is wrong.
+    message: String,
+    /// The line of the ruleset.
+    line: Option<u32>,
+    /// The column, where the ruleset cannot be read.
+    column: Option<u32>,
+    /// The rule that decides.
+    rule: Option<String>,
+    /// What was declared.
+    expected: Option<Told>,
+    /// What the rules do.
+    found: Option<Told>,
+    /// A packet, in the form that `pf eval` reads.
+    packet: Option<Value>,
+    /// Where it was declared.
+    declared: Vec<String>,
+}
+
+/// What is declared of a packet, or done with it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Told {
+    /// In words.
+    Words(String),
+    /// The number of the pipe that it goes through.
+    Pipe(u16),
+    /// The numbers of several, or of none.
+    Pipes(Vec<u16>),
+}
+
+/// A refutation as JSON.
+pub fn data(refutation: &Refutation, positions: &Positions) -> Vec<Violated> {
     match refutation {
         Refutation::Unreadable(errors) => errors
             .iter()
-            .map(|error| json!({ "line": error.line, "column": error.column, "message": error.message }))
-            .collect(),
-        Refutation::Violations(violations) => violations
-            .iter()
-            .map(|violation| match violation {
-                Violation::Unprovable { place, what } => json!({ "line": place.line, "message": what }),
-                Violation::Packet(example) => json!({
-                    "message": violation.to_string(),
-                    "line": example.found.rule.as_ref().map(|(line, _)| line),
-                    "rule": example.found.rule.as_ref().map(|(_, rule)| rule),
-                    "expected": example.expected.to_string(),
-                    "found": example.found.to_string(),
-                    "packet": packet(&example.packet),
-                    "declared": declared(example, positions),
-                }),
-                Violation::Other(finding) => json!({
-                    "message": violation.to_string(),
-                    "line": finding.rule.as_ref().map(|(line, _)| line),
-                    "rule": finding.rule.as_ref().map(|(_, rule)| rule),
-                    "found": finding.what,
-                    "packet": finding.packet.as_ref().map(packet),
-                }),
-                Violation::Pipe(example) => json!({
-                    "message": violation.to_string(),
-                    "line": example.rule.as_ref().map(|(line, _)| line),
-                    "rule": example.rule.as_ref().map(|(_, rule)| rule),
-                    "expected": example.expected,
-                    "found": example.found,
-                    "packet": packet(&example.packet),
-                }),
+            .map(|error| Violated {
+                message: error.message.clone(),
+                line: Some(error.line),
+                column: Some(error.column),
+                ..Violated::default()
             })
             .collect(),
+        Refutation::Violations(violations) => {
+            violations.iter().map(|violation| violated(violation, positions)).collect()
+        }
     }
 }
 
-/// The packet in the form that `pf eval` reads.
+fn violated(violation: &Violation, positions: &Positions) -> Violated {
+    let message = violation.to_string();
+    let of = |rule: &Option<(u32, String)>, packet: Option<&Packet>| Violated {
+        message: message.clone(),
+        line: rule.as_ref().map(|(line, _)| *line),
+        rule: rule.as_ref().map(|(_, rule)| rule.clone()),
+        packet: packet.map(self::packet),
+        ..Violated::default()
+    };
+    match violation {
+        Violation::Unprovable { place, what } => {
+            Violated { message: (*what).to_owned(), line: Some(place.line), ..Violated::default() }
+        }
+        Violation::Packet(example) => Violated {
+            expected: Some(Told::Words(example.expected.to_string())),
+            found: Some(Told::Words(example.found.to_string())),
+            declared: declared(example, positions),
+            ..of(&example.found.rule, Some(&example.packet))
+        },
+        Violation::Other(finding) => Violated {
+            found: Some(Told::Words(finding.what.clone())),
+            ..of(&finding.rule, finding.packet.as_ref())
+        },
+        Violation::Pipe(example) => Violated {
+            expected: example.expected.map(Told::Pipe),
+            found: Some(Told::Pipes(example.found.clone())),
+            ..of(&example.rule, Some(&example.packet))
+        },
+    }
+}
+
+/// The packet as JSON, in the form that `pf eval` reads.
 fn packet(packet: &Packet) -> Value {
     use nixvol_net::pf::eval::Transport;
     use nixvol_net::pf::syntax::Direction;

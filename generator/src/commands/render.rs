@@ -15,7 +15,7 @@ use super::{counted, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
 use crate::{disk, progress};
 
-/// Where there is more to see, or a line for those who have none.
+/// The last line of the output, without a picture: where to see more.
 const MORE: &str = "`--picture` shows it, `nixvol-net test` who may open connections to whom\n";
 
 /// Runs `render`.
@@ -54,7 +54,8 @@ pub fn run(
             );
             let summary = painted(&summary, Paint::Proof);
             if is_pictured {
-                let picture = painted(&picture::text(&plan, &picture::KernelNames::new()), Paint::Picture);
+                let picture =
+                    painted(&picture::text(&plan, &picture::KernelNames::new(), &[]), Paint::Picture);
                 let matrix = painted(&matrix::text(&plan, picture::WIDTH), Paint::Proof);
                 format!("{summary}\n{picture}\n{matrix}")
             } else {
@@ -69,7 +70,7 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files as a tree. Directories below the first level that look like each other are shown once.
+/// The files as a list. The directories of guests have the same files, so they share one line.
 fn tree(bundle: &Bundle) -> String {
     let mut out = String::new();
     let mut guests = 0;

@@ -1,4 +1,4 @@
-//! `report`: one page that shows the network.
+//! `report`: writes one HTML page about the network.
 
 use std::fs;
 use std::path::Path;

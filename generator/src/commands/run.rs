@@ -1,4 +1,4 @@
-//! `run`: a program whose sockets are a volume's.
+//! `run`: runs a program whose sockets are bound to a volume's address.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -20,23 +20,23 @@ use super::pf::harmless;
 use super::{read, reject, sentence};
 use crate::cli::run::Run;
 
-/// It cannot act as the volume.
+/// The exit code if the program cannot act as the volume.
 const NOT_AS_VOLUME: u8 = 125;
-/// It is there, and cannot be run.
+/// The exit code if the program exists but cannot be run.
 const CANNOT_RUN: u8 = 126;
-/// It is not there.
+/// The exit code if there is no such program.
 const NOT_THERE: u8 = 127;
 
-/// The library, as the build made it; empty where it could not.
+/// The preloaded library, as built by the build script; empty if it could not be built.
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/preload"));
 
 const HERE: System = if cfg!(target_os = "macos") { System::MacOs } else { System::Linux };
-/// The variable that names libraries to the dynamic linker.
+/// The variable that names libraries for the dynamic linker to preload.
 const VARIABLE: &str = match HERE {
     System::MacOs => "DYLD_INSERT_LIBRARIES",
     System::Linux => "LD_PRELOAD",
 };
-/// The end of the name of a library.
+/// The file name extension of a shared library.
 const ENDING: &str = match HERE {
     System::MacOs => "dylib",
     System::Linux => "so",
@@ -58,7 +58,7 @@ pub fn run(arguments: &Run) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Becomes the program; the exit code where that is not to be.
+/// Replaces this process with the program; returns only on failure, with the exit code or an error.
 fn start(declaration: &Declaration, arguments: &Run) -> Result<u8> {
     let Run { source: _, no_library, volume, command } = arguments;
     let plan = Plan::of(declaration);
@@ -97,7 +97,8 @@ fn volume_of<'a>(plan: &'a Plan, name: &str) -> Result<&'a Volume> {
     bail!("there is no volume `{}`\nhint: {hint}", harmless(name))
 }
 
-/// Whether a program here can have the volume's address at all.
+/// Checks that a program on this machine can bind the volume's address. Fails if the volume is a guest, or if the
+/// address does not exist here.
 fn is_here(volume: &Volume) -> Result<()> {
     let (name, address) = (&volume.name, volume.address);
     if volume.attachment == VolumeAttachment::Guest {
@@ -119,7 +120,7 @@ fn is_here(volume: &Volume) -> Result<()> {
     }
 }
 
-/// What tells a program who it is.
+/// The environment variables that tell a program which volume it is.
 fn variables(declaration: &Declaration, plan: &Plan, volume: &Volume) -> Vec<(&'static str, String)> {
     let provider = &declaration.providers[&volume.provider];
     let hosts = plan.volumes.iter().map(|it| format!("{} {}", it.address, it.host_names().join(" ")));
@@ -132,13 +133,13 @@ fn variables(declaration: &Declaration, plan: &Plan, volume: &Volume) -> Vec<(&'
         ("NIXVOL_GATEWAY", provider.gateway.addr().to_string()),
         ("NIXVOL_HOSTS", hosts.collect::<Vec<_>>().join("\n")),
     ];
-    // Without an alias it has none that another `run` around this one gave.
+    // Always set, empty without an alias: otherwise the value of an enclosing `run` would be inherited.
     let alias = volume.alias.as_ref().map(Ipv4Addr::to_string);
     all.push(("NIXVOL_LOCALHOST", alias.unwrap_or_default()));
     all
 }
 
-/// Where a command is: as it is written where it has a slash, else in the first directory of PATH that has it.
+/// The path of a command: as given if it contains a slash, otherwise from the first directory of PATH that has it.
 fn find(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Path::new(name).exists().then(|| PathBuf::from(name));
@@ -150,8 +151,8 @@ fn find(name: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(is_program)
 }
 
-/// What keeps the library out of a program or, of a script, out of its interpreter, and which of them it is. A file that
-/// cannot be read is left to the system.
+/// The reason why a program, or the interpreter of a script, cannot take the library, with the path of the file
+/// concerned. A file that cannot be read has none: running it reports the error.
 fn obstacle(path: &Path, depth: u8) -> Option<(PathBuf, Obstacle)> {
     let path = fs::canonicalize(path).ok()?;
     if HERE == System::MacOs && executable::is_protected(&path.to_string_lossy()) {
@@ -159,7 +160,7 @@ fn obstacle(path: &Path, depth: u8) -> Option<(PathBuf, Obstacle)> {
     }
     let bytes = fs::read(&path).ok()?;
     if let Some(words) = executable::interpreter(&bytes) {
-        // A script of a script of a script is none that the system runs.
+        // Interpreters that are scripts themselves are followed a few levels deep, as the system does.
         return obstacle(Path::new(words.first()?), depth + 1).filter(|_| depth < 4);
     }
     if fs::metadata(&path).is_ok_and(|it| it.mode() & 0o6000 != 0) {
@@ -179,7 +180,8 @@ fn hint(obstacle: &Obstacle) -> &'static str {
     }
 }
 
-/// The file of the library, in the user's cache: written where it is not yet, and never while a program starts with it.
+/// The path of the library in the user's cache. It is written only if its content differs, and replaced atomically, so
+/// that no program loads half a file.
 fn library() -> Result<PathBuf> {
     if LIBRARY.is_empty() {
         bail!("this nixvol-net was built without the library\nhint: build it on the system that it is for");
@@ -207,7 +209,7 @@ fn library() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where the user's caches are.
+/// The user's cache directory. Fails if neither HOME nor XDG_CACHE_HOME is set.
 fn cache() -> Result<PathBuf> {
     let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = |below: &str| given("HOME").map(|home| home.join(below));
@@ -218,7 +220,7 @@ fn cache() -> Result<PathBuf> {
     at.context("there is no directory for the library\nhint: set HOME or XDG_CACHE_HOME")
 }
 
-/// The first half of what the library's bytes come to, so that two versions lie side by side.
+/// Half of the library's SHA-256, in hexadecimal, for its file name: several versions can coexist.
 fn digest() -> String {
     use sha2::{Digest as _, Sha256};
     let half =
@@ -226,7 +228,7 @@ fn digest() -> String {
     format!("{half:032x}")
 }
 
-/// The library before those that were to be loaded anyway.
+/// The value of the preload variable: our library, then those that were set before.
 fn libraries(ours: &Path) -> OsString {
     let before = std::env::var_os(VARIABLE).unwrap_or_default();
     let mut all = ours.as_os_str().to_owned();

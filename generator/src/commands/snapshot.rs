@@ -1,4 +1,4 @@
-//! `snapshot`: compares the bundle that was reviewed and accepted with what the declaration renders now.
+//! `snapshot`: compares what the declaration renders now with the bundle that was reviewed and accepted.
 
 use std::io;
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::cli::DiffFormat;
 use crate::cli::snapshot::{Arguments, Snapshot};
 use crate::{disk, progress};
 
-/// How many flows the last words of a check name.
+/// How many flows the verdict of a failed check names at most.
 const NAMED: usize = 12;
 
-/// Said where the accepted rules are not those of the accepted declaration.
+/// The note that is printed if the accepted rules do not match the accepted declaration.
 const UNFAITHFUL: &str = "as this version reads them, the accepted rules do not do what the accepted declaration \
                           says; the flows below compare the declarations";
 
@@ -70,7 +70,7 @@ fn check(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::from(DIFFERENT))
 }
 
-/// What a check found.
+/// The output of `check`.
 fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutation>) -> Result<String> {
     let directory = arguments.directory.display();
     Ok(match arguments.format {
@@ -88,7 +88,7 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
             }
         }
         DiffFormat::Json => {
-            let violations = refutation.map_or(json!([]), |it| prove::data(it, &Positions::default()));
+            let violations = refutation.map_or_else(Vec::new, |it| prove::data(it, &Positions::default()));
             versioned(json!({
                 "directory": arguments.directory,
                 "same": difference.is_empty(),
@@ -99,7 +99,7 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
     })
 }
 
-/// The last words of a check that fails: what Nix shows of a build's log is its end.
+/// The last lines of a failed check. They repeat the flows because Nix shows only the end of a build's log.
 fn verdict(difference: &Diff, directory: &Path, unfaithful: bool) -> String {
     let files = match difference.files.len() {
         1 => "1 file differs".to_owned(),
@@ -141,7 +141,7 @@ fn accept(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was accepted.
+/// The output of `accept`.
 fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Option<&Diff>) -> Result<String> {
     let directory = arguments.directory.display();
     let files = proven.bundle.files.len();
@@ -172,7 +172,7 @@ struct Accepted {
     files: Files,
 }
 
-/// What was accepted, by its files; or what is wrong with its declaration.
+/// Reads an accepted bundle from its files. Fails if its declaration is not valid.
 fn accepted(files: Files) -> Result<Accepted, Rejected> {
     let declaration = model::read(files[NETWORK].as_bytes())?;
     Ok(Accepted { plan: Plan::of(&declaration), declaration, files })
@@ -188,8 +188,8 @@ impl Accepted {
         progress::during("comparing", || Diff::of(old, new))
     }
 
-    /// Why the accepted rules do not do what the accepted declaration says, if they do not: someone changed them,
-    /// or another version rendered them. Flows are compared by declaration, so this must be said beside them.
+    /// Why the accepted rules do not do what the accepted declaration says, if they do not: they were edited, or
+    /// another version rendered them. Flows are compared by declaration, so this must be reported with them.
     fn refutation(&self, proven: &Proven, directory: &Path) -> Option<Refutation> {
         let anchor = self.files.get(ANCHOR).map_or("", String::as_str);
         if anchor == proven.bundle.files[ANCHOR].text {

@@ -1,7 +1,7 @@
-//! `status`: the Mac compared with the plan, now or from a capture.
+//! `status`: compares the Mac with the plan, now or from a capture.
 //!
-//! Its input is what `manage-macos-networking.sh logs --collect` writes; on a Mac the installed manager is run for
-//! it.
+//! A capture is the directory that `manage-macos-networking.sh logs --collect` writes; on a Mac the installed manager
+//! is run to write one.
 
 use std::fs;
 use std::io;
@@ -19,11 +19,11 @@ use nixvol_net::status::{Capture, Status, metrics, status, text};
 use super::{Reading, colour, print, read, reject, versioned};
 use crate::cli::{Source, StatusFormat as Format};
 
-/// The exit code of a Mac that is not as requested.
+/// The exit code of a Mac that is not as declared.
 const NOT_HEALTHY: u8 = 1;
-/// How long `--watch` waits before it looks again.
+/// The interval of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
-/// No file of a capture is larger; what is, is none.
+/// The size limit for a file of a capture; larger files are ignored.
 const LARGEST: u64 = 64 << 20;
 
 /// Runs `status`.
@@ -51,14 +51,14 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
     }
 }
 
-/// What was to be, what was seen, and what came of it.
+/// The plan, what was captured, and the comparison of the two.
 struct Looked {
     plan: Plan,
     capture: Capture,
     status: Status,
 }
 
-/// Holds a capture against the declaration that is named, or that was installed.
+/// Compares a capture with the declaration: the one that is named, or else the one in the capture.
 fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Looked, ExitCode>> {
     let reading = match capture.get(NETWORK) {
         Some(json) if source.input.is_none() => {
@@ -79,7 +79,7 @@ fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Lo
     Ok(Ok(Looked { plan, capture, status }))
 }
 
-/// Reads the files of a directory; others than plain files are no part of a capture.
+/// Reads the plain files of a directory; anything else is ignored.
 pub(super) fn capture(directory: &Path) -> Result<Capture> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("cannot look into {}", directory.display()))?;
@@ -96,11 +96,11 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
     Ok(capture)
 }
 
-/// Lets the installed manager write a capture.
+/// Runs the installed manager to write a capture, and reads it.
 fn collected(source: &Source) -> Result<Capture> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
-        // What is wrong with it is reported by its next reader.
+        // `looked_at` reads it again, and reports what is wrong.
         Err(_) => Declaration::embedded().base,
     };
     let manager = Path::new(base.as_str()).join("networking").join(MANAGER);

@@ -1,4 +1,5 @@
-//! `test`: the declaration rendered in memory, proven, and shown as a matrix; on a Mac, probed as well.
+//! `test`: renders the anchor in memory, proves it, and shows the permissions as a matrix; with `--live`, probes the
+//! Mac too.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -51,8 +52,8 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
     if live { probe(declaration) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Who may open what to whom: rows are providers, `mac` and `internet`, columns providers, `internet` and
-/// `localhost`. Where a cell is `some`, what passes is told by senders, receivers, protocol and ports.
+/// Who may open connections to whom, as JSON: rows are providers, `mac` and `internet`, columns providers, `internet`
+/// and `localhost`. A cell with `some` lists senders, receivers, protocol and ports of what passes.
 fn reach(plan: &Plan) -> Value {
     let matrix = Matrix::of(plan);
     let told = |reach: &Reach| match reach {
@@ -84,7 +85,7 @@ fn reach(plan: &Plan) -> Value {
     rows.into()
 }
 
-/// What passes, one entry for each protocol.
+/// The permitted traffic between two providers, one entry per protocol.
 fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
     let names = |all: &[&Name], provider: &Name| match all {
         [] => json!([provider.as_str()]),
@@ -95,7 +96,7 @@ fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
     it.services.by_protocol().into_iter().map(told).collect()
 }
 
-/// The paths that have conditions, in the fields of the declaration.
+/// The paths that have conditions, with the field names of the declaration.
 fn conditions(plan: &Plan) -> Value {
     let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
     let way = |pipe: &Pipe| {
@@ -107,7 +108,7 @@ fn conditions(plan: &Plan) -> Value {
     plan.pipes.iter().map(way).collect()
 }
 
-/// Lets the installed manager probe the running network.
+/// Runs the installed manager's `test`, which probes the running network.
 fn probe(declaration: &Declaration) -> Result<ExitCode> {
     let manager = Path::new(declaration.base.as_str()).join("networking").join(MANAGER);
     let status = match Command::new(&manager).arg("test").status() {

@@ -1,4 +1,4 @@
-//! `verify`: a bundle on disk against its own declaration and what that expects.
+//! `verify`: checks a bundle on disk against its own declaration and that declaration's expectations.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
         (Err(_), Format::Text) => String::new(),
         (proof, Format::Json) => {
             let violations = match proof {
-                Ok(_) => json!([]),
+                Ok(_) => Vec::new(),
                 Err(refutation) => prove::data(refutation, &declaration.positions),
             };
             let (rules, classes) =
@@ -68,7 +68,8 @@ pub fn run(directory: &Path, format: Format) -> Result<ExitCode> {
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROVEN) })
 }
 
-/// Files that are not what the bundle's declaration renders. The anchor is evaluated by what it does instead.
+/// Files that differ from what the bundle's declaration renders, with the reason. The anchor is not compared: it is
+/// proven.
 fn strangers(
     directory: &Path,
     declaration: &Declaration,

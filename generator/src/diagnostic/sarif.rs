@@ -1,4 +1,4 @@
-//! Problems in SARIF 2.1.0, the format in which code hosts annotate the lines of a change.
+//! Problems in SARIF 2.1.0, the format that code hosts use to annotate the lines of a change.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,8 +11,8 @@ use crate::place::FieldPath;
 use crate::problem::Problem;
 
 impl Shown<'_> {
-    /// All problems and findings as one SARIF log. Lines and columns count from 1, columns in UTF-16 code units, as the
-    /// standard has it.
+    /// All problems, findings and warnings as one SARIF log. Lines and columns count from 1; columns are UTF-16 code
+    /// units, the default of the standard.
     pub fn sarif(&self, problems: &[Problem], findings: &[Finding], warnings: &[Problem]) -> Value {
         let codes = problems.iter().chain(warnings).map(|problem| problem.kind.code());
         let rules: BTreeSet<&str> = codes.chain(findings.iter().map(|finding| finding.kind)).collect();
@@ -78,7 +78,7 @@ impl Shown<'_> {
     }
 }
 
-/// What a kind of problem is, and what its page says, as code hosts show it beside a finding.
+/// The SARIF rule of a kind of problem: its title and its help page, which code hosts show with a result.
 fn rule(code: &str) -> Value {
     let Some(page) = help::page(code) else {
         return json!({
@@ -118,7 +118,7 @@ fn region(text: &str, range: &Range<usize>) -> Value {
     json!({ "startLine": start_line, "startColumn": start_column, "endLine": end_line, "endColumn": end_column })
 }
 
-/// A path as a URI reference: relative ones stay relative, to the root of whatever is looked at.
+/// A path as a URI reference. Relative paths stay relative, to the root of the repository.
 fn uri(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let escaped: String = path

@@ -1,4 +1,5 @@
-//! What is made beside a file or a directory until it is put in place: gone at the end, and when the program is interrupted.
+//! Temporary files and directories that exist until they are put in place. They are removed at the end, and also when
+//! the program is interrupted.
 
 use std::fs;
 use std::io;
@@ -10,21 +11,21 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// How the names of what is made begin.
+/// The prefix of temporary names.
 pub const PREFIX: &str = ".nixvol-net-";
 
-/// What must be gone when the program ends; held while something is written or put in place.
+/// The paths to remove when the program ends. Locked while something is written or put in place.
 static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Whether whoever interrupts the program is heard. What cannot be heard ends it, as everywhere.
+/// The signal handler for interruptions, installed on first use. If the installation fails, [`Scratch::make`] does.
 static HEARD: LazyLock<io::Result<()>> = LazyLock::new(|| {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::Builder::new().spawn(move || {
         for signal in &mut signals {
-            // Held until the end: nothing is begun any more, and a step that was begun is done.
+            // Locked until the process ends: a step in progress is completed first, and no other can begin.
             let mut scratch = held();
             for path in scratch.drain(..) {
-                // Whoever interrupts wants an end: what cannot be removed stays.
+                // The process is about to end, so failures to remove are ignored.
                 let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             }
             let _ = emulate_default_handler(signal);
@@ -37,11 +38,11 @@ fn held() -> MutexGuard<'static, Vec<PathBuf>> {
     SCRATCH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Something that is gone when the program is interrupted, as long as this lives.
+/// A temporary file or directory that is removed if the program is interrupted during the lifetime of this value.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes something by `make`, which says where it is by `path`.
+    /// Creates something with `make` and registers the path that `path` returns for it.
     pub fn make<T>(
         make: impl FnOnce() -> io::Result<T>,
         path: impl FnOnce(&T) -> &Path,
@@ -63,7 +64,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Does a step that is done whole or not at all when the program is interrupted.
+/// Runs a step that must not be interrupted: signals are handled when it is done.
 pub fn step<T>(step: impl FnOnce() -> T) -> T {
     let held = held();
     let done = step();

@@ -1,10 +1,10 @@
-//! The kinds of changes, and the declaration that results from one.
+//! The kinds of changes, and how each changes a declaration.
 
 use serde_json::{Value, json};
 
 use super::write::Fields;
 
-/// What has a name of its own.
+/// A kind of entry that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A provider.
@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The option that holds them.
+    /// The option that contains the entries of this kind.
     pub fn option(self) -> &'static str {
         match self {
             Kind::Provider => "providers",
@@ -22,7 +22,7 @@ impl Kind {
         }
     }
 
-    /// What one is called.
+    /// The word for one entry, for messages.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Provider => "provider",
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// What is in a list, and has a number.
+/// An option that is a list. Its elements have an index instead of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
     /// The links.
@@ -41,10 +41,10 @@ pub enum List {
 }
 
 impl List {
-    /// Both of them.
+    /// Both lists.
     pub const ALL: [Self; 2] = [Self::Links, Self::Expect];
 
-    /// The option that is the list.
+    /// The name of the option.
     pub fn option(self) -> &'static str {
         match self {
             List::Links => "links",
@@ -52,7 +52,7 @@ impl List {
         }
     }
 
-    /// What one of its elements is called, with its article.
+    /// The word for one element with its article, for messages.
     pub fn one(self) -> &'static str {
         match self {
             List::Links => "a link",
@@ -61,61 +61,61 @@ impl List {
     }
 }
 
-/// What is to be changed.
+/// A change to a declaration.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// A provider or volume more.
+    /// Adds a provider or volume.
     Add {
-        /// What.
+        /// The kind of entry.
         kind: Kind,
         /// Its name.
         name: String,
-        /// What is said of it.
+        /// Its fields.
         fields: Fields,
     },
-    /// A link or expectation more.
+    /// Appends a link or expectation.
     AddItem {
-        /// Which of the two.
+        /// The list that it is appended to.
         list: List,
-        /// What is said of it.
+        /// Its fields.
         fields: Fields,
     },
-    /// A provider or volume less.
+    /// Removes a provider or volume.
     Remove {
-        /// What.
+        /// The kind of entry.
         kind: Kind,
         /// Its name.
         name: String,
     },
-    /// A link or expectation less: that of this index in the declaration.
+    /// Removes the link or expectation with this index in the declaration.
     RemoveItem {
-        /// Which of the two.
+        /// The list that has it.
         list: List,
-        /// `links.N`.
+        /// Its index, from 0: N of `links.N`.
         index: usize,
     },
-    /// Another name for a provider or volume, wherever it is named.
+    /// Renames a provider or volume, with every reference to it.
     Rename {
-        /// What.
+        /// The kind of entry.
         kind: Kind,
-        /// Its name.
+        /// Its current name.
         old: String,
         /// Its new name.
         new: String,
     },
-    /// Another provider for a volume.
+    /// Moves a volume to another provider.
     Move {
-        /// The volume.
+        /// The name of the volume.
         name: String,
         /// Its new provider.
         provider: String,
-        /// Its address there.
+        /// Its address in the new provider's network.
         address: String,
     },
 }
 
 impl Change {
-    /// The declaration with this change made.
+    /// The declaration with this change applied.
     #[must_use]
     pub fn applied(&self, declaration: &Value) -> Value {
         let mut changed = declaration.clone();
@@ -181,7 +181,8 @@ fn renamed(declaration: &mut Value, kind: Kind, old: &str, new: &str) {
     }
 }
 
-/// Calls `found` with every place of a declaration where a provider or volume may be named, and the name there.
+/// Calls `found` for every place of a declaration that may refer to a provider or volume by name, with its path and its
+/// value.
 pub fn mentions(declaration: &mut Value, kind: Kind, found: &mut dyn FnMut(&str, &mut Value)) {
     for list in List::ALL {
         let items = declaration.get_mut(list.option()).and_then(Value::as_array_mut);

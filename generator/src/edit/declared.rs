@@ -1,5 +1,5 @@
-//! The declaration of a file, read without Nix: the JSON that the module would produce if nothing were defined in
-//! other files. Conditions count as true.
+//! The declaration of a file, determined without Nix: the JSON that the module would produce if no other file had
+//! definitions. Conditions count as true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,43 +14,44 @@ use super::literal;
 use crate::input;
 use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
 
-/// What a file declares.
+/// The declaration of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Declared {
-    /// The declaration as JSON, in the form of the input, without positions.
+    /// The declaration as JSON, in the format of the input, without `positions`.
     pub json: Value,
-    /// Where each value is: bytes of the file, by dotted path.
+    /// The byte offset of each value, by dotted path.
     pub places: BTreeMap<String, usize>,
-    /// What only Nix can evaluate.
+    /// The values that only Nix can evaluate.
     pub unknown: Vec<Unknown>,
-    /// Whether the preset is part of it.
+    /// Whether the preset is enabled.
     pub preset: bool,
 }
 
 /// A value that only Nix can evaluate.
 #[derive(Debug, Clone)]
 pub struct Unknown {
-    /// The option, below `services.nixvol-net`.
+    /// The path of the option, below `services.nixvol-net`.
     pub option: String,
-    /// The expression.
+    /// The byte range of the expression.
     pub at: Range<usize>,
-    /// Its text.
+    /// The text of the expression.
     pub text: String,
 }
 
 impl PartialEq for Unknown {
-    /// Wherever it stands.
+    /// Compares option and text but not the byte range, so that values can be compared across an edit.
     fn eq(&self, other: &Self) -> bool {
         (&self.option, &self.text) == (&other.option, &other.text)
     }
 }
 
-/// Options whose values are sets by name.
+/// Options whose values are attribute sets with an entry per name.
 const PARTS: [&str; 2] = ["providers", "volumes"];
-/// Options that are values of the input themselves.
+/// Options that the input has as plain values under the same name.
 const SCALARS: [&str; 6] = ["base", "stateDir", "logFile", "anchor", "allowOverlap", "reconcileInterval"];
 
-/// The definitions of each entry, by option and name: the priorities of both, and where it is.
+/// The definitions of each entry, by option and name: the priorities of the option and of the entry, and its byte
+/// offset.
 type Entries = BTreeMap<[String; 2], Vec<([u32; 2], Option<usize>)>>;
 type Leaves = BTreeMap<Vec<String>, Vec<Leaf>>;
 
@@ -60,23 +61,23 @@ struct Leaf {
     priorities: Vec<u32>,
     value: Value,
     at: Option<usize>,
-    /// How many bytes the statement has.
+    /// The length of the statement in bytes.
     length: usize,
 }
 
 #[derive(Default)]
 struct Reader {
     leaves: Leaves,
-    /// Entries of [`PARTS`].
+    /// The entries of [`PARTS`].
     entries: Entries,
     unknown: Vec<Unknown>,
-    /// Elements of `links` and of `expect`, with the priority of their list.
+    /// Elements of `links` and of `expect`, with the priority of their definition.
     items: [Vec<Item>; 2],
 }
 
 type Item = (u32, Value, BTreeMap<String, usize>);
 
-/// What the definitions of a file declare together.
+/// Merges the definitions of a file into a declaration.
 pub fn declared(definitions: &[Definition]) -> Declared {
     let mut reader = Reader::default();
     for definition in definitions {
@@ -113,7 +114,7 @@ impl Reader {
             [] | ["localhost" | "links" | "expect" | "preset"] | ["localhost" | "hosts", _] => {}
             [option] if PARTS.contains(&option) || SCALARS.contains(&option) => {}
             ["presetBase"] => {}
-            // Options that are no part of the declaration.
+            // Options that do not affect the declaration.
             _ => return,
         }
         if definition.statement.kind() == rnix::SyntaxKind::NODE_INHERIT {
@@ -121,7 +122,7 @@ impl Reader {
             let value = split.map(|(name, _)| literal::inherited(&definition.statement, name));
             match (split, value) {
                 (Some((name, above)), Some(Ok(value))) => {
-                    // As if the value were written in place of the name.
+                    // Equivalent to writing the value in place of the inherited name.
                     let inner = Map::from_iter([((*name).to_owned(), value)]);
                     self.flatten(above, &definition.above[..above.len()], at, inner);
                 }
@@ -132,7 +133,7 @@ impl Reader {
         let list = list_of(&path);
         for body in &definition.bodies {
             match (&body.value, list) {
-                // What is inside has definitions of its own.
+                // The statements inside are separate definitions.
                 (Expr::AttrSet(_), None) if path.len() < 3 => {}
                 (Expr::List(items), Some(list)) => {
                     for item in items.items() {
@@ -150,7 +151,7 @@ impl Reader {
                         let priorities = [&definition.above[..], &[body.priority]].concat();
                         self.flatten(&path, &priorities[..path.len()], at, inner);
                     }
-                    // A value where there should be a set.
+                    // An attribute set is required here.
                     Ok(_) if path.is_empty() || (path.len() < 3 && PARTS.contains(&path[0])) => {
                         self.unknown(definition, bytes(value.syntax()));
                     }
@@ -171,7 +172,7 @@ impl Reader {
         self.entries.entry([part.to_owned(), name.to_owned()]).or_default().push((priorities, at));
     }
 
-    /// The leaves of a set that was reached through a name.
+    /// Adds the leaves of a set that a name is bound to.
     fn flatten(&mut self, path: &[&str], priorities: &[u32], at: usize, inner: Map<String, Value>) {
         for (name, value) in inner {
             let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
@@ -200,7 +201,7 @@ impl Reader {
         }
     }
 
-    /// Leaves out what a stronger definition of the whole entry, or of all of them, takes the place of.
+    /// Drops definitions that one with a higher priority, of the entry or of the whole option, overrides.
     fn settle_entries(&mut self) {
         for part in PARTS {
             let strongest = |definitions: &Entries, level: usize, name: Option<&str>| {
@@ -222,7 +223,8 @@ impl Reader {
         }
     }
 
-    /// Values that cannot both hold stand under conditions of which only Nix knows which do.
+    /// Marks values that contradict each other as unknown: they are under conditions, and only Nix knows which of these
+    /// hold.
     fn conflicts(&mut self) {
         for (path, leaves) in &self.leaves {
             let own = |leaf: &&Leaf| leaf.priorities.last().copied();
@@ -262,7 +264,7 @@ impl Reader {
         self.unknown.push(Unknown { option, at, text });
     }
 
-    /// The embedded declaration, with the priority of defaults, moved to where `presetBase` says.
+    /// Adds the embedded declaration with the priority of defaults, moved to `presetBase`.
     fn preset(&mut self) {
         let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
         let base = self
@@ -281,7 +283,7 @@ impl Reader {
         }
     }
 
-    /// The link of the embedded declaration, between those of its clouds that are there.
+    /// Adds the preset's link between all of its clouds that are enabled.
     fn preset_links(&mut self) {
         let Ok(Value::Object(preset)) = serde_json::from_str(input::DEFAULT) else { return };
         let clouds: Vec<&String> =
@@ -299,7 +301,7 @@ impl Reader {
         declared && self.settled(&[part, name, "enable"]).is_none_or(|leaf| leaf.value != json!(false))
     }
 
-    /// The value that wins at a path; lists of one priority are one list.
+    /// The value with the highest priority at a path; lists of the same priority are concatenated.
     fn settled(&self, path: &[&str]) -> Option<Leaf> {
         let path: Vec<String> = path.iter().map(|&name| name.to_owned()).collect();
         settle(self.leaves.get(&path)?)
@@ -379,12 +381,12 @@ fn settle(leaves: &[Leaf]) -> Option<Leaf> {
     Some(settled)
 }
 
-/// Which list an option is.
+/// The index in [`List::ALL`] of the list that an option is.
 fn list_of(path: &[&str]) -> Option<usize> {
     List::ALL.iter().position(|list| path == [list.option()])
 }
 
-/// A field that is null says nothing.
+/// Removes fields that are null, which is equivalent to absent.
 fn without_nulls(mut link: Value) -> Value {
     if let Value::Object(fields) = &mut link {
         fields.retain(|_, value| !value.is_null());
@@ -392,13 +394,13 @@ fn without_nulls(mut link: Value) -> Value {
     link
 }
 
-/// Whether the preset has an entry of this name.
+/// Whether the preset has an entry with this name.
 pub fn is_in_preset(part: &str, name: &str) -> bool {
     serde_json::from_str::<Value>(input::DEFAULT).is_ok_and(|preset| preset[part].get(name).is_some())
 }
 
-/// A value of the embedded declaration with its address, if it has one, as many networks behind `base` as it is behind
-/// `10.0.0.0/16`.
+/// A value of the embedded declaration, with an address moved from `10.0.0.0/16` to `base`: each cloud keeps its
+/// distance, in /16 networks.
 fn moved(value: &Value, base: Option<ipnet::Ipv4Net>) -> Value {
     let moved = || {
         let (address, length) = value.as_str().map(|text| text.split_once('/').unwrap_or((text, "")))?;

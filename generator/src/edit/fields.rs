@@ -1,4 +1,4 @@
-//! Fields of an existing entry: replaces a value, or adds a statement.
+//! Fields of an existing entry: replaces values, and adds fields that are missing.
 
 use rnix::SyntaxKind;
 use rnix::ast::{AttrSet, Expr, HasEntry};
@@ -14,7 +14,7 @@ use super::{Definition, File, is_preset_file};
 use crate::source::find::bytes;
 
 impl File<'_> {
-    /// The edits after which a volume has these values, whatever it had before.
+    /// The edits that give the fields of a volume these values.
     pub(super) fn set_fields(
         &self,
         name: &str,
@@ -40,7 +40,7 @@ impl File<'_> {
         Ok(splices)
     }
 
-    /// The one expression that decides a field here.
+    /// The one expression that defines a field in this file, if there is one.
     fn leaf(&self, kind: Kind, name: &str, field: &str) -> Result<Option<(&Definition, Expr)>, Refused> {
         let path = [kind.option(), name, field];
         let mut found = Vec::new();
@@ -62,8 +62,8 @@ impl File<'_> {
         }
     }
 
-    /// A place for fields that an entry does not have here: in its set, beside its statements, or an entry of its own
-    /// over one of the preset.
+    /// Adds fields that the entry does not have in this file: to its set, next to its statements, or, for an entry of
+    /// the preset, in a new entry that extends it.
     fn more_fields(
         &self,
         kind: Kind,
@@ -102,7 +102,7 @@ impl File<'_> {
         }
     }
 
-    /// Statements after another one of a set, or after the last.
+    /// Inserts statements after another one of the set, or after the last.
     fn beside(&self, set: &AttrSet, behind: Option<&Definition>, prefix: &str, fields: &Fields) -> Splice {
         let items: Vec<_> = set.entries().map(|entry| bytes(entry.syntax())).collect();
         let at = behind.and_then(|it| items.iter().position(|item| *item == it.range()));

@@ -1,5 +1,4 @@
-//! Inserts an item into a set or a list, or removes it, so that nothing else of the text changes and removal is the
-//! inverse of insertion.
+//! Inserts an item into a set or list, or removes one. No other text changes, and removal is the inverse of insertion.
 
 use std::ops::Range;
 
@@ -10,47 +9,47 @@ use rowan::ast::AstNode;
 use super::write::{indent_of, is_tight, line_start};
 use crate::source::find::bytes;
 
-/// A set or a list with what is in it.
+/// A set or list with its items.
 #[derive(Debug, Clone)]
 pub struct Container<'a> {
-    /// The whole file.
+    /// The text of the whole file.
     pub text: &'a str,
-    /// The set or list.
+    /// The syntax node of the set or list.
     pub node: SyntaxNode,
-    /// What is in it: statements or elements, in order.
+    /// The byte ranges of the items (statements or elements), in order.
     pub items: Vec<Range<usize>>,
 }
 
-/// A piece of text in place of another.
+/// A replacement of a byte range by other text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Splice {
-    /// The bytes that go.
+    /// The byte range that is replaced.
     pub at: Range<usize>,
-    /// What comes.
+    /// The text that replaces it.
     pub text: String,
 }
 
 impl Splice {
-    /// The text with this made.
+    /// The text with this replacement applied.
     pub fn made(&self, text: &str) -> String {
         [&text[..self.at.start], &self.text, &text[self.at.end..]].concat()
     }
 }
 
-/// The text with all of these made; none of them touches another.
+/// The text with all of these replacements applied; they must not overlap.
 pub fn all_made(mut splices: Vec<Splice>, text: &str) -> String {
     splices.sort_by_key(|splice| splice.at.start);
     splices.iter().rev().fold(text.to_owned(), |text, splice| splice.made(&text))
 }
 
-/// Where a new item goes.
+/// The position of a new item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spot {
-    /// Behind the item of this index.
+    /// After the item with this index.
     Behind(usize),
-    /// Before the item of this index.
+    /// Before the item with this index.
     Before(usize),
-    /// There is no other.
+    /// The first item of an empty container.
     Alone,
 }
 
@@ -60,23 +59,23 @@ pub struct Joint {
     splice: Range<usize>,
     before: String,
     after: String,
-    /// The indentation of the new item's further lines.
+    /// The indentation of the new item's lines after the first.
     pub indent: String,
-    /// How much of its line is taken already.
+    /// How many bytes of the line the text before the item takes.
     pub column: usize,
-    /// Whether it must be on one line, as its neighbours on that line do.
+    /// Whether the item must be on one line, as its neighbour is.
     pub one_line: bool,
 }
 
 impl Joint {
-    /// The edit that puts an item here.
+    /// The edit that inserts an item here.
     pub fn with(self, item: &str) -> Splice {
         Splice { at: self.splice, text: format!("{}{item}{}", self.before, self.after) }
     }
 }
 
 impl Container<'_> {
-    /// Joins a new item to what is there. `blank` asks for an empty line between it and its neighbour.
+    /// Determines how to join a new item at a position. `blank` requests an empty line between it and its neighbour.
     pub fn joint(&self, spot: Spot, unit: &str, newline: &str, blank: bool) -> Joint {
         match spot {
             Spot::Behind(index) => self.behind(index, newline, blank),
@@ -112,7 +111,7 @@ impl Container<'_> {
             return self.inline(item.start..item.start, "", " ", item);
         }
         let indent = indent_of(self.text, item.start).to_owned();
-        // The comments right above an item are its own.
+        // The comments directly above an item belong to it.
         let start = self.comments_above(line_start(self.text, item.start));
         let blank = blank && (self.opens(start) || is_blank_above(self.text, start));
         let gap = if blank { newline } else { "" };
@@ -126,7 +125,7 @@ impl Container<'_> {
         }
     }
 
-    /// A neighbour on the same line.
+    /// Joins an item to a neighbour on the same line.
     fn inline(&self, splice: Range<usize>, before: &str, after: &str, neighbour: &Range<usize>) -> Joint {
         Joint {
             column: splice.start - line_start(self.text, splice.start),
@@ -138,7 +137,8 @@ impl Container<'_> {
         }
     }
 
-    /// The first item. Taking it out again must find out what was there before: `{ }`, `{}`, or lines.
+    /// Joins the first item of a container. Its removal must be able to restore what was there: `{ }`, `{}`, or several
+    /// lines.
     fn alone(&self, unit: &str, newline: &str) -> Joint {
         let inner = self.inner();
         let outer = indent_of(self.text, inner.start).to_owned();
@@ -153,7 +153,8 @@ impl Container<'_> {
         };
         let within = &self.text[inner.clone()];
         if List::can_cast(self.node.kind()) && within.trim().is_empty() && !within.contains('\n') {
-            // What holds one thing only hugs it, so that taking it out leaves the list and not its statement.
+            // A one-line list stays on one line, so that removing the element leaves the empty list rather than
+            // removing the statement.
             return Joint {
                 column: inner.start - line_start(self.text, inner.start),
                 splice: inner,
@@ -164,7 +165,7 @@ impl Container<'_> {
             };
         }
         if !within.trim().is_empty() {
-            // Comments only: after the last of them.
+            // Only comments: insert after the last of them.
             let end = inner.start + within.trim_end().len();
             let after = if self.text[end..].starts_with(['\r', '\n']) {
                 String::new()
@@ -190,7 +191,7 @@ impl Container<'_> {
         }
     }
 
-    /// The edit that takes an item out, with the comments that are about nothing else.
+    /// The edit that removes an item, with comments that refer only to it.
     pub fn without(&self, index: usize) -> Splice {
         let item = &self.items[index];
         match self.line_end(item.end).filter(|_| self.begins_its_line(item.start)) {
@@ -212,7 +213,7 @@ impl Container<'_> {
         let text = self.text;
         let next = next_line(text, end);
         let mut start = line_start(text, item.start);
-        // Comments above the last item of a paragraph are about nothing else.
+        // Comments above the last item of a paragraph refer to that item only.
         if self.closes(next) || is_blank(text, next) {
             start = self.comments_above(start);
         }
@@ -227,7 +228,7 @@ impl Container<'_> {
         Splice { at, text: String::new() }
     }
 
-    /// A container that loses its last item is written as an empty one is elsewhere in the file.
+    /// A container that loses its last item is written like other empty ones in the file.
     fn closed_up(&self, at: Range<usize>) -> Splice {
         let inner = self.inner();
         let left = |range: Range<usize>| self.text.get(range).is_none_or(|text| !text.trim().is_empty());
@@ -238,7 +239,7 @@ impl Container<'_> {
         Splice { at: inner, text: text.to_owned() }
     }
 
-    /// The bytes between the brackets.
+    /// The byte range between the brackets.
     pub fn inner(&self) -> Range<usize> {
         let token = |kinds: [SyntaxKind; 2]| {
             let mut found = self.node.children_with_tokens().filter(move |it| kinds.contains(&it.kind()));
@@ -257,7 +258,7 @@ impl Container<'_> {
         is_tight(&root, Some(&bytes(&self.node)))
     }
 
-    /// Where the line ends on which an item does, if only comments follow it there.
+    /// The end of the line on which an item ends, if only comments follow the item there.
     fn line_end(&self, end: usize) -> Option<usize> {
         let rest = &self.text[end..self.inner().end.max(end)];
         let line = &rest[..rest.find('\n')?];
@@ -273,7 +274,7 @@ impl Container<'_> {
         self.text[line_start(self.text, start)..start].trim().is_empty()
     }
 
-    /// The start of the comment lines right above a line.
+    /// The start of the comment lines directly above a line.
     fn comments_above(&self, mut start: usize) -> usize {
         while start > self.inner().start {
             let above = line_start(self.text, start - 1);
@@ -285,20 +286,20 @@ impl Container<'_> {
         start
     }
 
-    /// Whether the line that begins here holds the closing bracket and nothing of ours before it.
+    /// Whether the line that starts here has only whitespace before the closing bracket.
     fn closes(&self, start: usize) -> bool {
         let end = self.inner().end;
         start <= end && self.text[start..end].trim().is_empty() && !self.text[start..end].contains('\n')
     }
 
-    /// Whether the line above the one that begins here is that of the opening bracket.
+    /// Whether the opening bracket is on the line above the one that starts here.
     fn opens(&self, start: usize) -> bool {
         let open = self.inner().start;
         start > open && line_start(self.text, start - 1) <= open
     }
 }
 
-/// Where the line behind that of a byte begins.
+/// The start of the line after the one that contains a byte offset.
 fn next_line(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
 }

@@ -1,4 +1,4 @@
-//! The value of a Nix expression as far as it is known without Nix: literals, and names that the file binds to
+//! The value of a Nix expression, as far as it is known without Nix: literals, and names that the file binds to
 //! literals.
 
 use rnix::SyntaxNode;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::source::find::{Body, bodies, segment};
 use crate::source::scope::{self, DEEPEST};
 
-/// The value of an expression.
+/// The value of an expression, as JSON.
 ///
 /// # Errors
-/// The part of it that only Nix can evaluate.
+/// The subexpression that only Nix can evaluate.
 pub fn value(expression: &Expr) -> Result<Value, SyntaxNode> {
     evaluate(expression, 0)
 }
@@ -115,10 +115,10 @@ fn selected(select: &ast::Select, depth: usize) -> Option<Result<Value, SyntaxNo
     Some(Ok(value))
 }
 
-/// The value of a name that `inherit` takes from around its set, or from a set that is written out.
+/// The value of a name in an `inherit` statement, taken from the enclosing scope or from a literal set.
 ///
 /// # Errors
-/// The statement, where the file does not bind it to a literal.
+/// The statement, if the file does not bind the name to a literal.
 pub fn inherited(statement: &SyntaxNode, name: &str) -> Result<Value, SyntaxNode> {
     let inherit = ast::Inherit::cast(statement.clone());
     let bound = inherit.and_then(|inherit| scope::inherited(&inherit, name));

@@ -1,5 +1,5 @@
-//! Selects the declaration of a file to edit. A flake may have several Macs: an edit of one must not change the
-//! others.
+//! Selects which declaration of a file to edit. A flake may declare several Macs, and an edit of one must not change
+//! the others.
 
 use std::ops::Range;
 
@@ -12,39 +12,39 @@ use super::{Definition, File, write};
 use crate::source::find::bytes;
 use crate::source::hosts::{self, Evaluation};
 
-/// Functions that make configurations which all have the same text.
+/// Functions that create configurations from one and the same module text.
 const SAME: [&str; 1] = ["genAttrs"];
 
-/// Which declaration of a file is meant.
+/// Which declaration of a file to edit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// By the names of configurations.
+    /// The names of configurations.
     pub configurations: Vec<String>,
-    /// By a line inside it.
+    /// A line inside the declaration.
     pub line: Option<usize>,
 }
 
-/// One declaration of a file: a configuration, a module that is handed out, or what belongs to neither.
+/// One declaration of a file: a configuration, an exported module, or the statements that belong to neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// What it is called; empty for what has no name.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// Where it is.
+    /// Its byte range.
     pub at: Range<usize>,
     made_by: Option<String>,
 }
 
-/// The declarations of a file, and to which of them each statement belongs.
+/// The declarations of a file, and which of them each definition belongs to.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
     groups: Vec<Group>,
-    /// The groups of each definition, by their index.
+    /// For each definition, the indices of its groups.
     owners: Vec<Vec<usize>>,
     evaluations: Vec<Evaluation>,
 }
 
 impl Parts {
-    /// Finds out what belongs together.
+    /// Assigns definitions to declarations.
     pub fn of(file: &ast::Root, definitions: &[Definition]) -> Self {
         if definitions.is_empty() {
             return Self::default();
@@ -78,12 +78,12 @@ impl Parts {
         Self { groups, owners, evaluations }
     }
 
-    /// Whether there is only one declaration, or none.
+    /// Whether there is at most one declaration.
     pub fn is_single(&self) -> bool {
         self.groups.len() < 2
     }
 
-    /// Whether bytes take part in one of these.
+    /// Whether a byte range belongs to one of the declarations with these names.
     pub fn takes_part(&self, range: &Range<usize>, names: &[String]) -> bool {
         let holds = |around: &Range<usize>| around.start <= range.start && range.end <= around.end;
         let is_named = |name: &String| names.contains(name);
@@ -99,10 +99,10 @@ impl File<'_> {
         self.parts.groups.iter().map(|group| group.name.as_str()).collect()
     }
 
-    /// The same file, with only what is chosen to be edited.
+    /// The same file, restricted to the chosen declarations.
     ///
     /// # Errors
-    /// There are several, and none is chosen; or what is chosen is not there.
+    /// There are several declarations and none is chosen, or the chosen one does not exist.
     pub fn choose(mut self, choice: &Choice) -> Result<Self, Refused> {
         let Choice { configurations, line } = choice;
         let mut chosen = Vec::new();
@@ -136,7 +136,7 @@ impl File<'_> {
         Ok(self)
     }
 
-    /// The same choice in another text.
+    /// Parses another text with the same choice.
     pub(super) fn again<'b>(&self, text: &'b str) -> Result<File<'b>, Refused> {
         let mut file = File::parse(text, &self.within).map_err(|_| Refused::new(Why::Lost))?;
         if !self.parts.is_single() || !file.parts.is_single() {
@@ -146,12 +146,12 @@ impl File<'_> {
         Ok(file)
     }
 
-    /// What each of those declares that are chosen, by name.
+    /// The chosen declarations, by name.
     pub fn declarations(&self) -> Vec<(String, Declared)> {
         self.chosen.iter().map(|name| (name.clone(), self.declared_by(name))).collect()
     }
 
-    /// What one of them declares.
+    /// The declaration with this name.
     pub(super) fn declared_by(&self, name: &str) -> Declared {
         declared::declared(&self.definitions_of(Some(&name.to_owned())))
     }
@@ -164,7 +164,7 @@ impl File<'_> {
             .collect()
     }
 
-    /// The declarations that bytes belong to.
+    /// The names of the declarations that a byte range belongs to.
     fn owners(&self, range: &Range<usize>) -> Vec<String> {
         let is_group = |name: &str| self.parts.groups.iter().any(|group| group.name == name);
         let reached = self.parts.evaluations.iter().filter(|it| it.reaches(range)).map(|it| it.name.clone());
@@ -176,7 +176,7 @@ impl File<'_> {
         names
     }
 
-    /// Refuses what would change a declaration that is not chosen, or only some of those that are.
+    /// Refuses a change that would affect a declaration that is not chosen, or only some of those that are.
     pub(super) fn own(&self, range: &Range<usize>) -> Result<(), Refused> {
         let owners = self.owners(range);
         let without = |all: &[String], some: &[String]| -> Vec<String> {
@@ -192,12 +192,13 @@ impl File<'_> {
         Ok(())
     }
 
-    /// Those of the definitions that belong to what is chosen and to nothing else.
+    /// The definitions that belong to the chosen declarations only.
     pub(super) fn own_definitions(&self) -> Vec<Definition> {
         self.definitions.iter().filter(|it| self.own(&it.range()).is_ok()).cloned().collect()
     }
 
-    /// Refuses configurations that a function makes from modules of which it alone knows which belong together.
+    /// Refuses configurations that a function creates from several modules, because only Nix can tell which modules
+    /// belong to which.
     fn is_one(&self, index: usize) -> Result<(), Refused> {
         let group = &self.parts.groups[index];
         let Some(by) = group.made_by.as_ref().filter(|by| !SAME.contains(&by.as_str())) else {
@@ -232,7 +233,7 @@ impl File<'_> {
             }
         }
         let least = found.iter().map(|(length, _)| *length).min()?;
-        // A set that two of them use belongs to both.
+        // A set that two declarations share belongs to both.
         let mut chosen: Vec<usize> =
             found.into_iter().filter(|(length, _)| *length == least).flat_map(|(_, it)| it).collect();
         chosen.sort_unstable();
@@ -240,7 +241,7 @@ impl File<'_> {
         Some(chosen)
     }
 
-    /// The lines of a changed text on which a word still stands that was a name, those of other declarations left out.
+    /// The lines of the edited text that still contain a renamed word, except those of other declarations.
     pub fn lines_with(&self, word: &str, edited: &str) -> Vec<usize> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let is_whole =
@@ -256,7 +257,7 @@ impl File<'_> {
         lines
     }
 
-    /// The line of a byte, from 1.
+    /// The line of a byte offset, from 1.
     pub(super) fn line_of(&self, at: usize) -> usize {
         self.text[..write::line_start(self.text, at)].matches('\n').count() + 1
     }
@@ -265,7 +266,7 @@ impl File<'_> {
         self.parts.groups.iter().map(|group| (group.name.clone(), self.line_of(group.at.start))).collect()
     }
 
-    /// Refuses a file with several declarations of which none is chosen.
+    /// The refusal of a file with several declarations of which none is chosen.
     pub(super) fn ambiguous(&self, line: Option<usize>) -> Refused {
         let refused = Refused::new(Why::Ambiguous { choices: self.choices(), line });
         self.parts.groups.iter().fold(refused, |refused, group| refused.at(self.head(group)))
@@ -277,7 +278,7 @@ impl File<'_> {
         Refused::new(why)
     }
 
-    /// The name of a group where it is, else the beginning of its first line.
+    /// The byte range to underline for a group: its name if its statement has one, otherwise its first byte.
     fn head(&self, group: &Group) -> Range<usize> {
         let token = self.root.token_at_offset(rowan_offset(group.at.start)).right_biased();
         let statement = token.and_then(|it| it.parent_ancestors().find_map(ast::AttrpathValue::cast));

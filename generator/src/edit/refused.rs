@@ -7,18 +7,18 @@ use super::write::{Manner, quoted_name};
 use super::{Change, Fields, Kind, List};
 use crate::source::find::OPTION;
 
-/// An edit that is not made.
+/// An edit that was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// The bytes of the file that are in the way.
+    /// The byte ranges that prevent the edit.
     pub at: Vec<Range<usize>>,
-    /// What to write instead, where something is to be written.
+    /// The text to write by hand, if there is one.
     pub instead: Option<String>,
 }
 
-/// Why a file is not edited.
+/// The reason why a file is not edited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of each say what its fields are")]
 pub enum Why {
@@ -49,19 +49,19 @@ pub enum Why {
 }
 
 impl Refused {
-    /// A refusal that points nowhere yet.
+    /// A refusal that does not point at any text yet.
     pub fn new(why: Why) -> Self {
         Self { why, at: Vec::new(), instead: None }
     }
 
-    /// The same, pointing at some bytes too.
+    /// Adds a byte range that the refusal points at.
     #[must_use]
     pub fn at(mut self, range: Range<usize>) -> Self {
         self.at.push(range);
         self
     }
 
-    /// The same, with what to write by hand for a change.
+    /// Adds the text to write by hand for a change, unless the reason makes that pointless.
     #[must_use]
     pub fn instead(mut self, change: &Change) -> Self {
         let needs_no_text = matches!(
@@ -93,7 +93,7 @@ impl Refused {
         self
     }
 
-    /// What to do about it.
+    /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let option = OPTION.join(".");
         let text = match &self.why {
@@ -257,7 +257,7 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// How each of several declarations is chosen.
+/// How to choose each of several declarations on the command line.
 fn choose(choices: &[(String, usize)]) -> String {
     let choice = |(name, line): &(String, usize)| match name.as_str() {
         "" => format!("`--at {line}`"),

@@ -1,5 +1,5 @@
-//! Renames a provider or a volume at every place of the file that names it: the entry, links and expectations, the
-//! volumes of a provider, and expressions that read it.
+//! Renames a provider or a volume wherever the file refers to it: the entry, links and expectations, the provider of a
+//! volume, and expressions that read the entry.
 
 use std::ops::Range;
 
@@ -15,22 +15,23 @@ use super::{File, literal};
 use crate::source::find::{Body, OPTION, bodies, bytes, segment};
 use crate::source::scope;
 
-/// A rename that is under way.
+/// A rename in progress.
 pub struct Renaming<'f, 'a> {
     file: &'f File<'a>,
     kind: Kind,
     old: &'f str,
     new: &'f str,
     splices: Vec<Splice>,
-    /// Names that were followed, and where they led: what else follows them is changed too.
+    /// References that were followed to the value they are bound to, as ranges of both. The value may be changed, so no
+    /// other use of it is allowed.
     followed: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl<'f, 'a> Renaming<'f, 'a> {
-    /// The edits that give something another name.
+    /// The edits that rename a provider or volume.
     ///
     /// # Errors
-    /// A place that names it cannot be edited, or is not ours alone.
+    /// A reference that cannot be edited, or that is shared with another declaration.
     pub fn splices(
         file: &'f File<'a>,
         kind: Kind,
@@ -51,7 +52,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         Ok(splices)
     }
 
-    /// The names of the entry itself, and the statements that have them.
+    /// Renames the entry itself; returns the statements that define it.
     fn entries(&mut self) -> Result<Vec<AttrpathValue>, Refused> {
         let mut statements = Vec::new();
         let names = [self.kind.option(), self.old];
@@ -80,7 +81,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         Ok(statements)
     }
 
-    /// A name in a path, written as it was: quoted, or bare where that can be.
+    /// Renames one segment of an attribute path. Quotes are kept, and added if the new name needs them.
     fn attr(&mut self, attr: &Attr) {
         let text = match attr {
             Attr::Ident(_) => quoted_name(self.new),
@@ -89,7 +90,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         self.splices.push(Splice { at: bytes(attr.syntax()), text });
     }
 
-    /// Where options of ours take its name: ends of links and expectations, providers of volumes and Macs.
+    /// Renames references in options: endpoints of links and expectations, providers of volumes and Macs.
     fn named_in_options(&mut self) -> Result<(), Refused> {
         let definitions = self.file.definitions.clone();
         for definition in &definitions {
@@ -116,7 +117,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         Ok(())
     }
 
-    /// The elements of `links` or `expect`.
+    /// Renames references in the elements of `links` or `expect`.
     fn items(&mut self, value: &Expr) -> Result<(), Refused> {
         for body in self.opened(value) {
             let Expr::List(list) = body else { continue };
@@ -149,7 +150,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         Ok(())
     }
 
-    /// A name, or a list of names.
+    /// Renames references in a name or in a list of names.
     fn names(&mut self, value: &Expr) -> Result<(), Refused> {
         for body in self.opened(value) {
             match &body {
@@ -179,7 +180,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         Ok(())
     }
 
-    /// What an expression is without wrappers, through names, which are noted.
+    /// The expressions inside wrappers such as `mkIf`. Names are followed to their values, and recorded.
     fn opened(&mut self, value: &Expr) -> Vec<Expr> {
         let mut opened = Vec::new();
         for body in bodies(&Body::plain(value.clone())) {
@@ -200,7 +201,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         opened
     }
 
-    /// Expressions that read what is renamed: `config.services.nixvol-net.volumes.etcd-1.address`, `volumes.etcd-1`.
+    /// Renames expressions that read the entry: `config.services.nixvol-net.volumes.etcd-1.address`, `volumes.etcd-1`.
     fn read_elsewhere(&mut self, entries: &[AttrpathValue]) -> Result<(), Refused> {
         let root = self.file.root.clone();
         let values: Vec<Range<usize>> =
@@ -260,7 +261,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
         }
     }
 
-    /// What was changed behind a name must not be read by anything that is not a name of ours.
+    /// Refuses the rename if a value that was changed through a name is also used for something else.
     fn is_followed_by_nothing_else(&self) -> Result<(), Refused> {
         let changed = |to: &Range<usize>| {
             self.splices.iter().any(|splice| to.start <= splice.at.start && splice.at.end <= to.end)
@@ -304,7 +305,7 @@ fn named(value: &Expr) -> Option<Range<usize>> {
     (first == *value.syntax()).then(|| bytes(&first))
 }
 
-/// The path that an expression selects, from the names that its base stands for.
+/// The attribute path that an expression selects, including that of the names that its base is bound to.
 fn path_of(select: &ast::Select, depth: usize) -> Vec<(Option<String>, Option<Attr>)> {
     let mut path = Vec::new();
     if depth < scope::DEEPEST

@@ -1,4 +1,5 @@
-//! The place in a file for a change: the set or list that has such entries already, or the nearest that could.
+//! The place in a file for a change: the set or list that has such entries already, or the nearest one that can have
+//! them.
 
 use std::ops::Range;
 
@@ -11,34 +12,34 @@ use super::refused::{Refused, Why};
 use super::write::{Fields, Manner, quoted_name};
 use crate::source::find::{Definition, OPTION, bytes, segment};
 
-/// What a new statement follows, if any of these is there: the order in which one reads a declaration.
+/// A new statement goes after the first of these that exists. This yields the usual order of a declaration.
 const READING_ORDER: [&str; 6] = ["links", "volumes", "providers", "localhost", "preset", "enable"];
 
-/// A place for something new.
+/// A place for a new entry or element.
 pub struct Target<'a> {
     container: Container<'a>,
-    /// What stands before a new entry's name: `services.nixvol-net.volumes`.
+    /// The attribute path before the new entry's name, such as `services.nixvol-net.volumes`.
     prefix: Vec<String>,
-    /// Those of the container's items that are of the same kind: their names, and which items they are.
+    /// The entries of the same kind in the container.
     siblings: Vec<Sibling>,
-    /// Nothing of this kind is there yet.
+    /// Whether the container has no entry of this kind yet.
     is_new: bool,
 }
 
-/// One entry of the same kind, in one statement or several.
+/// An entry of the same kind, in one statement or several.
 struct Sibling {
     name: String,
-    /// Indices of its statements.
+    /// The indices of its statements among the container's items.
     items: Vec<usize>,
-    /// Its fields are in statements of their own.
+    /// Whether its fields are separate dotted statements.
     dotted: bool,
-    /// One of those is a field that every entry has.
+    /// Whether one of those defines a field that every entry must have.
     whole: bool,
     set: Option<AttrSet>,
 }
 
 impl<'a> Target<'a> {
-    /// Where a new entry of `option` goes.
+    /// The place for a new entry of `option`. Fails if there is none, or if several are equally suitable.
     pub fn of(
         text: &'a str,
         definitions: &[Definition],
@@ -46,7 +47,7 @@ impl<'a> Target<'a> {
         line: Option<usize>,
     ) -> Result<Self, Refused> {
         let mut holders = Vec::new();
-        // Sets that hold a set of them already: what is dotted beside it is not a second place.
+        // Enclosing sets of a nested set that was found: dotted entries next to it do not count as a second place.
         let mut around = Vec::new();
         for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
             for body in &definition.bodies {
@@ -82,7 +83,7 @@ impl<'a> Target<'a> {
         Ok(Self::in_set(text, set, prefix, option, is_new))
     }
 
-    /// Where a new element of a list goes: after those that are there, or in a statement of its own.
+    /// The place for a new element of a list: after the existing ones, or in a new statement.
     pub fn list(
         text: &'a str,
         definitions: &[Definition],
@@ -122,12 +123,12 @@ impl<'a> Target<'a> {
         target
     }
 
-    /// Whether nothing of this kind is there yet.
+    /// Whether the container has no entry of this kind yet.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The statement that a new one is put after.
+    /// The statement after which a new one is inserted.
     fn neighbour(&self, entries: &[Entry], option: &str) -> Option<Sibling> {
         let path = |entry: &Entry| -> Vec<String> {
             let attrs = match entry {
@@ -163,7 +164,7 @@ impl<'a> Target<'a> {
         Some(Sibling { name: String::new(), items: vec![last], dotted: false, whole: false, set: None })
     }
 
-    /// Puts a new entry in its place.
+    /// The edit that inserts a new entry.
     pub fn entry(&self, manner: &Manner, models: &[AttrSet], name: &str, fields: &Fields) -> Splice {
         let text = self.container.text;
         let (spot, model) = self.spot(name);
@@ -190,7 +191,7 @@ impl<'a> Target<'a> {
         joint.with(&format!("{path} = {set};"))
     }
 
-    /// Puts a new element in its place.
+    /// The edit that inserts a new element.
     pub fn item(&self, manner: &Manner, fields: &Fields) -> Splice {
         let text = self.container.text;
         if self.is_new {
@@ -223,12 +224,12 @@ impl<'a> Target<'a> {
         joint.with(&link)
     }
 
-    /// Where among its siblings an entry goes, and which of them it should look like: in their order, if they have
-    /// one; else after those of its family (`worker-3` behind `worker-2`); else at the end.
+    /// The position of an entry among its siblings, and the one whose style it copies: in sorted order if they are
+    /// sorted; otherwise after those of its family (`worker-3` after `worker-2`); otherwise at the end.
     fn spot(&self, name: &str) -> (Spot, Option<&Sibling>) {
         let siblings = &self.siblings;
         let Some(last) = siblings.last() else {
-            // Nothing, or only what is inherited.
+            // The container is empty, or has `inherit` statements only.
             return (self.container.items.len().checked_sub(1).map_or(Spot::Alone, Spot::Behind), None);
         };
         let behind = |it: &'_ Sibling| Spot::Behind(it.items.iter().copied().max().unwrap_or_default());
@@ -258,7 +259,7 @@ impl<'a> Target<'a> {
         (behind(before), Some(before))
     }
 
-    /// Whether an empty line goes between a new item and its neighbour.
+    /// Whether an empty line separates a new item from its neighbour.
     fn has_blanks(&self, spot: Spot) -> bool {
         let Spot::Behind(index) = spot else { return self.gaps_are_blank() };
         let neighbour = &self.container.items[index];
@@ -266,7 +267,7 @@ impl<'a> Target<'a> {
         is_long || self.gaps_are_blank()
     }
 
-    /// Whether empty lines stand between all items of the kind.
+    /// Whether empty lines separate all items of this kind.
     fn gaps_are_blank(&self) -> bool {
         let items: Vec<&Range<usize>> = if self.siblings.len() > 1 {
             self.siblings.iter().map(|it| &self.container.items[it.items[0]]).collect()
@@ -282,7 +283,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A part of a name, for comparison: digits by their number.
+/// A part of a name, for comparison; digits compare as a number.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
     Number(u64),
@@ -307,7 +308,7 @@ fn natural(name: &str) -> Vec<Word> {
     words
 }
 
-/// The entries of a set that lie under the same option, by name, in their order.
+/// The entries of a set below the same option, by name, in source order.
 fn siblings(entries: &[Entry], prefix: &[String]) -> Vec<Sibling> {
     let mut siblings: Vec<Sibling> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -337,7 +338,7 @@ fn siblings(entries: &[Entry], prefix: &[String]) -> Vec<Sibling> {
 
 type Holder<N> = (usize, N, Vec<String>);
 
-/// The sets in which a statement for an option can be put that has none yet.
+/// The sets that can take a statement for an option that has none yet.
 fn roots(definitions: &[Definition], option: &str) -> Result<Vec<Holder<AttrSet>>, Refused> {
     if let Some(opaque) = opaque(definitions, &[option]) {
         return Err(opaque);
@@ -367,7 +368,7 @@ fn roots(definitions: &[Definition], option: &str) -> Result<Vec<Holder<AttrSet>
     Ok(roots)
 }
 
-/// The one place of several: the one that holds the line, else the one under the fewest conditions.
+/// Chooses one place: the innermost one that contains the line, or without a line the one under the fewest conditions.
 fn chosen<N: AstNode<Language = rnix::NixLanguage>>(
     text: &str,
     mut holders: Vec<Holder<N>>,
@@ -380,7 +381,7 @@ fn chosen<N: AstNode<Language = rnix::NixLanguage>>(
             let range = bytes(node.syntax());
             (number(range.start)..=number(range.end)).contains(&line)
         });
-        // Of sets within each other, the innermost.
+        // Of nested sets, the innermost.
         if let Some(least) = holders.iter().map(|(_, node, _)| node.syntax().text_range().len()).min() {
             holders.retain(|(_, node, _)| node.syntax().text_range().len() == least);
         }
@@ -403,7 +404,7 @@ fn chosen<N: AstNode<Language = rnix::NixLanguage>>(
     }
 }
 
-/// The definition of an option, or of what is around it, that only Nix can look into.
+/// A refusal if only Nix can evaluate the definition of an option, or of one that encloses it.
 pub fn opaque(definitions: &[Definition], names: &[&str]) -> Option<Refused> {
     for definition in definitions {
         let around = definition.path.len() <= names.len()
@@ -434,7 +435,7 @@ pub fn opaque(definitions: &[Definition], names: &[&str]) -> Option<Refused> {
     None
 }
 
-/// What makes a value, as one would call it.
+/// The operation that produces a value, for messages.
 fn maker(value: &Expr) -> String {
     match value {
         Expr::Apply(call) => {
@@ -456,7 +457,7 @@ fn maker(value: &Expr) -> String {
     }
 }
 
-/// An entry that is written as a plain set with something in it.
+/// The set of an entry that is written as a plain, non-empty set.
 pub fn plain_set(definition: &Definition) -> Option<AttrSet> {
     match &definition.bodies[..] {
         [body] => match &body.value {
@@ -467,7 +468,7 @@ pub fn plain_set(definition: &Definition) -> Option<AttrSet> {
     }
 }
 
-/// The lists of an option in a file, each with its statement.
+/// The lists that define an option in a file, each with its definition.
 pub fn lists<'d>(definitions: &'d [Definition], option: &str) -> Vec<(&'d Definition, List)> {
     let mut lists: Vec<(&Definition, List)> = Vec::new();
     for definition in definitions.iter().filter(|it| it.is_at(&[option])) {
@@ -482,7 +483,7 @@ pub fn lists<'d>(definitions: &'d [Definition], option: &str) -> Vec<(&'d Defini
     lists
 }
 
-/// The edit that takes the first of some statements out of its set, with those that follow it there.
+/// The edit that removes the first of some statements from its set, with those of them that directly follow it.
 pub fn removal(text: &str, statements: &[&Definition]) -> Option<Splice> {
     let first = statements.first()?;
     let goes = |item: &Range<usize>| statements.iter().any(|it| it.range() == *item);

@@ -1,4 +1,4 @@
-//! Nix text in the style of the text around it: indentation, line ends, spaces inside brackets, aligned `=`.
+//! Writes Nix text in the style of its surroundings: indentation, line endings, spaces inside brackets, aligned `=`.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -10,34 +10,34 @@ use serde_json::Value;
 
 use crate::source::find::{bytes, segment};
 
-/// Lines longer than this are broken, whatever their neighbours look like.
+/// Longer lines are broken, whatever the style of the neighbours.
 const WIDEST: usize = 120;
 
-/// Words that are no names unless they are quoted.
+/// Keywords, which are names only if quoted.
 const KEYWORDS: [&str; 10] = ["assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"];
 
-/// Fields of a new entry, in order.
+/// The fields of a new entry, in order.
 pub type Fields = Vec<(&'static str, Value)>;
 
-/// How a set of fields is written.
+/// The style in which a set of fields is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manner {
-    /// The end of a line.
+    /// The line ending: `"\n"` or `"\r\n"`.
     pub newline: &'static str,
-    /// One step of indentation.
+    /// One level of indentation.
     pub unit: String,
-    /// Whether brackets touch what they hold: `{x = [1];}`.
+    /// Whether there are no spaces inside brackets: `{x = [1];}`.
     pub tight: bool,
     /// Whether a set is on one line.
     pub one_line: bool,
-    /// The width of names where the `=` of a set's fields are in one column; 0 is as wide as the widest name.
+    /// The width of the name column, if the `=` of the fields are aligned; 0 means the width of the widest name.
     pub columns: Option<usize>,
-    /// The order of fields, as far as the neighbour has them.
+    /// The order of the fields in the neighbour; other fields follow.
     pub order: Vec<String>,
 }
 
 impl Manner {
-    /// The manner of a file as a whole; brackets inside `except` say nothing.
+    /// The style of a file as a whole. Brackets inside `except` are not counted.
     pub fn of_file(root: &SyntaxNode, text: &str, except: Option<&Range<usize>>) -> Self {
         let newline = match text.find('\n') {
             Some(at) if text[..at].ends_with('\r') => "\r\n",
@@ -53,7 +53,7 @@ impl Manner {
         Self { newline, unit, tight, one_line: false, columns: None, order: Vec::new() }
     }
 
-    /// The same file, with the manner of one of its sets.
+    /// The same style, with the details of one of the file's sets.
     #[must_use]
     pub fn like(mut self, text: &str, set: &AttrSet) -> Self {
         let range = bytes(set.syntax());
@@ -73,7 +73,7 @@ impl Manner {
         self
     }
 
-    /// A set of fields. `indent` is that of the line in which it begins.
+    /// Writes a set of fields. `indent` is the indentation of the line on which it starts, `before` the column there.
     pub fn set(&self, fields: &Fields, indent: &str, before: usize) -> String {
         let fields = self.ordered(fields);
         let flat = self.bare(&fields);
@@ -90,7 +90,7 @@ impl Manner {
         text + self.newline + indent + "}"
     }
 
-    /// Statements of their own, one for each field.
+    /// Writes the fields as separate statements with the prefix.
     pub fn statements(&self, prefix: &str, fields: &Fields, indent: &str) -> String {
         let statement = |(name, value): &(&str, Value)| format!("{prefix}.{name} = {};", self.value(value));
         let fields = self.ordered(fields);
@@ -104,7 +104,7 @@ impl Manner {
         fields
     }
 
-    /// A set of fields on one line, however long.
+    /// Writes a set of fields on one line, whatever its length.
     pub fn flat(&self, fields: &Fields) -> String {
         self.bare(&self.ordered(fields))
     }
@@ -123,7 +123,7 @@ impl Manner {
         }
     }
 
-    /// A value on one line.
+    /// Writes a value on one line.
     pub fn value(&self, value: &Value) -> String {
         match value {
             Value::Array(items) => {
@@ -143,13 +143,13 @@ impl Manner {
     }
 }
 
-/// A string with everything escaped that means something in one.
+/// A Nix string literal with special characters escaped.
 fn string(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${");
     format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
 }
 
-/// A name as it is in an attribute path.
+/// A name as a segment of an attribute path, quoted if necessary.
 pub fn quoted_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_'-".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -160,18 +160,18 @@ pub fn quoted_name(name: &str) -> String {
     }
 }
 
-/// The whitespace at the start of the line in which a byte lies.
+/// The leading whitespace of the line that contains a byte offset.
 pub fn indent_of(text: &str, at: usize) -> &str {
     let line = &text[line_start(text, at)..];
     &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]
 }
 
-/// Where the line of a byte begins.
+/// The start of the line that contains a byte offset.
 pub fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
-/// Whether brackets touch what they hold, by the vote of all those on one line.
+/// Whether brackets have no spaces inside, decided by the majority of brackets on one line.
 pub fn is_tight(root: &SyntaxNode, except: Option<&Range<usize>>) -> bool {
     let mut vote = 0_i32;
     for node in
@@ -194,8 +194,8 @@ pub fn is_tight(root: &SyntaxNode, except: Option<&Range<usize>>) -> bool {
     vote > 0
 }
 
-/// The width of a set's names, where its `=` are in one column that not every name reaches by itself; 0 where the
-/// widest name reaches it.
+/// The width of the name column, if the `=` are aligned and that needs padding; 0 if the column is only as wide as the
+/// widest name.
 fn in_columns(text: &str, set: &AttrSet) -> Option<usize> {
     let (mut columns, mut padded, mut widest) = (Vec::new(), false, 0);
     for entry in set.entries() {

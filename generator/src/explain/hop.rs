@@ -101,7 +101,7 @@ pub struct Through {
     /// What it is like in words; none where it is another's.
     pub conditions: Option<String>,
     /// The delay that it adds, in milliseconds.
-    #[serde(rename = "delayMs")]
+    #[serde(rename = "latencyMs")]
     pub delay: Option<u16>,
     /// The rule that sends the packet there.
     pub rule: RuleAt,

@@ -13,7 +13,7 @@ use crate::others;
 use crate::pf::eval::{List, Machine};
 use crate::pf::syntax::{Address, NumberMatch, Rule, Rules as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
-use crate::plan::Plan;
+use crate::plan::{Plan, faults};
 
 use super::names::Held;
 use super::way::Over;
@@ -223,6 +223,9 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
                     loaded.notes.extend(held.notes(&names, asked_egress(environment)));
                     loaded.names = Some(names);
                 }
+                if path == faults::ANCHOR {
+                    add_ends(&mut ruleset, plan);
+                }
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
                 elsewhere.extend(
                     interfaces(&ruleset)
@@ -383,6 +386,31 @@ fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
             && !known.contains(&table.name)
         {
             ruleset.settings.push(setting.clone());
+        }
+    }
+}
+
+/// Adds the tables that partitions name, as their labels say what is in them.
+fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
+    let mut tables = BTreeMap::new();
+    for rule in &ruleset.rules.filter {
+        let Some((one, other)) = rule.label.as_deref().and_then(faults::ends) else { continue };
+        // The second of both rules has them the other way round.
+        if let (Address::Table(from), Address::Table(to)) = (&rule.source.address, &rule.destination.address)
+            && !tables.contains_key(from)
+        {
+            tables.insert(from.clone(), faults::reach(plan, one, other));
+            tables.insert(to.clone(), faults::reach(plan, other, one));
+        }
+    }
+    let known: BTreeSet<String> = defined(ruleset).into_iter().map(str::to_owned).collect();
+    for (name, reach) in tables.into_iter().filter(|(name, _)| !known.contains(name)) {
+        let Some(faults::Reach { networks, without }) = reach else { continue };
+        let without = without.iter().map(|address| format!("!{address}"));
+        let entries: Vec<String> = networks.iter().map(ToString::to_string).chain(without).collect();
+        let text = format!("table <{name}> const {{ {} }}\n", entries.join(" "));
+        if let Ok(table) = pf::parse(&text, &Environment::default()) {
+            ruleset.settings.extend(table.settings);
         }
     }
 }

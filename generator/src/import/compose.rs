@@ -10,8 +10,7 @@ const DEFAULT: &str = "default";
 /// More of one service are no first draft.
 const MOST: usize = 9;
 /// What has to do with the network and has no counterpart, with the reason.
-const LEFT: [(&str, &str); 9] = [
-    ("extends", "what it brings from elsewhere is not read"),
+const LEFT: [(&str, &str); 8] = [
     ("links", "names are those of the volumes: NAME.nixvol"),
     ("external_links", "it names a service of another project"),
     ("extra_hosts", "names are those of the volumes: NAME.nixvol"),
@@ -22,18 +21,66 @@ const LEFT: [(&str, &str); 9] = [
     ("hostname", "the name is NAME.nixvol"),
 ];
 
+/// What has to do with a service's place in a network and has no counterpart.
+const LEFT_OF_NETWORK: [(&str, &str); 4] = [
+    ("ipv6_address", "it is not an IPv4 address"),
+    ("link_local_ips", "a volume has one address"),
+    ("aliases", "names are those of the volumes: NAME.nixvol"),
+    ("mac_address", "a volume that the Mac serves has none; for a VM, declare `guest.mac`"),
+];
+/// Longer chains of services that extend others are nobody's, or a circle.
+const LONGEST: usize = 16;
+
+/// Whether a document is a part of a Compose file, which may have several.
+pub fn is_part(document: &Node) -> bool {
+    ["services", "networks", "include"].iter().any(|key| document.get(key).is_some())
+        && document.get("resource").is_none()
+}
+
+/// One file of all its documents: of what two say, the later counts.
+pub fn joined(documents: Vec<Node>) -> Node {
+    let mut documents = documents.into_iter().rev();
+    let Some(last) = documents.next() else { return Node { line: 1, data: Data::Null } };
+    documents.fold(last, |later, earlier| later.over(&earlier))
+}
+
 pub fn draft(file: &Node) -> Draft {
     let mut draft = Draft::default();
     if let Some(include) = file.get("include") {
         draft.leave(include.line, "include", "what it brings from elsewhere is not read");
     }
-    let services = file.get("services").map_or(&[][..], Node::entries);
+    let written = file.get("services").map_or(&[][..], Node::entries);
+    let services: Vec<(String, Node)> = written
+        .iter()
+        .filter(|(_, service)| !service.is_empty())
+        .map(|(name, service)| (name.clone(), extended(name, service, written, 0, &mut draft)))
+        .collect();
+    let services = services.as_slice();
     networks(file, services, &mut draft);
     for (name, service) in services {
         volume(name, service, &mut draft);
     }
     draft.finish();
     draft
+}
+
+/// A service with what it has of one that it extends.
+fn extended(name: &str, service: &Node, all: &[(String, Node)], depth: usize, draft: &mut Draft) -> Node {
+    let Some(extends) = service.get("extends") else { return service.clone() };
+    let (base, file) = match &extends.data {
+        Data::Map(_) => (extends.text("service"), extends.get("file")),
+        _ => (extends.as_text(), None),
+    };
+    let found = all.iter().find(|(known, _)| file.is_none() && Some(known.as_str()) == base);
+    match found {
+        Some((base, found)) if base != name && depth < LONGEST => {
+            service.over(&extended(base, found, all, depth + 1, draft))
+        }
+        _ => {
+            draft.leave(extends.line, format!("{name}.extends"), "what it brings from elsewhere is not read");
+            service.clone()
+        }
+    }
 }
 
 /// The networks that services are in.
@@ -58,7 +105,7 @@ fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
                 "a provider is a network of its own, with a gateway",
             );
         }
-        if network.is("external") {
+        if network.is("external") || network.at(&["external", "name"]).is_some() {
             draft.leave(
                 network.line,
                 format!("networks.{name}"),
@@ -74,10 +121,11 @@ fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
         for config in network.at(&["ipam", "config"]).map_or(&[][..], Node::items) {
             let Some(subnet) = config.get("subnet") else { continue };
             let text = subnet.as_text().unwrap_or_default();
-            match text.parse() {
+            let given = |text: &str| defaults(text).unwrap_or_default();
+            match given(text).parse() {
                 Ok(parsed) if provider.network.is_none() => {
                     provider.network = Some((parsed, subnet.line));
-                    provider.gateway = config.text("gateway").and_then(|gateway| gateway.parse().ok());
+                    provider.gateway = config.text("gateway").and_then(|gateway| given(gateway).parse().ok());
                 }
                 Ok(_) => draft.leave(subnet.line, text, "a provider has one network"),
                 Err(_) => draft.leave(subnet.line, text, "it is not an IPv4 network"),
@@ -138,10 +186,17 @@ fn volume(name: &str, service: &Node, draft: &mut Draft) {
             draft.leave(found.line, format!("{name}.{key}"), why);
         }
     }
+    for (network, place) in service.get("networks").map_or(&[][..], Node::entries) {
+        for (key, why) in LEFT_OF_NETWORK {
+            if let Some(found) = place.get(key) {
+                draft.leave(found.line, format!("{name}: {key} in {network}"), why);
+            }
+        }
+    }
     let networks = networks_of(service);
     let (home, address, line) = networks[0].clone();
     let address = address.and_then(|text| {
-        let parsed = text.parse().ok();
+        let parsed = defaults(&text).and_then(|text| text.parse().ok());
         if parsed.is_none() {
             draft.leave(line, text, "it is not an IPv4 address");
         }

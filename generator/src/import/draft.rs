@@ -271,7 +271,9 @@ impl Draft {
             for (name, fields) in what.as_object().into_iter().flatten() {
                 let _ = writeln!(out, "    {part}.{name} = {};", set(fields));
             }
-            out.push('\n');
+            if what.as_object().is_some_and(|it| !it.is_empty()) {
+                out.push('\n');
+            }
         }
         out.push_str("    # Who may open connections to whom, between providers.\n");
         if self.links.is_empty() {

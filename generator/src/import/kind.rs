@@ -9,6 +9,13 @@ use super::node::Node;
 const PLACES: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 /// Where the API of a cluster listens, inside.
 const API: u16 = 6443;
+/// The role of a node that says none.
+const CONTROL_PLANE: &str = "control-plane";
+/// What has to do with the network and has no counterpart, with the reason.
+const LEFT: [(&str, &str); 2] = [
+    ("ipFamily", "volumes have IPv4 addresses"),
+    ("apiServerAddress", "the API answers on the localhost alias of the control plane"),
+];
 /// Networks inside the cluster.
 const INSIDE: [&str; 2] = ["podSubnet", "serviceSubnet"];
 
@@ -34,7 +41,20 @@ pub fn draft(cluster: &Node) -> Draft {
             format!("the API answers at {API} on the localhost alias of the control plane"),
         );
     }
+    for (key, why) in LEFT {
+        if let Some(found) = networking.and_then(|it| it.get(key)) {
+            draft.leave(found.line, format!("{key}: {}", found.as_text().unwrap_or_default()), why);
+        }
+    }
     let nodes = cluster.get("nodes").map_or(&[][..], Node::items);
+    let balanced = nodes.iter().filter(|node| role(node) == CONTROL_PLANE).nth(1);
+    if let Some(second) = balanced {
+        draft.leave(
+            second.line,
+            "a second control plane",
+            "the load balancer that kind puts before them is not in the file, and no volume",
+        );
+    }
     let place =
         PLACES.into_iter().find(|label| nodes.iter().any(|node| node.at(&["labels", label]).is_some()));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -56,6 +76,10 @@ pub fn draft(cluster: &Node) -> Draft {
     draft
 }
 
+fn role(node: &Node) -> &str {
+    node.text("role").unwrap_or(CONTROL_PLANE)
+}
+
 fn volume(
     cluster: &str,
     node: &Node,
@@ -63,7 +87,7 @@ fn volume(
     counts: &mut BTreeMap<String, usize>,
     draft: &mut Draft,
 ) {
-    let role = node.text("role").unwrap_or("control-plane");
+    let role = role(node);
     let count = counts.entry(role.to_owned()).or_default();
     *count += 1;
     // As kind itself calls its containers: the second worker is `kind-worker2`.
@@ -74,7 +98,7 @@ fn volume(
         draft.providers.push(Provider { name: provider.clone(), line: node.line, ..Provider::default() });
     }
     let mut publish = std::collections::BTreeSet::new();
-    if role == "control-plane" {
+    if role == CONTROL_PLANE {
         publish.insert(API);
     }
     for mapping in node.get("extraPortMappings").map_or(&[][..], Node::items) {
@@ -91,6 +115,15 @@ fn volume(
         if let Some(outside) = mapping.text("hostPort").filter(|outside| *outside != port) {
             let why = format!("it answers at {port} on the volume's localhost alias, not at {outside}");
             draft.leave(mapping.line, what, why);
+        }
+        if let Some(address) =
+            mapping.text("listenAddress").filter(|it| !["127.0.0.1", "0.0.0.0"].contains(it))
+        {
+            draft.leave(
+                mapping.line,
+                format!("{name}: listenAddress {address}"),
+                "it answers on the localhost alias of the volume, on no other address of the Mac",
+            );
         }
         publish.insert(inside);
     }

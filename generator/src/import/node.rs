@@ -96,6 +96,29 @@ impl Node {
         keys.iter().try_fold(self, |node, key| node.get(key))
     }
 
+    /// Whether nothing stands there.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.data, Data::Null)
+    }
+
+    /// This over another: lists one behind the other, entries of maps each over the other's, and of the rest this.
+    pub fn over(&self, other: &Node) -> Node {
+        let data = match (&self.data, &other.data) {
+            (Data::Null, _) => return other.clone(),
+            (Data::List(own), Data::List(others)) => Data::List(others.iter().chain(own).cloned().collect()),
+            (Data::Map(own), Data::Map(others)) => {
+                let merged = own.iter().map(|(key, value)| match other.get(key) {
+                    Some(below) => (key.clone(), value.over(below)),
+                    None => (key.clone(), value.clone()),
+                });
+                let rest = others.iter().filter(|(key, _)| self.get(key).is_none());
+                Data::Map(merged.chain(rest.cloned()).collect())
+            }
+            (own, _) => own.clone(),
+        };
+        Node { line: self.line, data }
+    }
+
     /// The entries of a map; none of anything else.
     pub fn entries(&self) -> &[(String, Node)] {
         match &self.data {

@@ -1,16 +1,21 @@
-//! Terraform, as `terraform show -json` prints a state or a plan, or as a configuration in JSON: networks of clouds are
-//! providers, machines are volumes, peerings are links.
+//! Terraform, as `terraform show -json` prints a state or a plan, as the file of a state, or as a configuration in JSON:
+//! networks of clouds are providers, machines are volumes, peerings are links.
 
+mod references;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::draft::{Draft, Link, Provider, Volume};
 use super::node::Node;
+use references::{Configuration, Place, plain};
 
 /// Networks, and where their range stands.
-const NETWORKS: [(&str, &str); 8] = [
+const NETWORKS: [(&str, &str); 9] = [
     ("aws_vpc", "cidr_block"),
+    ("aws_default_vpc", "cidr_block"),
     ("google_compute_subnetwork", "ip_cidr_range"),
     ("azurerm_virtual_network", "address_space"),
     ("digitalocean_vpc", "ip_range"),
@@ -41,8 +46,9 @@ const PEERINGS: [(&str, &str, &str); 3] = [
     ("google_compute_network_peering", "network", "peer_network"),
 ];
 /// What lies between a machine and its network, and the key that leads on.
-const BETWEEN: [(&str, &[&str]); 3] = [
+const BETWEEN: [(&str, &[&str]); 4] = [
     ("aws_subnet", &["vpc_id"]),
+    ("aws_default_subnet", &["vpc_id"]),
     ("azurerm_subnet", &["virtual_network_name"]),
     ("azurerm_network_interface", &["ip_configuration", "subnet_id"]),
 ];
@@ -62,38 +68,49 @@ const RULES: [&str; 9] = [
 /// A resource: its type, its name, and what it is.
 struct Resource<'a> {
     kind: &'a str,
+    /// With its key, where there are several.
     name: String,
+    place: Place,
     values: &'a Node,
     line: usize,
+    /// It is read and not made here.
+    is_data: bool,
+    /// The provider that it becomes, where it is a network.
+    provider: String,
 }
 
+/// All that a file has.
+struct File<'a> {
+    resources: Vec<Resource<'a>>,
+    configuration: Configuration<'a>,
+}
+
+/// The machines and networks of a file.
 pub fn draft(file: &Node) -> Draft {
     let mut resources = Vec::new();
     for key in ["values", "planned_values"] {
         if let Some(root) = file.at(&[key, "root_module"]) {
-            shown(root, &mut resources);
+            shown(root, &|_| true, &mut resources);
         }
     }
-    for kinds in file.get("resource").map_or(&[][..], Node::items) {
-        for (kind, named) in kinds.entries() {
-            for (name, values) in named.entries() {
-                // A block that may be repeated is a list of one.
-                let values = values.items().first().unwrap_or(values);
-                resources.push(Resource { kind, name: name.clone(), values, line: values.line });
-            }
-        }
+    if let Some(root) = file.at(&["prior_state", "values", "root_module"]) {
+        shown(root, &|is_data| is_data, &mut resources);
     }
+    stored(file, &mut resources);
+    configured(file, &mut resources);
+    name_providers(&mut resources);
+    let all = File { resources, configuration: Configuration::of(file) };
     let mut draft = Draft::default();
-    for it in &resources {
+    for it in all.made() {
         network(it, &mut draft);
     }
-    for it in &resources {
-        machine(it, &resources, &mut draft);
+    for it in all.made() {
+        machine(it, &all, &mut draft);
     }
-    for it in &resources {
-        peering(it, &resources, &mut draft);
+    for it in all.made() {
+        peering(it, &all, &mut draft);
     }
-    for rule in resources.iter().filter(|it| RULES.contains(&it.kind)) {
+    for rule in all.made().filter(|it| RULES.contains(&it.kind)) {
         let what = format!("{}.{}", rule.kind, rule.name);
         draft.leave(
             rule.line,
@@ -101,23 +118,113 @@ pub fn draft(file: &Node) -> Draft {
             "inside a provider everything passes; between providers write a link for what it permits",
         );
     }
+    others(&all, &mut draft);
     draft.finish();
     draft
 }
 
-/// The resources of a module and of those below it.
-fn shown<'a>(module: &'a Node, resources: &mut Vec<Resource<'a>>) {
+impl Resource<'_> {
+    fn is_network(&self) -> bool {
+        NETWORKS.iter().any(|(kind, _)| *kind == self.kind)
+    }
+
+    /// The keys that lead on from what lies between a machine and its network.
+    fn between(&self) -> Option<&'static [&'static str]> {
+        BETWEEN.iter().find(|(kind, _)| *kind == self.kind).map(|(_, on)| *on)
+    }
+
+    /// What of a file is read.
+    fn is_known(&self) -> bool {
+        self.is_network()
+            || self.between().is_some()
+            || MACHINES.iter().any(|(kind, ..)| *kind == self.kind)
+            || PEERINGS.iter().any(|(kind, ..)| *kind == self.kind)
+            || RULES.contains(&self.kind)
+            // Its subnetworks are networks.
+            || self.kind == "google_compute_network"
+    }
+}
+
+/// The resources of a module and of those below it, as `terraform show -json` prints them.
+fn shown<'a>(module: &'a Node, is_wanted: &dyn Fn(bool) -> bool, resources: &mut Vec<Resource<'a>>) {
+    let path = plain(module.text("address").unwrap_or_default());
     for resource in module.get("resources").map_or(&[][..], Node::items) {
         let (Some(kind), Some(values)) = (resource.text("type"), resource.get("values")) else { continue };
-        if resource.text("mode").is_some_and(|mode| mode != "managed") {
-            continue;
+        let is_data = resource.text("mode").is_some_and(|mode| mode != "managed");
+        if is_wanted(is_data) {
+            let name = resource.text("name").unwrap_or(kind);
+            let place = (path.clone(), format!("{kind}.{name}"));
+            let name = keyed(name, resource.get("index"));
+            let (line, provider) = (resource.line, String::new());
+            resources.push(Resource { kind, name, place, values, line, is_data, provider });
         }
-        let index = resource.text("index").map_or_else(String::new, |index| format!("-{index}"));
-        let name = resource.text("name").unwrap_or(kind).to_owned() + &index;
-        resources.push(Resource { kind, name, values, line: resource.line });
     }
     for child in module.get("child_modules").map_or(&[][..], Node::items) {
-        shown(child, resources);
+        shown(child, is_wanted, resources);
+    }
+}
+
+/// The resources of a state as it is stored.
+fn stored<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
+    for resource in file.get("resources").map_or(&[][..], Node::items) {
+        let Some(kind) = resource.text("type") else { continue };
+        let is_data = resource.text("mode").is_some_and(|mode| mode != "managed");
+        let name = resource.text("name").unwrap_or(kind);
+        let place = (plain(resource.text("module").unwrap_or_default()), format!("{kind}.{name}"));
+        for instance in resource.get("instances").map_or(&[][..], Node::items) {
+            let Some(values) = instance.get("attributes") else { continue };
+            let (name, place) = (keyed(name, instance.get("index_key")), place.clone());
+            let (line, provider) = (resource.line, String::new());
+            resources.push(Resource { kind, name, place, values, line, is_data, provider });
+        }
+    }
+}
+
+/// The resources of a configuration in JSON.
+fn configured<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
+    for (key, is_data) in [("resource", false), ("data", true)] {
+        for kinds in file.get(key).map_or(&[][..], Node::items) {
+            for (kind, named) in kinds.entries() {
+                for (name, values) in named.items().iter().flat_map(Node::entries) {
+                    // A block that may be repeated is a list of one.
+                    let values = values.items().first().unwrap_or(values);
+                    let place = (String::new(), format!("{kind}.{name}"));
+                    let (name, line, provider) = (name.clone(), values.line, String::new());
+                    resources.push(Resource { kind, name, place, values, line, is_data, provider });
+                }
+            }
+        }
+    }
+}
+
+/// The name of an instance, with the key that `count` or `for_each` gives it.
+fn keyed(name: &str, key: Option<&Node>) -> String {
+    match key.and_then(Node::as_text) {
+        Some(key) => format!("{name}-{key}"),
+        None => name.to_owned(),
+    }
+}
+
+/// Gives each network the name of its provider: that of the resource, with its cloud, and a number where two have the same.
+fn name_providers(resources: &mut [Resource]) {
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for resource in resources.iter_mut().filter(|it| it.is_network()) {
+        let cloud = cloud(resource);
+        let name = called(resource);
+        let name = if name.contains(cloud) { name } else { format!("{cloud}-{name}") };
+        let numbered = (2_usize..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        resource.provider = free.unwrap_or(name);
+        taken.insert(resource.provider.clone());
+    }
+}
+
+/// What people call the cloud of a resource.
+fn cloud<'a>(resource: &Resource<'a>) -> &'a str {
+    match resource.kind.split('_').next().unwrap_or_default() {
+        "google" => "gcp",
+        "azurerm" => "azure",
+        other => other,
     }
 }
 
@@ -137,6 +244,7 @@ fn called(resource: &Resource) -> String {
     plain.unwrap_or(&resource.name).to_owned()
 }
 
+/// The range of a network, and those that it has beside it.
 fn network(resource: &Resource, draft: &mut Draft) {
     let Some((_, key)) = NETWORKS.iter().find(|(kind, _)| *kind == resource.kind) else { return };
     let range = text(resource.values, &[key]);
@@ -147,27 +255,23 @@ fn network(resource: &Resource, draft: &mut Draft) {
         let line = range.map_or(resource.line, |(_, line)| line);
         draft.leave(line, what, "it is not an IPv4 network that stands here: one is chosen");
     }
+    for more in resource.values.get(key).map_or(&[][..], Node::items).iter().skip(1) {
+        draft.leave(more.line, more.as_text().unwrap_or_default(), "a provider has one network");
+    }
+    for key in ["ipv6_cidr_block", "ipv6_cidr_range", "ipv6_address_space"] {
+        if let Some((found, line)) = text(resource.values, &[key]).filter(|(found, _)| !found.is_empty()) {
+            draft.leave(line, found, "it is not an IPv4 network");
+        }
+    }
     draft.providers.push(Provider {
-        name: name_of(resource),
+        name: resource.provider.clone(),
         network: parsed,
         line: resource.line,
         ..Provider::default()
     });
 }
 
-/// The name of a provider: that of the resource, with its kind where two have the same.
-fn name_of(resource: &Resource) -> String {
-    let cloud = resource.kind.split('_').next().unwrap_or_default();
-    let cloud = match cloud {
-        "google" => "gcp",
-        "azurerm" => "azure",
-        other => other,
-    };
-    let name = called(resource);
-    if name.contains(cloud) { name } else { format!("{cloud}-{name}") }
-}
-
-fn machine(resource: &Resource, all: &[Resource], draft: &mut Draft) {
+fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
     let Some((_, at, within)) = MACHINES.iter().find(|(kind, ..)| *kind == resource.kind) else { return };
     let address =
         text(resource.values, at).and_then(|(text, line)| Some((text.parse::<Ipv4Addr>().ok()?, line)));
@@ -175,52 +279,90 @@ fn machine(resource: &Resource, all: &[Resource], draft: &mut Draft) {
         draft.providers.iter().find(|it| it.network.is_some_and(|(network, _)| network.contains(&address)))
     };
     let by_address = address.and_then(|(address, _)| holds(address)).map(|it| it.name.clone());
-    let by_name = text(resource.values, within).and_then(|(reference, _)| named(reference, all, 0));
-    let of_cloud = || {
-        let cloud = resource.kind.split('_').next().unwrap_or_default();
-        let mut own = all.iter().filter(|it| {
-            it.kind.split('_').next() == Some(cloud) && NETWORKS.iter().any(|(kind, _)| *kind == it.kind)
-        });
-        own.next().filter(|_| own.next().is_none()).map(name_of)
-    };
+    let by_name = all.leads(resource, within, 0);
+    let cloud = cloud(resource);
+    let mut own = all.made().filter(|it| it.is_network() && self::cloud(it) == cloud);
+    let (first, second) = (own.next(), own.next());
+    let of_cloud = first.filter(|_| second.is_none()).map(|it| it.provider.clone());
     let name = called(resource);
-    match by_name.or(by_address).or_else(of_cloud) {
-        Some(provider) => {
-            draft.volumes.push(Volume { name, provider, address, line: resource.line, ..Volume::default() });
+    let found = by_name.as_ref().map(|it| it.provider.clone()).or(by_address).or(of_cloud);
+    let provider = match found {
+        Some(provider) => provider,
+        // Every cloud has a network for machines that name none.
+        None if first.is_none() => {
+            if !draft.providers.iter().any(|it| it.name == cloud) {
+                let name = cloud.to_owned();
+                draft.providers.push(Provider { name, line: resource.line, ..Provider::default() });
+            }
+            let what = format!("{}.{name}", resource.kind);
+            let why = format!("its network is not in this file: it is in `{cloud}`, whose network is chosen");
+            draft.leave(resource.line, what, why);
+            cloud.to_owned()
         }
-        None => draft.leave(
-            resource.line,
-            format!("{}.{name}", resource.kind),
-            "nothing here says which network it is in",
-        ),
+        None => {
+            let what = format!("{}.{name}", resource.kind);
+            draft.leave(resource.line, what, "nothing here says which network it is in");
+            return;
+        }
+    };
+    // A network that is made elsewhere is one where a machine is in it.
+    if let Some(elsewhere) = by_name.filter(|it| it.is_data)
+        && !draft.providers.iter().any(|it| it.name == elsewhere.provider)
+    {
+        network(elsewhere, draft);
+    }
+    draft.volumes.push(Volume { name, provider, address, line: resource.line, ..Volume::default() });
+}
+
+impl<'a> File<'a> {
+    /// What is made, and not only read.
+    fn made(&self) -> impl Iterator<Item = &Resource<'a>> {
+        self.resources.iter().filter(|it| !it.is_data)
+    }
+
+    /// The network that an argument of a resource leads to.
+    fn leads(&self, resource: &Resource, argument: &[&str], depth: usize) -> Option<&Resource<'a>> {
+        let found = if let Some((reference, _)) = text(resource.values, argument) {
+            self.named(reference)?
+        } else {
+            let places = self.configuration.named(&resource.place, argument);
+            places.iter().find_map(|place| self.on_the_way().find(|it| it.place == *place))?
+        };
+        match found.between() {
+            None => Some(found),
+            // A file may say anything, a circle too.
+            Some(on) if depth < 4 => self.leads(found, on, depth + 1),
+            Some(_) => None,
+        }
+    }
+
+    /// Networks, and what lies between them and machines.
+    fn on_the_way(&self) -> impl Iterator<Item = &Resource<'a>> {
+        self.resources.iter().filter(|it| it.is_network() || it.between().is_some())
+    }
+
+    /// What a reference means: `${aws_subnet.a.id}`, or the id that a resource has.
+    fn named(&self, reference: &str) -> Option<&Resource<'a>> {
+        let inner = reference.trim_start_matches("${").trim_end_matches('}');
+        let is_meant = |it: &&Resource| {
+            let (_, place) = &it.place;
+            let place = if it.is_data { format!("data.{place}") } else { place.clone() };
+            let is_named = inner
+                .strip_prefix(&place)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            let has = |id: &&str| text(it.values, &[id]).is_some_and(|(found, _)| found == reference);
+            is_named || ["id", "self_link", "name"].iter().any(has)
+        };
+        self.on_the_way().find(is_meant)
     }
 }
 
-/// The provider that a reference leads to: `${aws_subnet.a.id}`, or the id that a resource has.
-fn named(reference: &str, all: &[Resource], depth: usize) -> Option<String> {
-    let inner = reference.trim_start_matches("${").trim_end_matches('}');
-    let is_meant = |it: &&Resource| {
-        let by_name = format!("{}.{}", it.kind, it.name);
-        let is_named =
-            inner.strip_prefix(&by_name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        let ids = ["id", "self_link", "name"];
-        is_named || ids.iter().any(|id| text(it.values, &[id]).is_some_and(|(found, _)| found == reference))
-    };
-    let known = |it: &&Resource| {
-        NETWORKS.iter().any(|(kind, _)| *kind == it.kind) || BETWEEN.iter().any(|(kind, _)| *kind == it.kind)
-    };
-    let found = all.iter().filter(known).find(is_meant)?;
-    let Some((_, on)) = BETWEEN.iter().find(|(kind, _)| *kind == found.kind) else {
-        return Some(name_of(found));
-    };
-    let (reference, _) = text(found.values, on)?;
-    // A file may say anything, a circle too.
-    if depth < 4 { named(reference, all, depth + 1) } else { None }
-}
-
-fn peering(resource: &Resource, all: &[Resource], draft: &mut Draft) {
+fn peering(resource: &Resource, all: &File, draft: &mut Draft) {
     let Some((_, one, other)) = PEERINGS.iter().find(|(kind, ..)| *kind == resource.kind) else { return };
-    let end = |key: &str| text(resource.values, &[key]).and_then(|(reference, _)| named(reference, all, 0));
+    let end = |key: &str| {
+        let network = all.leads(resource, &[key], 0).filter(|it| !it.is_data);
+        network.map(|it| it.provider.clone())
+    };
     match (end(one), end(other)) {
         (Some(one), Some(other)) if one != other => {
             let link = Link { from: vec![one], to: vec![other], is_mutual: true, ..Link::default() };
@@ -234,5 +376,17 @@ fn peering(resource: &Resource, all: &[Resource], draft: &mut Draft) {
             let what = format!("{}.{}", resource.kind, resource.name);
             draft.leave(resource.line, what, "not both of its networks are in this file");
         }
+    }
+}
+
+/// Says what else the file makes: a line for each type.
+fn others(all: &File, draft: &mut Draft) {
+    let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for it in all.made().filter(|it| !it.is_known()) {
+        kinds.entry(it.kind).or_insert((0, it.line)).0 += 1;
+    }
+    for (kind, (count, line)) in kinds {
+        let what = if count == 1 { kind.to_owned() } else { format!("{kind} ({count})") };
+        draft.leave(line, what, "nothing of it is taken: networks, machines and peerings are");
     }
 }

@@ -1,4 +1,4 @@
-//! From JSON to the raw mirror: every wrong shape is reported, and reading continues after it.
+//! Reads JSON into the raw mirror. Every value of a wrong shape is reported, and reading continues after it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,7 +25,7 @@ pub fn input(bytes: &[u8]) -> (Input, Problems) {
     (input, problems)
 }
 
-/// Why bytes are no JSON, and where; lines and columns begin at 1, where reading stops after the last line too.
+/// Why bytes are not JSON, and where. Lines and columns count from 1, even if serde_json reports 0 at the end.
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Kind {
     let (line, column) = (error.line().max(1), error.column().max(1));
     if let Err(error) = std::str::from_utf8(bytes) {
@@ -50,13 +50,13 @@ trait Read: Sized {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self>;
 }
 
-/// More fields than any object has: a list of so many is searched from its start.
+/// Objects with at most this many fields are searched linearly; every valid object is smaller.
 const FEW: usize = 32;
 
-/// One object whose fields are being read.
+/// An object whose fields are being read.
 struct Fields<'a> {
     at: At<'a>,
-    /// None where it was taken.
+    /// The fields with their values; `None` if the value was taken.
     entries: Vec<(String, Option<Tree>)>,
     known: Vec<&'static str>,
     problems: &'a mut Problems,
@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         self.entries.iter_mut().find(|(known, _)| known == name)?.1.take()
     }
 
-    /// A field that may be left out or null.
+    /// Reads a field that may be absent or null.
     fn optional<T: Read>(&mut self, name: &'static str) -> Option<T> {
         match self.take(name)? {
             Tree::Null => None,
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that must be there.
+    /// Reads a field that must be present.
     fn required<T: Read>(&mut self, name: &'static str) -> Option<T> {
         if let Some(tree) = self.take(name) {
             return T::read(tree, self.at.child(name), self.problems);
@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// Reports what is left: fields that no one asked for.
+    /// Reports the remaining fields as unknown.
     fn close(self) {
         let mut left: Vec<String> =
             self.entries.into_iter().filter(|(_, tree)| tree.is_some()).map(|(field, _)| field).collect();
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The entries of an object; a key that is given twice is reported, and its first value kept.
+/// The entries of an object. A duplicate key is reported, and its first value kept.
 fn entries(tree: Tree, at: At, problems: &mut Problems) -> Option<BTreeMap<String, Tree>> {
     let Tree::Map(list) = tree else {
         return wrong("an object", &tree, at, problems);
@@ -143,7 +143,7 @@ fn wrong<T>(expected: &'static str, tree: &Tree, at: At, problems: &mut Problems
     None
 }
 
-/// The known word nearest to a mistyped one or to part of one, if any is near enough to be meant.
+/// The known word nearest to a mistyped or partial one, if any is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.collect();
     let mistyped = known
@@ -156,13 +156,14 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     mistyped.or_else(|| known.iter().copied().filter(is_part).min_by_key(|it| (it.len(), *it)))
 }
 
-/// Whether a word is what a longer one begins with, or some of its parts: `worker-3` of `karpenter-worker-3`.
+/// Whether a word is a prefix of a longer one, or consists of some of its hyphenated parts: `worker-3` of
+/// `karpenter-worker-3`.
 fn is_part(word: &str, candidate: &str) -> bool {
     let parts = |text: &str| format!("-{text}-");
     !word.is_empty() && (candidate.starts_with(word) || parts(candidate).contains(&parts(word)))
 }
 
-/// How many characters must be added, removed or changed to turn one word into the other.
+/// The edit distance: how many characters must be added, removed or changed to turn one word into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(80).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -226,7 +227,7 @@ impl Read for Port {
     }
 }
 
-/// The word of `latency`. Who writes a number there means `latencyMs`.
+/// The word of `latency`. A number there is probably meant for `latencyMs`, and the error says so.
 struct LatencyWord(String);
 
 impl Read for LatencyWord {
@@ -250,7 +251,7 @@ impl Read for Ignored {
     }
 }
 
-/// A list keeps its length: an element that could not be read leaves `None`, so that indices stay true.
+/// A list keeps its length: an element that cannot be read leaves `None`, so that indices remain correct.
 impl<T: Read> Read for Vec<Option<T>> {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let Tree::List(items) = tree else {
@@ -261,7 +262,7 @@ impl<T: Read> Read for Vec<Option<T>> {
     }
 }
 
-/// An entry that could not be read stays as an empty one: its name is known, so nothing else complains of it.
+/// An entry that cannot be read is kept as an empty one: its name exists, so references to it are not errors.
 impl<T: Read + Default> Read for BTreeMap<String, T> {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut map = BTreeMap::new();
@@ -303,7 +304,7 @@ impl Read for Input {
     }
 }
 
-/// Entries that could not be read stay as empty ones, so that the indices of the others stay true.
+/// Replaces elements that could not be read by empty ones, so that the indices of the others remain correct.
 fn kept<T: Default>(entries: Vec<Option<T>>) -> Vec<T> {
     entries.into_iter().map(Option::unwrap_or_default).collect()
 }

@@ -1,4 +1,4 @@
-//! JSON with nothing lost: unlike a map, it keeps a key that is given twice, so that it can be reported.
+//! A JSON tree that keeps duplicate keys, so that they can be reported.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// The value as an error shows it: short, with its type.
+    /// A short description of the value with its type, for errors.
     pub fn describe(&self) -> String {
         match self {
             Tree::Null => "null".to_owned(),

@@ -1,4 +1,4 @@
-//! A capture as pcapng: a packet for every hop at which pf saw it, with the deciding rule as its comment.
+//! Writes captures as pcapng: one packet for every hook at which pf saw it, with the deciding rule as its comment.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,16 +25,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::client::{address, ask};
 use super::control::{Lab, Reply, Request};
 
-/// How many packets may wait for a slow reader.
+/// Most packets queued for a slow reader.
 const WAITING: usize = 8192;
-/// How often to look whether the reader is still there.
+/// How often to check whether the reader is still there.
 const LOOK: Duration = Duration::from_millis(200);
-/// The interface on which this Mac talks to itself.
+/// The loopback interface of the Mac.
 const LOOPBACK: &str = "lo0";
-/// Nanoseconds, as a negative power of ten.
+/// Timestamp resolution, as a negative power of ten.
 const NANOSECONDS: u8 = 9;
 
-/// Writes what a lab tells of a node or a link, to a file or to standard output, for a time or until it is ended.
+/// Captures the packets of a node or a link to a file or standard output, for a given time or until interrupted.
 pub fn capture(what: &str, out: Option<&Path>, patience: Option<Duration>) -> Result<()> {
     let (reply, _, mut stream) = ask(&address(), &Request::Capture { what: what.to_owned() })?;
     if let Reply::Wrong { message } = reply {
@@ -67,13 +67,13 @@ pub fn capture(what: &str, out: Option<&Path>, patience: Option<Duration>) -> Re
     Ok(())
 }
 
-/// Whether something comes within a short time.
+/// Whether data arrives within a short time.
 fn has_more(stream: &UnixStream) -> Result<bool> {
     let nap = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
     Ok(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&nap))? > 0)
 }
 
-/// Whether no one reads standard output any more: a pipe tells, a file and a terminal have no reader to lose.
+/// Whether standard output is a pipe whose reader is gone; files and terminals have no reader.
 fn is_reader_gone() -> Result<bool> {
     let out = io::stdout();
     let mut waiting = [PollFd::new(&out, PollFlags::empty())];
@@ -81,7 +81,7 @@ fn is_reader_gone() -> Result<bool> {
     Ok(waiting[0].revents().contains(PollFlags::ERR))
 }
 
-/// Tells packets until the reader goes away.
+/// Sends captured packets until the reader disconnects.
 pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
     let (sink, seen) = sync_channel(WAITING);
     let id = lab.shared.router().watches_mut().add(filter);
@@ -108,7 +108,7 @@ pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
     written
 }
 
-/// No one says anything while it reads: the end of the stream is all that can come.
+/// Whether the peer has disconnected: it sends nothing while it reads, so only the end of the stream can arrive.
 fn is_gone(mut stream: &UnixStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let read = stream.read(&mut [0]);
@@ -120,7 +120,8 @@ fn is_gone(mut stream: &UnixStream) -> io::Result<bool> {
     }
 }
 
-/// What an interface is called in a capture: what the Mac sends to itself is seen twice on lo0, and each is its own.
+/// The names of an interface in a capture. Packets from the Mac to itself are seen twice on lo0, so it has one per
+/// direction.
 fn names_of(interface: &str) -> Vec<String> {
     match interface {
         LOOPBACK => [Direction::Out, Direction::In].map(|way| name_of(interface, way)).to_vec(),
@@ -146,7 +147,7 @@ impl<W: Write> Writer<W> {
         let mut pcapng = PcapNgWriter::new(out)?;
         let mut interfaces = HashMap::new();
         for (number, name) in (0..).zip(names) {
-            // Not RAW: libpcap takes that for two different types where there is more than one interface.
+            // Not RAW: libpcap maps it to two different link types in a file with more than one interface.
             let mut block = InterfaceDescriptionBlock::new(DataLink::IPV4, 0);
             block.options = vec![
                 InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),

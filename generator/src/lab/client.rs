@@ -1,4 +1,5 @@
-//! The client side of the lab's socket: one line of JSON each way, and descriptors where a command enters the lab.
+//! The client side of the lab's socket: one line of JSON in each direction, and descriptors for a command that enters
+//! the lab.
 
 use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -15,12 +16,12 @@ use rustix::process::geteuid;
 
 use super::control::{Reply, Request};
 
-/// The variable that names the lab to what runs in it.
+/// Environment variable with the lab's address, for programs that run in it.
 pub const VARIABLE: &str = "NIXVOL_LAB";
-/// How many descriptors come at once.
+/// Most descriptors in one reply.
 const DESCRIPTORS: usize = 4;
 
-/// The address of the lab that a command means: the one that it runs in, or the user's own.
+/// The abstract socket address of the lab to use: the one that this process runs in, otherwise the user's own.
 pub fn address() -> String {
     match env::var(VARIABLE) {
         Ok(address) if !address.is_empty() => address,
@@ -28,7 +29,7 @@ pub fn address() -> String {
     }
 }
 
-/// Connects to a lab; `None` where there is none.
+/// Connects to a lab; `None` if none listens at the address.
 pub fn connect(address: &str) -> Result<Option<UnixStream>> {
     let name =
         SocketAddr::from_abstract_name(address.as_bytes()).context("a lab cannot have this address")?;
@@ -37,25 +38,26 @@ pub fn connect(address: &str) -> Result<Option<UnixStream>> {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),
         Err(error) => return Err(error).context("cannot connect to the lab"),
     };
-    // Anybody could have taken the name.
+    // Any user can bind an abstract address.
     if !is_own(&stream)? {
         bail!("the process at the lab's address belongs to another user");
     }
     Ok(Some(stream))
 }
 
-/// Whether the other end of a stream is this user's. Its process may be of another namespace, and have no number here.
+/// Whether the peer of a stream belongs to this user. Only the uid is compared: a peer in another PID namespace may
+/// have no pid here.
 pub fn is_own(stream: &UnixStream) -> Result<bool> {
     let peer = getsockopt(stream, PeerCredentials).context("cannot determine the owner of the peer")?;
     Ok(peer.uid() == geteuid().as_raw())
 }
 
-/// Whether the lab that a command means is up.
+/// Whether the lab at [`address`] is up.
 pub fn is_up() -> Result<bool> {
     Ok(connect(&address())?.is_some())
 }
 
-/// Asks a lab something, and gives its answer, the descriptors that came with it, and the stream.
+/// Sends a request to a lab; returns the reply, the descriptors that came with it, and the stream.
 pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, UnixStream)> {
     let Some(mut stream) = connect(address)? else {
         bail!("no lab is up\nhint: `nixvol-net lab up`, or `nixvol-net lab run -- COMMAND`");
@@ -65,7 +67,7 @@ pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, Uni
     stream.write_all(&line).context("cannot connect to the lab")?;
     let descriptors = receive(&stream)?;
     let mut line = String::new();
-    // A reply is short and nothing follows it unasked: nothing is read that belongs to what follows.
+    // Reads byte by byte, so that nothing after the reply is consumed; replies are short.
     BufReader::with_capacity(1, &stream).read_line(&mut line).context("cannot read the lab's answer")?;
     if line.is_empty() {
         bail!("the lab has ended");
@@ -73,7 +75,7 @@ pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, Uni
     Ok((serde_json::from_str(&line)?, descriptors, stream))
 }
 
-/// The descriptors that stand before a reply, with one byte to carry them.
+/// The descriptors that precede a reply, on one byte that carries them.
 fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

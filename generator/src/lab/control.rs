@@ -1,4 +1,4 @@
-//! The requests to a lab and its answers: a line of JSON each.
+//! The protocol of a lab's socket: requests and replies, one line of JSON each; and the server side.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
@@ -24,181 +24,182 @@ use super::client::is_own;
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
-/// What a lab is asked.
+/// A request to the lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
-    /// How it is.
+    /// Report its state.
     Status,
-    /// To end.
+    /// End the lab.
     Down,
-    /// To let someone into a node.
+    /// Pass the namespaces of a node, to run a command in them.
     Enter {
-        /// The node.
+        /// The node's name.
         node: String,
     },
-    /// To cut or slow the paths between two groups, or between one and everything else.
+    /// Cut or slow the paths between two groups, or between one group and all others.
     Fault(Asked),
-    /// To withdraw every fault that the asker makes, once the asker hangs up. The reply is the asker's number.
+    /// Assign a number to this client; faults made with it are withdrawn when the client disconnects.
     Own,
-    /// To heal them; all, if none is named.
+    /// Heal the paths between two groups, or between one and all others; without names, heal everything.
     Heal {
         /// A volume or a provider.
         one: Option<String>,
-        /// Another.
+        /// Another volume or provider; `None` for all others.
         other: Option<String>,
     },
-    /// To load other rules.
+    /// Load other rules.
     Apply {
-        /// The declaration behind them.
+        /// The declaration that they were rendered from, as JSON.
         input: String,
-        /// The anchor.
+        /// The text of the anchor.
         anchor: String,
-        /// From whom to whom connections are to end.
+        /// Connections to end: the networks of their source and destination.
         ends: Vec<(Ipv4Net, Ipv4Net)>,
-        /// Whether the connections that older rules let in have been looked at.
+        /// Whether `ends` accounts for all rules loaded before, so that [`Request::Loaded`] starts over with this
+        /// anchor.
         kill: bool,
     },
-    /// For the rules that open connections may stem from.
+    /// Report the texts of the anchor by which open connections may have been permitted.
     Loaded,
-    /// To tell every packet of a node or a link, as pcapng after the reply.
+    /// Send the packets of a node or a link as pcapng after the reply.
     Capture {
-        /// A node, or `links.0`.
+        /// A node, or a link as `links.0`.
         what: String,
     },
 }
 
-/// A fault that somebody asks for.
+/// A fault to be made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Asked {
     /// A volume or a provider.
     pub one: String,
-    /// Another; none for all others.
+    /// Another volume or provider; `None` for all others.
     pub other: Option<String>,
-    /// Latency in milliseconds, loss as a share and bandwidth in kbit/s, of a path that is slowed; none where it is cut.
+    /// Latency in milliseconds, loss between 0 and 1, bandwidth in kbit/s of a slowed path; `None` for a cut one.
     pub slow: Option<(Option<u16>, Option<f64>, Option<u32>)>,
-    /// For how long.
+    /// How long it lasts; `None` until it is healed.
     pub lasts: Option<Duration>,
-    /// The number of the asker, where the fault goes with them.
+    /// The number from [`Reply::Owner`], if the fault ends with that client's connection.
     pub owner: Option<u64>,
 }
 
-/// How it answers.
+/// A reply of the lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
-    /// It is done; in words, where there is something to say.
+    /// The request was carried out.
     Done {
-        /// What was done.
+        /// What was done, or empty.
         message: String,
     },
-    /// It cannot be done.
+    /// The request failed.
     Wrong {
         /// Why, and what to do.
         message: String,
     },
-    /// The number of who asks.
+    /// The number assigned to the client.
     Owner(u64),
-    /// How the lab is.
+    /// The state of the lab.
     Status(Box<Status>),
-    /// The texts of the anchor since connections were last ended.
+    /// The texts of the anchor loaded since connections were last ended.
     Loaded {
-        /// One after another.
+        /// The texts, concatenated.
         text: String,
     },
 }
 
-/// How a lab is.
+/// The state of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// The hosts.
+    /// All nodes.
     pub nodes: Vec<NodeStatus>,
-    /// How many rules are loaded.
+    /// Number of rules in anchors.
     pub rules: usize,
-    /// The pipes that there are.
+    /// The pipes for conditions of links.
     pub pipes: Vec<PipeStatus>,
-    /// The faults that there are.
+    /// The faults in force.
     pub faults: Vec<FaultStatus>,
-    /// How many states there are.
+    /// Number of states.
     pub states: usize,
-    /// Packets that were delivered.
+    /// Number of packets delivered.
     pub delivered: u64,
-    /// Packets that a rule or a state blocked.
+    /// Number of packets blocked by a rule or a state.
     pub blocked: u64,
-    /// Packets that were not delivered for another reason.
+    /// Number of packets not delivered for any other reason.
     pub dropped: u64,
-    /// For how long it has been up, in seconds.
+    /// Uptime in seconds.
     pub seconds: u64,
 }
 
 /// A pipe that rules send packets into.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PipeStatus {
-    /// Its number.
+    /// The number of the dummynet pipe.
     pub number: u16,
-    /// What it is like, in words.
+    /// Its conditions, in words.
     pub conditions: String,
-    /// Who sends through it to whom: `aws -> azure`.
+    /// The endpoints of its path: `aws -> azure`.
     pub way: String,
 }
 
-/// A fault that was made on demand.
+/// A fault in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FaultStatus {
     /// `partition` or `slow`.
     pub action: String,
     /// A volume or a provider.
     pub from: String,
-    /// Another; none for all others.
+    /// Another volume or provider; `None` for all others.
     pub to: Option<String>,
     /// The conditions of a slowed path, in words.
     pub conditions: Option<String>,
-    /// For how many more seconds; none until it is healed.
+    /// Seconds until it ends; `None` if only healing ends it.
     pub seconds: Option<u64>,
 }
 
-/// The hosts.
+/// A node of the lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
-    /// Its name.
+    /// The volume's name, `mac`, `lan` or `internet`, or the provider of a host that is not a volume.
     pub name: String,
-    /// The provider that it belongs to.
+    /// Its provider, if any.
     pub provider: Option<String>,
     /// Its addresses.
     pub addresses: Vec<Ipv4Addr>,
-    /// `mac`, `bridge` or `outside`.
+    /// Where it is attached: `mac`, `bridge` or `outside`.
     pub side: String,
-    /// From whom it is cut off.
+    /// The nodes to which a fault cuts its path.
     pub cut_from: Vec<String>,
 }
 
-/// A lab that is up.
+/// A running lab.
 pub struct Lab {
-    /// What the loop between devices works on.
+    /// What the packet loop works on.
     pub shared: Arc<Shared>,
-    /// The network namespaces, by node.
+    /// Network namespaces, by node.
     pub nets: Vec<File>,
-    /// The lab's own user, process and mount namespaces.
+    /// The user, PID and mount namespaces of the lab.
     pub own: [File; 3],
-    /// What was declared.
+    /// The declaration that the lab was started with.
     pub declaration: Declaration,
-    /// The plan of it.
+    /// The plan of that declaration.
     pub plan: Plan,
-    /// The hosts besides volumes.
+    /// Addresses of the hosts that are not volumes.
     pub cast: Cast,
-    /// What the anchor's file is called.
+    /// The name of the anchor's file in messages.
     pub file: String,
-    /// The texts of the anchor since connections were last ended: open ones may stem from any.
+    /// The texts of the anchor since connections were last ended: an open one may have been permitted by any of them.
     pub loaded: Mutex<String>,
-    /// The number of the next client whose faults end with it.
+    /// The number for the next client that asks for one.
     pub owners: AtomicU64,
 }
 
-/// Answers whoever connects, each in a separate thread.
+/// Serves each connection in a thread of its own.
 pub fn answer(lab: &Arc<Lab>, listener: &UnixListener) {
     for stream in listener.incoming().flatten() {
         let lab = Arc::clone(lab);
         thread::spawn(move || {
-            // Who hangs up in the middle of an answer wants none.
+            // A client that disconnects in the middle of an answer needs none.
             let _: Result<()> = converse(&lab, &stream);
         });
     }
@@ -239,7 +240,7 @@ fn converse(lab: &Lab, stream: &UnixStream) -> Result<()> {
     }
 }
 
-/// Gives a number, and withdraws what is asked for with it when whoever got it hangs up, however they end.
+/// Assigns a number to a client, and withdraws the faults made with it when the client disconnects, even by a crash.
 fn own(lab: &Lab, mut stream: &UnixStream) -> Result<()> {
     let owner = lab.owners.fetch_add(1, Ordering::Relaxed);
     reply(stream, &Reply::Owner(owner), &[])?;
@@ -252,7 +253,7 @@ fn wrong(error: &anyhow::Error) -> Reply {
     Reply::Wrong { message: format!("{error:#}") }
 }
 
-/// Sends a byte with descriptors, and a line after it.
+/// Sends one byte with descriptors, then the reply as a line.
 fn reply(mut stream: &UnixStream, reply: &Reply, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -312,7 +313,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     Ok(Reply::Done { message })
 }
 
-/// Makes a fault, and says so.
+/// Makes a fault, and describes it in words.
 fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
     let Asked { one, other, slow, lasts, owner } = asked;
     let trouble = match *slow {
@@ -437,7 +438,7 @@ fn group_of(lab: &Lab, name: Option<&str>, router: &Router) -> Result<Option<Vec
     name.map(|name| group(lab, name, router)).transpose()
 }
 
-/// What a capture is about.
+/// The packets to capture for a node, a provider or a link.
 fn filter(lab: &Lab, what: &str) -> Result<Filter> {
     let Some(number) = what.strip_prefix("links.") else {
         let router = lab.shared.router();

@@ -1,4 +1,4 @@
-//! A namespace's own network: its TUN device, addresses and routes.
+//! The network of a node's namespace: its TUN device, addresses and routes.
 //!
 //! Everything here acts on the namespace of the calling thread.
 
@@ -21,16 +21,16 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nixvol_net::router::{Node, Side};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-/// The name of the device in every namespace.
+/// The name of the TUN device in every namespace.
 pub const NAME: &str = "eth0";
-/// The loopback device is the first of every namespace.
+/// The interface index of the loopback device, the first in every namespace.
 const LOOPBACK: u32 = 1;
-/// The longest segment that macOS announces on lo0: its MTU less two headers.
+/// The MSS that macOS announces on lo0: its MTU minus the IP and TCP headers.
 const LOOPBACK_SEGMENT: u32 = 16_384 - 40;
-/// Packets that wait for the router: a burst of a connection must fit.
+/// Transmit queue length of the TUN device in packets: a burst of one connection must fit.
 const QUEUE: u32 = 4096;
 
-/// Makes the device of a node, with its addresses and routes.
+/// Creates the TUN device of a node, with its addresses and routes.
 pub fn make(node: &Node) -> Result<SyncDevice> {
     if !fs::exists("/dev/net/tun").unwrap_or(false) {
         bail!("there is no /dev/net/tun\nhint: `modprobe tun`, or let the container have the device");
@@ -46,7 +46,7 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
     let mut netlink = Netlink::open()?;
     netlink.up(LOOPBACK, None)?;
     if node.side == Side::Here {
-        // The aliases of volumes are other namespaces': only 127.0.0.1 is this one's.
+        // Aliases of volumes in 127/8 belong to other namespaces, so this one keeps 127.0.0.1 alone.
         netlink.remove_address(LOOPBACK, Ipv4Addr::LOCALHOST, 8)?;
         netlink.add_address(LOOPBACK, Ipv4Addr::LOCALHOST)?;
     }
@@ -67,7 +67,7 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
     Ok(device)
 }
 
-/// Gives the namespace of this thread another address, or takes it away.
+/// Adds an address to the TUN device of the current namespace, or removes it.
 pub fn borrow_address(address: Ipv4Addr, is_wanted: bool) -> Result<()> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a socket")?;
     let index = rustix::net::netdevice::name_to_index(&socket, NAME).context("cannot find the TUN device")?;
@@ -75,8 +75,8 @@ pub fn borrow_address(address: Ipv4Addr, is_wanted: bool) -> Result<()> {
     if is_wanted { netlink.add_address(index, address) } else { netlink.remove_address(index, address, 32) }
 }
 
-/// Switches that differ from Linux's own: no IPv6, loopback addresses on a device, and ordinary users who may bind any
-/// port and ping. A kernel without one of them has its own way.
+/// Sets sysctls: no IPv6, no reverse-path filter, loopback addresses on the TUN device for the Mac's own nodes, and
+/// ordinary users may bind any port and ping. A kernel without one of them keeps its behaviour.
 fn settle(node: &Node) {
     let ipv4 = "/proc/sys/net/ipv4";
     let mut switches = vec![
@@ -84,7 +84,7 @@ fn settle(node: &Node) {
         ("/proc/sys/net/ipv6/conf/default/disable_ipv6".to_owned(), "1"),
         (format!("{ipv4}/ip_unprivileged_port_start"), "0"),
     ];
-    // A user namespace takes no group that it does not know; then those whom it knows are its own.
+    // A user namespace rejects group ids without a mapping; then only group 0 is allowed.
     let pings = format!("{ipv4}/ping_group_range");
     if fs::write(&pings, "0 2147483647").is_err()
         && let Err(error) = fs::write(&pings, "0 0")
@@ -106,7 +106,7 @@ fn settle(node: &Node) {
     }
 }
 
-/// A conversation with the kernel about devices, addresses and routes.
+/// A netlink socket for devices, addresses and routes.
 struct Netlink {
     socket: Socket,
     sequence: u32,

@@ -1,7 +1,7 @@
-//! The manager's step that kills states which new rules no longer permit, run here as the manager runs it.
+//! Runs the manager's step that kills states which new rules no longer permit, exactly as the manager does.
 //!
 //! It exists so that a change of rules has the same effect on open connections in the lab as on the Mac. The step is
-//! a part of the manager's awk, and awk runs it. Never: which states there are.
+//! a part of the manager's awk program, and awk runs it here. Never: which states exist.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use nixvol_net::plan::Plan;
 use nixvol_net::render::KILL_STEP;
 use nixvol_net::router::EGRESS;
 
-/// Whom to end connections from, and to whom, when `new` takes the place of `old`: texts of anchors.
+/// Source and destination networks whose connections must end when the anchor text `new` replaces `old`.
 pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let at = |name: &str| directory.path().join(name);

@@ -1,4 +1,4 @@
-//! Enters a lab: the namespaces of a node, and a command in them.
+//! Enters a lab: joins the namespaces of a node, and runs a command there.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,10 +15,10 @@ use rustix::fs::fstat;
 use super::client::{VARIABLE, address, ask};
 use super::control::{Reply, Request};
 
-/// The exit code of a command that cannot be started.
+/// The exit code if a command cannot be started.
 const CANNOT_START: u8 = 127;
 
-/// Runs a command as a node of a lab, and gives its exit code.
+/// Runs a command as a node of a lab, and returns its exit code.
 pub fn exec(node: &str, command: &[OsString]) -> Result<u8> {
     let (reply, spaces, _) = ask(&address(), &Request::Enter { node: node.to_owned() })?;
     if let Reply::Wrong { message } = reply {
@@ -27,11 +27,11 @@ pub fn exec(node: &str, command: &[OsString]) -> Result<u8> {
     let here = std::env::current_dir();
     enter(spaces)?;
     if let Ok(here) = here {
-        // A directory that the lab does not see is left for the root.
+        // If the lab does not see the directory, the command starts in the root directory.
         let _ = std::env::set_current_dir(here);
     }
     let mut command = prepare(command)?;
-    // What is typed to end the command is for the command.
+    // Ctrl-C must end the command, not this process.
     leave_signals_to_the_command()?;
     match command.env(VARIABLE, address()).status() {
         Ok(status) => Ok(code(status)),
@@ -42,7 +42,7 @@ pub fn exec(node: &str, command: &[OsString]) -> Result<u8> {
     }
 }
 
-/// A command with its arguments.
+/// A command with its arguments; an error if it is empty.
 pub fn prepare(command: &[OsString]) -> Result<Command> {
     let Some((program, arguments)) = command.split_first() else {
         bail!("no command\nhint: put `-- COMMAND` after the options");
@@ -52,7 +52,7 @@ pub fn prepare(command: &[OsString]) -> Result<Command> {
     Ok(command)
 }
 
-/// Ignores what a terminal sends to everybody in front of it, but not for commands that are started later.
+/// Ignores SIGINT and SIGQUIT here, but not in commands that are started later.
 pub fn leave_signals_to_the_command() -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -60,13 +60,13 @@ pub fn leave_signals_to_the_command() -> Result<()> {
     Ok(())
 }
 
-/// The code that a shell would give.
+/// The exit code as a shell reports it: 128 plus the signal for a killed process.
 pub fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// Enters namespaces in the order that the kernel asks for: user, process, mount, network.
+/// Joins namespaces in the order that the kernel requires: user, PID, mount, network.
 fn enter(spaces: Vec<OwnedFd>) -> Result<()> {
     let kinds = [
         (CloneFlags::CLONE_NEWUSER, "user"),

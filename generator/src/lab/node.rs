@@ -1,4 +1,5 @@
-//! A node's namespace: created by a thread that enters it, held by a descriptor, gone with the process.
+//! A node's namespace: created by a thread that enters it, kept alive by a descriptor, so that it ends with this
+//! process.
 
 use std::fs::File;
 use std::os::linux::net::SocketAddrExt;
@@ -12,17 +13,17 @@ use tun_rs::SyncDevice;
 
 use super::device;
 
-/// A namespace.
+/// A network namespace, and what this process holds of it.
 pub struct Space {
-    /// The namespace itself.
+    /// A descriptor of the namespace.
     pub net: File,
-    /// The node's end of its device is in the namespace; this is the router's.
+    /// The router's side of the TUN device, whose interface is in the namespace.
     pub device: SyncDevice,
-    /// Where the lab answers inside.
+    /// The socket at which the lab answers requests from inside the namespace.
     pub listener: UnixListener,
 }
 
-/// Makes the namespace of a node.
+/// Creates the namespace of a node.
 pub fn make(node: &Node, address: &str) -> Result<Space> {
     let inside = || -> Result<Space> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -36,7 +37,7 @@ pub fn make(node: &Node, address: &str) -> Result<Space> {
         .with_context(|| format!("cannot set up {}", node.name))
 }
 
-/// Does something in a namespace, in a separate thread.
+/// Runs a closure in a network namespace, in a thread of its own.
 pub fn inside<T: Send>(net: &File, deed: impl FnOnce() -> T + Send) -> Result<T> {
     let inside = || {
         setns(net, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
@@ -46,7 +47,8 @@ pub fn inside<T: Send>(net: &File, deed: impl FnOnce() -> T + Send) -> Result<T>
     done.map_err(|_| anyhow!("a thread failed inside a namespace"))?
 }
 
-/// Listens at the lab's address in the namespace of this thread. It is in no file system, and goes with the process.
+/// Listens at the lab's abstract address, which is separate in every network namespace and disappears with the
+/// process.
 pub fn listen(address: &str) -> Result<UnixListener> {
     let address = SocketAddr::from_abstract_name(address.as_bytes())?;
     UnixListener::bind_addr(&address).context("cannot listen")

@@ -1,7 +1,8 @@
-//! Plays a scenario in a lab: makes its faults when they are due, tells each with its time, and undoes them at the end.
+//! Plays a scenario in a lab: makes its faults when they are due, prints each with its time, and undoes them at the
+//! end.
 //!
-//! The lab itself withdraws the faults when this process ends, however it ends: it holds a connection for as long as
-//! the scenario runs.
+//! The lab itself withdraws the faults when this process ends for any reason: it watches a connection that stays open
+//! while the scenario runs.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -11,17 +12,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::input::nearest;
-use nixvol_net::scenario::{Act, Event, Scenario};
-use serde_json::json;
+use nixvol_net::scenario::{Act, Event, Scenario, Told};
 
 use super::client::{address, ask};
 use super::control::{Asked, Reply, Request};
+use crate::commands::versioned_line;
 
-/// How often to look whether the lab is still there.
+/// How often to check whether the lab is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Plays a scenario in the lab that this command means; false where the lab ended before it. Every line of its course
-/// goes to standard output, as text or as JSON.
+/// Plays a scenario in the lab at [`address`]; false if the lab ended first. The timeline goes to standard output, as
+/// text or as JSON lines.
 pub fn play(scenario: &Scenario, json: bool) -> Result<bool> {
     let address = address();
     are_known(scenario, &address)?;
@@ -44,7 +45,7 @@ pub fn play(scenario: &Scenario, json: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether the lab has everybody whom the scenario names, before anything happens.
+/// Checks that the lab has all volumes and providers that the scenario names, before anything happens.
 fn are_known(scenario: &Scenario, address: &str) -> Result<()> {
     let (Reply::Status(status), ..) = ask(address, &Request::Status)? else {
         bail!("the lab is of another version of this program")
@@ -79,7 +80,7 @@ fn request(event: &Event, owner: u64) -> Request {
     }
 }
 
-/// Waits until a time; false where the lab ends meanwhile.
+/// Waits until a time; false if the lab ends before it.
 fn wait(mut lab: &UnixStream, until: Instant) -> Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -95,47 +96,31 @@ fn wait(mut lab: &UnixStream, until: Instant) -> Result<bool> {
     }
 }
 
-/// One line, which gets the time of day and the time since the start.
-fn tell(line: impl Fn(&str, f64) -> String, began: Instant) -> Result<()> {
+/// Prints one line, given the time of day and the seconds since the start.
+fn tell(line: impl Fn(String, f64) -> Result<String>, began: Instant) -> Result<()> {
     let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let line = line(&now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+    let line = line(now, (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0)?;
     let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+    match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("nobody reads the timeline"),
         written => written.context("cannot write to standard output"),
     }
 }
 
-/// What begins or is over.
-fn line(event: &Event, now: &str, since: f64, json: bool) -> String {
-    let Event { at: _, step, begins } = event;
-    if !json {
-        let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
-        return format!("{now}  +{since:.3} s  {what}");
+/// The line for the begin or the end of a step.
+fn line(event: &Event, now: String, since: f64, json: bool) -> Result<String> {
+    if json {
+        return versioned_line(Told::of(event, now, since));
     }
-    let [from, to] = step.act.ends();
-    let conditions = match &step.act {
-        Act::Slow { conditions, .. } => Some(conditions),
-        _ => None,
-    };
-    json!({
-        "version": 1,
-        "time": now,
-        "seconds": since,
-        "event": if *begins { "begin" } else { "end" },
-        "action": step.act.word(),
-        "from": from,
-        "to": to,
-        "for": step.lasts.map(|lasts| lasts.as_secs_f64()),
-        "conditions": conditions,
-    })
-    .to_string()
+    let Event { at: _, step, begins } = event;
+    let what = if *begins { step.to_string() } else { format!("over: {}", step.act) };
+    Ok(format!("{now}  +{since:.3} s  {what}\n"))
 }
 
-/// That everything the scenario did is undone.
-fn done(now: &str, since: f64, json: bool) -> String {
+/// The last line: everything that the scenario did is undone.
+fn done(now: String, since: f64, json: bool) -> Result<String> {
     if json {
-        return json!({ "version": 1, "time": now, "seconds": since, "event": "done" }).to_string();
+        return versioned_line(Told::done(now, since));
     }
-    format!("{now}  +{since:.3} s  done: what the scenario did is undone")
+    Ok(format!("{now}  +{since:.3} s  done: what the scenario did is undone\n"))
 }

@@ -1,7 +1,7 @@
-//! The probes of a lab: real connections between all nodes, each compared with what `explain` says.
+//! The probes of a lab: real connections between all nodes, each compared with the verdict of `explain`.
 //!
-//! Each verdict comes from two independent sources: the explanation of the packet, and the reaction of a kernel's
-//! stack to the packets that return. The first difference is reported with its packets and rules.
+//! The two sides are independent: one is the explanation of the packet, the other the reaction of a kernel's stack to
+//! the packets that come back. The first difference is reported with its packets and rules.
 
 mod report;
 mod sockets;
@@ -31,16 +31,16 @@ use super::node::inside;
 use super::serve::unreadable;
 use sockets::{Answer, Ask, BIG, SMALL};
 
-/// A port that no link names unless it names all.
+/// A port that only links without ports cover.
 const ANY_PORT: u16 = 40_004;
-/// With more nodes than this, some of each provider stand for the others.
+/// With more nodes than this, only some nodes of each provider are probed.
 const MANY: usize = 40;
-/// How long to wait for an answer, and again where one was expected: a busy machine is not a silence.
+/// How long to wait for an answer, at first and on retry: on a busy machine answers are late.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
-/// How long to wait for the packets of a difference to be seen.
+/// How long to wait for further packets of a difference.
 const SEEN: Duration = Duration::from_millis(100);
 
-/// A protocol, and the port where it has ports.
+/// A protocol, with a destination port for TCP and UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
     pub protocol: Protocol,
@@ -56,21 +56,21 @@ impl std::fmt::Display for Service {
     }
 }
 
-/// What the Mac is like when it is probed.
+/// The state of the Mac during a probe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trial {
-    /// As the manager makes it.
+    /// As the manager configures it.
     #[default]
     Whole,
-    /// The bridge of a provider is gone, and the rules are as they were loaded with it.
+    /// The bridge of a provider is gone, but the rules loaded with it are still in force.
     BridgeGone(String),
-    /// The same after the manager has loaded the rules that are left.
+    /// The bridge of a provider is gone, and the manager has reloaded the rules without it.
     BridgeGoneAndReloaded(String),
-    /// The source is another's address.
+    /// As the manager configures it, but the probe has a forged source address.
     Forged,
 }
 
-/// One probe, and what came of it.
+/// One probe and its result.
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub trial: Trial,
@@ -79,20 +79,20 @@ pub struct Probe {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub service: Service,
-    /// How many bytes it carries.
+    /// Payload bytes of a datagram.
     pub size: usize,
     pub expected: Answer,
     pub found: Answer,
 }
 
 impl Probe {
-    /// Whether its datagrams are cut on their way.
+    /// Whether its datagrams are fragmented.
     pub fn is_big(&self) -> bool {
         self.size > SMALL
     }
 }
 
-/// Probes everything and tells what was found; the exit code of the whole.
+/// Runs all probes and prints the result; returns the exit code of `lab test`.
 pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     let topology = lab.shared.router().topology().clone();
     let services = services(&lab.plan);
@@ -114,25 +114,26 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     Ok(if told.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A difference, with what was seen of it.
+/// A probe with an unexpected result, and the packets seen.
 #[derive(Debug, Clone, Serialize)]
 pub struct Difference {
-    /// Who, whom, and what.
+    /// The probe: source, destination and service.
     pub packet: String,
-    /// Who expects otherwise: `explain`, or the policy where nothing is explained.
+    /// Where the expectation comes from: `explain`, or the policy if nothing is explained.
     #[serde(skip)]
     pub by: &'static str,
-    /// What it says.
+    /// The expected result.
     pub expected: String,
-    /// What came of it.
+    /// The actual result.
     pub found: String,
-    /// The verdict of the explanation, or of the policy where nothing is explained.
+    /// The verdict of the explanation, or the rule of the policy if nothing is explained.
     pub explanation: String,
-    /// What pf made of each packet in each place.
+    /// Each packet at each hook, with the decision of pf.
     pub seen: Vec<String>,
 }
 
-/// The services to ask for: the ends of every declared range, what lies just outside, and one that is not named.
+/// The services to probe: the bounds of every declared port range, the ports just outside, and one port that no link
+/// names.
 fn services(plan: &Plan) -> Vec<Service> {
     let mut ports: BTreeMap<Protocol, BTreeSet<u16>> = BTreeMap::new();
     let mut add = |protocol, port: u32| {
@@ -163,7 +164,7 @@ fn services(plan: &Plan) -> Vec<Service> {
     with_ports.chain([Service { protocol: Protocol::Icmp, port: 0 }]).collect()
 }
 
-/// Every probe that the Mac's rules have something to say about.
+/// All probes that involve the Mac's rules.
 fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) -> Result<Vec<Probe>> {
     let chosen = chosen(lab, topology);
     let mut probes = Vec::new();
@@ -175,7 +176,7 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
             }
             for destination in destinations(source, topology.node(to), to == topology.mac()) {
                 let source = source.addresses[0];
-                // Of datagrams that are cut one that gets through and one that does not.
+                // For each pair, one fragmented datagram that passes and one that does not.
                 let mut is_asked = [false; 2];
                 for &service in services {
                     let (trial, found, size) = (Trial::Whole, Answer::Silence, SMALL);
@@ -201,19 +202,19 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
     Ok(probes)
 }
 
-/// The text that the lab was made from.
+/// The anchor that the lab was started with.
 fn loaded(lab: &Lab) -> String {
     lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Rules as they are loaded on a Mac with these interfaces.
+/// An anchor loaded on a Mac with these interfaces.
 fn rules(lab: &Lab, topology: &Topology, anchor: &str, interfaces: &Interfaces) -> Result<Rules> {
     let path = lab.plan.anchor.as_str();
     let source = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, interfaces };
     Rules::load(topology, &source).map_err(|errors| anyhow!(unreadable(ANCHOR, &errors)))
 }
 
-/// The nodes to probe: all, or of many volumes those that links name and the first of each provider and kind.
+/// The nodes to probe: all; or, if there are many, those named in links and the first of each provider and kind.
 fn chosen(lab: &Lab, topology: &Topology) -> Vec<NodeId> {
     let is_few = topology.count() <= MANY;
     let named: BTreeSet<&str> = lab
@@ -235,15 +236,15 @@ fn both_outside(one: &Node, other: &Node) -> bool {
     one.side == Side::Outside && other.side == Side::Outside
 }
 
-/// The addresses at which a node is asked. Loopback addresses are the Mac's own, and no one else's.
+/// The addresses of a node to probe. Loopback addresses are probed only from the Mac's own nodes.
 fn destinations(from: &Node, to: &Node, is_mac: bool) -> Vec<Ipv4Addr> {
     let count = if is_mac { 2 } else { to.addresses.len() };
     let may_ask = |address: &Ipv4Addr| !address.is_loopback() || from.side == Side::Here;
     to.addresses.iter().copied().take(count).filter(may_ask).collect()
 }
 
-/// What the explanation says a probe will meet; `None` where macOS itself ends it, which no other stack shows, and
-/// where the source has become the destination's own address, from which only the same stack would take a packet.
+/// The result that the explanation implies; `None` if macOS itself rejects the packet, which a Linux stack does not
+/// reproduce, or if a translation makes source and destination equal, which only the same stack would accept.
 fn expected(
     lab: &Lab,
     anchor: &str,
@@ -260,13 +261,13 @@ fn expected(
     if explanation.passes {
         return Ok(Some(Answer::Connected));
     }
-    // Whether a refusal reaches whoever is refused is more than the rule's word: it is played.
+    // Whether the answer of a blocking rule reaches the client depends on more than the rule, so it is simulated.
     let topology = Topology::of(&lab.plan, &lab.cast);
     let rules = rules(lab, &topology, anchor, &Interfaces::logical(&lab.plan, EGRESS))?;
     Ok(Some(refusal(lab, topology, rules, (source, destination), service, size)))
 }
 
-/// How a refusal reaches whoever is refused: it is played.
+/// Whether a refusal reaches the client, by simulation.
 fn refusal(
     lab: &Lab,
     topology: Topology,
@@ -279,7 +280,7 @@ fn refusal(
     let opened = Opened { from, to, protocol: service.protocol.word(), port, size: Some(size) };
     match client_sees(&lab.plan, topology, rules, &opened, Stack::Linux) {
         Some(Client::Refused | Client::RefusedLate) => Answer::Refused,
-        // A port that ICMP says is closed is one to Linux's TCP, too.
+        // Linux's TCP also treats an ICMP port unreachable as a refusal.
         Some(Client::Error(error)) if error == "unreachable:3" => Answer::Refused,
         _ => Answer::Silence,
     }
@@ -308,7 +309,7 @@ fn explanation(
         .map_err(|error| anyhow!("{source} -> {to} cannot be explained: {error:?}"))
 }
 
-/// Listens everywhere that is asked, until what it gives is dropped.
+/// Opens listeners for all probes, which live until the result is dropped.
 fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<sockets::Listeners>> {
     let mut asked: BTreeMap<NodeId, BTreeSet<(Ipv4Addr, Service)>> = BTreeMap::new();
     for probe in probes {
@@ -317,7 +318,7 @@ fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<socket
     sockets::allow_many()?;
     let listen = |(id, asked): (NodeId, BTreeSet<(Ipv4Addr, Service)>)| {
         let node = topology.node(id);
-        // A published port is the volume's own after its alias.
+        // A published port is translated from the alias to the volume's own address.
         let at = asked.into_iter().map(|(address, service)| {
             (if node.addresses.contains(&address) { address } else { node.addresses[0] }, service)
         });
@@ -327,7 +328,7 @@ fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<socket
     asked.into_iter().map(listen).collect()
 }
 
-/// Asks all, and those once more that were otherwise than expected: a busy machine is no silence.
+/// Runs the probes, then those with an unexpected result again with more patience: the machine may be busy.
 fn ask_twice(lab: &Lab, probes: &mut [Probe]) -> Result<()> {
     ask_all(lab, probes, PATIENCE[0])?;
     let (places, mut again): (Vec<usize>, Vec<Probe>) = probes
@@ -343,7 +344,7 @@ fn ask_twice(lab: &Lab, probes: &mut [Probe]) -> Result<()> {
     Ok(())
 }
 
-/// Asks all, the probes of each node in a thread in its namespace.
+/// Runs the probes, those of each source node in a thread in its namespace.
 fn ask_all(lab: &Lab, probes: &mut [Probe], patience: Duration) -> Result<()> {
     let mut by_source: BTreeMap<NodeId, Vec<&mut Probe>> = BTreeMap::new();
     for probe in probes {
@@ -375,7 +376,7 @@ fn ask_all(lab: &Lab, probes: &mut [Probe], patience: Duration) -> Result<()> {
     })
 }
 
-/// Asks once more, and writes down every packet.
+/// Repeats a probe, and records every packet of it.
 fn tell(lab: &Lab, topology: &Topology, anchor: &str, probe: Probe) -> Result<Difference> {
     let (sink, packets) = sync_channel(256);
     let id = lab.shared.router().watches_mut().add(Filter::Between(vec![probe.from], vec![probe.to]));

@@ -1,4 +1,4 @@
-//! The loop between devices: packets in, the router's decision, packets out, delayed ones when they are due.
+//! The packet loop: reads packets from devices, lets the router decide, and delivers packets when they are due.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -15,31 +15,31 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use tun_rs::SyncDevice;
 
-/// The longest packet, with what stands before it.
+/// Longest packet, with its virtio_net_hdr.
 const LONGEST: usize = OFFLOAD_HEADER + 65_536;
-/// How many packets of a device are taken before the next one's.
+/// Most packets read from one device before the next gets its turn.
 const TURN: usize = 32;
-/// How long the loop sleeps at most, so that states expire.
+/// Longest sleep of the loop, so that states expire on time.
 const NAP: Duration = Duration::from_secs(1);
 
-/// What the loop shares with those who ask and command.
+/// What the packet loop shares with the threads that serve requests.
 pub struct Shared {
-    /// The Mac.
+    /// The emulated Mac.
     pub router: Mutex<Router>,
-    /// Who gets what is seen.
+    /// Where to send observed packets.
     pub sinks: Mutex<HashMap<WatchId, SyncSender<Seen>>>,
-    /// When the lab began: the zero of its clock.
+    /// When the lab started: the zero of the router's clock.
     pub began: Instant,
 }
 
 impl Shared {
-    /// The router. A thread that failed while it had it has failed the lab, and is heard of elsewhere.
+    /// Locks the router. A panic while it was locked has been reported by the thread that panicked.
     pub fn router(&self) -> std::sync::MutexGuard<'_, Router> {
         self.router.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A packet that is not there yet.
+/// A packet to be delivered later.
 struct Late {
     at: Duration,
     number: u64,
@@ -70,7 +70,7 @@ impl Late {
     }
 }
 
-/// Carries packets, for ever.
+/// Forwards packets; returns only on an error.
 pub fn pump(shared: &Arc<Shared>, devices: &[SyncDevice]) -> Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for packets")?;
     for (number, device) in devices.iter().enumerate() {
@@ -109,7 +109,7 @@ impl Loop<'_> {
         Timespec { tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1), tv_nsec: i64::from(nap.subsec_nanos()) }
     }
 
-    /// Takes what the ready devices have, and sends what is due.
+    /// Reads from the ready devices, and delivers the packets that are due.
     fn turn(&mut self, ready: impl Iterator<Item = usize>) {
         let mut router = self.shared.router();
         router.tell_time(self.now());
@@ -128,7 +128,7 @@ impl Loop<'_> {
         self.send_due();
     }
 
-    /// Takes one packet of a device; false where there is none.
+    /// Forwards one packet of a device; false if there is none.
     fn take(&mut self, router: &mut Router, number: usize) -> bool {
         let Ok(length) = self.devices[number].recv(&mut self.buffer) else { return false };
         let now = self.now();
@@ -164,7 +164,7 @@ impl Loop<'_> {
         }
     }
 
-    /// Gives what was seen to those who watch. Who is too slow misses some; who has gone is forgotten.
+    /// Passes observed packets to their observers. A slow one misses packets; a disconnected one is removed.
     fn hand_over(&self, seen: Vec<(WatchId, Seen)>) {
         let mut sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, seen) in seen {
@@ -179,7 +179,7 @@ impl Loop<'_> {
     }
 }
 
-/// Linux forbids to cut every packet that fits its device; macOS only what TCP sends.
+/// Clears the don't-fragment bit except for TCP, as macOS does; Linux sets it on every packet that fits the MTU.
 fn forbid_cutting_as_macos(bytes: &mut [u8]) {
     const DONT_FRAGMENT: u8 = 0x40;
     let is_ipv4 = bytes.len() >= 20 && bytes[0] >> 4 == 4;
@@ -188,7 +188,7 @@ fn forbid_cutting_as_macos(bytes: &mut [u8]) {
     }
 }
 
-/// Hands a packet to a node. A kernel that will not take it drops it, as a host does with what it cannot read.
+/// Sends a packet to a node's device. If the kernel rejects it, it is lost, as on a real host.
 fn send(devices: &[SyncDevice], to: NodeId, bytes: &[u8], offload: &Offload) {
     let mut header = [0; OFFLOAD_HEADER];
     offload.write(&mut header);

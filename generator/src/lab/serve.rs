@@ -32,7 +32,7 @@ use super::probe;
 use super::pump::{Shared, pump};
 use super::setup::{Setup, Task};
 
-/// Plays the Mac until the task is done. `descriptor` is where the setup is.
+/// Plays the Mac until the task is done; returns its exit code. `descriptor` is a file with the [`Setup`] as JSON.
 pub fn serve(descriptor: i32) -> Result<ExitCode> {
     let setup: Setup = serde_json::from_slice(&fs::read(format!("/proc/self/fd/{descriptor}"))?)
         .context("this command is for the lab's own use")?;
@@ -115,7 +115,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     }
 }
 
-/// Carries packets in a separate thread; without it there is no lab.
+/// Runs the packet loop in a thread of its own; if it fails, the whole process exits.
 fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
     let shared = Arc::clone(shared);
     let carrier = thread::spawn(move || pump(&shared, &devices));
@@ -128,20 +128,20 @@ fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
     });
 }
 
-/// The declaration, which whoever started the lab has read already.
+/// Parses the declaration, which the process that started the lab has already checked.
 pub fn declared(input: &str) -> Result<Declaration> {
     model::read(input.as_bytes())
         .map_err(|rejected| anyhow!("{} problems in the declaration", rejected.problems.len()))
 }
 
-/// Errors of pf, as pfctl writes them.
+/// Errors of pf, in the format of pfctl.
 pub fn unreadable(file: &str, errors: &[nixvol_net::pf::Error]) -> String {
     let line =
         |error: &nixvol_net::pf::Error| format!("{file}:{}:{}: {}", error.line, error.column, error.message);
     errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The hosts besides volumes. Only probes need someone in a network who is not a volume.
+/// Addresses of the hosts that are not volumes. Only probes need a host in a provider's network that is not a volume.
 fn cast(plan: &Plan, task: &Task) -> Cast {
     let examples = examples(plan);
     let is_needed = |bridge: &usize| {
@@ -160,13 +160,14 @@ fn hosts(lines: &str, topology: &Topology) -> String {
     format!("127.0.0.1 localhost\n{lines}{}\n", own.collect::<Vec<_>>().join("\n"))
 }
 
-/// Mounts that only the lab sees: its processes, its names, and no resolver outside.
+/// Mounts that only the lab sees: its own /proc and name files, and no resolver beyond them.
 fn own_mounts(hosts: &str) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot isolate mounts")?;
     let hide = MountFlags::NOSUID | MountFlags::NODEV;
-    // Containers that cover parts of /proc keep a user from mounting a new one: the old one shows too much, no more.
+    // In a container with a partly covered /proc a user may not mount a new one: the old one then shows too many
+    // processes, which does no harm.
     let _: rustix::io::Result<()> = mount("proc", "/proc", "proc", hide | MountFlags::NOEXEC, None);
     let place = Path::new("/tmp");
     mount("tmpfs", place, "tmpfs", hide, None).context("cannot mount a tmpfs")?;
@@ -189,7 +190,7 @@ fn own_mounts(hosts: &str) -> Result<()> {
     unmount(place, UnmountFlags::DETACH).context("cannot expose /tmp")
 }
 
-/// This process's own namespaces: users, processes, mounts.
+/// The user, PID and mount namespaces of this process.
 fn own_spaces() -> Result<[File; 3]> {
     let open = |name: &str| {
         File::open(format!("/proc/self/ns/{name}")).with_context(|| format!("no {name} namespace"))
@@ -197,7 +198,7 @@ fn own_spaces() -> Result<[File; 3]> {
     Ok([open("user")?, open("pid")?, open("mnt")?])
 }
 
-/// Buries the dead, as the first process of a namespace must, until the command ends.
+/// Reaps children, as the init process of a PID namespace must, until the command ends.
 fn reap(command: Option<u32>) -> Result<ExitCode> {
     loop {
         let (pid, code) = match waitpid(None, None) {

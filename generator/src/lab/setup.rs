@@ -1,4 +1,4 @@
-//! The input of a lab: passed from the process that a user started to the one that plays the Mac.
+//! The input of a lab, passed from the process that the user started to the one that plays the Mac.
 
 use std::ffi::OsString;
 
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 /// What a lab is made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
-    /// The name of its socket.
+    /// The abstract address of its socket.
     pub address: String,
     /// The declaration, as JSON.
     pub input: String,
     /// The text of the anchor.
     pub anchor: String,
-    /// What the file of the anchor is called in messages.
+    /// The name of the anchor's file in messages.
     pub file: String,
-    /// The lines of the bundle for /etc/hosts.
+    /// The content of `hosts` in the bundle.
     pub hosts: String,
     /// What to do in it.
     pub task: Task,
 }
 
-/// What to do in a lab.
+/// The task of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
-    /// Stay, until someone ends it.
+    /// Stay up until a request or a signal ends it.
     Stay,
-    /// Run a command as this Mac, and end with it.
+    /// Run a command as the Mac itself, and end with it.
     Run(Vec<OsString>),
-    /// Probe every flow, tell what was found, and end.
+    /// Run the probes, print the result, and end.
     Test {
-        /// As JSON.
+        /// Whether to print JSON.
         json: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! The start of a lab: a process that plays the Mac, the first in a process namespace.
+//! Starts a lab: the process that plays the Mac, as init of a new PID namespace.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,17 +18,17 @@ use super::control::Request;
 use super::enter::{code, leave_signals_to_the_command};
 use super::setup::Setup;
 
-/// How long to wait between two looks at a lab that is starting.
+/// Poll interval while a lab starts.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Starts a lab that stays.
+/// Starts a lab that stays up, and returns when it is ready.
 pub fn up(setup: &Setup) -> Result<()> {
     if connect(&setup.address)?.is_some() {
         bail!("a lab is up already\nhint: `nixvol-net lab down`, or `lab apply BUNDLE` for other rules");
     }
     let mut child = launch(setup, Stdio::null())?;
     loop {
-        // It listens before it is ready, and answers when it is.
+        // It listens before it is ready, but answers only when it is.
         if connect(&setup.address)?.is_some() && ask(&setup.address, &Request::Status).is_ok() {
             return Ok(());
         }
@@ -39,7 +39,7 @@ pub fn up(setup: &Setup) -> Result<()> {
     }
 }
 
-/// Starts a lab for a task, and gives its exit code.
+/// Starts a lab for a task, waits for it, and returns its exit code.
 pub fn run(setup: &Setup) -> Result<u8> {
     let mut child = launch(setup, Stdio::inherit())?;
     leave_signals_to_the_command()?;
@@ -58,8 +58,8 @@ fn launch(setup: &Setup, input: Stdio) -> Result<Child> {
         .context("cannot start the lab's process")
 }
 
-/// Prepares the namespaces of the child: its processes, and where the user is not root (or root is kept from making
-/// namespaces), its users.
+/// Creates the namespaces for the child: PID, and also user if the process is not root, or is root but not allowed to
+/// create PID namespaces.
 fn separate() -> Result<()> {
     let (user, group) = (geteuid(), getegid());
     if user.is_root() && unshare(CloneFlags::CLONE_NEWPID).is_ok() {

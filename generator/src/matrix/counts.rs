@@ -1,9 +1,9 @@
-//! How many pairs of providers pass everything, or something: counted in words of bits, for tables that nobody prints.
+//! Counts the pairs of providers that pass everything, or something, with bit sets: for tables too large to print.
 
 use crate::model::{End, Name};
 use crate::plan::Plan;
 
-/// How many cells of the table are everything, and how many something.
+/// The numbers of cells with everything, and with something but not everything.
 pub fn of(plan: &Plan) -> (usize, usize) {
     let count = plan.bridges.len();
     let width = count.div_ceil(64);
@@ -27,7 +27,7 @@ pub fn of(plan: &Plan) -> (usize, usize) {
     (count(&mut all.iter().copied()), count(&mut something))
 }
 
-/// The providers of which ends are all, and those of which they are a part.
+/// Bit sets of the providers that endpoints cover as a whole, and of those that they cover in part.
 fn touched(plan: &Plan, ends: &[End], width: usize) -> (Vec<u64>, Vec<u64>) {
     let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
     let (mut whole, mut part) = (vec![0; width], vec![0; width]);
@@ -43,7 +43,7 @@ fn touched(plan: &Plan, ends: &[End], width: usize) -> (Vec<u64>, Vec<u64>) {
     (whole, part)
 }
 
-/// The places of the ones in words of bits.
+/// The indices of the bits that are set.
 fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
     words.enumerate().flat_map(|(number, word)| {
         let places = std::iter::successors(Some(word), |left| left.checked_sub(1).map(|less| left & less));

@@ -1,4 +1,4 @@
-//! From the raw mirror to the model: every value is validated, every problem kept.
+//! Builds the model from the raw mirror: validates every value, and keeps every problem.
 
 mod expectations;
 mod links;
@@ -16,7 +16,8 @@ use crate::input::{HostsFile, Input, VERSION};
 use crate::place::{At, FieldPath, Positions};
 use crate::problem::{Kind, PathReason, Problem};
 
-/// Directories that are not one program's own, as the state must be: cleaning up removes files there by name.
+/// Directories that several programs share. The state directory must not be one: cleaning up removes files there by
+/// name.
 const SHARED: &[&str] = &[
     "/Applications",
     "/Library",
@@ -51,13 +52,13 @@ const SHARED: &[&str] = &[
     "/var/tmp",
 ];
 
-/// What is being checked, and what was found wrong so far.
+/// The input being checked, and the problems found so far.
 struct Check<'a> {
     input: &'a Input,
     problems: Vec<Problem>,
 }
 
-/// The declaration that `input` makes, unless something is wrong; `problems` are those of its shape.
+/// The declaration of `input`, or all problems with it; `problems` are those of its shape.
 pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declaration, Rejected> {
     let places = input.positions.take().unwrap_or_default();
     let positions =
@@ -137,7 +138,7 @@ impl Check<'_> {
         self.problems.push(Problem::new(at, kind));
     }
 
-    /// What the manager writes must not meet: cleaning one up would take another along.
+    /// Checks that the paths the manager writes to are separate: otherwise cleaning up one would remove another.
     fn separate(&mut self, paths: [(&'static str, Option<String>); 4]) {
         let [_, (_, state_dir), ..] = &paths;
         let is_shared = state_dir.as_deref().filter(|state| SHARED.contains(state));
@@ -146,7 +147,7 @@ impl Check<'_> {
         }
         let is_in =
             |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
-        // The log may lie beside the state, where no file of the manager's own ends in `.log`.
+        // The log may be inside the state directory: no file of the manager there ends in `.log`.
         let is_log = |field: &str, path: &str| field == "logFile" && path.strip_suffix(".log").is_some();
         for (index, (field, path)) in paths.iter().enumerate() {
             for (other, with) in &paths[..index] {
@@ -200,7 +201,7 @@ impl Check<'_> {
         }
     }
 
-    /// launchd starts no job more often than every ten seconds.
+    /// The minimum is 10 seconds because launchd starts no job more often.
     fn reconcile_interval(&mut self) -> Option<u32> {
         let found = self.input.reconcile_interval.unwrap_or(120);
         let interval = u32::try_from(found).ok().filter(|seconds| (10..=86_400).contains(seconds));
@@ -218,8 +219,8 @@ impl Check<'_> {
         allowed
     }
 
-    /// A CIDR that is a network address. One that is not is reported, and the network that it is in goes on to
-    /// further checks, so that they need no second run.
+    /// A network in CIDR notation. If host bits are set, that is reported, and the checks continue with the enclosing
+    /// network, so that all problems are found in one run.
     fn network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let network = self.cidr(at, text)?;
         if network.trunc() != network {
@@ -237,7 +238,7 @@ impl Check<'_> {
         parsed
     }
 
-    /// Checks every name, and that no name, logical or not, stands for two things.
+    /// Checks every name, and that no name, logical names included, denotes two things.
     fn names(&mut self) {
         let input = self.input;
         let mut logical = LogicalNames::default();
@@ -261,7 +262,7 @@ impl Check<'_> {
         }
     }
 
-    /// The name of a provider or volume.
+    /// Checks the name of a provider or volume.
     fn own_name(&mut self, kind: &str, found: &str) {
         if Name::new(found, Name::LONGEST).is_some() && !Name::RESERVED.contains(&found) {
             return;
@@ -294,7 +295,7 @@ impl Check<'_> {
         name
     }
 
-    /// The value of a number, or the problem that it is too small or too large.
+    /// Returns the value of a number, or reports that it is out of range.
     fn in_range<T>(
         &mut self,
         at: At,
@@ -308,7 +309,7 @@ impl Check<'_> {
         value
     }
 
-    /// The value of a word, or the problem that it is none.
+    /// The value of a word, or the default; an unknown word is reported.
     fn word<T>(
         &mut self,
         at: &At,
@@ -326,11 +327,11 @@ impl Check<'_> {
     }
 }
 
-/// Logical names taken so far, and by what.
+/// The logical names in use, with their owners.
 #[derive(Default)]
 struct LogicalNames<'a>(BTreeMap<String, Owner<'a>>);
 
-/// What has a logical name.
+/// The owner of a logical name.
 #[derive(Clone, Copy)]
 enum Owner<'a> {
     Provider { name: &'a str, is_said: bool },
@@ -357,7 +358,7 @@ impl Owner<'_> {
     }
 }
 
-/// The map without its broken entries, if it has none.
+/// The map, if none of its entries is invalid.
 fn whole<T>(map: BTreeMap<String, Option<T>>) -> Option<BTreeMap<Name, T>> {
     map.into_iter().map(|(name, value)| Some((Name::new(&name, Name::LONGEST)?, value?))).collect()
 }

@@ -1,5 +1,5 @@
-//! Free addresses and networks, for hints. Each is proposed once, so that following all hints of a run causes no new
-//! collision.
+//! Free addresses and networks, for hints. Each is proposed only once, so that following all hints of a run causes no
+//! new collision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -9,22 +9,22 @@ use ipnet::Ipv4Net;
 use super::{Declaration, Name};
 
 impl Declaration {
-    /// The next free address of a provider, if it exists and has one.
+    /// The next free address of a provider; `None` if there is no such provider or no free address.
     pub fn free_address(&self, provider: &str) -> Option<Ipv4Addr> {
         let at = self.providers.get(provider)?;
         let taken = self.volumes.values().map(|volume| volume.address).collect();
         FreeAddresses::new(at.network, at.gateway, taken).take()
     }
 
-    /// The next free localhost alias.
+    /// The next free localhost alias; `None` if there is none.
     pub fn free_alias(&self) -> Option<Ipv4Addr> {
         let group = self.localhost.gateway;
-        // 127.0.0.1 is the Mac's own, wherever the range begins.
+        // 127.0.0.1 is the Mac's own, even if the range includes it.
         let taken = self.volumes.values().filter_map(|volume| volume.localhost).chain([Ipv4Addr::LOCALHOST]);
         FreeAddresses::new(group.trunc(), group, taken.collect()).take()
     }
 
-    /// The next free network, as long as most of the others.
+    /// The next free private network, with the prefix length that most providers have.
     pub fn free_network(&self) -> Option<Ipv4Net> {
         let mut lengths = BTreeMap::new();
         for provider in self.providers.values() {
@@ -35,7 +35,7 @@ impl Declaration {
         FreeNetworks::new(taken.chain(self.allow_overlap.iter().copied())).take(length)
     }
 
-    /// A gateway for a network: where most of the others have theirs, else the first address.
+    /// A gateway for a network: at the offset that most providers use, otherwise the first address.
     pub fn gateway_for(&self, network: Ipv4Net) -> Option<Ipv4Net> {
         let mut places = BTreeMap::new();
         for provider in self.providers.values() {
@@ -58,13 +58,13 @@ impl Declaration {
         at(offset, length).or_else(|| at(first.0, first.1))
     }
 
-    /// The provider or volume whose name is nearest to a mistyped one.
+    /// The provider whose name is nearest to a mistyped one.
     pub fn nearest_provider(&self, name: &str) -> Option<&str> {
         crate::input::nearest(name, self.providers.keys().map(Name::as_str))
     }
 }
 
-/// Free addresses of a network, lowest first from the one after its gateway.
+/// The free addresses of a network, in ascending order from the one after its gateway.
 pub struct FreeAddresses {
     taken: BTreeSet<Ipv4Addr>,
     network: Ipv4Net,
@@ -72,7 +72,8 @@ pub struct FreeAddresses {
 }
 
 impl FreeAddresses {
-    /// Those of `network` that are not `taken`; `prefix` is the part that the gateway's interface has.
+    /// The addresses of `network` that are not `taken`; `prefix` is the gateway with the prefix length of its
+    /// interface.
     pub fn new(network: Ipv4Net, prefix: Ipv4Net, mut taken: BTreeSet<Ipv4Addr>) -> Self {
         taken.extend([
             network.network(),
@@ -81,12 +82,12 @@ impl FreeAddresses {
             prefix.broadcast(),
             prefix.addr(),
         ]);
-        // A gateway that is itself misplaced says nothing of where addresses are free.
+        // If the gateway itself is outside the network, start at the network's first address.
         let first = if network.contains(&prefix.addr()) { prefix.addr() } else { network.network() };
         Self { taken, network, next: first.into() }
     }
 
-    /// The next one.
+    /// Takes the next free address; `None` if there is none.
     pub fn take(&mut self) -> Option<Ipv4Addr> {
         loop {
             self.next = self.next.checked_add(1)?;
@@ -101,11 +102,12 @@ impl FreeAddresses {
     }
 }
 
-/// Free networks in private space.
+/// Free networks in private-use ranges (RFC 1918).
 pub struct FreeNetworks {
-    /// First and last address of what is taken: disjoint, as the widest of nested networks stands for all.
+    /// The last address of each network in use, by its first address. Disjoint: of nested networks, only the widest is
+    /// kept.
     taken: BTreeMap<u32, u32>,
-    /// Where the search for a prefix length goes on: what was taken stays taken.
+    /// Where the search for each prefix length continues: networks are never freed.
     next: BTreeMap<u8, (usize, Ipv4Net)>,
 }
 
@@ -116,7 +118,7 @@ impl FreeNetworks {
         Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
     ];
 
-    /// Those that overlap none of `taken`.
+    /// The networks that overlap none of `taken`.
     pub fn new(taken: impl IntoIterator<Item = Ipv4Net>) -> Self {
         let mut networks: Vec<Ipv4Net> = taken.into_iter().collect();
         networks.sort_unstable_by_key(|network| (network.network(), network.prefix_len()));
@@ -129,7 +131,7 @@ impl FreeNetworks {
         free
     }
 
-    /// The next one with this prefix length.
+    /// Takes the next free network with this prefix length; `None` if there is none.
     pub fn take(&mut self, prefix_len: u8) -> Option<Ipv4Net> {
         let (mut space, mut candidate) = match self.next.get(&prefix_len) {
             Some(next) => *next,
@@ -146,13 +148,14 @@ impl FreeNetworks {
                 self.next.insert(prefix_len, (space, candidate));
                 return Some(candidate);
             };
-            // Jump after whatever is in the way: steps grow with what is taken, not with what is possible.
+            // Skip past the network in the way, so that the number of steps depends on the networks in use, not on the
+            // size of the range.
             let behind = last.max(candidate.broadcast().into()).checked_add(1)?;
             candidate = Ipv4Net::new(behind.into(), prefix_len).ok()?;
         }
     }
 
-    /// The last address of something taken that overlaps the network.
+    /// The last address of the network in use that overlaps this one, if there is one.
     fn in_the_way(&self, network: Ipv4Net) -> Option<u32> {
         let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
         let (_, end) = self.taken.range(..=last).next_back()?;

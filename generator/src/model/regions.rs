@@ -1,11 +1,12 @@
-//! The regions of clouds, and how long packets take between them.
+//! The regions of clouds, and the latency between them.
 //!
-//! Nobody publishes figures between the regions of different clouds, so they are derived from places. Within a part of the
-//! world a cable follows the great circle; between two it runs through places where cables land, by the shortest way. A
-//! round trip takes the time that light needs in a fibre that is [`DETOUR`] times as long, and [`FIXED`] for routers and the
-//! ways inside both regions. The two numbers are fitted to published tables; `tests/regions.rs` holds how far they are off.
+//! No figures are published for regions of different clouds, so latencies are derived from locations. Within an area of
+//! the world, cables are assumed to follow the great circle; between areas they follow the shortest route through
+//! places where cables land. A round trip takes as long as light in a fibre that is [`DETOUR`] times as long, plus
+//! [`FIXED`] for routers and the networks inside both regions. The two constants are fitted to published tables;
+//! `tests/regions.rs` bounds the error.
 //!
-//! Never: a declaration, or anything that is measured here.
+//! Never: reads a declaration, or measures anything.
 
 mod cables;
 mod table;
@@ -13,11 +14,11 @@ mod table;
 use std::cmp::Ordering;
 use std::fmt;
 
-/// What a round trip takes beside the cable, in milliseconds.
+/// The constant part of a round trip, in milliseconds.
 pub const FIXED: f64 = 5.0;
-/// How much longer cables are than the way that is derived.
+/// The ratio of real cable lengths to the derived route.
 pub const DETOUR: f64 = 1.32;
-/// How far light gets in a millisecond in glass (refractive index 1.468), in kilometres.
+/// The distance that light travels per millisecond in glass (refractive index 1.468), in kilometres.
 const LIGHT: f64 = 204.19;
 /// The mean radius of the Earth in kilometres.
 const EARTH: f64 = 6371.0;
@@ -38,10 +39,10 @@ pub enum Cloud {
 }
 
 impl Cloud {
-    /// Every one.
+    /// All clouds.
     pub const ALL: [Self; 5] = [Self::Aws, Self::Azure, Self::Gcp, Self::Ibm, Self::DigitalOcean];
 
-    /// Its name, as a provider is called that stands for it.
+    /// Its name, which is also the name of a provider that stands for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Aws => "aws",
@@ -52,7 +53,7 @@ impl Cloud {
         }
     }
 
-    /// The cloud of this name.
+    /// The cloud with this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|cloud| cloud.name() == name)
     }
@@ -69,7 +70,7 @@ impl Cloud {
     }
 }
 
-/// A part of the world inside which cables follow the great circle.
+/// An area of the world inside which cables are assumed to follow the great circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Area {
     NorthAmerica,
@@ -84,14 +85,14 @@ enum Area {
     Oceania,
 }
 
-/// A region of a cloud. Its name is its identity: no two clouds have a name in common.
+/// A region of a cloud. It is identified by its name: no two clouds share one.
 #[derive(Debug, Clone, Copy)]
 pub struct Region {
-    /// The cloud.
+    /// The cloud that it belongs to.
     pub cloud: Cloud,
-    /// The cloud's name of it, as `us-east-1`.
+    /// The name that the cloud uses, such as `us-east-1`.
     pub name: &'static str,
-    /// The city in or near which it is.
+    /// The city in or near which it is located.
     pub city: &'static str,
     latitude: f64,
     longitude: f64,
@@ -99,12 +100,12 @@ pub struct Region {
 }
 
 impl Region {
-    /// Every region of every cloud.
+    /// All regions of all clouds.
     pub fn all() -> impl Iterator<Item = Self> {
         Cloud::ALL.into_iter().flat_map(|cloud| cloud.regions().iter().copied())
     }
 
-    /// The region of this name.
+    /// The region with this name.
     pub fn find(name: &str) -> Option<Self> {
         Self::all().find(|region| region.name == name)
     }
@@ -134,7 +135,7 @@ impl Ord for Region {
     }
 }
 
-/// A place on the Earth, in degrees.
+/// A location on the Earth, in degrees.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     latitude: f64,
@@ -142,7 +143,7 @@ struct Place {
 }
 
 impl Place {
-    /// The great circle to another, in kilometres (haversine).
+    /// The great-circle distance to another location, in kilometres (haversine).
     fn kilometres_to(self, other: Self) -> f64 {
         let (here, there) = (self.latitude.to_radians(), other.latitude.to_radians());
         let north = ((there - here) / 2.0).sin().powi(2);
@@ -151,27 +152,27 @@ impl Place {
     }
 }
 
-/// Two regions, and the way between them.
+/// Two regions, and the route between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Who sends.
+    /// The region of the sender.
     pub from: Region,
-    /// Who receives.
+    /// The region of the receiver.
     pub to: Region,
 }
 
 impl Span {
-    /// How long the way is, in kilometres.
+    /// The length of the route, in kilometres.
     pub fn kilometres(&self) -> f64 {
         self.way().0
     }
 
-    /// Where cables land on the way, in its order; empty inside a part of the world.
+    /// The places where cables land along the route, in order; empty within an area.
     pub fn landings(&self) -> Vec<&'static str> {
         self.way().1
     }
 
-    /// The length of the way, and where cables land on it.
+    /// The length of the route, and the places where cables land along it.
     fn way(&self) -> (f64, Vec<&'static str>) {
         let (from, to) = (self.from.place(), self.to.place());
         if self.from.area == self.to.area {
@@ -180,14 +181,14 @@ impl Span {
         cables::shortest((from, self.from.area), (to, self.to.area))
     }
 
-    /// What a round trip takes, in milliseconds.
+    /// The round-trip time in milliseconds.
     pub fn round_trip(&self) -> f64 {
         FIXED + self.kilometres() * DETOUR * 2.0 / LIGHT
     }
 
-    /// What one way takes, in whole milliseconds, as dummynet counts.
+    /// The one-way latency in whole milliseconds, the resolution of dummynet.
     pub fn latency_ms(&self) -> u16 {
-        // Half the circumference of the Earth takes 270 ms.
+        // No overflow: at half the Earth's circumference the round-trip time is about 270 ms.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let latency = (self.round_trip() / 2.0).round() as u16;
         latency

@@ -1,4 +1,4 @@
-//! Values that are valid by construction: names, paths, anchors, ports.
+//! Values that are valid by construction: names, paths, anchors, MAC addresses, ports.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,19 +6,20 @@ use std::ops::RangeInclusive;
 use crate::place::is_hostile;
 use crate::problem::{AnchorReason, MacReason, PathReason};
 
-/// A name: lower-case letters, digits and `-`, not `-` first. Safe as a word of pf, sh, XML and hosts alike.
+/// A name: lower-case letters, digits and `-`, not starting with `-`. It needs no quoting in pf, sh, XML or a hosts
+/// file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
 impl Name {
-    /// The longest name of a provider or volume, in characters.
+    /// The maximum length of a provider's or volume's name, in characters.
     pub const LONGEST: usize = 24;
-    /// What questions and expectations call something else than a provider or a volume.
+    /// Keywords of questions and expectations, which cannot be names of providers or volumes.
     pub const RESERVED: [&str; 5] = ["any", "internet", "lan", "localhost", "mac"];
-    /// The longest logical name of a bridge: that of a provider behind `bridge-`.
+    /// The maximum length of a bridge's logical name: a provider's name after `bridge-`.
     pub const LONGEST_LOGICAL: usize = 31;
 
-    /// A name of at most `longest` characters.
+    /// A name of at most `longest` characters; `None` if the text is not one.
     pub fn new(text: &str, longest: usize) -> Option<Self> {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let valid =
@@ -26,13 +27,13 @@ impl Name {
         valid.then(|| Self(text.to_owned()))
     }
 
-    /// The logical name of something of this name: `bridge-aws`, `veth-etcd-1`.
+    /// The logical name of an object that belongs to this name: `bridge-aws`, `veth-etcd-1`.
     #[must_use]
     pub fn behind(&self, prefix: &str) -> Self {
         Self(format!("{prefix}-{}", self.0))
     }
 
-    /// The name's text.
+    /// The text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -50,7 +51,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// An absolute path in its shortest form, without control characters: it fits on one line of any file.
+/// A normalized absolute path without control characters, so that it fits on one line of any file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AbsolutePath(String);
 
@@ -58,7 +59,7 @@ impl AbsolutePath {
     /// macOS's `PATH_MAX` without the final NUL.
     const LONGEST: usize = 1023;
 
-    /// Any path that one line can hold.
+    /// Checks a path: absolute, normalized, not the root. The error is the first reason against it.
     pub fn new(text: &str) -> Result<Self, PathReason> {
         if let Some(found) = text.chars().find(|c| is_hostile(*c)) {
             return Err(PathReason::HostileCharacter(found));
@@ -78,7 +79,7 @@ impl AbsolutePath {
         Ok(Self(text.to_owned()))
     }
 
-    /// A path that also fits a field of newsyslog.conf, which has neither quotes nor escapes.
+    /// Checks a path that must also fit a field of newsyslog.conf, which has neither quotes nor escapes.
     pub fn for_log(text: &str) -> Result<Self, PathReason> {
         let path = Self::new(text)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "._/@%+,:=~-".contains(c);
@@ -88,7 +89,7 @@ impl AbsolutePath {
         }
     }
 
-    /// The path's text.
+    /// The text of the path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -100,12 +101,12 @@ impl fmt::Display for AbsolutePath {
     }
 }
 
-/// The MAC address of one interface: six bytes, lower-case with colons.
+/// The MAC address of one interface: six bytes in lower-case hexadecimal, separated by colons.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MacAddress(String);
 
 impl MacAddress {
-    /// An address as `52:54:00:12:34:56`; not one of a group, nor of nobody.
+    /// Parses an address such as `52:54:00:12:34:56`. Fails for group addresses and for all zeros.
     pub fn new(text: &str) -> Result<Self, MacReason> {
         let parts: Vec<&str> = text.split(':').collect();
         let byte = |part: &&str| {
@@ -123,13 +124,13 @@ impl MacAddress {
         Ok(Self(text.to_ascii_lowercase()))
     }
 
-    /// The address's text.
+    /// The text of the address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The name of an interface of Linux.
+/// The name of a Linux interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceName(String);
 
@@ -137,7 +138,8 @@ impl InterfaceName {
     /// `IFNAMSIZ` without the final NUL.
     const LONGEST: usize = 15;
 
-    /// A name as `enp0s1`: no pattern, and nothing that a file's syntax takes for something else.
+    /// A name such as `enp0s1`, without wildcards and without characters that are special in any file; `None`
+    /// otherwise.
     pub fn new(text: &str) -> Option<Self> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
         let is_begun = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
@@ -145,23 +147,23 @@ impl InterfaceName {
         valid.then(|| Self(text.to_owned()))
     }
 
-    /// The name's text.
+    /// The text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A pf anchor that macOS's main ruleset calls: a direct child of `com.apple`, not one of Apple's own.
+/// An anchor that macOS's main ruleset calls: a direct child of `com.apple` that is not one of Apple's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnchorPath(String);
 
 impl AnchorPath {
-    /// Apple treats these as its own and lets the kernel's fast paths go by them (xnu bsd/net/pf.c).
+    /// Prefixes of Apple's own anchors: the kernel treats these specially, fast paths included (xnu bsd/net/pf.c).
     const APPLES: &[&str] = &["200.AirDrop", "250.ApplicationFirewall", "internet-sharing"];
     /// `PF_ANCHOR_NAME_SIZE` without the final NUL.
     const LONGEST: usize = 63;
 
-    /// `com.apple/NAME`.
+    /// Checks a path of the form `com.apple/NAME`. The error is the first reason against it.
     pub fn new(text: &str) -> Result<Self, AnchorReason> {
         let child = text.strip_prefix("com.apple/").ok_or(AnchorReason::NotAChild)?;
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
@@ -180,7 +182,7 @@ impl AnchorPath {
         Ok(Self(text.to_owned()))
     }
 
-    /// The anchor's path.
+    /// The path of the anchor.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -192,17 +194,17 @@ impl fmt::Display for AnchorPath {
     }
 }
 
-/// Ports from the first to the last, both included, from 1.
+/// A range of ports, inclusive, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
-    /// The lowest.
+    /// The lowest port.
     pub first: u16,
-    /// The highest.
+    /// The highest port, at least `first`.
     pub last: u16,
 }
 
 impl fmt::Display for PortRange {
-    /// `2379` or `2379-2380`.
+    /// Prints `2379` or `2379-2380`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last {
             write!(f, "{}", self.first)
@@ -212,12 +214,12 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// A set of ports: ranges in order that neither overlap nor touch. Never empty.
+/// A set of ports, as sorted ranges that neither overlap nor are adjacent. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortSet(Vec<PortRange>);
 
 impl PortSet {
-    /// The union of ranges; `None` of no ranges.
+    /// The union of ranges; `None` if there are none.
     pub fn new(mut ranges: Vec<PortRange>) -> Option<Self> {
         ranges.sort_unstable();
         let mut merged: Vec<PortRange> = Vec::with_capacity(ranges.len());
@@ -232,22 +234,22 @@ impl PortSet {
         (!merged.is_empty()).then_some(Self(merged))
     }
 
-    /// Its ranges, in order.
+    /// The ranges, in ascending order.
     pub fn ranges(&self) -> &[PortRange] {
         &self.0
     }
 
-    /// Whether a port is in it.
+    /// Whether it contains a port.
     pub fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|range| RangeInclusive::new(range.first, range.last).contains(&port))
     }
 
-    /// Whether every port of `other` is in it.
+    /// Whether it contains every port of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|wanted| self.0.iter().any(|r| r.first <= wanted.first && wanted.last <= r.last))
     }
 
-    /// Both together.
+    /// The union with `other`.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::new([self.0.as_slice(), other.0.as_slice()].concat()).unwrap_or_else(|| self.clone())
@@ -255,7 +257,7 @@ impl PortSet {
 }
 
 impl fmt::Display for PortSet {
-    /// `2379-2380,6443`.
+    /// Prints the ranges, such as `2379-2380,6443`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, range) in self.0.iter().enumerate() {
             if index > 0 {

@@ -1,4 +1,4 @@
-//! What is valid and hardly meant: told, and no error.
+//! Warnings about declarations that are valid but probably mistaken.
 //!
 //! Never: changes a declaration.
 
@@ -10,7 +10,7 @@ use super::{Declaration, End, Link, Volume, VolumeAttachment};
 use crate::place::FieldPath;
 use crate::problem::{Kind, Problem};
 
-/// Space that nobody has on the internet: private, shared by carriers, for benchmarks, for documentation.
+/// Ranges that are not public: private use, carrier-grade NAT, benchmarking, documentation.
 const NOT_PUBLIC: [Ipv4Net; 8] = [
     net([10, 0, 0, 0], 8),
     net([100, 64, 0, 0], 10),
@@ -28,7 +28,7 @@ const fn net(address: [u8; 4], prefix: u8) -> Ipv4Net {
 }
 
 impl Declaration {
-    /// What its user may not have meant.
+    /// All warnings, sorted by path.
     pub fn warnings(&self) -> Vec<Problem> {
         let public = self.providers.iter().filter_map(|(name, provider)| {
             let found = provider.network;
@@ -52,7 +52,7 @@ impl Declaration {
         warnings
     }
 
-    /// A guest and a volume that this Mac serves which a link is to masquerade in vain.
+    /// A guest and a volume served by this Mac between which the link would masquerade, which macOS cannot do.
     fn not_masqueraded(&self, link: &Link) -> Option<Kind> {
         link.directions().find_map(|(from, to)| {
             let (guest, sender) =
@@ -64,7 +64,7 @@ impl Declaration {
         })
     }
 
-    /// The first volume of an end that is attached so, and belongs to another provider than this.
+    /// The first volume of an endpoint that has this attachment and is not of the provider `not_of`.
     fn member(
         &self,
         end: &End,

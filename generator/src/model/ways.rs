@@ -1,24 +1,24 @@
-//! What a link's conditions come to: the ways that they are of, each with figures.
+//! Resolves the conditions of links: the paths that they apply to, each with figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::regions::{Region, Span};
 use super::{Conditions, Declaration, End, Link};
 
-/// One direction of a link that has conditions; of one that goes by regions, the part between two of them.
+/// One direction of a link with conditions. If they depend on regions, it is limited to the endpoints in two of these.
 pub struct Way<'a> {
     /// The link.
     pub link: &'a Link,
-    /// Who sends.
+    /// The senders.
     pub from: BTreeSet<End>,
-    /// Who receives.
+    /// The receivers.
     pub to: BTreeSet<End>,
-    /// What it is like.
+    /// The conditions, with the latency of regions resolved.
     pub conditions: Conditions,
 }
 
 impl Declaration {
-    /// Every way that has conditions, in the order of the links; there before back, and by the names of regions.
+    /// All directions that have conditions, in the order of links; forward before reverse, then by region names.
     pub fn ways(&self) -> Vec<Way<'_>> {
         let mut all = Vec::new();
         for link in &self.links {
@@ -35,7 +35,7 @@ impl Declaration {
         all
     }
 
-    /// One way for each two regions between which packets of other providers go.
+    /// One entry for each pair of regions between which traffic leaves its provider.
     fn between_regions<'a>(
         &self,
         link: &'a Link,
@@ -57,7 +57,7 @@ impl Declaration {
         }
     }
 
-    /// The ends by the regions of their providers; those of a link that goes by regions have one.
+    /// Groups endpoints by the region of their provider. The model ensures that each has one.
     fn by_region(&self, ends: &BTreeSet<End>) -> BTreeMap<Region, BTreeSet<End>> {
         let mut all: BTreeMap<Region, BTreeSet<End>> = BTreeMap::new();
         for end in ends {

@@ -1,6 +1,6 @@
-//! What a file's meaning depends on besides its bytes: interfaces, names, macros from outside, other files.
+//! What the meaning of a ruleset depends on besides its bytes: interfaces, names, external macros, other files.
 //!
-//! It exists so that reading is a function: pfctl asks the kernel, the resolver and the disk; this reader asks a
+//! It exists so that parsing is a pure function: pfctl asks the kernel, the resolver and the disk; this parser asks a
 //! value that its caller made. Sees: names. Never: the machine it runs on.
 
 use std::collections::BTreeMap;
@@ -9,37 +9,37 @@ use std::net::IpAddr;
 
 use super::names::Names;
 
-/// Reads another file by name, for `include`, `load anchor` and `table … file`.
-/// The error is a sentence such as `No such file or directory`.
+/// Reads another file by name, for `include`, `load anchor` and `table … file`. The error is a message such as `No
+/// such file or directory`.
 pub type Reader = dyn Fn(&str) -> Result<String, String>;
 
-/// The machine for which a ruleset is read.
+/// The machine for which a ruleset is parsed.
 pub struct Environment {
-    /// Its interfaces, in the order of the kernel.
+    /// Its interfaces, in the kernel's order.
     pub interfaces: Vec<InterfaceInfo>,
-    /// Macros from outside (`-D m=v`); a definition in the file does not replace them.
+    /// Macros from the command line (`-D m=v`); a definition in the file does not replace them.
     pub macros: BTreeMap<String, String>,
-    /// Host names that resolve.
+    /// Host names that resolve, with their addresses.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Whose names of services, protocols, users and groups are read.
+    /// The system whose names of services, protocols, users and groups apply.
     pub names: Names,
-    /// Users beside those that every such system has.
+    /// User ids by name, besides those of every system.
     pub users: BTreeMap<String, u32>,
-    /// Groups beside those that every such system has.
+    /// Group ids by name, besides those of every system.
     pub groups: BTreeMap<String, u32>,
-    /// How to read other files; without it `include` and `table … file` are errors, and an anchor that
-    /// is to be loaded stays unread.
+    /// Reads other files; without it `include` and `table … file` are errors, and the files of `load anchor` are not
+    /// read.
     pub reader: Option<Box<Reader>>,
 }
 
 /// An interface with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceInfo {
-    /// `en0`.
+    /// The name, such as `en0`.
     pub name: String,
-    /// Address and prefix length, in the order of the kernel.
+    /// Addresses with prefix lengths, in the kernel's order.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// True for lo0 and its like.
+    /// Whether it is a loopback interface.
     pub loopback: bool,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Environment {
 }
 
 impl Default for Environment {
-    /// A machine with nothing but lo0 (127.0.0.1/8, ::1, fe80::1) and `localhost`.
+    /// A machine whose only interface is lo0 (127.0.0.1/8, ::1, fe80::1), and whose only host name is `localhost`.
     fn default() -> Self {
         let mut environment = Self {
             interfaces: Vec::new(),
@@ -75,8 +75,8 @@ impl Default for Environment {
 }
 
 impl Environment {
-    /// Gives an address to an interface, which is made where it does not exist. A name that begins with
-    /// `lo` is a loopback.
+    /// Adds an address to an interface, and the interface if it does not exist. A name that begins with `lo` is a
+    /// loopback.
     pub fn add_address(&mut self, interface: &str, address: IpAddr, prefix: u8) {
         let known = self.interfaces.iter().position(|known| known.name == interface);
         let index = known.unwrap_or_else(|| {
@@ -90,7 +90,7 @@ impl Environment {
         self.interfaces[index].addresses.push((address, prefix));
     }
 
-    /// The interface of that name.
+    /// The interface of that name, if it exists.
     pub fn interface(&self, name: &str) -> Option<&InterfaceInfo> {
         self.interfaces.iter().find(|known| known.name == name)
     }

@@ -1,11 +1,10 @@
-//! The evaluator: what Apple's pf does with a packet.
+//! The evaluator: what Apple's pf decides about a packet.
 //!
-//! It exists so that a ruleset is judged by its decisions. It follows the kernel, oddities included, and never
-//! fails: there is an answer for any rules and any packet. Simplified: states expire and fragments are dropped only
-//! if the caller supplies the time, IKE and PPTP are distinguished by addresses and ports only, a SYN proxy is a
-//! plain state, pipes delay nothing, `max-src-conn` does nothing, and random choices of the kernel are fixed, except
-//! ports where the caller asks for it. Sees: rulesets as they were read, and packets. Never: text, files, or the
-//! plan behind a ruleset.
+//! It exists so that a ruleset is judged by its decisions. It follows the kernel, oddities included, and never fails:
+//! there is an answer for any rules and any packet. Simplified: states expire and fragments are dropped only if the
+//! caller supplies the time, IKE and PPTP flows are distinguished by addresses and ports only, a SYN proxy is a plain
+//! state, pipes delay nothing, `max-src-conn` does nothing, and random choices of the kernel are fixed, except ports
+//! if the caller asks for it. Sees: parsed rulesets, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
 mod decide;
@@ -54,10 +53,10 @@ use self::state::Key;
 use super::environment::{Environment, InterfaceInfo};
 use super::syntax::{Direction, Ruleset, SetOption, SettingValue};
 
-/// A machine with pf: interfaces, loaded rulesets, and states.
+/// A pf instance: interfaces, loaded rulesets, and states.
 ///
-/// Load the main ruleset first and anchors after it, as the machine does: tables of the main ruleset that
-/// nothing uses are gone by the time an anchor looks for them.
+/// Load the main ruleset first and anchors after it, as macOS does: an unused table of the main ruleset is gone by
+/// the time an anchor refers to it.
 ///
 /// ```
 /// use nixvol_net::pf::eval::{Machine, Outcome, Packet};
@@ -82,19 +81,19 @@ pub struct Machine {
 }
 
 impl Default for Machine {
-    /// A machine with nothing but the default environment's interfaces: lo0.
+    /// A machine with the interfaces of the default environment (lo0), and no rules.
     fn default() -> Self {
         Self::new(Environment::default().interfaces)
     }
 }
 
 impl Machine {
-    /// A machine with these interfaces and nothing loaded.
+    /// A machine with these interfaces and no rules.
     pub fn new(interfaces: Vec<InterfaceInfo>) -> Self {
         Self { loaded: Loaded::new(interfaces), memory: Memory::default() }
     }
 
-    /// Loads a ruleset at a path (empty for the main one), in place of what was there. States stay.
+    /// Loads a ruleset at an anchor path (empty for the main ruleset), replacing what was there. States stay.
     pub fn load(&mut self, path: &str, ruleset: &Ruleset) {
         self.loaded.load(path, ruleset);
         for setting in &ruleset.settings {
@@ -106,50 +105,51 @@ impl Machine {
         }
     }
 
-    /// What is loaded, for whoever reasons about all packets.
+    /// The loaded rulesets and tables, for reasoning about all packets at once.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
     }
 
-    /// Puts other rules in place of a list of the main ruleset, tables and all else as they are: whoever knows
-    /// which rules can match at all need not have the others looked at.
+    /// Replaces one list of the main ruleset; tables and everything else stay. It lets a caller that knows which
+    /// rules can match at all leave out the others.
     pub fn replace(&mut self, list: List, rules: Vec<CompiledRule>) {
         self.loaded.replace(list, rules);
     }
 
-    /// Makes an index of what is loaded, so that a packet is held against those rules only that can be about its
-    /// addresses. It changes no answer, and is gone with the next [`Machine::load`].
+    /// Indexes the loaded rules by address, so that a packet is compared only with rules that can match its
+    /// addresses. It changes no verdict; the next [`Machine::load`] discards it.
     pub fn index(&mut self) {
         self.loaded.index();
     }
 
-    /// Tells the time, in seconds from any moment: states that have lasted too long go. Without it none do.
+    /// Advances the clock, in seconds from any origin: states expire. Without a call none does.
     pub fn tell_time(&mut self, seconds: u64) {
         self.memory.states.tell_time(seconds);
         self.memory.fragments.tell_time(seconds);
     }
 
-    /// Draws the ports that the kernel leaves to chance from a sequence. Without it all connections ask for the same.
+    /// Makes the kernel's random choice of ports follow a pseudorandom sequence. Otherwise all connections start from
+    /// the same port.
     pub fn take_chances(&mut self, seed: u64) {
         self.memory.chance = Some(seed);
     }
 
-    /// Removes the states that `doomed` picks by the ends that opened them and were opened, and says how many.
+    /// Removes the states for which `doomed` returns true, and returns their number.
     pub fn kill(&mut self, doomed: impl Fn(&Conversation) -> bool) -> usize {
         self.memory.states.remove_all(|_, key| doomed(&Conversation::of(key)))
     }
 
-    /// How many states there are.
+    /// Number of states.
     pub fn states(&self) -> usize {
         self.memory.states.len()
     }
 
-    /// Forgets all states, and where pools stand.
+    /// Discards all states and fragments, and resets the positions of pools.
     pub fn forget(&mut self) {
         self.memory.forget();
     }
 
-    /// What pf makes of a packet, which may make states and meet those of earlier packets.
+    /// Evaluates pf for a packet, which may create states and match those of earlier packets.
     pub fn eval(&mut self, packet: &Packet) -> Answer {
         for hook in &packet.hooks {
             self.loaded.names.intern(&hook.interface);
@@ -160,62 +160,62 @@ impl Machine {
         run(&self.loaded, &mut self.memory, packet)
     }
 
-    /// A packet that is about to be shown to pf, place by place.
+    /// Prepares a packet for evaluation hook by hook.
     pub fn begin(&self, packet: &Packet) -> Passage {
         let hook = Hook { direction: Direction::In, interface: String::new() };
         let tag = packet.tag.as_deref().map_or(0, |tag| self.loaded.names.get(tag));
         Passage { flow: Flow::new(packet, &hook, STRANGER, tag) }
     }
 
-    /// What pf makes of a packet in its next place, which sees it as the one before left it.
+    /// The verdict at the next hook of a packet, which sees it as the previous hook left it.
     pub fn pass(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> Verdict {
         let name = self.loaded.names.intern(interface);
         passage.flow.enter(direction, name);
         judge(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
-    /// The first step of a packet in its next place, which sees it as the one before left it.
+    /// The first step at the next hook of a packet, which sees it as the previous hook left it.
     pub fn enter(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> Step {
         let name = self.loaded.names.intern(interface);
         passage.flow.enter(direction, name);
         enter(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
-    /// The next step of a packet that has come out of the pipe it was in, in the same place.
+    /// The next step at the same hook, after the packet has left a pipe.
     pub fn emerge(&mut self, passage: &mut Passage) -> Step {
         emerge(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
-    /// What pf makes of a packet that is the first it ever sees.
+    /// The verdict on a packet that finds no state: the first packet that pf sees.
     pub fn decide(&self, packet: &Packet) -> Answer {
         run(&self.loaded, &mut Memory::default(), packet)
     }
 }
 
-/// A packet on its way from place to place.
+/// A packet on its path from hook to hook.
 #[derive(Clone, Debug)]
 pub struct Passage {
     flow: Flow,
 }
 
 impl Passage {
-    /// The packet as it is now.
+    /// The packet's current addresses and ports.
     pub fn form(&self) -> Form {
         self.flow.form()
     }
 
-    /// What normalization has changed in this place so far.
+    /// What normalization has changed at this hook so far.
     pub fn scrubbed(&self) -> Scrubbed {
         self.flow.scrubbed
     }
 
-    /// The bytes behind the IP header of the datagram that the packet has become in this place, if it has, and all its
-    /// parts brought theirs.
+    /// The payload of the reassembled datagram, if the packet completed one at this hook and all its fragments
+    /// carried their bytes.
     pub fn take_payload(&mut self) -> Option<Vec<u8>> {
         self.flow.payload.take()
     }
 
-    /// What an ICMP error quotes, as it is now.
+    /// The packet quoted by an ICMP error, as it is now.
     pub fn quoted(&self) -> Option<Inner> {
         match self.flow.kind {
             Kind::Icmp { inner, .. } => inner,
@@ -224,16 +224,16 @@ impl Passage {
     }
 }
 
-/// What a state is about, as it began.
+/// The flow of a state, as its first packet had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// IANA's number; both kinds of ICMP are the first.
+    /// The IP protocol number; ICMPv6 counts as ICMP.
     pub protocol: u8,
-    /// Which way its first packet went.
+    /// The direction of its first packet.
     pub direction: Direction,
-    /// Who opened it, and from which port; before translation.
+    /// Address and port of the peer that opened it, before translation.
     pub source: (IpAddr, u16),
-    /// Who was to be reached, and at which port; before translation.
+    /// Address and port of the destination, before translation.
     pub destination: (IpAddr, u16),
 }
 
@@ -249,7 +249,7 @@ impl Conversation {
     }
 }
 
-/// The number of a hook's interface; unknown ones are distinguished inside one path.
+/// The number of a hook's interface. Unknown names get distinct numbers within one path.
 fn interface_of(loaded: &Loaded, packet: &Packet, hook: &Hook) -> NameId {
     let known = loaded.names.get(&hook.interface);
     if known != STRANGER {

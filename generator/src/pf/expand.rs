@@ -1,4 +1,4 @@
-//! Expansion: a rule with lists becomes rules without.
+//! Expansion: a rule with lists becomes rules without lists.
 //!
 //! It exists because the kernel has no lists, and verdicts and labels depend on the order in which pfctl multiplies
 //! them: interface, protocol, ICMP type, source, source port, OS, destination, destination port, user, group. Sees:
@@ -13,10 +13,10 @@ use super::syntax::{
     Rule, SourceTrack, StateKind,
 };
 
-/// The longest label and tag, variables filled in.
+/// Longest label or tag, with variables substituted.
 const LONGEST_LABEL: usize = 63;
 
-/// A rule with its lists; an empty list is one turn without the thing.
+/// A rule with its lists; an empty list counts as one combination without a value.
 pub(super) struct Draft {
     pub rule: Rule,
     pub interfaces: Vec<Interface>,
@@ -29,7 +29,7 @@ pub(super) struct Draft {
     pub destination_ports: Vec<PortMatch>,
     pub users: Vec<IdMatch>,
     pub groups: Vec<IdMatch>,
-    /// The addresses behind `->` or `route-to`: every rule gets all of them.
+    /// The addresses after `->` or `route-to`: every expanded rule gets all of them.
     pub pool: Vec<Host>,
 }
 
@@ -51,7 +51,7 @@ impl Draft {
         }
     }
 
-    /// The draft of a rule that spreads over interfaces, protocols and both ends.
+    /// A draft with lists of interfaces, protocols, sources and destinations.
     pub(super) fn over(rule: Rule, interfaces: Vec<Interface>, protocols: Vec<u8>, ends: FromTo) -> Self {
         let mut draft = Self { interfaces, protocols, ..Self::new(rule) };
         draft.set_from_to(ends);
@@ -82,14 +82,14 @@ impl Draft {
         counts.iter().fold(1, |product, count| product.saturating_mul((*count).max(1)))
     }
 
-    /// What one combination costs: itself, its pool, and what is in its braces.
+    /// The size of one combination: the rule, its pool, and the rules in its braces.
     fn weight(&self) -> usize {
         let body = self.rule.anchor.as_ref().and_then(|call| call.body.as_ref());
         1 + self.pool.len() + body.map_or(0, |body| body.rules.count())
     }
 }
 
-/// One choice from every list.
+/// One combination: a value from every list.
 struct Choice<'d> {
     interface: Option<&'d Interface>,
     protocol: Option<u8>,
@@ -104,7 +104,7 @@ struct Choice<'d> {
 }
 
 impl<'d> Choice<'d> {
-    /// The turn with this number: the last list turns fastest.
+    /// The combination with this number: the last list varies fastest.
     fn new(draft: &'d Draft, mut turn: usize) -> Self {
         fn pick<'l, T>(list: &'l [T], turn: &mut usize) -> Option<&'l T> {
             let count = list.len().max(1);
@@ -137,7 +137,7 @@ impl<'d> Choice<'d> {
         }
     }
 
-    /// The rule's family and interface, or none when addresses contradict each other.
+    /// The rule's family and interface; `None` if addresses and interface contradict each other.
     fn settle(&self, family: Option<Family>) -> Option<(Option<Family>, Option<Interface>)> {
         let families = [family, self.source.and_then(|host| host.family)];
         let families = families.into_iter().chain([self.destination.and_then(|host| host.family)]);
@@ -158,7 +158,7 @@ impl<'d> Choice<'d> {
     }
 }
 
-/// Adds every rule that a draft stands for.
+/// Adds all rules that a draft expands to.
 pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
     let combinations = draft.combinations();
     let work = combinations.saturating_mul(draft.weight());
@@ -183,7 +183,7 @@ pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
             }
             Ok(_) => parser.complain("skipping rule due to errors"),
             Err(errors) => {
-                // After a bad netmask or type pfctl skips the other combinations too.
+                // After an invalid netmask or type pfctl skips the remaining combinations too.
                 bad_netmask = bad_netmask || errors.fatal;
                 errors.messages.into_iter().for_each(|message| parser.complain(message));
             }
@@ -217,11 +217,11 @@ struct Problems {
     fatal: bool,
 }
 
-/// Where a rule comes to stand, and what its words are.
+/// The context of an expanded rule.
 struct Turn {
-    /// What `$nr` stands for.
+    /// The value of `$nr`.
     number: u32,
-    /// No other rule has come of the draft yet.
+    /// Whether it is the first rule of its draft.
     first: bool,
     names: Names,
 }
@@ -271,7 +271,7 @@ fn build(
     if problems.messages.is_empty() { Ok(rule) } else { Err(problems) }
 }
 
-/// A rule of one family never answers in the other; so its code there is the default.
+/// The answer for the other family can never be used, so its code is reset to the default.
 fn forget_other_family(rule: &mut Rule) {
     if let Action::Block(Block::ReturnIcmp { icmp, icmp6 }) = &mut rule.action {
         match rule.family {
@@ -314,7 +314,7 @@ fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
     }
 }
 
-/// `$if`, `$srcaddr` and so on in labels and tags.
+/// Substitutes `$if`, `$srcaddr` and so on in labels and tags.
 fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, turn: &Turn, problems: &mut Problems) {
     let texts =
         [rule.label.as_deref(), rule.tag.as_deref(), rule.tagged.as_ref().map(|tagged| tagged.tag.as_str())];
@@ -387,7 +387,7 @@ fn port_variable(port: Option<PortMatch>) -> String {
     }
 }
 
-/// What contradicts itself in one rule.
+/// Reports contradictions within a rule.
 fn check(rule: &Rule, problems: &mut Vec<String>) {
     match rule.action {
         Action::Rdr | Action::NoRdr => check_rdr(rule, problems),
@@ -422,7 +422,8 @@ fn check_filter(rule: &Rule, problems: &mut Vec<String>) {
     let icmp = matches!(rule.protocol, Some(ICMP | ICMP6));
     let options = &rule.state_options;
     problem(port && !matches!(rule.protocol, Some(TCP | UDP)), "port only applies to tcp/udp");
-    // pfctl takes this in a list of protocols, makes a rule of it that nothing matches, and cannot read its print.
+    // pfctl accepts this in a list of protocols, but no packet matches the rule, and it cannot read its own output
+    // for it.
     problem(
         rule.os.is_some() && !matches!(rule.protocol, None | Some(TCP)),
         "OS fingerprinting only applies to tcp",

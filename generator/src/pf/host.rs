@@ -1,25 +1,25 @@
-//! Addresses as they are written: literals, prefixes, interface names, host names.
+//! Addresses as written: literals, prefixes, interface names, host names.
 //!
-//! It exists because pfctl turns every host into addresses at load, and one word may become several.
-//! Sees: environment, syntax. Never: a rule.
+//! It exists because pfctl resolves every host to addresses at load time, and one word may stand for several. Sees:
+//! environment, syntax. Never: a rule.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::environment::{Environment, InterfaceInfo};
 use super::syntax::{Address, Dynamic, Family};
 
-/// One host of a list, before it is known in which rules it ends up.
+/// One host of a list, before expansion.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub not: bool,
-    /// None for tables, interfaces in parentheses and so on.
+    /// `None` for tables, interfaces in parentheses and so on.
     pub family: Option<Family>,
     /// The interface of a link-local address.
     pub scope: Option<String>,
     pub address: Address,
-    /// The prefix length as set: up to 128 for every family.
+    /// The prefix length as given: up to 128 for every family.
     pub mask: u8,
-    /// The interface of a route's `(en0 10.0.0.1)`.
+    /// The interface in `route-to (en0 10.0.0.1)`.
     pub interface: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Host {
         host
     }
 
-    /// Sets the prefix length and clears the bits beyond it.
+    /// Sets the prefix length, and clears the bits beyond it.
     pub(super) fn set_mask(&mut self, mask: u8) {
         self.mask = mask;
         if let Address::Prefix { address, prefix } = &mut self.address {
@@ -44,7 +44,7 @@ impl Host {
         }
     }
 
-    /// True for an interface in parentheses that can stand for several addresses.
+    /// Whether it is an interface in parentheses that can have several addresses.
     pub(super) fn is_many(&self) -> bool {
         matches!(&self.address, Address::Dynamic(dynamic)
             if !dynamic.no_alias || !dynamic.interface.ends_with(|last: char| last.is_ascii_digit()))
@@ -54,7 +54,7 @@ impl Host {
         matches!(self.address, Address::Table(_))
     }
 
-    /// The prefix length that counts in a rule of `family`; an error when there is no such length.
+    /// The prefix length in a rule of `family`; an error if it is too long.
     pub(super) fn mask_in(&self, family: Option<Family>) -> Result<u8, String> {
         if family != Some(Family::Inet) || self.mask <= 32 {
             return Ok(self.mask);
@@ -66,7 +66,7 @@ impl Host {
         }
     }
 
-    /// The address as a rule of `family` holds it.
+    /// The address in a rule of `family`.
     pub(super) fn finish(&self, family: Option<Family>) -> Result<Address, String> {
         let mask = self.mask_in(family)?;
         let full = if family == Some(Family::Inet) { 32 } else { 128 };
@@ -89,7 +89,7 @@ pub(super) fn is_zero(address: IpAddr) -> bool {
     address.is_unspecified()
 }
 
-/// The address with every bit beyond the prefix cleared.
+/// The address with the bits beyond the prefix cleared.
 pub(super) fn clear_beyond(address: IpAddr, mask: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
@@ -103,7 +103,7 @@ pub(super) fn clear_beyond(address: IpAddr, mask: u8) -> IpAddr {
     }
 }
 
-/// Modifiers behind the name of an interface.
+/// Modifiers after an interface name.
 #[derive(Clone, Copy, Default)]
 #[allow(clippy::struct_excessive_bools)]
 pub(super) struct Modifiers {
@@ -114,8 +114,8 @@ pub(super) struct Modifiers {
 }
 
 impl Modifiers {
-    /// Takes `:network` and the like from the end of `text`. Err holds what is left when a modifier is
-    /// unknown.
+    /// Splits `:network` and the like off the end of `text`. `Err` contains the rest up to and including an unknown
+    /// modifier.
     pub(super) fn split(text: &str) -> Result<(&str, Self), &str> {
         let mut modifiers = Self::default();
         let mut name = text;
@@ -137,7 +137,7 @@ impl Modifiers {
     }
 }
 
-/// Every address that `text` stands for; none is an error.
+/// All addresses that `text` stands for; an error if there is none.
 pub(super) fn resolve(environment: &Environment, text: &str) -> Result<Vec<Host>, String> {
     let (name, mask) = match text.rsplit_once('/') {
         None => (text, None),
@@ -182,7 +182,7 @@ fn from_interface(environment: &Environment, text: &str, mask: Option<u8>) -> Re
     Ok(hosts)
 }
 
-/// What an interface's name without parentheses stands for; `self` is all of them.
+/// The addresses of an interface named without parentheses; `self` stands for all interfaces.
 pub(super) fn addresses_of(environment: &Environment, name: &str, modifiers: Modifiers) -> Vec<Host> {
     let interfaces = environment.interfaces.iter();
     let interfaces = interfaces.filter(|interface| name == "self" || interface.name == name);
@@ -231,7 +231,7 @@ fn from_literal(environment: &Environment, text: &str, mask: Option<u8>) -> Opti
         None => (text, None),
     };
     let address: Ipv6Addr = address.parse().ok()?;
-    // Only a link-local address has an interface, and it must be one that is there.
+    // Only a link-local address has a scope, which must be an existing interface.
     if let Some(name) = &scope
         && (!address.is_unicast_link_local() || environment.interface(name).is_none())
     {
@@ -242,7 +242,7 @@ fn from_literal(environment: &Environment, text: &str, mask: Option<u8>) -> Opti
     Some(host)
 }
 
-/// `10`, `10.1`, `192.168.0`: the octets that are missing are 0.
+/// `10`, `10.1`, `192.168.0`: missing octets are 0.
 fn short_prefix(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     for (count, part) in text.split('.').enumerate() {
@@ -271,7 +271,7 @@ fn from_name(environment: &Environment, text: &str, mask: Option<u8>) -> Vec<Hos
     hosts
 }
 
-/// The old forms that resolvers take for addresses: `10.1` is 10.0.0.1, parts may be octal or hexadecimal.
+/// The traditional forms that resolvers accept as addresses: `10.1` is 10.0.0.1, parts may be octal or hexadecimal.
 fn loose_ipv4(text: &str) -> Option<Ipv4Addr> {
     let parts: Option<Vec<u32>> =
         text.split('.').map(|part| number(part).and_then(|number| u32::try_from(number).ok())).collect();
@@ -285,7 +285,7 @@ fn loose_ipv4(text: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(leading | last))
 }
 
-/// A number as C reads it: `0x10`, `010`, `10`.
+/// A number in C syntax: `0x10`, `010`, `10`.
 pub(super) fn number(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),

@@ -1,8 +1,8 @@
-//! The names of macOS: its /etc/services and /etc/protocols, and the users and groups that every Mac has.
+//! The names of macOS: its /etc/services and /etc/protocols, and the users and groups of every Mac.
 //!
-//! It exists because a ruleset says `port mdns` and `user _mdnsresponder`, and their numbers depend on the system.
-//! The tables are inside the program, so that reading needs no file and has the same result everywhere;
-//! `macos/make.sh` makes them from Apple's own. Sees: nothing. Never: a file of the machine it runs on.
+//! It exists because a ruleset contains `port mdns` and `user _mdnsresponder`, whose numbers depend on the system.
+//! The tables are compiled in, so that parsing needs no file and has the same result everywhere; `macos/make.sh`
+//! generates them from Apple's own files. Sees: nothing. Never: a file of the machine it runs on.
 
 /// `NAME PORT`, sorted by name.
 static SERVICES: &str = include_str!("macos/services.txt");
@@ -13,7 +13,7 @@ static USERS: &str = include_str!("macos/users.txt");
 /// `NAME NUMBER`, sorted by name.
 static GROUPS: &str = include_str!("macos/groups.txt");
 
-/// The number behind a name in a table that is sorted by name.
+/// Looks a name up in a table that is sorted by name.
 fn look_up(table: &str, name: &str) -> Option<u32> {
     let mut rest = table;
     while !rest.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn group(name: &str) -> Option<u32> {
     look_up(GROUPS, name)
 }
 
-/// Number and names. `divert` is 258 there, which no packet can carry: it is left out.
+/// Protocols with their names. `divert`, which macOS numbers 258, is left out: no packet can have that protocol.
 fn protocols() -> impl Iterator<Item = (u8, std::str::Split<'static, char>)> {
     PROTOCOLS.lines().filter_map(|line| {
         let (number, names) = line.split_once(' ')?;

@@ -1,12 +1,12 @@
-//! MD5, for the one place where pf uses it: a `source-hash` key from a word.
+//! MD5, for the only place where pf uses it: a `source-hash` key made from a word.
 //!
-//! It exists because pfctl prints the key that it made, and no crate is worth that line. Sees: nothing. Never:
-//! anything that must be secret.
+//! It exists because pfctl prints the key that it has computed, and this is too little for a dependency. Sees:
+//! nothing. Never: anything secret.
 
-/// Rotations, by round and step.
+/// Rotation amounts by round and step.
 const ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 
-/// The digest of `text` as four words, in the order in which they are printed.
+/// The digest of `text` as four words, in the order in which pfctl prints them.
 pub(super) fn key(text: &[u8]) -> [u32; 4] {
     let mut message = text.to_vec();
     message.push(0x80);

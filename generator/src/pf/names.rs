@@ -1,5 +1,5 @@
-//! The names in pf that stand for numbers: its own (ICMP types and codes, flags, timeouts), and those that a system
-//! gives to ports, protocols, users and groups.
+//! Names in pf that stand for numbers: pf's own (ICMP types and codes, flags, timeouts), and those of ports,
+//! protocols, users and groups, which depend on the system.
 //!
 //! It exists so that the parser and the printer use the same tables. Sees: the tables of the systems. Never: a rule.
 
@@ -12,7 +12,7 @@ pub enum Names {
     /// macOS, whose pfctl prints ports as numbers.
     #[default]
     MacOs,
-    /// OpenBSD, whose pfctl prints ports by their names.
+    /// OpenBSD, whose pfctl prints ports by name.
     OpenBsd,
 }
 
@@ -21,7 +21,7 @@ pub(super) const UDP: u8 = 17;
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMP6: u8 = 58;
 
-/// The letters of TCP's flags, from the lowest bit.
+/// The letters of TCP flags, from the lowest bit.
 pub(super) const FLAG_LETTERS: &str = "FSRPAUEW";
 
 static ICMP_TYPES: &[(&str, u8)] = &[
@@ -128,7 +128,7 @@ static ICMP6_CODES: &[(&str, u8, u8)] = &[
     ("redirrouter", 137, 1),
 ];
 
-/// Timeouts in the kernel's order; the last is whether a rule may have it.
+/// The names of timeouts, in the kernel's order.
 pub(super) static TIMEOUTS: &[&str] = &[
     "tcp.first",
     "tcp.opening",
@@ -158,10 +158,10 @@ pub(super) static TIMEOUTS: &[&str] = &[
     "tcp.tsdiff",
 ];
 
-/// What `set limit` knows.
+/// The limits of `set limit`.
 pub(super) static LIMITS: &[&str] = &["states", "src-nodes", "frags", "tables", "table-entries"];
 
-/// What `set optimization` knows.
+/// The profiles of `set optimization`.
 pub(super) static OPTIMIZATIONS: &[&str] =
     &["normal", "satellite", "high-latency", "conservative", "aggressive"];
 
@@ -202,7 +202,7 @@ pub(super) fn icmp_code_name(family: Family, kind: u8, code: u8) -> Option<&'sta
 }
 
 impl Names {
-    /// The system, as a message calls it.
+    /// The system's name for messages.
     pub(super) fn system(self) -> &'static str {
         match self {
             Self::MacOs => "macOS",
@@ -210,7 +210,7 @@ impl Names {
         }
     }
 
-    /// The other system, for whoever looks a name up in vain.
+    /// The other system, for hints about unknown names.
     pub(super) fn other(self) -> Self {
         match self {
             Self::MacOs => Self::OpenBsd,
@@ -225,7 +225,7 @@ impl Names {
         }
     }
 
-    /// The name by which pfctl prints a port. Every protocol but tcp is looked up as udp, as pfctl does.
+    /// The name by which pfctl prints a port. Like pfctl, it treats every protocol but TCP as UDP.
     pub(super) fn service_name(self, protocol: Option<u8>, port: u16) -> Option<&'static str> {
         match self {
             Self::MacOs => None,

@@ -1,11 +1,10 @@
 //! The names of OpenBSD: its /etc/services and /etc/protocols, users and groups.
 //!
-//! It exists because the rulesets of pf's own regression suite, and those of FreeBSD, use these names, and because
-//! pfctl there prints a port by its name. Names are data of the system; this is the part of them that a ruleset is
-//! likely to use, inside the program so that reading needs no file.
-//! Sees: nothing. Never: a file of the machine it runs on.
+//! It exists because the rulesets of pf's own regression suite and of FreeBSD use these names, and because OpenBSD's
+//! pfctl prints ports by name. The tables contain the names that a ruleset is likely to use, and are compiled in, so
+//! that parsing needs no file. Sees: nothing. Never: a file of the machine it runs on.
 
-/// The transports under which a service is known.
+/// The transport protocols for which a service name is registered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Tcp,
@@ -15,8 +14,8 @@ enum Transport {
 
 use Transport::{Both, Tcp, Udp};
 
-/// Port, transport, and names: the first is printed, the others are aliases.
-/// The first line of a port and transport wins.
+/// Port, transport, and names: the first one is printed, the others are aliases. The first entry for a port and
+/// transport wins.
 #[rustfmt::skip]
 static SERVICES: &[(u16, Transport, &str)] = &[
     (1, Tcp, "tcpmux"),
@@ -190,8 +189,8 @@ static SERVICES: &[(u16, Transport, &str)] = &[
     (26740, Udp, "hunt"),
 ];
 
-/// Number and names; the first is printed. Names that are words of the grammar (`skip`, `any`, `pipe`)
-/// are left out, so that what is printed can be read.
+/// Numbers and names; the first name is printed. Names that are keywords of the grammar (`skip`, `any`, `pipe`) are
+/// left out, so that the printed form can be parsed.
 #[rustfmt::skip]
 static PROTOCOLS: &[(u8, &str)] = &[
     (0, "ip IP HOPOPT"),
@@ -374,7 +373,7 @@ pub(super) fn group(name: &str) -> Option<u32> {
     by_name(GROUPS, name)
 }
 
-/// The port of a service: as tcp knows it, else as udp does.
+/// The port of a service, registered for TCP or otherwise for UDP.
 pub(super) fn service(name: &str) -> Option<u16> {
     let find = |not: Transport| {
         let mut table = SERVICES.iter().filter(|(_, transport, _)| *transport != not);
@@ -383,7 +382,7 @@ pub(super) fn service(name: &str) -> Option<u16> {
     find(Transport::Udp).or_else(|| find(Transport::Tcp)).map(|(port, _, _)| *port)
 }
 
-/// The name of a port, as tcp or as udp knows it.
+/// The service name of a port for TCP or UDP.
 pub(super) fn service_name(is_tcp: bool, port: u16) -> Option<&'static str> {
     let not = if is_tcp { Transport::Udp } else { Transport::Tcp };
     let found = SERVICES.iter().find(|(known, transport, _)| *known == port && *transport != not);

@@ -1,10 +1,10 @@
-//! The parser: a ruleset as the kernel would hold it, or every error at once.
+//! The parser: the ruleset that pfctl would load, or all errors at once.
 //!
-//! It exists because verdicts must be proven from the bytes that will be loaded. It refuses the lines that pfctl
-//! refuses, which needs three habits of a yacc parser: an error skips to the next line break; a syntax error soon
-//! after another (fewer than three tokens) is not reported; and a rule is checked once the token after it has been
-//! read, so its errors are on that token's line. Sees: token, host, expand, environment, syntax. Never: a disk, a
-//! kernel, the rest of this project.
+//! It exists because verdicts must be proven from the bytes that will be loaded. It rejects the lines that pfctl
+//! rejects, which takes three properties of pfctl's yacc parser: an error skips to the next line break; a syntax
+//! error fewer than three tokens after another is not reported; and a rule is checked once the token after it has
+//! been read, so its errors are on that token's line. Sees: token, host, expand, environment, syntax. Never: a disk,
+//! a kernel, the rest of this project.
 
 mod anchor;
 mod binat;
@@ -31,22 +31,23 @@ use super::token::{Kind, Lexer};
 pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
 pub(super) use translate::NAT_PORTS;
 
-/// Rules that one input may expand to, with what they carry. Lists multiply: eight lists of ten are a hundred million rules.
+/// Most rules that an input may expand to, counted with their pools. Lists multiply: eight lists of ten are a hundred
+/// million rules.
 pub const MOST_RULES: usize = 100_000;
 
-/// Files that one input may include, and bytes that one macro may grow to.
+/// Most files that an input may include; longest value of a macro in bytes.
 const MOST_FILES: usize = 1000;
 const LONGEST_MACRO: usize = 1 << 18;
 
-/// Braces in braces, of lists and of anchors.
+/// Deepest nesting of braces, of lists and anchors.
 const DEEPEST: usize = 64;
 
-/// Something that pfctl refuses.
+/// An error in the input: something that pfctl rejects, or a limit of this parser.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Error {
-    /// The file that was included or loaded; none is the input itself.
+    /// The included or loaded file; `None` for the input itself.
     pub file: Option<String>,
-    /// The line, from 1: the one that pfctl names.
+    /// The line, from 1, as pfctl reports it.
     pub line: u32,
     /// The column in bytes, from 1.
     pub column: u32,
@@ -55,7 +56,7 @@ pub struct Error {
 }
 
 impl fmt::Display for Error {
-    /// `LINE:COLUMN: message`; the caller puts the name of the file in front.
+    /// `LINE:COLUMN: message`; the caller prepends the file name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.line, self.column, self.message)
     }
@@ -63,10 +64,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads a ruleset.
+/// Parses a ruleset.
 ///
-/// `text` is the file; `environment` says what the words in it stand for. Every error is told, sorted by
-/// place; with one error there is no ruleset.
+/// `text` is the content of the file; `environment` resolves the names in it. The result is the ruleset, or all
+/// errors, sorted by position.
 ///
 /// ```
 /// use nixvol_net::pf::{Environment, Names, parse, print};
@@ -88,13 +89,13 @@ fn parse_at(text: &str, environment: &Environment, anchor: &str) -> Result<Rules
     parser.finish()
 }
 
-/// The error is told already; all that is left is to go on after it.
+/// The error has been recorded; the caller only recovers from it.
 #[derive(Debug)]
 pub(super) struct Failed;
 
 pub(super) type Parsed<T> = Result<T, Failed>;
 
-/// The sections of a file, in their order.
+/// The sections of a file, in their required order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     None,
@@ -104,31 +105,31 @@ enum Section {
     Filtering,
 }
 
-/// A ruleset under construction: the file's own, or one between braces.
+/// A ruleset under construction: the file's own, or one in braces.
 #[derive(Default)]
 pub(super) struct Frame {
     pub ruleset: Ruleset,
-    /// What `$nr` stands for: rules so far, of every list.
+    /// The value of `$nr`: number of rules so far, in all lists.
     pub matched: u32,
-    /// Names of anchors that have rules between braces already.
+    /// Names of anchors that have had rules in braces.
     inline: Vec<String>,
 }
 
 pub(super) struct Parser<'e> {
     lexer: Lexer,
     environment: &'e Environment,
-    /// The path of the anchor that is read; empty for the main ruleset.
+    /// The path of the anchor that is parsed; empty for the main ruleset.
     anchor: &'e str,
     ahead: Option<Kind>,
-    /// Tokens to come before a syntax error is told again.
+    /// Number of tokens to consume before a syntax error is reported again.
     quiet: u8,
     errors: Vec<(Place, String)>,
     foreign_errors: Vec<Error>,
-    /// How many errors there were when the reader saw that this is not a file for pfctl: the last of them says so.
+    /// If the input is not meant for pfctl at all: number of errors up to the one that says so.
     given_up: Option<usize>,
     notes: Vec<Note>,
     files: Vec<String>,
-    /// Where the statement at hand begins.
+    /// Where the current statement begins.
     pub(super) start: Place,
     section: Section,
     require_order: bool,
@@ -205,7 +206,7 @@ impl<'e> Parser<'e> {
         }
     }
 
-    // The file.
+    // The file as a whole.
 
     fn ruleset(&mut self) {
         while *self.peek() != Kind::End && self.given_up.is_none() {
@@ -317,17 +318,17 @@ impl<'e> Parser<'e> {
             Err(reason) => return self.fail(format!("failed to include file `{name}`: {reason}")),
         };
         let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-        // The rest of this line is read when the other file is at its end.
+        // The rest of this line is parsed after the end of the other file.
         if self.files.len() > MOST_FILES || !self.lexer.open(&text, file) {
             return self.fail(format!("failed to include file `{name}`: too many files are open"));
         }
         self.files.push(name);
-        // The caller wants a line break behind the statement.
+        // The caller expects a line break after the statement.
         self.ahead = Some(Kind::Newline);
         Ok(())
     }
 
-    /// Something to say that is not an error.
+    /// Records a remark that is not an error.
     pub(super) fn note(&mut self, place: Place, message: String) {
         self.notes.push(Note { place, message });
     }
@@ -368,7 +369,7 @@ impl<'e> Parser<'e> {
         expand::expand(self, draft);
     }
 
-    /// Enters a brace; Err when there are too many.
+    /// Enters a brace; an error if the nesting is too deep.
     pub(super) fn descend(&mut self) -> Parsed<()> {
         if self.depth >= DEEPEST {
             return self.fail(format!("braces nested more than {DEEPEST} deep"));
@@ -390,7 +391,7 @@ impl<'e> Parser<'e> {
         self.rest_of_list(item)
     }
 
-    /// What follows an opening brace and its line breaks.
+    /// The rest of a list after its opening brace and line breaks.
     pub(super) fn rest_of_list<T>(&mut self, item: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut items = vec![item(self)?];
         loop {

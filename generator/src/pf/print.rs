@@ -1,7 +1,7 @@
 //! The canonical form: a ruleset as text, as `pfctl -o none -nv` prints it.
 //!
-//! It exists so that a person can read what the kernel got, and so that reading can be checked: the output reads
-//! back as the same ruleset. Sees: names, syntax, the words of the grammar. Never: the text that was read.
+//! It exists so that a person can read what the kernel gets, and so that parsing can be verified: the output parses
+//! to the same ruleset. Sees: names, syntax, the keywords of the grammar. Never: the original text.
 
 use std::fmt::{Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,21 +20,22 @@ mod state;
 
 /// Prints a ruleset, with the names of a system.
 ///
-/// Settings come first, then scrub, nat, rdr, binat, filter and dummynet rules, then `load anchor`.
-/// `parse` of the result is the same ruleset, places aside. Where pfctl's own print would not read back
-/// as what it stands for, this one writes it so that it does: the options of a state stand before a
-/// probability, a name that is a word of the grammar is a number, and words that need quotes get them.
+/// Settings come first, then scrub, nat, rdr, binat, filter and dummynet rules, then `load anchor`. The output of
+/// `parse` on the result is the same ruleset, positions aside. It deviates from pfctl where pfctl's output would not
+/// parse to the same rule: state options precede a probability, a name that is a keyword is printed as a number, and
+/// words are quoted where necessary.
 pub fn print(ruleset: &Ruleset, names: Names) -> String {
     Printer::new(ruleset, names, false).ruleset(ruleset)
 }
 
-/// Prints a ruleset as `pfctl -nv` does, which is less than [`print()`]: of an anchor's path the last part only,
-/// with its slash, no `load anchor`, and six digits of a probability. What is printed reads back, and prints the same.
+/// Prints a ruleset as `pfctl -nv` does, which is less than [`print()`]: only the last component of an anchor's path,
+/// with its slash, no `load anchor`, and six digits of a probability. The output can be parsed, and prints the same
+/// again.
 pub fn print_dry_run(ruleset: &Ruleset, names: Names) -> String {
     Printer::new(ruleset, names, true).ruleset(ruleset)
 }
 
-/// One rule on one line, without a line break and without what stands between its braces, as a Mac prints it.
+/// One rule on one line as macOS prints it, without a line break and without the rules in its braces.
 pub fn print_rule(rule: &Rule) -> String {
     let mut printer = Printer::new(&Ruleset::default(), Names::MacOs, false);
     printer.rule(rule);
@@ -45,13 +46,13 @@ struct Printer {
     out: String,
     dry_run: bool,
     names: Names,
-    /// The anchor at hand shows its whole path: another with rules in braces has the same last part.
+    /// Print the full path of the current anchor: another anchor with rules in braces has the same last component.
     whole_path: bool,
-    /// The last `set state-policy`: a rule that differs from it says so.
+    /// The last `set state-policy`: only rules that differ from it print their policy.
     policy: StatePolicy,
 }
 
-/// An address as inet_ntop writes it.
+/// An address in the form of inet_ntop.
 pub(super) fn ip(address: IpAddr) -> String {
     if let IpAddr::V6(v6) = address {
         let segments = v6.segments();
@@ -76,17 +77,17 @@ fn is_bare(word: &str) -> bool {
         && keyword(word).is_none()
 }
 
-/// A word as it stands, or in quotes where it would read as something else.
+/// A word, quoted if it would otherwise parse as something else.
 fn bare(word: &str) -> String {
     if is_bare(word) { word.to_owned() } else { quoted(word) }
 }
 
-/// The same where several words are joined by spaces.
+/// The same for several words joined by spaces.
 fn bare_words(text: &str) -> String {
     if text.split(' ').all(is_bare) { text.to_owned() } else { quoted(text) }
 }
 
-/// What follows the last slash.
+/// The part after the last slash.
 fn last_part(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, last)| last)
 }
@@ -301,7 +302,7 @@ impl Printer {
         if endpoint.not {
             self.put("! ");
         }
-        // `! any` is not a host to the grammar, and where binat has its source `any` is none.
+        // The grammar has no `! any`, and binat does not accept `any` as its source.
         let is_host = endpoint.not || (is_binat(rule) && std::ptr::eq(endpoint, &raw const rule.source));
         match (&endpoint.address, rule.family) {
             (Address::Any, Some(Family::Inet)) if is_host => self.put("0.0.0.0/0"),
@@ -337,7 +338,7 @@ impl Printer {
         }
     }
 
-    /// What a rule looks at beside addresses.
+    /// The conditions of a rule besides addresses.
     fn conditions(&mut self, rule: &Rule) {
         for (ids, word) in [(rule.user, "user"), (rule.group, "group")] {
             if let Some(ids) = ids {
@@ -391,7 +392,7 @@ impl Printer {
         }
     }
 
-    /// What a rule does beside its action.
+    /// What a rule does besides its action.
     fn tail(&mut self, rule: &Rule) {
         if rule.fragment {
             self.put(" fragment");
@@ -400,7 +401,7 @@ impl Printer {
         if let Some(label) = &rule.label {
             self.put(format_args!(" label {}", quoted(label)));
         }
-        // A filter rule takes several words for a tag, a translation one.
+        // In a filter rule a tag may be several words, in a translation rule only one.
         let several = matches!(rule.action, Action::Pass | Action::Block(_));
         if let Some(tag) = &rule.tag {
             self.put(format_args!(" tag {}", if several { bare_words(tag) } else { bare(tag) }));
@@ -453,7 +454,7 @@ impl Printer {
     }
 }
 
-/// A rule of binat itself, which knows no `all`.
+/// Whether it is a binat rule, not an anchor call; binat does not accept `all`.
 fn is_binat(rule: &Rule) -> bool {
     matches!(rule.action, Action::Binat | Action::NoBinat) && rule.anchor.is_none()
 }

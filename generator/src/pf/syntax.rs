@@ -1,11 +1,11 @@
-//! The shape of a loaded ruleset: what a kernel holds after pfctl has read a file.
+//! The structure of a parsed ruleset: what pfctl passes to the kernel.
 //!
-//! It exists so that evaluation and printing share one structure: macros are gone, lists are multiplied out, names
-//! of hosts and ports are numbers, and every rule has one address, one port and one protocol. What matters only to a
-//! reader of the printed form (macros as they were written, the order of settings) is kept separately. Sees:
-//! nothing. Never: text, or a decision about a packet.
+//! It exists so that evaluation and printing share one structure: macros are expanded, lists are multiplied out,
+//! names of hosts and ports are resolved, and every rule has one address per side, one port and one protocol. What
+//! matters only for the printed form (macros as written, the order of settings) is kept separately. Sees: nothing.
+//! Never: text, or a decision about a packet.
 
-// The flags of a rule are independent of each other, as they are in the kernel.
+// The flags of a rule are independent of each other, as in the kernel.
 #![allow(clippy::struct_excessive_bools)]
 
 use std::net::IpAddr;
@@ -16,11 +16,11 @@ pub use setting::{
     BlockPolicy, LoadAnchor, SetOption, Setting, SettingValue, StatePolicy, Table, TableEntry, TableSource,
 };
 
-/// Where in the input a thing stands: a file (0 is the main one, see [`Ruleset::files`]), and a line and a
-/// column that both start at 1. Columns count bytes.
+/// A position in the input: a file (0 is the main one, see [`Ruleset::files`]), and line and column, both from 1.
+/// Columns count bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// Index into [`Ruleset::files`] of the root.
+    /// Index into [`Ruleset::files`] of the main ruleset.
     pub file: u32,
     /// The line, from 1.
     pub line: u32,
@@ -28,34 +28,34 @@ pub struct Place {
     pub column: u32,
 }
 
-/// One ruleset: the main one, or what stands between the braces of an anchor.
+/// One ruleset: a whole file, or the braces of an anchor.
 ///
-/// The six lists are numbered apart, as the kernel numbers them: `rules.filter[i].number == i`.
+/// The six lists are numbered separately, as in the kernel: `rules.filter[i].number == i`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// Names of the files that places refer to; empty in nested rulesets.
     pub files: Vec<String>,
-    /// Macros, options and tables in the order in which they were read; empty in nested rulesets.
+    /// Macros, options and tables in the order of the file; empty in nested rulesets.
     pub settings: Vec<Setting>,
-    /// The rules, list by list.
+    /// The rules by list.
     pub rules: Rules,
-    /// `load anchor` statements, in order, and what was read for them; empty in nested rulesets.
+    /// `load anchor` statements in order, with the rulesets read for them; empty in nested rulesets.
     pub loads: Vec<LoadAnchor>,
-    /// What there is to say though nothing is wrong; empty in nested rulesets.
+    /// Remarks that are not errors; empty in nested rulesets.
     pub notes: Vec<Note>,
 }
 
-/// Something that a reader of a file should know, and that makes it no worse.
+/// A remark about an input that is valid all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is about.
+    /// The position that it refers to.
     pub place: Place,
-    /// A sentence.
+    /// The text, one sentence.
     pub message: String,
 }
 
 impl Ruleset {
-    /// The same ruleset without places and names of files: what two inputs have in common that say the same.
+    /// A copy without positions and file names, to compare rulesets for equal meaning.
     #[must_use]
     pub fn without_places(&self) -> Self {
         let mut plain = self.clone();
@@ -79,7 +79,7 @@ impl Ruleset {
     }
 }
 
-/// The six lists of one ruleset, in the order in which pfctl prints them.
+/// The six lists of a ruleset, in the order in which pfctl prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// `scrub`, `no scrub` and `scrub-anchor`.
@@ -97,12 +97,12 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The lists in pfctl's order of printing.
+    /// The lists, in the order in which pfctl prints them.
     pub fn lists(&self) -> [&Vec<Rule>; 6] {
         [&self.scrub, &self.nat, &self.rdr, &self.binat, &self.filter, &self.dummynet]
     }
 
-    /// How many rules there are, those between braces included.
+    /// Number of rules, including those in braces.
     pub fn count(&self) -> usize {
         let inside = |rule: &Rule| {
             let body = rule.anchor.as_ref().and_then(|call| call.body.as_ref());
@@ -111,24 +111,24 @@ impl Rules {
         self.lists().into_iter().flatten().map(inside).sum()
     }
 
-    /// True when no list holds a rule.
+    /// Whether all lists are empty.
     pub fn is_empty(&self) -> bool {
         self.lists().iter().all(|list| list.is_empty())
     }
 }
 
-/// A rule as the kernel holds it. Fields that make no sense for the rule's action have their empty value.
+/// A rule as the kernel holds it. Fields that do not apply to the rule's action are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Where the statement that it came from begins.
+    /// Where the statement begins that it was expanded from.
     pub place: Place,
-    /// Its number inside its list.
+    /// Its number in its list.
     pub number: u32,
-    /// What it does.
+    /// The action.
     pub action: Action,
-    /// For `anchor`, `nat-anchor` and so on: what it calls. The action is then `Pass`, `Nat`, `Rdr`, …
+    /// The call of `anchor`, `nat-anchor` and so on; the action is then `Pass`, `Nat` and so on.
     pub anchor: Option<AnchorCall>,
-    /// `in` or `out`; none is both.
+    /// `in` or `out`; `None` matches both.
     pub direction: Option<Direction>,
     /// `log`.
     pub log: Log,
@@ -136,9 +136,9 @@ pub struct Rule {
     pub quick: bool,
     /// `on`.
     pub interface: Option<Interface>,
-    /// `inet` or `inet6`, written or derived from addresses.
+    /// `inet` or `inet6`, explicit or derived from addresses.
     pub family: Option<Family>,
-    /// The protocol's number; none matches all.
+    /// The protocol number; `None` matches all protocols.
     pub protocol: Option<u8>,
     /// `from`.
     pub source: Endpoint,
@@ -152,25 +152,25 @@ pub struct Rule {
     pub group: Option<IdMatch>,
     /// `icmp-type`, `icmp6-type` and `code`.
     pub icmp: Option<Icmp>,
-    /// `flags A/B`; `0/0` never stands here, it is `None`.
+    /// `flags A/B`; `0/0` is represented as `None`.
     pub tcp_flags: Option<TcpFlags>,
-    /// `tos`: 0 is none.
+    /// `tos`; 0 for none.
     pub tos: u8,
-    /// `keep state` and its relatives.
+    /// `keep state` and its variants.
     pub state: StateKind,
-    /// What is in parentheses after it.
+    /// The options in parentheses after it.
     pub state_options: StateOptions,
     /// `fragment`.
     pub fragment: bool,
     /// `allow-opts`.
     pub allow_opts: bool,
-    /// `label "…"`, with its variables filled in.
+    /// `label "…"`, with variables substituted.
     pub label: Option<String>,
-    /// `tag …`, with its variables filled in.
+    /// `tag …`, with variables substituted.
     pub tag: Option<String>,
     /// `tagged …`.
     pub tagged: Option<Tagged>,
-    /// `probability`: out of 2^32; 0 is none.
+    /// `probability` as a fraction of 2^32; 0 for none.
     pub probability: u32,
     /// `rtable`.
     pub rtable: Option<u32>,
@@ -178,16 +178,16 @@ pub struct Rule {
     pub route: Option<Route>,
     /// `-> …` of nat, rdr and binat.
     pub redirect: Option<Pool>,
-    /// `nat pass`, `rdr pass`: skip the filter.
+    /// `nat pass`, `rdr pass`: matching packets skip the filter.
     pub nat_pass: bool,
-    /// What a scrub rule does.
+    /// The options of a scrub rule.
     pub scrub: Scrub,
     /// `pipe N` or `queue N` of a dummynet rule.
     pub dummynet: Option<Dummynet>,
 }
 
 impl Rule {
-    /// A rule that does `action` to everything.
+    /// A rule that matches all packets.
     pub fn new(action: Action) -> Self {
         Self {
             place: Place::default(),
@@ -226,10 +226,10 @@ impl Rule {
     }
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `pass`, and the action of an `anchor` call.
+    /// `pass`, also for `anchor` calls.
     Pass,
     /// `block`.
     Block(Block),
@@ -255,21 +255,21 @@ pub enum Action {
     NoDummynet,
 }
 
-/// How a block answers.
+/// How a blocking rule answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// `block drop`.
     Drop,
-    /// `block return`: a RST for tcp, for others an unreachable with these codes.
+    /// `block return`: a RST for TCP, an ICMP unreachable with these codes for other protocols.
     Return {
         /// ICMP type and code for IPv4.
         icmp: (u8, u8),
         /// ICMP type and code for IPv6.
         icmp6: (u8, u8),
     },
-    /// `block return-rst`, with a TTL or 0.
+    /// `block return-rst`.
     ReturnRst {
-        /// The TTL of the answer; 0 is the system's.
+        /// The TTL of the RST; 0 for the system default.
         ttl: u8,
     },
     /// `block return-icmp` or `return-icmp6`.
@@ -281,12 +281,12 @@ pub enum Block {
     },
 }
 
-/// Which way a packet goes.
+/// The direction of a packet at an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// Into this machine.
+    /// Incoming.
     In,
-    /// Out of it.
+    /// Outgoing.
     Out,
 }
 
@@ -302,52 +302,52 @@ pub enum Family {
 /// `log`, `log (all, user, to pflog0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
-    /// It logs at all.
+    /// Whether the rule logs.
     pub on: bool,
-    /// Every packet of the state.
+    /// Log every packet of the state, not only the first.
     pub all: bool,
-    /// The owner of the socket too.
+    /// Log the owner of the socket as well.
     pub user: bool,
     /// The unit of the pflog interface.
     pub interface: u8,
 }
 
-/// An interface, exactly named: macOS has no interface groups.
+/// An interface. Names match exactly: macOS has no interface groups.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Interface {
-    /// `! en0`.
+    /// Whether `!` negates it: `! en0`.
     pub not: bool,
     /// The name.
     pub name: String,
 }
 
-/// One side of a packet.
+/// The conditions on one side of a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `!` before the address.
+    /// Whether `!` negates the address.
     pub not: bool,
-    /// The address.
+    /// The condition on the address.
     pub address: Address,
-    /// The port.
+    /// The condition on the port, if any.
     pub port: Option<PortMatch>,
 }
 
 /// An address in a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Address {
-    /// Every address; `0.0.0.0/0` and `::/0` too, the rule's family tells them apart.
+    /// Any address; also `0.0.0.0/0` and `::/0`, which the rule's family distinguishes.
     #[default]
     Any,
-    /// A prefix; a single address has the full length. Bits beyond the prefix are cleared.
+    /// A prefix, of full length for a single address. Bits beyond the prefix are zero.
     Prefix {
-        /// The address.
+        /// The network address.
         address: IpAddr,
-        /// The length: 0 to 32 or 128.
+        /// The prefix length: at most 32 or 128.
         prefix: u8,
     },
-    /// `a - b`, both included.
+    /// `a - b`, bounds included.
     Range(IpAddr, IpAddr),
-    /// `(en0)` and its modifiers: follows the interface.
+    /// `(en0)` and its modifiers: the current addresses of the interface.
     Dynamic(Dynamic),
     /// `<name>`.
     Table(String),
@@ -362,7 +362,7 @@ pub enum Address {
 /// An address that follows an interface: `(en0:network:0)/24`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dynamic {
-    /// The interface.
+    /// The name of the interface.
     pub interface: String,
     /// `:network`.
     pub network: bool,
@@ -370,20 +370,20 @@ pub struct Dynamic {
     pub broadcast: bool,
     /// `:peer`.
     pub peer: bool,
-    /// `:0`: no aliases.
+    /// `:0`: without alias addresses.
     pub no_alias: bool,
-    /// `/24`, where written.
+    /// `/24`, if given.
     pub prefix: Option<u8>,
 }
 
 /// A condition on a port.
 pub type PortMatch = NumberMatch<u16>;
-/// A condition on a user or group number.
+/// A condition on a user or group id.
 pub type IdMatch = NumberMatch<u32>;
-/// The number that `user unknown` stands for.
+/// The id that `unknown` stands for.
 pub const UNKNOWN_ID: u32 = u32::MAX;
 
-/// A condition on a number, in host order.
+/// A condition on a number. Values are in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NumberMatch<T> {
     /// `= a`.
@@ -398,16 +398,16 @@ pub enum NumberMatch<T> {
     Greater(T),
     /// `>= a`.
     GreaterEqual(T),
-    /// `a:b`: both included.
+    /// `a:b`: bounds included.
     Range(T, T),
-    /// `a >< b`: neither included.
+    /// `a >< b`: bounds excluded.
     Inside(T, T),
-    /// `a <> b`: below a or above b.
+    /// `a <> b`: less than a or greater than b.
     Outside(T, T),
 }
 
 impl<T: PartialOrd + Copy> NumberMatch<T> {
-    /// Whether `value` fulfils it.
+    /// Whether `value` fulfils the condition.
     pub fn matches(&self, value: T) -> bool {
         match *self {
             Self::Equal(a) => value == a,
@@ -423,28 +423,28 @@ impl<T: PartialOrd + Copy> NumberMatch<T> {
     }
 }
 
-/// An ICMP type and code; which ICMP it is follows from the rule's protocol.
+/// An ICMP type and code; the rule's protocol determines ICMP or ICMPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Icmp {
     /// The type.
     pub kind: u8,
-    /// The code; none matches all.
+    /// The code; `None` matches all codes.
     pub code: Option<u8>,
 }
 
-/// `flags SET/MASK`, as the bits of a TCP header: F S R P A U E W from the lowest.
+/// `flags SET/MASK`, as bits of the TCP header: F S R P A U E W from the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcpFlags {
-    /// The bits that are set.
+    /// The bits that must be set.
     pub set: u8,
-    /// The bits that are looked at.
+    /// The bits that are compared.
     pub mask: u8,
 }
 
-/// Whether a match makes a state.
+/// Whether a matching packet creates a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StateKind {
-    /// No state: `no state`, every `block`, and rules that cannot have one.
+    /// No state: `no state`, `block`, and rules that cannot create one.
     #[default]
     None,
     /// `keep state`.
@@ -455,14 +455,14 @@ pub enum StateKind {
     Synproxy,
 }
 
-/// What is in parentheses behind `keep state`. Zero is the same as absent.
+/// The options in parentheses after `keep state`. Zero means absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateOptions {
     /// `max`.
     pub max: u32,
     /// `no-sync`.
     pub no_sync: bool,
-    /// `source-track`, written or implied.
+    /// `source-track`, explicit or implied.
     pub source_track: Option<SourceTrack>,
     /// `max-src-states`.
     pub max_src_states: u32,
@@ -474,20 +474,20 @@ pub struct StateOptions {
     pub max_src_nodes: u32,
     /// `overload <table> flush global`.
     pub overload: Option<Overload>,
-    /// `if-bound`, or `set state-policy`.
+    /// `if-bound`, or the policy of `set state-policy`.
     pub policy: StatePolicy,
     /// `sloppy`.
     pub sloppy: bool,
-    /// Timeouts by name (`tcp.first`, …), in the kernel's order.
+    /// Timeouts by name (`tcp.first`, …) in seconds, in the kernel's order.
     pub timeouts: Vec<(&'static str, u32)>,
 }
 
-/// How far `source-track` counts.
+/// The scope of `source-track`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceTrack {
-    /// Over all rules.
+    /// One count for all rules.
     Global,
-    /// For this rule.
+    /// A count per rule.
     Rule,
 }
 
@@ -505,22 +505,22 @@ pub struct Overload {
 /// `tagged x`, `! tagged x`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tagged {
-    /// `!`.
+    /// Whether `!` negates it.
     pub not: bool,
     /// The tag.
     pub tag: String,
 }
 
-/// `route-to (…)` and its relatives.
+/// `route-to (…)` and its variants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Which of them.
+    /// The variant.
     pub kind: RouteKind,
-    /// Where to; empty for `fastroute`.
+    /// The targets; empty for `fastroute`.
     pub pool: Pool,
 }
 
-/// The four ways to route by rule.
+/// The variants of policy routing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// `fastroute`.
@@ -533,52 +533,52 @@ pub enum RouteKind {
     Dup,
 }
 
-/// The addresses that a translation or a route chooses from.
+/// The addresses from which a translation or a route chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
     /// The members, in order.
     pub hosts: Vec<PoolHost>,
-    /// How one is chosen.
+    /// How a member is chosen.
     pub kind: PoolKind,
     /// `sticky-address`.
     pub sticky: bool,
     /// `static-port`.
     pub static_port: bool,
-    /// `port a:b`; a single port has b = 0. For nat without `port` and without `static-port` the kernel's
-    /// default range 50001:65535 stands here.
+    /// `port a:b`; for a single port b is 0. For nat without `port` and `static-port` it is the kernel's default
+    /// range 50001:65535.
     pub ports: Option<(u16, u16)>,
-    /// `extmap`: Apple's.
+    /// `extmap`, an extension of Apple.
     pub extmap: Option<EndpointKind>,
-    /// `extfilter`: Apple's.
+    /// `extfilter`, an extension of Apple.
     pub extfilter: Option<EndpointKind>,
 }
 
 /// A member of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolHost {
-    /// Where to send, for routes.
+    /// The outgoing interface, for routes.
     pub interface: Option<String>,
-    /// The address; `Any` where a route names an interface only.
+    /// The address; `Any` if a route names only an interface.
     pub address: Address,
 }
 
 /// How a member of a pool is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The only one.
+    /// The pool has a single address.
     #[default]
     None,
     /// `bitmask`.
     Bitmask,
     /// `random`.
     Random,
-    /// `source-hash`, with its key.
+    /// `source-hash` with its key.
     SourceHash([u32; 4]),
-    /// `round-robin`, written or implied by more than one address.
+    /// `round-robin`, explicit or implied by several addresses.
     RoundRobin,
 }
 
-/// How much of the far end a translation remembers: Apple's `extmap` and `extfilter`.
+/// How much of the remote endpoint a UDP mapping or filter depends on: Apple's `extmap` and `extfilter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointKind {
     /// `apd`: address and port dependent.
@@ -589,16 +589,16 @@ pub enum EndpointKind {
     EndpointIndependent,
 }
 
-/// What a scrub rule does.
+/// The options of a scrub rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrub {
     /// `no-df`.
     pub no_df: bool,
     /// `random-id`.
     pub random_id: bool,
-    /// `min-ttl`; 0 is none.
+    /// `min-ttl`; 0 for none.
     pub min_ttl: u8,
-    /// `max-mss`; 0 is none.
+    /// `max-mss`; 0 for none.
     pub max_mss: u16,
     /// `reassemble tcp`.
     pub reassemble_tcp: bool,
@@ -606,10 +606,10 @@ pub struct Scrub {
     pub fragments: FragmentCache,
 }
 
-/// What scrub does with fragments.
+/// What a scrub rule does with fragments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FragmentCache {
-    /// `fragment reassemble`: the default.
+    /// `fragment reassemble`, the default.
     #[default]
     Reassemble,
     /// `fragment crop`.
@@ -627,16 +627,16 @@ pub enum Dummynet {
     Queue(u16),
 }
 
-/// What an anchor rule calls.
+/// The call in an anchor rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnchorCall {
     /// The name as printed (`foo`, `com.apple/*`, `/abs`, `../up`); empty for unnamed braces.
     pub name: String,
-    /// The path of the ruleset below the one that holds this rule (`foo`, `com.apple`), without the final
-    /// `*`. For unnamed braces a name of its own that begins with `_`.
+    /// The path of the called ruleset, relative to the one with this rule (`foo`, `com.apple`), without the trailing
+    /// `*`. Unnamed braces get a generated name that begins with `_`.
     pub path: String,
-    /// The name ends in `*`: every direct child is visited.
+    /// Whether the name ends in `*`, so that every direct child is visited.
     pub wildcard: bool,
-    /// What is in braces, where it does.
+    /// The ruleset in braces, if any.
     pub body: Option<Box<Ruleset>>,
 }

@@ -1,29 +1,29 @@
-//! Tokens with places: bytes in, words of the grammar out, one at a time.
+//! The lexer: bytes in, tokens with positions out, one at a time.
 //!
-//! It exists because pf's words depend on what was read before: a macro is expanded as text, a backslash
-//! continues a line or a comment, `include` opens another file. So the parser pulls.
-//! Sees: syntax (for places). Never: what a word means.
+//! It exists because tokens depend on what was read before: a macro is expanded as text, a backslash continues a line
+//! or a comment, `include` opens another file. So the parser pulls tokens. Sees: syntax (for places). Never: what a
+//! word means.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::syntax::Place;
 
-/// The longest word or quoted string.
+/// Longest word or quoted string.
 const LONGEST_WORD: usize = 8094;
 
-/// Files that may be open at once: an `include` that includes itself ends here.
+/// Most files open at once: an `include` of itself ends here.
 const DEEPEST_INCLUDE: usize = 16;
 
-/// Bytes that all uses of macros may bring: a macro may hold itself twice, line after line.
+/// Most bytes that macros may expand to: a macro can contain itself twice, line after line.
 const MOST_EXPANDED: usize = 1 << 26;
 
-/// What a token is.
+/// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// A word that is not of the grammar, or anything in quotes.
+    /// A word that is not a keyword, or anything in quotes.
     Word(String),
-    /// A word of the grammar.
+    /// A keyword of the grammar.
     Key(&'static str),
     /// A number.
     Number(i64),
@@ -35,27 +35,27 @@ pub(super) enum Kind {
     Char(char),
     /// The end of a line.
     Newline,
-    /// What could not be a token; the error is told already.
+    /// Not a valid token; the error has been recorded.
     Bad,
-    /// The end of the last file.
+    /// The end of the input.
     End,
 }
 
-/// One open file.
+/// An open file.
 struct Source {
     text: Rc<[u8]>,
     at: usize,
     file: u32,
     line: u32,
     line_start: usize,
-    /// What waited in front of the rest of this file when another was opened before it.
+    /// Input that was pending before the rest of this file when another file was opened.
     waiting: (Vec<Byte>, Option<Expansion>),
 }
 
-/// The value of a macro, and how much of it is read.
+/// The value of a macro, and how many of its bytes have been read.
 type Expansion = (Rc<[u8]>, usize);
 
-/// A byte and where it came from; the offset is 0 for what a macro brought.
+/// A byte and its offset in the file; 0 for bytes from a macro.
 #[derive(Clone, Copy)]
 struct Byte {
     value: u8,
@@ -66,16 +66,16 @@ pub(super) struct Lexer {
     sources: Vec<Source>,
     pushed_back: Vec<Byte>,
     expansion: Option<Expansion>,
-    /// Bytes that macros have brought so far.
+    /// Number of bytes that macros have expanded to so far.
     expanded: usize,
     macros: HashMap<String, (Rc<[u8]>, bool)>,
-    /// Where the token that was read last begins.
+    /// Where the last token begins.
     pub place: Place,
-    /// Complaints of the lexer itself, to be collected by the parser.
+    /// Errors of the lexer, which the parser collects.
     pub complaints: Vec<(Place, String)>,
 }
 
-/// Every word of the grammar, sorted.
+/// All keywords, sorted.
 #[rustfmt::skip]
 static KEYWORDS: &[&str] = &[
     "all", "allow-opts", "altq", "anchor", "antispoof", "any", "bandwidth", "binat", "binat-anchor", "bitmask",
@@ -93,7 +93,7 @@ static KEYWORDS: &[&str] = &[
     "tbrsize", "timeout", "to", "tos", "ttl", "upperlimit", "urpf-failed", "user",
 ];
 
-/// The word of the grammar that `word` is.
+/// The keyword equal to `word`, if any.
 pub(super) fn keyword(word: &str) -> Option<&'static str> {
     KEYWORDS.binary_search(&word).ok().map(|index| KEYWORDS[index])
 }
@@ -127,7 +127,7 @@ impl Lexer {
         lexer
     }
 
-    /// Reads `text` before the rest of the current file. False when too many files are open.
+    /// Reads `text` before the rest of the current file. False if too many files are open.
     pub(super) fn open(&mut self, text: &str, file: u32) -> bool {
         if self.sources.len() >= DEEPEST_INCLUDE {
             return false;
@@ -147,7 +147,7 @@ impl Lexer {
         true
     }
 
-    /// Defines a macro; one that came from outside stays.
+    /// Defines a macro, unless it has an external definition.
     pub(super) fn define(&mut self, name: &str, value: &str, from_outside: bool) {
         if self.macros.get(name).is_none_or(|(_, fixed)| !fixed) {
             self.macros.insert(name.to_owned(), (value.as_bytes().into(), from_outside));
@@ -171,7 +171,7 @@ impl Lexer {
         source.line_start = start;
     }
 
-    /// What is waiting in front of the file: an expansion, then what was put back.
+    /// The next byte that is pending before the file: from a macro expansion, or pushed back.
     fn waiting(&mut self) -> Option<Byte> {
         if let Some((value, at)) = &mut self.expansion {
             if let Some(&byte) = value.get(*at) {
@@ -183,7 +183,7 @@ impl Lexer {
         self.pushed_back.pop()
     }
 
-    /// The next byte outside quotes; a backslash joins lines and loses its meaning otherwise.
+    /// The next byte outside quotes; a backslash joins lines, and is dropped before other bytes.
     fn get(&mut self) -> Option<Byte> {
         if let Some(byte) = self.waiting() {
             return Some(byte);
@@ -207,8 +207,8 @@ impl Lexer {
         }
     }
 
-    /// Takes the next bytes of the file for as long as they fulfil a condition and are no backslash. None where something
-    /// waits in front of the file: what is there is read one by one.
+    /// Takes bytes of the file while they fulfil a condition, up to a backslash. `None` if input is pending before
+    /// the file, which must be read byte by byte.
     fn run(&mut self, wanted: impl Fn(u8) -> bool) -> Option<(Rc<[u8]>, std::ops::Range<usize>)> {
         if self.expansion.is_some() || !self.pushed_back.is_empty() {
             return None;
@@ -236,8 +236,8 @@ impl Lexer {
         self.complaints.push((self.place, message));
     }
 
-    /// After an error of the lexer the rest of the line is gone, and what waited in front of it: so does
-    /// pfctl, whose next line is then lost to the parser's own recovery.
+    /// After an error of the lexer the rest of the line and the pending input are discarded, as in pfctl, whose
+    /// parser then discards the next line in its own recovery.
     fn skip_line(&mut self) -> Kind {
         self.expansion = None;
         if let Some(newline) = self.pushed_back.iter().find(|byte| byte.value == b'\n').copied() {
@@ -263,7 +263,7 @@ impl Lexer {
         self.place = Place { file: source.file, line: source.line, column };
     }
 
-    /// The next token; [`Self::place`] is then where it begins.
+    /// The next token; [`Self::place`] is where it begins.
     pub(super) fn next(&mut self) -> Kind {
         loop {
             self.run(|byte| matches!(byte, b' ' | b'\t'));
@@ -292,7 +292,7 @@ impl Lexer {
         }
     }
 
-    /// Puts the value of the macro whose name follows in front. False at the end of the file.
+    /// Expands the macro whose name follows. False at the end of the input.
     fn expand(&mut self) -> Result<bool, Kind> {
         let mut name = String::new();
         loop {
@@ -392,7 +392,7 @@ impl Lexer {
         }
     }
 
-    /// No word ends in a backslash: it could not be written back.
+    /// A word may not end in a backslash: it could not be printed.
     fn finish_word(&mut self, text: Vec<u8>) -> Kind {
         if text.last() == Some(&b'\\') {
             self.complain("a word cannot end in a backslash".to_owned());
@@ -404,7 +404,7 @@ impl Lexer {
         )
     }
 
-    /// A number, or nothing read at all: `10.0.0.1` and `22:25` are words.
+    /// A number; otherwise nothing is consumed: `10.0.0.1` and `22:25` are words.
     fn number(&mut self, first: Byte) -> Option<Kind> {
         if first.value != b'-' && self.is_more_than_digits() {
             return None;

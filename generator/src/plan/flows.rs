@@ -1,8 +1,8 @@
-//! Links as rectangles: sets of endpoints that may send something to sets of endpoints.
+//! Links as rectangles: sets of endpoints that may open connections to sets of endpoints.
 //!
-//! Links are what the user wrote, pairwise or as a mesh, overlapping or not. A rectangle becomes one rule, so links
-//! are merged until their number grows with the endpoints and not with their pairs, and a rectangle that others
-//! cover is left out: each one that is kept permits a flow that no other does.
+//! Users write links in pairs or as a mesh, overlapping or not. Each rectangle becomes one rule. Links are therefore
+//! merged until their number grows with the endpoints rather than with pairs of them, and a rectangle that others cover
+//! is dropped: each remaining one permits a flow that no other does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,42 +10,42 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Declaration, End, Link, Name, PortRange, PortSet, Protocol};
 
-/// `from` may open connections to `to`.
+/// A rectangle: every endpoint of `from` may open connections to every endpoint of `to`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// Who may open: sorted, no volume beside its own provider.
+    /// The sources: sorted, without volumes whose provider is in the list too.
     pub from: Vec<End>,
-    /// Who may be reached; the same.
+    /// The destinations, in the same form.
     pub to: Vec<End>,
-    /// The protocol, or every one. Where there are ports it is tcp or udp.
+    /// The protocol; `None` means any. With ports, it is tcp or udp.
     pub protocol: Option<Protocol>,
-    /// Destination ports, or every one.
+    /// The destination ports; `None` means all.
     pub ports: Option<PortSet>,
 }
 
-/// Part of a link's traffic gets the gateway address of the provider that receives it.
+/// A flow of masquerading links to one provider: its source becomes that provider's gateway address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masquerade {
-    /// The traffic; all of `to` belongs to the one provider.
+    /// The flow; all of `to` is in the receiving provider.
     pub flow: Flow,
     /// The receiving provider.
     pub provider: Name,
     /// Its network: traffic inside it keeps its source.
     pub network: Ipv4Net,
-    /// Its gateway, the new source.
+    /// Its gateway, the new source address.
     pub gateway: std::net::Ipv4Addr,
-    /// Whether `from` has ends in the receiving provider.
+    /// Whether `from` includes endpoints in the receiving provider.
     pub from_inside: bool,
 }
 
-/// What may pass between providers.
+/// The permitted flows between providers.
 pub fn flows(declaration: &Declaration) -> Vec<Flow> {
     let ends = Ends::of(declaration);
     let rectangles = declaration.links.iter().flat_map(|link| ends.rectangles(link)).collect();
     ends.flows(without_needless(&ends, merged(&ends, rectangles)))
 }
 
-/// What of it is masqueraded.
+/// The flows that are masqueraded, by receiving provider.
 pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
     if !declaration.links.iter().any(|link| link.masquerade) {
         return Vec::new();
@@ -59,7 +59,7 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
             {
                 let inside = |end: &u32| ends.provider[*end as usize] == receiver;
                 let to: Vec<u32> = rectangle.to.iter().copied().filter(inside).collect();
-                // A rectangle that never leaves its provider masquerades nothing.
+                // Traffic inside a provider is never masqueraded.
                 if !rectangle.from.iter().all(inside) {
                     by_receiver.entry(receiver).or_default().push(Rectangle { to, ..rectangle.clone() });
                 }
@@ -84,10 +84,10 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
     by_receiver.into_iter().flat_map(of_receiver).collect()
 }
 
-/// Ends by number: providers first, both sorted by name.
+/// Endpoints by index: providers before volumes, both sorted by name.
 struct Ends {
     all: Vec<End>,
-    /// The number of each end's provider; a provider's is its own.
+    /// For each endpoint, the index of its provider; a provider's is its own.
     provider: Vec<u32>,
 }
 
@@ -95,7 +95,7 @@ fn number_at(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 ends")
 }
 
-/// A set of ends by number, sorted.
+/// A set of endpoints by index, sorted.
 type EndSet = Vec<u32>;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,7 +135,7 @@ impl Ends {
         numbers.iter().copied().filter(|end| !covered(end)).collect()
     }
 
-    /// One direction and one protocol each.
+    /// The rectangles of a link, one for each direction and protocol.
     fn rectangles(&self, link: &Link) -> Vec<Rectangle> {
         let (from, to) = (self.set(&link.from), self.set(&link.to));
         let protocols = match (link.protocol, &link.ports) {
@@ -167,17 +167,17 @@ impl Ends {
         flows
     }
 
-    /// Whether `set` has the end, or the provider of it.
+    /// Whether `set` contains the endpoint or its provider.
     fn holds(&self, set: &[u32], end: u32) -> bool {
         set.binary_search(&end).is_ok() || set.binary_search(&self.provider[end as usize]).is_ok()
     }
 }
 
-/// Merges what has the same ends, the same sources or the same destinations, and meshes that were written as pairs.
+/// Merges rectangles with the same endpoints, the same sources or the same destinations, and meshes written as pairs.
 fn merged(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
     let rectangles = merged_by_ends(rectangles);
-    // A mesh written as pairs: each provider reaches all the others. A provider always reaches itself, so with
-    // itself added the destinations of all of them become the same set.
+    // In a mesh written as pairs, each provider reaches all the others. A provider always reaches itself; adding it to
+    // its own destinations makes the destinations of all providers equal.
     let closed = rectangles.into_iter().map(|rectangle| match rectangle.from.as_slice() {
         [end] => {
             let mut to = rectangle.to.clone();
@@ -207,7 +207,7 @@ fn merged(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
 }
 
 fn merged_by_ends(rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
-    // The same ends: ports together.
+    // The same sources and destinations: merge ports.
     let mut by_ends: BTreeMap<Rectangle, Option<PortSet>> = BTreeMap::new();
     for mut rectangle in rectangles {
         let Some(ports) = rectangle.ports.take() else {
@@ -220,12 +220,12 @@ fn merged_by_ends(rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
             .or_insert(Some(ports));
     }
     let rectangles = by_ends.into_iter().map(|(rectangle, ports)| Rectangle { ports, ..rectangle });
-    // The same sources: destinations together; then reversed.
+    // The same sources: merge destinations; then the reverse.
     let by_source = grouped(rectangles, |rectangle| &mut rectangle.to);
     grouped(by_source, |rectangle| &mut rectangle.from)
 }
 
-/// Joins the sets that `part` picks, of rectangles that are the same but for them.
+/// Merges rectangles that differ only in the set that `part` selects.
 fn grouped(
     rectangles: impl IntoIterator<Item = Rectangle>,
     part: fn(&mut Rectangle) -> &mut EndSet,
@@ -246,7 +246,7 @@ fn union(sets: impl IntoIterator<Item = EndSet>) -> EndSet {
     sets.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Leaves out what the others cover together, one range of ports at a time.
+/// Drops rectangles that the others cover together, one port range at a time.
 fn without_needless(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
     let single: Vec<Rectangle> = rectangles.into_iter().flat_map(one_range_each).collect();
     let mut others = Others::of(single);
@@ -280,11 +280,11 @@ fn merged_ports(rectangles: impl Iterator<Item = Rectangle>) -> Vec<Rectangle> {
     by_rest.into_iter().map(|(rest, ranges)| Rectangle { ports: PortSet::new(ranges), ..rest }).collect()
 }
 
-/// Rectangles that may be covered by the others, and may cover them.
+/// Rectangles that are tested for being covered by the others.
 struct Others {
-    /// None where one was found needless, or is asked about.
+    /// `None` if a rectangle is redundant, or is the one being tested.
     single: Vec<Option<Rectangle>>,
-    /// Their numbers by the ends that they are from, and by those that they are to.
+    /// The indices of rectangles by source endpoint, and by destination endpoint.
     by_end: [HashMap<u32, Vec<usize>>; 2],
 }
 
@@ -301,14 +301,14 @@ impl Others {
         Self { single: single.into_iter().map(Some).collect(), by_end }
     }
 
-    /// Those that let something pass from an end to an end.
+    /// The rectangles that permit a flow from one endpoint to another.
     fn between(&self, ends: &Ends, from: u32, to: u32) -> impl Iterator<Item = &Rectangle> {
         let at = |side: usize, end: u32| -> [&[usize]; 2] {
             let of = |end: &u32| self.by_end[side].get(end).map_or(&[][..], Vec::as_slice);
             let own = ends.provider[end as usize];
             [of(&end), if own == end { &[] } else { of(&own) }]
         };
-        // Those of the side that has fewer are looked at.
+        // Search the side with fewer candidates.
         let sides = [at(0, from), at(1, to)];
         let counts = sides.map(|[of_end, of_provider]| of_end.len() + of_provider.len());
         let [few, more] = sides[usize::from(counts[1] < counts[0])];
@@ -325,12 +325,12 @@ impl Others {
         all.filter(is_about)
     }
 
-    /// Whether they let pass all that a rectangle does between different providers.
+    /// Whether they permit everything that a rectangle permits between different providers.
     fn cover(&self, ends: &Ends, rectangle: &Rectangle) -> bool {
         let is_of_protocol =
             |other: &&Rectangle| other.protocol.is_none() || other.protocol == rectangle.protocol;
         let covers_ports = |given: &PortSet| rectangle.ports.as_ref().is_some_and(|it| given.covers(it));
-        // One that covers all of it is the usual case.
+        // Usually a single rectangle covers all of it.
         let holds_all = |set: &EndSet, all: &EndSet| all.iter().all(|end| ends.holds(set, *end));
         if let (Some(from), Some(to)) = (rectangle.from.first(), rectangle.to.first())
             && self.between(ends, *from, *to).filter(is_of_protocol).any(|other| {
@@ -359,7 +359,7 @@ impl Others {
     }
 }
 
-/// Ends in words: `aws, etcd-3`; all providers are `every provider`.
+/// Endpoints in words: `aws, etcd-3`; all providers together are `every provider`.
 pub fn words(ends: &[End], bridges: &[super::Bridge]) -> String {
     let is_provider = |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
     if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
@@ -369,7 +369,7 @@ pub fn words(ends: &[End], bridges: &[super::Bridge]) -> String {
 }
 
 impl Flow {
-    /// The flow in words: `aws, azure -> gcp tcp 2379-2380`; a set of all providers is `every provider`.
+    /// The flow in words: `aws, azure -> gcp tcp 2379-2380`; all providers together are `every provider`.
     pub fn describe(&self, bridges: &[super::Bridge]) -> String {
         format!("{} -> {} {}", words(&self.from, bridges), words(&self.to, bridges), self.service())
     }

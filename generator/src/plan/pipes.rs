@@ -1,70 +1,70 @@
-//! Conditions as pipes: the conditions of each path, and the packets that go through each pipe.
+//! Conditions as dummynet pipes: one pipe for each path with conditions, and the packets that go through it.
 //!
-//! A link's conditions apply to the path between its endpoints, whatever the protocol and port. If two apply to one
-//! packet, the narrower takes precedence: a volume's before its provider's, and the sender's before the receiver's.
-//! Those of the same breadth agree (the model ensures it), and the first applies.
+//! A link's conditions apply to the path between its endpoints, whatever the protocol and port. If several apply to a
+//! packet, the narrower ones take precedence: a volume's over its provider's, first by sender, then by receiver.
+//! Conditions of the same breadth are equal (the model ensures it), and the first apply.
 
 use std::collections::BTreeSet;
 
 use super::flows::words;
 use crate::model::{Conditions, Declaration, End, Name, Way};
 
-/// The number of the first pipe: below are those of others.
+/// The number of the first pipe; lower numbers are left to other programs.
 pub const FIRST: u16 = 20_000;
 
-/// A pipe that packets go through on their way from some ends to others, one for all of them.
+/// A pipe, shared by all packets from some endpoints to others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipe {
     /// Its number, 20000 to 29999.
     pub number: u16,
-    /// From these ends,
+    /// The sending endpoints.
     pub from: Vec<End>,
-    /// to these ones,
+    /// The receiving endpoints.
     pub to: Vec<End>,
-    /// it is like this.
+    /// The conditions of the path.
     pub conditions: Conditions,
 }
 
-/// Which packets go through a pipe. Of several that cover a packet the last counts.
+/// Packets that go through a pipe. If several entries cover a packet, the last one applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steering {
-    /// From these ends, all providers or all volumes,
+    /// The sending endpoints: all are providers, or all are volumes.
     pub from: Vec<End>,
-    /// to these ones, the same,
+    /// The receiving endpoints, likewise.
     pub to: Vec<End>,
-    /// through the pipe of this number.
+    /// The number of the pipe.
     pub pipe: u16,
 }
 
 impl Pipe {
-    /// The way in words: `aws, azure -> etcd-3`.
+    /// The path in words: `aws, azure -> etcd-3`.
     pub fn way(&self) -> String {
         self.describe(&[])
     }
 
-    /// The same, where a set of all providers is `every provider`.
+    /// The path in words; all providers together are `every provider`.
     pub fn describe(&self, bridges: &[super::Bridge]) -> String {
         format!("{} -> {}", words(&self.from, bridges), words(&self.to, bridges))
     }
 }
 
-/// The pipes of a declaration, and in their order who goes through which. `numbers` has for each way the number of its
-/// pipe, or none where others have all its packets.
+/// The pipes of a declaration, and which packets go through which.
 #[derive(Debug, Clone, Default)]
 pub struct Pipes {
-    /// By number.
+    /// The pipes, by number.
     pub pipes: Vec<Pipe>,
-    /// The broad before the narrow.
+    /// The packets of each pipe; broad paths before narrow ones.
     pub steering: Vec<Steering>,
-    /// For each of [`Declaration::ways`], the number of its pipe.
+    /// For each of [`Declaration::ways`], the number of its pipe; `None` if earlier ways of the same breadth cover all
+    /// of its packets.
     pub numbers: Vec<Option<u16>>,
 }
 
 impl Pipes {
-    /// The pipes of a declaration.
+    /// Assigns pipes to the paths of a declaration.
     pub fn of(declaration: &Declaration) -> Self {
         let ways = declaration.ways();
-        // By breadth, the rectangles that have a packet to themselves, each with its way.
+        // By breadth: the rectangles that cover a packet which no earlier one does, each with the index of its way.
         let mut kept: [Vec<(Rectangle, usize)>; 4] = Default::default();
         for (number, way) in ways.iter().enumerate() {
             for (breadth, rectangle) in (0..).zip(rectangles(declaration, way)) {
@@ -88,7 +88,8 @@ impl Pipes {
             })
         };
         let pipes = ways.iter().zip(&numbers).filter_map(pipe).collect();
-        // The last that covers a packet counts, and the first of a breadth has it.
+        // The last entry that covers a packet applies, but within a breadth the first way takes precedence: reverse
+        // them.
         let in_order = kept.into_iter().flat_map(|rectangles| rectangles.into_iter().rev());
         let steering = in_order.filter_map(|(rectangle, way)| {
             let Rectangle { from, to } = rectangle;
@@ -99,7 +100,7 @@ impl Pipes {
     }
 }
 
-/// Ends of one kind that send to ends of one kind.
+/// A set of paths: all senders are of one kind (providers or volumes), and so are all receivers.
 struct Rectangle {
     from: BTreeSet<End>,
     to: BTreeSet<End>,
@@ -110,8 +111,8 @@ impl Rectangle {
         self.from.contains(from) && self.to.contains(to)
     }
 
-    /// Its ends that send or get something through it from one provider to another that others have not. None where there
-    /// is nothing left.
+    /// The part of it, as senders and receivers, that covers packets between providers which no other rectangle covers;
+    /// `None` if nothing is left.
     fn without(self, others: &[(Self, usize)], declaration: &Declaration) -> Option<Self> {
         let is_new = |from: &End, to: &End| {
             declaration.provider_of(from) != declaration.provider_of(to)
@@ -125,7 +126,7 @@ impl Rectangle {
     }
 }
 
-/// A way by breadth: from provider to provider, from provider to volume, from volume to provider, from volume to volume.
+/// A way split by breadth: provider to provider, provider to volume, volume to provider, volume to volume.
 fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
     let kind = |ends: &BTreeSet<End>, is_volume: bool| -> BTreeSet<End> {
         ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
@@ -135,7 +136,7 @@ fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
         .map(|(sender, receiver)| Rectangle { from: kind(&from, sender), to: kind(&to, receiver) })
 }
 
-/// The same ends without volumes that stand beside their own provider.
+/// The same endpoints without volumes whose provider is in the set too.
 fn trimmed(declaration: &Declaration, ends: &BTreeSet<End>) -> BTreeSet<End> {
     let covered = |name: &Name| ends.contains(&End::Provider(declaration.volumes[name].provider.clone()));
     ends.iter().filter(|end| !matches!(end, End::Volume(name) if covered(name))).cloned().collect()

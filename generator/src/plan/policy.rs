@@ -1,11 +1,11 @@
-//! The policy: what happens to a packet, straight from the declaration.
+//! The policy: what happens to a packet, directly from the declaration.
 //!
-//! This is the table of what is permitted, row by row; the first match decides. It knows nothing of rules: these are
-//! made from [`super::flows`], and the proof compares the two.
+//! It is a table of what is permitted, evaluated row by row; the first match decides. It knows nothing of rules: those
+//! are made from [`super::flows`], and the proof compares the two.
 //!
-//! A packet is decided on at each hook where pf sees it. What this Mac sends to itself is seen twice, `out` and `in`
-//! on lo0, and what no link covers passes `out` and is refused `in`: only then is its checksum complete, so that
-//! macOS answers.
+//! A decision is made at each hook at which pf sees the packet. Traffic of this Mac to itself is seen twice, `out` and
+//! `in` on lo0. What no link covers passes `out` and is refused `in`: only there is its checksum complete, which macOS
+//! requires to answer it.
 
 mod packet;
 mod parts;
@@ -25,23 +25,23 @@ use super::pipes::FIRST;
 use super::region::Region;
 use crate::model::{Declaration, End, Name, PortSet, Protocol, VolumeAttachment};
 
-/// Who may send what to whom.
+/// The policy of a declaration: which traffic is permitted.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Disjoint, in the order of their addresses.
+    /// Disjoint, sorted by address.
     networks: Vec<Network>,
     volumes: BTreeMap<Ipv4Addr, Name>,
     links: Vec<Permission>,
-    /// Links by the name of an end that may open them.
+    /// The indices of permissions by the name of an endpoint that may open connections.
     by_source: BTreeMap<Name, Vec<usize>>,
     publishes: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
-    /// Every path that has conditions, in the order of the links.
+    /// Every path that has conditions, in the order of links.
     ways: Vec<Way>,
-    /// Ways by the name of an end that sends.
+    /// The indices of ways by the name of a sending endpoint.
     ways_by_source: BTreeMap<Name, Vec<usize>>,
-    /// The link of each pipe, in the order of their numbers, which have no gaps.
+    /// The index of the link of each pipe; pipes are numbered without gaps.
     pipe_links: Vec<usize>,
-    /// What the Mac itself has: its gateways, and the addresses of the volumes that it serves.
+    /// The addresses that the Mac itself has: gateways, and volumes that it serves.
     here: BTreeSet<Ipv4Addr>,
 }
 
@@ -50,7 +50,7 @@ pub struct Policy {
 struct Way {
     from: EndSet,
     to: EndSet,
-    /// None where others have all its packets.
+    /// `None` if earlier ways of the same breadth cover all of its packets.
     pipe: Option<u16>,
 }
 
@@ -139,10 +139,10 @@ impl Policy {
         Self { networks, volumes, links, by_source, publishes, ways, ways_by_source, pipe_links, here }
     }
 
-    /// The pipe that a packet goes through at one of pf's hooks, by number.
+    /// The number of the pipe that a packet goes through at one of pf's hooks.
     ///
-    /// A packet goes through its pipe once: on its way out, or, where it never leaves because the Mac has its
-    /// destination, as it comes in. What the Mac sends to itself on lo0 does both, and the way out counts.
+    /// A packet goes through its pipe once: on its way out, or, if the Mac itself has the destination, as it comes in.
+    /// Traffic of the Mac to itself is seen in both directions on lo0; there it is on the way out.
     pub fn pipe(&self, packet: &Packet) -> Option<u16> {
         let is_last = match packet.direction {
             Direction::Out => true,
@@ -153,10 +153,10 @@ impl Policy {
         if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
     }
 
-    /// The pipe from an address to an address. The narrower path takes precedence, the sender's breadth before the
-    /// receiver's, and of the same breadth the first.
+    /// The pipe from one address to another. Narrower paths take precedence, first by sender, then by receiver; of the
+    /// same breadth, the first one.
     pub fn pipe_between(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Option<u16> {
-        // Most declarations have none, and a proof asks about every class of packets.
+        // A shortcut: most declarations have no conditions, and a proof asks for every class of packets.
         if self.ways.is_empty() {
             return None;
         }
@@ -173,12 +173,12 @@ impl Policy {
         ways.min_by_key(|(breadth, _)| *breadth).and_then(|(_, way)| way.pipe)
     }
 
-    /// The link of the user's list whose conditions a pipe has, by index.
+    /// The index in the user's list of the link whose conditions a pipe has.
     pub fn link_of_pipe(&self, number: u16) -> Option<usize> {
         self.pipe_links.get(usize::from(number.checked_sub(FIRST)?)).copied()
     }
 
-    /// Whether a packet stays inside one provider.
+    /// Whether source and destination of a packet are in the same provider.
     pub fn is_within(&self, packet: &Packet) -> bool {
         match (self.network(packet.source), self.network(packet.destination)) {
             (Some(from), Some(to)) => from.provider == to.provider,
@@ -186,7 +186,7 @@ impl Policy {
         }
     }
 
-    /// Whether ends hold an address by its provider (1), or by its volume (0).
+    /// How a set of endpoints contains an address: by its volume (0) or by its provider (1); `None` if it does not.
     fn breadth(&self, ends: &EndSet, network: &Network, address: Ipv4Addr) -> Option<u8> {
         if ends.providers.contains(&network.provider) {
             return Some(1);
@@ -194,7 +194,7 @@ impl Policy {
         self.volumes.get(&address).filter(|volume| ends.volumes.contains(*volume)).map(|_| 0)
     }
 
-    /// The ways that packets of a source in a network may take, in the order of the links.
+    /// The paths with conditions that can apply to packets of a source in a network, in the order of links.
     fn ways_of<'a>(&'a self, from: &Network, source: Ipv4Addr) -> impl Iterator<Item = &'a Way> {
         let of = |name: &Name| self.ways_by_source.get(name).map_or(&[][..], Vec::as_slice);
         let volume = self.volumes.get(&source).map_or(&[][..], of);
@@ -204,22 +204,22 @@ impl Policy {
         numbers.into_iter().map(|number| &self.ways[number])
     }
 
-    /// What happens to a whole packet that belongs to no state.
+    /// The decision on a reassembled packet that belongs to no state.
     pub fn decide(&self, packet: &Packet) -> Decision {
         if packet.is_malformed() && self.reassembly(packet, false).is_some() {
             return Decision { verdict: Verdict::Drop, because: Because::Malformed, translation: None };
         }
         let translation = self.translation(packet);
         let (verdict, because) = match self.verdict(packet, translation) {
-            // Nothing answers an error, and it makes no state.
+            // ICMP errors are never answered, and create no state.
             (Verdict::Pass, because) if packet.is_icmp_error() => (Verdict::Carry, because),
             decided => decided,
         };
-        // What is blocked is not sent, whatever its addresses were.
+        // A blocked packet is not translated.
         Decision { verdict, because, translation: translation.filter(|_| verdict.passes()) }
     }
 
-    /// The outcome of a packet's addresses, before anything else is decided.
+    /// The address translation of a packet, which precedes the verdict.
     fn translation(&self, packet: &Packet) -> Option<Translation> {
         match (packet.direction, packet.interface) {
             (Direction::In, Interface::Loopback) => self.published(packet).map(Translation::Published),
@@ -238,7 +238,7 @@ impl Policy {
         }
     }
 
-    /// The rows of the table, in their order. `translation` is the packet's.
+    /// The rows of the table, in order. `translation` is that of the packet.
     fn verdict(&self, packet: &Packet, translation: Option<Translation>) -> (Verdict, Because) {
         use Direction::{In, Out};
         use Interface::{Bridge, Egress, Foreign, Loopback};
@@ -278,11 +278,12 @@ impl Policy {
         }
     }
 
-    /// From one provider to another.
+    /// The verdict on a packet from one provider to another.
     fn between(&self, packet: &Packet, from: &Network, to: &Network) -> (Verdict, Because) {
         let links = self.covering(packet, from, to);
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
-        // Masquerading comes first and makes it traffic inside the receiving provider, whatever its flags.
+        // Translation comes first and turns the packet into traffic inside the receiving provider, whatever its TCP
+        // flags.
         let is_masqueraded = packet.direction == Direction::Out && links.iter().any(|link| link.masquerade);
         if is_masqueraded || (!links.is_empty() && packet.opens()) {
             return (Verdict::Pass, Because::Links(indices()));
@@ -292,7 +293,8 @@ impl Policy {
         if packet.is_unreachable() && (is_out || is_local) || packet.resets() && is_local && !is_out {
             return (Verdict::Carry, Because::Refusal);
         }
-        // On its way out on lo0 a segment's checksum is unfinished, and pf answers none: it is refused `in` on lo0.
+        // On the way out on lo0 a segment's checksum is not complete, and pf does not answer such segments: it is
+        // refused `in` on lo0.
         match (is_out, is_local) {
             (true, true) => (Verdict::Carry, Because::NoLink),
             (true, false) => (refusal(packet), Because::NoLink),
@@ -305,8 +307,8 @@ impl Policy {
         self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect()
     }
 
-    /// How a packet's fragments are put together where pf sees them, if they are. `is_for_egress` says whether its
-    /// destination is the address of the interface, which leads outside.
+    /// How a packet's fragments are reassembled at a hook; `None` if pf does not reassemble them. `is_for_egress` is
+    /// whether the destination is the address of the egress interface on which the packet arrives.
     pub fn reassembly(&self, packet: &Packet, is_for_egress: bool) -> Option<Reassembly> {
         let (from, to) = (self.network(packet.source), self.network(packet.destination));
         let is_wire = packet.interface != Interface::Loopback;
@@ -327,7 +329,7 @@ impl Policy {
         Some(Reassembly { clears_df })
     }
 
-    /// The permissions of a source in a network.
+    /// The permissions that can apply to packets of a source in a network.
     fn permissions<'a>(&'a self, from: &Network, source: Ipv4Addr) -> impl Iterator<Item = &'a Permission> {
         let of = |name: &Name| self.by_source.get(name).map_or(&[][..], Vec::as_slice);
         let volume = self.volumes.get(&source).map_or(&[][..], of);
@@ -352,7 +354,7 @@ impl Policy {
             || self.volumes.get(&address).is_some_and(|volume| ends.volumes.contains(volume))
     }
 
-    /// The network that an address is in.
+    /// The provider's network that contains an address.
     fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         let behind = self.networks.partition_point(|network| network.region.network.network() <= address);
         self.networks[..behind].last().filter(|network| network.region.contains(address))
@@ -377,7 +379,7 @@ impl EndSet {
     }
 }
 
-/// From a volume's network to what is no one's.
+/// The verdict on a packet from a provider's network to an address in none.
 fn outward(packet: &Packet, from: &Network) -> (Verdict, Because) {
     if from.internet {
         return (Verdict::Pass, Because::Internet(from.provider.clone()));
@@ -391,7 +393,7 @@ fn outward(packet: &Packet, from: &Network) -> (Verdict, Because) {
     (verdict, because)
 }
 
-/// What is refused on its way out over an interface that may leave checksums unfinished.
+/// A refusal on the way out over an interface that may leave checksums incomplete: TCP gets an ICMP error.
 fn refusal(packet: &Packet) -> Verdict {
     Verdict::Refuse(if packet.protocol == TCP { Answer::Icmp } else { Answer::Usual })
 }

@@ -1,8 +1,9 @@
-//! The addresses of a provider: its network, less what `allowOverlap` leaves to another network of the Mac.
+//! The addresses of a provider: its network, except what `allowOverlap` leaves to another network of the Mac.
 //!
-//! A prefix of `allowOverlap` that is part of a provider's network belongs to the other network, such as a LAN or
-//! VPN, whose route is more specific. Its addresses are no longer the provider's, except those of volumes and of the
-//! gateway. The network itself, or a wider prefix, leaves nothing: there the provider's route leads to its bridge.
+//! A prefix of `allowOverlap` that is part of a provider's network belongs to the other network, such as a LAN or VPN,
+//! whose route is more specific. Its addresses are no longer the provider's, except those of volumes and of the
+//! gateway. The provider's network itself, or a wider prefix, excludes nothing: there the provider's route leads to its
+//! bridge.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,22 +12,22 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Declaration, Name};
 
-/// A network with holes.
+/// A network with excluded prefixes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     /// The network.
     pub network: Ipv4Net,
-    /// The prefixes of it that are left to others, sorted, none inside another.
+    /// The prefixes that are left to other networks: sorted, none inside another.
     pub given: Vec<Ipv4Net>,
-    /// The addresses inside these that are not: the gateway's and the volumes'.
+    /// The addresses inside these prefixes that the provider keeps: its gateway's and its volumes'.
     pub kept: BTreeSet<Ipv4Addr>,
 }
 
 impl Region {
-    /// The region of a provider.
+    /// The addresses of a provider.
     ///
     /// # Panics
-    /// For a provider of another declaration.
+    /// If the provider is from another declaration.
     pub fn of(declaration: &Declaration, name: &Name) -> Self {
         let provider = &declaration.providers[name];
         let network = provider.network;
@@ -49,7 +50,7 @@ impl Region {
             && (self.kept.contains(&address) || !self.given.iter().any(|prefix| prefix.contains(&address)))
     }
 
-    /// The prefixes of it, each with whether it is taken out; the longest that holds an address decides.
+    /// Prefixes with whether each is excluded; the longest one that contains an address decides.
     pub fn prefixes(&self) -> impl Iterator<Item = (Ipv4Net, bool)> {
         let given = self.given.iter().map(|prefix| (*prefix, true));
         [(self.network, false)]

@@ -1,18 +1,17 @@
-//! The wording of every problem: a code that never changes its meaning, a message, and a hint that says what to do.
+//! The wording of every problem: a code whose meaning never changes, a message, and a hint.
 
 use super::{AnchorReason, Edge, Kind, MacReason, PathReason, Problem};
 use crate::place::{Harmless, Quoted};
 
 impl Problem {
-    /// What is wrong, in one line.
+    /// The message, in one line.
     pub fn message(&self) -> String {
         self.kind.message()
     }
 }
 
 impl Kind {
-    /// The code of this kind of problem, `E001` to `E067`, and `W001` on of what is only a warning. Codes are never
-    /// given to another kind.
+    /// The code of this kind of problem: `E001` to `E067`, or `W001` and up for warnings. Codes are never reused.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -70,7 +69,7 @@ impl Kind {
         }
     }
 
-    /// What is wrong, with the value: lower case, no full stop.
+    /// The message with the value at fault: lower case, no full stop.
     pub fn message(&self) -> String {
         match self {
             Kind::NotJson { line, column, reason } => {
@@ -197,7 +196,7 @@ impl Kind {
         }
     }
 
-    /// What to do about it, where there is something to say.
+    /// What to do about it, if there is any advice.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Kind::NotJson { .. } => {

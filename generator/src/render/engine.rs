@@ -1,7 +1,7 @@
-//! The template engine, and escaping by language: automatic for every value in every file.
+//! The template engine, with escaping by language for every value in every file.
 //!
-//! The language of a template follows from its name. What a language cannot express is refused, never altered: a
-//! rule with a changed name would be another rule.
+//! A template's name determines its language. What a language cannot express is refused, never altered: a rule with an
+//! altered name would be another rule.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Error;
 use crate::place::is_hostile;
 
-/// Every template there is.
+/// All templates, by name.
 pub const TEMPLATES: &[(&str, &str)] = &[
     ("pf/anchor.conf", include_str!("../../../templates/pf/anchor.conf.j2")),
     ("launchd/daemon.plist", include_str!("../../../templates/launchd/daemon.plist.j2")),
@@ -34,6 +34,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/change.sh", include_str!("../../../templates/script/change.sh.j2")),
     ("script/commands.sh", include_str!("../../../templates/script/commands.sh.j2")),
     ("script/probe.sh", include_str!("../../../templates/script/probe.sh.j2")),
+    ("script/faults.sh", include_str!("../../../templates/script/faults.sh.j2")),
+    ("script/faults.awk", include_str!("../../../templates/script/faults.awk.j2")),
     ("script/collect.sh", include_str!("../../../templates/script/collect.sh.j2")),
     ("script/engine.sh", include_str!("../../../templates/script/engine.sh.j2")),
     ("script/look.awk", include_str!("../../../templates/script/look.awk.j2")),
@@ -49,23 +51,23 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
-/// Text that is written down in its language already, to be placed as it is.
+/// Text that is already escaped for its language and is placed as it is.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Markup(Value);
 
 impl Markup {
-    /// What another template was rendered to, in the same language.
+    /// The output of another template of the same language.
     pub fn rendered(text: String) -> Self {
         Self(Value::from_safe_string(text))
     }
 
-    /// A part of the program itself.
+    /// A constant of this program.
     pub fn of_program(text: &'static str) -> Self {
         Self(Value::from_safe_string(text.to_owned()))
     }
 
-    /// JSON inside a `<script>` of HTML: nothing in it can end that.
+    /// JSON for a `<script>` element of HTML, escaped so that it cannot end the element.
     pub fn json(value: &impl Serialize) -> Self {
         let json = serde_json::to_string(value).expect("strings, numbers and lists are JSON");
         Self(Value::from_safe_string(
@@ -74,18 +76,19 @@ impl Markup {
     }
 }
 
-/// How a value is written down in a file.
+/// How values are escaped in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Language {
     /// In single quotes.
     Sh,
-    /// With entities; in HTML too, where attributes are in double quotes.
+    /// With entities; also for HTML, where attributes are in double quotes.
     Xml,
-    /// A word of pf: an address, a network, a port, a name, a table in its brackets. Anything else is refused.
+    /// A word of pf: an address, a network, a port, a name, or a table in angle brackets. Anything else is refused.
     Pf,
-    /// A field of the manager's table, which is in single quotes of sh and ends at a tab or a line's end.
+    /// A field of the manager's table, which is a single-quoted string of sh with tab-separated lines.
     Field,
-    /// A word of a file that has no quotes: no blank, no `#`, no control character.
+    /// A word of a file without quoting: no whitespace, no characters that are special in such files, no control
+    /// characters.
     Word,
 }
 
@@ -116,7 +119,7 @@ impl Language {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(language, _)| *language)
     }
 
-    /// The text as this language writes it, if it can.
+    /// The text as this language writes it; `None` if it cannot.
     fn write(self, text: &str) -> Option<Cow<'_, str>> {
         let is_plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         if !is_plain && text.chars().any(is_hostile) {
@@ -159,7 +162,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// Writes one value into a file.
+/// Writes one value to the output of a template.
 fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
     let refuse = |what: String| minijinja::Error::new(ErrorKind::BadEscape, what);
     if value.is_safe() {
@@ -182,7 +185,7 @@ fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinj
     out.write_str(&text).map_err(minijinja::Error::from)
 }
 
-/// Renders a template with its context.
+/// Renders the template with this name. Fails if a value cannot be expressed.
 pub fn render(name: &str, context: impl Serialize) -> Result<String, Error> {
     let template = ENVIRONMENT.get_template(name).map_err(Error)?;
     template.render(Serde(context)).map_err(Error)

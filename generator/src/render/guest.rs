@@ -1,4 +1,4 @@
-//! The files by which a VM takes a volume's address, and the names of volumes.
+//! The files that configure a VM for a volume's address, and the host names of volumes.
 
 use serde::Serialize;
 
@@ -12,18 +12,18 @@ struct Guest {
     provider: String,
     address: String,
     gateway: String,
-    /// The address is the Mac's as long as the declaration says so.
+    /// Whether the declaration says that the Mac serves the address.
     served_by_mac: bool,
     mac: Option<String>,
     interface: Option<String>,
     dns: Vec<String>,
 }
 
-/// A guest's files: the names of the templates, and of the files in the guest's directory.
+/// The files in a guest's directory; the templates have the same names.
 pub const FILES: [&str; 5] =
     ["05-nixvol.network", "99-nixvol.yaml", "interfaces", "nixvol.nmconnection", "talos.yaml"];
 
-/// The files of every volume, by path. Those of a volume that the Mac serves say so.
+/// The files of every volume, by path. Those of a volume that the Mac serves contain a note about that.
 pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, Error> {
     let mut files = Vec::new();
     for volume in &plan.volumes {

@@ -12,7 +12,7 @@ struct Daemon {
     reconcile_interval: u32,
 }
 
-/// The launchd job that keeps the network as it should be.
+/// The launchd job that keeps the network in its declared state.
 pub fn plist(plan: &Plan) -> Result<String, Error> {
     let daemon = Daemon {
         manager: format!("{}/networking/{MANAGER}", plan.base),

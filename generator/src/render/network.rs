@@ -1,7 +1,7 @@
 //! `network.json`: the declaration with every default filled in, and the values resolved from it.
 //!
-//! It has the fields of the input, so it can be used as one: `verify` reads the declaration back from it. Positions
-//! are left out: a bundle does not change because a comment moved a line.
+//! It has the fields of the input, so that it can be used as one: `verify` reads the declaration from it. Positions are
+//! omitted: a bundle must not change because a comment moved a line.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -107,17 +107,17 @@ enum Port {
     Range(String),
 }
 
-/// What the declaration comes to.
+/// Values derived from the declaration.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Resolved<'a> {
-    /// The logical name of each volume's port, where it has one.
+    /// The logical name of each volume's port, if it has one.
     ports: BTreeMap<&'a str, &'a str>,
-    /// The names of each volume's address.
+    /// The host names of each volume.
     names: BTreeMap<&'a str, [String; 2]>,
-    /// Routed networks by the logical name of the bridge.
+    /// The routed networks, by the logical name of the bridge.
     routes: BTreeMap<&'a str, Ipv4Net>,
-    /// What may pass between providers, with nothing said twice.
+    /// The permitted flows between providers, without redundant ones.
     flows: Vec<ResolvedFlow<'a>>,
 }
 

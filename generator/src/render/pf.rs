@@ -1,7 +1,7 @@
 //! The anchor: the rules that permit what the plan says.
 //!
-//! The number of rules grows with providers, flows and publishes; tables hold the rest. A rule without effect is not
-//! written. Never: the reader of pf, which proves what is written here.
+//! The number of rules grows with providers, flows and published ports; everything else is in tables. A rule without
+//! effect is not written. Never: imports the pf reader, which is used to prove what is written here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,52 +14,53 @@ use crate::loading::bridge_macro;
 use crate::model::{End, Name, PortRange, PortSet, Protocol, VolumeAttachment};
 use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
 
-/// The table of all networks.
+/// The table of all providers' networks.
 const ALL: &str = "nixvol";
-/// The table of all networks and of localhost: what is not outside.
+/// The table of all providers' networks and 127.0.0.0/8: everything that is not outside.
 const LOCAL: &str = "local";
-/// The table of the networks that reach the outside.
+/// The table of the networks that may reach the outside.
 const INTERNET: &str = "internet";
-/// The table of what the Mac itself has.
+/// The table of addresses that the Mac itself has.
 const HERE: &str = "here";
-/// The longest name that pf takes for a table (`PF_TABLE_NAME_SIZE` without the final NUL).
+/// The maximum length of a table's name in pf (`PF_TABLE_NAME_SIZE` without the final NUL).
 const LONGEST_TABLE: usize = 31;
-/// The longest label (`PF_RULE_LABEL_SIZE` without the final NUL).
+/// The maximum length of a label in pf (`PF_RULE_LABEL_SIZE` without the final NUL).
 const LONGEST_LABEL: usize = 63;
-/// The Mac's own.
+/// The loopback network.
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-/// How many entries of a table are on a line.
+/// How many table entries are written per line.
 const ENTRIES_A_LINE: usize = 6;
-/// How many ends a comment names.
+/// How many endpoints a comment names at most.
 const NAMES_IN_A_COMMENT: usize = 8;
 
 #[derive(Serialize)]
 struct Anchor {
     path: String,
     tables: Vec<Table>,
-    /// Networks inside which nothing is masqueraded.
+    /// Networks inside which traffic is not masqueraded.
     inside: Vec<String>,
     masquerades: Vec<Masquerade>,
     publishes: Vec<Publish>,
     pipes: Vec<Pipe>,
     steering: Vec<Steering>,
-    /// Networks whose own traffic some steering would cover.
+    /// Networks whose internal traffic a `dummynet` rule would otherwise match.
     unsteered: Vec<String>,
     providers: Vec<Provider>,
     flows: Vec<Rule>,
     /// The table of all networks, if there is one.
     all: Option<&'static str>,
-    /// The table of networks with internet, if there is one.
+    /// The table of networks with internet access, if there is one.
     internet: Option<&'static str>,
-    /// The table of what is not outside.
+    /// The table of everything that is not outside.
     local: &'static str,
-    /// The networks that have no internet, if there are any.
+    /// The networks without internet access, if there are any.
     offline: Option<String>,
-    /// The table of what the Mac itself has.
+    /// The table of addresses that the Mac itself has.
     here: String,
-    /// Whether there is anything between providers.
+    /// Whether there are several providers.
     several: bool,
-    /// Whether refusals between providers need a rule for their ICMP errors: not where links let all ICMP pass.
+    /// Whether refusals between providers need a rule that passes their ICMP errors; not if links already permit all
+    /// ICMP.
     tells_by_icmp: bool,
 }
 
@@ -69,7 +70,7 @@ struct Table {
     rows: Vec<Vec<Entry>>,
 }
 
-/// What a table holds, or holds not: the longest prefix decides.
+/// An entry of a table, possibly negated: the longest matching prefix decides.
 #[derive(Serialize, Clone)]
 struct Entry {
     is_out: bool,
@@ -80,7 +81,7 @@ struct Entry {
 struct Provider {
     name: String,
     network: String,
-    /// The macro that stands for its bridge.
+    /// The macro for its bridge.
     bridge: String,
     /// The logical name of its bridge.
     logical: String,
@@ -92,7 +93,7 @@ struct Rule {
     from: String,
     to: String,
     ports: Vec<String>,
-    /// Whether it can be TCP, of which only a SYN opens.
+    /// Whether it can match TCP, of which only a SYN opens a connection.
     is_tcp: bool,
     label: String,
 }
@@ -115,11 +116,11 @@ struct Pipe {
     delay: Option<u16>,
     /// In percent.
     loss: Option<String>,
-    /// In kilobits a second.
+    /// In kilobits per second.
     bandwidth: Option<u32>,
 }
 
-/// The first of some names, and how many more there are.
+/// The first few of some names, and the number of the others.
 #[derive(Serialize)]
 struct Few {
     names: String,
@@ -130,10 +131,10 @@ struct Few {
 struct Steering {
     from: String,
     to: String,
-    /// What of `to` the Mac itself has.
+    /// The addresses of `to` that the Mac itself has.
     here: Option<String>,
     pipe: u16,
-    /// Whether a rule after this one would have some of its packets, too; and some of those that come in.
+    /// Whether a later rule would also match some of its packets: of those going out, and of those coming in.
     is_followed: bool,
     is_followed_here: bool,
 }
@@ -172,7 +173,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
         loss: pipe.conditions.loss.map(|_| pipe.conditions.loss_percent()),
         bandwidth: pipe.conditions.bandwidth_kbit,
     });
-    // The last that covers a packet counts, and of quick rules it is the first.
+    // The last entry that covers a packet applies, but of quick rules the first that matches: reverse them.
     let in_order: Vec<&plan::Steering> = plan.steering.iter().rev().collect();
     let followed = followed(plan, &in_order);
     let here = plan::Here::of(plan);
@@ -226,7 +227,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     engine::render("pf/anchor.conf", anchor)
 }
 
-/// Whether links let all ICMP pass from every provider to every other.
+/// Whether links permit all ICMP from every provider to every other.
 fn passes_all_icmp(plan: &Plan) -> bool {
     let carries = |flow: &&Flow| flow.ports.is_none() && matches!(flow.protocol, None | Some(Protocol::Icmp));
     let is_provider = |end: &&End| matches!(end, End::Provider(_));
@@ -239,7 +240,7 @@ fn passes_all_icmp(plan: &Plan) -> bool {
     plan.bridges.iter().all(|bridge| {
         let from = End::Provider(bridge.provider.clone());
         let flows = to.get(&from).map_or(&[][..], Vec::as_slice);
-        // One that reaches all is the usual case, and a mesh has it for each of its providers.
+        // A shortcut: in a mesh, a single flow reaches all providers, and is found for each of them.
         let is_enough = |count: usize| count >= plan.bridges.len();
         let others = || flows.iter().flat_map(|flow| &flow.to).filter(is_provider).chain([&from]);
         flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end)))
@@ -252,15 +253,15 @@ fn few(ends: &[End]) -> Few {
     Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
 }
 
-/// Whether a rule after a steering's would have packets that it has: of those that go out, and of those that come in.
+/// Whether a rule after that of a steering entry matches some of the same packets: going out, and coming in.
 #[derive(Clone, Copy, Default)]
 struct Followed {
     out: bool,
     here: bool,
 }
 
-/// Which steerings, in the order of their rules, are followed by others. Each packet is its first one's; here a
-/// provider stands for those of its addresses that no volume has, its gateway among them.
+/// Which steering entries, in the order of their rules, share packets with later ones. Each packet belongs to its first
+/// entry; a provider stands for its addresses that are not volumes, including the gateway.
 fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
     let ends = || in_order.iter().flat_map(|it| it.from.iter().chain(&it.to));
     let volumes: BTreeSet<&End> = ends().filter(|end| matches!(end, End::Volume(_))).collect();
@@ -304,7 +305,7 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
     followed
 }
 
-/// The providers that some steering names on both sides, by themselves or by volumes of theirs.
+/// The providers that a steering entry has on both sides, as a whole or by volumes.
 fn unsteered(plan: &Plan) -> Vec<End> {
     let both = |it: &plan::Steering| {
         let to = named(plan, &it.to);
@@ -314,7 +315,7 @@ fn unsteered(plan: &Plan) -> Vec<End> {
     covered.into_iter().map(End::Provider).collect()
 }
 
-/// The providers of ends.
+/// The providers that endpoints are, or belong to.
 fn named<'a>(plan: &'a Plan, ends: &'a [End]) -> BTreeSet<&'a Name> {
     ends.iter().filter_map(|end| plan.provider_of(end)).collect()
 }
@@ -325,7 +326,7 @@ fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
         protocol: flow.protocol.map(Protocol::word),
         from: sets.reference(&flow.from),
         to: sets.reference(&flow.to),
-        // What is under way needs a state, so that a link of one direction stays one.
+        // A connection may only be opened by a SYN, so that a link stays unidirectional.
         is_tcp: matches!(flow.protocol, None | Some(Protocol::Tcp)),
         label: label(sets, flow),
         ports,
@@ -343,8 +344,8 @@ fn ports(ports: Option<&PortSet>) -> Vec<String> {
     ports.map(PortSet::ranges).unwrap_or_default().iter().map(range).collect()
 }
 
-/// The label by which counters are distinguished: `link:aws:azure,gcp:tcp:2379-2380`, shortened to the names of the
-/// tables, and then to a digest, where it would be too long.
+/// The label by which counters are distinguished: `link:aws:azure,gcp:tcp:2379-2380`. If that is too long, table names
+/// replace the endpoints, and if necessary a hash replaces everything but the protocol.
 fn label(sets: &Sets, flow: &Flow) -> String {
     let protocol = flow.protocol.map_or("any", Protocol::word);
     let ports = flow.ports.as_ref().map_or(String::new(), |ports| format!(":{ports}"));
@@ -358,11 +359,11 @@ fn label(sets: &Sets, flow: &Flow) -> String {
     })
 }
 
-/// Sets of ends as pf names them: one address or network by itself, several by a table.
+/// Sets of endpoints as pf refers to them: a single address or network directly, several by a table.
 struct Sets {
-    /// The entries that an end has in a table. The longest prefix that holds an address decides.
+    /// The table entries of each endpoint. The longest prefix that contains an address decides.
     entries: BTreeMap<End, Vec<Entry>>,
-    /// Tables that rules refer to, by name.
+    /// The tables that rules refer to, by name.
     used: BTreeMap<String, Vec<Entry>>,
     providers: Vec<End>,
 }
@@ -380,7 +381,7 @@ impl Sets {
         }
     }
 
-    /// A set in a rule: an address, or a table that is remembered as used.
+    /// The notation of a set in a rule: an address, or a table, which is recorded as used.
     fn reference(&mut self, ends: &[End]) -> String {
         let entries: Vec<Entry> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
         if let [single] = entries.as_slice() {
@@ -393,7 +394,7 @@ impl Sets {
         format!("<{name}>")
     }
 
-    /// Addresses of a set that the Mac itself has, in a rule.
+    /// The notation of a set's addresses that the Mac itself has; `None` if there are none.
     fn here(&mut self, ends: &[End], addresses: &[Ipv4Addr]) -> Option<String> {
         let entries: Vec<Entry> = addresses.iter().map(|it| Entry::of((*it).into())).collect();
         match entries.as_slice() {
@@ -407,7 +408,7 @@ impl Sets {
         }
     }
 
-    /// A set's name, from its members alone, so that other links do not change it.
+    /// The name of a set. It depends only on the members, so that other links do not change it.
     fn name(&self, ends: &[End]) -> String {
         if ends.len() > 1 && ends.iter().eq(&self.providers) {
             return ALL.to_owned();
@@ -416,7 +417,8 @@ impl Sets {
         set_name(ends, plain, "set.")
     }
 
-    /// The tables to declare: all networks, those with internet, what rules refer to, and what the Mac has.
+    /// The tables to declare: all networks, those with internet access, those that rules refer to, and the Mac's own
+    /// addresses.
     fn tables(self, plan: &Plan) -> Vec<Table> {
         let networks = |wanted: fn(&Bridge) -> bool| -> Vec<Entry> {
             let wanted = plan.bridges.iter().filter(|bridge| wanted(bridge));
@@ -439,7 +441,8 @@ impl Sets {
     }
 }
 
-/// The table of what the Mac itself has, each provider on lines of its own: a new volume touches no other's.
+/// The table of addresses that the Mac itself has. Each provider starts a new line, so that a new volume changes no
+/// other provider's lines.
 fn here(plan: &Plan) -> Table {
     let mut by_provider: BTreeMap<&Name, Vec<Entry>> = BTreeMap::new();
     for bridge in &plan.bridges {
@@ -454,7 +457,7 @@ fn here(plan: &Plan) -> Table {
     Table { name: HERE.to_owned(), rows: rows.collect() }
 }
 
-/// A region as the entries of a table.
+/// The addresses of a provider as table entries.
 fn region(region: &Region) -> Vec<Entry> {
     region.prefixes().map(|(prefix, is_out)| Entry { is_out, prefix: address(prefix) }).collect()
 }
@@ -465,20 +468,19 @@ impl Entry {
     }
 }
 
-/// The name of a table for a set, from its members' names behind `plain`, or where that is too long from their digest
-/// behind `short`.
+/// The table name for a set: the members' names after `plain`, or if that is too long, a hash of them after `short`.
 fn set_name(ends: &[End], plain: &str, short: &str) -> String {
     let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
     let joined = format!("{plain}{}", names.join("_"));
     if joined.len() <= LONGEST_TABLE { joined } else { format!("{short}{:016x}", digest(&names)) }
 }
 
-/// A network, or a single address without its /32.
+/// A network in CIDR notation, or a single address without its /32.
 fn address(network: Ipv4Net) -> String {
     if network.prefix_len() == 32 { network.addr().to_string() } else { network.to_string() }
 }
 
-/// FNV-1a, 64 bits: a short name for a long list. It distinguishes; it does not protect.
+/// The FNV-1a hash, 64 bits: a short name for a long list, not a protection against collisions made on purpose.
 fn digest(parts: &[String]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

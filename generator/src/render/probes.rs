@@ -1,7 +1,7 @@
-//! Probes: the packets by which `test` checks the declaration on the Mac.
+//! Probes: the packets with which the manager's `test` checks the declaration on the Mac.
 //!
-//! Their number grows with providers and flows: each volume probes its provider's gateway, each flow is tried from
-//! every provider that it permits, and of what is forbidden there is a sample.
+//! Their number grows with providers and flows: each provider's first volume probes its gateway, each flow is probed
+//! from every provider that it permits, and of the forbidden flows a sample is probed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,26 +12,26 @@ use crate::model::{End, Name, PortSet, Protocol, VolumeAttachment};
 use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
 use crate::plan::{Flow, Plan, Volume};
 
-/// One probe, from an address that this Mac holds.
+/// A probe, from an address that this Mac has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Probe {
-    /// `pass` or `block`.
+    /// The expected result: `pass` or `block`.
     pub expected: &'static str,
-    /// `icmp`, `tcp` or `udp`.
+    /// The protocol: `icmp`, `tcp` or `udp`.
     pub protocol: &'static str,
-    /// The volume that asks.
+    /// The name of the volume that sends it.
     pub from: String,
-    /// Its address.
+    /// The address of that volume.
     pub source: String,
-    /// A volume, or a bridge.
+    /// The name of the destination: a volume, a bridge, or the internet.
     pub to: String,
-    /// Its address.
+    /// The address of the destination.
     pub destination: String,
-    /// The port, or nothing.
+    /// The destination port; `-` without one.
     pub port: String,
 }
 
-/// The probes of a plan, each once.
+/// The probes of a plan, without duplicates.
 pub fn probes(plan: &Plan) -> Vec<Probe> {
     let speakers = speakers(plan);
     let mut probes: Vec<Probe> = speakers.iter().map(|volume| gateway(plan, volume)).collect();
@@ -44,8 +44,8 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
     probes
 }
 
-/// A volume for each provider that can speak from this Mac, in the order of their providers: one that needs no mount, if
-/// there is one.
+/// For each provider, a volume that can send from this Mac, in order of providers; preferably one that does not depend
+/// on a mount.
 fn speakers(plan: &Plan) -> Vec<&Volume> {
     let mut speakers: BTreeMap<&Name, &Volume> = BTreeMap::new();
     for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
@@ -57,12 +57,12 @@ fn speakers(plan: &Plan) -> Vec<&Volume> {
     plan.bridges.iter().filter_map(|bridge| speakers.get(&bridge.provider).copied()).collect()
 }
 
-/// The place of a provider's speaker among them.
+/// The index of a provider's volume among these.
 fn speaker_of(speakers: &[&Volume], provider: &Name) -> Option<usize> {
     speakers.binary_search_by(|volume| volume.provider.cmp(provider)).ok()
 }
 
-/// What is sent: an echo request, or a packet to a port.
+/// The packet: an echo request, or a packet to a port.
 #[derive(Clone, Copy)]
 enum Sent {
     Echo,
@@ -93,7 +93,7 @@ fn gateway(plan: &Plan, volume: &Volume) -> Probe {
     probe("pass", volume, name, volume.gateway, Sent::Echo)
 }
 
-/// A flow, from every provider that it lets out to one that it lets in.
+/// Probes a flow, from every provider that it permits as a source to one that it permits as a destination.
 fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let first = flow.ports.as_ref().and_then(|ports| ports.ranges().first().map(|range| range.first));
     let sent = match flow.protocol {
@@ -113,7 +113,7 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let (from, to) = (members(&flow.from), members(&flow.to));
     let mut probes = Vec::new();
     for (index, source) in from.iter().enumerate() {
-        // Beginning after its own place, so that a mesh is not all tried against one provider.
+        // Start after the source's own index, so that not all probes of a mesh go to the same provider.
         let (before, after) = to.split_at((index + 1) % to.len().max(1));
         let other = after.iter().chain(before).find(|volume| volume.provider != source.provider);
         probes.extend(other.map(|other| probe("pass", source, other.name.as_str(), other.address, sent)));
@@ -121,7 +121,8 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     probes
 }
 
-/// For each provider one volume that it must not reach, by ICMP and by TCP; and the outside, where it has none.
+/// For each provider, a volume that it must not reach, by ICMP and by TCP; and the outside, if it has no internet
+/// access.
 fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
     let refused = |from: &Volume, destination: Ipv4Addr, sent: Sent| {
         let (protocol, port) = match sent {
@@ -157,7 +158,7 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
             let port = UNLIKELY.into_iter().zip(&by_port).find(|(_, allowed)| !allowed.has(index, to))?.0;
             Some((speakers[to], Sent::Tcp(port)))
         });
-        // The policy has the last word on what is said here of flows.
+        // The policy decides; the bit sets are only a preselection by flows.
         for (to, sent) in
             victim.into_iter().chain(by_tcp).filter(|(to, sent)| refused(from, to.address, *sent))
         {
@@ -174,9 +175,9 @@ fn carries(flow: &Flow, protocol: Protocol) -> bool {
     flow.protocol.is_none_or(|it| it == protocol)
 }
 
-/// Which speakers some of the flows let through to which: a row of bits for each.
+/// Which of the volumes may reach which by some of the flows: a bit set for each source.
 struct Allowed {
-    /// Words in a row.
+    /// The number of words in a row.
     width: usize,
     count: usize,
     words: Vec<u64>,
@@ -212,7 +213,7 @@ impl Allowed {
         allowed
     }
 
-    /// What all of them let through.
+    /// The intersection: what all of them permit.
     fn all_of<const N: usize>(all: &[Self; N]) -> Self {
         let [first, rest @ ..] = all.as_slice() else {
             return Self { width: 0, count: 0, words: Vec::new() };
@@ -228,7 +229,7 @@ impl Allowed {
         self.words[from * self.width + to / 64] >> (to % 64) & 1 == 1
     }
 
-    /// The first behind a speaker, in a ring, to which it is not let through.
+    /// The first volume after the source, cyclically, that it may not reach.
     fn first_refused(&self, from: usize) -> Option<usize> {
         let row = &self.words[from * self.width..(from + 1) * self.width];
         let first_in = |start: usize, end: usize| {
@@ -243,7 +244,7 @@ impl Allowed {
     }
 }
 
-/// Ports that a link rarely names: one that none names is tried.
+/// Ports that links rarely name; the first that no link permits is probed.
 const UNLIKELY: [u16; 4] = [9, 19, 6, 65000];
-/// An address for documentation (RFC 5737): no one is there to be troubled.
+/// An address reserved for documentation (RFC 5737), where no host can be disturbed.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

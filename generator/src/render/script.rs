@@ -19,12 +19,13 @@
 //! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
 //! | `dnctl-list` | `dnctl list`; this and the next two only where pipes are declared, or were and may be there |
 //! | `pfctl-dummynet` | `pfctl -s dummynet`: the main ruleset |
+//! | `pfctl-faults` | `pfctl -a ANCHOR -s nat`, `-s rules` and `-s dummynet` of the anchor of faults, a line `--` between; only where something is cut or slow |
 //! | `pfctl-anchor-dummynet` | `pfctl -a ANCHOR -s dummynet` |
 //! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
 //! | `pfctl-info` | `pfctl -s info` |
 //! | `scutil-dns` | the line `nameservers` TAB how many `scutil --dns` knows |
 //! | `launchctl-print` | `launchctl print system/LABEL`: state, runs and last exit alone; or `not loaded` |
-//! | `wish`, `names`, `ledger`, `rules.conf`, `applied`, `starting`, `pending`, `told` | those files of `stateDir`; in `token-before` of the ledger, `0` |
+//! | `wish`, `names`, `ledger`, `rules.conf`, `applied`, `starting`, `pending`, `told`, `faults` | those files of `stateDir`; in `token-before` of the ledger, `0` |
 //! | `network.json`, `anchor.conf` | those files of the installed bundle |
 //! | `table` | the manager's own table of the network |
 //! | `log` | the last thousand lines of the log |
@@ -37,10 +38,10 @@ use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{self, Bridge, Plan, Volume};
 
-/// The manager's awk that says which connections end when rules change. It has nothing to be filled in.
+/// The manager's awk program that determines which connections end when rules change. It has no placeholders.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
 
-/// What is in the table where there is nothing to say.
+/// The placeholder for an empty field of the manager's table.
 pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
@@ -104,9 +105,9 @@ struct Pipe {
     number: u16,
     /// In milliseconds.
     delay: u16,
-    /// A share with six decimals, as dnctl prints it.
+    /// The fraction with six decimals, as dnctl prints it.
     loss: String,
-    /// In kilobits a second; 0 is not a limit.
+    /// In kilobits per second; 0 means unlimited.
     kbit: u32,
     way: String,
 }

@@ -1,7 +1,7 @@
-//! What a client sees of the packet by which it opens something: an answer, a refusal at once or later, or nothing.
+//! What a client sees after the first packet of a flow: an answer, a refusal at once or later, or nothing.
 //!
-//! It exists because `return` in a rule is no guarantee: whether its answer reaches the client depends on checksums,
-//! flags and other rules. So it is played. Never: why.
+//! It exists because `return` in a rule does not guarantee a refusal: whether the answer reaches the client depends
+//! on checksums, flags and other rules, so it is simulated. Never: why.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use super::stage::{Cast, seen};
 use crate::plan::Plan;
 use crate::router::{Rules, Side, Topology, Ways};
 
-/// From here on a refusal is not one at once.
+/// From this delay on a refusal counts as late.
 const LATE: Duration = Duration::from_secs(1);
-/// The headers of a datagram.
+/// Length of the headers of a datagram.
 const HEADERS: usize = 28;
 
 /// What a client sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Client {
-    /// The connection opens, or an answer comes.
+    /// The connection opens, or a reply comes.
     Answered,
     /// A refusal at once.
     Refused,
-    /// A refusal after the second that macOS takes to try without ECN.
+    /// A refusal of the retry without ECN, which macOS sends after one second.
     RefusedLate,
-    /// An error of macOS's own, by its name.
+    /// An error from macOS itself, by the name of its errno, or `unreachable:CODE` for an ICMP error to another host.
     Error(String),
-    /// Nothing; a TCP client of the Mac gives up after 75 seconds.
+    /// Nothing.
     Silence {
-        /// Whether it is one.
+        /// Whether the client is TCP on the Mac, which gives up after 75 seconds.
         gives_up: bool,
     },
 }
 
 impl Client {
-    /// It in words.
+    /// The result in words.
     pub fn words(&self) -> String {
         match self {
             Self::Answered => "an answer".to_owned(),
@@ -51,32 +51,32 @@ impl Client {
     }
 }
 
-/// Whose stack the client has.
+/// The network stack of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stack {
-    /// Its own: macOS's on the Mac, Linux's elsewhere.
+    /// The host's real one: macOS's on the Mac, Linux's elsewhere.
     Own,
-    /// Linux's, as everybody in a lab.
+    /// Linux's, which all nodes of a lab have.
     Linux,
 }
 
-/// What is opened.
+/// The flow to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// From which address,
+    /// The source address.
     pub from: Ipv4Addr,
-    /// to which.
+    /// The destination address.
     pub to: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     pub protocol: &'a str,
-    /// The port, where there is one.
+    /// The destination port of TCP or UDP.
     pub port: Option<u16>,
-    /// How many bytes a datagram carries; some few, where nothing is said.
+    /// Payload bytes of a datagram; `None` for a small one.
     pub size: Option<usize>,
 }
 
-/// What whoever has an address of a network sees when it opens something, under rules. `None` where no host has
-/// the address, or it is no protocol that is played.
+/// What a client at `opened.from` sees when it opens a flow under these rules. `None` if no node has that address, or
+/// the protocol cannot be replayed.
 pub fn client_sees(
     plan: &Plan,
     topology: Topology,
@@ -100,7 +100,7 @@ pub fn client_sees(
         port,
         listener: true,
         size,
-        // Linux's sockets forbid to cut what they send whole; a lab's Mac does not.
+        // Linux sets the don't-fragment bit on datagrams that fit the MTU; a lab's Mac does not.
         df: !is_mac && protocol == "udp" && !is_cut,
         flags: None,
         kind: None,

@@ -1,4 +1,4 @@
-//! The machines on the wires, which answer by rote: a SYN, a datagram, a ping; port 81 is closed. The router outside
+//! The hosts around the Mac, with fixed answers to a SYN, a datagram or a ping; port 81 is closed. The router outside
 //! answers for every address.
 //!
 //! Never: a connection.
@@ -12,22 +12,23 @@ use crate::pf::eval::{ACK, RST, SYN, Transport};
 use crate::wire::answer::{self, Complaint};
 use crate::wire::{Datagram, clear_df};
 
-/// The port at which no one listens.
+/// The port without a listener.
 const CLOSED: u16 = 81;
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 const TTL: u8 = 64;
-/// Where the sequence numbers of those who answer begin.
+/// Initial sequence number of their SYN-ACKs.
 const SEQUENCE: u32 = 70_000;
 const WINDOW: u16 = 65_535;
 
-/// Machines, and whom they have answered: no one twice, so that no two of them answer each other for ever.
+/// The flows that these hosts have answered. Each is answered once, so that two hosts cannot answer each other
+/// endlessly.
 #[derive(Debug, Default)]
 pub struct Machines {
     answered: BTreeSet<(u8, Ipv4Addr, u16, Ipv4Addr, u16)>,
 }
 
 impl Machines {
-    /// What a machine says to a packet that reaches it. Nothing to fragments: it puts none together.
+    /// The answer to a packet that reaches a host. Fragments get none: these hosts do not reassemble.
     pub fn answer(&mut self, bytes: &[u8], datagram: &Datagram) -> Option<Vec<u8>> {
         if datagram.packet.fragment {
             return None;
@@ -67,14 +68,14 @@ impl Machines {
     }
 }
 
-/// The answer to a ping: the same bytes back.
+/// The echo reply to a ping, with the same payload.
 pub fn echo_reply(bytes: &[u8], datagram: &Datagram) -> Option<Vec<u8>> {
     let payload = bytes.get(datagram.header + 4..datagram.total)?;
     let message = [&[0, 0][..], payload].concat();
     Some(icmp(datagram.destination(), datagram.source(), &message, datagram.dont_fragment))
 }
 
-/// A TCP segment, which must not be cut.
+/// A TCP segment with the don't-fragment bit.
 pub fn tcp(
     from: (Ipv4Addr, u16),
     to: (Ipv4Addr, u16),
@@ -89,7 +90,7 @@ pub fn tcp(
     header.acknowledgment_number = if has(ACK) { acknowledged } else { 0 };
     let mut bytes = Vec::new();
     let builder = PacketBuilder::ipv4(from.0.octets(), to.0.octets(), TTL).tcp_header(header);
-    // Nothing that is written into a buffer fails.
+    // Writing to a buffer in memory cannot fail.
     let _: Result<(), _> = builder.write_to_vec(&mut bytes, &[]);
     bytes
 }
@@ -102,7 +103,7 @@ pub fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8], df: bool)
     whether_cut(bytes, df)
 }
 
-/// An ICMP message: type, code, two bytes in place of the sum, and the rest are taken from `message`, without the sum.
+/// An ICMP packet. `message` has the type, the code and what follows the checksum.
 pub fn icmp(from: Ipv4Addr, to: Ipv4Addr, message: &[u8], df: bool) -> Vec<u8> {
     let at = |at: usize| message.get(at).copied().unwrap_or(0);
     let kind =

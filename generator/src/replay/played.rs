@@ -1,6 +1,7 @@
-//! Packets and verdicts in the format of a scenario's file.
+//! Packets and verdicts in the format of a recorded scenario.
 //!
-//! Ports that no one chose are numbered in order: the first is 49152, the next 50001. Never: what comes next.
+//! Ephemeral ports are numbered in the order in which they appear: 49152, then 50001 and up. Never: what happens
+//! next.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,12 +13,12 @@ use crate::pf::syntax::Direction;
 use crate::router::{Hop, Made, Story, Topology};
 use crate::wire::{self, Datagram};
 
-/// The first port that no one chose.
+/// The number of the first ephemeral port.
 const FIRST: u16 = 49_152;
-/// The second; those after it follow.
+/// The number of the second one; further ones follow.
 const SECOND: u16 = 50_001;
 
-/// The ports that no one chose, in the order in which they were met.
+/// The ephemeral ports, in order of appearance.
 #[derive(Debug)]
 pub struct Ports {
     chosen: Option<u16>,
@@ -25,7 +26,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// All ports but this one are unknown.
+    /// All ports but `chosen` count as ephemeral.
     pub fn new(chosen: Option<u16>) -> Self {
         Self { chosen, met: Vec::new() }
     }
@@ -45,7 +46,7 @@ impl Ports {
         }
     }
 
-    /// The ends of a packet; with ports where they are in it.
+    /// Source and destination of a packet, with ports if it has them.
     fn ends(&mut self, datagram: &Datagram) -> [String; 2] {
         let (from, to) = (datagram.source(), datagram.destination());
         match datagram.packet.transport {
@@ -59,7 +60,7 @@ impl Ports {
     }
 }
 
-/// The name of a protocol.
+/// The name of a protocol; its number, if the format has none.
 pub fn protocol(number: u8) -> String {
     match number {
         TCP => "tcp".to_owned(),
@@ -69,12 +70,12 @@ pub fn protocol(number: u8) -> String {
     }
 }
 
-/// One line of what left by an interface.
+/// The record of a packet that left by an interface.
 pub fn left(interface: &str, from: Ipv4Addr, to: Ipv4Addr, number: u8) -> Value {
     json!([interface, from, to, protocol(number)])
 }
 
-/// The hooks of these packets, in the order in which pf was asked.
+/// The evaluations of pf for these packets, in order.
 pub fn hooks(stories: &[Story], topology: &Topology, ports: &mut Ports) -> Vec<Value> {
     let mut asked: Vec<(Duration, u64, Asked)> =
         stories.iter().flat_map(|story| &story.hops).flat_map(|hop| questions(hop, topology)).collect();
@@ -82,7 +83,7 @@ pub fn hooks(stories: &[Story], topology: &Topology, ports: &mut Ports) -> Vec<V
     asked.into_iter().map(|(_, _, asked)| asked.told(ports)).collect()
 }
 
-/// One time that pf was asked.
+/// One evaluation of pf.
 struct Asked<'a> {
     hop: &'a Hop,
     interface: &'a str,
@@ -118,7 +119,7 @@ impl Asked<'_> {
             Direction::In => "in",
             Direction::Out => "out",
         };
-        // What pf was asked about has been read before.
+        // Cannot fail: the router has parsed every packet that pf saw.
         let Ok(datagram) = wire::read(self.bytes) else { return Value::Null };
         let [from, to] = ports.ends(&datagram);
         let mut more = Map::new();

@@ -1,4 +1,4 @@
-//! The format of a scenario.
+//! The format of a recorded scenario.
 //!
 //! Never: what it means.
 
@@ -9,74 +9,74 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A scenario, and what came of it on Apple's stack.
+/// A scenario, and its result on Apple's stack.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Its name.
+    /// The name of the scenario.
     pub id: String,
-    /// What kind of rules it has; only told.
+    /// The kind of its rules; informative only.
     #[serde(default)]
     pub shape: Option<String>,
-    /// The main ruleset.
+    /// The text of the main ruleset.
     pub main: String,
-    /// The anchor, with the names of interfaces put in.
+    /// The text of the anchor, with interface names filled in.
     pub anchor: String,
-    /// Dummynet's pipes, by number.
+    /// Dummynet pipes by number.
     #[serde(default)]
     pub pipes: BTreeMap<String, Pipe>,
     /// The Mac.
     pub host: Host,
-    /// VMs.
+    /// The VMs.
     pub guests: Vec<Guest>,
-    /// Neighbours.
+    /// Addresses of hosts on the LAN.
     pub lan: Vec<Ipv4Addr>,
-    /// Who does what.
+    /// The packet that starts the scenario, and who sends it.
     pub act: Act,
-    /// Every time that pf was asked.
+    /// Every evaluation of pf for the first packet and its answer, in order.
     #[serde(default)]
     pub hooks: Vec<Value>,
-    /// What left by the interface that leads outside.
+    /// The packets that left by the egress interface.
     #[serde(default)]
     pub wire: Vec<Value>,
-    /// What whoever did it got.
+    /// What the sender saw.
     #[serde(default)]
     pub outcome: Option<String>,
-    /// The source that the far end saw.
+    /// The source address that the receiver saw.
     #[serde(default)]
     pub server_saw: Option<String>,
-    /// The hooks of what was sent again.
+    /// Evaluations of pf for retransmissions.
     #[serde(default)]
     pub later: Vec<Value>,
-    /// What left of that.
+    /// Retransmissions that left by the egress interface.
     #[serde(default)]
     pub later_wire: Vec<Value>,
 }
 
-/// A pipe.
+/// The conditions of a dummynet pipe.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipe {
-    /// How long it holds a packet, in milliseconds.
+    /// Delay in milliseconds.
     #[serde(rename = "delayMs", default)]
     pub delay: u16,
-    /// The share that it loses.
+    /// Loss, between 0 and 1.
     #[serde(default)]
     pub loss: Option<f64>,
-    /// Its rate.
+    /// Bandwidth in kbit/s.
     #[serde(rename = "bandwidthKbit", default)]
     pub bandwidth: Option<u32>,
 }
 
-/// The Mac.
+/// The Mac's network configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// Whether it sends on what is not for itself.
+    /// Whether IP forwarding is on.
     pub forwarding: bool,
     /// Its interfaces.
     pub interfaces: Vec<Interface>,
-    /// Routes beside the connected ones: network and interface, or `default`, router and interface.
+    /// Routes apart from connected ones: `[NETWORK, INTERFACE]`, or `["default", GATEWAY, INTERFACE]`.
     pub routes: Vec<Vec<String>>,
 }
 
@@ -84,11 +84,11 @@ pub struct Host {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
-    /// Its name.
+    /// The name, such as `lo0`.
     pub name: String,
-    /// Its addresses with the lengths of their prefixes.
+    /// Its addresses with prefix lengths.
     pub addresses: Vec<Ipv4Net>,
-    /// Whether the sums of TCP and UDP are left to it; without a word, of lo0 and bridges.
+    /// Whether TCP and UDP checksums are left to the hardware; by default so for lo0 and bridges.
     #[serde(default)]
     pub offloads: Option<bool>,
 }
@@ -99,39 +99,39 @@ pub struct Interface {
 pub struct Guest {
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its bridge.
+    /// The name of its bridge.
     pub on: String,
 }
 
-/// Who does what.
+/// The packet that starts a scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
-    /// `mac`, `guest:ADDRESS`, `lan:ADDRESS` or `internet:ADDRESS`.
+    /// The sender: `mac`, `guest:ADDRESS`, `lan:ADDRESS` or `internet:ADDRESS`.
     pub at: String,
-    /// The source that a socket is bound to, or that is in the packet.
+    /// The source address: of a socket on the Mac the one that it is bound to, otherwise that of the packet.
     pub bind: Option<Ipv4Addr>,
-    /// Where to.
+    /// The destination address.
     pub to: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,
-    /// The port, where there is one.
+    /// The destination port of TCP or UDP.
     pub port: Option<u16>,
-    /// Whether someone listens there.
+    /// Whether a process of the Mac listens at the destination.
     pub listener: bool,
-    /// How many bytes follow the header of UDP or ICMP.
+    /// Payload bytes after the UDP or ICMP header.
     pub size: usize,
-    /// The packet must not be cut.
+    /// Whether the don't-fragment bit is set.
     pub df: bool,
-    /// The flags of a single segment; without them, a connection.
+    /// TCP flags of a single segment; `None` to open a connection.
     pub flags: Option<String>,
-    /// The type of an ICMP message that is not an echo request.
+    /// The type of an ICMP message other than an echo request.
     #[serde(rename = "type", default)]
     pub kind: Option<u8>,
-    /// Its code.
+    /// The code of that ICMP message.
     #[serde(default)]
     pub code: Option<u8>,
-    /// A TCP client of the Mac asks for ECN, as macOS does on its own interfaces.
+    /// Whether a TCP client of the Mac asks for ECN, as macOS does by default on its own interfaces.
     #[serde(default)]
     pub ecn: bool,
 }

@@ -1,6 +1,6 @@
-//! The Mac's own sockets and what its kernel answers by itself: a TCP client, a listener, UDP, pings.
+//! The Mac's own sockets, and what its kernel answers by itself: a TCP client, a listener, UDP, pings.
 //!
-//! No more of a stack than opens a connection. Never: where a packet goes.
+//! Only as much of a stack as it takes to open a connection. Never: where a packet goes.
 
 use std::net::Ipv4Addr;
 
@@ -12,25 +12,25 @@ use crate::wire::answer::{self, Complaint};
 use crate::wire::{self, Datagram};
 
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
-/// Where the sequence numbers of the Mac's listener begin.
+/// Initial sequence number of the Mac's listener.
 const SEQUENCE: u32 = 90_000;
 
-/// The sockets.
+/// The Mac's sockets and their state.
 #[derive(Debug)]
 pub struct Sockets {
     port: u16,
     listens: bool,
-    /// Who was answered by the listener of TCP, and waits to be accepted.
+    /// Clients whose SYN the TCP listener has answered, until their ACK arrives.
     half_open: Vec<(Ipv4Addr, u16)>,
-    /// Whether the listener of UDP has answered: it does so once.
+    /// Whether the UDP listener has answered; it does so only once.
     has_answered: bool,
-    /// The source that a listener saw.
+    /// The source address that a listener saw.
     pub saw: Option<Ipv4Addr>,
-    /// The parts of datagrams that are not whole.
+    /// Fragments of incomplete datagrams.
     parts: Vec<(Datagram, Vec<u8>)>,
 }
 
-/// What the Mac sends, and what narrows its way.
+/// A packet that the Mac sends, and its sender, which restricts the route.
 pub type Answer = (Vec<u8>, Sender);
 
 impl Sockets {
@@ -46,7 +46,7 @@ impl Sockets {
         }
     }
 
-    /// The datagram that a packet is, or completes.
+    /// The datagram that a packet is, or the one that it completes as the last fragment.
     pub fn whole(&mut self, bytes: Vec<u8>, datagram: Datagram) -> Option<(Vec<u8>, Datagram)> {
         let Some(part) = &datagram.packet.ip.part else { return Some((bytes, datagram)) };
         let key = |other: &Datagram| {
@@ -75,8 +75,8 @@ impl Sockets {
         Some((whole, datagram))
     }
 
-    /// What the Mac answers to a packet for one of its addresses that is none of its client's; with the interface over
-    /// which it came in, if it is none of its own.
+    /// The Mac's answer to a packet for one of its addresses that is not for its client. `came` is the interface that
+    /// it arrived on, unless the Mac itself sent it.
     pub fn receive(&mut self, bytes: &[u8], datagram: &Datagram, came: Option<Over>) -> Option<Answer> {
         let (from, to) = (datagram.source(), datagram.destination());
         match datagram.packet.transport {
@@ -128,36 +128,36 @@ impl Sockets {
     }
 }
 
-/// What a packet means to whoever waits for an answer.
+/// What a packet means to the client that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// The connection is open; the number that its segment is to be acknowledged with.
+    /// The connection is open; contains the acknowledgement number for the last ACK of the handshake.
     Open(u32),
-    /// An answer.
+    /// A reply of UDP or ICMP echo.
     Answered,
-    /// A RST with an acknowledgement.
+    /// A RST with an ACK.
     Reset,
-    /// A RST without one.
+    /// A RST without an ACK.
     BareReset,
-    /// An ICMP error about what was sent: its type and code.
+    /// An ICMP error about the client's packet: type and code.
     Error(u8, u8),
 }
 
-/// Whoever waits for the answer to what he sent.
+/// The client, which waits for an answer to its packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// The protocol.
+    /// The IP protocol number.
     pub protocol: u8,
-    /// The address and the port (of a ping: the identifier) that it was sent from.
+    /// Source address and port; for a ping, the identifier.
     pub from: (Ipv4Addr, u16),
-    /// Where to.
+    /// Destination address and port.
     pub to: (Ipv4Addr, u16),
-    /// The number of the SYN.
+    /// The sequence number of the SYN.
     pub sequence: u32,
 }
 
 impl Waiting {
-    /// What a packet means to him; nothing, if it is for another host.
+    /// What a packet means to the client; `None` if it is not for the client.
     pub fn hear(&self, datagram: &Datagram) -> Option<Heard> {
         if datagram.destination() != self.from.0 || datagram.packet.fragment {
             return None;

@@ -1,4 +1,4 @@
-//! The play of a scenario: packets arrive, are answered, and are sent again, on a simulated clock.
+//! Replays a scenario: packets arrive, are answered and retransmitted, on a simulated clock.
 //!
 //! Never: what pf decides.
 
@@ -23,32 +23,32 @@ use crate::router::{
 };
 use crate::wire::{self, Offload};
 
-/// The anchor's place.
+/// The path of the anchor.
 const PATH: &str = "com.apple/250.nixvol";
-/// The port that a socket without one gets, and a ping's identifier.
+/// The first ephemeral port.
 const EPHEMERAL: u16 = 49_152;
 const IDENTIFIER: u16 = 7;
 const SEQUENCE: u32 = 1000;
-/// How long a packet is on a wire.
+/// The latency of a wire.
 const WIRE: Duration = Duration::from_micros(100);
-/// A TCP client of the Mac sends its SYN again after one second, and again after another.
+/// A TCP client of the Mac retransmits its SYN after one second, and again after another.
 const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// After this nothing is told any more.
+/// When the replay ends.
 const END: Duration = Duration::from_millis(2500);
 const LOOPBACK_MTU: u16 = 16_384;
 const ETHERNET_MTU: u16 = 1500;
-/// What macOS's UDP sockets send at most (net.inet.udp.maxdgram), and its raw ones.
+/// Longest datagram of macOS's UDP sockets (net.inet.udp.maxdgram), and of its raw sockets.
 const LONGEST_UDP: usize = 9216;
 const LONGEST_RAW: usize = 8192;
 
-/// What a packet belongs to.
+/// The part of the result that a packet belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     /// The first packet and its answer.
     First,
-    /// What is sent again.
+    /// A retransmission, or an answer to one.
     Later,
-    /// What is not told.
+    /// Not part of the result.
     Untold,
 }
 
@@ -58,7 +58,7 @@ struct Event {
     number: u64,
     part: Part,
     from: NodeId,
-    /// To whom; no one yet where it is to be sent.
+    /// The receiver; `None` for a packet that is still to be sent.
     to: Option<NodeId>,
     bytes: Vec<u8>,
 }
@@ -68,14 +68,14 @@ struct Stage<'a> {
     router: Router,
     doer: NodeId,
     waiting: Waiting,
-    /// It asked for ECN, and its first RST is not believed.
+    /// The SYN asked for ECN, so the first RST may be ignored.
     is_doubtful: bool,
     outcome: Option<String>,
-    /// When that was.
+    /// The time of `outcome`.
     ended: Option<Duration>,
     sockets: Sockets,
     machines: Machines,
-    /// The source that the machine saw which was meant.
+    /// The source address that the intended receiver saw.
     saw: Option<Ipv4Addr>,
     events: BinaryHeap<Reverse<Event>>,
     number: u64,
@@ -83,10 +83,10 @@ struct Stage<'a> {
     wire: [Vec<serde_json::Value>; 2],
 }
 
-/// Plays a scenario.
+/// Replays a scenario.
 pub fn play(row: &Row) -> Result<Played, String> {
     let cast = cast(row)?;
-    // The names have been put in already.
+    // The anchor has its interface names filled in already.
     let interfaces = Interfaces::default();
     let source =
         Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor", interfaces: &interfaces };
@@ -99,7 +99,7 @@ pub fn play(row: &Row) -> Result<Played, String> {
     Ok(stage.played(&row.id))
 }
 
-/// What whoever opens sees, and when.
+/// What the client sees, and when.
 pub fn seen(cast: Cast, rules: Rules, ways: Ways, act: &Act) -> Result<(String, Duration), String> {
     let stage = perform(cast, rules, ways, act)?;
     let timeout = || ("timeout".to_owned(), END);
@@ -149,7 +149,7 @@ impl Stage<'_> {
             return Ok(());
         }
         let bytes = self.packet(self.act.ecn)?;
-        // Whoever is no Mac cuts what is too long himself.
+        // Hosts other than the Mac fragment their own packets; the router fragments those of the Mac.
         let datagram = wire::read(&bytes).map_err(|malformed| malformed.words().to_owned())?;
         let is_whole = is_mac || datagram.total <= usize::from(ETHERNET_MTU);
         let cut = wire::fragments(&bytes, &datagram, usize::from(ETHERNET_MTU));
@@ -160,7 +160,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// The packet that is sent.
+    /// The packet that starts the scenario, for TCP with or without ECN.
     fn packet(&self, asks_ecn: bool) -> Result<Vec<u8>, String> {
         let (from, to, act) = (self.waiting.from, self.waiting.to, self.act);
         let payload = vec![b'x'; act.size];
@@ -176,7 +176,7 @@ impl Stage<'_> {
                 let (kind, code) = (act.kind.unwrap_or(8), act.code.unwrap_or(0));
                 let [high, low] = IDENTIFIER.to_be_bytes();
                 let rest = match kind {
-                    // What it is about: a datagram that no one sent.
+                    // The quoted packet: a datagram that was never sent.
                     3 | 4 | 5 | 11 | 12 => {
                         let about = udp((to.0, IDENTIFIER), (from.0, IDENTIFIER), &payload, false);
                         [&[0; 4][..], &about].concat()
@@ -198,7 +198,7 @@ impl Stage<'_> {
         let is_client = self.is_here(self.doer) && self.waiting.protocol == TCP;
         for again in AGAIN {
             if is_client && self.outcome.is_none() {
-                // Sent again only where nothing has come: that is looked at when it is time.
+                // Skipped when it is due, if there is an outcome by then.
                 if let Ok(bytes) = self.packet(false) {
                     self.send_at(again, Part::Later, self.doer, bytes);
                 }
@@ -216,7 +216,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Gives a packet to the Mac, and what comes out to whoever it is for.
+    /// Sends a packet through the router, and schedules the arrival of what it delivers.
     fn send(&mut self, at: Duration, part: Part, from: NodeId, bytes: Vec<u8>, sender: Option<Sender>) {
         let mut bytes = bytes;
         let (fate, deliveries) = self.router.receive_as(from, &mut bytes, Offload::default(), at, sender);
@@ -234,7 +234,7 @@ impl Stage<'_> {
             let bytes = delivery.bytes.unwrap_or_else(|| bytes[..delivery.length].to_vec());
             let is_error = self.is_here(delivery.to) && self.outcome.as_deref().is_some_and(is_errno);
             if is_error {
-                // The socket has heard it from the call.
+                // The system call has already returned this error.
                 continue;
             }
             let side = self.router.topology().node(delivery.to).side;
@@ -256,7 +256,7 @@ impl Stage<'_> {
         wire.push(left(name, datagram.source(), datagram.destination(), datagram.packet.protocol()));
     }
 
-    /// A packet arrives somewhere.
+    /// Handles the arrival of a packet at a node.
     fn arrive(&mut self, event: &Event, to: NodeId) {
         let Ok(datagram) = wire::read(&event.bytes) else { return };
         if self.is_here(to) {
@@ -296,7 +296,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether a packet is for whoever did it; then he has heard it.
+    /// Whether a packet is for the client; if so, it may determine the outcome.
     fn hear(&mut self, event: &Event, datagram: &wire::Datagram) -> bool {
         let Some(heard) = self.waiting.hear(datagram) else { return false };
         if self.outcome.is_some() {
@@ -311,7 +311,7 @@ impl Stage<'_> {
                 Some("connected".to_owned())
             }
             Heard::Answered => Some("answered".to_owned()),
-            // xnu believes no first RST of a local peer when its SYN asked for ECN, and sends another without.
+            // xnu ignores the first RST of a local peer if its SYN asked for ECN, and retries without.
             Heard::Reset if self.is_doubtful && self.is_local() => {
                 self.is_doubtful = false;
                 None
@@ -326,7 +326,7 @@ impl Stage<'_> {
         true
     }
 
-    /// What an ICMP unreachable means to whoever hears it.
+    /// What an ICMP destination unreachable with this code means to the client.
     fn unreachable(&self, code: u8) -> Option<String> {
         let is_udp = self.waiting.protocol == UDP;
         if !self.is_here(self.doer) {
@@ -334,7 +334,8 @@ impl Stage<'_> {
             return Some(if is_refusal { "refused".to_owned() } else { format!("unreachable:{code}") });
         }
         match (self.waiting.protocol, code) {
-            // icmp_input and tcp_ctlinput of xnu: a port, a protocol, or an administrator's word ends a SYN.
+            // As xnu's icmp_input and tcp_ctlinput: port, protocol and administratively prohibited end a connection
+            // attempt.
             (TCP | UDP, 2 | 3) | (TCP, 9 | 10 | 13) => Some("refused".to_owned()),
             (UDP, 9 | 10 | 13) => Some("ECONNREFUSED".to_owned()),
             (UDP, 4) => Some("EMSGSIZE".to_owned()),
@@ -343,18 +344,18 @@ impl Stage<'_> {
         }
     }
 
-    /// The other end is the Mac's own, or on a network of its.
+    /// Whether the peer is the Mac itself or on a connected network.
     fn is_local(&self) -> bool {
         let path = self.router.topology().host().path(self.waiting.to.0, None);
         path.is_some_and(|path| path.gateway.is_none())
     }
 
-    /// Whether an address is that of a machine that someone wrote down, or of the internet.
+    /// Whether an address belongs to a host of the scenario, or is public.
     fn is_known(&self, address: Ipv4Addr) -> bool {
         !address.is_private() || self.router.topology().owner(address).is_some()
     }
 
-    /// A node that stands for processes of the Mac itself.
+    /// Whether a node stands for processes of the Mac itself.
     fn is_here(&self, node: NodeId) -> bool {
         self.router.topology().node(node).side == Side::Here
     }
@@ -379,7 +380,7 @@ impl Stage<'_> {
     }
 }
 
-/// The error that a call of a socket gives, by the packet's fate.
+/// The errno that the system call returns, derived from the packet's fate.
 fn errno(fate: &crate::router::Fate) -> Option<&'static str> {
     use crate::router::{Fate, Stop};
     let Fate::Stopped(stop) = fate else { return None };
@@ -420,13 +421,13 @@ fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
     row.pipes.iter().map(pipe).collect()
 }
 
-/// The hosts.
+/// The hosts of a replay, and who starts it.
 pub struct Cast {
-    /// The Mac and the machines.
+    /// The Mac and all other hosts.
     pub topology: Topology,
-    /// Who sends.
+    /// The node that sends the first packet.
     pub doer: NodeId,
-    /// The address that the packet is sent from.
+    /// The source address of that packet.
     pub source: Ipv4Addr,
 }
 
@@ -474,7 +475,7 @@ fn cast(row: &Row) -> Result<Cast, String> {
     Ok(Cast { topology, doer, source })
 }
 
-/// The Mac, and what its interfaces are.
+/// The Mac, and which interface each name stands for.
 fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
     let is_default = |route: &&Vec<String>| route.first().is_some_and(|network| network == "default");
     let egress = row.host.routes.iter().find(is_default).and_then(|route| route.last());

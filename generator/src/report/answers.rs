@@ -1,8 +1,9 @@
-//! Every answer of the page: what becomes of whatever anyone opens to anyone, by classes of ends that nothing tells apart.
+//! All answers of the page: what happens to connections between any two addresses, by classes of endpoints that the
+//! policy does not distinguish.
 //!
-//! The answers are those of [`crate::reach`], cut into ranges of services for each pair of classes. Equal rows, cells and
-//! outcomes are written down once, so that the page grows with what was declared and not with the pairs. Never: a rule, or
-//! where a packet is seen on the way.
+//! The answers are those of [`crate::reach`], split into ranges of services for each pair of classes. Equal rows, cells
+//! and outcomes are stored once, so that the page grows with the declaration and not with the number of pairs. Never:
+//! knows rules, or the hooks on a packet's path.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -14,75 +15,75 @@ use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
 use crate::reach::{Fate, Flows, Opener, Outcome, Reach};
 
-/// A protocol that no link can name, for all of those.
+/// A protocol number that no link can name (SCTP); it represents all such protocols.
 pub const OTHER: u8 = 132;
 
-/// Every answer.
+/// All answers.
 pub struct Answers {
     /// The class of each volume, in the order of the plan.
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
     pub aliases: Vec<Option<usize>>,
-    /// The class of whoever in each provider is no volume.
+    /// For each provider, the class of its addresses that are neither volumes nor the gateway.
     pub providers: Vec<usize>,
     /// The class of each provider's gateway.
     pub gateways: Vec<usize>,
-    /// The class of 127.0.0.0/8 but for aliases with published ports.
+    /// The class of 127.0.0.0/8, except for aliases with published ports.
     pub loopback: usize,
-    /// The class of this Mac by an address of its own.
+    /// The class of this Mac, by an address of its own.
     pub own: usize,
-    /// The class of the world outside.
+    /// The class of the outside.
     pub outside: usize,
-    /// Addresses that stand for what has no name.
+    /// Example addresses for what has no name.
     pub examples: Examples,
     /// Rows of cells, each once.
     pub rows: Vec<Row>,
     /// The number of the row of each class of sources.
     pub row_of: Vec<usize>,
-    /// Answers of a pair of classes.
+    /// The answers for pairs of classes.
     pub cells: Vec<Cell>,
-    /// Outcomes by number.
+    /// The outcomes by number.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The cells of a class of sources by class of destinations: runs of equal ones, each with the class behind its last.
+/// The cells of a class of sources by class of destinations: runs of equal cells, each with the class after its last.
 pub type Row = Vec<(u32, usize)>;
 
-/// The answers of a pair of classes.
+/// The answers for a pair of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cell {
-    /// Ranges of services in order.
+    /// Ranges of services, in order.
     pub spans: Vec<Span>,
-    /// The pipe there; 0 is none.
+    /// The number of the pipe there; 0 means none.
     pub pipe: u32,
 }
 
-/// A range of services.
+/// A range of services with the same outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// TCP, UDP, ICMP, or [`OTHER`] for whatever else there is.
+    /// TCP, UDP, ICMP, or [`OTHER`] for every other protocol.
     pub protocol: u8,
-    /// The first port; 0 where there are none.
+    /// The first port; 0 if the protocol has no ports.
     pub first: u16,
-    /// The last port.
+    /// The last port, inclusive; 0 if the protocol has no ports.
     pub last: u16,
     /// The number of the outcome.
     pub outcome: u32,
 }
 
-/// What part of all services passes.
+/// How many services pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of them.
+    /// All services.
     All,
-    /// Some of them.
+    /// Some services.
     Some,
-    /// None.
+    /// No service.
     None,
 }
 
-/// All that the policy can tell of an end: its provider, its name where links or pipes name it, whether this Mac has it where
-/// that decides about masquerading, and its alias where that has published ports.
+/// Everything that the policy can depend on for an endpoint: its provider; its name, if links or pipes use it; whether
+/// this Mac has the address, if that affects masquerading; its alias, if that has published ports.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind<'a> {
     Inside { provider: usize, volume: Option<&'a Name>, here: bool },
@@ -92,7 +93,7 @@ enum Kind<'a> {
 }
 
 impl Answers {
-    /// The answers of a plan.
+    /// The answers for a plan.
     pub fn of(plan: &Plan) -> Self {
         let examples = examples(plan);
         let mut classes = Classes::of(plan);
@@ -137,14 +138,14 @@ impl Answers {
         }
     }
 
-    /// The answers from a class to a class.
+    /// The answers from one class to another.
     pub fn cell(&self, from: usize, to: usize) -> &Cell {
         let row = &self.rows[self.row_of[from]];
         let (cell, _) = row[row.partition_point(|(_, behind)| *behind <= to)];
         &self.cells[cell as usize]
     }
 
-    /// What part of all services passes from a class to a class.
+    /// How many services pass from one class to another.
     pub fn part(&self, from: usize, to: usize) -> Part {
         let cell = self.cell(from, to);
         let passes = |span: &&Span| {
@@ -158,8 +159,8 @@ impl Answers {
         }
     }
 
-    /// Volumes of one provider that nothing tells apart, by their numbers in the plan; none where there are more groups
-    /// of them than this.
+    /// Groups volumes of the same provider with equal answers; indices are those of the plan. `None` if there are more than
+    /// `most` groups.
     pub fn groups(&self, plan: &Plan, most: usize) -> Option<Vec<Vec<usize>>> {
         // By provider, attachment and row; then by one row after the other, what each has in its column.
         let mut known = HashMap::new();
@@ -202,7 +203,7 @@ impl Answers {
     }
 }
 
-/// Classes by number, each with an address that stands for it.
+/// The classes by number, each with an example address.
 struct Classes<'a> {
     known: HashMap<Kind<'a>, usize>,
     all: Vec<(Opener, Ipv4Addr)>,
@@ -257,7 +258,7 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// What is asked of [`Flows`]: see [`Answers`].
+/// The answers that [`Flows`] give; see [`Answers`].
 struct Asked {
     rows: Vec<Row>,
     row_of: Vec<usize>,
@@ -265,8 +266,8 @@ struct Asked {
     outcomes: Vec<Outcome>,
 }
 
-/// Asks about all pairs of classes, which are in the order of their addresses: each function of destinations once, and each of
-/// services.
+/// Computes the answers for every pair of classes, which are in the order of their addresses: each function of destinations
+/// once, and each of services.
 fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     let mut flows = Flows::default();
     let reach = Reach::of(&mut flows, plan);
@@ -328,7 +329,7 @@ impl Cell {
     }
 }
 
-/// The ranges of services of a function of them.
+/// Splits a function of services into ranges with a constant outcome.
 fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
     let mut spans = Vec::new();
     for protocol in [TCP, UDP, ICMP, OTHER] {
@@ -340,7 +341,7 @@ fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
         }
         for ((first, last), map) in flows.by_number(ports, Field::DestinationPort) {
             let port = |number: u128| u16::try_from(number).unwrap_or(u16::MAX);
-            // No port is 0.
+            // Port 0 does not exist.
             let (first, last) = (port(first).max(1), port(last));
             if last > 0 {
                 spans.push(Span { protocol, first, last, outcome: flows.of_constant(map) });

@@ -1,22 +1,23 @@
-//! The difference from another bundle: signs and words first, colour after them.
+//! The differences from another bundle. Signs and words carry the information; colour only repeats it.
 
 use serde::Serialize;
 
 use crate::diff::{Diff, Presence, Statement, VolumeChange, text};
 use crate::place::Harmless;
+use crate::render::{DRAWING, PICTURE};
 
-/// So many changes stand at the top of the page.
+/// The number of changes shown at the top of the page.
 const FIRST: usize = 3;
 
-/// Everything that differs.
+/// All differences.
 #[derive(Serialize)]
 pub struct Changes {
-    /// What it is compared to.
+    /// The name of what the network is compared with.
     name: String,
     summary: String,
-    /// `warning` where something opens, `calm` where not.
+    /// `warning` if something opens, `calm` otherwise.
     tone: &'static str,
-    /// What stands at the top of the page.
+    /// The changes shown at the top of the page.
     first: Vec<Marked>,
     flows: Vec<Change>,
     translations: Vec<Change>,
@@ -39,7 +40,7 @@ struct Volume {
     access: Vec<Marked>,
 }
 
-/// A line, and the class of its sign: `more`, `less` or `other`.
+/// A line with the class of its sign: `more`, `less`, `other`, or empty without a sign.
 #[derive(Serialize, Clone)]
 struct Marked {
     class: &'static str,
@@ -53,7 +54,7 @@ struct File {
 }
 
 impl Changes {
-    /// What differs from something of this name.
+    /// The differences from what has this name.
     pub fn of(name: &str, diff: &Diff) -> Self {
         let statement = |statement: &Statement| Change {
             headline: Marked::of(text::headline(statement)),
@@ -83,8 +84,9 @@ fn volume(change: &VolumeChange) -> Volume {
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
-    // Of a file that is wholly new or gone the lines say nothing that the file does not.
-    let lines = file.lines().filter(|_| file.presence == Presence::Changed);
+    // Of a file that is wholly new or gone the lines say nothing that the file does not; of a picture no one reads them.
+    let is_picture = [PICTURE, DRAWING].contains(&file.path.as_str());
+    let lines = file.lines().filter(|_| file.presence == Presence::Changed && !is_picture);
     File {
         headline: Marked::of(text::file(file)),
         lines: lines.map(|line| Marked::of(line.replace('\t', "    "))).collect(),

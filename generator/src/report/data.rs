@@ -1,7 +1,8 @@
-//! What the page's script makes explanations of: ends, answers, and the declaration in few words.
+//! The data from which the page's script builds explanations: endpoints, answers, and a summary of the declaration.
 //!
-//! An explanation is made when somebody asks, from the number of an outcome, the links that cover it and the pipes on the
-//! way. Sets of ends are ranges of their numbers: providers first, then volumes, both sorted by name.
+//! An explanation is built when the user asks for it, from the number of an outcome, the links that cover the flow and
+//! the pipes on its path. Sets of endpoints are ranges of their numbers: providers first, then volumes, both sorted by
+//! name.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -18,7 +19,7 @@ use crate::plan::policy::Translation;
 use crate::plan::{Flow, Plan};
 use crate::reach::{Fate, Outcome, Reason};
 
-/// All of it.
+/// All data of the page.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Data<'a> {
@@ -30,11 +31,11 @@ pub struct Data<'a> {
     outside: usize,
     internet: Ipv4Addr,
     lan: Ipv4Addr,
-    /// By class of sources: the number of its row.
+    /// For each class of sources, the index of its row.
     row_of: Vec<usize>,
-    /// Rows of cells: `CELL` or `CELL*TIMES`, with commas between.
+    /// Rows of cells, as comma-separated `CELL` or `CELL*TIMES`.
     rows: Vec<String>,
-    /// Answers: spans of protocol, first and last port and outcome, one after the other; then the pipe there.
+    /// Cells: a flat list of spans (protocol, first port, last port, outcome), then the pipe there.
     cells: Vec<(Vec<u32>, u32)>,
     outcomes: Vec<Told>,
     links: Vec<Linked>,
@@ -42,15 +43,15 @@ pub struct Data<'a> {
     pipes: Vec<Pipe>,
     steering: Vec<Steered>,
     publishes: Vec<(Ipv4Addr, u16, usize, Option<u32>)>,
-    /// Lines of rules by what they are for.
+    /// The line numbers of rules, by purpose.
     lines: &'a Lines,
     /// Places in the user's Nix source, by path.
     places: HashMap<String, String>,
 }
 
-/// A provider: name, mark, colour, class and addresses of two who are no volumes, as far as there are, gateway and
-/// its class, network, logical name of the bridge, whether it reaches the internet, and its addresses: ranges that belong to it
-/// and, behind those that they lie in, ranges that do not.
+/// A provider: name, mark, colour, class of its addresses that are not volumes, two such addresses if they exist,
+/// gateway and its class, network, logical name of the bridge, whether it reaches the internet, and its addresses as
+/// ranges. A range that is excluded from the provider follows the one that contains it.
 #[derive(Serialize)]
 struct Provider<'a>(
     &'a str,
@@ -67,31 +68,33 @@ struct Provider<'a>(
     Vec<(u32, u32, bool)>,
 );
 
-/// A volume: name, number of its provider, address, class, whether a VM has it, alias, class of the alias.
+/// A volume: name, number of its provider, address, class, whether it is a guest, alias, class of the alias.
 #[derive(Serialize)]
 struct Volume<'a>(&'a str, usize, Ipv4Addr, usize, bool, Option<Ipv4Addr>, Option<usize>);
 
-/// An outcome: fate, reason, what becomes of addresses, and the kind of that.
+/// An outcome: fate, reason, and address translation in words and by kind.
 #[derive(Serialize)]
 struct Told(&'static str, &'static str, Option<String>, Option<&'static str>);
 
-/// A link: index, from, to, protocol, ports, both ways, masquerades, conditions, and what it says of itself.
+/// A link: index, sources, destinations, protocol, ports, whether bidirectional, whether masqueraded, conditions, and
+/// its description.
 #[derive(Serialize)]
 struct Linked(usize, String, String, Option<u8>, Option<Vec<(u16, u16)>>, bool, bool, Option<String>, String);
 
-/// A rule that was made of links: from, to, protocol, ports, line.
+/// A rule derived from links: sources, destinations, protocol, ports, line.
 #[derive(Serialize)]
 struct Flowing(String, String, Option<u8>, Option<Vec<(u16, u16)>>, Option<u32>);
 
-/// A pipe: number, index of its link, conditions, delay.
+/// A pipe: number, index of its link, conditions, delay in milliseconds.
 #[derive(Serialize)]
 struct Pipe(u16, Option<usize>, String, u16);
 
-/// A rule that sends packets into a pipe: from, to, pipe, and its lines for what goes out and what comes in.
+/// A rule that sends packets into a pipe: sources, destinations, pipe, and its lines for packets going out and coming
+/// in.
 #[derive(Serialize)]
 struct Steered(String, String, u16, u32, Option<u32>);
 
-/// The numbers of ends.
+/// The numbers of endpoints.
 struct Numbers<'a> {
     providers: HashMap<&'a Name, usize>,
     volumes: HashMap<&'a Name, usize>,
@@ -106,7 +109,7 @@ impl<'a> Numbers<'a> {
         Self { providers, volumes }
     }
 
-    /// `0-4,7`.
+    /// Endpoints as ranges of numbers, such as `0-4,7`.
     fn ranges<'e>(&self, ends: impl IntoIterator<Item = &'e End>) -> String {
         let number = |end: &End| match end {
             End::Provider(name) => self.providers.get(name).copied(),
@@ -248,7 +251,7 @@ fn told(outcome: Outcome) -> Told {
     Told(fate, reason, translation.map(|it| it.to_string()), translation.as_ref().map(kind))
 }
 
-/// IANA's number.
+/// The protocol number.
 fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => crate::plan::policy::TCP,
@@ -276,7 +279,7 @@ fn linked(plan: &Plan, numbers: &Numbers, link: &Link) -> Linked {
     )
 }
 
-/// Where what explanations name stands in the user's Nix source.
+/// The places, in the user's Nix source, of values that explanations refer to.
 fn places(declaration: &Declaration, plan: &Plan) -> HashMap<String, String> {
     let mut paths: Vec<FieldPath> = Vec::new();
     for link in &plan.links {

@@ -1,4 +1,4 @@
-//! The expectations, in the order of the user's list. A page is made only if all of them hold.
+//! The expectations, in the order of the user's list. The page is written only if all of them hold.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub struct Line {
     why: String,
 }
 
-/// Every expectation.
+/// All expectations.
 pub fn lines(declaration: &Declaration) -> Vec<Line> {
     let mut all: Vec<&Expectation> = declaration.expectations.iter().collect();
     all.sort_by_key(|expectation| expectation.index);

@@ -1,6 +1,7 @@
-//! The anchor line by line, each rule with what it is for and what asked for it.
+//! The anchor line by line, with the purpose of each rule and the values of the declaration that require it.
 //!
-//! A rule is known by its label, and rules of links, masquerades and published ports by their order, which is the plan's.
+//! A rule is identified by its label; rules of links, masquerades and published ports by their order, which is that of
+//! the plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,24 +12,24 @@ use crate::model::{Declaration, End, Link, Name, PortSet, Protocol};
 use crate::place::FieldPath;
 use crate::plan::{Flow, Plan};
 
-/// Lines of rules by what they are for; the page's script leads there.
+/// The line numbers of rules by purpose, to which the page's script links.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lines {
-    /// By label, the first of each.
+    /// By label, the first line of each.
     pub labels: BTreeMap<String, u32>,
-    /// In the order of the plan's flows.
+    /// For each of the plan's flows.
     #[serde(skip)]
     pub links: Vec<Option<u32>>,
-    /// In the order of its masquerades.
+    /// For each of the plan's masquerades.
     pub masquerades: Vec<u32>,
-    /// In the order of its published ports.
+    /// For each of the plan's published ports.
     #[serde(skip)]
     pub published: Vec<Option<u32>>,
-    /// Where the address of a way out is taken.
+    /// The rule that translates to the address of an egress interface.
     pub nat: Option<u32>,
-    /// In the order of the rules that send packets into pipes, which is the plan's steering from behind: what goes out, and
-    /// what comes in.
+    /// For each rule that sends packets into a pipe, in reverse order of the plan's steering: its line for packets
+    /// going out, and for those coming in.
     #[serde(skip)]
     pub steering: Vec<(u32, Option<u32>)>,
 }
@@ -38,16 +39,16 @@ pub struct Lines {
 pub struct Line {
     number: u32,
     text: String,
-    /// `comment`, `blank`, or nothing.
+    /// `comment`, `blank`, or empty for a rule.
     class: &'static str,
-    /// What it is for.
+    /// The purpose, in words.
     words: String,
     declared: Vec<Declared>,
-    /// How many more values of the declaration ask for it.
+    /// The number of further values that require it.
     more: usize,
-    /// The marks of providers that it is about, with their colours.
+    /// The marks of the providers that it concerns, with their colours.
     marks: Vec<(char, usize)>,
-    /// Providers and links that it is about, with blanks between.
+    /// The providers and links that it concerns, separated by spaces.
     about: String,
 }
 
@@ -59,11 +60,11 @@ pub struct Declared {
     place: String,
 }
 
-/// So many values stand beside a rule, and so many marks.
+/// Limits for what is shown with a rule: values of the declaration, and marks.
 const MOST: usize = 6;
 const MOST_MARKS: usize = 12;
 
-/// What a rule is for, and who asked for it.
+/// The purpose of a rule, and the values that require it.
 #[derive(Default)]
 struct Purpose {
     words: String,
@@ -74,7 +75,7 @@ struct Purpose {
     volume: Option<Name>,
 }
 
-/// The lines of an anchor.
+/// The lines of an anchor, and the line numbers of its rules.
 pub fn lines(
     declaration: &Declaration,
     plan: &Plan,
@@ -259,7 +260,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The links that let some of a flow pass.
+    /// The links that permit some of a flow.
     fn links(&self, flow: &Flow) -> Vec<&'a Link> {
         let providers: BTreeSet<&Name> =
             flow.from.iter().filter_map(|end| self.plan.provider_of(end)).collect();
@@ -279,7 +280,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The ends of a side of a flow.
+/// The endpoints of one side of a flow.
 struct Side<'a> {
     ends: BTreeSet<&'a End>,
     providers: BTreeSet<&'a Name>,
@@ -291,7 +292,7 @@ impl<'a> Side<'a> {
         Self { ends: ends.iter().collect(), providers }
     }
 
-    /// Whether some of them are among others.
+    /// Whether a side of a link shares addresses with it.
     fn meets(&self, plan: &Plan, ends: &BTreeSet<End>) -> bool {
         ends.iter().any(|end| match end {
             End::Provider(name) => self.providers.contains(name),
@@ -303,7 +304,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Whether a link serves some of a service.
+/// Whether a link permits some of a service.
 fn serves(link: &Link, protocol: Option<Protocol>, ports: Option<&PortSet>) -> bool {
     let is_ported = matches!(protocol, Some(Protocol::Tcp | Protocol::Udp));
     let by_protocol = link.protocol.is_none() || link.protocol == protocol;

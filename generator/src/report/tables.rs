@@ -1,6 +1,6 @@
-//! The tables: who may open connections to whom, links, ways with conditions, and all addresses and names.
+//! The tables: who may open connections to whom, links, paths with conditions, and all addresses and names.
 //!
-//! A cell says how much passes and nothing else; why is told when somebody asks.
+//! A cell shows only how much passes; the reasons are shown on request.
 
 use std::net::Ipv4Addr;
 
@@ -14,24 +14,24 @@ use crate::place::FieldPath;
 use crate::plan::flows::words;
 use crate::plan::{Pipe, Plan, Volume};
 
-/// The most rows that a matrix is drawn with: a larger one is for no reader.
+/// The limits above which a matrix is not drawn, because it would be unreadable: providers, and groups of volumes.
 const MOST_PROVIDERS: usize = 100;
 const MOST_GROUPS: usize = 100;
-/// With more rows a cell shows a sign for its word.
+/// With more rows, cells show a sign instead of a word.
 const MOST_WORDS: usize = 18;
-/// More groups of volumes are not printed.
+/// With more rows, a matrix is omitted in print.
 const MOST_PRINTED: usize = 60;
 
-/// A matrix. It is empty where it would be too large.
+/// A matrix; empty if it would be too large.
 #[derive(Serialize)]
 pub struct Table {
     columns: Vec<Header>,
     rows: Vec<TableRow>,
-    /// Where it would have too many rows, how many those are, or what they are more than.
+    /// The number of rows if there are too many to draw, or the number that they exceed; otherwise 0.
     too_many: usize,
-    /// Whether a cell shows a sign for its word.
+    /// Whether cells show a sign instead of a word.
     signs: bool,
-    /// Whether it is left out of what is printed.
+    /// Whether it is omitted in print.
     long: bool,
 }
 
@@ -46,7 +46,7 @@ impl Table {
     }
 }
 
-/// What a row or a column is about.
+/// The header of a row or column.
 #[derive(Serialize, Clone)]
 struct Header {
     name: String,
@@ -54,9 +54,9 @@ struct Header {
     colour: usize,
     /// `provider`, `volume` or `end`.
     kind: &'static str,
-    /// What the page calls it.
+    /// Its identifier in the page's script.
     id: String,
-    /// Those who are in it, where it is a group.
+    /// The members, if it is a group.
     members: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ fn of_part(part: Part) -> Cell {
     })
 }
 
-/// Providers, with this Mac and the world outside.
+/// The matrix of providers, with this Mac and the outside.
 pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
     if plan.bridges.len() > MOST_PROVIDERS {
         return Table::too_many(plan.bridges.len());
@@ -162,7 +162,7 @@ pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Tab
     Table::of(columns.chain(others).collect(), rows)
 }
 
-/// Volumes, those together that nothing tells apart.
+/// The matrix of volumes, grouped by equal answers.
 pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
     let Some(groups) = answers.groups(plan, MOST_GROUPS) else { return Table::too_many(MOST_GROUPS) };
     let header = |group: &Vec<usize>| {
@@ -187,13 +187,13 @@ pub struct LinkLine {
 }
 
 impl LinkLine {
-    /// Whether its place is known.
+    /// Whether its source place is known.
     pub fn is_placed(&self) -> bool {
         !self.place.is_empty()
     }
 }
 
-/// The links, in the order of their numbers.
+/// The links, in order of their index.
 pub fn links(declaration: &Declaration, plan: &Plan) -> Vec<LinkLine> {
     let mut links: Vec<&crate::model::Link> = plan.links.iter().collect();
     links.sort_by_key(|link| link.index);
@@ -213,7 +213,7 @@ pub fn links(declaration: &Declaration, plan: &Plan) -> Vec<LinkLine> {
     };
     links.into_iter().map(line).collect()
 }
-/// A way that has conditions.
+/// A path that has conditions.
 #[derive(Serialize)]
 pub struct Way {
     from: String,
@@ -224,7 +224,7 @@ pub struct Way {
     bandwidth: String,
 }
 
-/// The ways that have conditions, by the numbers of their pipes.
+/// The paths that have conditions, in order of their pipes' numbers.
 pub fn ways(plan: &Plan) -> Vec<Way> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
@@ -248,7 +248,7 @@ pub struct Cloud {
     internet: &'static str,
 }
 
-/// The providers' addresses.
+/// The addresses of all providers.
 pub fn clouds(plan: &Plan, identities: &Identities) -> Vec<Cloud> {
     let cloud = |bridge: &crate::plan::Bridge| {
         let vmnet = if bridge.attachment == ProviderAttachment::Vmnet { " (vmnet)" } else { "" };
@@ -282,7 +282,7 @@ pub struct Row {
     mount: String,
 }
 
-/// The volumes' addresses and names.
+/// The addresses and names of all volumes.
 pub fn rows(plan: &Plan, identities: &Identities) -> Vec<Row> {
     // Both are in the order of the volumes.
     let mut published = plan.publishes.iter().peekable();

@@ -1,7 +1,7 @@
-//! Faults made on demand: paths between groups of nodes that are cut or slowed, until they are healed or their time is over.
+//! Faults made on demand: paths between groups of nodes that are cut or slowed until they are healed or time out.
 //!
-//! A fault is about ordered pairs of nodes, so that healing some of them leaves the others as they are.
-//! Never: a packet's bytes, or the pipes that rules send packets into, which are those of [`super::Ways`].
+//! A fault holds ordered pairs of nodes, so that healing some of them leaves the others in force. Never: a packet's
+//! bytes, or the pipes that rules send packets into, which are those of [`super::Ways`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,43 +10,43 @@ use super::pipe::Pipe;
 use super::topology::NodeId;
 use crate::model::Conditions;
 
-/// What is wrong with a path.
+/// The effect of a fault on a path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Trouble {
-    /// Nothing gets through.
+    /// All packets are lost.
     Cut,
-    /// Everything is late, or lost now and then, or goes at a limited rate; each direction by itself.
+    /// Packets are delayed, lost at random or limited in rate; each direction has its own pipe.
     Slow(Conditions),
 }
 
-/// A fault that was asked for.
+/// A fault and the paths that it affects.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Who asked for it; whoever did may withdraw all of theirs at once.
+    /// Who made it, if anyone can withdraw it: see [`Faults::withdraw`].
     pub owner: Option<u64>,
-    /// One end, as it was named.
+    /// The name of one group of nodes, as it was given.
     pub one: String,
-    /// The other; none for all others.
+    /// The name of the other group; `None` for all other nodes.
     pub other: Option<String>,
-    /// What is wrong.
+    /// What happens to packets between the groups.
     pub trouble: Trouble,
-    /// When it ends by itself.
+    /// When it ends by itself, if ever.
     pub until: Option<Duration>,
-    /// The ordered pairs of nodes that are still affected, each with which of the two pipes it goes through.
+    /// The ordered pairs of nodes still affected, each with the index of its pipe in `pipes`.
     paths: BTreeMap<(NodeId, NodeId), usize>,
     pipes: [Option<Pipe>; 2],
 }
 
-/// All faults that there are.
+/// All faults in force.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     all: Vec<Fault>,
-    /// So many have been made.
+    /// Number of faults made so far, from which their pipes are seeded.
     made: u64,
 }
 
 impl Fault {
-    /// A fault between two groups of nodes, or between one and all others of `nodes` nodes.
+    /// A fault between two groups of nodes, or between one group and the rest of `nodes` nodes.
     pub fn new(
         (one, ones): (String, &[NodeId]),
         other: Option<(String, &[NodeId])>,
@@ -68,14 +68,13 @@ impl Fault {
         Self { owner: None, one, other, trouble, until: None, paths, pipes: [None, None] }
     }
 
-    /// Whether it affects packets from one node to another.
     fn affects(&self, from: NodeId, to: NodeId) -> bool {
         self.paths.contains_key(&(from, to))
     }
 }
 
 impl Faults {
-    /// Makes a fault.
+    /// Puts a fault into force.
     pub fn add(&mut self, mut fault: Fault) {
         self.made += 1;
         if let Trouble::Slow(conditions) = fault.trouble {
@@ -84,12 +83,12 @@ impl Faults {
         self.all.push(fault);
     }
 
-    /// The faults that there are, in the order in which they were made.
+    /// The faults in force, in the order in which they were made.
     pub fn all(&self) -> &[Fault] {
         &self.all
     }
 
-    /// Heals the paths between two groups, or between one and everybody else.
+    /// Heals the paths between two groups, or between one group and all other nodes, in both directions.
     pub fn heal(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
         let is_other = |node: NodeId| other.map_or_else(|| !one.contains(&node), |all| all.contains(&node));
         let is_meant = |from: NodeId, to: NodeId| one.contains(&from) && is_other(to);
@@ -99,12 +98,12 @@ impl Faults {
         self.all.retain(|fault| !fault.paths.is_empty());
     }
 
-    /// Heals everything.
+    /// Ends all faults.
     pub fn heal_all(&mut self) {
         self.all.clear();
     }
 
-    /// Withdraws what somebody asked for, and says how many faults that were.
+    /// Ends all faults of an owner, and returns their number.
     pub fn withdraw(&mut self, owner: u64) -> usize {
         let before = self.all.len();
         self.all.retain(|fault| fault.owner != Some(owner));
@@ -116,12 +115,12 @@ impl Faults {
         self.all.retain(|fault| fault.until.is_none_or(|until| until > now));
     }
 
-    /// Whether no packet gets from one node to another.
+    /// Whether a fault cuts the path from one node to another.
     pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         self.all.iter().any(|fault| fault.trouble == Trouble::Cut && fault.affects(from, to))
     }
 
-    /// When a packet arrives that sets out now, by way of every fault that slows its path; never, where one loses it.
+    /// When a packet sent now arrives, after every fault that slows its path; `None` if one of them loses it.
     pub(super) fn carry(&mut self, path: (NodeId, NodeId), bytes: usize, now: Duration) -> Option<Duration> {
         let mut at = now;
         for fault in &mut self.all {

@@ -14,70 +14,71 @@ use super::trace::Over;
 /// An interface of the Mac.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Which.
+    /// Which interface it is.
     pub over: Over,
-    /// Its name: of a bridge the logical one, where there is one.
+    /// Its name: for a bridge the logical name, if there is one.
     pub name: String,
-    /// Its addresses with their networks; the first is the one that it answers from.
+    /// Its addresses with their networks; the first is the default source of ICMP errors.
     pub addresses: Vec<Ipv4Net>,
-    /// The sums of TCP and UDP are left to it, so that pf sees them unfinished on their way out.
+    /// Whether TCP and UDP checksums are left to the hardware: outbound, pf then sees incomplete ones.
     pub offloads: bool,
-    /// The longest packet that it takes.
+    /// The MTU in bytes.
     pub mtu: u16,
 }
 
-/// A route beside those to the networks of addresses.
+/// A route, apart from the connected networks of [`Link::addresses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Road {
-    /// Where to.
+    /// The destination network.
     pub network: Ipv4Net,
-    /// By which interface.
+    /// The outgoing interface.
     pub over: Over,
-    /// The router, where there is one.
+    /// The next hop, if the network is not directly connected.
     pub gateway: Option<Ipv4Addr>,
 }
 
-/// The way that a route gives.
+/// A chosen route for a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
-    /// By which interface.
+    /// The outgoing interface.
     pub over: Over,
-    /// The router, where there is one.
+    /// The next hop, if the destination is not on a connected network.
     pub gateway: Option<Ipv4Addr>,
-    /// The address of the Mac that goes with it.
+    /// The Mac's source address on this route.
     pub address: Ipv4Addr,
-    /// It is that to everywhere.
+    /// Whether it is the default route.
     pub is_default: bool,
 }
 
-/// Why the Mac does not even ask pf about a packet of its own, by the name of the error.
+/// Why the Mac fails to send a packet of its own, before pf is evaluated; each names the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoWay {
-    /// `EADDRNOTAVAIL`: the source is none of its addresses.
+    /// `EADDRNOTAVAIL`: the source is not an address of the Mac.
     NotAvailable,
-    /// `EHOSTUNREACH`: no route leads there from the interface that has the source.
+    /// `EHOSTUNREACH`: the interface that has the source has no route to the destination.
     Unreachable,
 }
 
-/// What narrows the choice of a way.
+/// What sends a packet of the Mac, which restricts the choice of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
-    /// A TCP connection; with the interface over which its first segment came in, if it was opened from outside.
+    /// A TCP connection; if it was opened from outside, with the interface that its first segment arrived on.
     Tcp(Option<Over>),
     /// A UDP socket.
     Udp,
-    /// The RST of a TCP that knows no such connection; with the interface over which the segment came in, if it did not
-    /// come from the Mac itself. Its address must be that interface's, or there is none (`tcp_respond`).
+    /// The RST that TCP sends for an unknown connection; with the interface that the segment arrived on, if it did
+    /// not come from the Mac itself. The source must be an address of that interface, or no RST is sent
+    /// (`tcp_respond`).
     Reset(Option<Over>),
     /// Any other socket.
     Raw,
-    /// The kernel's ICMP: with the interface over which the packet came in that it is about.
+    /// The kernel's ICMP; with the interface that the packet it answers arrived on.
     Icmp(Option<Over>),
-    /// pf's RST: nothing does.
+    /// pf's RST, which nothing restricts.
     Pf,
 }
 
-/// The length of a route's prefix, its interface, its router, and the address that goes with it.
+/// A matching route: prefix length, interface, next hop and source address.
 type Found = (u8, Over, Option<Ipv4Addr>, Ipv4Addr);
 
 /// The Mac's interfaces, addresses and routes.
@@ -90,7 +91,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A Mac. The first interface is lo0.
+    /// A Mac. The first interface must be lo0.
     pub fn new(links: Vec<Link>, roads: Vec<Road>, forwards: bool) -> Self {
         let addresses = links
             .iter()
@@ -99,17 +100,17 @@ impl Host {
         Self { links, roads, forwards, by_address }
     }
 
-    /// Its interfaces.
+    /// All interfaces.
     pub fn links(&self) -> &[Link] {
         &self.links
     }
 
-    /// An interface, if it is there.
+    /// An interface, if it exists.
     pub fn link(&self, over: Over) -> Option<&Link> {
         self.links.iter().find(|link| link.over == over)
     }
 
-    /// Whether it sends on what is not for itself.
+    /// Whether IP forwarding is on.
     pub fn forwards(&self) -> bool {
         self.forwards
     }
@@ -119,7 +120,7 @@ impl Host {
         self.by_address.get(&address).copied()
     }
 
-    /// With other names of interfaces where there is one.
+    /// A copy with the interfaces renamed where `name` returns a name.
     #[must_use]
     pub fn named_as(&self, name: impl Fn(Over) -> Option<String>) -> Self {
         let named =
@@ -127,7 +128,7 @@ impl Host {
         Self { links: self.links.iter().map(named).collect(), ..self.clone() }
     }
 
-    /// Without an interface and its routes, as when a bridge is gone.
+    /// A copy without an interface and its routes, as when a bridge is gone.
     #[must_use]
     pub fn without(&self, over: Over) -> Self {
         let links = self.links.iter().filter(|link| link.over != over).cloned().collect();
@@ -135,35 +136,36 @@ impl Host {
         Self::new(links, roads, self.forwards)
     }
 
-    /// The network of one of an interface's addresses.
+    /// The network of an interface's address.
     pub fn network(&self, over: Over, address: Ipv4Addr) -> Option<Ipv4Net> {
         let link = self.link(over)?;
         link.addresses.iter().find(|net| net.addr() == address).map(Ipv4Net::trunc)
     }
 
-    /// Whether an address is that of everybody on a network of the Mac's.
+    /// Whether an address is the broadcast address of a network of the Mac, lo0 excepted.
     pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
         let of = |net: &Ipv4Net| net.prefix_len() < 31 && net.broadcast() == address;
         self.links.iter().filter(|link| link.over != Over::Loopback).flat_map(|link| &link.addresses).any(of)
     }
 
-    /// The address that an interface answers from to someone who asked another (`ifaof_ifpforaddr`).
+    /// The source address that an interface uses for an error about a packet to `asked` (`ifaof_ifpforaddr`).
     pub fn answers_from(&self, over: Over, asked: Ipv4Addr) -> Option<Ipv4Addr> {
         let addresses = &self.link(over)?.addresses;
         addresses.iter().find(|net| net.contains(&asked)).or(addresses.first()).map(Ipv4Net::addr)
     }
 
-    /// The first address of all: of lo0.
+    /// The Mac's first address, which is lo0's.
     pub fn first(&self) -> Ipv4Addr {
         self.links.iter().find_map(|link| link.addresses.first()).map_or(Ipv4Addr::LOCALHOST, Ipv4Net::addr)
     }
 
-    /// The address that a socket takes which is bound to none.
+    /// The source address of a packet from an unbound socket.
     pub fn source_for(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
         self.path(to, None).map(|path| path.address)
     }
 
-    /// The route to an address; with a scope only one by that interface, but for what is the Mac's own.
+    /// The route to an address. A scope restricts it to routes by that interface, except for the Mac's own addresses
+    /// and 127/8.
     pub fn path(&self, to: Ipv4Addr, scope: Option<Over>) -> Option<Path> {
         if self.owner(to).is_some() {
             return Some(Path { over: Over::Loopback, gateway: None, address: to, is_default: false });
@@ -191,7 +193,7 @@ impl Host {
             let address = self.answers_from(road.over, near)?;
             Some((road.network.prefix_len(), road.over, road.gateway, address))
         });
-        // Of equal ones the connected network: it came first.
+        // Of equally long prefixes the connected network wins: it comes first.
         let longer = |best: Option<Found>, next: Found| match best {
             Some(best) if best.0 >= next.0 => Some(best),
             _ => Some(next),
@@ -206,10 +208,10 @@ impl Host {
         Some(Path { over: road.over, gateway: road.gateway, address, is_default: true })
     }
 
-    /// The path of a packet that the Mac sends itself.
+    /// The route of a packet that the Mac sends itself.
     ///
     /// # Errors
-    /// What the sender gets instead.
+    /// The error that the sender gets instead.
     pub fn way(&self, from: Ipv4Addr, to: Ipv4Addr, sender: Sender) -> Result<Path, NoWay> {
         let (scope, known) = match sender {
             Sender::Pf => return self.path(to, None).ok_or(NoWay::Unreachable),
@@ -226,12 +228,12 @@ impl Host {
         {
             return Ok(known);
         }
-        // What has its address on lo0 may leave by any interface: pf is to give it another.
+        // A source on lo0 does not restrict the interface: NAT is expected to replace it.
         let scope = scope.or(chosen).filter(|scope| *scope != Over::Loopback);
         self.path(to, scope).ok_or(NoWay::Unreachable)
     }
 
-    /// The interface that a source stands for (`in_selectsrcif`).
+    /// The interface that a source address selects (`in_selectsrcif`).
     fn choose(
         &self,
         from: Ipv4Addr,
@@ -253,7 +255,7 @@ impl Host {
         let owner = owner.filter(|_| !is_scoped)?;
         match known.or_else(|| self.path(to, None)) {
             Some(path) if path.over == owner || self.has(path.over, from) => Some(path.over),
-            // Who forwards lets what is its own out by any interface that is on the destination's network.
+            // A forwarding Mac sends its own packets out of any interface whose network contains the destination.
             Some(path) if self.forwards && path.gateway.is_none() => Some(path.over),
             _ => Some(owner),
         }

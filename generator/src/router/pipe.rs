@@ -1,23 +1,22 @@
-//! A pipe: packets come out of it late, at a limited rate, or not at all, as dummynet's do.
+//! A pipe: it delays packets, limits their rate or loses them, as a dummynet pipe does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::Conditions;
 
-/// How many packets wait before a slow pipe, whatever their length: dummynet's slots where nothing else is said.
+/// Queue length of a pipe in packets, of whatever length: dummynet's default number of slots.
 const SLOTS: usize = 50;
 
-/// One for all that is sent into it: its bandwidth is shared. Loss and jitter follow a sequence that
-/// is the same in every run.
+/// All packets sent into it share its bandwidth. Loss and jitter follow a sequence that is the same in every run.
 #[derive(Debug, Clone)]
 pub(super) struct Pipe {
     pub conditions: Conditions,
-    /// When each of those that wait will have left, in order.
+    /// When each queued packet will have left, in order.
     waiting: VecDeque<Duration>,
-    /// When the last packet comes out: chance delays packets, and none overtakes another.
+    /// When the last packet comes out: jitter never reorders packets.
     last: Duration,
-    /// The sequence of its losses.
+    /// The state of the random sequence for loss and jitter.
     chance: u64,
 }
 
@@ -27,7 +26,7 @@ impl Pipe {
         Self { conditions, waiting: VecDeque::new(), last: Duration::ZERO, chance: seed }
     }
 
-    /// When a packet comes out that goes in now; never, where it is lost.
+    /// When a packet that enters now comes out; `None` if it is lost.
     pub fn carry(&mut self, bytes: usize, now: Duration) -> Option<Duration> {
         if self.conditions.loss.is_some_and(|loss| self.draw() < loss) {
             return None;
@@ -53,13 +52,13 @@ impl Pipe {
         Some(comes)
     }
 
-    /// The next number of a sequence, at least 0 and below 1 (splitmix64).
+    /// The next number of the random sequence, in [0, 1) (splitmix64).
     fn draw(&mut self) -> f64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.chance;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // 53 bits are what a float holds.
+        // A float has a mantissa of 53 bits.
         #[expect(clippy::cast_precision_loss)]
         let share = ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
         share

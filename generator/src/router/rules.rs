@@ -1,4 +1,4 @@
-//! The loaded rules: the anchor below the main ruleset, with the place of each rule.
+//! The loaded rules: the anchor below the main ruleset, with the position of each rule in its file.
 //!
 //! Never: a packet.
 
@@ -11,39 +11,39 @@ use crate::pf::eval::{Machine, TranslationKind, Verdict};
 use crate::pf::syntax::Ruleset;
 use crate::pf::{self, Environment, InterfaceInfo, print_rule};
 
-/// What the anchor is, and where its text comes from.
+/// An anchor, and where its text comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The main ruleset, which calls it.
+    /// The text of the main ruleset, which calls the anchor.
     pub main: &'a str,
     /// The path of the anchor.
     pub path: &'a str,
-    /// Its text.
+    /// The text of the anchor, before its interface macros are defined.
     pub text: &'a str,
-    /// What its file is called.
+    /// The file name to report for its rules.
     pub file: &'a str,
-    /// The names that are put in for its macros.
+    /// The interface names to define as macros.
     pub interfaces: &'a Interfaces,
 }
 
-/// A rule and where it is.
+/// A rule and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleAt {
-    /// The file.
+    /// The file name.
     pub file: String,
-    /// The line there.
+    /// The line in that file.
     pub line: u32,
     /// The rule as pfctl prints it.
     pub text: String,
 }
 
-/// Loaded rules, and the states that they have made.
+/// Loaded rules, and the states that they have created.
 #[derive(Debug)]
 pub struct Rules {
     machine: Machine,
-    /// What the rules may ask the Mac for.
+    /// The interfaces and addresses that rules can refer to.
     interfaces: Vec<InterfaceInfo>,
-    /// The names that are put in for macros.
+    /// The interface names defined as macros.
     put_in: Interfaces,
     path: String,
     file: String,
@@ -59,10 +59,10 @@ enum Kind {
 }
 
 impl Rules {
-    /// Loads an anchor under a main ruleset, for the interfaces of a topology.
+    /// Loads an anchor below a main ruleset, for the interfaces of a topology.
     ///
     /// # Errors
-    /// What pf would not read.
+    /// What pfctl would reject in either text.
     pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
         let interfaces = interfaces(topology);
         let main = pf::parse(source.main, &environment(&interfaces))?;
@@ -81,7 +81,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Rules that were read elsewhere, by the path of their ruleset; the main one's is empty.
+    /// Loads parsed rulesets by anchor path; the main ruleset's path is empty.
     pub fn of(topology: &Topology, rulesets: &[(String, Ruleset)]) -> Self {
         let interfaces = interfaces(topology);
         let mut machine = Machine::new(interfaces.clone());
@@ -94,18 +94,18 @@ impl Rules {
         Self { machine, interfaces, put_in, path: String::new(), file: String::new(), at }
     }
 
-    /// Loads another text in place of the anchor's, as one step; states stay. Where it cannot be read, all stays.
+    /// Replaces the anchor's rules atomically; states stay. On an error nothing changes.
     ///
     /// # Errors
-    /// What pf would not read.
+    /// What pfctl would reject.
     pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
         self.apply_for(text, &self.put_in.clone())
     }
 
-    /// The same for other interfaces than before: what the manager loads when a bridge comes or goes.
+    /// Like [`Self::apply`], with other interface names: what the manager loads when a bridge comes or goes.
     ///
     /// # Errors
-    /// What pf would not read.
+    /// What pfctl would reject.
     pub fn apply_for(&mut self, text: &str, put_in: &Interfaces) -> Result<(), Vec<pf::Error>> {
         let loaded = loading::load(text, put_in);
         let at_origin = |error: pf::Error| pf::Error { line: loaded.origin(error.line), ..error };
@@ -118,29 +118,29 @@ impl Rules {
         Ok(())
     }
 
-    /// The names that are put in for macros.
+    /// The interface names defined as macros.
     pub fn put_in(&self) -> &Interfaces {
         &self.put_in
     }
 
-    /// The machine that decides.
+    /// The pf instance that evaluates packets.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// The same, to let it decide.
+    /// The pf instance, to evaluate packets.
     pub fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
     }
 
-    /// The filter rule of a verdict, if it is in the anchor. A state's is the one that made it, whose place may
-    /// have been taken since.
+    /// The filter rule of a verdict, if it is in the anchor. For a state it is the rule with the number of the one
+    /// that created it; a reload may have put another rule there.
     pub fn deciding(&self, verdict: &Verdict) -> Option<&RuleAt> {
         let rule = verdict.rule.as_ref().filter(|rule| *rule.anchor == *self.path)?;
         self.at.get(&(Kind::Filter, rule.number))
     }
 
-    /// The rule that changed an address.
+    /// The translation rule that changed the packet, if it is in the anchor.
     pub fn translating(&self, verdict: &Verdict) -> Option<&RuleAt> {
         let rule = verdict.translation.as_ref().filter(|rule| *rule.anchor == *self.path)?;
         let kind = match rule.kind {
@@ -152,7 +152,7 @@ impl Rules {
     }
 }
 
-/// The interfaces, each with its addresses.
+/// All interfaces with their addresses.
 fn interfaces(topology: &Topology) -> Vec<InterfaceInfo> {
     let mut environment = Environment::default();
     for link in topology.host().links().iter().filter(|link| link.over != Over::Loopback) {

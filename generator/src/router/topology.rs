@@ -1,7 +1,7 @@
 //! The nodes of a lab: one for every volume, the Mac's own processes, a host on the LAN and a host on the internet.
 //!
-//! A node is the description of a namespace: its addresses, its routes, and the side of the Mac that it is on. The
-//! node of an address is decided here, once. Never: a rule.
+//! A node describes a namespace: its addresses, its routes, and where it is attached to the Mac. Only this module
+//! decides which node has an address. Never: a rule.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -13,87 +13,88 @@ use super::trace::Over;
 use crate::model::VolumeAttachment;
 use crate::plan::{Plan, Volume};
 
-/// The name of the interface that leads outside.
+/// The egress interface.
 pub const EGRESS: &str = "en0";
-/// What lo0 of macOS takes.
+/// The MTU of lo0 on macOS.
 const LOOPBACK_MTU: u16 = 16_384;
-/// The length of the Mac's network outside.
+/// Prefix length of the Mac's network on the egress interface.
 const EGRESS_PREFIX: u8 = 24;
-/// What this Mac's own processes send at most: lo0 takes a datagram whole that is longer than its MTU, and what
-/// leaves by another interface is cut behind pf.
+/// Longest packet that the Mac's own processes send: lo0 accepts a datagram longer than its MTU without fragmenting
+/// it, and what leaves by another interface is fragmented after pf.
 const LONGEST: u16 = u16::MAX;
-/// What an Ethernet takes.
+/// The MTU of Ethernet.
 const ETHERNET_MTU: u16 = 1500;
 
-/// The number of a node.
+/// The index of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub usize);
 
-/// Addresses that no declaration has: whoever explains packets and whoever carries them take the same.
+/// Addresses that no declaration contains; `explain` and the lab use the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cast {
-    /// The Mac's, on the interface that leads outside.
+    /// The Mac, on the egress interface.
     pub mac: Ipv4Addr,
-    /// A neighbour's.
+    /// A host on the Mac's LAN.
     pub lan: Ipv4Addr,
-    /// That of a machine of the internet.
+    /// A host on the internet.
     pub internet: Ipv4Addr,
-    /// Someone's in each provider's network who is not a volume, by bridge; only these get a node.
+    /// A host that is not a volume, by the bridge of the provider's network that it is in; only the bridges listed
+    /// get one.
     pub strangers: Vec<(usize, Ipv4Addr)>,
 }
 
-/// Which side of the Mac a node is on. Bridges are numbered as the plan has them.
+/// Where a node is attached to the Mac. Bridges are numbered as in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// It stands for processes of the Mac itself: what it sends to others of them is seen on lo0.
+    /// It stands for processes of the Mac itself: what it sends to another such node is seen on lo0.
     Here,
     /// A VM behind a bridge.
     Bridge(usize),
-    /// Beyond the interface that leads outside.
+    /// A host beyond the egress interface.
     Outside,
 }
 
-/// A participant.
+/// A host of the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The volume's name, `mac`, `lan`, `internet`, or the provider of a stranger.
+    /// The volume's name, `mac`, `lan`, `internet`, or the provider of a host that is not a volume.
     pub name: String,
-    /// Its side.
+    /// Where it is attached.
     pub side: Side,
-    /// Its addresses; the first is the one that it sends from.
+    /// Its addresses; the first is the default source.
     pub addresses: Vec<Ipv4Addr>,
-    /// The router that it sends everything to, where it has one.
+    /// Its default gateway, if it has one.
     pub gateway: Option<Ipv4Addr>,
-    /// Networks that it sends to from another address than its first.
+    /// Networks to which it sends from another address than the default source.
     pub routes: Vec<Route>,
-    /// The longest packet that it sends.
+    /// Longest packet that it sends, in bytes.
     pub mtu: u16,
-    /// The provider that it belongs to.
+    /// Its provider, if it is in a provider's network.
     pub provider: Option<String>,
 }
 
-/// A network, and the address that packets to it come from.
+/// A destination network with the source address for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// The network.
+    /// The destination network.
     pub network: Ipv4Net,
-    /// The address.
+    /// The source address.
     pub source: Ipv4Addr,
 }
 
-/// The hosts, and where addresses live.
+/// The nodes, the Mac that joins them, and the owner of each address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     nodes: Vec<Node>,
     by_address: HashMap<Ipv4Addr, NodeId>,
     host: Host,
     mac: NodeId,
-    /// Who takes what goes to a router outside and is no other node's.
+    /// The node that gets what is sent to a next hop outside for an address that no node has.
     router: Option<NodeId>,
 }
 
 impl Topology {
-    /// The nodes of a plan.
+    /// The nodes of a plan: one per volume, then `mac`, `lan`, `internet` and the strangers of the cast.
     pub fn of(plan: &Plan, cast: &Cast) -> Self {
         let mut nodes: Vec<Node> = plan.volumes.iter().map(|volume| volume_node(plan, volume)).collect();
         let mac = NodeId(nodes.len());
@@ -107,7 +108,7 @@ impl Topology {
         Self::new(nodes, host(plan, cast), mac, None)
     }
 
-    /// These nodes and this Mac.
+    /// A topology of these nodes and this Mac. `router` is described at [`Self::with_router`].
     pub fn new(nodes: Vec<Node>, host: Host, mac: NodeId, router: Option<NodeId>) -> Self {
         let addresses = (0..)
             .zip(&nodes)
@@ -116,19 +117,19 @@ impl Topology {
         Self { nodes, by_address, host, mac, router }
     }
 
-    /// The same, but for a bridge that is not there: what was meant for its network goes by other routes.
+    /// A copy without a bridge: what was sent to its network takes other routes.
     #[must_use]
     pub fn without(&self, bridge: usize) -> Self {
         Self { host: self.host.without(Over::Bridge(bridge)), ..self.clone() }
     }
 
-    /// The same, with other names of interfaces where there is one.
+    /// A copy with the Mac's interfaces renamed where `name` returns a name.
     #[must_use]
     pub fn named_as(&self, name: impl Fn(Over) -> Option<String>) -> Self {
         Self { host: self.host.named_as(name), ..self.clone() }
     }
 
-    /// The same, with somebody who takes what goes to a router outside and is no other node's.
+    /// A copy in which `router` gets what is sent to a next hop for an address that no node on that side has.
     #[must_use]
     pub fn with_router(&self, router: NodeId) -> Self {
         Self { router: Some(router), ..self.clone() }
@@ -139,27 +140,27 @@ impl Topology {
         &self.host
     }
 
-    /// Every node, by its number.
+    /// All nodes with their ids, in order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(number, node)| (NodeId(number), node))
     }
 
-    /// How many there are.
+    /// Number of nodes.
     pub fn count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// A node.
+    /// A node. Panics if the id is of another topology.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
-    /// The node of this name: volumes go before our own words.
+    /// The node of this name. Volumes come first, so they win over `mac`, `lan` and `internet`.
     pub fn named(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().position(|node| node.name == name).map(NodeId)
     }
 
-    /// The nodes that a name means: a volume, or all of a provider.
+    /// The nodes that a name stands for: a volume or other host, or all nodes of a provider.
     pub fn group(&self, name: &str) -> Vec<NodeId> {
         if let Some(node) = self.named(name).filter(|node| self.node(*node).provider.as_deref() != Some(name))
         {
@@ -169,7 +170,7 @@ impl Topology {
         self.nodes().filter(of_provider).map(|(id, _)| id).collect()
     }
 
-    /// The Mac's own processes.
+    /// The node of the Mac's own processes.
     pub fn mac(&self) -> NodeId {
         self.mac
     }
@@ -179,28 +180,28 @@ impl Topology {
         self.by_address.get(&address).copied()
     }
 
-    /// The Mac's interfaces with their logical names.
+    /// The names of the Mac's interfaces; bridges have their logical names.
     pub fn interfaces(&self) -> impl Iterator<Item = &str> {
         self.host.links().iter().map(|link| link.name.as_str())
     }
 
-    /// An interface's name; a bridge has its logical one.
+    /// The name of an interface, for a bridge the logical one; `?` if it is absent.
     pub fn name(&self, over: Over) -> &str {
         self.host.link(over).map_or("?", |link| link.name.as_str())
     }
 
-    /// The longest packet that gets from one node to another whole.
+    /// Longest packet that gets from one node to another unfragmented.
     pub(super) fn mtu(&self, from: NodeId, to: NodeId) -> u16 {
         self.node(from).mtu.min(self.node(to).mtu)
     }
 
-    /// The node that gets what is for an address of the Mac.
+    /// The node that gets a packet for an address of the Mac.
     pub(super) fn here(&self, address: Ipv4Addr) -> NodeId {
         let owner = self.owner(address).filter(|id| self.node(*id).side == Side::Here);
         owner.unwrap_or(self.mac)
     }
 
-    /// The node that gets what leaves the Mac.
+    /// The node that gets a packet that the Mac sends along `path`.
     pub(super) fn receiver(&self, path: &Path, to: Ipv4Addr) -> Option<NodeId> {
         let side = match path.over {
             Over::Loopback => return Some(self.here(to)),
@@ -229,7 +230,7 @@ fn volume_node(plan: &Plan, volume: &Volume) -> Node {
     }
 }
 
-/// What the guest's files say: an address of its own, and a way to everything by the gateway.
+/// A guest as its rendered files configure it: one address, and a default route by the gateway.
 fn guest(name: &str, address: Ipv4Addr, bridge: usize, plan: &crate::plan::Bridge) -> Node {
     Node {
         name: name.to_owned(),
@@ -242,8 +243,9 @@ fn guest(name: &str, address: Ipv4Addr, bridge: usize, plan: &crate::plan::Bridg
     }
 }
 
-/// The Mac's own processes. To a provider's network they send from its gateway: macOS takes the address of the bridge,
-/// or for what it serves itself the destination's own, which no other stack would take for another machine's.
+/// The Mac's own processes. They send to a provider's network from its gateway: macOS takes the address of the
+/// bridge, or, for a volume that it serves, the destination's own, which no other stack would accept from another
+/// machine.
 fn mac_node(plan: &Plan, cast: &Cast) -> Node {
     let gateways = plan.bridges.iter().map(|bridge| bridge.gateway.addr());
     let guests = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Guest);
@@ -273,7 +275,7 @@ fn outside(name: &str, address: Ipv4Addr) -> Node {
     }
 }
 
-/// The Mac of a plan, as the manager makes it.
+/// The Mac of a plan, as the manager configures it.
 fn host(plan: &Plan, cast: &Cast) -> Host {
     let single = |address: Ipv4Addr| Ipv4Net::from(address);
     let served = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host);
@@ -291,7 +293,7 @@ fn host(plan: &Plan, cast: &Cast) -> Host {
         offloads: true,
         mtu: LOOPBACK_MTU,
     };
-    // No one beyond it is on its network but the neighbour: as Wi-Fi, it finishes no sums.
+    // On its network there is only the host of the LAN. Like Wi-Fi, it offloads no checksums.
     let egress = Link {
         over: Over::Egress,
         name: EGRESS.to_owned(),

@@ -1,7 +1,7 @@
 //! The trace of a packet: the hops where pf saw it, the verdicts, and the outcome.
 //!
 //! It is separate so that forwarding, delaying and observing packets do not depend on each other. Never: how any of
-//! it is decided.
+//! this is decided.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,58 +11,58 @@ use crate::pf::eval::{Shaping, Verdict};
 use crate::pf::syntax::{Block, Direction};
 use crate::wire::Malformed;
 
-/// An interface of the Mac. Bridges are numbered as the plan has them.
+/// An interface of the Mac. Bridges are numbered as in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Over {
-    /// lo0.
+    /// `lo0`.
     Loopback,
-    /// A bridge.
+    /// The bridge with this index in the plan.
     Bridge(usize),
-    /// The one that leads outside.
+    /// The egress interface.
     Egress,
 }
 
-/// What became of a packet.
+/// The outcome of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes to a node.
+    /// Delivered to a node.
     Delivered(NodeId),
-    /// It got no further.
+    /// Stopped by pf or by macOS.
     Stopped(Stop),
-    /// It was none.
+    /// Not a valid packet.
     Malformed(Malformed),
-    /// A pipe lost it.
+    /// Lost in a pipe.
     Lost,
-    /// A fault that slows the path between two nodes lost it.
+    /// Lost by a fault that slows the path between two nodes.
     LostByFault,
-    /// The path between two nodes is cut.
+    /// Lost because a fault cuts the path between two nodes.
     Cut,
 }
 
-/// Why a packet got no further.
+/// Why pf or macOS stopped a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// pf blocks it, and may answer.
+    /// pf blocks it, with or without an answer.
     Blocked {
-        /// How.
+        /// The answer that the rule asks for; `None` if no rule decided.
         reply: Option<Block>,
     },
-    /// pf keeps it until its datagram is whole.
+    /// pf holds the fragment until its datagram is complete.
     Held,
-    /// pf drops what has IP options, unless a rule allows them.
+    /// pf drops a packet with IP options, unless a rule allows them.
     Options,
-    /// It has passed too many routers.
+    /// Its TTL expired.
     Expired,
-    /// It is too long, and must not be cut.
+    /// It is longer than the MTU, and has the don't-fragment bit set.
     TooLong {
-        /// The longest that gets through.
+        /// The MTU of the outgoing interface.
         mtu: u16,
     },
-    /// macOS finds no way for it.
+    /// macOS has no route for it; the reason in words.
     Unreachable(&'static str),
-    /// macOS drops it.
+    /// macOS drops it; the reason in words.
     Refused(&'static str),
-    /// No one has its destination.
+    /// No host has its destination.
     Nobody,
 }
 
@@ -82,64 +82,64 @@ impl Stop {
     }
 }
 
-/// A place where pf saw a packet, and what it made of it there.
+/// A hook that a packet came to, and what pf decided there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
-    /// When pf was asked; before every pipe.
+    /// When pf was first evaluated there, before any pipe.
     pub at: Duration,
-    /// Its number among all, in the order in which pf was asked.
+    /// The number of that evaluation, counted over all packets.
     pub number: u64,
-    /// Which way it went.
+    /// The direction at the interface.
     pub direction: Direction,
-    /// Over what.
+    /// The interface.
     pub over: Over,
-    /// What pf made of it.
+    /// What pf decided.
     pub made: Made,
-    /// The pipes that it came out of before, each with when pf was asked again.
+    /// The pipes that it went through there, in order; pf is evaluated again after each.
     pub pipes: Vec<Piped>,
     /// The packet before pf.
     pub bytes: Vec<u8>,
-    /// The packet behind pf, where it changed it.
+    /// The packet after pf, if pf changed it.
     pub now: Option<Vec<u8>>,
 }
 
-/// What pf made of a packet.
+/// What pf decided about a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
-    /// A rule, a state, or nothing decided.
+    /// Passed or blocked, by a rule, a state, or the default.
     Judged(Verdict),
-    /// It is pf's own RST, which passes without a rule.
+    /// pf's own RST, which passes without a rule.
     Own,
-    /// The last of its pipes lost it, or is not there.
+    /// Lost in the last of its pipes, or sent into a pipe that does not exist.
     Swallowed,
 }
 
-/// A pipe that held a packet.
+/// A packet's passage through a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piped {
-    /// The rule that sent it there, and which pipe.
+    /// The rule that sent it there, and the pipe.
     pub shaping: Shaping,
-    /// When it came out, and pf was asked again, as the so many-th; not where it never did.
+    /// When it came out, and the number of the evaluation of pf that followed; `None` if it was lost.
     pub out: Option<(Duration, u64)>,
-    /// The packet as it came out, if someone watches.
+    /// The packet as it came out; empty if there is no observer.
     pub bytes: Vec<u8>,
 }
 
-/// What is written down about a packet on its way.
+/// The record of a packet on its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
-    /// When it set out.
+    /// When it was sent.
     pub at: Duration,
-    /// Who sent it: the Mac itself, where it is an answer of its kernel.
+    /// The sending node; `mac` for an answer of the Mac's kernel.
     pub from: NodeId,
-    /// Over what it came in, or would have gone out where pf was never asked.
+    /// The interface that it came in on, or would have left by if pf was never evaluated.
     pub over: Over,
-    /// Where it was to go.
+    /// Its destination when it was sent.
     pub destination: Ipv4Addr,
     /// The packet as it was sent.
     pub bytes: Vec<u8>,
-    /// Where pf saw it.
+    /// The hooks where pf saw it, in order.
     pub hops: Vec<Hop>,
-    /// What became of it.
+    /// Its outcome; `None` while it is on its path.
     pub fate: Option<Fate>,
 }

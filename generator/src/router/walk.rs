@@ -1,8 +1,9 @@
-//! The path of packets through the Mac: where pf sees them, where macOS itself ends them, and where they go.
+//! The path of packets through the Mac: the hooks where pf sees them, where macOS itself stops them, and where they
+//! go.
 //!
-//! The path is found step by step, because pf changes a packet's destination; and what the Mac answers takes a path
-//! of its own, on which pf is evaluated again. It follows xnu's ip_output.c, ip_input.c, ip_icmp.c and what pf.c
-//! sends. Never: what happens on a wire.
+//! The path is computed hook by hook, because pf can change the destination. Answers of the Mac take paths of their
+//! own, on which pf is evaluated again. It follows xnu's ip_output.c, ip_input.c and ip_icmp.c, and what pf.c sends.
+//! Never: what happens on a wire.
 
 mod answers;
 mod packet;
@@ -24,32 +25,33 @@ use crate::wire::{self, Datagram, Offload, complete};
 
 const HOST_UNREACHABLE: (u8, u8) = (3, 1);
 const TIME_EXCEEDED: (u8, u8) = (11, 0);
-/// How many packets one may lead to: answers are never answered for ever, but a bound is a bound.
+/// Most packets that one packet may cause: answers are never answered endlessly, but the loop is bounded all the
+/// same.
 const MOST: usize = 256;
 
-/// Where a packet is on its way.
+/// The next hook of a packet.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Out(Path),
     In(Over),
 }
 
-/// How it comes to pf there.
+/// How it enters pf at that hook.
 #[derive(Debug)]
 enum Entry {
     /// For the first time.
     Fresh,
-    /// A rule has sent it into a pipe.
+    /// A rule has sent it into a pipe, which it enters now.
     Piped(Shaping),
 }
 
-/// A packet that waits for the one before it to come to its end.
+/// A packet to be followed after the current one.
 type Waiting = (Moving<'static>, Stage, Entry);
 
-/// Why a packet goes no further as it is.
+/// Why a packet goes no further in its current form.
 enum End {
     Fate(Fate),
-    /// Its parts go on, each for itself.
+    /// It was segmented, and each segment goes on by itself.
     Split,
 }
 
@@ -59,18 +61,18 @@ impl From<Stop> for End {
     }
 }
 
-/// Whoever carries a packet, and what it leads to.
+/// Follows one packet, and the packets that it causes.
 pub(super) struct Walk<'a> {
     pub topology: &'a Topology,
     pub machine: &'a mut Machine,
     pub ways: &'a mut Ways,
-    /// Whether someone watches.
+    /// Whether stories are recorded.
     pub is_watched: bool,
-    /// How often pf has been asked.
+    /// How often pf has been evaluated.
     pub asked: &'a mut u64,
-    /// What goes out, in order.
+    /// Packets to deliver, in order.
     pub out: &'a mut Vec<Delivery>,
-    /// What is told of each packet, in the order in which they came to their ends.
+    /// The records of finished packets, in the order in which they finished.
     pub stories: Vec<Story>,
     waiting: VecDeque<Waiting>,
 }
@@ -87,7 +89,7 @@ impl<'a> Walk<'a> {
         Self { topology, machine, ways, is_watched, asked, out, stories, waiting }
     }
 
-    /// Carries a packet of a node, and all that comes of it.
+    /// Follows a packet from a node, and all packets that it causes; returns its own fate.
     pub fn carry(
         &mut self,
         from: NodeId,
@@ -145,7 +147,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Where a node's packet begins.
+    /// The first hook of a node's packet, or its fate if it never comes to one.
     fn start(&mut self, packet: &mut Moving, sender: Option<Sender>) -> Result<Stage, Fate> {
         let (from, to) = (packet.datagram.source(), packet.datagram.destination());
         match self.topology.node(packet.from).side {
@@ -176,7 +178,7 @@ impl<'a> Walk<'a> {
             }
             Side::Bridge(bridge) => Ok(Stage::In(Over::Bridge(bridge))),
             Side::Outside => {
-                // What the neighbourhood and the internet have to say to each other does not come by.
+                // Traffic between the LAN and the internet does not cross the Mac.
                 let owner = self.topology.owner(to);
                 match owner.filter(|id| self.topology.node(*id).side == Side::Outside) {
                     Some(neighbour) => Err(self.deliver(packet, neighbour)),
@@ -186,12 +188,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows a packet to its end.
+    /// Follows a packet to its fate.
     fn follow(&mut self, mut packet: Moving, stage: Stage, entry: Entry) -> Fate {
         let fate = match self.go(&mut packet, stage, entry) {
             Ok(to) => self.deliver(&mut packet, to),
             Err(End::Fate(fate)) => fate,
-            // What became of the parts is told of each.
+            // Each segment has a story with a fate of its own.
             Err(End::Split) => Fate::Delivered(self.topology.here(packet.datagram.destination())),
         };
         self.end(packet, fate)
@@ -205,7 +207,7 @@ impl<'a> Walk<'a> {
         fate
     }
 
-    /// The way from a stage to a node.
+    /// Takes a packet from a hook to the node that receives it.
     fn go(&mut self, packet: &mut Moving, stage: Stage, entry: Entry) -> Result<NodeId, End> {
         let (mut stage, mut entry) = (stage, entry);
         loop {
@@ -214,7 +216,7 @@ impl<'a> Walk<'a> {
                     let owner = self.topology.host().owner(packet.datagram.destination());
                     packet.came = owner.or(Some(Over::Loopback));
                     self.hop(packet, Direction::Out, &stage, entry)?;
-                    // What is looped back is a new packet to pf.
+                    // A packet looped back on lo0 is a new packet to pf.
                     packet.is_pfs = false;
                     Stage::In(Over::Loopback)
                 }
@@ -233,7 +235,8 @@ impl<'a> Walk<'a> {
                     self.hop(packet, Direction::In, &stage, entry)?;
                     let to = packet.datagram.destination();
                     match self.topology.host().owner(to) {
-                        // What comes in for an address of the Mac is delivered at once: it crosses no second interface.
+                        // A packet for an address of the Mac is delivered here, whichever interface has the address:
+                        // it crosses no second one.
                         Some(_) => return Ok(self.topology.here(to)),
                         None => Stage::Out(self.forward(packet, over)?),
                     }
@@ -243,7 +246,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Sends on what came in.
+    /// Forwards a packet that came in on `over`.
     fn forward(&mut self, packet: &mut Moving, over: Over) -> Result<Path, Stop> {
         let to = packet.datagram.destination();
         if to.is_loopback() {
@@ -273,7 +276,7 @@ impl<'a> Walk<'a> {
         Ok(path)
     }
 
-    /// Out by a bridge, or by the interface that leads outside.
+    /// Sends a packet out by a bridge or the egress interface.
     fn leave(&mut self, packet: &mut Moving, path: &Path, sent: Option<&Sent>) -> Result<NodeId, Stop> {
         let (from, to) = (packet.datagram.source(), packet.datagram.destination());
         if from.is_loopback() || to.is_loopback() {
@@ -294,7 +297,7 @@ impl<'a> Walk<'a> {
         self.topology.host().link(path.over).map_or(0, |link| link.mtu)
     }
 
-    /// Whether a packet is too long for where it leaves, and must not be cut.
+    /// Whether a packet exceeds the MTU of its outgoing interface and has the don't-fragment bit set.
     fn is_too_long(&self, packet: &Moving, path: &Path) -> bool {
         let longest = match packet.offload.segments {
             Some(gso) => usize::from(gso.size) + headers(packet),
@@ -303,7 +306,7 @@ impl<'a> Walk<'a> {
         packet.datagram.dont_fragment && longest > usize::from(self.mtu(path))
     }
 
-    /// Lets pf see the packet.
+    /// Evaluates pf at a hook.
     fn hop(
         &mut self,
         packet: &mut Moving,
@@ -344,7 +347,7 @@ impl<'a> Walk<'a> {
         self.obey(packet, direction, over, verdict)
     }
 
-    /// Does what pf says.
+    /// Applies a verdict to the packet.
     fn obey(
         &mut self,
         packet: &mut Moving,
@@ -362,7 +365,7 @@ impl<'a> Walk<'a> {
         match passes {
             true => Ok(()),
             false if scrubbed.held => Err(Stop::Held.into()),
-            // A rule that blocks says how.
+            // A blocking rule has an action for the answer; without one, pf dropped it for its options.
             false if packet.datagram.has_options && reply.is_none() => Err(Stop::Options.into()),
             false => {
                 self.refuse(packet, direction, over, reply);
@@ -371,7 +374,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Puts a packet through a pipe.
+    /// Sends a packet through a pipe.
     fn pipe(
         &mut self,
         packet: &mut Moving,
@@ -392,7 +395,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Lets the parts of several packets in one go into a pipe, each for itself.
+    /// Segments a packet with generic segmentation offload, and queues each segment to enter the pipe.
     fn split(&mut self, packet: &mut Moving, stage: Stage, shaping: &Shaping) {
         let parts = wire::segments(packet.bytes.all(), &packet.datagram, &packet.offload);
         for part in parts {
@@ -418,7 +421,7 @@ impl<'a> Walk<'a> {
         packet.story = None;
     }
 
-    /// Puts a packet on the way to a node, whole or cut.
+    /// Delivers a packet to a node, fragmented if it exceeds the MTU.
     fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
         if packet.from != self.topology.mac() {
             let (path, faults) = ((packet.from, to), self.ways.faults_mut());
@@ -470,7 +473,7 @@ fn refuse_loopback(datagram: &Datagram) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Everybody's address, or no one's.
+/// Whether an address is multicast, the limited broadcast address or 0.0.0.0.
 fn is_for_many(address: Ipv4Addr) -> bool {
     address.is_multicast() || address.is_broadcast() || address.is_unspecified()
 }

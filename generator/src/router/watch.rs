@@ -1,6 +1,6 @@
-//! Observers of packets, and what they receive: every hop at which pf saw a packet, and what decided there.
+//! Observers of packets, and what they get: each packet at each hook, with the rule that decided.
 //!
-//! It costs nothing without observers. Never: a file, or its format.
+//! Without observers it costs nothing. Never: a file, or its format.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use super::ways::Ways;
 use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};
 use crate::pf::syntax::{Block, Direction};
 
-/// The number of a watch.
+/// Identifies an observer.
 pub type WatchId = u64;
 
-/// Which packets are watched.
+/// Which packets an observer gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All.
+    /// All packets.
     All,
-    /// What one of them sends or is to get.
+    /// Packets that one of these nodes sends or would receive.
     Nodes(Vec<NodeId>),
-    /// What goes between one of the first and one of the second, in both directions.
+    /// Packets between a node of the first group and one of the second, in both directions.
     Between(Vec<NodeId>, Vec<NodeId>),
 }
 
-/// A packet in one place.
+/// A packet at a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// When.
+    /// When pf was evaluated, counted from the start of the router's clock.
     pub at: Duration,
-    /// On which interface, by its logical name.
+    /// The interface, by its logical name.
     pub interface: String,
-    /// Which way it went.
+    /// The direction at the interface.
     pub direction: Direction,
-    /// The packet before pf. A checksum that a device was to finish is not finished.
+    /// The packet before pf. A checksum left to the device is incomplete.
     pub bytes: Vec<u8>,
-    /// Whether pf let it go on there: it neither blocked it nor holds it until its datagram is complete.
+    /// Whether pf passed it: it neither blocked it nor holds it for reassembly.
     pub passes: bool,
-    /// What became of it there, and which rule decided.
+    /// What happened to it there, and which rule decided.
     pub comment: String,
 }
 
-/// Everybody who watches.
+/// All observers, and what they have not fetched yet.
 #[derive(Debug, Default)]
 pub struct Watches {
     all: Vec<(WatchId, Filter)>,
@@ -51,24 +51,24 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Begins to watch.
+    /// Adds an observer.
     pub fn add(&mut self, filter: Filter) -> WatchId {
         self.made += 1;
         self.all.push((self.made, filter));
         self.made
     }
 
-    /// Ends it.
+    /// Removes an observer.
     pub fn remove(&mut self, id: WatchId) {
         self.all.retain(|(watch, _)| *watch != id);
     }
 
-    /// What was seen since the last time, in order.
+    /// The packets seen since the last call, in order.
     pub fn take(&mut self) -> Vec<(WatchId, Seen)> {
         std::mem::take(&mut self.seen)
     }
 
-    /// Whether anybody watches.
+    /// Whether there is an observer.
     pub(super) fn is_asked(&self) -> bool {
         !self.all.is_empty()
     }
@@ -100,7 +100,7 @@ impl Watches {
 
 fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<Seen> {
     let ends = match story.fate.as_ref() {
-        // The last place says so.
+        // The comment of the last hop already reports it.
         None | Some(Fate::Delivered(_) | Fate::Lost | Fate::Stopped(Stop::Blocked { .. } | Stop::Held)) => {
             None
         }
@@ -137,7 +137,7 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
     story.hops.iter().enumerate().map(of_hop).collect()
 }
 
-/// What pf made of a packet in one place: `passed by pf/anchor.conf:36 pass quick …; through pipe 20000 (40 ms)`.
+/// What happened to a packet at a hook: `passed by pf/anchor.conf:36 pass quick …; through pipe 20000 (40 ms)`.
 pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
     let mut told = match &hop.made {
         Made::Judged(verdict) => decided(verdict, rules),

@@ -1,6 +1,6 @@
 //! The conditions of the paths between nodes: the pipes that rules send packets into, and the faults made on demand.
 //!
-//! Never: a packet's bytes, or which rule sends what into a pipe.
+//! Never: a packet's bytes, or which rule sends packets into a pipe.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use super::pipe::Pipe;
 use crate::model::Conditions;
 use crate::plan;
 
-/// The ways between all pairs of nodes.
+/// Pipes by number, and the faults in force.
 #[derive(Debug, Clone)]
 pub struct Ways {
     pipes: HashMap<u16, Named>,
     faults: Faults,
-    /// Whether pipes carry everything, and at once.
+    /// Whether pipes pass everything without delay.
     is_eased: bool,
 }
 
-/// A pipe, and who sends through it to whom.
+/// A pipe, with the endpoints of its path in words.
 #[derive(Debug, Clone)]
 struct Named {
     way: String,
@@ -27,14 +27,14 @@ struct Named {
 }
 
 impl Ways {
-    /// Ways that nothing cuts yet, and these pipes.
+    /// These pipes, and no faults.
     pub fn new(pipes: &[plan::Pipe]) -> Self {
         let mut ways = Self { pipes: HashMap::new(), faults: Faults::default(), is_eased: false };
         ways.set_pipes(pipes);
         ways
     }
 
-    /// Puts other pipes in place of what is there.
+    /// Replaces all pipes.
     pub fn set_pipes(&mut self, pipes: &[plan::Pipe]) {
         let pipe = |pipe: &plan::Pipe| {
             let new = Named { way: pipe.way(), pipe: Pipe::new(pipe.conditions, pipe.number.into()) };
@@ -43,35 +43,36 @@ impl Ways {
         self.pipes = pipes.iter().map(pipe).collect();
     }
 
-    /// Lets pipes carry everything, and at once: for questions about what reaches what, and not how fast. A pipe must be
-    /// there all the same.
+    /// Makes all pipes pass everything without delay, for questions of reachability. A packet sent into a pipe that
+    /// does not exist is still lost.
     pub fn ease(&mut self) {
         self.is_eased = true;
     }
 
-    /// The pipes that are there, by number: each with its way in words, and what it is like.
+    /// All pipes by number, each with its path in words (`aws -> azure`) and its conditions.
     pub fn pipes(&self) -> impl Iterator<Item = (u16, &str, Conditions)> {
         let mut all: Vec<_> = self.pipes.iter().collect();
         all.sort_unstable_by_key(|(number, _)| **number);
         all.into_iter().map(|(number, pipe)| (*number, pipe.way.as_str(), pipe.pipe.conditions))
     }
 
-    /// What a pipe is like, if it is there.
+    /// The conditions of a pipe, if it exists.
     pub(super) fn like(&self, number: u16) -> Option<Conditions> {
         self.pipes.get(&number).map(|named| named.pipe.conditions)
     }
 
-    /// The faults that were made on demand.
+    /// The faults in force.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// The same, to make and heal some.
+    /// The faults in force, to make and heal some.
     pub fn faults_mut(&mut self) -> &mut Faults {
         &mut self.faults
     }
 
-    /// When a packet comes out that goes into a pipe now. In a pipe that is not there it is lost, as in dummynet.
+    /// When a packet that enters a pipe now comes out; `None` if it is lost, as in dummynet also where the pipe does
+    /// not exist.
     pub(super) fn carry(&mut self, pipe: u16, bytes: usize, now: Duration) -> Option<Duration> {
         let is_eased = self.is_eased;
         let pipe = self.pipes.get_mut(&pipe)?;

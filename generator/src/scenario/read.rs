@@ -1,4 +1,4 @@
-//! From the text of a scenario to its steps, with the place of every mistake.
+//! Parses a scenario, with the place of every mistake.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use toml::Spanned;
 use super::{Act, LONGEST, Scenario, Step};
 use crate::model::Conditions;
 
-/// Something wrong with a scenario.
+/// A mistake in a scenario file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    /// Line and column, from 1, where they are known.
+    /// Line and column, both from 1, if known.
     pub place: Option<(usize, usize)>,
     /// What is wrong, and what to do.
     pub message: String,
@@ -27,7 +27,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// The whole file; `S` is a step, which TOML's reader tells the place of.
+/// The whole file. `S` is the type of a step; for TOML it carries the step's place.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File<S> {
@@ -48,7 +48,7 @@ struct Raw {
     bandwidth_kbit: Option<u32>,
 }
 
-/// Seconds, or a text such as `1m 30s`.
+/// A time: seconds, or text such as `1m 30s`.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a time is a number of seconds, or a text such as \"1m 30s\"")]
 enum Time {
@@ -56,7 +56,7 @@ enum Time {
     Text(String),
 }
 
-/// One end, or a list of up to two.
+/// One endpoint, or a list of at most two.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "ends are a name, or a list of names: [\"aws\", \"azure\"]")]
 enum Ends {
@@ -64,10 +64,10 @@ enum Ends {
     Several(Vec<String>),
 }
 
-/// Reads a scenario: TOML, or JSON where its first character is a brace.
+/// Parses a scenario: as JSON if its first character is a brace, as TOML otherwise.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes in it.
 pub fn read(text: &str) -> Result<Scenario, Vec<Mistake>> {
     let steps = if text.trim_start().starts_with('{') { of_json(text)? } else { of_toml(text)? };
     let mut mistakes = Vec::new();
@@ -97,7 +97,8 @@ pub fn read(text: &str) -> Result<Scenario, Vec<Mistake>> {
     Ok(Scenario { steps: read })
 }
 
-/// The last step, where it has no duration and needs one: a scenario ends with its last event.
+/// The last step if it needs a duration and has none: the scenario ends with its last event, so the step would have no
+/// effect.
 fn endless(steps: &Placed, read: &[Step]) -> Option<(Option<(usize, usize)>, usize)> {
     if read.len() != steps.len() {
         return None;
@@ -123,7 +124,7 @@ fn of_toml(text: &str) -> Result<Placed, Vec<Mistake>> {
 fn of_json(text: &str) -> Result<Placed, Vec<Mistake>> {
     let file: File<Raw> = serde_json::from_str(text).map_err(|error| {
         let said = error.to_string();
-        // The place stands before it already.
+        // The place is reported separately.
         let message = said.rsplit_once(" at line ").map_or(said.as_str(), |(message, _)| message);
         vec![Mistake { place: Some((error.line(), error.column())), message: message.to_owned() }]
     })?;
@@ -179,7 +180,7 @@ fn act(raw: &Raw, wrong: &mut impl FnMut(String)) -> Option<Act> {
     }
 }
 
-/// One end or two, of a path that something is done to.
+/// The endpoints of a fault: one, or two.
 fn faulty(what: &str, named: &Ends, wrong: &mut impl FnMut(String)) -> Option<(String, Option<String>)> {
     let [one, other] = ends(what, named, wrong)?;
     if one.is_none() {

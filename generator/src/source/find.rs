@@ -1,5 +1,5 @@
-//! The definitions of a file under `services.nixvol-net`: every statement, through the wrappers of the module system
-//! and the names that the file binds, in whatever form.
+//! The definitions under `services.nixvol-net` in a file: every statement, through the wrappers of the module system
+//! and the names that the file binds, in any form.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use rowan::ast::AstNode;
 
 use super::scope;
 
-/// The name of the module's options.
+/// The path of the module's options.
 pub const OPTION: [&str; 2] = ["services", "nixvol-net"];
 
 /// The priority of a plain definition (nixpkgs `lib.modules.defaultOverridePriority`).
@@ -18,29 +18,30 @@ pub const PLAIN: u32 = 100;
 /// The priority of `lib.mkDefault`.
 pub const DEFAULT: u32 = 1000;
 
-/// One segment of an attribute path; `None` where an expression makes it.
+/// A segment of an attribute path; `None` if it is computed by an expression.
 pub type Segment = Option<String>;
 
-/// A statement under the option.
+/// A statement that defines an option of the module, or part of one.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    /// The path below the option; empty for the option itself.
+    /// The path below `services.nixvol-net`; empty for that option itself.
     pub path: Vec<Segment>,
     /// The statement: `a.b = value;`, or an `inherit`.
     pub statement: SyntaxNode,
-    /// The set in which it stands.
+    /// The set that contains the statement.
     pub set: AttrSet,
-    /// The text of each segment of the statement's own path.
+    /// The source text of each segment of the statement's own path.
     pub written: Vec<String>,
-    /// What it says, without the wrappers. Empty for an `inherit`.
+    /// The values that it defines, without wrappers. Empty for most `inherit` statements.
     pub bodies: Vec<Body>,
     /// The priority at each level above the last.
     pub above: Vec<u32>,
-    /// The conditions under which it stands.
+    /// The conditions that enclose it, as in [`Body`].
     pub conditions: Vec<usize>,
-    /// The outermost set of the module in which it is read.
+    /// The byte range of the module's outermost set.
     pub root: Range<usize>,
-    /// Where it takes part: the statement itself, or the one that names the set in which it stands.
+    /// The byte range by which it takes part in a declaration: the statement itself, or the statement that refers to
+    /// its set by name.
     pub site: Range<usize>,
 }
 
@@ -49,21 +50,21 @@ pub struct Definition {
 pub struct Body {
     /// The value.
     pub value: Expr,
-    /// Its priority; the smaller wins.
+    /// Its priority; the smallest wins.
     pub priority: u32,
-    /// The conditions under which it stands, each by the byte where its call begins.
+    /// The enclosing conditions, each by the byte offset of its call (`mkIf`).
     pub conditions: Vec<usize>,
 }
 
 impl Body {
-    /// A value as it stands, before any wrapper is off.
+    /// A value with wrappers not yet removed.
     pub fn plain(value: Expr) -> Self {
         Self { value, priority: PLAIN, conditions: Vec::new() }
     }
 }
 
 impl Definition {
-    /// Whether the path is these names, or goes on below them.
+    /// Whether the path starts with these names.
     pub fn starts_with(&self, names: &[&str]) -> bool {
         self.path.len() >= names.len() && self.is_prefix(names)
     }
@@ -72,29 +73,28 @@ impl Definition {
         self.path.iter().zip(names).all(|(segment, name)| segment.as_deref() == Some(*name))
     }
 
-    /// Whether the path is these names.
+    /// Whether the path is exactly these names.
     pub fn is_at(&self, names: &[&str]) -> bool {
         self.path.len() == names.len() && self.is_prefix(names)
     }
 
-    /// The statement's bytes.
+    /// The byte range of the statement.
     pub fn range(&self) -> Range<usize> {
         bytes(&self.statement)
     }
 
-    /// The names of the path, where no expression makes one of them.
+    /// The names of the path; `None` if one of them is computed.
     pub fn names(&self) -> Option<Vec<&str>> {
         self.path.iter().map(Option::as_deref).collect()
     }
 }
 
-/// A node's bytes.
+/// The byte range of a node.
 pub fn bytes(node: &SyntaxNode) -> Range<usize> {
     node.text_range().start().into()..node.text_range().end().into()
 }
 
-/// Every definition of a file, in the order of its text. `root` is the path that the file's own value defines, for a
-/// file that is not a module.
+/// Every definition of a file, in source order. `root` is the option whose value the file is, if it is not a module.
 pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
     let mut finder = Finder { seen: HashSet::new(), found: Vec::new() };
     let module = Around {
@@ -118,7 +118,7 @@ pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
             finder.set(&set, &module);
         }
     }
-    // A module that is bound by a name is read where it is and where it is used: once is enough.
+    // A module that is bound to a name is found both there and where it is used; keep one of each.
     let mut known = HashSet::new();
     finder.found.retain(|it| {
         let is_followed = it.site != it.range();
@@ -128,7 +128,7 @@ pub fn definitions(file: &ast::Root, root: &[String]) -> Vec<Definition> {
     finder.found
 }
 
-/// The body of a function, through all of its arguments.
+/// The innermost body of a function with several arguments.
 fn innermost(value: Expr) -> Expr {
     match value {
         Expr::Lambda(function) => function.body().map_or(Expr::Lambda(function.clone()), innermost),
@@ -137,26 +137,26 @@ fn innermost(value: Expr) -> Expr {
     }
 }
 
-/// What is around a set or a statement.
+/// The context of a set or statement.
 #[derive(Debug, Clone)]
 struct Around {
     /// The whole path.
     path: Vec<Segment>,
     /// The priority at each level below the option.
     above: Vec<u32>,
-    /// The priority that is pushed down to the next level.
+    /// The priority that applies to the next level.
     priority: u32,
     conditions: Vec<usize>,
-    /// The outermost set.
+    /// The byte range of the outermost set.
     root: Option<Range<usize>>,
-    /// The statement through which a set that is elsewhere was reached.
+    /// The statement by which a set elsewhere was referred to.
     site: Option<Range<usize>>,
     /// How many names were followed.
     depth: usize,
 }
 
 impl Around {
-    /// The part of the path below the option, if it gets there.
+    /// The part of the path below the module's option, if it reaches that.
     fn below(&self) -> Option<&[Segment]> {
         let is_option = |window: &[Segment]| {
             window.iter().map(Option::as_deref).eq(OPTION.iter().map(|name| Some(*name)))
@@ -166,7 +166,7 @@ impl Around {
         (!declares).then(|| &self.path[at + OPTION.len()..])
     }
 
-    /// The same, with more segments. Only options have priorities; what is above them hands its own down.
+    /// The context of a nested path. Only options have priorities; one above them is passed down.
     fn at(&self, segments: impl IntoIterator<Item = Segment>) -> Self {
         let mut around = self.clone();
         for segment in segments {
@@ -201,7 +201,7 @@ impl Finder {
                             priority: at.priority,
                             conditions: at.conditions.clone(),
                         });
-                        // What is not a set has no statements of its own, and stays what the name says.
+                        // Values other than sets and lists have no statements of their own, and stay bound to the name.
                         let mut bodies = body.map(|body| bodies(&body)).unwrap_or_default();
                         bodies.retain(|body| matches!(body.value, Expr::AttrSet(_) | Expr::List(_)));
                         self.bodies(&bodies, &at, inherit.syntax());
@@ -261,7 +261,7 @@ impl Finder {
     }
 }
 
-/// The name that an attribute has, unless an expression makes it.
+/// The name of an attribute; `None` if it is computed.
 pub fn segment(attr: &Attr) -> Segment {
     match attr {
         Attr::Ident(name) => Some(name.to_string()),
@@ -273,7 +273,7 @@ pub fn segment(attr: &Attr) -> Segment {
     }
 }
 
-/// The text of a string without interpolation.
+/// The text of a string; `None` if it has interpolations.
 pub fn plain(string: &ast::Str) -> Option<String> {
     let parts = string.normalized_parts();
     parts
@@ -285,7 +285,7 @@ pub fn plain(string: &ast::Str) -> Option<String> {
         .collect()
 }
 
-/// What a value says once the wrappers of the module system are off: none, one or several.
+/// The values inside the wrappers of the module system: none, one or several.
 pub fn bodies(wrapped: &Body) -> Vec<Body> {
     let mut found = Vec::new();
     unwrap(wrapped.clone(), &mut found);
@@ -326,14 +326,14 @@ fn unwrap(body: Body, found: &mut Vec<Body>) {
     }
 }
 
-/// The set or list that a name stands for, where the file binds it to one that is written out.
+/// The literal set or list that a name is bound to in the file.
 fn named(body: &Body) -> Option<Body> {
     let resolved = scope::resolve(&body.value)?;
     let is_written = |value: &Expr| matches!(value, Expr::AttrSet(_) | Expr::List(_));
     if is_written(&resolved) {
         return Some(Body { value: resolved, ..body.clone() });
     }
-    // Wrapped: `let volumes = lib.mkIf x { … };`. What leads back to here leads nowhere.
+    // The bound value may itself be wrapped: `let volumes = lib.mkIf x { … };`. A reference to itself is not followed.
     let uses = |node: &SyntaxNode| node.text_range().contains_range(body.value.syntax().text_range());
     match &resolved {
         Expr::Apply(call) if !uses(call.syntax()) => {
@@ -345,7 +345,7 @@ fn named(body: &Body) -> Option<Body> {
     }
 }
 
-/// The value inside a call of the module system's functions.
+/// The value inside a call of one of the module system's functions.
 fn wrapper(call: &ast::Apply, body: &Body) -> Option<Body> {
     let (name, given) = call_of(call)?;
     let of = |value: &Expr, priority| {
@@ -366,7 +366,7 @@ fn wrapper(call: &ast::Apply, body: &Body) -> Option<Body> {
     }
 }
 
-/// The last part of a function's name, and its arguments.
+/// The last segment of a function's name, and its arguments.
 pub fn call_of(call: &ast::Apply) -> Option<(String, Vec<Expr>)> {
     let mut given = vec![call.argument()?];
     let mut function = call.lambda()?;
@@ -382,7 +382,7 @@ pub fn call_of(call: &ast::Apply) -> Option<(String, Vec<Expr>)> {
     Some((name, given))
 }
 
-/// Both sides of `a // b` where they are sets that share no name, and of `a ++ b` where one of them is a list.
+/// Both operands of `a // b` if they are sets without common names, and of `a ++ b` if one of them is a list.
 fn operands(operation: &ast::BinOp, body: &Body) -> Option<Vec<Body>> {
     use rnix::ast::BinOpKind::{Concat, Update};
     let side = |value: Option<Expr>| Some(bodies(&Body { value: value?, ..body.clone() }));
@@ -404,7 +404,7 @@ fn operands(operation: &ast::BinOp, body: &Body) -> Option<Vec<Body>> {
     fits.then(|| [left, right].concat())
 }
 
-/// The names that a set defines at its first level.
+/// The names that a set defines at its first level; `None` if they are not all known.
 fn first_names(body: &Body) -> Option<Vec<String>> {
     let Expr::AttrSet(set) = &body.value else { return None };
     if set.inherits().next().is_some() {

@@ -1,9 +1,9 @@
 //! The parts of a file that belong to each evaluation: a flake may declare several Macs, and each is a separate
 //! network.
 //!
-//! An evaluation is an entry of `darwinConfigurations`, or a call of `darwinSystem` elsewhere. It reaches its own
-//! text and what the names in it are bound to in this file: sets, modules, functions. What none of them reaches is
-//! in a module that another file may name.
+//! An evaluation is an entry of `darwinConfigurations`, or a call of `darwinSystem` elsewhere. It reaches its own text
+//! and whatever the names in it are bound to in this file: sets, modules, functions. Text that no evaluation reaches
+//! may be a module that another file imports.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -15,37 +15,38 @@ use rowan::ast::AstNode;
 use super::find::{Body, bodies, bytes, call_of, plain, segment};
 use super::scope;
 
-/// The output of a flake that holds the Macs.
+/// The flake output that contains the Macs.
 const CONFIGURATIONS: &str = "darwinConfigurations";
-/// Outputs of a flake, and of flake-parts, that hold modules, and how many names follow until one is a module's.
+/// The outputs of flakes and flake-parts that contain modules, with the number of further names on the path to a
+/// module.
 const MODULES: [(&str, usize); 3] = [("darwinModule", 0), ("darwinModules", 1), ("modules", 2)];
-/// Functions that evaluate a configuration.
+/// The functions that evaluate a configuration.
 const MAKERS: [&str; 2] = ["darwinSystem", "evalModules"];
-/// What a path to the file's own outputs goes through last.
+/// The last segment of a path that refers to the outputs of the file itself.
 const OWN: [&str; 3] = ["self", "flake", "outputs"];
-/// What one reads of a configuration without taking part in it.
+/// Attributes of a configuration that others read without being part of it.
 const READ: [&str; 4] = ["config", "options", "pkgs", "system"];
 
-/// A configuration that the file makes.
+/// A configuration that the file declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Where it is.
+    /// The byte range of its declaration.
     pub at: Range<usize>,
-    /// What makes configurations by rules of its own, where it is more than one.
+    /// The function that creates it, if that creates several configurations.
     pub made_by: Option<String>,
     reach: Vec<Range<usize>>,
 }
 
 impl Evaluation {
-    /// Whether bytes of the file take part in it.
+    /// Whether a byte range of the file takes part in it.
     pub fn reaches(&self, range: &Range<usize>) -> bool {
         self.reach.iter().any(|reached| reached.start <= range.start && range.end <= reached.end)
     }
 }
 
-/// The place of an evaluation before it is known what it reaches.
+/// An evaluation before its reach is computed.
 struct Seed {
     name: String,
     at: SyntaxNode,
@@ -53,7 +54,7 @@ struct Seed {
     made_by: Option<String>,
 }
 
-/// The evaluations of a file, in the order of its text.
+/// The evaluations of a file, in source order.
 pub fn evaluations(file: &ast::Root) -> Vec<Evaluation> {
     let modules = Modules::of(file);
     let mut seeds = Vec::new();
@@ -86,7 +87,7 @@ pub fn evaluations(file: &ast::Root) -> Vec<Evaluation> {
     found
 }
 
-/// The modules that a file hands out: the name of each, and where it is. Of nested ones the outer comes first.
+/// The modules that a file exports: name and byte range. Of nested ones, the outer comes first.
 pub fn modules(file: &ast::Root) -> Vec<(String, Range<usize>)> {
     let statements = file.syntax().descendants().filter_map(AttrpathValue::cast);
     let found = statements.filter_map(|statement| {
@@ -98,13 +99,13 @@ pub fn modules(file: &ast::Root) -> Vec<(String, Range<usize>)> {
     found.collect()
 }
 
-/// Where a path comes to an output that holds modules, and how many names lead from there to a module.
+/// The index in a path of an output that contains modules, and the number of further names to a module.
 fn module_at(path: &[Option<String>]) -> Option<(usize, usize)> {
     let length = |name: &str| MODULES.iter().find(|it| it.0 == name).map(|it| it.1);
     path.iter().enumerate().find_map(|(at, name)| Some((at, length(name.as_deref()?)?)))
 }
 
-/// The configurations that a statement gives, where it is one of those under `darwinConfigurations`.
+/// The configurations that a statement declares, if it defines `darwinConfigurations` or part of it.
 fn configurations(statement: &AttrpathValue) -> Vec<Seed> {
     let mut seeds = Vec::new();
     let (Some(path), Some(value)) = (statement.attrpath(), statement.value()) else { return seeds };
@@ -123,7 +124,7 @@ fn configurations(statement: &AttrpathValue) -> Vec<Seed> {
     seeds
 }
 
-/// The entries of what is given as a whole.
+/// The configurations of a value that defines all of `darwinConfigurations`.
 fn entries(value: Expr, at: &SyntaxNode, seeds: &mut Vec<Seed>) {
     for body in bodies(&Body::plain(value)) {
         match &body.value {
@@ -177,7 +178,7 @@ fn of_set(set: &AttrSet, shared: &[SyntaxNode], seeds: &mut Vec<Seed>) {
     }
 }
 
-/// A name, through what the file binds it to; its text where that does not tell.
+/// The name of an attribute, with computed parts resolved in the file; the source text if they cannot be.
 fn name_of(attr: &ast::Attr) -> String {
     let bound = |expression: Option<Expr>| match scope::resolve(&expression?)? {
         Expr::Str(text) => plain(&text),
@@ -198,7 +199,8 @@ fn name_of(attr: &ast::Attr) -> String {
     segment(attr).or(inside).unwrap_or_else(|| attr.to_string())
 }
 
-/// Whether a call evaluates a configuration, itself or by a function of the file, and is not a part of such a function.
+/// Whether a call evaluates a configuration, directly or through a function of the file, and is not itself inside such
+/// a function.
 fn is_making(call: &ast::Apply) -> bool {
     let is_head = call.syntax().parent().and_then(ast::Apply::cast).and_then(|it| it.lambda());
     if is_head.is_some_and(|head| head.syntax() == call.syntax()) || !makes(call, 0) {
@@ -226,7 +228,7 @@ fn makes(call: &ast::Apply, depth: usize) -> bool {
     }
 }
 
-/// Whether a function has a name by `let` or `rec`, so that it is called elsewhere.
+/// Whether a function is bound to a name by `let` or `rec`, and so is called elsewhere.
 fn is_bound(function: &ast::Lambda) -> bool {
     let above = function.syntax().ancestors().skip(1);
     let mut above = above.skip_while(|node| {
@@ -240,7 +242,7 @@ fn is_bound(function: &ast::Lambda) -> bool {
     })
 }
 
-/// The path of a statement, from the outermost set that it is written in.
+/// The path of a statement, starting at the outermost enclosing set.
 fn whole_path(statement: &SyntaxNode) -> Vec<Option<String>> {
     let mut path = Vec::new();
     for node in statement.ancestors() {
@@ -255,7 +257,7 @@ fn whole_path(statement: &SyntaxNode) -> Vec<Option<String>> {
     path
 }
 
-/// The whole path of a selection, its base first; of a base that is not a name, nothing is known.
+/// The path of a selection, with its base as the first segment, which is unknown unless the base is a name.
 fn path_of(select: &ast::Select) -> Vec<Option<String>> {
     let base = match select.expr() {
         Some(Expr::Ident(name)) => vec![Some(name.to_string())],
@@ -266,7 +268,7 @@ fn path_of(select: &ast::Select) -> Vec<Option<String>> {
     base.into_iter().chain(own).collect()
 }
 
-/// The modules that a file hands out by name, for the names through which a configuration takes them.
+/// The modules that a file exports by name, to resolve references from configurations.
 struct Modules(Vec<(Vec<Option<String>>, SyntaxNode)>);
 
 impl Modules {
@@ -281,9 +283,9 @@ impl Modules {
         Self(with_path.collect())
     }
 
-    /// What is at a path such as `self.darwinModules.network`, or below it. Modules of other flakes do not stand here.
+    /// The module at a path such as `self.darwinModules.network`, or below it. Paths to other flakes have no match.
     fn at(&self, path: &[Option<String>]) -> Vec<SyntaxNode> {
-        // `args.modules` is an argument, and no output.
+        // `args.modules` is a function argument, not an output.
         let Some((at, length)) = module_at(path).filter(|(at, length)| *length < 2 || path.len() > at + 1)
         else {
             return Vec::new();
@@ -300,11 +302,11 @@ impl Modules {
         found.map(|(_, value)| value.clone()).collect()
     }
 
-    /// Adds what a seed comes to. Those of one name are distinguished by a number.
+    /// Adds the evaluation of a seed. A repeated name gets a number.
     fn add(&self, seed: Seed, found: &mut Vec<Evaluation>) {
         let reach = self.reach(&seed.from);
         let at = bytes(&seed.at);
-        // Seen through another name.
+        // It was already found through another name.
         if found.iter().any(|it| it.at == at) {
             return;
         }
@@ -313,7 +315,7 @@ impl Modules {
         found.push(Evaluation { name, at, made_by: seed.made_by, reach });
     }
 
-    /// The text that is reached from some nodes, by the names in it.
+    /// The text that is reachable from some nodes through names.
     fn reach(&self, from: &[SyntaxNode]) -> Vec<Range<usize>> {
         let mut waiting = from.to_vec();
         let mut known: HashSet<TextRange> = HashSet::new();
@@ -328,9 +330,9 @@ impl Modules {
         known.into_iter().map(|range| range.start().into()..range.end().into()).collect()
     }
 
-    /// What a node names elsewhere in the file.
+    /// The nodes elsewhere in the file that a node refers to.
     fn named_by(&self, node: &SyntaxNode) -> Vec<SyntaxNode> {
-        // `with` brings names, and none of them unless it is used.
+        // A `with` makes names available; only those that are used count.
         let with = node.parent().and_then(ast::With::cast).and_then(|it| it.namespace());
         if with.is_some_and(|it| it.syntax() == node && matches!(it, Expr::Ident(_) | Expr::Select(_))) {
             return Vec::new();
@@ -353,7 +355,7 @@ impl Modules {
         let Some(name) = ast::Ident::cast(node.clone()).filter(scope::is_used) else { return Vec::new() };
         let is_base = node.parent().and_then(ast::Select::cast).and_then(|it| it.expr());
         if is_base.is_some_and(|base| base.syntax() == node) {
-            // The whole path says more.
+            // The selection as a whole is handled instead.
             return Vec::new();
         }
         match scope::binding(node, &name.to_string()) {
@@ -376,7 +378,7 @@ impl Modules {
         if let Some(found) = scope::resolve(&Expr::Select(select.clone())) {
             return vec![found.syntax().clone()];
         }
-        // As far as the file tells: the whole of the set that the path goes into.
+        // If the path cannot be resolved, everything that its base is bound to counts.
         match select.expr() {
             Some(Expr::Ident(base)) => match scope::binding(base.syntax(), &base.to_string()) {
                 Some(bound) => vec![bound.syntax().clone()],
@@ -386,7 +388,7 @@ impl Modules {
         }
     }
 
-    /// A name that `with self.darwinModules;` may bring.
+    /// What a name can refer to through an enclosing `with`, such as `with self.darwinModules;`.
     fn with(&self, node: &SyntaxNode, path: &[Option<String>]) -> Vec<SyntaxNode> {
         let mut found = Vec::new();
         for with in node.ancestors().filter_map(ast::With::cast) {

@@ -1,5 +1,5 @@
-//! The meaning of a name in a Nix file, as far as the file itself says: `let`, `rec`, `inherit`, and paths into
-//! literal sets.
+//! The values of names in a Nix file, as far as the file itself determines them: `let`, `rec`, `inherit`, and paths
+//! into literal sets.
 
 use rnix::SyntaxNode;
 use rnix::ast::{self, AttrSet, Expr, HasEntry};
@@ -7,27 +7,27 @@ use rowan::ast::AstNode;
 
 use super::find::segment;
 
-/// How many names are followed one after another: a name may be bound to itself.
+/// How many names are followed at most: a name may be bound to itself.
 pub const DEEPEST: usize = 20;
 
-/// What a scope says of a name.
+/// What a scope binds a name to.
 enum Bound {
-    /// Nothing.
+    /// The scope does not bind it.
     Not,
-    /// This.
+    /// An expression.
     To(Expr),
-    /// It is inherited by this statement: from an expression, or from around the scope.
+    /// An `inherit` statement, which takes it from an expression or from the enclosing scope.
     Inherited(ast::Inherit),
-    /// Something that cannot be followed.
+    /// A value that cannot be followed.
     Otherwise,
 }
 
-/// What the file binds a name to, around the place where it is used.
+/// The expression to which a name is bound at the place where it is used.
 pub fn binding(from: &SyntaxNode, name: &str) -> Option<Expr> {
     bound(from, name, 0)
 }
 
-/// The value that `inherit` gives a name: from around the set in which it stands, or from an expression.
+/// The value that an `inherit` statement gives a name: from the enclosing scope, or from an expression.
 pub fn inherited(inherit: &ast::Inherit, name: &str) -> Option<Expr> {
     inherited_at(inherit, name, 0)
 }
@@ -89,8 +89,8 @@ fn bound_in(scope: &impl HasEntry, name: &str) -> Bound {
     found
 }
 
-/// The expression that a name, or a path into a set, stands for; any other expression as it is. `None` where the file
-/// does not tell.
+/// The expression that a name or a path into a set refers to; any other expression is returned unchanged. `None` if the
+/// file does not determine it.
 pub fn resolve(expression: &Expr) -> Option<Expr> {
     resolved(expression, 0)
 }
@@ -112,13 +112,13 @@ fn resolved(expression: &Expr, depth: usize) -> Option<Expr> {
     }
 }
 
-/// What is at a path of a set; `None` as well where an expression makes a name of it.
+/// The value at a path of a set; `None` if there is none, or if a segment is computed.
 pub fn below(set: &Expr, path: &[Option<String>]) -> Option<Expr> {
     let path: Vec<String> = path.iter().cloned().collect::<Option<_>>()?;
     step(set, &path, 0)
 }
 
-/// What is at a path of a set.
+/// The value at a path of a set.
 fn step(set: &Expr, path: &[String], depth: usize) -> Option<Expr> {
     if path.is_empty() {
         return Some(set.clone());
@@ -131,7 +131,7 @@ fn step(set: &Expr, path: &[String], depth: usize) -> Option<Expr> {
         if !names().all(|(own, wanted)| own.as_ref() == Some(wanted)) {
             continue;
         }
-        // Two statements make one value, or one makes less than what is asked for.
+        // Several statements define the value together, or one defines only a part of it.
         if found.is_some() || own.len() > path.len() {
             return None;
         }
@@ -146,14 +146,14 @@ fn step(set: &Expr, path: &[String], depth: usize) -> Option<Expr> {
     step(&resolved(&value, depth + 1)?, &path[1..], depth + 1)
 }
 
-/// Whether a name is used here, as opposed to given: neither a part of a path, nor a parameter, nor what is inherited.
+/// Whether a name is used here: it is not part of a path, a parameter, or an inherited name.
 pub fn is_used(name: &ast::Ident) -> bool {
     use rnix::SyntaxKind::{NODE_ATTRPATH, NODE_IDENT_PARAM, NODE_INHERIT, NODE_PAT_BIND, NODE_PAT_ENTRY};
     let parent = name.syntax().parent();
     let Some(parent) = parent else { return false };
     match parent.kind() {
         NODE_ATTRPATH | NODE_IDENT_PARAM | NODE_INHERIT | NODE_PAT_BIND => false,
-        // `{ a ? b }`: the name comes first, its default behind.
+        // `{ a ? b }`: the first child is the parameter, the other its default.
         NODE_PAT_ENTRY => parent.first_child().as_ref() != Some(name.syntax()),
         _ => true,
     }

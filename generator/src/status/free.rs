@@ -1,5 +1,5 @@
-//! Networks that are free on the Mac, for every provider whose network somebody else has, and the lines of a
-//! declaration that move them there with their volumes.
+//! Networks that are free on the Mac, for every provider whose network overlaps another one, and the declaration that
+//! moves these providers and their volumes there.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,18 +10,19 @@ use super::Seen;
 use super::outside::{BLOCKS, Overlap, WIDE};
 use crate::plan::Plan;
 
-/// Where every provider that must move can go: its network now, by name, and one that is free, where there is one.
+/// The providers that must move, by name: their current network, and a free one if it exists.
 pub(super) type Moves<'a> = BTreeMap<&'a str, (Ipv4Net, Option<Ipv4Net>)>;
 
 impl Seen<'_> {
-    /// A network of the same size for each provider that overlaps something, none of which is in the way of another.
+    /// Finds a free network of the same size for each provider that overlaps something; the results do not overlap each
+    /// other.
     pub(super) fn moves<'a>(&self, plan: &'a Plan, overlaps: &[Overlap]) -> Moves<'a> {
         let must_move = |name: &str| overlaps.iter().any(|it| it.provider == name);
         let mut taken: Vec<Ipv4Net> = Vec::new();
         taken.extend(
             plan.bridges.iter().filter(|it| !must_move(it.provider.as_str())).map(|bridge| bridge.network),
         );
-        // A route that is wider is part of a way to everywhere.
+        // Routes to shorter prefixes are parts of a default route.
         let routes = self.routes.iter().map(|route| route.destination);
         taken.extend(routes.filter(|net| net.prefix_len() >= WIDE));
         let addresses = self.interfaces.values().flat_map(|interface| interface.addresses.keys());
@@ -36,7 +37,7 @@ impl Seen<'_> {
     }
 }
 
-/// The first network of this length that meets none of these.
+/// The first network with this prefix length that overlaps none of these.
 fn free(length: u8, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     let step = 1_u64 << (32 - length);
     for (start, wide) in BLOCKS.into_iter().filter(|(_, wide)| *wide <= length) {
@@ -54,7 +55,7 @@ fn free(length: u8, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     None
 }
 
-/// The lines of a declaration that moves them, volumes and all; nothing where nobody has to move.
+/// The Nix lines that move the providers and their volumes; empty if none must move.
 pub(super) fn advice(plan: &Plan, moves: &Moves<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     if !moves.is_empty() {
@@ -85,13 +86,13 @@ pub(super) fn advice(plan: &Plan, moves: &Moves<'_>) -> Vec<String> {
     lines
 }
 
-/// The address that has the place in one network which this one has in the other.
+/// The address with the same offset in the other network.
 fn moved(address: Ipv4Addr, from: Ipv4Net, to: Ipv4Net) -> Ipv4Addr {
     let offset = u32::from(address) - u32::from(from.network());
     Ipv4Addr::from(u32::from(to.network()) + offset)
 }
 
-/// A name as Nix takes it in an attribute path.
+/// A name as a segment of an attribute path.
 fn attribute(name: &str) -> String {
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name.to_owned() } else { format!("\"{name}\"") }
 }

@@ -1,4 +1,4 @@
-//! The checks, one after another, and the report of what is not as declared.
+//! The individual checks, which report what is not as declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::pf::{self, Environment};
 use crate::place::Harmless;
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
-/// Holds what was seen against the plan.
+/// Compares the captured state with the plan.
 pub(super) struct Judge<'a> {
     pub plan: &'a Plan,
     pub seen: &'a Seen<'a>,
@@ -23,7 +23,7 @@ impl Judge<'_> {
         self.findings.push(Finding { about: about.into(), what: what.into() });
     }
 
-    /// A provider's bridge, and the route to it.
+    /// Checks a provider's bridge, and the route to it. Returns its state.
     pub fn provider(&mut self, bridge: &Bridge) -> &'static str {
         let before = self.findings.len();
         let about = format!("provider {}", bridge.provider);
@@ -62,7 +62,7 @@ impl Judge<'_> {
         if self.findings.len() > before { "not as declared" } else { "up" }
     }
 
-    /// A volume's port and addresses.
+    /// Checks a volume's port and addresses. Returns its state.
     pub fn volume(&mut self, volume: &Volume) -> &'static str {
         if !self.seen.is_mounted(volume) {
             return "not mounted";
@@ -85,7 +85,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A port is a pair, joined, with its far end in the bridge of the provider.
+    /// Checks that a port is a connected feth pair whose far interface is a member of the provider's bridge.
     fn port(&mut self, about: &str, volume: &Volume, port: &str) {
         let Some((near, Some(far))) = self.seen.names.get(port).cloned() else {
             self.tell(about, format!("{port} was never made"));
@@ -116,7 +116,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What packets between ends go through.
+    /// Checks a dummynet pipe. Returns its state.
     pub fn pipe(&mut self, pipe: &Pipe) -> &'static str {
         let Some(pipes) = &self.seen.pipes else { return "unknown" };
         let (number, conditions) = (pipe.number, pipe.conditions);
@@ -140,7 +140,8 @@ impl Judge<'_> {
         state
     }
 
-    /// What all of them need: the group's address, rules in force, pf on, forwarding, and nobody else in the way.
+    /// Checks what the whole network needs: the group's address, rules in force, pf enabled, IP forwarding, and no
+    /// conflicts with others.
     pub fn surroundings(&mut self, anchor: &str, overlaps: Vec<String>) {
         let group = self.plan.localhost.gateway.addr();
         if self.seen.has("lo0", group).is_none() {
@@ -190,7 +191,7 @@ impl Judge<'_> {
         self.unwanted();
     }
 
-    /// launchd's job, and the room that is left in pf's state table.
+    /// Checks the launchd job, and the remaining capacity of pf's state table.
     fn health(&mut self) {
         if let Some(text) =
             self.seen.capture.get("launchctl-print").filter(|text| !text.ends_with("failed\n"))
@@ -226,11 +227,11 @@ impl Judge<'_> {
         }
     }
 
-    /// What else decides on this Mac.
+    /// Checks what else decides on this Mac.
     fn others(&mut self) {
         let text = |file: &str| self.seen.text(file).to_owned();
         let mut texts = darwin::anchors(&text("pfctl-others"));
-        // An anchor of an earlier bundle is emptied.
+        // The manager flushes anchors of its earlier bundles.
         texts.retain(|path, _| !self.seen.made(&["anchor", path]));
         texts.insert(String::new(), text("pfctl-sn") + &text("pfctl-sr") + &text("pfctl-dummynet"));
         let mut loaded = BTreeMap::new();
@@ -252,7 +253,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What was made for something that is no longer declared, or not mounted.
+    /// Reports objects of the manager that are no longer declared, or whose volume is not mounted.
     fn unwanted(&mut self) {
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         wanted.insert(self.plan.localhost.gateway.addr().to_string());
@@ -261,6 +262,10 @@ impl Judge<'_> {
             wanted.extend(self.seen.kernel(bridge.logical.as_str()).map(str::to_owned));
         }
         wanted.extend(self.plan.pipes.iter().map(|pipe| pipe.number.to_string()));
+        // The two pipes of every `slow` that the manager has in force.
+        let slow =
+            self.seen.text("faults").lines().filter_map(|line| line.split('\t').nth(6)?.parse::<u16>().ok());
+        wanted.extend(slow.flat_map(|pipe| [pipe, pipe.saturating_sub(1)]).map(|pipe| pipe.to_string()));
         for volume in self.plan.volumes.iter().filter(|volume| self.seen.is_mounted(volume)) {
             if volume.attachment == VolumeAttachment::Host {
                 wanted.insert(volume.address.to_string());
@@ -275,7 +280,7 @@ impl Judge<'_> {
         self.remains(|what| !wanted.contains(what));
     }
 
-    /// What is still there of what the manager made, though the wish is down.
+    /// Reports objects of the manager that still exist although the network should be down.
     pub fn leftovers(&mut self) {
         self.remains(|_| true);
         let anchor = self.plan.anchor.as_str();
@@ -294,7 +299,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a bridge of vmnet or Internet Sharing is there, which needs forwarding itself.
+    /// Whether there is a bridge of vmnet or Internet Sharing, which needs IP forwarding too.
     fn others_forward(&self) -> bool {
         let others = |name: &String| {
             let unit = name.strip_prefix("bridge").and_then(|unit| unit.parse::<u32>().ok());
@@ -341,7 +346,7 @@ impl Judge<'_> {
     }
 }
 
-/// A pipe in the words of conditions.
+/// A pipe's settings, in the wording of conditions.
 fn like(pipe: darwin::Pipe) -> String {
     let mut words = vec![format!("{} ms", pipe.delay)];
     if pipe.loss > 0 {

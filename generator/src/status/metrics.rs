@@ -1,6 +1,7 @@
-//! A status as numbers: the text of OpenMetrics, for node_exporter's textfile collector and for scrapers.
+//! A status as numbers in OpenMetrics text, for node_exporter's textfile collector and for scrapers.
 //!
-//! Only counters and gauges, which every reader knows. What a capture does not tell is left out, and is no zero.
+//! Only counters and gauges, which every reader supports. A value that the capture does not have is omitted rather than
+//! 0.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use super::{Capture, Status};
 use crate::darwin::{self, Counts};
 use crate::plan::Plan;
 
-/// What findings are about; each is there when nothing is wrong, too.
+/// The values of the label for findings; each is exported even when it has none.
 const PARTS: [&str; 11] = [
     "forwarding",
     "launchd",
@@ -24,7 +25,7 @@ const PARTS: [&str; 11] = [
     "volume",
 ];
 
-/// The whole text.
+/// The complete text.
 pub fn metrics(plan: &Plan, status: &Status, capture: &Capture) -> String {
     let mut page = Page(String::new());
     page.build(plan);
@@ -40,14 +41,14 @@ pub fn metrics(plan: &Plan, status: &Status, capture: &Capture) -> String {
 
 struct Page(String);
 
-/// One of what pf counts, in and out.
+/// A selector of one of pf's counters, as `[in, out]`.
 type Count = fn(&Counts) -> [u64; 2];
 
-/// The labels of a sample.
+/// The labels of a sample: name and value.
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
-    /// A family: what it is called, its kind, its unit where it has one, and what it means.
+    /// The metadata of a metric family: name, type, unit if it has one, and help text.
     fn family(&mut self, name: &str, kind: &str, unit: Option<&str>, help: &str) {
         let _ = writeln!(self.0, "# TYPE {name} {kind}");
         if let Some(unit) = unit {
@@ -72,7 +73,7 @@ impl Page {
         let _ = writeln!(self.0, " {value}");
     }
 
-    /// A gauge that is one sample.
+    /// A gauge with a single sample.
     fn single(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
         self.gauge(name, None, help);
         self.sample(name, &[], value);
@@ -132,7 +133,7 @@ impl Page {
         }
     }
 
-    /// The conditions, as declared; and whether dummynet has them.
+    /// The conditions as declared, and whether dummynet has them.
     fn pipes(&mut self, plan: &Plan, status: &Status) {
         let pipes: Vec<(String, String)> =
             plan.pipes.iter().map(|pipe| (pipe.number.to_string(), pipe.describe(&plan.bridges))).collect();
@@ -183,7 +184,7 @@ impl Page {
         }
     }
 
-    /// What pf counted by the labels of rules: those of links by the link, the others by the label.
+    /// pf's counters by rule label: those of links by link, the others by label.
     fn traffic(&mut self, capture: &Capture) {
         let Some(labels) = capture.get("pfctl-anchor-labels").map(|text| darwin::labels(text)) else {
             return;
@@ -229,7 +230,7 @@ impl Page {
     }
 }
 
-/// A label's value between its quotes.
+/// A label value, escaped for double quotes.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

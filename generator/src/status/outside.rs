@@ -10,33 +10,33 @@ use crate::darwin::Route;
 use crate::place::Harmless;
 use crate::plan::Plan;
 
-/// The blocks of private addresses. A route that is wider than the one a network lies in says nothing of that network.
+/// The blocks of private addresses. A route wider than the block that contains a network is not an overlap with it.
 pub(super) const BLOCKS: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
-/// A route that is shorter than this reaches beyond any network: it is part of a way to everywhere.
+/// A shorter prefix is wider than any single network: the route is part of a default route.
 pub(super) const WIDE: u8 = 8;
 
-/// Somebody else has a network of ours, or part of one.
+/// An overlap of another network with a provider's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Overlap {
-    /// Whose network it is with us.
+    /// The name of the provider.
     pub provider: String,
-    /// Who has it, in words.
+    /// The overlap in words, with the interface of the other network.
     pub text: String,
 }
 
 impl Seen<'_> {
-    /// Interfaces that packets leave by, in order.
+    /// The egress interfaces, sorted by name.
     pub(super) fn ways_out(&self, plan: &Plan) -> Vec<String> {
         let leading = self.routes.iter().filter(|route| self.leads_out(plan, route));
         leading.map(|route| route.interface.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Interfaces that are neither lo0 nor ours, in order: what comes in by them comes from others.
+    /// The interfaces that are neither lo0 nor ours, sorted by name: what arrives on them comes from others.
     pub(super) fn outside(&self, plan: &Plan) -> Vec<String> {
         let foreign =
             |name: &&String| name.as_str() != "lo0" && !self.is_inner(plan, name) && is_nameable(name);
@@ -49,13 +49,13 @@ impl Seen<'_> {
         self.routes.iter().find(is_it).map(|route| route.interface.as_str())
     }
 
-    /// Whether the manager made it, or it is the bridge that a provider of vmnet lives on.
+    /// Whether the manager created the interface, or it is the bridge of a provider attached to vmnet.
     fn is_inner(&self, plan: &Plan, name: &str) -> bool {
         self.made(&["if", name]) || plan.bridges.iter().any(|bridge| self.vmnet_of(bridge) == Some(name))
     }
 
-    /// Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly.
-    /// What is cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+    /// Whether packets leave this Mac by a route: to a router, or to a directly connected network. Routes that are
+    /// cloned, bound to an interface, rejecting or limited to one link do not count.
     fn leads_out(&self, plan: &Plan, route: &Route) -> bool {
         let name = route.interface.as_str();
         let Some(interface) = self.interfaces.get(name).filter(|it| !it.addresses.is_empty()) else {
@@ -68,12 +68,13 @@ impl Seen<'_> {
         if kind_of(name) == "lo" || self.is_inner(plan, name) || stays || bound {
             return false;
         }
-        // The far end of a tunnel is not a network.
+        // The peer of a tunnel is not a network.
         let is_peer = route.flags.contains('H') && !route.flags.contains('S');
         route.flags.contains('G') || (!is_peer && !self.hosts_machines(name))
     }
 
-    /// The networks of virtual machines on this Mac: who lives there goes out by this Mac, and not this Mac by him.
+    /// Whether it is an interface for virtual machines on this Mac: they reach the outside through the Mac, not the
+    /// reverse.
     fn hosts_machines(&self, name: &str) -> bool {
         match kind_of(name) {
             "vboxnet" | "vmnet" | "vnic" | "ap" => true,
@@ -87,7 +88,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Routes and addresses of others inside the networks of providers.
+    /// Routes and addresses of others that overlap the providers' networks.
     pub(super) fn overlaps(&self, plan: &Plan) -> Vec<Overlap> {
         let mut found: Vec<Overlap> = Vec::new();
         let mut told = BTreeSet::new();
@@ -139,7 +140,7 @@ impl Seen<'_> {
         bridges.filter_map(|name| self.interfaces.get(name)).any(|it| it.addresses.contains_key(&address))
     }
 
-    /// Whether a route has to do with what was made, or with the vmnet that a provider lives on.
+    /// Whether a route belongs to something that the manager created, or to the vmnet of a provider.
     fn is_known(&self, plan: &Plan, route: &Route) -> bool {
         let (net, interface) = (route.destination, route.interface.as_str());
         let bridges = plan.bridges.iter().any(|bridge| self.bridge(bridge) == Some(interface));
@@ -150,8 +151,8 @@ impl Seen<'_> {
         bridges || own_route || alias || route.flags.contains('W') || self.is_ours(plan, net.addr())
     }
 
-    /// One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of
-    /// which says a second time what another does: everything but some addresses, in pieces.
+    /// Whether it is one of several routes with the same next hop that together cover at least half of all addresses,
+    /// without being covered by another of them: a default route, split to exclude some addresses.
     fn is_piece(&self, route: &Route) -> bool {
         let beside = |other: &&Route| {
             (&other.interface, &other.gateway) == (&route.interface, &route.gateway)
@@ -167,7 +168,7 @@ impl Seen<'_> {
         !beside.clone().any(covered) && beside.map(size).sum::<u64>() >= 1 << 31
     }
 
-    /// A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
+    /// Whether it is a route around a tunnel that takes all other traffic: it goes where the LAN's default route goes.
     fn bypasses(&self, route: &Route) -> bool {
         let same = |other: &Route| {
             other.destination.prefix_len() == 0
@@ -183,7 +184,7 @@ impl Seen<'_> {
     }
 }
 
-/// A route to everywhere, or part of one.
+/// Whether a route is a default route, or part of one.
 fn is_everywhere(net: Ipv4Net, network: Ipv4Net) -> bool {
     if net.prefix_len() <= 1 {
         return true;
@@ -194,12 +195,12 @@ fn is_everywhere(net: Ipv4Net, network: Ipv4Net) -> bool {
     net.prefix_len() < block.map_or(WIDE, |(_, length)| length)
 }
 
-/// The letters of an interface's name.
+/// The letters at the start of an interface's name.
 fn kind_of(name: &str) -> &str {
     name.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
-/// A name that may be in a rule: interfaces of macOS have no other.
+/// Whether a name can be used in a rule; all interfaces of macOS have such names.
 fn is_nameable(name: &str) -> bool {
     let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
     let bytes = name.as_bytes();

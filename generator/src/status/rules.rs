@@ -1,4 +1,4 @@
-//! The rules that pf holds compared with those that are rendered now, both as the reader of pf prints them.
+//! Compares the rules in pf with those that are rendered now, both as the pf reader prints them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::pf::syntax::{Ruleset, SettingValue};
 use crate::pf::{self, Environment, print_rule};
 use crate::plan::{Bridge, Plan};
 
-/// How they differ, in words.
+/// The differences, in words.
 pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<String> {
     let (place, capture) = (plan.anchor.as_str(), seen.capture);
     let (translation, filter) = (capture["pfctl-anchor-sn"].as_str(), capture["pfctl-anchor-sr"].as_str());
@@ -18,7 +18,7 @@ pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<Str
         return vec![format!("{place} is empty")];
     }
     let environment = Environment::default();
-    // Whether this pfctl takes `extfilter` is not known here, and either form is right.
+    // Whether this Mac's pfctl accepts `extfilter` is unknown, so both forms are right.
     let held = format!("{}{}{filter}", without_extfilter(translation), dummynet.unwrap_or_default());
     let held = pf::parse(&darwin::in_order(&held), &environment);
     let wanted = pf::parse(&without_extfilter(&load(anchor, &interfaces(plan, seen)).text), &environment);
@@ -53,7 +53,7 @@ pub(super) fn differences(plan: &Plan, anchor: &str, seen: &Seen<'_>) -> Vec<Str
     found
 }
 
-/// The interfaces of this Mac that the anchor asks for.
+/// The interfaces of this Mac that the anchor uses.
 fn interfaces(plan: &Plan, seen: &Seen<'_>) -> Interfaces {
     let bridge = |bridge: &Bridge| {
         let kernel = seen.bridge(bridge)?.to_owned();

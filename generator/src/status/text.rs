@@ -1,4 +1,4 @@
-//! A status on a terminal, in the wording and the order of the manager. Colours only repeat what the words say.
+//! A status as text, with the wording and order of the manager. Colours only repeat what the words say.
 
 use std::fmt::Write;
 
@@ -9,12 +9,12 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The widths of the columns, the last of which is as wide as it is.
+/// The widths of all columns but the last.
 const PROVIDERS: [usize; 4] = [14, 34, 18, 18];
 const VOLUMES: [usize; 4] = [24, 42, 15, 15];
 const PIPES: [usize; 3] = [8, 42, 42];
 
-/// The whole status.
+/// The complete text.
 pub fn text(status: &Status, colour: bool) -> String {
     let mut out = String::new();
     let (words, hue) = match (status.wish, status.healthy) {

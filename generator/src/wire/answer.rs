@@ -1,6 +1,6 @@
-//! The answers to a packet that does not get through: a RST, or an ICMP error, as macOS sends them.
+//! The answers to a packet that does not get through, as macOS sends them: a RST, or an ICMP error.
 //!
-//! Never: whether there is one.
+//! Never: whether there is an answer.
 
 use std::net::Ipv4Addr;
 
@@ -10,15 +10,15 @@ use super::read::{Datagram, v4};
 use super::rewrite::clear_df;
 use crate::pf::eval::{ICMP, SYN, Transport};
 
-/// The TTL of what macOS sends itself.
+/// The TTL of packets that macOS originates.
 const TTL: u8 = 64;
-/// How much of what follows the IP header an error quotes.
+/// Number of bytes after the IP header that an ICMP error quotes.
 const QUOTED: usize = 8;
 const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 const REDIRECT: u8 = 5;
 
-/// The RST that a segment gets, from the address that it was meant for; none for one that is a RST itself.
+/// The RST for a TCP segment, from the segment's destination; `None` for a RST, a fragment or another protocol.
 pub fn reset(datagram: &Datagram, ttl: u8) -> Option<Vec<u8>> {
     let Transport::Tcp { source, destination, segment } = datagram.packet.transport else { return None };
     if datagram.packet.fragment || segment.flags & RST != 0 {
@@ -37,37 +37,38 @@ pub fn reset(datagram: &Datagram, ttl: u8) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// What an ICMP error says.
+/// The contents of an ICMP error, apart from the quoted packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Complaint {
-    /// The type.
+    /// The ICMP type.
     pub kind: u8,
-    /// The code.
+    /// The ICMP code.
     pub code: u8,
-    /// What stands between the checksum and the quoted packet.
+    /// The four bytes between the checksum and the quoted packet.
     pub rest: [u8; 4],
 }
 
 impl Complaint {
-    /// One that says no more than its type and code.
+    /// An error with only a type and a code.
     pub fn new((kind, code): (u8, u8)) -> Self {
         Self { kind, code, rest: [0; 4] }
     }
 
-    /// The packet is too long to get through whole (3, 4): the greatest that does.
+    /// Fragmentation needed and don't-fragment set (3, 4), with the MTU of the next hop.
     pub fn too_long(next: u16) -> Self {
         let [high, low] = next.to_be_bytes();
         Self { kind: 3, code: 4, rest: [0, 0, high, low] }
     }
 
-    /// There is a shorter way (5, 1).
+    /// Redirect for a host (5, 1), with the address of the better next hop.
     pub fn redirect(by: Ipv4Addr) -> Self {
         Self { kind: REDIRECT, code: 1, rest: by.octets() }
     }
 }
 
-/// The ICMP error that a packet gets from `from`; none for what must not be answered (RFC 1122, 3.2.2): errors but by
-/// redirects, fragments but the first, and what no single machine sent or was to get.
+/// The ICMP error for a packet, sent from `from`; `None` where none may be sent (RFC 1122, 3.2.2): about an ICMP
+/// error (except a redirect), a fragment other than the first, or a packet from or to a multicast or broadcast
+/// address.
 pub fn error(bytes: &[u8], datagram: &Datagram, from: Ipv4Addr, complaint: Complaint) -> Option<Vec<u8>> {
     let Complaint { kind, code, rest } = complaint;
     let is_error = matches!(
@@ -96,7 +97,7 @@ pub fn error(bytes: &[u8], datagram: &Datagram, from: Ipv4Addr, complaint: Compl
     Some(answer)
 }
 
-/// What an error quotes of a packet.
+/// The part of a packet that an ICMP error quotes.
 pub fn quoted<'a>(bytes: &'a [u8], datagram: &Datagram) -> &'a [u8] {
     &bytes[..(datagram.header + QUOTED).min(datagram.total).min(bytes.len())]
 }

@@ -1,4 +1,4 @@
-//! The internet checksum: of a whole packet, and its update when a word changes (RFC 1624).
+//! The internet checksum (RFC 1071), and its incremental update when a word changes (RFC 1624).
 //!
 //! Never: which words change.
 
@@ -8,43 +8,43 @@ use super::read::Datagram;
 use super::{field, length, put, word};
 use crate::pf::eval::{TCP, UDP};
 
-/// The ones' complement sum of some bytes behind others, not inverted.
+/// The ones' complement sum of the bytes, not inverted.
 pub fn sum(bytes: &[u8]) -> u16 {
     !Sum16BitWords::new().add_slice(bytes).ones_complement().to_be()
 }
 
-/// The sum of what TCP and UDP add of the IP header, not inverted.
+/// The sum of the TCP or UDP pseudo header, not inverted.
 pub fn pseudo(bytes: &[u8], protocol: u8, transport: usize) -> u16 {
     let addresses = bytes.get(field::SOURCE..field::SOURCE + 8).unwrap_or_default();
     add(add(sum(addresses), u16::from(protocol)), length(transport))
 }
 
-/// Adds with the carry around.
+/// Ones' complement addition.
 pub fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u16::from(carry)
 }
 
-/// A field that sums up others.
+/// A checksum field that covers changed words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Check {
-    /// Where it lies.
+    /// Its offset.
     pub at: usize,
     pub kind: Kind,
 }
 
-/// What a field holds.
+/// What a checksum field contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The inverted sum.
     Whole,
-    /// UDP's, which is not there where it is zero.
+    /// UDP's checksum, which is absent if it is zero.
     Optional,
-    /// The sum of the pseudo header alone: the device adds the rest and inverts.
+    /// The sum of the pseudo header alone, not inverted: the device completes it.
     Partial,
 }
 
-/// Writes a word, and repairs the checksums that cover it.
+/// Writes a word, and updates the checksums that cover it.
 pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
     let old = word(bytes, at);
     if old == value {
@@ -58,13 +58,13 @@ pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
             Kind::Whole | Kind::Optional => !add(add(!field, !old), value),
             Kind::Partial => add(add(field, !old), value),
         };
-        // Zero would mean that there is none.
+        // In UDP zero would mean that there is no checksum.
         let is_none = check.kind == Kind::Optional && mended == 0;
         put(bytes, check.at, if is_none { u16::MAX } else { mended });
     }
 }
 
-/// Whether the checksum of TCP or UDP is right, which pf looks at before it answers with a RST.
+/// Whether the TCP or UDP checksum is correct, which pf verifies before it answers with a RST.
 pub fn is_transport_right(bytes: &[u8], datagram: &Datagram) -> bool {
     let transport = &bytes[datagram.header..datagram.total];
     let protocol = datagram.packet.protocol();

@@ -1,18 +1,17 @@
-//! The fragmentation of a packet that exceeds the MTU of its interface, and the datagram that its fragments come
-//! from.
+//! Fragmentation of a packet that exceeds the MTU, and the datagram that results from reassembly.
 //!
-//! Never: whether it may be fragmented.
+//! Never: whether a packet may be fragmented.
 
 use super::checksum::sum;
 use super::read::Datagram;
 use super::{IPV4_HEADER, field, length, put, word};
 
-/// More fragments follow.
+/// The more-fragments bit.
 const MORE: u16 = 0x2000;
-/// The offset, in units of eight bytes.
+/// The fragment offset, in units of eight bytes.
 const OFFSET: u16 = 0x1fff;
 
-/// The packet in pieces of at most `mtu` bytes. Options are in the first one only.
+/// The packet in fragments of at most `mtu` bytes. Only the first has IP options.
 pub fn fragments(bytes: &[u8], datagram: &Datagram, mtu: usize) -> Vec<Vec<u8>> {
     let (old, flags) = (word(bytes, field::FRAGMENT) & OFFSET, word(bytes, field::FRAGMENT) & MORE);
     let payload = &bytes[datagram.header..datagram.total];
@@ -39,7 +38,7 @@ pub fn fragments(bytes: &[u8], datagram: &Datagram, mtu: usize) -> Vec<Vec<u8>> 
     pieces
 }
 
-/// The datagram of a fragment, whose bytes behind the IP header are known.
+/// The reassembled datagram: the header of one of its fragments, and the whole payload.
 pub fn whole(fragment: &[u8], datagram: &Datagram, payload: &[u8]) -> Vec<u8> {
     let mut whole = [&fragment[..datagram.header], payload].concat();
     let total = length(whole.len());

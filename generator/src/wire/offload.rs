@@ -1,14 +1,14 @@
-//! What a TUN device leaves to its reader: a checksum to complete, a segment to split (Linux's virtio_net_hdr).
+//! What a TUN device leaves to its reader: completing a checksum, segmenting a large packet (Linux's virtio_net_hdr).
 //!
-//! It exists because a kernel passes up to 64 KB of one connection as one packet with one header, and accepts it so:
-//! a router that keeps it whole costs a fraction of one that sees every 1,500 bytes. Never: a device.
+//! It exists because a kernel passes up to 64 KB of a flow as one packet with one header, and accepts such packets as
+//! well: forwarding it unsegmented costs a fraction of forwarding 1,500 bytes at a time. Never: a device.
 
 use super::checksum::{add, pseudo, sum};
 use super::read::Datagram;
 use super::{field, length, long, put, word};
 use crate::pf::eval::UDP;
 
-/// The length of the header before each packet.
+/// Length of the virtio_net_hdr before each packet.
 pub const OFFLOAD_HEADER: usize = 10;
 
 const TCP_HEADER: usize = 20;
@@ -16,33 +16,34 @@ const UDP_HEADER: usize = 8;
 const NEEDS_CHECKSUM: u8 = 1;
 const TCP_IPV4: u8 = 1;
 const UDP_L4: u8 = 5;
-/// Congestion was met: a flag beside the kind.
+/// The congestion flag, combined with the GSO type.
 const ECN: u8 = 0x80;
 
-/// What is left to do.
+/// The work that a packet's sender left to the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// The checksum covers what follows this offset, and lies so far after it; it holds the pseudo header's sum.
+    /// Start of the checksummed bytes, and offset of the checksum field from there; it contains the sum of the pseudo
+    /// header.
     pub checksum: Option<(u16, u16)>,
-    /// It is several packets in one.
+    /// Generic segmentation offload: the packet stands for several.
     pub segments: Option<Gso>,
 }
 
-/// Several packets in one.
+/// How to segment a packet that stands for several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gso {
-    /// What they are: TCP, or UDP.
+    /// Whether it is TCP; otherwise UDP.
     pub is_tcp: bool,
-    /// The congestion flag of the first belongs to no other.
+    /// Whether the CWR flag is for the first segment only.
     pub has_ecn: bool,
-    /// The bytes of data in each.
+    /// Payload bytes per segment.
     pub size: u16,
-    /// The length of all headers.
+    /// Length of all headers in bytes.
     pub header: u16,
 }
 
 impl Offload {
-    /// Reads the header; `None` for kinds that no one asked for.
+    /// Reads the header; `None` for a GSO type that was not requested.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let [flags, kind, rest @ ..] = bytes.get(..OFFLOAD_HEADER)? else { return None };
         let number = |at: usize| u16::from_ne_bytes([rest[at], rest[at + 1]]);
@@ -79,17 +80,17 @@ impl Offload {
     }
 }
 
-/// Finishes the checksum of a packet that is not cut any more.
+/// Completes the checksum of a packet that needs no segmentation.
 pub fn complete(bytes: &mut [u8], offload: &mut Offload) {
     let Some((start, offset)) = offload.checksum.take() else { return };
     let (start, offset) = (usize::from(start), usize::from(offset));
     let Some(covered) = bytes.get(start..) else { return };
-    // The field holds the sum of the pseudo header, so that it is summed up with the rest.
+    // The field contains the sum of the pseudo header, so summing it with the rest gives the complete sum.
     let check = !sum(covered);
     put(bytes, start + offset, if check == 0 { u16::MAX } else { check });
 }
 
-/// The packets that one stands for, each whole and with its checksum; one that is only itself stays so.
+/// The segments of a packet, each with a complete checksum; a packet without GSO gives itself.
 pub fn segments(bytes: &[u8], datagram: &Datagram, offload: &Offload) -> Vec<Vec<u8>> {
     let whole = &bytes[..datagram.total];
     let Some(gso) = offload.segments.filter(|gso| gso.size > 0) else {
@@ -123,7 +124,7 @@ pub fn segments(bytes: &[u8], datagram: &Datagram, offload: &Offload) -> Vec<Vec
     pieces.enumerate().map(cut).collect()
 }
 
-/// One packet of several.
+/// One segment.
 struct Piece {
     number: usize,
     is_last: bool,
@@ -131,7 +132,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Numbers, flags and checksum of a piece whose IP header is done.
+    /// Sets the sequence number, flags and checksum of a segment whose IP header is done.
     fn finish(&self, piece: &mut [u8], at: usize) {
         const FIN_PUSH: u8 = 0x09;
         const CONGESTION_REDUCED: u8 = 0x80;

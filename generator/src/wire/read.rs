@@ -1,6 +1,6 @@
-//! The parsing of a packet: the fields that pf and the path need, or why no host would accept it.
+//! Parses a packet: the fields that pf and forwarding need, or why no host would accept it.
 //!
-//! Never: what becomes of it.
+//! Never: what happens to the packet.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,41 +10,41 @@ use super::checksum::sum;
 use super::{IPV4_HEADER, field, long, word};
 use crate::pf::eval::{ESP, ICMP, Inner, Ip, Packet, Part, Segment, TCP, Transport, UDP};
 
-/// The index and the sequence number.
+/// Length of the SPI and the sequence number.
 const ESP_HEADER: usize = 8;
 
-/// A packet whose bytes make sense.
+/// A well-formed packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// The length of the IP header.
+    /// Length of the IP header.
     pub header: usize,
-    /// The length of all of it; bytes after it are none of it.
+    /// Total length from the IP header; bytes beyond it are ignored.
     pub total: usize,
-    /// How many routers it may still pass.
+    /// The TTL.
     pub ttl: u8,
-    /// It must not be cut.
+    /// Whether the don't-fragment bit is set.
     pub dont_fragment: bool,
-    /// It has IP options.
+    /// Whether it has IP options.
     pub has_options: bool,
-    /// It begins what it is part of: its transport header is here.
+    /// Whether its fragment offset is zero, so that it contains the transport header.
     pub is_first: bool,
-    /// What pf looks at. It has no hooks yet.
+    /// The fields that pf evaluates. It has no hooks yet.
     pub packet: Packet,
 }
 
 impl Datagram {
-    /// Where it comes from.
+    /// The source address.
     pub fn source(&self) -> Ipv4Addr {
         v4(self.packet.source)
     }
 
-    /// Where it goes to.
+    /// The destination address.
     pub fn destination(&self) -> Ipv4Addr {
         v4(self.packet.destination)
     }
 }
 
-/// The address, which is never one of IPv6 here.
+/// The IPv4 address; 0.0.0.0 for IPv6, which does not occur here.
 pub fn v4(address: IpAddr) -> Ipv4Addr {
     match address {
         IpAddr::V4(address) => address,
@@ -52,20 +52,20 @@ pub fn v4(address: IpAddr) -> Ipv4Addr {
     }
 }
 
-/// Why bytes are no packet.
+/// Why bytes are not a valid packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is no IPv4.
+    /// The version is not 4.
     Version,
-    /// The IP header is cut short, or longer than the packet.
+    /// The IP header is truncated, or longer than the packet.
     Header,
-    /// The sum of the IP header is wrong.
+    /// The checksum of the IP header is wrong.
     Checksum,
-    /// The header speaks of more bytes than there are.
+    /// The total length exceeds the bytes present.
     Length,
-    /// The header behind the IP header is cut short, or speaks of more bytes than there are.
+    /// The transport header is truncated, or its length exceeds the bytes present.
     Transport,
-    /// What an ICMP error quotes is cut short.
+    /// The packet quoted by an ICMP error is truncated.
     Quote,
 }
 
@@ -83,10 +83,10 @@ impl Malformed {
     }
 }
 
-/// Reads a packet.
+/// Parses a packet.
 ///
 /// # Errors
-/// What makes a host throw it away before pf or in it.
+/// Why a host would discard it before or inside pf.
 pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
     if bytes.first().is_none_or(|first| first >> 4 != 4) {
         return Err(Malformed::Version);
@@ -102,7 +102,7 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
     let payload = bytes.get(header..total).ok_or(Malformed::Length)?;
     let (fragment, is_first) = (ip.is_fragmenting_payload(), ip.fragments_offset().value() == 0);
     let protocol = ip.protocol().0;
-    // What begins a datagram shows its header, if that is long enough; pf looks at it when the datagram is whole.
+    // The first fragment has a transport header, if it is long enough; pf evaluates it after reassembly.
     let transport = match (fragment, is_first) {
         (false, _) => transport(protocol, payload),
         (true, true) => Ok(begun(protocol, payload).unwrap_or_else(|| of_fragment(protocol))),
@@ -143,7 +143,7 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
     })
 }
 
-/// pf looks at no more than the protocol of a fragment.
+/// Only the protocol: pf reads nothing else of a fragment.
 fn of_fragment(protocol: u8) -> Transport {
     match protocol {
         TCP => Transport::Tcp {
@@ -157,7 +157,7 @@ fn of_fragment(protocol: u8) -> Transport {
     }
 }
 
-/// The header of a datagram whose end is not here.
+/// The transport header of a first fragment.
 fn begun(protocol: u8, payload: &[u8]) -> Option<Transport> {
     match protocol {
         UDP => {
@@ -211,13 +211,13 @@ fn icmp(payload: &[u8]) -> Result<Transport, Malformed> {
     let quoted = payload.get(field::ICMP_QUOTE..).ok_or(Malformed::Transport)?;
     let is_error = matches!(kind, 3 | 4 | 5 | 11 | 12);
     let inner = is_error.then(|| quote(quoted)).transpose()?;
-    // Queries have an identifier, and their answers the same.
+    // ICMP queries and their replies have an identifier.
     let is_query = matches!(kind, 0 | 8 | 13..=18);
     let id = if is_query { word(payload, field::ICMP_ID) } else { 0 };
     Ok(Transport::Icmp { kind, code, id, inner })
 }
 
-/// What an ICMP error quotes: an IP header and eight bytes after it.
+/// The packet quoted by an ICMP error: an IP header and eight bytes after it.
 fn quote(quoted: &[u8]) -> Result<Inner, Malformed> {
     let ip = Ipv4HeaderSlice::from_slice(quoted).map_err(|_| Malformed::Quote)?;
     let transport = &quoted[ip.slice().len()..];

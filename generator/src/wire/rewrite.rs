@@ -1,6 +1,6 @@
-//! The rewriting of a packet as pf does it: addresses, ports, and what an ICMP error quotes.
+//! Rewrites a packet as pf does: addresses, ports, and the packet quoted by an ICMP error.
 //!
-//! Checksums are updated and not recomputed: a packet that was damaged stays so. Never: why something changes.
+//! Checksums are updated, not recomputed: a corrupted packet stays corrupted. Never: why something changes.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::read::{Datagram, v4};
 use super::{field, word};
 use crate::pf::eval::{Detail, Form, ICMP, Inner, TCP, UDP};
 
-/// Makes a packet what pf has made of it.
+/// Applies a translation to the bytes of a packet.
 pub fn rewrite(
     bytes: &mut [u8],
     datagram: &Datagram,
@@ -24,7 +24,7 @@ pub fn rewrite(
     put_address(bytes, field::SOURCE, after.source, &of_address);
     put_address(bytes, field::DESTINATION, after.destination, &of_address);
     let ports_at = datagram.header;
-    // The sum of a pseudo header knows no ports: the device adds them.
+    // A partial checksum covers only the pseudo header, which has no ports: the device adds them.
     let whole: Vec<Check> = transport.into_iter().filter(|check| check.kind != Kind::Partial).collect();
     match after.detail {
         _ if datagram.packet.fragment => {}
@@ -48,7 +48,7 @@ fn is_query(bytes: &[u8], datagram: &Datagram) -> bool {
     matches!(bytes.get(datagram.header), Some(0 | 8 | 13..=18))
 }
 
-/// The checksum that covers ports, and with TCP and UDP addresses. Fragments are never rewritten.
+/// The checksum that covers the ports, and for TCP and UDP also the addresses. Fragments are never rewritten.
 fn transport_check(datagram: &Datagram, offload: &Offload) -> Option<Check> {
     let kind = if offload.checksum.is_some() { Kind::Partial } else { Kind::Whole };
     let (at, kind) = match datagram.packet.protocol() {
@@ -74,7 +74,8 @@ fn rewrite_quote(bytes: &mut [u8], icmp: usize, quoted: &Inner) {
     let Some(first) = bytes.get(ip) else { return };
     let transport = ip + usize::from(first & 0xf) * 4;
     let inner = Check { at: ip + field::IP_CHECKSUM, kind: Kind::Whole };
-    // The sum of the quoted header stays what it was, and so does the sum of all that covers it.
+    // The sum over the quoted header, its own checksum included, stays constant, so the outer checksum needs no
+    // update.
     put_address(bytes, ip + field::SOURCE, quoted.source, &[inner]);
     put_address(bytes, ip + field::DESTINATION, quoted.destination, &[inner]);
     match quoted.protocol {
@@ -87,21 +88,21 @@ fn rewrite_quote(bytes: &mut [u8], icmp: usize, quoted: &Inner) {
     }
 }
 
-/// Takes one from the TTL.
+/// Decrements the TTL.
 pub fn lower_ttl(bytes: &mut [u8]) {
     let old = word(bytes, field::TTL);
     let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
     replace(bytes, field::TTL, old.wrapping_sub(0x0100), &[ip]);
 }
 
-/// Raises the TTL.
+/// Sets the TTL.
 pub fn raise_ttl(bytes: &mut [u8], ttl: u8) {
     let protocol = word(bytes, field::TTL) & 0xff;
     let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
     replace(bytes, field::TTL, u16::from(ttl) << 8 | protocol, &[ip]);
 }
 
-/// Takes the flag that forbids to cut the packet.
+/// Clears the don't-fragment bit.
 pub fn clear_df(bytes: &mut [u8]) {
     const DONT_FRAGMENT: u16 = 0x4000;
     let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };

@@ -409,9 +409,9 @@ function collisions(i, k, p) {
     for (i = 1; i <= nclash; i++) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
-        if (P["ask"] == "reconcile") { if (p in present) trouble(k); else refuse(k) }
-        else if (asks_to_start()) { if (in_force(p)) caution(k); else refuse(k) }
-        else trouble(k)
+        if (P["ask"] == "reconcile") { if (p in present) trouble("overlap", k); else refuse(k) }
+        else if (asks_to_start()) { if (in_force(p)) caution("overlap", k); else refuse(k) }
+        else trouble("overlap", k)
     }
 }
 
@@ -481,7 +481,7 @@ function read_rules(file, line, i) {
     line = ""
     for (i = 1; i <= nused; i++) line = line " " used[i] "=" commas(names_of[used[i]])
     rule[1] = "# put in:" line (translates ? " nat=" natform : "")
-    if (unnamed != "" && ("outside" in uses)) trouble("forged packets may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows what it belongs to")
+    if (unnamed != "" && ("outside" in uses)) trouble("pf", "forged packets may come in by " unnamed ": no rule can name such an interface; hint: ifconfig shows what it belongs to")
 }
 function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
@@ -609,10 +609,10 @@ function judge_rule(line, whose, plain, w, n, i, from, to, name) {
     }
     if (!meets(from) && !meets(to)) return
     if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
-        caution(shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
+        caution("others", shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
     if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
     if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
-        trouble(shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("others", shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     else notice(shown(line) " of " whose " decides on " name " before our rules")
 }
 # XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
@@ -620,26 +620,26 @@ function judge_route(line, whose, plain, text) {
     plain = line; gsub(/"[^"]*"/, "\"\"", plain)
     if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
     text = shown(line) " of " whose " and the conditions of our links cannot be in force together: the kernel can panic (route-to with dummynet); stop the program that loaded it, or take the conditions out of the declaration"
-    if (asks_to_start()) refuse(text)
-    else trouble(text)
+    if (asks_to_start() || P["ask"] == "faults") refuse(text)
+    else trouble("others", text)
 }
 function judge_others(i, kind, text) {
     for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
-    for (i = 1; i <= nmain && npipes; i++) judge_route(mainline[i], "the main ruleset")
+    for (i = 1; i <= nmain && (npipes || fpiped); i++) judge_route(mainline[i], "the main ruleset")
     for (i = 1; i <= nothers; i++) {
         # An anchor of an earlier bundle is emptied.
-        if (in_ledger("anchor", otherof[i], "")) continue
+        if (in_ledger("anchor", otherof[i], "") || (faulty && otherof[i] == P["faults"])) continue
         kind = list_of(otherline[i])
         if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
-        if (npipes) judge_route(otherline[i], otherof[i])
+        if (npipes || fpiped) judge_route(otherline[i], otherof[i])
     }
     for (i = 1; i <= nunread; i++) if (unread[i] != unread[i - 1]) notice("the anchor " printable(unread[i]) " cannot be read: whether it decides before ours is not known")
     for (i = 1; i <= nearlier; i++) text = text (i > 1 ? ", " : "") printable(earlier[i])
     if (text != "") notice("the main ruleset calls other anchors before ours: " text)
     for (kind in limits)
-        if (!(kind in calls)) { calls[kind] = 1; trouble("the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": for the rest, no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
+        if (!(kind in calls)) { calls[kind] = 1; trouble("pf", "the main ruleset of pf calls com.apple/* only for a part of all traffic, " shown(limits[kind]) ": for the rest, no rule of ours is in force; restart the program that changed it or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf") }
 }
-function caution(text) { warning[++nwarnings] = text }
+function caution(about, text) { warning[++nwarnings] = text; warns_of[nwarnings] = about }
 function notice(text) { remark[++nremarks] = text }
 
 # ---- what the network lives on beside itself: launchd runs reconcile, and the state table of pf has an end
@@ -656,13 +656,13 @@ function judge_health(program, place, load) {
     place = "/Library/LaunchDaemons/" P["job"] ".plist"
     load = "sudo launchctl bootstrap system " place
     if ("launchctl-print" in seen_of) {
-        if ("disabled" in job) caution("our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
-        else if ("not loaded" in job) caution("our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
-        if (!("not loaded" in job) && job["program"] != program) caution("launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
-        else if ("differs" in job) caution("launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+        if ("disabled" in job) caution("launchd", "our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
+        else if ("not loaded" in job) caution("launchd", "our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
+        if (!("not loaded" in job) && job["program"] != program) caution("launchd", "launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd", "launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
     }
     # A state table that is full lets no new connection in.
-    if (limit > 0 && entries > limit * 0.8) caution("pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
+    if (limit > 0 && entries > limit * 0.8) caution("pf", "pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
 }
 function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
 function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
@@ -850,7 +850,7 @@ function quote(text, i, c, out) {
 
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
-function trouble(text) { problem[++nt] = text }
+function trouble(about, text) { problem[++nt] = text; concerns[nt] = about }
 # What others did meanwhile, for the log.
 function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
@@ -993,7 +993,7 @@ function foreign_rules(who) {
     who = P["anchor"] " holds rules that " P["base"] " did not load, such as " shown(theirs) "; " who "; where nothing needs them: sudo pfctl -a " P["anchor"] " -f /dev/null"
     if (P["target"] != "up") notice(who)
     else if (asks_to_start() || (P["ask"] == "reconcile" && !anchored)) refuse(who)
-    else trouble(who)
+    else trouble("rules", who)
 }
 function asks_to_start() { return P["ask"] == "start" || P["ask"] == "switch" || P["ask"] == "plan" }
 function missing_calls(i, scrubs) {
@@ -1002,17 +1002,19 @@ function missing_calls(i, scrubs) {
 }
 function differ_up(i, v, before, missing) {
     read_rules(P["rules"])
+    keep_faults()
+    judge_faults()
     collisions()
     judge_health()
     if (theirs != "") foreign_rules()
     judge_others()
     missing = missing_calls()
     if (missing != "")
-        trouble("the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     if (skipped_lo0)
-        trouble("pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "pf skips lo0, so no rule of ours is in force between volumes of this Mac: another program set it (set skip on lo0); take that out of its configuration and of /etc/pf.conf, then: sudo pfctl -f /etc/pf.conf")
     if (npipes && !("dummynet" in calls))
-        trouble("the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
+        trouble("pf", "the main ruleset of pf does not call com.apple/* for dummynet any more: another program replaced it, and the conditions of links have no effect until it does; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     phase = 1
     want_pipes()
     if (theirs == "" && !rules_stand()) op("rules", "-", "-", "-", "load the rules into " P["anchor"] (ne ? "" : ", without NAT: no way out is in use"))
@@ -1138,7 +1140,7 @@ function want_pipes(i, n, text) {
         if ((n in pipeat) && !in_ledger("pipe", n, "")) {
             text = "pipe " n " of dummynet belongs to another program (" like(atdelay[n], atloss[n], atrate[n]) "), and " pipeway[n] " needs that number; hint: where nothing needs it, sudo dnctl pipe delete " n
             if (asks_to_start() || P["ask"] == "reconcile") refuse(text)
-            else trouble(text)
+            else trouble("pipe " n, text)
             continue
         }
         if (pipe_stands(n)) continue
@@ -1173,10 +1175,215 @@ function pipes_text(i, n) {
 function pipes_json(i, n, out) {
     for (i = 1; i <= npipes; i++) {
         n = pipe[i]
-        out = out (i > 1 ? "," : "") "{\"number\":" n ",\"delayMs\":" pipedelay[n] ",\"loss\":" pipeloss[n] ",\"kbit\":" (piperate[n] ? piperate[n] : "null") ",\"way\":" quoted(pipeway[n]) ",\"state\":" quoted(state_of_pipe(n)) "}"
+        out = out (i > 1 ? "," : "") "{\"number\":" n ",\"latencyMs\":" pipedelay[n] ",\"loss\":" pipeloss[n] ",\"bandwidthKbit\":" (piperate[n] ? piperate[n] : "null") ",\"way\":" quoted(pipeway[n]) ",\"state\":" quoted(state_of_pipe(n)) "}"
     }
     return "[" out "]"
 }
+
+# ---- faults: what is cut or slow between two ends, until when; in an anchor of their own, which is asked before ours
+section == "clock" { now = $0 + 0; next }
+section == "pfctl-faults" { fseen[++nfseen] = $0; next }
+
+# The file has the boot session, and a fault a line, the latest first:
+# KIND ONE OTHER DEADLINE SECONDS UNTIL PIPE DELAY LOSS KBIT, of which the last four are 0 for a partition.
+function read_faults(file, line, w) {
+    file = P["state"] "/faults"
+    if ((getline line < file) > 0) { faulty = 1; split(line, w, "\t"); fboot = w[2]; fours = (fboot == boot) }
+    while ((getline line < file) > 0) { was_fault[++nwasfault] = line; add_fault(line) }
+    close(file)
+}
+function add_fault(line, w) {
+    fault[++nfault] = line; split(line, w, "\t")
+    fkind[nfault] = w[1]; fone[nfault] = w[2]; fother[nfault] = w[3]; fdeadline[nfault] = w[4]; fseconds[nfault] = w[5]; funtil[nfault] = w[6]
+    fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]
+}
+function is_end(name) { return (name in network) || (name in of) }
+# Why a fault is over, if it is.
+function over(i) {
+    if (fboot != boot) return "the Mac was restarted"
+    if (P["target"] != "up") return "the network goes down"
+    if (!is_end(fone[i]) || !is_end(fother[i])) return (is_end(fone[i]) ? fother[i] : fone[i]) " is not in this network"
+    if (fdeadline[i] == "x") return "it could not be made"
+    # A clock that was turned back gives nobody more time.
+    if (fdeadline[i] != "-" && (now >= fdeadline[i] || fdeadline[i] - now > fseconds[i] + 1)) return "its " fseconds[i] " seconds have passed"
+    return ""
+}
+function is_between(i, one, other) { return (fone[i] == one && fother[i] == other) || (fone[i] == other && fother[i] == one) }
+function fault_text(i) { return fkind[i] " " fone[i] " " fother[i] (fkind[i] == "slow" ? ": " like(fdelay[i], floss[i], frate[i]) : "") }
+function fault_until(i) { return funtil[i] == "-" ? "until it is healed, a stop or a restart" : "until " funtil[i] }
+
+# What an end has: a provider its network and the localhost aliases of its volumes, a volume its address and alias. Where
+# that is the other end of its own provider it is not in that, nor is the gateway: what masquerades comes from there.
+function end_of(name, but, i, v, out) {
+    if (name in of) return address[name] (alias[name] == "-" ? "" : " " alias[name])
+    out = network[name]
+    if ((but in of) && of[but] == name) out = out " !" address[but] " !" gateway[name]
+    for (i = 1; i <= nv; i++) { v = volume[i]; if (of[v] == name && v != but && alias[v] != "-") out = out " " alias[v] }
+    return out
+}
+# What of it has its place on this Mac: gateways, and volumes that the Mac serves.
+function here_of(name, but, i, v, out) {
+    if (name in of) return attachment[name] == "host" ? address[name] : ""
+    if (!(but in of) || of[but] != name) out = gateway[name]
+    for (i = 1; i <= nv; i++) { v = volume[i]; if (of[v] == name && v != but && attachment[v] == "host") out = out " " address[v] }
+    return out
+}
+function frule_add(text) { frule[++nfrule] = text }
+function steer(from, to, here, pipe_, i, w, ways) {
+    ways = "out quick inet from " from " to " to
+    if (here != "") ways = ways "\tin quick on ! lo0 inet from " from " to " here
+    for (i = 1; i <= split(ways, w, "\t"); i++) {
+        frule_add("dummynet " w[i] " pipe " pipe_)
+        # What comes out of a pipe goes on behind its rule: this keeps it out of the pipes of links.
+        frule_add("no dummynet " w[i])
+    }
+}
+# The rules of all faults, in one fixed form: what is cut is blocked both ways and not translated, and nothing else is matched.
+function make_fault_rules(i, part, a, b, ahere, bhere) {
+    for (part = 1; part <= 4; part++) for (i = 1; i <= nfault; i++) {
+        a = "<one" i ">"; b = "<other" i ">"
+        ahere = bhere = ""
+        if (fkind[i] == "slow") { if (here_of(fone[i], fother[i]) != "") ahere = "<one" i "-here>"; if (here_of(fother[i], fone[i]) != "") bhere = "<other" i "-here>" }
+        if (part == 1) {
+            frule_add("table " a " const { " end_of(fone[i], fother[i]) " }")
+            frule_add("table " b " const { " end_of(fother[i], fone[i]) " }")
+            if (ahere != "") frule_add("table " ahere " const { " here_of(fone[i], fother[i]) " }")
+            if (bhere != "") frule_add("table " bhere " const { " here_of(fother[i], fone[i]) " }")
+        }
+        if (part == 2 && fkind[i] == "partition") {
+            frule_add("no nat inet from " a " to " b); frule_add("no nat inet from " b " to " a)
+            frule_add("no rdr inet from " a " to " b); frule_add("no rdr inet from " b " to " a)
+        }
+        if (part == 3 && fkind[i] == "slow") { steer(a, b, bhere, fpipe[i]); steer(b, a, ahere, fpipe[i] - 1) }
+        if (part == 4 && fkind[i] == "partition") {
+            frule_add("block drop quick inet from " a " to " b " label \"partition:" fone[i] ":" fother[i] "\"")
+            frule_add("block drop quick inet from " b " to " a " label \"partition:" fone[i] ":" fother[i] "\"")
+        }
+    }
+}
+# Whether pf holds these rules, all of them loaded and what they cut ended; and whether another program loaded its own there.
+function faults_stand(file, line, i, n, whole_, same, was_) {
+    file = P["state"] "/faults.seen"
+    same = 1
+    while (fours && (getline line < file) > 0) {
+        if (whole_) { was_[line] = 1; if (line != fseen[++n]) same = 0 }
+        else if (line == "loaded") whole_ = 1
+        else if (line != frule[++i]) same = 0
+    }
+    close(file)
+    for (n = n + 0; n < nfseen; n++) same = 0
+    for (n = 1; n <= nfseen; n++) {
+        if (fseen[n] == "--") continue
+        nfloaded++
+        if (!fours || (whole_ && !(fseen[n] in was_))) ftheirs = fseen[n]
+    }
+    for (n = 1; n <= nfault; n++) if (fpipe[n] && !(stands_as(fpipe[n], n) && stands_as(fpipe[n] - 1, n))) same = 0
+    return whole_ && same && i + 0 == nfrule + 0
+}
+function stands_as(n, i) { pipedelay[n] = fdelay[i]; pipeloss[n] = floss[i]; piperate[n] = frate[i] + 0; return in_ledger("pipe", n, "") && pipe_stands(n) }
+
+# What was asked for, or is over.
+function edit_faults(i, n, list, kept_, why, number_) {
+    if (P["act"] != "" && P["one"] != "") {
+        if (!is_end(P["one"])) wrong = say_wrong("this network has no provider or volume " P["one"])
+        if (P["one"] == P["other"]) wrong = say_wrong("both ends are " P["one"])
+        else if (!is_end(P["other"])) wrong = say_wrong("this network has no provider or volume " P["other"])
+        if (!is_end(P["one"]) || !is_end(P["other"])) say_wrong("providers: " names_in(provider, np) "; volumes: " names_in(volume, nv))
+        if (wrong) return
+    }
+    n = nfault
+    for (i = 1; i <= n; i++) {
+        why = over(i)
+        if (why == "" && P["act"] == "heal" && (P["one"] == "" || is_between(i, P["one"], P["other"]))) why = "healed"
+        if (why == "" && fkind[i] == P["act"] && is_between(i, P["one"], P["other"])) number_ = fpipe[i]
+        else if (why == "") kept_[++list] = fault[i]
+        if (why != "") { print "cause\t" fault_text(i) ": " (why == "healed" ? why : "over, because " why); dropped[fpipe[i]] = 1 }
+    }
+    nfault = 0; fboot = boot
+    if (P["act"] == "partition" || P["act"] == "slow") {
+        if (P["act"] == "slow" && !number_) for (number_ = 29999; (number_ in pipeat) || ((number_ - 1) in pipeat) || is_used(number_, kept_, list); number_ -= 2) continue
+        add_fault(P["act"] "\t" P["one"] "\t" P["other"] "\t" P["deadline"] "\t" P["lasts"] "\t" P["until"] "\t" number_ + 0 "\t" P["delay"] + 0 "\t" P["loss"] + 0 "\t" P["kbit"] + 0)
+    }
+    for (i = 1; i <= list; i++) add_fault(kept_[i])
+}
+function say_wrong(text) { print "wrong\t" text; return 1 }
+function is_used(n, list, count, i, w) { for (i = 1; i <= count; i++) { split(list[i], w, "\t"); if (w[7] == n) return 1 } return 0 }
+function names_in(list, n, i, out) { if (!n) return "none"; for (i = 1; i <= n; i++) out = out (i > 1 ? ", " : "") list[i]; return out }
+
+function answer_faults(i, k, n, a, b, does, same) {
+    if (P["ask"] != "form") { read_ledger(P["state"] "/ledger"); read_faults() }
+    edit_faults()
+    if (wrong) return
+    make_fault_rules()
+    if (P["ask"] == "form") { for (i = 1; i <= nfrule; i++) print frule[i]; return }
+    if (P["act"] == "partition" || P["act"] == "slow") may_cut()
+    same = faults_stand()
+    if (ftheirs != "" && nfault) refuse(P["faults"] " holds rules that " P["base"] " did not load, such as " shown(ftheirs) "; where nothing needs them: sudo pfctl -a " P["faults"] " -F all")
+    for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
+    if (nf) return
+    for (i = 1; i <= nfault && nfault == nwasfault; i++) if (fault[i] != was_fault[i]) break
+    if (nfault && !same) does = "load"
+    else if (nfault && (nfault != nwasfault || i <= nfault)) does = "keep"
+    else if (!nfault && faulty) does = (ftheirs == "" && nfloaded) ? "unload" : "forget"
+    if (does == "load") {
+        for (i = 1; i <= nfault; i++) for (k = 0; k < 2 && fpipe[i]; k++) if (!stands_as(fpipe[i] - k, i)) print "pipe\t" fpipe[i] - k "\t" fdelay[i] "\t" floss[i] "," frate[i]
+        for (i = 1; i <= nfault; i++) if (fkind[i] == "partition") {
+            n = split(end_of(fone[i], fother[i]), a, " "); k = split(end_of(fother[i], fone[i]), b, " ")
+            end_both(a, n, b, k)
+        }
+    }
+    for (i in dropped) for (k = 0; k < 2 && !is_used(i, fault, nfault); k++) if (in_ledger("pipe", i - k, "") && ((i - k) in pipeat)) { print "unpipe\t" i - k; L["pipe", i - k, ""] = "gone" }
+    print "pipes\t" (knows_pipes() ? "yes" : "")
+    print "boot\t" boot
+    if (P["writes"] && (does == "load" || does == "keep")) {
+        print "writes\tyes"
+        begin(P["state"] "/faults.new"); put("boot\t" boot); for (i = 1; i <= nfault; i++) put(fault[i]); finish()
+        begin(P["state"] "/faults.rules"); for (i = 1; i <= nfrule; i++) put(frule[i]); finish()
+    }
+    if (nfault) print "summary\t" fault_text(1) ", " fault_until(1)
+    print "does\t" does
+    print "changes\t" (does == "" ? 0 : 1)
+}
+function end_both(a, n, b, m, i, k) {
+    for (i = 1; i <= n; i++) for (k = 1; k <= m; k++) if (a[i] !~ /^!/ && b[k] !~ /^!/) { print "end\t" a[i] "\t" b[k]; print "end\t" b[k] "\t" a[i] }
+}
+# Whether rules of ours would be asked at all, and where pipes are made, whether that is safe.
+function may_cut(i) {
+    read_main()
+    if (!((P["faults"] "") < (P["anchor"] ""))) refuse(P["anchor"] " is asked before " P["faults"] ", which must come first; declare an anchor that sorts after it, such as com.apple/250.nixvol")
+    if (!("filter" in calls)) refuse("the main ruleset of pf does not call com.apple/*, so no rule of ours is in force: see status")
+    if (P["act"] != "slow") return
+    if (!("dummynet" in calls)) refuse("the main ruleset of pf does not call com.apple/* for dummynet: see status")
+    for (i = 1; i <= nmain; i++) judge_route(mainline[i], "the main ruleset")
+    for (i = 1; i <= nothers; i++) judge_route(otherline[i], otherof[i])
+}
+
+# ---- faults, for people, and for what else is looked at
+function keep_faults(i) {
+    read_faults()
+    for (i = 1; i <= nfault; i++) if (fpipe[i] && fboot == boot) { wanted["pipe", fpipe[i], ""] = 1; wanted["pipe", fpipe[i] - 1, ""] = fpiped = 1 }
+}
+function judge_faults(i) {
+    if (!nfault || !("pfctl-faults" in seen_of)) return
+    for (i = 1; i <= nfault; i++) if (over(i) != "") return
+    make_fault_rules()
+    fstand = faults_stand()
+    if (!fstand) trouble("what is cut or slow between ends is not in force as it should: the next reconcile mends it")
+}
+function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : "not in force" }
+function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
+function faults_json(i, out) {
+    for (i = 1; i <= nfault; i++)
+        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) ",\"conditions\":" (fkind[i] == "slow" ? "{\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") "}" : "null") "}"
+    return "[" out "]"
+}
+# Whether a partition is between two volumes.
+function is_cut(from, to, i) {
+    for (i = 1; i <= nfault; i++)
+        if (fkind[i] == "partition" && over(i) == "" && from != to && ((belongs(from, fone[i]) && belongs(to, fother[i])) || (belongs(from, fother[i]) && belongs(to, fone[i])))) return 1
+    return 0
+}
+function belongs(name, end) { return name == end || ((name in of) && of[name] == end) }
 
 # ---- connections that new rules no longer permit
 # pf keeps a connection that the old rules let in. So what a rule that goes, or an entry that leaves its table, may have
@@ -1267,6 +1474,7 @@ END {
         if (ended && failed == "" && (P["self"] in modeof) && !nh) print "safe\tyes"
         exit
     }
+    if (P["ask"] == "form") { if (ended && whole) answer_faults(); exit !(ended && whole) }
     if (("ls-lden" in seen_of) && !(P["self"] in modeof)) failed = "ls"
     if (("mount" in seen_of) && !("/" in deviceof)) failed = "stat"
     # Nobody needs to know what is mounted to take everything down.
@@ -1274,9 +1482,10 @@ END {
     if (!ended || !whole || nsysctl < 2 || failed unanswered != "") {
         failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "the output of a command is incomplete" : failed " failed") "; try again"
         if (P["ask"] == "status" || P["ask"] == "plan") print "nixvol: " failed | "cat 1>&3"
-        else print "problem\t" failed
+        else { print "problem\t" failed; trouble("look", failed); if (P["json"]) print "judged\t" judged_json() }
         exit 1
     }
+    if (P["ask"] == "faults") { answer_faults(); exit }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
     # In the order of their phases.
@@ -1286,7 +1495,7 @@ END {
         texts_of[ntodo] = w[5]; many[w[1]]++
     }
     if (P["ask"] == "status" || P["ask"] == "plan") {
-        for (i = 1; i <= nwarnings; i++) problem[++nt] = warning[i]
+        for (i = 1; i <= nwarnings; i++) trouble(warns_of[i], warning[i])
         healthy = P["wish"] != "none" && !no && !nt && !nf
         if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
         if (P["json"]) status_json(); else status_text()
@@ -1298,10 +1507,13 @@ END {
     for (i = 1; i <= nremarks; i++) print "caution\t" remark[i]
     if (P["ask"] == "test") {
         for (i = 1; i <= nprobes; i++) {
+            if (is_cut(prober[i], probed[i])) sub(/^[a-z]+/, "block", probe[i])
             if (active(prober[i]) && (!(probed[i] in of) || active(probed[i]))) print "probe\t" probe[i]
             else skipped++
         }
+        for (i = 1; i <= nfault; i++) print "fault\t" fault_text(i) ", " fault_until(i)
         print "skipped\t" skipped + 0
+        if (P["json"]) print "judged\t" judged_json()
     }
     if (P["target"] == "up" && P["ask"] != "test") for (i = 1; i <= nc; i++) print "cause\t" because[i]
     for (i = 1; i <= nadvice; i++) print "advice\t" advice[i]
@@ -1374,6 +1586,7 @@ function status_text(i, p, v) {
     for (i = 1; i <= nv; i++) { v = volume[i]; printf "%-24s %-42s %-15s %-15s %s\n", v, (port[v] == "-" ? "-" : both(port[v])), address[v], alias[v], state_of_volume(v) }
     pipes_text()
     print ""
+    faults_text()
     print "localhost    " group " (" groupaddress " on lo0)"
     print "rules        " P["anchor"] ": " (theirs != "" ? "rules of others" : ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "egress       " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
@@ -1400,6 +1613,7 @@ function waiting_json(w) {
 }
 function plan_text(i) {
     if (P["pending"]) print "pending: " waiting()
+    faults_text()
     if (!nf) print summary()
     for (i = 1; i <= nt; i++) print "problem: " problem[i]
     for (i = 1; i <= nremarks; i++) print "note: " remark[i]
@@ -1430,11 +1644,16 @@ function quoted(text, i, c, out) {
 function texts(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? "," : "") quoted(list[i]); return "[" out "]" }
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
+# What all answers have: why nothing may be done, what is not as it should be, and what start would do.
+function judged_json(i, out) {
+    for (i = 1; i <= nt; i++) out = out (i > 1 ? "," : "") "{\"about\":" quoted(concerns[i]) ",\"what\":" quoted(problem[i]) "}"
+    return "\"refused\":" texts(refusal, nf) ",\"findings\":[" out "],\"changes\":" texts(texts_of, ntodo)
+}
 function plan_json() {
-    print "{\"refused\":" texts(refusal, nf) ",\"advice\":" texts(advice, nadvice) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) (P["pending"] ? ",\"pending\":" waiting_json() : "") "}"
+    print "{\"version\":1," judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) ",\"pipes\":" pipes_json() ",\"waysOut\":" texts(way, ne) ",\"defaultInterface\":" or_null(defaultif) ",\"pending\":" waiting_json() ",\"faults\":" faults_json() "}"
 }
 function status_json(i, p, v) {
-    printf "{\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
+    printf "{\"version\":1,\"wish\":%s,\"healthy\":%s,\"providers\":[", or_null(P["wish"] == "none" ? "" : P["wish"]), truth(healthy)
     for (i = 1; i <= np; i++) {
         p = provider[i]
         printf "%s{\"name\":%s,\"bridge\":%s,\"kernel\":%s,\"gateway\":%s,\"network\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(p), quoted(bridge[p]), or_null(kernel_of(p)), quoted(gateway[p] "/" gatelen[p]), quoted(network[p]), quoted(state_of_provider(p))
@@ -1444,11 +1663,11 @@ function status_json(i, p, v) {
         v = volume[i]
         printf "%s{\"name\":%s,\"provider\":%s,\"port\":%s,\"kernel\":%s,\"address\":%s,\"localhost\":%s,\"mountPoint\":%s,\"state\":%s}", (i > 1 ? "," : ""), quoted(v), quoted(of[v]), or_null(port[v]), or_null(kernel[port[v]]), quoted(address[v]), or_null(alias[v]), or_null(mountpoint[v]), quoted(state_of_volume(v))
     }
-    printf "],\"pipes\":%s", pipes_json()
-    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s,\"nat\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken), texts(way, ne)
+    printf "],\"pipes\":%s,\"faults\":%s", pipes_json(), faults_json()
+    printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken)
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
-    print "\"refused\":" texts(refusal, nf) ",\"problems\":" texts(problem, nt) ",\"notes\":" texts(remark, nremarks) ",\"changes\":" texts(texts_of, ntodo) "}"
+    print judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) "}"
 }
 ' "$@" 3>&2 2>/dev/null
 }
@@ -1733,6 +1952,8 @@ see() {
         pfctl-anchor-sn) pfctl -a "$ANCHOR" -s nat 2>/dev/null ;;
         pfctl-anchor-sr) pfctl -a "$ANCHOR" -s rules 2>/dev/null ;;
         pfctl-anchor-tables) tables ;;
+        pfctl-faults) loaded "$FAULTS" ;;
+        clock) date +%s ;;
         pfctl-others) others ;;
         pfctl-info) pfctl -s info 2>/dev/null ;;
         pfctl-memory) pfctl -s memory 2>/dev/null ;;
@@ -1760,11 +1981,11 @@ see_all() {
 # Whether pipes are looked at: the bundle has some, or the ledger may know some.
 has_pipes() { test -n "$PIPED" || test -e "$STATE/pipes"; }
 
-# What the anchor holds, as pf prints it and the engine keeps it.
+# What an anchor holds, as pf prints it and the engine keeps it.
 loaded() {
-    if ! see pfctl-anchor-sn || ! printf '%s\n' -- || ! see pfctl-anchor-sr; then return 1; fi
+    if ! pfctl -a "$1" -s nat 2>/dev/null </dev/null || ! printf '%s\n' -- || ! pfctl -a "$1" -s rules 2>/dev/null </dev/null; then return 1; fi
     if ! has_pipes; then return 0; fi
-    named=$(see pfctl-anchor-dummynet) || return 1
+    named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) || return 1
     if test -n "$named"; then printf '%s\n' -- "$named"; fi
 }
 
@@ -1862,7 +2083,9 @@ observe() {
     mark set
     printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
         wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
-        pending "$PENDING" writes "$LOCKED"
+        pending "$PENDING" writes "$LOCKED" faults "$FAULTS" act "$ACT" one "$ONE" other "$OTHER" lasts "${LASTS:-0}" \
+        deadline "$DEADLINE" until "$UNTIL" delay "$DELAY" loss "$LOSS" kbit "$KBIT"
+    if test "$1" = form; then SAFE=yes; fi
     if test -z "$SAFE"; then see_all ls-lden; fi
     if test "$1" = owners; then
         mark end
@@ -1872,6 +2095,23 @@ observe() {
         mark table
         installed
     fi
+    case $1 in
+        form)
+            mark end
+            return
+            ;;
+        faults)
+            see_all sysctl clock pfctl-faults
+            if test -n "$ACT"; then see_all pfctl-sr; fi
+            if test "$ACT" = slow; then see_all pfctl-sn pfctl-others; fi
+            # shellcheck disable=SC2086 # words
+            if has_pipes; then see_all $PIPE_THINGS; elif test "$ACT" = slow; then see_all dnctl-list pfctl-dummynet; fi
+            mark end
+            return
+            ;;
+        status | plan | test) if has_faults; then see_all clock pfctl-faults; fi ;;
+        *) ;;
+    esac
     # shellcheck disable=SC2086 # words
     see_all $THINGS
     # shellcheck disable=SC2086 # words
@@ -1903,6 +2143,8 @@ ask() {
 ANSWER=
 CHANGES=
 UNWRITTEN=
+BOOT=
+WRONG=
 
 # Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUTIONS (no reason not to start), CAUSES (what others did), CHANGES (their number), DEFAULT
 # (route), ADDRESSED (interfaces with an address), PIPES (whether the ledger knows any), UNWRITTEN (it was
@@ -1922,6 +2164,8 @@ look() {
     CAUSES=
     UNWRITTEN=
     NAMES=
+    DOES=
+    WRONG=
     # What a command complains of is told by its name.
     ANSWER=$(ask "$@" 2>/dev/null)
     status=$?
@@ -1955,6 +2199,9 @@ read_answer() {
         addressed) ADDRESSED=$text ;;
         pipes) PIPES=$text ;;
         writes) UNWRITTEN=$text ;;
+        does) DOES=$text ;;
+        boot) BOOT=$text ;;
+        wrong) WRONG=$WRONG$text$NEWLINE ;;
         *) ;;
     esac
 }
@@ -2091,7 +2338,7 @@ load_rules() {
         mv -f "$STATE/rules.new" "$STATE/rules.loading" &&
         quietly pfctl -a "$ANCHOR" -f "$STATE/rules.loading" &&
         end_connections &&
-        seen=$(loaded) && put rules.seen "$BOOT$NEWLINE$seen" &&
+        seen=$(loaded "$ANCHOR") && put rules.seen "$BOOT$NEWLINE$seen" &&
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
 }
 
@@ -2126,9 +2373,13 @@ end_connection() {
     esac
 }
 
-unload_rules() {
+empty_anchor() {
     if has_pipes && ! unload_dummynet "$1"; then return 1; fi
-    quietly pfctl -a "$1" -F all || return 1
+    quietly pfctl -a "$1" -F all
+}
+
+unload_rules() {
+    empty_anchor "$1" || return 1
     if test "$1" = "$ANCHOR"; then rm -f "$STATE/rules.conf" "$STATE/rules.seen" "$STATE/rules.loading" || return 1; fi
     note gone anchor "$1"
 }
@@ -2153,7 +2404,7 @@ make_pipe() {
 # HELD: rules could not be unloaded, and may name any.
 HELD=
 remove_pipe() {
-    if test -z "$HELD" && named=$(see pfctl-anchor-dummynet); then
+    if test -z "$HELD" && named=$(see pfctl-anchor-dummynet && { ! has_faults || pfctl -a "$FAULTS" -s dummynet 2>/dev/null </dev/null; }); then
         case $named$NEWLINE in
             *" pipe $1"[!0-9]*) ;;
             *)
@@ -2290,13 +2541,16 @@ apply() {
     test "$failures" -eq 0
 }
 
+# With the last of our pipes goes what says that there are some.
+forget_pipes() { if test -z "$PIPES" && test -e "$STATE/pipes"; then rm -f "$STATE/pipes"; fi; }
+
 # Looks until nothing is left to change, or the looks are used up.
 settle() {
     looks=$LOOKS
+    if ! mend_faults "$2"; then return 1; fi
     while :; do
         if look "$@" && test "$CHANGES" = 0; then
-            # With the last of our pipes goes what says that there are some.
-            if test -z "$PIPES" && test -e "$STATE/pipes"; then rm -f "$STATE/pipes" || return 1; fi
+            forget_pipes || return 1
             # What the ledger says is all there: what is missing later, another took. Without the mark that is only not told.
             if test -f "$STATE/ledger"; then note 'done' || :; fi
             return 0
@@ -2320,13 +2574,173 @@ converge() {
     test "$CHANGES" = 0 && test -z "$STOPPED"
 }
 
+# ---- faults: partitions and slow paths, until when
+# `faults` keeps what was asked for, and is written before pf is touched; `faults.seen` the rules that were loaded and
+# what pf printed of them, once all is done.
+
+# pf asks the children of com.apple in the order of their names: this one before ours.
+FAULTS=com.apple/249.nixvol-faults
+FAULT_FILES="faults faults.rules faults.seen"
+
+has_faults() { test -e "$STATE/faults"; }
+
+# Brings pf to what was asked for, less what is over. $1: the wish. ACT: what is to be added or healed now.
+mend_faults() {
+    if test -z "$ACT" && ! has_faults; then return 0; fi
+    look faults "$1" || return 1
+    printf '%s' "$CAUSES" | while IFS= read -r line; do say "$line" && log "$line"; done
+    case $DOES in
+        load) load_faults || return 1 ;;
+        keep) mv -f "$STATE/faults.new" "$STATE/faults" || return 1 ;;
+        unload)
+            # What is over is not begun again; a disk that takes nothing more keeps it from nothing.
+            put faults "boot$TAB$BOOT" || :
+            empty_anchor "$FAULTS" || return 1
+            ;;
+        *) ;;
+    esac
+    each_line drop_pipe "$ANSWER" || return 1
+    case $ANSWER in
+        *"${NEWLINE}pipe$TAB"*) note 'done' || : ;;
+        *"unpipe$TAB"*)
+            note 'done' || :
+            forget_pipes || return 1
+            ;;
+        *) ;;
+    esac
+    case $DOES in unload | forget) forget_faults ;; esac
+}
+
+load_faults() {
+    quietly pfctl -n -a "$FAULTS" -f "$STATE/faults.rules" &&
+        rm -f "$STATE/faults.seen" && mv -f "$STATE/faults.new" "$STATE/faults" &&
+        each_line add_pipe "$ANSWER" &&
+        quietly pfctl -a "$FAULTS" -f "$STATE/faults.rules" && end_connections &&
+        seen=$(see pfctl-faults) && rules=$(cat "$STATE/faults.rules") &&
+        put faults.seen "$rules${NEWLINE}loaded$NEWLINE$seen"
+}
+
+forget_faults() {
+    for file in $FAULT_FILES; do rm -f "$STATE/$file" "$STATE/$file.new" || return 1; done
+}
+
+add_pipe() {
+    case $1 in
+        "pipe$TAB"*)
+            IFS=$TAB
+            # shellcheck disable=SC2086 # the fields
+            set -- $1
+            unset IFS
+            make_pipe "$2" "$3" "$4"
+            ;;
+        *) ;;
+    esac
+}
+
+drop_pipe() {
+    case $1 in
+        "unpipe$TAB"*) remove_pipe "${1#*"$TAB"}" ;;
+        *) ;;
+    esac
+}
+
+# Runs reconcile so many seconds from now.
+wake_in() {
+    (
+        trap '' HUP
+        sleep "$1"
+        exec sh "$SELF" reconcile
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# The seconds from now begin with the next one: nobody gets less.
+moment_in() { now=$(date +%s) && DEADLINE=$((now + $1 + 1)) && UNTIL=$(date -r "$DEADLINE" '+%Y-%m-%dT%H:%M:%SZ'); }
+
+refuse_names() {
+    if test -n "$WRONG"; then
+        warn_all "$WRONG"
+        exit 2
+    fi
+}
+
+# partition, slow, heal.
+act() {
+    ACT=$COMMAND
+    if test -n "$PRINT"; then
+        in_force
+        measure_by "$FORCE" || exit 1
+        ANSWER=$(ask form up) || exit 1
+        each_line read_answer "$ANSWER"
+        refuse_names
+        printf '%s\n' "$ANSWER"
+        return
+    fi
+    begin
+    in_force
+    if test "$WISH" != up || test -z "$FORCE"; then
+        warn "the network is not up: start it first"
+        exit 1
+    fi
+    measure_by "$FORCE" || exit 1
+    DEADLINE=-
+    UNTIL=-
+    if test -n "$LASTS" && ! moment_in "$LASTS"; then exit 1; fi
+    before=
+    if has_faults; then before=$(cat "$STATE/faults") || exit 1; fi
+    if mend_faults up; then
+        if test "$COMMAND" != heal; then
+            say "$SUMMARY"
+            log "$SUMMARY"
+        elif test "$CHANGES" = 0 || test -z "$CAUSES"; then
+            say "there is nothing to heal${ONE:+ between $ONE and $OTHER}"
+        fi
+        if test -n "$LASTS"; then wake_in "$((LASTS + 1))"; fi
+        return
+    fi
+    refuse_names
+    tell "$REFUSED$PROBLEMS"
+    if test -n "$REFUSED"; then
+        warn "refused: nothing was changed"
+        exit 3
+    fi
+    # Back to what there was; the new one, which comes first, is over.
+    ACT=
+    if test "$COMMAND" = heal || ! has_faults || test "$(cat "$STATE/faults")" = "$before"; then exit 1; fi
+    failed=$(awk -F "$TAB" -v OFS="$TAB" 'NR == 2 { $4 = "x"; print }' "$STATE/faults") || exit 1
+    put faults "${before:-boot$TAB$BOOT}$NEWLINE$failed" || :
+    if mend_faults up; then
+        warn "nothing is changed"
+    else
+        tell "$PROBLEMS"
+        warn "not all of it is undone: run heal"
+    fi
+    exit 1
+}
+
+# An option of partition or slow, and its value.
+fault_option() {
+    case $1$TAB$2 in
+        *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"????????* | "--for$TAB"0 | --[!l]*.* | --la*.*) wrong_use "$1 takes a number, not '$2'" ;;
+        --for*) LASTS=$2 ;;
+        --latency*) DELAY=$2 ;;
+        --bandwidth*) KBIT=$2 ;;
+        *) LOSS=$2 ;;
+    esac
+    if test "${DELAY:-0}" -gt 10000; then wrong_use "--latency takes milliseconds from 0 to 10000"; fi
+    if test "${KBIT:-1}" -lt 1 || test "${KBIT:-1}" -gt 2147483; then wrong_use "--bandwidth takes kilobits a second from 1 to 2147483"; fi
+    case ${LOSS:-0} in
+        0 | 1 | 0.[0-9]* | 1.0) ;;
+        *) wrong_use "--loss takes a share from 0 to 1" ;;
+    esac
+}
+
 # ---- trying
 
 # How many packets the rules of links have let pass, and how many our blocking rules have met. The second tells
 # `block` from `lost`, the first says that a datagram nobody answers was let in.
 counted() {
     labels | awk '
-        $1 == "between" || $1 == "no-internet" || $1 == "outside" || $1 == "leak" || $1 ~ /^forged:/ { met += $3; next }
+        $1 == "between" || $1 ~ /^partition:/ || $1 == "no-internet" || $1 == "outside" || $1 == "leak" || $1 ~ /^forged:/ { met += $3; next }
         { passed += $3 }
         END { print passed + 0, met + 0 }'
 }
@@ -2389,6 +2803,7 @@ try() {
     skipped=0
     list=
     changes=
+    judged='"refused":[],"findings":[],"changes":[]'
     while IFS=$TAB read -r word expected protocol from source to destination port; do
         case $word in
             unsafe | refused | problem)
@@ -2397,7 +2812,9 @@ try() {
                 continue
                 ;;
             skipped) skipped=$expected ;;
+            fault) if test "$JSON" = 0; then say "in force: $expected"; fi ;;
             changes) changes=$expected ;;
+            judged) judged=$expected ;;
         esac
         if test "$word" != probe; then continue; fi
         probe "$protocol" "$source" "$destination" "$port"
@@ -2418,7 +2835,7 @@ try() {
         if test "$JSON" = 0; then
             say "$verdict: $from ($source) to $to ($destination), $what: expected $expected, found $FOUND: $WHY"
         else
-            list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"ok\":$good}"
+            list="$list${list:+,}{\"from\":\"$from\",\"source\":\"$source\",\"to\":\"$to\",\"destination\":\"$destination\",\"protocol\":\"$protocol\",\"port\":$number,\"expected\":\"$expected\",\"found\":\"$FOUND\",\"why\":\"$WHY\",\"agrees\":$good}"
         fi
     done
     if test "$changes" != 0; then
@@ -2428,7 +2845,7 @@ try() {
     if test "$JSON" = 1; then
         good=true
         if test "$failures" -gt 0; then good=false; fi
-        printf '{"ok":%s,"tried":%s,"skipped":%s,"probes":[%s]}\n' "$good" "$tried" "$skipped" "$list"
+        printf '{"version":1,"agrees":%s,"tried":%s,"failed":%s,"skipped":%s,%s,"probes":[%s]}\n' "$good" "$tried" "$failures" "$skipped" "$judged" "$list"
     else
         say "$tried tried, $failures failed, $skipped skipped because a volume is not mounted"
     fi
@@ -2438,7 +2855,10 @@ try() {
 # ---- telling others
 
 # Packets and bytes by label, as pf counts them.
-labels() { pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null; }
+labels() {
+    pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null || return 1
+    if has_faults; then pfctl -a "$FAULTS" -s labels 2>/dev/null </dev/null; fi
+}
 
 # What launchd says of our job, without its environment; whether it may run it; and whether it was given what is installed.
 job() {
@@ -2482,13 +2902,14 @@ collect() {
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
     things="ls-lden $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
+    if has_faults; then things="$things pfctl-faults"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
     see mount | hide mount >./mount
     labels >pfctl-anchor-labels
     scutil --dns </dev/null | awk '/nameserver\[/ { n++ } END { print "nameservers\t" n + 0 }' >scutil-dns
-    for file in wish names ledger rules.conf applied starting pending told; do
+    for file in wish names ledger rules.conf applied starting pending told faults; do
         if test -f "$STATE/$file"; then hide "$file" <"$STATE/$file" >"./$file"; fi
     done
     for file in network.json pf/anchor.conf; do
@@ -2531,6 +2952,10 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
+  partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
+  slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
+                             slow the paths between two, in place of the conditions of links
+  heal [A B]                 end what partition and slow did: all of it, or between two
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do
   plan [--json]              what start would do; changes nothing
@@ -2604,17 +3029,11 @@ read_pending() {
     fi
 }
 
-# S seconds from now, which begins with the next second: nobody gets less.
 wait_for_confirmation() {
-    now=$(date +%s) && until=$(date -r "$((now + CONFIRM + 1))" '+%Y-%m-%dT%H:%M:%SZ') &&
-        put pending "$((now + CONFIRM + 1))$TAB$SESSION$TAB$BEFORE$TAB$CONFIRM$TAB$until" || return 1
-    log "it is rolled back at $until unless confirmed"
-    say "run 'confirm' within $CONFIRM seconds (until $until), or it is rolled back"
-    (
-        trap '' HUP
-        sleep "$((CONFIRM + 1))"
-        exec sh "$SELF" reconcile
-    ) </dev/null >/dev/null 2>&1 &
+    moment_in "$CONFIRM" && put pending "$DEADLINE$TAB$SESSION$TAB$BEFORE$TAB$CONFIRM$TAB$UNTIL" || return 1
+    log "it is rolled back at $UNTIL unless confirmed"
+    say "run 'confirm' within $CONFIRM seconds (until $UNTIL), or it is rolled back"
+    wake_in "$((CONFIRM + 1))"
 }
 
 # Whether a start that nobody confirmed may still wait. A Mac that was restarted meanwhile may have been restarted
@@ -2779,9 +3198,9 @@ reconcile() {
     if ! test -d "$STATE"; then return 0; fi
     read_wish
     in_force
-    if test "$WISH$FORCE" = none && ! test -f "$STATE/pending"; then return 0; fi
+    if test "$WISH$FORCE" = none && ! test -f "$STATE/pending" && ! has_faults; then return 0; fi
     if ! test -f "$STATE/starting" && ! test -f "$STATE/hosts.pending" && ! test -f "$STATE/told" && test "$WISH$FORCE" != up; then
-        if measure_by "$FORCE" 2>/dev/null && look reconcile "$WISH" && test "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0; then return 0; fi
+        if measure_by "$FORCE" 2>/dev/null && { ! has_faults || { look faults "$WISH" && test "$CHANGES" = 0; }; } && look reconcile "$WISH" && test "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0; then return 0; fi
     fi
     # A look that came to its end has looked at the owners too.
     if test -n "$CHANGES"; then SAFE=yes; else be_safe; fi
@@ -2789,16 +3208,21 @@ reconcile() {
     read_wish
     read_pending
     in_force
-    if test "$WISH$FORCE" = none; then return 0; fi
     if test "$WISH" = up && test "$FORCE" = "$STATE/starting" && ! finishes; then expire; fi
     if test -f "$STATE/hosts.pending"; then mend_hosts || :; fi
     measure_by "$FORCE" || exit 1
+    faulty=
+    if ! mend_faults "$WISH"; then
+        faulty=$REFUSED$PROBLEMS
+        if test -z "$faulty"; then faulty="what is cut or slow between ends is not as it should be$NEWLINE"; fi
+    fi
+    if test "$WISH$FORCE" = none; then return 0; fi
     if test -z "$FORCE" && test "$WISH" = up; then
         tell_once "which network is up is not recorded: start it again$NEWLINE"
         exit 1
     fi
     if ! look reconcile "$WISH"; then
-        tell_once "$PROBLEMS"
+        tell_once "$faulty$PROBLEMS"
         exit 1
     fi
     if test -n "$REFUSED"; then
@@ -2824,6 +3248,7 @@ reconcile() {
     elif finishes; then
         commit || exit 1
     fi
+    PROBLEMS=$faulty$PROBLEMS
     if test -n "$PROBLEMS"; then
         tell_once "$PROBLEMS"
         exit 1
@@ -2849,6 +3274,11 @@ take_down() {
     if test "$WISH" = up; then write_wish down || exit 1; fi
     mend_hosts || :
     measure_by_force || exit 1
+    if ! mend_faults down; then
+        tell "$REFUSED$PROBLEMS"
+        warn "something is left: run $1 again"
+        exit 1
+    fi
     if ! look "$1" down && test -z "$UNWRITTEN"; then
         tell "$PROBLEMS"
         exit 1
@@ -2883,7 +3313,7 @@ stop() {
 
 # What the state directory holds of ours; whatever else lies there stays, and the directory with it.
 STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rules.loading hosts hosts.pending
-    hosts.place applied starting pending told"
+    hosts.place applied starting pending told $FAULT_FILES"
 
 cleanup() {
     if ! test -d "$STATE" && ! test -e "$LOG"; then
@@ -2988,6 +3418,17 @@ MINE=
 if test -O "$SELF"; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
+# What partition, slow and heal are about: the ends, for how long, how slow; and what they ask of the engine.
+ONE=
+OTHER=
+LASTS=
+DELAY=
+LOSS=
+KBIT=
+PRINT=
+ACT=
+DEADLINE=
+UNTIL=
 COLLECT=
 SWITCH=
 FOLLOW=
@@ -3010,7 +3451,7 @@ case $COMMAND in
         say manage-macos-networking.sh '0.1.0'
         exit 0
         ;;
-    help | status | test | start | confirm | stop | plan | reconcile | cleanup | logs) shift ;;
+    help | status | test | start | confirm | partition | slow | heal | stop | plan | reconcile | cleanup | logs) shift ;;
     *) wrong_use "there is no command '$COMMAND'" ;;
 esac
 while test $# -gt 0; do
@@ -3024,6 +3465,22 @@ while test $# -gt 0; do
                 '' | 0* | *[!0-9]* | ??????*) wrong_use "--confirm-within takes a number of seconds from 1 to 99999" ;;
             esac
             ;;
+        "partition$TAB--print" | "slow$TAB--print") PRINT=yes ;;
+        "partition$TAB--for" | "slow$TAB--for" | "slow$TAB--latency" | "slow$TAB--bandwidth" | "slow$TAB--loss")
+            fault_option "$1" "${2:-}"
+            shift
+            ;;
+        "partition$TAB-"* | "slow$TAB-"* | "heal$TAB-"*) wrong_use "'$COMMAND' has no option '$1'" ;;
+        "partition$TAB"* | "slow$TAB"* | "heal$TAB"*)
+            case $1 in '' | *[!a-z0-9-]*) wrong_use "'$1' is not the name of a provider or volume" ;; esac
+            if test -z "$ONE"; then
+                ONE=$1
+            elif test -z "$OTHER"; then
+                OTHER=$1
+            else
+                wrong_use "'$COMMAND' takes two ends"
+            fi
+            ;;
         "logs$TAB--follow") FOLLOW=yes ;;
         "logs$TAB--collect")
             shift
@@ -3035,6 +3492,13 @@ while test $# -gt 0; do
     shift
 done
 
+case $COMMAND in
+    partition | slow | heal)
+        if test -z "$OTHER" && test "$COMMAND$ONE" != heal; then wrong_use "'$COMMAND' takes two ends: providers or volumes"; fi
+        if test "$COMMAND" = slow && test -z "$DELAY$LOSS$KBIT"; then wrong_use "slow takes --latency, --loss or --bandwidth"; fi
+        ;;
+    *) ;;
+esac
 if test "$COMMAND" != help; then need_root; fi
 case $COMMAND in
     status | plan)
@@ -3042,6 +3506,7 @@ case $COMMAND in
         show "$COMMAND"
         ;;
     test) probe_all ;;
+    partition | slow | heal) act ;;
     reconcile)
         if test "$PPID" = 1; then QUIET=yes; fi
         reconcile

@@ -1,4 +1,4 @@
-//! The effect of an edit: the declaration before it compared with the one after it.
+//! The effect of an edit: a comparison of the declarations before and after it.
 
 use std::fmt::Write;
 
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 /// What an edit does to one declaration.
 pub struct Effect {
-    /// The configuration, where the file has several.
+    /// The configuration's name; empty if the file has only one.
     pub configuration: String,
-    /// What differs; `None` where that cannot be told, because what was declared before does not pass `check`.
+    /// The difference; `None` if it is unknown, because the declaration before the edit does not pass `check`.
     pub diff: Option<Diff>,
 }
 
-/// Why an effect is not known.
+/// The message for an effect that is unknown.
 const UNKNOWN: &str =
     "what it opens and closes is unknown: the declaration before the edit does not pass `check`";
 
 impl Effect {
-    /// Compares what was declared, as far as it was valid, to what is. Files are left out: they are rendered later.
+    /// Compares the declarations before and after the edit. Files are not compared: they are rendered later.
     pub fn of(configuration: &str, before: Option<&Declaration>, after: &Declaration) -> Self {
         let none = Files::new();
         let diff = before.map(|before| {
@@ -35,7 +35,7 @@ impl Effect {
     }
 }
 
-/// All effects for people. Those that are the same are told once.
+/// All effects as text. Configurations with the same effect share one paragraph.
 pub fn told(effects: &[Effect], colour: bool) -> String {
     let mut told: Vec<(Vec<&str>, String)> = Vec::new();
     for effect in effects {
@@ -58,7 +58,7 @@ pub fn told(effects: &[Effect], colour: bool) -> String {
     out
 }
 
-/// All effects for programs.
+/// All effects as JSON.
 pub fn records(effects: &[Effect]) -> Result<Value> {
     let record = |effect: &Effect| -> Result<Value> {
         let name = Some(&effect.configuration).filter(|name| !name.is_empty());

@@ -1,4 +1,4 @@
-//! The fields of a new entry: from the command line, or the next free value.
+//! The fields of a new entry: taken from the command line, or chosen as the next free value.
 
 use std::net::Ipv4Addr;
 
@@ -78,7 +78,7 @@ impl Edit<'_> {
         Ok(Some(fields))
     }
 
-    /// The next free address of a provider.
+    /// The next free address of a provider. Fails if the provider does not exist or is full.
     pub fn free_address(&self, before: &Declaration, provider: &str) -> Result<Ipv4Addr> {
         if !before.providers.contains_key(provider) {
             let hint = match before.nearest_provider(provider) {
@@ -100,7 +100,8 @@ impl Edit<'_> {
     }
 }
 
-/// Declarations as one, for what is to be free in all of them. Only the first keeps its names.
+/// Merges declarations into one, so that a value free in the result is free in all of them. Entries of all but the
+/// first are renamed.
 pub fn united(mut declarations: Vec<Declaration>) -> Option<Declaration> {
     if declarations.is_empty() {
         return None;
@@ -173,7 +174,7 @@ pub fn expectation(what: &Add) -> Fields {
     fields
 }
 
-/// Ends, protocol and ports.
+/// The fields `from`, `to`, `protocol` and `ports`.
 fn covered(from: &[String], to: &[String], protocol: Option<&str>, ports: &[String]) -> Fields {
     let mut fields: Fields = vec![("from", json!(from)), ("to", json!(to))];
     fields.extend(protocol.map(|it| ("protocol", json!(it))));

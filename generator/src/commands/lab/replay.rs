@@ -1,4 +1,4 @@
-//! `lab replay`: recorded scenarios of Apple's own stack, played through the lab's Mac.
+//! `lab replay`: plays scenarios that were recorded on Apple's own stack through the lab's Mac.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ pub fn run(file: &Path) -> Result<ExitCode> {
     Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The scenarios, each with its line.
+/// The scenarios, each with its line number.
 fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Row)>> {
     let Ok(text) = std::str::from_utf8(bytes) else { bail!("{name} is not text") };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -47,7 +47,7 @@ fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Row)>> {
     Ok(rows)
 }
 
-/// What is wrong, without the place that stands before it.
+/// The error message without the place that serde_json appends; the caller prints it first.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(words, _)| words.to_owned())

@@ -1,4 +1,4 @@
-//! The results of the probes, for people and for programs.
+//! Prints the results of the probes, as text or JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use super::sockets::Answer;
 use super::{Difference, Probe, Trial};
+use crate::commands::versioned;
 
-/// The word of a cell where everything that was asked connects.
+/// The text of a cell if all probes connected.
 const ALL: &str = "all";
 
-/// Prints what was found.
+/// Prints the results.
 pub fn print(
     topology: &Topology,
     probes: &[Probe],
@@ -24,7 +25,7 @@ pub fn print(
     json: bool,
 ) -> Result<()> {
     let text = if json {
-        format!("{:#}\n", data(topology, probes, difference))
+        versioned(data(topology, probes, difference))?
     } else {
         text(topology, probes, difference)
     };
@@ -54,7 +55,7 @@ fn data(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
     })
 }
 
-/// The word for a trial.
+/// A trial as JSON.
 fn trial(trial: &Trial) -> Value {
     let (word, provider) = match trial {
         Trial::Whole => return json!({ "kind": "whole" }),
@@ -65,7 +66,7 @@ fn trial(trial: &Trial) -> Value {
     json!({ "kind": word, "provider": provider })
 }
 
-/// What was asked: `etcd-1 10.0.1.2 -> etcd-2 10.1.1.2 udp 53, 4000 bytes`.
+/// A probe in words: `etcd-1 10.0.1.2 -> etcd-2 10.1.1.2 udp 53, 4000 bytes`.
 pub fn asked(topology: &Topology, probe: &Probe) -> String {
     let Probe { trial, from, to, source, destination, service, .. } = probe;
     let (from, to) = (&topology.node(*from).name, &topology.node(*to).name);
@@ -79,7 +80,7 @@ pub fn asked(topology: &Topology, probe: &Probe) -> String {
     }
 }
 
-/// What else was tried, a line each.
+/// Number of probes of other kinds, as a line of text.
 fn more(probes: &[Probe]) -> String {
     let count = |is_meant: fn(&Probe) -> bool| probes.iter().filter(|probe| is_meant(probe)).count();
     let cut = count(|probe| probe.trial == Trial::Whole && probe.is_big());
@@ -119,7 +120,7 @@ fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
     out
 }
 
-/// Who reached whom, by provider: all that was asked, what of it, or nothing.
+/// A table of which provider connected to which: all probes, a number of them, or none.
 fn matrix(topology: &Topology, probes: &[Probe]) -> String {
     let group = |id: NodeId| {
         let node = topology.node(id);
@@ -134,7 +135,7 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
         })
     };
     let mut order: Vec<&Probe> = probes.iter().filter(|probe| probe.trial == Trial::Whole).collect();
-    // Providers by name, and behind them those who have none.
+    // Providers by name, then nodes without a provider.
     order.sort_by_key(|probe| {
         (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone())
     });
@@ -154,7 +155,7 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
     table(&names, &rows)
 }
 
-/// What connected: `all`, `-`, or a number of them.
+/// How many probes connected: `all`, `-`, or a fraction.
 fn reached(probes: &[&Probe]) -> String {
     let connected = probes.iter().filter(|probe| probe.found == Answer::Connected).count();
     match connected {

@@ -1,6 +1,6 @@
-//! The sockets of probes: listeners, clients, and the outcome that the stack reports.
+//! The sockets of probes: listeners, clients, and the result that the stack reports.
 //!
-//! Everything here acts on the namespace of the calling thread.
+//! Everything here acts on the network namespace of the calling thread.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,30 +22,30 @@ use socket2::{Domain, Socket, Type};
 
 use super::Service;
 
-/// How many questions of a node are open at once.
+/// Most probes of a node in flight.
 const AT_ONCE: usize = 64;
-/// Connections that no one takes wait here.
+/// Backlog of a listener, on which nothing is ever accepted.
 const BACKLOG: i32 = 4096;
-/// How often a listener looks whether it is still wanted.
+/// How often the echo thread checks whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
-/// An echo request: type, code, checksum, identifier and number, the last three the kernel's own.
+/// An echo request: type, code, checksum, identifier and sequence number; the kernel sets checksum and identifier.
 const ECHO: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
-/// What a small question carries.
+/// Payload bytes of a small probe.
 pub const SMALL: usize = 14;
-/// What one carries that no Ethernet takes whole.
+/// Payload bytes of a probe that exceeds the MTU of Ethernet.
 pub const BIG: usize = 4000;
 
-/// What came of a probe.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// A connection, or an answer.
+    /// The connection opened, or a reply came.
     Connected,
-    /// A RST, or the word that no one listens.
+    /// A RST, or ICMP port unreachable.
     Refused,
-    /// The word that there is no way.
+    /// Any other error, such as ICMP host unreachable.
     Unreachable,
-    /// Nothing.
+    /// No answer at all.
     Silence,
 }
 
@@ -60,32 +60,32 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What to ask.
+/// A probe to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub service: Service,
-    /// How many bytes a datagram carries.
+    /// Payload bytes of a datagram.
     pub size: usize,
 }
 
-/// Lets this process have as many descriptors as it may.
+/// Raises the soft limit of descriptors to the hard limit.
 pub fn allow_many() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("too few descriptors")
 }
 
-/// What listens in a namespace.
+/// Listeners in a namespace, open until dropped.
 pub struct Listeners {
-    /// A kernel completes connections without anybody's help.
+    /// Never accepted from: the kernel completes the handshake by itself.
     _streams: Vec<Socket>,
     is_over: Arc<AtomicBool>,
     echo: Option<JoinHandle<()>>,
 }
 
 impl Listeners {
-    /// Listens at addresses and services.
+    /// Listens at these addresses and services.
     pub fn new(at: BTreeSet<(Ipv4Addr, Service)>) -> io::Result<Self> {
         let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
         for (address, service) in at {
@@ -104,7 +104,7 @@ impl Listeners {
                     socket.bind(&address)?;
                     datagrams.push(socket);
                 }
-                // The kernel answers.
+                // The kernel answers pings.
                 Protocol::Icmp => {}
             }
         }
@@ -119,13 +119,13 @@ impl Drop for Listeners {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(echo) = self.echo.take() {
-            // A thread that failed has answered nothing, which the probes have told.
+            // A failed echo thread has already shown up as unanswered probes.
             let _ = echo.join();
         }
     }
 }
 
-/// Sends back what comes.
+/// Answers every datagram with one of the same size.
 fn echo(sockets: &[Socket], is_over: &AtomicBool) {
     let mut bytes = [MaybeUninit::uninit(); 2 * BIG];
     let answer = [b'!'; 2 * BIG];
@@ -133,14 +133,14 @@ fn echo(sockets: &[Socket], is_over: &AtomicBool) {
         wait(sockets, PollFlags::IN, LOOK);
         for socket in sockets {
             while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                // Whoever asked may have gone.
+                // The client may be gone.
                 let _: io::Result<usize> = socket.send_to(&answer[..length], &from);
             }
         }
     }
 }
 
-/// Asks, and waits so long for each answer.
+/// Sends the probes, and waits for up to `patience` per batch.
 pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(asks.len());
     for asks in asks.chunks(AT_ONCE) {
@@ -170,7 +170,7 @@ pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// Sends the question; some answers come at once.
+/// Sends one probe; some results are known at once.
 fn begin(ask: &Ask) -> io::Result<(Socket, Option<Answer>)> {
     let (kind, protocol) = match ask.service.protocol {
         Protocol::Tcp => (Type::STREAM, None),
@@ -196,7 +196,7 @@ fn begin(ask: &Ask) -> io::Result<(Socket, Option<Answer>)> {
     Ok((socket, answer))
 }
 
-/// What has come, if something has.
+/// The result so far, if there is one.
 fn hear(socket: &mut Socket, protocol: Protocol) -> Option<Answer> {
     match socket.take_error() {
         Ok(Some(error)) | Err(error) => return Some(answer_of(&error)),
@@ -225,7 +225,7 @@ fn wait(sockets: &[Socket], flags: PollFlags, patience: Duration) {
     wait_for(&all, &vec![flags; sockets.len()], patience);
 }
 
-/// Waits until one of them has something. Whoever is interrupted looks again.
+/// Waits until one of the sockets is ready. Callers check the sockets again, so an interruption does no harm.
 fn wait_for(sockets: &[&Socket], flags: &[PollFlags], patience: Duration) {
     let mut waiting: Vec<PollFd<'_>> = sockets
         .iter()

@@ -1,7 +1,7 @@
-//! Probes of what must not be: a bridge that is gone, and sources that are another's.
+//! Probes of what must not happen: leaks while a bridge is gone, and packets with a forged source.
 //!
-//! An answer tells too little here: what leaks is not answered. So every packet is watched, and none may leave this Mac
-//! for a network of ours, or come in under another's address and pass.
+//! The answer alone proves too little, because a leaked packet may get none. So every packet is observed: none may
+//! leave by the egress interface for a provider's network, and none with a forged source may pass.
 //! Never: what a rule says.
 
 use std::collections::BTreeSet;
@@ -25,19 +25,19 @@ use super::{
     ANY_PORT, Difference, PATIENCE, Probe, SEEN, Service, Trial, ask_all, ask_twice, refusal, report, rules,
 };
 
-/// So many bridges are taken away, and so many nodes forge: more show nothing else.
+/// Number of bridges removed and of nodes that forge: more would show nothing new.
 const SOME: usize = 5;
-/// How many packets may wait to be looked at.
+/// Most observed packets queued.
 const WAITING: usize = 4096;
-/// What a leak is called where an answer is meant.
+/// The expectation of a probe that must not leak.
 const NOTHING: &str = "nothing that passes";
-/// Who says so.
+/// Where the expectation comes from.
 const POLICY: &str = "the policy";
 
-/// What was asked with each trial, and every packet that passed where none may.
+/// The probes sent, and a difference for every packet that passed where none may.
 type Tried = (Vec<Probe>, Vec<Difference>);
 
-/// Tries everything. `anchor` is what is rendered, `loaded` what the lab was made from.
+/// Runs all trials. `anchor` is the rendered text, `loaded` the one that the lab was started with.
 pub fn run(lab: &Lab, whole: &Topology, anchor: &str, loaded: &str) -> Result<Tried> {
     let (mut probes, mut leaks) = (Vec::new(), Vec::new());
     let mut add = |(more, found): Tried| {
@@ -51,7 +51,7 @@ pub fn run(lab: &Lab, whole: &Topology, anchor: &str, loaded: &str) -> Result<Tr
     Ok((probes, leaks))
 }
 
-/// A difference for which there are no packets to tell.
+/// A difference without packets.
 pub fn told(topology: &Topology, probe: &Probe) -> Difference {
     Difference {
         packet: report::asked(topology, probe),
@@ -72,13 +72,13 @@ fn services() -> [Service; 3] {
         .map(|protocol| Service { protocol, port: if protocol == Protocol::Icmp { 0 } else { ANY_PORT } })
 }
 
-/// Each service, and a datagram that is cut.
+/// Each service with a small datagram, and UDP also with a fragmented one.
 fn sized() -> impl Iterator<Item = (Service, usize)> {
     let big = services().into_iter().filter(|service| service.protocol == Protocol::Udp);
     services().into_iter().map(|service| (service, SMALL)).chain(big.map(|service| (service, BIG)))
 }
 
-/// The first node of each provider and side, and those of no provider.
+/// The first node of each provider and side, and all nodes without a provider.
 fn one_of_each(topology: &Topology) -> Vec<NodeId> {
     let mut kinds = BTreeSet::new();
     let mut is_new = |node: &Node| {
@@ -87,7 +87,8 @@ fn one_of_each(topology: &Topology) -> Vec<NodeId> {
     topology.nodes().filter(|(_, node)| is_new(node)).map(|(id, _)| id).collect()
 }
 
-/// Takes a bridge away. Behind the way that is left somebody has the address that was behind the bridge, and answers.
+/// Removes a bridge. On the route that remains, another host takes the address that was behind the bridge, and
+/// answers.
 fn without_bridge(
     lab: &Lab,
     whole: &Topology,
@@ -146,7 +147,7 @@ fn without_bridge(
     Ok((probes, leaks))
 }
 
-/// Guests and the LAN speak as others.
+/// Guests and the LAN host send with forged source addresses.
 fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
     let strangers = examples(&lab.plan).strangers;
     let network = |bridge: usize| lab.plan.bridges[bridge].network;
@@ -161,7 +162,7 @@ fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
             Side::Bridge(bridge) => Some(bridge),
             Side::Here | Side::Outside => None,
         };
-        // Somebody in another network, and a volume that this Mac serves.
+        // A host in another provider's network, and a volume that this Mac serves.
         let other = all.clone().filter(|bridge| Some(*bridge) != own).find_map(|bridge| strangers[bridge]);
         let served = whole.nodes().find(|(_, node)| node.side == Side::Here && node.provider.is_some());
         let sources = other.into_iter().chain(served.map(|(_, node)| node.addresses[0]));
@@ -194,7 +195,7 @@ fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
     Ok((probes, leaks))
 }
 
-/// Lets a node have another address for as long as something takes.
+/// Runs a closure while a node has an additional address.
 fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> Result<()>) -> Result<()> {
     inside(&lab.nets[node.0], || borrow_address(address, true))??;
     let done = deed();
@@ -202,7 +203,7 @@ fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> R
     done
 }
 
-/// Asks while every packet is watched. What leaks is told, each question once.
+/// Runs probes while every packet is observed; returns the leaks, one difference per flow.
 fn watched(
     lab: &Lab,
     topology: &Topology,
@@ -212,7 +213,7 @@ fn watched(
     let (sink, packets) = sync_channel(WAITING);
     let id = lab.shared.router().watches_mut().add(Filter::All);
     lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
-    // No patience makes silence more certain: every packet is seen.
+    // If no answer is expected, waiting longer proves nothing more: every packet is observed anyway.
     let is_brief = asks.iter().all(|probe| probe.expected == Answer::Silence);
     let asked = if is_brief { ask_all(lab, asks, PATIENCE[0] / 4) } else { ask_twice(lab, asks) };
     let mut seen = Vec::new();
@@ -232,12 +233,12 @@ fn watched(
     Ok(seen.iter().filter(|packet| is_leak(packet)).map(leak).collect())
 }
 
-/// Whether two packets have the same ends.
+/// Whether two packets have the same source and destination.
 fn is_of(one: &Seen, other: &Seen) -> bool {
     (source(one), destination(one)) == (source(other), destination(other))
 }
 
-/// A packet as it was seen, in a line.
+/// An observed packet as a line of text.
 pub fn line(packet: &Seen) -> String {
     let direction = match packet.direction {
         Direction::In => "in",

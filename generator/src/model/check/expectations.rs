@@ -1,4 +1,4 @@
-//! Expectations: endpoints that exist, a service, a verdict; and the canonical order.
+//! Checks expectations: endpoints that exist, a service, a verdict; and puts them into canonical order.
 
 use super::Check;
 use crate::input::{self, Word};
@@ -6,13 +6,13 @@ use crate::model::{Expectation, Party};
 use crate::place::At;
 
 impl Check<'_> {
-    /// The expectations in canonical order, unless one of them is wrong.
+    /// The expectations in canonical order, unless one of them is invalid.
     pub(super) fn expectations(&mut self) -> Option<Vec<Expectation>> {
         let raw = self.input.expect.as_deref().unwrap_or_default();
         let all: Vec<Option<Expectation>> =
             raw.iter().enumerate().map(|(index, raw)| self.expectation(index, raw)).collect();
         let mut all: Vec<Expectation> = all.into_iter().collect::<Option<_>>()?;
-        // By what they say: the index is their last field.
+        // The order is by content: the index is the last field.
         all.sort();
         Some(all)
     }

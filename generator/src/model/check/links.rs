@@ -1,4 +1,4 @@
-//! Links: endpoints that exist, protocols, ports, conditions; and the canonical order.
+//! Checks links: endpoints that exist, protocols, ports, conditions; and puts them into canonical order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use crate::model::{
 use crate::place::{At, FieldPath};
 use crate::problem::{Kind, Problem};
 
-/// Each path with conditions has a dummynet pipe of its own, 20000 to 29999.
+/// The maximum number of paths with conditions: each has a dummynet pipe, numbered 20000 to 29999.
 const MOST_WAYS: usize = 10_000;
 
 impl Check<'_> {
-    /// The links in canonical order, unless one of them is wrong.
+    /// The links in canonical order, unless one of them is invalid.
     pub(super) fn links(&mut self) -> Option<Vec<Link>> {
         let raw = self.input.links.as_deref().unwrap_or_default();
         let links: Vec<Option<Link>> =
@@ -54,7 +54,7 @@ impl Check<'_> {
         })
     }
 
-    /// A protocol and ports, of a link or an expectation.
+    /// The protocol and ports of a link or an expectation.
     pub(super) fn service(
         &mut self,
         at: &At,
@@ -80,7 +80,7 @@ impl Check<'_> {
         self.all_ends(at, names, &[], Self::end)
     }
 
-    /// The ends of a list: providers and volumes, and whatever these words mean.
+    /// The endpoints of a list: providers, volumes, and the given keywords.
     pub(super) fn all_ends<T: Ord>(
         &mut self,
         at: &At,
@@ -107,7 +107,7 @@ impl Check<'_> {
         known.then_some(ends)
     }
 
-    /// The end of this name, if it is declared under a valid name.
+    /// The endpoint with this name, if it is declared under a valid name.
     pub(super) fn end(&self, found: &str) -> Option<End> {
         let name = Name::new(found, Name::LONGEST)?;
         if self.input.providers.as_ref().is_some_and(|all| all.contains_key(found)) {
@@ -117,7 +117,8 @@ impl Check<'_> {
         volumes.contains_key(found).then_some(End::Volume(name))
     }
 
-    /// Reports an unknown end, unless its declaration was reported already. False: the list has no such end.
+    /// Reports an unknown endpoint, unless its declaration was already reported as a problem. Always false: the
+    /// endpoint is not usable.
     fn unknown_end(&mut self, at: At, found: &str, words: &[&str]) -> bool {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else {
             return false;
@@ -200,7 +201,7 @@ impl Check<'_> {
         self.in_range(at, found, value, "from 0 to 10000 milliseconds")
     }
 
-    /// Reports each provider of these ends that has no region; a region that is none is reported where it stands.
+    /// Reports each provider of these endpoints that has no region. An unknown region is reported where it is declared.
     fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b End>) {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else { return };
         let mut lacking = BTreeSet::new();
@@ -220,9 +221,11 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
-    /// The paths that have conditions: not more than there are pipes for, and each of them with one answer.
+    /// Checks the paths that have conditions: there must be a pipe for each, and the conditions of each must be
+    /// unambiguous.
     ///
-    /// Between a provider and a volume of it the narrower takes precedence; of the same two ends no one could tell which.
+    /// Of conditions for a provider and for a volume of it, the narrower ones take precedence; between the same two
+    /// endpoints neither would.
     pub(super) fn ways(&mut self, declaration: &Declaration) {
         let ways = declaration.ways();
         if ways.len() > MOST_WAYS {
@@ -258,7 +261,7 @@ impl Check<'_> {
     }
 }
 
-/// What a link says, in an order that does not depend on where it is.
+/// A sort key that orders links by content, and equal ones by index.
 fn order(link: &Link) -> impl Ord + '_ {
     let conditions =
         link.conditions.map(|c| (c.latency, c.jitter_ms, c.loss.map(f64::to_bits), c.bandwidth_kbit));

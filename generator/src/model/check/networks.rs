@@ -1,4 +1,4 @@
-//! Providers and the localhost group: networks, gateways, reserved space, overlaps.
+//! Checks providers and the localhost group: networks, gateways, reserved ranges, overlaps.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use crate::model::{Localhost, Provider};
 use crate::place::At;
 use crate::problem::{Edge, Kind, Problem};
 
-/// Space that no provider can have: macOS, or everybody, treats it as something else.
+/// Ranges that no provider can have: macOS, or every system, treats them specially.
 const RESERVED: [(Ipv4Net, &str); 5] = [
     (net(0, 0, 8), "reserved (this network)"),
     (net(127, 0, 8), "loopback"),
@@ -33,7 +33,7 @@ fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
-/// Why no interface can have this address in this network, if so.
+/// The problem with an address that no interface can have: the network or broadcast address of this network.
 pub fn edge(address: Ipv4Addr, network: Ipv4Net) -> Option<Kind> {
     if network.prefix_len() > 30 {
         return None;
@@ -88,7 +88,7 @@ impl Check<'_> {
         Some(Provider { network: network?, gateway: gateway?, bridge: bridge?, attachment, internet, region })
     }
 
-    /// The region of this name. A provider that is called as a cloud is stands for that one.
+    /// The region with this name. If the provider's name is that of a cloud, the region must be of that cloud.
     fn region(&mut self, at: At, provider: &str, found: &str) -> Option<Region> {
         let cloud = Cloud::of_name(provider);
         match (Region::find(found), cloud) {
@@ -142,7 +142,7 @@ impl Check<'_> {
         }
     }
 
-    /// Reports each network that overlaps one before it, in the order of their addresses.
+    /// Reports each network that overlaps one with a lower address.
     fn overlaps(&mut self, mut networks: Vec<(Ipv4Net, &String)>) {
         networks.sort_unstable_by_key(|(network, name)| (network.network(), network.prefix_len(), *name));
         let mut free = FreeNetworks::new(networks.iter().map(|(network, _)| *network));

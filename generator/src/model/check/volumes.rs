@@ -1,4 +1,4 @@
-//! Volumes: addresses inside their provider's network, localhost aliases, publishes, mount points.
+//! Checks volumes: addresses inside their provider's network, localhost aliases, published ports, mount points.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -11,15 +11,15 @@ use crate::model::{Guest, InterfaceName, Localhost, MacAddress, Name, Provider, 
 use crate::place::At;
 use crate::problem::{Kind, Problem};
 
-/// The addresses that are taken, and by whom.
+/// The addresses in use, with the volumes that have them.
 struct Taken<'a> {
     by: BTreeMap<Ipv4Addr, &'a str>,
-    /// Free addresses by provider, made when a hint first needs them.
+    /// Free addresses by provider, computed when a hint first needs them.
     free: BTreeMap<&'a str, FreeAddresses>,
 }
 
 impl<'a> Taken<'a> {
-    /// Those that volumes ask for, rightly or not: a hint must not propose one.
+    /// All addresses that volumes declare, valid or not: a hint must not propose one of them.
     fn asked(volumes: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<Ipv4Addr> {
         volumes.flatten().filter_map(|text| text.parse().ok()).collect()
     }
@@ -84,7 +84,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What is known of the VM; its name servers are, unless said otherwise, vmnet's own at the gateway.
+    /// The properties of the VM. Unless declared, its name server is the gateway if vmnet creates the bridge.
     fn guest(
         &mut self,
         name: &'a str,

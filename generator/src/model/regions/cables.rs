@@ -1,7 +1,7 @@
-//! Where cables between parts of the world run: the places where they land, and which of them are joined.
+//! The cables between areas of the world: the places where they land, and which of these are connected.
 //!
-//! No list of cables: enough of them that the ways that packets take come out, and none that the published tables show no
-//! packets in (from Brazil to Portugal).
+//! Not a complete list: it has the cables that the usual routes of packets need, and omits those that the published
+//! tables show no traffic on (from Brazil to Portugal).
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use super::{Area, Place};
 struct Landing {
     name: &'static str,
     place: Place,
-    /// The parts of the world that reach it over land or along their coast.
+    /// The areas that reach it over land or along their coast.
     areas: &'static [Area],
 }
 
@@ -68,7 +68,7 @@ const CABLES: &[(&str, &str)] = &[
     ("Sydney", "Los Angeles"),
 ];
 
-/// The shortest ways between all landings: the length, and the landing that comes next.
+/// The shortest routes between all landings: the length, and the next landing.
 struct Ways {
     lengths: Vec<Vec<f64>>,
     next: Vec<Vec<usize>>,
@@ -105,7 +105,7 @@ static WAYS: LazyLock<Ways> = LazyLock::new(|| {
     ways
 });
 
-/// The shortest way between places in two parts of the world: its length, and where cables land on it.
+/// The shortest route between locations in two areas: its length, and the places where cables land along it.
 pub fn shortest(from: (Place, Area), to: (Place, Area)) -> (f64, Vec<&'static str>) {
     let near = |area: Area| (0..LANDINGS.len()).filter(move |at| LANDINGS[*at].areas.contains(&area));
     let length = |&(first, last): &(usize, usize)| {

@@ -1,8 +1,8 @@
-//! Where the regions of clouds are: a region, the city in or near which its data centres are, its latitude and longitude
-//! in degrees, and the part of the world that cables reach it in.
+//! The locations of the regions of clouds: a region, the city in or near which its data centres are, latitude and
+//! longitude in degrees, and the area whose cables it uses.
 //!
-//! Clouds name a city or a part of a country; where exactly the buildings are few of them say, and it changes no round trip
-//! by more than a few milliseconds.
+//! Clouds name a city or a part of a country; few publish exact locations, which would change a round trip by a few
+//! milliseconds at most.
 
 use super::Area::{
     Africa, EastAsia, Europe, Gulf, India, Levant, NorthAmerica, Oceania, SouthAmerica, SoutheastAsia,

@@ -1,13 +1,13 @@
-//! Addresses as numbers, and sets of them as ranges.
+//! Addresses as numbers, and sets of addresses as ranges.
 //!
-//! It exists so that prefixes, tables and interfaces are all compared in the same manner, for both families. Sees:
+//! It exists so that prefixes, tables and interface addresses are compared in the same way, for both families. Sees:
 //! addresses. Never: rules or packets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::pf::syntax::Family;
 
-/// The number of an address; IPv4 is in the low 32 bits.
+/// An address as a number; an IPv4 address is in the low 32 bits.
 pub type Bits = u128;
 
 /// The family of an address.
@@ -26,10 +26,10 @@ pub fn bits_of(address: IpAddr) -> Bits {
     }
 }
 
-/// The address that a number stands for.
+/// The address with this number.
 pub fn address_of(family: Family, bits: Bits) -> IpAddr {
     match family {
-        // The low 32 bits are the address; nothing else is ever set.
+        // Only the low 32 bits are ever set.
         Family::Inet => IpAddr::V4(Ipv4Addr::from(low_word(bits))),
         Family::Inet6 => IpAddr::V6(Ipv6Addr::from(bits)),
     }
@@ -39,7 +39,7 @@ fn low_word(bits: Bits) -> u32 {
     u32::try_from(bits & Bits::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
-/// How many bits an address of this family has.
+/// Number of bits in an address of a family.
 pub fn width(family: Family) -> u8 {
     match family {
         Family::Inet => 32,
@@ -47,7 +47,7 @@ pub fn width(family: Family) -> u8 {
     }
 }
 
-/// The greatest address of a family.
+/// The highest address of a family.
 pub fn last(family: Family) -> Bits {
     match family {
         Family::Inet => Bits::from(u32::MAX),
@@ -66,13 +66,13 @@ pub fn blend(network: Bits, mask: Bits, host: Bits, family: Family) -> Bits {
     (network & mask) | (host & !mask & last(family))
 }
 
-/// The next address; after the last comes 0.
+/// The next address; 0 after the last one.
 pub fn next(family: Family, bits: Bits) -> Bits {
     if bits >= last(family) { 0 } else { bits + 1 }
 }
 
-/// The order in which the kernel compares the ends of `a - b`: it looks at words of network byte order as if
-/// they were the machine's own, so on a little-endian Mac the last byte of an IPv4 address weighs most.
+/// The order in which the kernel compares the bounds of `a - b`: it compares words in network byte order as if they
+/// were in host order, so on a little-endian Mac the last byte of an IPv4 address is the most significant.
 pub fn range_order(family: Family, bits: Bits) -> Bits {
     match family {
         Family::Inet => Bits::from(low_word(bits).swap_bytes()),
@@ -83,17 +83,17 @@ pub fn range_order(family: Family, bits: Bits) -> Bits {
     }
 }
 
-/// A set of addresses of one family: ranges in order, apart from each other, ends included.
+/// A set of addresses of one family: sorted, disjoint ranges with inclusive bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges(Vec<(Bits, Bits)>);
 
 impl Ranges {
-    /// Every address of a family.
+    /// All addresses of a family.
     pub fn all(family: Family) -> Self {
         Self(vec![(0, last(family))])
     }
 
-    /// No address.
+    /// The empty set.
     pub fn none() -> Self {
         Self::default()
     }
@@ -104,7 +104,7 @@ impl Ranges {
         Self(vec![(bits & mask, blend(bits, mask, last(family), family))])
     }
 
-    /// What is not in the set.
+    /// All addresses of the family that are not in the set.
     #[must_use]
     pub fn complement(&self, family: Family) -> Self {
         let mut gaps = Vec::new();
@@ -125,12 +125,12 @@ impl Ranges {
         after > 0 && self.0[after - 1].1 >= bits
     }
 
-    /// The ranges, in order.
+    /// The ranges in order, with inclusive bounds.
     pub fn iter(&self) -> impl Iterator<Item = (Bits, Bits)> + '_ {
         self.0.iter().copied()
     }
 
-    /// Appends a range that lies behind all others, joined to the last where they touch.
+    /// Appends a range after all others, merged with the last one if they are adjacent.
     pub(super) fn push(&mut self, low: Bits, high: Bits) {
         match self.0.last_mut() {
             Some((_, end)) if end.checked_add(1) == Some(low) => *end = high,

@@ -1,7 +1,7 @@
 //! The decision about a packet at one hook: states first, then translation, then the filter.
 //!
-//! It exists to put the parts into the kernel's order and to report the outcome. Sees: everything of the evaluator.
-//! Never: JSON.
+//! It exists to run the parts in the kernel's order and to report the outcome. Sees: all of the evaluator. Never:
+//! JSON.
 
 use super::dummynet::{MOST as MOST_PIPES, Shaped, shape};
 use super::filter::decide;
@@ -21,19 +21,20 @@ use super::verdict::{
 };
 use crate::pf::syntax::{Action, Direction, PoolKind, RouteKind, SourceTrack, StateKind, StatePolicy};
 
-/// IKE's port, whose states are always strict.
+/// IKE's port, for which UDP states always match both endpoints exactly.
 const IKE: u16 = 500;
 
-/// What happens next to a packet in one place.
+/// What happens next to a packet at one hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A dummynet rule sends it into a pipe. When it comes out, pf goes on with it: [`super::Machine::emerge`].
+    /// A dummynet rule sends it into a pipe. Once it has left the pipe, evaluation continues by
+    /// [`super::Machine::emerge`].
     Piped(Shaping),
-    /// This is decided. Of pipes the verdict names only a `no dummynet`.
+    /// The final verdict at this hook. Its `shaping` has at most a `no dummynet` rule, not the pipes passed.
     Judged(Verdict),
 }
 
-/// What pf makes of a packet here, pipes included.
+/// The verdict at one hook, passing through all pipes at once.
 pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
     let before = flow.form();
     let mut met = Vec::new();
@@ -56,7 +57,7 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
     }
 }
 
-/// The first step of a packet in a place.
+/// The first step at a hook.
 pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
     if loaded.is_skipped(flow.interface) {
         return Step::Judged(Verdict { via: Via::Skip, ..blank(flow.form(), Outcome::Pass) });
@@ -64,14 +65,14 @@ pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> St
     let before = flow.form();
     let normalized = normalize(loaded, memory, flow);
     flow.normalized = normalized;
-    // Fragments that are kept or dropped are so before dummynet sees them, and TCP's flags are looked at after it.
+    // Held and dropped fragments never reach dummynet; segments with invalid TCP flags are dropped after it.
     if normalized == Normalized::Gone {
         return Step::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
     }
     emerge(loaded, memory, flow)
 }
 
-/// The next step, also of a packet that has come out of a pipe.
+/// The next step, at first or after the packet has left a pipe.
 pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
     let Shaped { rule, is_held } = shape(loaded, &mut memory.matched, flow);
     match rule {
@@ -112,7 +113,7 @@ fn judge_normalized(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, befor
     }
 }
 
-/// Nothing decided.
+/// A verdict by default, without a rule or a state.
 fn blank(form: Form, action: Outcome) -> Verdict {
     Verdict {
         action,
@@ -128,7 +129,7 @@ fn blank(form: Form, action: Outcome) -> Verdict {
     }
 }
 
-/// The verdict of a state; one that refuses names no rule.
+/// The verdict of a matching state; if the state blocks, the verdict names no rule.
 fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before: Form) -> Verdict {
     let mut verdict = Verdict { via: Via::State, state: StateUse::Matched, ..blank(before, action) };
     if let Some((state, _)) = memory.states.get(at) {
@@ -147,7 +148,8 @@ fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before
     verdict
 }
 
-/// A fragment meets the filter only, and what a rule would look at in the header does not count.
+/// The verdict on a fragment: only filter rules apply, and one with a condition on its ports, TCP flags or ICMP type
+/// does not match.
 fn judge_fragment(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
     let (rule, tag) = decide(loaded, &mut memory.matched, flow, None);
     if let Some(tag) = tag.filter(|&tag| tag != 0) {
@@ -223,7 +225,7 @@ fn of_rule(
     }
 }
 
-/// Whether a packet that passes is dropped for its IP options, in silence; a state that it makes stays.
+/// Whether a packet that passes is dropped silently for its IP options nevertheless; a state that it created stays.
 fn is_stopped_by_options(flow: &Flow, rule: Option<&CompiledRule>) -> bool {
     flow.ip.options && !rule.is_some_and(|rule| rule.syntax.allow_opts)
 }
@@ -241,7 +243,7 @@ fn translation_ref(rule: &CompiledRule) -> TranslationRef {
     TranslationRef { kind, number: rule.syntax.number, anchor: rule.anchor.clone() }
 }
 
-/// Makes a state for a packet that passes; false where there is no room, and then it does not pass.
+/// Creates the state of a packet that passes; false if a limit is reached or its key is taken, which blocks the packet.
 fn make_state(
     loaded: &Loaded,
     memory: &mut Memory,
@@ -277,8 +279,8 @@ fn make_state(
     true
 }
 
-/// An ESP packet on its way out through a translation, while another's state there waits for the index of its answers:
-/// one that came now could not be distinguished, so the kernel lets one wait at a time.
+/// Whether an outgoing, translated ESP packet must wait: the state of another source to the same destination has not
+/// seen the SPI of its replies yet. They could not be told apart, so the kernel allows only one such state at a time.
 fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translation>) -> bool {
     if translation.is_none() || flow.direction != Direction::Out || !matches!(flow.kind, Kind::Esp(_)) {
         return false;
@@ -286,11 +288,11 @@ fn is_kept_waiting(memory: &Memory, flow: &Flow, translation: Option<&Translatio
     let (near, far) = ((flow.source, 0), (flow.destination, 0));
     let find = Find::new(flow.family, flow.protocol, VARIANTS[0], near, far);
     let waiting = memory.states.find(Direction::In, &find, flow.interface);
-    // The kernel holds the inner address against the packet's new one.
+    // The kernel compares the state's inner address with the packet's translated source.
     waiting.and_then(|at| memory.states.get(at)).is_some_and(|(_, key)| key.lan.0 != flow.source)
 }
 
-/// The interface that `route-to` and its relatives send the packet to.
+/// The interface that a rule with `route-to`, `reply-to` or `dup-to` sends the packet to.
 fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledRule) -> Option<NameId> {
     let pool = rule.route.as_deref()?;
     if rule.syntax.route.as_ref()?.kind == RouteKind::Fast {
@@ -300,7 +302,7 @@ fn routed_to(loaded: &Loaded, memory: &mut Memory, flow: &Flow, rule: &CompiledR
     chosen.map(|(_, member)| member).or(pool.members.first())?.interface
 }
 
-/// Counts the sources of a new state; `None` where a limit is reached.
+/// Counts the sources of a new state; `None` if a limit is reached.
 fn track_sources(
     memory: &mut Memory,
     flow: &Flow,
@@ -322,7 +324,7 @@ fn track_sources(
                 }
                 Some(_) => {}
                 None => {
-                    // Only sources of one rule are counted: a global limit never bites.
+                    // Only the sources of one rule are counted, so a global limit never applies.
                     let nodes = memory.sources.keys().filter(|(other, ..)| *other == Some(rule.id)).count();
                     let limit = usize::try_from(options.max_src_nodes).unwrap_or(usize::MAX);
                     if limit != 0 && of.is_some() && nodes >= limit {
@@ -339,8 +341,8 @@ fn track_sources(
         && pool.syntax.sticky
         && pool.syntax.kind != PoolKind::None
     {
-        // Known by its address before translation, and given the packet's new source: for a redirection that
-        // is its own address, so that Apple's sticky rdr sends a second connection back to where it came from.
+        // Keyed by the source before translation; the value is the packet's new source. For rdr that is the unchanged
+        // source, so Apple's sticky rdr redirects a client's second connection back to the client.
         let key = (Some(translation.rule.id), flow.family, translation.before.0);
         memory.sources.entry(key).or_default().address = Some(flow.source);
         counted.push(key);
@@ -354,7 +356,7 @@ fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Transla
     let ports = flow.header;
     let (old_source, old_destination, old_ports) =
         translation.map_or((source, destination, ports), |translation| translation.before);
-    // Both kinds of ICMP are filed under the number of the first, with the identifier at the inner end.
+    // ICMPv6 states are stored under the protocol number of ICMP, with the identifier at the inner endpoint.
     let (near, far) = match (flow.direction, translation) {
         (_, Some(translation)) if is_icmp => (translation.port, 0),
         (Direction::Out, _) if is_icmp => (ports.source, 0),
@@ -387,7 +389,7 @@ fn key_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Transla
     }
 }
 
-/// How much of the far end a UDP state remembers.
+/// How strictly a UDP state matches the remote endpoint.
 fn variant_of(flow: &Flow, rule: Option<&CompiledRule>, translation: Option<&Translation>) -> u8 {
     if (flow.header.source, flow.header.destination) == (IKE, IKE) {
         return VARIANTS[0];

@@ -1,10 +1,10 @@
 //! Dummynet: the pipes that a packet goes through at one hook.
 //!
-//! It exists because Apple evaluates these rules before all others, compares less than a filter rule does, and
+//! It exists because Apple evaluates these rules before all others, with fewer conditions than a filter rule, and
 //! continues a packet that leaves a pipe after the rule that sent it there. Below a wildcard (`com.apple/*`) only
-//! `quick` rules have an effect: xnu's pf_test_dummynet forgets the others when it leaves the child. The effect of a
-//! pipe on a packet is not here. Sees: packets as they came, and dummynet rules. Never: states, translation, or the
-//! filter.
+//! `quick` rules have an effect: xnu's pf_test_dummynet discards other matches when it leaves the child. The effect
+//! of a pipe on a packet is not here. Sees: packets before translation, and dummynet rules. Never: states,
+//! translation, or the filter.
 
 use super::filter::{CHANCE, has_tag, is_about};
 use super::flow::{Flow, Kind};
@@ -14,22 +14,23 @@ use super::rule::{CompiledRule, Side};
 use super::verdict::{RuleRef, Shaping};
 use super::walk::{Judgement, Walk};
 
-/// A packet in more pipes than this is in a circle.
+/// Most pipes at one hook: a packet in more is in a loop.
 pub(super) const MOST: usize = 16;
 
-/// What dummynet makes of a packet.
+/// The decision of dummynet rules about a packet.
 pub(super) struct Shaped {
-    /// The rule that sends it into a pipe, or says `no dummynet`.
+    /// The rule that sends it into a pipe, or a `no dummynet` rule.
     pub rule: Option<Shaping>,
-    /// A rule that sent it nowhere (`no dummynet`, or one that was forgotten) stays in the kernel's hand. Where a
-    /// fragment then meets no filter rule, pf_test_fragment takes that one for the rule that decides, which is no `pass`.
+    /// Whether a rule without effect (`no dummynet`, or a discarded match) is left in the kernel's rule pointer. If
+    /// no filter rule then matches a fragment, pf_test_fragment takes that rule as the deciding one, and since it is
+    /// no `pass`, blocks.
     pub is_held: bool,
 }
 
-/// The next rule that is about the packet, behind the one that sent it into the pipe that it came out of; one that says
-/// `no dummynet` ends it. A packet that goes into a pipe takes the tag of the rules that match.
+/// Finds the next rule for the packet, after the rule that sent it into the pipe that it left last; `no dummynet`
+/// ends the search. A packet that enters a pipe gets the tag of the matching rules.
 pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
-    // Without a rule or a call of an anchor in the main ruleset the kernel asks none.
+    // The kernel skips dummynet unless the main ruleset has a dummynet rule or anchor call.
     if loaded.ruleset(0).is_none_or(|main| main.rules(List::Dummynet).is_empty()) {
         return Shaped { rule: None, is_held: false };
     }
@@ -48,8 +49,8 @@ pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -
     Shaped { rule: Some(shaping), is_held }
 }
 
-/// The last rule that matches, or the first quick one, of those behind the one that it came through; whether it counts;
-/// and the tag that they left.
+/// The last matching rule, or the first quick one, after the rule of the packet's last pipe; whether the match
+/// counts; and the tag that matching rules have set.
 fn next<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
@@ -62,8 +63,8 @@ fn next<'a>(
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
             return Judgement::Differs;
         }
-        // A fragment shows no ports: a rule about a protocol that has them is not about it, whether it names one or
-        // not, and the kernel jumps over all after it with the same condition on the source port.
+        // A fragment has no ports: a rule for TCP or UDP does not match it, with or without a condition on ports, and
+        // the kernel skips all following rules with the same condition on the source port.
         if flow.fragment && matches!(rule.protocol, Some(TCP | UDP)) {
             return Judgement::SkipTo(rule.skip.source_port);
         }
@@ -76,7 +77,7 @@ fn next<'a>(
             is_behind = flow.behind == Some(rule.id);
             return Judgement::Differs;
         }
-        // A call has no part in tags here.
+        // Anchor calls do not set tags here.
         if rule.call.is_none() {
             tag = rule.tag.or(tag);
         }
@@ -94,7 +95,7 @@ fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
         && fits(&rule.destination, flow.header.destination)
 }
 
-/// The rest that the kernel looks at here: no owner of a socket, no operating system.
+/// The other conditions that the kernel evaluates here: `user`, `group` and `os` are not among them.
 fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
     let syntax = &*rule.syntax;
     if flow.fragment && (flow.protocol == TCP || (is_icmp(flow) && syntax.icmp.is_some())) {

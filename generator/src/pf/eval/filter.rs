@@ -1,7 +1,7 @@
 //! Filtering: which rule decides about a packet.
 //!
-//! It exists to say `last match, or first quick match` with the kernel's conditions, in the kernel's order.
-//! Sees: packets as translation left them, and filter rules. Never: states.
+//! It exists to implement "last match, or first quick match" with the kernel's conditions, in the kernel's order.
+//! Sees: packets after translation, and filter rules. Never: states.
 
 use super::flow::{Flow, Kind};
 use super::loaded::{List, Loaded, NameId};
@@ -10,10 +10,10 @@ use super::rule::{CompiledRule, Side};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{IdMatch, NumberMatch, UNKNOWN_ID};
 
-/// Stands for the kernel's die: a rule with `probability` of a half or more matches.
+/// Stands for the kernel's random number: a rule with `probability` of one half or more matches.
 pub(super) const CHANCE: u32 = u32::MAX / 2;
 
-/// The rule that decides, and the tag that the rules on the way left.
+/// The deciding rule, and the tag set by the rules that match on the way.
 pub(super) fn decide<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
@@ -29,7 +29,7 @@ pub(super) fn decide<'a>(
         if !is_match {
             return Judgement::Differs;
         }
-        // Every rule that matches tags, not the deciding one alone; but fragments stay as they are.
+        // Every matching rule tags, not only the deciding one; but fragments are not tagged.
         if !flow.fragment {
             tag = rule.tag.or(tag);
         }
@@ -38,7 +38,7 @@ pub(super) fn decide<'a>(
     (rule, tag)
 }
 
-/// Interface, direction, family and protocol.
+/// Whether a rule's interface, direction, family and protocol match.
 pub(super) fn is_about(rule: &CompiledRule, flow: &Flow) -> bool {
     rule.is_on(flow.interface)
         && rule.direction.is_none_or(|direction| direction == flow.direction)
@@ -46,7 +46,7 @@ pub(super) fn is_about(rule: &CompiledRule, flow: &Flow) -> bool {
         && rule.protocol.is_none_or(|protocol| protocol == flow.protocol)
 }
 
-/// `tagged`: the packet's own tag counts until a rule of this walk has set another.
+/// The condition `tagged`: it compares the packet's own tag until a rule of this walk sets another.
 pub(super) fn has_tag(rule: &CompiledRule, tag: &mut Option<NameId>, on_packet: NameId) -> bool {
     let Some((wanted, not)) = rule.tagged else {
         return true;
@@ -65,7 +65,7 @@ fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
 fn fits_port(rule: &CompiledRule, side: &Side, flow: &Flow, port: u16) -> bool {
     let Some(condition) = side.port else { return true };
     if flow.fragment {
-        // A fragment has no ports to look at.
+        // A fragment has no ports.
         return !matches!(flow.protocol, TCP | UDP);
     }
     !matches!(rule.protocol, Some(TCP | UDP)) || condition.matches(port)
@@ -87,7 +87,7 @@ fn matches_rest(rule: &CompiledRule, flow: &Flow) -> bool {
         };
         return !about_header;
     }
-    // `fragment` means fragments only.
+    // A rule with `fragment` matches only fragments.
     !syntax.fragment
         && fits_icmp(rule, flow)
         && syntax
@@ -108,7 +108,7 @@ fn fits_icmp(rule: &CompiledRule, flow: &Flow) -> bool {
     wanted.kind == kind && wanted.code.is_none_or(|wanted| wanted == code)
 }
 
-/// No one's socket is unknown, which is equal or unequal to an owner but never more or less than one.
+/// Without a local socket the owner is unknown, which can be equal or unequal to an id, but is never less or greater.
 fn fits_owner(condition: IdMatch, owner: Option<u32>) -> bool {
     let has_order = !matches!(condition, NumberMatch::Equal(_) | NumberMatch::NotEqual(_));
     let owner = owner.unwrap_or(UNKNOWN_ID);

@@ -1,6 +1,6 @@
 //! A packet while pf processes it at one hook.
 //!
-//! It exists because pf rewrites addresses in the packet at once but ports in a copy of the header, which it writes
+//! It exists because pf rewrites addresses in the packet at once, but ports in a copy of the header, which it writes
 //! back only when the packet passes (or is logged): a blocked packet shows the difference. Sees: a packet, and the
 //! numbers of names. Never: rules.
 
@@ -13,49 +13,49 @@ use super::rule::RuleId;
 use super::verdict::{Detail, Form, Scrubbed};
 use crate::pf::syntax::{Direction, Family};
 
-/// The ports of a packet. ICMP has its identifier in both, and only `source` counts.
+/// The ports of a packet. For ICMP both are the identifier, and only `source` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ports {
     pub source: u16,
     pub destination: u16,
 }
 
-/// A packet on its way through pf in one place.
+/// A packet at one hook of pf.
 #[derive(Clone, Debug)]
 pub(super) struct Flow {
     pub direction: Direction,
     pub interface: NameId,
     pub family: Family,
     pub protocol: u8,
-    /// As the packet has them.
+    /// The current source address.
     pub source: Bits,
-    /// As the packet has them.
+    /// The current destination address.
     pub destination: Bits,
-    /// The copy of the header that rules look at and translation writes to.
+    /// The copy of the ports that rules match and translation writes to.
     pub header: Ports,
-    /// As the packet has them.
+    /// The ports in the packet itself.
     wire: Ports,
     pub kind: Kind,
     pub user: Option<u32>,
     pub group: Option<u32>,
-    /// The tag on the packet; 0 is none.
+    /// The packet's tag; 0 is none.
     pub tag: NameId,
     pub tos: u8,
     pub fragment: bool,
     pub ip: Ip,
-    /// What normalization has made of it here.
+    /// The result of normalization at this hook.
     pub normalized: Normalized,
-    /// What normalization has changed here.
+    /// What normalization has changed at this hook.
     pub scrubbed: Scrubbed,
-    /// The dummynet rule that sent it into the pipe that it came out of last, here.
+    /// The dummynet rule that sent it into the pipe that it left last, at this hook.
     pub behind: Option<RuleId>,
-    /// The bytes behind the IP header of a datagram that was put together here.
+    /// The payload of the datagram that was reassembled at this hook.
     pub payload: Option<Vec<u8>>,
-    /// A scrub rule with `reassemble tcp` has seen it.
+    /// Whether a scrub rule with `reassemble tcp` has matched it.
     pub is_normalized: bool,
 }
 
-/// What the protocol shows beyond ports.
+/// What the evaluator needs of the transport header besides ports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Tcp(Segment),
@@ -65,13 +65,13 @@ pub(super) enum Kind {
         code: u8,
         inner: Option<Inner>,
     },
-    /// With the index of its security parameters.
+    /// ESP, with its security parameters index (SPI).
     Esp(u32),
     Other,
 }
 
 impl Flow {
-    /// The packet at one of its hooks. Names have been looked up by whoever knows them.
+    /// The packet at one of its hooks. `interface` and `tag` are the numbers of their names.
     pub fn new(packet: &Packet, hook: &Hook, interface: NameId, tag: NameId) -> Self {
         let (header, kind) = match packet.transport {
             Transport::Tcp { source, destination, segment } => {
@@ -111,14 +111,14 @@ impl Flow {
         }
     }
 
-    /// The same packet in its next place, as this one left it.
+    /// A copy of the packet at its next hook, as this one left it.
     pub fn onward(&self, hook: &Hook, interface: NameId) -> Self {
         let mut next = self.clone();
         next.enter(hook.direction, interface);
         next
     }
 
-    /// Goes to its next place.
+    /// Moves the packet to its next hook.
     pub fn enter(&mut self, direction: Direction, interface: NameId) {
         self.direction = direction;
         self.interface = interface;
@@ -129,7 +129,7 @@ impl Flow {
         self.is_normalized = false;
     }
 
-    /// Becomes the datagram that it was the last missing part of.
+    /// Turns the last missing fragment into the reassembled datagram.
     pub fn become_whole(&mut self, header: Ports, kind: Kind) {
         (self.header, self.wire, self.kind) = (header, header, kind);
         self.fragment = false;
@@ -137,7 +137,7 @@ impl Flow {
         self.scrubbed.whole = true;
     }
 
-    /// What an index asks for.
+    /// What an index needs of the packet.
     pub fn toward(&self) -> Toward {
         Toward {
             interface: self.interface,
@@ -148,12 +148,12 @@ impl Flow {
         }
     }
 
-    /// Writes the copy of the header back.
+    /// Writes the copy of the ports back to the packet.
     pub fn commit(&mut self) {
         self.wire = self.header;
     }
 
-    /// The packet as it is.
+    /// The current addresses and ports of the packet.
     pub fn form(&self) -> Form {
         Form {
             source: address_of(self.family, self.source),
@@ -166,7 +166,7 @@ impl Flow {
         }
     }
 
-    /// The index of an ESP packet; 0 for all else.
+    /// The SPI of an ESP packet; 0 for other protocols.
     pub fn spi(&self) -> u32 {
         match self.kind {
             Kind::Esp(spi) => spi,
@@ -174,7 +174,7 @@ impl Flow {
         }
     }
 
-    /// The flags of a TCP segment.
+    /// The flags of a TCP segment; `None` for other protocols.
     pub fn tcp_flags(&self) -> Option<u8> {
         match self.kind {
             Kind::Tcp(segment) => Some(segment.flags),

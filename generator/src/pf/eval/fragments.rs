@@ -1,9 +1,9 @@
-//! Fragments that are held until their datagrams are complete.
+//! Reassembly of fragments.
 //!
-//! It exists because only its first fragment identifies the ports of a datagram, and fragments come in any order. As
-//! in xnu's pf_reassemble, earlier data wins where it overlaps the front of a later fragment, and loses at its end;
-//! a fragment after the last one ends the datagram; none is held longer than half a minute. Sees: fragments. Never:
-//! rules.
+//! It exists because only the first fragment has the ports of a datagram, and fragments arrive in any order. As in
+//! xnu's pf_reassemble, earlier data wins where it overlaps the start of a later fragment, and loses where it
+//! overlaps its end; a fragment beyond the last one discards the datagram; none is held longer than half a minute.
+//! Sees: fragments. Never: rules.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use super::flow::{Flow, Kind, Ports};
 use super::packet::Part;
 use crate::pf::syntax::Family;
 
-/// How many fragments may wait: the kernel's limit (`set limit frags`).
+/// Most fragments held: the kernel's default (`set limit frags`).
 const MOST: usize = 5000;
-/// How long a datagram may be without its last part coming, in seconds.
+/// How long an incomplete datagram is held, in seconds.
 const PATIENCE: u64 = 30;
-/// The longest datagram.
+/// Length of the longest datagram.
 const LONGEST: usize = 65_535;
-/// The shortest IP header.
+/// Length of the shortest IP header.
 const HEADER: usize = 20;
 
-/// The outcome of a fragment.
+/// What happens to a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It waits.
+    /// It is held.
     Held,
-    /// Nothing was missing but this.
+    /// It completes its datagram.
     Whole,
-    /// It cannot be part of a datagram.
+    /// It is not part of a valid datagram.
     Dropped,
 }
 
-/// The fragments that wait.
+/// The fragments held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fragments {
     datagrams: HashMap<Key, Datagram>,
@@ -52,9 +52,9 @@ struct Key {
 
 #[derive(Clone, Debug)]
 struct Datagram {
-    /// In order, without overlap.
+    /// Sorted, without overlap.
     pieces: Vec<Piece>,
-    /// The end that was seen, and whether it was the last part's.
+    /// The highest end seen, and whether the last fragment has arrived.
     end: usize,
     has_last: bool,
     since: u64,
@@ -64,21 +64,21 @@ struct Datagram {
 struct Piece {
     start: usize,
     end: usize,
-    /// Of the part that begins the datagram: what it shows.
+    /// Ports and header, if it is the first fragment.
     head: Option<(Ports, Kind)>,
-    /// The bytes, and where they begin in the datagram.
+    /// The payload, and its offset in the datagram.
     bytes: Option<(Arc<[u8]>, usize)>,
 }
 
 impl Fragments {
-    /// Tells the time, in seconds; what has waited too long goes.
+    /// Advances the clock, in seconds; datagrams held too long are dropped.
     pub fn tell_time(&mut self, now: u64) {
         self.now = now;
         self.datagrams.retain(|_, datagram| datagram.since + PATIENCE >= now);
         self.count = self.datagrams.values().map(|datagram| datagram.pieces.len()).sum();
     }
 
-    /// Takes a fragment. Where its datagram is whole, it becomes it.
+    /// Takes a fragment. If its datagram is complete, the packet becomes the datagram.
     pub fn take(&mut self, flow: &mut Flow) -> Arrival {
         let Some(part) = flow.ip.part.clone() else { return Arrival::Dropped };
         let key = Key {
@@ -131,7 +131,7 @@ impl Fragments {
     }
 }
 
-/// What a TCP header shows of the length of its data, with the rest of the datagram.
+/// A TCP header with the payload length of the whole datagram.
 fn with_length(kind: Kind, first: &Piece, total: usize) -> Kind {
     match kind {
         Kind::Tcp(mut segment) => {
@@ -148,7 +148,7 @@ impl Datagram {
         Self { pieces: Vec::new(), end: 0, has_last: false, since }
     }
 
-    /// Puts a part in its place; false where it brings nothing new.
+    /// Inserts a fragment; false if it contains nothing new.
     fn insert(&mut self, part: &Part, head: Option<(Ports, Kind)>, start: usize, end: usize) -> bool {
         let behind = self.pieces.partition_point(|piece| piece.start <= start);
         let covered = behind.checked_sub(1).map_or(0, |at| self.pieces[at].end);
@@ -181,7 +181,7 @@ impl Datagram {
         self.has_last && reached >= self.end
     }
 
-    /// The bytes of a whole datagram, where all parts brought theirs.
+    /// The payload of a complete datagram, if all fragments have their bytes.
     fn bytes(&self) -> Option<Vec<u8>> {
         let mut all = Vec::with_capacity(self.end);
         for piece in &self.pieces {

@@ -1,8 +1,8 @@
-//! The rules of a list that can match an address.
+//! An index of the rules of a list by the addresses that they can match.
 //!
-//! It exists so that the cost of a packet does not grow with rules about other addresses: the address space is cut
-//! where a rule begins or ends to match, and each part knows the rules that can match there. An index only leaves
-//! out rules whose condition on an address fails, which the walk would find out one by one. Sees: conditions on
+//! It exists so that the cost of a packet does not grow with rules for other addresses: the address space is
+//! partitioned at the bounds of the rules' conditions, and each part lists the rules that can match there. An index
+//! leaves out only rules whose condition on an address fails, as the walk would find one by one. Sees: conditions on
 //! addresses. Never: ports, states, or whether a rule matches.
 
 use std::collections::HashMap;
@@ -14,35 +14,35 @@ use super::rule::{CompiledRule, Side};
 use super::tables::Tables;
 use crate::pf::syntax::{Direction, Family};
 
-/// Lists that are shorter are walked.
+/// Shorter lists have no index.
 const SHORT: usize = 12;
-/// Of an interface that has more rules than this, each stands with the others.
+/// Rules of one interface are listed separately up to this number.
 const FEW: usize = 32;
-/// Lists whose index would hold more than this are walked.
+/// A list whose index would have more entries than this gets none.
 const LARGEST: usize = 4_000_000;
 
-/// The rules of a list by the addresses that they can be about. Only IPv4 has one.
+/// The rules of a list by the addresses that they can match. It covers IPv4 only.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     source: Option<Parts>,
     destination: Option<Parts>,
-    /// The destination tells rules apart coming in only.
+    /// Whether the destination restricts only incoming packets.
     is_inward: bool,
-    /// Rules for one interface only, of interfaces that have few; they are in no part.
+    /// Rules for a single interface, if they are few; these are not in the parts.
     by_interface: HashMap<NameId, Vec<usize>>,
 }
 
-/// Parts of the addresses, each with the rules that can match there, in order.
+/// A partition of the address space, with the rules that can match in each part, in order.
 #[derive(Clone, Debug)]
 struct Parts {
-    /// The first address of each part, in order; the first is 0.
+    /// The first address of each part, in order, beginning with 0.
     starts: Vec<Bits>,
-    /// Where the rules of each part begin in `rules`, and where the last ones end.
+    /// Where the rules of each part begin in `rules`, and finally its length.
     offsets: Vec<usize>,
     rules: Vec<usize>,
 }
 
-/// What a walk knows of a packet's addresses.
+/// The fields of a packet that an index needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Toward {
     pub interface: NameId,
@@ -53,7 +53,7 @@ pub(super) struct Toward {
 }
 
 impl Index {
-    /// The index of a list, where one is worth it and changes nothing.
+    /// The index of a list; `None` if it would gain nothing or change a verdict.
     pub fn new(list: List, rules: &[CompiledRule], tables: &Tables) -> Option<Self> {
         if rules.len() < SHORT {
             return None;
@@ -62,11 +62,12 @@ impl Index {
         let is_common = |rule: &CompiledRule| only(rule).is_none_or(|name| !by_interface.contains_key(&name));
         let source = || Parts::new(rules, &is_common, tables, |rule| &rule.source, true);
         let destination = || Parts::new(rules, &is_common, tables, |rule| &rule.destination, false);
-        // A translation rule whose source port differs makes the kernel jump, and over what it jumps must stay so.
+        // If the source port of a translation rule does not match, the kernel skips following rules; without that
+        // rule it would not.
         let no_jumps = rules.iter().all(|rule| rule.source.port.is_none());
         let none = || None;
         let (source, destination, is_inward) = match list {
-            // Here fragments jump, before the destination is looked at.
+            // In this list the kernel skips rules for fragments before it compares the destination.
             List::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
                 (source(), none(), false)
             }
@@ -83,7 +84,7 @@ impl Index {
         })
     }
 
-    /// The rules that can match, those for the interface and the others, each in order; `None` where all can.
+    /// The rules that can match: those listed for the interface, and the others, each in order. `None` if all can.
     pub fn candidates(&self, toward: &Toward) -> Option<[&[usize]; 2]> {
         if toward.family != Family::Inet || (self.is_inward && toward.direction == Direction::Out) {
             return None;
@@ -99,7 +100,7 @@ impl Index {
     }
 }
 
-/// The only interface that a rule is about.
+/// The only interface that a rule applies to.
 fn only(rule: &CompiledRule) -> Option<NameId> {
     rule.interface.filter(|(_, not)| !not && rule.call.is_none()).map(|(name, _)| name)
 }
@@ -124,7 +125,8 @@ impl Parts {
         is_source: bool,
     ) -> Option<Self> {
         let (all, nowhere) = (Ranges::all(Family::Inet), Ranges::none());
-        // What no set of ranges says well may match anywhere; an anchor's own condition is looked at in other ways.
+        // A condition that ranges cannot express may match anywhere; so may an anchor rule, whose conditions are
+        // evaluated differently.
         let of_rule = |rule: &CompiledRule| {
             if !is_common(rule) {
                 return nowhere.clone();

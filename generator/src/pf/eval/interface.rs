@@ -1,6 +1,6 @@
 //! Addresses that follow an interface.
 //!
-//! It exists because the machine, not the file, decides what `(en0)`, `(en0:0)` and `(en0:network)` are. Sees:
+//! It exists because the machine, not the file, determines what `(en0)`, `(en0:0)` and `(en0:network)` are. Sees:
 //! interfaces and their addresses. Never: rules or packets.
 
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use super::table::Prefixes;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{Dynamic, Family, TableEntry};
 
-/// The addresses that a rule means by `(name)` with its modifiers.
+/// The addresses that `(name)` with its modifiers stands for in a rule.
 ///
-/// An interface tells no peer address here, so `:peer` is empty.
+/// Interfaces have no peer address here, so `:peer` is empty.
 pub(super) fn addresses_for(interface: &InterfaceInfo, dynamic: &Dynamic) -> Prefixes {
     let mut seen = Vec::new();
     let mut entries = Vec::new();
@@ -37,21 +37,21 @@ pub(super) fn addresses_for(interface: &InterfaceInfo, dynamic: &Dynamic) -> Pre
     Prefixes::new(entries)
 }
 
-/// Loopback and tunnels have no broadcast address.
+/// Whether an interface has a broadcast address: loopback and tunnels have none.
 fn broadcasts(interface: &InterfaceInfo) -> bool {
     let tunnels = ["utun", "gif", "stf", "ppp", "ipsec"];
     !interface.loopback && !tunnels.iter().any(|kind| is_unit_of(&interface.name, kind))
 }
 
-/// The length that a rule gives to an address that follows an interface; full length is the same as none.
+/// The prefix length that a rule sets; the full length is the same as none.
 fn effective_prefix(dynamic: &Dynamic) -> Option<u8> {
     dynamic.prefix.filter(|&prefix| prefix != 32 && prefix != 128)
 }
 
-/// The name of the kernel's own table for such an address.
+/// The name of the kernel's internal table for such an address.
 ///
-/// With a length it is the length alone: `(en0)/24` and `(en1)/24` share one table, and whichever was loaded
-/// first fills it.
+/// With a prefix length it is the length alone: `(en0)/24` and `(en1)/24` share one table, and the first one loaded
+/// determines its addresses.
 pub(super) fn table_name(dynamic: &Dynamic) -> String {
     if let Some(prefix) = effective_prefix(dynamic) {
         return format!("/{prefix}");

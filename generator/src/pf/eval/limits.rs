@@ -1,14 +1,14 @@
-//! How long states last and how many there may be: macOS's limits, and what `set` changes.
+//! Timeouts and limits of states: macOS's defaults, and what `set` changes.
 //!
 //! It exists because the state table fills sooner than expected: a local connection makes two states, which stay for
 //! a minute and a half after it ends. Sees: names and numbers. Never: a state.
 
-/// How often each state is looked at, in seconds.
+/// How often each state is checked, in seconds.
 pub(super) const INTERVAL: u64 = 10;
-/// In how many looks all of them are met: one a second.
+/// Each check, once a second, covers this fraction of the states.
 pub(super) const LOOKS: usize = 10;
 
-/// Times without a packet in seconds, and the numbers of states between which they shrink (`pfctl -s timeouts`).
+/// Timeouts in seconds, and the numbers of states between which they shrink (`pfctl -s timeouts`).
 const TIMEOUTS: [(&str, u64); 19] = [
     ("tcp.first", 120),
     ("tcp.opening", 30),
@@ -34,7 +34,7 @@ const TIMEOUTS: [(&str, u64); 19] = [
 /// The limits in force.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// How many states there may be.
+    /// Most states in the table.
     pub states: usize,
     changed: Vec<(&'static str, u64)>,
 }
@@ -46,14 +46,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A time, or a number that shrinks times.
+    /// A timeout in seconds, or a number of states from which timeouts shrink; 0 if the name is unknown.
     pub fn timeout(&self, name: &str) -> u64 {
         let all = self.changed.iter().rev().chain(&TIMEOUTS);
         all.copied().find(|(known, _)| *known == name).map_or(0, |(_, value)| value)
     }
 
-    /// What `set timeout` or `set limit` says. Fewer than 6,000 states move the numbers that shrink times, as pfctl does
-    /// it, only where it says so itself.
+    /// Applies a `set timeout` or `set limit`. pfctl also derives `adaptive.start` and `adaptive.end` from a limit of
+    /// states; here only explicit settings change them.
     pub fn set(&mut self, name: &'static str, value: u32) {
         if name == "states" {
             self.states = usize::try_from(value).unwrap_or(usize::MAX);

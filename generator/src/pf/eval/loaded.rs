@@ -1,7 +1,7 @@
 //! Everything that is loaded: rulesets by path, tables, interfaces.
 //!
-//! It exists so that a decision reads one thing that does not change while packets are evaluated. Sees: rulesets as
-//! they were read. Never: packets or states.
+//! It exists so that a decision reads a single value that is constant while packets are evaluated. Sees: parsed
+//! rulesets. Never: packets or states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -13,19 +13,19 @@ use super::tables::Tables;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{AnchorCall, Rule, Ruleset, SetOption, SettingValue};
 
-/// How deep anchors can be nested: the kernel's stack.
+/// How deep anchors can be nested: the size of the kernel's stack.
 pub(super) const DEPTH: usize = 64;
 
-/// The number of a table.
+/// Identifies a table.
 pub type TableId = usize;
 
-/// The number of a name: of an interface or a tag. 0 is no one's.
+/// Identifies the name of an interface or a tag; 0 is no name.
 pub(super) type NameId = u32;
 
-/// A name that no rule speaks of.
+/// Stands for a name that no rule contains.
 pub(super) const STRANGER: NameId = NameId::MAX;
 
-/// The numbers of names.
+/// The ids of names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names(HashMap<String, NameId>);
 
@@ -44,25 +44,25 @@ impl Names {
     }
 }
 
-/// One of the lists of a ruleset that packets are held against.
+/// A list of rules in a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
-    /// `scrub`.
+    /// `scrub` rules.
     Scrub,
-    /// `nat`.
+    /// `nat` rules.
     Nat,
-    /// `rdr`.
+    /// `rdr` rules.
     Rdr,
-    /// `binat`.
+    /// `binat` rules.
     Binat,
-    /// `pass` and `block`.
+    /// `pass` and `block` rules.
     Filter,
-    /// `dummynet` and `no dummynet`.
+    /// `dummynet` and `no dummynet` rules.
     Dummynet,
 }
 
 impl List {
-    /// Every list.
+    /// All lists.
     pub const ALL: [Self; 6] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter, Self::Dummynet];
 }
 
@@ -71,14 +71,14 @@ impl List {
 pub struct LoadedRuleset {
     path: Arc<str>,
     lists: [Vec<CompiledRule>; 6],
-    /// Of the lists that have one.
+    /// The indexes of the lists, if they have one.
     indexes: [Option<Index>; 6],
-    /// By path, in the order of bytes: the order of a wildcard call.
+    /// Child rulesets by path in byte order, which is the order of a wildcard call.
     children: BTreeMap<Arc<str>, usize>,
 }
 
 impl LoadedRuleset {
-    /// Its path; empty for the main one.
+    /// The anchor path; empty for the main ruleset.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -92,12 +92,12 @@ impl LoadedRuleset {
         self.indexes[list as usize].as_ref()
     }
 
-    /// Its direct children, in the order in which a wildcard call visits them.
+    /// The indices of the direct children, in the order in which a wildcard call visits them.
     pub fn children(&self) -> impl Iterator<Item = usize> + '_ {
         self.children.values().copied()
     }
 
-    /// The first child, or the one behind `after`.
+    /// The first child, or the one after the child `after`.
     pub(super) fn child_after(&self, after: Option<&str>) -> Option<(&str, usize)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (path, index) = self.children.range::<str, _>((from, Bound::Unbounded)).next()?;
@@ -105,7 +105,7 @@ impl LoadedRuleset {
     }
 }
 
-/// Everything that is loaded.
+/// All rulesets, tables and interfaces.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     rulesets: Vec<LoadedRuleset>,
@@ -118,7 +118,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// A machine with these interfaces and an empty main ruleset.
+    /// An empty main ruleset on a machine with these interfaces.
     pub(super) fn new(interfaces: Vec<InterfaceInfo>) -> Self {
         Self {
             rulesets: vec![LoadedRuleset::default()],
@@ -131,17 +131,17 @@ impl Loaded {
         }
     }
 
-    /// A ruleset by its index; the main one has 0.
+    /// A ruleset by its index; 0 is the main ruleset.
     pub fn ruleset(&self, index: usize) -> Option<&LoadedRuleset> {
         self.rulesets.get(index)
     }
 
-    /// Every ruleset, the main one first.
+    /// All rulesets, the main ruleset first.
     pub fn rulesets(&self) -> &[LoadedRuleset] {
         &self.rulesets
     }
 
-    /// The index of the ruleset at a path, if something was loaded there or calls it.
+    /// The index of the ruleset at a path, if something was loaded there or a rule calls it.
     pub fn find(&self, path: &str) -> Option<usize> {
         self.by_path.get(path.trim_start_matches('/')).copied()
     }
@@ -151,7 +151,7 @@ impl Loaded {
         &self.tables
     }
 
-    /// The interfaces.
+    /// All interfaces.
     pub fn interfaces(&self) -> &[InterfaceInfo] {
         &self.interfaces
     }
@@ -164,14 +164,14 @@ impl Loaded {
         self.skipped.contains(&interface)
     }
 
-    /// Puts other rules in place of a list of the main ruleset.
+    /// Replaces one list of the main ruleset.
     pub(super) fn replace(&mut self, list: List, mut rules: Vec<CompiledRule>) {
         link_skips(&mut rules);
         self.rulesets[0].lists[list as usize] = rules;
         self.rulesets[0].indexes[list as usize] = None;
     }
 
-    /// Makes an index of every list that is worth one. What tables hold is part of it.
+    /// Indexes every list for which it pays off. The index depends on the contents of tables.
     pub(super) fn index(&mut self) {
         for ruleset in &mut self.rulesets {
             for list in List::ALL {
@@ -181,9 +181,9 @@ impl Loaded {
         }
     }
 
-    /// Loads a ruleset at a path, in place of what was there.
+    /// Loads a ruleset at a path, replacing what was there.
     pub(super) fn load(&mut self, path: &str, ruleset: &Ruleset) {
-        // A table that comes or goes can be another ruleset's too.
+        // A table that comes or goes can affect rules of other rulesets too.
         for ruleset in &mut self.rulesets {
             ruleset.indexes = Default::default();
         }
@@ -192,7 +192,7 @@ impl Loaded {
         for setting in &ruleset.settings {
             match &setting.value {
                 SettingValue::Table(table) => self.tables.define(path, table),
-                // Global, wherever it stands.
+                // `set skip` is global in whatever ruleset it appears.
                 SettingValue::Option(SetOption::Skip(interface)) => {
                     let name = self.names.intern(&interface.name);
                     self.skipped.insert(name);
@@ -236,7 +236,7 @@ impl Loaded {
         compile(rule, self.rules_made, &path, call, self)
     }
 
-    /// The ruleset at a path, made together with its parents where it is missing.
+    /// The index of the ruleset at a path; it and its parents are created if missing.
     fn find_or_create(&mut self, path: &str) -> usize {
         let mut parent = 0;
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
@@ -257,9 +257,9 @@ impl Loaded {
     }
 }
 
-/// The path that an anchor rule of the ruleset at `holder` calls, and whether it calls the children there.
+/// The path that an anchor rule of the ruleset at `holder` calls, and whether it calls the children of that path.
 ///
-/// A `*` of its own in the main ruleset is a name like any other: the kernel looks for `/*` at the end.
+/// In the main ruleset `*` alone is an ordinary name: the kernel looks for a trailing `/*`.
 fn resolve(holder: &str, call: &AnchorCall) -> (String, bool) {
     let path = if call.name.is_empty() {
         join(holder, &call.path)

@@ -1,7 +1,7 @@
 //! What pf remembers from packet to packet.
 //!
-//! It is separate from what is loaded, so that a packet can be evaluated as the first one ever seen, with empty
-//! memory. Sees: states and counters. Never: what is loaded.
+//! It is separate from what is loaded, so that a packet can be evaluated with empty memory, as the first packet ever.
+//! Sees: states and counters. Never: what is loaded.
 
 use std::collections::HashMap;
 
@@ -15,26 +15,26 @@ use crate::pf::syntax::Family;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub states: States,
-    /// Fragments whose datagrams are not whole yet.
+    /// Fragments of incomplete datagrams.
     pub fragments: Fragments,
-    /// Where each pool stands that does not start anew.
+    /// The positions of pools that continue from packet to packet.
     pub cursors: HashMap<RuleId, Cursor>,
-    /// Sources that are tracked: of one rule, or of all (`None`).
+    /// Tracked sources: per rule, or global (`None`).
     pub sources: HashMap<SourceKey, Source>,
     /// See [`super::walk::Walk`].
     pub matched: Vec<bool>,
-    /// Where a sequence of chances stands; without one all come out the same.
+    /// The state of the random sequence; `None` makes every choice the same.
     pub chance: Option<u64>,
 }
 
 impl Memory {
-    /// Forgets all but the limits, which are none of a packet's doing.
+    /// Discards everything but the limits, which packets do not change.
     pub fn forget(&mut self) {
         let states = self.states.emptied();
         *self = Self { states, ..Self::default() };
     }
 
-    /// What the kernel takes a random number for (splitmix64), or `fixed`.
+    /// The next random number (splitmix64), or `fixed` if there is no sequence.
     pub fn draw(&mut self, fixed: u32) -> u32 {
         let Some(seed) = &mut self.chance else { return fixed };
         *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -45,26 +45,27 @@ impl Memory {
     }
 }
 
-/// A source, tracked for one rule or for all of them.
+/// A source address tracked by one rule or globally.
 pub(super) type SourceKey = (Option<RuleId>, Family, Bits);
 
 /// A tracked source.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Source {
     pub states: u32,
-    /// The address that `sticky-address` gives it.
+    /// The address that `sticky-address` has assigned to it.
     pub address: Option<Bits>,
 }
 
-/// Where a pool stands.
+/// The position of a pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cursor {
-    /// The member.
+    /// The index of the member.
     pub member: usize,
-    /// The block inside the member's table. The kernel starts with the first one but with an address outside.
+    /// The index of the block in the member's table. The kernel starts in the first block, but with an address
+    /// outside it.
     pub block: Option<usize>,
     /// The next address.
     pub counter: Bits,
-    /// The pool has been used: until then `block` is the first.
+    /// Whether the pool has been used: before that, `block` counts as the first one.
     pub is_used: bool,
 }

@@ -1,9 +1,9 @@
-//! Normalization: what scrub rules do with a packet before all other rules.
+//! Normalization: the effect of scrub rules on a packet, before all other rules.
 //!
 //! It exists because a fragment has neither ports nor flags: if a scrub rule matches it, it is held until its
-//! datagram is complete, and then the datagram continues. After xnu's pf_normalize_ip and pf_normalize_tcp; what the
-//! latter does with options and windows is left out. Sees: packets as they came, and scrub rules. Never: states, or
-//! filter rules.
+//! datagram is complete, and the datagram continues. It follows xnu's pf_normalize_ip and pf_normalize_tcp, except
+//! for the latter's treatment of options and windows. Sees: packets before translation, and scrub rules. Never:
+//! states, or filter rules.
 
 use super::filter::is_about;
 use super::flow::Flow;
@@ -15,20 +15,20 @@ use super::rule::{CompiledRule, Side};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, FragmentCache, PortMatch};
 
-/// What normalization does with a packet.
+/// The result of normalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Normalized {
-    /// It goes on.
+    /// The packet continues.
     Passed,
-    /// It takes part in the tracking of TCP.
+    /// The packet continues, and takes part in `reassemble tcp`.
     Tracked,
-    /// It is a TCP segment with flags that make no sense: dropped behind the pipes.
+    /// A TCP segment with an invalid combination of flags, which is dropped after dummynet.
     Nonsense,
-    /// It is a fragment that is kept, or dropped: no rule is asked.
+    /// A fragment that is held or dropped: no further rule is evaluated.
     Gone,
 }
 
-/// Holds a packet against the scrub rules, and changes it as they say.
+/// Applies the matching scrub rules to a packet.
 pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Normalized {
     if let Some(rule) = scrub_rule(loaded, &mut memory.matched, flow, false)
         && !normalize_ip(rule, &mut memory.fragments, flow)
@@ -41,7 +41,7 @@ pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -
     normalize_tcp(loaded, &mut memory.matched, flow)
 }
 
-/// The IP header's part; false where the packet gets no further.
+/// Normalizes the IP header; false if the packet goes no further.
 fn normalize_ip(rule: &CompiledRule, fragments: &mut Fragments, flow: &mut Flow) -> bool {
     let scrub = &rule.syntax.scrub;
     if scrub.no_df && flow.ip.dont_fragment {
@@ -49,7 +49,7 @@ fn normalize_ip(rule: &CompiledRule, fragments: &mut Fragments, flow: &mut Flow)
         flow.scrubbed.cleared_df = true;
     }
     if flow.fragment {
-        // Its own sender forbids to cut what is cut: never kept.
+        // A fragment with the don't-fragment bit contradicts itself, and is dropped.
         if flow.ip.dont_fragment {
             return false;
         }
@@ -81,7 +81,7 @@ fn normalize_tcp(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Norma
     };
     let has = |flag: u8| flags & flag != 0;
     let is_nonsense = if has(SYN) { has(RST) } else { !has(ACK) && !has(RST) };
-    // FIN beside SYN is taken away rather than held against the segment.
+    // FIN in a segment with SYN is cleared instead of making it invalid.
     let needs_ack = (has(FIN) && !has(SYN)) || has(PUSH) || has(URG);
     if is_nonsense || (!has(ACK) && needs_ack) {
         Normalized::Nonsense
@@ -92,7 +92,7 @@ fn normalize_tcp(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Norma
     }
 }
 
-/// The first scrub rule that matches, unless it says `no`.
+/// The first matching scrub rule, unless it is a `no scrub`.
 fn scrub_rule<'a>(
     loaded: &'a Loaded,
     matched: &mut Vec<bool>,
@@ -110,8 +110,8 @@ fn scrub_rule<'a>(
     rule.filter(|rule| rule.syntax.action == Action::Scrub)
 }
 
-/// Scrub rules look at ports only with `><` and `>`: for the others the kernel hands the number of the
-/// operator over as that of a protocol, and it is none that has ports.
+/// Scrub rules honour ports only with `><` and `>`: for other operators the kernel passes the number of the operator
+/// as the protocol, and no such number is a protocol with ports.
 fn scrub_fits_port(side: &Side, port: u16) -> bool {
     match side.port {
         Some(condition @ (PortMatch::Inside(..) | PortMatch::Greater(_))) => condition.matches(port),

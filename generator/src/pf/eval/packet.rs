@@ -1,7 +1,7 @@
-//! A packet as a question.
+//! A packet as a query to the evaluator.
 //!
-//! It exists so that everything after it works on a packet that can exist: one family, ports where the protocol has
-//! them, and at least one hook at which pf sees it. Sees: JSON's shape. Never: rules or states.
+//! It exists so that all later code works on a packet that can exist: one address family, ports if the protocol has
+//! them, and at least one hook. Sees: the JSON form. Never: rules or states.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,171 +13,171 @@ use super::address::{Bits, bits_of, family_of};
 use crate::pf::names::FLAG_LETTERS;
 use crate::pf::syntax::{Direction, Family};
 
-/// ICMP's protocol number.
+/// Protocol number of ICMP.
 pub const ICMP: u8 = 1;
-/// TCP's protocol number.
+/// Protocol number of TCP.
 pub const TCP: u8 = 6;
-/// UDP's protocol number.
+/// Protocol number of UDP.
 pub const UDP: u8 = 17;
-/// ESP's protocol number.
+/// Protocol number of ESP.
 pub const ESP: u8 = 50;
-/// ICMP's protocol number in IPv6.
+/// Protocol number of ICMPv6.
 pub const ICMP6: u8 = 58;
 
-/// FIN of a TCP header.
+/// The FIN bit of TCP flags.
 pub const FIN: u8 = 0x01;
-/// SYN of a TCP header.
+/// The SYN bit of TCP flags.
 pub const SYN: u8 = 0x02;
-/// RST of a TCP header.
+/// The RST bit of TCP flags.
 pub const RST: u8 = 0x04;
-/// PUSH of a TCP header.
+/// The PUSH bit of TCP flags.
 pub const PUSH: u8 = 0x08;
-/// ACK of a TCP header.
+/// The ACK bit of TCP flags.
 pub const ACK: u8 = 0x10;
-/// URG of a TCP header.
+/// The URG bit of TCP flags.
 pub const URG: u8 = 0x20;
 
-/// A packet and the places where pf sees it.
+/// A packet, and the hooks at which pf sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawPacket")]
 pub struct Packet {
-    /// Where pf sees it, in order: one place or more.
+    /// The hooks in order, at least one.
     pub hooks: Vec<Hook>,
-    /// It was asked about as a path, and is answered as one.
+    /// Whether it was given as a path, so that the answer is one verdict per hook.
     pub is_path: bool,
-    /// Where it comes from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where it goes to; of the same family.
+    /// The destination address, of the same family.
     pub destination: IpAddr,
-    /// What follows the IP header.
+    /// The transport header.
     pub transport: Transport,
-    /// The owner of the local socket.
+    /// The user id of the local socket; `None` if there is no socket.
     pub user: Option<u32>,
-    /// The group of that owner.
+    /// The group id of the local socket; `None` if there is no socket.
     pub group: Option<u32>,
-    /// The tag that it already carries.
+    /// The tag that it carries already.
     pub tag: Option<String>,
     /// The type of service.
     pub tos: u8,
-    /// It is a fragment other than the first, or the first of several.
+    /// Whether it is a fragment, the first one included.
     pub fragment: bool,
-    /// What of its IP header only normalization looks at.
+    /// Fields of the IP header that no filter rule matches.
     pub ip: Ip,
 }
 
-/// What of an IP header no rule looks at.
+/// Fields of the IP header that only normalization and the handling of options need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ip {
-    /// It must not be cut.
+    /// Whether the don't-fragment bit is set.
     pub dont_fragment: bool,
-    /// How many routers it may still pass, where that is known.
+    /// The TTL, if it is known.
     pub ttl: Option<u8>,
-    /// It has IP options: it passes only where a rule with `allow-opts` passes it.
+    /// Whether it has IP options: then it passes only by a rule with `allow-opts`.
     pub options: bool,
-    /// Which part of a datagram a fragment is. A fragment without it never becomes whole.
+    /// The part of its datagram that a fragment contains. A fragment without it is never reassembled.
     pub part: Option<Part>,
 }
 
-/// Which part of a datagram a fragment is.
+/// The part of a datagram that a fragment contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The number of the datagram.
+    /// The IP identification.
     pub id: u16,
-    /// Where it begins behind the IP header, in bytes.
+    /// The fragment offset in bytes.
     pub offset: u16,
-    /// How long it is, in bytes.
+    /// The length of the payload in bytes.
     pub length: u16,
-    /// More follow.
+    /// Whether the more-fragments bit is set.
     pub more: bool,
-    /// Its bytes, for whoever wants those of the datagram.
+    /// The payload; if all fragments have theirs, the reassembled payload is available.
     pub payload: Option<Arc<[u8]>>,
 }
 
-/// One place where pf sees a packet.
+/// A point where pf sees a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Which way it goes there.
+    /// The direction at the interface.
     pub direction: Direction,
-    /// The interface.
+    /// The name of the interface.
     pub interface: String,
 }
 
-/// What follows the IP header.
+/// The transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
     Tcp {
-        /// Where from.
+        /// The source port.
         source: u16,
-        /// Where to.
+        /// The destination port.
         destination: u16,
-        /// The rest of the header.
+        /// Flags, sequence numbers, payload length and window.
         segment: Segment,
     },
     /// UDP.
     Udp {
-        /// Where from.
+        /// The source port.
         source: u16,
-        /// Where to.
+        /// The destination port.
         destination: u16,
     },
-    /// ICMP in the family that it belongs to.
+    /// ICMP for IPv4, ICMPv6 for IPv6.
     Icmp {
-        /// The type.
+        /// The ICMP type.
         kind: u8,
-        /// The code.
+        /// The ICMP code.
         code: u8,
-        /// The identifier of a query; 0 where there is none.
+        /// The identifier of a query; 0 for other types.
         id: u16,
-        /// What an error is about.
+        /// The packet quoted by an ICMP error.
         inner: Option<Inner>,
     },
-    /// ESP, whose two directions are distinguished by an index each.
+    /// ESP, which has an SPI for each direction.
     Esp {
-        /// The security parameters' index.
+        /// The security parameters index.
         spi: u32,
     },
-    /// Any other protocol, of which pf sees addresses only.
+    /// Another protocol by its number; pf sees only the addresses.
     Other(u8),
 }
 
-/// What the state table looks at in a TCP segment.
+/// The fields of a TCP segment that state tracking needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// The flags.
+    /// The flag bits.
     pub flags: u8,
     /// The sequence number.
     pub sequence: u32,
     /// The acknowledgement number.
     pub acknowledgement: u32,
-    /// The bytes of data.
+    /// The length of the payload in bytes.
     pub length: u32,
-    /// The window.
+    /// The unscaled window.
     pub window: u16,
 }
 
-/// The packet that an ICMP error quotes.
+/// The packet quoted by an ICMP error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inner {
-    /// Its protocol.
+    /// The IP protocol number.
     pub protocol: u8,
-    /// Where it came from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where it went.
+    /// The destination address.
     pub destination: IpAddr,
-    /// Its source port, or the identifier of an ICMP query.
+    /// The source port, or the identifier of an ICMP query.
     pub source_port: u16,
-    /// Its destination port.
+    /// The destination port.
     pub destination_port: u16,
-    /// The sequence number of a TCP segment.
+    /// The TCP sequence number; 0 for other protocols.
     pub sequence: u32,
 }
 
 impl Segment {
-    /// The flags that letters stand for.
+    /// The flag bits for letters such as `SA`.
     ///
     /// # Errors
-    /// A letter that is not a flag.
+    /// The first letter that stands for no flag.
     pub fn flags_of(letters: &str) -> Result<u8, PacketError> {
         letters.chars().try_fold(0, |flags, letter| {
             let bit = FLAG_LETTERS.find(letter).ok_or(PacketError::Flag(letter))?;
@@ -185,7 +185,7 @@ impl Segment {
         })
     }
 
-    /// Its flags as letters, as `pfctl` writes them; empty without any.
+    /// The flags as letters, as `pfctl` prints them; empty for none.
     pub fn letters(&self) -> String {
         let set = |(bit, _): &(usize, char)| self.flags >> bit & 1 == 1;
         FLAG_LETTERS.char_indices().filter(set).map(|(_, letter)| letter).collect()
@@ -193,12 +193,12 @@ impl Segment {
 }
 
 impl Packet {
-    /// The family of its addresses.
+    /// The address family.
     pub fn family(&self) -> Family {
         family_of(self.source)
     }
 
-    /// Its protocol number.
+    /// The IP protocol number.
     pub fn protocol(&self) -> u8 {
         match (self.transport, self.family()) {
             (Transport::Tcp { .. }, _) => TCP,
@@ -211,7 +211,7 @@ impl Packet {
     }
 }
 
-/// Whether an ICMP message of this type quotes another packet.
+/// Whether ICMP messages of this type quote a packet.
 pub(super) fn is_icmp_error(family: Family, kind: u8) -> bool {
     match family {
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
@@ -225,17 +225,17 @@ pub(super) fn is_icmp_error(family: Family, kind: u8) -> bool {
 pub enum PacketError {
     /// Neither `dir` and `if` nor a `path`, or both.
     Place,
-    /// The addresses are of two families.
+    /// Source and destination are of different families.
     Families,
-    /// `proto` is neither a name that is known nor a number.
+    /// `proto` is neither a known name nor a number.
     Protocol(String),
     /// A port is missing.
     Port(&'static str),
-    /// A letter of `flags` is not a flag.
+    /// A letter of `flags` stands for no flag.
     Flag(char),
-    /// A fragment whose place in its datagram is told by halves, or cannot be.
+    /// The part of a fragment is incomplete or impossible.
     Part(&'static str),
-    /// `spi` where there is none.
+    /// An `spi` of 0, or with a protocol other than ESP.
     Spi,
 }
 
@@ -301,7 +301,7 @@ struct RawPacket {
     options: bool,
 }
 
-/// The place of a fragment in its datagram, as it is told.
+/// The part of a fragment, as given.
 struct RawPart {
     id: Option<u16>,
     offset: Option<u16>,
@@ -361,7 +361,8 @@ enum RawProtocol {
     Name(String),
 }
 
-/// The index of an ESP packet that does not say: one for each pair of ends and direction, and never 0, which is none.
+/// The SPI of an ESP packet given without one: derived from both addresses in their order, and never 0, which means
+/// none.
 pub(super) fn index_between(source: IpAddr, destination: IpAddr) -> u32 {
     let fold = |bits: Bits| (0..4).fold(0, |sum: u32, word| sum.rotate_left(5) ^ part(bits, word));
     (fold(bits_of(source)).rotate_left(7) ^ fold(bits_of(destination))).max(1)
@@ -372,7 +373,7 @@ fn part(bits: Bits, word: u32) -> u32 {
     u32::try_from(bits >> (32 * word) & Bits::from(u32::MAX)).unwrap_or(0)
 }
 
-/// Sequence numbers that a packet has when it does not say: any will do that are near each other.
+/// Default sequence and acknowledgement number: any values that are close to each other will do.
 const SEQUENCE: u32 = 1000;
 
 impl RawProtocol {
@@ -423,7 +424,7 @@ impl TryFrom<RawPacket> for Packet {
         let part =
             RawPart { id: raw.frag_id, offset: raw.frag_offset, length: raw.frag_len, more: raw.frag_more };
         let part = part.check()?;
-        // Only the first part has a header behind that of IP.
+        // Only the first fragment has a transport header.
         let is_headless = part.as_ref().is_some_and(|part| part.offset > 0);
         let or_none =
             |port: Option<u16>, name| port.or(is_headless.then_some(0)).ok_or(PacketError::Port(name));

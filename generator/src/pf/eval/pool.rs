@@ -1,8 +1,8 @@
-//! The choice of an address and a port from a pool.
+//! Chooses an address and a port from a pool.
 //!
-//! It exists because pools keep a position between packets, and because Apple's choice of ports has its own rules.
-//! Random choices of the kernel are fixed here: the middle for addresses, one position in the range for ports. Sees:
-//! pools, tables and states. Never: how a rule came to match.
+//! It exists because pools keep a position between packets, and because Apple's choice of ports has rules of its own.
+//! Random choices of the kernel are fixed by default: the middle for addresses, one position in the range for ports.
+//! Sees: pools, tables and states. Never: how a rule came to match.
 
 use super::address::{Bits, blend, mask, next};
 use super::flow::{Flow, Kind, Ports};
@@ -14,14 +14,14 @@ use super::state::{Probe, VARIANTS};
 use super::tables::Tables;
 use crate::pf::syntax::{EndpointKind, Family, PoolKind};
 
-/// Stands for the kernel's random numbers, where none are drawn.
+/// Stands for the kernel's random number if there is no random sequence.
 const CHANCE: u32 = 10_907;
-/// IKE's port, which is never changed.
+/// IKE's port, which NAT never changes.
 const IKE: u16 = 500;
-/// Attempts at a free port with other addresses: more than any sane pool has.
+/// Most addresses to try for a free port: more than any sensible pool has.
 const ATTEMPTS: usize = 65_536;
 
-/// The address and mask of the member a pool stands at, where it is a single prefix.
+/// The address and mask of a pool member, if it is a single prefix.
 pub(super) fn single(member: &Member, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &member.target {
         Target::Net { bits, prefix } => Some((*bits, mask(family, *prefix))),
@@ -33,13 +33,13 @@ pub(super) fn single(member: &Member, tables: &Tables, family: Family) -> Option
     }
 }
 
-/// The member that a rule's pool stands at.
+/// The member at the current position of a rule's pool.
 pub(super) fn current<'a>(pool: &'a CompiledPool, rule: RuleId, memory: &Memory) -> Option<&'a Member> {
     let cursor = memory.cursors.get(&rule).copied().unwrap_or_default();
     pool.members.get(cursor.member)
 }
 
-/// The choice of an address for `source`, and the member that it came from.
+/// The address chosen for `source`, and the member that it is from.
 pub(super) fn choose<'a>(
     rule: &CompiledRule,
     pool: &'a CompiledPool,
@@ -72,8 +72,8 @@ pub(super) fn choose<'a>(
     Some((chosen, member))
 }
 
-/// The next address in turn. The first address of all is never the first one given: the kernel holds its
-/// counter, zero, against the first member, and goes on to the next.
+/// The next address of a round-robin pool. The very first address is never used first: the kernel compares its
+/// counter, which is zero, with the first member, and advances to the next one.
 fn round_robin<'a>(
     rule: RuleId,
     pool: &'a CompiledPool,
@@ -122,8 +122,8 @@ fn draw(
     Some((Some(block), bits))
 }
 
-/// The address that a nat rule puts in place of the source, and the port. `None` where no port is free: then
-/// the packet is not translated at all.
+/// The source address and port that a nat rule assigns. `None` if no port is free: then the packet is not translated
+/// at all.
 pub(super) fn choose_nat(
     rule: &CompiledRule,
     tables: &Tables,
@@ -151,7 +151,7 @@ pub(super) fn choose_nat(
     None
 }
 
-/// The port that the source already has with this rule, where it keeps it: TCP always, UDP with `extmap`.
+/// The port already assigned to the source by this rule, if it is kept: for TCP always, for UDP with `extmap`.
 fn bound_port(rule: &CompiledRule, pool: &CompiledPool, memory: &Memory, flow: &Flow) -> Option<u16> {
     let port = flow.header.source;
     match flow.kind {
@@ -182,12 +182,12 @@ fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bit
             spi: flow.spi(),
         })
     };
-    // Without `extfilter` the kernel looks for a kind of UDP state that never exists.
+    // Without `extfilter` the kernel searches for a variant of UDP state that never exists.
     let variant = pool.syntax.extfilter.map_or(0, super::state::variant);
     let is_free = |port: u16| is_free_of(port, variant);
     let (low, high) = match (flow.kind, pool.syntax.ports) {
         (Kind::Icmp { .. }, _) if flow.protocol == ICMP => (1, u16::MAX),
-        // ICMP for IPv6 is not among the protocols that have ports to choose.
+        // ICMPv6 is not among the protocols with a choice of ports.
         (Kind::Esp(_) | Kind::Other | Kind::Icmp { .. }, _) => {
             return is_free(flow.header.destination).then_some(flow.header.source);
         }
@@ -199,14 +199,15 @@ fn free_port(pool: &CompiledPool, memory: &mut Memory, flow: &Flow, address: Bit
     };
     let start = chance % (u32::from(high - low) + 1) + u32::from(low);
     let start = u16::try_from(start).unwrap_or(low);
-    // So it may choose one that is taken, and then drops the packet; by chance, once in as many times as there are
-    // ports. Where no one draws, all ask for the same one, and what is lost once in thousands would be lost each time.
+    // So the kernel may choose a port that is taken, and then drops the packet: with random ports, once in as many
+    // times as there are ports. With the fixed choice all flows would start at the same port and collide every time,
+    // so taken ports are skipped then.
     let is_chosen =
         |port: u16| is_free(port) && (is_drawn || low == high || is_free_of(port, variant.max(VARIANTS[0])));
     (start..=high).chain((low..start).rev()).find(|&port| is_chosen(port))
 }
 
-/// The port that a rdr rule gives a packet that went to `ports.destination`.
+/// The port that an rdr rule assigns to a packet to `ports.destination`.
 pub(super) fn redirected_port(rule: &CompiledRule, pool: &CompiledPool, ports: Ports) -> u16 {
     let Some((low, high)) = pool.syntax.ports else {
         return ports.destination;
@@ -217,7 +218,7 @@ pub(super) fn redirected_port(rule: &CompiledRule, pool: &CompiledPool, ports: P
     let first = rule.destination.port.map_or(0, first_number);
     let offset = i64::from(ports.destination) - i64::from(first);
     let count = i64::from(high) - i64::from(low) + 1;
-    // A remainder that can be negative, cut to 32 bits and then to 16, as the kernel does it.
+    // A remainder that can be negative, truncated to 32 and then 16 bits, as in the kernel.
     let port = offset.checked_rem(count).unwrap_or(0) + i64::from(low);
     let port = if (0..=65_535).contains(&port) { port } else { port - 65_535 };
     u16::try_from(port.rem_euclid(65_536)).unwrap_or(low)
@@ -241,9 +242,9 @@ pub(super) fn first_number(port: crate::pf::syntax::PortMatch) -> u16 {
     }
 }
 
-/// The kernel's hash of a source, of which the host part is used.
+/// The kernel's hash of a source address, whose host part is used.
 fn hash(source: Bits, key: [u32; 4], family: Family) -> Bits {
-    // Words are in network byte order and are computed with as the machine's own.
+    // The kernel computes with words in network byte order as if they were in host order.
     let word = |index: u32| {
         let shift = 96 - 32 * index;
         u32::try_from((source >> shift) & Bits::from(u32::MAX)).unwrap_or(0).swap_bytes()
@@ -270,7 +271,7 @@ fn hash(source: Bits, key: [u32; 4], family: Family) -> Bits {
 }
 
 fn mix(state: &mut [u32; 3]) {
-    // Each step takes the two others from one word and folds one of them in, shifted.
+    // Each step subtracts the two other words from one word, and XORs it with one of them, shifted.
     for (target, shift) in
         [(0, -13), (1, 8), (2, -13), (0, -12), (1, 16), (2, -5), (0, -3), (1, 10), (2, -15_i32)]
     {

@@ -1,7 +1,7 @@
-//! The processing of a packet that belongs to a state.
+//! Packets that match a state.
 //!
 //! It is separate from the state table because an ICMP error belongs to the state of the packet that it quotes, and
-//! because what a state does to its packets depends on the protocol. Sees: states and packets. Never: what is
+//! because the effect of a state on its packets depends on the protocol. Sees: states and packets. Never: what is
 //! loaded.
 
 use super::address::{address_of, bits_of, family_of};
@@ -12,18 +12,18 @@ use super::state::{End, Find, Key, States, VARIANTS};
 use super::tcp::{Fit, is_plausible, track};
 use crate::pf::syntax::{Direction, Family};
 
-/// Whether a state answers for a packet.
+/// The result of the search for a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// This one does, and passes it.
+    /// This state matches, and passes the packet.
     Passed(usize),
-    /// This one does, and refuses it.
+    /// This state matches, and blocks the packet.
     Refused(usize),
-    /// None does.
+    /// No state matches.
     None,
 }
 
-/// Looks for the state of a packet, moves it on and rewrites the packet.
+/// Finds the state of a packet, updates it, and translates the packet.
 pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
     if let Kind::Icmp { kind, inner, .. } = flow.kind
         && is_icmp_error(flow.family, kind)
@@ -79,7 +79,7 @@ pub(super) fn find_state(memory: &mut Memory, flow: &mut Flow) -> Found {
 }
 
 fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Option<usize> {
-    // Only UDP has more than one kind of state.
+    // Only UDP has several variants of states.
     let variants = if protocol == UDP { &VARIANTS[..] } else { &VARIANTS[..1] };
     variants.iter().find_map(|&variant| {
         let find = Find::new(flow.family, protocol, variant, near, far);
@@ -87,8 +87,8 @@ fn find(states: &States, flow: &Flow, protocol: u8, near: End, far: End) -> Opti
     })
 }
 
-/// The state of an ESP packet: the one that knows its index, else one that waits for an index in this direction and
-/// takes this. A state that would take another's is gone, and the packet with it.
+/// The state of an ESP packet: the one with its SPI, otherwise one without an SPI in this direction, which takes this
+/// one. If another state has that SPI already, the state without one is removed, and the packet blocked.
 fn find_esp(states: &mut States, flow: &Flow, spi: u32, near: End, far: End) -> Result<Option<usize>, Found> {
     let with = |spi| Find::new(flow.family, flow.protocol, VARIANTS[0], near, far).with_spi(spi);
     if let Some(at) = states.find(flow.direction, &with(spi), flow.interface) {
@@ -100,7 +100,7 @@ fn find_esp(states: &mut States, flow: &Flow, spi: u32, near: End, far: End) -> 
     if states.show_index(at, flow.direction, spi) { Ok(Some(at)) } else { Err(Found::Refused(at)) }
 }
 
-/// The key of a state, and whether the packet has been routed past its interface.
+/// The key of a state, and whether the packet is at another interface than the one it was routed to.
 fn about(states: &States, at: usize, flow: &Flow) -> Option<(Key, bool)> {
     let (state, key) = states.get(at)?;
     Some((*key, state.is_routed_past(flow.direction, flow.interface)))
@@ -125,7 +125,7 @@ fn rewrite(flow: &mut Flow, key: &Key) {
     flow.commit();
 }
 
-/// An ICMP error follows the packet it quotes, which went the other way.
+/// An ICMP error matches the state of the packet that it quotes, in the opposite direction.
 fn find_quoted(states: &mut States, flow: &mut Flow, inner: &Inner) -> Found {
     if family_of(inner.source) != flow.family {
         return Found::None;

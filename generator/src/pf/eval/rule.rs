@@ -1,7 +1,7 @@
-//! A rule prepared for evaluation: names are numbers, addresses are tests.
+//! A rule compiled for evaluation: names are numbers, addresses are tests.
 //!
-//! It exists so that a packet can be compared with thousands of rules without comparing a string, and so that
-//! reasoning about all packets sees exactly what the evaluator sees. Sees: one rule's syntax. Never: packets.
+//! It exists so that a packet can be compared with thousands of rules without comparing strings, and so that
+//! reasoning about all packets sees exactly what the evaluator sees. Sees: the syntax of one rule. Never: packets.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::loaded::{Loaded, NameId, TableId};
 use super::tables::Tables;
 use crate::pf::syntax::{Address, Direction, Endpoint, Family, Pool, PortMatch, Rule};
 
-/// A rule made ready.
+/// A rule compiled for evaluation.
 #[derive(Clone, Debug)]
 pub struct CompiledRule {
     pub(super) id: RuleId,
@@ -24,7 +24,7 @@ pub struct CompiledRule {
     pub(super) quick: bool,
     pub(super) tag: Option<NameId>,
     pub(super) tagged: Option<(NameId, bool)>,
-    /// Where the walk goes on when a condition fails that the rules behind this one share.
+    /// Where evaluation continues if a condition fails that the following rules share.
     pub(super) skip: Skip,
     pub(super) redirect: Option<Arc<CompiledPool>>,
     pub(super) route: Option<Arc<CompiledPool>>,
@@ -33,19 +33,19 @@ pub struct CompiledRule {
     pub(super) label: Option<Arc<str>>,
 }
 
-/// The number of a rule among all that were ever loaded.
+/// Identifies a rule among all rules ever loaded.
 pub(super) type RuleId = u32;
 
-/// What an anchor rule calls.
+/// The target of an anchor rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The index of the ruleset, see [`Loaded::ruleset`].
     pub ruleset: usize,
-    /// Its direct children are called instead of itself.
+    /// Whether the rule calls the direct children of that ruleset instead of the ruleset itself.
     pub wildcard: bool,
 }
 
-/// The indices at which runs of rules with an equal field end.
+/// pf's skip steps: the index of the first following rule that differs in a field.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Skip {
     pub source_port: usize,
@@ -53,7 +53,7 @@ pub(super) struct Skip {
     pub destination_port: usize,
 }
 
-/// One side of a rule.
+/// The conditions of a rule on source or destination.
 #[derive(Clone, Debug)]
 pub struct Side {
     pub(super) not: bool,
@@ -66,54 +66,54 @@ pub struct Side {
 pub enum AddressTest {
     /// Always true.
     Any,
-    /// The bits under the mask are equal.
+    /// The address is in a network.
     Net {
-        /// The family that it speaks of.
+        /// The address family.
         family: Family,
-        /// The network.
+        /// The network address.
         bits: Bits,
-        /// The mask.
+        /// The netmask.
         mask: Bits,
     },
-    /// Between two ends, in the kernel's peculiar order.
+    /// The address is in a range, by the kernel's peculiar byte order.
     Between {
-        /// The family that it speaks of.
+        /// The address family.
         family: Family,
-        /// The lower end, put in that order.
+        /// The lower bound, in that order.
         low: Bits,
-        /// The upper end, put in that order.
+        /// The upper bound, in that order.
         high: Bits,
     },
-    /// In a table, or in the table of an interface's addresses.
+    /// The address is in a table, or belongs to an interface.
     Table(TableId),
-    /// Never true: `no-route` and `route`, because macOS finds every address routable and knows no labels.
+    /// Never true: `no-route` and `route`, because macOS finds a route to every address and has no route labels.
     Never,
-    /// `urpf-failed`: for the same reason never true of a source, and always of a destination.
+    /// `urpf-failed`: for the same reason never true of a source, and always true of a destination.
     Urpf,
 }
 
-/// A pool made ready.
+/// A compiled pool.
 #[derive(Clone, Debug)]
 pub(super) struct CompiledPool {
     pub members: Vec<Member>,
     pub syntax: Pool,
 }
 
-/// A member of a pool.
+/// A compiled member of a pool.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub interface: Option<NameId>,
     pub target: Target,
 }
 
-/// What a member of a pool stands for.
+/// The addresses of a pool member.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     Net {
         bits: Bits,
         prefix: u8,
     },
-    /// A table proper, from which only round-robin can choose.
+    /// A table of a ruleset, from which only round-robin can choose.
     Table(TableId),
     /// The table of an interface's addresses.
     Dynamic(TableId),
@@ -121,55 +121,55 @@ pub(super) enum Target {
 }
 
 impl CompiledRule {
-    /// The rule as it was read. The body of an anchor is not kept here, see [`CompiledRule::call`].
+    /// The parsed rule, without the body of an anchor, which [`CompiledRule::call`] refers to.
     pub fn syntax(&self) -> &Rule {
         &self.syntax
     }
 
-    /// The path of the ruleset that holds it; empty for the main one.
+    /// The path of the ruleset that contains the rule; empty for the main ruleset.
     pub fn anchor(&self) -> &str {
         &self.anchor
     }
 
-    /// What it calls, if it is an anchor rule.
+    /// The ruleset that an anchor rule calls.
     pub fn call(&self) -> Option<Call> {
         self.call
     }
 
-    /// The condition on the source.
+    /// The conditions on the source.
     pub fn source(&self) -> &Side {
         &self.source
     }
 
-    /// The condition on the destination.
+    /// The conditions on the destination.
     pub fn destination(&self) -> &Side {
         &self.destination
     }
 
-    /// Whether it looks at packets of this interface: names are exact, there are no groups.
+    /// Whether the rule applies to an interface. Names match exactly, there are no interface groups.
     pub(super) fn is_on(&self, interface: NameId) -> bool {
         self.interface.is_none_or(|(name, not)| (name == interface) != not)
     }
 }
 
 impl Side {
-    /// The condition on the address, before `!`.
+    /// The condition on the address, without `!`.
     pub fn test(&self) -> &AddressTest {
         &self.test
     }
 
-    /// `!`.
+    /// Whether `!` negates the condition on the address.
     pub fn is_negated(&self) -> bool {
         self.not
     }
 
-    /// The condition on the port.
+    /// The condition on the port, if any.
     pub fn port(&self) -> Option<PortMatch> {
         self.port
     }
 
-    /// Every address of a family that the side matches, `!` included; `None` for the conditions that no set
-    /// of ranges says well (`a - b`, which the kernel compares in an order of its own).
+    /// All addresses of a family that the side matches, `!` included; `None` for a condition that ranges do not
+    /// express well (`a - b`, which the kernel compares in an order of its own).
     pub fn addresses(&self, loaded: &Loaded, family: Family, is_source: bool) -> Option<Ranges> {
         self.ranges(loaded.tables(), family, is_source)
     }
@@ -179,7 +179,7 @@ impl Side {
         let ranges = match &self.test {
             _ if always => Ranges::all(family),
             AddressTest::Net { family: own, bits, mask } if *own == family => {
-                // A contiguous mask: its ones are the prefix.
+                // A contiguous mask: its number of ones is the prefix length.
                 let prefix = u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
                 Ranges::prefix(family, *bits, prefix)
             }
@@ -190,7 +190,7 @@ impl Side {
         Some(if self.not { ranges.complement(family) } else { ranges })
     }
 
-    /// Whether an address passes, `!` included.
+    /// Whether an address matches, `!` included.
     pub(super) fn matches(&self, tables: &Tables, family: Family, bits: Bits, is_source: bool) -> bool {
         self.test.hits(tables, family, bits, is_source) != self.not
     }
@@ -235,7 +235,7 @@ impl AddressTest {
     }
 }
 
-/// Makes one rule ready; `call` has been resolved by whoever knows the anchors.
+/// Compiles a rule; the caller, which knows the anchors, has resolved `call`.
 pub(super) fn compile(
     rule: &Rule,
     id: RuleId,
@@ -247,7 +247,7 @@ pub(super) fn compile(
     let interface = rule.interface.as_ref().map(|on| (names.intern(&on.name), on.not));
     let tag = rule.tag.as_ref().map(|tag| names.intern(tag));
     let tagged = rule.tagged.as_ref().map(|tagged| (names.intern(&tagged.tag), tagged.not));
-    // The order in which the kernel meets them matters where tables of interfaces are shared.
+    // In the kernel's order, which matters for tables of interface addresses that several rules share.
     let redirect = rule.redirect.as_ref().map(|pool| compile_pool(pool, anchor, to));
     let route = rule.route.as_ref().map(|route| compile_pool(&route.pool, anchor, to));
     let source = compile_side(&rule.source, anchor, &mut to.tables);
@@ -302,7 +302,7 @@ fn compile_pool(pool: &Pool, anchor: &str, to: &mut Loaded) -> Arc<CompiledPool>
     Arc::new(CompiledPool { members, syntax: pool.clone() })
 }
 
-/// Fills in where each rule's runs end, as the kernel does after loading a list.
+/// Computes the skip steps of a list, as the kernel does after loading it.
 pub(super) fn link_skips(rules: &mut [CompiledRule]) {
     for at in (0..rules.len()).rev() {
         let mut skip = Skip { source_port: at + 1, destination: at + 1, destination_port: at + 1 };
@@ -323,8 +323,8 @@ pub(super) fn link_skips(rules: &mut [CompiledRule]) {
     }
 }
 
-/// Whether two neighbours have equal ports. GRE and ESP have other things there: as source they are never
-/// equal, as destination (`both` given) only among themselves.
+/// Whether two neighbours have equal ports. The kernel treats GRE and ESP specially: as a source they are never
+/// equal, as a destination (with the protocols in `both`) only among rules of the same protocol.
 fn same_ports(
     this: &CompiledRule,
     next: &CompiledRule,

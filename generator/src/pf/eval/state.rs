@@ -1,8 +1,8 @@
 //! The state table.
 //!
-//! It exists because a state is found by two keys, one for each direction, that differ where a translation is
-//! between them; and because which parts of a key count depends on the protocol. Sees: addresses and ports of
-//! conversations, and the time that it is given. Never: rules, except to remember which one made a state.
+//! It exists because a state is found by one of two keys, one for each direction, which differ if there is a
+//! translation, and because the relevant parts of a key depend on the protocol. Sees: addresses and ports of flows,
+//! and the time it is given. Never: rules, except to remember which one created a state.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,13 +15,13 @@ use super::rule::{CompiledRule, RuleId};
 use super::tcp::{self, Peer};
 use crate::pf::syntax::{Direction, EndpointKind, Family};
 
-/// An address and a port, or an identifier, or nothing.
+/// An address with a port, with an ICMP identifier, or with 0.
 pub(super) type End = (Bits, u16);
 
-/// The variants of UDP states, from the strictest.
+/// The variants of UDP states, the strictest first.
 pub(super) const VARIANTS: [u8; 3] = [1, 2, 3];
 
-/// The variant that `extfilter` asks for.
+/// The variant for an `extfilter` option.
 pub(super) fn variant(kind: EndpointKind) -> u8 {
     match kind {
         EndpointKind::AddressPortDependent => 1,
@@ -30,7 +30,8 @@ pub(super) fn variant(kind: EndpointKind) -> u8 {
     }
 }
 
-/// What a state is about: the inner end as the inside and as the outside know it, and the outer end likewise.
+/// The key of a state: the inner endpoint as seen from inside (`lan`) and from outside (`gateway`), and the outer
+/// likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub family: Family,
@@ -44,17 +45,17 @@ pub(super) struct Key {
     pub spi: Indices,
 }
 
-/// The indices of an ESP state's two directions. Each is 0 until a packet has shown it.
+/// The SPIs of an ESP state, one for each direction; 0 until a packet has shown it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Indices {
-    /// Of packets going out.
+    /// The SPI of outgoing packets.
     pub outward: u32,
-    /// Of packets coming in.
+    /// The SPI of incoming packets.
     pub inward: u32,
 }
 
 impl Key {
-    /// A packet of this state needs to be rewritten.
+    /// Whether packets of this state are translated.
     pub fn translates(&self) -> bool {
         self.lan != self.gateway
     }
@@ -70,7 +71,7 @@ impl Key {
     }
 }
 
-/// What counts of one side of a key.
+/// A lookup key: the parts of one side of a [`Key`] that matter for its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Find {
     family: Family,
@@ -94,13 +95,13 @@ impl Find {
         Self { family, protocol, variant, near, far, spi: 0 }
     }
 
-    /// The same for an ESP packet with this index.
+    /// The same key for an ESP packet with this SPI.
     pub fn with_spi(self, spi: u32) -> Self {
         Self { spi, ..self }
     }
 }
 
-/// A question about the outside: would a reply to this be taken for another conversation's?
+/// The outer side of a new flow, to check whether its replies would match another flow's state.
 pub(super) struct Probe {
     pub family: Family,
     pub protocol: u8,
@@ -113,26 +114,26 @@ pub(super) struct Probe {
 /// A state.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    /// The interface that it is bound to; none where it floats.
+    /// The interface that it is bound to; `None` if it floats.
     pub interface: Option<NameId>,
-    /// The filter rule that made it; none where none matched.
+    /// The filter rule that created it; `None` if no rule matched.
     pub rule: Option<CompiledRule>,
-    /// The translation rule that made it.
+    /// The translation rule that created it.
     pub translation: Option<CompiledRule>,
     /// The tag of its packets; 0 is none.
     pub tag: NameId,
-    /// Where `route-to` and `reply-to` sent its first packet.
+    /// The interface that `route-to` or `reply-to` chose for its first packet.
     pub routed_to: Option<NameId>,
-    /// The end that opened it, and the other.
+    /// The peer that opened it, and the other one.
     pub peers: [Peer; 2],
     key: usize,
-    /// When it was made, among all states.
+    /// Its place in the order of creation.
     serial: u64,
-    /// What UDP and other protocols show of the two ends: how often each has been heard, up to twice.
+    /// For protocols other than TCP, pf's state of each peer: 0 not seen, 1 single, 2 multiple.
     heard: [u8; 2],
-    /// When a packet of it passed last, in seconds.
+    /// When its last packet passed, in seconds.
     touched: u64,
-    /// What its time without a packet is called (`pfctl -s timeouts`).
+    /// The name of its timeout (`pfctl -s timeouts`).
     timeout: &'static str,
 }
 
@@ -153,7 +154,7 @@ impl State {
         }
     }
 
-    /// What the time is called that a state lasts without a packet.
+    /// The name of the timeout that applies to it now.
     fn timeout_of(&self, protocol: u8, is_new: bool) -> &'static str {
         let both_heard_twice = self.heard == [2, 2];
         match (protocol, is_new) {
@@ -173,14 +174,15 @@ impl State {
         }
     }
 
-    /// What the rule that made it says itself of a time; 0 is nothing.
+    /// The value of a timeout in the options of the rule that created it; 0 if there is none.
     fn own(&self, name: &str) -> u64 {
         let timeouts = self.rule.as_ref().map(|rule| &rule.syntax.state_options.timeouts);
         let own = timeouts.and_then(|timeouts| timeouts.iter().find(|(known, _)| *known == name));
         own.map_or(0, |(_, seconds)| u64::from(*seconds))
     }
 
-    /// A packet going out has left by another interface than this, and passes as it is.
+    /// Whether an outgoing packet is at another interface than the one that the rule routed it to: there it passes
+    /// unchanged.
     pub fn is_routed_past(&self, direction: Direction, interface: NameId) -> bool {
         use crate::pf::syntax::RouteKind::{Reply, To};
         let Some(rule) = self.rule.as_ref().filter(|_| direction == Direction::Out) else {
@@ -195,7 +197,7 @@ impl State {
     }
 }
 
-/// What [`States::binding`] looks for: a translation rule, and the inner end that it translated.
+/// The key of [`States::binding`]: a translation rule, and the inner endpoint that it translated.
 type Binding = (RuleId, u8, Family, End);
 
 /// The state table.
@@ -206,18 +208,18 @@ pub(super) struct States {
     by_lan: HashMap<Find, usize>,
     by_gateway: HashMap<Find, usize>,
     of_rule: HashMap<RuleId, u32>,
-    /// The states of each binding, in the order of their making.
+    /// The states of each binding, in the order of creation.
     bindings: HashMap<Binding, BTreeMap<u64, usize>>,
     made: u64,
-    /// In seconds; it stands still where no one tells the time.
+    /// The current time in seconds; constant if the caller supplies no time.
     now: u64,
-    /// All of them in the order of their making, and which of them is looked at next.
+    /// All states in the order of creation, and which of them the purge checks next.
     order: BTreeMap<u64, usize>,
     looked_at: u64,
     limits: Limits,
 }
 
-/// Things that keep their place; places are given again.
+/// A slab: things keep their index, and free indices are reused.
 #[derive(Clone, Debug)]
 struct Slots<T> {
     places: Vec<Option<T>>,
@@ -239,7 +241,7 @@ impl<T> Slots<T> {
         self.places.get_mut(at)?.as_mut()
     }
 
-    /// The place that the next thing gets.
+    /// The index of the next thing added.
     fn next(&self) -> usize {
         self.free.last().copied().unwrap_or(self.places.len())
     }
@@ -270,7 +272,7 @@ impl<T> Slots<T> {
 }
 
 impl States {
-    /// The state of a packet in this direction on this interface.
+    /// The state that matches a packet in this direction on this interface.
     pub fn find(&self, direction: Direction, find: &Find, interface: NameId) -> Option<usize> {
         let tree = match direction {
             Direction::Out => &self.by_lan,
@@ -293,7 +295,7 @@ impl States {
         self.entries.get_mut(at)
     }
 
-    /// How many states a rule has.
+    /// Number of states of a rule.
     pub fn count(&self, rule: RuleId) -> u32 {
         self.of_rule.get(&rule).copied().unwrap_or(0)
     }
@@ -302,14 +304,14 @@ impl States {
         self.entries.len()
     }
 
-    /// Whether no one outside speaks with this end yet.
+    /// Whether no other state would match replies to this endpoint.
     pub fn is_free(&self, probe: &Probe) -> bool {
         let find = Find::new(probe.family, probe.protocol, probe.variant, probe.gateway, probe.outside);
         let find = find.with_spi(probe.spi);
         !self.by_gateway.contains_key(&find)
     }
 
-    /// The outer port of the first state that a translation rule made for the source of a packet.
+    /// The external port of the first state that a translation rule created for the source of a packet.
     pub fn binding(&self, rule: RuleId, protocol: u8, flow: &Flow, far: Option<Bits>) -> Option<u16> {
         let inner = (flow.source, flow.header.source);
         let states = self.bindings.get(&(rule, protocol, flow.family, inner))?;
@@ -319,7 +321,7 @@ impl States {
         })
     }
 
-    /// Adds a state; false where its place is taken, and then the packet is dropped.
+    /// Adds a state; false if its key is taken or the table is full, in which case the packet is dropped.
     pub fn insert(&mut self, key: Key, mut state: State) -> bool {
         if self.entries.len() >= self.limits.states {
             return false;
@@ -332,7 +334,7 @@ impl States {
             if same.iter().any(is_taken) {
                 return false;
             }
-            // Bound states are looked at before floating ones.
+            // States bound to an interface are tried before floating ones.
             same.insert(if bound.is_none() { same.len() } else { 0 }, at);
             state.key = known;
         } else {
@@ -362,8 +364,8 @@ impl States {
         Some((state.translation.as_ref()?.id, key.protocol, key.family, key.lan))
     }
 
-    /// A UDP state that is not strict about its far end remembers the one that spoke last. What it is found by does
-    /// not change: that leaves out what changes here.
+    /// Moves the remote endpoint of a UDP state with relaxed filtering to the latest one. The lookup keys stay valid:
+    /// they leave out the parts that change here.
     pub fn follow(&mut self, at: usize, direction: Direction, far: End) {
         let Some(place) = self.entries.get(at).map(|state| state.key) else { return };
         let Some((key, _)) = self.keys.get_mut(place) else { return };
@@ -378,8 +380,8 @@ impl States {
         *known = (if is_any_address { far.0 } else { known.0 }, far.1);
     }
 
-    /// Gives an ESP state the index that a packet in this direction has shown. False where another state has it: then
-    /// this one is gone.
+    /// Sets the SPI of an ESP state that a packet in this direction has shown. If another state has it already, this
+    /// state is removed, and the result is false.
     pub fn show_index(&mut self, at: usize, direction: Direction, spi: u32) -> bool {
         let Some(place) = self.entries.get(at).map(|state| state.key) else { return false };
         let Some((key, _)) = self.keys.get_mut(place) else { return false };
@@ -398,7 +400,7 @@ impl States {
         tree.remove(&before);
         if let Some(owner) = tree.get(&after).copied() {
             self.remove(at);
-            // What the removed state's key named is the other's.
+            // The lookup entry belongs to the other state.
             match direction {
                 Direction::Out => self.by_lan.insert(after, owner),
                 Direction::In => self.by_gateway.insert(after, owner),
@@ -409,7 +411,7 @@ impl States {
         true
     }
 
-    /// A packet of a state has passed, from the end that opened it or from the other.
+    /// Records that a packet of a state has passed, from the peer that opened it or from the other one.
     pub fn touch(&mut self, at: usize, from_opener: bool) {
         let Some(protocol) = self.get(at).map(|(_, key)| key.protocol) else { return };
         let now = self.now;
@@ -424,10 +426,10 @@ impl States {
         }
     }
 
-    /// Tells the time, in seconds. Every second some states are looked at, so that each is once in ten, and those that
-    /// have lasted too long go.
+    /// Advances the clock, in seconds. Every second some of the states are checked, so that each is checked once in
+    /// ten seconds; those that have expired are removed.
     pub fn tell_time(&mut self, now: u64) {
-        // In so many seconds a full table of states that are too old is empty.
+        // After this many seconds even a table full of expired states is empty.
         let from = self.now.max(now.saturating_sub(10 * INTERVAL));
         for second in from..now {
             self.now = second + 1;
@@ -436,12 +438,12 @@ impl States {
         self.now = now;
     }
 
-    /// Without states, and with the same limits.
+    /// An empty table with the same limits.
     pub fn emptied(&self) -> Self {
         Self { limits: self.limits.clone(), ..Self::default() }
     }
 
-    /// Takes over what `set timeout` or `set limit` says.
+    /// Applies a `set timeout` or `set limit`.
     pub fn set(&mut self, name: &'static str, value: u32) {
         self.limits.set(name, value);
     }
@@ -457,7 +459,7 @@ impl States {
         }
     }
 
-    /// When a state goes (`pf_state_expires`): sooner, the fuller the table is.
+    /// When a state expires (`pf_state_expires`): the sooner, the fuller the table is.
     fn expires(&self, state: &State) -> u64 {
         let own = state.own(state.timeout);
         let lasts = if own > 0 { own } else { self.limits.timeout(state.timeout) };
@@ -477,7 +479,7 @@ impl States {
         }
     }
 
-    /// Removes the states that `doomed` picks, and says how many.
+    /// Removes the states for which `doomed` returns true, and returns their number.
     pub fn remove_all(&mut self, doomed: impl Fn(&State, &Key) -> bool) -> usize {
         let picks = |at: &usize| self.get(*at).is_some_and(|(state, key)| doomed(state, key));
         let doomed: Vec<usize> = self.entries.iter().map(|(at, _)| at).filter(picks).collect();
@@ -487,7 +489,7 @@ impl States {
         doomed.len()
     }
 
-    /// Removes a state, and its key with the last state of it.
+    /// Removes a state, and its key if no other state shares it.
     pub fn remove(&mut self, at: usize) {
         let Some(state) = self.entries.take(at) else {
             return;

@@ -1,6 +1,6 @@
 //! Sets of prefixes, some of them negated: tables, and the addresses of an interface.
 //!
-//! It exists because in a table the longest prefix decides, which a list of conditions does not express well. Sees:
+//! It exists because the longest prefix decides in a table, which a list of conditions does not express well. Sees:
 //! prefixes. Never: rules or packets.
 
 use super::address::{Bits, Ranges, bits_of, blend, family_of, last, mask, next, width};
@@ -14,7 +14,7 @@ pub(super) struct Block {
     pub not: bool,
 }
 
-/// Prefixes, cut into ranges so that one search finds the longest.
+/// Prefixes, flattened into ranges so that one search decides.
 #[derive(Clone, Debug, Default)]
 pub struct Prefixes {
     inet: OneFamily,
@@ -23,13 +23,13 @@ pub struct Prefixes {
 
 #[derive(Clone, Debug, Default)]
 struct OneFamily {
-    /// In the order in which the kernel's tree is walked: by address, then the longest first.
+    /// In the order in which the kernel walks its tree: by address, longest prefix first.
     blocks: Vec<Block>,
     ranges: Ranges,
 }
 
 impl Prefixes {
-    /// Prefixes of both families; of two for one network the first counts.
+    /// Prefixes of both families; if two are for the same network, the first counts.
     pub fn new(entries: impl IntoIterator<Item = TableEntry>) -> Self {
         let mut sorted = [Vec::new(), Vec::new()];
         for entry in entries {
@@ -43,7 +43,7 @@ impl Prefixes {
         Self { inet: OneFamily::new(Family::Inet, inet), inet6: OneFamily::new(Family::Inet6, inet6) }
     }
 
-    /// Whether the longest prefix that covers an address says yes.
+    /// Whether the longest prefix that covers an address is not negated.
     pub fn matches(&self, family: Family, bits: Bits) -> bool {
         self.of(family).ranges.contains(bits)
     }
@@ -72,8 +72,8 @@ impl Prefixes {
             .max_by_key(|block| block.prefix)
     }
 
-    /// The next address that a pool takes from here, and the index of its block: `from` if it is in block
-    /// `index`, else the start of the one behind. Parts of a block that a longer prefix covers are left out.
+    /// The next address of a pool and the index of its block: `from` if it is in block `index`, otherwise the first
+    /// address of the next block. Parts of a block that a longer prefix covers are left out.
     pub(super) fn draw(&self, family: Family, index: Option<usize>, from: Bits) -> Option<(usize, Bits)> {
         let blocks = self.blocks(family);
         let mut at = index.unwrap_or(0);
@@ -89,7 +89,7 @@ impl Prefixes {
                 }
                 None => block.bits,
             };
-            // The number of turns is bounded by the number of nested blocks: each one jumps behind a block.
+            // The number of iterations is bounded by the number of nested blocks: each one skips a block.
             while inside(bits) {
                 match self.longest(family, bits) {
                     Some(longest) if *longest != block => {
@@ -109,7 +109,7 @@ impl Prefixes {
 
 impl OneFamily {
     fn new(family: Family, mut blocks: Vec<Block>) -> Self {
-        // A stable sort keeps the first of two equal networks in front, and that one is kept.
+        // The stable sort keeps the first of two equal networks in front, which is the one that stays.
         blocks.sort_by_key(|block| (block.bits, block.prefix));
         blocks.dedup_by_key(|block| (block.bits, block.prefix));
         let ranges = cut(family, &blocks);
@@ -118,11 +118,11 @@ impl OneFamily {
     }
 }
 
-/// The ranges that match, from blocks in the order of address and then of length.
+/// The matching ranges of blocks that are sorted by address and then by length.
 fn cut(family: Family, blocks: &[Block]) -> Ranges {
     let mut ranges = Ranges::none();
     let mut open: Vec<(Bits, bool)> = Vec::new();
-    // From here on the innermost open block decides.
+    // From this address on the innermost open block decides.
     let mut from = Some(0);
     for block in blocks {
         close(&mut open, &mut from, Some(block.bits), &mut ranges);
@@ -133,7 +133,7 @@ fn cut(family: Family, blocks: &[Block]) -> Ranges {
     ranges
 }
 
-/// Writes out what lies before `until` (all of it, where there is none), closing the blocks that end there.
+/// Emits the matching ranges before `until` (all, if `None`), and closes the blocks that end there.
 fn close(open: &mut Vec<(Bits, bool)>, from: &mut Option<Bits>, until: Option<Bits>, ranges: &mut Ranges) {
     while let Some(&(end, matches)) = open.last() {
         let ends_before = until.is_none_or(|until| end < until);
@@ -146,7 +146,7 @@ fn close(open: &mut Vec<(Bits, bool)>, from: &mut Option<Bits>, until: Option<Bi
         if !ends_before {
             break;
         }
-        // A parent may end with its child: then nothing of it is left.
+        // A parent may end together with its child: then nothing of it is left.
         *from = from.map_or(end.checked_add(1), |low| end.checked_add(1).map(|next| next.max(low)));
         open.pop();
     }

@@ -1,7 +1,8 @@
-//! All tables: those of files, looked up in the rule's anchor and then in the root, and those of interfaces.
+//! All tables: those of rulesets, looked up in the rule's anchor and then in the main ruleset, and those of interface
+//! addresses.
 //!
-//! It exists because which table a name means depends on where it is used and on what else uses it.
-//! Sees: definitions and references of tables. Never: rules or packets.
+//! It exists because the table that a name refers to depends on where it is used, and on what else uses it. Sees:
+//! definitions and references of tables. Never: rules or packets.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,7 @@ use super::table::Prefixes;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{Dynamic, Family, Table};
 
-/// The anchor of interfaces' tables: no other has this name, so they are never forgotten.
+/// The anchor of interface tables: no ruleset can have this path, so these tables are never cleared.
 const OF_INTERFACES: &str = "\0";
 
 /// All tables.
@@ -23,25 +24,25 @@ pub struct Tables {
     dynamic: HashMap<String, (Dynamic, TableId)>,
 }
 
-/// A table, or the place for one.
+/// A table, or a reference to one that may be defined later.
 #[derive(Clone, Debug, Default)]
 struct Slot {
     anchor: String,
-    /// What it holds while it is active.
+    /// Its contents while it is active.
     content: Option<Prefixes>,
-    /// A rule of its own anchor uses it.
+    /// Whether a rule of its own anchor uses it.
     is_referenced: bool,
-    /// The table of the same name in the root, which is in while this one is not active.
+    /// The table of the same name in the main ruleset, which is used while this one is not active.
     root: Option<TableId>,
 }
 
 impl Tables {
-    /// Whether a table matches an address. One that is not active anywhere matches none.
+    /// Whether a table matches an address. A table that is not active anywhere matches none.
     pub fn matches(&self, table: TableId, family: Family, bits: Bits) -> bool {
         self.active(table).is_some_and(|content| content.matches(family, bits))
     }
 
-    /// The table that a rule of an anchor means by a name, if one speaks of it.
+    /// The table that a name refers to in an anchor, if a rule or definition there contains the name.
     pub fn named(&self, anchor: &str, name: &str) -> Option<TableId> {
         self.by_name.get(&(anchor.to_owned(), name.to_owned())).copied()
     }
@@ -62,7 +63,7 @@ impl Tables {
         slot.content.as_ref().or_else(root)
     }
 
-    /// Forgets what the rules and definitions of an anchor said: it is being loaded again.
+    /// Clears the definitions and references of an anchor that is being loaded again.
     pub(super) fn forget(&mut self, anchor: &str) {
         for slot in self.slots.iter_mut().filter(|slot| slot.anchor == anchor) {
             slot.is_referenced = false;
@@ -70,15 +71,15 @@ impl Tables {
         }
     }
 
-    /// The table that a rule of `anchor` means by `name`.
+    /// The table that `name` refers to in a rule of `anchor`.
     pub(super) fn reference(&mut self, anchor: &str, name: &str) -> TableId {
         let id = self.slot(anchor, name);
         self.slots[id].is_referenced = true;
         id
     }
 
-    /// Defines a table. It vanishes where nothing keeps it: neither `persist`, nor a rule of its own anchor,
-    /// nor (for a table of the root) a rule or table of that name in an anchor loaded by then.
+    /// Defines a table. It is discarded at once unless something keeps it: `persist`, a rule of its own anchor, or
+    /// (for a table of the main ruleset) a rule or table of that name in an anchor loaded by then.
     pub(super) fn define(&mut self, anchor: &str, table: &Table) {
         let id = self.slot(anchor, &table.name);
         let is_root_of =
@@ -93,7 +94,7 @@ impl Tables {
         if let Some((_, id)) = self.dynamic.get(&name) {
             return *id;
         }
-        // Active from the start, and empty until the interfaces are told.
+        // Active at once, and empty until [`Self::refresh`].
         let id = self.slots.len();
         self.slots.push(Slot {
             anchor: OF_INTERFACES.to_owned(),
@@ -104,7 +105,7 @@ impl Tables {
         id
     }
 
-    /// Fills the tables of interfaces.
+    /// Fills the tables of interface addresses.
     pub(super) fn refresh(&mut self, interfaces: &[InterfaceInfo]) {
         for (dynamic, id) in self.dynamic.values() {
             let interface = interfaces.iter().find(|interface| interface.name == dynamic.interface);

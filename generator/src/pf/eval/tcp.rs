@@ -1,17 +1,17 @@
-//! The tracking of TCP's sequence numbers by a state.
+//! Tracking of TCP sequence numbers by a state.
 //!
-//! It exists because a segment outside the windows is dropped although its state is found.
-//! Window scaling is not modelled (packets here carry no options), nor is the rewriting of sequence numbers.
-//! Sees: segments. Never: addresses or rules.
+//! It exists because a segment outside the window is dropped although its state is found. Window scaling is not
+//! modelled (packets here carry no options), nor is the modulation of sequence numbers. Sees: segments. Never:
+//! addresses or rules.
 
 use super::packet::{ACK, FIN, RST, SYN, Segment};
 
-/// How far an acknowledgement may lie behind or ahead: a window and a bit.
+/// How far an acknowledgement may lag or lead: a window and some slack.
 const SKEW: u32 = 0xffff + 1500;
-/// The greatest scale of a window, assumed where none was negotiated.
+/// The largest window scale, assumed because none is negotiated.
 const SCALE: u32 = 14;
 
-/// What the time is called that a state lasts without a segment.
+/// The name of the timeout of a TCP state.
 pub(super) fn timeout(peers: &[Peer; 2]) -> &'static str {
     let both = |stage: Stage| peers.iter().all(|peer| peer.stage >= stage);
     let any = |stage: Stage| peers.iter().any(|peer| peer.stage >= stage);
@@ -28,7 +28,7 @@ pub(super) fn timeout(peers: &[Peer; 2]) -> &'static str {
     }
 }
 
-/// How far an end of a connection has come.
+/// The progress of a peer in a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     #[default]
@@ -40,7 +40,7 @@ pub(super) enum Stage {
     TimeWait,
 }
 
-/// What a state knows of one end of a connection.
+/// What a state knows of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peer {
     stage: Stage,
@@ -49,24 +49,24 @@ pub(super) struct Peer {
     window: u16,
 }
 
-/// What a segment is to its state.
+/// How a segment fits its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// It belongs.
+    /// It is valid.
     Good,
-    /// It does not, and is dropped.
+    /// It is invalid, and dropped.
     Bad,
-    /// The connection was over and this opens a new one: the state goes.
+    /// The connection had ended, and this SYN opens a new one: the state is removed.
     Reopens,
 }
 
-/// `a >= b` in the arithmetic of sequence numbers.
+/// `a >= b` in sequence number arithmetic.
 fn at_least(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() >= 0
 }
 
 impl Peer {
-    /// The end that opens a connection with this segment.
+    /// The peer that opens a connection with this segment.
     pub fn opener(segment: &Segment) -> Self {
         let flags = [SYN, FIN].iter().filter(|&&flag| segment.flags & flag != 0).count();
         let extra = u32::try_from(flags).unwrap_or(0) + 1;
@@ -78,13 +78,13 @@ impl Peer {
         }
     }
 
-    /// The end that has not been heard yet.
+    /// The peer that has not sent a segment yet.
     pub fn silent() -> Self {
         Self { stage: Stage::Closed, low: 0, high: 1, window: 1 }
     }
 }
 
-/// Holds a segment against its state and moves the state on. `from` is the end that sent it.
+/// Checks a segment against its state, and updates the state. `from` is the peer that sent it.
 pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
     let has = |flag: u8| segment.flags & flag != 0;
     if segment.flags & (SYN | ACK) == SYN && to.stage >= Stage::FinWait && from.stage >= Stage::FinWait {
@@ -96,7 +96,7 @@ pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
     let mut end = sequence.wrapping_add(segment.length);
     end = end.wrapping_add(u32::from(has(SYN))).wrapping_add(u32::from(has(FIN)));
     if from.low == 0 {
-        // The first segment from this end.
+        // The first segment from this peer.
         from.low = sequence;
         from.stage = from.stage.max(Stage::SynSent);
         let high = end.wrapping_add(scaled(to.window).max(1));
@@ -158,7 +158,7 @@ pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
     Fit::Good
 }
 
-/// Whether the segment that an ICMP error quotes can have come from this end.
+/// Whether this peer can have sent the segment that an ICMP error quotes.
 pub(super) fn is_plausible(from: &Peer, to: &Peer, sequence: u32) -> bool {
     at_least(from.high, sequence) && at_least(sequence, from.low.wrapping_sub(u32::from(to.window) << SCALE))
 }

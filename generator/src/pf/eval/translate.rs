@@ -1,7 +1,7 @@
 //! Translation: the nat, rdr or binat rule that a packet matches, and its effect.
 //!
-//! It exists because translation comes before filtering, and because the kernel reverses a redirection for packets
-//! without a state by more than a look at rules in reverse. Sees: packets, rules and pools. Never: filter rules.
+//! It exists because translation precedes filtering, and because the kernel reverses a redirection for packets
+//! without a state by more than matching rules in reverse. Sees: packets, rules and pools. Never: filter rules.
 
 use super::address::{Bits, blend};
 use super::filter::{has_tag, is_about};
@@ -15,19 +15,19 @@ use super::tables::Tables;
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, Direction, Family, PoolKind, PortMatch};
 
-/// A rule that translates a packet, and the packet's new ends.
+/// A translation rule that matches a packet, and the packet's new source and destination.
 #[derive(Clone, Debug)]
 pub(super) struct Translation<'a> {
     pub rule: &'a CompiledRule,
     source: Bits,
     destination: Bits,
-    /// The new source port of a packet going out, or destination port of one coming in.
+    /// The new source port of an outgoing packet, or destination port of an incoming one.
     pub port: u16,
-    /// The packet before.
+    /// Source, destination and ports before translation.
     pub before: (Bits, Bits, Ports),
 }
 
-/// The translation of a packet. `flow.tag` changes where a rule on the way tags.
+/// The translation of a packet. Sets `flow.tag` if a rule on the way tags the packet.
 pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow) -> Option<Translation<'a>> {
     let order: &[List] = match flow.direction {
         Direction::Out => &[List::Binat, List::Rdr, List::Nat],
@@ -57,8 +57,9 @@ pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow)
             found.destination = blend(network, mask, flow.destination, flow.family);
         }
         (Action::Rdr, Direction::Out) => {
-            // The kernel repairs the source with the host part of the destination. For a rule to one address
-            // that is the address; for a rule to any it is the destination itself.
+            // The kernel computes the new source from the rule's destination prefix and the host part of the packet's
+            // destination. For a rule to a single address that is this address; for a rule to any it is the packet's
+            // destination.
             let (network, mask) = network_of(&rule.destination, tables, flow.family)?;
             found.source = blend(network, mask, flow.destination, flow.family);
             let port = rule.destination.port.map_or(0, first_number);
@@ -83,7 +84,7 @@ fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow:
     Some(())
 }
 
-/// The prefix that one side of a rule names. What is not a prefix (a table, a range) has no bits to give.
+/// The prefix of one side of a rule; zero bits for a condition that is not a prefix (a table, a range).
 fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &side.test {
         AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
@@ -94,7 +95,7 @@ fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bit
     }
 }
 
-/// The first rule of one list that matches, unless it says `no`.
+/// The first matching rule of one list, unless it is a `no` rule.
 fn find_in<'a>(
     loaded: &'a Loaded,
     list: List,
@@ -122,8 +123,8 @@ fn find_in<'a>(
     rule.filter(|rule| !matches!(rule.syntax.action, Action::NoNat | Action::NoRdr | Action::NoBinat))
 }
 
-/// Whether a rule is about a packet. The kernel jumps over neighbours that share the condition that failed,
-/// by the rule's own source and destination even where it looks at them reversed.
+/// Whether a rule matches. On a mismatch the kernel skips neighbours that share the failed condition, by the rule's
+/// own source and destination even where it compares them reversed.
 fn judge(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     if !is_about(rule, flow) {
         return Judgement::Differs;
@@ -149,8 +150,8 @@ fn judge_plainly(rule: &CompiledRule, tables: &Tables, flow: &Flow) -> Judgement
     }
 }
 
-/// A packet going out that looks like the answer of a redirection's target. The rule's destination is then
-/// the target; an anchor call has none, and its own destination is held against the source.
+/// Matches an outgoing packet that looks like a reply from the target of a redirection, which takes the place of the
+/// rule's destination. An anchor call has no target: its own destination is compared with the source.
 fn judge_backwards(rule: &CompiledRule, loaded: &Loaded, memory: &Memory, flow: &Flow) -> Judgement {
     let tables = &loaded.tables;
     if let Some(pool) = rule.redirect.as_deref() {
@@ -199,14 +200,14 @@ fn is_member(member: &Member, tables: &Tables, family: Family, bits: Bits) -> bo
     }
 }
 
-/// A condition on a port counts where the rule itself names a protocol that has ports.
+/// A condition on a port applies only if the rule itself names a protocol with ports.
 fn fits_port(rule: &CompiledRule, condition: Option<PortMatch>, port: u16) -> bool {
     let has_ports = matches!(rule.protocol, Some(TCP | UDP));
     !has_ports || condition.is_none_or(|condition| condition.matches(port))
 }
 
 impl Translation<'_> {
-    /// Rewrites a packet: addresses in the packet, ports in the copy of the header.
+    /// Translates a packet: addresses in the packet itself, ports in the copy of the header.
     pub fn apply(&self, flow: &mut Flow) {
         let is_redirect = self.rule.syntax.action == Action::Rdr;
         match flow.kind {
@@ -215,8 +216,8 @@ impl Translation<'_> {
                     flow.source = self.source;
                     flow.header.source = self.port;
                 }
-                // Apple's kernel does the second half for redirections undone on the way out, too, where the
-                // port is meant for the source.
+                // Apple's kernel runs the second part also for reversed redirections of outgoing packets, for which
+                // the port is meant for the source.
                 if flow.destination != self.destination
                     || (is_redirect && flow.header.destination != self.port)
                 {
@@ -240,8 +241,8 @@ impl Translation<'_> {
         }
     }
 
-    /// Takes the change of addresses back, before a rule answers the sender of a blocked packet. It is not
-    /// done for ICMP, nor for GRE and ESP going out.
+    /// Restores the addresses before a blocking rule answers the sender. The kernel does not do so for ICMP, nor for
+    /// outgoing GRE and ESP.
     pub fn undo(&self, flow: &mut Flow) {
         let is_kept = |flow: &Flow| match flow.kind {
             Kind::Icmp { .. } => true,
@@ -259,7 +260,7 @@ impl Translation<'_> {
         }
     }
 
-    /// The tag that the rule puts on the packet.
+    /// The tag that the rule sets.
     pub fn tag(&self) -> Option<NameId> {
         self.rule.tag
     }

@@ -1,6 +1,6 @@
 //! The verdict of pf on a packet.
 //!
-//! It exists so that a decision can be read by people, compared with a real kernel's and reasoned about. Sees:
+//! It exists so that a decision can be read by people, compared with a real kernel's, and reasoned about. Sees:
 //! addresses and numbers of rules. Never: how the decision was made.
 
 use std::net::IpAddr;
@@ -11,23 +11,23 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::pf::syntax::{Block, Dummynet};
 
-/// The answer to a packet: one verdict, or one for each hook of its path until one blocks.
+/// The answer to a packet: one verdict, or one per hook of its path up to the first that blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// One place, one verdict.
+    /// The verdict at a single hook.
     Single(Verdict),
-    /// A path.
+    /// The verdicts along a path.
     Path {
-        /// The outcome of the packet in the end.
+        /// The final outcome.
         action: Outcome,
-        /// The verdicts, in order.
+        /// The verdicts in order.
         hops: Vec<Verdict>,
     },
 }
 
 impl Answer {
-    /// The outcome of the packet in the end.
+    /// The final outcome.
     pub fn action(&self) -> Outcome {
         match self {
             Self::Single(verdict) => verdict.action,
@@ -35,7 +35,7 @@ impl Answer {
         }
     }
 
-    /// The verdicts, in order.
+    /// The verdicts in order.
     pub fn verdicts(&self) -> &[Verdict] {
         match self {
             Self::Single(verdict) => std::slice::from_ref(verdict),
@@ -44,44 +44,44 @@ impl Answer {
     }
 }
 
-/// Through, or not.
+/// Whether a packet passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Through.
+    /// It passes.
     Pass,
-    /// Not.
+    /// It is blocked.
     Block,
 }
 
-/// What decided.
+/// What determined the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     /// A filter rule.
     Rule,
-    /// A state, made by an earlier packet.
+    /// A state, created by an earlier packet.
     State,
-    /// Nothing: no filter rule matched, or a translation that skips the filter did.
+    /// The default: no filter rule matched, or a translation rule with `pass` skipped the filter.
     Default,
-    /// `set skip`: pf never looked.
+    /// `set skip`: pf does not evaluate packets on this interface.
     #[serde(rename = "skip-or-disabled")]
     Skip,
 }
 
-/// What became of the state table.
+/// How the state table was involved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StateUse {
-    /// Nothing.
+    /// Not at all.
     None,
-    /// The packet made a state.
+    /// The packet created a state.
     Created,
-    /// The packet belongs to a state.
+    /// The packet matched a state.
     Matched,
 }
 
-/// Which list a translation rule is in.
+/// The list of a translation rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TranslationKind {
@@ -93,73 +93,73 @@ pub enum TranslationKind {
     Binat,
 }
 
-/// A filter rule by its place.
+/// A reference to a filter or dummynet rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleRef {
-    /// Its number inside its ruleset.
+    /// The number of the rule in its list, from 0.
     pub number: u32,
-    /// The path of that ruleset; empty for the main one.
+    /// The path of its ruleset; empty for the main ruleset.
     pub anchor: Arc<str>,
-    /// Its label.
+    /// The label of the rule, if it has one.
     pub label: Option<Arc<str>>,
 }
 
-/// A translation rule by its place.
+/// A reference to a translation rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TranslationRef {
-    /// Which list.
+    /// The list that it is in.
     pub kind: TranslationKind,
-    /// Its number inside that list of its ruleset.
+    /// Its number in that list, from 0.
     pub number: u32,
-    /// The path of that ruleset; empty for the main one.
+    /// The path of its ruleset; empty for the main ruleset.
     pub anchor: Arc<str>,
 }
 
-/// A dummynet rule that a packet meets.
+/// A dummynet rule that matched a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shaping {
     /// The rule.
     pub rule: RuleRef,
-    /// What it sends the packet into; none where it says `no dummynet`.
+    /// The pipe or queue that it sends the packet into; `None` for `no dummynet`.
     pub into: Option<Dummynet>,
 }
 
-/// The addresses of a packet, with the ports or the identifier where it has them.
+/// The addresses of a packet, with its ports or its ICMP identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// Where from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where to.
+    /// The destination address.
     pub destination: IpAddr,
-    /// What tells conversations between the two apart.
+    /// The ports or the identifier.
     pub detail: Detail,
 }
 
-/// What tells conversations between two addresses apart.
+/// What distinguishes flows between the same two addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// TCP and UDP.
+    /// Source and destination port of TCP or UDP.
     Ports(u16, u16),
-    /// ICMP.
+    /// The identifier of ICMP.
     Id(u16),
-    /// The rest.
+    /// Nothing, for other protocols.
     None,
 }
 
-/// What pf makes of a packet in one place.
+/// The decision of pf about a packet at one hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Through, or not.
+    /// Whether it passes.
     pub action: Outcome,
-    /// What decided.
+    /// What determined the outcome.
     pub via: Via,
-    /// The deciding rule. A packet that a state refuses has none, although it has a state.
+    /// The deciding rule. `None` by default, and also if a state blocks the packet.
     pub rule: Option<RuleRef>,
-    /// What became of the state table.
+    /// How the state table was involved.
     pub state: StateUse,
-    /// The translation rule, the state's where there is one. It need not have changed anything.
+    /// The translation rule of the packet or of its state. It need not have changed anything.
     pub translation: Option<TranslationRef>,
-    /// The dummynet rules that it met before all that, in order.
+    /// The dummynet rules that matched before the decision, in order.
     pub shaping: Vec<Shaping>,
     /// The packet before pf.
     pub before: Form,
@@ -174,13 +174,14 @@ pub struct Verdict {
 /// What normalization has changed in a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// It is held until its datagram is complete, and got no further: its verdict says `block`, in JSON `held`.
+    /// It is held until its datagram is complete. The outcome of its verdict is `Block`, which the JSON form shows as
+    /// `held`.
     pub held: bool,
-    /// It was the last missing part: from here on it is the whole datagram.
+    /// It was the last missing fragment, and continues as the reassembled datagram.
     pub whole: bool,
-    /// `no-df` has taken the flag that forbids to cut it.
+    /// `no-df` has cleared the don't-fragment bit.
     pub cleared_df: bool,
-    /// `min-ttl` has raised its time to live to this.
+    /// `min-ttl` has raised the TTL to this value.
     pub raised_ttl: Option<u8>,
 }
 
@@ -242,7 +243,7 @@ impl Serialize for TranslationRef {
 }
 
 impl Shaping {
-    /// The number of the pipe or queue that it sends the packet into.
+    /// The number of the pipe or queue; `None` for `no dummynet`.
     pub fn number(&self) -> Option<u16> {
         match self.into {
             Some(Dummynet::Pipe(number) | Dummynet::Queue(number)) => Some(number),
@@ -266,7 +267,7 @@ impl Serialize for Shaping {
 }
 
 impl Form {
-    /// The source and the destination; an identifier belongs to the source, which translation changes it with.
+    /// Source and destination. An ICMP identifier belongs to the source, since translation changes them together.
     fn sides(&self) -> ((IpAddr, Detail), (IpAddr, Detail)) {
         let (source, destination) = match self.detail {
             Detail::Ports(source, destination) => {
@@ -279,7 +280,7 @@ impl Form {
     }
 }
 
-/// One side of a packet, with the names of its address and its port.
+/// One side of a packet, with the JSON names of its address and port.
 struct Side(&'static str, &'static str, (IpAddr, Detail));
 
 impl Serialize for Side {

@@ -1,47 +1,47 @@
 //! The walk over a list of rules and the anchors that it calls.
 //!
-//! It exists because how the kernel enters and leaves anchors decides what `quick` means there: the
-//! bookkeeping is kept as the kernel keeps it, surprises included, rather than written as recursion.
-//! Sees: loaded rulesets, and the addresses that an index asks for. Never: packets; whether a rule matches is the caller's to say.
+//! It exists because the way the kernel enters and leaves anchors determines the meaning of `quick` there: the
+//! bookkeeping is the kernel's, surprises included, rather than a recursion. Sees: loaded rulesets, and the addresses
+//! that an index needs. Never: packets; the caller decides whether a rule matches.
 
 use super::index::Toward;
 use super::loaded::{DEPTH, List, Loaded};
 use super::rule::CompiledRule;
 
-/// How many rules one walk looks at before it gives up. Anchors that call each other would otherwise keep a
-/// packet for ever: with a stack of 64, two calls each are 2^64 visits.
+/// Most rules visited in one walk. Without it, anchors that call each other could occupy a packet almost forever:
+/// with a stack of 64, two calls each are 2^64 visits.
 const BUDGET: u32 = 1_000_000;
 
-/// What a caller makes of a rule.
+/// The caller's judgement of a rule.
 pub(super) enum Judgement {
     /// It does not match.
     Differs,
-    /// It does not match, and neither do those before this index.
+    /// It does not match, and neither do the rules before this index.
     SkipTo(usize),
     /// It matches.
     Matches,
 }
 
-/// A walk over one list, from the main ruleset.
+/// A walk over one list, starting in the main ruleset.
 pub(super) struct Walk<'a, 'm> {
     loaded: &'a Loaded,
     list: List,
     ruleset: usize,
     at: usize,
     frames: Vec<Frame<'a>>,
-    /// For each ruleset: a wildcard call found a match among its children. The kernel keeps this with the
-    /// anchor and between packets, and clears it only when the anchor is called.
+    /// For each ruleset, whether a wildcard call has found a match among its children. The kernel stores this in the
+    /// anchor, from packet to packet, and clears it only when the anchor is called.
     matched: &'m mut Vec<bool>,
     budget: u32,
     toward: Option<Toward>,
-    /// The ruleset that was asked last for the rules that can match, and its answer.
+    /// The last ruleset whose index was queried, and the result.
     candidates: Option<(usize, Option<[&'a [usize]; 2]>)>,
 }
 
 struct Frame<'a> {
     ruleset: usize,
     at: usize,
-    /// For a wildcard call: the child that is being visited.
+    /// For a wildcard call, the child being visited.
     child: Option<(&'a str, usize)>,
 }
 
@@ -61,12 +61,12 @@ impl<'a, 'm> Walk<'a, 'm> {
         }
     }
 
-    /// Leaves out the rules that an index knows not to be about these addresses.
+    /// Restricts the walk to rules that can match these addresses, according to the index.
     pub fn toward(self, toward: Toward) -> Self {
         Self { toward: Some(toward), ..self }
     }
 
-    /// The first rule that matches: how translation and normalization choose.
+    /// The first matching rule, as translation and normalization choose.
     pub fn first(mut self, mut judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
         loop {
             let Some(rule) = self.current() else {
@@ -85,13 +85,14 @@ impl<'a, 'm> Walk<'a, 'm> {
         }
     }
 
-    /// The last rule that matches, or the first `quick` one: how the filter chooses.
+    /// The last matching rule, or the first matching `quick` one, as the filter chooses.
     pub fn last(self, judge: impl FnMut(&'a CompiledRule) -> Judgement) -> Option<&'a CompiledRule> {
         self.last_and_mark(judge).0
     }
 
-    /// The same, and whether the mark of a match is left at the end: how dummynet chooses. A call takes the mark away,
-    /// and so does the end of a child that a wildcard called: what matches there counts only if it is `quick`.
+    /// Like [`Self::last`], with a flag for whether the match still counts at the end, as dummynet chooses. A call
+    /// clears the flag, and so does the end of a child in a wildcard call: a match there counts only if it is
+    /// `quick`.
     pub fn last_and_mark(
         mut self,
         mut judge: impl FnMut(&'a CompiledRule) -> Judgement,
@@ -156,7 +157,7 @@ impl<'a, 'm> Walk<'a, 'm> {
     fn enter(&mut self, rule: &'a CompiledRule, has_match: Option<&mut bool>) {
         let Some(call) = rule.call else { return };
         self.matched[call.ruleset] = false;
-        // Entering clears the match even where the stack is full.
+        // A call clears the flag even if the stack is full.
         if let Some(has_match) = has_match {
             *has_match = false;
         }
@@ -170,12 +171,12 @@ impl<'a, 'm> Walk<'a, 'm> {
         match (call.wildcard, child) {
             (false, _) => (self.ruleset, self.at) = (call.ruleset, 0),
             (true, Some((_, index))) => (self.ruleset, self.at) = (index, 0),
-            // Nothing to visit: the next look finds no rule and leaves again.
+            // There is no child: the next step finds no rule, and leaves again.
             (true, None) => self.at = usize::MAX,
         }
     }
 
-    /// Goes on after the end of a ruleset; true when a `quick` call matched and the walk ends.
+    /// Continues after the end of a ruleset; true if the walk ends because a `quick` call matched.
     fn leave(&mut self, mut has_match: Option<&mut bool>) -> bool {
         let mut quick = false;
         while let Some(frame) = self.frames.last_mut() {
@@ -202,7 +203,7 @@ impl<'a, 'm> Walk<'a, 'm> {
                 }
             }
             (self.ruleset, self.at) = (frame.ruleset, frame.at + 1);
-            // The verdict of an inner call is overwritten by that of an outer one that ends with it.
+            // If an outer call ends together with an inner one, the outer one's result overwrites that of the inner.
             if self.matched[call.ruleset] || has_match.as_deref().is_some_and(|has_match| *has_match) {
                 quick = caller.quick;
             }

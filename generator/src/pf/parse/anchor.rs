@@ -1,7 +1,7 @@
-//! `anchor`, its relatives, braces, and `load anchor`.
+//! `anchor` and its variants, braces, and `load anchor`.
 //!
-//! It exists because an anchor's rule is a filter rule that calls, and its rules may be inline in braces. Sees: the
-//! parser, expand. Never: where a file is.
+//! It exists because an anchor rule is a filter rule that calls a ruleset, whose rules may be inline in braces. Sees:
+//! the parser, expand. Never: where a file is.
 
 use crate::pf::expand::Draft;
 use crate::pf::parse::matcher::FromTo;
@@ -10,7 +10,7 @@ use crate::pf::parse::{Frame, Parsed, Parser, Section, parse_at};
 use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Place, Rule, Rules, Ruleset};
 use crate::pf::token::Kind;
 
-/// The longest part of an anchor's path, and the longest path.
+/// Longest component of an anchor path, and longest path.
 const LONGEST_COMPONENT: usize = 63;
 const LONGEST_PATH: usize = 1023;
 
@@ -38,13 +38,13 @@ impl Parser<'_> {
         }
         let mut interfaces = self.interfaces()?;
         if action == Action::Binat {
-            // pfctl reads it and forgets it.
+            // pfctl accepts and ignores them.
             interfaces.clear();
         }
         rule.family = self.family();
         let protocols = self.protocols()?;
         let from_to = self.endpoints()?;
-        // What pfctl prints behind a scrub-anchor, it reads too.
+        // pfctl prints this after a scrub-anchor, and so accepts it.
         if action == Action::Scrub && self.eat_key("fragment") {
             self.expect_key("reassemble")?;
         }
@@ -114,7 +114,7 @@ impl Parser<'_> {
         shared_family(&from_to.destination, &mut family);
         options.rule.tcp_flags = Self::plain_flags(&options);
         let mut rule = Rule { anchor: Some(call), direction, quick, family, ..options.rule };
-        // An anchor has neither of these in pfctl: they are read and forgotten.
+        // pfctl accepts both options in an anchor rule, and ignores them.
         rule.fragment = false;
         rule.allow_opts = false;
         let mut draft = Draft::over(rule, interfaces, protocols, from_to);
@@ -158,7 +158,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// The rules between braces, of which the first line holds nothing.
+    /// The rules in braces; nothing may follow the opening brace on its line.
     fn body(&mut self) -> Parsed<Ruleset> {
         self.expect_char('{')?;
         self.descend()?;
@@ -182,7 +182,7 @@ impl Parser<'_> {
         }
         self.ascend();
         let mut ruleset = self.frames.pop().map(|frame| frame.ruleset).unwrap_or_default();
-        // Of what is in braces pfctl loads the filter rules only.
+        // pfctl loads only the filter rules in braces.
         ruleset.rules = Rules { filter: ruleset.rules.filter, ..Rules::default() };
         Ok(ruleset)
     }
@@ -200,7 +200,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A file that cannot be read: an error, but for those that every Mac has.
+    /// Handles a file that cannot be read: an error, unless every Mac has that file.
     pub(super) fn absent(&mut self, place: Place, file: &str, error: &str) {
         if STOCK_FILES.contains(&file) {
             self.note(place, format!("`{file}`, which every Mac has, is not here: read without it"));
@@ -209,7 +209,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads what `load anchor` names, behind everything else and only for the main ruleset.
+    /// Parses the files of `load anchor`, after everything else and only for the main ruleset.
     pub(super) fn load_anchors(&mut self) {
         if self.environment.reader.is_none() || !self.anchor.is_empty() || !self.errors.is_empty() {
             return;
@@ -229,7 +229,7 @@ impl Parser<'_> {
             };
             match parsed {
                 Ok(mut ruleset) => {
-                    // pfctl puts what a loaded file loads at the end of the same list.
+                    // pfctl appends the `load anchor` statements of a loaded file to the same list.
                     let more = std::mem::take(&mut ruleset.loads);
                     load.ruleset = Some(Box::new(ruleset));
                     let place = load.place;
@@ -250,10 +250,10 @@ impl Parser<'_> {
     }
 }
 
-/// What a ruleset of a stock Mac names, and no other machine has.
+/// Files that the stock ruleset of macOS refers to, and that no other system has.
 const STOCK_FILES: [&str; 2] = ["/etc/pf.anchors/com.apple", "/etc/pf.os"];
 
-/// Anchors that one file may load, with those that they load: a file that loads itself ends here.
+/// Most anchors loaded, directly and indirectly: a file that loads itself ends here.
 const MOST_LOADS: usize = 1000;
 
 fn call(name: &str, body: Option<Ruleset>) -> AnchorCall {

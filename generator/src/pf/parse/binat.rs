@@ -1,6 +1,6 @@
 //! `binat`: one address for another, in both directions.
 //!
-//! It exists because a binat rule is never multiplied: it has one source, one destination, one target. Sees: the
+//! It exists because a binat rule is never expanded: it has one source, one destination and one target. Sees: the
 //! parser, translate. Never: a list.
 
 use crate::pf::host::Host;

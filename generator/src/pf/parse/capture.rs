@@ -1,12 +1,12 @@
-//! Text that was meant as a ruleset but is none: a file with CR LF line ends, or other output of pfctl.
+//! Input that was meant as a ruleset but is not one: a file with CR LF line ends, or other output of pfctl.
 //!
-//! It exists because both are refused from the first line to the last, and none of the hundred errors would say what
-//! is wrong. Sees: the parser. Never: a rule.
+//! It exists because pfctl rejects every line of both, and none of a hundred errors would name the cause. Sees: the
+//! parser. Never: a rule.
 
 use super::{Failed, Parsed, Parser};
 use crate::pf::token::Kind;
 
-/// How the sections of `pfctl -s all` begin, and what pfctl says beside rules: a word, and what the next begins with.
+/// Headings in the output of `pfctl -s all` and other lines besides rules: the first word, and the start of the next.
 const HEADINGS: &[(&str, &str)] = &[
     ("TRANSLATION", "RULES:"),
     ("FILTER", "RULES:"),
@@ -27,12 +27,12 @@ const HEADINGS: &[(&str, &str)] = &[
     ("pfctl:", ""),
 ];
 
-/// Where the rules of a running pf are to be had alone.
+/// How to print the rules of a running pf without anything else.
 const ALONE: &str =
     "give the reader rules alone, as `pfctl -s nat`, `pfctl -s rules` and `pfctl -s dummynet` print them";
 
 impl Parser<'_> {
-    /// The one error of a file that is none for pfctl: what comes after it is not told.
+    /// Reports that the input is not meant for pfctl; later errors are discarded.
     fn give_up<T>(&mut self, message: String) -> Parsed<T> {
         if self.given_up.is_none() {
             self.errors.push((self.lexer.place, message));
@@ -41,7 +41,7 @@ impl Parser<'_> {
         Err(Failed)
     }
 
-    /// A carriage return, which is in front of the line break where Windows wrote the file.
+    /// A carriage return, which precedes the line break in files from Windows.
     pub(super) fn carriage_return<T>(&mut self) -> Parsed<T> {
         self.give_up(
             "the line ends in CR LF, as Windows writes it, and pfctl reads LF alone: take the CRs out with \
@@ -50,7 +50,7 @@ impl Parser<'_> {
         )
     }
 
-    /// A line that `pfctl -v` puts among the rules, at its beginning.
+    /// Detects a line that `pfctl -v` prints between rules.
     pub(super) fn printed_by_pfctl(&mut self) -> Parsed<()> {
         match *self.peek() {
             Kind::Char('[') => self.give_up(
@@ -63,7 +63,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A heading of `pfctl -s all` whose first word has been read.
+    /// Detects a heading of `pfctl -s all`, whose first word has been consumed.
     pub(super) fn heading(&mut self, first: &str) -> Parsed<()> {
         let place = self.lexer.place;
         let next = match self.peek() {

@@ -1,6 +1,6 @@
-//! The parser's cursor: look, take, expect, report.
+//! The parser's cursor: peeks at, consumes and expects tokens, and reports errors.
 //!
-//! It exists so that the grammar reads as a grammar. Sees: token. Never: what a token is for.
+//! It exists so that the rest of the parser reads like a grammar. Sees: token. Never: what a token is for.
 
 use super::{Failed, Parsed, Parser};
 use crate::pf::token::Kind;
@@ -76,7 +76,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Words up to something else, joined by spaces.
+    /// Consecutive words, joined by spaces.
     pub(super) fn words(&mut self) -> Parsed<String> {
         let mut words = self.word()?;
         while self.at_word() {
@@ -88,7 +88,7 @@ impl Parser<'_> {
 
     // Errors.
 
-    /// The token ahead does not belong here.
+    /// Reports that the next token does not belong here.
     pub(super) fn unexpected<T>(&mut self) -> Parsed<T> {
         if self.at_char('\r') {
             return self.carriage_return();
@@ -110,12 +110,12 @@ impl Parser<'_> {
         Err(Failed)
     }
 
-    /// A rule is evaluated only when nothing but the end of its line follows.
+    /// A rule is evaluated only if its line ends here.
     pub(super) fn rule_ends(&mut self) -> Parsed<()> {
         if *self.peek() == Kind::Newline { Ok(()) } else { self.unexpected() }
     }
 
-    /// Tells an error at the token that was read last, and goes on.
+    /// Records an error at the last token, and continues.
     pub(in crate::pf) fn complain(&mut self, message: impl Into<String>) {
         let mut place = self.lexer.place;
         if place.line == self.start.line && place.file == self.start.file {

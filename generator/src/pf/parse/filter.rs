@@ -15,12 +15,12 @@ use crate::pf::syntax::{
 };
 use crate::pf::token::Kind;
 
-/// The type and code of an unreachable port.
+/// ICMP type and code of a port unreachable.
 pub(in crate::pf) const PORT_UNREACHABLE: (u8, u8) = (3, 3);
-/// The same for IPv6.
+/// ICMPv6 type and code of a port unreachable.
 pub(in crate::pf) const PORT_UNREACHABLE6: (u8, u8) = (1, 4);
 
-/// Options of a filter rule as they are read; `rule` holds what is only of one kind.
+/// Options of a filter rule; those without a list are in `rule`.
 pub(super) struct Options {
     pub rule: Rule,
     pub users: Vec<IdMatch>,
@@ -28,7 +28,7 @@ pub(super) struct Options {
     pub icmp: Vec<(u8, Icmp)>,
     pub flags: Option<TcpFlags>,
     tos: bool,
-    /// `no state` or another; and what was written in parentheses.
+    /// The kind of state, `no state` included, with its options in parentheses.
     pub state: Option<(StateKind, Vec<StateOption>)>,
     label: bool,
 }
@@ -106,7 +106,7 @@ impl Parser<'_> {
         Ok(hosts)
     }
 
-    /// Apple's `dummynet in all pipe 1`: a filter rule in a list of its own.
+    /// Apple's `dummynet in all pipe 1`: like a filter rule, in a list of its own.
     pub(super) fn dummynet(&mut self, no: bool) -> Parsed<()> {
         self.next();
         let action = if no { Action::NoDummynet } else { Action::Dummynet };
@@ -206,7 +206,7 @@ impl Parser<'_> {
         Ok(Action::Block(Block::ReturnIcmp { icmp, icmp6 }))
     }
 
-    /// Options in any order, up to a word that is none.
+    /// Options in any order, up to the first word that is not one.
     pub(super) fn filter_options(&mut self, action: Action) -> Parsed<Options> {
         let mut options = Options::new(action);
         loop {
@@ -225,7 +225,7 @@ impl Parser<'_> {
         Ok(options)
     }
 
-    /// What a rule does beside its action.
+    /// Options that say what a rule does besides its action.
     fn filter_option(&mut self, key: &str, options: &mut Options) -> Parsed<bool> {
         match key {
             "no" | "keep" | "modulate" | "synproxy" => self.state_option(key, options)?,
@@ -265,7 +265,7 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// What a rule looks at.
+    /// Options that restrict what a rule matches.
     fn matching_option(&mut self, key: &str, options: &mut Options) -> Parsed<bool> {
         match key {
             "user" | "group" => {
@@ -273,7 +273,7 @@ impl Parser<'_> {
                 let user = key == "user";
                 let mut ids = self.list(if user { Self::user } else { Self::group })?;
                 let known = if user { &mut options.users } else { &mut options.groups };
-                // What comes later stands first, as pfctl links its lists.
+                // Later entries come first, because pfctl prepends to its list.
                 ids.append(known);
                 *known = ids;
             }
@@ -339,13 +339,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Flags of a rule that makes no state, such as an anchor's.
+    /// The flags of a rule that creates no state, such as an anchor rule.
     pub(super) fn plain_flags(options: &Options) -> Option<TcpFlags> {
         options.flags.filter(|flags| flags.set | flags.mask != 0)
     }
 }
 
-/// A share of 2^32 from `0.5` or `50%`; never 0, which would mean no probability at all.
+/// Parses `0.5` or `50%` to a fraction of 2^32; never 0, which would mean no probability.
 pub(in crate::pf) fn parse_probability(text: &str) -> Option<u32> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(number) => (number, 0.01),
@@ -363,7 +363,7 @@ pub(in crate::pf) fn parse_probability(text: &str) -> Option<u32> {
     Some(share.max(1))
 }
 
-/// A key of 128 bits: 32 hexadecimal digits behind `0x`.
+/// Parses a key of 128 bits: `0x` and 32 hexadecimal digits.
 pub(super) fn parse_key(text: &str) -> Option<[u32; 4]> {
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
     let mut key = [0; 4];

@@ -7,11 +7,11 @@ use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Address, Dynamic, Family};
 use crate::pf::token::Kind;
 
-/// The longest name of a table, and of a route label.
+/// Longest name of a table or a route label.
 pub(super) const LONGEST_TABLE: usize = 31;
 
 impl Parser<'_> {
-    /// One host or a list; `any` is the empty list, also among others.
+    /// One host or a list; `any` gives an empty list, and in a list adds nothing.
     pub(super) fn hosts(&mut self) -> Parsed<Vec<Host>> {
         if self.eat_key("any") {
             return Ok(Vec::new());
@@ -23,7 +23,7 @@ impl Parser<'_> {
         self.host_not()
     }
 
-    /// What follows an opening brace and its line breaks; braces may be in braces.
+    /// The rest of a list of hosts after its opening brace and line breaks; lists can be nested.
     pub(super) fn rest_of_hosts(&mut self) -> Parsed<Vec<Host>> {
         self.descend()?;
         let hosts = self.rest_of_list(Self::hosts)?.into_iter().flatten().collect();
@@ -50,7 +50,7 @@ impl Parser<'_> {
         Ok(hosts)
     }
 
-    /// What one word stands for: an interface may have several addresses.
+    /// The hosts that one word stands for: an interface may have several addresses.
     pub(super) fn host(&mut self) -> Parsed<Vec<Host>> {
         match *self.peek() {
             Kind::Word(_) => {

@@ -1,14 +1,14 @@
-//! The beginning of every rule: direction, log, interface, family, protocol, from and to.
+//! The common start of all rules: direction, log, interface, family, protocol, from and to.
 //!
-//! It exists because scrub, translation, filter and anchors share it. Sees: the parser, hosts and numbers. Never: a
-//! whole rule.
+//! It exists because scrub, translation, filter and anchor rules share it. Sees: the parser, hosts and numbers.
+//! Never: a whole rule.
 
 use crate::pf::host::Host;
 use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Address, Direction, Family, Interface, Log, PortMatch};
 use crate::pf::token::Kind;
 
-/// The longest name of an interface.
+/// Longest name of an interface.
 const LONGEST_INTERFACE: usize = 15;
 
 /// `from … to …` as written.
@@ -83,7 +83,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `on …`, or nothing.
+    /// `on …`; empty if absent.
     pub(super) fn interfaces(&mut self) -> Parsed<Vec<Interface>> {
         if !self.eat_key("on") {
             return Ok(Vec::new());
@@ -143,7 +143,7 @@ impl Parser<'_> {
         Ok(protocol)
     }
 
-    /// `all`, or `from`, `os` and `to`, each of which may be absent.
+    /// `all`, or `from`, `os` and `to`, each of them optional.
     pub(super) fn endpoints(&mut self) -> Parsed<FromTo> {
         let mut result = FromTo::default();
         if self.eat_key("all") {

@@ -1,7 +1,7 @@
-//! Numbers with operators: ports, users and groups; and the small tables of flags, ICMP and TOS.
+//! Numbers with operators (ports, users and groups), and TCP flags, ICMP types and TOS.
 //!
-//! It exists because all of them may be names, numbers, comparisons or ranges.
-//! Sees: the parser, names. Never: a rule.
+//! It exists because all of them can be names, numbers, comparisons or ranges. Sees: the parser, names. Never: a
+//! rule.
 
 use crate::pf::host;
 use crate::pf::names::{self, ICMP, ICMP6, Names};
@@ -9,7 +9,7 @@ use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Family, Icmp, IdMatch, NumberMatch, PortMatch, TcpFlags, UNKNOWN_ID};
 use crate::pf::token::Kind;
 
-/// One or two ports as written.
+/// A port or a range of ports.
 #[derive(Clone, Copy)]
 pub(super) enum Ports {
     One(u16),
@@ -18,7 +18,7 @@ pub(super) enum Ports {
     From(u16),
 }
 
-/// A comparison without its number.
+/// A comparison operator without its operand.
 type Unary<T> = fn(T) -> NumberMatch<T>;
 
 impl Parser<'_> {
@@ -66,7 +66,7 @@ impl Parser<'_> {
         })
     }
 
-    /// `22`, `ssh`, `22:25`, and `22:*` where `star` allows it.
+    /// `22`, `ssh`, `22:25`, and `22:*` if `star` is set.
     pub(super) fn ports(&mut self, star: bool) -> Parsed<Ports> {
         let text = self.number_or_word()?;
         let Some((first, last)) = text.split_once(':') else {
@@ -150,7 +150,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A name that the system does not have: what the other system makes of it, or what to write instead.
+    /// Reports a name that the system does not have, with the number in the other system or a hint.
     pub(super) fn unknown<T>(
         &mut self,
         what: &str,
@@ -166,7 +166,7 @@ impl Parser<'_> {
         self.fail(format!("unknown {what} `{name}`: {why}"))
     }
 
-    /// Behind `flags`; `any` looks at none.
+    /// The flags after `flags`; `any` matches all segments.
     pub(super) fn tcp_flags(&mut self) -> Parsed<TcpFlags> {
         if self.eat_key("any") {
             return Ok(TcpFlags { set: 0, mask: 0 });
@@ -188,7 +188,7 @@ impl Parser<'_> {
         Ok(if flags == 0 { u8::MAX } else { flags })
     }
 
-    /// Behind `icmp-type` or `icmp6-type`: with the protocol that it implies.
+    /// The types after `icmp-type` or `icmp6-type`, each with the protocol that it implies.
     pub(super) fn icmp(&mut self, family: Family) -> Parsed<Vec<(u8, Icmp)>> {
         let protocol = if family == Family::Inet { ICMP } else { ICMP6 };
         self.list(|parser| Ok((protocol, parser.icmp_item(family)?)))
@@ -218,7 +218,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The code in `return-icmp(…)`: always of an unreachable.
+    /// The code in `return-icmp(…)`, which is always one of an unreachable.
     pub(super) fn return_code(&mut self, family: Family, kind: u8) -> Parsed<(u8, u8)> {
         let code = self.byte("icmp code", |name| {
             names::icmp_code(family, kind, name)
@@ -248,7 +248,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A number from 0 up to what 32 bits hold.
+    /// A number from 0 to the maximum of 32 bits.
     pub(super) fn count(&mut self) -> Parsed<u32> {
         let number = self.number()?;
         match u32::try_from(number) {

@@ -1,7 +1,7 @@
 //! `set …`.
 //!
-//! It exists because options are the one section that is about pf itself and not about packets. Sees: the parser,
-//! names. Never: a rule, but for the policies that later rules take on.
+//! It exists because options are the only section about pf itself and not about packets. Sees: the parser, names.
+//! Never: a rule, except for the policies that later rules inherit.
 
 use crate::pf::host;
 use crate::pf::names;
@@ -70,7 +70,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// It changes how pfctl loads, not what the rules say; it is not part of the ruleset.
+    /// Affects only how pfctl loads rules, not what they mean, so it is not part of the ruleset.
     fn ruleset_optimization(&mut self) -> Parsed<()> {
         self.next();
         let value = self.words()?;

@@ -1,6 +1,6 @@
-//! `scrub`, and `antispoof`, which is short for filter rules.
+//! `scrub`, and `antispoof`, which is shorthand for filter rules.
 //!
-//! It exists because normalization has separate options. Sees: the parser, expand. Never: states or translation.
+//! It exists because normalization has options of its own. Sees: the parser, expand. Never: states or translation.
 
 use crate::pf::expand::Draft;
 use crate::pf::host::{self, Host, Modifiers};
@@ -10,10 +10,10 @@ use crate::pf::syntax::{
 };
 use crate::pf::token::Kind;
 
-/// The longest tag and label.
+/// Longest tag or label.
 pub(super) const LONGEST_TAG: usize = 63;
 
-/// Which options of a scrub rule were given: none twice.
+/// The options of a scrub rule that have been given: none may be repeated.
 #[derive(Default)]
 struct Given {
     min_ttl: bool,
@@ -43,7 +43,7 @@ impl Parser<'_> {
             return self.fail("reassemble tcp rules can not specify direction");
         }
         if no {
-            // They mean nothing there, and pfctl does not print them.
+            // They have no effect there, and pfctl does not print them.
             rule.scrub.reassemble_tcp = false;
             rule.scrub.fragments = FragmentCache::default();
         }
@@ -196,7 +196,8 @@ impl Parser<'_> {
         Ok((name, true))
     }
 
-    /// What comes from an interface's networks on another, and from its own addresses on any.
+    /// Adds rules for packets from the interface's networks on another interface, and from its own addresses on any
+    /// interface.
     fn antispoof_rules(&mut self, rule: &Rule, log: Log, name: &str, dynamic: bool) {
         let networks = Modifiers { network: true, ..Modifiers::default() };
         let environment = self.environment;
@@ -219,7 +220,7 @@ impl Parser<'_> {
         }
         let own = sources(Modifiers::default());
         if !own.is_empty() {
-            // pfctl forgets the unit of the pflog interface here.
+            // pfctl loses the unit of the pflog interface here.
             let mut draft = Draft::new(Rule { log: Log { interface: 0, ..log }, ..rule.clone() });
             draft.source = own;
             self.add(&draft);
@@ -240,7 +241,7 @@ fn whole(name: &str, modifiers: Modifiers) -> Host {
     host
 }
 
-/// The family that all hosts share, where the rule does not say.
+/// Sets the family that all hosts share, unless the rule has one.
 pub(super) fn shared_family(hosts: &[Host], family: &mut Option<Family>) {
     if family.is_some() {
         return;

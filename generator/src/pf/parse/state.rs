@@ -1,7 +1,7 @@
-//! `keep state (…)`: what a pass rule remembers, and what its options imply.
+//! `keep state (…)`: the state of a pass rule, and what its options imply.
 //!
-//! It exists because pfctl fills in much that is not written: a default state, its flags, timeouts.
-//! Sees: the parser, names. Never: addresses.
+//! It exists because pfctl adds much that is not written: a default state, its flags, timeouts. Sees: the parser,
+//! names. Never: addresses.
 
 use crate::pf::names;
 use crate::pf::parse::filter::Options;
@@ -9,9 +9,9 @@ use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Action, Overload, SourceTrack, StateKind, StateOptions, StatePolicy, TcpFlags};
 use crate::pf::token::Kind;
 
-/// The largest rate that the kernel counts.
+/// Largest rate that the kernel can count.
 const LARGEST_RATE: u32 = u32::MAX / 1000;
-/// `source-track` with or without its word.
+/// `source-track`, with or without an argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Track {
     Plain,
@@ -19,7 +19,7 @@ pub(super) enum Track {
     Rule,
 }
 
-/// One word of `keep state (…)`.
+/// One option in `keep state (…)`.
 pub(super) enum StateOption {
     Max(u32),
     NoSync,
@@ -115,7 +115,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Defaults of a pass rule, and what its options imply.
+    /// Applies the defaults of a pass rule, and what its options imply.
     pub(super) fn apply_state(&mut self, options: &mut Options) -> Parsed<()> {
         let pass = options.rule.action == Action::Pass;
         let default = if pass { StateKind::Keep } else { StateKind::None };
@@ -196,7 +196,7 @@ fn set_state_option(
             if state.timeouts.iter().any(|(known, _)| *known == name) {
                 return Err(format!("state timeout `{name}` multiple definitions"));
             }
-            // A timeout of zero is none.
+            // A timeout of zero means none.
             if seconds != 0 {
                 state.timeouts.push((name, seconds));
             }

@@ -1,7 +1,7 @@
 //! `table <name> …`.
 //!
-//! It exists because a table holds only prefixes, from its definition and from files. Sees: the parser, host. Never:
-//! a rule.
+//! It exists because a table contains only prefixes, from its definition and from files. Sees: the parser, host.
+//! Never: a rule.
 
 use crate::pf::host::{self, Host};
 use crate::pf::parse::{Parsed, Parser};

@@ -1,7 +1,7 @@
 //! `nat`, `rdr`, and the pools after `->` and `route-to`.
 //!
-//! It exists because translation chooses from addresses where a filter compares with them. Sees: the parser, expand.
-//! Never: states.
+//! It exists because translation chooses from addresses, whereas a filter compares with them. Sees: the parser,
+//! expand. Never: states.
 
 use crate::pf::expand::Draft;
 use crate::pf::host::Host;
@@ -15,10 +15,10 @@ use crate::pf::syntax::{
 };
 use crate::pf::token::Kind;
 
-/// The ports from which nat chooses by itself.
+/// The default range of source ports for nat.
 pub(in crate::pf) const NAT_PORTS: (u16, u16) = (50001, 65535);
 
-/// What stands behind `->`.
+/// The target after `->`.
 pub(super) struct Target {
     pub hosts: Vec<Host>,
     pub ports: Option<Ports>,
@@ -80,7 +80,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// False when the pool says what only nat may say.
+    /// False if the pool has an option that only nat allows.
     fn finish_pool(&mut self, pool: &mut Pool, nat: bool) -> Parsed<bool> {
         if !pool.static_port {
             return Ok(true);
@@ -121,7 +121,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `-> …`, with a list where the rule may have one.
+    /// `-> …`, with a list of hosts if `list` is set.
     pub(super) fn target(&mut self, list: bool) -> Parsed<Option<Target>> {
         if *self.peek() != Kind::Arrow {
             return Ok(None);
@@ -160,7 +160,7 @@ impl Parser<'_> {
         Ok(hosts)
     }
 
-    /// How a pool is walked: more than one address can only go round.
+    /// Checks how members of a pool are chosen: several addresses allow only round-robin.
     pub(super) fn check_pool(&mut self, pool: &mut Pool, hosts: &[Host], what: &str) -> Parsed<()> {
         let several = hosts.len() > 1 || hosts[0].is_table() || hosts[0].is_many();
         if pool.kind == PoolKind::None && several {
@@ -234,8 +234,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A key written out, a word to make one of, or nothing. pfctl then throws dice; this reader must
-    /// read the same twice, so the key is zero.
+    /// An explicit key, a word to derive one from, or nothing. In the last case pfctl generates a random key; parsing
+    /// must be repeatable, so the key is zero here.
     fn hash_key(&mut self) -> Parsed<[u32; 4]> {
         if !self.at_word() {
             return Ok([0; 4]);
@@ -250,7 +250,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `route-to (en0 10.0.0.1)` and its relatives.
+    /// `route-to (en0 10.0.0.1)` and its variants.
     pub(super) fn route(&mut self) -> Parsed<Option<(Route, Vec<Host>)>> {
         let Kind::Key(key) = *self.peek() else {
             return Ok(None);
@@ -296,7 +296,7 @@ impl Parser<'_> {
     }
 }
 
-/// Drops hosts of another family; the first that has one decides where the rule does not.
+/// Drops hosts of another family; if the rule has none, the first host with one determines it.
 pub(super) fn keep_family(hosts: &mut Vec<Host>, family: &mut Option<Family>) {
     hosts.retain(|host| {
         if host.family.is_some() && family.is_some() && host.family != *family {
@@ -320,7 +320,7 @@ fn nat_ports(ports: Option<Ports>) -> (u16, u16) {
     }
 }
 
-/// `port 8000:*` is as wide as the ports that the rule matches.
+/// `port 8000:*` is as wide as the range of ports that the rule matches.
 fn rdr_ports(ports: Option<Ports>, matched: &[PortMatch]) -> Option<(u16, u16)> {
     let ports = match ports? {
         Ports::One(port) => (port, 0),

@@ -1,6 +1,6 @@
 //! The printed form of pools: what follows `->` and `route-to`.
 //!
-//! It exists because both are one structure in the kernel and print the same. Sees: the printer. Never: what is
+//! It exists because both are the same structure in the kernel and print the same. Sees: the printer. Never: what is
 //! chosen from a pool.
 
 use super::{Printer, bare, prefixed, show_address};
@@ -38,7 +38,7 @@ impl Printer {
 
     pub(super) fn redirect(&mut self, pool: &Pool, action: Action) {
         self.hosts(&pool.hosts, |host| match host.address {
-            // `any` is not an address to translate to.
+            // The grammar does not accept `any` as a target of translation.
             Address::Any => prefixed([0, 0, 0, 0].into(), 0),
             _ => show_address(&host.address),
         });

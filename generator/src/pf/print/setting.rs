@@ -1,6 +1,6 @@
 //! The printed form of settings: macros, options, tables.
 //!
-//! It exists because pfctl prints them while it reads, before any rule. Sees: the printer. Never: a rule.
+//! It exists because pfctl prints them while it parses, before any rule. Sees: the printer. Never: a rule.
 
 use super::{Printer, bare, prefixed, quoted};
 use crate::pf::syntax::{BlockPolicy, SetOption, Setting, SettingValue, StatePolicy, Table, TableSource};

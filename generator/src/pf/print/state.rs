@@ -1,6 +1,6 @@
-//! The printed form of states: `keep state (…)` and probability.
+//! The printed form of state options: `keep state (…)` and probability.
 //!
-//! It exists because the options of a state are a separate list. Sees: the printer. Never: a state.
+//! It exists because the options of a state are a list of their own. Sees: the printer. Never: a state.
 
 use super::{Printer, bare};
 use crate::pf::parse::parse_probability;
@@ -19,7 +19,7 @@ impl Printer {
         if !options.is_empty() {
             self.put(format_args!(" ({})", options.join(", ")));
         }
-        // pfctl puts it before the options, where they cannot be read back.
+        // pfctl prints it before the options, where its parser does not accept it.
         self.probability(rule);
     }
 
@@ -70,8 +70,9 @@ impl Printer {
     }
 }
 
-/// A share of 2^32 as a percentage, with six digits or as many as it takes to read the same back. pfctl reads a
-/// share of one less than that: what its own digits do not bring back is told as such a share.
+/// A fraction of 2^32 as a percentage, with six digits or as many as it takes to parse to the same value. pfctl
+/// parses a percentage as a fraction of 2^32 - 1: if a percentage of 2^32 does not parse to the value, one of 2^32 -
+/// 1 is used.
 fn percent(probability: u32, digits: std::ops::Range<usize>) -> String {
     let rounded = |whole: f64, digits: usize| {
         let value = f64::from(probability) * 100.0 / whole;

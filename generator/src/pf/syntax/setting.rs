@@ -1,25 +1,25 @@
 //! The statements of a file that are not rules: macros, options, tables, anchors to load.
 //!
-//! It exists because the kernel keeps these separate from the lists of rules. Sees: places and rulesets. Never: a
-//! rule's fields.
+//! It exists because the kernel keeps these separate from the lists of rules. Sees: places and rulesets. Never: the
+//! fields of a rule.
 
 use std::net::IpAddr;
 
 use super::{Interface, Place, Ruleset};
 
-/// Something of a file that is not a rule.
+/// A macro, an option or a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Where it is.
+    /// Its position.
     pub place: Place,
-    /// What it says.
+    /// Its value.
     pub value: SettingValue,
 }
 
-/// The three kinds of settings.
+/// The kinds of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingValue {
-    /// `name = "value"`, as written after expansion.
+    /// `name = "value"`, after expansion of macros in the value.
     Macro {
         /// The name.
         name: String,
@@ -43,55 +43,55 @@ pub enum SetOption {
     Limit(&'static str, u32),
     /// `set loginterface NAME`; `none` is `None`.
     LogInterface(Option<String>),
-    /// `set hostid N`, in host order as written.
+    /// `set hostid N`, in host byte order.
     HostId(u32),
-    /// `set block-policy`; already folded into the rules.
+    /// `set block-policy`; already applied to the rules.
     BlockPolicy(BlockPolicy),
     /// `set require-order`.
     RequireOrder(bool),
     /// `set fingerprints FILE`.
     Fingerprints(String),
-    /// `set state-policy`; already folded into the rules.
+    /// `set state-policy`; already applied to the rules.
     StatePolicy(StatePolicy),
     /// `set debug LEVEL`.
     Debug(String),
-    /// `set skip on …`: one interface each.
+    /// `set skip on …`, one entry per interface.
     Skip(Interface),
 }
 
-/// What `block` does when the rule itself does not say.
+/// What a plain `block` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockPolicy {
-    /// Silence.
+    /// Drop silently.
     Drop,
-    /// A RST for tcp, an unreachable for the rest.
+    /// Answer with a RST for TCP, an ICMP unreachable for other protocols.
     Return,
 }
 
-/// Whether states follow packets to other interfaces.
+/// Whether states match on any interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StatePolicy {
-    /// They do.
+    /// They match on any interface.
     #[default]
     Floating,
-    /// They do not.
+    /// They match only on the interface where they were created.
     IfBound,
 }
 
 /// `load anchor NAME from FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadAnchor {
-    /// Where it is.
+    /// Its position.
     pub place: Place,
     /// The full path of the anchor.
     pub anchor: String,
     /// The file, as written.
     pub file: String,
-    /// What the file holds, where the environment could read it.
+    /// The parsed file, if the environment could read it.
     pub ruleset: Option<Box<Ruleset>>,
 }
 
-/// A table's definition.
+/// The definition of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The name, without the angle brackets.
@@ -102,14 +102,14 @@ pub struct Table {
     pub persist: bool,
     /// `counters`.
     pub counters: bool,
-    /// What fills it, in order. Empty with `initialised` is `{ }`.
+    /// Its address lists and files, in order. `{ }` is empty, with `initialised` set.
     pub sources: Vec<TableSource>,
-    /// True when the definition has an address list or a file, even an empty one.
+    /// Whether the definition has an address list or a file, even an empty one.
     pub initialised: bool,
 }
 
 impl Table {
-    /// Every entry, those of files included.
+    /// All entries, including those from files.
     pub fn entries(&self) -> impl Iterator<Item = &TableEntry> {
         self.sources.iter().flat_map(|source| match source {
             TableSource::List(entries) | TableSource::File { entries, .. } => entries.iter(),
@@ -117,7 +117,7 @@ impl Table {
     }
 }
 
-/// One part of a table's definition.
+/// An address list or a file in the definition of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableSource {
     /// `{ … }`.
@@ -126,7 +126,7 @@ pub enum TableSource {
     File {
         /// The name, as written.
         path: String,
-        /// What it holds.
+        /// The entries in the file.
         entries: Vec<TableEntry>,
     },
 }
@@ -134,10 +134,10 @@ pub enum TableSource {
 /// A prefix in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TableEntry {
-    /// `!`: the longest prefix decides, and this one says no.
+    /// Whether it is negated: addresses for which it is the longest matching prefix do not match the table.
     pub not: bool,
-    /// The address, with the bits beyond the prefix cleared.
+    /// The network address; bits beyond the prefix are zero.
     pub address: IpAddr,
-    /// The prefix length: 0 to 32 or 128.
+    /// The prefix length: at most 32 or 128.
     pub prefix: u8,
 }

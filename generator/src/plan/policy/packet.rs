@@ -1,53 +1,53 @@
-//! A packet at a hook, and the policy's possible decisions about it.
+//! A packet at one of pf's hooks, and the policy's possible decisions on it.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::model::Name;
 
-/// IANA's number of ICMP.
+/// The protocol number of ICMP.
 pub const ICMP: u8 = 1;
-/// IANA's number of TCP.
+/// The protocol number of TCP.
 pub const TCP: u8 = 6;
-/// IANA's number of UDP.
+/// The protocol number of UDP.
 pub const UDP: u8 = 17;
-/// The type of ICMP's destination unreachable.
+/// The ICMP type of destination unreachable.
 pub const UNREACHABLE: u8 = 3;
-/// The types of ICMP's errors: destination unreachable, source quench, redirect, time exceeded, parameter problem.
+/// The ICMP types of errors: destination unreachable, source quench, redirect, time exceeded, parameter problem.
 pub const ICMP_ERRORS: [u8; 5] = [UNREACHABLE, 4, 5, 11, 12];
-/// The type of ICMP's echo request.
+/// The ICMP type of echo request.
 pub const ECHO: u8 = 8;
-/// TCP's flags.
+/// The TCP flag FIN, as a bit mask.
 pub const FIN: u8 = 0x01;
-/// See [`FIN`].
+/// The TCP flag SYN, as a bit mask.
 pub const SYN: u8 = 0x02;
-/// See [`FIN`].
+/// The TCP flag RST, as a bit mask.
 pub const RST: u8 = 0x04;
-/// See [`FIN`].
+/// The TCP flag PSH, as a bit mask.
 pub const PUSH: u8 = 0x08;
-/// See [`FIN`].
+/// The TCP flag ACK, as a bit mask.
 pub const ACK: u8 = 0x10;
-/// See [`FIN`].
+/// The TCP flag URG, as a bit mask.
 pub const URG: u8 = 0x20;
 
-/// A whole packet at one of pf's hooks.
+/// A packet, reassembled if it was fragmented, at one of pf's hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Packet {
-    /// Whether it comes in or goes out there.
+    /// The direction of the hook.
     pub direction: Direction,
-    /// Over what.
+    /// The interface of the hook.
     pub interface: Interface,
-    /// Its source.
+    /// The source address.
     pub source: Ipv4Addr,
-    /// Its destination.
+    /// The destination address.
     pub destination: Ipv4Addr,
-    /// Its protocol, by IANA's number.
+    /// The protocol number.
     pub protocol: u8,
-    /// Its destination port, where the protocol has ports.
+    /// The destination port, if the protocol has ports.
     pub port: u16,
-    /// The flags of a TCP segment.
+    /// The TCP flags, if it is a TCP segment.
     pub flags: u8,
-    /// The type of an ICMP message.
+    /// The type, if it is an ICMP message.
     pub icmp: u8,
 }
 
@@ -56,125 +56,126 @@ pub struct Packet {
 pub enum Direction {
     /// Into the Mac.
     In,
-    /// Out of it.
+    /// Out of the Mac.
     Out,
 }
 
 /// The kinds of interface that the policy distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Interface {
-    /// lo0: the Mac talks to itself.
+    /// lo0, for traffic of the Mac to itself.
     Loopback,
     /// The bridge of a provider, by its index in the plan's bridges.
     Bridge(usize),
-    /// One that leads outside, and that NAT is loaded for.
+    /// An egress interface, for which NAT is loaded.
     Egress,
-    /// One of another program that was there at load: it leads nowhere, and nothing of ours belongs on it.
+    /// An interface of another program that existed when the anchor was loaded. It leads nowhere, and none of our
+    /// traffic belongs on it.
     Foreign,
-    /// One that came up since the anchor was loaded.
+    /// An interface that came up after the anchor was loaded.
     New,
 }
 
-/// What happens to a packet, and why.
+/// The decision on a packet, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether it passes.
+    /// Whether it passes, and if not, how the sender is notified.
     pub verdict: Verdict,
-    /// The row of the table that says so.
+    /// The row of the table that decides.
     pub because: Because,
-    /// The outcome of its addresses.
+    /// The address translation; `None` if addresses are unchanged.
     pub translation: Option<Translation>,
 }
 
-/// Whether a packet passes.
+/// What happens to a packet at a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It passes, and so do the answers, by state.
+    /// It passes and creates a state, by which replies pass too.
     Pass,
-    /// It passes here, and makes no state: it is evaluated again where it is seen next, and so are answers.
+    /// It passes here without creating a state: it is evaluated again at the next hook, and so are replies.
     Carry,
-    /// It does not pass, and the sender is told.
+    /// It is blocked, and the sender gets an answer.
     Refuse(Answer),
-    /// It does not, silently.
+    /// It is blocked without an answer.
     Drop,
-    /// It is not one of this network's: no rule of the anchor may match it.
+    /// It is not traffic of this network: no rule of the anchor may match it.
     Untouched,
 }
 
-/// How the sender of a refused packet is told.
+/// The answer that the sender of a refused packet gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// TCP gets a RST, the rest an ICMP error.
+    /// A RST for TCP, an ICMP error for everything else.
     Usual,
-    /// An ICMP error: where checksums are unfinished, macOS makes no RST.
+    /// An ICMP error, because macOS creates no RST while checksums are incomplete.
     Icmp,
 }
 
-/// The row that decides.
+/// The row of the table that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Because {
-    /// Its source is a volume's network, and it arrives over what leads to none.
+    /// The source is in a provider's network, but the packet arrived on an interface that leads to none.
     Forged,
-    /// Its source is the Mac's own, and it arrives over a wire.
+    /// The source is an address of the Mac itself, but the packet arrived on another interface than lo0.
     ForgedHere,
-    /// A guest of this provider speaks as another host.
+    /// A guest of this provider sent it with a source that is not the provider's.
     ForgedGuest(Name),
-    /// It is meant for a volume, and would leave the Mac by an egress interface.
+    /// The destination is in a provider's network, but the packet would leave the Mac by an egress interface.
     Leak,
-    /// Between a volume's network and 127.0.0.0/8.
+    /// It is between a provider's network and 127.0.0.0/8.
     Loopback,
-    /// Inside one provider.
+    /// Source and destination are both in this provider.
     Within(Name),
-    /// These links of the user's list cover it, by index.
+    /// These links cover it, by index in the user's list.
     Links(Vec<usize>),
-    /// It tells a sender that a packet was refused.
+    /// It notifies a sender that a packet was refused.
     Refusal,
     /// No link covers it.
     NoLink,
-    /// The provider may open connections to the outside.
+    /// This provider may open connections to the outside.
     Internet(Name),
-    /// The provider does not.
+    /// This provider may not open connections to the outside.
     NoInternet(Name),
-    /// The Mac itself talks to a volume.
+    /// It is between the Mac itself and a volume.
     ThisMac,
-    /// It comes from outside, and no one asked for it.
+    /// It comes from outside without having been requested.
     Outside,
-    /// Its TCP flags make no sense, and pf drops it where it puts fragments together.
+    /// Its TCP flags are invalid, and pf drops such segments where it reassembles fragments.
     Malformed,
-    /// It has nothing to do with any volume.
+    /// Neither address is in a provider's network.
     NotOurs,
 }
 
-/// A changed address.
+/// The translation of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Translation {
-    /// The source becomes the address of the interface that the packet leaves by.
+    /// The source becomes the address of the interface by which the packet leaves.
     EgressSource,
-    /// The source becomes the gateway of the receiving provider.
+    /// The source becomes this gateway, that of the receiving provider.
     GatewaySource(Ipv4Addr),
-    /// The destination becomes the volume's address.
+    /// The destination becomes this address, that of the volume which publishes the port.
     Published(Ipv4Addr),
 }
 
-/// How fragments of a datagram are put together before anything else looks at it.
+/// How pf reassembles the fragments of a packet before it evaluates any rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reassembly {
-    /// Whether its don't-fragment bit is cleared, so that a refusal can be answered.
+    /// Whether the don't-fragment bit is cleared, so that a refusal can be answered.
     pub clears_df: bool,
 }
 
 impl Packet {
-    /// Whether it opens something: a TCP segment that is a SYN and no ACK, or anything that is not TCP.
+    /// Whether it can open a connection: a TCP segment with SYN and without ACK, or any packet that is not TCP.
     pub fn opens(&self) -> bool {
         self.protocol != TCP || self.flags & (SYN | ACK) == SYN
     }
 
-    /// Whether it is a TCP segment with a RST, which opens nothing.
+    /// Whether it is a TCP segment with RST.
     pub fn resets(&self) -> bool {
         self.protocol == TCP && self.flags & RST != 0
     }
 
-    /// Whether it is a TCP segment with flags that make no sense: pf drops these wherever it puts fragments together.
+    /// Whether it is a TCP segment with invalid flags, which pf drops wherever it reassembles fragments.
     pub fn is_malformed(&self) -> bool {
         let has = |flags: u8| self.flags & flags != 0;
         let says_nothing = !has(SYN | RST | ACK);
@@ -183,24 +184,24 @@ impl Packet {
         self.protocol == TCP && (says_nothing || is_both || !has(ACK) && has(needs_ack))
     }
 
-    /// Whether it is an ICMP error, which opens nothing: it makes no state.
+    /// Whether it is an ICMP error, which creates no state.
     pub fn is_icmp_error(&self) -> bool {
         self.protocol == ICMP && ICMP_ERRORS.contains(&self.icmp)
     }
 
-    /// Whether it is ICMP's destination unreachable.
+    /// Whether it is an ICMP destination unreachable.
     pub fn is_unreachable(&self) -> bool {
         self.protocol == ICMP && self.icmp == UNREACHABLE
     }
 }
 
 impl Verdict {
-    /// Whether the packet gets through here, by us.
+    /// Whether a rule of ours passes the packet here.
     pub fn passes(self) -> bool {
         matches!(self, Self::Pass | Self::Carry)
     }
 
-    /// Whether it is blocked.
+    /// Whether the packet is refused or dropped.
     pub fn blocks(self) -> bool {
         matches!(self, Self::Refuse(_) | Self::Drop)
     }
@@ -220,7 +221,7 @@ impl fmt::Display for Verdict {
 }
 
 impl fmt::Display for Decision {
-    /// `passed, as 10.1.1.1: links.0 covers it`.
+    /// In words: `passed, as 10.1.1.1: links.0 covers it`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.verdict.fmt(f)?;
         if let Some(translation) = self.translation {
@@ -241,7 +242,7 @@ impl fmt::Display for Translation {
 }
 
 impl fmt::Display for Because {
-    /// The row of the table that decides, in words.
+    /// The deciding row of the table, in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forged => f.write_str("its source is forged: no volume is reached by this interface"),

@@ -1,4 +1,4 @@
-//! The parts of the policy, for building a function of all packets instead of asking about one packet.
+//! The parts of the policy, for building a function of all packets instead of deciding one packet at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -10,16 +10,16 @@ use crate::plan::Region;
 /// The parts of a policy.
 #[derive(Debug, Clone)]
 pub struct Parts<'a> {
-    /// The networks of providers, in the order of their addresses.
+    /// The networks of providers, sorted by address.
     pub networks: Vec<NetworkPart<'a>>,
     /// Every direction of every link.
     pub permissions: Vec<PermissionPart>,
-    /// Every path that has conditions. The narrower takes precedence, the sender's breadth before the receiver's, and
-    /// of the same breadth the first.
+    /// Every path that has conditions. Narrower ones take precedence, first by sender, then by receiver; of the same
+    /// breadth, the first one.
     pub ways: Vec<WayPart>,
-    /// Ports that answer on a localhost alias: the alias and port, and the volume's address.
+    /// Published ports: the volume's address by localhost alias and port.
     pub publishes: &'a BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
-    /// What the Mac itself has of providers and volumes.
+    /// The addresses that the Mac itself has: gateways, and volumes that it serves.
     pub here: &'a BTreeSet<Ipv4Addr>,
 }
 
@@ -30,13 +30,13 @@ pub struct NetworkPart<'a> {
     pub bridge: usize,
     /// Its addresses.
     pub region: &'a Region,
-    /// Its gateway.
+    /// The address of its gateway.
     pub gateway: Ipv4Addr,
     /// Whether it may open connections to the outside.
     pub internet: bool,
 }
 
-/// Ends of one side: networks by their index, and volumes by their address, none in one of the networks.
+/// The endpoints of one side: networks by index and volumes by address. No volume is in one of the networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
     /// Networks, by their index in [`Parts::networks`].
@@ -48,31 +48,31 @@ pub struct Ends {
 /// One direction of a link.
 #[derive(Debug, Clone)]
 pub struct PermissionPart {
-    /// Who may open.
+    /// The endpoints that may open connections.
     pub from: Ends,
     /// The endpoints that they may reach.
     pub to: Ends,
-    /// The protocol by IANA's number; without one and with ports, TCP and UDP.
+    /// The protocol number; `None` means any, or with ports TCP and UDP.
     pub protocol: Option<u8>,
-    /// Ranges of destination ports in order, or every one.
+    /// Ranges of destination ports, inclusive, in ascending order; `None` means all.
     pub ports: Option<Vec<(u16, u16)>>,
-    /// Whether its packets get the gateway address of the network that receives them.
+    /// Whether the source becomes the gateway address of the receiving network.
     pub masquerade: bool,
 }
 
 /// One direction of a link that has conditions.
 #[derive(Debug, Clone)]
 pub struct WayPart {
-    /// Who sends.
+    /// The sending endpoints.
     pub from: Ends,
-    /// Who receives.
+    /// The receiving endpoints.
     pub to: Ends,
-    /// The number of its pipe; none where others have all its packets.
+    /// The number of its pipe; `None` if earlier ways of the same breadth cover all of its packets.
     pub pipe: Option<u16>,
 }
 
 impl Policy {
-    /// The parts that it is made of.
+    /// The parts of this policy.
     pub fn parts(&self) -> Parts<'_> {
         let named = Named::of(self);
         let mut senders = vec![EndSet::default(); self.links.len()];
@@ -109,7 +109,7 @@ impl Policy {
     }
 }
 
-/// The number of a protocol.
+/// The protocol number of a protocol.
 pub fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => TCP,
@@ -118,12 +118,12 @@ pub fn number_of(protocol: Protocol) -> u8 {
     }
 }
 
-/// Ports as ranges of numbers.
+/// Ports as inclusive ranges of numbers.
 pub fn ranges_of(ports: &PortSet) -> Vec<(u16, u16)> {
     ports.ranges().iter().map(|range| (range.first, range.last)).collect()
 }
 
-/// What names stand for.
+/// What the names of providers and volumes refer to.
 struct Named<'a> {
     networks: BTreeMap<&'a Name, usize>,
     /// The address of each volume, and the index of its network.

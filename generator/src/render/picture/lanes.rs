@@ -1,38 +1,39 @@
-//! Lanes: which link runs where between the two columns of the text, and where its number fits.
+//! Lanes of the text picture: where links run between the two columns, and where their numbers fit.
 //!
-//! Units are rows. Links whose spans do not meet share a lane, so that a chain of neighbours needs two lanes
-//! and not one for each pair.
+//! Positions are rows. Links whose rows do not overlap share a lane, so that a chain of neighbours needs two lanes
+//! instead of one for each pair.
 
 use std::collections::BTreeMap;
 
 use super::scene::{Link, Manner};
 use crate::model::End;
 
-/// The side of the lanes that an end stands on.
+/// The side of the lanes on which an endpoint is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// To their left.
+    /// To the left of the lanes.
     Left,
-    /// To their right.
+    /// To the right of the lanes.
     Right,
 }
 
-/// Where an end is joined to the lanes.
+/// The row and side at which each endpoint is connected to the lanes.
 pub type Spots = BTreeMap<End, (usize, Side)>;
 
 /// A link in its lane.
 pub struct Run<'a> {
     /// The link.
     pub link: &'a Link,
-    /// From 0, left to right.
+    /// The index of the lane, from 0 on the left.
     pub lane: usize,
-    /// The first and the last row that it joins.
+    /// The first and the last row that it connects.
     pub rows: (usize, usize),
-    /// Where it joins whom.
+    /// Its connections: row, side, and what the endpoint may do.
     pub taps: Vec<(usize, Side, Manner)>,
 }
 
-/// Gives every link a lane, the long ones first; at least `apart` rows lie between two links of one lane.
+/// Assigns a lane to every link, from the top row down, long ones first; links in one lane have at least `apart` rows
+/// between them.
 pub fn runs<'a>(links: &'a [Link], spots: &Spots, apart: usize) -> Vec<Run<'a>> {
     let mut runs: Vec<Run> = links.iter().filter_map(|link| run(link, spots)).collect();
     let mut order: Vec<usize> = (0..runs.len()).collect();
@@ -40,7 +41,7 @@ pub fn runs<'a>(links: &'a [Link], spots: &Spots, apart: usize) -> Vec<Run<'a>> 
         let (first, last) = runs[*index].rows;
         (first, std::cmp::Reverse(last), *index)
     });
-    // By lane, the row from which it is free.
+    // For each lane, the first free row.
     let mut free: Vec<usize> = Vec::new();
     for index in order {
         let (first, last) = runs[index].rows;
@@ -62,7 +63,7 @@ fn run<'a>(link: &'a Link, spots: &Spots) -> Option<Run<'a>> {
     Some(Run { link, lane: 0, rows, taps })
 }
 
-/// How far each joint reaches: the outermost lane that it taps, by its row and side.
+/// The lane to which the horizontal line of each connection must extend: the farthest one that it connects to.
 pub fn stubs(runs: &[Run]) -> BTreeMap<(usize, Side), usize> {
     let mut stubs = BTreeMap::new();
     for run in runs {
@@ -77,8 +78,8 @@ pub fn stubs(runs: &[Run]) -> BTreeMap<(usize, Side), usize> {
     stubs
 }
 
-/// Puts things of these heights into two columns, each into the one that is shorter: the column and the first row
-/// of each, and the height of the taller column.
+/// Distributes items of these heights over two columns, each item into the one that is shorter. Returns the side and
+/// first row of each, and the height of the taller column.
 pub fn columns(heights: impl IntoIterator<Item = usize>) -> (Vec<(Side, usize)>, usize) {
     let mut ends = [0, 0];
     let places = heights.into_iter().map(|height| {

@@ -1,78 +1,80 @@
-//! Where boxes and links stand: boxes in two columns, links in one between them, and a line from each link to each of its ends.
+//! The positions of boxes and links in the SVG picture: boxes in two columns, links in a column between them, and a
+//! line from each link to each of its endpoints.
 //!
-//! A layered layout with three layers: every line joins neighbouring layers, so that none runs behind a box or through
-//! another link, whatever the links join. Whoever opens stands on the left and whoever is reached on the right, as far as
-//! links agree; then boxes and links are sorted until few lines cross, and drawn level with what they are joined to.
-//! Never: what is in a box.
+//! This is a layered layout with three layers. Every line connects neighbouring layers, so that none runs behind a box
+//! or through another link. Sources are placed on the left and destinations on the right, as far as the links allow;
+//! then boxes and links are sorted to reduce crossings, and aligned with what they are connected to. Never: knows the
+//! content of boxes.
 
-/// The least height of the place where a line is joined to a box.
+/// The minimum height that a line needs at a box.
 const JOINT: usize = 7;
-/// Between the boxes of a column.
+/// The distance between the boxes of a column.
 const GAP: usize = 12;
-/// Between two links.
+/// The distance between links.
 const LINK_GAP: usize = 6;
-/// How often boxes and links are sorted anew.
+/// How many times boxes and links are sorted.
 const SWEEPS: usize = 20;
-/// So many boxes are exchanged pairwise, and so many lines compared with each other after each exchange.
+/// How many boxes are tried in swapping sides pairwise, and up to how many lines neighbours are exchanged: each attempt
+/// evaluates the layout anew.
 const FEW: usize = 64;
 const FEW_LINES: usize = 300;
 
-/// The side of the links that a box stands on.
+/// The side of the links on which a box is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// To their left.
+    /// To the left of the links.
     Left,
-    /// To their right.
+    /// To the right of the links.
     Right,
 }
 
-/// One end of a link: a slot of a box, and what it may do.
+/// An endpoint of a link: the slot of a box, and what the endpoint may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Joint {
-    /// The box.
+    /// The index of the box.
     pub boxed: usize,
-    /// Its heading is 0, its rows count from 1.
+    /// The slot: 0 is the heading, rows count from 1.
     pub slot: usize,
-    /// It may open connections.
+    /// Whether it may open connections.
     pub opens: bool,
-    /// It may be reached.
+    /// Whether it may be reached.
     pub reached: bool,
 }
 
-/// A link: its height, and its ends.
+/// A link: its height and its endpoints.
 #[derive(Debug, Clone)]
 pub struct Joined {
     /// In pixels.
     pub height: usize,
-    /// Its ends.
+    /// Its endpoints.
     pub joints: Vec<Joint>,
 }
 
-/// A box in its place.
+/// A box with its position.
 #[derive(Debug, Clone)]
 pub struct Placed {
-    /// Which column.
+    /// The column.
     pub side: Side,
-    /// Its upper edge.
+    /// The y coordinate of its upper edge.
     pub y: usize,
     /// The heights of its slots.
     pub slots: Vec<usize>,
 }
 
-/// Everything in its place.
+/// The positions of everything.
 #[derive(Debug)]
 pub struct Layout {
-    /// In the order of the boxes.
+    /// The boxes, in their given order.
     pub boxes: Vec<Placed>,
-    /// The upper edge of each link.
+    /// The y coordinate of each link's upper edge.
     pub links: Vec<usize>,
-    /// For each link the height at which each of its lines meets the box.
+    /// For each link, the y coordinates at which its lines meet the boxes.
     pub joints: Vec<Vec<usize>>,
-    /// Of all.
+    /// The total height.
     pub height: usize,
 }
 
-/// Lays out boxes with slots of these heights, below a rim and above a foot, and links.
+/// Lays out boxes with slots of these heights, each with a margin `foot` at its bottom, and the links between them.
 pub fn layout(slots: &[Vec<usize>], foot: usize, links: &[Joined]) -> Layout {
     let slots = roomy(slots, links);
     let heights: Vec<usize> = slots.iter().map(|slots| slots.iter().sum::<usize>() + foot).collect();
@@ -82,7 +84,7 @@ pub fn layout(slots: &[Vec<usize>], foot: usize, links: &[Joined]) -> Layout {
     work.place()
 }
 
-/// Slots that are high enough for the lines that are joined to them.
+/// Makes slots high enough for the lines that connect to them.
 fn roomy(slots: &[Vec<usize>], links: &[Joined]) -> Vec<Vec<usize>> {
     let mut count: Vec<Vec<usize>> = slots.iter().map(|slots| vec![0; slots.len()]).collect();
     for joint in links.iter().flat_map(|link| &link.joints) {
@@ -92,12 +94,12 @@ fn roomy(slots: &[Vec<usize>], links: &[Joined]) -> Vec<Vec<usize>> {
     slots.iter().zip(count).map(|(slots, count)| slots.iter().zip(count).map(wide).collect()).collect()
 }
 
-/// The side of each box.
+/// Chooses the side of each box.
 fn sides(heights: &[usize], links: &[Joined]) -> Vec<Side> {
     let count = heights.len();
     let mut side: Vec<Side> =
         (0..count).map(|it| if it % 2 == 0 { Side::Left } else { Side::Right }).collect();
-    // What pairs of boxes want: to be apart, and the opener on the left.
+    // For each pair of connected boxes: they should be on different sides, with the source on the left.
     let mut wishes: Vec<Vec<(usize, bool, i64)>> = vec![Vec::new(); count];
     for link in links.iter().filter(|link| link.joints.len() <= 12) {
         for opener in link.joints.iter().filter(|joint| joint.opens) {
@@ -163,9 +165,9 @@ struct Work<'a> {
     heights: Vec<usize>,
     links: &'a [Joined],
     sides: Vec<Side>,
-    /// The boxes of either column, from above.
+    /// The boxes of each column, from top to bottom.
     boxes: [Vec<usize>; 2],
-    /// The links, from above.
+    /// The links, from top to bottom.
     order: Vec<usize>,
 }
 
@@ -174,7 +176,7 @@ impl Work<'_> {
         usize::from(self.sides[boxed] == Side::Right)
     }
 
-    /// Sorts boxes and links so that few lines cross.
+    /// Sorts boxes and links to reduce crossings.
     fn sort(&mut self) {
         for boxed in 0..self.sides.len() {
             let column = self.column(boxed);
@@ -207,7 +209,7 @@ impl Work<'_> {
         self.exchange();
     }
 
-    /// Exchanges neighbours as long as that helps.
+    /// Exchanges neighbours while that reduces crossings.
     fn exchange(&mut self) {
         if self.links.iter().map(|link| link.joints.len()).sum::<usize>() > FEW_LINES {
             return;
@@ -237,7 +239,7 @@ impl Work<'_> {
         }
     }
 
-    /// The upper edge of each box, as close as they can stand.
+    /// The y coordinates of the boxes' upper edges, stacked without extra space.
     fn stacked(&self) -> Vec<usize> {
         let mut at = vec![0; self.heights.len()];
         for column in &self.boxes {
@@ -250,7 +252,7 @@ impl Work<'_> {
         at
     }
 
-    /// The middle of each link, the same.
+    /// The y coordinates of the links' middles, likewise.
     fn stacked_links(&self) -> Vec<usize> {
         let (mut at, mut y) = (vec![0; self.links.len()], 0);
         for link in &self.order {
@@ -260,13 +262,13 @@ impl Work<'_> {
         at
     }
 
-    /// The middle of the slot of a joint.
+    /// The y coordinate of the middle of an endpoint's slot.
     fn middle(&self, boxes: &[usize], joint: &Joint) -> usize {
         let slots = &self.slots[joint.boxed];
         boxes[joint.boxed] + slots[..joint.slot].iter().sum::<usize>() + slots[joint.slot] / 2
     }
 
-    /// How many pairs of lines cross.
+    /// The number of pairs of lines that cross.
     fn crossings(&self) -> usize {
         let (boxes, links) = (self.stacked(), self.stacked_links());
         let mut sides: [Vec<(usize, usize)>; 2] = Default::default();
@@ -278,7 +280,7 @@ impl Work<'_> {
         sides.into_iter().map(inversions).sum()
     }
 
-    /// Gives everything its place.
+    /// Computes the final positions.
     fn place(self) -> Layout {
         let mut boxes = self.stacked();
         let mut links = vec![0; self.links.len()];
@@ -314,7 +316,7 @@ impl Work<'_> {
         self.finish(boxes, links)
     }
 
-    /// Spreads the lines over the slots, in the order of the links that they lead to.
+    /// Distributes the lines over their slots, in the vertical order of their links.
     fn finish(self, boxes: Vec<usize>, links: Vec<usize>) -> Layout {
         let mut by_slot: std::collections::BTreeMap<(usize, usize), Vec<(usize, usize)>> =
             std::collections::BTreeMap::new();
@@ -346,10 +348,11 @@ fn mean(all: impl IntoIterator<Item = usize>) -> usize {
     sum / std::cmp::max(count, 1)
 }
 
-/// Things of these heights in a column, each as near as may be to where it wants to stand and none over another: the least
-/// squares, by pooling neighbours that push each other.
+/// Positions items of these heights in a column, each as near as possible to the wanted position and without overlap:
+/// least squares, by pooling adjacent items that push each other.
 fn level(wanted: &[usize], heights: &[usize]) -> Vec<usize> {
-    // Pools: the sum of the wishes, how many share it, and how many things stand in it. A wish is that of the first of all.
+    // Each pool has the sum of its items' wishes and their number. A wish is the position that the first item of the
+    // column would need.
     let mut pools: Vec<(i64, i64)> = Vec::new();
     let mut before = 0i64;
     let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -376,7 +379,7 @@ fn level(wanted: &[usize], heights: &[usize]) -> Vec<usize> {
     found
 }
 
-/// How many pairs are the other way round in their second number, sorted by their first.
+/// The number of inversions: pairs whose second numbers are in the reverse order of their first.
 fn inversions(mut pairs: Vec<(usize, usize)>) -> usize {
     pairs.sort_unstable();
     let mut numbers: Vec<usize> = pairs.into_iter().map(|(_, number)| number).collect();

@@ -1,19 +1,24 @@
-//! The picture for Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link, so that a mesh is
-//! not a line for every pair.
+//! The picture in Mermaid, which Markdown viewers draw: providers as subgraphs, and a node for every link, so that a
+//! mesh does not need a line for every pair.
 //!
-//! A title is one line, because Mermaid draws nodes over the others; what else there is to say of a provider is its first node.
+//! The title of a subgraph must be one line, because Mermaid draws nodes over further lines; other facts about a
+//! provider are in its first node.
 
 use std::fmt::Write;
 
-use super::KernelNames;
-use super::scene::{CONDITIONS, Cell, Group, MAC, Manner, OUTSIDE, Scene};
+use super::scene::{CONDITIONS, Cell, Group, Link, MAC, Manner, OUTSIDE, Scene};
+use super::{KernelNames, MOST_LINKS};
 use crate::identity::COLOURS;
-use crate::model::End;
+use crate::model::{End, Name};
 use crate::plan::Plan;
 
+/// Lines that Mermaid draws, unless its own configuration says more.
+const MOST_LINES: usize = 500;
+
 /// The drawing.
-pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
-    let scene = Scene::of(plan, kernel);
+pub fn mermaid(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
+    let scene = Scene::of(plan, kernel, around);
+    let shown = few(&scene.links);
     let mut out = String::from("flowchart LR\n");
     let _ = writeln!(out, "  internet([{}])", quoted(&["internet", OUTSIDE]));
     out.push_str("  subgraph this_mac[\"macOS\"]\n");
@@ -22,13 +27,13 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
         boxed(group, &mut out);
     }
     localhost(&scene, &mut out);
-    for link in &scene.links {
+    for link in shown {
         let lines: Vec<&str> =
             [link.name.as_str()].into_iter().chain(link.says.iter().map(String::as_str)).collect();
         let _ = writeln!(out, "    link{}{{{{{}}}}}", link.index, quoted(&lines));
     }
     out.push_str("  end\n");
-    for link in &scene.links {
+    for link in shown {
         let node = format!("link{}", link.index);
         for (end, manner) in &link.taps {
             let end = id(end);
@@ -43,11 +48,25 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames) -> String {
     if scene.conditions {
         let _ = writeln!(out, "  conditions[{}]", quoted(&[CONDITIONS]));
     }
+    let left = scene.left.clone().into_iter();
+    for (number, line) in left.chain(Scene::no_room(scene.links.len() - shown.len())).enumerate() {
+        let _ = writeln!(out, "  left_{number}[{}]", quoted(&[&line]));
+    }
     for group in &scene.groups {
         let colour = COLOURS[group.identity.colour].light;
         let _ = writeln!(out, "  style {} stroke:{colour},stroke-width:3px", id(&group.end));
     }
     out
+}
+
+/// As many links as there is room for: Mermaid refuses a drawing with more lines.
+fn few(links: &[Link]) -> &[Link] {
+    let mut count = 0;
+    let fits = |link: &&Link| {
+        count += link.taps.len();
+        count < MOST_LINES
+    };
+    &links[..links.iter().take(MOST_LINKS).take_while(fits).count()]
 }
 
 fn boxed(group: &Group, out: &mut String) {
@@ -84,7 +103,7 @@ fn label(cell: &Cell) -> String {
     quoted(&lines)
 }
 
-/// A node's name: names of ends have no underscore, and words of Mermaid (`end`) stand behind a prefix.
+/// The identifier of a node. The underscore cannot occur in names, and the prefix avoids Mermaid's keywords (`end`).
 fn id(end: &End) -> String {
     match end {
         End::Provider(name) => format!("provider_{name}"),
@@ -92,7 +111,7 @@ fn id(end: &End) -> String {
     }
 }
 
-/// Lines in quotes, with what could end them written as Mermaid's entities.
+/// A quoted label of several lines; characters that are special in it are written as Mermaid's entities.
 fn quoted(lines: &[&str]) -> String {
     let escape = |line: &&str| {
         line.replace('#', "#35;")

@@ -1,97 +1,99 @@
-//! What is drawn, before anybody says where: boxes, what is in them, and the links that join them.
+//! The content of the pictures, without positions: boxes, what is in them, and the links between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::KernelNames;
 use crate::identity::{Identities, Identity, natural};
-use crate::model::{Conditions, End, Link as Declared, ProviderAttachment, VolumeAttachment};
+use crate::model::{Conditions, End, Link as Declared, Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{Bridge, Pipe, Plan, Volume};
 
-/// Everything that is drawn.
+/// The content of a picture.
 pub struct Scene {
-    /// Providers in natural order.
+    /// The providers, in natural order of names.
     pub groups: Vec<Group>,
-    /// The aliases of this Mac's loopback, and published ports.
+    /// The localhost aliases and published ports.
     pub localhost: Localhost,
-    /// Which providers reach the world outside, in words.
+    /// The providers that may reach the outside, in words.
     pub internet: String,
-    /// Links, in the order of their numbers.
+    /// The links, in order of their index.
     pub links: Vec<Link>,
     /// Whether some of them have conditions.
     pub conditions: bool,
+    /// What is left out because nobody asked for it, in words.
+    pub left: Option<String>,
 }
 
-/// What this Mac itself may do.
+/// What this Mac may do.
 pub const MAC: &str = "opens to every volume";
-/// What the world outside may do.
+/// What the outside may do.
 pub const OUTSIDE: &str = "opens to no volume";
-/// What is to be known where links have conditions.
+/// A note for pictures in which links have conditions.
 pub const CONDITIONS: &str =
     "Conditions hold for whatever passes between their ends; a volume's before its provider's.";
 
-/// A box.
+/// A provider, drawn as a box.
 pub struct Group {
-    /// Its name.
+    /// The name of the provider.
     pub name: String,
-    /// Its colour and shape.
+    /// The colour and shape of the provider.
     pub identity: Identity,
-    /// The end of links that it is.
+    /// The provider as an endpoint of links.
     pub end: End,
-    /// The bridge by its names.
+    /// The names of the bridge: logical, and kernel if known.
     pub bridge: String,
     /// The bridge's address.
     pub gateway: String,
-    /// The network.
+    /// The provider's network.
     pub network: String,
-    /// Whether it reaches the world outside.
+    /// Whether it may reach the outside.
     pub internet: bool,
-    /// Volumes.
+    /// Its volumes, in natural order of names.
     pub cells: Vec<Cell>,
 }
 
 /// A volume.
 pub struct Cell {
-    /// The end of links that it is.
+    /// The volume as an endpoint of links.
     pub end: End,
-    /// The port that joins it to the bridge.
+    /// The names of the port that attaches it to the bridge, if it has one.
     pub port: Option<String>,
-    /// Its name.
+    /// The name of the volume.
     pub name: String,
     /// Its address.
     pub address: String,
-    /// What there is no room for.
+    /// Further facts, for which the picture has no room.
     pub note: String,
 }
 
-/// The group of localhost aliases.
+/// The localhost group.
 pub struct Localhost {
-    /// Its logical name and address.
+    /// Its logical name.
     pub bridge: String,
-    /// This Mac's alias in it.
+    /// The Mac's own alias in it.
     pub gateway: String,
-    /// An alias or a published port, what it leads to, and the name of the volume.
+    /// For each alias or published port: its address, where it leads, and the name of the volume.
     pub lines: Vec<(String, String, String)>,
 }
 
 /// A link.
 pub struct Link {
-    /// Its place in the list.
+    /// Its index in the list.
     pub index: usize,
-    /// What it is called: `links.0`.
+    /// Its name: `links.0`.
     pub name: String,
-    /// Protocol, ports and whatever else it says, one a piece.
+    /// Its other properties, one string each; the first is protocol and ports.
     pub says: Vec<String>,
-    /// Its ends in words: `aws, gcp -> lab`.
+    /// Its endpoints in words: `aws, gcp -> lab`.
     pub ends: String,
-    /// Whether it goes both ways.
+    /// Whether it is bidirectional.
     pub both: bool,
-    /// Whether its sources, and its destinations, are all providers.
+    /// Whether its sources, and its destinations, include all of several providers.
     pub everywhere: [bool; 2],
-    /// Everyone it names, and what each may do.
+    /// Its endpoints, and what each may do.
     pub taps: BTreeMap<End, Manner>,
 }
 
-/// What an end may do by a link.
+/// What an endpoint may do according to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Open connections.
@@ -103,8 +105,9 @@ pub enum Manner {
 }
 
 impl Scene {
-    /// The scene of a plan.
-    pub fn of(plan: &Plan, kernel: &KernelNames) -> Self {
+    /// The scene of a plan, or of the part of it that is around some providers.
+    pub fn of(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Self {
+        let part = Part::of(plan, around);
         let named = Named { kernel, identities: Identities::of(plan) };
         let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
         bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
@@ -116,16 +119,30 @@ impl Scene {
             let volumes = volumes.get_mut(bridge.provider.as_str()).map(std::mem::take).unwrap_or_default();
             named.provider(bridge, volumes)
         };
-        let groups = bridges.iter().map(provider).collect();
-        let mut links: Vec<Link> = plan.links.iter().map(|link| drawn(plan, link)).collect();
+        let groups =
+            bridges.iter().filter(|it| part.providers.contains(&it.provider)).map(provider).collect();
+        let drawn =
+            plan.links.iter().filter(|it| part.links.contains(&it.index)).map(|link| drawn(plan, link));
+        let mut links: Vec<Link> = drawn.collect();
         links.sort_by_key(|link| link.index);
         Self {
             groups,
-            localhost: localhost(plan),
+            localhost: localhost(plan, &part),
             internet: internet(&bridges),
+            left: part.left(plan, around),
             links,
             conditions: !plan.pipes.is_empty(),
         }
+    }
+
+    /// What is to be said of links that there is no room for.
+    pub fn no_room(count: usize) -> Option<String> {
+        let links = match count {
+            0 => return None,
+            1 => "1 more link has".to_owned(),
+            _ => format!("{count} more links have"),
+        };
+        Some(format!("{links} no room here: `nixvol-net graph --provider NAME` draws those of one."))
     }
 
     /// What stands above the list of the links.
@@ -134,14 +151,52 @@ impl Scene {
     }
 }
 
+/// The part of a plan that is drawn.
+pub struct Part {
+    /// Providers.
+    pub providers: BTreeSet<Name>,
+    /// Links, by their numbers.
+    pub links: BTreeSet<usize>,
+}
+
+impl Part {
+    /// Links that name some providers or volumes of theirs, and whoever else those name; without providers, all.
+    pub fn of(plan: &Plan, around: &[Name]) -> Self {
+        let all = || plan.bridges.iter().map(|it| it.provider.clone());
+        let ends = |link: &Declared| -> BTreeSet<Name> {
+            link.from.iter().chain(&link.to).filter_map(|end| plan.provider_of(end)).cloned().collect()
+        };
+        if around.is_empty() {
+            return Self {
+                providers: all().collect(),
+                links: plan.links.iter().map(|it| it.index).collect(),
+            };
+        }
+        let meant = plan.links.iter().map(|link| (link.index, ends(link)));
+        let meant: Vec<_> = meant.filter(|(_, ends)| around.iter().any(|name| ends.contains(name))).collect();
+        let providers = meant.iter().flat_map(|(_, ends)| ends).chain(around).cloned().collect();
+        Self { providers, links: meant.into_iter().map(|(index, _)| index).collect() }
+    }
+
+    /// What is left out, in words.
+    fn left(&self, plan: &Plan, around: &[Name]) -> Option<String> {
+        if around.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = around.iter().map(Name::as_str).collect();
+        let (drawn, all) = (self.links.len(), plan.links.len());
+        Some(format!("Only links of {} are drawn: {drawn} of {all}.", names.join(", ")))
+    }
+}
+
 impl Link {
-    /// All of it in one line: `links.0  aws -> azure, tcp 2379`.
+    /// The link in one line, without its name: `aws -> azure, tcp 2379`.
     pub fn words(&self) -> String {
         format!("{}, {}", self.ends, self.says.join(", "))
     }
 }
 
-/// The providers that reach the world outside.
+/// The providers that may reach the outside, in words.
 fn internet(bridges: &[&Bridge]) -> String {
     let (with, without): (Vec<&Bridge>, Vec<&Bridge>) = bridges.iter().partition(|bridge| bridge.internet);
     let names = |all: &[&Bridge]| all.iter().map(|it| it.provider.as_str()).collect::<Vec<_>>().join(", ");
@@ -163,7 +218,7 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// A logical name, with the kernel's behind it where that is known.
+    /// A logical name, with the kernel name if it is known.
     fn name(&self, logical: &str) -> String {
         match self.kernel.get(logical) {
             Some(kernel) => format!("{logical} = {kernel}"),
@@ -205,9 +260,15 @@ impl Named<'_> {
     }
 }
 
-fn localhost(plan: &Plan) -> Localhost {
+fn localhost(plan: &Plan, part: &Part) -> Localhost {
+    let shown: BTreeMap<&Name, &Volume> = plan
+        .volumes
+        .iter()
+        .filter(|it| part.providers.contains(&it.provider))
+        .map(|it| (&it.name, it))
+        .collect();
     let mut aliases: Vec<(std::net::Ipv4Addr, &Volume)> =
-        plan.volumes.iter().filter_map(|volume| Some((volume.alias?, volume))).collect();
+        shown.values().filter_map(|volume| Some((volume.alias?, *volume))).collect();
     aliases.sort_by_key(|(alias, _)| *alias);
     let alias = |(alias, volume): (std::net::Ipv4Addr, &Volume)| {
         let name = volume.name.to_string();
@@ -219,7 +280,11 @@ fn localhost(plan: &Plan) -> Localhost {
     Localhost {
         bridge: plan.localhost.logical.to_string(),
         gateway: plan.localhost.gateway.to_string(),
-        lines: aliases.into_iter().map(alias).chain(plan.publishes.iter().map(publish)).collect(),
+        lines: aliases
+            .into_iter()
+            .map(alias)
+            .chain(plan.publishes.iter().filter(|it| shown.contains_key(&it.volume)).map(publish))
+            .collect(),
     }
 }
 
@@ -236,9 +301,9 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
     }
     let all: BTreeSet<End> = plan.bridges.iter().map(|it| End::Provider(it.provider.clone())).collect();
     let mut says = link.manner();
-    // Conditions go by ends alone, so that one link's hold for another's packets, too.
+    // Conditions depend on endpoints only, so those of another link can apply to this link's packets.
     says.extend(link.conditions.is_none().then(|| alike(plan, link)).flatten().map(|like| like.to_string()));
-    // Two regions are as far from each other there as back.
+    // The distance between two regions is the same in both directions: show it once.
     let derived = plan.pipes.iter().filter(|pipe| {
         plan.policy.link_of_pipe(pipe.number) == Some(link.index)
             && pipe.conditions.span.is_some_and(|span| span.from <= span.to)
@@ -258,7 +323,7 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
     }
 }
 
-/// The conditions of all packets of a link, if they are the same.
+/// The conditions of all packets of a link, if they are equal.
 fn alike(plan: &Plan, link: &Declared) -> Option<Conditions> {
     if plan.pipes.is_empty() {
         return None;
@@ -303,14 +368,14 @@ fn alike_one_way(plan: &Plan, senders: &[End], receivers: &[End]) -> Option<Cond
     found
 }
 
-/// Whether a pipe has some packets from these ends to those.
+/// Whether a pipe has packets from some of these senders to some of these receivers.
 fn meets(plan: &Plan, pipe: &Pipe, senders: &[End], receivers: &[End]) -> bool {
     let mut senders = pipe.from.iter().filter(|end| touches(plan, senders, end));
     let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, receivers, end)).collect();
     senders.any(|from| receivers.iter().any(|to| plan.provider_of(from) != plan.provider_of(to)))
 }
 
-/// Whether some of an end are among others.
+/// Whether an endpoint shares addresses with one of these.
 fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
     let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if plan.provider_of(b) == Some(name));
     ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))

@@ -1,7 +1,7 @@
-//! The picture as SVG: where everything stands, in pixels, for a template that only places it.
+//! The picture as SVG: the position of everything in pixels, for a template that only places it.
 //!
-//! Widths are counted for a monospaced font, generously, so that no text leaves its box in any of the usual ones. What stands
-//! for a provider, a volume or a link says so in an attribute, so that a page can light up what belongs together.
+//! Text widths are estimated generously for monospaced fonts, so that text stays inside its box in all common ones.
+//! Elements for a provider, volume or link name it in an attribute, so that a page can highlight related ones.
 
 mod boxes;
 mod sheet;
@@ -12,26 +12,27 @@ use super::KernelNames;
 use super::scene::{CONDITIONS, MAC, OUTSIDE, Scene};
 use super::text::columns;
 use crate::identity::COLOURS;
+use crate::model::Name;
 use crate::plan::Plan;
 use crate::render::{Error, engine};
 use boxes::Boxes;
 use sheet::Sheet;
 
-/// Around everything, and between the frame and what is in it.
+/// The margin of the picture, and of the frame's content.
 const MARGIN: usize = 16;
-/// Between a box and what is in it.
+/// The padding inside a box.
 const PAD: usize = 10;
 /// The height of a line of text.
 const LINE: usize = 16;
-/// The widest text of a link, in characters.
+/// The maximum length of a link's text, in characters.
 const LABEL: usize = 46;
-/// More links are listed, and not drawn.
-const MOST_LINKS: usize = 150;
+/// More links are counted, and not drawn.
+const MOST_LINKS: usize = super::MOST_LINKS;
 /// With more providers than these, a box is one line.
 const FEW_BOXES: usize = 16;
-/// With more providers than these, `every provider` is a word and not a line to each of them.
+/// With more providers, `every provider` is written as words instead of a line to each.
 const FEW_LINES: usize = 8;
-/// More lines of localhost are counted, and not shown.
+/// The maximum number of localhost lines; further ones are only counted.
 const MOST_ALIASES: usize = 60;
 
 #[derive(Serialize)]
@@ -58,7 +59,7 @@ struct Rectangle {
     height: usize,
 }
 
-/// A rectangle of a class, and what it stands for.
+/// A rectangle with its CSS class, and what it represents.
 #[derive(Serialize)]
 struct Styled {
     class: &'static str,
@@ -83,7 +84,7 @@ struct Boxed {
     colour: usize,
     note: String,
     outline: Rectangle,
-    /// The bar of its colour.
+    /// The bar in the provider's colour.
     bar: Rectangle,
     mark: &'static str,
     mark_x: usize,
@@ -92,7 +93,7 @@ struct Boxed {
     rows: Vec<Row>,
 }
 
-/// A volume, or what stands for several.
+/// A volume, or a summary of several.
 #[derive(Serialize)]
 struct Row {
     volume: String,
@@ -106,13 +107,13 @@ struct Row {
 struct Linked {
     index: usize,
     words: String,
-    /// One for each end.
+    /// One line for each endpoint.
     lines: Vec<Line>,
     label: Rectangle,
     texts: Vec<Text>,
 }
 
-/// The line from a link to one of its ends.
+/// The line from a link to one of its endpoints.
 #[derive(Serialize)]
 struct Line {
     colour: usize,
@@ -121,7 +122,7 @@ struct Line {
     heads: String,
 }
 
-/// An alias, or a published port.
+/// A localhost alias or a published port.
 #[derive(Serialize)]
 struct Alias {
     volume: String,
@@ -129,8 +130,8 @@ struct Alias {
 }
 
 /// The drawing, with its newline.
-pub fn svg(plan: &Plan, kernel: &KernelNames) -> Result<String, Error> {
-    let scene = Scene::of(plan, kernel);
+pub fn svg(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Result<String, Error> {
+    let scene = Scene::of(plan, kernel, around);
     engine::render("picture/topology.svg", drawing(plan, &scene))
 }
 
@@ -171,10 +172,8 @@ fn drawing(plan: &Plan, scene: &Scene) -> Drawing {
     if scene.conditions {
         line(CONDITIONS.to_owned());
     }
-    match scene.links.len().saturating_sub(MOST_LINKS) {
-        0 => {}
-        more => line(format!("{more} more links have no room here.")),
-    }
+    let left = scene.left.clone().into_iter();
+    left.chain(Scene::no_room(scene.links.len() - sheet.links_shown())).for_each(line);
     let arrow = format!("M{middle} {}V{}m-4 7l4-7l4 7", sheet.frame, sheet.frame - 26);
     let colours = COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect();
     Drawing {
@@ -203,22 +202,22 @@ fn title(plan: &Plan, scene: &Scene) -> String {
     )
 }
 
-/// The width of a text of the usual size, in pixels: 0.625 of 12 a character.
+/// The width of normal text in pixels: 12 px, of which a character takes 0.625.
 fn wide(text: &str) -> usize {
     (columns(text) * 15).div_ceil(2)
 }
 
-/// The same for a small one of 11.
+/// The width of small text (11 px).
 fn small(text: &str) -> usize {
     columns(text) * 7
 }
 
-/// The same for a name of 13.
+/// The width of a name (13 px).
 fn bold(text: &str) -> usize {
     (columns(text) * 17).div_ceil(2)
 }
 
-/// A text of so many characters at most.
+/// Truncates text to a number of characters.
 fn cut(words: &str, most: usize) -> String {
     if columns(words) <= most {
         return words.to_owned();
@@ -226,7 +225,7 @@ fn cut(words: &str, most: usize) -> String {
     words.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The picture in words, for those who hear it.
+/// The picture in words, for screen readers.
 fn description(scene: &Scene) -> String {
     let mut sentences: Vec<String> = vec![format!("internet: NAT: {}; {OUTSIDE}.", scene.internet)];
     sentences.push(format!("This Mac {MAC}."));

@@ -1,23 +1,23 @@
-//! The picture as text: boxes in the shape of the user's own drawing, in [`WIDTH`] columns whatever the names are.
+//! The picture as text, in the shape of the user's own drawing, at most [`WIDTH`] columns wide whatever the names are.
 
 use std::fmt::Write;
 
 use super::lanes::{self, Run, Side, Spots};
 use super::scene::{CONDITIONS, Group, Localhost, MAC, Manner, OUTSIDE, Scene};
 use super::{KernelNames, WIDTH};
-use crate::model::End;
+use crate::model::{End, Name};
 use crate::plan::Plan;
 
-/// The widest that a line inside a provider's box may be: two boxes, the frame and three lanes fit beside it.
+/// The maximum width of a line inside a provider's box; two boxes, the frame and three lanes still fit.
 const INNER: usize = 38;
-/// From lane to lane; a number of two digits fits between.
+/// The distance between lanes; a number of two digits fits in between.
 const PITCH: usize = 3;
-/// Between two rules of one lane: a row for the number of the lower one, and one that is empty.
+/// The rows between two links in one lane: one for the number of the lower link, and an empty one.
 const APART: usize = 2;
 
 /// The drawing.
-pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
-    let scene = Scene::of(plan, kernel);
+pub fn text(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
+    let scene = Scene::of(plan, kernel, around);
     let boxes = scene.groups.iter().map(Boxed::of).chain([Boxed::of_localhost(&scene.localhost)]);
     let boxes: Vec<Boxed> = boxes.collect();
     let inner = boxes.iter().map(Boxed::width).max().unwrap_or(0);
@@ -29,7 +29,7 @@ pub fn text(plan: &Plan, kernel: &KernelNames) -> String {
     out
 }
 
-/// The world outside, above the frame.
+/// The internet, above the frame.
 fn outside(scene: &Scene, width: usize) -> String {
     let nat = format!("NAT: {}", scene.internet);
     let mut out = String::new();
@@ -42,11 +42,11 @@ fn outside(scene: &Scene, width: usize) -> String {
     out
 }
 
-/// A box: its lines, and which of them an end can be joined at.
+/// A box: its lines, and those at which an endpoint can be connected.
 struct Boxed {
     title: Vec<String>,
     cells: Vec<Vec<String>>,
-    /// Ends, each with its lines counted from the box's upper side.
+    /// Endpoints, each with the range of its lines counted from the top of the box.
     joints: Vec<(End, std::ops::Range<usize>)>,
 }
 
@@ -89,7 +89,7 @@ impl Boxed {
         Self { title, cells, joints: Vec::new() }
     }
 
-    /// What its lines need; a cell stands in a box of its own, four columns wider.
+    /// The width that its lines need. A cell is a box of its own, and so four columns wider.
     fn width(&self) -> usize {
         let cells = self.cells.iter().flatten().map(|line| columns(line) + 4);
         self.title.iter().map(|line| columns(line)).chain(cells).max().unwrap_or(0)
@@ -114,11 +114,11 @@ impl Boxed {
     }
 }
 
-/// Everything inside the frame, in its place.
+/// Everything inside the frame, with its position.
 struct Drawing<'a> {
     boxes: Vec<(Boxed, Side, usize)>,
     runs: Vec<Run<'a>>,
-    /// How many lanes are drawn; rules behind them are listed only.
+    /// The number of lanes that are drawn; links in further lanes are only listed.
     lanes: usize,
     inner: usize,
     height: usize,
@@ -131,7 +131,7 @@ impl<'a> Drawing<'a> {
             boxes.into_iter().zip(places).map(|(boxed, (side, row))| (boxed, side, row)).collect();
         let mut spots = Spots::new();
         for (boxed, side, top) in &boxes {
-            // Joints of the two sides never share a row: where they met, nobody could say which lane is whose.
+            // Connections of the two sides never share a row: it would be ambiguous which lane belongs to which.
             let parity = usize::from(*side == Side::Right);
             for (end, lines) in &boxed.joints {
                 let row = lines.clone().map(|line| top + line).find(|row| row % 2 == parity);
@@ -151,7 +151,7 @@ impl<'a> Drawing<'a> {
         self.inner + 4 + PITCH - 1 + lane * PITCH
     }
 
-    /// The column where the right boxes begin.
+    /// The column at which the boxes on the right begin.
     fn right(&self) -> usize {
         if self.lanes == 0 { self.inner + 5 } else { self.x(self.lanes) }
     }
@@ -215,20 +215,20 @@ impl Canvas {
         }
     }
 
-    /// Draws a horizontal line across whatever is there: the side of a box, or a lane.
+    /// Draws a horizontal line across the side of a box or across a lane.
     fn cross(&mut self, x: usize, y: usize) {
         let is_lane = self.0.get(y).and_then(|row| row.get(x)) == Some(&'│');
         self.put(x, y, if is_lane { "┼" } else { "─" });
     }
 
-    /// Whether a number can stand there: nothing but a lane passes.
+    /// Whether a two-digit number fits here: only a lane may be in the way.
     fn is_free(&self, x: usize, y: usize) -> bool {
         let at = |x: usize| self.0.get(y).and_then(|row| row.get(x)).copied();
         matches!(at(x), Some(' ' | '│')) && at(x + 1) == Some(' ')
     }
 }
 
-/// An arrow both ways for both; out of the box for who opens, into it for who is reached.
+/// The arrow of a connection: both ways for both, out of the box for a source, into it for a destination.
 fn mark(side: Side, manner: Manner) -> &'static str {
     match (manner, side) {
         (Manner::Both, _) => "↔",
@@ -264,23 +264,21 @@ fn legend(scene: &Scene, drawing: &Drawing, out: &mut String) {
     if drawing.lanes > 0 {
         out.push_str("\nAn arrow out of a box: it may open. Into a box: it may be reached. ↔ both.\n");
     }
-    match scene.links.len() - drawing.runs.len() {
-        0 => {}
-        1 => out.push_str("1 link has no room in the drawing and is only listed\n"),
-        more => {
-            let _ = writeln!(out, "{more} links have no room in the drawing and are only listed");
-        }
+    let left = scene.left.clone().into_iter();
+    for line in left.chain(Scene::no_room(scene.links.len() - drawing.runs.len())) {
+        let _ = writeln!(out, "{line}");
     }
 }
 
-/// A line of words, broken before the widest column; what follows is indented as its words are.
+/// Prints a line, wrapped at the maximum width; continuation lines are indented.
 fn listed(out: &mut String, line: &str) {
     for line in wrapped(line, WIDTH, "       ") {
         let _ = writeln!(out, "{line}");
     }
 }
 
-/// A line broken at blanks, none longer than `width` if its words allow that; all but the first begin with `indent`.
+/// Wraps a line at spaces to at most `width` columns, except for longer words; all lines but the first begin with
+/// `indent`.
 pub(super) fn wrapped(line: &str, width: usize, indent: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for (index, word) in line.split(' ').enumerate() {

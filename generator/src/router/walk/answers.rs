@@ -1,6 +1,6 @@
-//! The Mac's answers to a packet that does not get through, as its kernel and its pf send them.
+//! The Mac's answers to packets that do not get through, as its kernel and pf send them.
 //!
-//! Never: whether one gets through.
+//! Never: whether a packet gets through.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::pf::syntax::{Block, Direction};
 use crate::wire::answer::{self, Complaint};
 use crate::wire::{self, Offload, is_transport_right};
 
-/// IANA's numbers of ESP and AH, to which pf answers nothing.
+/// IP protocol numbers of ESP and AH, to which pf answers nothing.
 const IPSEC: [u8; 2] = [50, 51];
 
 impl Walk<'_> {
-    /// Tells a neighbour that sends by the Mac what it could send straight; whatever pf makes of the packet.
+    /// Sends an ICMP redirect to a host that could reach the next hop directly, whatever pf decides about the packet.
     pub(super) fn redirect(&mut self, packet: &Moving, path: &Path) {
         let Some(Forwarded { sent, came }) = &packet.forwarded else { return };
         let network = self.topology.host().network(path.over, path.address);
@@ -29,7 +29,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Says why a packet that pf passed does not leave: to its sender as it sent it, or to the socket.
+    /// Reports why a packet that pf passed does not leave: to its sender, quoting it as it was sent, or to the local
+    /// socket.
     pub(super) fn cannot_leave(&mut self, packet: &Moving, sent: Option<&Sent>, complaint: Complaint) {
         match (&packet.forwarded, sent) {
             (Some(Forwarded { sent, came }), _) => {
@@ -41,9 +42,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Answers for a blocking rule, as xnu's pf_test_rule does: a RST to TCP but to a RST, where the sum is right; ICMP to
-    /// the rest but to ICMP, ESP and AH, where the packet may be cut (icmp_error takes the flag for an offset, because
-    /// pf hands the header over in network order); nothing to fragments.
+    /// Answers for a blocking rule, as xnu's pf_test_rule does: a RST to a TCP segment that is no RST and has a
+    /// correct checksum; ICMP to other protocols except ICMP, ESP and AH, unless the don't-fragment bit is set (pf
+    /// passes the header in network order, and icmp_error mistakes the bit for a fragment offset); nothing to
+    /// fragments.
     pub(super) fn refuse(&mut self, packet: &Moving, direction: Direction, over: Over, reply: Option<Block>) {
         let packet_ = &packet.datagram.packet;
         let (ttl, icmp) = match reply {
@@ -69,7 +71,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether pf finds the sum of a TCP segment right.
+    /// Whether pf finds the checksum of a TCP segment correct.
     pub(super) fn is_sum_right(&self, packet: &Moving, direction: Direction, over: Over) -> bool {
         match direction {
             Direction::In if over == Over::Loopback => true,
@@ -89,8 +91,8 @@ impl Walk<'_> {
         self.say(&Sent::of(packet), packet.came, packet.at, complaint);
     }
 
-    /// The same about one as it was sent. It comes from the address that the packet went to where the Mac has it, else
-    /// from the interface that it came in over, else from the first of all.
+    /// The same, quoting a packet as it was sent. Its source is the packet's destination if that is an address of the
+    /// Mac, otherwise an address of the interface that it arrived on, otherwise the Mac's first address.
     pub(super) fn say(&mut self, sent: &Sent, came: Option<Over>, at: Duration, complaint: Complaint) {
         let (host, asked) = (self.topology.host(), sent.datagram.destination());
         let own = host.owner(asked).map(|_| asked);
@@ -99,7 +101,8 @@ impl Walk<'_> {
         self.send(error, Sender::Icmp(came), at, false);
     }
 
-    /// Gives an error to the socket that sent a packet, as a stack that is not xnu's wants to hear it.
+    /// Reports an error to the local socket that sent a packet: as an ICMP error, because the node's stack is not
+    /// xnu's.
     pub(super) fn tell_socket(&mut self, packet: &Moving, sent: &Sent, complaint: Complaint) {
         let host = self.topology.host();
         let egress = host.link(Over::Egress).and_then(|link| link.addresses.first());
@@ -109,7 +112,7 @@ impl Walk<'_> {
         self.out.push(Delivery { to, at, length, bytes: Some(bytes), offload: Offload::default() });
     }
 
-    /// Sends what the kernel itself has to say, behind what is on its way.
+    /// Queues a packet that the Mac itself sends, after those already queued.
     pub(super) fn send(&mut self, bytes: Option<Vec<u8>>, sender: Sender, at: Duration, is_pfs: bool) {
         let Some(bytes) = bytes else { return };
         let Ok(datagram) = wire::read(&bytes) else { return };

@@ -10,7 +10,7 @@ use crate::pf::eval::{Detail, Form, Inner, Passage, Scrubbed, TCP, Transport};
 use crate::pf::syntax::Direction;
 use crate::wire::{self, Datagram, Offload, answer};
 
-/// The bytes of a packet: in its sender's buffer, or its own.
+/// The bytes of a packet: borrowed from the sender's buffer, or owned.
 #[derive(Debug)]
 pub(super) enum Bytes<'b> {
     Lent(&'b mut [u8]),
@@ -33,7 +33,7 @@ impl Bytes<'_> {
     }
 }
 
-/// A packet on its way.
+/// A packet on its path.
 #[derive(Debug)]
 pub(super) struct Moving<'b> {
     pub(super) bytes: Bytes<'b>,
@@ -41,32 +41,33 @@ pub(super) struct Moving<'b> {
     pub(super) offload: Offload,
     pub(super) passage: Passage,
     pub(super) from: NodeId,
-    /// Over what it came in; on lo0 the interface that has its destination.
+    /// The interface that it arrived on; for a packet looped back on lo0, the interface that has its destination.
     pub(super) came: Option<Over>,
-    /// The Mac sent it: its sum is finished no earlier than the interface wants.
+    /// Whether the Mac sent it: then its checksum may still be incomplete, if the outgoing interface offloads
+    /// checksums.
     pub(super) is_own: bool,
-    /// pf made it: on its way out no rule is asked.
+    /// Whether it is pf's own RST: outbound, no rule is evaluated.
     pub(super) is_pfs: bool,
-    /// Since the Mac sends it on: what its sender may be told.
+    /// Set when the Mac forwards it: what ICMP errors to its sender quote.
     pub(super) forwarded: Option<Forwarded>,
     pub(super) at: Duration,
-    /// When pf was asked here first, and as the so many-th.
+    /// When pf was first evaluated at this hook, and the number of that evaluation.
     pub(super) asked: (Duration, u64),
-    /// The packet as it was then, if someone watches.
+    /// The packet at that time; empty if stories are not recorded.
     pub(super) before: Vec<u8>,
-    /// The pipes that held it here.
+    /// The pipes that it went through at this hook.
     pub(super) pipes: Vec<Piped>,
     pub(super) story: Option<Story>,
 }
 
-/// What is kept of a packet that the Mac sends on.
+/// The packet as it arrived, for ICMP errors about a packet that the Mac forwards.
 #[derive(Debug, Clone)]
 pub(super) struct Forwarded {
     pub(super) sent: Sent,
     pub(super) came: Over,
 }
 
-/// A packet as it was sent, as far as errors quote it: before pf gave it another source.
+/// The part of a packet that errors quote, as it was before pf translated the source.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
     pub(super) quote: Vec<u8>,
@@ -81,13 +82,13 @@ impl Sent {
 }
 
 impl Moving<'_> {
-    /// The packet as whoever watches sees it; nothing where no one does.
+    /// A copy of the packet for its story; empty if stories are not recorded.
     pub(super) fn seen(&self) -> Vec<u8> {
         self.story.as_ref().map(|_| self.bytes.all()[..self.datagram.total].to_vec()).unwrap_or_default()
     }
 }
 
-/// Makes a packet what normalization has made of it.
+/// Applies the effects of `scrub` to the bytes.
 pub(super) fn scrub(packet: &mut Moving, scrubbed: Scrubbed) {
     let Scrubbed { held: _, whole: _, cleared_df, raised_ttl } = scrubbed;
     if cleared_df {
@@ -103,7 +104,7 @@ pub(super) fn scrub(packet: &mut Moving, scrubbed: Scrubbed) {
     }
 }
 
-/// Makes a packet what pf has made of it.
+/// Applies a translation to the bytes.
 pub(super) fn rewrite(packet: &mut Moving, before: &Form, after: &Form) {
     let quoted = packet.passage.quoted();
     let was: Option<Inner> = match packet.datagram.packet.transport {
@@ -127,10 +128,10 @@ pub(super) fn rewrite(packet: &mut Moving, before: &Form, after: &Form) {
     }
 }
 
-/// A fragment that was the last one missing becomes its datagram.
+/// Replaces the last missing fragment by the reassembled datagram.
 fn become_whole(packet: &mut Moving, payload: &[u8]) {
     let whole = wire::whole(packet.bytes.all(), &packet.datagram, payload);
-    // What pf has put together is as long as its header says; a header after it may still be broken.
+    // The length matches the header after reassembly; the transport header may still be malformed.
     if let Ok(datagram) = wire::read(&whole) {
         packet.datagram = datagram;
     } else {
@@ -142,7 +143,7 @@ fn become_whole(packet: &mut Moving, payload: &[u8]) {
     packet.offload = Offload::default();
 }
 
-/// The length of all headers of a TCP or UDP packet.
+/// Total length of the headers of a TCP or UDP packet.
 pub(super) fn headers(packet: &Moving) -> usize {
     let at = packet.datagram.header;
     match packet.datagram.packet.protocol() {
@@ -151,7 +152,7 @@ pub(super) fn headers(packet: &Moving) -> usize {
     }
 }
 
-/// Writes down what pf made of a packet, if someone watches.
+/// Adds a hop to the story, if one is recorded.
 pub(super) fn told(packet: &mut Moving, direction: Direction, over: Over, made: Made) {
     if packet.story.is_none() {
         return;
@@ -166,8 +167,8 @@ pub(super) fn told(packet: &mut Moving, direction: Direction, over: Over, made: 
     }
 }
 
-/// xnu's own errors may come from 127.0.0.1, which no other stack hears on an interface like a lab's: there they come from
-/// whom they are about.
+/// xnu may send ICMP errors from 127.0.0.1, which another stack does not accept on a lab's interface: there the
+/// source is replaced by the destination of the quoted packet.
 pub(super) fn make_audible(packet: &mut Moving) {
     let Transport::Icmp { inner: Some(inner), .. } = packet.datagram.packet.transport else { return };
     if packet.datagram.source().is_loopback() && !packet.datagram.destination().is_loopback() {

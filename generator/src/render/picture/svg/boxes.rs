@@ -1,4 +1,4 @@
-//! The boxes of providers before they have a place: what stands in them, and how large that is.
+//! The boxes of providers before they have positions: their content and size.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,36 +8,36 @@ use crate::model::End;
 
 /// The height of a volume's row.
 const ROW: usize = 22;
-/// The same with the port's kernel name.
+/// The height of a row that shows the port's kernel name too.
 const TALL: usize = 36;
-/// Below the last row.
+/// The space below the last row.
 pub const FOOT: usize = 6;
-/// So many rows are shown although no link names them.
+/// With at most this many volumes, all have a row; with more, only those that links name.
 const MOST_ROWS: usize = 64;
-/// So many names stand in a note.
+/// How many names a note has at most.
 const MOST_NAMES: usize = 40;
 
 /// All boxes, in the order of the scene.
 pub struct Boxes<'a> {
-    /// Their contents.
+    /// The content of the boxes.
     pub all: Vec<Content<'a>>,
-    /// The width that all of them have.
+    /// The width, which is common to all boxes.
     pub width: usize,
-    /// The box of each end that is shown, and its slot there.
+    /// For each endpoint that is shown, the index of its box and its slot there.
     pub ends: HashMap<&'a End, (usize, usize)>,
 }
 
-/// What is in a box.
+/// The content of a box.
 pub struct Content<'a> {
     /// The provider.
     pub group: &'a Group,
-    /// Lines of its heading behind the name.
+    /// The lines of the heading after the name.
     pub facts: Vec<String>,
-    /// Volumes that are shown.
+    /// The volumes that have a row.
     pub cells: Vec<&'a Cell>,
-    /// Volumes that are counted.
+    /// The volumes that are only counted.
     pub hidden: Vec<&'a Cell>,
-    /// The network stands beside the name.
+    /// Whether the network is on the same line as the name.
     pub is_one_line: bool,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Boxes<'a> {
         Self { all, width, ends }
     }
 
-    /// The slots of a box and their heights: the heading, and each row.
+    /// The heights of a box's slots: the heading, and each row.
     pub fn slots(&self, boxed: usize) -> Vec<usize> {
         let content = &self.all[boxed];
         let rows = content.cells.iter().map(|cell| row(cell));
@@ -95,12 +95,12 @@ impl Content<'_> {
         26 + self.facts.len() * LINE
     }
 
-    /// Whether volumes are counted in a row of their own; in one line they stand beside the network.
+    /// Whether hidden volumes are counted in a row of their own; a box of one line counts them next to the network.
     fn has_hidden_row(&self) -> bool {
         !self.hidden.is_empty() && !self.is_one_line
     }
 
-    /// What stands beside the name.
+    /// The text on the same line as the name.
     fn beside(&self) -> String {
         let network = &self.group.network;
         match (self.hidden.len(), self.group.cells.len()) {
@@ -122,7 +122,7 @@ impl Content<'_> {
         facts.chain(cells).chain([name]).max().unwrap_or(0)
     }
 
-    /// What there is to say of the provider.
+    /// The provider's facts in one line, for the tooltip.
     pub fn note(&self) -> String {
         let group = self.group;
         let internet = if group.internet { "NAT to the internet" } else { "no internet" };
@@ -137,7 +137,7 @@ impl Content<'_> {
         )
     }
 
-    /// The texts of the heading of a box at this place.
+    /// The texts of the heading of a box at this position.
     pub fn texts(&self, x: usize, y: usize, width: usize) -> Vec<Text> {
         let mut texts =
             vec![Text { x: x + PAD + 18, y: y + 18, class: "name", words: self.group.name.clone() }];
@@ -156,7 +156,7 @@ impl Content<'_> {
         texts
     }
 
-    /// The rows of a box at this place. `slots` are the heights that they were given.
+    /// The rows of a box at this position. `slots` are the heights that the layout assigned.
     pub fn rows(&self, x: usize, y: usize, width: usize, slots: &[usize]) -> Vec<Row> {
         let mut rows = Vec::new();
         let mut top = y + slots[0];

@@ -1,4 +1,4 @@
-//! The sheet: the place of everything, from the internet at the top to localhost at the bottom.
+//! The sheet: the position of everything, from the internet at the top to localhost at the bottom.
 
 use std::fmt::Write;
 
@@ -12,29 +12,29 @@ use super::{
 };
 use crate::model::End;
 
-/// Around a box, between columns, where no lines are drawn.
+/// The distance between boxes.
 const GAP: usize = 14;
-/// The least and the greatest width of the lines between a column and the links.
+/// The minimum and maximum width of the space for lines between a column and the links.
 const LINES: (usize, usize) = (70, 150);
-/// Where boxes begin.
+/// The x coordinate at which boxes begin.
 const LEFT: usize = 2 * MARGIN;
-/// How long an arrowhead is.
+/// The length of an arrowhead.
 const HEAD: usize = 8;
 
-/// Where things stand.
+/// The positions of everything.
 pub struct Sheet {
-    /// Of everything.
+    /// The width of the picture.
     pub width: usize,
-    /// The upper edge of the frame.
+    /// The y coordinate of the frame's upper edge.
     pub frame: usize,
-    /// Boxes that some line leads to, by their numbers, with their places.
+    /// The indices of boxes that have lines; the layout has their positions.
     joined: Vec<usize>,
-    /// The others.
+    /// The indices of all other boxes.
     loose: Vec<usize>,
     layout: Layout,
-    /// By drawn link: its number in the scene, its label, its ends.
+    /// The links that are drawn with lines: index in the scene, label, endpoints.
     drawn: Vec<Drawn>,
-    /// Links of every provider to every provider, by their numbers in the scene.
+    /// The links from every provider to every provider, by index in the scene.
     banners: Vec<usize>,
     label: usize,
     lines: usize,
@@ -47,7 +47,7 @@ struct Drawn {
 }
 
 impl Sheet {
-    /// Lays a scene out.
+    /// Lays out a scene.
     pub fn of(scene: &Scene, boxes: &Boxes) -> Self {
         let is_many = scene.groups.len() > FEW_LINES;
         let by_end = &boxes.ends;
@@ -94,11 +94,16 @@ impl Sheet {
         sheet
     }
 
+    /// How many links are on it.
+    pub fn links_shown(&self) -> usize {
+        self.drawn.len() + self.banners.len()
+    }
+
     /// The width inside the frame.
     fn wanted(&self, boxes: &Boxes) -> usize {
         let middle = if self.drawn.is_empty() { GAP } else { self.label + 2 * self.lines };
         let columns = if self.joined.is_empty() { 0 } else { 2 * boxes.width + middle };
-        // As many boxes beside each other as make a wide sheet.
+        // Choose the number of columns such that the sheet is wider than high.
         let height: usize =
             self.loose.iter().map(|boxed| boxes.slots(*boxed).iter().sum::<usize>() + FOOT + GAP).sum();
         let mut beside = 1;
@@ -112,7 +117,7 @@ impl Sheet {
         self.width - 4 * MARGIN
     }
 
-    /// Where the frame begins, below the internet: the first height inside it.
+    /// Places the frame below the internet; returns the first y coordinate inside it.
     pub fn top(&mut self, _scene: &Scene) -> usize {
         self.frame = MARGIN + 40 + 28;
         self.frame + LINE + 16
@@ -139,7 +144,7 @@ impl Sheet {
         }
     }
 
-    /// Links and their lines; those that join everybody stand above all boxes.
+    /// The links with their lines. Those between all providers are drawn as banners above all boxes.
     pub fn links(&mut self, scene: &Scene, boxes: &Boxes, y: &mut usize) -> Vec<Linked> {
         let mut links = Vec::new();
         for number in &self.banners {
@@ -182,7 +187,8 @@ impl Sheet {
         links
     }
 
-    /// Where the lines of a link meet its label: on either side from above, as their boxes stand.
+    /// The y coordinates at which the lines of a link meet its label: on each side from top to bottom, in the order of
+    /// their boxes.
     fn spread(&self, boxes: &Boxes, drawn: &Drawn, joints: &[usize], height: usize) -> Vec<usize> {
         let side = |end: &End| self.layout.boxes[self.place(boxes.ends[end].0)].side;
         let mut at = vec![0; joints.len()];
@@ -197,7 +203,7 @@ impl Sheet {
         at
     }
 
-    /// The place of a box among those that are joined.
+    /// The index of a box among those that have lines.
     fn place(&self, boxed: usize) -> usize {
         self.joined.binary_search(&boxed).unwrap_or_default()
     }
@@ -207,7 +213,7 @@ impl Sheet {
         let (number, _) = boxes.ends[end];
         let is_left = self.layout.boxes[self.place(number)].side == Side::Left;
         let label = LEFT + (self.inner() - self.label) / 2;
-        // From the box towards the label.
+        // From the box to the label.
         let (at_box, at_label) = if is_left {
             (LEFT + boxes.width, label)
         } else {
@@ -238,7 +244,7 @@ impl Sheet {
         Line { colour: scene.groups[number].identity.colour, end: end.name().to_string(), path, heads }
     }
 
-    /// The boxes of the columns, and below them those that no line leads to.
+    /// The boxes of the two columns, and below them those without lines.
     pub fn boxes(&self, _scene: &Scene, boxes: &Boxes, y: &mut usize) -> Vec<Boxed> {
         let mut drawn = Vec::new();
         for (boxed, placed) in self.joined.iter().zip(&self.layout.boxes) {
@@ -281,7 +287,7 @@ impl Sheet {
         }
     }
 
-    /// This Mac and its localhost, at the foot of the frame.
+    /// This Mac and its localhost group, at the bottom of the frame.
     pub fn bottom(&self, scene: &Scene, y: &mut usize) -> (Vec<Styled>, Vec<Alias>) {
         let localhost = &scene.localhost;
         let mac = bold("this Mac").max(small(MAC)) + 2 * PAD;
@@ -353,13 +359,13 @@ fn joint((boxed, slot): (usize, usize), manner: Manner) -> Joint {
     Joint { boxed, slot, opens: manner != Manner::Reached, reached: manner != Manner::Opens }
 }
 
-/// The ends with an arrow that says which way.
+/// The endpoints with an arrow for the direction.
 fn arrowed(link: &Link) -> String {
     let arrow = if link.both { "↔" } else { "→" };
     format!("{}   {}", link.ends.replace("->", arrow), link.says.join(", "))
 }
 
-/// The lines of a label: what it is called and for which service, then the rest, and its ends where lines do not tell.
+/// The lines of a label: name and service, other properties, and the endpoints if the lines do not show them.
 fn label(link: &Link, lines: usize) -> Vec<(&'static str, String)> {
     let (service, rest) =
         link.says.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));

@@ -1,0 +1,476 @@
+//! Partitions and slow paths that the manager makes at run time: what they cut, when they end, and what they never touch.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::network::{AWKS, Network, SHELLS, slow, small};
+use crate::rig::{Call, foreign, settled};
+use crate::support::run;
+
+const ANCHOR: &str = "com.apple/249.nixvol-faults";
+const FOREVER: &str = "until it is healed, a stop or a restart";
+
+fn log(network: &Network) -> String {
+    fs::read_to_string(network.mac.dir().join("var/log")).unwrap_or_default()
+}
+
+/// The anchor of faults, as the kernel holds it.
+fn cut(network: &Network) -> String {
+    let kernel = network.mac.kernel();
+    let line = kernel.lines().find(|line| line.contains(ANCHOR)).unwrap_or_default();
+    line.replace("\\n", "\n")
+}
+
+fn open(network: &Network, from: &str, to: &str) {
+    network.mac.edit(|kernel| kernel + &format!("state\ttcp\t{from}\t49152\t{to}\t6443\n"));
+}
+
+/// How many connections are open.
+fn connected(network: &Network) -> usize {
+    network.mac.ok("pfctl -q -s states").lines().count()
+}
+
+/// Makes the deadline of the first fault another: the time goes by, or the clock is set.
+fn set_deadline(network: &Network, change: impl Fn(u64) -> u64) {
+    let file = network.state().join("faults");
+    let text = fs::read_to_string(&file).expect("what is cut");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut fields: Vec<String> = lines[1].split('\t').map(str::to_owned).collect();
+    fields[3] = change(fields[3].parse().expect("a deadline")).to_string();
+    lines[1] = fields.join("\t");
+    fs::write(&file, lines.join("\n") + "\n").expect("what is cut");
+}
+
+#[test]
+fn a_partition_cuts_two_ends_and_heals() {
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+        let mut network = Network::new(&small());
+        network.under(SHELLS[shell], AWKS[awk]);
+        network.ok("start");
+        let up = network.mac.kernel();
+        for (from, to) in [("10.0.1.2", "10.3.1.2"), ("10.3.1.2", "10.0.1.2"), ("10.3.1.2", "127.0.1.11")] {
+            open(&network, from, to);
+        }
+        for (from, to) in
+            [("10.0.1.2", "10.0.1.3"), ("10.0.1.2", "93.184.216.34"), ("192.168.1.23", "10.0.0.9")]
+        {
+            open(&network, from, to);
+        }
+        network.mac.forget_journal();
+        assert_eq!(network.ok("partition aws ibm"), format!("partition aws ibm, {FOREVER}\n"));
+        assert_eq!(foreign(&network.mac.journal()), [""; 0]);
+        assert_eq!(connected(&network), 3, "what is between them ends, and nothing else");
+        let rules = cut(&network);
+        for line in [
+            "table <one1> const { 10.0.0.0/16 127.0.1.11 }",
+            "no nat inet from <one1> to <other1>",
+            "no rdr inet from <other1> to <one1>",
+            "block drop quick inet from <one1> to <other1> label \"partition:aws:ibm\"",
+            "block drop quick inet from <other1> to <one1> label \"partition:aws:ibm\"",
+        ] {
+            assert!(rules.contains(line), "{line}: {rules}");
+        }
+        assert_eq!(rules.matches("block").count(), 2);
+        let (code, status) = network.status();
+        let fault = json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force", "conditions": null });
+        assert_eq!((code, &status["healthy"], &status["faults"]), (0, &json!(true), &json!([fault])));
+        assert!(
+            network.ok("status").contains(&format!("fault        partition aws ibm, {FOREVER} (in force)\n"))
+        );
+        assert!(network.ok("plan").starts_with("fault        partition aws ibm"));
+        let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
+        assert_eq!(plan["faults"], status["faults"]);
+        // `test` expects that what is cut does not pass.
+        let tested = network.ok("test");
+        assert!(tested.contains("in force: partition aws ibm") && tested.contains(", 0 failed"), "{tested}");
+        let nothing = network.mac.kernel();
+        network.mac.forget_journal();
+        network.ok("reconcile");
+        assert_eq!((network.mac.changes(), network.mac.kernel()), (vec![], nothing));
+        assert_eq!(network.mac.journal().len(), 18, "six more than with nothing cut");
+        assert_eq!(network.ok("heal ibm aws"), "partition aws ibm: healed\n");
+        network.mac.remove("state\t");
+        let counted = |kernel: &str| {
+            settled(kernel).into_iter().filter(|line| !line.starts_with("count\t")).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(&network.mac.kernel()), counted(&up));
+        assert!(!network.state().join("faults").exists() && !network.state().join("faults.seen").exists());
+        for line in [&format!("partition: partition aws ibm, {FOREVER}"), "heal: partition aws ibm: healed"] {
+            assert!(log(&network).contains(line), "{}", log(&network));
+        }
+        assert_eq!(network.ok("heal"), "there is nothing to heal\n");
+        assert_eq!(network.status().1["faults"], json!([]));
+        network.ok("cleanup");
+    }
+}
+
+#[test]
+fn a_partition_ends_at_its_deadline_by_itself() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    let said = network.ok("partition etcd-1 talos-4 --for 1");
+    assert!(said.starts_with("partition etcd-1 talos-4, until 20"), "{said}");
+    let since = Instant::now();
+    while network.state().join("faults").exists() || network.state().join("lock").exists() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", log(&network));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(network.mac.kernel(), up);
+    let over = "reconcile: partition etcd-1 talos-4: over, because its 1 seconds have passed\n";
+    assert!(log(&network).contains(over), "{}", log(&network));
+    assert!(!log(&network).contains("another program"), "{}", log(&network));
+    network.ok("cleanup");
+}
+
+/// No timer fires while a Mac sleeps: the first reconcile after it ends what is over, also where the rest of the network
+/// cannot be repaired.
+#[test]
+fn a_deadline_that_passes_in_sleep_is_kept_by_the_next_reconcile() {
+    for blocked in [false, true] {
+        let network = Network::new(&small());
+        network.ok("start");
+        network.ok("partition aws ibm --for 500");
+        network.ok("partition etcd-1 talos-4 --for 900");
+        network.ok("partition ibm aws --for 600");
+        let (_, status) = network.status();
+        assert_eq!(status["faults"].as_array().map(Vec::len), Some(2), "{status:#}");
+        set_deadline(&network, |deadline| deadline - 700);
+        assert_eq!(network.status().1["faults"][0]["state"], "over");
+        if blocked {
+            // Another program loaded rules over ours, which is not ours to mend.
+            fs::write(network.mac.dir().join("theirs"), "pass quick on lo0 all\n").expect("rules");
+            let file = network.mac.dir().join("theirs").display().to_string();
+            network.mac.ok(&format!("pfctl -a com.apple/250.nixvol -f {file}"));
+        }
+        assert_eq!(network.run("reconcile").code, i32::from(blocked));
+        assert!(log(&network).contains("partition ibm aws: over, because its 600 seconds have passed"));
+        let rules = cut(&network);
+        assert!(
+            rules.contains("partition:etcd-1:talos-4") && !rules.contains("partition:ibm:aws"),
+            "{rules}"
+        );
+    }
+}
+
+#[test]
+fn a_clock_that_was_turned_back_gives_no_time() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.ok("partition aws ibm --for 300");
+    set_deadline(&network, |deadline| deadline + 86_400);
+    network.ok("reconcile");
+    assert_eq!(cut(&network), "");
+}
+
+#[test]
+fn a_restart_ends_what_is_cut() {
+    let network = Network::new(&slow());
+    let bare = network.mac.kernel();
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.ok("partition aws ibm --for 9999");
+    network.ok("slow etcd-1 ibm --latency 5");
+    network.mac.reboot();
+    // Whoever has that number now is not touched.
+    network.mac.ok("dnctl pipe 29999 config delay 300");
+    let (_, status) = network.status();
+    assert_eq!(status["faults"][0]["state"], "over");
+    network.ok("reconcile");
+    assert!(network.mac.kernel().contains("pipe\t29999\t300\t"));
+    network.mac.remove("pipe\t29999");
+    assert_eq!(settled(&network.mac.kernel()), settled(&up));
+    assert!(log(&network).contains("partition aws ibm: over, because the Mac was restarted"));
+    assert!(!network.state().join("faults").exists());
+    network.ok("partition aws ibm");
+    network.mac.reboot();
+    network.ok("cleanup");
+    network.assert_no_files("");
+    assert_eq!(settled(&network.mac.kernel()), settled(&bare));
+}
+
+#[test]
+fn two_at_once_each_to_its_own_time() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.ok("partition aws ibm --for 500");
+    network.ok("partition etcd-1 talos-4");
+    let both = cut(&network);
+    assert!(both.contains("partition:aws:ibm") && both.contains("partition:etcd-1:talos-4"), "{both}");
+    // The same again, whichever way round, renews it, and pf keeps what it has.
+    network.mac.forget_journal();
+    network.ok("partition etcd-1 talos-4 --for 700");
+    assert_eq!(network.mac.changes(), [""; 0]);
+    let faults = &network.status().1["faults"];
+    assert!(faults.as_array().map(Vec::len) == Some(2) && faults[0]["until"].is_string(), "{faults:#}");
+    assert_eq!(network.ok("heal talos-4 etcd-1"), "partition etcd-1 talos-4: healed\n");
+    let one = cut(&network);
+    assert!(one.contains("partition:aws:ibm") && !one.contains("etcd-1"), "{one}");
+    network.ok("partition etcd-1 talos-4");
+    let healed = network.ok("heal");
+    assert_eq!(healed, "partition etcd-1 talos-4: healed\npartition aws ibm: healed\n");
+    assert_eq!(cut(&network), "");
+}
+
+#[test]
+fn what_is_wrong_is_said_at_once_and_changes_nothing() {
+    let network = Network::new(&small());
+    network.fails("partition aws ibm", 1, "the network is not up: start it first");
+    network.ok("start");
+    let kept = network.mac.kernel();
+    let there = "providers: aws, ibm; volumes: etcd-1, talos-4";
+    for (command, said) in [
+        ("partition awz ibn", "no provider or volume awz"),
+        ("partition awz ibn", "no provider or volume ibn"),
+        ("partition awz ibm", there),
+        ("heal aws x", there),
+        ("slow x ibm --latency 5", there),
+        ("partition awz ibm --print", there),
+        ("partition aws aws", "both ends are aws"),
+        ("partition aws", "takes two ends"),
+        ("heal aws", "takes two ends"),
+        ("partition aws ibm etcd-1", "takes two ends"),
+        ("partition aws ../x", "'../x' is not the name of a provider or volume"),
+        ("partition aws ibm --for 0", "--for takes a number, not '0'"),
+        ("partition aws ibm --for 08", "--for takes a number, not '08'"),
+        ("partition aws ibm --for 10s", "--for takes a number, not '10s'"),
+        ("partition aws ibm --for", "--for takes a number, not ''"),
+        ("partition aws ibm --loss 1", "'partition' has no option '--loss'"),
+        ("slow aws ibm", "slow takes --latency, --loss or --bandwidth"),
+        ("slow aws ibm --latency 10001", "from 0 to 10000"),
+        ("slow aws ibm --latency 1.5", "--latency takes a number, not '1.5'"),
+        ("slow aws ibm --loss 1.5", "--loss takes a share from 0 to 1"),
+        ("slow aws ibm --bandwidth 0", "from 1 to 2147483"),
+    ] {
+        network.fails(command, 2, said);
+    }
+    assert_eq!(network.mac.kernel(), kept);
+    assert!(!network.state().join("faults").exists());
+    // Our rules must come after these.
+    let mut input = small();
+    input["anchor"] = json!("com.apple/100.early");
+    network.install(&input);
+    network.ok("start");
+    network.fails("partition aws ibm", 3, "com.apple/100.early is asked before com.apple/249.nixvol-faults");
+    network.ok("cleanup");
+}
+
+#[test]
+fn stop_and_cleanup_end_it_too() {
+    for command in ["stop", "cleanup"] {
+        let network = Network::new(&slow());
+        let bare = network.mac.kernel();
+        network.ok("start");
+        network.ok("partition aws ibm --for 9999");
+        network.ok("slow etcd-1 talos-4 --loss 0.5");
+        network.mac.forget_journal();
+        let said = network.ok(command);
+        assert!(said.contains("partition aws ibm: over, because the network goes down\n"), "{said}");
+        assert_eq!(foreign(&network.mac.journal()), [""; 0]);
+        assert_eq!(network.mac.kernel(), bare);
+        assert_eq!(network.status().1["faults"], json!([]));
+        network.ok("cleanup");
+        network.assert_clean(&bare);
+    }
+}
+
+#[test]
+fn rules_of_others_in_that_anchor_are_left_alone() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let file = network.mac.dir().join("theirs");
+    fs::write(&file, "block drop quick inet from any to 10.9.9.9\n").expect("rules");
+    let load = format!("pfctl -a {ANCHOR} -f {}", file.display());
+    network.mac.ok(&load);
+    let theirs = network.mac.kernel();
+    network.fails("partition aws ibm", 3, "com.apple/249.nixvol-faults holds rules that");
+    assert_eq!(network.mac.kernel(), theirs);
+    network.mac.ok(&format!("pfctl -a {ANCHOR} -F all"));
+    network.ok("partition aws ibm");
+    network.mac.ok(&load);
+    network.fails("reconcile", 1, "holds rules that");
+    assert_eq!(network.status().1["faults"][0]["state"], "not in force");
+    network.ok("stop");
+    assert!(cut(&network).contains("10.9.9.9"), "{}", cut(&network));
+}
+
+#[test]
+fn what_another_program_took_away_comes_back() {
+    let network = Network::new(&slow());
+    network.ok("start");
+    network.ok("partition aws ibm");
+    network.ok("slow etcd-1 talos-4 --latency 7");
+    let up = network.mac.kernel();
+    for damage in ["pfctl -a com.apple/249.nixvol-faults -F all", "dnctl pipe delete 29998"] {
+        network.mac.ok(damage);
+        network.mac.forget_holes();
+        let (code, status) = network.status();
+        assert_eq!((code, &status["faults"][0]["state"]), (1, &json!("not in force")), "{damage}");
+        network.ok("reconcile");
+        assert_eq!(settled(&network.mac.kernel()), settled(&up), "{damage}");
+        network.assert_up();
+    }
+    network.ok("cleanup");
+}
+
+#[test]
+fn another_bundle_takes_its_names_along() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.ok("partition aws ibm");
+    network.ok("partition etcd-1 talos-4");
+    let mut input = small();
+    input["volumes"]["talos-5"] = json!({ "provider": "ibm", "address": "10.3.1.9" });
+    input["volumes"].as_object_mut().expect("volumes").remove("talos-4");
+    input["providers"]["ibm"] = json!({ "network": "10.4.0.0/16", "gateway": "10.4.1.1/24" });
+    input["volumes"]["talos-5"]["address"] = json!("10.4.1.9");
+    network.install(&input);
+    // Installing changes nothing.
+    network.ok("reconcile");
+    assert!(cut(&network).contains("10.3.0.0/16"));
+    let said = network.ok("start");
+    assert!(
+        said.contains("partition etcd-1 talos-4: over, because talos-4 is not in this network\n"),
+        "{said}"
+    );
+    let rules = cut(&network);
+    assert!(rules.contains("10.4.0.0/16") && !rules.contains("10.3.0.0/16"), "{rules}");
+    network.assert_up();
+}
+
+#[test]
+fn a_slow_path_has_pipes_of_its_own() {
+    let network = Network::new(&slow());
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.mac.forget_journal();
+    let said = network.ok("slow etcd-1 talos-4 --latency 200 --loss 0.05 --bandwidth 2000 --for 600");
+    assert!(said.starts_with("slow etcd-1 talos-4: 200 ms, 5% lost, 2000 kbit/s, until 20"), "{said}");
+    assert_eq!(foreign(&network.mac.journal()), [""; 0]);
+    let rules = cut(&network);
+    for line in [
+        "dummynet out quick inet from <one1> to <other1> pipe 29999\nno dummynet out quick inet from <one1> to <other1>\n",
+        "dummynet out quick inet from <other1> to <one1> pipe 29998\nno dummynet out quick inet from <other1> to <one1>\n",
+        "dummynet in quick on ! lo0 inet from <other1> to <one1-here> pipe 29998\n",
+    ] {
+        assert!(rules.contains(line), "{line}: {rules}");
+    }
+    assert!(!rules.contains("block") && !rules.contains("<other1-here>"), "{rules}");
+    assert!(
+        network.mac.kernel().contains("pipe\t20000\t40\t")
+            && network.mac.kernel().contains("pipe\t29999\t200\t")
+    );
+    let (code, status) = network.status();
+    assert_eq!(code, 0, "{status:#}");
+    let fault = &status["faults"][0];
+    assert_eq!(
+        (
+            &fault["conditions"]["latencyMs"],
+            &fault["conditions"]["loss"],
+            &fault["conditions"]["bandwidthKbit"]
+        ),
+        (&json!(200), &json!(0.05), &json!(2000))
+    );
+    // Again: the pipes change in place.
+    network.ok("slow talos-4 etcd-1 --latency 9");
+    assert!(network.mac.kernel().contains("pipe\t29999\t9\t0\t0\n"), "{}", network.mac.kernel());
+    network.ok("slow aws ibm --latency 3");
+    assert!(network.mac.kernel().contains("pipe\t29997\t3\t0\t0\n"));
+    network.ok("partition aws ibm");
+    network.mac.forget_journal();
+    network.ok("reconcile");
+    assert_eq!(network.mac.changes(), [""; 0]);
+    network.ok("heal etcd-1 talos-4");
+    assert!(!network.mac.kernel().contains("pipe\t2999[89]"));
+    network.ok("heal");
+    assert_eq!(settled(&network.mac.kernel()), settled(&up));
+    assert!(!log(&network).contains("interrupted") && !log(&network).contains("another program"));
+    // Without conditions of links there is nothing of dummynet to begin with, and nothing in the end.
+    network.install(&small());
+    network.ok("start");
+    let plain = network.mac.kernel();
+    network.ok("slow aws ibm --latency 3");
+    network.ok("heal");
+    assert_eq!(settled(&network.mac.kernel()), settled(&plain));
+    network.ok("reconcile");
+    network.mac.forget_journal();
+    network.ok("reconcile");
+    assert_eq!(network.mac.journal().len(), 12);
+}
+
+/// With `route-to` of others and any dummynet rule the kernel dereferences a null pointer.
+#[test]
+fn nothing_is_slowed_where_others_route() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let file = network.mac.dir().join("theirs");
+    fs::write(&file, "pass out quick on en0 route-to (en0 192.168.1.9) inet from 192.168.1.23 to any\n")
+        .expect("rules");
+    network.mac.ok(&format!("pfctl -a com.example.vpn -f {}", file.display()));
+    let kernel = network.mac.kernel();
+    network.fails("slow aws ibm --latency 5", 3, "the kernel can panic (route-to with dummynet)");
+    assert_eq!(network.mac.kernel(), kernel);
+    network.ok("partition aws ibm");
+}
+
+/// What a capture shows is explained by the ends that the labels name.
+#[test]
+fn explain_names_the_partition_of_a_capture() {
+    let input = small();
+    let network = Network::new(&input);
+    network.ok("start");
+    let declaration = network.mac.dir().join("input.json");
+    fs::write(&declaration, input.to_string()).expect("the input");
+    let explain = || {
+        let mut capture = String::new();
+        for (header, anchor) in [
+            ("# main", String::new()),
+            ("# anchor com.apple/249.nixvol-faults", format!("-a {ANCHOR} ")),
+            ("# anchor com.apple/250.nixvol", "-a com.apple/250.nixvol ".to_owned()),
+        ] {
+            capture.push_str(header);
+            capture.push('\n');
+            for what in ["rules", "nat"] {
+                capture += &network.mac.ok(&format!("pfctl {anchor}-s {what}"));
+            }
+        }
+        let file = network.mac.dir().join("capture");
+        fs::write(&file, capture).expect("the capture");
+        let (input, file) = (declaration.display().to_string(), file.display().to_string());
+        let output = run(&["explain", "etcd-1", "talos-4:6443", "--input", &input, "--ruleset", &file], "");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(explain().0, Some(0), "{}", explain().1);
+    network.ok("partition aws ibm");
+    let (code, text) = explain();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("a partition of aws and ibm is in force, which decides before our rules"),
+        "{text}"
+    );
+    assert!(text.contains("the anchor com.apple/249.nixvol-faults decides instead"), "{text}");
+    // And so does `status --from`.
+    let report = network.mac.dir().join("report");
+    network.ok(&format!("logs --collect {}", report.display()));
+    let (input, report) = (declaration.display().to_string(), report.display().to_string());
+    let output = run(&["status", "--input", &input, "--from", &report], "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("a partition of aws and ibm is in force"), "{text}");
+}
+
+/// Commands that only print are for everybody who asks, up or down.
+#[test]
+fn the_rules_of_a_pair_can_be_printed() {
+    let network = Network::new(&small());
+    let printed = network.ok("partition etcd-1 aws --print");
+    assert!(printed.contains("table <other1> const { 10.0.0.0/16 !10.0.1.2 !10.0.1.1 }\n"), "{printed}");
+    network.ok("start");
+    network.ok("partition aws ibm");
+    let kernel = network.mac.kernel();
+    assert_eq!(network.ok("partition etcd-1 aws --print"), printed);
+    assert_eq!(network.mac.kernel(), kernel);
+    let changes = network.mac.journal().iter().filter(|call| call.mark == '!').map(Call::line).count();
+    assert!(changes > 0);
+}

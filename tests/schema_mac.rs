@@ -1,0 +1,265 @@
+//! The schemas of what the manager, the lab and `pf eval` print, and that nothing prints JSON without a schema.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::examples::commands;
+use crate::lab::Lab;
+use crate::network::{Network, slow, small, topology};
+use crate::replay::rows;
+use crate::schema::{OUTPUTS, schema_of};
+use crate::seen::Seen;
+use crate::support::{has_lab, program, rendered, root, run};
+
+/// Commands that print a line for each line they read, in a format of others, and so without a version and an option.
+const FOREIGN: [&str; 2] = ["lab replay", "pf eval"];
+
+/// Those that are held against their schemas here.
+const HERE: [&str; 7] =
+    ["status", "manager status", "manager plan", "manager test", "lab test", "lab status", "lab scenario"];
+
+/// Commands of the program that have `--format json`, and those of the manager that have `--json`, by the names of
+/// their schemas: as their help says.
+fn with_json() -> BTreeSet<String> {
+    let has_json = |help: &str| {
+        let (_, rest) = help.split_once("--format <").unwrap_or_default();
+        let rest = rest.split("\n  -").next().unwrap_or_default();
+        rest.contains("json")
+    };
+    let all = commands();
+    let own = all.iter().filter(|(_, help)| has_json(help)).map(|(words, _)| words.join(" "));
+    let help = Network::new(&small()).ok("help");
+    let managers = help.lines().filter_map(|line| line.split_once(" [--json]"));
+    let managers = managers.map(|(name, _)| format!("manager {}", name.trim())).collect::<Vec<_>>();
+    assert!(!managers.is_empty(), "{help}");
+    let mut all: BTreeSet<String> = own.chain(managers).collect();
+    // What they add and remove is printed in one form.
+    let groups = ["add", "remove", "rename", "move"];
+    for group in groups {
+        let below: Vec<String> =
+            all.iter().filter(|it| it.starts_with(&format!("{group} "))).cloned().collect();
+        assert!(!below.is_empty(), "{group}");
+        for name in below {
+            assert_eq!(schema_of(&name.split(' ').collect::<Vec<_>>()), schema_of(&[group]), "{name}");
+            all.remove(&name);
+        }
+        all.insert(group.to_owned());
+    }
+    all
+}
+
+#[test]
+fn whatever_prints_json_has_a_schema_with_a_version_and_is_held_against_it() {
+    let with_json = with_json();
+    assert!(with_json.len() > 20 && !with_json.contains("lab replay"), "{with_json:?}");
+    for name in &with_json {
+        let schema = schema_of(&name.split(' ').collect::<Vec<_>>());
+        let forms = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+        for form in forms {
+            assert_eq!(form["properties"]["version"]["const"], 1, "{name}: {form:#}");
+            let required = form["required"].as_array().expect("required fields");
+            assert!(required.contains(&"version".into()), "{name}");
+        }
+    }
+    let told = run(&["schema", "weather"], "");
+    let told = String::from_utf8(told.stderr).expect("text");
+    let (_, list) = told.split_once("hint: there is one of ").unwrap_or_else(|| panic!("{told}"));
+    let known: BTreeSet<String> = list.trim_end().split(", ").map(str::to_owned).collect();
+    let foreign = FOREIGN.map(str::to_owned);
+    assert_eq!(known, with_json.into_iter().chain(foreign.clone()).collect(), "schemas of commands");
+    let held = OUTPUTS.iter().map(|(name, _)| *name).chain(HERE).map(str::to_owned);
+    assert_eq!(known, held.chain(foreign).collect(), "outputs that tests hold against their schemas");
+}
+
+/// Holds what the manager says of a Mac, and what `status` does, against their schemas.
+fn look(seen: &mut Seen, network: &Network, name: &str) {
+    for command in ["status", "plan"] {
+        let ran = network.run(&format!("{command} --json"));
+        let value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{name}: {error}: {ran:?}"));
+        seen.hold(&format!("manager {command}"), &value, name);
+    }
+    let directory = network.mac.dir().join(name);
+    network.ok(&format!("logs --collect {}", directory.display()));
+    let input = network.base().join("network.json").display().to_string();
+    let from = directory.display().to_string();
+    let output = run(&["status", "--input", &input, "--from", &from, "--format", "json"], "");
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{name}: {error}"));
+    seen.hold("status", &value, name);
+}
+
+fn probed(seen: &mut Seen, network: &Network, name: &str) -> Value {
+    let ran = network.run("test --json");
+    let value: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{name}: {error}: {ran:?}"));
+    assert_eq!(value["agrees"], ran.code == 0, "{name}: {value:#}");
+    seen.hold("manager test", &value, name);
+    value
+}
+
+#[test]
+fn what_the_manager_prints_is_as_its_schemas_say() {
+    let mut seen = Seen::default();
+    let mut input = slow();
+    input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
+    let network = Network::new(&input);
+    look(&mut seen, &network, "never");
+    // A network that the Mac has, with what else is free.
+    network.mac.ok("route -n add -net 10.0.8.0/24 -interface en0");
+    look(&mut seen, &network, "overlap");
+    network.mac.ok("route -n delete -net 10.0.8.0/24 -interface en0");
+    network.mac.add("mount\t/dev/disk5s1 on /Volumes/data (apfs, local)");
+    network.ok("start --confirm-within 600");
+    look(&mut seen, &network, "pending");
+    network.ok("confirm");
+    look(&mut seen, &network, "up");
+    probed(&mut seen, &network, "up");
+    network.ok("partition aws ibm --for 600");
+    network.ok("slow etcd-1 talos-4 --latency 80 --bandwidth 1000");
+    look(&mut seen, &network, "faults");
+    network.ok("heal");
+    // A rule that lets everything pass, a way on which packets get lost, a bridge that is gone, a pf that skips lo0.
+    let up = network.keep();
+    network.mac.add("lost\t10.3.0.0/16\t10.0.0.0/16");
+    network.mac.ok("ifconfig bridge2000 destroy");
+    network.mac.edit(|kernel| kernel + "skip\tlo0\n");
+    look(&mut seen, &network, "broken");
+    let value = probed(&mut seen, &network, "broken");
+    assert!(value["findings"][0]["about"] == "pf" && value["changes"][0].is_string(), "{value:#}");
+    network.put_back(&up);
+    network.ok("stop");
+    look(&mut seen, &network, "down");
+    // What cannot be read is no answer, and what may not be done says why.
+    let foreign = Network::new(&small());
+    foreign.ok("start");
+    fs::set_permissions(foreign.state(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .expect("a mode");
+    let refused = foreign.run("test --json");
+    assert!(refused.code != 0, "{refused:?}");
+    // Who may not open to whom, and a way on which packets get lost.
+    let mut apart = topology();
+    apart["links"] = json!([{ "from": ["aws", "gcp"], "to": ["azure"], "protocol": "tcp", "ports": [2379] }]);
+    let network = Network::new(&apart);
+    network.ok("start");
+    network.mac.add("lost\t10.0.0.0/16\t10.1.0.0/16");
+    probed(&mut seen, &network, "apart");
+    seen.assert_all(&[]);
+}
+
+/// The lines of an output, as JSON.
+fn lines(output: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(output).expect("text");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+fn written(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, text).expect("a file");
+    path.display().to_string()
+}
+
+#[test]
+fn what_the_lab_prints_is_as_its_schemas_say() {
+    if !has_lab() {
+        return;
+    }
+    let mut seen = Seen::default();
+    let directory = tempfile::tempdir().expect("a directory");
+    let nowhere = Lab::nowhere("schema-nowhere");
+    let down = nowhere.lab(&["status", "--format", "json"]);
+    seen.hold("lab status", &serde_json::from_slice(&down.stdout).expect("JSON"), "no lab");
+    let lab = Lab::up("schema", &["--input", "tests/fixtures/conditions.json"]);
+    assert!(lab.lab(&["slow", "etcd-1", "etcd-2", "--latency", "3", "--for", "600"]).status.success());
+    assert!(lab.lab(&["partition", "etcd-1", "etcd-2"]).status.success());
+    seen.hold("lab status", &lab.status(), "a lab with faults");
+    let scenario = written(
+        directory.path(),
+        "scenario.toml",
+        "[[step]]\nat = 0\npartition = ['etcd-1', 'etcd-2']\nfor = 0.1\n\
+         [[step]]\nat = 0\nslow = 'etcd-1'\nlatencyMs = 1\nloss = 0.5\nbandwidthKbit = 1000\n\
+         [[step]]\nat = 0.2\nheal = []\n",
+    );
+    let output = lab.lab(&["scenario", &scenario, "--format", "json"]);
+    assert!(output.status.success());
+    for line in lines(&output.stdout) {
+        seen.hold("lab scenario", &line, "a scenario");
+    }
+    // Rules that let more through than is explained.
+    let bundle = directory.path().join("bundle").display().to_string();
+    let input = "tests/fixtures/restricted.json";
+    let render = program()
+        .args(["render", "--quiet", "--input", input, "--out", &bundle])
+        .current_dir(root())
+        .status();
+    assert!(render.expect("the program runs").success());
+    let anchor = Path::new(&bundle).join("pf/anchor.conf");
+    let rules = fs::read_to_string(&anchor).expect("rules");
+    for text in [rules.clone(), rules.replace("{ 2379:2380 }", "{ 2379:2381 }")] {
+        fs::write(&anchor, &text).expect("a file");
+        let output = run(&["lab", "test", "--bundle", &bundle, "--format", "json"], "");
+        let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(value["agrees"], text == rules, "{}", value["difference"]);
+        seen.hold("lab test", &value, "lab test");
+    }
+    seen.assert_all(&["Answer=\"unreachable\""]);
+}
+
+/// Rules and packets that between them get every field of an answer.
+const RULES: &str = "set skip on lo1
+scrub in on en1 all no-df min-ttl 9 fragment reassemble
+nat on en0 inet from 10.0.0.0/8 to any -> 192.0.2.10
+rdr on lo0 inet proto tcp from any to 127.0.1.11 port 2379 -> 10.0.1.2 port 2380
+binat on en2 inet from 10.9.0.1 to any -> 192.0.2.11
+dummynet in on en3 all pipe 1
+dummynet in on en4 all queue 2
+no dummynet in on en5 all
+block all
+pass in on en1 all no state
+pass out on en0 all label \"out\"
+pass in on lo0 all
+pass out on en2 all
+";
+
+const PACKETS: [&str; 12] = [
+    r#"{"path":[["in","en1"],["out","en0"]],"proto":"tcp","src":"10.0.1.3","sport":4000,"dst":"192.0.2.99","dport":443}"#,
+    r#"{"dir":"out","if":"en0","proto":"tcp","src":"10.0.1.2","sport":4000,"dst":"192.0.2.99","dport":443}"#,
+    r#"{"dir":"out","if":"en0","proto":"tcp","src":"10.0.1.2","sport":4000,"dst":"192.0.2.99","dport":443,"flags":"A"}"#,
+    r#"{"dir":"out","if":"en0","proto":"icmp","src":"10.0.1.2","dst":"192.0.2.99","icmp_type":8,"icmp_code":0,"icmp_id":77}"#,
+    r#"{"dir":"in","if":"lo0","proto":"tcp","src":"127.0.0.1","sport":4000,"dst":"127.0.1.11","dport":2379}"#,
+    r#"{"dir":"out","if":"en2","proto":"udp","src":"10.9.0.1","sport":4000,"dst":"192.0.2.99","dport":53}"#,
+    r#"{"dir":"in","if":"lo1","proto":"udp","src":"10.9.0.1","sport":4000,"dst":"192.0.2.99","dport":53}"#,
+    r#"{"path":[["in","en3"],["in","en4"],["in","en5"]],"proto":"udp","src":"10.9.0.1","sport":4000,"dst":"192.0.2.99","dport":53}"#,
+    r#"{"path":[["in","en1"],["in","en4"]],"proto":"udp","src":"10.9.0.1","sport":4000,"dst":"192.0.2.99","dport":53,"df":true,"ttl":2}"#,
+    r#"{"dir":"in","if":"en4","proto":"udp","src":"10.9.0.1","sport":4000,"dst":"192.0.2.99","dport":53}"#,
+    r#"{"dir":"in","if":"en1","proto":"udp","src":"10.0.1.50","dst":"10.1.1.2","sport":4000,"dport":53,"frag_id":7,"frag_offset":0,"frag_len":1480,"frag_more":true}"#,
+    r#"{"dir":"in","if":"en1","proto":"udp","src":"10.0.1.50","dst":"10.1.1.2","frag_id":7,"frag_offset":1480,"frag_len":48,"frag_more":false}"#,
+];
+
+#[test]
+fn what_pf_eval_and_replay_print_is_as_their_schemas_say() {
+    let mut seen = Seen::default();
+    let directory = tempfile::tempdir().expect("a directory");
+    let main = written(directory.path(), "main.conf", RULES);
+    let output = run(&["pf", "eval", "--main", &main], &(PACKETS.join("\n") + "\n"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers = lines(&output.stdout);
+    let anchor = rendered(&slow()).files["pf/anchor.conf"].text.clone();
+    let anchor = written(directory.path(), "anchor.conf", &anchor);
+    let anchor = format!("--anchor=com.apple/250.nixvol={anchor}");
+    let ours = run(&["pf", "eval", &anchor, "-Degress=en0", "-Doutside=en0"], PACKETS[0]);
+    for answer in answers.iter().chain(&lines(&ours.stdout)) {
+        seen.hold("pf eval", answer, "pf eval");
+    }
+    let rows = rows().iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+    let output = run(&["lab", "replay", "-"], &rows);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in lines(&output.stdout) {
+        seen.hold("lab replay", &line, "lab replay");
+    }
+    // Nothing that a client sends again leaves the Mac in a row that is there.
+    seen.assert_all(&["lab replay.later_wire"]);
+}
