@@ -9,6 +9,16 @@
 //!                                 └────────── policy ───────────────────┘
 //! ```
 //!
+//! Questions about all packets have one engine below them:
+//!
+//! ```text
+//!  plan ──┬──────────► reach ──► expect, explain, diff, report      end to end, by the declaration
+//!         │              ▲
+//!         │           packets                                       exact sets and functions of packets
+//!         │              ▼
+//!         └──► policy ─► prove ◄── pf                               hook by hook, by the rules
+//! ```
+//!
 //! Data flows one way. [`input`] mirrors the JSON that Nix evaluates and knows shapes only; [`model`] holds values
 //! that cannot be invalid; [`plan`] is the desired state of the Mac, without pf, shell or XML; [`render`] writes it as
 //! files. [`pf`] reads rulesets as a kernel does, and [`prove`] compares what was rendered with the policy.
@@ -16,6 +26,9 @@
 //! **Architecture Invariant:** the writer of rules and the reader of rules share no code. `render` never sees `pf`,
 //! `pf` sees nothing of this project, and `prove` sees `plan` and `pf` but never `render`. A mistake in one is
 //! found by the other.
+//!
+//! **Architecture Invariant:** what is said of all packets is said by [`packets`], exactly, and what is said of one by the
+//! evaluator of [`pf`] or by [`plan::policy`]; the proof asks both about a packet of every region.
 //!
 //! **Architecture Invariant:** nothing validates after [`model`]. In a [`model::Declaration`] networks do not overlap and
 //! every endpoint of a link exists; if none can be made, all [`problem`]s are reported at once, with their [`place`]s.
@@ -50,7 +63,7 @@
 //! | [`executable`] | what keeps the library of `run` out of a program |
 //! | [`expect`] | the user's expectations, checked for all flows |
 //! | [`prove`] | the rules compared with the policy, for all packets |
-//! | [`explain`] | the path of one packet, and what decides |
+//! | [`explain`] | the path of one packet, and what decides; who reaches an end, and whom it reaches |
 //! | [`diff`] | what a change opens and closes |
 //! | [`edit`] | a change of the user's Nix file (rnix) |
 //! | [`report`] | one page that shows the network and answers questions |

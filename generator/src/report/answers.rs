@@ -40,21 +40,21 @@ pub struct Answers {
     pub rows: Vec<Row>,
     /// The number of the row of each class of sources.
     pub row_of: Vec<usize>,
-    /// Answers of a pair of classes.
+    /// The answers for pairs of classes.
     pub cells: Vec<Cell>,
     /// The outcomes by number.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The cells of a class of sources by class of destinations: runs of equal ones, each with the class behind its last.
+/// The cells of a class of sources by class of destinations: runs of equal cells, each with the class after its last.
 pub type Row = Vec<(u32, usize)>;
 
-/// The answers of a pair of classes.
+/// The answers for a pair of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cell {
     /// Ranges of services, in order.
     pub spans: Vec<Span>,
-    /// The pipe there; 0 is none.
+    /// The number of the pipe there; 0 means none.
     pub pipe: u32,
 }
 
@@ -159,8 +159,8 @@ impl Answers {
         }
     }
 
-    /// Volumes of one provider that nothing tells apart, by their numbers in the plan; none where there are more groups
-    /// of them than this.
+    /// Groups volumes of the same provider with equal answers; indices are those of the plan. `None` if there are more than
+    /// `most` groups.
     pub fn groups(&self, plan: &Plan, most: usize) -> Option<Vec<Vec<usize>>> {
         // By provider, attachment and row; then by one row after the other, what each has in its column.
         let mut known = HashMap::new();
@@ -203,7 +203,7 @@ impl Answers {
     }
 }
 
-/// Classes by number, each with an address that stands for it.
+/// The classes by number, each with an example address.
 struct Classes<'a> {
     known: HashMap<Kind<'a>, usize>,
     all: Vec<(Opener, Ipv4Addr)>,
@@ -258,7 +258,7 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// What is asked of [`Flows`]: see [`Answers`].
+/// The answers that [`Flows`] give; see [`Answers`].
 struct Asked {
     rows: Vec<Row>,
     row_of: Vec<usize>,
@@ -266,8 +266,8 @@ struct Asked {
     outcomes: Vec<Outcome>,
 }
 
-/// Asks about all pairs of classes, which are in the order of their addresses: each function of destinations once, and each of
-/// services.
+/// Computes the answers for every pair of classes, which are in the order of their addresses: each function of destinations
+/// once, and each of services.
 fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     let mut flows = Flows::default();
     let reach = Reach::of(&mut flows, plan);

@@ -35,7 +35,7 @@ pub struct Data<'a> {
     row_of: Vec<usize>,
     /// Rows of cells, as comma-separated `CELL` or `CELL*TIMES`.
     rows: Vec<String>,
-    /// Answers: spans of protocol, first and last port and outcome, one after the other; then the pipe there.
+    /// Cells: a flat list of spans (protocol, first port, last port, outcome), then the pipe there.
     cells: Vec<(Vec<u32>, u32)>,
     outcomes: Vec<Told>,
     links: Vec<Linked>,

@@ -27,7 +27,7 @@ const MOST_PRINTED: usize = 60;
 pub struct Table {
     columns: Vec<Header>,
     rows: Vec<TableRow>,
-    /// Where it would have too many rows, how many those are, or what they are more than.
+    /// The number of rows if there are too many to draw, or the number that they exceed; otherwise 0.
     too_many: usize,
     /// Whether cells show a sign instead of a word.
     signs: bool,
