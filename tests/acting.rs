@@ -84,7 +84,7 @@ fn text(output: &Output) -> String {
 #[test]
 fn every_unbound_socket_gets_the_address_of_the_volume() {
     let Some(output) = on_a_mac(
-        "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
+        "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -qs . server.log; do sleep 0.05; done\n\
          \"$NIXVOL\" run etcd-1 -- python3 sockets.py",
     ) else {
         return;
@@ -99,7 +99,7 @@ fn every_unbound_socket_gets_the_address_of_the_volume() {
 #[test]
 fn curl_and_children_of_a_shell_use_the_address_of_the_volume() {
     let Some(output) = on_a_mac(
-        "\"$NIXVOL\" run etcd-2 -- python3 server.py 0.0.0.0 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
+        "\"$NIXVOL\" run etcd-2 -- python3 server.py 0.0.0.0 80 >server.log &\nwhile ! grep -qs . server.log; do sleep 0.05; done\n\
          cat server.log\ncurl -s 10.1.1.2\n\"$NIXVOL\" run etcd-1 -- curl -s 10.1.1.2\n\
          \"$NIXVOL\" run etcd-1 -- sh -c 'curl -s 10.1.1.2; echo \"$NIXVOL_VOLUME $NIXVOL_ADDRESS $NIXVOL_NAME \
          $NIXVOL_PROVIDER $NIXVOL_NETWORK $NIXVOL_GATEWAY $NIXVOL_LOCALHOST\"; echo \"$NIXVOL_HOSTS\" | head -n 1'\n\
@@ -116,7 +116,7 @@ fn curl_and_children_of_a_shell_use_the_address_of_the_volume() {
 
 #[test]
 fn a_missing_address_fails_the_call() {
-    let script = "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -q . server.log; do sleep 0.05; done\n\
+    let script = "python3 server.py 10.1.1.2 80 >server.log &\nwhile ! grep -qs . server.log; do sleep 0.05; done\n\
         \"$NIXVOL\" run etcd-1 -- sh -c 'ip addr del 10.0.1.2/32 dev lo; curl -s 10.1.1.2; echo $?; \
         python3 -c \"import socket; socket.socket().listen()\" 2>&1 | tail -n 1'\n\
         \"$NIXVOL\" run etcd-1 -- true || echo $?";
