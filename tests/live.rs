@@ -12,6 +12,7 @@ use crate::switch::Disk;
 const FACTS: &[&str] = &[
     "absent-anchor-is-no-error",
     "alias-on-lo0-reaches-the-internet",
+    "anchors-are-asked-in-the-order-of-names",
     "block-return-in-answers",
     "block-return-out-is-silent",
     "bound-between-bridges-forwarding-0",

@@ -192,6 +192,14 @@ ask_loopback() {
 	fact_if grandchildren-are-not-asked ping -n -q -c 1 -t 2 -S "$one" "$other"
 	pfctl -a "$scratch/child" -F all >/dev/null 2>&1
 
+	# Both decide; the one whose name is less comes first, although it was loaded last.
+	local first=com.apple/249.nixvol-live
+	printf 'pass quick inet proto icmp from %s to %s no state\n' "$one" "$other" | rules >/dev/null 2>&1
+	printf 'block drop quick inet proto icmp from %s to %s\n' "$one" "$other" | pfctl -a "$first" -f - >/dev/null 2>&1
+	fact_if anchors-are-asked-in-the-order-of-names not ping -n -q -c 1 -t 2 -S "$one" "$other"
+	pfctl -a "$first" -F all >/dev/null 2>&1
+	pfctl -a "$scratch" -F all >/dev/null 2>&1
+
 	local way
 	way=$(route -n get default 2>/dev/null | awk '/interface:/ { print $2 }')
 	if [ -n "$way" ] && nc -z -G 5 "$internet" "$internet_port" >/dev/null 2>&1; then
@@ -285,6 +293,9 @@ life() {
 	step status "$manager" status
 	step again "$manager" start
 	step test "$manager" test
+	step partition "$manager" partition aws azure --for 300
+	step test-under-partition "$manager" test
+	step heal "$manager" heal
 	acts
 	step reconcile "$manager" reconcile
 	step program-status "$program" status
