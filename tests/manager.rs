@@ -106,7 +106,7 @@ fn start_does_what_plan_printed() {
     assert_eq!(
         plan,
         json!({ "refused": [], "version": 1, "advice": [], "findings": [], "notes": [], "changes": [], "pipes": [],
-            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0", "pending": null })
+            "waysOut": ["en0", "feth7", "utun4"], "defaultInterface": "en0", "pending": null, "faults": [] })
     );
 }
 

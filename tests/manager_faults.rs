@@ -74,7 +74,8 @@ fn a_partition_cuts_two_ends_and_heals() {
         }
         assert_eq!(rules.matches("block").count(), 2);
         let (code, status) = network.status();
-        let fault = json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force", "conditions": null });
+        let fault = json!({ "action": "partition", "from": "aws", "to": "ibm", "until": null, "state": "in force",
+            "conditions": null, "latencyMs": null, "loss": null, "bandwidthKbit": null });
         assert_eq!((code, &status["healthy"], &status["faults"]), (0, &json!(true), &json!([fault])));
         assert!(
             network.ok("status").contains(&format!("fault        partition aws ibm, {FOREVER} (in force)\n"))
@@ -366,12 +367,8 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(code, 0, "{status:#}");
     let fault = &status["faults"][0];
     assert_eq!(
-        (
-            &fault["conditions"]["latencyMs"],
-            &fault["conditions"]["loss"],
-            &fault["conditions"]["bandwidthKbit"]
-        ),
-        (&json!(200), &json!(0.05), &json!(2000))
+        (&fault["conditions"], &fault["latencyMs"], &fault["loss"], &fault["bandwidthKbit"]),
+        (&json!("200 ms, 5% lost, 2000 kbit/s"), &json!(200), &json!(0.05), &json!(2000))
     );
     // Again: the pipes change in place.
     network.ok("slow talos-4 etcd-1 --latency 9");

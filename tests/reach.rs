@@ -284,10 +284,13 @@ fn a_function_along_addresses_is_what_it_is_to_each() {
     }
 }
 
+/// The name of a shape, and its declaration by size.
+type Grown = (&'static str, fn(usize) -> Value);
+
 /// What is asked of all pairs costs what is declared, and not the pairs.
 #[test]
 fn the_answers_to_all_pairs_cost_twice_as_much_for_twice_as_much() {
-    let all: [(&str, fn(usize) -> Value); 3] = [
+    let all: [Grown; 3] = [
         ("mesh", |count| sizes::mesh(count, 4 * count)),
         ("links", |count| sizes::links(count, 4 * count)),
         ("hosts", |count| sizes::hosts(4 * count)),

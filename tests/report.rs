@@ -414,9 +414,12 @@ fn tables_that_are_too_large_are_left_out() {
     assert!(page.contains("<p>There are more than 100 groups of volumes that differ"));
 }
 
+/// The name of a shape, and its declaration by size.
+type Grown = (&'static str, fn(usize) -> Value);
+
 #[test]
 fn a_page_is_twice_as_long_for_twice_as_much() {
-    let all: [(&str, fn(usize) -> Value); 3] = [
+    let all: [Grown; 3] = [
         ("mesh", |count| sizes::mesh(count, 10 * count)),
         ("links", |count| sizes::links(count, 10 * count)),
         ("hosts", |count| sizes::hosts(4 * count)),

@@ -117,7 +117,7 @@ fn what_the_manager_prints_is_as_its_schemas_say() {
     look(&mut seen, &network, "up");
     probed(&mut seen, &network, "up");
     network.ok("partition aws ibm --for 600");
-    network.ok("slow etcd-1 talos-4 --latency 80 --bandwidth 1000");
+    network.ok("slow etcd-1 talos-4 --latency 20 --loss 0.05 --bandwidth 1000");
     look(&mut seen, &network, "faults");
     network.ok("heal");
     // A rule that lets everything pass, a way on which packets get lost, a bridge that is gone, a pf that skips lo0.

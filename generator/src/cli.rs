@@ -56,7 +56,7 @@ pub enum Command {
     /// Write a first declaration in Nix: from your answers, from flags, or from a Compose file, a kind cluster or Terraform.
     ///
     /// On a terminal it asks. With --from, networks become providers, machines volumes, published ports `publish`, and
-    /// what has no counterpart is told, a line each with its place. The draft is checked and proven before it is written.
+    /// anything without a counterpart is reported with its place. The draft is checked and proven before it is written.
     Init(init::Init),
     /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
     ///
@@ -146,7 +146,7 @@ Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol
     /// sends, in on its bridge and out where it leaves), what the rendered anchor does with it there, the line of the
     /// rule, and the link or default of the declaration behind it; then the same for the reply.
     ///
-    /// An end is a volume (etcd-1, etcd-1.aws, etcd-1.aws.nixvol), its localhost alias (etcd-1.localhost), a provider
+    /// An endpoint is a volume (etcd-1, etcd-1.aws, etcd-1.aws.nixvol), its localhost alias (etcd-1.localhost), a provider
     /// (a host in its network that is not a volume) or its gateway (aws.gateway), an IPv4 address, `internet`, `lan`,
     /// `localhost`, or `mac`.
     Explain(explain::Explain),
@@ -195,7 +195,7 @@ Exit: 0 the same, 1 different, 2 bad input.")]
     },
     /// Draw the network: the internet, this Mac, localhost, providers with their volumes, and the links between them.
     ///
-    /// Each link is drawn once, as it was declared, with a line to each of its ends, so a mesh is one link, not one for each pair.
+    /// Each link is drawn once, as it was declared, with a line to each endpoint, so a mesh is one link, not one for each pair.
     /// The bundle holds the same drawing as topology.txt and topology.svg.
     #[command(after_help = "Examples:
   nixvol-net graph
@@ -212,7 +212,7 @@ Exit: 0 drawn, 2 bad input.")]
         /// A capture of a Mac, as for `status`: kernel names are shown beside the logical ones.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
-        /// Draw only the links of these providers and of their volumes, with whoever is at their other ends.
+        /// Draw only the links of these providers and of their volumes, with the endpoints at the other side.
         #[arg(long = "provider", value_name = "NAME", value_delimiter = ',', add = ArgValueCompleter::new(complete::providers))]
         providers: Vec<String>,
         /// The format of the drawing.
@@ -308,14 +308,14 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
-    /// Run a program as a volume: what its sockets do not bind themselves is bound to the volume's address.
+    /// Run a program as a volume: sockets that it does not bind itself are bound to the volume's address.
     ///
-    /// A small library comes into the program and all that it starts (`nixvol-net help run`): sockets that connect, listen
+    /// A small library is preloaded into the program and everything it starts (`nixvol-net help run`): sockets that connect, listen
     /// or send without an address, or on 0.0.0.0, get that of the volume, so that links and conditions apply to them.
     /// NIXVOL_VOLUME, NIXVOL_ADDRESS, NIXVOL_NAME, NIXVOL_PROVIDER, NIXVOL_NETWORK, NIXVOL_GATEWAY, NIXVOL_LOCALHOST (where
-    /// it has an alias) and NIXVOL_HOSTS (lines as of /etc/hosts, for every volume) tell the program who it is. What cannot
-    /// take the library is refused: on macOS what SIP protects and what has a hardened runtime, on Linux static programs and
-    /// those written in Go, on both what runs with rights of others (setuid).
+    /// it has an alias) and NIXVOL_HOSTS (lines for /etc/hosts, for every volume) identify the volume. Programs that cannot
+    /// load the library are refused: on macOS those that SIP protects or that have a hardened runtime, on Linux static
+    /// programs and those written in Go, on both setuid programs.
     Run(run::Run),
     /// Print the JSON Schema of the input, or of what a command prints with `--format json`.
     Schema(papers::Schema),

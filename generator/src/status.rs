@@ -143,7 +143,7 @@ pub struct Piped {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
-    /// `leftover`, `overlap`, `others`, `launchd`.
+    /// `leftover`, `overlap`, `others`, `launchd`, `faults`, `look`.
     pub about: String,
     /// What is wrong.
     pub what: String,

@@ -15,11 +15,11 @@ use super::Format;
 
 Exit: 0 written, 2 not: the file is there already, or nothing can be made of the input.")]
 pub struct Init {
-    /// Take networks, machines and ports from a Compose file, a kind cluster, `terraform show -json` or .tf.json; `-` is
-    /// standard input.
+    /// Take networks, machines and ports from a Compose file, a kind cluster, `terraform show -json`, a state or
+    /// .tf.json; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["providers", "volumes", "link_all"])]
     pub from: Option<PathBuf>,
-    /// A provider, with its network where it matters: aws, or aws=10.0.0.0/16; again or `A,B` for more.
+    /// A provider, with its network where it matters: aws, or aws=10.0.0.0/16; repeat it or write `A,B` for more.
     #[arg(long = "provider", value_name = "NAME[=NETWORK]", value_delimiter = ',')]
     pub providers: Vec<String>,
     /// How many volumes each provider gets [default: 1]
@@ -31,7 +31,7 @@ pub struct Init {
     /// The file to write.
     #[arg(long, value_name = "FILE", default_value = "nixvol.nix")]
     pub out: PathBuf,
-    /// Replace a file that is there already.
+    /// Replace an existing file.
     #[arg(long)]
     pub force: bool,
     /// Print the file and write nothing.

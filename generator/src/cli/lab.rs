@@ -46,7 +46,7 @@ Exit: 0 up, 1 not proven or it did not come up, 2 bad input.")]
 
 Exit: 0 ended, or there was none.")]
     Down,
-    /// Show the hosts of the lab, and what happened to their packets.
+    /// Show the hosts of the lab and the fate of their packets.
     #[command(after_help = "Examples:
   nixvol-net lab status
   nixvol-net lab status --format json >lab.json
@@ -75,7 +75,7 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
     /// Probe every declared flow and samples of the others with real packets, and compare each with `explain`.
     ///
     /// Every volume, this Mac, a host on its LAN and a host on the internet probe each other by TCP, UDP and ICMP:
-    /// at the ends of every declared range of ports, just outside, and at a port that no link names.
+    /// at both ends of every declared port range, just outside it, and at a port that no link names.
     #[command(after_help = "Examples:
   nixvol-net lab test --input network.json
   nixvol-net lab test --bundle result/ --format json >probes.json
@@ -110,7 +110,7 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
 
 Exit: 0 cut, 2 no such lab or volume.")]
     Partition {
-        /// The ends.
+        /// The two endpoints.
         #[command(flatten)]
         ends: Ends,
     },
@@ -123,7 +123,7 @@ Exit: 0 cut, 2 no such lab or volume.")]
 
 Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
     Slow {
-        /// The ends.
+        /// The two endpoints.
         #[command(flatten)]
         ends: Ends,
         /// Added latency in each direction, in milliseconds.
@@ -136,7 +136,7 @@ Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
         #[arg(long, value_name = "KBIT")]
         bandwidth: Option<u32>,
     },
-    /// Restore what `partition` and `slow` did; everything, if no end is named.
+    /// Restore what `partition` and `slow` did; everything, if no endpoint is named.
     #[command(after_help = "Examples:
   nixvol-net lab heal aws
   nixvol-net lab heal
@@ -150,9 +150,9 @@ Exit: 0 healed, 2 no such lab or volume.")]
         #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
         other: Option<String>,
     },
-    /// Play a scenario: partitions and slow paths at set times. What it did is undone when it ends or is interrupted.
+    /// Play a scenario: partitions and slow paths at set times. Its effects are undone when it ends or is interrupted.
     ///
-    /// The file is TOML, or the JSON that Nix evaluates; `nixvol-net help lab` shows one. Its course is printed as it
+    /// The file is TOML, or the JSON that Nix evaluates; `nixvol-net help lab` shows one. Each step is printed as it
     /// happens, with the time of day.
     #[command(after_help = "Examples:
   nixvol-net lab scenario scenario.toml

@@ -22,7 +22,7 @@ pub struct Run {
     /// Only set the variables: the program binds $NIXVOL_ADDRESS itself.
     #[arg(long)]
     pub no_library: bool,
-    /// Whom it runs as.
+    /// The volume to run as.
     #[arg(value_name = "VOLUME")]
     pub volume: String,
     /// The command.

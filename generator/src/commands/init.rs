@@ -10,9 +10,9 @@ use nixvol_net::import::{self, Draft, Link, Provider, Tool, Volume};
 use nixvol_net::model;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
-use serde_json::json;
 
 use super::pf::harmless;
+use super::schema::printed::{self, Left};
 use super::{NOT_PROVEN, counted, print, prove, reject, versioned};
 use crate::cli::Format;
 use crate::cli::init::Init;
@@ -47,11 +47,16 @@ pub fn run(init: &Init) -> Result<ExitCode> {
     }
     print(&match init.format {
         Format::Json => {
-            let left =
-                |it: &import::Left| json!({ "file": name, "line": it.line, "what": it.what, "why": it.why });
-            let left: Vec<_> = draft.left.iter().map(left).collect();
-            let value = json!({ "file": init.out, "written": !init.dry_run, "input": json, "left": left });
-            versioned(&value)?
+            let left = |it: &import::Left| {
+                let import::Left { line, what, why } = it;
+                Left { file: name.clone(), line: *line, what: what.clone(), why: why.clone() }
+            };
+            versioned(printed::Init {
+                file: init.out.display().to_string(),
+                written: !init.dry_run,
+                input: json,
+                left: draft.left.iter().map(left).collect(),
+            })?
         }
         Format::Text if init.dry_run => text,
         Format::Text => {

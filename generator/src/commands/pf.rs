@@ -12,9 +12,9 @@ use nixvol_net::pf::eval::{self, Packet};
 use nixvol_net::pf::syntax::Note;
 use nixvol_net::pf::{self, Environment, Error, Names, Ruleset};
 use nixvol_net::place::is_hostile;
-use serde_json::{Value, json};
 
 use super::paint::{Paint, painted};
+use super::schema::printed::{AtLine, PfCheck, PfPrint};
 use super::{BAD_INPUT, print, sentence, versioned};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
@@ -58,8 +58,7 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
     match format {
         Format::Text => tell(notes.iter().chain(&errors)),
         Format::Json => {
-            let json = |all: &[Located]| all.iter().map(Located::json).collect::<Vec<Value>>();
-            print(&versioned(json!({ "errors": json(&errors), "notes": json(&notes) }))?)?;
+            print(&versioned(PfCheck { errors: at_lines(&errors), notes: at_lines(&notes) })?)?;
         }
     }
     Ok(match (unreadable, errors.is_empty()) {
@@ -72,7 +71,6 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
 fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<ExitCode> {
     let text = read(file)?;
     let environment = environment(machine);
-    let json = |all: &[Located]| all.iter().map(Located::json).collect::<Vec<Value>>();
     match (parse(&text, &environment), format) {
         (Ok(ruleset), Format::Text) => {
             tell(&notes_of(&text, &ruleset));
@@ -81,16 +79,17 @@ fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<Exi
         }
         (Ok(ruleset), Format::Json) => {
             let printed = pf::print_dry_run(&ruleset, environment.names);
-            let notes = json(&notes_of(&text, &ruleset));
-            let lines: Vec<&str> = printed.lines().collect();
-            print(&versioned(json!({ "lines": lines, "errors": [], "notes": notes }))?)?;
+            let notes = at_lines(&notes_of(&text, &ruleset));
+            let lines = printed.lines().map(str::to_owned).collect();
+            print(&versioned(PfPrint { lines, errors: Vec::new(), notes })?)?;
             Ok(ExitCode::SUCCESS)
         }
         (Err(errors), format) => {
             match format {
                 Format::Text => tell(&errors),
                 Format::Json => {
-                    print(&versioned(json!({ "lines": [], "errors": json(&errors), "notes": [] }))?)?;
+                    let errors = at_lines(&errors);
+                    print(&versioned(PfPrint { lines: Vec::new(), errors, notes: Vec::new() })?)?;
                 }
             }
             Ok(ExitCode::from(ERRORS))
@@ -204,6 +203,10 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn at_lines(all: &[Located]) -> Vec<AtLine> {
+    all.iter().map(Located::at_line).collect()
+}
+
 /// An error or a note, with the name of its file.
 struct Located {
     file: String,
@@ -212,9 +215,9 @@ struct Located {
 }
 
 impl Located {
-    fn json(&self) -> Value {
-        let Error { line, column, message, .. } = &self.error;
-        json!({ "file": self.file, "line": line, "column": column, "message": message })
+    fn at_line(&self) -> AtLine {
+        let Error { file: _, line, column, message } = &self.error;
+        AtLine { file: self.file.clone(), line: *line, column: *column, message: message.clone() }
     }
 }
 

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use nixvol_net::matrix;
 use nixvol_net::render::{Bundle, picture};
-use serde_json::json;
 
 use super::paint::{Paint, painted};
 use super::prove::{self, Proven};
+use super::schema::printed::Render;
 use super::{counted, print, print_with_marks, versioned};
 use crate::cli::{Format, Source};
 use crate::{disk, progress};
@@ -39,9 +39,15 @@ pub fn run(
     let text = match format {
         Format::Text if is_quiet => return Ok(ExitCode::SUCCESS),
         Format::Json => {
-            let files: Vec<&String> = bundle.files.keys().collect();
-            versioned(json!({ "directory": out, "changed": written, "files": files,
-                "rules": proof.rules, "classes": proof.classes }))?
+            let directory = out.display().to_string();
+            let files = bundle.files.keys().cloned().collect();
+            versioned(Render {
+                directory,
+                changed: written,
+                files,
+                rules: proof.rules,
+                classes: proof.classes,
+            })?
         }
         Format::Text => {
             let heading = if written { "written" } else { "as it was" };

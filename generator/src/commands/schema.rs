@@ -6,7 +6,7 @@
 mod eval;
 mod lab;
 mod manager;
-mod printed;
+pub mod printed;
 
 use std::process::ExitCode;
 

@@ -11,10 +11,10 @@ use nixvol_net::place::Positions;
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::Refutation;
 use nixvol_net::render::{ANCHOR, NETWORK};
-use serde_json::json;
 
 use super::diff::{DIFFERENT, texts};
 use super::prove::{self, Proven};
+use super::schema::printed::{SnapshotAccept, SnapshotCheck};
 use super::{BAD_INPUT, colour, print, reject, versioned};
 use crate::cli::DiffFormat;
 use crate::cli::snapshot::{Arguments, Snapshot};
@@ -89,12 +89,12 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
         }
         DiffFormat::Json => {
             let violations = refutation.map_or_else(Vec::new, |it| prove::data(it, &Positions::default()));
-            versioned(json!({
-                "directory": arguments.directory,
-                "same": difference.is_empty(),
-                "acceptedViolations": violations,
-                "difference": record::Record::of(difference, true),
-            }))?
+            versioned(SnapshotCheck {
+                directory: arguments.directory.display().to_string(),
+                same: difference.is_empty(),
+                accepted_violations: violations,
+                difference: record::Record::of(difference, true),
+            })?
         }
     })
 }
@@ -157,11 +157,11 @@ fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Opti
             shown.map_or(String::new(), |difference| text::text(difference, style) + "\n") + &last
         }
         DiffFormat::Markdown => shown.map_or(last, |difference| markdown::markdown(difference, false)),
-        DiffFormat::Json => versioned(json!({
-            "directory": arguments.directory,
-            "changed": changed,
-            "difference": difference.map(|difference| record::Record::of(difference, false)),
-        }))?,
+        DiffFormat::Json => versioned(SnapshotAccept {
+            directory: arguments.directory.display().to_string(),
+            changed,
+            difference: difference.map(|difference| record::Record::of(difference, false)),
+        })?,
     })
 }
 

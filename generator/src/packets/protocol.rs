@@ -13,8 +13,8 @@ const USUAL: [u8; 3] = [6, 17, 1];
 pub const WIDTH: u16 = 3 + 8;
 /// The greatest number.
 const LAST: u8 = u8::MAX;
-/// What stands behind the bit of a usual protocol: the next usual one where it is not that, and then GRE (47).
-const BEHIND: u16 = 0b111_0010_1111;
+/// What stands behind the bit of a usual protocol: the next usual one where it is not that, and then GRE.
+const BEHIND: u16 = 0b111 << 8 | 0x2f;
 
 /// A code of a protocol.
 pub fn code(number: u8) -> u16 {

@@ -1368,13 +1368,13 @@ function judge_faults(i) {
     for (i = 1; i <= nfault; i++) if (over(i) != "") return
     make_fault_rules()
     fstand = faults_stand()
-    if (!fstand) trouble("what is cut or slow between ends is not in force as it should: the next reconcile mends it")
+    if (!fstand) trouble("faults", "what is cut or slow between ends is not in force as it should: the next reconcile mends it")
 }
 function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : "not in force" }
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
 function faults_json(i, out) {
     for (i = 1; i <= nfault; i++)
-        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) ",\"conditions\":" (fkind[i] == "slow" ? "{\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") "}" : "null") "}"
+        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"conditions\":" quoted(like(fdelay[i], floss[i], frate[i])) ",\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : ",\"conditions\":null,\"latencyMs\":null,\"loss\":null,\"bandwidthKbit\":null") "}"
     return "[" out "]"
 }
 # Whether a partition is between two volumes.

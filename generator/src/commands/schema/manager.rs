@@ -18,6 +18,8 @@ pub struct ManagerStatus {
     providers: Vec<Provider>,
     volumes: Vec<Placed>,
     pipes: Vec<Pipe>,
+    /// What is cut or slow between two ends on demand.
+    faults: Vec<Fault>,
     rules: Rules,
     /// launchd's job: its state and how it ended last.
     job: String,
@@ -31,7 +33,6 @@ pub struct ManagerStatus {
     default_route: Option<String>,
     /// A start that waits for its confirmation, or is at work.
     pending: Option<Pending>,
-    faults: Vec<Fault>,
     /// Whether the installed bundle is the one that is in force.
     installed: bool,
     #[serde(flatten)]
@@ -140,6 +141,7 @@ pub struct States {
 
 /// A fault that was made by `partition` or `slow`.
 #[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Fault {
     action: FaultAction,
     /// A provider or a volume.
@@ -150,8 +152,14 @@ pub struct Fault {
     until: Option<String>,
     /// `in force`, `not in force` or `over`.
     state: String,
-    /// Those of a slowed path; null for a partition.
-    conditions: Option<FaultConditions>,
+    /// Those of a slowed path, in words; null for a partition, as are the fields that follow.
+    conditions: Option<String>,
+    /// Added delay in each direction, in milliseconds.
+    latency_ms: Option<u16>,
+    /// The share of packets that is lost in each direction: 0 to 1.
+    loss: Option<f64>,
+    /// The bandwidth of each direction in kilobits a second; null is no limit.
+    bandwidth_kbit: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -159,14 +167,6 @@ pub struct Fault {
 pub enum FaultAction {
     Partition,
     Slow,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FaultConditions {
-    latency_ms: u16,
-    loss: f64,
-    bandwidth_kbit: Option<u32>,
 }
 
 #[derive(JsonSchema)]

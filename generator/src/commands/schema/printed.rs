@@ -1,4 +1,4 @@
-//! What commands print, as types: one for each output that the commands put together themselves.
+//! What commands print, as types. Some commands print these; the others put the same together themselves.
 
 #![expect(dead_code, reason = "it describes what is printed")]
 
@@ -9,22 +9,23 @@ use nixvol_net::diff::record::Record as Difference;
 use nixvol_net::explain::{Explanation, Opening, Survey};
 use nixvol_net::place::Place;
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::prove::Violated;
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct Render {
     /// The bundle.
-    directory: String,
+    pub directory: String,
     /// Whether anything was written.
-    changed: bool,
+    pub changed: bool,
     /// The files of the bundle.
-    files: Vec<String>,
+    pub files: Vec<String>,
     /// How many rules were proven.
-    rules: usize,
+    pub rules: usize,
     /// How many classes of packets were also put through pf.
-    classes: usize,
+    pub classes: usize,
 }
 
 #[derive(JsonSchema)]
@@ -177,21 +178,21 @@ pub struct One {
     to_open: Option<Opening>,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SnapshotCheck {
-    directory: String,
-    same: bool,
+pub struct SnapshotCheck<'a> {
+    pub directory: String,
+    pub same: bool,
     /// What the accepted rules do otherwise than the accepted declaration says.
-    accepted_violations: Vec<Violated>,
-    difference: Difference<'static>,
+    pub accepted_violations: Vec<Violated>,
+    pub difference: Difference<'a>,
 }
 
-#[derive(JsonSchema)]
-pub struct SnapshotAccept {
-    directory: String,
-    changed: bool,
-    difference: Option<Difference<'static>>,
+#[derive(Serialize, JsonSchema)]
+pub struct SnapshotAccept<'a> {
+    pub directory: String,
+    pub changed: bool,
+    pub difference: Option<Difference<'a>>,
 }
 
 #[derive(JsonSchema)]
@@ -215,35 +216,36 @@ pub struct Effect {
     unknown: Option<String>,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct Init {
-    file: String,
-    written: bool,
+    pub file: String,
+    pub written: bool,
     /// The declaration, as `nixvol-net schema` describes it.
-    input: BTreeMap<String, Value>,
-    left: Vec<Left>,
+    #[schemars(with = "BTreeMap<String, Value>")]
+    pub input: Value,
+    pub left: Vec<Left>,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct Left {
-    file: String,
-    line: usize,
-    what: String,
-    why: String,
+    pub file: String,
+    pub line: usize,
+    pub what: String,
+    pub why: String,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct PfCheck {
-    errors: Vec<AtLine>,
-    notes: Vec<AtLine>,
+    pub errors: Vec<AtLine>,
+    pub notes: Vec<AtLine>,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct AtLine {
-    file: String,
-    line: u32,
-    column: u32,
-    message: String,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub message: String,
 }
 
 #[derive(JsonSchema)]
@@ -274,10 +276,10 @@ pub struct Code {
     title: String,
 }
 
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct PfPrint {
     /// The ruleset in canonical form, as `pfctl -nv` prints it; none where it has errors.
-    lines: Vec<String>,
-    errors: Vec<AtLine>,
-    notes: Vec<AtLine>,
+    pub lines: Vec<String>,
+    pub errors: Vec<AtLine>,
+    pub notes: Vec<AtLine>,
 }
