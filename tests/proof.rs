@@ -466,7 +466,7 @@ fn inputs() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(crate::support::cases(30))]
+    #![proptest_config(crate::support::cases(16))]
 
     #[test]
     fn random_declarations_are_proven_and_have_no_redundant_rule(input in inputs()) {

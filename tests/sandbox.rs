@@ -289,17 +289,14 @@ const SAMPLE: &[&str] = &[
     "examples::",
     "manager::up_and_down",
     "manager::every_shell",
-    "manager_owners::",
     "manager_world::a_volume",
     "nix::",
     "nix_build::",
     "problems::",
     "program::",
     "readme::",
-    "report::",
     "shells::",
     "status::a",
-    "toymac::",
 ];
 
 /// `NIXVOL_SANDBOX` selects other tests to run.

@@ -122,7 +122,7 @@ fn means(world: &World, words: &[String], end: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(16))]
 
     /// The symbolic cut of services and ends against the concrete evaluator: two thousand random questions.
     #[test]
