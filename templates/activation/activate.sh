@@ -1,19 +1,19 @@
 #!/bin/sh
-# Puts the files of a bundle where macOS looks for them, and takes them away again.
+# Installs the files of a bundle where macOS expects them, and removes them again.
 #
-#   activate.sh RECEIPT check BUNDLE NEWSYSLOG BASE PLACE…    whether install, and the start behind it, would be refused
+#   activate.sh RECEIPT check BUNDLE NEWSYSLOG BASE PLACE…    whether install, and the start after it, would be refused
 #   activate.sh RECEIPT install BUNDLE NEWSYSLOG BASE PLACE…
 #   activate.sh RECEIPT check-remove
 #   activate.sh RECEIPT remove [PLISTS]
-#   activate.sh                                               remove, of what a switch installed
+#   activate.sh                                               remove what a switch installed
 #
 # `check` and `check-remove` change nothing. A copy of this script is installed as BASE/uninstall.sh.
 #
-# RECEIPT holds BASE and the other places that the bundle was rendered for (files of the manager, its anchor), one
-# a line, and RECEIPT.files the paths of the files that were installed. A bundle for other places is another
-# manager, which knows nothing of what the old one made: so the old one cleans up before the new one is put in
-# place. A file that the receipt does not know is never touched. PLISTS is where launchd has its jobs from; a removal
-# takes ours from launchd and deletes its plist, whoever put it there.
+# RECEIPT lists BASE and the other paths that the bundle was rendered for (files of the manager, its anchor), one a
+# line, and RECEIPT.files the paths of the files that were installed. A bundle for other paths has a different manager,
+# which does not know what the old one created, so the old one cleans up before the new one is installed. No existing
+# file that RECEIPT.files does not list is replaced or deleted, but for one: PLISTS is the directory that launchd loads
+# jobs from, and remove unloads our job and deletes its plist there, even if it was put there by hand.
 set -eu
 umask 022
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -25,7 +25,7 @@ fail() {
 	exit 1
 }
 
-# Root runs what lies under BASE, so nobody else may be able to change it.
+# Root runs the programs below BASE, so no other user may be able to change them.
 check_owner() {
 	for directory in "$1" "$1/networking"; do
 		[ -d "$directory" ] || continue
@@ -38,7 +38,7 @@ is_ours() {
 	[ -f "$receipt.files" ] && grep -Fqx -- "$1" "$receipt.files"
 }
 
-# Replaces a file in one step: at no moment is there half of one.
+# Replaces a file atomically: no reader sees half of it.
 put() { # SOURCE TARGET
 	mkdir -p "${2%/*}"
 	rm -f "$2.new"
@@ -47,7 +47,7 @@ put() { # SOURCE TARGET
 	mv -f "$2.new" "$2"
 }
 
-# The lines of standard input become the file.
+# Replaces a file by standard input, atomically.
 write() { # TARGET
 	cat >"$1.new"
 	mv -f "$1.new" "$1"
@@ -57,7 +57,7 @@ bundle_files() {
 	(cd "$bundle" && find . -type f) | sed 's|^\./||' | LC_ALL=C sort
 }
 
-# The files to be, one a line.
+# The paths of the files to install, one a line.
 targets() {
 	bundle_files | while read -r file; do
 		printf '%s\n' "$base/networking/$file"
@@ -73,7 +73,7 @@ source_of() {
 	esac
 }
 
-# Reads the arguments of install, and refuses what it would refuse.
+# Reads the arguments of install, and fails where install has to be refused.
 check_install() {
 	bundle=$1 newsyslog=$2
 	shift 2
@@ -89,13 +89,13 @@ check_install() {
 	if moves "$@"; then check_remove; fi
 }
 
-# Whether what is installed was rendered for other places than these.
+# Whether the installed bundle was rendered for other paths than these.
 moves() {
 	[ -f "$receipt" ] && ! printf '%s\n' "$@" | cmp -s - "$receipt"
 }
 
-# What would be refused at the end of the switch is refused here. The bundle's own manager says whether it would start;
-# what is in the way of one for other places shows itself only when the old network is gone.
+# Refuses before the switch what would fail at its end. The manager of the new bundle checks whether it could start. For
+# a bundle with other paths that is known only once the old network is gone.
 check_start() {
 	check_install "$@"
 	shift 2
@@ -116,7 +116,7 @@ install_bundle() {
 	known=
 	[ ! -f "$receipt.files" ] || known=$(cat "$receipt.files")
 	mkdir -p "${receipt%/*}"
-	# First what is there or will be, last what is there: a run that dies in between forgets no file.
+	# Until all is done the list names old and new files, so that an interrupted run loses track of none.
 	printf '%s\n' "$wanted" "$known" | LC_ALL=C sort -u | sed '/^$/d' | write "$receipt.files"
 	printf '%s\n' "$@" | write "$receipt"
 
@@ -129,7 +129,7 @@ install_bundle() {
 	printf '%s\n' "$wanted" | write "$receipt.files"
 }
 
-# Removes a file and the directories below BASE that it leaves empty.
+# Removes a file, and the directories below BASE that it leaves empty.
 forget() { # TARGET
 	[ -n "$1" ] || return 0
 	rm -f "$1" "$1.new"
@@ -140,13 +140,13 @@ forget() { # TARGET
 	done
 }
 
-# Whether a text speaks of the manager that was installed, in the form of XML or of launchctl.
+# Whether standard input (a plist, or output of launchctl) names the installed manager, or $1 is a copy of our plist.
 is_of_manager() {
 	grep -Fq -e "$installed/networking/manage-macos-networking.sh" ||
 		{ [ -f "$installed/networking/launchd/$label.plist" ] && cmp -s "$1" "$installed/networking/launchd/$label.plist"; }
 }
 
-# First of all launchd lets go, so that nothing is brought up again.
+# The job is unloaded before anything is removed, so that launchd does not bring the network up again.
 unload_job() {
 	if launchctl print "system/$label" 2>/dev/null | is_of_manager "$plists/$label.plist"; then
 		launchctl bootout "system/$label" || ! launchctl print "system/$label" >/dev/null 2>&1 ||
@@ -161,7 +161,7 @@ unload_job() {
 	fi
 }
 
-# Refuses what remove would refuse.
+# Fails where remove has to be refused. Sets `installed`.
 check_remove() {
 	[ -f "$receipt" ] || return 0
 	read -r installed <"$receipt"
@@ -172,7 +172,7 @@ check_remove() {
 	check_owner "$installed"
 }
 
-# A switch that failed before it was the current system has left its job behind: nix-darwin does not know of it then.
+# Unloads the job itself where PLISTS is given: nix-darwin does not know of one that a failed switch left behind.
 remove_installed() {
 	check_remove
 	if [ ! -f "$receipt" ]; then
@@ -188,14 +188,14 @@ remove_installed() {
 	[ ! -f "$receipt.files" ] || while read -r target; do
 		forget "$target"
 	done <"$receipt.files"
-	# What others keep there stays, and the directory with it.
+	# The directory is kept if it holds files of others.
 	if [ -d "$installed" ] && [ -z "$(ls -A "$installed")" ]; then
 		rmdir "$installed"
 	fi
 	discard_receipt
 }
 
-# The receipt goes last: as long as it is there, the removal is tried again.
+# The receipt is removed last: while it exists, the removal is tried again.
 discard_receipt() {
 	rm -f "$receipt.files" "$receipt.files.new" "$receipt.new"
 	rm -f "$receipt"
