@@ -251,7 +251,13 @@ fn control_c_ends_what_waits_and_what_writes_and_leaves_nothing() {
     let line = format!("{} render --quiet --input {input} --out {out}", env!("CARGO_BIN_EXE_nixvol-net"));
     let names = || fs::read_dir(&place).expect("a directory").count();
     let interrupted = |mut child: Child| {
-        child.stdin.take().expect("the keyboard").write_all(b"\x03").expect("it is typed");
+        // What is typed before the program is in the foreground interrupts nothing, so it is typed again.
+        let mut keyboard = child.stdin.take().expect("the keyboard");
+        let begun = Instant::now();
+        while child.try_wait().expect("a status").is_none() && keyboard.write_all(b"\x03").is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "Ctrl-C does not end it");
+            std::thread::sleep(Duration::from_millis(500));
+        }
         let output = child.wait_with_output().expect("it ends");
         (output.status.code(), shown(&String::from_utf8_lossy(&output.stdout)))
     };
