@@ -1,12 +1,13 @@
 #!/bin/sh
-# Brings the nixvol-net network up on this Mac, takes it down and shows it.
+# Starts, stops, repairs and shows the nixvol-net network of this Mac.
 #
-# The program is the same for every network; what this one is made of stands in the table below.
-# It looks with a fixed number of commands, lets one awk say what differs, does only that, and looks again.
-# Whatever it makes is written into the ledger first, so that a run that dies anywhere is mended by the next.
+# The program is the same for every network; the network itself is the table below.
+# It reads the state of the Mac with read-only commands, lets one awk program compute the differences, makes only those
+# changes, and looks again. Whatever it creates is recorded on disk first, so that the next run can complete or remove
+# what a run that died at any point left.
 
-# Nothing of the environment counts. A shell takes functions from there too, which stand before tools and builtins;
-# bash 3.2 in POSIX mode takes even one named `[` and cannot unset it, so `test` is what this program calls.
+# The environment is not trusted. A shell imports functions from it too, and they take precedence over builtins and
+# tools. bash 3.2 in POSIX mode imports even a function named `[` and cannot unset it, so this program calls `test`.
 unset -f test printf read cd pwd command umask true kill id ifconfig route netstat pfctl dnctl sysctl stat scutil ping nc launchctl \
     ps date sleep awk cat mv rm cp ln mkdir rmdir chmod head tail wc cmp sh ls sw_vers
 IFS='
@@ -39,7 +40,7 @@ HOSTS='/etc/hosts'
 ANCHOR='com.apple/250.nixvol'
 JOB=org.nix-volumes.networking
 
-# Seconds to wait for another run, and looks that a change gets to show itself.
+# Seconds to wait for another run to end; how many times to look, a second apart, for a change to take effect.
 LOCK_SECONDS=30
 LOOKS=3
 
@@ -47,7 +48,7 @@ TAB='	'
 NEWLINE='
 '
 
-# The network: one thing a line, fields between tabs, `-` for none, a mount point always last.
+# The network: one record per line, fields separated by tabs, `-` for an absent value; a mount point is the last field.
 # shellcheck disable=SC2016 # nothing in it is meant to expand
 TABLE='network	aws	10.0.0.0	16	10.0.1.1	24	bridge-aws	bridge
 network	azure	10.1.0.0	16	10.1.1.1	24	bridge-azure	bridge
@@ -81,17 +82,18 @@ probe	pass	icmp	karpenter-worker-4	10.3.2.2	etcd-1	10.0.1.2	-
 end
 '
 
-# The engine: reads what was seen and says what differs. It changes nothing on the Mac; where the lock is held, it
-# writes names, ledger and rules into the state directory, for the shell to act on.
+# The engine: compares the observed state (standard input) with the bundle, and prints what differs. It changes nothing
+# on the Mac. Where this run holds the lock, it writes the new names, ledger and rules into files of the state
+# directory; the shell acts on them.
 engine() {
     set -- section=stream -
     if test -n "$BUNDLE"; then set -- section=table keptfile=yes "$BUNDLE" keptfile= "$@"; fi
     awk '
-# The blocks of private addresses.
+# BLOCKS: private address space (RFC 1918, RFC 6598), in the order in which free networks are searched.
 BEGIN { FS = "\t"; section = ""; ended = 0; BLOCKS = "10.0.0.0/8 172.16.0.0/12 100.64.0.0/10 192.168.0.0/16" }
 
-# The first line of the stream is the mark; where it stands again, the name of a section follows. What commands print
-# cannot hold it. A copy of a bundle comes before all of that, under the section `table`.
+# The first line of the input stream is a random mark that no command can predict. Where it occurs again, the next line
+# names a section. A saved bundle, if any, is read before the stream, as section `table`.
 section == "stream" { secret = $0; section = ""; next }
 section != "table" || !keptfile {
     if ($0 "" == secret "") { marked = 1; next }
@@ -107,22 +109,23 @@ section != "table" || !keptfile {
 }
 section == "set" { P[$1] = $2; next }
 
-# ---- owners and modes, as `ls` prints them
+# ---- owners and modes, as `ls -lden` prints them
 section == "ls-lden" {
     if ($0 ~ /^ls: / && !is_absent($0)) failed = "ls"
-    # An entry of the access list of what stands before.
+    # An ACL entry of the file listed last.
     if (nowned && $0 ~ /^ *[0-9]+: /) { listof[owned[nowned]] = listof[owned[nowned]] $0 "\n"; next }
     if (!match($0, /^[^ ]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[A-Z][a-z]+ +[0-9]+ +[0-9:]+ /)) next
     split($0, w, " ")
     line = substr($0, RLENGTH + 1)
     if (w[1] ~ /^l/ && (i = index(line, " -> ")) > 0) line = substr(line, 1, i - 1)
-    # What a link leads to may look like a line, but not before its own.
+    # The target of a symbolic link may contain a forged line, but only after the line of the link itself: the first
+    # line for a path counts.
     if (line in modeof) next
     owned[++nowned] = line; modeof[line] = w[1]; ownerof[line] = w[3]
     next
 }
 
-# ---- the table; what stands behind its end in a kept bundle are the rules
+# ---- the network table; the lines after its `end` are the pf rules
 section == "table" && whole { kept[++nkept] = $0; next }
 section == "table" && $1 == "network" {
     p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
@@ -177,7 +180,7 @@ section == "sysctl" {
     next
 }
 
-# DEVICE NUMBER PATH: ours, as we asked for them.
+# DEVICE INODE PATH, with each path as the shell passed it to `stat`.
 section == "mount" {
     if ($0 ~ /^stat: / && !is_absent($0)) unanswered = printable(substr($0, 7))
     if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
@@ -233,7 +236,8 @@ function masklength(hex, i, c, len) {
     }
     return len
 }
-# A destination as netstat prints it: short forms, and no length where it is that of the address class.
+# Parses a destination of netstat into `dest` and `destlen`. netstat omits trailing zero octets, and the prefix length
+# of host routes and classful networks.
 function destination(text, flags, i, o, n) {
     if (text == "default") { dest = "0.0.0.0"; destlen = 0; return 1 }
     i = index(text, "/")
@@ -247,12 +251,12 @@ function destination(text, flags, i, o, n) {
     return 1
 }
 
-# ---- outside: the interfaces that packets leave by, and whoever has a network of ours
+# ---- outside: egress interfaces, and whatever else on this Mac uses a network of ours
 
-# A name that may stand in a rule: interfaces of macOS have no other.
+# Whether a name is safe in a pf rule: macOS interface names have this form (letters and a unit number, under 16 bytes).
 function nameable(name) { return length(name) < 16 && name ~ /^[A-Za-z][A-Za-z0-9_]*[0-9]$/ }
 function is_inner(name) { return ours(name) || lingers(name) || (name in vmnet) }
-# Adds a name to a sorted list of names between blanks.
+# Inserts a name into a sorted, space-separated list, without duplicates.
 function sorted_in(list, name, w, n, i, out) {
     n = split(list, w, " ")
     for (i = 1; i <= n && w[i] < name; i++) out = out w[i] " "
@@ -261,7 +265,7 @@ function sorted_in(list, name, w, n, i, out) {
     for (; i <= n; i++) out = out w[i] " "
     return out
 }
-# The networks of virtual machines on this Mac: who lives there goes out by this Mac, and not this Mac by him.
+# Whether an interface leads to VMs or to clients of Internet Sharing, which use this Mac as their router.
 function hosts_machines(name, w, n, i) {
     if (name ~ /^(vboxnet|vmnet|vnic|ap)[0-9]+$/) return 1
     if (name !~ /^bridge[0-9]+$/) return 0
@@ -270,14 +274,14 @@ function hosts_machines(name, w, n, i) {
     for (i = 1; i <= n; i++) if (w[i] !~ /^(vmenet|feth|tap)[0-9]+$/) return 0
     return 1
 }
-# Whether packets leave this Mac by a route: to a router anywhere, or to a network that is reached directly.
-# What is cloned or bound to an interface, what refuses, and what stays on one link, leads nowhere.
+# Whether a route takes packets off this Mac: through a gateway, or to a directly connected network. Cloned (W),
+# interface-scoped (I), reject (R), blackhole (B), multicast, broadcast and link-local routes do not.
 function leads_out(i, name) {
     name = rif[i]
     if (name ~ /^lo[0-9]+$/ || holds[name] == "" || rflags[i] !~ /U/ || rflags[i] ~ /[IWRBm]/ || is_inner(name)) return 0
     if (rnet[i] ~ /^(22[4-9]|23[0-9]|255)\./ || rnet[i] ~ /^169\.254\./ || (rlen[i] == 32 && (name, rnet[i]) in has)) return 0
     if (rflags[i] ~ /G/) return 1
-    # The far end of a tunnel is no network.
+    # A host route that nobody configured: the far end of a point-to-point link, not a network.
     if (rflags[i] ~ /H/ && rflags[i] !~ /S/) return 0
     return !hosts_machines(name)
 }
@@ -295,7 +299,7 @@ function find_ways(i, list) {
 }
 function printable(text) { gsub(/[^ -~]/, "?", text); return text }
 
-# ---- networks of ours that somebody else has
+# ---- collisions: networks of ours that another route or address overlaps
 function overlaps(a, alen, p) { return number(a) <= hi[p] && number(a) + size(alen) - 1 >= lo[p] }
 function allowed(net, len, i) {
     for (i = 1; i <= na; i++)
@@ -303,14 +307,16 @@ function allowed(net, len, i) {
     return 0
 }
 function covers(net, len, other, otherlen) { return len <= otherlen && int(number(net) / size(len)) == int(number(other) / size(len)) }
-# Whether a route has to do with what we made, or with the vmnet that a provider lives on.
+# Whether a route is no collision: cloned, in the ledger, by a bridge of ours or a vmnet bridge of a provider, or to an
+# address of these bridges.
 function known_route(i) {
     if ((rif[i] in ownbridge) || (rif[i] in vmnet) || rflags[i] ~ /W/ || rnet[i] in ownaddress) return 1
     if (in_ledger("route", rnet[i] "/" rlen[i], rif[i])) return 1
     return rif[i] == "lo0" && rlen[i] == 32 && in_ledger("address", "lo0", rnet[i])
 }
 function known_address(i) { return (aton[i] in ownbridge) || (aton[i] in vmnet) || at[i] in ownaddress || (aton[i] == "lo0" && atlen[i] == 32 && in_ledger("address", "lo0", at[i])) }
-# A route to everywhere, or part of one: wider than the block of private addresses that the network lies in.
+# Whether a route is a default route or a part of one, as VPNs install (0/1 and 128/1): wider than the private block
+# that contains the network of p, or than /8 elsewhere.
 function everywhere(i, p, k, blocks, w) {
     if (rlen[i] <= 1) return number(rnet[i]) % 2147483648 == 0
     for (k = split(BLOCKS, blocks, " "); k > 0; k--) {
@@ -319,8 +325,8 @@ function everywhere(i, p, k, blocks, w) {
     }
     return rlen[i] < 8
 }
-# One of many routes by one router or tunnel that together lead to half of all addresses or more, and none of which says
-# a second time what another does: everything but some addresses, in pieces.
+# Whether a route is one of many through the same gateway or tunnel that together cover at least half of the address
+# space, and none of which contains it: a VPN that routes everything except some addresses.
 function is_piece(i, k, sum) {
     sum = size(rlen[i])
     for (k = 1; k <= nr; k++) {
@@ -330,7 +336,8 @@ function is_piece(i, k, sum) {
     }
     return sum >= 2147483648
 }
-# A route past a tunnel that takes everything else: it says no more than the default route of the LAN did.
+# Whether a route goes around a VPN: through the gateway of the default route of the LAN, while a wide route by another
+# interface takes everything else. It adds nothing to that default route.
 function bypasses(i, k, same, other) {
     if (rflags[i] !~ /G/) return 0
     for (k = 1; k <= nr; k++) {
@@ -345,7 +352,7 @@ function collide(p, what, net, len, name) {
     clash[++nclash] = p
     clashing[nclash] = "the network " network[p] " of " p " overlaps the " what " " net "/" len " on " printable(name)
 }
-# Whether the bridge of the provider, ours or of vmnet, has and routes this network now.
+# Whether the bridge of a provider (ours or that of vmnet) has its gateway address and the route to its network now.
 function in_force(p, b) {
     b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
     if (!(p in present) || !((b, gateway[p]) in has)) return 0
@@ -373,7 +380,7 @@ function collisions(i, k, p) {
     }
 }
 
-# ---- networks that are free, for every provider whose network is not
+# ---- proposals: a free network for every provider whose network collides
 function free_network(len, i, n, blocks, w) {
     n = split(BLOCKS, blocks, " ")
     for (i = 1; i <= n; i++) {
@@ -396,13 +403,14 @@ function free_within(from, room, step, n, moved, i, p) {
     }
     return 0
 }
-# Where to go on behind what lies between two numbers, if that is in the way.
+# If first..last overlaps the candidate at n, returns the first aligned start above `last` (or `moved`, if that is
+# higher); else `moved`.
 function past(first, last, n, step, moved, behind) {
     if (n > last || n + step - 1 < first) return moved
     behind = (int(last / step) + 1) * step
     return behind > moved ? behind : moved
 }
-# The lines of a declaration that moves them, volumes and all.
+# Advice: the lines of a declaration that moves these providers, with their gateways and volumes, to free networks.
 function propose(i, p, v) {
     if (nclash) advice[++nadvice] = "# these networks are free on this Mac; in the declaration:"
     for (i = 1; i <= np; i++) {
@@ -418,14 +426,14 @@ function propose(i, p, v) {
     }
 }
 function moved_to(ip, p) { return dotted(proposed[p] + number(ip) - lo[p]) }
-# A name as Nix takes it in an attribute path.
+# A name in an attribute path of Nix: quoted unless it begins with a letter.
 function attribute(name) { return name ~ /^[a-z]/ ? name : "\"" name "\"" }
 
-# ---- rules, with names of this Mac put in
-# A line that names `$egress` is loaded once for every interface that leads outside, one that names `$outside` once for
-# every interface that is neither lo0 nor ours, one that names `$bridge_NAME` with the kernel name of the bridge
-# of that provider. A list in place of a macro is a syntax error, and without such an interface the line is left out. The first line
-# that is loaded says what was put in; whether this pfctl takes `extfilter` was tried when they were loaded last.
+# ---- rules, with the interface names of this Mac put in
+# A line with `$egress` is loaded once for every egress interface, one with `$outside` once for every interface that is
+# neither lo0 nor a bridge or port of the network, one with `$bridge_NAME` with the kernel name of the bridge of that
+# provider. pf allows no list in their place. A line whose macro has no interface is left out. The first loaded line
+# records the names that were put in, and whether the last load found that pfctl accepts `extfilter`.
 function read_rules(file, line, i) {
     names_of["egress"] = outlets
     names_of["outside"] = outsiders
@@ -444,7 +452,7 @@ function read_rules(file, line, i) {
 function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
     if (line ~ /^[ \t]*#/) rule[++nrules] = line
-    # So that the file can be read with one definition less; here every name is put in.
+    # These definitions let the file be read where only $egress is defined; here every macro is replaced.
     else if (line !~ /^[ \t]*(outside|bridge_[a-z0-9_]*)[ \t]*=/) put_in(line)
 }
 function put_in(line, rest, name, n, w, i) {
@@ -471,7 +479,7 @@ function with(line, name, value, out, word) {
     }
     return out line
 }
-# What was put in for a macro when a first line was written, names between blanks.
+# The interface names that the first line of loaded rules records for a macro, separated by spaces.
 function put_in_then(line, name, w, n, i, out) {
     n = split(line, w, " ")
     for (i = 4; i <= n; i++) if (index(w[i], name "=") == 1) { out = substr(w[i], length(name) + 2); gsub(/,/, " ", out); return out }
@@ -481,7 +489,7 @@ function commas(list) { gsub(/ +$/, "", list); gsub(/ /, ",", list); return list
 function listed_names(list) { gsub(/ +$/, "", list); gsub(/ /, ", ", list); return list == "" ? "nothing" : list }
 function causes_of_names(then, w, n, i, gone, new_) {
     if (was == rule[1] || was !~ /^# put in:/) return
-    # Rules that named none before say nothing of what there was.
+    # A first line without the macro does not record which interfaces there were.
     if (("egress" in uses) && was ~ / egress=/) {
         then = put_in_then(was, "egress")
         if (then != put_in_then(rule[1], "egress")) cause("the egress interfaces changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
@@ -495,9 +503,9 @@ function causes_of_names(then, w, n, i, gone, new_) {
     if (gone new_ != "") cause("interfaces of other programs changed: " listed_names(new_) " added, " listed_names(gone) " removed")
 }
 
-# ---- what else decides on this Mac
-# The main ruleset calls our anchor; what stands before that call decides first. So do the children of the same anchor
-# whose names sort before ours. Whatever decides only where no rule of ours does is none of our business.
+# ---- rules of other programs that pf evaluates before ours
+# The main ruleset calls our anchor. Rules before that call are evaluated first, and so are anchors with the same parent
+# whose names sort before ours. Rules after ours decide only what ours leave undecided, and are ignored.
 section == "pfctl-others" {
     if (index($0, "anchor\t") == 1) { other = substr($0, 8); next }
     if ($0 == "unread\t" other) { unread[++nunread] = other; next }
@@ -511,9 +519,9 @@ function list_of(line, w) {
     sub(/-anchor$/, "", w[1])
     return (w[1] ~ /^(nat|rdr|binat|scrub|dummynet)$/) ? w[1] : (w[1] ~ /^(pass|block|anchor|antispoof)$/) ? "filter" : ""
 }
-# A rule of others as it is shown: short, and of signs that a terminal does not take for its own.
+# A rule of another program, quoted for a message: at most 120 characters, none of them a control character.
 function shown(line) { line = printable(line); return "`" (length(line) > 120 ? substr(line, 1, 117) "..." : line) "`" }
-# Whether a call is for all traffic of ours: nothing stands behind its name but what limits nothing.
+# Whether an anchor is called for all IPv4 traffic: what follows its name restricts nothing.
 function is_whole(rest, w, n, i) {
     gsub(/label "[^"]*"/, "", rest)
     n = split(rest, w, " ")
@@ -546,7 +554,7 @@ function comes_first(name, kind, top) {
     }
     return 0
 }
-# Whether an end of a rule can be a volume, a gateway or a guest.
+# Whether the source or destination of a rule may lie in the network of a provider; tables and names may.
 function meets(word, w, p, i) {
     if (word ~ /:/ || word ~ /^\(/) return 0
     if (word !~ /^[0-9.]+(\/[0-9]+)?$/) return 1
@@ -573,7 +581,7 @@ function judge_rule(line, whose, plain, w, n, i, from, to, name) {
         trouble("others", shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     else notice(shown(line) " of " whose " decides on " name " before our rules")
 }
-# XNU sends what `route-to` takes without the argument that dummynet needs then, and dereferences a null pointer.
+# XNU forwards packets of `route-to` without an argument that dummynet needs, and dereferences a null pointer: a panic.
 function judge_route(line, whose, plain, text) {
     plain = line; gsub(/"[^"]*"/, "\"\"", plain)
     if (plain !~ / (route-to|reply-to|dup-to|fastroute)( |$)/) return
@@ -585,7 +593,7 @@ function judge_others(i, kind, text) {
     for (i = 1; i <= nfirst; i++) judge_rule(first[i], "the main ruleset")
     for (i = 1; i <= nmain && (npipes || fpiped); i++) judge_route(mainline[i], "the main ruleset")
     for (i = 1; i <= nothers; i++) {
-        # An anchor of an earlier bundle is emptied.
+        # An anchor of an earlier bundle is about to be emptied, and the anchor of faults is ours.
         if (in_ledger("anchor", otherof[i], "") || (faulty && otherof[i] == P["faults"])) continue
         kind = list_of(otherline[i])
         if (kind != "" && otherline[i] !~ /^([a-z]+-)?anchor "/ && comes_first(otherof[i], kind)) judge_rule(otherline[i], otherof[i])
@@ -600,7 +608,7 @@ function judge_others(i, kind, text) {
 function caution(about, text) { warning[++nwarnings] = text; warns_of[nwarnings] = about }
 function notice(text) { remark[++nremarks] = text }
 
-# ---- what the network lives on beside itself: launchd runs reconcile, and the state table of pf has an end
+# ---- what the network depends on: launchd runs reconcile, and the state table of pf has a limit
 section == "launchctl-print" {
     if ($0 == "not loaded" || $0 == "disabled" || $0 == "differs") job[$0] = 1
     else if ((i = index($0, " = ")) > 0) job[substr($0, 1, i - 1)] = substr($0, i + 3)
@@ -619,14 +627,14 @@ function judge_health(program, place, load) {
         if (!("not loaded" in job) && job["program"] != program) caution("launchd", "launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
         else if ("differs" in job) caution("launchd", "launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
     }
-    # A state table that is full lets no new connection in.
+    # A full state table admits no new connection.
     if (limit > 0 && entries > limit * 0.8) caution("pf", "pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
 }
 function states_text() { return entries == "" ? "unknown" : entries " of " (limit == "" ? "an unknown limit" : limit) }
 function states_json() { return entries == "" ? "null" : "{\"entries\":" entries + 0 ",\"limit\":" (limit == "" ? "null" : limit + 0) "}" }
 function job_text() { return ("disabled" in job) ? "disabled" : ("not loaded" in job) ? "not loaded" : (job["state"] == "" ? "unknown" : job["state"]) (job["last exit code"] == "" ? "" : ", last exit code " job["last exit code"]) }
 
-# Places that cannot be ours: what macOS empties, and a log that somebody else has begun.
+# Refuses paths that cannot be ours: below a directory that macOS empties, or a log that another program wrote.
 function judge_paths(line, i, w, known) {
     for (i = split("/private/tmp /private/var/tmp /private/var/folders", w, " "); i > 0; i--) {
         if (emptied(P["state"], w[i])) danger(P["state"] " lies below " w[i] ", which macOS empties; hint: declare another stateDir")
@@ -641,10 +649,10 @@ function judge_paths(line, i, w, known) {
         close(P["log"])
     }
 }
-# Whether a path lies there, by its own name or by the one that the links of macOS give it.
+# Whether a path is below a directory of /private, under that name or the shorter one (/tmp and /var are links).
 function emptied(path, place) { return below(path, place) || ((place in modeof) && below(path, substr(place, 9))) }
 
-# ---- names, ledger and rules, from their files
+# ---- names, ledger and rules, read from the state directory
 function read_names(file, line, w) {
     while ((getline line < file) > 0) {
         split(line, w, "\t")
@@ -660,14 +668,14 @@ function read_ledger(file, line, n, w, k, head, form, current) {
     while ((getline line < file) > 0) {
         n = split(line, w, "\t")
         if (line == "") continue
-        # A head that was torn has nothing behind it.
+        # A header that an interrupted write cut short is valid only if nothing follows.
         if (form != head && (form != "" || index(head, line) != 1)) { refuse("the ledger " file " has an unknown format: run cleanup with the program that wrote it"); return }
         if (form == "") { form = line; continue }
-        # A line that was torn says nothing: what it was to tell of was never begun.
+        # A line without the final dot was cut short, and is ignored: what it announces was never begun.
         if (w[n] != ".") continue
         if (w[1] == "base" && w[2] != P["base"]) { refuse("the ledger " file " belongs to " w[2] ", not to " P["base"] ": run cleanup there first"); return }
         if (w[1] == "boot") { current = (w[2] == boot); if (!current) restarted = 1 }
-        # Files outlive a restart.
+        # Hosts files outlive a restart; nothing else in the ledger does.
         if (w[2] == "hosts-file" || w[2] == "hosts") {
             if (w[1] == "have") { if (w[2] == "hosts") named[w[3]] = 1; else madehosts[w[3]] = 1 }
             else { delete named[w[3]]; delete madehosts[w[3]] }
@@ -692,7 +700,8 @@ function read_ledger(file, line, n, w, k, head, form, current) {
     close(file)
     sameboot = current
 }
-# A token that pf gave us in a run that died before it could write it down.
+# Drops our pf token if pf no longer lists it. Adopts one that pf gave to a run that died before it could record it: the
+# token of the recorded process, or else the only new one of a pfctl.
 function adopt_token(t, found, count) {
     if (ourtoken != "" && !(ourtoken in listed)) { ourtoken = ""; cause("the token of pf is gone: another program turned pf off (pfctl -d) or released it; pf is in use by " pf_users()) }
     if (!pending || ourtoken != "") return
@@ -704,7 +713,8 @@ function adopt_token(t, found, count) {
     if (count == 1) ourtoken = found
 }
 function in_ledger(what, a, b) { return ((what, a, b) in L) && L[what, a, b] != "gone" }
-# An interface is ours when the ledger says that it was made, or that it was about to be and nobody uses it.
+# An interface is ours if the ledger records it as made, or as about to be made while it is not in use: no address, and
+# neither a peer nor a member that is not in the ledger.
 function ours(name, w, n, i) {
     if (!(name in exists) || !in_ledger("if", name, "")) return 0
     if (L["if", name, ""] == "have") return 1
@@ -723,9 +733,9 @@ function free_unit(prefix, unit) {
     }
     return prefix unit
 }
-# An interface that we destroyed and that macOS still lists for a moment.
+# Whether we destroyed an interface that macOS still lists, as it may do for a moment.
 function lingers(name) { return (name in exists) && (("if", name, "") in L) && L["if", name, ""] == "gone" && holds[name] == "" && !running[name] }
-# The kernel name that a logical name keeps for good, unless somebody else has it now.
+# Assigns a kernel name to a logical name. It is permanent, unless another program has taken it.
 function name_for(logical, prefix, paired) {
     if (logical in kernel && foreign(kernel[logical])) forget_name(logical)
     else if (logical in far && foreign(far[logical])) forget_name(logical)
@@ -739,7 +749,8 @@ function forget_name(logical, i) {
     for (i = 1; i <= nn; i++) if (nameorder[i] == logical) nameorder[i] = ""
     delete kernel[logical]; delete far[logical]
 }
-# Whether the tables of the rules hold what they should, where they were looked at. Networks come as pf prints them.
+# Whether pf holds the tables as the rules define them; `altered` names one that differs. The rules give each network in
+# the form that pf prints, except that pf omits /32.
 function tables_stand(t, n, w, i, k) {
     read_tables(rule, nrules, newtable)
     for (t in newtable) {
@@ -751,8 +762,9 @@ function tables_stand(t, n, w, i, k) {
     altered = ""
     return 1
 }
-# What pf printed of our anchor when we loaded it last, and whether a load was begun and never written down as done. pf
-# takes rules only as a whole: who takes some away leaves ours, and whoever brings one that was not ours loaded his own.
+# Reads what pf printed of our anchor after our last load, and whether a load was begun but never recorded as complete.
+# pf replaces rules only as a whole. So a part of ours is still ours, while one rule that is not ours (`theirs`) means
+# that another program loaded its own.
 function read_loaded(line, i) {
     if ((getline line < (P["state"] "/rules.seen")) > 0) knew = (line == boot)
     while ((getline line < (P["state"] "/rules.seen")) > 0) { loaded[++nloaded] = line; if (knew) was_loaded[line] = 1 }
@@ -762,7 +774,7 @@ function read_loaded(line, i) {
     anchored = in_ledger("anchor", P["anchor"], "")
     for (i = 1; i <= ns && theirs == "" && !(loading && anchored); i++) if (seen[i] != "--" && !(seen[i] in was_loaded)) theirs = seen[i]
 }
-# Whether pf holds what was loaded last, and that is what should be loaded now.
+# Whether pf still holds exactly what we loaded last, and whether that is what should be loaded now.
 function rules_stand(line, i, same) {
     same = anchored && knew && !loading
     for (i = 1; (getline line < (P["state"] "/rules.conf")) > 0; i++) if (line != rule[i]) same = 0
@@ -774,8 +786,8 @@ function rules_stand(line, i, same) {
 }
 
 # ---- owners and modes
-# Root runs what lies here and writes here: so nobody else may. Whoever owns the program is the one who runs it,
-# where the shell says that they are the same.
+# Root runs and writes these files, so no other user may be able to change them. If the shell found that the caller owns
+# this program (`mine`), that owner is accepted as well as root.
 function judge_owners(i, path, mode, root, own) {
     root = (P["mine"] == "yes" && P["self"] in ownerof) ? ownerof[P["self"]] : 0
     for (i = 1; i <= nowned; i++) {
@@ -791,15 +803,15 @@ function judge_owners(i, path, mode, root, own) {
             continue
         }
         if (own && (path == P["state"] || path == P["base"] "/networking") && mode !~ /^d/) danger(path " is not a directory; hint: move it elsewhere")
-        # In a directory with the sticky bit nobody can remove or rename what is of root.
+        # In a directory with the sticky bit, other users cannot remove or rename the files of root.
         if ((substr(mode, 6, 1) == "w" || substr(mode, 9, 1) == "w") && (own || substr(mode, 10, 1) !~ /[tT]/)) danger(path " can be changed by users other than root (" mode "); hint: sudo chmod go-w " quote(path))
-        # `ls` marks an access list with a plus, but where there are attributes too, with what stands for those.
+        # `ls` marks an ACL by a plus, but a file that also has extended attributes by an at sign: the entries decide.
         if (own ? (mode ~ /\+$/ || path in listof) : (listof[path] ~ / allow [^\n]*(write|append|add_|delete|chown)/)) danger(path " has an access control list, which may let other users in; hint: sudo chmod -N " quote(path))
     }
 }
 function below(path, top) { return path == top || index(path, top "/") == 1 }
 function danger(text) { hazard[++nh] = text; refuse(text) }
-# A word of a shell.
+# Quotes a text for the shell, if it needs that.
 function quote(text, i, c, out) {
     if (text ~ /^[A-Za-z0-9_.\/-]+$/) return text
     for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out (c == "\047" ? "\047\\\047\047" : c) }
@@ -809,7 +821,7 @@ function quote(text, i, c, out) {
 # ---- refusals and changes
 function refuse(text) { refusal[++nf] = text }
 function trouble(about, text) { problem[++nt] = text; concerns[nt] = about }
-# What others did meanwhile, for the log.
+# What other programs did since the last run, for the log. Nothing is added once this run has made changes itself.
 function cause(text) { if (!P["acted"]) because[++nc] = text }
 function lost(text) { if (++nlost <= 6) losses = losses (nlost > 1 ? ", " : "") text }
 function lower(text) { lowered = lowered (lowered == "" ? "" : ", ") text }
@@ -817,7 +829,7 @@ function pf_users(t, list) {
     for (t in listed) if (t != ourtoken) list = list (list == "" ? "" : ", ") tokenname[t] " (" tokenpid[t] ")"
     return list == "" ? "nobody" : list
 }
-# Who took what away, as far as it can be told from what the ledger says and the Mac has.
+# What other programs changed, as far as the ledger and the state of the Mac tell.
 function causes() {
     if (restarted) cause("the Mac was restarted since the network came up")
     if (sameboot && !finished) { cause("an earlier run was interrupted"); return }
@@ -835,9 +847,10 @@ function causes() {
     if (altered != "") cause("another program changed the table <" altered "> in " P["anchor"])
     if (forwardingwas != "" && forwarding != 1) cause("another program turned IP forwarding off (a VM tool or Internet Sharing that ended does); bridges of others: " strangers())
 }
-# Changes in phases: 1 rules and the pipes that they need, 2 what goes, 3 what comes, 4 names, and at the end of all what the rules stood on.
+# Queues a change. Phases: 1 rules, with pipes, token and forwarding; 2 removals; 3 additions; 4 names, then, on the way
+# down, everything that 1 brought.
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
-# ---- what should be, against what is
+# ---- what should be, compared with what is
 function want_bridge(p, b) {
     if (kind[p] == "vmnet") { want_vmnet(p); return }
     b = kernel[bridge[p]]
@@ -862,7 +875,7 @@ function want_vmnet(p, i) {
 }
 function want_route(p, b) {
     wanted["route", network[p], b] = 1
-    # A route of others in its place is told as a collision; it is not ours to remove.
+    # A foreign route to the same network is reported as a collision; it is not ours to remove.
     if (routed[network[p]] == b || (p, dotted(lo[p]), netlen[p]) in told) return
     if (in_ledger("route", network[p], b)) lost("the route " network[p] (routed[network[p]] != "" ? " (now to " routed[network[p]] ")" : ""))
     op("route", network[p], b, "-", "route " network[p] " to " bridge[p] " (" b ")")
@@ -885,7 +898,7 @@ function want_port(v, a, b, up) {
     }
     if (ours(b) && b in memberof && memberof[b] != up) op("leave", memberof[b], b, "-", "take " b " out of " memberof[b])
     if (ours(b) && ours(up) && (b in memberof) && memberof[b] == up) return
-    # Who leaves a bridge, or loses it, is taken down.
+    # An interface that leaves its bridge, or whose bridge is destroyed, is down afterwards.
     if (ours(b)) op("up", b, "-", "-", "bring the far end of " port[v] " (" b ") up")
     op("join", up, b, "-", "put " port[v] " (" b ") into " bridge[of[v]] " (" up ")")
 }
@@ -894,29 +907,31 @@ function want_alias(ip, whose) {
     if (!(("lo0", ip) in has) && in_ledger("address", "lo0", ip)) lost(ip " on lo0")
     if (!(("lo0", ip) in has)) op("address", "lo0", ip, "255.255.255.255", "give lo0 " ip " for " whose)
 }
-# A volume that was mounted, or is not any more: its localhost alias, address or port tells what was before.
+# Records as a cause that a volume was mounted or unmounted since the last run: the ledger shows the state before by the
+# address of the volume on lo0 (the localhost alias of a guest), or its port.
 function tell_mount(v, had) {
     had = in_ledger("address", "lo0", attachment[v] == "host" ? address[v] : alias[v]) || (port[v] != "-" && in_ledger("if", kernel[port[v]], ""))
     if (active(v) && !had) cause(v " was mounted at " mountpoint[v])
     if (!active(v) && had) cause(v " is not mounted at " mountpoint[v] " any more")
 }
-# What the ledger has and nobody wants any more goes, one kind after another.
+# Removes whatever the ledger has and nothing wants any more, one kind after another.
 function drop_unwanted(these, i, kinds, k, n, a, b) {
     n = split(these, kinds, " ")
     for (k = 1; k <= n; k++) for (i = 1; i <= nl; i++) {
         if (what_[i] != kinds[k] || (order[i] in wanted) || L[order[i]] == "gone") continue
         a = name_[i]; b = on_[i]
         if (kinds[k] == "route" && routed[a] == b) op("unroute", a, b, "-", "remove the route " a " to " b)
-        # What goes takes its addresses with it.
+        # An interface that is destroyed loses its addresses with it.
         if (kinds[k] == "address" && ((a, b) in has) && (a == "lo0" || (ours(a) && ("if", a, "") in wanted))) op("unaddress", a, b, "-", "take " b " from " a)
         if (kinds[k] == "if" && ours(a)) op("destroy", a, "-", "-", "remove " ((a in taken) ? taken[a] " (" a ")" : a))
-        # An earlier bundle named it.
+        # An anchor of an earlier bundle.
         if (kinds[k] == "anchor" && a != P["anchor"]) op("unrules", a, "-", "-", "empty " a)
-        # Pipes go behind the rules that named them.
+        # A pipe is removed after the rules that used it.
         if (kinds[k] == "pipe" && (a in pipeat)) op("unpipe", a, "-", "-", "remove pipe " a)
     }
 }
-# Something is mounted where a directory and the one above it lie on two devices, or are the same: the root.
+# Whether a volume takes part: it has no mount point, or something is mounted there. Then that path is on another device
+# than its parent directory, or has the same inode, as only the root has.
 function active(v, at, above) {
     if (mountpoint[v] == "-") return 1
     at = mountpoint[v] "/."; above = mountpoint[v] "/.."
@@ -942,8 +957,8 @@ function prepare(i, p, k) {
     find_ways()
     read_main()
 }
-# Rules in our anchor that this network did not load: they are for whoever loaded them to take away. Where they came in the
-# place of ours, reconcile mends the rest.
+# Rules in our anchor that this network did not load are left to the program that loaded them. A start is refused; where
+# they replaced ours, reconcile reports them and repairs everything else.
 function foreign_rules(who) {
     if (job["program"] != "" && index(job["program"], P["base"] "/") != 1) who = "they are of " printable(job["program"])
     else if (anchored) who = "another program loaded them in the place of ours, which are not in force; pf is in use by " pf_users()
@@ -1017,13 +1032,13 @@ function differ_down(i, w, n, kept) {
     drop_unwanted("anchor pipe")
     if (ourtoken != "") op("untoken", ourtoken, "-", "-", "give the token of pf back")
 }
-# Bridges of vmnet, Internet Sharing and the like that are not ours.
+# Bridges of other programs, such as vmnet and Internet Sharing: unit 100 or higher, and not ours. `-` for none.
 function strangers(i, list) {
     for (i = 1; i <= ni; i++)
         if (iface[i] ~ /^bridge[0-9]+$/ && substr(iface[i], 7) + 0 >= 100 && !(iface[i] in ownbridge)) list = list (list == "" ? "" : ",") iface[i]
     return list == "" ? "-" : list
 }
-# The block of names: one, whole, and as it should be; and none in a file that an earlier bundle named.
+# The hosts file must have one block of names, complete and up to date. One that an earlier bundle used must have none.
 function differ_hosts(up, i, path) {
     for (i = 1; up && i <= nv; i++) block[i] = address[volume[i]] "\t" volume[i] "." of[volume[i]] ".nixvol " volume[i] ".nixvol"
     if (P["hosts"] != "") {
@@ -1050,13 +1065,14 @@ function read_hosts(file, line) {
     close(file)
 }
 
-# ---- pipes of dummynet: what the ways between ends are like
+# ---- pipes of dummynet: the conditions of paths between endpoints
 section == "table" && $1 == "pipe" {
     pipe[++npipes] = $2; pipedelay[$2] = $3 + 0; pipeloss[$2] = $4; piperate[$2] = $5 + 0; pipeway[$2] = $6
     next
 }
 
-# NUMBER: RATE DELAY ms QUEUE, and behind the queue its losses; `unlimited`, or a number and its unit. In kilobits.
+# A line of `dnctl list` is NUMBER: RATE DELAY ms QUEUE, followed by the loss (`plr SHARE`), if any. RATE is `unlimited`
+# or a number and its unit. It is kept in kbit/s: 0 is unlimited, -1 unknown.
 section == "dnctl-list" {
     if (!match($0, /^[0-9]+: /)) next
     n = substr($0, 1, RLENGTH - 2) + 0
@@ -1071,7 +1087,7 @@ section == "dnctl-list" {
 
 section == "pfctl-dummynet" { mainline[++nmain] = $0; next }
 
-# They are seen behind the other rules of the anchor, where there are any.
+# Dummynet rules follow the other rules of the anchor, after a separator, if there are any.
 section == "pfctl-anchor-dummynet" {
     if (!nslow++) seen[++ns] = "--"
     seen[++ns] = $0
@@ -1090,7 +1106,7 @@ function state_of_pipe(n) {
     if (!(n in pipeat)) return "missing"
     return !in_ledger("pipe", n, "") ? "of another program" : pipe_stands(n) ? "up" : "not as declared"
 }
-# Rules need their pipes: what a rule sends into one that is not there is lost.
+# Pipes come before the rules that use them: a packet that a rule sends into a missing pipe is lost.
 function want_pipes(i, n, text) {
     for (i = 1; i <= npipes; i++) {
         n = pipe[i]
@@ -1106,7 +1122,7 @@ function want_pipes(i, n, text) {
         op("pipe", n, pipedelay[n], pipeloss[n] "," piperate[n], ((n in pipeat) ? "change" : "make") " pipe " n " (" pipeway[n] "): " like(pipedelay[n], pipeloss[n], piperate[n]))
     }
 }
-# Whether the ledger knows a pipe that is there.
+# Whether any pipe of the ledger still exists.
 function knows_pipes(i) {
     for (i = 1; i <= nl; i++) if (what_[i] == "pipe" && L[order[i]] != "gone" && (name_[i] in pipeat)) return 1
     return 0
@@ -1138,12 +1154,12 @@ function pipes_json(i, n, out) {
     return "[" out "]"
 }
 
-# ---- faults: what is cut or slow between two ends, until when; in an anchor of their own, which is asked before ours
+# ---- faults: temporary partitions and slow paths between two endpoints, in an anchor that pf evaluates before ours
 section == "clock" { now = $0 + 0; next }
 section == "pfctl-faults" { fseen[++nfseen] = $0; next }
 
-# The file has the boot session, and a fault a line, the latest first:
-# KIND ONE OTHER DEADLINE SECONDS UNTIL PIPE DELAY LOSS KBIT, of which the last four are 0 for a partition.
+# The file has the boot session in its first line, then one fault a line, the latest first:
+# KIND ONE OTHER DEADLINE SECONDS UNTIL PIPE DELAY LOSS KBIT; the last four are 0 for a partition.
 function read_faults(file, line, w) {
     file = P["state"] "/faults"
     if ((getline line < file) > 0) { faulty = 1; split(line, w, "\t"); fboot = w[2]; fours = (fboot == boot) }
@@ -1156,13 +1172,13 @@ function add_fault(line, w) {
     fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]
 }
 function is_end(name) { return (name in network) || (name in of) }
-# Why a fault is over, if it is.
+# Why a fault is over, or nothing if it is not.
 function over(i) {
     if (fboot != boot) return "the Mac was restarted"
     if (P["target"] != "up") return "the network goes down"
     if (!is_end(fone[i]) || !is_end(fother[i])) return (is_end(fone[i]) ? fother[i] : fone[i]) " is not in this network"
     if (fdeadline[i] == "x") return "it could not be made"
-    # A clock that was turned back gives nobody more time.
+    # More time left than the fault was given means that the clock was set back: it is over, too.
     if (fdeadline[i] != "-" && (now >= fdeadline[i] || fdeadline[i] - now > fseconds[i] + 1)) return "its " fseconds[i] " seconds have passed"
     return ""
 }
@@ -1170,8 +1186,9 @@ function is_between(i, one, other) { return (fone[i] == one && fother[i] == othe
 function fault_text(i) { return fkind[i] " " fone[i] " " fother[i] (fkind[i] == "slow" ? ": " like(fdelay[i], floss[i], frate[i]) : "") }
 function fault_until(i) { return funtil[i] == "-" ? "until it is healed, a stop or a restart" : "until " funtil[i] }
 
-# What an end has: a provider its network and the localhost aliases of its volumes, a volume its address and alias. Where
-# that is the other end of its own provider it is not in that, nor is the gateway: what masquerades comes from there.
+# The addresses of an endpoint: of a provider its network and the localhost aliases of its volumes, of a volume its
+# address and alias. If the other endpoint is a volume of this very provider, the volume is left out, and so is the
+# gateway, which is the source of masqueraded traffic.
 function end_of(name, but, i, v, out) {
     if (name in of) return address[name] (alias[name] == "-" ? "" : " " alias[name])
     out = network[name]
@@ -1179,7 +1196,7 @@ function end_of(name, but, i, v, out) {
     for (i = 1; i <= nv; i++) { v = volume[i]; if (of[v] == name && v != but && alias[v] != "-") out = out " " alias[v] }
     return out
 }
-# What of it has its place on this Mac: gateways, and volumes that the Mac serves.
+# Those of its addresses that the Mac itself has: gateways, and volumes that the Mac serves.
 function here_of(name, but, i, v, out) {
     if (name in of) return attachment[name] == "host" ? address[name] : ""
     if (!(but in of) || of[but] != name) out = gateway[name]
@@ -1192,11 +1209,12 @@ function steer(from, to, here, pipe_, i, w, ways) {
     if (here != "") ways = ways "\tin quick on ! lo0 inet from " from " to " here
     for (i = 1; i <= split(ways, w, "\t"); i++) {
         frule_add("dummynet " w[i] " pipe " pipe_)
-        # What comes out of a pipe goes on behind its rule: this keeps it out of the pipes of links.
+        # A packet that leaves a pipe continues after the rule that sent it there: keep it out of the pipes of links.
         frule_add("no dummynet " w[i])
     }
 }
-# The rules of all faults, in one fixed form: what is cut is blocked both ways and not translated, and nothing else is matched.
+# The rules of all faults: tables, translation, dummynet, filter. A partition drops packets in both directions and
+# exempts them from translation. No rule matches traffic of other endpoints.
 function make_fault_rules(i, part, a, b, ahere, bhere) {
     for (part = 1; part <= 4; part++) for (i = 1; i <= nfault; i++) {
         a = "<one" i ">"; b = "<other" i ">"
@@ -1219,7 +1237,8 @@ function make_fault_rules(i, part, a, b, ahere, bhere) {
         }
     }
 }
-# Whether pf holds these rules, all of them loaded and what they cut ended; and whether another program loaded its own there.
+# Whether these rules are in force: loaded as a whole, the connections that they cut ended (the file is written after
+# that), and their pipes as they should be. Sets `ftheirs` to a rule in the anchor that another program loaded.
 function faults_stand(file, line, i, n, whole_, same, was_) {
     file = P["state"] "/faults.seen"
     same = 1
@@ -1240,7 +1259,7 @@ function faults_stand(file, line, i, n, whole_, same, was_) {
 }
 function stands_as(n, i) { pipedelay[n] = fdelay[i]; pipeloss[n] = floss[i]; piperate[n] = frate[i] + 0; return in_ledger("pipe", n, "") && pipe_stands(n) }
 
-# What was asked for, or is over.
+# Applies the requested action to the list of faults, and drops those that are over.
 function edit_faults(i, n, list, kept_, why, number_) {
     if (P["act"] != "" && P["one"] != "") {
         if (!is_end(P["one"])) wrong = say_wrong("this network has no provider or volume " P["one"])
@@ -1305,7 +1324,8 @@ function answer_faults(i, k, n, a, b, does, same) {
 function end_both(a, n, b, m, i, k) {
     for (i = 1; i <= n; i++) for (k = 1; k <= m; k++) if (a[i] !~ /^!/ && b[k] !~ /^!/) { print "end\t" a[i] "\t" b[k]; print "end\t" b[k] "\t" a[i] }
 }
-# Whether rules of ours would be asked at all, and where pipes are made, whether that is safe.
+# Refuses a fault whose rules pf would not evaluate, or not first; and a slow path where dummynet is not called, or
+# where a rule of another program could make it panic the kernel.
 function may_cut(i) {
     read_main()
     if (!((P["faults"] "") < (P["anchor"] ""))) refuse(P["anchor"] " is asked before " P["faults"] ", which must come first; declare an anchor that sorts after it, such as com.apple/250.nixvol")
@@ -1316,7 +1336,7 @@ function may_cut(i) {
     for (i = 1; i <= nothers; i++) judge_route(otherline[i], otherof[i])
 }
 
-# ---- faults, for people, and for what else is looked at
+# ---- faults, as status shows them and as other checks need them
 function keep_faults(i) {
     read_faults()
     for (i = 1; i <= nfault; i++) if (fpipe[i] && fboot == boot) { wanted["pipe", fpipe[i], ""] = 1; wanted["pipe", fpipe[i] - 1, ""] = fpiped = 1 }
@@ -1335,7 +1355,7 @@ function faults_json(i, out) {
         out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"conditions\":" quoted(like(fdelay[i], floss[i], frate[i])) ",\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : ",\"conditions\":null,\"latencyMs\":null,\"loss\":null,\"bandwidthKbit\":null") "}"
     return "[" out "]"
 }
-# Whether a partition is between two volumes.
+# Whether a partition separates two endpoints.
 function is_cut(from, to, i) {
     for (i = 1; i <= nfault; i++)
         if (fkind[i] == "partition" && over(i) == "" && from != to && ((belongs(from, fone[i]) && belongs(to, fother[i])) || (belongs(from, fother[i]) && belongs(to, fone[i])))) return 1
@@ -1344,13 +1364,14 @@ function is_cut(from, to, i) {
 function belongs(name, end) { return name == end || ((name in of) && of[name] == end) }
 
 # ---- connections that new rules no longer permit
-# pf keeps a connection that the old rules let in. So what a rule that goes, or an entry that leaves its table, may have
-# let in is ended, from whom to whom; what other rules still let in has to connect again. Nothing else is touched.
+# The states of pf outlive the rules that let them in. For every rule that goes, and every entry that leaves a table,
+# the states from its sources to its destinations are ended. A connection that another rule still permits has to
+# reconnect. Other states are ended only where there are too many pairs (see below).
 function read_old(file, line) {
     while ((getline line < file) > 0) { oldrule[++nold] = line }
     close(file)
 }
-# The tables of rules, each a list of entries between blanks.
+# Collects the tables of some rules, each as a space-separated list of its entries, without the negated ones.
 function read_tables(list, n, out, i, k, m, w, name, open_) {
     for (i = 1; i <= n; i++) {
         if (list[i] !~ /^table </ && !open_) continue
@@ -1363,9 +1384,9 @@ function read_tables(list, n, out, i, k, m, w, name, open_) {
         }
     }
 }
-# A table that is not there has no members.
+# The entries of a table, or the address itself. An unknown table has none.
 function members_of(word, tables_) { return word == "any" ? " 0.0.0.0/0 " : (word in tables_) ? tables_[word] : word ~ /^</ ? " " : " " word " " }
-# All of a file is there, or the run ends here. Not every awk tells that a write failed, so it is read again.
+# Writes a file completely, or ends the run. Not every awk reports a failed write, so the lines are counted afterwards.
 function begin(file) { f = file; nwritten = 0; printf "" > f }
 function put(text) { print text > f; nwritten++ }
 function finish(line, n) {
@@ -1378,12 +1399,13 @@ function say_ends(i, n, w, k, from, to, but, gone) {
     if (!sameboot) return
     read_old(P["state"] "/rules.conf")
     read_old(P["state"] "/rules.loading")
+    # Rules are loaded that nothing here records: end every connection of every provider.
     if (!nold && ns > 1) for (i = 1; i <= np; i++) { ending(network[provider[i]], "0.0.0.0/0"); ending("0.0.0.0/0", network[provider[i]]) }
     read_tables(oldrule, nold, oldtable)
     read_tables(rule, nrules, newtable)
     for (i = 1; i <= nrules; i++) newline_[anywhere(rule[i])] = 1
     for (i = 1; i <= nold; i++) {
-        # What passes without a state left none behind.
+        # Only a rule that passes and keeps state has left states behind.
         if (oldrule[i] !~ /^(rdr )?pass / || oldrule[i] ~ / no state( |$)/) continue
         gone = !(anywhere(oldrule[i]) in newline_)
         n = split(oldrule[i], w, " ")
@@ -1394,17 +1416,17 @@ function say_ends(i, n, w, k, from, to, but, gone) {
             if (w[k] == "->") to = w[k + 1]
         }
         end_pairs(members_of(from, oldtable), members_of(to, oldtable), gone ? " " : members_of(from, newtable), gone ? " " : members_of(to, newtable))
-        # What is no longer outside.
+        # Destinations that the negated table did not contain and now does.
         if (but != "") end_pairs(members_of(from, oldtable), members_of(but, newtable), members_of(from, oldtable), members_of(but, oldtable))
     }
     for (i = 1; i <= nending; i++) {
         split(endings[i], w, "\t")
-        # So many that they take long: by their source alone, as long as that is one of ours.
+        # Each pair costs a run of pfctl. Beyond 256, end by source alone, if that is neither everything nor localhost.
         if (nending > 256 && w[1] != "0.0.0.0/0" && w[1] != "127.0.0.0/8") { if (w[1] in bysource) continue; bysource[w[1]] = 1; w[2] = "0.0.0.0/0" }
         print "end\t" w[1] "\t" w[2]
     }
 }
-# Every pair of the first two lists that is not one of the last two.
+# Ends every pair of the first two lists that is not a pair of the last two, except within a provider whose rule stays.
 function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
     n = split(from, f, " "); m = split(to, t, " ")
     for (i = 1; i <= n; i++) for (k = 1; k <= m; k++) {
@@ -1413,7 +1435,8 @@ function end_pairs(from, to, stillfrom, stillto, f, t, n, m, i, k) {
         ending(f[i], t[k])
     }
 }
-# A rule without its interface: what it let in by one that is gone, or has another name now, it lets in by the others.
+# A rule without its interface. If it goes for one interface (which is gone or renamed) and stays for another, it still
+# permits the same connections.
 function anywhere(line) { sub(/ on [A-Za-z][A-Za-z0-9_]*[0-9] /, " ", line); return line }
 function within_stays(net, i) {
     if (net in stays) return stays[net]
@@ -1435,7 +1458,7 @@ END {
     if (P["ask"] == "form") { if (ended && whole) answer_faults(); exit !(ended && whole) }
     if (("ls-lden" in seen_of) && !(P["self"] in modeof)) failed = "ls"
     if (("mount" in seen_of) && !("/" in deviceof)) failed = "stat"
-    # Nobody needs to know what is mounted to take everything down.
+    # Taking everything down does not depend on what is mounted.
     if (P["target"] == "down") unanswered = ""
     if (!ended || !whole || nsysctl < 2 || failed unanswered != "") {
         failed = "could not look at the Mac: " (unanswered != "" ? unanswered : failed == "" ? "the output of a command is incomplete" : failed " failed") "; try again"
@@ -1446,7 +1469,7 @@ END {
     if (P["ask"] == "faults") { answer_faults(); exit }
     prepare()
     if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
-    # In the order of their phases.
+    # Collect the changes in the order of their phases.
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) {
         todo[++ntodo] = ops[k, i]
         split(ops[k, i], w, "\t")
@@ -1479,13 +1502,13 @@ END {
     print "default\t" defaultvia
     print "pipes\t" (knows_pipes() ? "yes" : "")
     print "addressed\t" interfaces_with_address()
-    # What lingers is waited for.
+    # An interface that macOS still lists counts as a change, so that the shell looks again until it is gone.
     if (P["target"] != "up") for (i = 1; i <= ni; i++) if (lingers(iface[i])) no++
     if (P["writes"] && !nf && (no || nc)) write_changes()
     print "changes\t" no + 0
 }
 
-# ---- for the shell
+# ---- output for the shell
 function line_of(a, b, c, d) { return a "\t" b "\t" c (d == "" ? "" : "\t" d) "\t." }
 function interfaces_with_address(i, list) { for (i = 1; i <= ni; i++) if (holds[iface[i]] != "") list = list iface[i] " "; return list }
 function write_changes(i, k, a, b) {
@@ -1519,7 +1542,7 @@ function write_changes(i, k, a, b) {
     if (P["target"] == "up") for (i = 1; i <= nv; i++) print "name\t" block[i]
 }
 
-# ---- for people
+# ---- output for people
 function both(logical) { return (logical in kernel) ? logical " (" kernel[logical] ")" : logical }
 function state_of_provider(p) {
     if (P["target"] != "up") return "down"
@@ -1558,7 +1581,7 @@ function status_text(i, p, v) {
     for (i = 1; i <= nremarks; i++) print "note         " remark[i]
     for (i = 1; i <= ntodo; i++) print "to do        " texts_of[i]
 }
-# What a start waits for: seconds, until when, and the boot session that it began in.
+# What a start waits for, from the shell: seconds, the time of the rollback, and the boot session in which it began.
 function waiting(w) {
     split(P["pending"], w, " ")
     if (w[2] == "-") return "a start is running, or was interrupted"
@@ -1579,7 +1602,7 @@ function plan_text(i) {
     for (i = 1; i <= nf; i++) print "refused: " refusal[i]
     for (i = 1; i <= nadvice; i++) print advice[i]
 }
-# All changes in a line: how many of what.
+# All changes in one line, counted by kind.
 function summary(i, n, w, k, rest, out) {
     if (!no) return "nothing to change"
     n = split("make interface to create,destroy interface to remove,address address to add,unaddress address to remove,route route to add,unroute route to remove,pipe pipe to create,unpipe pipe to remove", w, ",")
@@ -1602,7 +1625,7 @@ function quoted(text, i, c, out) {
 function texts(list, n, i, out) { for (i = 1; i <= n; i++) out = out (i > 1 ? "," : "") quoted(list[i]); return "[" out "]" }
 function or_null(text) { return (text == "" || text == "-") ? "null" : quoted(text) }
 function truth(yes) { return yes ? "true" : "false" }
-# What all answers have: why nothing may be done, what is not as it should be, and what start would do.
+# What all JSON answers share: refusals, findings, and the changes that are to be made.
 function judged_json(i, out) {
     for (i = 1; i <= nt; i++) out = out (i > 1 ? "," : "") "{\"about\":" quoted(concerns[i]) ",\"what\":" quoted(problem[i]) "}"
     return "\"refused\":" texts(refusal, nf) ",\"findings\":[" out "],\"changes\":" texts(texts_of, ntodo)
@@ -1632,9 +1655,9 @@ function status_json(i, p, v) {
 
 # ---- words and exits
 
-# launchd sends what reconcile prints into the log, where it stands already.
+# Set when launchd runs reconcile: launchd appends what it prints to the log, and what matters is logged anyway.
 QUIET=
-# Somebody who watches is told how far it is.
+# On a terminal, changes are numbered to show the progress.
 TERMINAL=
 if test -t 1; then TERMINAL=yes; fi
 say() { if test -z "$QUIET"; then printf '%s\n' "$*"; fi; }
@@ -1649,7 +1672,7 @@ log() {
     fi
 }
 
-# Says something to whoever called, and to the log.
+# Reports a message to the caller and to the log.
 report() {
     warn "$*"
     log "$*"
@@ -1663,7 +1686,7 @@ failed() {
     return 1
 }
 
-# Calls a function with one line of a text after the other, until it fails.
+# Calls the function $1 with each line of the text $2; stops at the first call that fails.
 each_line() {
     IFS=$NEWLINE
     set -f
@@ -1676,13 +1699,14 @@ each_line() {
     set +f
 }
 
-# Every write of ours is looked at: what could not be written is said, and what it was to be is not begun.
+# Every write is checked, and a failed one reported. A change whose record (wish, ledger, rules) cannot be written is
+# not made; only removals go ahead.
 cannot_write() {
     warn "cannot write $1: the disk is full, or does not let us; hint: df ${1%/*}"
     return 1
 }
 
-# Puts a line into a file of the state directory: all of it, or what was there before stays.
+# Replaces the content of a file in the state directory by rename: a write that fails leaves the earlier content.
 put() {
     if printf '%s\n' "$2" 2>/dev/null >"$STATE/$1.new" && mv -f "$STATE/$1.new" "$STATE/$1"; then return 0; fi
     cannot_write "$STATE/$1"
@@ -1703,15 +1727,18 @@ need_root() {
 }
 
 # ---- one at a time
-# Whoever makes `lock` holds it, and whoever died with it leaves it to the one that makes `lock.NUMBER`, with the number
-# of the dead process; who died with that leaves it in the same way. A link is made whole or not at all, and by one.
+# The run that creates `lock` holds it. If that run dies, the lock passes to the run that creates `lock.PID`, with the
+# PID of the dead one; if this one dies too, to the run that creates `lock.` with its PID, and so on. The files are hard
+# links to a file that already has its content (PID and start time): ln either creates one, complete, or fails if it
+# exists.
 
 LOCKED=
 STOPPED=
-# Set where owners and modes of our files have been looked at.
+# Set once the owners and modes of our files have been checked.
 SAFE=
 
-# When a process began, which tells it from a later one of the same number; from what `ps` said.
+# Prints the start time of the process $1, from the output of `ps` in PROCESSES. It distinguishes the process from a
+# later one with the same PID.
 began() {
     IFS=$NEWLINE
     for line in $PROCESSES; do
@@ -1727,7 +1754,8 @@ began() {
     unset IFS
 }
 
-# Whether a holder of the lock lives. Where `ps` does not even know us, nobody is taken for dead.
+# Whether the recorded holder of the lock is alive. If `ps` does not even list this process, its output proves nothing,
+# and the holder counts as alive.
 lives() {
     if test "$HOLDER$TAB$SINCE" = "$$$TAB$OWN"; then return 0; fi
     PROCESSES=$(ps -o pid= -o lstart= -p "$$,$HOLDER" 2>/dev/null) || :
@@ -1738,7 +1766,8 @@ lives() {
     test -n "$now" && { test -z "$since" || test "$since" = "$now"; }
 }
 
-# True where somebody holds the lock; else FREE is the link to make.
+# True if a live process holds the lock; otherwise FREE is the link to create. A chain of 100 dead holders counts as
+# held.
 find_holder() {
     FREE=$STATE/lock
     links=0
@@ -1764,7 +1793,7 @@ try_lock() {
     fi
     own=$STATE/lock.$$.own
     if ! test -e "$own" && ! printf '%s\t%s\n' "$$" "$OWN" 2>/dev/null >"$own"; then
-        # The directory may have gone with a cleanup.
+        # A cleanup of another run may have removed the directory: then try again.
         if test -d "$STATE"; then
             rm -f "$own"
             cannot_write "$own" || exit 1
@@ -1774,7 +1803,8 @@ try_lock() {
     if find_holder || ! ln "$own" "$FREE" 2>/dev/null; then return 1; fi
     made=$FREE
     if find_holder && test "$HOLDER" = "$$"; then return 0; fi
-    # It was another's to leave, and that one has gone meanwhile.
+    # Our link does not continue the chain that starts at `lock`: the run that held the lock released it meanwhile, and
+    # the whole chain with it. Remove the link and try again.
     rm -f "$made"
     return 1
 }
@@ -1801,7 +1831,7 @@ take_lock() {
     trap 'STOPPED=yes' HUP INT TERM
 }
 
-# The first link goes first: as long as it is there, it leads to us.
+# `lock` is removed first: while it exists the chain still leads to this process, and no other run can take the lock.
 release_lock() {
     if test -n "$LOCKED"; then
         LOCKED=
@@ -1833,10 +1863,11 @@ write_wish() {
 }
 
 # ---- bundles
-# `applied` is a copy of the bundle that the last start put in force, and what reconcile keeps. `starting` is one that a
-# start works on, or that waits for its confirmation; `pending` says what it waits for.
+# `applied` is a copy of the bundle that the last completed start put in force; reconcile maintains it. `starting` is
+# the copy that a start is working on, or that waits for its confirmation; `pending` records what that start waits for.
 
-# The bundle that is measured by: a copy, or the installed one. It begins with what the shell has to know of it.
+# BUNDLE: the copy that the Mac is compared with; empty for the installed bundle. A bundle begins with the records that
+# the shell needs: hosts file and anchor (HOSTS, ANCHOR), whether it has pipes (PIPED), and mount points (POINTS).
 BUNDLE=
 PIPED=
 POINTS=
@@ -1869,16 +1900,17 @@ one_of_shell() {
     esac
 }
 
-# The rules that belong to the table: those installed; before a switch has installed them, those beside this program.
+# The rules that belong to the table: the installed file, or, before a switch has installed it, the one next to this
+# program (see plan_switch).
 RULES=$BASE/networking/pf/anchor.conf
 
-# The bundle that is installed, in the form of a copy.
+# Prints the installed bundle in the format of a copy.
 installed() {
     printf '%s\n%s' "$PLACES" "$TABLE" || return 1
     if test -f "$RULES"; then cat "$RULES"; fi
 }
 
-# The copy that is in force, or was to be: the one that waits before the one that was confirmed.
+# FORCE: the copy that is in force, or that a start was putting in force: `starting` takes precedence over `applied`.
 in_force() {
     FORCE=
     if test -f "$STATE/applied"; then FORCE=$STATE/applied; fi
@@ -1892,9 +1924,9 @@ measure_by_force() {
 
 # ---- looking
 
-# What the engine reads of the Mac, by name.
+# What the engine reads about the Mac; `see` has the command for each name.
 THINGS="ifconfig netstat-rn sysctl pfctl-references pfctl-sn pfctl-sr pfctl-interfaces pfctl-anchor-sn pfctl-anchor-sr"
-# And where there are pipes of dummynet, of ours or to be ours:
+# The same for dummynet, read only if the network has pipes or may still have some:
 PIPE_THINGS="dnctl-list pfctl-dummynet pfctl-anchor-dummynet"
 
 see() {
@@ -1924,22 +1956,24 @@ see() {
     esac </dev/null
 }
 
-# Between what commands print stands a line that nobody can guess, and behind it the name of what comes.
+# The outputs are separated by a random line that no program can guess and print, followed by the name of the next
+# output.
 MARK=
 mark() { printf '%s\n%s\n' "$MARK" "$1"; }
 
 see_all() {
     for thing in "$@"; do
         mark "$thing"
-        # A command that died may have left half a line.
+        # A command that failed may have left a partial line: end it.
         see "$thing" || { printf '\n' && mark "failed$TAB$thing"; }
     done
 }
 
-# Whether pipes are looked at: the bundle has some, or the ledger may know some.
+# Whether pipes are examined: the bundle has some, or the ledger may list some.
 has_pipes() { test -n "$PIPED" || test -e "$STATE/pipes"; }
 
-# What an anchor holds, as pf prints it and the engine keeps it.
+# Prints the rules of an anchor as pf prints them: nat, `--`, filter, and, if there are any, `--` and dummynet. The
+# output is saved after a load, and compared later.
 loaded() {
     if ! pfctl -a "$1" -s nat 2>/dev/null </dev/null || ! printf '%s\n' -- || ! pfctl -a "$1" -s rules 2>/dev/null </dev/null; then return 1; fi
     if ! has_pipes; then return 0; fi
@@ -1947,12 +1981,12 @@ loaded() {
     if test -n "$named"; then printf '%s\n' -- "$named"; fi
 }
 
-# The anchor's tables: the name of each, and below it what it holds.
+# The tables of our anchor: the name of each, followed by its entries.
 tables() {
     names=$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null) || return 1
     for name in $names; do
         if ! entries=$(pfctl -a "$ANCHOR" -t "$name" -T show 2>/dev/null); then
-            # Another run may have taken it away since.
+            # Another run may have removed the table since it was listed. If it is still listed, this is a failure.
             if ! now=$(pfctl -a "$ANCHOR" -s Tables 2>/dev/null) || is_line "$name" "$now"; then return 1; fi
             continue
         fi
@@ -1968,9 +2002,9 @@ is_line() {
     esac
 }
 
-# Device and number of each mount point and of the directory above it. No name that anybody gave to something is
-# in it. The last shows that all were asked, and the engine reads why one has no answer: nothing is there, or what is
-# there cannot tell.
+# Device and inode number of each mount point and of its parent directory. The output names only declared paths; `mount`
+# would print names that other users chose. `/` comes last and proves that stat reached the end. The engine learns from
+# the error message why a path has no line: it does not exist, or it cannot be examined.
 mounts() {
     set -f
     IFS=$NEWLINE
@@ -1981,8 +2015,8 @@ mounts() {
     stat -f '%d %i %N' "$@" / 2>&1 || test "$?" = 1
 }
 
-# The rules of every other anchor below the name of each. What has gone meanwhile says nothing; what is there and cannot
-# be read is named.
+# The rules of every other anchor, below its name. An anchor that was removed meanwhile has no rules; one that exists
+# and cannot be read is reported as `unread`.
 others() {
     names=$(pfctl -v -s Anchors 2>/dev/null) || return 1
     each_line other "$names"
@@ -1999,8 +2033,8 @@ other() {
     done
 }
 
-# Owner and mode of all that root relies on here: our files, and every directory on the way to them, by the path
-# that was declared and by the one that links on it lead to.
+# Owner, mode and access list of everything that root relies on here: our files, and every directory above them, both on
+# the declared path and on the path with symbolic links resolved.
 owners() {
     paths=$(
         for at in "$BASE/networking/pf" "$STATE" "${LOG%/*}" "${HOSTS%/*}"; do
@@ -2020,10 +2054,12 @@ owners() {
     set -- $paths
     unset IFS
     set +f
-    # What another run has removed meanwhile makes it fail too; the engine reads why.
+    # ls exits with 1 for a file that another run has just removed, too; the engine tells the cases apart by the
+    # message.
     ls -lden "$@" 2>&1 || test "$?" = 1
 }
 
+# Prints the path $1 and every directory above it.
 way() {
     printf '/\n'
     on=$1
@@ -2033,10 +2069,10 @@ way() {
     done
 }
 
-# Not empty once this run has changed something: what is missing then, nobody else took.
+# Set once this run has changed something: from then on a difference is not attributed to another program.
 ACTED=
 
-# Everything the engine has to know. $1: what it is asked; $2: the wish it measures by.
+# Prints everything that the engine needs. $1: the question; $2: the wish (up or down) that the Mac is compared with.
 observe() {
     mark set
     printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
@@ -2074,10 +2110,11 @@ observe() {
     see_all $THINGS
     # shellcheck disable=SC2086 # words
     if has_pipes; then see_all $PIPE_THINGS; fi
-    # Their contents are looked at where somebody waits for the answer: the tables are `const`.
+    # Read only where somebody waits for the answer: the job, other anchors, the counters of pf, and the contents of our
+    # tables, which are `const` (pfctl -T refuses to change them).
     case $1 in
         status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
-        # The job comes after the checks.
+        # Without the launchd job: nix-darwin installs it only after these checks.
         switch) see_all pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
         test) see_all pfctl-anchor-tables ;;
         *) ;;
@@ -2086,7 +2123,7 @@ observe() {
     mark end
 }
 
-# What the engine says of what is seen.
+# Observes the Mac and prints the engine's answer. $1 and $2 are those of `observe`.
 ask() {
     while :; do
         case $MARK in
@@ -2097,17 +2134,19 @@ ask() {
     { printf '%s\n' "$MARK" && observe "$@"; } | engine
 }
 
-# What the engine said last.
+# The last answer of the engine, and what was read from it.
 ANSWER=
 CHANGES=
 UNWRITTEN=
 BOOT=
 WRONG=
 
-# Looks, and reads what the engine says: REFUSED, PROBLEMS, CAUTIONS (no reason not to start), CAUSES (what others did), CHANGES (their number), DEFAULT
-# (route), ADDRESSED (interfaces with an address), PIPES (whether the ledger knows any), UNWRITTEN (it was
-# about to write what is to be done, and could not).
-# Where others could have written what root relies on, that is the end: nothing is written there, not even a log.
+# Asks the engine and reads its answer into variables: REFUSED (why nothing may be changed), PROBLEMS, CAUTIONS (which
+# do not prevent a start), CAUSES (what changed from outside), CHANGES (how many changes are to be made), DEFAULT (the
+# default route), ADDRESSED (the interfaces with an address), PIPES (whether the ledger lists any), UNWRITTEN (the
+# engine began to write its files and could not finish). Fails if the Mac could not be examined or the files not be
+# written.
+# If other users could have modified what root relies on, exits with 3 and writes nothing, not even to the log.
 look() {
     REFUSED=
     ADVICE=
@@ -2124,7 +2163,7 @@ look() {
     NAMES=
     DOES=
     WRONG=
-    # What a command complains of is told by its name.
+    # Messages of the commands are discarded: the engine names the command that failed.
     ANSWER=$(ask "$@" 2>/dev/null)
     status=$?
     each_line read_answer "$ANSWER"
@@ -2164,7 +2203,7 @@ read_answer() {
     esac
 }
 
-# Looks at owners and modes alone, before anything is written.
+# Checks owners and modes alone, before anything is written. Exits if they are unsafe or cannot be read.
 be_safe() {
     look owners - || :
     if test -z "$SAFE"; then
@@ -2180,7 +2219,7 @@ refuse_unsafe() {
     exit 3
 }
 
-# Whether some name server is known.
+# Whether macOS has at least one name server.
 has_dns() {
     resolvers=$(scutil --dns) || return 1
     case $resolvers in
@@ -2191,8 +2230,8 @@ has_dns() {
 
 # ---- changing
 
-# Every line of the ledger ends in a dot of its own: a line without it was torn and says nothing.
-# TORN: what comes next begins on a line of its own.
+# Appends an entry to the ledger. Every entry ends in a field `.`: a line without it was cut off, and is ignored.
+# TORN: a newline after a failed write, so that the next entry begins on a line of its own.
 TORN=
 note() {
     line=$TORN
@@ -2205,11 +2244,11 @@ note() {
     fi
 }
 
-# Runs a command whose words on success are of no interest.
+# Runs a command whose output is reported only if it fails.
 quietly() {
     if words=$("$@" 2>&1 </dev/null); then
         case $words in
-            # route ends well when it fails.
+            # route exits with 0 even when it fails.
             *'writing to routing socket'*) ;;
             *) return 0 ;;
         esac
@@ -2217,7 +2256,8 @@ quietly() {
     failed "$*: $words"
 }
 
-# One change; its words come from the engine.
+# Makes one change; the engine supplies its name and arguments. What is created is recorded before, what is removed
+# after: if the run dies in between, the ledger lists too much, never too little.
 change() {
     case $1 in
         keep) ;;
@@ -2254,7 +2294,7 @@ change() {
         hosts) note have hosts "$2" && write_hosts "$2" "$HOSTS_BEGIN$NEWLINE$NAMES$HOSTS_END" ;;
         unhosts)
             write_hosts "$2" '' || return 1
-            # A file that was made for the names alone goes with them.
+            # A hosts file that was created for the names alone is removed with them.
             if test "$3" = ours && ! test -s "$2"; then rm -f "$2" || return 1; fi
             note gone hosts "$2" && note gone hosts-file "$2"
             ;;
@@ -2265,7 +2305,7 @@ change() {
     esac
 }
 
-# macOS may list an interface for a moment after it was destroyed, and refuses its name until then.
+# macOS may still list an interface for a moment after it was destroyed, and refuses its name until then.
 make_interface() {
     tries=5
     while ! words=$(ifconfig "$1" create up 2>&1 </dev/null); do
@@ -2281,10 +2321,12 @@ make_interface() {
     done
 }
 
-# A dry run; the load, which pf takes whole or not at all; then an end to what the new rules do not let in any more.
-# Only when all of it is done are they the rules that stand: a run that dies before does it again.
-# LACKING: a pipe could not be made. What a rule sends into one that is not there is lost, so the rules go without
-# their conditions then: they are other rules, and the next look says that those that should be are not loaded.
+# Loads the rules in four steps: a dry run; the load, which pf does completely or not at all; an end to the states that
+# the new rules no longer permit; a record of what pf then prints. Until all of it is done the file is `rules.loading`:
+# if the run dies before, the next one loads again.
+# LACKING: a pipe could not be created. pf loses the packets that a rule sends into a missing pipe, so the rules are
+# then loaded without the dummynet lines, that is, without conditions; the next look reports that they are not as
+# declared.
 LACKING=
 load_rules() {
     if test -n "$UNWRITTEN"; then return 1; fi
@@ -2300,8 +2342,8 @@ load_rules() {
         mv -f "$STATE/rules.loading" "$STATE/rules.conf"
 }
 
-# A dry run. Where this pfctl does not take `extfilter` the rules go without, and their first line says so: the engine
-# asks for no other then, until the Mac starts again.
+# A dry run. If this pfctl does not support `extfilter`, the rules are loaded without it and their first line records
+# that: the engine does not ask for it again until the Mac is restarted.
 check_rules() {
     if words=$(pfctl -n -a "$ANCHOR" -f "$STATE/rules.new" 2>&1 </dev/null); then return 0; fi
     IFS= read -r first <"$STATE/rules.new" || return 1
@@ -2318,7 +2360,8 @@ check_rules() {
     quietly pfctl -n -a "$ANCHOR" -f "$STATE/rules.new"
 }
 
-# Ends the connections from one network to another that the engine names: pf's states outlive the rules that let them in.
+# Kills the pf states between the pairs of hosts or networks that the engine lists: states outlive the rules that
+# created them.
 end_connections() { each_line end_connection "$ANSWER"; }
 
 end_connection() {
@@ -2342,15 +2385,17 @@ unload_rules() {
     note gone anchor "$1"
 }
 
-# Whether `-F all` takes the rules of dummynet too is not known. A load does, and whether it did is seen.
+# It is not known whether `pfctl -F all` flushes dummynet rules too. Loading an empty ruleset does; the result is
+# checked.
 unload_dummynet() {
     quietly pfctl -a "$1" -f /dev/null || return 1
     if named=$(pfctl -a "$1" -s dummynet 2>/dev/null </dev/null) && test -z "$named"; then return 0; fi
     failed "$1 still holds dummynet rules"
 }
 
-# A pipe, whole: what dnctl is not told becomes 0. $3: the share that is lost, a comma, kilobits a second.
-# The file says that there may be some to look for, whatever is declared later.
+# Configures the pipe $1 completely, because dnctl sets what it is not given to 0. $2: the delay in ms; $3: the share of
+# packets that is lost, a comma, the bandwidth in kbit/s (0: unlimited).
+# The file `pipes` records that pipes may exist, even if a later bundle declares none.
 make_pipe() {
     rate=${3#*,}
     if test "$rate" != 0; then rate=${rate}Kbit/s; fi
@@ -2358,8 +2403,8 @@ make_pipe() {
         quietly dnctl pipe "$1" config delay "$2" plr "${3%,*}" bw "$rate" && note have pipe "$1"
 }
 
-# What a rule sends into a pipe that is not there is lost: a pipe goes when rules of ours name it no more.
-# HELD: rules could not be unloaded, and may name any.
+# pf loses the packets that a rule sends into a missing pipe: a pipe is removed only when no rule of ours names it.
+# HELD: rules could not be unloaded, and may name any pipe.
 HELD=
 remove_pipe() {
     if test -z "$HELD" && named=$(see pfctl-anchor-dummynet && { ! has_faults || pfctl -a "$FAULTS" -s dummynet 2>/dev/null </dev/null; }); then
@@ -2374,8 +2419,9 @@ remove_pipe() {
     failed "pipe $1 is kept, because a rule may still use it"
 }
 
-# pf's token. Which tokens there were, and the number of the process that asks for one more,
-# are on disk before it asks: a death in between leaks none.
+# Enables pf and takes a token; pf stays enabled while any token is held. The existing tokens and the PID of the process
+# that asks for a new one are on disk before it asks: if the run dies before it records the token, the next one finds it
+# by that PID.
 take_token() {
     note token-before "$TOKENS" || return 1
     words=$(sh -c 'printf "token-pid\t%s\t.\n" "$$" >>"$1" && exec pfctl -E' - "$STATE/ledger" 2>&1 </dev/null)
@@ -2393,11 +2439,11 @@ take_token() {
 HOSTS_BEGIN='# nixvol-net: begin'
 HOSTS_END='# nixvol-net: end'
 
-# Writes the block of names, $2, into a hosts file, $1, in the place of any that is there; written in place, so that
-# inode, owner and mode stay. What is about to be written lies in the state directory first, and where it belongs:
-# a write that was torn is finished later.
+# Writes the block of names $2 into the hosts file $1, replacing an earlier block. The file is rewritten in place, so
+# that inode, owner and mode stay. The new content (hosts.pending) and its path (hosts.place) are first saved in the
+# state directory: a write that was interrupted is completed by the next run.
 write_hosts() {
-    # An earlier write that was torn has left less than all there: nothing is made of that.
+    # Complete an interrupted write first: the new content must not be derived from a truncated file.
     mend_hosts || return 1
     if ! test -e "$1"; then
         if test -z "$2"; then return 0; fi
@@ -2408,15 +2454,15 @@ write_hosts() {
     put hosts.place "$1" && mv -f "$STATE/hosts.new" "$STATE/hosts.pending" && finish_hosts "$1"
 }
 
-# The text of a hosts file with one block of names, or none, in the place of the first; every other byte as it is: what
-# lies in a block and has not the form of our lines stays.
+# Prints the hosts file $1 with the block $2, which may be empty, in place of the first block. Every other byte stays: a
+# line inside a block that does not have the form of our entries is kept. `end` is empty if the file ends in a newline.
 hosts_text() {
     printf '%s' "$2" | awk -v b="$HOSTS_BEGIN" -v e="$HOSTS_END" -v torn="${end:+yes}" '
         function say(text) { printf "%s%s", (said ? "\n" : ""), text; said = 1 }
         function place(i) { for (i = 1; i <= n; i++) say(block[i]); n = 0 }
         part == 1 { block[++n] = $0; next }
         part == 2 { if ($0 == b || $0 == e) marked = 1; next }
-        # Where the last line has no end the block goes in front, so that no byte of the rest changes.
+        # Without a block and without a final newline, the new block goes first, so that no other byte changes.
         !marked && torn { place() }
         { last = 0 }
         $0 == b { inside = 1; place(); next }
@@ -2431,7 +2477,8 @@ finish_hosts() {
     rm -f "$STATE/hosts.pending" "$STATE/hosts.place"
 }
 
-# A hosts file that is the beginning of what was being written, and no more, is finished now.
+# Completes an interrupted write: if the hosts file is a beginning of the pending content, that content is written
+# again. If not, somebody has edited the file since, and the pending content is discarded.
 mend_hosts() {
     if ! test -f "$STATE/hosts.pending"; then return 0; fi
     to=$HOSTS
@@ -2446,14 +2493,14 @@ mend_hosts() {
     fi
 }
 
-# Does what the engine said. $1: `strict` ends with the first failure.
+# Makes the changes that the engine listed. $1: `strict` stops at the first failure, `lenient` goes on.
 apply() {
     if test -z "$UNWRITTEN"; then
         mv -f "$STATE/names.new" "$STATE/names" && mv -f "$STATE/ledger.new" "$STATE/ledger" || return 1
     elif test "$1" = strict; then
         return 1
     else
-        # On a disk that takes nothing more, what goes goes all the same: the ledger knows more than there is then.
+        # On a full disk the removals go ahead all the same: the ledger then lists more than there is.
         TORN=$NEWLINE
     fi
     ACTED=yes
@@ -2499,17 +2546,18 @@ apply() {
     test "$failures" -eq 0
 }
 
-# With the last of our pipes goes what says that there are some.
+# Removes the file that says that pipes may exist, once the ledger lists none.
 forget_pipes() { if test -z "$PIPES" && test -e "$STATE/pipes"; then rm -f "$STATE/pipes"; fi; }
 
-# Looks until nothing is left to change, or the looks are used up.
+# Brings the faults up to date, then looks until nothing is left to change, at most LOOKS times, a second apart.
 settle() {
     looks=$LOOKS
     if ! mend_faults "$2"; then return 1; fi
     while :; do
         if look "$@" && test "$CHANGES" = 0; then
             forget_pipes || return 1
-            # What the ledger says is all there: what is missing later, another took. Without the mark that is only not told.
+            # Mark the ledger as complete: what is missing later was removed by another program. Without the mark the
+            # cause is reported as an interrupted run; the repair is the same.
             if test -f "$STATE/ledger"; then note 'done' || :; fi
             return 0
         fi
@@ -2519,13 +2567,13 @@ settle() {
     done
 }
 
-# Does all that can be done, and what is then still left once more: macOS may need a moment in between.
+# Makes all changes that can be made, and what is then left once more: macOS may need a moment in between.
 converge() {
     rounds=2
     while test "$rounds" -gt 0 && test -z "$STOPPED"; do
         rounds=$((rounds - 1))
         if apply lenient && settle "$@"; then return 0; fi
-        # A hosts file that was torn just now may look as if nothing were left to do.
+        # A hosts file that this run failed to write completely may look as if nothing were left to do.
         if ! mend_hosts || ! { look "$@" || test -n "$UNWRITTEN"; }; then return 1; fi
         if test "$CHANGES" = 0; then rounds=0; fi
     done
@@ -2533,16 +2581,17 @@ converge() {
 }
 
 # ---- faults: partitions and slow paths, until when
-# `faults` keeps what was asked for, and is written before pf is touched; `faults.seen` the rules that were loaded and
-# what pf printed of them, once all is done.
+# `faults` records what was requested, and is in place before pf is changed. `faults.seen` is written last: the rules
+# that were loaded, and how pf printed them. After a run that died in between, reconcile loads the rules again.
 
-# pf asks the children of com.apple in the order of their names: this one before ours.
+# pf evaluates the child anchors of com.apple in the order of their names: this one before ours.
 FAULTS=com.apple/249.nixvol-faults
 FAULT_FILES="faults faults.rules faults.seen"
 
 has_faults() { test -e "$STATE/faults"; }
 
-# Brings pf to what was asked for, less what is over. $1: the wish. ACT: what is to be added or healed now.
+# Loads the faults that were requested, without those that are over. $1: the wish; `down` ends all of them.
+# ACT: the command that adds or heals a fault now (partition, slow, heal), or empty.
 mend_faults() {
     if test -z "$ACT" && ! has_faults; then return 0; fi
     look faults "$1" || return 1
@@ -2551,7 +2600,8 @@ mend_faults() {
         load) load_faults || return 1 ;;
         keep) mv -f "$STATE/faults.new" "$STATE/faults" || return 1 ;;
         unload)
-            # What is over is not begun again; a disk that takes nothing more keeps it from nothing.
+            # Empty the record first, so that no later run loads these faults again. A full disk must not prevent the
+            # unload.
             put faults "boot$TAB$BOOT" || :
             empty_anchor "$FAULTS" || return 1
             ;;
@@ -2602,7 +2652,8 @@ drop_pipe() {
     esac
 }
 
-# Runs reconcile so many seconds from now.
+# Runs reconcile in $1 seconds, in the background, also after a logout. If that process dies, the periodic reconcile of
+# launchd does the same later.
 wake_in() {
     (
         trap '' HUP
@@ -2611,7 +2662,8 @@ wake_in() {
     ) </dev/null >/dev/null 2>&1 &
 }
 
-# The seconds from now begin with the next one: nobody gets less.
+# Sets DEADLINE (seconds since the epoch) and UNTIL (the same, readable) to $1 seconds from now, rounded up to the next
+# second: the period is never shorter than requested.
 moment_in() { now=$(date +%s) && DEADLINE=$((now + $1 + 1)) && UNTIL=$(date -r "$DEADLINE" '+%Y-%m-%dT%H:%M:%SZ'); }
 
 refuse_names() {
@@ -2621,7 +2673,7 @@ refuse_names() {
     fi
 }
 
-# partition, slow, heal.
+# The commands partition, slow and heal. A fault that cannot be loaded completely is undone.
 act() {
     ACT=$COMMAND
     if test -n "$PRINT"; then
@@ -2661,7 +2713,8 @@ act() {
         warn "refused: nothing was changed"
         exit 3
     fi
-    # Back to what there was; the new one, which comes first, is over.
+    # Restore the earlier faults. The new fault comes first in the file; the deadline `x` marks it as over, so that its
+    # rules and pipes are removed.
     ACT=
     if test "$COMMAND" = heal || ! has_faults || test "$(cat "$STATE/faults")" = "$before"; then exit 1; fi
     failed=$(awk -F "$TAB" -v OFS="$TAB" 'NR == 2 { $4 = "x"; print }' "$STATE/faults") || exit 1
@@ -2675,7 +2728,7 @@ act() {
     exit 1
 }
 
-# An option of partition or slow, and its value.
+# Checks and stores an option of partition or slow ($1) and its value ($2).
 fault_option() {
     case $1$TAB$2 in
         *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"????????* | "--for$TAB"0 | --[!l]*.* | --la*.*) wrong_use "$1 takes a number, not '$2'" ;;
@@ -2694,8 +2747,8 @@ fault_option() {
 
 # ---- trying
 
-# How many packets the rules of links have let pass, and how many our blocking rules have met. The second tells
-# `block` from `lost`, the first says that a datagram nobody answers was let in.
+# Prints two counts: the packets that our labelled pass rules matched, and those that our block rules matched. The
+# second tells `block` from `lost`; the first is the evidence that a datagram which nobody answered was let in.
 counted() {
     labels | awk '
         $1 == "between" || $1 ~ /^partition:/ || $1 == "no-internet" || $1 == "outside" || $1 == "leak" || $1 ~ /^forged:/ { met += $3; next }
@@ -2703,7 +2756,8 @@ counted() {
         END { print passed + 0, met + 0 }'
 }
 
-# One probe: FOUND becomes `pass`, `block`, or `lost` with the reason in WHY.
+# One probe; arguments: protocol, source, destination, port. Sets FOUND to `pass`, `block` or `lost`, and WHY to the
+# reason.
 probe() {
     FOUND=lost
     WHY='no answer, and none of our rules blocked it: a firewall, a VPN, or no host there'
@@ -2733,7 +2787,7 @@ probe() {
         *'No route to host'*) WHY='no route to host: a VPN took the route, the bridge is gone, or Local Network privacy forbids it to this terminal (System Settings, Privacy & Security)' ;;
         *"Can't assign requested address"*) WHY='the source address is not on this Mac' ;;
         udp*)
-            # Nothing answers a datagram for sure: the count of the rules is the evidence.
+            # A datagram need not be answered: the packet count of the rules is the evidence.
             if test "${after% *}" -gt "${before% *}"; then
                 FOUND=pass
                 WHY='a rule of ours let it pass'
@@ -2754,7 +2808,7 @@ probe_all() {
     ask test up | try
 }
 
-# Tries what the engine says, a probe a line.
+# Runs the probes that the engine lists on standard input, one per line, and reports the results.
 try() {
     failures=0
     tried=0
@@ -2812,13 +2866,14 @@ try() {
 
 # ---- telling others
 
-# Packets and bytes by label, as pf counts them.
+# Evaluations, packets and bytes by label, as pf counts them.
 labels() {
     pfctl -a "$ANCHOR" -s labels 2>/dev/null </dev/null || return 1
     if has_faults; then pfctl -a "$FAULTS" -s labels 2>/dev/null </dev/null; fi
 }
 
-# What launchd says of our job, without its environment; whether it may run it; and whether it was given what is installed.
+# What launchd reports about our job, without its environment: whether it is disabled, whether it is loaded, and whether
+# the plist that launchd loaded differs from the installed one.
 job() {
     words=$(launchctl print-disabled system 2>/dev/null </dev/null) || words=
     case $words in
@@ -2834,9 +2889,10 @@ job() {
     cmp -s "${path%%"$NEWLINE"*}" "$BASE/networking/launchd/$JOB.plist" || printf 'differs\n'
 }
 
-# Writes what the manager reads into a new directory, a file for each command, for a report to others.
-# What was entered is looked at, not its name, which others may have given to something else meanwhile: it is ours, empty,
-# and has the mode that it was just made with, as no other directory has.
+# Writes what the manager reads, one file per command, into the new directory $1, for a bug report. Another user may
+# replace that directory by one of the same name between mkdir and cd. So the directory that was entered is checked, not
+# its name: it must be owned by root, be empty, have no access list, and have the unusual mode that it was just created
+# with.
 collect() {
     umask 022
     if ! mkdir -m 1700 "$1" || ! cd -P "$1"; then
@@ -2876,20 +2932,20 @@ collect() {
     if test -f "$LOG"; then tail -n 1000 "$LOG" >log; fi
     printf '%s' "$TABLE" >table
     JSON=1
-    # That it is not healthy is said in it.
+    # `show` fails for a network that is not healthy; that is no error here, status.json reports it.
     if show status >status.json; then :; fi
     say "written to $1; left out: MAC and IPv6 addresses, other programs' pf tokens and mounts, host names"
     say "included: interfaces, IPv4 addresses, routes, pf rules, your declaration; review it before you send it"
 }
 
-# Takes out what a report does not need: MAC and IPv6 addresses, other programs' tokens, other mounts.
+# Removes what a bug report does not need: MAC and IPv6 addresses, the pf tokens of other programs, other mounts.
 hide() {
     awk -v thing="$1" -v ours="$token" '
         BEGIN { FS = "\t"; x = "[0-9a-fA-F][0-9a-fA-F]?"; mac = x "[:.]" x "[:.]" x "[:.]" x "[:.]" x "[:.]" x }
         thing == "mount" {
             if (!match($0, /^-?[0-9]+ [0-9]+ /)) next
             place = substr($0, RLENGTH + 1); split($0, w, " ")
-            # The directory above it comes right behind each.
+            # Each mount point is followed by its parent directory.
             if (place == at "." && (w[1] != device || w[2] == number)) print "- on " substr(place, 1, length(place) - 3) " (mounted)"
             device = w[1]; number = w[2]; at = place
             next
@@ -2934,11 +2990,12 @@ Exit codes:
   2   wrong use'
 }
 
-# Goes back to what was confirmed before, where the wish was up then, else to nothing. $1: that wish.
+# $1: the wish to restore. `up` restores the bundle that was in force before this start (`applied`), anything else
+# removes the network. Exits with 1.
 roll_back() {
     report "restoring the state before this run"
     STOPPED=
-    # What waits for nothing any more is taken back by the next run, where this one cannot.
+    # Without `pending`, nothing waits for a confirmation any more: if this run cannot finish, the next one rolls back.
     rm -f "$STATE/pending" || :
     mend_hosts || :
     write_wish "$1" || :
@@ -2949,7 +3006,7 @@ roll_back() {
     elif test -f "$STATE/starting"; then
         measure_by "$STATE/starting" || exit 1
     fi
-    # On a disk that takes nothing more, what goes goes all the same.
+    # On a full disk the removals go ahead all the same.
     if { look rollback "$target" || test -n "$UNWRITTEN"; } && { test "$CHANGES" = 0 || converge rollback "$target"; } && forget_start "$1"; then
         report "rolled back: nothing of this run is left"
     else
@@ -2964,18 +3021,18 @@ forget_start() {
     if test "$1" != up; then rm -f "$STATE/applied"; fi
 }
 
-# What was started is what is kept from now on.
+# Makes the started bundle the one that reconcile maintains.
 commit() {
     if ! mv -f "$STATE/starting" "$STATE/applied"; then
         cannot_write "$STATE/applied"
         return
     fi
-    # Without what was started it says nothing.
+    # `pending` means nothing without `starting`: it may stay.
     rm -f "$STATE/pending" || :
 }
 
-# What a start waits for: DEADLINE (in seconds of the epoch, or `-` as long as it is at work), SESSION of this boot,
-# BEFORE (the wish to go back to), SECONDS_GIVEN (0 where it needs no confirmation) and UNTIL, as people read it.
+# What a start waits for: DEADLINE (seconds since the epoch, or `-` while the start is working), SESSION (the boot
+# session), BEFORE (the wish to restore), SECONDS_GIVEN (0 if no confirmation is needed) and UNTIL (readable DEADLINE).
 read_pending() {
     DEADLINE=
     SESSION=
@@ -2994,8 +3051,8 @@ wait_for_confirmation() {
     wake_in "$((CONFIRM + 1))"
 }
 
-# Whether a start that nobody confirmed may still wait. A Mac that was restarted meanwhile may have been restarted
-# for it, and a clock that was turned back gives nobody more time.
+# Whether an unconfirmed start may still wait. Not after a restart, since the network may have been the reason for it;
+# and a clock that was set back does not extend the period.
 still_waits() {
     session=$SESSION
     case $DEADLINE$SECONDS_GIVEN in
@@ -3005,10 +3062,10 @@ still_waits() {
     test "$now" -lt "$DEADLINE" && test "$((DEADLINE - now))" -le "$((SECONDS_GIVEN + 1))" && test "$session" = "$SESSION"
 }
 
-# A start that died is finished where it needed no confirmation.
+# An interrupted start that needs no confirmation is completed, not rolled back.
 finishes() { test "$DEADLINE$SECONDS_GIVEN" = -0; }
 
-# What every run begins with that may change something.
+# How every run begins that may change something: check the owners, take the lock, read the wish and what is pending.
 begin() {
     be_safe
     take_lock
@@ -3016,7 +3073,7 @@ begin() {
     read_pending
 }
 
-# FRESH: whether what is installed is another network than the one that lies here and is up.
+# FRESH: empty if the network is up with the copy $1, and the installed bundle is identical to it.
 compare_with() {
     FRESH=yes
     in_force
@@ -3053,7 +3110,7 @@ start() {
     if test -n "$REFUSED"; then
         tell "$REFUSED"
         warn "refused: nothing was changed"
-        # Last, where it is seen: lines to be copied.
+        # Printed last, where it is noticed: lines to copy.
         if test -z "$QUIET"; then printf '%s' "$ADVICE" >&2; fi
         not_begun 3
     fi
@@ -3066,6 +3123,8 @@ start() {
     tell "$CAUTIONS$CAUSES"
     SESSION=$(sysctl -n kern.bootsessionuuid) || exit 1
     remember_connection
+    # Until `starting` is in place and the wish is `up`, the network is not touched. If this run dies later, the next
+    # reconcile completes the start or, with --confirm-within, rolls it back.
     put pending "-$TAB$SESSION$TAB$BEFORE$TAB${CONFIRM:-0}$TAB-" && mv -f "$STATE/starting.new" "$STATE/starting" &&
         measure_by "$STATE/starting" && write_wish up || exit 1
     FRESH=
@@ -3082,18 +3141,19 @@ keep_started() {
     if test -n "$CONFIRM"; then wait_for_confirmation; fi
 }
 
-# Whether the Mac still has the default route and the name server that it had. What goes with its interface did not go
-# because of us.
+# Remembers the default route and whether there is a name server. If the Mac loses one of them by a change, the network
+# is rolled back; but if the interface of that route has no address any more, this run did not cause the loss.
 remember_connection() {
     default=$DEFAULT
     dns=
     if has_dns; then dns=yes; fi
 }
 
-# Whether a switch brings the very bundle that is in force, which something keeps from being as it should.
+# Whether a switch installs the bundle that is already in force, while something keeps the network from being as
+# declared.
 leaves_as_it_is() { test -n "$SWITCH" && test -z "$FRESH" && test -n "$REFUSED$PROBLEMS"; }
 
-# What a switch asks before it changes anything, with the bundle that it has not installed yet: whether `start --switch`
+# `plan --switch`: a switch runs it from the new bundle, before it changes anything. Reports whether `start --switch`
 # would go ahead. Takes no lock and writes nothing.
 plan_switch() {
     RULES=${SELF%/*}/pf/anchor.conf
@@ -3137,7 +3197,7 @@ confirm() {
     say "confirmed: the network stays"
 }
 
-# Takes back a start that nobody confirmed in time, or that died.
+# Rolls back a start that was not confirmed in time, or was interrupted. Returns if it may still wait.
 expire() {
     if still_waits; then return 0; fi
     why="the start was not confirmed in time"
@@ -3150,8 +3210,8 @@ expire() {
     roll_back "${BEFORE:-none}"
 }
 
-# Brings the Mac to the wish, as far as it goes, and the network that was applied last where that is up. Where nothing
-# is to be done nothing is written, not even a lock.
+# Repairs what differs from the wish; if that is up, from the bundle of the last start. If there is nothing to do,
+# nothing is written, not even a lock.
 reconcile() {
     if ! test -d "$STATE"; then return 0; fi
     read_wish
@@ -3160,7 +3220,7 @@ reconcile() {
     if ! test -f "$STATE/starting" && ! test -f "$STATE/hosts.pending" && ! test -f "$STATE/told" && test "$WISH$FORCE" != up; then
         if measure_by "$FORCE" 2>/dev/null && { ! has_faults || { look faults "$WISH" && test "$CHANGES" = 0; }; } && look reconcile "$WISH" && test "$CHANGES$REFUSED$PROBLEMS$CAUSES" = 0; then return 0; fi
     fi
-    # A look that came to its end has looked at the owners too.
+    # A completed look has checked the owners, too.
     if test -n "$CHANGES"; then SAFE=yes; else be_safe; fi
     take_lock
     read_wish
@@ -3187,7 +3247,7 @@ reconcile() {
         tell_once "$REFUSED"
         exit 3
     fi
-    # What others did goes into the log once, also where it leaves nothing to do: then only the ledger changes.
+    # What was changed from outside is logged once, even if nothing is left to repair: then only the ledger is updated.
     if test "$CHANGES$CAUSES" != 0; then
         tell "$CAUSES"
         remember_connection
@@ -3214,7 +3274,7 @@ reconcile() {
     if test -f "$STATE/told"; then rm -f "$STATE/told" || exit 1; fi
 }
 
-# What the last reconcile wrote into the log is not written there again.
+# Reports $1, but to the log only if the last reconcile did not log the same.
 tell_once() {
     known=
     if test -f "$STATE/told"; then known=$(cat "$STATE/told")$NEWLINE; fi
@@ -3226,7 +3286,8 @@ tell_once() {
     fi
 }
 
-# Takes everything of ours down, whatever it was; $1 is the command's name.
+# Removes everything of ours, whichever bundle it came from. $1: the name of the command. A wish `up` becomes `down`
+# first: if this run dies, reconcile completes it.
 take_down() {
     begin
     if test "$WISH" = up; then write_wish down || exit 1; fi
@@ -3269,7 +3330,7 @@ stop() {
     say "the network is down"
 }
 
-# What the state directory holds of ours; whatever else lies there stays, and the directory with it.
+# Our files in the state directory, which cleanup removes. Other files are kept, and then the directory is too.
 STATE_FILES="wish names ledger pipes rules rules.less rules.conf rules.seen rules.loading hosts hosts.pending
     hosts.place applied starting pending told $FAULT_FILES"
 
@@ -3326,8 +3387,8 @@ logs() {
     fi
 }
 
-# status and plan only look: they take no lock and write nothing. status measures by the network that is in force, plan
-# by the one that is installed.
+# status and plan only look: they take no lock and write nothing. status compares the Mac with the bundle in force, plan
+# with the installed one.
 show() {
     read_wish
     read_pending
@@ -3338,7 +3399,7 @@ show() {
         compare_with "$FORCE"
         if test "$WISH" != up; then target=down; fi
         if ! measure_by "$FORCE" 2>/dev/null; then
-            # Another run has taken the copy away meanwhile.
+            # Another run has removed the copy meanwhile: start over.
             if ! test -e "$FORCE"; then
                 show "$1"
                 return
@@ -3351,7 +3412,7 @@ show() {
     fi
     ask "$1" "$target" || {
         status=$?
-        # Another run has taken the copy away meanwhile.
+        # Another run has removed the copy meanwhile: start over.
         if test -n "$BUNDLE" && ! test -e "$BUNDLE"; then
             measure_by ''
             show "$1"
@@ -3370,13 +3431,14 @@ esac
 case $SELF in
     *"$NEWLINE"* | *"$TAB"*) wrong_use "the path of this program contains a tab or a newline: call it by another" ;;
 esac
-# Whether whoever runs this owns it.
+# MINE: set if the user who runs this program owns it.
 MINE=
 # shellcheck disable=SC3067 # POSIX has no -O, but every sh of macOS does
 if test -O "$SELF"; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
-# What partition, slow and heal are about: the ends, for how long, how slow; and what they ask of the engine.
+# The arguments of partition, slow and heal: both endpoints, duration, delay, loss and bandwidth. ACT: the command, once
+# it is carried out; DEADLINE and UNTIL: when its effect ends.
 ONE=
 OTHER=
 LASTS=
@@ -3391,7 +3453,7 @@ COLLECT=
 SWITCH=
 FOLLOW=
 JSON=0
-# Whether the bundle that is measured by is another than the one in force; what waits for its confirmation.
+# FRESH: see compare_with. PENDING: what waits for its confirmation, for status and plan.
 FRESH=
 PENDING=
 PLACES=places$TAB$ANCHOR$TAB${HOSTS:--}
