@@ -386,8 +386,8 @@ impl Table<'_> {
     }
 }
 
-/// TCP segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; or a flag that requires an ACK
-/// without it.
+/// TCP segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; PUSH or URG without ACK; or FIN
+/// with neither SYN nor ACK.
 pub fn malformed(space: &mut Space) -> Set {
     let without_ack = |flag: u8| (flag, flag | ACK);
     let nonsense = [
