@@ -1,5 +1,5 @@
-//! Partitions and slow paths that the manager creates at run time: what they affect, when they end, and what they never
-//! touch.
+//! Partitions and slow paths that the manager creates at run time: what they affect, what they never touch, when they
+//! end.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -106,7 +106,7 @@ pub struct Provider {
     /// Whether the volumes reach the internet and the LAN, through NAT. Default true.
     pub internet: Option<bool>,
     /// The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that the provider emulates, as `us-east-1`:
-    /// links with `latency = "regions"` are as slow as packets between the two regions. Default none.
+    /// links whose `latency` is `regions` are as slow as packets between the two regions. Default none.
     pub region: Option<String>,
 }
 

@@ -225,8 +225,7 @@ impl Space {
         start..start
     }
 
-    /// The packets whose bits at these levels are the low bits of a number. With fewer levels than bits, only the last
-    /// count.
+    /// The packets whose bits at these levels are the low bits of a number; higher bits of it are ignored.
     fn equal(&mut self, levels: Range<u16>, number: u128) -> Set {
         let mut set = Set::ALL.as_map();
         for (bit, level) in levels.rev().enumerate() {
@@ -339,8 +338,7 @@ impl Space {
         set
     }
 
-    /// A function restricted to one source or destination address: its value for each packet if the packet had that
-    /// address.
+    /// A function restricted to one source or destination: its value for each packet if it had that address.
     pub fn with_address(&mut self, map: Map, side: Side, address: IpAddr) -> Map {
         let (family, number) = (Family::of(address), number_of(address));
         let (levels, family_level) = (self.side_levels(side), self.family_level());

@@ -101,8 +101,7 @@ pub struct Found {
     pub treatment: Verdict,
     /// The translation of its addresses.
     pub translation: Translated,
-    /// The rule that decides, or if there is none the one that translates: its line in the anchor and its canonical
-    /// text.
+    /// The rule that decides, or else the one that translates: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
 }
 

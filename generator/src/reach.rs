@@ -282,8 +282,7 @@ impl Table<'_> {
         self.put_both((set, Set::ALL), fate, reason);
     }
 
-    /// Adds a row before all others. It matches the intersection of the two sets: by opener, and by everything after
-    /// it.
+    /// Adds a row before all others, for the intersection of two sets: by opener, and by everything after it.
     fn put_both(&mut self, (top, rest): (Set, Set), fate: Fate, reason: Reason) {
         let outcome = Outcome { fate, reason };
         let number = self.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
@@ -338,8 +337,7 @@ impl Table<'_> {
         }
     }
 
-    /// The flows that links cover. Links with the same service and receivers share a row; then those with the same
-    /// senders.
+    /// What links cover. Links with the same service and receivers share a row; then those with the same senders.
     fn links(&mut self, parts: &Parts) {
         type Service<'p> = (bool, Option<u8>, Option<&'p [(u16, u16)]>);
         let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
@@ -351,8 +349,7 @@ impl Table<'_> {
         for ((service, to), from) in by_receivers {
             add(by_senders.entry((service, from)).or_default(), to);
         }
-        // A packet from a guest to an address of the Mac leaves by no interface, so masquerading, done on the way out,
-        // never happens.
+        // A packet from a guest to an address of the Mac leaves by no interface, so it is never masqueraded.
         let [here_from, here_to] =
             [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
         let mut stays = Vec::new();

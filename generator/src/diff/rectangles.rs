@@ -40,8 +40,7 @@ impl Both<'_> {
 
     fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {
         let flows = &mut self.flows;
-        // Flows inside a provider may be included, since no statement is about them. That makes one rectangle of a
-        // mesh.
+        // Flows inside a provider may be included: no statement is about them, and a mesh becomes one rectangle.
         let (senders, receivers) = (flows.senders(pairs), flows.receivers(pairs));
         let both = flows.and(senders, receivers);
         let within = flows.and(both, self.within);

@@ -190,7 +190,7 @@ impl Peers {
         for end in [FROM, TO] {
             let gone = rests[end].iter().chain(turned_away.iter().map(|side| &side[end]));
             let gone = gone.fold(Set::NONE, |all, set| both.flows.or(all, *set));
-            // Sets of one side of flows do not restrict the address family, so the family is all of them.
+            // The access of a volume no longer tests the address family, so its peers are restricted to IPv4 here.
             let inet = both.flows.family(Family::Inet);
             peers.same[end] = both.flows.minus(inet, gone);
             for side in [0, 1] {

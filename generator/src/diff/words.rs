@@ -128,8 +128,8 @@ impl Both<'_> {
             return vec![with_notes(name.to_string(), &notes)];
         }
         let [parts, missing] = [part, missing].map(|set| self.pieces(it, named, set));
-        // A provider of the other side has a name here only if nobody owns its addresses on the side whose names are
-        // used.
+        // A provider of the other side is named here only if its addresses are outside on the side that gives the
+        // names.
         let ours = self.owners[it.side].ours[it.at];
         let has_name = named == it.side || self.flows.and(region, ours).is_empty();
         let is_range = |pieces: &[(String, bool)]| pieces.iter().any(|(_, is_range)| *is_range);

@@ -58,7 +58,7 @@ pub struct Hop {
     /// What happened in the state table.
     #[schemars(with = "String")]
     pub state: StateUse,
-    /// How the sender is answered, if the packet is refused.
+    /// How the sender of a blocked packet is answered, or `silently`.
     pub answered: Option<&'static str>,
     /// The filter rule that decides; if a state does, the rule that created it.
     pub rule: Option<RuleAt>,

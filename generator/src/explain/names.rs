@@ -53,8 +53,7 @@ impl Held<'_> {
         }
     }
 
-    /// The index of the captured rule that a line gives with a name for its macro; `None` if not all its rules are
-    /// there.
+    /// The index of the first captured rule that a line gives with this name for its macro, if all its rules are there.
     fn place(&self, line: &str, of: &str, name: &str, printed: &[String]) -> Option<usize> {
         let mut put_in = Interfaces::default();
         match of {
@@ -70,8 +69,7 @@ impl Held<'_> {
         rules.iter().all(|rule| printed.contains(rule)).then_some(first)
     }
 
-    /// Notes on how the capture differs from what the declaration renders for these interfaces, and on lists that it
-    /// lacks.
+    /// Notes on differences from what the declaration renders for these interfaces, and on lists that are missing.
     pub fn differences(&self, interfaces: &Interfaces) -> Vec<String> {
         let ours = self.plan.anchor.as_str();
         let loaded = loading::load(self.rendered, interfaces);

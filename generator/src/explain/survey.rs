@@ -83,7 +83,7 @@ pub enum Fate {
     Passes,
     /// The packet is blocked, and the opener gets an answer if pf can send one.
     Refused,
-    /// It or its answer is blocked silently.
+    /// The packet or its reply is blocked without an answer.
     Dropped,
     /// macOS itself does not deliver the packet.
     Impossible,

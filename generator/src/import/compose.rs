@@ -1,5 +1,4 @@
-//! A Compose file: networks become providers, services become volumes, and a service in several networks is linked to
-//! the others.
+//! A Compose file: networks become providers, services become volumes; one in several networks is linked to the rest.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +28,7 @@ const LEFT_OF_NETWORK: [(&str, &str); 4] = [
     ("aliases", "names are those of the volumes: NAME.nixvol"),
     ("mac_address", "a volume that the Mac serves has none; for a VM, declare `guest.mac`"),
 ];
-/// The maximum length of a chain of `extends`; a longer one is a cycle.
+/// The maximum length of a chain of `extends`; a longer one is taken for a cycle.
 const LONGEST: usize = 16;
 
 /// Whether a document is part of a Compose file, which may consist of several.

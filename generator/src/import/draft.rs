@@ -120,8 +120,7 @@ impl Draft {
         self.links.iter_mut().flat_map(|it| it.from.iter_mut().chain(&mut it.to)).for_each(end);
     }
 
-    /// Replaces networks that overlap an earlier one or are invalid, and chooses private-use networks for those
-    /// without.
+    /// Chooses private-use networks for those without one, and in place of overlapping or invalid ones.
     fn place_networks(&mut self) {
         let mut taken: Vec<Ipv4Net> = Vec::new();
         let mut told = Vec::new();
@@ -145,7 +144,7 @@ impl Draft {
         let mut free = FreeNetworks::new(taken);
         for provider in &mut self.providers {
             let network = provider.network.map(|(network, _)| network).or_else(|| free.take(PREFIX));
-            // The fallback is never needed: 10.0.0.0/8 has more networks than a file.
+            // Private-use space has more networks of this size than a file, so the fallback is not expected.
             let network = network.unwrap_or_else(|| Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), PREFIX));
             provider.network = Some((network, provider.line));
             let first = Ipv4Addr::from(

@@ -232,7 +232,7 @@ impl Diagrams {
         self.asked[at] = [question[0], question[1], question[2], answer.0];
     }
 
-    /// Starts a traversal: returns a number by which its results are told from those of others.
+    /// Starts a traversal: returns a number that identifies its results.
     pub(super) fn walk(&mut self) -> u32 {
         self.walks += 1;
         self.answers.resize(self.nodes.len(), (0, Map(0)));

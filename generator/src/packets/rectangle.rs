@@ -18,8 +18,7 @@ pub struct Rectangle {
 }
 
 impl Space {
-    /// Decomposes a set into disjoint rectangles. Sources that the set does not distinguish share a rectangle, and so
-    /// do destinations.
+    /// Decomposes a set into disjoint rectangles, in which sources and destinations with equal treatment are together.
     pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
         let levels = [
             self.family_level(),
@@ -119,8 +118,7 @@ impl Space {
         self.add_parts(above, level + 1, (end, low << 1 | 1), found);
     }
 
-    /// Splits a set by the fields after the addresses: pairs of a service and the source-destination pairs that have
-    /// it.
+    /// Splits a set by the fields after the addresses: each service, with the source-destination pairs that have it.
     pub fn by_service(&mut self, set: Set) -> Vec<(Set, Set)> {
         let end = self.side_levels(Side::Destination).end;
         let parts = self.diagrams.cut(set.as_map(), end).into_iter();

@@ -66,8 +66,7 @@ impl Diagrams {
         made
     }
 
-    /// Restricts a function: `bits` gives the known bits by level, `None` for a free one; no level after `last` is
-    /// visited.
+    /// Restricts a function: `bits` gives the known bits by level, `None` for free ones, for all levels up to `last`.
     pub(super) fn fix(&mut self, map: Map, bits: &impl Fn(u16) -> Option<bool>, last: u16) -> Map {
         self.fix_within(map, bits, last, &mut Memo::default())
     }

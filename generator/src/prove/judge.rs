@@ -234,8 +234,7 @@ impl<'a> Judge<'a> {
         );
     }
 
-    /// Checks the fragment of a packet: held if it is reassembled; otherwise only the filter applies, and no state is
-    /// made.
+    /// Checks the fragment of a packet: held for reassembly, or evaluated by the filter alone without creating a state.
     fn confirm_fragment(&mut self, packet: packets::Packet, expected: Verdict) {
         let evaluated = evaluated(&packet);
         let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
@@ -374,8 +373,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The rules must decide the translation where another anchor's must not apply, and must not where no volume is
-    /// involved.
+    /// The rules must decide translation where another anchor's must not apply, and never where no volume is involved.
     fn compare_translations(&mut self) {
         let taken =
             self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
@@ -430,8 +428,7 @@ impl<'a> Judge<'a> {
         let errors = errors(&mut self.space);
         let carried = self.inside(within, outcome, |it| it.verdict == Verdict::Carry);
         let carried = self.space.minus(carried, errors);
-        // On one interface, what stays inside a provider is its own mirror image: if all of it passes, so do the
-        // replies.
+        // On one interface, what stays inside a provider is its own mirror image: if it all passes, so do the replies.
         let lo0 = self.space.interface(LOOPBACK);
         let local = self.space.and(within, lo0);
         let lost = self.inside(local, outcome, |it| !it.verdict.passes());

@@ -104,8 +104,7 @@ impl Outcomes {
         }
     }
 
-    /// Applies the rule that ICMP errors create no state to a function of outcomes. Other values in it stay as they
-    /// are.
+    /// Applies the rule that ICMP errors create no state to a function of outcomes. Other values stay as they are.
     pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set) -> Map {
         space.behind_addresses(map, &mut |diagrams, map| {
             diagrams.overlay(errors, map, map, &mut |number| {

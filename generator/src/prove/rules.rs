@@ -174,8 +174,7 @@ impl Reader<'_> {
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
-    /// The packets whose translation is decided, and the outcome of all packets after translation: the filter sees the
-    /// translated packet.
+    /// The packets whose translation is decided, and the outcome of all packets: the filter sees the translated packet.
     fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
         // The value for `no nat` and `no rdr`: treated as if no translation rule matched.
         const NONE: u32 = u32::MAX >> 2;

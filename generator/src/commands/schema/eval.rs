@@ -35,8 +35,7 @@ pub enum Passing {
 pub struct Verdict {
     action: Action,
     via: Via,
-    /// The number of the deciding rule within its ruleset; -1 if no rule decided. Absent if pf did not evaluate the
-    /// packet.
+    /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet.
     #[schemars(with = "i64", skip_serializing_if = "Option::is_none")]
     rule: Option<i64>,
     /// The anchor path of that ruleset; empty for the main ruleset.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::import::node::Node;
 
-/// The maximum length of a chain of variables and outputs; a longer one is a cycle.
+/// The maximum length of a chain of variables and outputs; a longer one is taken for a cycle.
 const LONGEST: usize = 16;
 
 /// The configuration of a plan, by the path of each module: `module.a.module.b`, or empty for the root.
