@@ -33,7 +33,9 @@ pub enum Passing {
 
 #[derive(JsonSchema)]
 pub struct Verdict {
+    /// What pf does with the packet.
     action: Action,
+    /// What decided.
     via: Via,
     /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet.
     #[schemars(with = "i64", skip_serializing_if = "Option::is_none")]
@@ -41,6 +43,7 @@ pub struct Verdict {
     /// The anchor path of that ruleset; empty for the main ruleset.
     #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
     anchor: Option<String>,
+    /// The label of the deciding rule.
     #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     /// What happened in the state table.
@@ -107,6 +110,7 @@ pub struct Translation {
     r#type: Kind,
     /// The number of the rule among those of its kind in its ruleset.
     rule: u32,
+    /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
 }
 
@@ -122,6 +126,7 @@ pub enum Kind {
 #[derive(JsonSchema)]
 pub struct Shaping {
     rule: u32,
+    /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
     #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]
     pipe: Option<u16>,

@@ -25,10 +25,13 @@ pub struct LabDown {
 pub struct LabUp {
     /// Always true.
     up: bool,
+    /// The hosts of the lab.
     nodes: Vec<Node>,
     /// The number of loaded rules.
     rules: usize,
+    /// The pipes for conditions of links.
     pipes: Vec<LabPipe>,
+    /// The partitions and slow paths in force.
     faults: Vec<Fault>,
     /// The number of entries in the state table.
     states: usize,
@@ -52,8 +55,11 @@ pub struct Node {
 
 #[derive(JsonSchema)]
 pub struct LabPipe {
+    /// The number of the pipe.
     number: u16,
+    /// Its conditions, in words.
     conditions: String,
+    /// The sources and destinations of the packets that go through it.
     way: String,
 }
 
@@ -73,6 +79,7 @@ pub struct LabTest {
     agrees: bool,
     /// The first probe that did not.
     difference: Option<Differs>,
+    /// The probes sent, each with its outcome.
     probes: Vec<Probe>,
 }
 
@@ -80,7 +87,9 @@ pub struct LabTest {
 pub struct Differs {
     /// The packet: source, destination and service.
     packet: String,
+    /// The expected outcome.
     expected: String,
+    /// The outcome found.
     found: String,
     /// The explanation of the packet: that of `explain`, or the policy's where `explain` gives none.
     explanation: String,
@@ -94,16 +103,21 @@ pub struct Probe {
     from: String,
     /// The destination, named likewise.
     to: String,
+    /// The source address.
     source: Ipv4Addr,
+    /// The destination address.
     destination: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     protocol: String,
+    /// The destination port; null for ICMP.
     port: Option<u16>,
     /// The size of the payload in bytes. Large datagrams are fragmented on their path.
     bytes: usize,
     /// The condition of the Mac during the probe.
     trial: Trial,
+    /// The expected outcome.
     expected: Answer,
+    /// The outcome found.
     found: Answer,
 }
 

@@ -15,11 +15,15 @@ pub struct ManagerStatus {
     wish: Option<Wish>,
     /// Whether the Mac is as requested.
     healthy: bool,
+    /// The providers, sorted by name.
     providers: Vec<Provider>,
+    /// The volumes, sorted by name.
     volumes: Vec<Placed>,
+    /// The dummynet pipes, sorted by number.
     pipes: Vec<Pipe>,
     /// Partitions and slow paths that `partition` and `slow` created.
     faults: Vec<Fault>,
+    /// The state of pf, as far as it concerns this network.
     rules: Rules,
     /// The state of the launchd job, and how its last run ended.
     job: String,
@@ -27,7 +31,9 @@ pub struct ManagerStatus {
     states: Option<States>,
     /// Whether IP forwarding is on.
     forwarding: bool,
+    /// The egress interfaces for which NAT rules are loaded.
     ways_out: Vec<String>,
+    /// The egress interface of the default route.
     default_interface: Option<String>,
     /// The gateway of the default route, with its interface.
     default_route: Option<String>,
@@ -37,7 +43,9 @@ pub struct ManagerStatus {
     installed: bool,
     #[serde(flatten)]
     judged: Judged,
+    /// Lines of a declaration that move every provider whose network collides to a free network.
     advice: Vec<String>,
+    /// Information that needs no action.
     notes: Vec<String>,
 }
 
@@ -51,12 +59,15 @@ pub struct ManagerPlan {
     advice: Vec<String>,
     /// Information that needs no action.
     notes: Vec<String>,
+    /// The dummynet pipes, sorted by number.
     pipes: Vec<Pipe>,
     /// The egress interfaces for which NAT rules are loaded.
     ways_out: Vec<String>,
     /// The egress interface of the default route.
     default_interface: Option<String>,
+    /// A start that waits for its confirmation, or is still in progress.
     pending: Option<Pending>,
+    /// Partitions and slow paths that `partition` and `slow` created.
     faults: Vec<Fault>,
 }
 
@@ -73,6 +84,7 @@ pub struct ManagerTest {
     skipped: u32,
     #[serde(flatten)]
     judged: Judged,
+    /// The probes sent, each with its outcome.
     probes: Vec<Probe>,
 }
 
@@ -97,6 +109,7 @@ pub enum Wish {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pipe {
+    /// The number of the pipe.
     number: u16,
     /// The delay that the pipe adds to each packet, in milliseconds.
     latency_ms: u16,
@@ -113,6 +126,7 @@ pub struct Pipe {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rules {
+    /// The path of this program's anchor.
     anchor: String,
     /// Whether the anchor holds rules of this program.
     loaded: bool,
@@ -135,7 +149,9 @@ pub struct Called {
 
 #[derive(JsonSchema)]
 pub struct States {
+    /// The number of entries.
     entries: u64,
+    /// The maximum number of entries; null if it is not known.
     limit: Option<u64>,
 }
 
@@ -143,6 +159,7 @@ pub struct States {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
+    /// The command that created it.
     action: FaultAction,
     /// A provider or a volume.
     from: String,
@@ -179,14 +196,21 @@ pub struct Pending {
 
 #[derive(JsonSchema)]
 pub struct Probe {
+    /// The name of the source.
     from: String,
+    /// The source address.
     source: Ipv4Addr,
+    /// The name of the destination.
     to: String,
+    /// The destination address.
     destination: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     protocol: String,
+    /// The destination port; null for ICMP.
     port: Option<u16>,
+    /// The verdict of the policy.
     expected: Expected,
+    /// The outcome.
     found: Found,
     /// The evidence for `found`.
     why: String,

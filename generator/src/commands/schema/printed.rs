@@ -58,12 +58,15 @@ pub struct Expectation {
     field: String,
     /// The place in the user's Nix source, if known.
     place: Option<Place>,
+    /// The endpoints that open, by name.
     from: Vec<String>,
+    /// The endpoints that they reach, by name.
     to: Vec<String>,
     protocol: Option<String>,
     ports: Option<String>,
     /// True if all of these flows must get through, false if none may.
     passes: bool,
+    /// The declared reason; null if there is none.
     why: Option<String>,
     /// Whether the expectation holds.
     holds: bool,
@@ -77,11 +80,15 @@ pub struct Witness {
     protocol: String,
     /// An address, or `mac`.
     source: String,
+    /// The destination address.
     destination: String,
+    /// The destination port; null if the protocol has none.
     port: Option<u16>,
     /// What happens to the flow.
     outcome: String,
+    /// The reason for the outcome, in words.
     because: String,
+    /// The values of the declaration that decide.
     declared: Vec<Located>,
     /// The rule that decides.
     rule: Option<String>,
@@ -91,7 +98,9 @@ pub struct Witness {
 
 #[derive(JsonSchema)]
 pub struct Test {
+    /// Always true: this form is printed only after a proof.
     proven: bool,
+    /// The number of rules proven.
     rules: usize,
     classes: usize,
     /// How much passes: by who opens the connections, then by who is reached.
@@ -148,6 +157,7 @@ pub struct Regions {
 
 #[derive(JsonSchema)]
 pub struct Check {
+    /// The errors of the declaration; empty if it is valid.
     problems: Vec<Problem>,
     /// Values that are valid, but probably a mistake.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
@@ -181,28 +191,37 @@ pub struct One {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotCheck<'a> {
+    /// The directory of the snapshot.
     pub directory: String,
+    /// Whether the snapshot equals what would be rendered now.
     pub same: bool,
     /// The packets that the accepted rules treat differently than the accepted declaration says.
     pub accepted_violations: Vec<Violated>,
+    /// The difference from the snapshot to what would be rendered now.
     pub difference: Difference<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct SnapshotAccept<'a> {
+    /// The directory of the snapshot.
     pub directory: String,
+    /// Whether any file of the snapshot changed.
     pub changed: bool,
+    /// The difference from the former snapshot; null if there was none that could be read.
     pub difference: Option<Difference<'a>>,
 }
 
 #[derive(JsonSchema)]
 pub struct Edit {
+    /// The edited file.
     file: String,
     /// The edit, in words.
     change: String,
+    /// Whether the file was written.
     written: bool,
     /// The lines of the file that the edit changes, as a diff.
     diff: String,
+    /// What the edit opens and closes, for each configuration.
     effects: Vec<Effect>,
 }
 
@@ -210,6 +229,7 @@ pub struct Edit {
 pub struct Effect {
     /// The name of the configuration, if the file has several.
     configuration: Option<String>,
+    /// The difference that the edit makes; null if it is not known.
     diff: Option<Difference<'static>>,
     /// Why the effect is not known.
     #[schemars(skip_serializing_if = "Option::is_none")]
@@ -218,24 +238,32 @@ pub struct Effect {
 
 #[derive(Serialize, JsonSchema)]
 pub struct Init {
+    /// The file with the declaration.
     pub file: String,
+    /// Whether the file was written.
     pub written: bool,
     /// The declaration, in the format that `nixvol-net schema` describes.
     #[schemars(with = "BTreeMap<String, Value>")]
     pub input: Value,
+    /// What was not converted from the files of other tools.
     pub left: Vec<Left>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct Left {
+    /// The file of the other tool.
     pub file: String,
+    /// The line, from 1.
     pub line: usize,
+    /// What was not converted.
     pub what: String,
+    /// Why it was not converted, or what is there instead.
     pub why: String,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct PfCheck {
+    /// Statements that pfctl would refuse.
     pub errors: Vec<AtLine>,
     pub notes: Vec<AtLine>,
 }
@@ -243,7 +271,9 @@ pub struct PfCheck {
 #[derive(Serialize, JsonSchema)]
 pub struct AtLine {
     pub file: String,
+    /// The line, from 1.
     pub line: u32,
+    /// The column, from 1.
     pub column: u32,
     pub message: String,
 }
@@ -267,6 +297,7 @@ pub struct Page {
 
 #[derive(JsonSchema)]
 pub struct Table {
+    /// The error codes, each with its title.
     errors: Vec<Code>,
 }
 
