@@ -1,5 +1,6 @@
-//! The rules of a partition and of a slow path, for every pair that can be asked: the manager itself prints them, and with
-//! them before ours exactly what is between the two ends is treated otherwise, for all packets at all hooks.
+//! The rules of partitions and slow paths, for every pair of endpoints. The manager prints the rules of a pair; with
+//! them before ours, exactly the packets between the two endpoints are treated differently, for all packets at all
+//! hooks.
 
 use nixvol_net::packets::{Direction, Map, Set, Side, Space};
 use nixvol_net::pf::eval::Machine;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use crate::network::Network;
 use crate::support::{declared, default_input, fixture, rendered};
 
-/// A topology, with its rules read.
+/// A topology, with its rules parsed.
 struct Stand {
     network: Network,
     plan: Plan,
@@ -27,7 +28,7 @@ struct Stand {
 
 impl Stand {
     fn new(mut input: Value) -> Self {
-        // Places of a Mac are put in by the rig.
+        // The paths on the Mac are set by the test rig.
         for field in ["base", "stateDir", "logFile", "hostsFile"] {
             input.as_object_mut().expect("an input").remove(field);
         }
@@ -47,7 +48,8 @@ impl Stand {
             .unwrap_or_else(|errors| panic!("{command}: {errors:?}\n{text}"))
     }
 
-    /// One ruleset as pf evaluates two children of `com.apple`, one before the other: every list is asked in that order.
+    /// Merges two rulesets as pf evaluates two children of `com.apple` one after the other: within each kind of rule,
+    /// `front` comes first.
     fn before_ours(&self, front: Ruleset) -> Ruleset {
         let mut both = self.ours.clone();
         both.settings.splice(0..0, front.settings);
@@ -67,7 +69,7 @@ impl Stand {
         rules::read(space, &Lists::of(&ruleset.rules), machine.loaded(), &self.world, outcomes)
     }
 
-    /// The packets from an end to another.
+    /// The packets from one endpoint to another.
     fn way(&self, space: &mut Space, from: &str, to: &str) -> Set {
         let mut side = |side, end: &str, other: &str| {
             let Reach { networks, without } = faults::reach(&self.plan, end, other).expect("an end");
@@ -87,8 +89,8 @@ impl Stand {
         self.world.space(&Lists::of(&self.ours.rules))
     }
 
-    /// A partition: what is between both is dropped without an answer and without a translation; all else is as it was.
-    /// What these rules do otherwise.
+    /// Checks the rules of a partition: packets between the two endpoints are dropped without an answer and not
+    /// translated; everything else is unchanged. Returns the first difference.
     fn wrong_of_partition(&self, one: &str, other: &str, front: Ruleset) -> Option<String> {
         let both = self.before_ours(front);
         let (mut space, mut outcomes) = (self.space(), Outcomes::default());
@@ -112,7 +114,8 @@ impl Stand {
         assert_eq!(self.wrong_of_partition(one, other, self.printed(&command)), None, "{command}");
     }
 
-    /// A slow path: what leaves for the other end, or comes from it to this Mac, goes through the pipe of its way and no other.
+    /// Checks the rules of a slow path: packets that leave for the other endpoint, or come in by wire for an address of
+    /// this Mac, go through the pipe of their direction and no other.
     fn slow(&self, one: &str, other: &str) {
         let command = format!("slow {one} {other} --latency 10");
         let both = self.before_ours(self.printed(&command));
@@ -123,7 +126,7 @@ impl Stand {
             (slow.outcome, slow.fragment, slow.reassembly),
             (alone.outcome, alone.fragment, alone.reassembly)
         );
-        // Both by numbers of one list of sequences.
+        // Sequences of both rulesets are numbered by one list, so that the numbers can be compared.
         let mut known: Vec<Vec<Option<u16>>> = Vec::new();
         let mut number = |sequence: &[Option<u16>]| {
             let at = known.iter().position(|it| it == sequence).unwrap_or_else(|| {
@@ -139,7 +142,8 @@ impl Stand {
         for (from, to, pipe) in [(one, other, 29_999), (other, one, 29_998)] {
             let way = self.way(&mut space, from, to);
             let leaves = space.and(way, out);
-            // Each once: what comes in by an interface for an address of this Mac did not leave by one before.
+            // Each packet once: one that comes in by wire for an address of this Mac has not left by an interface
+            // before.
             let here = self.here(&mut space, to);
             let comes = space.and(way, here);
             let comes = space.minus(comes, out);
@@ -150,7 +154,7 @@ impl Stand {
         assert_eq!(differs(&mut space, "pipes", found, must), None, "{command}");
     }
 
-    /// Packets to what this Mac serves of an end.
+    /// The packets to those addresses of an endpoint that this Mac has.
     fn here(&self, space: &mut Space, end: &str) -> Set {
         let is_of = |provider: &str, name: &str| provider == end || name == end;
         let gateways =
@@ -166,7 +170,7 @@ impl Stand {
     }
 }
 
-/// The packet for which a function is not what it must be.
+/// A packet for which a function does not have its required value.
 fn differs(space: &mut Space, what: &str, found: Map, must: Map) -> Option<String> {
     if found == must {
         return None;
@@ -176,7 +180,7 @@ fn differs(space: &mut Space, what: &str, found: Map, must: Map) -> Option<Strin
     Some(format!("{what}: {:?}", space.any(packets)))
 }
 
-/// Every pair of a topology.
+/// Checks every pair of endpoints of a topology.
 fn every_pair(input: Value) {
     let stand = Stand::new(input);
     let mut pairs = 0;
@@ -210,9 +214,9 @@ fn every_pair_of_the_default_topology() {
     every_pair(default_input());
 }
 
-/// Each rule of the form is needed by some pair, and one that is turned round is refuted.
+/// Every rule of a partition is needed by some pair, and altered rules are refuted.
 #[test]
-fn a_form_that_lacks_a_rule_or_cuts_more_is_refuted() {
+fn a_partition_with_fewer_or_altered_rules_is_refuted() {
     let stand = Stand::new(fixture("rich.json"));
     let mut needed = [false; 6];
     for one in &stand.names {

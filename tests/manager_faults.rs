@@ -1,4 +1,5 @@
-//! Partitions and slow paths that the manager makes at run time: what they cut, when they end, and what they never touch.
+//! Partitions and slow paths that the manager creates at run time: what they affect, what they never touch, when they
+//! end.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ fn log(network: &Network) -> String {
     fs::read_to_string(network.mac.dir().join("var/log")).unwrap_or_default()
 }
 
-/// The anchor of faults, as the kernel holds it.
+/// The rules in the anchor for faults, as the kernel holds them.
 fn cut(network: &Network) -> String {
     let kernel = network.mac.kernel();
     let line = kernel.lines().find(|line| line.contains(ANCHOR)).unwrap_or_default();
@@ -27,12 +28,12 @@ fn open(network: &Network, from: &str, to: &str) {
     network.mac.edit(|kernel| kernel + &format!("state\ttcp\t{from}\t49152\t{to}\t6443\n"));
 }
 
-/// How many connections are open.
+/// The number of open connections.
 fn connected(network: &Network) -> usize {
     network.mac.ok("pfctl -q -s states").lines().count()
 }
 
-/// Makes the deadline of the first fault another: the time goes by, or the clock is set.
+/// Changes the deadline of the first fault, which has the effect of time passing or of the clock being set.
 fn set_deadline(network: &Network, change: impl Fn(u64) -> u64) {
     let file = network.state().join("faults");
     let text = fs::read_to_string(&file).expect("what is cut");
@@ -44,7 +45,7 @@ fn set_deadline(network: &Network, change: impl Fn(u64) -> u64) {
 }
 
 #[test]
-fn a_partition_cuts_two_ends_and_heals() {
+fn a_partition_separates_two_endpoints_until_it_is_healed() {
     for (shell, awk) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
         let mut network = Network::new(&small());
         network.under(SHELLS[shell], AWKS[awk]);
@@ -83,7 +84,7 @@ fn a_partition_cuts_two_ends_and_heals() {
         assert!(network.ok("plan").starts_with("fault        partition aws ibm"));
         let plan: Value = serde_json::from_str(&network.ok("plan --json")).expect("JSON");
         assert_eq!(plan["faults"], status["faults"]);
-        // `test` expects that what is cut does not pass.
+        // `test` expects that partitioned endpoints do not reach each other.
         let tested = network.ok("test");
         assert!(tested.contains("in force: partition aws ibm") && tested.contains(", 0 failed"), "{tested}");
         let nothing = network.mac.kernel();
@@ -126,10 +127,10 @@ fn a_partition_ends_at_its_deadline_by_itself() {
     network.ok("cleanup");
 }
 
-/// No timer fires while a Mac sleeps: the first reconcile after it ends what is over, also where the rest of the network
+/// No timer fires while a Mac sleeps. The first reconcile after it ends expired faults, even if the rest of the network
 /// cannot be repaired.
 #[test]
-fn a_deadline_that_passes_in_sleep_is_kept_by_the_next_reconcile() {
+fn the_first_reconcile_after_sleep_ends_expired_faults() {
     for blocked in [false, true] {
         let network = Network::new(&small());
         network.ok("start");
@@ -141,7 +142,7 @@ fn a_deadline_that_passes_in_sleep_is_kept_by_the_next_reconcile() {
         set_deadline(&network, |deadline| deadline - 700);
         assert_eq!(network.status().1["faults"][0]["state"], "over");
         if blocked {
-            // Another program loaded rules over ours, which is not ours to mend.
+            // Another program loaded rules over ours, which the manager does not repair.
             fs::write(network.mac.dir().join("theirs"), "pass quick on lo0 all\n").expect("rules");
             let file = network.mac.dir().join("theirs").display().to_string();
             network.mac.ok(&format!("pfctl -a com.apple/250.nixvol -f {file}"));
@@ -157,7 +158,7 @@ fn a_deadline_that_passes_in_sleep_is_kept_by_the_next_reconcile() {
 }
 
 #[test]
-fn a_clock_that_was_turned_back_gives_no_time() {
+fn a_clock_set_back_does_not_extend_a_partition() {
     let network = Network::new(&small());
     network.ok("start");
     network.ok("partition aws ibm --for 300");
@@ -167,7 +168,7 @@ fn a_clock_that_was_turned_back_gives_no_time() {
 }
 
 #[test]
-fn a_restart_ends_what_is_cut() {
+fn a_restart_ends_all_faults() {
     let network = Network::new(&slow());
     let bare = network.mac.kernel();
     network.ok("start");
@@ -175,7 +176,7 @@ fn a_restart_ends_what_is_cut() {
     network.ok("partition aws ibm --for 9999");
     network.ok("slow etcd-1 ibm --latency 5");
     network.mac.reboot();
-    // Whoever has that number now is not touched.
+    // If another program uses that number now, its pipe is not touched.
     network.mac.ok("dnctl pipe 29999 config delay 300");
     let (_, status) = network.status();
     assert_eq!(status["faults"][0]["state"], "over");
@@ -193,14 +194,14 @@ fn a_restart_ends_what_is_cut() {
 }
 
 #[test]
-fn two_at_once_each_to_its_own_time() {
+fn two_partitions_have_independent_deadlines() {
     let network = Network::new(&small());
     network.ok("start");
     network.ok("partition aws ibm --for 500");
     network.ok("partition etcd-1 talos-4");
     let both = cut(&network);
     assert!(both.contains("partition:aws:ibm") && both.contains("partition:etcd-1:talos-4"), "{both}");
-    // The same again, whichever way round, renews it, and pf keeps what it has.
+    // The same pair again, in either order, renews the partition without a change to pf.
     network.mac.forget_journal();
     network.ok("partition etcd-1 talos-4 --for 700");
     assert_eq!(network.mac.changes(), [""; 0]);
@@ -216,7 +217,7 @@ fn two_at_once_each_to_its_own_time() {
 }
 
 #[test]
-fn what_is_wrong_is_said_at_once_and_changes_nothing() {
+fn invalid_arguments_are_refused_without_a_change() {
     let network = Network::new(&small());
     network.fails("partition aws ibm", 1, "the network is not up: start it first");
     network.ok("start");
@@ -249,7 +250,7 @@ fn what_is_wrong_is_said_at_once_and_changes_nothing() {
     }
     assert_eq!(network.mac.kernel(), kept);
     assert!(!network.state().join("faults").exists());
-    // Our rules must come after these.
+    // The fault anchor must be evaluated before ours.
     let mut input = small();
     input["anchor"] = json!("com.apple/100.early");
     network.install(&input);
@@ -259,7 +260,7 @@ fn what_is_wrong_is_said_at_once_and_changes_nothing() {
 }
 
 #[test]
-fn stop_and_cleanup_end_it_too() {
+fn stop_and_cleanup_end_all_faults() {
     for command in ["stop", "cleanup"] {
         let network = Network::new(&slow());
         let bare = network.mac.kernel();
@@ -278,7 +279,7 @@ fn stop_and_cleanup_end_it_too() {
 }
 
 #[test]
-fn rules_of_others_in_that_anchor_are_left_alone() {
+fn foreign_rules_in_the_fault_anchor_are_left_alone() {
     let network = Network::new(&small());
     network.ok("start");
     let file = network.mac.dir().join("theirs");
@@ -298,7 +299,7 @@ fn rules_of_others_in_that_anchor_are_left_alone() {
 }
 
 #[test]
-fn what_another_program_took_away_comes_back() {
+fn faults_that_another_program_removed_are_restored() {
     let network = Network::new(&slow());
     network.ok("start");
     network.ok("partition aws ibm");
@@ -317,7 +318,7 @@ fn what_another_program_took_away_comes_back() {
 }
 
 #[test]
-fn another_bundle_takes_its_names_along() {
+fn a_new_bundle_updates_its_faults_and_ends_the_others() {
     let network = Network::new(&small());
     network.ok("start");
     network.ok("partition aws ibm");
@@ -328,7 +329,7 @@ fn another_bundle_takes_its_names_along() {
     input["providers"]["ibm"] = json!({ "network": "10.4.0.0/16", "gateway": "10.4.1.1/24" });
     input["volumes"]["talos-5"]["address"] = json!("10.4.1.9");
     network.install(&input);
-    // Installing changes nothing.
+    // Installing a bundle changes nothing.
     network.ok("reconcile");
     assert!(cut(&network).contains("10.3.0.0/16"));
     let said = network.ok("start");
@@ -370,7 +371,7 @@ fn a_slow_path_has_pipes_of_its_own() {
         (&fault["conditions"], &fault["latencyMs"], &fault["loss"], &fault["bandwidthKbit"]),
         (&json!("200 ms, 5% lost, 2000 kbit/s"), &json!(200), &json!(0.05), &json!(2000))
     );
-    // Again: the pipes change in place.
+    // A repeated command changes the pipes in place.
     network.ok("slow talos-4 etcd-1 --latency 9");
     assert!(network.mac.kernel().contains("pipe\t29999\t9\t0\t0\n"), "{}", network.mac.kernel());
     network.ok("slow aws ibm --latency 3");
@@ -384,7 +385,7 @@ fn a_slow_path_has_pipes_of_its_own() {
     network.ok("heal");
     assert_eq!(settled(&network.mac.kernel()), settled(&up));
     assert!(!log(&network).contains("interrupted") && !log(&network).contains("another program"));
-    // Without conditions of links there is nothing of dummynet to begin with, and nothing in the end.
+    // Without conditions of links there are no dummynet rules before, and none after.
     network.install(&small());
     network.ok("start");
     let plain = network.mac.kernel();
@@ -397,9 +398,9 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(network.mac.journal().len(), 12);
 }
 
-/// With `route-to` of others and any dummynet rule the kernel dereferences a null pointer.
+/// With `route-to` in another program's rules and any dummynet rule, the kernel dereferences a null pointer.
 #[test]
-fn nothing_is_slowed_where_others_route() {
+fn slow_is_refused_while_another_program_uses_route_to() {
     let network = Network::new(&small());
     network.ok("start");
     let file = network.mac.dir().join("theirs");
@@ -412,7 +413,7 @@ fn nothing_is_slowed_where_others_route() {
     network.ok("partition aws ibm");
 }
 
-/// What a capture shows is explained by the ends that the labels name.
+/// The tables are not part of a capture; their contents follow from the endpoints that the labels name.
 #[test]
 fn explain_names_the_partition_of_a_capture() {
     let input = small();
@@ -448,7 +449,7 @@ fn explain_names_the_partition_of_a_capture() {
         "{text}"
     );
     assert!(text.contains("the anchor com.apple/249.nixvol-faults decides instead"), "{text}");
-    // And so does `status --from`.
+    // `status --from` reports the partition too.
     let report = network.mac.dir().join("report");
     network.ok(&format!("logs --collect {}", report.display()));
     let (input, report) = (declaration.display().to_string(), report.display().to_string());
@@ -457,7 +458,7 @@ fn explain_names_the_partition_of_a_capture() {
     assert!(text.contains("a partition of aws and ibm is in force"), "{text}");
 }
 
-/// Commands that only print are for everybody who asks, up or down.
+/// Printing the rules needs neither a running network nor a change.
 #[test]
 fn the_rules_of_a_pair_can_be_printed() {
     let network = Network::new(&small());

@@ -1,4 +1,4 @@
-//! The schemas of what the manager, the lab and `pf eval` print, and that nothing prints JSON without a schema.
+//! The outputs of the manager, the lab and `pf eval` match their schemas, and every JSON output has a schema.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,15 +14,15 @@ use crate::schema::{OUTPUTS, schema_of};
 use crate::seen::Seen;
 use crate::support::{has_lab, program, rendered, root, run};
 
-/// Commands that print a line for each line they read, in a format of others, and so without a version and an option.
+/// Commands that print one line for each input line, in a format that is not ours: no version, and no `--format`.
 const FOREIGN: [&str; 2] = ["lab replay", "pf eval"];
 
-/// Those that are held against their schemas here.
+/// Commands whose output is compared with their schemas in this file.
 const HERE: [&str; 7] =
     ["status", "manager status", "manager plan", "manager test", "lab test", "lab status", "lab scenario"];
 
-/// Commands of the program that have `--format json`, and those of the manager that have `--json`, by the names of
-/// their schemas: as their help says.
+/// The names of the schemas that must exist: commands of the program whose help has `--format json`, and commands of
+/// the manager whose help has `--json`.
 fn with_json() -> BTreeSet<String> {
     let has_json = |help: &str| {
         let (_, rest) = help.split_once("--format <").unwrap_or_default();
@@ -36,7 +36,7 @@ fn with_json() -> BTreeSet<String> {
     let managers = managers.map(|(name, _)| format!("manager {}", name.trim())).collect::<Vec<_>>();
     assert!(!managers.is_empty(), "{help}");
     let mut all: BTreeSet<String> = own.chain(managers).collect();
-    // What they add and remove is printed in one form.
+    // All subcommands of these print the same form.
     let groups = ["add", "remove", "rename", "move"];
     for group in groups {
         let below: Vec<String> =
@@ -52,7 +52,7 @@ fn with_json() -> BTreeSet<String> {
 }
 
 #[test]
-fn whatever_prints_json_has_a_schema_with_a_version_and_is_held_against_it() {
+fn every_json_output_has_a_versioned_schema_and_is_tested() {
     let with_json = with_json();
     assert!(with_json.len() > 20 && !with_json.contains("lab replay"), "{with_json:?}");
     for name in &with_json {
@@ -74,7 +74,8 @@ fn whatever_prints_json_has_a_schema_with_a_version_and_is_held_against_it() {
     assert_eq!(known, held.chain(foreign).collect(), "outputs that tests hold against their schemas");
 }
 
-/// Holds what the manager says of a Mac, and what `status` does, against their schemas.
+/// Compares the manager's `status` and `plan` for a Mac, and `nixvol-net status` for a capture of it, with their
+/// schemas.
 fn look(seen: &mut Seen, network: &Network, name: &str) {
     for command in ["status", "plan"] {
         let ran = network.run(&format!("{command} --json"));
@@ -100,13 +101,13 @@ fn probed(seen: &mut Seen, network: &Network, name: &str) -> Value {
 }
 
 #[test]
-fn what_the_manager_prints_is_as_its_schemas_say() {
+fn manager_output_matches_its_schemas() {
     let mut seen = Seen::default();
     let mut input = slow();
     input["volumes"]["etcd-1"]["mountPoint"] = json!("/Volumes/data");
     let network = Network::new(&input);
     look(&mut seen, &network, "never");
-    // A network that the Mac has, with what else is free.
+    // A network that the Mac has: the overlap is reported, with free networks.
     network.mac.ok("route -n add -net 10.0.8.0/24 -interface en0");
     look(&mut seen, &network, "overlap");
     network.mac.ok("route -n delete -net 10.0.8.0/24 -interface en0");
@@ -120,7 +121,7 @@ fn what_the_manager_prints_is_as_its_schemas_say() {
     network.ok("slow etcd-1 talos-4 --latency 20 --loss 0.05 --bandwidth 1000");
     look(&mut seen, &network, "faults");
     network.ok("heal");
-    // A rule that lets everything pass, a way on which packets get lost, a bridge that is gone, a pf that skips lo0.
+    // Packet loss on a path, a bridge that is gone, and a pf that skips lo0.
     let up = network.keep();
     network.mac.add("lost\t10.3.0.0/16\t10.0.0.0/16");
     network.mac.ok("ifconfig bridge2000 destroy");
@@ -131,14 +132,14 @@ fn what_the_manager_prints_is_as_its_schemas_say() {
     network.put_back(&up);
     network.ok("stop");
     look(&mut seen, &network, "down");
-    // What cannot be read is no answer, and what may not be done says why.
+    // A run that fails has no JSON; it reports why it was refused.
     let foreign = Network::new(&small());
     foreign.ok("start");
     fs::set_permissions(foreign.state(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
         .expect("a mode");
     let refused = foreign.run("test --json");
     assert!(refused.code != 0, "{refused:?}");
-    // Who may not open to whom, and a way on which packets get lost.
+    // Providers that may not open to each other, and a path that loses packets.
     let mut apart = topology();
     apart["links"] = json!([{ "from": ["aws", "gcp"], "to": ["azure"], "protocol": "tcp", "ports": [2379] }]);
     let network = Network::new(&apart);
@@ -148,7 +149,7 @@ fn what_the_manager_prints_is_as_its_schemas_say() {
     seen.assert_all(&[]);
 }
 
-/// The lines of an output, as JSON.
+/// The lines of an output, parsed as JSON.
 fn lines(output: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(output).expect("text");
     text.lines()
@@ -163,7 +164,7 @@ fn written(directory: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn what_the_lab_prints_is_as_its_schemas_say() {
+fn lab_output_matches_its_schemas() {
     if !has_lab() {
         return;
     }
@@ -188,7 +189,7 @@ fn what_the_lab_prints_is_as_its_schemas_say() {
     for line in lines(&output.stdout) {
         seen.hold("lab scenario", &line, "a scenario");
     }
-    // Rules that let more through than is explained.
+    // Rules that let more through than the explanation says.
     let bundle = directory.path().join("bundle").display().to_string();
     let input = "tests/fixtures/restricted.json";
     let render = program()
@@ -208,7 +209,7 @@ fn what_the_lab_prints_is_as_its_schemas_say() {
     seen.assert_all(&["Answer=\"unreachable\""]);
 }
 
-/// Rules and packets that between them get every field of an answer.
+/// Rules and packets that together produce every field of an answer.
 const RULES: &str = "set skip on lo1
 scrub in on en1 all no-df min-ttl 9 fragment reassemble
 nat on en0 inet from 10.0.0.0/8 to any -> 192.0.2.10
@@ -240,7 +241,7 @@ const PACKETS: [&str; 12] = [
 ];
 
 #[test]
-fn what_pf_eval_and_replay_print_is_as_their_schemas_say() {
+fn pf_eval_and_replay_output_matches_their_schemas() {
     let mut seen = Seen::default();
     let directory = tempfile::tempdir().expect("a directory");
     let main = written(directory.path(), "main.conf", RULES);
@@ -260,6 +261,6 @@ fn what_pf_eval_and_replay_print_is_as_their_schemas_say() {
     for line in lines(&output.stdout) {
         seen.hold("lab replay", &line, "lab replay");
     }
-    // Nothing that a client sends again leaves the Mac in a row that is there.
+    // In none of these rows does a packet that a client sends again leave the Mac.
     seen.assert_all(&["lab replay.later_wire"]);
 }

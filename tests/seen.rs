@@ -1,4 +1,4 @@
-//! What of a schema has been seen in outputs: each field with a value, each form and each word of a list of words.
+//! Coverage of schemas by outputs: each field with a value, each alternative, and each word of an enum.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// What there is to see in some schemas, and what of it was seen.
+/// What can be seen in some schemas, and what of it was seen in outputs.
 #[derive(Default)]
 pub struct Seen {
     schemas: BTreeMap<String, (Value, Validator)>,
@@ -15,7 +15,7 @@ pub struct Seen {
     fits: BTreeMap<String, Validator>,
 }
 
-/// A schema inside another, by a name for people.
+/// A schema inside another, with a readable path.
 struct At<'a> {
     path: String,
     root: &'a Value,
@@ -26,26 +26,26 @@ impl<'a> At<'a> {
         Self { path: format!("{}{name}", self.path), root: self.root }
     }
 
-    /// What a schema means: another by its name, or itself.
+    /// Resolves a reference to a named schema; any other schema is returned as it is.
     fn resolved(self, schema: &'a Value) -> (Self, &'a Value) {
         let Some(name) = schema["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/")) else {
             return (self, schema);
         };
         let meant = &self.root["$defs"][name];
-        // Another command may have another of this name.
+        // Another command may have a different schema with the same name.
         let mut hasher = DefaultHasher::new();
         meant.to_string().hash(&mut hasher);
         (Self { path: format!("{name}#{:x}", hasher.finish() % 0xffff), root: self.root }, meant)
     }
 }
 
-/// The forms that a value may have, other than null.
+/// The alternatives of a schema other than null, numbered.
 fn forms(schema: &Value) -> impl Iterator<Item = (usize, &Value)> {
     let of = |word: &str| schema[word].as_array().into_iter().flatten();
     of("anyOf").chain(of("oneOf")).enumerate().filter(|(_, form)| form["type"] != "null")
 }
 
-/// The name of a form: its word, the value of its tag, or its number.
+/// The name of an alternative: its constant, or its number.
 fn form_name(number: usize, form: &Value) -> String {
     match &form["const"] {
         Value::Null => format!("|{number}"),
@@ -54,7 +54,7 @@ fn form_name(number: usize, form: &Value) -> String {
 }
 
 impl Seen {
-    /// Holds an output against the schema of its command, and keeps what it has.
+    /// Validates an output against the schema of its command, and records what it contains.
     pub fn hold(&mut self, command: &str, value: &Value, what: &str) {
         if !self.schemas.contains_key(command) {
             let words: Vec<&str> = command.split(' ').collect();
@@ -69,7 +69,7 @@ impl Seen {
         let errors: Vec<String> =
             validator.iter_errors(value).map(|it| format!("{}: {it}", it.instance_path())).collect();
         assert!(errors.is_empty(), "{what}: {errors:#?}\n{value:#}");
-        // A schema that takes anything would hold nothing.
+        // A schema that accepts anything would prove nothing: it must reject an unknown field.
         let mut stranger = value.clone();
         stranger["stranger"] = 1.into();
         assert!(!validator.is_valid(&stranger), "{command} takes anything");
@@ -113,7 +113,7 @@ impl Seen {
         }
     }
 
-    /// Asserts that all that there is was seen, but for this.
+    /// Asserts that exactly these were not seen, of all that the schemas contain.
     pub fn assert_all(&self, but: &[&str]) {
         let plain = |path: &str| -> String {
             let (name, rest) = path.split_once('#').unwrap_or((path, ""));
@@ -129,7 +129,7 @@ impl Seen {
     }
 }
 
-/// All that there is to see in a schema.
+/// Collects everything that can be seen in a schema.
 fn list(at: &At, schema: &Value, there: &mut BTreeSet<String>, known: &mut BTreeSet<String>) {
     let (at, schema) = At { path: at.path.clone(), root: at.root }.resolved(schema);
     if !known.insert(at.path.clone()) {

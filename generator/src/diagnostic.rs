@@ -20,7 +20,7 @@ use crate::source;
 /// The path prefix that `positions` use for the presets of the module.
 const PRESETS: &str = "nixvol-net/modules/presets/";
 
-/// A violation by a declaration that is valid: an expectation that fails.
+/// A problem of a declaration that is valid in itself: an expectation that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The rule identifier, for SARIF.
@@ -29,7 +29,7 @@ pub struct Finding {
     pub message: String,
     /// The path of the expectation.
     pub at: FieldPath,
-    /// The paths of the values that decide.
+    /// The paths of the values that decide the outcome.
     pub with: Vec<FieldPath>,
     /// Additional notes, one line each.
     pub notes: Vec<String>,
@@ -283,24 +283,24 @@ fn more(problems: &[Problem]) -> String {
 /// A problem as data.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Record {
-    /// The code, as `E041`.
+    /// The error code, such as `E041`.
     pub code: &'static str,
-    /// What is wrong.
+    /// What is wrong, in one line.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub hint: Option<String>,
     /// The value at fault.
     #[serde(flatten)]
     pub at: Located,
-    /// Other values that take part.
+    /// Other values that are involved.
     pub with: Vec<Located>,
 }
 
-/// A value of the input and its place in the source, where that is known.
+/// A value of the input and, if known, its place in the source.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Located {
-    /// The dotted path in the input.
+    /// The dotted path in the input, such as `volumes.etcd-1.address`.
     pub field: String,
-    /// The place in the user's Nix source.
+    /// The place in the user's Nix source; null if it is not known.
     pub place: Option<Place>,
 }

@@ -38,34 +38,34 @@ pub type Files = BTreeMap<String, String>;
 /// One side of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
-    /// What was declared.
+    /// The declaration.
     pub declaration: &'a Declaration,
-    /// What follows from it.
+    /// The plan that follows from it.
     pub plan: &'a Plan,
-    /// What is rendered from it.
+    /// The rendered files.
     pub files: &'a Files,
 }
 
 /// All that differs between two sides.
 #[derive(Debug, Clone)]
 pub struct Diff {
-    /// Flows that fare otherwise.
+    /// Flows with another outcome.
     pub flows: Vec<Statement>,
-    /// Flows that pass before and now, with other addresses.
+    /// Flows that pass on both sides, with other translations.
     pub translations: Vec<Statement>,
-    /// What volumes gained and lost that are not where they were.
+    /// Volumes that were added, removed, moved or renamed, and what they gained and lost.
     pub volumes: Vec<VolumeChange>,
-    /// Ways between ends that are like something else.
+    /// Paths with other conditions.
     pub conditions: Vec<WayChange>,
-    /// What the manager makes, and where.
+    /// The objects that the manager creates, and the places of its files.
     pub objects: Vec<ObjectChange>,
-    /// Files of the bundle.
+    /// The files of the bundle.
     pub files: Vec<FileChange>,
     space: Flows,
 }
 
 impl Diff {
-    /// Compares two sides.
+    /// Compares the old side with the new one.
     pub fn of(old: Side, new: Side) -> Self {
         let mut both = Both::of(old, new);
         let [flows, translations] = statement::statements(&mut both);
@@ -80,7 +80,7 @@ impl Diff {
         }
     }
 
-    /// Whether a statement's or way's flows have this one.
+    /// Whether a set of flows, of a statement or a path, contains a flow.
     pub fn covers(&self, flows: Set, flow: &Flow) -> bool {
         self.space.holds(flows, flow)
     }
@@ -95,7 +95,7 @@ impl Diff {
             && self.files.is_empty()
     }
 
-    /// How much opened and closed, in a few words.
+    /// The number of flows opened, closed and otherwise changed, in a few words.
     pub fn summary(&self) -> String {
         if self.is_empty() {
             return "no difference".to_owned();

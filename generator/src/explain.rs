@@ -1,10 +1,11 @@
 //! The path of a packet: where pf sees it on macOS, what the rules do with it there, and what in the declaration
 //! asked for that.
 //!
-//! It exists because 'why does this not connect?' has an answer that spans two lo0 hooks or a bridge and an egress, a
-//! translation, a rule and a line of the user's Nix source. It asks twice, on different paths: the bytes of the
-//! anchor say what happens, the policy says what was declared, and where the two differ it says so. Sees: place,
-//! input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows how a rule is written.
+//! It exists because the answer to 'why does this not connect?' spans two lo0 hooks or a bridge and an egress
+//! interface, a translation, a rule and a line of the user's Nix source. Two independent sources are evaluated: the
+//! bytes of the anchor for what happens, the policy for what was declared; where the two differ, the explanation
+//! reports it. Sees: place, input, model, plan, packets, reach, pf, others. Never: reads a file, asks the Mac, or knows
+//! how a rule is written.
 
 mod apart;
 mod asker;
@@ -47,74 +48,74 @@ dummynet-anchor \"com.apple/*\"
 anchor \"com.apple/*\"
 ";
 
-/// The interface that is asked as the way out where nobody names one.
+/// The egress interface that is assumed unless the user names one.
 pub const WAY_OUT: &str = "en0";
 
-/// What is asked.
+/// A question: whether and how a packet gets from a source to a destination.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// Who opens.
+    /// The endpoint that opens.
     pub source: &'a str,
-    /// Who is to be reached, followed by `:PORT` where the protocol has ports.
+    /// The endpoint to be reached, followed by `:PORT` if the protocol has ports.
     pub destination: &'a str,
-    /// A protocol's name or number.
+    /// The name or number of the protocol; `None` means TCP with a port and ICMP without.
     pub protocol: Option<&'a str>,
     /// The egress interface.
     pub egress: &'a str,
 }
 
-/// What the rules are.
+/// The rules to evaluate.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// The anchor as it was rendered.
+    /// The text of the anchor as rendered.
     pub anchor: &'a str,
-    /// What errors and explanations call it.
+    /// Its file name, for errors and explanations.
     pub name: &'a str,
-    /// What a Mac really holds, if that was captured.
+    /// Captured output of `pfctl` on a Mac; empty to evaluate the rendered rules.
     pub captured: &'a [Captured],
 }
 
-/// The answer.
+/// The path of a packet and of its reply, hop by hop.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Explanation {
-    /// The packet and its answer both get through.
+    /// Whether both the packet and its reply get through.
     pub passes: bool,
-    /// The same in words, with the place where it ends.
+    /// The verdict in words, with the hop that blocks, if any.
     pub verdict: String,
-    /// Who opens.
+    /// The source.
     pub source: End,
-    /// The endpoints that they reach.
+    /// The destination.
     pub destination: End,
-    /// The protocol and the port.
+    /// The protocol and the destination port.
     pub service: Service,
-    /// Where pf sees the packet, until something blocks it.
+    /// The hops of the packet, up to the one that blocks it.
     pub packet: Vec<Hop>,
-    /// Where pf sees the answer.
+    /// The hops of the reply; empty if the packet does not arrive.
     pub answer: Vec<Hop>,
-    /// What pipes add to the time of a round trip; none where they are not met, or nothing comes back.
+    /// The delay that pipes add to a round trip; null if no pipe is on the path, or the round trip is not completed.
     pub added: Option<Added>,
-    /// What macOS itself refuses, whatever pf says.
+    /// Why macOS itself does not deliver the packet, regardless of pf.
     pub refused: Option<String>,
-    /// The rules and the declaration say different things: a mistake in this program, or in a captured ruleset
-    /// the work of another.
+    /// Differences between the rules and the declaration: a bug of this program, or with captured rules the effect of
+    /// another program.
     pub disagreements: Vec<String>,
-    /// Whether a captured ruleset was asked.
+    /// Whether captured rules were evaluated.
     pub live: bool,
-    /// What was taken for granted.
+    /// Assumptions, and other facts of use to the reader.
     pub notes: Vec<String>,
     /// What cannot be known here.
     pub unknown: String,
 }
 
-/// Milliseconds that pipes add.
+/// The delay that pipes add, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Added {
-    /// On the way there.
+    /// For the packet.
     pub there_ms: u32,
-    /// On the way back.
+    /// For the reply.
     pub back_ms: u32,
-    /// On both.
+    /// For both together.
     pub round_trip_ms: u32,
 }
 
@@ -126,12 +127,12 @@ impl Added {
     }
 }
 
-/// A question that has no answer: what is wrong with it, and what to do.
+/// A question that cannot be answered: the reason, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// What is wrong.
+    /// What is wrong with the question.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub hint: Option<String>,
 }
 
@@ -151,12 +152,12 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Why there is no explanation.
+/// Why a packet cannot be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The question makes no sense.
+    /// The question cannot be answered.
     Question(Wrong),
-    /// Rules that pf would refuse, one by one.
+    /// Statements that pf would refuse.
     Rules(Vec<Refused>),
 }
 
@@ -166,10 +167,10 @@ impl From<Wrong> for Error {
     }
 }
 
-/// Explains the path of a packet and of its answer.
+/// Explains the path of a packet and of its reply.
 ///
 /// # Errors
-/// A question that makes no sense, or rules that cannot be read.
+/// If the question cannot be answered, or the rules cannot be read.
 pub fn explain(
     declaration: &Declaration,
     plan: &Plan,
@@ -183,19 +184,19 @@ pub fn explain(
     Ok(explainer.explained(asked, way))
 }
 
-/// The rules that are asked, as they were read: what plays them needs no text.
+/// The parsed rules that a question is about.
 #[derive(Debug)]
 pub struct Read {
-    /// By path; the main ruleset's is empty.
+    /// By anchor path; the main ruleset's is empty.
     pub rulesets: Vec<(String, Ruleset)>,
-    /// The interfaces that captured rules of ours were loaded for.
+    /// The interfaces for which a captured anchor of ours was loaded.
     pub names: Option<Interfaces>,
 }
 
-/// The rules that a question is asked of.
+/// Reads the rules that a question is about.
 ///
 /// # Errors
-/// A question that makes no sense, or rules that cannot be read.
+/// If the question cannot be answered, or the rules cannot be read.
 pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Error> {
     let asked = end::asked(&end::Resolver::new(plan), question)?;
     let environment = environment(plan, &asked.egress, asked.egress_address);
@@ -203,12 +204,12 @@ pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Err
     Ok(Read { rulesets: loaded.read, names: loaded.names })
 }
 
-/// The ways out that a captured anchor of ours was loaded for; none where nothing tells.
+/// The egress interfaces for which a captured anchor of ours was loaded; empty if they cannot be told.
 pub fn ways_out(plan: &Plan, rules: &Rules) -> Vec<String> {
     live::ways_out(plan, rules, &environment(plan, WAY_OUT, examples(plan).mac))
 }
 
-/// Rules that are loaded once, to answer many questions.
+/// Rules that are loaded once to answer many questions.
 struct Explainer<'a> {
     declaration: &'a Declaration,
     plan: &'a Plan,
@@ -217,7 +218,7 @@ struct Explainer<'a> {
 }
 
 impl<'a> Explainer<'a> {
-    /// Loads the rules on a Mac that has this address on the interface that leads outside.
+    /// Loads the rules for a Mac with this address on this egress interface.
     fn load(
         declaration: &'a Declaration,
         plan: &'a Plan,
@@ -230,7 +231,7 @@ impl<'a> Explainer<'a> {
         Ok(Self { declaration, plan, loaded, live: !rules.captured.is_empty() })
     }
 
-    /// The answer to a question with the same way out, as if no packet had been there before.
+    /// The answer to a question about the same egress interface. It starts with an empty state table.
     fn explained(&mut self, asked: end::Asked, way: way::Way) -> Explanation {
         let Self { declaration, plan, loaded, live } = self;
         loaded.machine.forget();
@@ -261,19 +262,19 @@ impl<'a> Explainer<'a> {
 }
 
 impl Explanation {
-    /// Whether rules and declaration say the same, where only ours are asked.
+    /// Whether rules and declaration agree. Not checked for captured rules, which may contain another program's.
     pub fn agrees(&self) -> bool {
         self.live || self.disagreements.is_empty()
     }
 
-    /// For people.
+    /// The explanation as text for a terminal.
     pub fn text(&self) -> String {
         text::text(self)
     }
 }
 
-/// Says that a link's masquerade is not this packet's: from a guest to a volume that this Mac serves nothing leaves by
-/// an interface, which is where macOS translates.
+/// A note if a link's masquerade does not apply to the packet: from a guest to a volume that this Mac serves, it leaves
+/// by no interface, which is where macOS translates.
 fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[Hop]) -> Option<String> {
     if !matches!(asked.source.at, end::At::Bridge(_)) || !asked.destination.at.is_here() {
         return None;
@@ -288,7 +289,7 @@ fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[Hop]) -> 
     ))
 }
 
-/// A Mac with an address on the interface that leads outside.
+/// The environment of a Mac with this address on this egress interface.
 fn environment(plan: &Plan, egress: &str, address: Ipv4Addr) -> Environment {
     let mut environment = Environment::default();
     environment.macros.extend(loading::logical_bridges(plan));

@@ -1,5 +1,6 @@
-//! What other tools describe, as a first declaration: the networks, machines and ports of a Compose file, of a kind cluster,
-//! or of Terraform. What has no counterpart here is said with its line, so that nobody takes the draft for more than it is.
+//! Converts files of other tools to a first declaration: the networks, machines and ports of a Compose file, of a kind
+//! cluster, or of Terraform. What has no counterpart is reported with its line, so that nobody mistakes the draft for a
+//! complete translation.
 //!
 //! Sees: place, model. Never: reads a file, or guesses what only the other tool can evaluate.
 
@@ -14,18 +15,18 @@ use std::fmt;
 pub use draft::{Draft, Link, Provider, Volume};
 use node::Node;
 
-/// What was not taken, and why.
+/// Something that was not converted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// The line, from 1.
     pub line: usize,
-    /// What stands there.
+    /// The name or text of it.
     pub what: String,
     /// Why it is not in the draft, or what is there instead.
     pub why: String,
 }
 
-/// Which tool a file belongs to.
+/// The tool that a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Docker Compose.
@@ -36,7 +37,7 @@ pub enum Tool {
     Terraform,
 }
 
-/// Why a file cannot be taken.
+/// Why a file cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unusable {
     /// It is neither YAML nor JSON.
@@ -48,9 +49,9 @@ pub enum Unusable {
         /// What is wrong.
         reason: String,
     },
-    /// It is of none of the tools.
+    /// It belongs to none of the tools.
     Unknown,
-    /// It has no network and no machine that could be taken.
+    /// It has no network and no machine that could be converted.
     Nothing(Vec<Left>),
 }
 
@@ -67,13 +68,13 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// Reads what a tool describes.
+/// Converts a file to a draft.
 ///
 /// # Errors
-/// What no tool wrote.
+/// If the text is neither YAML nor JSON, or not a file of these tools, or has nothing that could be converted.
 pub fn read(text: &str) -> Result<(Tool, Draft), Unusable> {
     let mut documents = node::read(text)?;
-    // Three hyphens before the first document, or behind the last, make no document.
+    // `---` before the first document or after the last creates an empty document.
     documents.retain(|document| !document.is_empty());
     let is_kind = |node: &Node| node.text("kind") == Some("Cluster") && node.get("apiVersion").is_some();
     if let Some(at) = documents.iter().position(is_kind) {

@@ -2,7 +2,7 @@
 //!
 //! A `None` was absent, null, or reported as a problem. A declaration with problems has no model, so the three are not
 //! distinguished, except where null has a meaning of its own (`hostsFile`). Sees: place, problem. Never: validates more
-//! than the shape of a value (`model` does), or fills in defaults.
+//! than the shape of a value (`model` does the rest), or fills in defaults.
 
 mod read;
 mod tree;
@@ -23,46 +23,50 @@ pub const DEFAULT: &str = include_str!("../default.json");
 /// The only version of the input format.
 pub const VERSION: i64 = 1;
 
-/// A network of providers, volumes and links, as Nix evaluates it. Fields that are left out, or null, have the
-/// defaults described.
+/// A network of providers, volumes and links, as Nix evaluates it. A field that is absent or null has the default that
+/// its description gives.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, title = "nixvol-net input, version 1")]
 pub struct Input {
-    /// The version of this format.
+    /// The version of this format: 1.
     #[schemars(required, range(min = 1, max = 1))]
     pub version: Option<i64>,
-    /// The directory under which everything is installed (in `networking`). Default `/opt/nix-volumes`.
+    /// The directory for everything that is installed; the bundle goes to `networking` below it. Default
+    /// `/opt/nix-volumes`.
     pub base: Option<String>,
-    /// Where the manager keeps its ledger, lock and wish. Default `/var/db/nix-volumes-networking`.
+    /// The directory for the manager's state: its ledger, its lock, and whether the network was last requested up or
+    /// down. Default `/var/db/nix-volumes-networking`.
     pub state_dir: Option<String>,
-    /// The manager's log. Default `/var/log/nix-volumes-networking.log`.
+    /// The manager's log file. Default `/var/log/nix-volumes-networking.log`.
     pub log_file: Option<String>,
-    /// The file that gets the names of the volumes; null installs no names. Default `/etc/hosts`.
+    /// The file into which the names of the volumes are written; null installs no names. Default `/etc/hosts`.
     #[schemars(with = "Option<String>")]
     pub hosts_file: HostsFile,
-    /// The pf anchor, a child of `com.apple`. Default `com.apple/250.nixvol`.
+    /// The name of the pf anchor, a child of `com.apple`. Default `com.apple/250.nixvol`.
     pub anchor: Option<String>,
-    /// The seconds between two looks at the network, besides those after a change: 10 to 86400. Default 120.
+    /// How often the manager checks the network and repairs it, in seconds, from 10 to 86400. It also does so after
+    /// changes of the network or of mounts. Default 120.
     #[schemars(range(min = 10, max = 86_400))]
     pub reconcile_interval: Option<i64>,
-    /// Networks that a provider's network may overlap although the Mac already has them. Default none.
+    /// Networks, as `192.168.0.0/16`, in which a provider may overlap a network that the Mac already has. Default none.
     #[schemars(with = "Option<Vec<String>>")]
     pub allow_overlap: Option<Vec<Option<String>>>,
-    /// The clouds, by name.
+    /// The providers (emulated clouds), by name.
     #[schemars(required)]
     pub providers: Option<BTreeMap<String, Provider>>,
-    /// The volumes, by name.
+    /// The volumes (hosts of the providers), by name.
     #[schemars(required)]
     pub volumes: Option<BTreeMap<String, Volume>>,
-    /// The group of localhost aliases.
+    /// The group of the volumes' aliases on the Mac's loopback.
     pub localhost: Option<Localhost>,
-    /// What may pass between providers. Default nothing.
+    /// The flows that are permitted between providers. Default none.
     pub links: Option<Vec<Link>>,
-    /// What must, or must never, get through, whatever the links say. Default nothing.
+    /// Declared tests of the policy: flows that must, or must never, get through. Default none.
     pub expect: Option<Vec<Expectation>>,
-    /// Where in the user's Nix source a value is, by its dotted path (`volumes.etcd-1.address`).
+    /// The places of values in the user's Nix source, by dotted path (`volumes.etcd-1.address`); used in error
+    /// messages.
     pub positions: Option<BTreeMap<String, Option<Place>>>,
-    /// What a bundle's `network.json` adds to the declaration; ignored on reading.
+    /// What a bundle's `network.json` adds to the declaration; ignored when read.
     #[schemars(with = "Option<serde_json::Value>")]
     pub resolved: Ignored,
 }
@@ -83,64 +87,65 @@ pub enum HostsFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored;
 
-/// A cloud.
+/// A provider: an emulated cloud with a network of its own.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Provider {
-    /// Its network, as `10.0.0.0/16`.
+    /// The provider's network, as `10.0.0.0/16`.
     #[schemars(required)]
     pub network: Option<String>,
-    /// The Mac's address in it and the prefix on its bridge, as `10.0.1.1/24`.
+    /// The Mac's address in the network, with the prefix length of the bridge, as `10.0.1.1/24`.
     #[schemars(required)]
     pub gateway: Option<String>,
-    /// The logical name of its bridge. Default `bridge-NAME`.
+    /// The logical name of the provider's bridge. Default `bridge-NAME`.
     pub bridge: Option<String>,
-    /// `bridge`: the manager makes the bridge. `vmnet`: macOS's vmnet does, and it is found by its gateway
-    /// address. Default `bridge`.
+    /// `bridge`: the manager creates the bridge. `vmnet`: macOS's vmnet creates it, and the manager finds it by the
+    /// gateway address. Default `bridge`.
     #[schemars(with = "Option<ProviderAttachment>")]
     pub attachment: Option<String>,
-    /// Whether its volumes reach the outside, through NAT. Default true.
+    /// Whether the volumes reach the internet and the LAN, through NAT. Default true.
     pub internet: Option<bool>,
-    /// The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that it stands for, as `us-east-1`: links whose
-    /// `latency` is `regions` are as slow as packets between regions. Default none.
+    /// The region of AWS, Azure, Google Cloud, IBM Cloud or DigitalOcean that the provider emulates, as `us-east-1`:
+    /// links whose `latency` is `regions` are as slow as packets between the two regions. Default none.
     pub region: Option<String>,
 }
 
-/// A mounted volume that takes part.
+/// A volume: a host in a provider's network.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Volume {
-    /// The provider that it belongs to.
+    /// The name of the provider that it belongs to.
     #[schemars(required)]
     pub provider: Option<String>,
-    /// Its IPv4 address, inside the provider's network.
+    /// The volume's IPv4 address, inside the provider's network.
     #[schemars(required)]
     pub address: Option<String>,
-    /// Its alias on the Mac's loopback, inside the localhost range. Default none.
+    /// Its alias on the Mac's loopback, inside the range of `localhost`. Default none.
     pub localhost: Option<String>,
-    /// `host`: processes of the Mac serve the address. `guest`: a VM owns it. Default `host`.
+    /// `host`: processes of the Mac serve the address. `guest`: a VM has the address. Default `host`.
     #[schemars(with = "Option<VolumeAttachment>")]
     pub attachment: Option<String>,
-    /// TCP ports that answer on the localhost alias too. Default none.
+    /// TCP ports of the volume that its localhost alias answers on too. Default none.
     #[schemars(with = "Option<Vec<u16>>", inner(range(min = 1)))]
     pub publish: Option<Vec<Option<i64>>>,
-    /// Its mount point: its addresses exist only while something is mounted there. Default always.
+    /// The volume's mount point: its addresses exist only while something is mounted there. Default: they always exist.
     pub mount_point: Option<String>,
-    /// What is known of the VM that takes the address, for the files of `guests/NAME`.
+    /// The VM that has the address, for the files in `guests/NAME`.
     pub guest: Option<Guest>,
 }
 
-/// What is known of the VM that takes a volume's address.
+/// The VM that has a volume's address.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Guest {
-    /// The MAC address of its interface in the provider's network, as `52:54:00:12:34:56`. Default any.
+    /// The MAC address of the VM's interface in the provider's network, as `52:54:00:12:34:56`. Default: any.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"))]
     pub mac: Option<String>,
-    /// The name of that interface inside the VM, where its system is not told by `mac`. Default `en*` and `eth*`.
+    /// The name of that interface inside the VM, for guest systems that cannot be matched by `mac`. Default `en*` and
+    /// `eth*`.
     #[schemars(regex(pattern = "^[A-Za-z][A-Za-z0-9._-]{0,14}$"))]
     pub interface: Option<String>,
-    /// The name servers that it asks. Default the gateway where vmnet makes the bridge, else none.
+    /// The name servers of the VM. Default: the gateway if vmnet creates the bridge, else none.
     #[schemars(with = "Option<Vec<String>>")]
     pub dns: Option<Vec<Option<String>>>,
 }
@@ -149,56 +154,57 @@ pub struct Guest {
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Localhost {
-    /// Its logical name. Default `bridge-localhost`.
+    /// The logical name of the group. Default `bridge-localhost`.
     pub bridge: Option<String>,
-    /// The Mac's own alias in it and the range of the others. Default `127.0.1.1/24`.
+    /// The Mac's own alias, and by its prefix the range of the volumes' aliases. Default `127.0.1.1/24`.
     pub gateway: Option<String>,
 }
 
-/// A permission.
+/// A permission to open connections, from endpoints to endpoints.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Link {
-    /// Names of providers and volumes that may open connections.
+    /// The providers and volumes that may open connections, by name.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub from: Option<Vec<Option<String>>>,
-    /// Names of providers and volumes that they may reach.
+    /// The providers and volumes that may be reached, by name.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub to: Option<Vec<Option<String>>>,
-    /// The protocol. Default every protocol.
+    /// The permitted protocol. Default: every protocol.
     #[schemars(with = "Option<Protocol>")]
     pub protocol: Option<String>,
-    /// Destination ports: numbers, or ranges as `"2379-2380"`. Default every port.
+    /// The permitted destination ports: numbers, or ranges as `"2379-2380"`. Default: every port.
     #[schemars(with = "Option<Vec<Port>>", length(min = 1))]
     pub ports: Option<Vec<Option<Port>>>,
     /// Whether `to` may open connections to `from` too. Default false.
     pub bidirectional: Option<bool>,
-    /// Whether the traffic leaves with the gateway address of the receiving provider. Default false.
+    /// Whether the source is translated to the gateway address of the destination's provider. Default false.
     pub masquerade: Option<bool>,
-    /// The conditions of the path between the ends. Default as the Mac is.
+    /// The conditions of the path between the endpoints: latency, loss, bandwidth. Default: none are added.
     pub conditions: Option<Conditions>,
 }
 
-/// What must, or must never, get through.
+/// A declared test of the policy: flows that must, or must never, get through.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Expectation {
-    /// Who opens connections: names of providers and volumes, or `internet`, `lan`, `mac`, `localhost`, `any`.
+    /// The endpoints that open connections: names of providers and volumes, or `internet`, `lan`, `mac`, `localhost`,
+    /// `any`.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub from: Option<Vec<Option<String>>>,
-    /// Whom they reach, or do not; the same kinds.
+    /// The endpoints that they reach, or must not reach; the same kinds of names.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub to: Option<Vec<Option<String>>>,
-    /// The protocol. Default every protocol.
+    /// The protocol. Default: every protocol.
     #[schemars(with = "Option<Protocol>")]
     pub protocol: Option<String>,
-    /// Destination ports: numbers, or ranges as `"2379-2380"`. Default every port.
+    /// The destination ports: numbers, or ranges as `"2379-2380"`. Default: every port.
     #[schemars(with = "Option<Vec<Port>>", length(min = 1))]
     pub ports: Option<Vec<Option<Port>>>,
-    /// Whether all of it must get through, or none of it may.
+    /// True: all of these flows must get through. False: none of them may.
     #[schemars(required)]
     pub passes: Option<bool>,
-    /// The reason, which is shown when the expectation fails. Default none.
+    /// The reason, shown if the expectation fails. Default none.
     pub why: Option<String>,
 }
 
@@ -212,29 +218,29 @@ pub enum Port {
     Range(#[schemars(regex(pattern = "^[0-9]{1,5}(-[0-9]{1,5})?$"))] String),
 }
 
-/// The conditions of the path between the ends of a link.
+/// The conditions of the path between the endpoints of a link, applied to each direction.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Conditions {
     /// Added delay in milliseconds, one way.
     #[schemars(range(min = 0, max = 10000))]
     pub latency_ms: Option<i64>,
-    /// `regions`: the delay follows from the regions of the two providers. Not together with `latencyMs`.
+    /// `regions`: the delay follows from the regions of the two providers. Excludes `latencyMs`.
     #[schemars(with = "Option<Latency>")]
     pub latency: Option<String>,
-    /// The most that a packet is delayed beyond that by chance, in milliseconds, one way. In the lab alone: dummynet has
-    /// no jitter.
+    /// The maximum of a random delay that is added to the latency, in milliseconds, one way. Only the lab applies it:
+    /// dummynet has no jitter.
     #[schemars(range(min = 0, max = 10000))]
     pub jitter_ms: Option<i64>,
-    /// The share of packets that are lost, from 0 to 1.
+    /// The share of packets that is lost, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub loss: Option<f64>,
-    /// The rate in kilobits a second.
+    /// The bandwidth in kilobits per second.
     #[schemars(range(min = 1, max = 2_147_483))]
     pub bandwidth_kbit: Option<i64>,
 }
 
-/// An enum of the words that a field accepts: the reader, the schema and the errors share one list.
+/// Defines an enum of the words that a field accepts: the reader, the schema and the errors share one list.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         $(#[$doc])*
@@ -266,7 +272,7 @@ macro_rules! words {
 }
 
 words! {
-    /// Who makes a provider's bridge.
+    /// Who creates a provider's bridge.
     ProviderAttachment:
     /// The manager.
     Bridge = "bridge",
@@ -275,7 +281,7 @@ words! {
 }
 
 words! {
-    /// Who owns a volume's address.
+    /// Who has a volume's address.
     VolumeAttachment:
     /// Processes of the Mac.
     Host = "host",
@@ -295,24 +301,24 @@ words! {
 }
 
 words! {
-    /// Where a delay comes from.
+    /// How the latency of a link is determined.
     Latency:
-    /// From the regions of the two providers.
+    /// By the regions of the two providers.
     Regions = "regions",
 }
 
 words! {
-    /// What an end of an expectation can be besides providers and volumes.
+    /// What an endpoint of an expectation can be besides a provider or a volume.
     Word:
-    /// The outside, as far as it is not a private-use space.
+    /// Public addresses outside.
     Internet = "internet",
-    /// Private-use space that is not a provider's.
+    /// Private-use addresses that belong to no provider.
     Lan = "lan",
     /// This Mac.
     Mac = "mac",
     /// 127.0.0.0/8.
     Localhost = "localhost",
-    /// Everyone.
+    /// Every endpoint.
     Any = "any",
 }
 

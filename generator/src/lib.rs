@@ -27,14 +27,16 @@
 //! `pf` sees nothing of this project, and `prove` sees `plan` and `pf` but never `render`. A mistake in one is
 //! found by the other.
 //!
-//! **Architecture Invariant:** what is said of all packets is said by [`packets`], exactly, and what is said of one by the
-//! evaluator of [`pf`] or by [`plan::policy`]; the proof asks both about a packet of every region.
+//! **Architecture Invariant:** statements about all packets come from [`packets`] and are exact; statements about one
+//! packet come from the evaluator of [`pf`] or from [`plan::policy`]; the proof asks both about a packet of every
+//! region.
 //!
-//! **Architecture Invariant:** nothing validates after [`model`]. In a [`model::Declaration`] networks do not overlap and
-//! every endpoint of a link exists; if none can be made, all [`problem`]s are reported at once, with their [`place`]s.
+//! **Architecture Invariant:** nothing validates after [`model`]. In a [`model::Declaration`] networks do not overlap
+//! and every endpoint of a link exists; if none can be made, all [`problem`]s are reported at once, with their
+//! [`place`]s.
 //!
-//! **Architecture Invariant:** a template places, it never decides. It gets one typed struct of strings, numbers
-//! and lists, and every value is escaped by the language of the file, or refused.
+//! **Architecture Invariant:** a template places values, it never decides. It gets one typed struct of strings, numbers
+//! and lists, and every value is escaped for the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
 //! `commands`, `disk`, `lab`, `progress`), so that everything else can be tested as a function.
@@ -52,7 +54,8 @@
 //! | [`diagnostic`] | problems for people and for programs |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
-//! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions of paths |
+//! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions
+//! of paths |
 //! | [`identity`] | the colour and the shape of each provider |
 //! | [`matrix`] | the permissions between providers, as a table |
 //! | [`render`] | every file of the bundle |
@@ -63,7 +66,7 @@
 //! | [`executable`] | what keeps the library of `run` out of a program |
 //! | [`expect`] | the user's expectations, checked for all flows |
 //! | [`prove`] | the rules compared with the policy, for all packets |
-//! | [`explain`] | the path of one packet, and what decides; who reaches an end, and whom it reaches |
+//! | [`explain`] | the path of one packet, and what decides; who reaches an endpoint, and whom it reaches |
 //! | [`diff`] | what a change opens and closes |
 //! | [`edit`] | a change of the user's Nix file (rnix) |
 //! | [`report`] | one page that shows the network and answers questions |
@@ -72,7 +75,7 @@
 //! | [`replay`] | recorded scenarios of Apple's own stack, played through the router |
 //! | [`scenario`] | faults between volumes and providers at set times, read from a file |
 //! | [`darwin`] | the output of macOS's commands, as values |
-//! | [`others`] | what else decides on a Mac |
+//! | [`others`] | what other software decides about packets on a Mac |
 //! | [`status`] | the Mac compared with the plan |
 //! | [`import`] | the output of other tools, as a first declaration |
 //! | [`help`] | the pages of `nixvol-net help` |

@@ -2,19 +2,19 @@
 //!
 //! Every question about all packets (is this the declared policy, what changed, what reaches what) is answered here,
 //! so that there is one partition of the packet space. A ruleset becomes a [`Map`] from packets to the rule that
-//! decides, built from its last rule to its first with [`Diagrams::choose`]: that costs the size of each match,
-//! because equal functions are one node. A set is a [`Set`]: union, intersection, difference, emptiness,
-//! implication, a witness and a decomposition into rectangles, none of them by sampling or by a hash that represents
-//! a set.
+//! decides, built from its last rule to its first with [`Diagrams::choose`]. Each step costs only the size of the
+//! rule's match, because equal functions share one node. A [`Set`] has union, intersection, difference, emptiness,
+//! implication, a witness and a decomposition into rectangles. All of them are exact: nothing is sampled or represented
+//! by a hash.
 //!
-//! Interfaces are a symbolic domain: the names that some rule distinguishes, and one more for every other that
-//! exists or may appear. An address has the bits of its family; only the layout knows how many these are. The usual
-//! protocols have a bit each.
+//! Interfaces are a symbolic domain: the names that some rule distinguishes, and one *stranger* that represents every
+//! other interface that exists or may appear. An address has the bits of its family; only the layout knows how many
+//! these are. The usual protocols have a bit each.
 //!
-//! The diagrams are our own because that was measured. First match over a rule for each of 250, 500 and 1,000
-//! providers, millions of instructions: own 13, 24, 47; oxidd 0.13 24, 49, 104, whose multi-terminal diagrams lack
-//! `choose`, and with nine crates; biodivine-lib-bdd 0.6 381, 1,387, 5,142, because each of its operations copies
-//! the whole diagram. Sees: nothing. Never: rules, a plan, or what a packet means to either.
+//! The decision diagrams are our own because the alternatives measured slower. First match over one rule for each of
+//! 250, 500 and 1,000 providers, in millions of instructions: own 13, 24, 47; oxidd 0.13 24, 49, 104 (its
+//! multi-terminal diagrams lack `choose`, and it brings nine crates); biodivine-lib-bdd 0.6 381, 1,387, 5,142 (each of
+//! its operations copies the whole diagram). Sees: nothing. Never: rules, a plan, or what a packet means to either.
 
 mod along;
 mod combine;
@@ -34,12 +34,12 @@ pub use diagram::{Diagrams, Map, Set};
 pub use rectangle::Rectangle;
 pub use witness::Packet;
 
-/// Which way a packet crosses an interface.
+/// The direction in which a packet crosses an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Into the machine.
     In,
-    /// Out of it.
+    /// Out of the machine.
     Out,
 }
 
@@ -52,39 +52,39 @@ pub enum Family {
     Inet6,
 }
 
-/// One end of a packet.
+/// One of a packet's two addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
-    /// Where it comes from.
+    /// The source address.
     Source,
-    /// Where it goes to.
+    /// The destination address.
     Destination,
 }
 
-/// A field that is a number. Where a packet has no such field, no function looks at it.
+/// A numeric header field. Where a packet lacks a field, no function depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
-    /// IANA's number of the protocol.
+    /// The IANA protocol number.
     Protocol,
-    /// 1 for a fragment that is evaluated alone.
+    /// 1 for a fragment that is evaluated without being reassembled.
     Fragment,
-    /// Of TCP and UDP.
+    /// The destination port of TCP and UDP.
     DestinationPort,
-    /// Of TCP and UDP.
+    /// The source port of TCP and UDP.
     SourcePort,
-    /// Of TCP: F S R P A U E W from the lowest bit.
+    /// The flags of TCP: F S R P A U E W, from the lowest bit.
     Flags,
-    /// Of ICMP.
+    /// The type of ICMP.
     IcmpType,
-    /// Of ICMP.
+    /// The code of ICMP.
     IcmpCode,
     /// 1 for a packet with IP options.
     Options,
 }
 
-/// The bits of the widest address.
+/// The number of bits of the widest address.
 const ADDRESS: u16 = 128;
-/// Fields after the addresses, in the order of their bits, with their width.
+/// The fields after the addresses, in the order of their bits, each with its width.
 const FIELDS: [(Field, u16); 8] = [
     (Field::Protocol, protocol::WIDTH),
     (Field::Fragment, 1),
@@ -95,18 +95,18 @@ const FIELDS: [(Field, u16); 8] = [
     (Field::IcmpCode, 8),
     (Field::Options, 1),
 ];
-/// Names for the stranger, of which the first is taken that nothing names.
+/// Candidate names for the stranger; the first that no rule names is taken.
 const STRANGERS: [&str; 3] = ["en9", "utun9", "bridge100"];
 
-/// A space of packets: the interfaces that are distinguished, and the diagrams over it.
+/// A space of packets: the distinguished interfaces, and the diagrams over the header bits.
 #[derive(Debug, Clone)]
 pub struct Space {
     diagrams: Diagrams,
     interfaces: Vec<String>,
     stranger: String,
-    /// How many bits the number of an interface has.
+    /// The number of bits that encode an interface.
     interface_bits: u16,
-    /// The bits of a usual packet.
+    /// The bits of the default packet.
     usual: witness::Bits,
 }
 
@@ -130,7 +130,7 @@ impl Family {
         if address.is_ipv4() { Self::Inet } else { Self::Inet6 }
     }
 
-    /// How many bits its addresses have.
+    /// The number of bits of its addresses.
     pub fn bits(self) -> u16 {
         match self {
             Self::Inet => 32,
@@ -138,12 +138,12 @@ impl Family {
         }
     }
 
-    /// Its greatest address as a number.
+    /// Its greatest address, as a number.
     pub fn last(self) -> u128 {
         u128::MAX >> (ADDRESS - self.bits())
     }
 
-    /// The address of a number.
+    /// The address that a number encodes.
     pub fn address(self, number: u128) -> IpAddr {
         match self {
             Self::Inet => Ipv4Addr::from(u32::try_from(number & self.last()).unwrap_or(u32::MAX)).into(),
@@ -152,7 +152,7 @@ impl Family {
     }
 }
 
-/// The number of an address.
+/// An address as a number.
 pub fn number_of(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u32::from(v4).into(),
@@ -161,14 +161,14 @@ pub fn number_of(address: IpAddr) -> u128 {
 }
 
 impl Space {
-    /// A space in which these interfaces are distinguished, and all others are unknown.
+    /// A space that distinguishes these interfaces; all others are the stranger.
     pub fn new(interfaces: impl IntoIterator<Item = String>) -> Self {
         let mut interfaces: Vec<String> = interfaces.into_iter().collect();
         interfaces.sort_unstable();
         interfaces.dedup();
         let is_free = |name: &String| interfaces.binary_search(name).is_err();
         let usual = STRANGERS.iter().map(|name| (*name).to_owned());
-        // One more than there are names, so that one of them is free.
+        // One more than there are names, so that one of these is free.
         let others = (0..=interfaces.len()).map(|unit| format!("other{unit}"));
         let stranger = usual.chain(others).find(is_free);
         // One more than there are names, so that a number is left for the stranger.
@@ -184,12 +184,12 @@ impl Space {
         space
     }
 
-    /// The names of the interfaces that are distinguished.
+    /// The names of the distinguished interfaces, sorted.
     pub fn interfaces(&self) -> &[String] {
         &self.interfaces
     }
 
-    /// A name of no interface that is distinguished.
+    /// A name for the stranger: no distinguished interface has it.
     pub fn stranger(&self) -> &str {
         &self.stranger
     }
@@ -225,7 +225,7 @@ impl Space {
         start..start
     }
 
-    /// The packets in which the first bits of some levels are the last of a number.
+    /// The packets whose bits at these levels are the low bits of a number; higher bits of it are ignored.
     fn equal(&mut self, levels: Range<u16>, number: u128) -> Set {
         let mut set = Set::ALL.as_map();
         for (bit, level) in levels.rev().enumerate() {
@@ -236,7 +236,7 @@ impl Space {
         self.diagrams.set(set)
     }
 
-    /// The packets whose number at some levels is in one of these ranges, which are in order and do not overlap.
+    /// The packets whose number at these levels is in one of the ranges, which must be sorted and disjoint.
     fn ranges(&mut self, levels: Range<u16>, ranges: &[(u128, u128)]) -> Set {
         let width = u32::from(levels.end - levels.start);
         let last = u128::MAX.checked_shr(128 - width).unwrap_or(0);
@@ -258,13 +258,13 @@ impl Space {
         self.diagrams.make(level, below, above)
     }
 
-    /// The packets that go this way.
+    /// The packets of one direction.
     pub fn direction(&mut self, direction: Direction) -> Set {
         let level = Self::direction_level();
         self.equal(level..level + 1, u128::from(direction == Direction::Out))
     }
 
-    /// The packets on an interface. One that is not distinguished is a stranger, and this is then no packet.
+    /// The packets on a distinguished interface; empty for any other name.
     pub fn interface(&mut self, name: &str) -> Set {
         let known = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
         match known {
@@ -273,26 +273,26 @@ impl Space {
         }
     }
 
-    /// The packets on an interface that nothing names.
+    /// The packets on the stranger: any interface that is not distinguished.
     pub fn strange_interface(&mut self) -> Set {
         let last = (1u128 << self.interface_bits) - 1;
         self.ranges(self.interface_levels(), &[(self.interfaces.len() as u128, last)])
     }
 
-    /// The packets of a family.
+    /// The packets of an address family.
     pub fn family(&mut self, family: Family) -> Set {
         let level = self.family_level();
         self.equal(level..level + 1, u128::from(family == Family::Inet6))
     }
 
-    /// The packets of a family with an end in these ranges, which are in order and do not overlap.
+    /// The packets of a family whose address is in one of the ranges, which must be sorted and disjoint.
     pub fn addresses(&mut self, side: Side, family: Family, ranges: &[(u128, u128)]) -> Set {
         let start = self.side_levels(side).start;
         let addresses = self.ranges(start..start + family.bits(), ranges);
         self.of_family(family, addresses)
     }
 
-    /// The packets with an end in a network.
+    /// The packets whose source or destination is in a network.
     pub fn network(&mut self, side: Side, address: IpAddr, prefix: u8) -> Set {
         let family = Family::of(address);
         let start = self.side_levels(side).start;
@@ -302,7 +302,7 @@ impl Space {
         self.of_family(family, network)
     }
 
-    /// The packets of a family in a set that looks at nothing before it.
+    /// The packets of a family in a set that tests no bit before the family's.
     fn of_family(&mut self, family: Family, set: Set) -> Set {
         let (set, none) = (set.as_map(), Set::NONE.as_map());
         let (low, high) = if family == Family::Inet { (set, none) } else { (none, set) };
@@ -311,7 +311,7 @@ impl Space {
         self.diagrams.set(of_family)
     }
 
-    /// The packets in which a field is in one of these ranges, which are in order and do not overlap.
+    /// The packets in which a field is in one of the ranges, which must be sorted and disjoint.
     pub fn numbers(&mut self, field: Field, ranges: &[(u128, u128)]) -> Set {
         let levels = self.field_levels(field);
         match ranges {
@@ -321,13 +321,13 @@ impl Space {
         }
     }
 
-    /// The packets in which a field is a number.
+    /// The packets in which a field has this value.
     pub fn number_is(&mut self, field: Field, number: u8) -> Set {
         let number = u128::from(number);
         self.numbers(field, &[(number, number)])
     }
 
-    /// The packets in which the bits of a field under a mask are these.
+    /// The packets in which a field, masked, has these bits.
     pub fn masked(&mut self, field: Field, bits: u8, mask: u8) -> Set {
         let levels = self.field_levels(field);
         let mut set = Set::ALL;
@@ -338,7 +338,7 @@ impl Space {
         set
     }
 
-    /// What a function is of the same packets with this address at one end, whatever they have there.
+    /// A function restricted to one source or destination: its value for each packet if it had that address.
     pub fn with_address(&mut self, map: Map, side: Side, address: IpAddr) -> Map {
         let (family, number) = (Family::of(address), number_of(address));
         let (levels, family_level) = (self.side_levels(side), self.family_level());
@@ -352,7 +352,7 @@ impl Space {
         self.diagrams.fix(map, &bit, levels.end - 1)
     }
 
-    /// What a function is of the same packets as fragments that are judged alone, or as whole ones.
+    /// A function restricted to fragments that are evaluated without reassembly, or to everything else.
     pub fn with_fragment(&mut self, map: Map, is_fragment: bool) -> Map {
         let level = self.field_levels(Field::Fragment).start;
         self.diagrams.behind(map, level, &mut |diagrams, map| {
@@ -361,8 +361,8 @@ impl Space {
         })
     }
 
-    /// For each packet what all packets have together that differ from it by ports, flags and types: the union of `bits`
-    /// of their numbers.
+    /// Merges all services: the value of a packet becomes the union of `bits` over the values of all packets that
+    /// differ from it only in ports, flags, types and other fields after the addresses.
     pub fn of_any_service(&mut self, map: Map, bits: &mut impl FnMut(u32) -> u32) -> Map {
         let level = self.field_levels(Field::DestinationPort).start;
         let mut known = Memo::default();
@@ -370,13 +370,13 @@ impl Space {
             .behind(map, level, &mut |diagrams, map| Map::constant(diagrams.all_bits(map, bits, &mut known)))
     }
 
-    /// A function in which what stands behind the addresses is what `change` makes of it.
+    /// Replaces the part of a function that tests the fields after the addresses by what `change` returns for it.
     pub fn behind_addresses(&mut self, map: Map, change: &mut impl FnMut(&mut Diagrams, Map) -> Map) -> Map {
         let level = self.side_levels(Side::Destination).end;
         self.diagrams.behind(map, level, change)
     }
 
-    /// What a function is of the same packets on this interface, whatever they are on.
+    /// A function restricted to one interface: its value for each packet if the packet were on it.
     pub fn with_interface(&mut self, map: Map, name: &str) -> Map {
         let levels = self.interface_levels();
         let number = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
@@ -385,8 +385,8 @@ impl Space {
         self.diagrams.fix(map, &bit, levels.end - 1)
     }
 
-    /// The packets of a set as their answers go: the other way over the same interface, with the ends exchanged. It is
-    /// exact where the set does not distinguish ports, flags or types.
+    /// The replies to a set of packets: the opposite direction on the same interface, source and destination swapped.
+    /// Exact if the set does not distinguish ports, flags or ICMP types.
     pub fn mirrored(&mut self, set: Set) -> Set {
         let (source, destination) = (self.side_levels(Side::Source), self.side_levels(Side::Destination));
         let (direction, end) = (Self::direction_level(), destination.end);
@@ -408,7 +408,7 @@ impl Space {
         mirrored
     }
 
-    /// A set with the bit of a level turned round.
+    /// A set with one bit inverted.
     fn turned(&mut self, set: Set, level: u16) -> Set {
         let low = self.diagrams.fix(set.as_map(), &|at| (at == level).then_some(false), level);
         let high = self.diagrams.fix(set.as_map(), &|at| (at == level).then_some(true), level);

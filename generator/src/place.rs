@@ -1,6 +1,6 @@
 //! The place of a value of the declaration: its path in the input, and its position in the user's Nix source.
 //!
-//! Every error, rule and explanation refers to what the user wrote by one of these. Sees: nothing. Never: reads source
+//! Every error, rule and explanation refers by one of these to what the user wrote. Sees: nothing. Never: reads source
 //! files (only the program does).
 
 use std::cmp::Ordering;
@@ -82,7 +82,7 @@ pub enum Segment<'a> {
 }
 
 impl<'a> At<'a> {
-    /// More than the depth of any value of the input; deeper segments are dropped.
+    /// More than the depth of any value of the input; segments below that depth are dropped.
     const DEEPEST: usize = 8;
     /// The path of the whole input.
     pub const ROOT: Self = Self { segments: [Segment::Index(0); At::DEEPEST], length: 0 };
@@ -144,7 +144,7 @@ impl From<&At<'_>> for FieldPath {
 }
 
 impl Ord for FieldPath {
-    /// By segments; list indices are compared as numbers.
+    /// Orders by segments; list indices are compared as numbers.
     fn cmp(&self, other: &Self) -> Ordering {
         let segment = |a: &String, b: &String| match (a.parse::<usize>(), b.parse::<usize>()) {
             (Ok(a), Ok(b)) => a.cmp(&b),
@@ -215,16 +215,16 @@ pub fn is_hostile(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A place in a Nix file: lines and columns count from 1. A line of 0 is somewhere in the file, for options whose place
-/// Nix does not tell.
+/// A place in a Nix file. Line and column count from 1; a line of 0 means that only the file is known, as for options
+/// of which Nix does not report the position.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// The file, as Nix names it.
     pub file: String,
-    /// The line, from 1; 0 where only the file is known.
+    /// The line, from 1; 0 if only the file is known.
     pub line: usize,
-    /// The column, from 1; 0 where only the file is known.
+    /// The column, from 1; 0 if only the file is known.
     pub column: usize,
 }
 

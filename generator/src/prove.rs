@@ -21,74 +21,74 @@ use crate::plan::Plan;
 use crate::plan::policy::{Answer, Decision, Translation, Verdict};
 pub use world::World;
 
-/// What was proven: how many regions of packets there are, each with one packet tried.
+/// What was proven, and how much it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// The number of packets that were put before the evaluator and the policy: one of each region, rule and row.
+    /// The number of packets given to the evaluator and the policy: one for each region, each rule and each policy row.
     pub classes: usize,
     /// The number of rules that the kernel would hold.
     pub rules: usize,
-    /// The number of nodes of all diagrams that were made: what the proof costs, on whatever machine.
+    /// The number of diagram nodes that were made: a measure of the cost that does not depend on the machine.
     pub nodes: usize,
 }
 
-/// Why the bytes are not what was declared.
+/// Why the bytes do not implement the declaration.
 #[derive(Debug)]
 pub enum Refutation {
-    /// They are no ruleset: pfctl would refuse to load them.
+    /// They are not a valid ruleset: pfctl would refuse to load them.
     Unreadable(Vec<pf::Error>),
-    /// They are one that cannot be proven, or that does something else. Never empty.
+    /// They cannot be proven, or treat some packet differently. Never empty.
     Violations(Vec<Violation>),
 }
 
 /// One way in which the rules differ from the policy.
 #[derive(Debug, Clone)]
 pub enum Violation {
-    /// A statement that no proof can account for, at its line of the anchor.
+    /// A statement that no proof can account for.
     Unprovable {
-        /// Where it is.
+        /// Its place in the anchor.
         place: Place,
-        /// What it is.
+        /// What it is, as a clause.
         what: &'static str,
     },
-    /// A packet that the rules treat otherwise.
+    /// A packet that the rules treat differently than the policy.
     Packet(Box<Counterexample>),
-    /// A packet that they send through another pipe.
+    /// A packet that the rules send through the wrong pipes.
     Pipe(Box<Astray>),
-    /// Something else that they do with a packet.
+    /// Any other difference.
     Other(Box<Finding>),
 }
 
-/// Something that rules must not do, or must do and do not.
+/// Something that the rules must not do, or must do and do not.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// A packet of which it is so, at one hook.
+    /// A packet that shows it, at one hook.
     pub packet: Option<Packet>,
-    /// What is so; a clause about the packet.
+    /// The difference, as a clause about the packet.
     pub what: String,
-    /// The rule that does it: its line in the anchor and its canonical text.
+    /// The rule responsible: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
 }
 
-/// A packet that goes through other pipes than the policy says.
+/// A packet that goes through other pipes than the policy requires.
 #[derive(Debug, Clone)]
 pub struct Astray {
     /// The packet, at one hook.
     pub packet: Packet,
-    /// The number of the pipe that it should go through there.
+    /// The number of the pipe that it should go through; `None` for no pipe.
     pub expected: Option<u16>,
-    /// The numbers of those that it goes through.
+    /// The numbers of the pipes that it goes through, in order.
     pub found: Vec<u16>,
-    /// The rule that decides: its line in the anchor and its canonical text.
+    /// The first rule that matches: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
 }
 
-/// A packet that the rules treat otherwise than the policy says.
+/// A packet that the rules treat differently than the policy.
 #[derive(Debug, Clone)]
 pub struct Counterexample {
     /// The packet, at one hook.
     pub packet: Packet,
-    /// What the policy says.
+    /// The decision of the policy.
     pub expected: Decision,
     /// What the rules do.
     pub found: Found,
@@ -97,27 +97,27 @@ pub struct Counterexample {
 /// What the rules do with a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Whether it passes.
+    /// The rules' verdict.
     pub treatment: Verdict,
-    /// The outcome of its addresses.
+    /// The translation of its addresses.
     pub translation: Translated,
-    /// The rule that decides, or that translates where none decides: its line in the anchor and its canonical text.
+    /// The rule that decides, or else the one that translates: its line in the anchor and its canonical text.
     pub rule: Option<(u32, String)>,
 }
 
-/// What the rules make of a packet's addresses.
+/// How the rules translate a packet's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Translated {
-    /// Nothing.
+    /// Not at all.
     No,
-    /// What a policy can ask for.
+    /// In a way that a policy can ask for.
     Known(Translation),
 }
 
-/// Proves that an anchor does what the plan's policy says, for all packets.
+/// Proves that an anchor implements the plan's policy, for all packets.
 ///
 /// # Errors
-/// Everything that speaks against it: at most one violation for each pair of a rule and a row of the policy.
+/// The differences found, or the statements that cannot be proven; the list may be truncated.
 pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     let world = World::new(plan, anchor);
     let environment = world.environment();

@@ -1,12 +1,12 @@
 //! End-to-end reachability: the outcome of all flows, as exact functions.
 //!
-//! A flow is what opens something: a TCP segment that is a SYN, a datagram, an ICMP message that is not an error. It
-//! is opened by this Mac or by an address: of a provider or a volume, localhost, or outside. Its outcome is the
-//! table of what is permitted, row by row; [`crate::plan::policy`] is how that is realized at the hooks of macOS,
-//! and the tests compare the two. Two declarations share a [`Flows`], so that their functions can be compared.
+//! A flow is what opens a connection or exchange: a TCP SYN, a datagram, an ICMP message that is not an error. It is
+//! opened by this Mac or by an address: of a provider or a volume, localhost, or outside. Its outcome follows from the
+//! table of what is permitted, row by row. [`crate::plan::policy`] is how that is realized at the hooks of macOS, and
+//! the tests compare the two. Two declarations can share a [`Flows`], so that their functions can be compared.
 //!
-//! The outcome is what pf does. That macOS itself sends nothing from a wire to 127.0.0.0/8, or that no host has an
-//! address, is not known here. Sees: plan, packets. Never: hooks, rules, or one pair of endpoints at a time.
+//! The outcome is what pf does. Not modelled: that macOS itself drops packets that arrive from a wire for 127.0.0.0/8,
+//! and whether any host has an address. Sees: plan, packets. Never: hooks, rules, or one pair of endpoints at a time.
 
 pub mod ends;
 mod services;
@@ -22,10 +22,10 @@ use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, Translation};
 use ends::Sets;
 pub use services::Services;
 
-/// Stands for this Mac where a [`Space`] has interfaces.
+/// The interface name that represents this Mac as the opener.
 const THIS_MAC: &str = "this Mac";
 
-/// The space of flows: one of packets, in which this Mac is told from everyone else where those have interfaces.
+/// The space of flows: a packet space in which the interface tells whether this Mac opens the flow.
 #[derive(Debug, Clone)]
 pub struct Flows(Space);
 
@@ -43,83 +43,83 @@ impl DerefMut for Flows {
     }
 }
 
-/// Who opens a flow.
+/// The opener of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Opener {
-    /// This Mac, by an address of its own that is not a provider's.
+    /// This Mac, from an address of its own that belongs to no provider.
     ThisMac,
-    /// Whoever has this address; what is no one's is outside.
+    /// The host with this address; outside, if the address is neither declared nor localhost.
     Address(Ipv4Addr),
 }
 
 /// One flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
-    /// Who opens it.
+    /// The opener.
     pub opener: Opener,
-    /// Whom it is for.
+    /// The destination address.
     pub destination: Ipv4Addr,
-    /// Its protocol, by IANA's number.
+    /// The IANA protocol number.
     pub protocol: u8,
-    /// Its destination port, where the protocol has ports.
+    /// The destination port; 0 if the protocol has no ports.
     pub port: u16,
 }
 
 /// The outcome of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It gets through, perhaps with another address.
+    /// It passes, perhaps with a translated address.
     Passes(Option<Translation>),
-    /// It does not, and the opener is told.
+    /// It is blocked, and the opener gets an answer (RST or ICMP).
     Refused,
-    /// It does not, silently.
+    /// It is blocked without an answer.
     Dropped,
-    /// It is not one of this network's.
+    /// It does not concern this network: no rule of ours decides.
     Untouched,
 }
 
-/// What of the declaration decides about a flow.
+/// The part of the declaration that decides a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// It stays inside one provider.
+    /// Source and destination belong to the same provider.
     Within,
-    /// Links cover it.
+    /// A link covers it.
     Links,
     /// No link covers it.
     NoLink,
-    /// Its provider may open connections to the outside.
+    /// The source's provider may open connections to the outside.
     Internet,
-    /// Its provider does not.
+    /// The source's provider may not.
     NoInternet,
     /// Between volumes and localhost, or to a published port.
     Localhost,
-    /// The Mac itself opens to a volume.
+    /// From this Mac to a volume.
     ThisMac,
-    /// Someone outside opens to a volume.
+    /// From the outside to a volume.
     Outside,
-    /// No volume has to do with it.
+    /// Neither endpoint belongs to a provider.
     NotOurs,
 }
 
-/// The outcome of a flow, and why.
+/// The outcome of a flow, with the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// The outcome of it.
+    /// What happens to the flow.
     pub fate: Fate,
     /// What decides.
     pub reason: Reason,
 }
 
-/// What a plan makes of all flows.
+/// The outcomes of all flows under a plan.
 #[derive(Debug, Clone)]
 pub struct Reach {
     /// The number of each flow's outcome.
     pub outcome: Map,
-    /// Outcomes by number.
+    /// The outcomes by number.
     pub outcomes: Vec<Outcome>,
-    /// The number of the pipe between two addresses; 0 is none.
+    /// The number of the pipe between two addresses; 0 means none.
     pub pipe: Map,
-    /// Pairs of addresses of one provider.
+    /// The flows inside one provider.
     pub within: Set,
 }
 
@@ -147,7 +147,7 @@ impl Flows {
         }
     }
 
-    /// What a function is of the flows of an opener, whoever opens them.
+    /// A function restricted to one opener.
     pub fn from(&mut self, map: Map, opener: Opener) -> Map {
         let address = match opener {
             Opener::ThisMac => Packet::default().source,
@@ -157,23 +157,23 @@ impl Flows {
         self.with_interface(of_opener, if opener == Opener::ThisMac { THIS_MAC } else { "" })
     }
 
-    /// A set of flows without this Mac's, whoever opens them: what it says of addresses.
+    /// A set of flows by addresses alone: as it would be for openers other than this Mac.
     pub fn on_wire(&mut self, set: Set) -> Set {
         let map = self.with_interface(set.as_map(), "");
         self.select(map, |number| number == 1)
     }
 
-    /// What a function is of the flows to an address, whoever they are for.
+    /// A function restricted to one destination.
     pub fn to(&mut self, map: Map, destination: Ipv4Addr) -> Map {
         self.with_address(map, Side::Destination, destination.into())
     }
 
-    /// What a function is that looks at no more of a flow than has been fixed; of a usual one where it does.
+    /// The value of a fully restricted function; if bits are left free, its value for a default flow.
     pub fn of_constant(&self, map: Map) -> u32 {
         map.as_constant().unwrap_or_else(|| self.of(map, &Packet::default()))
     }
 
-    /// What a function is of one flow.
+    /// The value of a function for one flow.
     pub fn of_flow(&self, map: Map, flow: &Flow) -> u32 {
         self.of(map, &packet(flow))
     }
@@ -183,7 +183,7 @@ impl Flows {
         self.has(set, &packet(flow))
     }
 
-    /// A flow of a set; none where it is empty. Of these preferences each is kept that those before it allow.
+    /// A flow of a set, `None` if it is empty. Each preference is honoured if the earlier ones allow it.
     pub fn example(&mut self, set: Set, preferences: &[Set]) -> Option<Flow> {
         let inet = self.family(Family::Inet);
         let set = self.and(set, inet);
@@ -219,7 +219,7 @@ fn packet(flow: &Flow) -> Packet {
 }
 
 impl Reach {
-    /// What a plan makes of all flows.
+    /// The outcomes of all flows under a plan.
     pub fn of(flows: &mut Flows, plan: &Plan) -> Self {
         let parts = plan.policy.parts();
         let sets = Sets::of(flows, &parts);
@@ -237,19 +237,19 @@ impl Reach {
         self.outcomes[flows.of_flow(self.outcome, flow) as usize]
     }
 
-    /// The flows with one of these fates.
+    /// The flows whose fate satisfies a predicate.
     pub fn with_fate(&self, flows: &mut Flows, is_meant: impl Fn(Fate) -> bool) -> Set {
         flows.select(self.outcome, |number| is_meant(self.outcomes[number as usize].fate))
     }
 
-    /// The flows that get through, by us.
+    /// The flows that our rules pass.
     pub fn passing(&self, flows: &mut Flows) -> Set {
         self.with_fate(flows, Fate::passes)
     }
 }
 
 impl Fate {
-    /// Whether it gets through, by us.
+    /// Whether our rules pass the flow.
     pub fn passes(self) -> bool {
         matches!(self, Self::Passes(_))
     }
@@ -269,7 +269,7 @@ impl fmt::Display for Fate {
     }
 }
 
-/// The table of what is permitted, filled in from its last row on.
+/// The table of what is permitted, filled from its last row to its first.
 struct Table<'a> {
     flows: &'a mut Flows,
     sets: Sets,
@@ -282,7 +282,7 @@ impl Table<'_> {
         self.put_both((set, Set::ALL), fate, reason);
     }
 
-    /// What is in both sets: by opener, and behind it.
+    /// Adds a row before all others, for the intersection of two sets: by opener, and by everything after it.
     fn put_both(&mut self, (top, rest): (Set, Set), fate: Fate, reason: Reason) {
         let outcome = Outcome { fate, reason };
         let number = self.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
@@ -325,7 +325,7 @@ impl Table<'_> {
         self.flows.network(side, Ipv4Addr::new(127, 0, 0, 0).into(), 8)
     }
 
-    /// From volumes to what is no one's.
+    /// From volumes to the outside.
     fn outward(&mut self, parts: &Parts) {
         let fates = [(false, Fate::Refused), (true, Fate::Passes(Some(Translation::EgressSource)))];
         for (internet, fate) in fates {
@@ -337,7 +337,7 @@ impl Table<'_> {
         }
     }
 
-    /// What links cover. Those with the same service and receivers are one row, and then those with the same senders.
+    /// What links cover. Links with the same service and receivers share a row; then those with the same senders.
     fn links(&mut self, parts: &Parts) {
         type Service<'p> = (bool, Option<u8>, Option<&'p [(u16, u16)]>);
         let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
@@ -349,11 +349,11 @@ impl Table<'_> {
         for ((service, to), from) in by_receivers {
             add(by_senders.entry((service, from)).or_default(), to);
         }
-        // From a guest to what the Mac has, nothing goes out, and masquerading is on the way out.
+        // A packet from a guest to an address of the Mac leaves by no interface, so it is never masqueraded.
         let [here_from, here_to] =
             [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
         let mut stays = Vec::new();
-        // What is masqueraded goes before what is not, and so stands after it here.
+        // Masquerading rows take precedence, so they are put after the others: the table is filled backwards.
         for (((masquerade, protocol, ports), from), to) in by_senders {
             let from = self.sets.ends(self.flows, Side::Source, &from);
             let service = service(self.flows, protocol, ports);
@@ -390,7 +390,7 @@ fn add(all: &mut Ends, more: &Ends) {
     all.volumes.extend(&more.volumes);
 }
 
-/// The flows of a protocol and ports; with ports and no protocol those of TCP and UDP.
+/// The flows of a protocol and ports; ports without a protocol mean those of TCP and UDP.
 pub fn service(flows: &mut Flows, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
     let protocols: &[u8] = match (&protocol, ports) {
         (Some(protocol), _) => std::slice::from_ref(protocol),

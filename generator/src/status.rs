@@ -42,7 +42,7 @@ const NEEDED: [&str; 9] = [
     "pfctl-anchor-sn",
     "pfctl-anchor-sr",
 ];
-/// Files that a capture has only if pipes are declared, and if the manager version checks pipes.
+/// Files that a capture has only if pipes are declared and the manager is recent enough to check them.
 const OF_PIPES: [&str; 3] = ["dnctl-list", "pfctl-dummynet", "pfctl-anchor-dummynet"];
 /// The supported format of captures.
 const FORM: &str = "format\t1";
@@ -50,50 +50,50 @@ const FORM: &str = "format\t1";
 /// The files of a capture: text by file name.
 pub type Capture = BTreeMap<String, String>;
 
-/// How the Mac is.
+/// The state of the Mac, compared with the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// `up`, `down`, or nothing where no one started it.
+    /// The last requested state, `up` or `down`; null if the network was never started.
     pub wish: Option<&'static str>,
-    /// It is as requested.
+    /// Whether the Mac is as requested.
     pub healthy: bool,
-    /// Providers in the order of their names.
+    /// The providers, sorted by name.
     pub providers: Vec<Provider>,
-    /// Volumes in the order of theirs.
+    /// The volumes, sorted by name.
     pub volumes: Vec<Placed>,
-    /// Pipes of dummynet in the order of their numbers: what the ways between ends are like.
+    /// The dummynet pipes, sorted by number. Each emulates the conditions of one path.
     pub pipes: Vec<Piped>,
-    /// The interfaces that packets leave by, which NAT is loaded for.
+    /// The egress interfaces for which NAT rules are loaded.
     pub ways_out: Vec<String>,
-    /// The one of them that the default route takes.
+    /// The egress interface of the default route.
     pub default_interface: Option<String>,
-    /// Why a start would be refused, where it was never started or is down.
+    /// Reasons why a start would be refused, if the network is down or was never started.
     pub refused: Vec<String>,
-    /// The lines of a declaration that moves every provider whose network somebody else has to one that is free.
+    /// Lines of a declaration that move every provider whose network collides to a free network.
     pub advice: Vec<String>,
-    /// What is not as it should be. Empty where it is healthy, and where it was never started.
+    /// What differs from the declaration or conflicts with it. Empty if healthy, or never started.
     pub findings: Vec<Finding>,
-    /// What is worth knowing and harms nothing.
+    /// Information that needs no action.
     pub notes: Vec<String>,
 }
 
 /// A provider on the Mac.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Provider {
-    /// Its name.
+    /// The name of the provider.
     pub name: String,
     /// The logical name of its bridge.
     pub bridge: String,
-    /// The kernel's.
+    /// The kernel name of its bridge, if the bridge exists.
     pub kernel: Option<String>,
-    /// The address of its bridge.
+    /// The address of the bridge, with the prefix length of its interface.
     #[schemars(with = "String")]
     pub gateway: Ipv4Net,
-    /// The network that is routed to it.
+    /// The provider's network, which is routed to the bridge.
     #[schemars(with = "String")]
     pub network: Ipv4Net,
-    /// `up`, `down`, `not as declared`, `waiting for vmnet`.
+    /// `up`, `down`, `not as declared` or `waiting for vmnet`.
     pub state: &'static str,
 }
 
@@ -101,21 +101,21 @@ pub struct Provider {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Placed {
-    /// Its name.
+    /// The name of the volume.
     pub name: String,
-    /// Its provider.
+    /// The provider that it belongs to.
     pub provider: String,
-    /// The logical name of its port.
+    /// The logical name of its bridge port; null if it has none.
     pub port: Option<String>,
-    /// The kernel's.
+    /// The kernel name of that port, if the port exists.
     pub kernel: Option<String>,
-    /// Its address.
+    /// The volume's address.
     pub address: Ipv4Addr,
-    /// Its alias on lo0.
+    /// Its alias on lo0, in the localhost group.
     pub localhost: Option<Ipv4Addr>,
-    /// Where it must be mounted.
+    /// Its mount point; the addresses exist only while something is mounted there.
     pub mount_point: Option<String>,
-    /// `up`, `down`, `not as declared`, `not mounted`, `ready for its guest`.
+    /// `up`, `down`, `not as declared`, `not mounted` or `ready for its guest`.
     pub state: &'static str,
 }
 
@@ -123,27 +123,27 @@ pub struct Placed {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Piped {
-    /// Its number.
+    /// The number of the pipe.
     pub number: u16,
-    /// What it is declared to be like, in words.
+    /// The declared conditions, in words.
     pub conditions: String,
-    /// The delay that it adds to each packet, in milliseconds.
+    /// The delay that the pipe adds to each packet, in milliseconds.
     pub latency_ms: u16,
-    /// The share of packets that it loses: 0 to 1.
+    /// The share of packets that the pipe loses, from 0 to 1.
     pub loss: f64,
-    /// Its bandwidth in kilobits a second; null is no limit.
+    /// The bandwidth in kilobits per second; null means no limit.
     pub bandwidth_kbit: Option<u32>,
-    /// Who sends to whom through it.
+    /// The sources and destinations of the packets that go through the pipe.
     pub way: String,
-    /// `up`, `down`, `missing`, `not as declared`, `of another program`, or `unknown` where the capture does not tell.
+    /// `up`, `down`, `missing`, `not as declared`, `of another program`, or `unknown` if the capture does not show it.
     pub state: &'static str,
 }
 
-/// One thing that is not as it should be.
+/// One difference or conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// What it is about: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
-    /// `leftover`, `overlap`, `others`, `launchd`, `faults`, `look`.
+    /// The subject: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
+    /// `leftover`, `overlap`, `others`, `launchd`, `faults` or `look`.
     pub about: String,
     /// What is wrong.
     pub what: String,
@@ -152,11 +152,11 @@ pub struct Finding {
 /// Why a capture cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// This file is missing.
+    /// The capture lacks this file.
     Missing(&'static str),
-    /// The capture has this other format.
+    /// The capture has this format, which is not supported.
     Form(String),
-    /// The command whose output this file has failed on the Mac.
+    /// The command whose output is this file failed on the Mac.
     Failed(&'static str),
 }
 
@@ -187,7 +187,7 @@ struct Seen<'a> {
     mounts: BTreeSet<String>,
     names: BTreeMap<String, (String, Option<String>)>,
     ledger: Ledger,
-    /// `None` if the capture does not have it.
+    /// `None` if the capture has no list of pipes.
     pipes: Option<BTreeMap<u16, Pipe>>,
 }
 
@@ -343,7 +343,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     })
 }
 
-/// An overlap with advice on what to do.
+/// The description of an overlap, with advice on what to do.
 fn proposed(overlap: Overlap, moves: &Moves<'_>) -> String {
     let Overlap { provider, text } = overlap;
     match moves.get(provider.as_str()) {

@@ -1,7 +1,8 @@
-//! `schema`: what the input is made of, and what commands print as JSON.
+//! `schema`: the JSON Schema of the input, and of what each command prints as JSON.
 //!
-//! What a command prints is described by types: the library's own where it prints those, and `printed`, `lab`, `manager`
-//! and `eval` for the rest. `tests/schema.rs` holds every output against its schema, so that neither changes alone.
+//! What a command prints is described by types: the library's own where the command serializes those, and those in
+//! `printed`, `lab`, `manager` and `eval` for the rest. `tests/schema.rs` and `tests/schema_mac.rs` check every output
+//! against its schema, so that neither changes alone.
 
 mod eval;
 mod lab;
@@ -43,7 +44,7 @@ pub fn run(arguments: &papers::Schema) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a schema is that of a command: by its name, or of all below it, as of `add volume` and `add link`.
+/// Whether a command has the schema of `known`: it is that command, or a subcommand of it, as `add volume` of `add`.
 fn is_meant(known: &str, command: &str) -> bool {
     let below = || {
         let (outer, inner) = command.rsplit_once(' ')?;
@@ -54,25 +55,25 @@ fn is_meant(known: &str, command: &str) -> bool {
     known == command || below().is_some()
 }
 
-/// Makes a schema.
+/// Generates a schema.
 type Make = fn() -> Schema;
 
-/// How a command prints it.
+/// The form in which a command prints its JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// One value, with `--format json`.
     Whole,
-    /// A value a line, with `--format json`.
+    /// One value per line, with `--format json`.
     Lines,
-    /// A value a line, always, in a format of others, which has no version.
+    /// One value per line, always, in a format that is not ours and so has no version.
     Foreign,
-    /// The manager's, with `--json`.
+    /// Printed by the manager, with `--json`.
     Manager,
 }
 
 use Form::{Foreign, Lines, Manager, Whole};
 
-/// The commands that print JSON, with what each prints beside its version.
+/// The commands that print JSON, with the type of what each prints; `version` is added to all but the foreign formats.
 const KNOWN: &[(&str, Form, Make)] = &[
     ("render", Whole, of::<printed::Render>),
     ("verify", Whole, of::<printed::Verify>),
@@ -102,13 +103,13 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("manager test", Manager, of::<manager::ManagerTest>),
 ];
 
-/// The schema of what a type is serialized to.
+/// The schema of a serialized type.
 fn of<T: JsonSchema>() -> Schema {
     SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
 }
 
-/// A schema with its title, in which nothing but what is described is printed, and with the version that every output
-/// of ours has.
+/// Completes a schema: adds the title, allows no properties but those described, and adds the version that every output
+/// has except the foreign formats.
 fn titled(command: &str, form: Form, mut schema: Value) -> Value {
     close(&mut schema);
     let name = command.strip_prefix("manager ").unwrap_or(command);
@@ -122,7 +123,7 @@ fn titled(command: &str, form: Form, mut schema: Value) -> Value {
     if form == Foreign {
         return schema;
     }
-    // Of several forms each has it.
+    // In a choice of forms, each form has the version.
     if schema["anyOf"].is_null() {
         add_version(&mut schema);
         return schema;
@@ -148,7 +149,7 @@ fn add_version(schema: &mut Value) {
     }
 }
 
-/// What is not described is not printed, in any object.
+/// Sets `additionalProperties: false` on every object that lists its properties.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {

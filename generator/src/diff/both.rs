@@ -1,4 +1,4 @@
-//! Two declarations in one space of flows: the outcome of each, and the owner of each address.
+//! Two declarations in one space of flows: the outcomes under each, and the owners of addresses.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,28 +9,28 @@ use crate::packets::{Family, Set, Side as End};
 use crate::plan::Region;
 use crate::reach::{Flows, Reach, ends};
 
-/// Two declarations over the same flows.
+/// Two declarations over the same space of flows. Arrays of two are old and new, or sources and destinations.
 #[derive(Debug, Clone)]
 pub struct Both<'a> {
-    /// The space of both.
+    /// The common space.
     pub flows: Flows,
-    /// What the old and the new side make of it.
+    /// The outcomes under the old and the new declaration.
     pub reach: [Reach; 2],
-    /// Whose the addresses are, on either side.
+    /// The owners of addresses under each.
     pub owners: [Owners<'a>; 2],
-    /// Flows that stay inside one provider on both sides: nothing changes there, and no statement is about them.
+    /// Flows inside one provider on both sides: nothing changes there, and no statement mentions them.
     pub within: Set,
-    /// Addresses that are no one's on both sides, as sources and as destinations.
+    /// Addresses that nobody owns on either side, as sources and as destinations.
     pub outside: [Set; 2],
     /// 127.0.0.0/8, as sources and as destinations.
     pub localhost: [Set; 2],
-    /// The addresses of volumes, old and new, as sources and as destinations.
+    /// The addresses of volumes on the old and the new side, as sources and as destinations.
     pub volumes: [[Set; 2]; 2],
-    /// Volumes by their localhost alias, of both sides.
+    /// Volumes by localhost alias, of both sides.
     pub aliases: BTreeMap<Ipv4Addr, &'a Name>,
 }
 
-/// Whose addresses are, on one side.
+/// The owners of addresses on one side.
 #[derive(Debug, Clone)]
 pub struct Owners<'a> {
     /// Providers by name.
@@ -39,7 +39,7 @@ pub struct Owners<'a> {
     pub volumes: BTreeMap<Ipv4Addr, &'a Name>,
     /// The address of each volume, and its provider.
     pub places: BTreeMap<&'a Name, (Ipv4Addr, &'a Name)>,
-    /// Everything that is a provider's, as sources and as destinations.
+    /// All addresses of providers, as sources and as destinations.
     pub ours: [Set; 2],
 }
 
@@ -48,19 +48,19 @@ pub struct Owners<'a> {
 pub struct Owned<'a> {
     /// Its addresses.
     pub region: &'a Region,
-    /// The same as sources and as destinations.
+    /// Its addresses, as sources and as destinations.
     pub sets: [Set; 2],
 }
 
-/// The two ends of a flow, in the order of arrays here.
+/// The two sides of a flow, in the order of arrays here.
 pub const ENDS: [End; 2] = [End::Source, End::Destination];
 /// The index of sources in such arrays.
 pub const FROM: usize = 0;
-/// The index of destinations.
+/// The index of destinations in such arrays.
 pub const TO: usize = 1;
 
 impl<'a> Both<'a> {
-    /// Puts two sides into one space.
+    /// Computes the functions of both sides in one space.
     pub fn of(old: Side<'a>, new: Side<'a>) -> Self {
         let mut flows = Flows::default();
         let reach = [old, new].map(|side| Reach::of(&mut flows, side.plan));
@@ -85,14 +85,14 @@ impl<'a> Both<'a> {
         Self { flows, reach, owners, within, outside, localhost, volumes, aliases }
     }
 
-    /// The flows with one of these addresses at an end.
+    /// The flows whose source (except this Mac) or destination is one of these addresses.
     pub fn addresses<'b>(&mut self, end: usize, all: impl IntoIterator<Item = &'b Ipv4Addr>) -> Set {
         let set = ends::addresses(&mut self.flows, ENDS[end], all);
         let mac = self.flows.of_this_mac();
         if end == FROM { self.flows.minus(set, mac) } else { set }
     }
 
-    /// The addresses of a set that is about one end only, this Mac aside.
+    /// The addresses of a set that restricts only one side, as ranges, without this Mac as a source.
     pub fn ranges(&mut self, end: usize, set: Set) -> Vec<[Ipv4Addr; 2]> {
         let set = self.flows.on_wire(set);
         let ranges = self.flows.address_ranges(set, ENDS[end], Family::Inet);

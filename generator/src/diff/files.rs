@@ -10,26 +10,26 @@ use crate::place::is_hostile;
 pub struct FileChange {
     /// Its path inside the bundle.
     pub path: String,
-    /// Whether it is new.
+    /// Whether it is new, removed or changed.
     pub presence: Presence,
-    /// How many lines are new.
+    /// The number of added lines.
     pub added: usize,
-    /// How many lines are gone.
+    /// The number of removed lines.
     pub removed: usize,
-    /// The difference as `diff -u` and `git apply` write it.
+    /// The difference in the unified format of `diff -u` and `git apply`.
     pub unified: String,
 }
 
 impl FileChange {
-    /// The lines of the difference. A bundle may have been tampered with: what could redraw the reader's screen is
-    /// shown as U+FFFD.
+    /// The lines of the unified difference. A bundle may have been tampered with, so characters that could affect the
+    /// reader's terminal are shown as U+FFFD.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let safe = |c: char| if c != '\t' && is_hostile(c) { '\u{fffd}' } else { c };
         self.unified.lines().map(move |line| line.chars().map(safe).collect())
     }
 }
 
-/// What differs between two bundles, by path.
+/// The files that differ between two bundles, by path.
 pub fn changes(old: &Files, new: &Files) -> Vec<FileChange> {
     let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
     paths.sort();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::text::{evidence, file, headline, object, volume, way};
 use super::{Diff, FileChange, Statement};
 
-/// How many bytes a comment may have before what follows is left out: GitHub takes 65,536 characters.
+/// The maximum length of a comment in bytes, after which details are left out: GitHub accepts 65,536 characters.
 const LONGEST: usize = 60_000;
 
 /// The whole difference.
@@ -28,7 +28,7 @@ pub fn markdown(diff: &Diff, lines: bool) -> String {
     out
 }
 
-/// As many lines as there is room for, and how many more there are.
+/// As many lines as fit, and a line that counts the rest.
 fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
     let mut bytes = 0;
     let fit = lines.iter().take_while(|line| {
@@ -44,14 +44,14 @@ fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
     lines
 }
 
-/// Lines in a block of their own, under a title that unfolds them if there is one.
+/// Lines in a fenced block; with a title, inside a collapsed section.
 fn block(out: &mut String, title: Option<&str>, lines: impl Iterator<Item = String>) {
     let lines = fitting(lines.collect(), LONGEST.saturating_sub(out.len()));
     if lines.is_empty() {
         return;
     }
     let body = lines.join("\n");
-    // A fence longer than any run of backticks inside: a path may hold some.
+    // The fence must be longer than any run of backticks inside: a path may contain some.
     let fence = "`".repeat(longest_run(&body).max(2) + 1);
     let block = format!("{fence}diff\n{body}\n{fence}\n");
     let _ = match title {

@@ -7,45 +7,45 @@ use super::Side;
 use crate::model::{AbsolutePath, Guest, Name};
 use crate::plan::{Bridge, Plan, Volume};
 
-/// Whether a thing is new, gone, or otherwise.
+/// Whether something is new, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
     /// Only on the new side.
     Added,
     /// Only on the old side.
     Removed,
-    /// On both, and not the same.
+    /// On both sides, with differences.
     Changed,
 }
 
-/// A thing that differs.
+/// An object that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectChange {
-    /// What it is: `provider`, `volume`, `settings`.
+    /// The kind of object: `provider`, `volume` or `settings`.
     pub kind: &'static str,
-    /// Its name.
+    /// The name of the object.
     pub name: String,
-    /// Whether it is new.
+    /// Whether it is new, removed or changed.
     pub presence: Presence,
-    /// Its fields that differ.
+    /// The fields that differ.
     pub fields: Vec<FieldChange>,
 }
 
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {
-    /// What it is.
+    /// The name of the field.
     pub field: &'static str,
-    /// What it was, if it was.
+    /// The old value; `None` if there was none.
     pub old: Option<String>,
-    /// What it is, if it is.
+    /// The new value; `None` if there is none.
     pub new: Option<String>,
 }
 
 type Fields = Vec<(&'static str, Option<String>)>;
 type Objects = BTreeMap<(&'static str, String), Fields>;
 
-/// What differs, by kind and name.
+/// The objects that differ, by kind and name.
 pub fn changes(old: Side, new: Side) -> Vec<ObjectChange> {
     let [old, new] = [objects(old.plan), objects(new.plan)];
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
@@ -74,7 +74,7 @@ fn change(
     differs.then(|| ObjectChange { kind, name: name.clone(), presence, fields })
 }
 
-/// The fields of these names that differ.
+/// Those of the named fields that differ.
 pub fn fields(
     names: &[&'static str],
     old: &[(&'static str, String)],

@@ -1,4 +1,4 @@
-//! A difference as data, for programs.
+//! A difference as data for programs.
 
 use std::net::Ipv4Addr;
 
@@ -73,7 +73,7 @@ struct Where<'a> {
     address: Ipv4Addr,
 }
 
-/// Who may open it (`from`), or whom it may open (`to`).
+/// A peer to which a volume gained or lost access.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Gain<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ struct File<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of a difference, with the lines of files or without.
+    /// The record of a difference; `lines` adds the lines of changed files.
     pub fn of(diff: &'a Diff, lines: bool) -> Self {
         let object = |it: &'a super::ObjectChange| Object {
             change: presence(it.presence),

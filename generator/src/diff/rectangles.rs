@@ -1,28 +1,28 @@
-//! A set of flows as few statements, each of which is every sender of a set to every receiver of a set, by the same
-//! services.
+//! Decomposition of a set of flows into few statements, each about every sender of a set, every receiver of a set, and
+//! the same services.
 
 use super::both::Both;
 use crate::packets::Set;
 
-/// Some flows: all from its senders to its receivers by its services, but for those within one provider.
+/// A product set of flows: all from its senders to its receivers by its services, except those inside one provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rectangle {
-    /// Who opens.
+    /// The senders.
     pub from: Set,
-    /// Whom it is for.
+    /// The receivers.
     pub to: Set,
-    /// By what.
+    /// The services.
     pub services: Set,
     /// The flows.
     pub flows: Set,
 }
 
-/// Rows are turned into columns up to so many.
+/// The maximum number of rows for which columns are tried as an alternative.
 const FEW: usize = 64;
 
 impl Both<'_> {
-    /// A set of flows, none of them within one provider, as rectangles that do not overlap: each pair of ends with all its
-    /// services, or each service with all its pairs, whichever are fewer.
+    /// Decomposes a set of flows, none of them inside one provider, into disjoint rectangles: each pair of endpoints
+    /// with all its services, or each service with all its pairs, whichever gives fewer.
     pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
         let by_pairs = self.flows.by_service(set);
         let rectangles = self.of_all(&by_pairs);
@@ -40,7 +40,7 @@ impl Both<'_> {
 
     fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {
         let flows = &mut self.flows;
-        // What stays within a provider may be in a rectangle, since no statement is about it. That makes one of a mesh.
+        // Flows inside a provider may be included: no statement is about them, and a mesh becomes one rectangle.
         let (senders, receivers) = (flows.senders(pairs), flows.receivers(pairs));
         let both = flows.and(senders, receivers);
         let within = flows.and(both, self.within);
@@ -55,7 +55,7 @@ impl Both<'_> {
         self.with_services(if columns.len() < rows.len() { columns } else { rows }, services)
     }
 
-    /// The same pairs as rows whose receivers do not overlap.
+    /// The same pairs, regrouped so that the sets of receivers are disjoint.
     fn columns(&mut self, rows: &[(Set, Set)]) -> Vec<(Set, Set)> {
         let mut columns: Vec<(Set, Set)> = Vec::new();
         for (from, to) in rows {
@@ -71,7 +71,7 @@ impl Both<'_> {
             parts.retain(|(_, receivers)| !receivers.is_empty());
             columns = parts;
         }
-        // Receivers with the same senders are one column.
+        // Receivers with the same senders share a column.
         columns.sort_unstable();
         let joined = columns.chunk_by(|a, b| a.0 == b.0).map(|same| {
             let to = same.iter().fold(Set::NONE, |all, (_, to)| self.flows.or(all, *to));
@@ -80,7 +80,7 @@ impl Both<'_> {
         joined.collect()
     }
 
-    /// Each without senders and receivers that have no pair in it.
+    /// Removes senders and receivers that occur in none of the pairs.
     fn trimmed(&mut self, pairs: Set, all: &[(Set, Set)]) -> Vec<(Set, Set)> {
         let flows = &mut self.flows;
         let mut trim = |(from, to): &(Set, Set)| {

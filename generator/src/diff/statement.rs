@@ -1,4 +1,4 @@
-//! Statements: what opens, closes or changes otherwise, each with witness flows.
+//! Statements: flows that are opened, closed or changed in another way, each with witness flows.
 
 use std::net::Ipv4Addr;
 
@@ -9,44 +9,44 @@ use crate::packets::{Field, Map, Set};
 use crate::plan::policy::{TCP, Translation};
 use crate::reach::{Fate, Flow, Outcome, Services};
 
-/// What becomes otherwise, in a word.
+/// The kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// Was blocked, passes.
     Opens,
     /// Passed, is blocked.
     Closes,
-    /// Was none of ours, is blocked.
+    /// Was untouched by this network, is blocked.
     Blocks,
-    /// Was none of ours, passes.
+    /// Was untouched by this network, passes.
     Admits,
     /// Was refused, is dropped.
     Silences,
     /// Was dropped, is refused.
     Answers,
-    /// Was ours, is not one of this network's.
+    /// Was decided by this network, is untouched.
     Leaves,
-    /// Is translated.
+    /// Is now translated.
     Translates(Kind),
-    /// Is translated no more.
+    /// Is no longer translated.
     Keeps(Kind),
-    /// Is translated differently.
+    /// Is translated in another way.
     Retranslates(Kind),
 }
 
-/// A kind of translation, whatever the addresses.
+/// A kind of translation, regardless of the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// NAT to the interface that it leaves by.
+    /// NAT to the address of the egress interface.
     Nat,
-    /// The receiving provider's gateway.
+    /// Masquerading as the gateway of the receiving provider.
     Masquerade,
-    /// To a volume's address.
+    /// Redirection from a published port to a volume's address.
     Publish,
 }
 
 impl Verb {
-    /// A changed outcome of a flow, if any.
+    /// The change of a flow's outcome; `None` if it is the same.
     fn of(old: Fate, new: Fate) -> Option<Self> {
         use Fate::{Dropped, Passes, Refused, Untouched};
         if old == new {
@@ -68,12 +68,12 @@ impl Verb {
         })
     }
 
-    /// Whether it is about the addresses of flows that pass before and now.
+    /// Whether it is about the translation of flows that pass on both sides.
     fn is_translation(self) -> bool {
         matches!(self, Self::Translates(_) | Self::Keeps(_) | Self::Retranslates(_))
     }
 
-    /// The word that stands before the flow.
+    /// The word that precedes the flow.
     pub fn word(self) -> &'static str {
         match self {
             Self::Opens => "opens",
@@ -95,7 +95,7 @@ impl Verb {
         }
     }
 
-    /// `+` for more, `-` for less, `~` for otherwise.
+    /// `+` for more, `-` for less, `~` for any other change.
     pub fn sign(self) -> char {
         match self {
             Self::Opens | Self::Admits | Self::Translates(_) => '+',
@@ -104,7 +104,7 @@ impl Verb {
         }
     }
 
-    /// Whose names say it: what is no more is called as it was.
+    /// The side whose names are used, 0 for old and 1 for new: what no longer exists has its old name.
     pub fn side(self) -> usize {
         usize::from(!matches!(self, Self::Closes | Self::Leaves | Self::Keeps(_)))
     }
@@ -120,19 +120,19 @@ impl Kind {
     }
 }
 
-/// One thing that becomes of some flows of a statement otherwise.
+/// A change of outcome, for some flows of a statement.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Before and now, in words: `refused`, `passed from 10.1.1.1`.
+    /// The old and the new outcome, in words: `refused`, `passed from 10.1.1.1`.
     pub words: [String; 2],
-    /// A flow of which the two sides make so.
+    /// A flow with this change.
     pub witness: Flow,
 }
 
 /// Sources, destinations and services that share a change.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    /// What becomes otherwise, in a word.
+    /// The kind of change.
     pub verb: Verb,
     /// The sources in words.
     pub from: Vec<String>,
@@ -140,7 +140,7 @@ pub struct Statement {
     pub to: Vec<String>,
     /// The services.
     pub services: Services,
-    /// What changes: one for each gateway or address where these differ.
+    /// The changed outcomes; several if gateways or addresses differ.
     pub changes: Vec<Change>,
     flows: Set,
 }
@@ -151,13 +151,13 @@ impl Statement {
         format!("{} -> {} {}", self.from.join(", "), self.to.join(", "), self.services)
     }
 
-    /// The flows of which it is said.
+    /// The flows that the statement is about.
     pub fn flows(&self) -> Set {
         self.flows
     }
 }
 
-/// All that is said of flows, and of the addresses of those that pass before and now.
+/// All statements about outcomes, and all about translations of flows that pass on both sides.
 pub fn statements(both: &mut Both) -> [Vec<Statement>; 2] {
     let [old, new] = both.reach.each_ref().map(|reach| reach.outcomes.clone());
     let pair = |number: u32| {
@@ -194,7 +194,7 @@ impl Statement {
     }
 }
 
-/// What is needed to make statements: the pairs of outcomes by number, and the fates of each.
+/// What the wording of statements needs: the function to pairs of outcomes, and the fates of each pair.
 struct Speaker<'a> {
     pairs: Map,
     fates: &'a dyn Fn(u32) -> (Fate, Fate),
@@ -240,7 +240,7 @@ impl Speaker<'_> {
 }
 
 impl Both<'_> {
-    /// A flow of a set, between volumes and by TCP where there is one.
+    /// A flow of a set; preferably TCP and between volumes.
     pub fn witness(&mut self, set: Set) -> Flow {
         let mut preferences = vec![self.flows.number_is(Field::Protocol, TCP)];
         for side in [1, 0] {

@@ -10,7 +10,7 @@ use crate::place::Harmless;
 use crate::plan::policy::{ICMP, TCP, UDP};
 use crate::reach::{Flow, Opener};
 
-/// How it is shown.
+/// How a difference is shown.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Style {
     /// Whether to use colour.
@@ -19,7 +19,7 @@ pub struct Style {
     pub lines: bool,
 }
 
-/// The port that witnesses come from.
+/// The source port shown for witnesses.
 pub const SOURCE_PORT: u16 = 40_000;
 
 const RED: &str = "\x1b[31m";
@@ -71,7 +71,7 @@ fn statements(statements: &[Statement], style: Style) -> String {
     out
 }
 
-/// How volumes changed their place, and what they gained and lost, a line each.
+/// The changes of some volumes: one line each, then what they gained and lost.
 pub fn volume(change: &VolumeChange) -> Vec<String> {
     let mut lines = turns(change);
     lines.extend(change.access.iter().map(|access| format!("    {}", gain(access))));
@@ -81,7 +81,7 @@ pub fn volume(change: &VolumeChange) -> Vec<String> {
     lines
 }
 
-/// A line for each volume, as `~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm`.
+/// A line for each volume, such as `~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm`.
 pub fn turns(change: &VolumeChange) -> Vec<String> {
     let at = |place: &Place| format!("{} ({} of {})", place.name, place.address, place.provider);
     let (sign, verb) = match change.turn {
@@ -101,26 +101,26 @@ pub fn turns(change: &VolumeChange) -> Vec<String> {
     change.volumes.iter().map(|places| format!("{sign} {verb} {}", words(places))).collect()
 }
 
-/// `+ may open ibm any protocol`.
+/// Such as `+ may open ibm any protocol`.
 pub fn gain(access: &Access) -> String {
     let sign = if access.is_lost { '-' } else { '+' };
     let may = if access.is_opened { "may be opened by" } else { "may open" };
     format!("{sign} {may} {} {}", access.peers.join(", "), access.services)
 }
 
-/// `+ opens aws -> gcp tcp 2379-2380`.
+/// Such as `+ opens aws -> gcp tcp 2379-2380`.
 pub fn headline(statement: &Statement) -> String {
     let (sign, word) = (statement.verb.sign(), statement.verb.word());
     format!("{sign} {word} {}", statement.flow())
 }
 
-/// What happened before and happens now, with a flow that shows it.
+/// The old and the new outcome, with a flow that shows the change.
 pub fn evidence(change: &Change) -> String {
     let [old, new] = &change.words;
     format!("{old} before, {new} now: {}", flow(&change.witness))
 }
 
-/// A flow, as `tcp 10.0.1.2:40000 -> 10.2.1.2:2379`.
+/// A flow, such as `tcp 10.0.1.2:40000 -> 10.2.1.2:2379`.
 pub fn flow(flow: &Flow) -> String {
     let (destination, port) = (flow.destination, flow.port);
     let is_ported = matches!(flow.protocol, TCP | UDP);
@@ -133,7 +133,7 @@ pub fn flow(flow: &Flow) -> String {
     format!("{} {source} -> {destination}{port}", protocol(flow.protocol))
 }
 
-/// A protocol in words.
+/// The name of a protocol, or its number in words.
 pub fn protocol(number: u8) -> String {
     match number {
         TCP => "tcp".to_owned(),
@@ -143,13 +143,13 @@ pub fn protocol(number: u8) -> String {
     }
 }
 
-/// `~ conditions aws -> azure: latency 40 ms -> 60 ms`.
+/// Such as `~ conditions aws -> azure: latency 40 ms -> 60 ms`.
 pub fn way(way: &WayChange) -> String {
     let fields = fields(way.presence, &way.fields);
     format!("{} conditions {}: {fields}", sign(way.presence), way.ways())
 }
 
-/// `~ volume etcd-1: address 10.0.1.2 -> 10.0.1.3`.
+/// Such as `~ volume etcd-1: address 10.0.1.2 -> 10.0.1.3`.
 pub fn object(object: &ObjectChange) -> String {
     let name = if object.name.is_empty() { String::new() } else { format!(" {}", object.name) };
     let fields = fields(object.presence, &object.fields);
@@ -176,7 +176,7 @@ fn sign(presence: Presence) -> char {
     }
 }
 
-/// `~ pf/anchor.conf (+2 -1)`.
+/// Such as `~ pf/anchor.conf (+2 -1)`.
 pub fn file(file: &FileChange) -> String {
     format!("{} {} (+{} -{})", sign(file.presence), Harmless(&file.path), file.added, file.removed)
 }
@@ -195,7 +195,7 @@ fn signed(line: &str, style: Style) -> String {
     }
 }
 
-/// What opens is a warning, what closes is calm.
+/// A line in the colour of its kind of change: a warning if it opens, calm if it closes.
 fn turned(line: &str, style: Style) -> String {
     match line.trim_start().chars().next() {
         Some('+') => painted(line, YELLOW, style),

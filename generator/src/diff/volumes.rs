@@ -1,4 +1,4 @@
-//! What each new, removed, moved or renamed volume gains and loses: by name, where flows are by address.
+//! What each new, removed, moved or renamed volume gains and loses, by name; flows are compared by address.
 //!
 //! A volume that moves to a provider with fewer permissions changes no flow by address, but loses some itself. So
 //! the flows of its old address on the old side are compared with those of its new address on the new side; peers
@@ -13,55 +13,55 @@ use crate::model::Name;
 use crate::packets::{Family, Set};
 use crate::reach::{Opener, Services};
 
-/// How volumes have changed their place.
+/// How a volume changed its name or place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
     /// Only on the new side.
     Added,
     /// Only on the old side.
     Removed,
-    /// Of the same name, with another address or provider.
+    /// On both sides by name, with another address or provider.
     Moved,
-    /// Of the same address and provider, with another name.
+    /// On both sides by address and provider, with another name.
     Renamed,
 }
 
-/// Volumes that changed their place alike, and gained and lost the same.
+/// Volumes with the same kind of change that gained and lost the same access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeChange {
-    /// How.
+    /// The kind of change.
     pub turn: Turn,
-    /// The volumes, each as it was and as it is.
+    /// The volumes: old and new place of each.
     pub volumes: Vec<[Option<Place>; 2]>,
-    /// What they gained and lost: gains first.
+    /// What they gained and lost, gains first.
     pub access: Vec<Access>,
 }
 
-/// Where a volume is.
+/// The place of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Its name.
+    /// The volume's name.
     pub name: Name,
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its provider.
+    /// The provider that it belongs to.
     pub provider: Name,
 }
 
-/// What a volume may open or be opened by, and may not on the other side.
+/// Access that a volume has on one side of the comparison only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access {
-    /// Lost, not gained.
+    /// Whether it was lost; otherwise gained.
     pub is_lost: bool,
-    /// Others may open it, not it others.
+    /// Whether the peers may open to the volume; otherwise the volume to the peers.
     pub is_opened: bool,
-    /// The others in words: by the old names where it is lost, by the new ones where it is gained.
+    /// The peers in words: by old names if access was lost, by new names if it was gained.
     pub peers: Vec<String>,
-    /// By what.
+    /// The services.
     pub services: Services,
 }
 
-/// A volume that is not what it was, and what it may open and be opened by on either side, by the end of its peers.
+/// A changed volume, with the flows it may open and be opened by on either side, by the end at which its peers are.
 #[derive(Debug, Clone)]
 struct Turned {
     turn: Turn,
@@ -69,14 +69,14 @@ struct Turned {
     open: [[Set; 2]; 2],
 }
 
-/// What every volume gained and lost that is not where it was.
+/// What every changed volume gained and lost.
 pub fn changes(both: &mut Both) -> Vec<VolumeChange> {
     let turned = turned(both);
     if turned.is_empty() {
         return Vec::new();
     }
     let peers = Peers::of(both, &turned);
-    // Volumes that are treated alike on both sides gained and lost the same.
+    // Volumes with the same old and new access gained and lost the same.
     let mut alike: BTreeMap<_, Vec<Turned>> = BTreeMap::new();
     for it in turned {
         let providers = it.places.each_ref().map(|place| place.as_ref().map(|place| place.provider.clone()));
@@ -95,7 +95,7 @@ pub fn changes(both: &mut Both) -> Vec<VolumeChange> {
     changes
 }
 
-/// The volumes that are not what they were, by name.
+/// The changed volumes, by name.
 fn turned(both: &mut Both) -> Vec<Turned> {
     let [old, new] = both.owners.clone();
     let place = |name: &Name, (address, provider): (Ipv4Addr, &Name)| Place {
@@ -146,22 +146,22 @@ fn turned(both: &mut Both) -> Vec<Turned> {
         .collect()
 }
 
-/// Those at the other end, by name.
+/// The peers of changed volumes: which of them are the same on both sides, whatever their addresses.
 struct Peers {
-    /// Everyone who has the same addresses on both sides, as sources and as destinations.
+    /// Addresses that have the same owner on both sides, as sources and as destinations.
     same: [Set; 2],
-    /// Volumes that have an address on one side only, by that side.
+    /// Volumes and providers that exist on one side only, by that side.
     single: [[Set; 2]; 2],
-    /// Volumes, and what is left of providers, with other addresses: an address and all of them, on either side.
+    /// Volumes and remainders of providers whose addresses changed: on each side one address, and all of them.
     moved: Vec<[(Ipv4Addr, [Set; 2]); 2]>,
-    /// Addresses of the other side's volumes, which no one has by name.
+    /// By side, the addresses that changed volumes have on the other side only.
     stale: [[Set; 2]; 2],
 }
 
 impl Peers {
     fn of(both: &mut Both, turned: &[Turned]) -> Self {
         let (mut single, mut all) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        // Those that are treated alike are one.
+        // Moved volumes with the same access are one entry.
         let mut moved: BTreeMap<[[Set; 2]; 2], [Vec<Ipv4Addr>; 2]> = BTreeMap::new();
         for Turned { turn, places, open } in turned {
             let addresses = places.each_ref().map(|place| place.as_ref().map(|place| place.address));
@@ -190,7 +190,7 @@ impl Peers {
         for end in [FROM, TO] {
             let gone = rests[end].iter().chain(turned_away.iter().map(|side| &side[end]));
             let gone = gone.fold(Set::NONE, |all, set| both.flows.or(all, *set));
-            // A function of one end's flows does not look at the family any more.
+            // The access of a volume no longer tests the address family, so its peers are restricted to IPv4 here.
             let inet = both.flows.family(Family::Inet);
             peers.same[end] = both.flows.minus(inet, gone);
             for side in [0, 1] {
@@ -200,8 +200,8 @@ impl Peers {
         peers
     }
 
-    /// What is left of providers whose addresses changed, without volumes: added to those that moved. All addresses
-    /// of it.
+    /// Adds what remains, without volumes, of providers whose addresses changed to those that moved, or to those of one
+    /// side. Returns all changed addresses.
     fn rests(&mut self, both: &mut Both, turned: &[[Set; 2]; 2]) -> [Vec<Set>; 2] {
         let mut gone = [Vec::new(), Vec::new()];
         let names: BTreeSet<&Name> =
@@ -245,7 +245,7 @@ impl Peers {
 /// What a volume gained and lost.
 fn access(both: &mut Both, peers: &Peers, volume: &Turned) -> Vec<Access> {
     let mut all = Vec::new();
-    // Its peers are receivers where it opens, and senders where it is opened.
+    // The peers are receivers of what the volume opens, and senders of what it is opened by.
     for end in [TO, FROM] {
         let open = volume.open[end];
         for (side, is_lost) in [(1, false), (0, true)] {
@@ -270,7 +270,7 @@ fn access(both: &mut Both, peers: &Peers, volume: &Turned) -> Vec<Access> {
     all
 }
 
-/// The services by which a peer is reached, or reaches.
+/// The services by which a peer is reached, or by which it reaches.
 fn at(both: &mut Both, open: Set, end: usize, peer: Ipv4Addr) -> Set {
     let open = both.flows.on_wire(open);
     let map = both.flows.with_address(open.as_map(), ENDS[end], peer.into());

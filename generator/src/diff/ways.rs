@@ -1,6 +1,6 @@
 //! Paths whose conditions changed: latency, loss, bandwidth, or conditions added and removed.
 //!
-//! What counts is the conditions that a packet meets, not the pipe's number or how they are split into links.
+//! The conditions that a packet meets are compared, not the numbers of pipes or how links divide them.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -14,41 +14,41 @@ use crate::packets::Set;
 use crate::plan::Plan;
 use crate::reach::Opener;
 
-/// Ways whose conditions came, went or changed alike.
+/// Paths whose conditions were added, removed or changed in the same way.
 #[derive(Debug, Clone)]
 pub struct WayChange {
-    /// Who sends, in words.
+    /// The senders, in words.
     pub from: Vec<String>,
-    /// Who receives, in words.
+    /// The receivers, in words.
     pub to: Vec<String>,
-    /// Whether the conditions are new.
+    /// Whether the conditions are new, removed or changed.
     pub presence: Presence,
-    /// What of them differs.
+    /// The conditions that differ.
     pub fields: Vec<FieldChange>,
-    /// A source and a destination between which it is so.
+    /// A source and a destination of such a path.
     pub witness: [Ipv4Addr; 2],
     flows: Set,
 }
 
 impl WayChange {
-    /// The ways in words: `aws, azure -> gcp`.
+    /// The paths in words: `aws, azure -> gcp`.
     pub fn ways(&self) -> String {
         format!("{} -> {}", self.from.join(", "), self.to.join(", "))
     }
 
-    /// The flows of which it is said.
+    /// The flows on these paths.
     pub fn flows(&self) -> Set {
         self.flows
     }
 }
 
-/// What conditions say, in the order of their words.
+/// The names of conditions, in the order of their words.
 const FIELDS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 
-/// What a way is like, field by field; nothing where it is like any.
+/// The conditions of a path, by name; empty without conditions.
 type Like = Vec<(&'static str, String)>;
 
-/// What differs, by sender and receiver.
+/// The paths whose conditions differ, by sender and receiver.
 pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
     let mut known: Vec<[Like; 2]> = vec![[Like::new(), Like::new()]];
     let pipes = both.reach.each_ref().map(|reach| reach.pipe);
@@ -62,7 +62,7 @@ pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
         });
         u32::try_from(found).expect("fewer kinds of ways than pipes")
     };
-    // Many ways end in the same two pipes.
+    // Many paths have the same two pipes.
     let mut numbers: HashMap<[u32; 2], u32> = HashMap::new();
     let map = both.flows.join(pipes[0], pipes[1], &mut |a, b| {
         *numbers.entry([a, b]).or_insert_with(|| number([like(old.plan, a), like(new.plan, b)]))
@@ -96,7 +96,7 @@ fn change(both: &mut Both, like: &[Like; 2], (from, to, flows): (Set, Set, Set))
         (_, true) => Presence::Removed,
         _ => Presence::Changed,
     };
-    // What is no more is called as it was.
+    // What no longer exists has its old name.
     let side = usize::from(presence != Presence::Removed);
     let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side };
     let witness = both.witness(flows);

@@ -9,25 +9,25 @@ use super::both::{Both, FROM, Owned, TO};
 use crate::model::Name;
 use crate::packets::Set;
 
-/// How many providers or volumes may be named as exceptions, at most.
+/// The maximum number of providers or volumes named as exceptions.
 const EXCEPTIONS: usize = 3;
 
-/// An end of some flows, and what must be known to put it into words.
+/// One side of some flows, with what its wording depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
     /// [`FROM`] or [`TO`].
     pub at: usize,
-    /// Who is meant.
+    /// The addresses to name.
     pub set: Set,
-    /// Who is at the other end, where `every other provider` can be said.
+    /// The addresses on the other side of the flows, if `every other provider` is a possible wording.
     pub peers: Option<Set>,
-    /// Addresses of which nothing is said.
+    /// Addresses that the wording may include or exclude.
     pub ignored: Set,
-    /// By whose names: old or new.
+    /// The side of the comparison whose names are used: 0 for old, 1 for new.
     pub side: usize,
 }
 
-/// When a side is, seen from the other.
+/// The word for a side of the comparison as seen from the other.
 fn when(side: usize) -> &'static str {
     if side == 0 { "before" } else { "now" }
 }
@@ -37,7 +37,7 @@ fn with_notes(word: String, notes: &[String]) -> String {
 }
 
 impl Both<'_> {
-    /// An end in words.
+    /// The wording.
     pub fn words(&mut self, it: &End) -> Vec<String> {
         let mac = self.flows.of_this_mac();
         let is_mac = it.at == FROM && !self.flows.and(it.set, mac).is_empty();
@@ -59,14 +59,14 @@ impl Both<'_> {
         words
     }
 
-    /// `every provider`, `every other provider`, or all but a few of many.
+    /// `every provider` or `every other provider`, perhaps with a few exceptions.
     fn every(&mut self, it: &End) -> Option<String> {
         let count = self.owners[it.side].providers.len();
         let known = self.flows.or(it.set, it.ignored);
         let missing = self.flows.minus(self.owners[it.side].ours[it.at], known);
         let home = self.home(it).filter(|home| self.flows.implies(*home, missing));
         let missing = home.map_or(missing, |home| self.flows.minus(missing, home));
-        // Of one provider no one says `every`, so that no two ends are each other's `other`.
+        // `every` needs at least two providers; otherwise both sides of a flow could be each other's `every other`.
         let count = count - usize::from(home.is_some());
         if count < 2 {
             return None;
@@ -82,7 +82,7 @@ impl Both<'_> {
         (is_few && is_plain).then(|| format!("{every} but {}", names.join(" and ")))
     }
 
-    /// The one provider that is at the other end, as this end.
+    /// The provider that contains all peers, as addresses of this side, if there is exactly one.
     fn home(&mut self, it: &End) -> Option<Set> {
         let peers = it.peers?;
         let mac = self.flows.of_this_mac();
@@ -95,7 +95,7 @@ impl Both<'_> {
         self.flows.implies(peers, sets[1 - it.at]).then_some(sets[it.at])
     }
 
-    /// What is providers' by the names of a side, but for what is known already.
+    /// The wording for addresses of providers by the names of a side, without addresses already named.
     fn providers(&mut self, it: &End, named: usize, known: Set) -> Vec<String> {
         let mut words = Vec::new();
         let ours = self.owners[named].ours[it.at];
@@ -119,7 +119,7 @@ impl Both<'_> {
         words
     }
 
-    /// Part of a provider, or all of it.
+    /// The wording for part of a provider, or all of it.
     fn provider(&mut self, it: &End, named: usize, name: &Name, region: Set, part: Set) -> Vec<String> {
         let known = self.flows.or(part, it.ignored);
         let missing = self.flows.minus(region, known);
@@ -128,7 +128,8 @@ impl Both<'_> {
             return vec![with_notes(name.to_string(), &notes)];
         }
         let [parts, missing] = [part, missing].map(|set| self.pieces(it, named, set));
-        // What is not all no one's on the side that tells has no name there.
+        // A provider of the other side is named here only if its addresses are outside on the side that gives the
+        // names.
         let ours = self.owners[it.side].ours[it.at];
         let has_name = named == it.side || self.flows.and(region, ours).is_empty();
         let is_range = |pieces: &[(String, bool)]| pieces.iter().any(|(_, is_range)| *is_range);
@@ -145,7 +146,7 @@ impl Both<'_> {
         parts.into_iter().map(note).collect()
     }
 
-    /// Part of a network: volumes, and ranges of addresses, each with whether it is one.
+    /// Part of a network as volumes and ranges of addresses; true marks a range.
     fn pieces(&mut self, it: &End, named: usize, set: Set) -> Vec<(String, bool)> {
         let mut pieces = Vec::new();
         for [first, last] in self.ranges(it.at, set) {
@@ -177,8 +178,7 @@ impl Both<'_> {
         with_notes(name.to_string(), &notes)
     }
 
-    /// What must be said beside a provider's name: its network if it is not the same on both sides, and whose its
-    /// addresses are there.
+    /// The notes on a provider's name: its network if that differs on the other side, and who owns its addresses there.
     fn provider_notes(&mut self, it: &End, named: usize, name: &Name, region: Set) -> Vec<String> {
         let [here, there] = [&self.owners[named], &self.owners[1 - named]];
         let other = there.providers.get(name);
@@ -224,7 +224,7 @@ impl Both<'_> {
     }
 }
 
-/// `10.0.5.0/24`, `10.0.5.3-10.0.5.9`, `10.0.5.3`.
+/// Such as `10.0.5.0/24`, `10.0.5.3-10.0.5.9` or `10.0.5.3`.
 fn range(first: Ipv4Addr, last: Ipv4Addr) -> String {
     let nets = ipnet::Ipv4Subnets::new(first, last, 0);
     match nets.collect::<Vec<_>>().as_slice() {

@@ -1,8 +1,8 @@
-//! Which flows may get different answers: a function of all flows whose numbers differ wherever the outcome, the
-//! pipe, a published port, or the links that are told of differ.
+//! Decides which flows may get different answers: a function of all flows whose values differ wherever the outcome, the
+//! pipe, a published port, or the links mentioned in the explanation differ.
 //!
-//! Two flows with one number, between ends that live alike, have one answer but for names and addresses. The tests
-//! hold that against answers that are asked one by one. Never: an answer, or a rule.
+//! Two flows with the same value, between endpoints in the same kind of place, have the same answer except for names
+//! and addresses. The tests compare that with answers computed one by one. Never: an answer, or a rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -14,31 +14,31 @@ use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP, number_of, ranges_of};
 use crate::reach::{self, Flows, Opener, Reach, Reason, ends};
 
-/// A protocol whose packets pf answers with nothing, and one that has no name here: for AH and for all others.
+/// Represents ESP and AH, which pf blocks without an answer; `OTHER` represents all protocols without a name here.
 pub(super) const ESP: u8 = 50;
 pub(super) const OTHER: u8 = 132;
 
-/// An end of which it matters where it lives and not what it is called.
+/// An endpoint reduced to its place on the Mac and its address; its name does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spot {
     pub at: At,
     pub address: Ipv4Addr,
-    /// The provider whose network it lies in.
+    /// The provider whose network contains the address, by its index in the plan.
     pub provider: Option<usize>,
-    /// Whether it binds an address that suits the destination.
+    /// Whether it is a process of this Mac that binds no address, so that the source depends on the destination.
     pub binds: bool,
 }
 
-/// All that the answers of a pair of ends depend on, but for the names and addresses of the two.
+/// Everything that the answers for two endpoints depend on, except their names and addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     places: [(u8, Option<usize>); 2],
     same_bridge: bool,
-    /// What the function is of their flows, there and back.
+    /// The function restricted to their flows, in both directions.
     services: [Map; 2],
 }
 
-/// The function, and what it was asked before.
+/// The function, with caches.
 pub(super) struct Apart<'a> {
     plan: &'a Plan,
     flows: Flows,
@@ -59,13 +59,13 @@ impl Numbers {
 }
 
 impl<'a> Apart<'a> {
-    /// The function of a plan.
+    /// Computes the function for a plan.
     pub fn of(declaration: &Declaration, plan: &'a Plan) -> Self {
         let mut flows = Flows::default();
         let reach = Reach::of(&mut flows, plan);
         let mut numbers = Numbers::default();
         let mut map = flows.join(reach.outcome, reach.pipe, &mut |one, other| numbers.of(one, other));
-        // Pipes have numbers below this; then come published ports, and of each link three facts.
+        // Pipes have numbers below this one; after it come the published ports, then three facts for each link.
         let mut fact = u32::from(u16::MAX);
         let mut note = |flows: &mut Flows, map: Map, set: Set| {
             fact += 1;
@@ -90,13 +90,13 @@ impl<'a> Apart<'a> {
         Self { plan, flows, map, from: HashMap::new(), starts: HashMap::new() }
     }
 
-    /// An end at an address.
+    /// The endpoint at an address.
     pub fn spot(&self, address: Ipv4Addr, at: At) -> Spot {
         let provider = self.plan.bridges.iter().position(|bridge| bridge.region.contains(address));
         Spot { at, address, provider, binds: false }
     }
 
-    /// What the function is of the flows from an end to another.
+    /// The function restricted to the flows from one endpoint to another: a function of services.
     pub fn services(&mut self, from: &Spot, to: &Spot) -> Map {
         let opener = self.opener(from, to);
         let known = self.from.get(&opener).copied();
@@ -105,7 +105,7 @@ impl<'a> Apart<'a> {
         self.flows.to(of_opener, to.address)
     }
 
-    /// Who opens: a process that binds no address gets one that suits the destination.
+    /// The opener of a flow; a process that binds no address gets one that depends on the destination.
     fn opener(&self, from: &Spot, to: &Spot) -> Opener {
         match (from.at, to.at) {
             (At::Mac, At::Loopback | At::Host | At::Gateway(_)) if from.binds => Opener::Address(to.address),
@@ -117,17 +117,17 @@ impl<'a> Apart<'a> {
         }
     }
 
-    /// All that the answers between two ends depend on.
+    /// The key under which the answers for two endpoints are cached.
     pub fn key(&mut self, from: &Spot, to: &Spot) -> Key {
         let place = |one: &Spot, other: &Spot| {
-            // Rules and reasons name a provider where the other end is of none, or of the same one.
+            // Rules and reasons name a provider only if the other endpoint belongs to none, or to the same one.
             let is_told = |provider: &usize| other.provider.is_none_or(|other| other == *provider);
             let provider = one.provider.filter(is_told);
             match one.at {
                 At::Loopback => (0, None),
                 At::Host => (1, provider),
                 At::Gateway(_) => (2, provider),
-                // What a process of the Mac that binds no address gets depends on whom it talks to.
+                // The address of a process of the Mac that binds none depends on the destination.
                 At::Mac if one.binds => (3, usize::try_from(u32::from(other.address)).ok()),
                 At::Bridge(_) => (4, provider),
                 At::Outside => (5, None),
@@ -145,8 +145,8 @@ impl<'a> Apart<'a> {
         }
     }
 
-    /// The services that may get different answers, by protocol and ports; `more` are ports at which something else
-    /// changes.
+    /// Ranges of services that may get different answers, by protocol and ports. `more` are further ports at which a
+    /// range must start.
     pub fn spans(&mut self, key: &Key, more: &BTreeSet<u16>) -> Vec<(u8, (u16, u16))> {
         let mut spans = Vec::new();
         for protocol in [TCP, UDP] {
@@ -158,7 +158,7 @@ impl<'a> Apart<'a> {
         spans
     }
 
-    /// The ports at which the function changes.
+    /// The ports at which the function changes: the first port of each range.
     fn starts(&mut self, services: Map, protocol: u8) -> BTreeSet<u16> {
         let map = self.flows.with_number(services, Field::Protocol, protocol);
         if let Some(known) = self.starts.get(&map) {
@@ -171,14 +171,14 @@ impl<'a> Apart<'a> {
                 starts.extend([first, last + 1].into_iter().filter_map(|port| u16::try_from(port).ok()));
             }
         }
-        // Port 0 is nobody's.
+        // Port 0 is not a usable port.
         starts.remove(&0);
         self.starts.insert(map, starts.clone());
         starts
     }
 }
 
-/// The ends of links as sets.
+/// The endpoints of links, as sets.
 struct Sides<'a> {
     plan: &'a Plan,
     regions: BTreeMap<(Side, usize), Set>,
@@ -206,7 +206,7 @@ impl Sides<'_> {
         flows.union(&sets)
     }
 
-    /// The flows between the ends of a link, those the other way, and those that it covers.
+    /// The flows from `from` to `to` of a link, those in the opposite direction, and those that it covers.
     fn facts(&mut self, flows: &mut Flows, link: &Link) -> [Set; 3] {
         let [there, back] = [(&link.from, &link.to), (&link.to, &link.from)].map(|(from, to)| {
             let (from, to) = (self.of(flows, Side::Source, from), self.of(flows, Side::Destination, to));

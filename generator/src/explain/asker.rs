@@ -1,8 +1,8 @@
-//! Asks one question after the other, and puts the answers together.
+//! Answers questions about several packets: asks about one packet at a time and combines the answers.
 //!
-//! Services and ends that nothing tells apart are asked about once, each by the question that a person would ask.
-//! With captured rules every end is asked, since those may tell apart what the declaration does not. Never: an answer
-//! of its own.
+//! Of services and endpoints that cannot get different answers, one is asked about: the one that a person would choose.
+//! With captured rules every endpoint is asked about, since those rules may distinguish what the declaration does not.
+//! Never: an answer of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -17,24 +17,24 @@ use crate::plan::policy::TCP;
 use crate::plan::{Plan, Volume};
 use crate::reach::Services;
 
-/// Ports that a person would try.
+/// Ports that a person would try, the first preferred.
 const USUAL: [u16; 3] = [443, 80, 22];
-/// So many exceptions are named beside a provider.
+/// The maximum number of exceptions named beside a provider.
 const EXCEPTIONS: usize = 3;
 
-/// What a question is restricted to.
+/// The services to which a question is restricted.
 struct Only {
     protocol: Option<u8>,
     service: Option<Service>,
 }
 
-/// Asks one question after the other.
+/// Answers questions one packet at a time.
 pub(super) struct Asker<'a> {
     plan: &'a Plan,
     resolver: Resolver<'a>,
     explainer: Explainer<'a>,
     apart: Apart<'a>,
-    /// Ports at which captured rules change their minds.
+    /// Ports at which the match of a captured rule starts or ends.
     more: BTreeSet<u16>,
     only: Only,
     egress: &'a str,
@@ -50,7 +50,7 @@ struct Asked {
 }
 
 impl<'a> Asker<'a> {
-    /// Whoever answers a question.
+    /// Loads the rules for a question.
     pub fn of(
         declaration: &'a Declaration,
         plan: &'a Plan,
@@ -75,7 +75,7 @@ impl<'a> Asker<'a> {
         Ok(Self { plan, resolver, explainer, apart, more, only, egress, known, agrees: true })
     }
 
-    /// The answers for one pair of ends.
+    /// The answers for one pair of endpoints.
     pub fn pair(&mut self, from: &str, to: &str) -> Result<Survey, Error> {
         let asked = self.ask(from, to)?;
         let parts = self.parts(&asked);
@@ -125,7 +125,7 @@ impl<'a> Asker<'a> {
         })
     }
 
-    /// The answers for one end and everyone else.
+    /// The answers for one endpoint and every other.
     pub fn everyone(&mut self, named: &str, is_source: bool) -> Result<Survey, Error> {
         let own = self.resolver.end(named)?;
         let mut groups: Vec<Group> = Vec::new();
@@ -133,7 +133,7 @@ impl<'a> Asker<'a> {
             let speaks = block.first().is_some_and(|word| self.is_provider(word) || word == "localhost");
             let mut answers = Vec::new();
             for word in &block {
-                // A provider's name stands for any of its machines; one machine reaches itself without this Mac.
+                // A provider's name stands for any of its hosts; what one host sends to itself never reaches this Mac.
                 if self.resolver.end(word)?.address == own.address && !self.is_provider(word) {
                     continue;
                 }
@@ -145,7 +145,7 @@ impl<'a> Asker<'a> {
                         pair: (from.to_owned(), to.to_owned()),
                         asked,
                     }),
-                    // Two ends outside, or a network with one machine.
+                    // Both endpoints are outside, or the network has only one host.
                     Err(Error::Question(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -181,7 +181,7 @@ impl<'a> Asker<'a> {
         self.plan.bridges.binary_search_by(|bridge| bridge.provider.as_str().cmp(word)).is_ok()
     }
 
-    /// Everyone who can be told from others, by provider; what stands first in a block speaks for it.
+    /// All endpoints that may get different answers, in blocks by provider; the first of a block can represent it.
     fn blocks(&self) -> Vec<Vec<String>> {
         let mut blocks = Vec::new();
         let mut volumes: BTreeMap<&Name, Vec<&Volume>> = BTreeMap::new();
@@ -202,7 +202,7 @@ impl<'a> Asker<'a> {
         blocks
     }
 
-    /// The answers of each range of services between two ends.
+    /// The answers for each range of services between two endpoints.
     fn ask(&mut self, from: &str, to: &str) -> Result<Rc<Vec<Asked>>, Error> {
         let icmp = Question { source: from, destination: to, protocol: Some("icmp"), egress: self.egress };
         let asked = end::asked(&self.resolver, &icmp)?;
@@ -260,7 +260,7 @@ impl<'a> Asker<'a> {
             });
             all[known].0.add(one.span.0, one.span.1);
         }
-        // What is asked about last has no bounds, and is all that is not named.
+        // The last range asked about stands for everything that is not named.
         let last = asked.last().map(|one| one.fate);
         all.sort_by_key(|(_, fate)| (Some(*fate) == last, *fate));
         let is_one = all.len() == 1;
@@ -302,7 +302,7 @@ impl<'a> Asker<'a> {
         Answers { ends: self.shortened(words), summary: said, services: parts.all, explain }
     }
 
-    /// Every provider in one word, and every gateway, where that is so.
+    /// Replaces the names of all providers, and of all gateways, by one phrase each.
     fn shortened(&self, words: Vec<String>) -> Vec<String> {
         let (providers, others): (Vec<_>, Vec<_>) = words.into_iter().partition(|it| self.is_provider(it));
         let is_gateway = |word: &String| word.split_once('.').is_some_and(|(_, rest)| rest == "gateway");
@@ -321,7 +321,7 @@ fn gateway(provider: &str) -> String {
     format!("{provider}.gateway")
 }
 
-/// Ends with the same answers, and one pair of those.
+/// Endpoints with the same answers, and one pair that has them.
 struct Group {
     words: Vec<String>,
     parts: Parts,
@@ -329,7 +329,7 @@ struct Group {
     asked: Rc<Vec<Asked>>,
 }
 
-/// What becomes of all services, in words and as sets.
+/// The fates of all services, in words and as sets.
 struct Parts {
     all: Vec<Part>,
     sets: Vec<(Services, Fate)>,
@@ -340,14 +340,14 @@ impl Parts {
         self.all.iter().any(|part| part.fate == Fate::Passes)
     }
 
-    /// Some services with a fate, in the words of the whole where they are that.
+    /// The wording for some services with a fate: that of the corresponding part, if they are all of it.
     fn word(&self, services: &Services, fate: Fate) -> String {
         let whole = self.sets.iter().zip(&self.all).find(|((set, of), _)| set == services && *of == fate);
         whole.map_or_else(|| services.to_string(), |(_, part)| part.services.clone())
     }
 }
 
-/// A block by its answers. The first end, if it speaks for the others, speaks for those with the same answers.
+/// Groups a block by answers. If its first endpoint `speaks` for the block, it replaces those with the same answers.
 fn merged(answers: Vec<Group>, speaks: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for group in answers {
@@ -368,7 +368,7 @@ fn merged(answers: Vec<Group>, speaks: bool) -> Vec<Group> {
     groups
 }
 
-/// What of a path tells it from another: not how a sender is told, nor a port.
+/// What distinguishes one path from another. The kind of answer to a blocked packet, and ports, do not count.
 #[derive(PartialEq, Eq)]
 struct Signature {
     fate: Fate,

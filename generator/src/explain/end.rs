@@ -16,8 +16,8 @@ use crate::place::Harmless;
 use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
 
-/// Networks for documentation (RFC 5737): one for the Mac's own neighbourhood and one for the world. The last two
-/// step in where a provider's network has the others.
+/// Example networks: the first free one is the Mac's LAN, the second the internet. RFC 5737 documentation networks come
+/// first; the last two are used if a provider's network overlaps those.
 const EXAMPLES: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24),
     Ipv4Net::new_assert(Ipv4Addr::new(198, 51, 100, 0), 24),
@@ -26,62 +26,62 @@ const EXAMPLES: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(198, 19, 255, 0), 24),
 ];
 
-/// Words that stand for an end, besides the names of the declaration.
+/// Words for endpoints besides the names of the declaration.
 const WORDS: [&str; 4] = ["internet", "lan", "localhost", "mac"];
 
-/// One end, as it is shown.
+/// An endpoint of the question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct End {
-    /// What the user called it.
+    /// The name or address as the user gave it.
     pub name: String,
-    /// Its address.
+    /// The address.
     pub address: Ipv4Addr,
-    /// What it is, in words.
+    /// A description, such as `volume of aws, served by this Mac`.
     pub what: String,
-    /// Where it lives.
+    /// Its place on the Mac.
     #[serde(skip)]
     pub(super) at: At,
-    /// The volume that it is, or whose alias.
+    /// The index of the volume whose address or alias it is.
     #[serde(skip)]
     pub(super) volume: Option<usize>,
 }
 
-/// Where an end lives. Bridges are numbered as the plan has them.
+/// The place of an endpoint. Bridges are given by their index in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum At {
     /// An address of 127.0.0.0/8.
     Loopback,
-    /// An address on lo0 that is none of 127.0.0.0/8: a volume that the Mac serves.
+    /// An address on lo0 outside 127.0.0.0/8: a volume that the Mac serves.
     Host,
     /// The Mac's own address on a bridge.
     Gateway(usize),
-    /// The Mac's own address on the interface that leads outside.
+    /// The Mac's own address on the egress interface.
     Mac,
-    /// Behind a bridge.
+    /// Behind a bridge: a guest, or an address that no volume has.
     Bridge(usize),
-    /// Beyond the interface that leads outside.
+    /// Outside, beyond the egress interface.
     Outside,
 }
 
 impl At {
-    /// Whether the Mac itself has the address.
+    /// Whether the address is one of the Mac's own.
     pub fn is_here(self) -> bool {
         !matches!(self, Self::Bridge(_) | Self::Outside)
     }
 }
 
-/// A protocol, and a port where it has ports.
+/// A protocol, and a port if the protocol has ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Service {
-    /// IANA's number.
+    /// The IANA protocol number.
     #[serde(serialize_with = "as_protocol")]
     #[schemars(with = "String")]
     pub protocol: u8,
-    /// The destination's port.
+    /// The destination port; null if the protocol has none.
     pub port: Option<u16>,
 }
 
-/// A protocol by its name, as links have it; one without a name by its number.
+/// Serializes a protocol by its name as in links, or by its number if it has none.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn as_protocol<S: serde::Serializer>(protocol: &u8, serializer: S) -> Result<S::Ok, S::Error> {
     let word = Service { protocol: *protocol, port: None }.to_string();
@@ -101,14 +101,14 @@ impl std::fmt::Display for Service {
 const PROTOCOLS: [(&str, u8); 6] =
     [("tcp", TCP), ("udp", UDP), ("icmp", ICMP), ("gre", 47), ("esp", 50), ("ah", 51)];
 
-/// A question with everything in it resolved.
+/// A question with its endpoints, service and egress interface resolved.
 pub(super) struct Asked {
     pub source: End,
     pub destination: End,
     pub service: Service,
     pub egress: String,
     pub egress_address: Ipv4Addr,
-    /// What was taken for granted on the way.
+    /// Assumptions made while resolving.
     pub notes: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn asked(resolver: &Resolver, question: &Question) -> Result<Asked, W
     let service = service(question.protocol, port)?;
     let (mut source, mut destination) = (resolver.end(question.source)?, resolver.end(destination)?);
     if let (true, At::Bridge(bridge)) = (source.address == destination.address, destination.at) {
-        // A provider's name asks about any two of its machines; one machine talks to itself without this Mac.
+        // A provider's name stands for any two of its hosts; what one host sends to itself never reaches this Mac.
         let other =
             resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));
         destination.address = other.filter(|_| destination.volume.is_none()).ok_or_else(|| {
@@ -167,7 +167,7 @@ pub(super) fn has_ports(protocol: &str) -> bool {
     number_of(protocol).is_some_and(|number| matches!(number, TCP | UDP))
 }
 
-/// The number of a protocol's name.
+/// The number of a protocol, given by name or number.
 fn number_of(word: &str) -> Option<u8> {
     let lower = word.to_ascii_lowercase();
     let named = PROTOCOLS.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
@@ -203,22 +203,22 @@ pub(super) fn service(protocol: Option<&str>, port: Option<u16>) -> Result<Servi
     }
 }
 
-/// The addresses that our own words stand for, and by bridge that of someone who is not a volume.
+/// The addresses that the words stand for, and for each bridge two addresses that no volume has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examples {
-    /// `mac`: this Mac, on the interface that leads outside.
+    /// `mac`: this Mac, on the egress interface.
     pub mac: Ipv4Addr,
-    /// `lan`: its neighbour.
+    /// `lan`: a host in the same network as `mac`.
     pub lan: Ipv4Addr,
-    /// `internet`.
+    /// `internet`: a host outside.
     pub internet: Ipv4Addr,
-    /// Someone in each provider's network, where there is room.
+    /// For each provider an address that no volume has, if there is one.
     pub strangers: Vec<Option<Ipv4Addr>>,
-    /// Someone else there.
+    /// A second such address.
     pub others: Vec<Option<Ipv4Addr>>,
 }
 
-/// The addresses that are taken for ends which no declaration has.
+/// The example addresses for endpoints that the declaration does not name.
 pub fn examples(plan: &Plan) -> Examples {
     let resolver = Resolver::new(plan);
     let numbers = 0..plan.bridges.len();
@@ -229,7 +229,7 @@ pub fn examples(plan: &Plan) -> Examples {
 
 pub(super) struct Resolver<'a> {
     plan: &'a Plan,
-    /// Two networks that no provider has: the Mac's neighbourhood, and the world.
+    /// Two networks that no provider overlaps: the Mac's LAN, and the internet.
     examples: [Ipv4Net; 2],
     /// The addresses of volumes.
     taken: HashSet<Ipv4Addr>,
@@ -246,22 +246,22 @@ impl<'a> Resolver<'a> {
         Self { plan, examples: [next(), next()], taken }
     }
 
-    /// The Mac's address on the interface that leads outside.
+    /// The Mac's address on the egress interface.
     pub fn mac(&self) -> Ipv4Addr {
         host(self.examples[0], 10)
     }
 
-    /// What stands for a host on the LAN of the Mac.
+    /// The example host on the Mac's LAN.
     pub fn lan(&self) -> Ipv4Addr {
         host(self.examples[0], 77)
     }
 
-    /// What stands for the outside.
+    /// The example host on the internet.
     pub fn internet(&self) -> Ipv4Addr {
         host(self.examples[1], 7)
     }
 
-    /// The end that a word means.
+    /// The endpoint that a name, word or address stands for.
     pub fn end(&self, word: &str) -> Result<End, Wrong> {
         let name = word.to_ascii_lowercase();
         let plain = name.strip_suffix(".nixvol").unwrap_or(&name);
@@ -285,7 +285,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A name without dots: a volume or a provider.
+    /// The endpoint for a name without dots: a volume or a provider.
     fn named(&self, name: &str) -> Option<End> {
         if let Some(index) = self.volume_named(name) {
             return Some(self.volume(name, index));
@@ -296,7 +296,7 @@ impl<'a> Resolver<'a> {
         Some(End::new(name, address, &what, At::Bridge(index)))
     }
 
-    /// `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
+    /// The endpoint for `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
     fn dotted(&self, first: &str, rest: &str) -> Result<Option<End>, Wrong> {
         let word = format!("{first}.{rest}");
         let Some(index) = self.volume_named(first) else {
@@ -377,17 +377,17 @@ impl<'a> Resolver<'a> {
         End::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
     }
 
-    /// The number of a volume; they are in the order of their names.
+    /// The index of a volume; volumes are sorted by name.
     fn volume_named(&self, name: &str) -> Option<usize> {
         self.plan.volumes.binary_search_by(|volume| volume.name.as_str().cmp(name)).ok()
     }
 
-    /// The number of a provider's bridge.
+    /// The index of a provider's bridge.
     fn bridge_of(&self, provider: &str) -> Option<usize> {
         self.plan.bridges.binary_search_by(|bridge| bridge.provider.as_str().cmp(provider)).ok()
     }
 
-    /// An address of a network that no one was declared to have.
+    /// An address of a provider's network that neither the gateway nor a volume has, other than `taken`.
     pub fn stranger(&self, bridge: usize, taken: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let bridge = &self.plan.bridges[bridge];
         let free = |address: &Ipv4Addr| {
@@ -400,7 +400,7 @@ impl<'a> Resolver<'a> {
         near.or_else(|| bridge.network.hosts().find(free))
     }
 
-    /// What is worth saying about an end.
+    /// A note on an endpoint: when its addresses exist, or which address a name stands for.
     pub fn note(&self, end: &End) -> Option<String> {
         if let Some(volume) = end.volume.map(|index| &self.plan.volumes[index]) {
             let mount = volume.mount_point.as_ref()?;
@@ -418,7 +418,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Gives the Mac, as a source, the address that macOS takes for a process that binds none.
+    /// Sets the source address that macOS chooses for a process of the Mac that binds none. Returns a note on it.
     fn bind(&self, source: &mut End, destination: &End) -> Option<String> {
         if is_address(&source.name) {
             return None;

@@ -1,6 +1,6 @@
-//! One hop, where pf sees a packet: what the rules do with it, and what was declared.
+//! One hop of a packet: what the rules do with it there, and what was declared.
 //!
-//! Both are evaluated for every packet that no state passes, and compared. Never: why a hop is on the path.
+//! Both are evaluated for every packet that is not passed by a state, and compared. Never: why a hop is on the path.
 
 use std::net::IpAddr;
 
@@ -21,108 +21,108 @@ use crate::pf::syntax::{self, Block, Dummynet};
 use crate::plan::Plan;
 use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP};
 
-/// The source port of what is opened: the first that macOS hands out.
+/// The source port of the opening packet: the first of macOS's ephemeral range.
 const EPHEMERAL: u16 = 49_152;
-/// A sequence number; an acknowledgement is one more.
+/// An arbitrary TCP sequence number.
 const SEQUENCE: u32 = 1000;
-/// The sender of a blocked packet gets a RST.
+/// The answer to a blocked packet: a TCP RST.
 pub const RESET: &str = "answered with a RST";
-/// The sender of a blocked packet gets an ICMP error.
+/// The answer to a blocked packet: an ICMP error.
 pub const UNREACHABLE: &str = "answered with an ICMP unreachable";
-/// IANA's numbers of ESP and AH, to which pf answers nothing.
+/// The protocol numbers of ESP and AH, which pf blocks without an answer.
 const IPSEC: [u8; 2] = [50, 51];
 
-/// Where pf sees a packet, and what it does there.
+/// A hook that a packet crosses, and what pf does there.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Hop {
-    /// Whether the packet comes in or goes out.
+    /// `in` or `out`.
     #[serde(serialize_with = "as_word")]
     #[schemars(with = "String")]
     pub direction: Direction,
-    /// Over what: the logical name of a bridge.
+    /// The interface; a bridge by its logical name.
     pub interface: String,
     /// The packet before pf.
     #[serde(serialize_with = "as_addresses")]
     #[schemars(with = "Addresses")]
     pub before: Form,
-    /// The packet after it.
+    /// The packet after pf.
     #[serde(serialize_with = "as_addresses")]
     #[schemars(with = "Addresses")]
     pub after: Form,
-    /// Through, or not.
+    /// What pf does with the packet.
     #[schemars(with = "String")]
     pub action: Outcome,
-    /// What decided.
+    /// What decided: a rule, a state, or the default.
     #[schemars(with = "String")]
     pub via: Via,
-    /// What became of the state table.
+    /// What happened in the state table.
     #[schemars(with = "String")]
     pub state: StateUse,
-    /// How the sender learns that it is blocked.
+    /// How the sender of a blocked packet is answered, or `silently`.
     pub answered: Option<&'static str>,
-    /// The filter rule that decides; the one that made the state where a state does.
+    /// The filter rule that decides; if a state does, the rule that created it.
     pub rule: Option<RuleAt>,
-    /// The rule that changed an address, here or when the state was made.
+    /// The rule by which an address was changed, now or when the state was created.
     pub translation: Option<RuleAt>,
-    /// The pipes that it goes through before all that, in order.
+    /// The pipes that the packet goes through before the filter, in order.
     pub pipes: Vec<Through>,
-    /// What was declared; none where a state passes the packet.
+    /// What was declared; null if a state passes the packet.
     pub reason: Option<Reason>,
-    /// How the two differ.
+    /// The difference between the rules and the declaration, if there is one.
     pub disagreement: Option<String>,
 }
 
-/// A rule and where it is.
+/// A rule and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RuleAt {
-    /// The path of its ruleset; empty for the main one.
+    /// The anchor path of its ruleset; empty for the main ruleset.
     pub anchor: String,
-    /// Its number inside its list of that ruleset.
+    /// Its number within its list of that ruleset.
     pub number: u32,
-    /// The file, if the rule's text is known.
+    /// The file, if the text of the rule is known.
     pub file: Option<String>,
-    /// The line there.
+    /// The line in the file, from 1.
     pub line: Option<u32>,
-    /// The rule as pfctl prints it.
+    /// The rule in canonical form, as pfctl prints it.
     pub text: Option<String>,
     /// Its label.
     pub label: Option<String>,
-    /// Whether it is in our anchor.
+    /// Whether it is in this program's anchor.
     pub ours: bool,
 }
 
-/// A dummynet pipe, or a queue, that a packet goes through.
+/// A dummynet pipe or queue that a packet goes through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Through {
     /// `pipe` or `queue`.
     pub kind: &'static str,
     /// Its number.
     pub number: u16,
-    /// What it is like in words; none where it is another's.
+    /// Its conditions in words; null if it is another program's.
     pub conditions: Option<String>,
     /// The delay that it adds, in milliseconds.
     #[serde(rename = "latencyMs")]
     pub delay: Option<u16>,
-    /// The rule that sends the packet there.
+    /// The rule that sends the packet into it.
     pub rule: RuleAt,
-    /// What in the declaration it comes from.
+    /// The value of the declaration that it comes from.
     pub declared: Option<Declared>,
 }
 
 impl Hop {
-    /// The delay that its pipes add, in milliseconds, as far as it is known.
+    /// The sum of the known delays of its pipes, in milliseconds.
     pub fn delay(&self) -> u32 {
         self.pipes.iter().filter_map(|pipe| pipe.delay).map(u32::from).sum()
     }
 
-    /// Whether the packet gets through here.
+    /// Whether the packet passes this hop.
     pub fn passes(&self) -> bool {
         self.action == Outcome::Pass
     }
 }
 
 impl Direction {
-    /// The word.
+    /// `in` or `out`.
     pub fn word(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -131,7 +131,7 @@ impl Direction {
     }
 }
 
-/// The addresses and ports of a packet, in the words of every command.
+/// The addresses and ports of a packet, with the field names that all commands use.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Addresses {
@@ -162,7 +162,7 @@ fn as_word<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result
     serializer.serialize_str(direction.word())
 }
 
-/// Whoever asks the rules and the policy.
+/// Evaluates the rules and the policy for a question.
 pub(super) struct Judge<'a> {
     pub declaration: &'a Declaration,
     pub plan: &'a Plan,
@@ -170,7 +170,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The packet's hops, and its answer's where the packet arrives.
+    /// The hops of the packet, and those of its reply if it arrives.
     pub fn both_ways(&self, rules: &mut Loaded, way: &Way) -> (Vec<Hop>, Vec<Hop>) {
         let packet = self.hops(rules, &way.steps, self.opening(), true);
         let arrives = packet.len() == way.steps.len() && packet.iter().all(Hop::passes);
@@ -223,7 +223,7 @@ impl Judge<'_> {
         let packet = self.policy_packet(step, verdict.before, opening);
         let decision = (verdict.via != Via::State).then(|| self.plan.policy.decide(&packet));
         let disagreement = decision.as_ref().and_then(|decision| self.differs(decision, verdict));
-        // Dummynet comes before states, so that it is asked about what a state passes, too.
+        // Dummynet rules are evaluated before states, so they apply to packets that a state passes, too.
         let is_asked = rules.knows_pipes && verdict.via != Via::Skip;
         let strays = || self.strays(self.plan.policy.pipe(&packet), verdict).filter(|_| is_asked);
         let disagreement = disagreement.or_else(strays);
@@ -258,7 +258,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The pipe that a rule sends the packet into, if it sends it anywhere.
+    /// The pipe that a dummynet rule sends the packet into; `None` for `no dummynet`.
     fn through(&self, rules: &Loaded, shaping: &Shaping) -> Option<Through> {
         let kind = match shaping.into? {
             Dummynet::Pipe(_) => "pipe",
@@ -278,7 +278,7 @@ impl Judge<'_> {
         })
     }
 
-    /// How the pipes differ from the one that was declared, if they do.
+    /// How the pipes differ from the declared one, if they do.
     fn strays(&self, expected: Option<u16>, verdict: &eval::Verdict) -> Option<String> {
         let found: Vec<u16> = verdict.shaping.iter().filter_map(Shaping::number).collect();
         if found.iter().copied().eq(expected) {
@@ -300,11 +300,11 @@ impl Judge<'_> {
         Some(format!("as declared this packet goes through {declared}, but {met}"))
     }
 
-    /// The packet as the policy knows it.
+    /// The packet in the form that the policy takes.
     fn policy_packet(&self, step: Step, form: Form, opening: bool) -> policy::Packet {
         let address = |address: IpAddr| match address {
             IpAddr::V4(address) => address,
-            // No question has such an address.
+            // Questions are about IPv4 only.
             IpAddr::V6(_) => std::net::Ipv4Addr::UNSPECIFIED,
         };
         let protocol = self.asked.service.protocol;
@@ -320,7 +320,7 @@ impl Judge<'_> {
         }
     }
 
-    /// How the rules differ from what was declared, if they do.
+    /// How the verdict of the rules differs from the declared one, if it does.
     fn differs(&self, decision: &Decision, verdict: &eval::Verdict) -> Option<String> {
         let anchor = self.plan.anchor.as_str();
         let mine = |of: &str| of == anchor;
@@ -375,7 +375,7 @@ impl Judge<'_> {
         None
     }
 
-    /// The packet that opens.
+    /// The packet that opens the connection or exchange.
     fn opening(&self) -> eval::Packet {
         let service = self.asked.service;
         let port = service.port.unwrap_or_default();
@@ -388,7 +388,7 @@ impl Judge<'_> {
         packet(self.asked.source.address.into(), self.asked.destination.address.into(), transport)
     }
 
-    /// The answer to a packet that arrived.
+    /// The reply to a packet that arrived.
     fn answering(&self, arrived: Form) -> eval::Packet {
         let transport = match (self.asked.service.protocol, arrived.detail) {
             (TCP, Detail::Ports(theirs, ours)) => Transport::Tcp {
@@ -424,7 +424,7 @@ fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Pa
     }
 }
 
-/// How the sender learns that a packet is blocked.
+/// How the sender of a blocked packet is answered.
 fn answered(block: Block, protocol: u8) -> &'static str {
     const SILENCE: &str = "silently";
     let unreachable = match protocol {

@@ -2,8 +2,8 @@
 //!
 //! A capture is the output of `pfctl -s rules`, `-s nat` and `-s dummynet`, of the main ruleset and of anchors. Each
 //! prints a part of one ruleset, so the lines of a section are sorted into pf's order before they are read, and
-//! errors and rules are reported by their lines in the capture. Tables are not printed: ours are taken from the
-//! rendered anchor. Never: what the rules mean for a packet.
+//! errors and rules are reported by their lines in the capture. pfctl does not print table contents there: those of
+//! this program are taken from the rendered anchor. Never: what the rules mean for a packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,18 +22,18 @@ use super::{Rules, STOCK_MAIN};
 /// The name of the stock main ruleset.
 const STOCK_NAME: &str = "/etc/pf.conf";
 
-/// Part of what a Mac holds, or all of it.
+/// A file with output of pfctl.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
     /// The name of the file.
     pub name: String,
-    /// The anchor that it holds, `main` for the main ruleset; none where its lines `# anchor NAME` say so.
+    /// The anchor that it belongs to, `main` for the main ruleset; `None` if lines `# anchor NAME` in it tell.
     pub anchor: Option<String>,
-    /// The text.
+    /// The output of pfctl.
     pub text: String,
 }
 
-/// A line that pf would refuse.
+/// A statement that pf would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The file.
@@ -52,18 +52,18 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Rules that are loaded, with where each of them is.
+/// Loaded rules, with the place of each.
 pub(super) struct Loaded {
     pub machine: Machine,
     rulesets: BTreeMap<String, (Lists, usize)>,
     texts: Vec<Text>,
-    /// Whether the dummynet rules are known: a capture may be without.
+    /// Whether the dummynet rules are known; a capture may lack them.
     pub knows_pipes: bool,
-    /// What is worth saying about the capture.
+    /// Notes on the capture.
     pub notes: Vec<String>,
-    /// The interfaces that captured rules of ours were loaded for.
+    /// The interfaces for which the captured anchor of ours was loaded.
     pub names: Option<Interfaces>,
-    /// Every ruleset as it was read, by path; the main one first.
+    /// The parsed rulesets by path; the main ruleset first.
     pub read: Vec<(String, Ruleset)>,
 }
 
@@ -75,14 +75,14 @@ pub(super) struct Found<'a> {
 }
 
 impl Loaded {
-    /// The name by which the rules know an interface, where it is another than ours for it.
+    /// The kernel name that the captured rules have for a bridge, if known.
     pub fn name(&self, plan: &Plan, over: Over) -> Option<&str> {
         let Over::Bridge(bridge) = over else { return None };
         let name = bridge_macro(plan.bridges[bridge].provider.as_str());
         self.names.as_ref()?.bridges.get(&name).map(String::as_str)
     }
 
-    /// The rule of a number in a list of a ruleset.
+    /// A rule by its number in a list of a ruleset.
     pub fn find(&self, path: &str, list: List, number: u32) -> Option<Found<'_>> {
         let (lists, text) = self.rulesets.get(path)?;
         let list = match list {
@@ -98,7 +98,7 @@ impl Loaded {
         Some(Found { rule, file: &origin.file, line: origin.number })
     }
 
-    /// The destination ports at which some rule changes its mind.
+    /// The destination ports at which the match of some rule starts or ends.
     pub fn ports(&self) -> BTreeSet<u16> {
         let rules = self.rulesets.values().flat_map(|(lists, _)| lists.lists().into_iter().flatten());
         let ranges = rules.filter_map(|rule| rule.destination.port).map(|port| match port {
@@ -110,7 +110,7 @@ impl Loaded {
             | NumberMatch::GreaterEqual(a) => (a, a),
             NumberMatch::Range(a, b) | NumberMatch::Inside(a, b) | NumberMatch::Outside(a, b) => (a, b),
         });
-        // Bounds that a rule leaves out change it one further.
+        // A bound may itself be excluded, so the port after it counts too.
         let starts = ranges.flat_map(|(first, last)| {
             [Some(first), first.checked_add(1), Some(last), last.checked_add(1)].into_iter().flatten()
         });
@@ -130,7 +130,7 @@ impl Loaded {
     }
 }
 
-/// A text to parse, each line with where it comes from.
+/// A text to parse, with the origin of each line.
 #[derive(Debug, Default)]
 struct Text {
     lines: Vec<Line>,
@@ -141,7 +141,7 @@ struct Line {
     text: String,
     file: String,
     number: u32,
-    /// How much of the file's line stands before the text.
+    /// The number of characters that precede the text in the line of the file.
     offset: u32,
 }
 
@@ -160,7 +160,7 @@ impl Text {
         self.lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
-    /// Where a line of the text comes from; after the last one, the last.
+    /// The origin of a line of the text; of the last line, for numbers after it.
     fn origin(&self, line: u32) -> Option<&Line> {
         let index = usize::try_from(line).ok()?.saturating_sub(1);
         self.lines.get(index).or(self.lines.last())
@@ -184,7 +184,7 @@ fn is_bridge(plan: &Plan, name: &str) -> bool {
     plan.bridges.iter().any(|bridge| bridge.logical.as_str() == name)
 }
 
-/// Loads what is to be asked.
+/// Loads the rules to evaluate: the rendered ones, or those of a capture.
 pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Result<Loaded, Vec<Refused>> {
     let ours = plan.anchor.as_str();
     let mut sections = sections(rules.captured);
@@ -210,7 +210,7 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
     };
     let mut refused = Vec::new();
     let mut elsewhere = BTreeSet::new();
-    // The main ruleset's path is empty and comes first, as it must: tables that nothing in it uses are gone by then.
+    // The main ruleset has the empty path and so comes first. It must: loading it discards tables that it does not use.
     for (path, text) in sections {
         match text.parse(environment) {
             Err(errors) => refused.extend(errors),
@@ -269,12 +269,12 @@ pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Res
     if refused.is_empty() { Ok(loaded) } else { Err(refused) }
 }
 
-/// The interface that is asked as the way out.
+/// The egress interface that the question names.
 fn asked_egress(environment: &Environment) -> &str {
     environment.macros.get(EGRESS).map_or("", String::as_str)
 }
 
-/// The ways out of what was captured, as far as its rules tell.
+/// The egress interfaces for which the captured anchor was loaded, as far as its rules tell.
 pub(super) fn ways_out(plan: &Plan, rules: &Rules, environment: &Environment) -> Vec<String> {
     let captured =
         sections(rules.captured).remove(plan.anchor.as_str()).and_then(|text| text.parse(environment).ok());
@@ -309,7 +309,7 @@ fn sections(captured: &[Captured]) -> BTreeMap<String, Text> {
     sections
 }
 
-/// The path that a line `# anchor NAME` or `# main` begins.
+/// The path that a line `# anchor NAME` or `# main` introduces.
 fn header(line: &str) -> Option<String> {
     let comment = line.trim().strip_prefix('#')?.trim();
     if comment == "main" {
@@ -324,7 +324,7 @@ fn path_of(name: &str) -> String {
     if name == "main" { String::new() } else { name.to_owned() }
 }
 
-/// The rule of a line, without what pfctl prints around it: numbers (`-vv`), counters (`-v`), its remarks on ALTQ.
+/// The rule in a line, without what pfctl adds: rule numbers (`-vv`), counters (`-v`), remarks on ALTQ.
 fn rule_of(line: &str) -> Option<&str> {
     let rule = line.trim();
     let is_remark = rule.starts_with('[') || rule.starts_with('#') || rule.contains("ALTQ");
@@ -337,7 +337,7 @@ fn rule_of(line: &str) -> Option<&str> {
     }
 }
 
-/// Puts statements into the order that pf asks for; what is in braces, or behind a backslash, stays together.
+/// Sorts statements into the order that pf requires. Lines joined by braces or a backslash stay together.
 fn in_order(text: &mut Text) {
     let mut statements: Vec<(u8, Vec<Line>)> = Vec::new();
     let mut depth = 0_usize;
@@ -355,7 +355,7 @@ fn in_order(text: &mut Text) {
     text.lines = statements.into_iter().flat_map(|(_, lines)| lines).collect();
 }
 
-/// Options and tables, normalization, translation, filtering.
+/// The rank of a statement in that order: options and tables, normalization, translation, filtering.
 fn section_of(line: &str) -> u8 {
     let mut words = line.split_whitespace();
     let first = words.next().unwrap_or_default();
@@ -390,12 +390,12 @@ fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
     }
 }
 
-/// Adds the tables that partitions name, as their labels say what is in them.
+/// Adds the tables that the rules of a partition use; the labels name the endpoints from which their contents follow.
 fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
     let mut tables = BTreeMap::new();
     for rule in &ruleset.rules.filter {
         let Some((one, other)) = rule.label.as_deref().and_then(faults::ends) else { continue };
-        // The second of both rules has them the other way round.
+        // The second rule of a partition has the two tables in opposite order.
         if let (Address::Table(from), Address::Table(to)) = (&rule.source.address, &rule.destination.address)
             && !tables.contains_key(from)
         {
@@ -415,13 +415,13 @@ fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
     }
 }
 
-/// The interfaces that rules of a ruleset are on.
+/// The interfaces that rules of a ruleset name.
 fn interfaces(ruleset: &Ruleset) -> impl Iterator<Item = &str> {
     let rules = ruleset.rules.lists().into_iter().flatten();
     rules.filter_map(|rule| rule.interface.as_ref()).filter(|on| !on.not).map(|on| on.name.as_str())
 }
 
-/// The tables that a ruleset names and that no capture can fill.
+/// A note on the tables that a ruleset uses and the capture does not define.
 fn unknown_tables(path: &str, ruleset: &Ruleset) -> Option<String> {
     let defined = defined(ruleset);
     let mut unknown = BTreeSet::new();

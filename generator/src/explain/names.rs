@@ -1,7 +1,7 @@
-//! Which interfaces a captured anchor was loaded for, and whether it is what the declaration renders for them.
+//! Which interfaces a captured anchor was loaded for, and whether its rules are those that the declaration renders.
 //!
-//! A Mac holds no macros: the manager has put names in, a line for each interface. So the names are found again by the
-//! rules that they gave, and the rendered anchor is loaded with the same.
+//! A loaded ruleset has no macros: the manager has substituted names, one line for each interface. So the names are
+//! inferred from the rules that resulted, and the rendered anchor is loaded with the same names for comparison.
 //! Never: what a rule means.
 
 use std::collections::BTreeMap;
@@ -11,19 +11,19 @@ use crate::pf::syntax::{Rule, Ruleset};
 use crate::pf::{self, Environment, print_rule};
 use crate::plan::Plan;
 
-/// A captured anchor of ours.
+/// A captured anchor of ours, and what it is compared with.
 pub(super) struct Held<'a> {
     pub plan: &'a Plan,
-    /// What was captured.
+    /// The captured rules.
     pub captured: &'a Ruleset,
-    /// The text that is rendered.
+    /// The text of the rendered anchor.
     pub rendered: &'a str,
-    /// What a reader must know.
+    /// The environment in which text is parsed.
     pub environment: &'a Environment,
 }
 
 impl Held<'_> {
-    /// The interfaces that its rules were loaded for.
+    /// The interfaces for which its rules were loaded.
     pub fn interfaces(&self) -> Interfaces {
         let held: Vec<&Rule> = self.captured.rules.lists().into_iter().flatten().collect();
         let printed: Vec<String> = held.iter().map(|rule| plain(rule)).collect();
@@ -53,7 +53,7 @@ impl Held<'_> {
         }
     }
 
-    /// Where the capture has the rules of a line with a name for its macro.
+    /// The index of the first captured rule that a line gives with this name for its macro, if all its rules are there.
     fn place(&self, line: &str, of: &str, name: &str, printed: &[String]) -> Option<usize> {
         let mut put_in = Interfaces::default();
         match of {
@@ -69,7 +69,7 @@ impl Held<'_> {
         rules.iter().all(|rule| printed.contains(rule)).then_some(first)
     }
 
-    /// How the capture differs from what the declaration renders for these interfaces; and what it lacks as a whole.
+    /// Notes on differences from what the declaration renders for these interfaces, and on lists that are missing.
     pub fn differences(&self, interfaces: &Interfaces) -> Vec<String> {
         let ours = self.plan.anchor.as_str();
         let loaded = loading::load(self.rendered, interfaces);
@@ -103,7 +103,7 @@ impl Held<'_> {
         notes
     }
 
-    /// What is worth knowing of the names.
+    /// Notes on the names: kernel names of bridges, absent bridges, several egress interfaces.
     pub fn notes(&self, interfaces: &Interfaces, egress: &str) -> Vec<String> {
         let mut notes = Vec::new();
         let named: BTreeMap<&str, Option<&String>> = self
@@ -147,7 +147,7 @@ fn is_rule(line: &str) -> bool {
     ["scrub", "no", "nat", "rdr", "binat", "pass", "block", "dummynet"].contains(&first)
 }
 
-/// A rule as it is printed, but for what only some pfctl take: translation that says who may answer.
+/// A rule in canonical form, without `extfilter`, which not every pfctl supports.
 fn plain(rule: &Rule) -> String {
     let text = print_rule(rule);
     match text.split_once(" extfilter apd") {

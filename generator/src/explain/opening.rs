@@ -1,6 +1,6 @@
-//! What would open what is refused: the command that adds the link, and what that opens beside.
+//! How to open what is blocked: the command that adds a link, and what else that link would open.
 //!
-//! What it opens is the difference of two functions of all flows, and not a guess. Never: an edit.
+//! What it opens is computed as the difference of two functions of all flows, not guessed. Never: an edit.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,16 @@ use crate::place::FieldPath;
 use crate::plan::Plan;
 use crate::reach::{self, Flows, Opener, Reach};
 
-/// A link that is not there.
+/// A link that would permit what was asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Opening {
-    /// The command that adds it.
+    /// The command that adds the link.
     pub command: String,
-    /// What it opens, in words; none where that is what was asked about and nothing else.
+    /// What the link opens, in words; null if that is exactly what was asked about.
     pub opens: Option<String>,
 }
 
-/// The link that opens a service between two ends, or every one; none where no link does, or nothing is closed.
+/// The link that opens a service, or all services, between two endpoints; `None` if no link can, or nothing is blocked.
 pub fn opening(
     declaration: &Declaration,
     plan: &Plan,
@@ -88,7 +88,7 @@ fn command(
     format!("nixvol-net add link --from {from} --to {to}{protocol}{port} --file {file}")
 }
 
-/// The user's file that has links, as far as it is known and can stand in a command.
+/// The user's file that has links; a placeholder if it is unknown or its name cannot be part of a command.
 fn file(declaration: &Declaration) -> &str {
     let place = declaration.positions.find(&FieldPath::of(&["links", "0"]));
     let is_plain = |file: &str| file.bytes().all(|c| c.is_ascii_alphanumeric() || b"/._-+@".contains(&c));
@@ -97,7 +97,7 @@ fn file(declaration: &Declaration) -> &str {
         .unwrap_or("FILE")
 }
 
-/// The end of a link that an end is, or is part of.
+/// The endpoint of a link that contains this endpoint.
 fn linked(plan: &Plan, end: &End) -> Option<model::End> {
     let volume = plan.volumes.iter().find(|volume| volume.address == end.address);
     let bridge = plan.bridges.iter().find(|bridge| bridge.region.contains(end.address));
@@ -112,7 +112,7 @@ fn provider<'a>(plan: &'a Plan, end: &'a model::End) -> Option<&'a model::Name> 
     }
 }
 
-/// An end of a link, and how much it is.
+/// A link's endpoint, with the extent of what it stands for.
 fn whole(plan: &Plan, end: &model::End) -> String {
     match end {
         model::End::Volume(name) => name.to_string(),

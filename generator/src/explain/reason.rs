@@ -1,7 +1,7 @@
 //! The row of the policy that decides, in words, and the declaration behind it.
 //!
-//! Where no link covers a packet, the links that nearly do are named: the other direction, another port. Never: a
-//! rule; the reasons are the same whatever was rendered.
+//! If no link covers a packet, the links that nearly do are named: those with the other direction, or another port.
+//! Never: a rule; the reasons do not depend on what was rendered.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,19 +11,19 @@ use crate::model::{Declaration, End, Link, Name};
 use crate::place::{FieldPath, Place};
 use crate::plan::policy::{Because, Decision, Packet, Translation, Verdict};
 
-/// How many links are named that nearly cover a packet.
+/// The maximum number of nearly matching links that are named.
 const NEAR: usize = 3;
 
-/// Why a packet passes or does not.
+/// Why the declaration passes or blocks a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reason {
-    /// What was declared: `pass`, `refuse`, `drop` or `untouched`.
+    /// The declared verdict: `pass`, `refuse`, `drop` or `untouched`.
     pub verdict: &'static str,
-    /// The row in words.
+    /// The row of the policy, in words.
     pub words: String,
-    /// What in the declaration it comes from; none for what always holds.
+    /// The values of the declaration that it follows from; empty for what always holds.
     pub declared: Vec<Declared>,
-    /// What nearly covers the packet.
+    /// Links that nearly cover the packet.
     pub near: Vec<Declared>,
 }
 
@@ -32,13 +32,13 @@ pub struct Reason {
 pub struct Declared {
     /// Its path in the input.
     pub path: String,
-    /// What it says.
+    /// The value, in words.
     pub says: String,
-    /// Its place in the user's Nix source, if the input told.
+    /// Its place in the user's Nix source, if known.
     pub place: Option<Place>,
 }
 
-/// The reason of a decision.
+/// The reason for a decision.
 pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Packet) -> Reason {
     let says = Says { declaration };
     let mut declared = Vec::new();
@@ -101,7 +101,7 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
     Reason { verdict, words, declared, near }
 }
 
-/// The conditions of a link of the user's list.
+/// The conditions of a link, by its index in the user's list.
 pub(super) fn conditions(declaration: &Declaration, link: usize) -> Declared {
     let says = Says { declaration };
     let conditions = says.find(link).and_then(|link| link.conditions);
@@ -165,7 +165,7 @@ impl Says<'_> {
         format!("{} -> {}, {protocol}{ports}{both}{masquerade}", set(&link.from), set(&link.to))
     }
 
-    /// The links that have these ends and not this packet, the ones of its own direction first.
+    /// Links between the same endpoints that do not cover the packet, those in its direction first.
     fn near(&self, packet: &Packet) -> Vec<Declared> {
         let holds = |ends: &std::collections::BTreeSet<End>, address| {
             ends.iter().any(|end| match end {

@@ -1,6 +1,6 @@
-//! Questions with several answers: who can open to an end, to whom an end can open, and by what services.
+//! Questions with several answers: who can open to an endpoint, what an endpoint can open to, and by which services.
 //!
-//! This is what is answered, and its words; [`super::asker`] finds it. Never: an answer of its own.
+//! This module has the form of the answers and their wording; [`super::asker`] finds them. Never: an answer of its own.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,96 +13,96 @@ use super::{Error, Explanation, Question, Rules, Wrong};
 use crate::model::Declaration;
 use crate::plan::Plan;
 
-/// The word for everyone.
+/// The word for every endpoint.
 const ANY: &str = "any";
 
-/// Several answers.
+/// The answers to a question about several packets.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Survey {
-    /// Whether anything that was asked about gets through.
+    /// Whether any of the packets gets through.
     pub passes: bool,
-    /// What was asked: `etcd-1 -> etcd-2`, `any -> etcd-2 tcp 2379`.
+    /// The question: `etcd-1 -> etcd-2`, `any -> etcd-2 tcp 2379`.
     pub question: String,
-    /// The ends that were named.
+    /// The endpoints that the question names.
     pub ends: Vec<End>,
-    /// Who gets which answers.
+    /// The answers, grouped by endpoints that have the same.
     pub answers: Vec<Answers>,
-    /// Between two ends, the way of a packet of each different answer.
+    /// For a question with two endpoints: the path of one packet for each distinct answer.
     pub paths: Vec<Path>,
-    /// What would open between two ends what is refused.
+    /// For a question with two endpoints: the link that would open what is blocked.
     pub to_open: Option<Opening>,
-    /// What was taken for granted.
+    /// Assumptions, and other facts of use to the reader.
     pub notes: Vec<String>,
     /// What cannot be known here.
     pub unknown: String,
-    /// Whether rules and declaration say the same of all that was asked, where only ours are asked.
+    /// Whether rules and declaration agree on all packets. Not checked for captured rules.
     pub agrees: bool,
 }
 
-/// Ends with the same answers.
+/// Endpoints with the same answers.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Answers {
-    /// The ends at the other side, in words; none where both were named.
+    /// The endpoints on the other side, in words; empty if the question names both.
     pub ends: Vec<String>,
-    /// All the answers in one line.
+    /// All answers in one line.
     pub summary: String,
-    /// The answers.
+    /// The answers, each for some services.
     pub services: Vec<Part>,
-    /// A command that shows the way of a packet of the last one.
+    /// A command that shows the path of a packet of the last answer.
     pub explain: String,
 }
 
-/// What becomes of some services.
+/// The outcome for some services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
-    /// The services in words.
+    /// The services, in words.
     pub services: String,
-    /// The same by protocol.
+    /// The services, by protocol.
     pub protocols: Vec<Protocol>,
-    /// What becomes of them.
+    /// The outcome.
     pub fate: Fate,
 }
 
-/// Some services of a protocol.
+/// Some services of one protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub struct Protocol {
-    /// Its name; `other` is all that have none here.
+    /// `tcp`, `udp`, `icmp`, or `other` for every other protocol.
     pub protocol: &'static str,
-    /// Ranges of ports; none where all are meant, or there are none.
+    /// Port ranges; null means all ports, or that the protocol has none.
     pub ports: Option<Vec<String>>,
 }
 
-/// What becomes of a packet, as whoever opens sees it.
+/// The outcome of a packet, as the opener sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Fate {
-    /// It and its answer get through.
+    /// The packet and its reply get through.
     Passes,
-    /// It is blocked, and the opener is told where pf can tell it.
+    /// The packet is blocked, and the opener gets an answer if pf can send one.
     Refused,
-    /// It or its answer is blocked silently.
+    /// The packet or its reply is blocked without an answer.
     Dropped,
-    /// macOS itself has no way for it.
+    /// macOS itself does not deliver the packet.
     Impossible,
 }
 
-/// The way of a packet that stands for others.
+/// The path of one packet that represents others.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Path {
-    /// The services that it stands for, in words.
+    /// The services that it represents, in words.
     pub services: String,
-    /// What becomes of it.
+    /// The outcome.
     pub fate: Fate,
-    /// Its way.
+    /// The path.
     pub explanation: Explanation,
 }
 
 impl Survey {
-    /// For people.
+    /// The answers as text for a terminal.
     pub fn text(&self) -> String {
         text::survey(self)
     }
@@ -116,14 +116,14 @@ impl Fate {
         let Some(hop) = explanation.packet.iter().find(|hop| !hop.passes()) else {
             return if explanation.refused.is_some() { Self::Impossible } else { Self::Dropped };
         };
-        // pf answers nothing to some protocols that a rule refuses.
+        // For some protocols, pf sends no answer although the rule refuses.
         let is_ours = hop.rule.as_ref().is_some_and(|rule| rule.ours);
         let is_refused = hop.reason.as_ref().is_some_and(|reason| reason.verdict == "refuse");
         let is_told = hop.answered.is_some_and(|words| !words.starts_with("silently"));
         if is_told || is_ours && is_refused { Self::Refused } else { Self::Dropped }
     }
 
-    /// What is said of one thing, and of several.
+    /// The verb, for one service and for several.
     fn words(self) -> &'static str {
         match self {
             Self::Passes => "passes",
@@ -134,17 +134,17 @@ impl Fate {
     }
 }
 
-/// Whether a question has several answers.
+/// Whether a question asks about several packets.
 pub fn is_survey(question: &Question) -> bool {
     let (to, port) = port_of(question.destination).unwrap_or((question.destination, None));
     let is_any = |word: &str| word.eq_ignore_ascii_case(ANY);
     is_any(question.source) || is_any(to) || port.is_none() && question.protocol.is_none_or(end::has_ports)
 }
 
-/// Answers a question that has several answers.
+/// Answers a question about several packets.
 ///
 /// # Errors
-/// A question that makes no sense, or rules that cannot be read.
+/// If the question cannot be answered, or the rules cannot be read.
 pub fn survey(
     declaration: &Declaration,
     plan: &Plan,
@@ -166,7 +166,7 @@ pub fn survey(
 }
 
 impl Part {
-    /// `tcp 2379-2380 passes`.
+    /// Such as `tcp 2379-2380 passes`.
     pub(super) fn words(&self) -> String {
         format!("{} {}", self.services, self.fate.words())
     }

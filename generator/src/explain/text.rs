@@ -1,6 +1,6 @@
-//! An explanation for people: the verdict first, then each hop with its rule and its reason.
+//! An explanation as text for a terminal: the verdict first, then each hop with its rule and its reason.
 //!
-//! Never: colour, or a word that is not in the explanation.
+//! Never: colour, or information that the explanation does not have.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::{Added, End, Explanation, Fate, Opening, Path, Survey};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
-/// The text. Writing to a string cannot fail.
+/// The explanation of one packet. Writing to a string cannot fail.
 pub(super) fn text(explanation: &Explanation) -> String {
     let mut out = String::new();
     let (source, destination) = (&explanation.source, &explanation.destination);
@@ -41,7 +41,7 @@ fn notes(out: &mut String, notes: &[String], unknown: &str) {
     let _ = writeln!(out, "not known here: {unknown}");
 }
 
-/// Where pf sees the packet and its answer, and what pipes add.
+/// The hops of the packet and its reply, and the delay that pipes add.
 fn path(out: &mut String, explanation: &Explanation) {
     if let Some(refused) = &explanation.refused {
         let _ = writeln!(out, "\nmacOS: {refused}");
@@ -59,7 +59,7 @@ fn path(out: &mut String, explanation: &Explanation) {
     }
 }
 
-/// Several answers: what they are, who gets them, and between two ends the way of each.
+/// Several answers: the question, the groups of endpoints, and for two endpoints the path of each answer.
 pub(super) fn survey(survey: &Survey) -> String {
     let mut out = match survey.answers.as_slice() {
         [one] if one.ends.is_empty() => format!("{}: {}\n", survey.question, one.summary),
@@ -91,7 +91,7 @@ pub(super) fn survey(survey: &Survey) -> String {
 }
 
 impl Opening {
-    /// For people, in two lines.
+    /// The command, and what else it opens, in two lines.
     pub fn text(&self) -> String {
         opened("it", self)
     }
@@ -134,7 +134,7 @@ fn hops(out: &mut String, title: &str, hops: &[Hop]) {
         );
         hop.pipes.iter().for_each(|pipe| out.push_str(&through(pipe)));
         let told = why(hop);
-        // Both looks at lo0 are mostly alike, but for the pipe, which a packet goes through once.
+        // The two hops on lo0 are usually alike, except for the pipe, which a packet goes through once.
         if told == before && !told.is_empty() {
             let is_past = is_piped && hop.pipes.is_empty();
             line(out, "as above", if is_past { "but through no pipe" } else { "" });
@@ -146,7 +146,7 @@ fn hops(out: &mut String, title: &str, hops: &[Hop]) {
     }
 }
 
-/// What a pipe is like, the rule that sends the packet there, and what it comes from.
+/// The conditions of a pipe, the rule that sends the packet into it, and its declaration.
 fn through(pipe: &Through) -> String {
     let mut out = String::new();
     let like = pipe.conditions.as_deref().unwrap_or("not of this network");
@@ -159,7 +159,7 @@ fn through(pipe: &Through) -> String {
     out
 }
 
-/// The lines below a hop.
+/// The lines below a hop: rule and reason.
 fn why(hop: &Hop) -> String {
     let mut out = String::new();
     if hop.before != hop.after {
@@ -172,7 +172,7 @@ fn why(hop: &Hop) -> String {
         line(&mut out, if hop.via == Via::State { "state of" } else { "rule" }, &at(rule));
     }
     if let Some(reason) = &hop.reason {
-        // What another decides has other reasons.
+        // The declared reason does not apply to what another program's rule decides.
         let ours = hop.disagreement.is_none() && hop.rule.as_ref().is_none_or(|rule| rule.ours);
         line(&mut out, if ours { "because" } else { "declared" }, &reason.words);
         reason.declared.iter().for_each(|declared| line(&mut out, "", &said(declared)));

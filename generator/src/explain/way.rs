@@ -1,7 +1,7 @@
-//! The path on macOS: the interfaces at which pf sees a packet, and where macOS itself ends it.
+//! The path on macOS: the hooks at which pf sees a packet, and where macOS itself drops it.
 //!
 //! A packet between two endpoints of this Mac is seen on lo0, out and then in. A packet of a VM comes in on its
-//! bridge and goes out where it leaves. Never: what the rules say there.
+//! bridge and goes out on the interface by which it leaves. Never: what the rules do there.
 
 use super::Wrong;
 use super::end::{Asked, At};
@@ -9,14 +9,14 @@ use crate::model::{Protocol, ProviderAttachment};
 use crate::plan::Plan;
 use crate::plan::policy::{Direction, Interface};
 
-/// Where pf sees a packet once.
+/// A hook on the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub direction: Direction,
     pub over: Over,
 }
 
-/// Over what. Bridges are numbered as the plan has them.
+/// The interface of a hook. Bridges are given by their index in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     Loopback,
@@ -25,7 +25,7 @@ pub(super) enum Over {
 }
 
 impl Over {
-    /// The interface's name: logical where the kernel's is only known to a Mac.
+    /// The interface's name; for a bridge the logical one, since only a Mac knows the kernel name.
     pub fn name(self, plan: &Plan, asked: &Asked) -> String {
         match self {
             Self::Loopback => "lo0".to_owned(),
@@ -34,7 +34,7 @@ impl Over {
         }
     }
 
-    /// The kind of interface that the policy distinguishes.
+    /// The kind of interface, as the policy distinguishes them.
     pub fn kind(self) -> Interface {
         match self {
             Self::Loopback => Interface::Loopback,
@@ -48,12 +48,12 @@ impl Over {
 #[derive(Debug)]
 pub(super) struct Way {
     pub steps: Vec<Step>,
-    /// Why it ends behind the steps, whatever pf says.
+    /// Why macOS does not deliver the packet after these hooks, regardless of pf.
     pub refused: Option<String>,
 }
 
 impl Way {
-    /// The answer's way: the same back.
+    /// The hooks of the reply: the same path in reverse.
     pub fn back(&self) -> Vec<Step> {
         let turn = |step: &Step| match step.direction {
             Direction::In => Step { direction: Direction::Out, ..*step },
@@ -62,7 +62,7 @@ impl Way {
         self.steps.iter().rev().map(turn).collect()
     }
 
-    /// What is worth saying about the interfaces.
+    /// Notes on the interfaces of the path.
     pub fn notes(&self, plan: &Plan, asked: &Asked) -> Vec<String> {
         let mut notes = Vec::new();
         let has = |wanted: fn(&Over) -> bool| self.steps.iter().any(|step| wanted(&step.over));
@@ -89,7 +89,7 @@ impl Way {
     }
 }
 
-/// The path of the packet that is asked about.
+/// The path of the packet that a question is about.
 pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
     let (source, destination) = (asked.source.at, asked.destination.at);
     let step = |direction, over| Step { direction, over };
@@ -122,7 +122,7 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
         (_, At::Bridge(to)) if source.is_here() => through(vec![out(Over::Bridge(to))]),
         (At::Bridge(from), At::Bridge(to)) => through(vec![into(Over::Bridge(from)), out(Over::Bridge(to))]),
         (At::Bridge(from), At::Outside) => through(vec![into(Over::Bridge(from)), out(Over::Egress)]),
-        // What comes in for an address of the Mac is delivered at once: it crosses no second interface.
+        // A packet that comes in for an address of the Mac is delivered at once; it crosses no second interface.
         (At::Bridge(from), _) => through(vec![into(Over::Bridge(from))]),
         (At::Outside, At::Bridge(to)) => through(vec![into(Over::Egress), out(Over::Bridge(to))]),
         (At::Outside, _) => through(vec![into(Over::Egress)]),
@@ -135,7 +135,7 @@ fn refused(steps: Vec<Step>, why: &str) -> Way {
     Way { steps, refused: Some(why.to_owned()) }
 }
 
-/// From this Mac to a loopback address: a published port goes on to the volume, which may be a VM's.
+/// From this Mac to a loopback address. If the port is published, the packet continues to the volume.
 fn published(plan: &Plan, asked: &Asked, mut steps: Vec<Step>) -> Way {
     let publish = plan.publishes.iter().find(|publish| {
         publish.alias == asked.destination.address
@@ -160,7 +160,7 @@ fn published(plan: &Plan, asked: &Asked, mut steps: Vec<Step>) -> Way {
     Way { steps, refused: None }
 }
 
-/// The word of a protocol that a link can name, where there is one.
+/// The protocol as a link names it, if a link can.
 pub(super) fn link_protocol(number: u8) -> Option<Protocol> {
     match number {
         crate::plan::policy::TCP => Some(Protocol::Tcp),

@@ -1,4 +1,4 @@
-//! A Compose file: networks are providers, services are volumes, and a service in several networks is linked to the others.
+//! A Compose file: networks become providers, services become volumes; one in several networks is linked to the rest.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use super::node::{Data, Node};
 
 /// The network of services that name none.
 const DEFAULT: &str = "default";
-/// More of one service are no first draft.
+/// The maximum number of replicas that become a volume each; with more, the service is one volume.
 const MOST: usize = 9;
-/// What has to do with the network and has no counterpart, with the reason.
+/// Service keys that concern the network and have no counterpart, with the reason.
 const LEFT: [(&str, &str); 8] = [
     ("links", "names are those of the volumes: NAME.nixvol"),
     ("external_links", "it names a service of another project"),
@@ -21,23 +21,23 @@ const LEFT: [(&str, &str); 8] = [
     ("hostname", "the name is NAME.nixvol"),
 ];
 
-/// What has to do with a service's place in a network and has no counterpart.
+/// Keys of a service's network that have no counterpart, with the reason.
 const LEFT_OF_NETWORK: [(&str, &str); 4] = [
     ("ipv6_address", "it is not an IPv4 address"),
     ("link_local_ips", "a volume has one address"),
     ("aliases", "names are those of the volumes: NAME.nixvol"),
     ("mac_address", "a volume that the Mac serves has none; for a VM, declare `guest.mac`"),
 ];
-/// Longer chains of services that extend others are nobody's, or a circle.
+/// The maximum length of a chain of `extends`; a longer one is taken for a cycle.
 const LONGEST: usize = 16;
 
-/// Whether a document is a part of a Compose file, which may have several.
+/// Whether a document is part of a Compose file, which may consist of several.
 pub fn is_part(document: &Node) -> bool {
     ["services", "networks", "include"].iter().any(|key| document.get(key).is_some())
         && document.get("resource").is_none()
 }
 
-/// One file of all its documents: of what two say, the later counts.
+/// The merged documents of a file; a later one overrides an earlier one.
 pub fn joined(documents: Vec<Node>) -> Node {
     let mut documents = documents.into_iter().rev();
     let Some(last) = documents.next() else { return Node { line: 1, data: Data::Null } };
@@ -64,7 +64,7 @@ pub fn draft(file: &Node) -> Draft {
     draft
 }
 
-/// A service with what it has of one that it extends.
+/// A service merged with the one that it extends.
 fn extended(name: &str, service: &Node, all: &[(String, Node)], depth: usize, draft: &mut Draft) -> Node {
     let Some(extends) = service.get("extends") else { return service.clone() };
     let (base, file) = match &extends.data {
@@ -83,7 +83,7 @@ fn extended(name: &str, service: &Node, all: &[(String, Node)], depth: usize, dr
     }
 }
 
-/// The networks that services are in.
+/// Adds a provider for each network that the services use.
 fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
     let declared = file.get("networks").map_or(&[][..], Node::entries);
     let used: BTreeSet<String> = services
@@ -148,7 +148,7 @@ fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
     }
 }
 
-/// The network mode of a service that is in none of the file's.
+/// The network mode of a service, unless it is the default bridge.
 fn mode(service: &Node) -> Option<&Node> {
     service.get("network_mode").filter(|mode| mode.as_text().is_some_and(|mode| mode != "bridge"))
 }
@@ -230,7 +230,7 @@ fn volume(name: &str, service: &Node, draft: &mut Draft) {
     }
 }
 
-/// One volume for each container of a service.
+/// The names of the volumes of a service: one for each replica, up to [`MOST`].
 fn copies(name: &str, service: &Node, draft: &mut Draft) -> Vec<String> {
     let replicas = service.at(&["deploy", "replicas"]).or_else(|| service.get("scale"));
     let count: usize = replicas.and_then(Node::as_text).and_then(|text| text.parse().ok()).unwrap_or(1);
@@ -244,7 +244,7 @@ fn copies(name: &str, service: &Node, draft: &mut Draft) -> Vec<String> {
     }
 }
 
-/// The TCP ports that the host reaches. Here a port has the same number on both sides.
+/// The TCP ports that a service publishes. Here a published port has the same number inside and outside.
 fn published(name: &str, service: &Node, draft: &mut Draft) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
     for item in service.get("ports").map_or(&[][..], Node::items) {
@@ -281,7 +281,7 @@ fn published(name: &str, service: &Node, draft: &mut Draft) -> BTreeSet<u16> {
     ports
 }
 
-/// A published port: first and last inside, the same outside, the protocol, the host's address.
+/// A published port: the range inside, the range outside, the protocol, and the address of the host.
 struct Port {
     inside: (u16, u16),
     outside: Option<(u16, u16)>,
@@ -293,7 +293,7 @@ fn range((first, last): (u16, u16)) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-/// `[[ADDRESS:]OUTSIDE:]INSIDE[/PROTOCOL]`
+/// Parses `[[ADDRESS:]OUTSIDE:]INSIDE[/PROTOCOL]`.
 fn short(text: &str) -> (String, Option<Port>) {
     let Some(plain) = defaults(text) else { return (text.to_owned(), None) };
     let (ports, protocol) = plain.rsplit_once('/').unwrap_or((&plain, "tcp"));
@@ -325,15 +325,15 @@ fn long(item: &Node) -> (String, Option<Port>) {
     (target.to_owned(), port)
 }
 
-/// First and last port.
+/// The first and the last port of a range.
 fn numbers(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    // More than this is no list of services.
+    // Larger ranges are not lists of services.
     (first > 0 && first <= last && last - first < 256).then_some((first, last))
 }
 
-/// A text with the defaults of its variables in their places: `${PORT:-80}` is 80. What has none is unknown.
+/// Replaces variables by their defaults: `${PORT:-80}` becomes 80. `None` if one has no default.
 fn defaults(text: &str) -> Option<String> {
     let Some((before, rest)) = text.split_once("${") else {
         return (!text.contains('$')).then(|| text.to_owned());

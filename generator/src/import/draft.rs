@@ -1,4 +1,4 @@
-//! A declaration that is being made: what was found, with names and addresses that the model takes.
+//! A declaration under construction: what was found in a file, then given names and addresses that are valid here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -11,83 +11,83 @@ use super::Left;
 use crate::model::{FreeNetworks, Name, Protocol};
 use crate::place::Quoted;
 
-/// The prefix of a network that nobody said.
+/// The prefix length of networks whose address the file does not give.
 const PREFIX: u8 = 16;
-/// A localhost alias is 127.0.1.2 to 127.0.1.254.
+/// The last byte of a localhost alias: 127.0.1.2 to 127.0.1.254.
 const ALIASES: std::ops::RangeInclusive<u8> = 2..=254;
 
-/// A declaration in the making. Names are those of the other tool until [`Draft::finish`].
+/// A declaration under construction. Names are those of the other tool until [`Draft::finish`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draft {
-    /// Networks, in their order.
+    /// The networks, in the order of the file.
     pub providers: Vec<Provider>,
-    /// Machines, in their order.
+    /// The machines, in the order of the file.
     pub volumes: Vec<Volume>,
-    /// Who may open to whom.
+    /// The permissions.
     pub links: Vec<Link>,
-    /// What was not taken.
+    /// What was not converted.
     pub left: Vec<Left>,
 }
 
 /// A network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provider {
-    /// Its name.
+    /// The name of the network.
     pub name: String,
-    /// Its network, and the line that says so.
+    /// The address of the network, and its line.
     pub network: Option<(Ipv4Net, usize)>,
-    /// Its gateway.
+    /// The address of the gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// Whether its machines reach nothing outside.
+    /// Whether its machines have no access to the outside.
     pub is_internal: bool,
-    /// Its line.
+    /// The line of the network.
     pub line: usize,
 }
 
 /// A machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name.
+    /// The name of the machine.
     pub name: String,
     /// The name of its network.
     pub provider: String,
-    /// Its address, and the line that says so.
+    /// Its address, and the line of that.
     pub address: Option<(Ipv4Addr, usize)>,
-    /// TCP ports that the host reaches.
+    /// The TCP ports that it publishes.
     pub publish: BTreeSet<u16>,
-    /// Its line.
+    /// The line of the machine.
     pub line: usize,
 }
 
 /// A permission.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Who opens.
+    /// The names of those that may open connections.
     pub from: Vec<String>,
-    /// Who is reached.
+    /// The names of those that may be reached.
     pub to: Vec<String>,
-    /// The protocol, or any.
+    /// The protocol; `None` means every protocol.
     pub protocol: Option<Protocol>,
-    /// First and last port, or all.
+    /// The first and the last port; `None` means every port.
     pub ports: Option<(u16, u16)>,
-    /// Whether both may open.
+    /// Whether either side may open connections.
     pub is_mutual: bool,
 }
 
 impl Draft {
-    /// Says that something is not taken.
+    /// Records something that is not converted.
     pub fn leave(&mut self, line: usize, what: impl Into<String>, why: impl Into<String>) {
         self.left.push(Left { line, what: what.into(), why: why.into() });
     }
 
-    /// Gives every network and machine a name, an address and an alias that the model takes.
+    /// Gives every network and machine a valid name, address and alias.
     pub fn finish(&mut self) {
         self.name_all();
         self.place_networks();
         self.place_volumes();
     }
 
-    /// Names that the model takes: lower case, hyphens, each once.
+    /// Gives everything a valid name: lower case, with hyphens, unique.
     fn name_all(&mut self) {
         let mut taken = BTreeSet::new();
         let mut told = Vec::new();
@@ -120,7 +120,7 @@ impl Draft {
         self.links.iter_mut().flat_map(|it| it.from.iter_mut().chain(&mut it.to)).for_each(end);
     }
 
-    /// Networks that overlap none before them; those that nobody said, in private space.
+    /// Chooses private-use networks for those without one, and in place of overlapping or invalid ones.
     fn place_networks(&mut self) {
         let mut taken: Vec<Ipv4Net> = Vec::new();
         let mut told = Vec::new();
@@ -144,7 +144,7 @@ impl Draft {
         let mut free = FreeNetworks::new(taken);
         for provider in &mut self.providers {
             let network = provider.network.map(|(network, _)| network).or_else(|| free.take(PREFIX));
-            // Sixteen million addresses are enough for what a file can hold.
+            // Private-use space has more networks of this size than a file, so the fallback is not expected.
             let network = network.unwrap_or_else(|| Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), PREFIX));
             provider.network = Some((network, provider.line));
             let first = Ipv4Addr::from(
@@ -229,7 +229,7 @@ impl Draft {
         self.links.retain(|link| !link.from.is_empty() && !link.to.is_empty());
     }
 
-    /// The declaration as the JSON of the input.
+    /// The declaration as input JSON.
     pub fn json(&self) -> Value {
         let provider = |it: &Provider| {
             let mut value =
@@ -259,7 +259,7 @@ impl Draft {
         })
     }
 
-    /// The declaration as a module of Nix. Names, addresses and ports are such that nothing needs an escape.
+    /// The declaration as a Nix module. Names, addresses and ports contain nothing that would need escaping.
     pub fn nix(&self, heading: &[String]) -> String {
         let json = self.json();
         let mut out = String::new();
@@ -290,7 +290,7 @@ impl Draft {
     }
 }
 
-/// The gateway with the prefix that it has on its bridge.
+/// The gateway with the prefix length of its bridge.
 fn bridge(provider: &Provider) -> Option<Ipv4Net> {
     let (network, _) = provider.network?;
     Ipv4Net::new(provider.gateway?, network.prefix_len().max(24)).ok()
@@ -347,7 +347,7 @@ fn value(found: &Value) -> String {
     }
 }
 
-/// A name that the model takes and that is not taken.
+/// A valid name that is not taken; it is added to `taken`.
 fn free_name(given: &str, taken: &mut BTreeSet<String>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = given.chars().map(plain).collect();

@@ -1,22 +1,22 @@
-//! A cluster of kind: every node is a volume, in the provider of its zone or, where no node says one, of the cluster.
+//! A kind cluster: every node becomes a volume, in the provider of its zone, or of the cluster if no node has a zone.
 
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Link, Provider, Volume};
 use super::node::Node;
 
-/// The labels that say where a node is, the wider first.
+/// The labels for the place of a node, the wider first.
 const PLACES: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
-/// Where the API of a cluster listens, inside.
+/// The port of the cluster's API inside.
 const API: u16 = 6443;
-/// The role of a node that says none.
+/// The role of a node that has none.
 const CONTROL_PLANE: &str = "control-plane";
-/// What has to do with the network and has no counterpart, with the reason.
+/// Keys that concern the network and have no counterpart, with the reason.
 const LEFT: [(&str, &str); 2] = [
     ("ipFamily", "volumes have IPv4 addresses"),
     ("apiServerAddress", "the API answers on the localhost alias of the control plane"),
 ];
-/// Networks inside the cluster.
+/// The keys of networks inside the cluster.
 const INSIDE: [&str; 2] = ["podSubnet", "serviceSubnet"];
 
 pub fn draft(cluster: &Node) -> Draft {
@@ -69,7 +69,7 @@ pub fn draft(cluster: &Node) -> Draft {
     }
     if draft.providers.len() > 1 {
         let all: Vec<String> = draft.providers.iter().map(|provider| provider.name.clone()).collect();
-        // A cluster works only where its nodes reach each other.
+        // A cluster needs all its nodes to reach each other.
         draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
     }
     draft.finish();
@@ -90,7 +90,7 @@ fn volume(
     let role = role(node);
     let count = counts.entry(role.to_owned()).or_default();
     *count += 1;
-    // As kind itself calls its containers: the second worker is `kind-worker2`.
+    // kind's own container names: the second worker is `kind-worker2`.
     let name = if *count == 1 { format!("{cluster}-{role}") } else { format!("{cluster}-{role}{count}") };
     let label = place.and_then(|label| node.at(&["labels", label])?.as_text());
     let provider = label.unwrap_or(cluster).to_owned();

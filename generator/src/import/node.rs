@@ -1,4 +1,4 @@
-//! YAML and JSON with the line of every value. JSON is read as the YAML that it is.
+//! YAML and JSON with the line of every value. JSON is parsed as YAML.
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
@@ -16,14 +16,14 @@ pub struct Node {
 pub enum Data {
     Null,
     Bool(bool),
-    /// Numbers too, as they were written.
+    /// Strings and numbers, as written.
     Text(String),
     List(Vec<Node>),
     /// In the order of the file.
     Map(Vec<(String, Node)>),
 }
 
-/// Deeper than this is no file that a person wrote.
+/// The maximum nesting; nobody writes a deeper file by hand.
 const DEEPEST: usize = 64;
 
 /// All documents of a file.
@@ -53,7 +53,7 @@ fn node(yaml: &MarkedYaml, depth: usize) -> Node {
         YamlData::Sequence(items) => Data::List(items.iter().map(|item| node(item, depth + 1)).collect()),
         YamlData::Mapping(entries) => {
             let entry = |(key, value): (&MarkedYaml, &MarkedYaml)| {
-                // A value that is not there lies where its key is.
+                // A value that is absent has the line of its key.
                 let mut value = node(value, depth + 1);
                 value.line =
                     if matches!(value.data, Data::Map(_)) { key.span.start.line() } else { value.line };
@@ -65,7 +65,7 @@ fn node(yaml: &MarkedYaml, depth: usize) -> Node {
     Node { line, data }
 }
 
-/// What `<<` brings stands behind what is said here.
+/// Merges what `<<` refers to; the map's own keys take precedence.
 fn merged(entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key == "<<");
     for (_, merge) in merges {
@@ -91,17 +91,18 @@ impl Node {
         self.entries().iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
-    /// The value below several keys.
+    /// The value at a path of keys.
     pub fn at(&self, keys: &[&str]) -> Option<&Node> {
         keys.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// Whether nothing stands there.
+    /// Whether the value is null.
     pub fn is_empty(&self) -> bool {
         matches!(self.data, Data::Null)
     }
 
-    /// This over another: lists one behind the other, entries of maps each over the other's, and of the rest this.
+    /// This value merged over another: lists are appended to the other's, maps are merged, and of other values this one
+    /// is kept.
     pub fn over(&self, other: &Node) -> Node {
         let data = match (&self.data, &other.data) {
             (Data::Null, _) => return other.clone(),
@@ -119,7 +120,7 @@ impl Node {
         Node { line: self.line, data }
     }
 
-    /// The entries of a map; none of anything else.
+    /// The entries of a map; empty for other values.
     pub fn entries(&self) -> &[(String, Node)] {
         match &self.data {
             Data::Map(entries) => entries,
@@ -127,7 +128,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; a single value is one item, and nothing is none.
+    /// The items of a list; another value counts as one item, null as none.
     pub fn items(&self) -> &[Node] {
         match &self.data {
             Data::List(items) => items,
@@ -143,12 +144,12 @@ impl Node {
         }
     }
 
-    /// The text of a key.
+    /// The text at a key.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_text()
     }
 
-    /// Whether a key is true.
+    /// Whether the value at a key is true.
     pub fn is(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| match &value.data {
             Data::Bool(value) => *value,

@@ -1,5 +1,5 @@
-//! Terraform, as `terraform show -json` prints a state or a plan, as the file of a state, or as a configuration in JSON:
-//! networks of clouds are providers, machines are volumes, peerings are links.
+//! Terraform: the state or plan that `terraform show -json` prints, a stored state, or a configuration in JSON.
+//! Networks of clouds become providers, machines become volumes, peerings become links.
 
 mod references;
 
@@ -12,7 +12,7 @@ use super::draft::{Draft, Link, Provider, Volume};
 use super::node::Node;
 use references::{Configuration, Place, plain};
 
-/// Networks, and where their range stands.
+/// Types of networks, each with the key of its address range.
 const NETWORKS: [(&str, &str); 9] = [
     ("aws_vpc", "cidr_block"),
     ("aws_default_vpc", "cidr_block"),
@@ -24,7 +24,7 @@ const NETWORKS: [(&str, &str); 9] = [
     ("oci_core_vcn", "cidr_block"),
     ("scaleway_vpc_private_network", "ipv4_subnet"),
 ];
-/// Machines, and where their address and their network stand; the latter by the keys that may name it.
+/// Types of machines, each with the path of its address, and the keys that may name its network.
 const MACHINES: [(&str, &[&str], &[&str]); 8] = [
     ("aws_instance", &["private_ip"], &["subnet_id"]),
     ("google_compute_instance", &["network_interface", "network_ip"], &["network_interface", "subnetwork"]),
@@ -39,20 +39,20 @@ const MACHINES: [(&str, &[&str], &[&str]); 8] = [
     ),
     ("oci_core_instance", &["private_ip"], &["subnet_id"]),
 ];
-/// What joins two networks, and the keys of both.
+/// Types that connect two networks, with the keys of both.
 const PEERINGS: [(&str, &str, &str); 3] = [
     ("aws_vpc_peering_connection", "vpc_id", "peer_vpc_id"),
     ("azurerm_virtual_network_peering", "virtual_network_name", "remote_virtual_network_id"),
     ("google_compute_network_peering", "network", "peer_network"),
 ];
-/// What lies between a machine and its network, and the key that leads on.
+/// Types between a machine and its network, with the keys that lead on.
 const BETWEEN: [(&str, &[&str]); 4] = [
     ("aws_subnet", &["vpc_id"]),
     ("aws_default_subnet", &["vpc_id"]),
     ("azurerm_subnet", &["virtual_network_name"]),
     ("azurerm_network_interface", &["ip_configuration", "subnet_id"]),
 ];
-/// What says who may reach whom inside a cloud.
+/// Types that restrict traffic inside a cloud.
 const RULES: [&str; 9] = [
     "aws_security_group",
     "aws_security_group_rule",
@@ -65,27 +65,27 @@ const RULES: [&str; 9] = [
     "hcloud_firewall",
 ];
 
-/// A resource: its type, its name, and what it is.
+/// A resource: type, name and values.
 struct Resource<'a> {
     kind: &'a str,
-    /// With its key, where there are several.
+    /// With the instance key, if there are several.
     name: String,
     place: Place,
     values: &'a Node,
     line: usize,
-    /// It is read and not made here.
+    /// Whether it is a data source: read, not created.
     is_data: bool,
-    /// The provider that it becomes, where it is a network.
+    /// The name of the provider that it becomes, if it is a network.
     provider: String,
 }
 
-/// All that a file has.
+/// The contents of a file.
 struct File<'a> {
     resources: Vec<Resource<'a>>,
     configuration: Configuration<'a>,
 }
 
-/// The machines and networks of a file.
+/// Converts the machines and networks of a file.
 pub fn draft(file: &Node) -> Draft {
     let mut resources = Vec::new();
     for key in ["values", "planned_values"] {
@@ -128,24 +128,24 @@ impl Resource<'_> {
         NETWORKS.iter().any(|(kind, _)| *kind == self.kind)
     }
 
-    /// The keys that lead on from what lies between a machine and its network.
+    /// For a type between a machine and its network, the keys that lead on.
     fn between(&self) -> Option<&'static [&'static str]> {
         BETWEEN.iter().find(|(kind, _)| *kind == self.kind).map(|(_, on)| *on)
     }
 
-    /// What of a file is read.
+    /// Whether the type is one that is converted or followed.
     fn is_known(&self) -> bool {
         self.is_network()
             || self.between().is_some()
             || MACHINES.iter().any(|(kind, ..)| *kind == self.kind)
             || PEERINGS.iter().any(|(kind, ..)| *kind == self.kind)
             || RULES.contains(&self.kind)
-            // Its subnetworks are networks.
+            // Its subnetworks are the networks.
             || self.kind == "google_compute_network"
     }
 }
 
-/// The resources of a module and of those below it, as `terraform show -json` prints them.
+/// The resources of a module and its children, in the output of `terraform show -json`.
 fn shown<'a>(module: &'a Node, is_wanted: &dyn Fn(bool) -> bool, resources: &mut Vec<Resource<'a>>) {
     let path = plain(module.text("address").unwrap_or_default());
     for resource in module.get("resources").map_or(&[][..], Node::items) {
@@ -164,7 +164,7 @@ fn shown<'a>(module: &'a Node, is_wanted: &dyn Fn(bool) -> bool, resources: &mut
     }
 }
 
-/// The resources of a state as it is stored.
+/// The resources of a stored state.
 fn stored<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
     for resource in file.get("resources").map_or(&[][..], Node::items) {
         let Some(kind) = resource.text("type") else { continue };
@@ -180,13 +180,13 @@ fn stored<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
     }
 }
 
-/// The resources of a configuration in JSON.
+/// The resources of a JSON configuration.
 fn configured<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
     for (key, is_data) in [("resource", false), ("data", true)] {
         for kinds in file.get(key).map_or(&[][..], Node::items) {
             for (kind, named) in kinds.entries() {
                 for (name, values) in named.items().iter().flat_map(Node::entries) {
-                    // A block that may be repeated is a list of one.
+                    // A block that may be repeated is a list with one element.
                     let values = values.items().first().unwrap_or(values);
                     let place = (String::new(), format!("{kind}.{name}"));
                     let (name, line, provider) = (name.clone(), values.line, String::new());
@@ -197,7 +197,7 @@ fn configured<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
     }
 }
 
-/// The name of an instance, with the key that `count` or `for_each` gives it.
+/// The name of an instance: with the key from `count` or `for_each`.
 fn keyed(name: &str, key: Option<&Node>) -> String {
     match key.and_then(Node::as_text) {
         Some(key) => format!("{name}-{key}"),
@@ -205,7 +205,7 @@ fn keyed(name: &str, key: Option<&Node>) -> String {
     }
 }
 
-/// Gives each network the name of its provider: that of the resource, with its cloud, and a number where two have the same.
+/// Gives each network its provider name: cloud and resource name, with a number if that is taken.
 fn name_providers(resources: &mut [Resource]) {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for resource in resources.iter_mut().filter(|it| it.is_network()) {
@@ -219,7 +219,7 @@ fn name_providers(resources: &mut [Resource]) {
     }
 }
 
-/// What people call the cloud of a resource.
+/// The usual name of a resource's cloud.
 fn cloud<'a>(resource: &Resource<'a>) -> &'a str {
     match resource.kind.split('_').next().unwrap_or_default() {
         "google" => "gcp",
@@ -228,7 +228,7 @@ fn cloud<'a>(resource: &Resource<'a>) -> &'a str {
     }
 }
 
-/// The first text below keys, through lists.
+/// The first text at a path of keys, through lists.
 fn text<'a>(node: &'a Node, keys: &[&str]) -> Option<(&'a str, usize)> {
     let Some((key, rest)) = keys.split_first() else {
         let node = node.items().first()?;
@@ -237,14 +237,14 @@ fn text<'a>(node: &'a Node, keys: &[&str]) -> Option<(&'a str, usize)> {
     node.items().iter().find_map(|item| text(item.get(key)?, rest))
 }
 
-/// What people call it: the tag or the name, else the name in the configuration.
+/// The display name: its tag or name, else the name in the configuration.
 fn called(resource: &Resource) -> String {
     let named = text(resource.values, &["tags", "Name"]).or_else(|| text(resource.values, &["name"]));
     let plain = named.map(|(name, _)| name).filter(|name| !name.contains("${") && !name.is_empty());
     plain.unwrap_or(&resource.name).to_owned()
 }
 
-/// The range of a network, and those that it has beside it.
+/// Converts the address range of a network, and reports its other ranges.
 fn network(resource: &Resource, draft: &mut Draft) {
     let Some((_, key)) = NETWORKS.iter().find(|(kind, _)| *kind == resource.kind) else { return };
     let range = text(resource.values, &[key]);
@@ -288,7 +288,7 @@ fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
     let found = by_name.as_ref().map(|it| it.provider.clone()).or(by_address).or(of_cloud);
     let provider = match found {
         Some(provider) => provider,
-        // Every cloud has a network for machines that name none.
+        // Every cloud has a default network for machines that name none.
         None if first.is_none() => {
             if !draft.providers.iter().any(|it| it.name == cloud) {
                 let name = cloud.to_owned();
@@ -305,7 +305,7 @@ fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
             return;
         }
     };
-    // A network that is made elsewhere is one where a machine is in it.
+    // A network that is created elsewhere counts if a machine is in it.
     if let Some(elsewhere) = by_name.filter(|it| it.is_data)
         && !draft.providers.iter().any(|it| it.name == elsewhere.provider)
     {
@@ -315,12 +315,12 @@ fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
 }
 
 impl<'a> File<'a> {
-    /// What is made, and not only read.
+    /// The resources that are created, without data sources.
     fn made(&self) -> impl Iterator<Item = &Resource<'a>> {
         self.resources.iter().filter(|it| !it.is_data)
     }
 
-    /// The network that an argument of a resource leads to.
+    /// The network to which an argument of a resource leads.
     fn leads(&self, resource: &Resource, argument: &[&str], depth: usize) -> Option<&Resource<'a>> {
         let found = if let Some((reference, _)) = text(resource.values, argument) {
             self.named(reference)?
@@ -330,18 +330,18 @@ impl<'a> File<'a> {
         };
         match found.between() {
             None => Some(found),
-            // A file may say anything, a circle too.
+            // A file may contain cycles.
             Some(on) if depth < 4 => self.leads(found, on, depth + 1),
             Some(_) => None,
         }
     }
 
-    /// Networks, and what lies between them and machines.
+    /// Networks, and what may lie between them and machines.
     fn on_the_way(&self) -> impl Iterator<Item = &Resource<'a>> {
         self.resources.iter().filter(|it| it.is_network() || it.between().is_some())
     }
 
-    /// What a reference means: `${aws_subnet.a.id}`, or the id that a resource has.
+    /// The resource that a reference names: `${aws_subnet.a.id}`, or the id of a resource.
     fn named(&self, reference: &str) -> Option<&Resource<'a>> {
         let inner = reference.trim_start_matches("${").trim_end_matches('}');
         let is_meant = |it: &&Resource| {
@@ -367,7 +367,7 @@ fn peering(resource: &Resource, all: &File, draft: &mut Draft) {
         (Some(one), Some(other)) if one != other => {
             let link = Link { from: vec![one], to: vec![other], is_mutual: true, ..Link::default() };
             let turned = Link { from: link.to.clone(), to: link.from.clone(), ..link.clone() };
-            // Azure and Google declare each way.
+            // Azure and Google declare each direction.
             if !draft.links.contains(&link) && !draft.links.contains(&turned) {
                 draft.links.push(link);
             }
@@ -379,7 +379,7 @@ fn peering(resource: &Resource, all: &File, draft: &mut Draft) {
     }
 }
 
-/// Says what else the file makes: a line for each type.
+/// Reports what else the file creates: a line for each type.
 fn others(all: &File, draft: &mut Draft) {
     let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for it in all.made().filter(|it| !it.is_known()) {

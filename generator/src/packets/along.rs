@@ -1,4 +1,4 @@
-//! A function along a list of addresses: runs of those with the same of what stands behind.
+//! A function evaluated along a sorted list of addresses: runs of addresses with the same remaining function.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -6,38 +6,38 @@ use std::rc::Rc;
 use super::diagram::{Diagrams, Map, Memo};
 use super::{Family, Side, Space};
 
-/// Runs of addresses, each with the function that stands behind them and the place behind the last.
+/// Runs of addresses: the function that remains after their bits, and the index after the last address of the run.
 pub type Runs = Rc<[(Map, usize)]>;
 
-/// IPv4 addresses at one end, and what some functions are along them. Functions that are equal along a part of the
-/// addresses share what is known of it.
+/// IPv4 addresses of one side, with a cache for evaluating functions along them. Functions that share a subdiagram for
+/// part of the addresses share its result.
 #[derive(Debug)]
 pub struct Along<'a> {
     side: Side,
-    /// In order.
+    /// Sorted.
     addresses: &'a [Ipv4Addr],
     known: Memo<(Map, usize, usize), Runs>,
 }
 
 impl<'a> Along<'a> {
-    /// Addresses in order.
+    /// Prepares sorted addresses.
     pub fn new(side: Side, addresses: &'a [Ipv4Addr]) -> Self {
         Self { side, addresses, known: Memo::default() }
     }
 
-    /// How many parts were looked at: what it costs, on whatever machine.
+    /// The number of parts that were evaluated: a measure of the cost that does not depend on the machine.
     pub fn parts(&self) -> usize {
         self.known.len()
     }
 
-    /// A function along part of the addresses, whose bits before its level are the same in all.
+    /// A function along the addresses `from..to`, which agree in all bits before the function's first level.
     fn within(&mut self, diagrams: &Diagrams, map: Map, first: u16, (from, to): (usize, usize)) -> Runs {
         let bits = |at: usize| u32::from(self.addresses[at]);
         let (Some(last), end) = (to.checked_sub(1).filter(|last| from <= *last), first + Family::Inet.bits())
         else {
             return Rc::new([]);
         };
-        // The first bit that differs among them; the function goes on by those before it.
+        // The first bit in which the addresses differ; up to it, the function is followed by their common bits.
         let (low, high) = (bits(from), bits(last));
         let split = u16::try_from((low ^ high).leading_zeros()).unwrap_or(0);
         let bit = |level: u16| low >> (end - 1 - level) & 1 == 1;
@@ -74,7 +74,7 @@ impl<'a> Along<'a> {
 }
 
 impl Space {
-    /// A function that looks at nothing before these addresses, along them.
+    /// Evaluates a function along addresses. It must test no bit before those of the address.
     pub fn along(&self, map: Map, along: &mut Along) -> Runs {
         let first = self.side_levels(along.side).start;
         along.within(&self.diagrams, map, first, (0, along.addresses.len()))

@@ -1,20 +1,20 @@
-//! Functions made of several: the first that decides, and what is made of the numbers of two.
+//! Combining functions: first match over rows, and joins of their values.
 
 use super::diagram::{Diagrams, Map, Memo, OVER, Set};
 
-/// Packets and what becomes of them. Rows with the same top, one behind the other, are put together before it is.
+/// A row of a first-match table: some packets and their value. Adjacent rows with the same `top` are combined first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// By direction, interface, family and source, as a rule.
+    /// The first part of the match; usually direction, interface, family and source.
     pub top: Set,
-    /// By destination and service, as a rule. The row is about what is in both.
+    /// The second part of the match; usually destination and service. The row matches what is in both.
     pub rest: Set,
-    /// What becomes of them.
+    /// The value for the packets that match.
     pub then: Map,
 }
 
 impl Diagrams {
-    /// What the first function says where it is not undecided, and what the second says elsewhere.
+    /// The first function, with the second wherever the first is undecided.
     pub fn over(&mut self, front: Map, behind: Map) -> Map {
         if front == Map::UNDECIDED {
             return behind;
@@ -34,8 +34,8 @@ impl Diagrams {
         answer
     }
 
-    /// What the first row says that is about a packet; undecided where none is. It is put together by halves, so that no row
-    /// is laid over all that stand behind it.
+    /// For each packet the value of the first row that matches; undecided if none does. The rows are combined by
+    /// halves, which avoids applying each row to the combination of all rows after it.
     pub fn first_match(&mut self, rows: &[Row]) -> Map {
         let runs: Vec<&[Row]> = rows.chunk_by(|one, other| one.top == other.top).collect();
         self.first_by_halves(&runs, &mut |diagrams, run| {
@@ -60,7 +60,7 @@ impl Diagrams {
         }
     }
 
-    /// The union of many sets, by halves as well.
+    /// The union of many sets, combined by halves.
     pub fn union(&mut self, sets: &[Set]) -> Set {
         match sets {
             [] => Set::NONE,
@@ -73,12 +73,12 @@ impl Diagrams {
         }
     }
 
-    /// The function that gives for each packet what `join` makes of the numbers of two functions.
+    /// The function whose value is `join` of the values of two functions, packet by packet.
     pub fn join(&mut self, one: Map, other: Map, join: &mut impl FnMut(u32, u32) -> u32) -> Map {
         self.join_within(one, other, None, join, &mut Memo::default())
     }
 
-    /// The same of many functions, by halves. With `neutral`, which is a number, `join` gives the other one.
+    /// Joins many functions by halves. `neutral` must be a neutral element: joined with it, a value does not change.
     pub fn join_all(&mut self, maps: &[Map], neutral: u32, join: &mut impl FnMut(u32, u32) -> u32) -> Map {
         match maps {
             [] => Map::constant(neutral),
@@ -120,8 +120,8 @@ impl Diagrams {
         joined
     }
 
-    /// Inside a set what `number` makes of the first function's numbers, and outside it the second function. It costs
-    /// what the set holds of the first.
+    /// Inside a set, `number` applied to the first function; outside, the second function. The cost depends only on the
+    /// part of the first function inside the set.
     pub fn overlay(&mut self, set: Set, then: Map, other: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
         self.overlay_within((set, then, other), number, &mut Memo::default())
     }
@@ -132,7 +132,7 @@ impl Diagrams {
         number: &mut impl FnMut(u32) -> u32,
         memo: &mut Memo<(Set, Map, Map), Map>,
     ) -> Map {
-        // Inside the set the other function does not matter.
+        // If the set is everything, the other function does not matter: use one constant, for more cache hits.
         let other = if set == Set::ALL { Map::constant(0) } else { other };
         match (set, then.as_constant()) {
             (Set::NONE, _) => return other,

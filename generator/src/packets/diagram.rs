@@ -1,52 +1,52 @@
 //! Functions from packets to numbers, as decision diagrams over bits.
 //!
-//! A node tests one bit and continues with one of two others; the leaves are numbers. Equal functions are one node,
-//! so that comparison is by identity, and a change costs what it touches. Never: what a bit means.
+//! A node tests one bit and continues with one of two others; the leaves are numbers. Equal functions share one node,
+//! so that comparison is by identity, and an operation costs only the nodes that it visits. Never: what a bit means.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A function from packets to numbers below 2^31. Two that say the same are equal.
+/// A function from packets to numbers below 2^31. Functions with equal values are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Map(pub(super) u32);
 
-/// A set of packets: the function that is 1 on them and 0 elsewhere.
+/// A set of packets: the function that is 1 inside and 0 outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Set(pub(super) Map);
 
-/// Marks a number at the end, as opposed to a node.
+/// Marks a leaf, which holds a number, as opposed to a node.
 const END: u32 = 1 << 31;
-/// Behind all levels.
+/// The level of a leaf: after all others.
 const LAST: u16 = u16::MAX;
-/// The smallest cache, and the largest: entries of 16 bytes.
+/// The smallest and the largest operation cache, in entries of 16 bytes.
 const SMALLEST: usize = 1 << 10;
 const LARGEST: usize = 1 << 20;
-/// The first part of a question that is not [`Diagrams::choose`]: no node, and neither of the two constant sets.
+/// The first operand of a cached operation other than [`Diagrams::choose`] is at least this: no node or constant set.
 const FIRST_OPERATION: u32 = END + 2;
-/// [`Diagrams::over`].
+/// The operation [`Diagrams::over`].
 pub(super) const OVER: u32 = FIRST_OPERATION;
-/// No question has this part.
+/// Marks an unused cache entry.
 const UNASKED: u32 = u32::MAX;
 
 impl Map {
-    /// The function that says nothing of any packet: see [`Diagrams::over`]. It is the greatest number.
+    /// The function without a value for any packet: see [`Diagrams::over`]. It is stored as the greatest number.
     pub const UNDECIDED: Self = Self(u32::MAX);
 
-    /// The function that is this number everywhere.
+    /// The function that has this value everywhere.
     ///
     /// # Panics
-    /// Where the number is 2^31 or more.
+    /// If the number is 2^31 or more.
     pub fn constant(number: u32) -> Self {
         assert!(number < END, "a number below 2^31");
         Self(number | END)
     }
 
-    /// The number, of a function that is one everywhere.
+    /// The value of a constant function; `None` for any other.
     pub fn as_constant(self) -> Option<u32> {
         (self.0 & END != 0).then_some(self.0 & !END)
     }
 
-    /// Where a node stands among all; behind them for a constant.
+    /// The index of the function's node; beyond all nodes for a constant.
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }
@@ -58,18 +58,18 @@ impl Set {
     /// Every packet.
     pub const ALL: Self = Self(Map(END | 1));
 
-    /// Whether no packet is in it.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self == Self::NONE
     }
 
-    /// The same as a function to 0 and 1.
+    /// The set as a function to 0 and 1.
     pub fn as_map(self) -> Map {
         self.0
     }
 }
 
-/// A node: the bit that it looks at, and where it goes on. That of a constant is behind all levels.
+/// A node: the level of the bit that it tests, and its two successors. A constant has the level after all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Node {
     pub level: u16,
@@ -78,32 +78,32 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Where a function goes on at a level that is not behind its first.
+    /// The two successors at a level that is not after the node's own.
     fn sides(self, map: Map, level: u16) -> (Map, Map) {
         if self.level == level { (self.low, self.high) } else { (map, map) }
     }
 }
 
-/// All nodes of some diagrams, each once.
+/// A store of nodes in which each node exists once, with a cache of operations.
 #[derive(Debug, Clone)]
 pub struct Diagrams {
     nodes: Vec<Node>,
-    /// Numbers of nodes plus one by the hash of the node, with open addressing; its length is a power of two.
+    /// A hash table of nodes, with open addressing: index of the node plus one. The length is a power of two.
     unique: Vec<u32>,
-    /// What was asked: by place, the last question there and its answer.
+    /// The operation cache: each slot holds the last operation (three words) and its result.
     asked: Vec<[u32; 4]>,
-    /// Answers by node, each with the number of the walk that gave it.
+    /// Results by node, each with the number of the traversal that stored it.
     answers: Vec<(u32, Map)>,
     walks: u32,
 }
 
-/// The bits on a way through a diagram, by level.
+/// A path through a diagram: the bits that it fixes, by level.
 pub(super) type Way = Vec<(u16, bool)>;
 
-/// A memory for one walk over diagrams.
+/// A cache for one traversal.
 pub(super) type Memo<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
-/// A quick hash for keys of numbers: this is about place, not about identity, which is always compared.
+/// A fast hash for integer keys. It only selects a slot; keys are always compared.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mix(u64);
 
@@ -123,11 +123,11 @@ impl Hasher for Mix {
     }
 }
 
-/// A place among `length` of them, which is a power of two.
+/// A slot among `length`, which is a power of two.
 fn place([a, b, c]: [u32; 3], length: usize) -> usize {
     let hash = (u64::from(a) | u64::from(b) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let hash = (hash ^ hash >> 32 ^ u64::from(c)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    // The high bits are the mixed ones.
+    // The high bits are the well-mixed ones.
     usize::try_from(hash >> 33).unwrap_or(0) & (length - 1)
 }
 
@@ -144,40 +144,40 @@ impl Default for Diagrams {
 }
 
 impl Diagrams {
-    /// How many nodes there are.
+    /// The number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// A function to 0 and 1 as the set that it is.
+    /// A function to 0 and 1, as a set.
     #[expect(clippy::unused_self, reason = "a set belongs to its diagrams")]
     pub(super) fn set(&self, map: Map) -> Set {
         Set(map)
     }
 
     pub(super) fn node(&self, map: Map) -> Node {
-        // The index of a constant is behind all nodes.
+        // The index of a constant is beyond all nodes.
         self.nodes.get(map.index()).copied().unwrap_or(Node { level: LAST, low: map, high: map })
     }
 
-    /// The first bit that a function looks at; behind all, where it looks at none.
+    /// The level of the first bit that a function tests; after all levels for a constant.
     pub(super) fn level(&self, map: Map) -> u16 {
         self.node(map).level
     }
 
-    /// What a function is where the bit of this level, which is not after its first, is 0 and where it is 1.
+    /// The two restrictions of a function by the bit of a level, which must not be after its first: 0, then 1.
     pub(super) fn sides(&self, map: Map, level: u16) -> (Map, Map) {
         self.node(map).sides(map, level)
     }
 
-    /// The first level of two functions, and what each is where its bit is 0 and where it is 1.
+    /// The first level that either of two functions tests, and the restrictions of each by its bit.
     pub(super) fn both_sides(&self, one: Map, other: Map) -> (u16, [(Map, Map); 2]) {
         let (first, second) = (self.node(one), self.node(other));
         let level = first.level.min(second.level);
         (level, [first.sides(one, level), second.sides(other, level)])
     }
 
-    /// The function that is `low` where the bit is 0 and `high` where it is 1; both look at bits after it only.
+    /// The function that is `low` if the bit is 0 and `high` if it is 1; both must test only later bits.
     pub(super) fn make(&mut self, level: u16, low: Map, high: Map) -> Map {
         if low == high {
             return low;
@@ -221,7 +221,7 @@ impl Diagrams {
         }
     }
 
-    /// The answer to a question, where it is still known.
+    /// The cached result of an operation, if it has not been evicted.
     pub(super) fn known(&self, question: [u32; 3]) -> Option<Map> {
         let [a, b, c, answer] = self.asked[place(question, self.asked.len())];
         ([a, b, c] == question).then_some(Map(answer))
@@ -232,14 +232,14 @@ impl Diagrams {
         self.asked[at] = [question[0], question[1], question[2], answer.0];
     }
 
-    /// A number for a walk over functions, of which no other has answers.
+    /// Starts a traversal: returns a number that identifies its results.
     pub(super) fn walk(&mut self) -> u32 {
         self.walks += 1;
         self.answers.resize(self.nodes.len(), (0, Map(0)));
         self.walks
     }
 
-    /// What a walk has made of a node that was there when it began.
+    /// The result that a traversal has stored for a node. Nodes made after the traversal began have none.
     pub(super) fn answered(&self, walk: u32, map: Map) -> Option<Map> {
         let (by, answer) = *self.answers.get(map.index())?;
         (by == walk).then_some(answer)
@@ -279,27 +279,27 @@ impl Diagrams {
         answer
     }
 
-    /// The packets in both.
+    /// The intersection of two sets.
     pub fn and(&mut self, one: Set, other: Set) -> Set {
         Set(self.choose(one.min(other), one.max(other).0, Set::NONE.0))
     }
 
-    /// The packets in one or the other.
+    /// The union of two sets.
     pub fn or(&mut self, one: Set, other: Set) -> Set {
         Set(self.choose(one.min(other), Set::ALL.0, one.max(other).0))
     }
 
-    /// The packets in the first that are not in the second.
+    /// The packets of the first set that are not in the second.
     pub fn minus(&mut self, one: Set, other: Set) -> Set {
         Set(self.choose(other, Set::NONE.0, one.0))
     }
 
-    /// The packets that are not in it.
+    /// The complement of a set.
     pub fn not(&mut self, set: Set) -> Set {
         Set(self.choose(set, Set::NONE.0, Set::ALL.0))
     }
 
-    /// Whether the second holds all packets of the first.
+    /// Whether the first set is a subset of the second.
     pub fn implies(&mut self, one: Set, other: Set) -> bool {
         self.minus(one, other).is_empty()
     }

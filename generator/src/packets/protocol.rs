@@ -1,22 +1,22 @@
-//! Protocols as bits: a bit for each of the usual ones, and behind them the number of any other.
+//! The encoding of protocol numbers: one bit for each usual protocol, followed by the number of any other.
 //!
-//! Rules tell TCP, UDP and ICMP from each other and from the rest, in all they are about; so it is one node that knows
-//! TCP. A code whose first bit that is set is that of a usual protocol is that protocol, whatever stands behind. One
-//! without such a bit is the number of another; where it is the number of a usual one, it is [`LAST`] once more. A set
-//! holds all codes of a protocol or none.
+//! Rules distinguish TCP, UDP and ICMP from each other and from the rest throughout, so with a bit each, one node tests
+//! for TCP. In a code, the first bit that is set decides: if it belongs to a usual protocol, that is the protocol,
+//! whatever follows. Without such a bit, the code has the number of another protocol; if that is the number of a usual
+//! one, the code means [`LAST`], redundantly. A set contains all codes of a protocol or none of them.
 
 use super::{Field, Set, Space};
 
-/// The protocols that have a bit, the first before the others.
+/// The protocols that have a bit, in the order of the bits: TCP, UDP, ICMP.
 const USUAL: [u8; 3] = [6, 17, 1];
-/// How many bits there are.
+/// The number of bits of a code.
 pub const WIDTH: u16 = 3 + 8;
-/// The greatest number.
+/// The greatest protocol number.
 const LAST: u8 = u8::MAX;
-/// What stands behind the bit of a usual protocol: the next usual one where it is not that, and then GRE.
+/// The bits after that of a usual protocol in its preferred code: the bits of the others, then the number of GRE.
 const BEHIND: u16 = 0b111 << 8 | 0x2f;
 
-/// A code of a protocol.
+/// The preferred code of a protocol number.
 pub fn code(number: u8) -> u16 {
     match USUAL.iter().position(|usual| *usual == number) {
         Some(place) => BEHIND & (u16::MAX >> (16 - WIDTH) >> place),
@@ -24,7 +24,7 @@ pub fn code(number: u8) -> u16 {
     }
 }
 
-/// The protocol of a code.
+/// The protocol number of a code.
 pub fn number(code: u16) -> u8 {
     let place = (0..3).find(|place| code >> (WIDTH - 1 - place) & 1 == 1);
     let number = code.to_be_bytes()[1];
@@ -36,12 +36,12 @@ pub fn number(code: u16) -> u8 {
 }
 
 impl Space {
-    /// The packets of protocols in these ranges.
+    /// The packets whose protocol is in these ranges.
     pub(super) fn protocols(&mut self, ranges: &[(u128, u128)]) -> Set {
         let has = |number: u8| ranges.iter().any(|(first, last)| (*first..=*last).contains(&number.into()));
         let levels = self.field_levels(Field::Protocol);
         let others: Vec<(u128, u128)> = match ranges {
-            // The usual question, of which the general answer is the same.
+            // The common case; the general one gives the same set.
             [(first, last)] if first == last && *first != LAST.into() => ranges
                 .iter()
                 .filter(|(number, _)| !USUAL.iter().any(|it| u128::from(*it) == *number))

@@ -1,24 +1,24 @@
-//! A set as few rectangles, and the side of a rectangle in given names.
+//! Decomposition of a set into few rectangles, and the ranges that a side of a rectangle consists of.
 
 use std::collections::BTreeMap;
 
 use super::{Family, Field, Map, Set, Side, Space, protocol};
 
-/// Packets from some sources to some destinations, by some service, at some hooks: every combination of the four.
+/// A product set: every packet at some hooks, from some sources, to some destinations, by some services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rectangle {
-    /// By direction and interface.
+    /// Restricts direction and interface only.
     pub hooks: Set,
-    /// By family and source.
+    /// Restricts family and source only.
     pub sources: Set,
-    /// By destination.
+    /// Restricts the destination only.
     pub destinations: Set,
-    /// By all that stands behind the addresses.
+    /// Restricts the fields after the addresses only.
     pub services: Set,
 }
 
 impl Space {
-    /// A set as rectangles that do not overlap: sources that the set treats alike are in one, and so are destinations.
+    /// Decomposes a set into disjoint rectangles, in which sources and destinations with equal treatment are together.
     pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
         let levels = [
             self.family_level(),
@@ -51,14 +51,14 @@ impl Space {
         [sources, destinations, services].into_iter().fold(hooks, |all, side| self.and(all, side))
     }
 
-    /// The addresses of a set that looks at one side only, as ranges of numbers of a family.
+    /// The addresses of a set that restricts only one side, as ranges of numbers of a family.
     pub fn address_ranges(&mut self, set: Set, side: Side, family: Family) -> Vec<(u128, u128)> {
         let of_family = self.with_family(set, family);
         let start = self.side_levels(side).start;
         self.number_ranges(of_family, start..start + family.bits())
     }
 
-    /// The numbers of a set that looks at one field only, as ranges; not of protocols.
+    /// The values of a set that restricts only one field, as ranges. Not for the protocol, which is encoded.
     pub fn field_ranges(&mut self, set: Set, field: Field) -> Vec<(u128, u128)> {
         let levels = self.field_levels(field);
         self.number_ranges(set.as_map(), levels)
@@ -94,8 +94,8 @@ impl Space {
         self.add_ranges(above, level + 1, (end, low << 1 | 1), found);
     }
 
-    /// A function that looks at nothing before a field, which is not the protocol, by the numbers of the field: ranges in
-    /// order, each with what the function is there.
+    /// Splits a function by the values of a field: sorted ranges, each with the restricted function. The function must
+    /// test no bit before the field, which must not be the protocol.
     pub fn by_number(&self, map: Map, field: Field) -> Vec<((u128, u128), Map)> {
         let levels = self.field_levels(field);
         let mut found: Vec<((u128, u128), Map)> = Vec::new();
@@ -118,7 +118,7 @@ impl Space {
         self.add_parts(above, level + 1, (end, low << 1 | 1), found);
     }
 
-    /// A set by what stands behind the addresses: for each different service, the pairs of ends that have it.
+    /// Splits a set by the fields after the addresses: each service, with the source-destination pairs that have it.
     pub fn by_service(&mut self, set: Set) -> Vec<(Set, Set)> {
         let end = self.side_levels(Side::Destination).end;
         let parts = self.diagrams.cut(set.as_map(), end).into_iter();
@@ -128,7 +128,7 @@ impl Space {
             .collect()
     }
 
-    /// A set by what stands before the destination: those that have the same of what stands behind.
+    /// Splits a set before the destination: senders that the rest of the set does not distinguish are together.
     pub fn by_sender(&mut self, set: Set) -> Vec<(Set, Set)> {
         let start = self.side_levels(Side::Destination).start;
         let parts = self.diagrams.cut(set.as_map(), start).into_iter();
@@ -138,13 +138,13 @@ impl Space {
             .collect()
     }
 
-    /// The packets with the hook and the source of some packet of the set.
+    /// The packets that share hook and source with a packet of the set.
     pub fn senders(&mut self, set: Set) -> Set {
         let levels = self.side_levels(Side::Destination).start..self.field_levels(Field::Options).end;
         self.diagrams.forget(set, levels)
     }
 
-    /// The packets with the destination of some packet of the set.
+    /// The packets that share the destination with a packet of the set.
     pub fn receivers(&mut self, set: Set) -> Set {
         let services = self.side_levels(Side::Destination).end..self.field_levels(Field::Options).end;
         let set = self.diagrams.forget(set, services);
@@ -153,7 +153,7 @@ impl Space {
         self.diagrams.forget(set, sources)
     }
 
-    /// What a function is of the same packets with this number in a field.
+    /// A function restricted to one value of a field.
     pub fn with_number(&mut self, map: Map, field: Field, number: u8) -> Map {
         let levels = self.field_levels(field);
         let code = if field == Field::Protocol { protocol::code(number) } else { number.into() };

@@ -1,14 +1,14 @@
-//! Walks over one function: other numbers, fixed bits, parts of it, one packet.
+//! Traversals of one function: renumbering, restriction, splitting, and evaluation for one packet.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::diagram::{Diagrams, Map, Memo, Set, Way};
 
-/// As many bits as a way has, mostly.
+/// The capacity for a path; most have fewer bits.
 const LONG: usize = 128;
 
 impl Diagrams {
-    /// The function with other numbers.
+    /// A function with each value replaced by `number` of it.
     pub fn renumber(&mut self, map: Map, number: &mut impl FnMut(u32) -> u32) -> Map {
         let walk = self.walk();
         self.behind_within(
@@ -19,13 +19,13 @@ impl Diagrams {
         )
     }
 
-    /// The packets whose number is meant.
+    /// The packets whose value satisfies a predicate.
     pub fn select(&mut self, map: Map, is_meant: impl Fn(u32) -> bool) -> Set {
         let set = self.renumber(map, &mut |number| u32::from(is_meant(number)));
         self.set(set)
     }
 
-    /// The function in which what stands behind a level is what `change` makes of it.
+    /// Replaces the part of a function from a level on by what `change` returns for it.
     pub(super) fn behind(
         &mut self,
         map: Map,
@@ -66,7 +66,7 @@ impl Diagrams {
         made
     }
 
-    /// What a function is where bits are known: those of `levels`, from the first, as `bits` has them from its highest.
+    /// Restricts a function: `bits` gives the known bits by level, `None` for free ones, for all levels up to `last`.
     pub(super) fn fix(&mut self, map: Map, bits: &impl Fn(u16) -> Option<bool>, last: u16) -> Map {
         self.fix_within(map, bits, last, &mut Memo::default())
     }
@@ -96,7 +96,7 @@ impl Diagrams {
         fixed
     }
 
-    /// The packets that are in the set with some value of the bits of these levels.
+    /// Existential quantification: the packets that are in the set for some value of the bits at these levels.
     pub(super) fn forget(&mut self, set: Set, levels: std::ops::Range<u16>) -> Set {
         let walk = self.walk();
         self.forget_within(set, &levels, walk)
@@ -121,7 +121,7 @@ impl Diagrams {
         forgot
     }
 
-    /// The set with its bits at other levels, in the same order.
+    /// Moves the bits of a set to other levels, which must keep their order.
     pub(super) fn shift(&mut self, set: Set, level: &impl Fn(u16) -> u16) -> Set {
         self.shift_within(set, level, &mut Memo::default())
     }
@@ -141,10 +141,10 @@ impl Diagrams {
         shifted
     }
 
-    /// A function cut at a level: for everything that it can still be behind the levels before, the set of packets, by
-    /// those levels alone, on which it is that. The parts do not overlap and cover all packets.
+    /// Splits a function at a level: every remaining function that it can have from there on, with the set of packets,
+    /// by the bits before, that lead to it. The sets are disjoint and cover all packets.
     pub(super) fn cut(&mut self, map: Map, level: u16) -> Vec<(Set, Map)> {
-        // Level by level, so that all ways to a node are known when it is left.
+        // Level by level, so that all paths to a node are known when it is expanded.
         let mut waiting: BTreeMap<(u16, Map), Set> =
             BTreeMap::from([((self.level(map).min(level), map), Set::ALL)]);
         let mut parts = Vec::new();
@@ -165,7 +165,7 @@ impl Diagrams {
         parts
     }
 
-    /// The union of `bits` of every number that a function can be.
+    /// The union of `bits` over all values of a function.
     pub(super) fn all_bits(
         &self,
         map: Map,
@@ -184,13 +184,13 @@ impl Diagrams {
         all
     }
 
-    /// Every number that a function can be, each with the bits on one way to it.
+    /// Every value of a function, each with the bits on one path to it.
     pub(super) fn each_number(&self, map: Map) -> Vec<(u32, Way)> {
         let mut seen = vec![false; self.size()];
         let mut ends: HashSet<Map> = HashSet::new();
         let mut found = Vec::new();
         let mut way = Way::new();
-        // What is to be visited, and how long the way to it is.
+        // Nodes to visit, each with the length of the path to its parent and the last step.
         let mut waiting = vec![(map, 0, None)];
         while let Some((map, length, step)) = waiting.pop() {
             let is_new = match seen.get_mut(map.index()) {
@@ -213,7 +213,7 @@ impl Diagrams {
         found
     }
 
-    /// A packet of a set that is not empty, by its bits: `wished` where it can be.
+    /// The bits of a packet of a set, each as `wished` if possible; `None` if the set is empty.
     pub(super) fn pick(&self, set: Set, wished: impl Fn(u16) -> bool) -> Option<Way> {
         let mut way = Way::with_capacity(LONG);
         let mut map = set.0;
@@ -228,7 +228,7 @@ impl Diagrams {
         (map == Set::ALL.0).then_some(way)
     }
 
-    /// What a function is of one packet.
+    /// The value of a function for one packet.
     pub(super) fn number(&self, mut map: Map, bit: impl Fn(u16) -> bool) -> u32 {
         while map.as_constant().is_none() {
             let node = self.node(map);

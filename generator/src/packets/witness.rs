@@ -1,35 +1,35 @@
-//! A witness: a packet of a set, as a person would choose it, and the value of a function for one packet.
+//! Witnesses: a realistic packet of a set, and the value of a function for one packet.
 
 use std::net::IpAddr;
 
 use super::{Direction, Family, Field, Map, Set, Side, Space, number_of, protocol};
 
-/// One packet at one of pf's hooks, every field told. Fields that its protocol does not have mean nothing.
+/// One packet at one of pf's hooks. Fields that its protocol lacks have no meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Packet {
-    /// Which way it goes.
+    /// The direction of the hook.
     pub direction: Direction,
-    /// Over what; a name that nothing distinguishes is a stranger.
+    /// The interface of the hook; a name that is not distinguished is the stranger.
     pub interface: String,
-    /// Where it comes from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where it goes to; of the same family.
+    /// The destination address, of the same family.
     pub destination: IpAddr,
-    /// IANA's number of its protocol.
+    /// The IANA protocol number.
     pub protocol: u8,
-    /// Of TCP and UDP.
+    /// The source port, for TCP and UDP.
     pub source_port: u16,
-    /// Of TCP and UDP.
+    /// The destination port, for TCP and UDP.
     pub destination_port: u16,
-    /// Of TCP.
+    /// The flags, for TCP.
     pub flags: u8,
-    /// Of ICMP.
+    /// The type, for ICMP.
     pub icmp_type: u8,
-    /// Of ICMP.
+    /// The code, for ICMP.
     pub icmp_code: u8,
-    /// It is a fragment that is evaluated alone.
+    /// Whether it is a fragment that is evaluated without being reassembled.
     pub fragment: bool,
-    /// It has IP options.
+    /// Whether it has IP options.
     pub options: bool,
 }
 
@@ -50,7 +50,7 @@ impl Bits {
 }
 
 impl Default for Packet {
-    /// A connection that is opened from a usual port to a usual one, coming in over a stranger.
+    /// A SYN to port 443 that comes in on the stranger.
     fn default() -> Self {
         Self {
             direction: Direction::In,
@@ -70,7 +70,7 @@ impl Default for Packet {
 }
 
 impl Space {
-    /// A packet of a set; none where it is empty. Of these preferences each is kept that those before it allow.
+    /// A packet of a set, `None` if it is empty. Each preference is honoured if the earlier ones allow it.
     pub fn witness(&mut self, set: Set, preferences: &[Set]) -> Option<Packet> {
         let mut set = set;
         for preference in preferences {
@@ -82,14 +82,14 @@ impl Space {
         self.any(set)
     }
 
-    /// Some packet of a set.
+    /// Any packet of a set, as close to the default packet as the set allows; `None` if it is empty.
     pub fn any(&self, set: Set) -> Option<Packet> {
         let usual = &self.usual;
         let way = self.diagrams.pick(set, |level| usual.has(level))?;
         Some(self.packet(&way))
     }
 
-    /// Some packet of both sets, of which the second looks at little that the first looks at.
+    /// Any packet of the intersection of two sets. Cheap if the second tests few of the bits that the first tests.
     pub fn any_of_both(&mut self, one: Set, other: Set) -> Option<Packet> {
         let (mut wished, mut told) = (self.usual.clone(), Bits::default());
         let mut way = self.diagrams.pick(one, |level| wished.has(level))?;
@@ -107,19 +107,19 @@ impl Space {
         Some(self.packet(&way))
     }
 
-    /// Every number that a function can be, each with a packet.
+    /// Every value of a function, each with a packet that has it.
     pub fn each(&self, map: Map) -> Vec<(u32, Packet)> {
         let found = self.diagrams.each_number(map);
         found.into_iter().map(|(number, way)| (number, self.packet(&way))).collect()
     }
 
-    /// What a function is of a packet.
+    /// The value of a function for a packet.
     pub fn of(&self, map: Map, packet: &Packet) -> u32 {
         let bits = self.bits(packet);
         self.diagrams.number(map, |level| bits.has(level))
     }
 
-    /// What several functions are of a packet.
+    /// The values of several functions for a packet.
     pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &Packet) -> [u32; N] {
         let bits = self.bits(packet);
         maps.map(|map| self.diagrams.number(map, |level| bits.has(level)))
@@ -170,7 +170,7 @@ impl Space {
         bits
     }
 
-    /// The packet with these bits, and usual ones where none is told.
+    /// The packet on a path: its bits where the path fixes them, those of the default packet elsewhere.
     fn packet(&self, way: &[(u16, bool)]) -> Packet {
         let mut bits = self.usual.clone();
         for (level, bit) in way {

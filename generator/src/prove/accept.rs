@@ -1,7 +1,7 @@
 //! The forms of rules that a proof accepts: those that our anchor has, and no others.
 //!
-//! Everything else is refused, with its place and what it is, rather than proven to be something that it may not be.
-//! A rule's match is not restricted, since the proof is about it; what a rule does besides deciding is.
+//! Everything else is refused, with its place and what it is, rather than assumed to be harmless. The match of a rule
+//! is hardly restricted, since the proof covers it; what a rule does besides deciding is.
 
 use super::Violation;
 use super::world::{LOOPBACK, World};
@@ -12,14 +12,14 @@ use crate::pf::syntax::{
     StatePolicy, Table, TableSource,
 };
 
-/// The timeouts that a rule may have for its states, in seconds.
+/// The state timeouts that a rule may set, in seconds.
 const TIMEOUTS: [(&str, u32); 2] = [("tcp.finwait", 5), ("tcp.closed", 1)];
-/// The range of ports that the kernel takes for `nat` by itself.
+/// The port range that the kernel uses for `nat` by default.
 const NAT_PORTS: (u16, u16) = (50_001, 65_535);
-/// ICMP's type and code for an unreachable port, which `return` and `return-icmp` answer by themselves.
+/// The ICMP type and code for an unreachable port, with which `return` and `return-icmp` answer by default.
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 
-/// Why something is refused; a clause that ends `…, which no proof accounts for`.
+/// Why something is refused: a clause to which the message adds `…, which no proof accounts for`.
 type Reason = &'static str;
 
 /// Everything in a ruleset that no proof accounts for.
@@ -74,7 +74,7 @@ fn of_table(table: &Table) -> Result<(), Reason> {
     check(entries, "a table with IPv6 addresses")
 }
 
-/// Tables that exist, and interfaces that its line names for itself.
+/// Accepts only tables that the anchor defines, and interfaces that the manager substitutes, or lo0.
 fn of_names(rule: &Rule, tables: &[&str], world: &World) -> Result<(), Reason> {
     for end in [&rule.source, &rule.destination] {
         if let Address::Table(name) = &end.address {
@@ -88,7 +88,7 @@ fn of_names(rule: &Rule, tables: &[&str], world: &World) -> Result<(), Reason> {
             !interface.not || !is_put_in,
             "a rule for every interface but one, which is loaded for each of several",
         )?;
-        // On one Mac it is a bridge, on another it leads outside.
+        // A fixed name can be a bridge on one Mac and lead outside on another.
         let is_known = is_put_in || interface.name == LOOPBACK;
         check(is_known, "an interface by its name, which may be any")?;
     }
@@ -99,7 +99,7 @@ fn check(is_right: bool, reason: Reason) -> Result<(), Reason> {
     if is_right { Ok(()) } else { Err(reason) }
 }
 
-/// Why a rule cannot be judged. Every field is looked at here, or in the function of its kind.
+/// Checks a rule. Every field is examined here or in the function for its kind of rule.
 fn of_rule(rule: &Rule, world: &World) -> Result<(), Reason> {
     let Rule {
         place: _,
@@ -172,7 +172,7 @@ fn of_rule(rule: &Rule, world: &World) -> Result<(), Reason> {
     }
 }
 
-/// One side of a rule: what it says must be the same on every Mac.
+/// Checks one side of a rule: it must mean the same on every Mac.
 fn of_end(end: &Endpoint, world: &World) -> Result<(), Reason> {
     let Endpoint { not: _, address, port: _ } = end;
     match address {
@@ -221,12 +221,12 @@ fn of_filter(rule: &Rule) -> Result<(), Reason> {
             check(icmp == PORT_UNREACHABLE, "an answer of its own")
         }
         Action::Block(Block::ReturnRst { .. }) => Err("`return-rst`"),
-        // `pass`, and `block drop`.
+        // `pass` and `block drop`.
         _ => Ok(()),
     }
 }
 
-/// What translation rules have in common: no condition on the source port, which makes the kernel jump over rules.
+/// Checks what all translation rules have in common. With a condition on the source port, the kernel could skip rules.
 fn of_exception(rule: &Rule) -> Result<(), Reason> {
     check(rule.source.port.is_none(), "a translation by source port")?;
     check(
@@ -263,7 +263,7 @@ fn of_nat(rule: &Rule, world: &World) -> Result<(), Reason> {
     }
 }
 
-/// `($egress:0)`: the address that follows the interface, and no alias.
+/// Checks for `($egress:0)`: the current primary address of the interface, no alias.
 fn of_way_out(dynamic: &Dynamic, world: &World) -> Result<(), Reason> {
     let Dynamic { interface, network, broadcast, peer, no_alias, prefix } = dynamic;
     check(world.address_of(interface).is_some(), "an address of an interface that is not `$egress`")?;
@@ -277,7 +277,8 @@ fn of_rdr(rule: &Rule, world: &World) -> Result<(), Reason> {
     let Some(Pool { hosts, kind, sticky, static_port, ports, extmap, extfilter }) = &rule.redirect else {
         return Err("a translation to nothing");
     };
-    // With a port behind `->`, the kernel takes what leaves that port for an answer and rewrites it, state or not.
+    // With a port after `->`, the kernel takes every packet that leaves from that port for a reply and rewrites it,
+    // even without a state.
     check(ports.is_none(), "a redirection to a port")?;
     check(*kind == PoolKind::None && !sticky && !static_port, "a redirection to more than one address")?;
     check(extmap.is_none() && extfilter.is_none(), "an option of the redirection")?;
@@ -306,12 +307,12 @@ fn of_scrub(rule: &Rule, world: &World) -> Result<(), Reason> {
 }
 
 fn of_dummynet(rule: &Rule) -> Result<(), Reason> {
-    // The anchor is the child of a wildcard, behind which the kernel forgets a match that was not quick.
+    // The anchor is called by a wildcard; after one, the kernel forgets a match that was not quick.
     check(rule.quick, "a dummynet rule that is not quick, which has no effect below `com.apple/*`")?;
     check(!matches!(rule.dummynet, Some(Dummynet::Queue(_))), "a dummynet queue")?;
     let plain = rule.source.port.is_none() && rule.destination.port.is_none();
     let plain = plain && rule.tcp_flags.is_none() && rule.icmp.is_none();
-    // Here fragments make the kernel jump over rules.
+    // With ports, fragments would make the kernel skip rules here.
     let has_no_ports = !matches!(rule.protocol, Some(6 | 17));
     check(plain && has_no_ports, "a dummynet rule by service")
 }

@@ -22,12 +22,12 @@ use crate::pf::syntax::{Action as Does, Rule, StateKind};
 use crate::plan::Plan;
 use crate::plan::policy::{self, TCP, UDP, Verdict};
 
-/// So many violations are told; who has more has them all over the place.
+/// The maximum number of violations reported; more would add nothing.
 const MOST: usize = 25;
-/// So many packets are told of one difference, each with another rule.
+/// The maximum number of packets reported for one difference, each decided by another rule.
 const EXAMPLES: usize = 3;
 
-/// Everything that is held against each other.
+/// Everything that is compared.
 pub struct Judge<'a> {
     pub plan: &'a Plan,
     pub world: &'a World,
@@ -37,11 +37,11 @@ pub struct Judge<'a> {
     pub policy: Functions,
     pub outcomes: Outcomes,
     pub machine: Machine,
-    /// Packets that a person would choose, the most wanted first; made when one is first asked for.
+    /// Preferences for witnesses, the most important first; made on first use.
     wishes: Option<Vec<Set>>,
     violations: Vec<Violation>,
     regions: usize,
-    /// Filter rules whose answers were looked at.
+    /// The filter rules for which the reply was checked.
     answered: HashSet<u32>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Compares everything: how many regions there are, and nodes of diagrams; or what is wrong.
+    /// Compares everything. Returns the number of regions and of diagram nodes, or what is wrong.
     pub fn judge(mut self) -> Result<(usize, usize), Vec<Violation>> {
         self.confirm_each();
         self.compare_reassembly();
@@ -84,7 +84,7 @@ impl<'a> Judge<'a> {
         if self.violations.is_empty() { Ok((self.regions, self.space.size())) } else { Err(self.violations) }
     }
 
-    /// Regions of two functions: the numbers of both, and the function to the number of the pair.
+    /// The regions of two functions: the pairs of their values, and the function to the index of the pair.
     fn pairs(&mut self, one: Map, other: Map) -> (Vec<(u32, u32)>, Map) {
         let mut pairs: Vec<(u32, u32)> = Vec::new();
         let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
@@ -97,8 +97,8 @@ impl<'a> Judge<'a> {
         (pairs, joined)
     }
 
-    /// A packet that a person would choose; none where pf drops all of them unseen: those with a port 0, and segments
-    /// without sense.
+    /// A realistic packet of a set. `None` if it has only packets with port 0, which pf drops before it evaluates
+    /// rules, or is empty.
     fn witness(&mut self, set: Set) -> Option<packets::Packet> {
         let ports = [Field::SourcePort, Field::DestinationPort];
         let [source, destination] = ports.map(|field| self.space.number_is(field, 0));
@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
         self.space.witness(set, wishes)
     }
 
-    /// What both make of whole packets.
+    /// Compares the outcomes of unfragmented packets.
     fn compare_outcomes(&mut self) {
         if self.policy.outcome == self.rules.outcome {
             return;
@@ -125,7 +125,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Packets of a set on which rules and policy differ: one for each rule that decides, of a few.
+    /// Reports packets of a set on which rules and policy differ: up to [`EXAMPLES`], each decided by another rule.
     fn tell_differences(&mut self, set: Set) {
         let mut left = set;
         for _ in 0..EXAMPLES {
@@ -153,7 +153,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The packets that a rule is about.
+    /// The packets that a rule matches, regardless of the rules before it.
     fn about(&mut self, rule: &Rule) -> Set {
         rules::about(&mut self.space, self.machine.loaded(), self.world, rule)
     }
@@ -173,10 +173,10 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Asks the evaluator and the policy about a packet of each region, and of what each rule and each row is about.
+    /// Asks the evaluator and the policy about one packet of each region, and the examples of each rule and policy row.
     fn confirm_each(&mut self) {
         let (policy, rules) = (self.policy.outcome, self.rules.outcome);
-        // Equal functions are one, and its regions are those of both.
+        // If the functions are equal, their regions are those of either.
         let joined = if policy == rules { policy } else { self.pairs(policy, rules).1 };
         let mut packets: Vec<packets::Packet> =
             self.space.each(joined).into_iter().map(|(_, packet)| packet).collect();
@@ -189,7 +189,7 @@ impl<'a> Judge<'a> {
     }
 
     fn confirm(&mut self, packet: packets::Packet) {
-        // What has a port 0 never meets a rule.
+        // pf drops packets with port 0 before it evaluates rules.
         let port = |port: u16, other: u16| if port == 0 { other } else { port };
         let usual = packets::Packet::default();
         let packet = packets::Packet {
@@ -234,7 +234,7 @@ impl<'a> Judge<'a> {
         );
     }
 
-    /// A fragment that is put together is held back; another meets the filter alone, and makes no state.
+    /// Checks the fragment of a packet: held for reassembly, or evaluated by the filter alone without creating a state.
     fn confirm_fragment(&mut self, packet: packets::Packet, expected: Verdict) {
         let evaluated = evaluated(&packet);
         let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
@@ -251,7 +251,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The answer to a packet that made a state comes back by it.
+    /// Checks that the reply to a packet that created a state is passed by that state.
     fn confirm_answer(&mut self, packet: crate::pf::eval::Packet) {
         let there = self.machine.eval(&packet);
         let back = there.verdicts().first().and_then(|there| answer(&packet, there));
@@ -265,12 +265,12 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// A rule as a violation names it: its line, and its canonical text.
+    /// A rule as a violation names it: its line and its canonical text.
     fn shown(&self, rule: &Rule) -> (u32, String) {
         (self.world.origin(rule.place).line, print_rule(rule))
     }
 
-    /// Tells of a packet of a set that something is so, and by which rule of a list that is about it.
+    /// Reports a packet of a set, if there is one, with the first rule of a list that matches it.
     fn find(&mut self, set: Set, is_fragment: bool, rules: &'a [Rule], what: &str) {
         if set.is_empty() || self.violations.len() >= MOST {
             return;
@@ -283,7 +283,7 @@ impl<'a> Judge<'a> {
         self.violations.push(Violation::Other(Box::new(finding)));
     }
 
-    /// The first rule of a list that is about this packet.
+    /// The first rule of a list that matches a packet.
     fn first_about(&mut self, packet: &packets::Packet, rules: &'a [Rule]) -> Option<&'a Rule> {
         rules.iter().find(|rule| {
             let about = self.about(rule);
@@ -291,7 +291,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// How fragments are put together.
+    /// Compares which fragments are reassembled, and how.
     fn compare_reassembly(&mut self) {
         if self.policy.reassembly == self.rules.reassembly {
             return;
@@ -311,8 +311,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Fragments that no one puts together count as their datagrams do: none of ours passes where a whole packet with
-    /// the same addresses may not, or is left to others, or is blocked where every whole packet passes.
+    /// Fragments that are not reassembled are held against all datagrams between the same addresses. The rules must not
+    /// pass one where such a datagram may be blocked, nor leave one to other anchors unless some such datagram is left
+    /// to them, nor block one where every such datagram passes.
     fn compare_fragments(&mut self) {
         const BLOCKED: u32 = 1;
         const OTHERS: u32 = 2;
@@ -345,8 +346,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Which pipes packets go through. `no dummynet` keeps what came out of its pipe, and what is inside a provider,
-    /// out of others; said of anything else it would keep that from the rules of others.
+    /// Compares the pipes that packets go through. `no dummynet` may match only packets inside a provider: anywhere
+    /// else it would keep a packet out of other programs' pipes.
     fn compare_pipes(&mut self) {
         let (pairs, joined) = self.pairs(self.policy.pipe, self.rules.pipes);
         for (number, (expected, sequence)) in pairs.into_iter().enumerate() {
@@ -372,8 +373,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Translation is settled where another anchor's must not have it, and left alone where it is not one of this
-    /// network's.
+    /// The rules must decide translation where another anchor's must not apply, and never where no volume is involved.
     fn compare_translations(&mut self) {
         let taken =
             self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
@@ -386,14 +386,14 @@ impl<'a> Judge<'a> {
         self.find(left, false, &[], "the rules leave it to other anchors to redirect it");
     }
 
-    /// The packets of a set of which an outcome is meant.
+    /// The packets of a set whose outcome satisfies a predicate.
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
         let meant = self.outcomes.select(&mut self.space, outcome, is_meant);
         self.space.and(set, meant)
     }
 
-    /// What this Mac sends itself makes states that end soon after their connection: pf's table has room for 10,000, and
-    /// with the usual timeouts a hundred connections a second fill it.
+    /// TCP states on lo0 must expire soon after their connection: pf's table holds 10,000, and with the default
+    /// timeouts a hundred connections per second would fill it.
     fn states_are_brief(&mut self) {
         let filter = self.lists.filter;
         let is_lasting = |rule: &Rule| {
@@ -422,13 +422,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What passes inside a provider without a state: its answer passes by itself.
+    /// What passes inside a provider without a state needs its replies to pass without one.
     fn answers_inside(&mut self) {
         let (within, outcome) = (self.policy.within, self.rules.outcome);
         let errors = errors(&mut self.space);
         let carried = self.inside(within, outcome, |it| it.verdict == Verdict::Carry);
         let carried = self.space.minus(carried, errors);
-        // What stays inside a provider on one interface is the same set with the ends exchanged and the other way.
+        // On one interface, what stays inside a provider is its own mirror image: if it all passes, so do the replies.
         let lo0 = self.space.interface(LOOPBACK);
         let local = self.space.and(within, lo0);
         let lost = self.inside(local, outcome, |it| !it.verdict.passes());
@@ -447,7 +447,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Named volumes and usual services.
+/// Preferences for witnesses: named volumes and usual services.
 fn wishes(space: &mut Space, plan: &Plan) -> Vec<Set> {
     let mut addresses: Vec<u128> =
         plan.volumes.iter().map(|volume| u128::from(u32::from(volume.address))).collect();

@@ -8,22 +8,22 @@ use crate::pf::eval::{Outcome as Action, StateUse, TranslationKind, Verdict as K
 use crate::pf::syntax::Block;
 use crate::plan::policy::{Answer, Translation, Verdict};
 
-/// The outcome of a packet.
+/// The outcome of a packet at one hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outcome {
-    /// Whether it passes.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The outcome of its addresses, where it passes.
+    /// The translation of its addresses, if it passes.
     pub translation: Option<Translation>,
 }
 
 impl Outcome {
-    /// Nothing but a verdict.
+    /// A verdict without translation.
     pub const fn plain(verdict: Verdict) -> Self {
         Self { verdict, translation: None }
     }
 
-    /// What the evaluator made of a packet. `own` is the address of the interface that it leaves by, of an egress interface.
+    /// The outcome of the evaluator's answer. `own` is the address of the egress interface, if the packet is on one.
     pub fn of(kernel: &Kernel, own: Option<Ipv4Addr>) -> Self {
         let verdict = match (kernel.action, kernel.reply) {
             (Action::Block, Some(Block::Drop) | None) => Verdict::Drop,
@@ -49,7 +49,7 @@ impl Outcome {
     }
 }
 
-/// Outcomes by number, the same for the rules and for the policy; 0 is a packet that is left alone.
+/// Outcomes by number, shared by the rules and the policy; 0 is a packet that the network leaves untouched.
 #[derive(Debug, Clone)]
 pub struct Outcomes {
     all: Vec<Outcome>,
@@ -65,10 +65,10 @@ impl Default for Outcomes {
 }
 
 impl Outcomes {
-    /// The number of an outcome.
+    /// The number of an outcome; a new one if it has none yet.
     ///
     /// # Panics
-    /// Where there are 2^31 of them.
+    /// If there are 2^31 outcomes.
     pub fn number(&mut self, outcome: Outcome) -> u32 {
         let all = &mut self.all;
         *self.numbers.entry(outcome).or_insert_with(|| {
@@ -77,22 +77,22 @@ impl Outcomes {
         })
     }
 
-    /// The outcome of a number.
+    /// The outcome with a number.
     pub fn outcome(&self, number: u32) -> Outcome {
         self.all[number as usize]
     }
 
-    /// The function that is one outcome everywhere.
+    /// The function that has one outcome everywhere.
     pub fn constant(&mut self, outcome: Outcome) -> Map {
         Map::constant(self.number(outcome))
     }
 
-    /// The packets of which an outcome is meant.
+    /// The packets whose outcome satisfies a predicate.
     pub fn select(&self, space: &mut Space, map: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
         space.select(map, |number| is_meant(self.outcome(number)))
     }
 
-    /// An outcome as a function: ICMP errors, where they pass, make no state.
+    /// An outcome as a function of packets: ICMP errors that pass create no state.
     pub fn of_packets(&mut self, space: &mut Space, outcome: Outcome, errors: Set) -> Map {
         let usual = self.constant(outcome);
         match stateless(outcome) {
@@ -104,7 +104,7 @@ impl Outcomes {
         }
     }
 
-    /// A function of some of these outcomes, and of numbers that are none, in which ICMP errors that pass make no state.
+    /// Applies the rule that ICMP errors create no state to a function of outcomes. Other values stay as they are.
     pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set) -> Map {
         space.behind_addresses(map, &mut |diagrams, map| {
             diagrams.overlay(errors, map, map, &mut |number| {
@@ -114,14 +114,14 @@ impl Outcomes {
         })
     }
 
-    /// The function in which these packets are dropped, in which pf finds no sense.
+    /// The function in which malformed packets are dropped, as pf does.
     pub fn without(&mut self, space: &mut Space, map: Map, malformed: Set) -> Map {
         let dropped = self.constant(Outcome::plain(Verdict::Drop));
         space.choose(malformed, dropped, map)
     }
 }
 
-/// What becomes of a packet that makes no state.
+/// The outcome for a packet that creates no state.
 fn stateless(outcome: Outcome) -> Outcome {
     match outcome.verdict {
         Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },

@@ -1,4 +1,4 @@
-//! A packet as a question to the evaluator and the policy, its answer, and its notation.
+//! Conversion of a packet for the evaluator and for the policy, the reply to it, and its notation.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ use crate::pf::syntax;
 use crate::plan::policy::{self, ECHO};
 
 const ECHO_REPLY: u8 = 0;
-/// Numbers that any segment can have.
+/// An arbitrary TCP sequence number.
 const SEQUENCE: u32 = 1000;
 
-/// A packet as the evaluator is asked about it.
+/// A packet in the form that the evaluator takes.
 pub fn evaluated(packet: &packets::Packet) -> Packet {
     let direction = match packet.direction {
         Direction::In => syntax::Direction::In,
@@ -53,7 +53,7 @@ pub fn evaluated(packet: &packets::Packet) -> Packet {
     }
 }
 
-/// The same packet as the policy is asked about it; none of IPv6, which it does not speak of.
+/// A packet in the form that the policy takes; `None` for IPv6, which the policy does not cover.
 pub fn asked(packet: &packets::Packet, world: &World) -> Option<policy::Packet> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
         return None;
@@ -74,7 +74,7 @@ pub fn asked(packet: &packets::Packet, world: &World) -> Option<policy::Packet> 
     })
 }
 
-/// The answer to a packet that passed; none where it is known by no rule what that is.
+/// The reply to a packet that passed; `None` for ICMP other than echo.
 pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
     let hooks = packet.hooks.iter().map(|hook| Hook {
         direction: match hook.direction {
@@ -90,7 +90,7 @@ pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
     };
     let transport = match packet.transport {
         Transport::Tcp { segment, .. } => {
-            // To a SYN a SYN-ACK; to anything else an ACK of what came.
+            // A SYN-ACK to a SYN; an ACK to anything else.
             let flags = if segment.flags & (SYN | ACK) == SYN { SYN | ACK } else { ACK };
             let acknowledgement = segment.sequence.wrapping_add(u32::from(segment.flags & SYN != 0));
             let segment = Segment { flags, sequence: 5000, acknowledgement, length: 0, window: u16::MAX };

@@ -1,7 +1,7 @@
-//! The policy as functions of all packets: the table of what is permitted, row by row, first match decides.
+//! The policy as functions of all packets: the table of what is permitted, row by row, where the first match decides.
 //!
-//! The policy itself answers for one packet ([`Policy::decide`]); this says the same for all of them at once. The proof
-//! asks both about a packet of every region, so that neither can be wrong alone.
+//! The policy itself answers for one packet ([`Policy::decide`]); this module computes the same for all packets at
+//! once. The proof asks both about a packet of every region, so that an error in one is found by the other.
 //!
 //! [`Policy::decide`]: crate::plan::Policy::decide
 
@@ -18,33 +18,33 @@ use crate::plan::policy::{
 };
 use crate::reach::ends::{Sets, addresses};
 
-/// How fragments are put together, as the numbers of a function.
+/// Fragments are not reassembled. This and the next two are the values of a reassembly function.
 pub const AS_THEY_ARE: u32 = 0;
-/// Put together.
+/// Fragments are reassembled.
 pub const TOGETHER: u32 = 1;
-/// Put together, with the don't-fragment bit cleared.
+/// Fragments are reassembled, and the don't-fragment bit is cleared.
 pub const WITHOUT_DF: u32 = 2;
 
 /// The policy of a plan as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Functions {
-    /// The outcome of a whole packet, by number of [`Outcomes`].
+    /// The outcome of an unfragmented packet, by number in [`Outcomes`].
     pub outcome: Map,
-    /// A packet of what each row is about, whatever rows stand before it.
+    /// For each row, a packet that it matches, regardless of the rows before it.
     pub examples: Vec<Packet>,
-    /// How fragments are put together.
+    /// Whether and how fragments are reassembled: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
     pub reassembly: Map,
-    /// The number of the pipe that a packet goes through; 0 is none.
+    /// The number of the pipe that a packet goes through; 0 means none.
     pub pipe: Map,
-    /// Packets that stay inside one provider.
+    /// The packets between addresses of one provider.
     pub within: Set,
-    /// Packets to a provider's network, less what `allowOverlap` gives away.
+    /// The packets to a provider's network, without what `allowOverlap` gives away.
     pub inward: Set,
-    /// Packets whose translation the anchor must settle, so that no other's takes it.
+    /// The packets whose translation the anchor must decide, so that no other anchor's applies.
     pub settled: Set,
 }
 
-/// Puts a plan's policy into functions.
+/// Converts a plan's policy into functions.
 pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut Outcomes) -> Functions {
     let parts = plan.policy.parts();
     let ends = Sets::of(space, &parts);
@@ -67,13 +67,13 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     Functions { outcome, examples: table.examples, reassembly, pipe, within, inward, settled }
 }
 
-/// Sets of packets by place.
+/// The sets of packets at each kind of hook.
 struct Hooks {
     out: Set,
     lo0: Set,
     egress: Set,
     foreign: Set,
-    /// By the index of the bridge in the plan.
+    /// By the bridge's index in the plan.
     bridges: Vec<Set>,
 }
 
@@ -107,7 +107,7 @@ struct Table<'a> {
     ends: Sets,
     hooks: Hooks,
     outcomes: &'a mut Outcomes,
-    /// What is filled in so far, from the last row on.
+    /// The rows so far, from the last to the first.
     rows: Vec<Row>,
     examples: Vec<Packet>,
     /// ICMP errors.
@@ -115,12 +115,12 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Puts a row before all others.
+    /// Adds a row before all others.
     fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
         self.put_both((set, Set::ALL), verdict, translation);
     }
 
-    /// The same, of what is in both sets: by source, and behind it.
+    /// Adds a row before all others that matches the intersection of two sets: by source, and by everything after it.
     fn put_both(&mut self, (top, rest): (Set, Set), verdict: Verdict, translation: Option<Translation>) {
         self.examples.extend(self.space.any_of_both(top, rest));
         let outcome = Outcome { verdict, translation };
@@ -136,7 +136,7 @@ impl Table<'_> {
         self.space.network(side, IpAddr::from([127, 0, 0, 0]), 8)
     }
 
-    /// All rows, from the last to the first.
+    /// Adds all rows, from the last to the first.
     fn fill(&mut self) {
         let inet = self.space.family(Family::Inet);
         let (from, to) = (self.ends.from_any, self.ends.to_any);
@@ -144,7 +144,7 @@ impl Table<'_> {
         let inward = self.space.minus(inet, out);
         let wire = self.space.not(lo0);
         self.put(Set::ALL, Verdict::Untouched, None);
-        // From others to volumes.
+        // Packets to volumes from anywhere else.
         let resets = self.resets();
         let outside = self.all([to, inward, wire]);
         self.put(outside, Verdict::Drop, None);
@@ -171,7 +171,8 @@ impl Table<'_> {
         self.refuse(leaks);
     }
 
-    /// What is refused on its way out over an interface that may leave checksums unfinished.
+    /// Refuses packets on their way out of an interface whose checksums the hardware may complete. TCP is answered by
+    /// ICMP there, not by an RST.
     fn refuse(&mut self, set: Set) {
         self.put(set, Verdict::Refuse(Answer::Usual), None);
         let tcp = self.space.number_is(Field::Protocol, TCP);
@@ -200,7 +201,7 @@ impl Table<'_> {
         addresses(self.space, side, self.parts.here)
     }
 
-    /// From volumes to what is no one's.
+    /// From volumes to the outside.
     fn outward(&mut self) {
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
         let networks = self.parts.networks.iter().zip(&self.ends.from);
@@ -235,7 +236,7 @@ impl Table<'_> {
         self.links();
     }
 
-    /// What links cover. Those with the same service and receivers are one row, and then those with the same senders.
+    /// What links cover. Links with the same service and receivers share a row; then those with the same senders.
     fn links(&mut self) {
         type Service<'p> = (Option<u8>, Option<&'p [(u16, u16)]>, bool);
         let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
@@ -251,7 +252,7 @@ impl Table<'_> {
             known.networks.extend(&to.networks);
             known.volumes.extend(&to.volumes);
         }
-        // What is masqueraded goes first: it passes whatever its flags are.
+        // Masqueraded packets take precedence (their rows are put last): they pass whatever their TCP flags.
         let opens = self.opens();
         let out = self.hooks.out;
         let mut rows = Vec::new();
@@ -313,7 +314,7 @@ impl Table<'_> {
         }
     }
 
-    /// Another program's redirection on lo0 must not take a volume's port.
+    /// What comes in on lo0 for a volume: another program's `rdr` must not take its ports.
     fn settled(&mut self) -> Set {
         let inward = self.space.minus(self.hooks.lo0, self.hooks.out);
         self.space.and(inward, self.ends.to_any)
@@ -323,7 +324,7 @@ impl Table<'_> {
         tcp_with(self.space, &[(RST, RST)])
     }
 
-    /// What is no TCP segment, or one that opens a connection.
+    /// All packets except TCP segments that do not open a connection.
     fn opens(&mut self) -> Set {
         let opening = tcp_with(self.space, &[(SYN, SYN | ACK)]);
         let tcp = self.space.number_is(Field::Protocol, TCP);
@@ -335,7 +336,7 @@ impl Table<'_> {
         icmp(self.space, kinds)
     }
 
-    /// How fragments are put together.
+    /// Which packets are reassembled from fragments, and how.
     fn reassembly(&mut self, world: &World) -> Map {
         let (from, to, out) = (self.ends.from_any, self.ends.to_any, self.hooks.out);
         let inet = self.space.family(Family::Inet);
@@ -343,7 +344,7 @@ impl Table<'_> {
         let wire = self.space.not(self.hooks.lo0);
         let (together, without_df) = (Map::constant(TOGETHER), Map::constant(WITHOUT_DF));
         let mut how = Map::constant(AS_THEY_ARE);
-        // Answers of the internet, for the address of an egress interface.
+        // UDP and ICMP replies from outside, to the address of an egress interface.
         let protocols =
             self.space.numbers(Field::Protocol, &[(ICMP.into(), ICMP.into()), (UDP.into(), UDP.into())]);
         if self.parts.networks.iter().any(|network| network.internet) {
@@ -371,7 +372,7 @@ impl Table<'_> {
         self.space.choose(leaks, without_df, how)
     }
 
-    /// The pipe of a packet: once, on its way out or where it comes in and the Mac has its destination.
+    /// The pipe of a packet. It counts once: on the way out, or where it arrives by wire for an address of the Mac.
     fn pipes(&mut self) -> Map {
         let pipe = self.ends.pipes(self.space, self.parts);
         if self.parts.ways.is_empty() {
@@ -385,7 +386,8 @@ impl Table<'_> {
     }
 }
 
-/// Segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; or what needs an ACK and has none.
+/// TCP segments whose flags make no sense: none of SYN, RST and ACK; both SYN and RST; PUSH or URG without ACK; or FIN
+/// with neither SYN nor ACK.
 pub fn malformed(space: &mut Space) -> Set {
     let without_ack = |flag: u8| (flag, flag | ACK);
     let nonsense = [
@@ -408,7 +410,7 @@ fn tcp_with(space: &mut Space, flags: &[(u8, u8)]) -> Set {
     space.and(tcp, any)
 }
 
-/// ICMP errors, which no state is made for.
+/// ICMP errors, for which pf creates no state.
 pub fn errors(space: &mut Space) -> Set {
     icmp(space, &ICMP_ERRORS)
 }

@@ -1,7 +1,7 @@
 //! Rules as functions of all packets: their outcome, the reassembly of fragments, and the pipes.
 //!
 //! Each list becomes a function from its last rule to its first, since the first match decides (every filter and
-//! dummynet rule is quick, or [`super::accept`] has refused it). A function has the action as its value and not the
+//! dummynet rule is quick, or [`super::accept`] has refused it). The value of a function is the action and not the
 //! rule, so that a thousand rules with the same action are one number; the evaluator names the rule for a packet.
 
 use std::collections::HashMap;
@@ -22,38 +22,38 @@ const UDP: u8 = 17;
 /// The rules of an anchor as functions of packets.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The outcome of a whole packet, by number of [`Outcomes`].
+    /// The outcome of an unfragmented packet, by number in [`Outcomes`].
     pub outcome: Map,
-    /// The outcome of a fragment that is evaluated alone.
+    /// The outcome of a fragment that is evaluated without being reassembled.
     pub fragment: Map,
-    /// How fragments are put together: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
+    /// Whether and how fragments are reassembled: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
     ///
     /// [`AS_THEY_ARE`]: super::policy::AS_THEY_ARE
     /// [`TOGETHER`]: super::policy::TOGETHER
     /// [`WITHOUT_DF`]: super::policy::WITHOUT_DF
     pub reassembly: Map,
-    /// Packets whose translation some rule decides, also by `no nat` or `no rdr`.
+    /// The packets whose translation some rule decides, including `no nat` and `no rdr`.
     pub settled: Set,
-    /// The pipes that a packet goes through, as the number of a sequence.
+    /// The pipes that a packet goes through, as an index into `sequences`.
     pub pipes: Map,
-    /// What these numbers mean: pipes in order; none is a `no dummynet`, which ends it.
+    /// Sequences of pipes in order; `None` is a `no dummynet`, which ends one.
     pub sequences: Vec<Vec<Option<u16>>>,
-    /// A packet of what each rule is about, whatever rules stand before it.
+    /// For each rule, a packet that it matches, regardless of the rules before it.
     pub examples: Vec<Packet>,
 }
 
-/// The lists of rules that are read.
+/// The lists of rules that are read, each in evaluation order.
 #[derive(Debug, Clone, Copy)]
 pub struct Lists<'a> {
-    /// Normalization.
+    /// Normalization (`scrub`).
     pub scrub: &'a [Rule],
-    /// Translation of what goes out.
+    /// Translation of outgoing packets (`nat`).
     pub nat: &'a [Rule],
-    /// Translation of what comes in.
+    /// Translation of incoming packets (`rdr`).
     pub rdr: &'a [Rule],
-    /// The filter.
+    /// Filter rules.
     pub filter: &'a [Rule],
-    /// Pipes.
+    /// Dummynet rules.
     pub dummynet: &'a [Rule],
 }
 
@@ -64,18 +64,18 @@ impl<'a> Lists<'a> {
         Self { scrub, nat, rdr, filter, dummynet }
     }
 
-    /// Every rule.
+    /// All rules of all lists.
     pub fn all(&self) -> impl Iterator<Item = &'a Rule> {
         self.scrub.iter().chain(self.nat).chain(self.rdr).chain(self.filter).chain(self.dummynet)
     }
 
-    /// The names of interfaces that the rules distinguish.
+    /// The interface names that the rules distinguish.
     pub fn interfaces(&self) -> impl Iterator<Item = &'a str> {
         self.all().filter_map(|rule| Some(rule.interface.as_ref()?.name.as_str()))
     }
 }
 
-/// Reads rules that were accepted. What `loaded` holds are their tables.
+/// Reads rules that [`super::accept`] did not refuse. `loaded` provides the contents of their tables.
 pub fn read(
     space: &mut Space,
     lists: &Lists,
@@ -96,7 +96,7 @@ pub fn read(
     Rules { outcome, fragment, reassembly, settled, pipes, sequences, examples }
 }
 
-/// The packets that a rule is about, whatever rules stand before it.
+/// The packets that a rule matches, regardless of the rules before it.
 pub fn about(space: &mut Space, loaded: &Loaded, world: &World, rule: &Rule) -> Set {
     let mut reader = Reader { space, loaded, world, tables: HashMap::new(), examples: Vec::new() };
     let (top, rest) = match rule.action {
@@ -107,7 +107,7 @@ pub fn about(space: &mut Space, loaded: &Loaded, world: &World, rule: &Rule) -> 
     reader.space.and(top, rest)
 }
 
-/// What a filter rule does.
+/// The verdict of a filter rule.
 fn verdict(rule: &Rule) -> Verdict {
     match (rule.action, rule.state) {
         (Action::Block(Block::Drop), _) => Verdict::Drop,
@@ -128,13 +128,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A row for what is in both of two sets, of which a packet is put by as an example.
+    /// A row that matches the intersection of two sets; an example packet of it is recorded.
     fn row(&mut self, (top, rest): (Set, Set), then: Map) -> Row {
         self.examples.extend(self.space.any_of_both(top, rest));
         Row { top, rest, then }
     }
 
-    /// How fragments are put together.
+    /// Which packets are reassembled from fragments, and how.
     fn reassembly(&mut self, rules: &[Rule]) -> Map {
         let how = |rule: &Rule| match (rule.action, rule.scrub.no_df) {
             (Action::Scrub, true) => WITHOUT_DF,
@@ -150,7 +150,7 @@ impl Reader<'_> {
         self.space.over(first, Map::constant(AS_THEY_ARE))
     }
 
-    /// What the filter does with whole packets, and with fragments that are judged alone.
+    /// The filter's outcomes for unfragmented packets, and for fragments that are evaluated without reassembly.
     fn filter(&mut self, rules: &[Rule], outcomes: &mut Outcomes) -> (Map, Map) {
         let (is_fragment, errors) = (self.space.number_is(Field::Fragment, 1), errors(self.space));
         let mut rows = Vec::with_capacity(rules.len());
@@ -159,7 +159,7 @@ impl Reader<'_> {
             let (whole, alone) =
                 (outcomes.of_packets(self.space, outcome, errors), outcomes.constant(outcome));
             let then = self.space.choose(is_fragment, alone, whole);
-            // One function for both: they differ where a rule asks for what a fragment does not show.
+            // One function holds both; they differ where a rule needs a field that a fragment lacks.
             let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
             let (top, to) = self.of_ends(rule);
             let rest = self.space.and(to, whole);
@@ -168,15 +168,15 @@ impl Reader<'_> {
             let service = self.space.or(whole, alone);
             rows.push(Row { top, rest: self.space.and(to, service), then });
         }
-        // What no rule is about.
+        // Packets that no rule matches.
         rows.push(Row { top: Set::ALL, rest: Set::ALL, then: Map::constant(0) });
         let both = self.space.first_match(&rows);
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
-    /// Packets whose translation is decided, and the outcome of all packets after it: the filter sees what it made.
+    /// The packets whose translation is decided, and the outcome of all packets: the filter sees the translated packet.
     fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
-        // `no nat` and `no rdr`: as if there were none.
+        // The value for `no nat` and `no rdr`: treated as if no translation rule matched.
         const NONE: u32 = u32::MAX >> 2;
         let (out, inward) = (self.space.direction(Direction::Out), self.space.direction(Direction::In));
         let outward = self.space.choose(out, filter, Map::constant(0));
@@ -194,11 +194,11 @@ impl Reader<'_> {
             let translated = Outcome { verdict: Verdict::Pass, translation: Some(translation) };
             let behind = match source {
                 Some(source) => self.space.with_address(outward, Side::Source, source.into()),
-                // A redirection passes, and meets no filter rule.
+                // `rdr pass`: the packet passes without evaluation of the filter.
                 None => Map::constant(outcomes.number(translated)),
             };
             let mut through = |number| {
-                // What is translated always has a state.
+                // A translated packet always has a state.
                 if outcomes.outcome(number).verdict.blocks() { number } else { outcomes.number(translated) }
             };
             let then = self.space.overlay(rest, behind, Map::UNDECIDED, &mut through);
@@ -215,7 +215,7 @@ impl Reader<'_> {
         (settled, self.space.over(translated, filter))
     }
 
-    /// What a rule makes of addresses, and the new source where it is that.
+    /// The translation that a rule does, and the new source if it translates the source.
     fn translation(&self, rule: &Rule) -> Option<(Translation, Option<Ipv4Addr>)> {
         let address = &rule.redirect.as_ref()?.hosts.first()?.address;
         match (rule.action, address) {
@@ -232,7 +232,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Sequences of pipes: a packet that comes out of one goes on behind the rule that sent it there.
+    /// The sequences of pipes: a packet that leaves a pipe continues after the rule that sent it there.
     fn pipes(&mut self, rules: &[Rule]) -> (Map, Vec<Vec<Option<u16>>>) {
         let mut sequences: Vec<Vec<Option<u16>>> = vec![Vec::new()];
         let mut numbers: HashMap<Vec<Option<u16>>, u32> = HashMap::from([(Vec::new(), 0)]);
@@ -266,7 +266,7 @@ impl Reader<'_> {
         (function, sequences)
     }
 
-    /// Interface, direction, family and source; and destination.
+    /// The match of a rule by interface, direction, family and source; and by destination.
     fn of_ends(&mut self, rule: &Rule) -> (Set, Set) {
         let inet = self.space.family(Family::Inet);
         let source = self.of_end(Side::Source, &rule.source);
@@ -289,7 +289,7 @@ impl Reader<'_> {
         rule.protocol.map_or(Set::ALL, |protocol| self.space.number_is(Field::Protocol, protocol))
     }
 
-    /// Ends and protocol, up to the source and behind it.
+    /// The match of a rule by addresses and protocol: up to the source, and after it.
     fn of_header(&mut self, rule: &Rule) -> (Set, Set) {
         let (top, to) = self.of_ends(rule);
         let protocol = self.of_protocol(rule);
@@ -308,7 +308,7 @@ impl Reader<'_> {
         (top, self.space.and(to, service))
     }
 
-    /// Protocol, ports, flags and types of a filter rule.
+    /// The protocol, ports, flags and ICMP type that a filter rule matches.
     fn of_service(&mut self, rule: &Rule) -> Set {
         let mut service = self.of_protocol(rule);
         if let Some(flags) = rule.tcp_flags {
@@ -329,7 +329,7 @@ impl Reader<'_> {
         self.space.and(service, ports)
     }
 
-    /// A fragment shows neither ports nor flags nor types: a rule that asks for them is not about it.
+    /// A fragment has no ports, flags or ICMP type: a rule with such a condition does not match it.
     fn of_fragment(&mut self, rule: &Rule) -> Set {
         let has_port = rule.source.port.is_some() || rule.destination.port.is_some();
         if matches!(rule.protocol, Some(TCP | UDP)) && has_port {
@@ -345,7 +345,7 @@ impl Reader<'_> {
         service
     }
 
-    /// Conditions on ports count where the rule itself names a protocol that has them.
+    /// A condition on ports applies only if the rule itself names a protocol with ports.
     fn of_ports(&mut self, rule: &Rule) -> Set {
         let mut set = Set::ALL;
         if matches!(rule.protocol, Some(TCP | UDP)) {
@@ -389,7 +389,7 @@ impl Reader<'_> {
     }
 }
 
-/// The ports that fulfil a condition.
+/// The port ranges that satisfy a condition.
 fn ranges(condition: NumberMatch<u16>) -> Vec<(u128, u128)> {
     const LAST: u128 = u16::MAX as u128;
     let below = |port: u16| port.checked_sub(1).map(|last| (0, u128::from(last)));

@@ -1,14 +1,14 @@
-//! The machine that an anchor is proven for: any.
+//! The machine that an anchor is proven for: it represents every Mac.
 //!
 //! The manager loads a line that names `$egress`, `$outside` or a bridge once for each such interface. The resulting
 //! rules match only their interface ([`super::accept`] refuses any other), so what happens on an interface follows
-//! from the lines without macros and its own, in their order, whatever other interfaces there are. So one world
-//! represents all: two egress interfaces, another program's interface, every bridge, and an unknown one that
-//! appeared later. Where one of them is absent, so are its lines, and there is no packet on it.
+//! from the lines without macros and from its own lines, in order, whatever other interfaces there are. So one world
+//! represents all: two egress interfaces, another program's interface, every bridge, and an unknown interface that
+//! appeared later. Where one of them is absent, so are its lines, and no packet crosses it.
 //!
-//! Addresses of the machine that a rule could use (`self`, `lo0`, `antispoof`) are here ones that no host can have,
-//! so that a rule with them is exposed. An egress interface has an address outside all networks, which represents
-//! any: what the rules do with packets from and to all of these is part of the proof.
+//! Addresses of the machine that a rule could use (`self`, `lo0`, `antispoof`) are replaced by addresses that no host
+//! can have, so that a rule that uses them is exposed. An egress interface gets an address outside all networks, which
+//! represents any: what the rules do with packets from and to all of these is part of the proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,14 +22,14 @@ use crate::pf::syntax::{Place, Rule};
 use crate::plan::Plan;
 use crate::plan::policy::Interface;
 
-/// The interface on which the Mac talks to itself.
+/// The loopback interface.
 pub const LOOPBACK: &str = "lo0";
-/// What stands for the addresses of the machine: reserved space, of which no rule can speak by chance.
+/// Stand-ins for the machine's own addresses: reserved space, which no rule names by chance.
 const MACHINE: [Ipv4Addr; 2] = [Ipv4Addr::new(247, 83, 151, 1), Ipv4Addr::new(247, 83, 151, 254)];
-/// The kinds of interfaces that are put in: two egress interfaces, and bridges.
+/// The name prefixes of the substituted interfaces: two for egress interfaces, one for bridges.
 const KINDS: [&str; 3] = ["en", "utun", "bridge"];
 const MACHINE_PREFIX: u8 = 24;
-/// Addresses for egress interfaces: of documentation space and the like.
+/// Candidate addresses for egress interfaces, from documentation space and the like.
 const CANDIDATES: [[u8; 4]; 6] = [
     [192, 0, 2, 10],
     [198, 51, 100, 10],
@@ -39,13 +39,13 @@ const CANDIDATES: [[u8; 4]; 6] = [
     [198, 18, 0, 10],
 ];
 
-/// An anchor as it is loaded in the world that stands for all.
+/// An anchor as it is loaded on the machine that represents all.
 #[derive(Debug, Clone)]
 pub struct World {
     loaded: Loaded,
-    /// The interfaces that are put in for macros, each with its kind.
+    /// The interfaces that are substituted for macros, each with its kind.
     kinds: BTreeMap<String, Interface>,
-    /// The address of each way out.
+    /// The address of each egress interface.
     addresses: BTreeMap<String, Ipv4Addr>,
     environment_interfaces: Vec<InterfaceInfo>,
 }
@@ -87,7 +87,7 @@ impl World {
         &self.loaded.text
     }
 
-    /// What a reader of the text must know of the machine.
+    /// What a reader of the text must know of the machine: macros, interfaces, addresses.
     pub fn environment(&self) -> Environment {
         Environment {
             interfaces: self.environment_interfaces.clone(),
@@ -96,22 +96,22 @@ impl World {
         }
     }
 
-    /// Where a thing of the loaded text is in the anchor.
+    /// The place in the anchor of something in the loaded text.
     pub fn origin(&self, place: Place) -> Place {
         Place { line: self.loaded.origin(place.line), ..place }
     }
 
-    /// An error of the loaded text at its place in the anchor.
+    /// An error in the loaded text, moved to its place in the anchor.
     pub fn error_at_origin(&self, error: crate::pf::Error) -> crate::pf::Error {
         crate::pf::Error { line: self.loaded.origin(error.line), ..error }
     }
 
-    /// The space in which everything is distinguished that rules or the policy distinguish.
+    /// A packet space that distinguishes every interface that the rules or the policy distinguish.
     pub fn space(&self, lists: &Lists) -> Space {
         Space::new(self.kinds.keys().map(String::as_str).chain(lists.interfaces()).map(str::to_owned))
     }
 
-    /// How many rules there are on a Mac with one egress interface and no other program's interface.
+    /// The number of rules on a Mac with one egress interface and no interface of another program.
     pub fn count(&self, lists: &Lists) -> usize {
         let first = self.addresses.keys().next();
         let is_there = |rule: &&Rule| {
@@ -124,12 +124,12 @@ impl World {
         lists.all().filter(is_there).count()
     }
 
-    /// The names of interfaces that the policy distinguishes.
+    /// The interfaces that the policy distinguishes, each with its kind.
     pub fn interfaces(&self) -> impl Iterator<Item = (&str, Interface)> {
         self.kinds.iter().map(|(name, kind)| (name.as_str(), *kind))
     }
 
-    /// What an interface is to the policy.
+    /// The kind of an interface, for the policy.
     pub fn kind(&self, name: &str) -> Interface {
         self.kinds.get(name).copied().unwrap_or(Interface::New)
     }
@@ -139,19 +139,19 @@ impl World {
         self.addresses.get(interface).copied()
     }
 
-    /// Whether the manager puts this name in for a macro.
+    /// Whether the name is substituted for a macro.
     pub fn is_put_in(&self, name: &str) -> bool {
         !matches!(self.kind(name), Interface::Loopback | Interface::New)
     }
 
-    /// Whether an address of a rule is one of those that stand for the machine's.
+    /// Whether an address in a rule is a stand-in for one of the machine's own.
     pub fn is_machines(&self, address: IpAddr) -> bool {
         let of_machine = |v4: Ipv4Addr| v4.octets()[..3] == MACHINE[0].octets()[..3];
         matches!(address, IpAddr::V4(v4) if of_machine(v4) || self.addresses.values().any(|own| *own == v4))
     }
 }
 
-/// Names of interfaces that the anchor says, so that none of them is put in for a macro.
+/// The interface names that the anchor itself contains, so that none of them is substituted for a macro.
 struct Names<'a>(BTreeSet<&'a str>);
 
 impl<'a> Names<'a> {

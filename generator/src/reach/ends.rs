@@ -7,23 +7,23 @@ use crate::packets::{Family, Map, Row, Set, Side, Space};
 use crate::plan::Region;
 use crate::plan::policy::{Ends, Parts};
 
-/// The networks of providers, as sets of what comes from them and goes to them, in the order of [`Parts::networks`].
+/// The providers' networks as sets, in the order of [`Parts::networks`].
 #[derive(Debug, Clone)]
 pub struct Sets {
-    /// Flows from each.
+    /// The flows from each network.
     pub from: Vec<Set>,
-    /// Flows to each.
+    /// The flows to each network.
     pub to: Vec<Set>,
-    /// Flows from any.
+    /// The flows from any of them.
     pub from_any: Set,
-    /// Flows to any.
+    /// The flows to any of them.
     pub to_any: Set,
 }
 
-/// The packets with an end in a region.
+/// The packets whose source or destination is in a region.
 pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
     let mut set = Set::NONE;
-    // The longest that holds an address decides, and longer ones stand behind.
+    // Prefixes are sorted: the longest that contains an address comes last, and so decides.
     for (prefix, is_out) in region.prefixes() {
         let part = space.network(side, prefix.network().into(), prefix.prefix_len());
         set = if is_out { space.minus(set, part) } else { space.or(set, part) };
@@ -31,7 +31,7 @@ pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
     set
 }
 
-/// The packets with one of these addresses at an end.
+/// The packets whose source or destination is one of these addresses.
 pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item = &'a Ipv4Addr>) -> Set {
     let numbers: BTreeSet<u128> = all.into_iter().map(|address| u32::from(*address).into()).collect();
     let ranges: Vec<(u128, u128)> = numbers.into_iter().map(|number| (number, number)).collect();
@@ -39,7 +39,7 @@ pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item 
 }
 
 impl Sets {
-    /// The networks of a policy.
+    /// The networks of a policy as sets.
     pub fn of(space: &mut Space, parts: &Parts) -> Self {
         let mut side =
             |side| -> Vec<Set> { parts.networks.iter().map(|it| region(space, side, it.region)).collect() };
@@ -48,14 +48,14 @@ impl Sets {
         Self { from, to, from_any, to_any }
     }
 
-    /// The packets that stay inside one provider.
+    /// The packets between addresses of one provider.
     pub fn within(&self, space: &mut Space) -> Set {
         let pairs = self.from.iter().zip(&self.to);
         let pairs: Vec<Set> = pairs.map(|(from, to)| space.and(*from, *to)).collect();
         space.union(&pairs)
     }
 
-    /// The packets with an end among these.
+    /// The packets whose source or destination is one of these endpoints.
     pub fn ends(&self, space: &mut Space, side: Side, ends: &Ends) -> Set {
         let volumes = addresses(space, side, &ends.volumes);
         let networks = match side {
@@ -67,7 +67,7 @@ impl Sets {
         space.union(&sets)
     }
 
-    /// Receivers, by the network that they are in.
+    /// The receivers grouped by network: its index, and the packets to those inside it.
     pub fn by_network(&self, space: &mut Space, parts: &Parts, ends: &Ends) -> Vec<(usize, Set)> {
         let mut sets: BTreeMap<usize, Set> =
             ends.networks.iter().map(|network| (*network, self.to[*network])).collect();
@@ -81,14 +81,14 @@ impl Sets {
         sets.into_iter().collect()
     }
 
-    /// The number of the pipe from an address to an address.
+    /// The number of the pipe from one address to another; 0 means none.
     pub fn pipes(&self, space: &mut Space, parts: &Parts) -> Map {
         if parts.ways.is_empty() {
             return Map::constant(0);
         }
         let within = self.within(space);
         let mut rows = vec![Row { top: within, rest: Set::ALL, then: Map::constant(0) }];
-        // The narrow before the broad, the sender's breadth before the receiver's, and of the same the first.
+        // Volumes take precedence over networks, on the sender's side first; among equals the first declared path wins.
         for breadths in [[false, false], [false, true], [true, false], [true, true]] {
             for way in &parts.ways {
                 let part = |ends: &Ends, is_network: bool| {

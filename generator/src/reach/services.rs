@@ -1,4 +1,4 @@
-//! Sets of services: what a packet's protocol and destination port can be, and how a person says so.
+//! Sets of services: the protocols and destination ports of packets, and their wording.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::Flows;
 use crate::packets::{Field, Set};
 use crate::plan::policy::{ICMP, TCP, UDP};
 
-/// Ports, from the first to the last.
+/// A range of ports, inclusive.
 type Ports = (u16, u16);
 
-/// Every port that a packet can carry. Port 0 is none that a link can name.
+/// Every port number. A link cannot name port 0, but a packet can carry it.
 const EVERY_PORT: Ports = (0, u16::MAX);
-/// A protocol that no link can name: GRE stands for all of them.
+/// A protocol that no link can name (GRE); it represents all of these.
 const OTHER: u8 = 47;
 
 /// A set of services.
@@ -24,12 +24,12 @@ pub struct Services {
 }
 
 impl Services {
-    /// Every service.
+    /// All services.
     pub fn every() -> Self {
         Self { tcp: vec![EVERY_PORT], udp: vec![EVERY_PORT], icmp: true, other: true }
     }
 
-    /// What a protocol and ports permit; ports without a protocol are those of TCP and UDP.
+    /// The services that a protocol and ports permit; ports without a protocol mean those of TCP and UDP.
     pub fn permitted(protocol: Option<u8>, ports: Option<&[Ports]>) -> Self {
         let mut services = Self::default();
         let ports = ports.unwrap_or(&[EVERY_PORT]);
@@ -43,7 +43,7 @@ impl Services {
         services
     }
 
-    /// Adds all of another.
+    /// Adds all services of another set.
     pub fn join(&mut self, other: &Self) {
         for (own, more) in [(&mut self.tcp, &other.tcp), (&mut self.udp, &other.udp)] {
             let mut all: Vec<Ports> = own.iter().chain(more).copied().collect();
@@ -60,14 +60,14 @@ impl Services {
         self.other |= other.other;
     }
 
-    /// Whether all of another are among them.
+    /// Whether another set is a subset of this one.
     pub fn holds(&self, other: &Self) -> bool {
         let mut joined = self.clone();
         joined.join(other);
         joined == *self
     }
 
-    /// Adds a protocol, with these ports if it has ports. Ranges come in order.
+    /// Adds a protocol, with these ports if it has ports. Ranges must be added in order.
     pub fn add(&mut self, protocol: u8, (first, last): Ports) {
         let known = match protocol {
             TCP => &mut self.tcp,
@@ -82,8 +82,8 @@ impl Services {
         }
     }
 
-    /// By protocol, `other` for all that have no name here: the ranges of its ports, none where all are meant or it has
-    /// none.
+    /// The services by protocol name, `other` for all that have no name here, each with its port ranges; `None` if all
+    /// ports are meant or the protocol has none.
     pub fn by_protocol(&self) -> Vec<(&'static str, Option<Vec<String>>)> {
         let ported = |name, ranges: &[Ports]| match ranges {
             [] => None,
@@ -95,7 +95,7 @@ impl Services {
         all.into_iter().chain([portless("other", self.other)]).flatten().collect()
     }
 
-    /// What a set of flows says of services; it is about nothing else.
+    /// The services of a set of flows, which must not depend on anything else.
     pub fn of(flows: &mut Flows, set: Set) -> Self {
         let mut of_protocol = |protocol: u8| {
             let map = flows.with_number(set.as_map(), Field::Protocol, protocol);
@@ -126,7 +126,7 @@ impl Services {
         Self { tcp: ports(&self.tcp), udp: ports(&self.udp), icmp: !self.icmp, other: !self.other }
     }
 
-    /// The parts in words, and how many ranges and protocols they name.
+    /// The wording in parts, and the number of ranges and protocols that they name.
     fn parts(&self) -> (Vec<String>, usize) {
         let ported = |word: &str, ranges: &[Ports]| match ranges {
             [] => None,
@@ -160,7 +160,7 @@ fn range((first, last): Ports) -> String {
 }
 
 impl fmt::Display for Services {
-    /// `tcp 2379-2380`, `any protocol`, `any protocol but icmp`: whichever is shorter.
+    /// Such as `tcp 2379-2380`, `any protocol` or `any protocol but icmp`: listing or exclusion, whichever is shorter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::every() {
             return f.write_str("any protocol");

@@ -159,10 +159,10 @@ impl Answers {
         }
     }
 
-    /// Groups volumes of the same provider with equal answers; indices are those of the plan. `None` if there are more than
-    /// `most` groups.
+    /// Groups volumes of the same provider with equal answers; indices are those of the plan. `None` if there are more
+    /// than `most` groups.
     pub fn groups(&self, plan: &Plan, most: usize) -> Option<Vec<Vec<usize>>> {
-        // By provider, attachment and row; then by one row after the other, what each has in its column.
+        // By provider, attachment and row; then refined by the column entries of one row after the other.
         let mut known = HashMap::new();
         let mut of_volume: Vec<usize> = Vec::with_capacity(plan.volumes.len());
         for (volume, class) in plan.volumes.iter().zip(&self.volumes) {
@@ -240,7 +240,7 @@ impl<'a> Classes<'a> {
         self.number(Kind::Inside { provider, volume, here }, address)
     }
 
-    /// All of them in the order of their addresses, and the place of each by its number.
+    /// All classes in the order of their addresses, and the position of each by its number.
     fn in_order(self) -> (Vec<(Opener, Ipv4Addr)>, Vec<usize>) {
         let mut order: Vec<usize> = (0..self.all.len()).collect();
         order.sort_by_key(|class| self.all[*class].1);
@@ -266,8 +266,8 @@ struct Asked {
     outcomes: Vec<Outcome>,
 }
 
-/// Computes the answers for every pair of classes, which are in the order of their addresses: each function of destinations
-/// once, and each of services.
+/// Computes the answers for every pair of classes, which are in the order of their addresses. Each function of
+/// destinations, and each function of services, is evaluated once.
 fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     let mut flows = Flows::default();
     let reach = Reach::of(&mut flows, plan);

@@ -84,7 +84,7 @@ fn volume(change: &VolumeChange) -> Volume {
 }
 
 fn file(file: &crate::diff::FileChange) -> File {
-    // Of a file that is wholly new or gone the lines say nothing that the file does not; of a picture no one reads them.
+    // If the file is wholly new or gone, its lines add nothing; the lines of a picture are of no use to a reader.
     let is_picture = [PICTURE, DRAWING].contains(&file.path.as_str());
     let lines = file.lines().filter(|_| file.presence == Presence::Changed && !is_picture);
     File {

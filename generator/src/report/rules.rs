@@ -75,7 +75,7 @@ struct Purpose {
     volume: Option<Name>,
 }
 
-/// The lines of an anchor, and the line numbers of its rules.
+/// The lines of an anchor, with the line numbers of its rules by purpose.
 pub fn lines(
     declaration: &Declaration,
     plan: &Plan,

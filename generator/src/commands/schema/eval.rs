@@ -1,4 +1,4 @@
-//! The answers of `pf eval`, as types: the form in which recorded verdicts of a real pf are.
+//! The answers of `pf eval`, as types. It is the format in which the verdicts of a real pf were recorded.
 
 #![expect(dead_code, reason = "it describes what is printed")]
 
@@ -6,21 +6,21 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 
-/// An answer to a packet.
+/// The verdict on one packet.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub enum Eval {
-    /// Of one hook.
+    /// For a packet with one hook.
     Single(Verdict),
-    /// Of several, until one blocks.
+    /// For a packet with a `path` of hooks; evaluation ends at the first hook that blocks.
     Path(Path),
 }
 
 #[derive(JsonSchema)]
 pub struct Path {
-    /// What becomes of the packet in the end.
+    /// The final verdict.
     action: Passing,
-    /// One for each hook.
+    /// One verdict for each hook that evaluated the packet.
     hops: Vec<Verdict>,
 }
 
@@ -33,41 +33,44 @@ pub enum Passing {
 
 #[derive(JsonSchema)]
 pub struct Verdict {
+    /// What pf does with the packet.
     action: Action,
+    /// What decided.
     via: Via,
-    /// The number of the deciding rule inside its ruleset; -1 is none. Absent where pf never looked.
+    /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet.
     #[schemars(with = "i64", skip_serializing_if = "Option::is_none")]
     rule: Option<i64>,
-    /// The path of that ruleset; empty is the main one.
+    /// The anchor path of that ruleset; empty for the main ruleset.
     #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
     anchor: Option<String>,
+    /// The label of the deciding rule.
     #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
     label: Option<String>,
-    /// What became of the state table.
+    /// What happened in the state table.
     #[schemars(with = "State", skip_serializing_if = "Option::is_none")]
     state: Option<State>,
-    /// The translation rule, the state's where there is one. It need not have changed anything.
+    /// The translation rule that applied, or the one stored in the matched state. It need not have changed anything.
     #[schemars(with = "Translation", skip_serializing_if = "Option::is_none")]
     xlate_rule: Option<Translation>,
-    /// The dummynet rules that the packet meets, in order.
+    /// The dummynet rules that the packet matches, in order.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
     dummynet: Vec<Shaping>,
-    /// True where it was the last missing fragment: from here on it is the whole datagram.
+    /// True if this fragment completed its datagram: from this hook on, the packet is the reassembled datagram.
     #[schemars(with = "bool", skip_serializing_if = "Option::is_none")]
     reassembled: Option<bool>,
-    /// False where `no-df` has cleared the flag that forbids to cut it.
+    /// False if `no-df` cleared the don't-fragment bit.
     #[schemars(with = "bool", skip_serializing_if = "Option::is_none")]
     df: Option<bool>,
-    /// What `min-ttl` has raised its time to live to.
+    /// The TTL, if `min-ttl` raised it.
     #[schemars(with = "u8", skip_serializing_if = "Option::is_none")]
     ttl: Option<u8>,
-    /// The source after translation, where it changed.
+    /// The source after translation, if it changed.
     #[schemars(with = "Source", skip_serializing_if = "Option::is_none")]
     nat: Option<Source>,
-    /// The destination after translation, where it changed.
+    /// The destination after translation, if it changed.
     #[schemars(with = "Destination", skip_serializing_if = "Option::is_none")]
     rdr: Option<Destination>,
-    /// The packet after pf.
+    /// The addresses and ports of the packet as it leaves pf.
     out: Form,
 }
 
@@ -76,7 +79,7 @@ pub struct Verdict {
 pub enum Action {
     Pass,
     Block,
-    /// Until the other fragments of its datagram are there.
+    /// Held until the other fragments of its datagram arrive.
     Held,
 }
 
@@ -85,11 +88,11 @@ pub enum Action {
 pub enum Via {
     /// A filter rule.
     Rule,
-    /// A state, which an earlier packet created.
+    /// A state that an earlier packet created.
     State,
-    /// Nothing: no filter rule matched, or a translation that skips the filter did.
+    /// The default verdict: no filter rule matched, or a translation rule skipped the filter.
     Default,
-    /// `set skip`: pf never looked.
+    /// `set skip` on the interface: pf did not evaluate the packet.
     #[serde(rename = "skip-or-disabled")]
     Skip,
 }
@@ -105,8 +108,9 @@ pub enum State {
 #[derive(JsonSchema)]
 pub struct Translation {
     r#type: Kind,
-    /// Its number among the rules of its kind in its ruleset.
+    /// The number of the rule among those of its kind in its ruleset.
     rule: u32,
+    /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
 }
 
@@ -118,10 +122,11 @@ pub enum Kind {
     Binat,
 }
 
-/// A dummynet rule; with neither pipe nor queue it says `no dummynet`.
+/// A dummynet rule; one with neither pipe nor queue is a `no dummynet` rule.
 #[derive(JsonSchema)]
 pub struct Shaping {
     rule: u32,
+    /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
     #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]
     pipe: Option<u16>,

@@ -11,32 +11,35 @@ use schemars::JsonSchema;
 pub enum LabStatus {
     /// No lab is up.
     Down(LabDown),
-    /// One is.
+    /// A lab is up.
     Up(LabUp),
 }
 
 #[derive(JsonSchema)]
 pub struct LabDown {
-    /// False.
+    /// Always false.
     up: bool,
 }
 
 #[derive(JsonSchema)]
 pub struct LabUp {
-    /// True.
+    /// Always true.
     up: bool,
+    /// The hosts of the lab.
     nodes: Vec<Node>,
-    /// How many rules are loaded.
+    /// The number of loaded rules.
     rules: usize,
+    /// The pipes for conditions of links.
     pipes: Vec<LabPipe>,
+    /// The partitions and slow paths in force.
     faults: Vec<Fault>,
-    /// How many states live.
+    /// The number of entries in the state table.
     states: usize,
-    /// Packets.
+    /// The number of packets delivered.
     delivered: u64,
     blocked: u64,
     dropped: u64,
-    /// Since it is up.
+    /// The seconds since the lab came up.
     seconds: u64,
 }
 
@@ -52,8 +55,11 @@ pub struct Node {
 
 #[derive(JsonSchema)]
 pub struct LabPipe {
+    /// The number of the pipe.
     number: u16,
+    /// Its conditions, in words.
     conditions: String,
+    /// The sources and destinations of the packets that go through it.
     way: String,
 }
 
@@ -66,69 +72,77 @@ pub struct Fault {
     seconds: Option<u64>,
 }
 
-/// `lab test`.
+/// The output of `lab test`.
 #[derive(JsonSchema)]
 pub struct LabTest {
-    /// Whether every probe met what was expected.
+    /// Whether every probe had the expected outcome.
     agrees: bool,
-    /// The first that did not.
+    /// The first probe that did not.
     difference: Option<Differs>,
+    /// The probes sent, each with its outcome.
     probes: Vec<Probe>,
 }
 
 #[derive(JsonSchema)]
 pub struct Differs {
-    /// Who, whom, and what.
+    /// The packet: source, destination and service.
     packet: String,
+    /// The expected outcome.
     expected: String,
+    /// The outcome found.
     found: String,
-    /// What `explain`, or the policy where nothing is explained, says of the packet.
+    /// The explanation of the packet: that of `explain`, or the policy's where `explain` gives none.
     explanation: String,
-    /// What pf made of each packet in each place.
+    /// What pf decided on each packet at each hook.
     seen: Vec<String>,
 }
 
 #[derive(JsonSchema)]
 pub struct Probe {
-    /// Who asks: a volume, a provider's gateway, `mac`, `lan` or `internet`.
+    /// The source: a volume, a provider's gateway, `mac`, `lan` or `internet`.
     from: String,
-    /// Who is asked.
+    /// The destination, named likewise.
     to: String,
+    /// The source address.
     source: Ipv4Addr,
+    /// The destination address.
     destination: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     protocol: String,
+    /// The destination port; null for ICMP.
     port: Option<u16>,
-    /// How many bytes it carries. Large datagrams are cut on their way.
+    /// The size of the payload in bytes. Large datagrams are fragmented on their path.
     bytes: usize,
-    /// What the Mac is like meanwhile.
+    /// The condition of the Mac during the probe.
     trial: Trial,
+    /// The expected outcome.
     expected: Answer,
+    /// The outcome found.
     found: Answer,
 }
 
 #[derive(JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trial {
-    /// As the manager makes it.
+    /// The network is as the manager sets it up.
     Whole,
-    /// The source is another's address.
+    /// The source address is forged: it belongs to another host.
     Forged,
-    /// The bridge of a provider is gone, and the rules are as they were loaded with it.
+    /// The bridge of a provider is gone; the rules are still those that were loaded with it.
     BridgeGone { provider: String },
-    /// The same after the manager has loaded the rules that are left.
+    /// The bridge of a provider is gone, and the manager has reloaded the remaining rules.
     BridgeGoneAndReloaded { provider: String },
 }
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// A connection, or an answer.
+    /// A connection was established, or an answer came.
     Connected,
-    /// A RST, or the word that no one listens.
+    /// An RST, or ICMP port unreachable.
     Refused,
-    /// The word that there is no way.
+    /// ICMP unreachable, other than for the port.
     Unreachable,
-    /// Nothing.
+    /// No answer.
     Silence,
 }

@@ -1,4 +1,4 @@
-//! What the manager prints with `--json`, as types. What `status` of this program has too is of the same types.
+//! What the manager prints with `--json`, as types; shared with `status` of this program where both print the same.
 
 #![expect(dead_code, reason = "it describes what is printed")]
 
@@ -7,83 +7,95 @@ use std::net::Ipv4Addr;
 use nixvol_net::status::{Finding, Placed, Provider};
 use schemars::JsonSchema;
 
-/// `status --json`.
+/// The output of `status --json`.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagerStatus {
-    /// What was requested last; null before the first start.
+    /// The last requested state; null before the first start.
     wish: Option<Wish>,
-    /// It is as requested.
+    /// Whether the Mac is as requested.
     healthy: bool,
+    /// The providers, sorted by name.
     providers: Vec<Provider>,
+    /// The volumes, sorted by name.
     volumes: Vec<Placed>,
+    /// The dummynet pipes, sorted by number.
     pipes: Vec<Pipe>,
-    /// What is cut or slow between two ends on demand.
+    /// Partitions and slow paths that `partition` and `slow` created.
     faults: Vec<Fault>,
+    /// The state of pf, as far as it concerns this network.
     rules: Rules,
-    /// launchd's job: its state and how it ended last.
+    /// The state of the launchd job, and how its last run ended.
     job: String,
-    /// pf's table of states; null where pf does not tell.
+    /// The use of pf's state table; null if pf does not report it.
     states: Option<States>,
-    /// Whether the Mac forwards packets.
+    /// Whether IP forwarding is on.
     forwarding: bool,
+    /// The egress interfaces for which NAT rules are loaded.
     ways_out: Vec<String>,
+    /// The egress interface of the default route.
     default_interface: Option<String>,
-    /// The gateway of the default route with its interface.
+    /// The gateway of the default route, with its interface.
     default_route: Option<String>,
-    /// A start that waits for its confirmation, or is at work.
+    /// A start that waits for its confirmation, or is still in progress.
     pending: Option<Pending>,
-    /// Whether the installed bundle is the one that is in force.
+    /// Whether the installed bundle is the one in force.
     installed: bool,
     #[serde(flatten)]
     judged: Judged,
+    /// Lines of a declaration that move every provider whose network collides to a free network.
     advice: Vec<String>,
+    /// Information that needs no action.
     notes: Vec<String>,
 }
 
-/// `plan --json`.
+/// The output of `plan --json`.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagerPlan {
     #[serde(flatten)]
     judged: Judged,
-    /// The lines of a declaration that moves every provider whose network somebody else has to one that is free.
+    /// Lines of a declaration that move every provider whose network collides to a free network.
     advice: Vec<String>,
-    /// What is worth knowing and harms nothing.
+    /// Information that needs no action.
     notes: Vec<String>,
+    /// The dummynet pipes, sorted by number.
     pipes: Vec<Pipe>,
-    /// The interfaces that packets leave by, which NAT is loaded for.
+    /// The egress interfaces for which NAT rules are loaded.
     ways_out: Vec<String>,
-    /// The one of them that the default route takes.
+    /// The egress interface of the default route.
     default_interface: Option<String>,
+    /// A start that waits for its confirmation, or is still in progress.
     pending: Option<Pending>,
+    /// Partitions and slow paths that `partition` and `slow` created.
     faults: Vec<Fault>,
 }
 
-/// `test --json`.
+/// The output of `test --json`.
 #[derive(JsonSchema)]
 pub struct ManagerTest {
-    /// Whether every probe met what was expected, and the network is as declared.
+    /// Whether every probe had the expected outcome and the network is as declared.
     agrees: bool,
-    /// How many probes there were.
+    /// The number of probes sent.
     tried: u32,
-    /// How many met something else, and what else is wrong.
+    /// The number of probes with an unexpected outcome, and of other findings.
     failed: u32,
-    /// How many probes were left out because a volume is not mounted.
+    /// The number of probes skipped because a volume is not mounted.
     skipped: u32,
     #[serde(flatten)]
     judged: Judged,
+    /// The probes sent, each with its outcome.
     probes: Vec<Probe>,
 }
 
-/// What all three have.
+/// The fields that `status`, `plan` and `test` share.
 #[derive(JsonSchema)]
 pub struct Judged {
-    /// Why a start would be refused.
+    /// Reasons why a start would be refused.
     refused: Vec<String>,
-    /// What is not as it should be, and cannot be mended by a start.
+    /// Differences and conflicts that a start cannot repair.
     findings: Vec<Finding>,
-    /// What a start would do, in order.
+    /// The changes that a start would make, in order.
     changes: Vec<String>,
 }
 
@@ -97,14 +109,15 @@ pub enum Wish {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pipe {
+    /// The number of the pipe.
     number: u16,
-    /// The delay that it adds to each packet, in milliseconds.
+    /// The delay that the pipe adds to each packet, in milliseconds.
     latency_ms: u16,
-    /// The share of packets that it loses: 0 to 1.
+    /// The share of packets that the pipe loses, from 0 to 1.
     loss: f64,
-    /// Its bandwidth in kilobits a second; null is no limit.
+    /// The bandwidth in kilobits per second; null means no limit.
     bandwidth_kbit: Option<u32>,
-    /// Who sends to whom through it.
+    /// The sources and destinations of the packets that go through the pipe.
     way: String,
     /// `up`, `down`, `missing`, `not as declared` or `of another program`.
     state: String,
@@ -113,14 +126,15 @@ pub struct Pipe {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rules {
+    /// The path of this program's anchor.
     anchor: String,
-    /// Whether there are rules of ours in it.
+    /// Whether the anchor holds rules of this program.
     loaded: bool,
-    /// Whether the main ruleset calls the anchor for each kind of rules.
+    /// Whether the main ruleset calls the anchor, for each kind of rule.
     called: Called,
-    /// Whether pf skips lo0, so that no rule is in force between volumes of this Mac.
+    /// Whether pf skips lo0 (`set skip`), so that no rule applies between volumes that this Mac serves.
     skips_loopback: bool,
-    /// Our token that keeps pf enabled.
+    /// The token by which the manager keeps pf enabled.
     token: Option<String>,
 }
 
@@ -129,36 +143,39 @@ pub struct Called {
     nat: bool,
     rdr: bool,
     filter: bool,
-    /// Null where no link has conditions.
+    /// Null if no link has conditions.
     dummynet: Option<bool>,
 }
 
 #[derive(JsonSchema)]
 pub struct States {
+    /// The number of entries.
     entries: u64,
+    /// The maximum number of entries; null if it is not known.
     limit: Option<u64>,
 }
 
-/// A fault that was made by `partition` or `slow`.
+/// A partition or a slow path, created at run time by `partition` or `slow`.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
+    /// The command that created it.
     action: FaultAction,
     /// A provider or a volume.
     from: String,
-    /// The other endpoint; a fault is the same in both directions.
+    /// The other endpoint; the fault applies in both directions.
     to: String,
-    /// Until when it lasts, as `2026-01-31T12:00:00Z`; null until it is healed, a stop or a restart.
+    /// The deadline, as `2026-01-31T12:00:00Z`; null if the fault lasts until `heal`, a stop or a restart.
     until: Option<String>,
     /// `in force`, `not in force` or `over`.
     state: String,
-    /// Those of a slowed path, in words; null for a partition, as are the fields that follow.
+    /// The conditions of a slow path, in words; null for a partition, as are the fields that follow.
     conditions: Option<String>,
-    /// Added delay in each direction, in milliseconds.
+    /// The added delay in each direction, in milliseconds.
     latency_ms: Option<u16>,
-    /// The share of packets that is lost in each direction: 0 to 1.
+    /// The share of packets that is lost in each direction, from 0 to 1.
     loss: Option<f64>,
-    /// The bandwidth of each direction in kilobits a second; null is no limit.
+    /// The bandwidth of each direction in kilobits per second; null means no limit.
     bandwidth_kbit: Option<u32>,
 }
 
@@ -171,26 +188,33 @@ pub enum FaultAction {
 
 #[derive(JsonSchema)]
 pub struct Pending {
-    /// Until when it waits, as `2026-01-31T12:00:00Z`; null where it is at work.
+    /// The deadline for `confirm`, as `2026-01-31T12:00:00Z`; null while the start is in progress.
     until: Option<String>,
-    /// For how many seconds in all.
+    /// The length of the whole confirmation period, in seconds.
     seconds: u64,
 }
 
 #[derive(JsonSchema)]
 pub struct Probe {
+    /// The name of the source.
     from: String,
+    /// The source address.
     source: Ipv4Addr,
+    /// The name of the destination.
     to: String,
+    /// The destination address.
     destination: Ipv4Addr,
     /// `tcp`, `udp` or `icmp`.
     protocol: String,
+    /// The destination port; null for ICMP.
     port: Option<u16>,
+    /// The verdict of the policy.
     expected: Expected,
+    /// The outcome.
     found: Found,
-    /// What `found` follows from.
+    /// The evidence for `found`.
     why: String,
-    /// Whether what was found was expected.
+    /// Whether the probe had the expected outcome.
     agrees: bool,
 }
 
@@ -206,6 +230,6 @@ pub enum Expected {
 pub enum Found {
     Pass,
     Block,
-    /// No answer, and no rule of ours blocked it.
+    /// No answer came, although no rule of this program blocked the packet.
     Lost,
 }

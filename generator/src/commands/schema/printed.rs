@@ -1,4 +1,4 @@
-//! What commands print, as types. Some commands print these; the others put the same together themselves.
+//! What commands print, as types. Some commands serialize these types; the others build the same JSON themselves.
 
 #![expect(dead_code, reason = "it describes what is printed")]
 
@@ -16,15 +16,15 @@ use crate::commands::prove::Violated;
 
 #[derive(Serialize, JsonSchema)]
 pub struct Render {
-    /// The bundle.
+    /// The directory of the bundle.
     pub directory: String,
-    /// Whether anything was written.
+    /// Whether any file was written.
     pub changed: bool,
     /// The files of the bundle.
     pub files: Vec<String>,
-    /// How many rules were proven.
+    /// The number of rules proven.
     pub rules: usize,
-    /// How many classes of packets were also put through pf.
+    /// The number of packet classes of which an example was also run through the pf evaluator.
     pub classes: usize,
 }
 
@@ -32,21 +32,21 @@ pub struct Render {
 pub struct Verify {
     /// Whether rules, files and expectations are as declared.
     proven: bool,
-    /// How many rules were proven.
+    /// The number of rules proven.
     rules: Option<usize>,
-    /// How many classes of packets were also put through pf.
+    /// The number of packet classes of which an example was also run through the pf evaluator.
     classes: Option<usize>,
-    /// What the rules do otherwise.
+    /// The packets that the rules treat differently than declared.
     violations: Vec<Violated>,
-    /// Files that are not what is rendered.
+    /// The files that differ from what would be rendered.
     files: Vec<Differs>,
-    /// What was expected, and whether it holds.
+    /// The declared expectations, and whether each holds.
     expectations: Vec<Expectation>,
 }
 
 #[derive(JsonSchema)]
 pub struct Differs {
-    /// The file's path inside the bundle.
+    /// The path of the file inside the bundle.
     path: String,
     /// How it differs.
     message: String,
@@ -54,20 +54,23 @@ pub struct Differs {
 
 #[derive(JsonSchema)]
 pub struct Expectation {
-    /// Its path in the input: `expect.0`.
+    /// The path of the expectation in the input, such as `expect.0`.
     field: String,
-    /// Its place in the source.
+    /// The place in the user's Nix source, if known.
     place: Option<Place>,
+    /// The endpoints that open, by name.
     from: Vec<String>,
+    /// The endpoints that they reach, by name.
     to: Vec<String>,
     protocol: Option<String>,
     ports: Option<String>,
-    /// Whether all of it must pass, or none may.
+    /// True if all of these flows must get through, false if none may.
     passes: bool,
+    /// The declared reason; null if there is none.
     why: Option<String>,
-    /// Whether it is so.
+    /// Whether the expectation holds.
     holds: bool,
-    /// A flow that is otherwise, where it does not hold.
+    /// A flow that contradicts the expectation; absent if it holds.
     #[schemars(skip_serializing_if = "Option::is_none")]
     witness: Option<Witness>,
 }
@@ -77,26 +80,32 @@ pub struct Witness {
     protocol: String,
     /// An address, or `mac`.
     source: String,
+    /// The destination address.
     destination: String,
+    /// The destination port; null if the protocol has none.
     port: Option<u16>,
-    /// What becomes of it.
+    /// What happens to the flow.
     outcome: String,
+    /// The reason for the outcome, in words.
     because: String,
+    /// The values of the declaration that decide.
     declared: Vec<Located>,
     /// The rule that decides.
     rule: Option<String>,
-    /// The command that shows the way.
+    /// The `explain` command that shows the path of this flow.
     explain: String,
 }
 
 #[derive(JsonSchema)]
 pub struct Test {
+    /// Always true: this form is printed only after a proof.
     proven: bool,
+    /// The number of rules proven.
     rules: usize,
     classes: usize,
-    /// By who opens, then by who is reached.
+    /// How much passes: by who opens the connections, then by who is reached.
     reach: BTreeMap<String, BTreeMap<String, Cell>>,
-    /// The ways that have conditions.
+    /// The paths that have conditions.
     conditions: Vec<Way>,
     expectations: Vec<Expectation>,
 }
@@ -105,10 +114,10 @@ pub struct Test {
 pub struct Cell {
     /// `all`, `some` or `none`.
     reach: String,
-    /// What passes, of `some`.
+    /// The services that pass; present if `reach` is `some`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     passes: Option<Vec<Passing>>,
-    /// Whether addresses are translated, of `internet`.
+    /// Whether NAT translates the source; present for the destination `internet`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     nat: Option<bool>,
 }
@@ -117,21 +126,21 @@ pub struct Cell {
 pub struct Passing {
     from: Vec<String>,
     to: Vec<String>,
-    /// `tcp`, `udp`, `icmp`, or `other`.
+    /// `tcp`, `udp`, `icmp` or `other`.
     protocol: String,
-    /// Null is every one.
+    /// The destination ports; null means every port.
     ports: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Way {
-    /// The number of the pipe.
+    /// The number of the dummynet pipe.
     pipe: u16,
     from: Vec<String>,
     to: Vec<String>,
     latency_ms: Option<u16>,
-    /// The regions whose distance the latency is of.
+    /// The two regions, if the latency follows from their distance.
     regions: Option<Regions>,
     jitter_ms: Option<u16>,
     loss: Option<f64>,
@@ -142,17 +151,18 @@ pub struct Way {
 pub struct Regions {
     from: String,
     to: String,
-    /// The distance between them.
+    /// The distance between the regions in kilometres.
     km: f64,
 }
 
 #[derive(JsonSchema)]
 pub struct Check {
+    /// The errors of the declaration; empty if it is valid.
     problems: Vec<Problem>,
-    /// What is valid and worth a second thought.
+    /// Values that are valid, but probably a mistake.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Problem>,
-    /// What was expected, where the declaration is valid.
+    /// The declared expectations, and whether each holds; only for a valid declaration.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
     expectations: Vec<Expectation>,
 }
@@ -161,9 +171,9 @@ pub struct Check {
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "it describes what is printed")]
 pub enum Explain {
-    /// One packet.
+    /// The answer for one packet.
     One(One),
-    /// Several: every service, or `any` as an end.
+    /// The answers for several packets: for every service, or with `any` as an endpoint.
     Several(Survey),
 }
 
@@ -172,70 +182,88 @@ pub enum Explain {
 pub struct One {
     #[serde(flatten)]
     explanation: Explanation,
-    /// What whoever opens sees, where it is blocked.
+    /// What a client sees if the packet is blocked.
     client_sees: Option<String>,
-    /// What would open it.
+    /// The link that would permit the packet.
     to_open: Option<Opening>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotCheck<'a> {
+    /// The directory of the snapshot.
     pub directory: String,
+    /// Whether the snapshot equals what would be rendered now.
     pub same: bool,
-    /// What the accepted rules do otherwise than the accepted declaration says.
+    /// The packets that the accepted rules treat differently than the accepted declaration says.
     pub accepted_violations: Vec<Violated>,
+    /// The difference from the snapshot to what would be rendered now.
     pub difference: Difference<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct SnapshotAccept<'a> {
+    /// The directory of the snapshot.
     pub directory: String,
+    /// Whether any file of the snapshot changed.
     pub changed: bool,
+    /// The difference from the former snapshot; null if there was none that could be read.
     pub difference: Option<Difference<'a>>,
 }
 
 #[derive(JsonSchema)]
 pub struct Edit {
+    /// The edited file.
     file: String,
-    /// What is changed, in words.
+    /// The edit, in words.
     change: String,
+    /// Whether the file was written.
     written: bool,
-    /// The lines of the file that change.
+    /// The lines of the file that the edit changes, as a diff.
     diff: String,
+    /// What the edit opens and closes, for each configuration.
     effects: Vec<Effect>,
 }
 
 #[derive(JsonSchema)]
 pub struct Effect {
-    /// The configuration, where the file has several.
+    /// The name of the configuration, if the file has several.
     configuration: Option<String>,
+    /// The difference that the edit makes; null if it is not known.
     diff: Option<Difference<'static>>,
-    /// Why it is not known.
+    /// Why the effect is not known.
     #[schemars(skip_serializing_if = "Option::is_none")]
     unknown: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct Init {
+    /// The file with the declaration.
     pub file: String,
+    /// Whether the file was written.
     pub written: bool,
-    /// The declaration, as `nixvol-net schema` describes it.
+    /// The declaration, in the format that `nixvol-net schema` describes.
     #[schemars(with = "BTreeMap<String, Value>")]
     pub input: Value,
+    /// What was not converted from the files of other tools.
     pub left: Vec<Left>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct Left {
+    /// The file of the other tool.
     pub file: String,
+    /// The line, from 1.
     pub line: usize,
+    /// What was not converted.
     pub what: String,
+    /// Why it was not converted, or what is there instead.
     pub why: String,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub struct PfCheck {
+    /// Statements that pfctl would refuse.
     pub errors: Vec<AtLine>,
     pub notes: Vec<AtLine>,
 }
@@ -243,7 +271,9 @@ pub struct PfCheck {
 #[derive(Serialize, JsonSchema)]
 pub struct AtLine {
     pub file: String,
+    /// The line, from 1.
     pub line: u32,
+    /// The column, from 1.
     pub column: u32,
     pub message: String,
 }
@@ -251,9 +281,9 @@ pub struct AtLine {
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub enum Help {
-    /// A page.
+    /// One help page.
     Page(Page),
-    /// The table of all codes.
+    /// The table of all error codes.
     Table(Table),
 }
 
@@ -267,6 +297,7 @@ pub struct Page {
 
 #[derive(JsonSchema)]
 pub struct Table {
+    /// The error codes, each with its title.
     errors: Vec<Code>,
 }
 
@@ -278,7 +309,7 @@ pub struct Code {
 
 #[derive(Serialize, JsonSchema)]
 pub struct PfPrint {
-    /// The ruleset in canonical form, as `pfctl -nv` prints it; none where it has errors.
+    /// The ruleset in canonical form, as `pfctl -nv` prints it; empty if the file has errors.
     pub lines: Vec<String>,
     pub errors: Vec<AtLine>,
     pub notes: Vec<AtLine>,

@@ -1,22 +1,22 @@
-//! Where the expressions of a plan lead. A plan knows no ids of what is not there yet; its configuration says which
-//! resources an argument names, through variables and outputs of modules.
+//! Resolves the expressions of a plan. A plan does not know the ids of what does not exist yet; its configuration has
+//! the resources that an argument names, through variables and outputs of modules.
 
 use std::collections::BTreeMap;
 
 use crate::import::node::Node;
 
-/// Longer chains of variables and outputs are nobody's, or a circle.
+/// The maximum length of a chain of variables and outputs; a longer one is taken for a cycle.
 const LONGEST: usize = 16;
 
-/// The configuration of a plan, by the path of each module: `module.a.module.b`, or nothing.
+/// The configuration of a plan, by the path of each module: `module.a.module.b`, or empty for the root.
 #[derive(Default)]
 pub struct Configuration<'a> {
     modules: BTreeMap<String, &'a Node>,
-    /// The calls of modules, by the path of the module that is called.
+    /// The calls of modules, by the path of the called module.
     calls: BTreeMap<String, &'a Node>,
 }
 
-/// A resource by its place in the configuration: the path of its module, and its type and name.
+/// The place of a resource in the configuration: the path of its module, and its type and name.
 pub type Place = (String, String);
 
 impl<'a> Configuration<'a> {
@@ -39,7 +39,7 @@ impl<'a> Configuration<'a> {
         self.modules.insert(path, module);
     }
 
-    /// The resources that an argument of a resource names, in their order.
+    /// The resources that an argument of a resource names, in order.
     pub fn named(&self, (path, resource): &Place, argument: &[&str]) -> Vec<Place> {
         let resources = self.modules.get(path).and_then(|module| module.get("resources"));
         let is_meant = |it: &&Node| {
@@ -55,7 +55,7 @@ impl<'a> Configuration<'a> {
         places
     }
 
-    /// What an expression in a module leads to.
+    /// Follows an expression of a module to the resources that it names.
     fn follow(&self, path: &str, expression: &Node, depth: usize, places: &mut Vec<Place>) {
         if depth > LONGEST {
             return;
@@ -90,7 +90,7 @@ impl<'a> Configuration<'a> {
     }
 }
 
-/// The expression of an argument, through blocks.
+/// The expression of an argument, inside nested blocks.
 fn below<'a>(expressions: &'a Node, argument: &[&str]) -> Option<&'a Node> {
     let Some((key, rest)) = argument.split_first() else { return Some(expressions) };
     expressions.items().iter().find_map(|block| below(block.get(key)?, rest))
@@ -100,12 +100,12 @@ fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { format!("module.{name}") } else { format!("{path}.module.{name}") }
 }
 
-/// The module that calls another.
+/// The path of the module that calls another.
 fn outer(path: &str) -> &str {
     path.rsplit_once(".module.").map_or("", |(outer, _)| outer)
 }
 
-/// An address without the keys of instances: `module.a["x"].aws_subnet.b[0]` is `module.a.aws_subnet.b`.
+/// An address without instance keys: `module.a["x"].aws_subnet.b[0]` is `module.a.aws_subnet.b`.
 pub fn plain(address: &str) -> String {
     let mut out = String::new();
     let (mut depth, mut is_quoted) = (0_usize, false);
