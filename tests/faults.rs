@@ -418,13 +418,19 @@ fn everywhere(story: Story, input: &Value) {
 
 fn everywhere_on(stage: &Stage) {
     let story = stage.story;
+    let long = std::env::var_os("NIXVOL_LONG").is_some();
     for k in 1..=stage.length {
         stage.strike(KINDS[0], k);
-        for kinds in [&KINDS[1..], &FULL] {
-            for (n, kind) in kinds.iter().enumerate() {
-                if n == k % kinds.len() || std::env::var_os("NIXVOL_LONG").is_some() {
-                    stage.strike(kind, k);
-                }
+        // At one command the run ends, at the next the disk is full.
+        let (ends, chosen) = (&KINDS[1..], k / 2);
+        for (n, kind) in ends.iter().enumerate() {
+            if long || (k % 2 == 1 && n == chosen % ends.len()) {
+                stage.strike(kind, k);
+            }
+        }
+        for (n, kind) in FULL.iter().enumerate() {
+            if long || (k % 2 == 0 && n == chosen % FULL.len()) {
+                stage.strike(kind, k);
             }
         }
     }
