@@ -152,8 +152,10 @@ fn an_interrupt_leaves_nothing_behind() {
 
 /// A terminal with a command on it, and what is typed there.
 fn terminal(line: &str) -> Child {
-    let mut command = Command::new("script");
-    command.args(["-qec", line, "/dev/null"]).current_dir(root()).env("TERM", "xterm").env("NO_COLOR", "1");
+    // A shell's background job ignores SIGINT, and so does all that it starts: these tests may be in one.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "script", "-qec", line, "/dev/null"]);
+    command.current_dir(root()).env("TERM", "xterm").env("NO_COLOR", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs")
 }
 

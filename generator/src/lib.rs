@@ -54,8 +54,7 @@
 //! | [`diagnostic`] | problems for people and for programs |
 //! | [`input`] | the raw mirror of the JSON, and its schema |
 //! | [`model`] | the declaration, valid by construction |
-//! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has the conditions
-//! of paths |
+//! | [`plan`] | the desired state of the Mac; [`plan::policy`] decides on packets, [`plan::pipes`] has conditions |
 //! | [`identity`] | the colour and the shape of each provider |
 //! | [`matrix`] | the permissions between providers, as a table |
 //! | [`render`] | every file of the bundle |

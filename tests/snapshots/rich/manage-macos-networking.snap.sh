@@ -1270,7 +1270,7 @@ function stands_as(n, i) { pipedelay[n] = fdelay[i]; pipeloss[n] = floss[i]; pip
 function edit_faults(i, n, list, kept_, why, number_) {
     if (P["act"] != "" && P["one"] != "") {
         if (!is_end(P["one"])) wrong = say_wrong("this network has no provider or volume " P["one"])
-        if (P["one"] == P["other"]) wrong = say_wrong("both ends are " P["one"])
+        if (P["one"] == P["other"]) wrong = say_wrong("both endpoints are " P["one"])
         else if (!is_end(P["other"])) wrong = say_wrong("this network has no provider or volume " P["other"])
         if (!is_end(P["one"]) || !is_end(P["other"])) say_wrong("providers: " names_in(provider, np) "; volumes: " names_in(volume, nv))
         if (wrong) return
@@ -1353,7 +1353,7 @@ function judge_faults(i) {
     for (i = 1; i <= nfault; i++) if (over(i) != "") return
     make_fault_rules()
     fstand = faults_stand()
-    if (!fstand) trouble("faults", "what is cut or slow between ends is not in force as it should: the next reconcile mends it")
+    if (!fstand) trouble("faults", "a partition or slowed path is not in force as recorded: the next reconcile repairs it")
 }
 function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : "not in force" }
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
@@ -3239,7 +3239,7 @@ reconcile() {
     faulty=
     if ! mend_faults "$WISH"; then
         faulty=$REFUSED$PROBLEMS
-        if test -z "$faulty"; then faulty="what is cut or slow between ends is not as it should be$NEWLINE"; fi
+        if test -z "$faulty"; then faulty="a partition or slowed path is not as recorded$NEWLINE"; fi
     fi
     if test "$WISH$FORCE" = none; then return 0; fi
     if test -z "$FORCE" && test "$WISH" = up; then
@@ -3505,7 +3505,7 @@ while test $# -gt 0; do
             elif test -z "$OTHER"; then
                 OTHER=$1
             else
-                wrong_use "'$COMMAND' takes two ends"
+                wrong_use "'$COMMAND' takes two endpoints"
             fi
             ;;
         "logs$TAB--follow") FOLLOW=yes ;;
@@ -3521,7 +3521,7 @@ done
 
 case $COMMAND in
     partition | slow | heal)
-        if test -z "$OTHER" && test "$COMMAND$ONE" != heal; then wrong_use "'$COMMAND' takes two ends: providers or volumes"; fi
+        if test -z "$OTHER" && test "$COMMAND$ONE" != heal; then wrong_use "'$COMMAND' takes two endpoints: providers or volumes"; fi
         if test "$COMMAND" = slow && test -z "$DELAY$LOSS$KBIT"; then wrong_use "slow takes --latency, --loss or --bandwidth"; fi
         ;;
     *) ;;
