@@ -7,7 +7,7 @@ use nixvol_net::edit::{Change, Choice, File, Kind, List};
 use serde_json::json;
 
 use crate::edits::{corpus, declaration, edited, edited_back, link, opposite, parse, provider, volume};
-use crate::support::cases;
+use crate::support::{cases, is_long};
 
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
@@ -131,7 +131,7 @@ impl Style {
 }
 
 proptest! {
-    #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 20_000 } else { 300 }))]
+    #![proptest_config(cases(if is_long() { 20_000 } else { 300 }))]
     /// Any file is either edited such that it still parses, or refused, without a panic.
     #[test]
     fn a_damaged_file_is_edited_correctly_or_refused(
@@ -183,7 +183,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 200 }))]
+    #![proptest_config(cases(if is_long() { 5_000 } else { 200 }))]
     #[test]
     fn additions_can_be_removed(
         style in style(),
@@ -228,7 +228,7 @@ fn flake(one: &str, other: &str, newline: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(cases(if std::env::var_os("NIXVOL_LONG").is_some() { 5_000 } else { 100 }))]
+    #![proptest_config(cases(if is_long() { 5_000 } else { 100 }))]
     #[test]
     fn renames_and_moves_can_be_undone(
         style in style(),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::network::{HOSTS, Kept, Network, topology};
 use crate::rig::{Call, foreign, settled};
+use crate::support::is_long;
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
@@ -418,20 +419,13 @@ fn everywhere(story: Story, input: &Value) {
 
 fn everywhere_on(stage: &Stage) {
     let story = stage.story;
-    let long = std::env::var_os("NIXVOL_LONG").is_some();
+    // At one command the run ends, at the next the disk is full.
+    let others = [&FULL[..], &KINDS[1..]];
     for k in 1..=stage.length {
-        stage.strike(KINDS[0], k);
-        // At one command the run ends, at the next the disk is full.
-        let (ends, chosen) = (&KINDS[1..], k / 2);
-        for (n, kind) in ends.iter().enumerate() {
-            if long || (k % 2 == 1 && n == chosen % ends.len()) {
-                stage.strike(kind, k);
-            }
-        }
-        for (n, kind) in FULL.iter().enumerate() {
-            if long || (k % 2 == 0 && n == chosen % FULL.len()) {
-                stage.strike(kind, k);
-            }
+        let in_turn = others[k % 2];
+        let kinds = if is_long() { others.concat() } else { vec![in_turn[k / 2 % in_turn.len()]] };
+        for kind in [&KINDS[..1], &kinds].concat() {
+            stage.strike(kind, k);
         }
     }
     let mended = stage.mended.borrow().len();
@@ -440,7 +434,7 @@ fn everywhere_on(stage: &Stage) {
 
 /// Strikes at commands that lie evenly over the run, at others for each kind; with `NIXVOL_LONG` at every one.
 fn spread(story: Story) {
-    if std::env::var_os("NIXVOL_LONG").is_some() {
+    if is_long() {
         everywhere(story, &topology());
         return;
     }
@@ -466,7 +460,7 @@ fn pipes(story: Story, spares: bool) {
         }
         Stage::on(network, story, &slow())
     };
-    if std::env::var_os("NIXVOL_LONG").is_some() {
+    if is_long() {
         for stage in [false, true].map(stage) {
             everywhere_on(&stage);
             (1..=stage.length).for_each(|at| stage.strike(FLUSH, at));
@@ -496,7 +490,7 @@ fn pipes(story: Story, spares: bool) {
 /// Strikes at every command with one kind after the other; with `NIXVOL_LONG` with every kind at each.
 fn in_turn(story: Story) {
     let stage = Stage::new(story, &slow());
-    if std::env::var_os("NIXVOL_LONG").is_some() {
+    if is_long() {
         everywhere_on(&stage);
         return;
     }

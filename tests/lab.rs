@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::router::{Random, anything};
 use crate::schema::validator_of;
-use crate::support::{fixture, has_lab, program, rendered, root, run};
+use crate::support::{fixture, has_lab, is_long, program, rendered, root, run};
 
 /// A lab that only this test uses, with a name of its own; it is torn down when the test ends.
 pub struct Lab {
@@ -129,8 +129,7 @@ fn every_topology_behaves_as_explain_reports() {
     let names = ["single", "restricted-more", "conditions", "restricted", "rich", "ways"];
     let cases = ["masquerade-guest", "fragments", "public-space"]
         .map(|name| format!("tests/cases/public/{name}.json"));
-    let is_long = std::env::var_os("NIXVOL_LONG").is_some();
-    let (names, cases) = if is_long { (&names[..], &cases[..]) } else { (&names[..3], &cases[..1]) };
+    let (names, cases) = if is_long() { (&names[..], &cases[..]) } else { (&names[..3], &cases[..1]) };
     let names = names.iter().map(|name| fixture_path(name)).chain(cases.iter().cloned());
     let inputs = names.chain([guests]).map(Some).chain([None]);
     for input in inputs {

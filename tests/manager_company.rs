@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Kept, Network};
 use crate::rig::{Ran, foreign, settled};
+use crate::support::is_long;
 
 const COMMANDS: [&str; 6] = ["start", "stop", "reconcile", "cleanup", "confirm", "status"];
 
@@ -189,7 +190,7 @@ impl Pair {
 
 /// Plays every pair with this command and those after it.
 fn company(first: usize) {
-    let long = std::env::var_os("NIXVOL_LONG").is_some();
+    let long = is_long();
     for (second, command) in COMMANDS.into_iter().enumerate().skip(first) {
         for (number, begin) in BEGINS.into_iter().enumerate() {
             // Two of the beginnings for each pair, when time is short.
@@ -217,7 +218,7 @@ fn company(first: usize) {
 /// Whoever cuts or heals while another is at work.
 #[test]
 fn a_partition_and_a_heal_in_company() {
-    let long = std::env::var_os("NIXVOL_LONG").is_some();
+    let long = is_long();
     let mut seed = 0;
     for first in ["partition aws gcp", "heal"] {
         for second in ["start", "stop", "reconcile", "cleanup", "status", "heal", "partition gcp aws"] {

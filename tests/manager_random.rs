@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::network::{HOSTS, Network};
 use crate::rig::{Mac, settled};
+use crate::support::is_long;
 
 /// The number of sequences and of their steps, by default and with `NIXVOL_LONG`.
 const SHORT: (u64, usize) = (3, 14);
@@ -480,7 +481,7 @@ fn invariants_hold_under_random_operations() {
         live(seed.parse().expect("NIXVOL_SEED is a number"), LONG.1);
         return;
     }
-    let (lives, steps) = if std::env::var_os("NIXVOL_LONG").is_some() { LONG } else { SHORT };
+    let (lives, steps) = if is_long() { LONG } else { SHORT };
     for seed in 1..=lives {
         live(seed, steps);
     }

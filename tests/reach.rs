@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::diff::networks;
 use crate::sizes;
-use crate::support::{declared, default_input, topologies};
+use crate::support::{Shape, declared, default_input, topologies};
 
 /// The Mac's own address; below, one of an outside host.
 const MAC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
@@ -284,13 +284,10 @@ fn a_function_along_addresses_is_what_it_is_to_each() {
     }
 }
 
-/// The name of a shape, and its declaration by size.
-type Grown = (&'static str, fn(usize) -> Value);
-
 /// What is asked of all pairs costs what is declared, and not the pairs.
 #[test]
 fn the_answers_to_all_pairs_cost_twice_as_much_for_twice_as_much() {
-    let all: [Grown; 3] = [
+    let all: [Shape; 3] = [
         ("mesh", |count| sizes::mesh(count, 4 * count)),
         ("links", |count| sizes::links(count, 4 * count)),
         ("hosts", |count| sizes::hosts(4 * count)),

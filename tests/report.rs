@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::Digest;
 
 use crate::sizes;
-use crate::support::{declared, default_input, fixture, names, program, providers, root, run};
+use crate::support::{Shape, declared, default_input, fixture, names, program, providers, root, run};
 
 /// The page of an input, as the program writes it.
 pub fn page(input: &Value, arguments: &[&str]) -> String {
@@ -414,12 +414,9 @@ fn tables_that_are_too_large_are_left_out() {
     assert!(page.contains("<p>There are more than 100 groups of volumes that differ"));
 }
 
-/// The name of a shape, and its declaration by size.
-type Grown = (&'static str, fn(usize) -> Value);
-
 #[test]
 fn a_page_is_twice_as_long_for_twice_as_much() {
-    let all: [Grown; 3] = [
+    let all: [Shape; 3] = [
         ("mesh", |count| sizes::mesh(count, 10 * count)),
         ("links", |count| sizes::links(count, 10 * count)),
         ("hosts", |count| sizes::hosts(4 * count)),

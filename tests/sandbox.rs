@@ -10,7 +10,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::rig::{Ran, program};
-use crate::support::{root, skipped};
+use crate::support::{is_long, root, skipped};
 use crate::tools::tool;
 
 /// The tools of Nixpkgs' stdenv: coreutils, findutils, diffutils, sed, grep, awk, tar, gzip, make, bash, patch, file;
@@ -308,7 +308,7 @@ fn every_test_passes_in_the_sandbox() {
     let chosen = std::env::var("NIXVOL_SANDBOX").unwrap_or_default();
     if !chosen.is_empty() {
         words.extend(chosen.split_whitespace());
-    } else if std::env::var_os("NIXVOL_LONG").is_none() {
+    } else if !is_long() {
         words.extend(SAMPLE);
     }
     let ran = enter(&sandbox, &words);

@@ -154,6 +154,14 @@ pub fn has_namespaces() -> bool {
     has_lab() && has_tool("unshare", "nothing acts as a volume")
 }
 
+/// The name of a shape, and its declaration by size.
+pub type Shape = (&'static str, fn(usize) -> Value);
+
+/// Whether the long runs are wanted, as by `tests/run.sh --long`.
+pub fn is_long() -> bool {
+    std::env::var_os("NIXVOL_LONG").is_some()
+}
+
 /// Every file below a directory of the source tree, as a path relative to the root.
 pub fn files_below(directory: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, files: &mut Vec<PathBuf>) {

@@ -56,16 +56,23 @@ fn every_output_has_colour_when_asked_and_the_same_text_without() {
     }
 }
 
-/// What a command writes on a terminal.
-fn on_a_terminal(line: &str, environment: &[(&str, &str)]) -> String {
-    let line = format!("{} {line}", env!("CARGO_BIN_EXE_nixvol-net"));
-    let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).current_dir(root()).stdin(Stdio::null());
-    // What else decides about colour, where these tests run in somebody's CI for one.
+/// A terminal with a command line on it, whatever the environment of these tests says of colour and interrupts.
+fn script(line: &str) -> Command {
+    // A shell's background job ignores SIGINT, and so does all that it starts: these tests may be in one.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "script", "-qec", line, "/dev/null"]);
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(variable);
     }
-    command.env("TERM", "xterm").envs(environment.iter().copied());
+    command.current_dir(root()).env("TERM", "xterm");
+    command
+}
+
+/// What a command writes on a terminal.
+fn on_a_terminal(line: &str, environment: &[(&str, &str)]) -> String {
+    let line = format!("{} {line}", env!("CARGO_BIN_EXE_nixvol-net"));
+    let mut command = script(&line);
+    command.stdin(Stdio::null()).envs(environment.iter().copied());
     String::from_utf8_lossy(&command.output().expect("script runs").stdout).into_owned()
 }
 
@@ -152,11 +159,8 @@ fn an_interrupt_leaves_nothing_behind() {
 
 /// A terminal with a command on it, and what is typed there.
 fn terminal(line: &str) -> Child {
-    // A shell's background job ignores SIGINT, and so does all that it starts: these tests may be in one.
-    let mut command = Command::new("env");
-    command.args(["--default-signal=INT", "script", "-qec", line, "/dev/null"]);
-    command.current_dir(root()).env("TERM", "xterm").env("NO_COLOR", "1");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs")
+    let mut command = script(line);
+    command.env("NO_COLOR", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs")
 }
 
 /// What a terminal shows in the end: carriage returns go back, and `erase to the end of the line` erases.

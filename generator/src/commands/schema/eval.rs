@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use nixvol_net::pf::eval::{Outcome, StateUse, TranslationKind, Via};
 use schemars::JsonSchema;
 
 /// The verdict on one packet.
@@ -19,16 +20,9 @@ pub enum Eval {
 #[derive(JsonSchema)]
 pub struct Path {
     /// The final verdict.
-    action: Passing,
+    action: Outcome,
     /// One verdict for each hook that evaluated the packet.
     hops: Vec<Verdict>,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Passing {
-    Pass,
-    Block,
 }
 
 #[derive(JsonSchema)]
@@ -47,8 +41,8 @@ pub struct Verdict {
     #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     /// What happened in the state table.
-    #[schemars(with = "State", skip_serializing_if = "Option::is_none")]
-    state: Option<State>,
+    #[schemars(with = "StateUse", skip_serializing_if = "Option::is_none")]
+    state: Option<StateUse>,
     /// The translation rule that applied, or the one stored in the matched state. It need not have changed anything.
     #[schemars(with = "Translation", skip_serializing_if = "Option::is_none")]
     xlate_rule: Option<Translation>,
@@ -84,42 +78,12 @@ pub enum Action {
 }
 
 #[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Via {
-    /// A filter rule.
-    Rule,
-    /// A state that an earlier packet created.
-    State,
-    /// The default verdict: no filter rule matched, or a translation rule skipped the filter.
-    Default,
-    /// `set skip` on the interface: pf did not evaluate the packet.
-    #[serde(rename = "skip-or-disabled")]
-    Skip,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    None,
-    Created,
-    Matched,
-}
-
-#[derive(JsonSchema)]
 pub struct Translation {
-    r#type: Kind,
+    r#type: TranslationKind,
     /// The number of the rule among those of its kind in its ruleset.
     rule: u32,
     /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    Nat,
-    Rdr,
-    Binat,
 }
 
 /// A dummynet rule; one with neither pipe nor queue is a `no dummynet` rule.
