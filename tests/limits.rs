@@ -97,7 +97,7 @@ fn deep(count: usize) -> Vec<(&'static str, String)> {
         ("sets", around("{ a = ", "; }")),
         ("parentheses", around("(", ")")),
         ("negations", around("!", "")),
-        ("a sum", around("1+", "")),
+        ("a sum", around("1 + ", "")),
         ("applications", around("f ", "")),
         ("functions", around("a: ", "")),
         ("with", around("with a; ", "")),

@@ -81,11 +81,9 @@ impl Shown<'_> {
         }
         if !rest.is_empty() {
             let codes: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
-            let codes = codes.join(", ");
-            out += &format!(
-                "{} more not shown ({codes}); `check --format json` has all of them\n\n",
-                rest.len()
-            );
+            let (rest, codes) = (rest.len(), codes.join(", "));
+            let told = format!("{rest} more not shown ({codes}); `check --format json` has all of them\n\n");
+            out.push_str(&told);
         }
         out
     }
