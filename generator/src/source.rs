@@ -5,6 +5,7 @@
 
 pub mod find;
 pub mod hosts;
+pub mod name;
 pub mod scope;
 
 use std::ops::Range;
@@ -14,7 +15,8 @@ use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
 use rnix::{Root, SyntaxNode, SyntaxToken, TextSize};
 use rowan::ast::AstNode;
 
-use find::{Body, OPTION, bodies, bytes, segment};
+use find::{Body, OPTION, bodies, bytes};
+use name::segment;
 
 /// The byte range to underline for a position: the value of the attribute defined there; its name if the value spans
 /// several lines; the token there if nothing is defined. `None` if the file has no such position.
