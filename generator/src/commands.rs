@@ -18,8 +18,9 @@ mod render;
 mod report;
 mod run;
 mod schema;
+mod serve;
 mod snapshot;
-mod status;
+pub mod status;
 mod test;
 mod verify;
 
@@ -42,6 +43,7 @@ use serde_json::Value;
 
 use crate::cli::{Command, Source};
 use paint::colour;
+pub use prove::words as proof_words;
 
 /// The exit code for bad input and wrong usage.
 pub const BAD_INPUT: u8 = 2;
@@ -72,6 +74,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             graph::run(source, from.as_deref(), providers, *format)
         }
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }
@@ -185,7 +188,7 @@ fn print_with_marks(plan: &Plan, text: &str) -> Result<()> {
 }
 
 /// Writes to standard output. A reader that closed the pipe early, as `head` does, is not an error.
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -250,7 +253,6 @@ pub fn versioned(value: impl Serialize) -> Result<String> {
 }
 
 /// The same on a single line, for output that has many.
-#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn versioned_line(value: impl Serialize) -> Result<String> {
     Ok(format!("{}\n", with_version(value)?))
 }
