@@ -17,10 +17,12 @@ mod prove;
 mod render;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod snapshot;
 mod status;
 mod test;
+pub mod timeline;
 mod verify;
 
 use std::fs;
@@ -75,6 +77,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }
+        Command::Scenario { source, file, format } => scenario::run(source, file, *format),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Man(arguments) => man::run(arguments),
@@ -250,7 +253,6 @@ pub fn versioned(value: impl Serialize) -> Result<String> {
 }
 
 /// The same on a single line, for output that has many.
-#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn versioned_line(value: impl Serialize) -> Result<String> {
     Ok(format!("{}\n", with_version(value)?))
 }

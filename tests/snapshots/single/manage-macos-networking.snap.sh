@@ -1260,7 +1260,7 @@ function edit_faults(i, n, list, kept_, why, number_) {
     nfault = 0; fboot = boot
     if (P["act"] == "partition" || P["act"] == "slow") {
         if (P["act"] == "slow" && !number_) for (number_ = 29999; (number_ in pipeat) || ((number_ - 1) in pipeat) || is_used(number_, kept_, list); number_ -= 2) continue
-        add_fault(P["act"] "\t" P["one"] "\t" P["other"] "\t" P["deadline"] "\t" P["lasts"] "\t" P["until"] "\t" number_ + 0 "\t" P["delay"] + 0 "\t" P["loss"] + 0 "\t" P["kbit"] + 0 "\t" P["tag"])
+        add_fault(P["act"] "\t" P["one"] "\t" P["other"] "\t" P["deadline"] "\t" P["lasts"] "\t" P["until"] "\t" number_ + 0 "\t" P["delay"] + 0 "\t" (P["loss"] == "" ? 0 : P["loss"]) "\t" P["kbit"] + 0 "\t" P["tag"])
     }
     for (i = 1; i <= list; i++) add_fault(kept_[i])
 }
@@ -2978,12 +2978,12 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-  partition A [B] [--for T]  cut two providers or volumes from each other, or one from all others, for
-                             a time such as 30, 30s or 1m30s; --print shows the rules
+  partition A [B] [--for T]  cut two providers or volumes from each other, or one from all others;
+                             T is 30, 30s or 1m30s; --print shows the rules
   slow A [B] --latency MS [--loss SHARE] [--bandwidth KBIT] [--for T]
                              slow the paths between them, in place of the conditions of links
-  heal [A [B]]               end what partition and slow did: all of it, what A has, or between two;
-                             --tag NAME: only what partition or slow made with the same --tag
+  heal [A [B]] [--tag T]     end what partition and slow did: all, what A has, between two, or
+                             what was made with that --tag
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do
   plan [--json]              what start would do; changes nothing
