@@ -1,6 +1,5 @@
 //! The timeline of a scenario while it is played: a line for each event, as text or as JSON, with the time of day.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,16 +9,12 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::scenario::{self, Event, Scenario, Told};
 
 use super::{BAD_INPUT, versioned_line};
+use crate::disk::given;
 
 /// Reads a scenario file; `-` is standard input. Reports its mistakes, and returns the exit code then.
 pub fn read(file: &Path) -> Result<std::result::Result<Scenario, ExitCode>> {
-    let is_standard = file == Path::new("-");
-    let name = if is_standard { "standard input".to_owned() } else { file.display().to_string() };
-    let text = if is_standard {
-        io::read_to_string(io::stdin().lock()).context("cannot read standard input")?
-    } else {
-        fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?
-    };
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let text = String::from_utf8(given::read(file)?).with_context(|| format!("cannot read {name}"))?;
     Ok(scenario::read(&text).map_err(|mistakes| {
         for mistake in mistakes {
             eprintln!("error: {name}:{}{mistake}", if mistake.place.is_some() { "" } else { " " });
