@@ -16,7 +16,7 @@ use crate::model::Conditions;
 pub use read::{Mistake, read};
 
 /// The maximum time of a step, in seconds: a week.
-const LONGEST: u64 = 7 * 24 * 60 * 60;
+pub const LONGEST: u64 = 7 * 24 * 60 * 60;
 
 /// A scenario: its steps in order of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -174,6 +174,11 @@ impl Act {
 }
 
 impl Scenario {
+    /// The time of its last event.
+    pub fn lasts(&self) -> Duration {
+        self.steps.iter().map(|step| step.at + step.lasts.unwrap_or_default()).max().unwrap_or_default()
+    }
+
     /// The beginnings and ends of all steps in order of time; at the same time, ends come first.
     pub fn events(&self) -> Vec<Event<'_>> {
         let mut events = Vec::new();

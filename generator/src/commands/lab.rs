@@ -37,7 +37,6 @@ mod linux {
     use nixvol_net::model::{self, Declaration};
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
-    use nixvol_net::scenario;
     use serde_json::json;
 
     use super::{ExitCode, Lab, Result};
@@ -45,8 +44,8 @@ mod linux {
     use crate::cli::{Format, Source};
     use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
-    use crate::commands::{print, reject, versioned};
-    use crate::disk::{self, given};
+    use crate::commands::{print, reject, timeline, versioned};
+    use crate::disk;
     use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
 
     /// The exit code of `status` if no lab is up.
@@ -151,24 +150,15 @@ mod linux {
 
     /// Plays a scenario. Mistakes in the file, and the absence of a lab, are reported before anything happens.
     fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
-        let name =
-            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        let text = String::from_utf8(given::read(file)?).with_context(|| format!("cannot read {name}"))?;
-        match scenario::read(&text) {
-            Ok(scenario) => {
-                if lab::play(&scenario, format == Format::Json)? {
-                    return Ok(ExitCode::SUCCESS);
-                }
-                eprintln!("error: the lab has ended before the scenario");
-                Ok(ExitCode::FAILURE)
-            }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    eprintln!("error: {name}:{}{mistake}", if mistake.place.is_some() { "" } else { " " });
-                }
-                Ok(ExitCode::from(2))
-            }
+        let scenario = match timeline::read(file)? {
+            Ok(scenario) => scenario,
+            Err(exit) => return Ok(exit),
+        };
+        if lab::play(&scenario, format == Format::Json)? {
+            return Ok(ExitCode::SUCCESS);
         }
+        eprintln!("error: the lab has ended before the scenario");
+        Ok(ExitCode::FAILURE)
     }
 
     /// Sends a request to the user's lab, and prints the reply.
