@@ -12,6 +12,7 @@ use super::part::{Choice, Group, Parts};
 use super::refused::{Refused, Why};
 use super::write;
 use crate::place::Place;
+use crate::source;
 use crate::source::find::{self, Definition, bytes};
 
 /// Functions that create configurations from one and the same module text.
@@ -39,8 +40,11 @@ impl<'a> File<'a> {
     /// empty for a module.
     ///
     /// # Errors
-    /// Syntax errors.
+    /// Syntax errors, and nesting that is too deep.
     pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
+        if let Some(at) = source::too_deep(text) {
+            return Err(Refused::new(Why::TooDeep).at(at..at));
+        }
         let parsed = Root::parse(text);
         if let Some(error) = parsed.errors().first() {
             use rnix::ParseError::{
