@@ -35,6 +35,7 @@ const SEES: &[(&str, &[&str])] = &[
         "report",
         &["place", "model", "plan", "identity", "matrix", "packets", "reach", "render", "explain", "diff"],
     ),
+    ("live", &["darwin", "status"]),
     ("help", &[]),
     ("import", &["place", "model"]),
     ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
@@ -62,7 +63,7 @@ fn sources() -> Vec<std::path::PathBuf> {
 }
 
 /// The modules of the program, which may import the whole library.
-const PROGRAM: [&str; 6] = ["main", "cli", "commands", "disk", "lab", "progress"];
+const PROGRAM: [&str; 7] = ["main", "cli", "commands", "disk", "lab", "progress", "serve"];
 
 #[test]
 fn modules_import_only_what_they_may() {

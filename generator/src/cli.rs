@@ -8,6 +8,7 @@ pub mod lab;
 pub mod papers;
 pub mod pf;
 pub mod run;
+pub mod serve;
 mod shared;
 pub mod snapshot;
 
@@ -311,6 +312,12 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Show the running network in a browser, live: the report with counters, flows, faults and differences.
+    ///
+    /// On Linux it shows the lab, and can cut, slow and heal its paths; on a Mac, or with --from, it only shows. Prints the
+    /// address of the page. It listens on this machine only; the address holds a random token, and whoever has it can use
+    /// the page, so do not pass it on. `nixvol-net help serve` tells more.
+    Serve(serve::Serve),
     /// Run a program as a volume: sockets that it does not bind itself are bound to the volume's address.
     ///
     /// A small library is preloaded into the program and everything it starts (`nixvol-net help run`): sockets that connect, listen

@@ -18,9 +18,10 @@ mod render;
 mod report;
 mod run;
 mod schema;
+mod serve;
 mod shared;
 mod snapshot;
-mod status;
+pub mod status;
 mod test;
 mod verify;
 
@@ -30,12 +31,11 @@ use anyhow::Result;
 
 use crate::cli::Command;
 use paint::colour;
-#[cfg(all(feature = "lab", target_os = "linux"))]
-pub use shared::versioned_line;
-pub use shared::{BAD_INPUT, sentence, tell, versioned};
+pub use prove::words as proof_words;
+pub use shared::{BAD_INPUT, print, sentence, tell, versioned, versioned_line};
 use shared::{
-    DATA, NOT_PROVEN, Reading, counted, input_bytes, note_what_is_not_done, print, print_with_marks, read,
-    reject, shown, shown_at,
+    DATA, NOT_PROVEN, Reading, counted, input_bytes, note_what_is_not_done, print_with_marks, read, reject,
+    shown, shown_at,
 };
 
 /// Runs a command.
@@ -62,6 +62,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             graph::run(source, from.as_deref(), providers, *format)
         }
         Command::Report { source, out, against } => report::run(source, out, against.as_deref()),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }

@@ -11,12 +11,14 @@ mod interface;
 mod node;
 mod pipe;
 mod rules;
+mod tally;
 mod topology;
 mod trace;
 mod walk;
 mod watch;
 mod ways;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub use host::{Host, Link, NoWay, Path, Road, Sender};
 pub use interface::Over;
 pub use node::NodeId;
 pub use rules::{RuleAt, Rules, Source};
+pub use tally::Tally;
 pub use topology::{Cast, EGRESS, Node, Route, Side, Topology};
 pub use trace::{Delivery, Fate, Hop, Made, Piped, Stop, Story};
 pub use watch::{Filter, Seen, WatchId};
@@ -42,6 +45,7 @@ pub struct Router {
     ways: Ways,
     watches: watch::Watches,
     counts: Counts,
+    tallies: tally::Tallies,
     /// Packets to deliver, in order; a field so that its allocation is reused.
     out: Vec<Delivery>,
     /// How often pf has been evaluated.
@@ -71,6 +75,7 @@ impl Router {
             ways,
             watches: watch::Watches::default(),
             counts: Counts::default(),
+            tallies: tally::Tallies::default(),
             out: Vec::new(),
             asked: 0,
             told: 0,
@@ -116,6 +121,11 @@ impl Router {
     /// Number of packets by fate since the start.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Packets and bytes since the start by the label of the rule that decided, or that created the deciding state.
+    pub fn tallies(&self) -> BTreeMap<String, Tally> {
+        self.tallies.sorted()
     }
 
     /// Removes the states of connections from the first network of a pair to the second, by the direction in which
@@ -188,8 +198,14 @@ impl Router {
         sender: Option<Sender>,
     ) -> Fate {
         let machine = self.rules.machine_mut();
-        let mut walk =
-            walk::Walk::new(&self.topology, machine, &mut self.ways, &mut self.asked, &mut self.out);
+        let mut walk = walk::Walk::new(
+            &self.topology,
+            machine,
+            &mut self.ways,
+            &mut self.tallies,
+            &mut self.asked,
+            &mut self.out,
+        );
         walk.is_watched = self.stories.is_some() || self.watches.is_asked();
         let fate = walk.carry(from, bytes, datagram, offload, now, sender);
         let stories = walk.stories;

@@ -187,7 +187,6 @@ pub fn versioned(value: impl Serialize) -> Result<String> {
 }
 
 /// The same on a single line, for output that has many.
-#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn versioned_line(value: impl Serialize) -> Result<String> {
     Ok(format!("{}\n", with_version(value)?))
 }
