@@ -208,7 +208,6 @@ const CIRCLES: &[&[&str]] = &[
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
-    &["prove/policy.rs", "prove/rules.rs", "prove/world.rs"],
     &["report.rs", "report/data.rs", "report/live.rs"],
     &[
         "status.rs",
@@ -247,6 +246,7 @@ const DOUBLED: &[&str] = &[
     "Family",
     "Fate",
     "Fault",
+    "Fields",
     "File",
     "Files",
     "Finding",
@@ -288,7 +288,6 @@ const DOUBLED: &[&str] = &[
     "Reach",
     "Reason",
     "Record",
-    "Rectangle",
     "Refused",
     "Region",
     "Route",

@@ -56,9 +56,10 @@ impl Timeline {
     fn line(&self, text: &str, data: impl FnOnce(String, f64) -> Told) -> Result<()> {
         let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let since = (self.began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-        let line = match self.json {
-            true => versioned_line(data(now, since))?,
-            false => format!("{now}  +{since:.3} s  {text}\n"),
+        let line = if self.json {
+            versioned_line(data(now, since))?
+        } else {
+            format!("{now}  +{since:.3} s  {text}\n")
         };
         let mut out = io::stdout().lock();
         match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

@@ -346,12 +346,11 @@ fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
     are_ends(lab, [Some(one.as_str()), other.as_deref()])?;
     let topology = router.topology();
     let ones = topology.group(one);
-    let others = match other {
-        Some(other) => topology.group(other),
-        None => {
-            let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
-            topology.nodes().filter(is_other).map(|(id, _)| id).collect()
-        }
+    let others = if let Some(other) = other {
+        topology.group(other)
+    } else {
+        let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
+        topology.nodes().filter(is_other).map(|(id, _)| id).collect()
     };
     let mut fault = Fault::new((one.clone(), &ones), (other.clone(), &others), trouble);
     fault.owner = *owner;
@@ -397,7 +396,7 @@ fn told(Fault { one, other, trouble, .. }: &Fault) -> String {
 fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
     let providers = lab.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
     let known: Vec<&str> = providers.chain(lab.plan.volumes.iter().map(|it| it.name.as_str())).collect();
-    for end in ends.into_iter().flatten().filter(|end| !known.contains(end)) {
+    if let Some(end) = ends.into_iter().flatten().find(|end| !known.contains(end)) {
         let near = nixvol_net::input::nearest(end, known.iter().copied());
         let hint = near
             .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
