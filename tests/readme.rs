@@ -91,7 +91,7 @@ fn has_etcd() -> bool {
 }
 
 /// The PATH with the program's directory first.
-fn with_program() -> std::ffi::OsString {
+pub fn with_program() -> std::ffi::OsString {
     let here = Path::new(program().get_program()).parent().expect("a directory").to_owned();
     let path = std::env::var_os("PATH").expect("a PATH");
     std::env::join_paths([here].into_iter().chain(std::env::split_paths(&path))).expect("a path")

@@ -61,7 +61,7 @@ struct Page {
     /// Whether the rules are not proven, or some expectation does not hold; only a live page shows such rules.
     unproven: bool,
     /// The live part, in a list of one, or empty.
-    live: Vec<live::Part>,
+    live: Vec<live::LivePart>,
     script_hash: String,
     style: Markup,
     colours: Vec<(usize, &'static str, &'static str)>,
@@ -98,7 +98,7 @@ fn rendered(
     subject: &Subject,
     script: String,
     style: String,
-    live: Option<live::Part>,
+    live: Option<live::LivePart>,
 ) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);

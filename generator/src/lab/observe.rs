@@ -22,14 +22,14 @@ pub struct Observed {
     /// The counters by rule label: packets in and out, bytes in and out.
     pub labels: BTreeMap<String, [u64; 4]>,
     /// The flows that have a state, by ends and service.
-    pub flows: Vec<Flow>,
+    pub flows: Vec<FlowCount>,
     /// The number of flows that were left out.
     pub more: usize,
 }
 
 /// Connections between two ends to one port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flow {
+pub struct FlowCount {
     /// Who opened them: a node, or an address.
     pub from: String,
     /// To whom.
@@ -71,7 +71,7 @@ pub fn source(lab: &Lab) -> Reply {
 }
 
 /// The flows that have a state. What the Mac sends to itself has two states, one for each direction on lo0.
-fn flows(router: &Router) -> Vec<Flow> {
+fn flows(router: &Router) -> Vec<FlowCount> {
     const ICMP: u8 = nixvol_net::pf::eval::ICMP;
     let topology = router.topology();
     let talks: BTreeSet<_> = router
@@ -86,8 +86,8 @@ fn flows(router: &Router) -> Vec<Flow> {
         let key = (name(topology, source.0), name(topology, destination.0), protocol, port);
         *counts.entry(key).or_default() += 1;
     }
-    let flow = |((from, to, protocol, port), count)| Flow { from, to, protocol, port, count };
-    let mut flows: Vec<Flow> = counts.into_iter().map(flow).collect();
+    let flow = |((from, to, protocol, port), count)| FlowCount { from, to, protocol, port, count };
+    let mut flows: Vec<FlowCount> = counts.into_iter().map(flow).collect();
     flows.sort_by_key(|flow| std::cmp::Reverse(flow.count));
     flows
 }

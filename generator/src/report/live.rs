@@ -25,7 +25,7 @@ pub struct Served {
 
 /// What the template needs of it.
 #[derive(Serialize)]
-pub struct Part {
+pub struct LivePart {
     /// Whether faults can be made from the page.
     writable: bool,
     ends: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Part {
 /// The data of the live script.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct LiveData<'a> {
     page: &'a str,
     writable: bool,
     /// The links behind each rule label.
@@ -54,10 +54,10 @@ pub fn served(subject: &Subject, page: &str, writable: bool) -> Result<Served, E
     let labels = rules::links_by_label(plan, subject.anchor);
     let bridges = plan.bridges.iter().map(|bridge| bridge.provider.to_string());
     let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
-    let part = Part {
+    let part = LivePart {
         writable,
         ends: bridges.chain(volumes).chain(["mac", "lan", "internet"].map(str::to_owned)).collect(),
-        data: Markup::json(&Data { page, writable, labels, providers }),
+        data: Markup::json(&LiveData { page, writable, labels, providers }),
     };
     let html =
         rendered(subject, format!("{SCRIPT}{LIVE_SCRIPT}"), format!("{STYLE}{LIVE_STYLE}"), Some(part))?;
