@@ -8,6 +8,7 @@ mod accepted;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod acting;
 mod activation;
+mod boundaries;
 mod browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod cases;

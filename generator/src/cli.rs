@@ -9,12 +9,15 @@ pub mod papers;
 pub mod pf;
 pub mod run;
 pub mod serve;
+mod shared;
 pub mod snapshot;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
+
+pub use shared::{CheckFormat, DiffFormat, Format, GraphFormat, Source, StatusFormat};
 
 /// Declare a network of volumes; get a pf ruleset and a manager for macOS.
 ///
@@ -332,73 +335,4 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Man(papers::Man),
     /// Print a page: about an error by its code, a command, or a topic such as `macos`.
     Help(papers::Help),
-}
-
-/// Where the declaration comes from.
-#[derive(Debug, Args)]
-pub struct Source {
-    /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
-    #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
-}
-
-/// The format of an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// The format of a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum StatusFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
-    #[value(name = "openmetrics")]
-    OpenMetrics,
-}
-
-/// The format of problems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum CheckFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For code hosts: SARIF 2.1.0.
-    Sarif,
-}
-
-/// The format of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum DiffFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For a pull request.
-    Markdown,
-}
-
-/// The format of a drawing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum GraphFormat {
-    /// Box characters, for a terminal of 100 columns.
-    #[default]
-    Text,
-    /// An image, for light and dark.
-    Svg,
-    /// For viewers of Markdown.
-    Mermaid,
-    /// For programs: what the pictures show, in the fields of the declaration.
-    Json,
 }

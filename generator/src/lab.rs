@@ -25,7 +25,7 @@ pub use client::{address, ask, ask_at_length, is_up};
 pub use control::{Asked, FaultStatus, NodeStatus, PipeStatus, Reply, Request, Status};
 pub use ends::ends;
 pub use enter::exec;
-pub use observe::{FlowCount, Observed};
+pub use observe::{FlowCount, Traffic};
 pub use play::play;
 pub use serve::serve;
 pub use setup::{Setup, Task};

@@ -7,6 +7,8 @@
 
 mod faults;
 mod host;
+mod interface;
+mod node;
 mod pipe;
 mod rules;
 mod tally;
@@ -26,10 +28,12 @@ use crate::wire::{self, Offload};
 
 pub use faults::{Fault, Faults, Trouble};
 pub use host::{Host, Link, NoWay, Path, Road, Sender};
+pub use interface::Over;
+pub use node::NodeId;
 pub use rules::{RuleAt, Rules, Source};
 pub use tally::Tally;
-pub use topology::{Cast, EGRESS, Node, NodeId, Route, Side, Topology};
-pub use trace::{Fate, Hop, Made, Over, Piped, Stop, Story};
+pub use topology::{Cast, EGRESS, Node, Route, Side, Topology};
+pub use trace::{Delivery, Fate, Hop, Made, Piped, Stop, Story};
 pub use watch::{Filter, Seen, WatchId};
 pub use ways::Ways;
 
@@ -60,21 +64,6 @@ pub struct Counts {
     pub blocked: u64,
     /// Not delivered for any other reason.
     pub dropped: u64,
-}
-
-/// A packet to hand to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The receiving node.
-    pub to: NodeId,
-    /// The earliest time of delivery.
-    pub at: Duration,
-    /// The packet; `None` if it is the received one, which was changed in the caller's buffer.
-    pub bytes: Option<Vec<u8>>,
-    /// The length of the packet in bytes.
-    pub length: usize,
-    /// Checksum and segmentation work left to the receiving device.
-    pub offload: Offload,
 }
 
 impl Router {

@@ -184,7 +184,7 @@ mod linux {
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
-            Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. } => {
+            Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. } => {
                 bail!("the lab is of another version of this program")
             }
         }
@@ -220,7 +220,7 @@ mod linux {
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)
             }
-            (Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. }, _) => {
+            (Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. }, _) => {
                 bail!("the lab is of another version of this program")
             }
         }

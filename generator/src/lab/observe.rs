@@ -1,24 +1,17 @@
-//! What `serve` shows of a lab: its status, the counters of rules, and the flows that have a state.
+//! The traffic of a lab, for `serve`: the counters of rules, and the flows that have a state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
-use nixvol_net::router::{Router, Topology};
+use nixvol_net::router::{Router, Tally, Topology};
 use serde::{Deserialize, Serialize};
-
-use super::control::{Lab, Reply, Status, status};
 
 /// Most flows in one reply: those with the most connections.
 const MOST: usize = 200;
 
-/// The state of a lab with its traffic.
+/// The traffic of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Observed {
-    /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
-    pub generation: u64,
-    /// Its status.
-    pub status: Status,
+pub struct Traffic {
     /// The counters by rule label: packets in and out, bytes in and out.
     pub labels: BTreeMap<String, [u64; 4]>,
     /// The flows that have a state, by ends and service.
@@ -42,32 +35,16 @@ pub struct FlowCount {
     pub count: usize,
 }
 
-/// The reply to a request for a lab's state with its traffic.
-pub fn observed(lab: &Lab, router: &Router) -> Observed {
-    let label = |(label, tally): (String, nixvol_net::router::Tally)| {
+/// The traffic so far, and now.
+pub fn traffic(router: &Router) -> Traffic {
+    let label = |(label, tally): (String, Tally)| {
         let [[packets_in, packets_out], [bytes_in, bytes_out]] = [tally.packets, tally.bytes];
         (label, [packets_in, packets_out, bytes_in, bytes_out])
     };
     let mut flows = flows(router);
     let more = flows.len().saturating_sub(MOST);
     flows.truncate(MOST);
-    Observed {
-        generation: lab.source.lock().unwrap_or_else(PoisonError::into_inner).generation,
-        status: status(lab, router),
-        labels: router.tallies().into_iter().map(label).collect(),
-        flows,
-        more,
-    }
-}
-
-/// The declaration and the anchor that the lab runs, as text.
-pub fn source(lab: &Lab) -> Reply {
-    let source = lab.source.lock().unwrap_or_else(PoisonError::into_inner);
-    Reply::Source {
-        generation: source.generation,
-        input: source.input.clone(),
-        anchor: source.anchor.clone(),
-    }
+    Traffic { labels: router.tallies().into_iter().map(label).collect(), flows, more }
 }
 
 /// The flows that have a state. What the Mac sends to itself has two states, one for each direction on lo0.

@@ -13,11 +13,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
-use super::Delivery;
 use super::host::{NoWay, Path, Sender};
+use super::interface::Over;
+use super::node::NodeId;
 use super::tally::Tallies;
-use super::topology::{NodeId, Side, Topology};
-use super::trace::{Fate, Made, Over, Piped, Stop, Story};
+use super::topology::{Side, Topology};
+use super::trace::{Delivery, Fate, Made, Piped, Stop, Story};
 use super::ways::Ways;
 use crate::pf::eval::{Machine, Outcome, Shaping, Step, TCP, UDP, Verdict};
 use crate::pf::syntax::Direction;

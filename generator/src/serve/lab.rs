@@ -8,7 +8,7 @@ use nixvol_net::model::{self, Declaration};
 use nixvol_net::report::Served;
 
 use super::observer::{Eye, Order, page};
-use crate::lab::{self, Asked, FaultStatus, FlowCount, Observed, Reply, Request};
+use crate::lab::{self, Asked, FaultStatus, FlowCount, Reply, Request, Traffic};
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -33,13 +33,13 @@ impl Eyes {
 
     fn try_look(&mut self) -> Result<(Option<Served>, Live)> {
         match lab::ask_at_length(&lab::address(), &Request::Observe)? {
-            Some(Reply::Observed(observed)) => {
-                let served = match observed.generation == self.shown {
+            Some(Reply::Observed { generation, status, traffic }) => {
+                let served = match generation == self.shown {
                     true => None,
                     false => Some(self.remade()?),
                 };
                 self.was_up = true;
-                Ok((served, live(&self.shown.to_string(), *observed)))
+                Ok((served, live(&self.shown.to_string(), *status, traffic)))
             }
             Some(_) => bail!("the lab is of another version of this program"),
             None => {
@@ -84,8 +84,8 @@ impl Eye for Eyes {
     }
 }
 
-fn live(page: &str, observed: Observed) -> Live {
-    let Observed { generation: _, status, labels, flows, more } = observed;
+fn live(page: &str, status: lab::Status, traffic: Traffic) -> Live {
+    let Traffic { labels, flows, more } = traffic;
     let counter = |(label, [packets_in, packets_out, bytes_in, bytes_out]): (String, [u64; 4])| LiveCounter {
         label,
         packets: [packets_in, packets_out],
