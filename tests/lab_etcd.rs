@@ -110,7 +110,7 @@ fn a_recorded_timeline_is_drawn_as_in_the_readme() {
     assert!(drawn.status.success(), "{}", text(&drawn));
     let drawn = String::from_utf8(drawn.stdout).expect("text");
     roxmltree::Document::parse(&drawn).expect("XML");
-    for words in ["cut", "leader", "etcd-1", "100 ms"] {
+    for words in ["cut", "leader", "etcd-2", "100 ms"] {
         assert!(drawn.contains(words), "{words}");
     }
     let path = root().join("tests/lab/etcd-timeline.svg");

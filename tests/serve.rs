@@ -325,7 +325,6 @@ fn a_lab_is_shown_changed_and_waited_for() {
     assert_eq!(lab.status()["faults"].as_array().expect("faults").len(), 1);
     for (body, said) in [
         (json!({ "action": "partition", "one": "azur" }), "did you mean `azure`?"),
-        (json!({ "action": "partition", "one": "aws", "other": "etcd-1" }), "both mean etcd-1"),
         (json!({ "action": "slow", "one": "aws" }), "nothing is asked for"),
     ] {
         let wrong = server.post("/fault", &body);

@@ -26,7 +26,7 @@ partition = ["$leads"]
 for = $cut
 
 [[step]]
-at = $((cut + 8))
+at = $((cut + 10))
 heal = []
 EOT
 nixvol-net lab scenario "$file" --watch "leader=sh $here/leader.sh" --format json
