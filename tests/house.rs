@@ -196,6 +196,7 @@ const CIRCLES: &[&[&str]] = &[
         "lab/client.rs",
         "lab/control.rs",
         "lab/enter.rs",
+        "lab/observe.rs",
         "lab/probe.rs",
         "lab/probe/report.rs",
         "lab/probe/sockets.rs",
@@ -208,7 +209,7 @@ const CIRCLES: &[&[&str]] = &[
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
     &["prove/policy.rs", "prove/rules.rs", "prove/world.rs"],
-    &["report.rs", "report/data.rs"],
+    &["report.rs", "report/data.rs", "report/live.rs"],
     &[
         "status.rs",
         "status/free.rs",

@@ -74,7 +74,7 @@ fn the_leader_moves_when_its_cloud_is_cut_off_and_the_timeline_tells_when() {
     let values = lines.iter().filter(|line| line["event"] == "watch");
     let values: Vec<(f64, Value)> =
         values.map(|line| (line["seconds"].as_f64().expect("a time"), line["value"].clone())).collect();
-    assert_eq!(values[0], (0.0, json!(was)), "{told}");
+    assert!(values[0].0 < 0.5 && values[0].1 == json!(was), "{told}");
     let moved =
         values.iter().find(|(_, value)| value.is_string() && *value != json!(was)).expect("another leads");
     assert!(time("begin") < moved.0 && moved.0 < time("end"), "{told}");

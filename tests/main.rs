@@ -72,6 +72,7 @@ mod manager_random;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_report;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_scenario;
 mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;

@@ -281,6 +281,29 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         #[arg(long, value_enum, default_value_t)]
         format: StatusFormat,
     },
+    /// Play a scenario on this Mac: partitions and slow paths at set times. Its effects are undone when it ends or is
+    /// interrupted.
+    ///
+    /// The file is that of `lab scenario`: TOML, or the JSON that Nix evaluates; `nixvol-net help scenario` shows one.
+    /// The installed manager makes each fault, with a deadline, so that nothing stays if this program is killed. Before
+    /// the first step it is refused if the network is not up, if it does not have all named volumes and providers, or
+    /// if the scenario would take over or heal what is already partitioned or slow. It needs root.
+    #[command(after_help = "Examples:
+  sudo nixvol-net scenario scenario.toml
+  sudo nixvol-net scenario scenario.toml --input network.json --format json >timeline.jsonl
+
+Exit: 0 played to its end, 1 a step failed or it was interrupted, 2 refused, or a mistake in the file.")]
+    Scenario {
+        /// The declaration, whose `base` tells where the manager is.
+        #[command(flatten)]
+        source: Source,
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The output format of the timeline; JSON is an object a line.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Write one HTML page: the picture, the flows, the rules and the declaration behind each, addresses.
     ///
     /// The page is self-contained: it needs no network and no server. It answers questions as `explain` does, works

@@ -17,12 +17,14 @@ mod prove;
 mod render;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod serve;
 mod shared;
 mod snapshot;
 pub mod status;
 mod test;
+pub mod timeline;
 mod verify;
 
 use std::process::ExitCode;
@@ -66,6 +68,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Status { source, from, watch, format } => {
             status::run(source, from.as_deref(), *watch, *format)
         }
+        Command::Scenario { source, file, format } => scenario::run(source, file, *format),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Man(arguments) => man::run(arguments),

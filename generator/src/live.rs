@@ -129,7 +129,7 @@ impl Live {
     /// The state of a Mac at a time, from a capture and its comparison with the plan.
     pub fn of_mac(page: &str, status: &Status, capture: &Capture, now: SystemTime) -> Self {
         let text = |file: &str| capture.get(file).map_or("", String::as_str);
-        let states = darwin::states(text("pfctl-info"), text("pfctl-memory"));
+        let held = darwin::states(text("pfctl-info"), text("pfctl-memory"));
         let up = status.wish == Some("up");
         let message = match status.wish {
             Some("up") => None,
@@ -141,8 +141,8 @@ impl Live {
             message,
             healthy: Some(status.healthy),
             findings: status.findings.clone(),
-            states: states.map(|(states, _)| states),
-            states_limit: states.map(|(_, limit)| limit),
+            states: held.map(|(states, _)| states),
+            states_limit: held.map(|(_, limit)| limit),
             counters: counters(&darwin::labels(text("pfctl-anchor-labels"))),
             faults: faults(text("status.json"), now),
             ..Self::unknown(LiveSource::Mac, page, String::new())

@@ -19,7 +19,7 @@ pub use read::{Mistake, read};
 pub use timeline::{TimelineLine, timeline};
 
 /// The maximum time of a step, in seconds: a week.
-const LONGEST: u64 = 7 * 24 * 60 * 60;
+pub const LONGEST: u64 = 7 * 24 * 60 * 60;
 
 /// A scenario: its steps in order of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +104,7 @@ pub enum Moment {
     Begin,
     /// Its time is over.
     End,
-    /// What is watched has another value; the first one is told at 0 seconds.
+    /// What is watched has another value; the first one is told before the first step.
     Watch,
     /// All steps are over, and everything that they did is undone.
     Done,
@@ -203,6 +203,11 @@ impl Act {
 }
 
 impl Scenario {
+    /// The time of its last event.
+    pub fn lasts(&self) -> Duration {
+        self.steps.iter().map(|step| step.at + step.lasts.unwrap_or_default()).max().unwrap_or_default()
+    }
+
     /// The beginnings and ends of all steps in order of time; at the same time, ends come first.
     pub fn events(&self) -> Vec<Event<'_>> {
         let mut events = Vec::new();

@@ -39,7 +39,6 @@ mod linux {
     use nixvol_net::model::{self, Declaration};
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
-    use nixvol_net::scenario;
     use serde_json::json;
 
     use super::{ExitCode, Lab, Result};
@@ -47,8 +46,8 @@ mod linux {
     use crate::cli::{Format, Source};
     use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
-    use crate::commands::{print, reject, versioned};
-    use crate::disk::{self, given};
+    use crate::commands::{print, reject, timeline, versioned};
+    use crate::disk;
     use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task, Watched};
 
     /// The exit code of `status` if no lab is up.
@@ -157,24 +156,15 @@ mod linux {
         let watched =
             |(name, command): &(String, String)| Watched { name: name.clone(), command: command.clone() };
         let watched: Vec<Watched> = watch.iter().map(watched).collect();
-        let name =
-            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        let text = String::from_utf8(given::read(file)?).with_context(|| format!("cannot read {name}"))?;
-        match scenario::read(&text) {
-            Ok(scenario) => {
-                if lab::play(&scenario, &watched, format == Format::Json)? {
-                    return Ok(ExitCode::SUCCESS);
-                }
-                eprintln!("error: the lab has ended before the scenario");
-                Ok(ExitCode::FAILURE)
-            }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    eprintln!("error: {name}:{}{mistake}", if mistake.place.is_some() { "" } else { " " });
-                }
-                Ok(ExitCode::from(2))
-            }
+        let scenario = match timeline::read(file)? {
+            Ok(scenario) => scenario,
+            Err(exit) => return Ok(exit),
+        };
+        if lab::play(&scenario, &watched, format == Format::Json)? {
+            return Ok(ExitCode::SUCCESS);
         }
+        eprintln!("error: the lab has ended before the scenario");
+        Ok(ExitCode::FAILURE)
     }
 
     /// Sends a request to the user's lab, and prints the reply.

@@ -99,6 +99,7 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("lab test", Whole, of::<lab::LabTest>),
     ("lab status", Whole, of::<lab::LabStatus>),
     ("lab scenario", Lines, of::<Told>),
+    ("scenario", Lines, of::<Told>),
     ("lab replay", Foreign, of::<Played>),
     ("serve", Served, of::<Live>),
     ("help", Whole, of::<printed::Help>),

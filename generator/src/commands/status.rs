@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
@@ -112,14 +112,19 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
     Ok(capture)
 }
 
-/// Runs the installed manager to write a capture, and reads it.
-fn collected(source: &Source) -> Result<Capture> {
+/// The path of the installed manager, below the declared base.
+pub(super) fn manager(source: &Source) -> Result<PathBuf> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
         // `looked_at` reads it again, and reports what is wrong.
         Err(_) => Declaration::embedded().base,
     };
-    let manager = Path::new(base.as_str()).join("networking").join(MANAGER);
+    Ok(Path::new(base.as_str()).join("networking").join(MANAGER))
+}
+
+/// Runs the installed manager to write a capture, and reads it.
+fn collected(source: &Source) -> Result<Capture> {
+    let manager = manager(source)?;
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let place = directory.path().join("collected");
     let output = Command::new(&manager).args(["logs", "--collect"]).arg(&place).output().with_context(|| {

@@ -109,7 +109,11 @@ pub fn timeline(lines: &[TimelineLine]) -> Result<Option<String>, Error> {
         let (text_x, text_y) = (round(from + width / 2.0), y(span.lane) + 16.0);
         Bar { class: span.class.clone(), x: from, y: y(span.lane), width, text_x, text_y, words, note }
     };
-    let changes = lines.iter().filter(|line| line.event == Moment::Watch && line.seconds > 0.0);
+    let watches = || lines.iter().filter(|line| line.event == Moment::Watch);
+    // The first value of each is no change.
+    let is_first =
+        |line: &TimelineLine| watches().find(|it| it.name == line.name).is_some_and(|it| it == line);
+    let changes = watches().filter(|line| !is_first(line));
     let mut before = 0.0;
     let change = |line: &TimelineLine| {
         let at = x(line.seconds);

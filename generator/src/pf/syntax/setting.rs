@@ -71,6 +71,7 @@ pub enum BlockPolicy {
 }
 
 /// The definition of a table.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The name, without the angle brackets.
