@@ -47,6 +47,12 @@ impl Timeline {
         self.line(&what, |now, since| Told::of(event, now, since))
     }
 
+    /// A watched value is another one.
+    pub fn watched(&self, name: &str, value: Option<&str>) -> Result<()> {
+        let text = format!("{name}: {}", value.unwrap_or("none"));
+        self.line(&text, |now, since| Told::watched(name, value, now, since))
+    }
+
     /// All is over and undone.
     pub fn done(&self) -> Result<()> {
         self.line("done: what the scenario did is undone", Told::done)

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::serve as serve_capture;
 use super::client::is_own;
-use super::observe::{self, Observed};
+use super::observe::{Traffic, traffic};
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
@@ -106,10 +106,17 @@ pub enum Reply {
     /// The state of the lab.
     Status(Box<Status>),
     /// The state of the lab with its traffic.
-    Observed(Box<Observed>),
+    Observed {
+        /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
+        generation: u64,
+        /// Its state.
+        status: Box<Status>,
+        /// Its traffic.
+        traffic: Traffic,
+    },
     /// The declaration that the lab runs, as JSON, and its anchor.
     Source {
-        /// As in [`Observed`].
+        /// As in [`Reply::Observed`].
         generation: u64,
         /// The declaration.
         input: String,
@@ -213,6 +220,7 @@ pub struct Lab {
 }
 
 /// The declaration and the rules that a lab runs.
+#[derive(Clone)]
 pub struct Running {
     /// Another number for every start and every `apply`.
     pub generation: u64,
@@ -323,8 +331,16 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
             format!("{} rules loaded{cut}, {states} states stay", count(&router))
         }
-        Request::Observe => return Ok(Reply::Observed(Box::new(observe::observed(lab, &router)))),
-        Request::Source => return Ok(observe::source(lab)),
+        Request::Observe => {
+            let generation = lab.source.lock().unwrap_or_else(PoisonError::into_inner).generation;
+            let (status, traffic) = (Box::new(status(lab, &router)), traffic(&router));
+            return Ok(Reply::Observed { generation, status, traffic });
+        }
+        Request::Source => {
+            let Running { generation, input, anchor } =
+                lab.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Ok(Reply::Source { generation, input, anchor });
+        }
         Request::Loaded => {
             let text = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return Ok(Reply::Loaded { text });
@@ -415,8 +431,7 @@ fn count(router: &Router) -> usize {
     rulesets.map(|ruleset| List::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
-/// The state of a lab.
-pub fn status(lab: &Lab, router: &Router) -> Status {
+fn status(lab: &Lab, router: &Router) -> Status {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
         let cut = topology.nodes().filter(|(other, _)| router.ways().faults().is_cut(id, *other));
