@@ -48,6 +48,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
+    ("script/families.table", include_str!("../../../templates/script/families.table.j2")),
+    ("script/metrics.awk", include_str!("../../../templates/script/metrics.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
 
