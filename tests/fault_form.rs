@@ -11,7 +11,7 @@ use nixvol_net::plan::faults::{self, Reach};
 use nixvol_net::plan::policy::Verdict;
 use nixvol_net::prove::World;
 use nixvol_net::prove::outcome::{Outcome, Outcomes};
-use nixvol_net::prove::rules::{self, Lists, Rules};
+use nixvol_net::prove::rules::{self, Rules};
 use serde_json::Value;
 
 use crate::network::Network;
@@ -69,7 +69,7 @@ impl Stand {
         let mut machine = Machine::new(self.world.environment().interfaces);
         machine.load("", ruleset);
         machine.index();
-        rules::read(space, &Lists::of(&ruleset.rules), machine.loaded(), &self.world, outcomes)
+        rules::read(space, &ruleset.rules, machine.loaded(), &self.world, outcomes)
     }
 
     /// The packets from one endpoint to another.
@@ -89,7 +89,7 @@ impl Stand {
     }
 
     fn space(&self) -> Space {
-        self.world.space(&Lists::of(&self.ours.rules))
+        self.world.space(&self.ours.rules)
     }
 
     /// Checks the rules of a partition: packets between the two endpoints are dropped without an answer and not

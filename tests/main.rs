@@ -8,9 +8,12 @@ mod accepted;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod acting;
 mod activation;
+mod boundaries;
 mod browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod cases;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod devtools;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -115,6 +118,10 @@ mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod schema_mac;
 mod seen;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod serve;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod serve_browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod sizes;

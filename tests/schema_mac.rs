@@ -15,7 +15,7 @@ use crate::seen::Seen;
 use crate::support::{has_lab, program, rendered, root, run};
 
 /// Commands that print one line for each input line, in a format that is not ours: no version, and no `--format`.
-const FOREIGN: [&str; 2] = ["lab replay", "pf eval"];
+const FOREIGN: [&str; 3] = ["lab replay", "pf eval", "serve"];
 
 /// Commands whose output is compared with their schemas in this file.
 const HERE: [&str; 8] = [

@@ -11,6 +11,7 @@ mod answers;
 mod changes;
 mod data;
 mod expectations;
+mod live;
 mod rules;
 mod tables;
 
@@ -26,6 +27,8 @@ use crate::plan::{Plan, Volume};
 use crate::render::Error;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
+
+pub use live::{Served, served};
 
 /// The egress interface that the answers assume.
 const EGRESS: &str = "en0";
@@ -45,8 +48,8 @@ pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// The rendered anchor.
     pub anchor: &'a str,
-    /// The result of the proof, in words.
-    pub proven: &'a str,
+    /// The result of the proof, in words, or why there is none.
+    pub proven: Result<&'a str, &'a str>,
     /// The name of what it is compared with, and the difference.
     pub against: Option<(&'a str, &'a Diff)>,
 }
@@ -55,6 +58,10 @@ pub struct Subject<'a> {
 struct Page {
     title: String,
     proven: String,
+    /// Whether the rules are not proven, or some expectation does not hold; only a live page shows such rules.
+    unproven: bool,
+    /// The live part, in a list of one, or empty.
+    live: Vec<live::Part>,
     script_hash: String,
     style: Markup,
     colours: Vec<(usize, &'static str, &'static str)>,
@@ -84,6 +91,15 @@ struct Page {
 /// # Errors
 /// A value that HTML cannot express, which would be a mistake of this program.
 pub fn page(subject: &Subject) -> Result<String, Error> {
+    rendered(subject, SCRIPT.to_owned(), STYLE.to_owned(), None)
+}
+
+fn rendered(
+    subject: &Subject,
+    script: String,
+    style: String,
+    live: Option<live::Part>,
+) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);
     let identities = Identities::of(plan);
@@ -91,11 +107,13 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     let listed = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
-        proven: proven.to_owned(),
-        script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
-        style: Markup::of_program(STYLE),
+        proven: proven.unwrap_or_else(|why| why).to_owned(),
+        unproven: proven.is_err(),
+        live: live.into_iter().collect(),
+        script_hash: hash(&script),
+        style: Markup::rendered(style),
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
-        script: Markup::of_program(SCRIPT),
+        script: Markup::rendered(script),
         data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
         picture: Markup::rendered(picture::svg(plan, &KernelNames::new(), &[])?),
         names: names(plan, &answers),
@@ -113,6 +131,11 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
         rows: tables::rows(plan, &identities),
     };
     engine::render("report/page.html", page)
+}
+
+/// The hash of a script or a style, as a content security policy names it.
+fn hash(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
 fn title(plan: &Plan) -> String {

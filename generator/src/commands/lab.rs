@@ -168,7 +168,9 @@ mod linux {
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
-            Reply::Owner(_) => bail!("the lab is of another version of this program"),
+            Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. } => {
+                bail!("the lab is of another version of this program")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -202,7 +204,9 @@ mod linux {
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)
             }
-            (Reply::Owner(_), _) => bail!("the lab is of another version of this program"),
+            (Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. }, _) => {
+                bail!("the lab is of another version of this program")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::serve as serve_capture;
 use super::client::is_own;
+use super::observe::{self, Observed};
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
@@ -59,6 +60,10 @@ pub enum Request {
         /// anchor.
         kill: bool,
     },
+    /// Report its state with its traffic.
+    Observe,
+    /// Report the declaration and the anchor that it runs.
+    Source,
     /// Report the texts of the anchor by which open connections may have been permitted.
     Loaded,
     /// Send the packets of a node or a link as pcapng after the reply.
@@ -100,6 +105,17 @@ pub enum Reply {
     Owner(u64),
     /// The state of the lab.
     Status(Box<Status>),
+    /// The state of the lab with its traffic.
+    Observed(Box<Observed>),
+    /// The declaration that the lab runs, as JSON, and its anchor.
+    Source {
+        /// As in [`Observed`].
+        generation: u64,
+        /// The declaration.
+        input: String,
+        /// The text of the anchor.
+        anchor: String,
+    },
     /// The texts of the anchor loaded since connections were last ended.
     Loaded {
         /// The texts, concatenated.
@@ -190,8 +206,20 @@ pub struct Lab {
     pub file: String,
     /// The texts of the anchor since connections were last ended: an open one may have been permitted by any of them.
     pub loaded: Mutex<String>,
+    /// What it runs now.
+    pub source: Mutex<Running>,
     /// The number for the next client that asks for one.
     pub owners: AtomicU64,
+}
+
+/// The declaration and the rules that a lab runs.
+pub struct Running {
+    /// Another number for every start and every `apply`.
+    pub generation: u64,
+    /// The declaration, as JSON.
+    pub input: String,
+    /// The text of the anchor.
+    pub anchor: String,
 }
 
 /// Serves each connection in a thread of its own.
@@ -288,10 +316,15 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
                 loaded.clear();
             }
             loaded.push_str(anchor);
+            let mut source = lab.source.lock().unwrap_or_else(PoisonError::into_inner);
+            *source =
+                Running { generation: source.generation + 1, input: input.clone(), anchor: anchor.clone() };
             let states = router.rules().machine().states();
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
             format!("{} rules loaded{cut}, {states} states stay", count(&router))
         }
+        Request::Observe => return Ok(Reply::Observed(Box::new(observe::observed(lab, &router)))),
+        Request::Source => return Ok(observe::source(lab)),
         Request::Loaded => {
             let text = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return Ok(Reply::Loaded { text });
@@ -383,7 +416,8 @@ fn count(router: &Router) -> usize {
     rulesets.map(|ruleset| List::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
-fn status(lab: &Lab, router: &Router) -> Status {
+/// The state of a lab.
+pub fn status(lab: &Lab, router: &Router) -> Status {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
         let cut = topology.nodes().filter(|(other, _)| router.ways().faults().is_cut(id, *other));

@@ -47,6 +47,8 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
+    ("serve/now.html", include_str!("../../../templates/serve/now.html.j2")),
+    ("serve/traffic.html", include_str!("../../../templates/serve/traffic.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/families.table", include_str!("../../../templates/script/families.table.j2")),
     ("script/metrics.awk", include_str!("../../../templates/script/metrics.awk.j2")),
@@ -59,14 +61,9 @@ pub const TEMPLATES: &[(&str, &str)] = &[
 pub struct Markup(Value);
 
 impl Markup {
-    /// The output of another template of the same language.
+    /// The output of another template of the same language, or a text of this program.
     pub fn rendered(text: String) -> Self {
         Self(Value::from_safe_string(text))
-    }
-
-    /// A constant of this program.
-    pub fn of_program(text: &'static str) -> Self {
-        Self(Value::from_safe_string(text.to_owned()))
     }
 
     /// JSON for a `<script>` element of HTML, escaped so that it cannot end the element.
