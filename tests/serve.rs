@@ -312,7 +312,7 @@ fn a_lab_is_shown_changed_and_waited_for() {
     let done = server
         .post("/fault", &json!({ "action": "partition", "one": "aws", "other": "azure", "seconds": 60 }));
     assert_eq!(
-        (done.status, done.body.contains("partition aws azure, until it is healed")),
+        (done.status, done.body.contains("partition aws azure, for 1m")),
         (200, true),
         "{done:?}"
     );
