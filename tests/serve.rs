@@ -311,11 +311,7 @@ fn a_lab_is_shown_changed_and_waited_for() {
 
     let done = server
         .post("/fault", &json!({ "action": "partition", "one": "aws", "other": "azure", "seconds": 60 }));
-    assert_eq!(
-        (done.status, done.body.contains("partition aws azure, for 1m")),
-        (200, true),
-        "{done:?}"
-    );
+    assert_eq!((done.status, done.body.contains("partition aws azure, for 1m")), (200, true), "{done:?}");
     let slow = json!({ "action": "slow", "one": "gcp", "latencyMs": 100, "loss": 0.01 });
     assert_eq!(server.post("/fault", &slow).status, 200);
     let faults = state()["faults"].clone();
