@@ -208,7 +208,6 @@ const CIRCLES: &[&[&str]] = &[
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
-    &["prove/policy.rs", "prove/rules.rs", "prove/world.rs"],
     &["report.rs", "report/data.rs", "report/live.rs"],
     &[
         "status.rs",
@@ -288,7 +287,6 @@ const DOUBLED: &[&str] = &[
     "Reach",
     "Reason",
     "Record",
-    "Rectangle",
     "Refused",
     "Region",
     "Route",
