@@ -39,6 +39,7 @@ impl Browser {
                 "--disable-gpu",
                 "--no-first-run",
                 "--remote-debugging-pipe",
+                "--hide-scrollbars",
             ])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))

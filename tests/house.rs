@@ -41,7 +41,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
     ("router", &["loading", "model", "plan", "pf", "wire"]),
-    ("scenario", &["model"]),
+    ("scenario", &["model", "identity", "render"]),
     ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),
 ];
 
@@ -246,6 +246,7 @@ const DOUBLED: &[&str] = &[
     "Family",
     "Fate",
     "Fault",
+    "Fields",
     "File",
     "Files",
     "Finding",

@@ -40,6 +40,8 @@ mod house;
 mod init;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod lab_etcd;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod limits;

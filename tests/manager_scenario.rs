@@ -88,7 +88,7 @@ fn a_scenario_is_played_by_the_manager_and_undone() {
     let before = settled(&stage.network.mac.kernel());
     let scenario = json!({ "step": [
         { "at": 0, "partition": ["aws", "ibm"], "for": "3s" },
-        { "at": 0.1, "slow": "aws", "latencyMs": 200, "loss": 0.000001, "bandwidthKbit": 2000 },
+        { "at": 0.1, "slow": "aws", "latencyMs": 200, "loss": 0.000_001, "bandwidthKbit": 2000 },
         { "at": 0.2, "slow": ["etcd-1", "talos-4"], "latencyMs": 7 },
         { "at": 0.3, "heal": ["talos-4", "etcd-1"] },
         { "at": 3, "partition": "talos-4", "for": 1 },

@@ -53,7 +53,7 @@ fn the_live_page_counts_cuts_and_heals() {
     let faults = lab.status()["faults"].clone();
     assert_eq!((&faults[0]["from"], &faults[0]["to"]), (&json!("aws"), &json!("azure")), "{faults}");
     assert!(!reaches(&lab));
-    assert!(shown(&mut browser, "did").as_str().is_some_and(|it| it.starts_with("cut: ")));
+    assert!(shown(&mut browser, "did").as_str().is_some_and(|it| it.starts_with("partition aws azure")));
     assert_eq!(browser.eval("document.querySelectorAll('.topology .troubles .partition').length"), json!(2));
     browser.eval("document.getElementById('trouble-other').value = ''; document.getElementById('trouble-one').value = 'gcp'");
     browser.click("#trouble button[value=slow]");

@@ -18,14 +18,16 @@ mod pump;
 mod serve;
 mod setup;
 mod start;
+mod watch;
 
 pub use capture::capture;
 pub use client::{address, ask, ask_at_length, is_up};
 pub use control::{Asked, FaultStatus, NodeStatus, PipeStatus, Reply, Request, Status};
 pub use ends::ends;
 pub use enter::exec;
-pub use observe::{Flow, Observed};
+pub use observe::{FlowCount, Traffic};
 pub use play::play;
 pub use serve::serve;
 pub use setup::{Setup, Task};
 pub use start::{run, up};
+pub use watch::Watched;

@@ -18,7 +18,7 @@ use crate::status::{Capture, Finding, Status};
 #[serde(rename_all = "camelCase")]
 pub struct Live {
     /// What is observed.
-    pub source: Source,
+    pub source: LiveSource,
     /// Identifies the declaration that the page was made from; the page loads itself again when it changes.
     pub page: String,
     /// Whether the network is up.
@@ -30,25 +30,25 @@ pub struct Live {
     /// What differs from the declaration.
     pub findings: Vec<Finding>,
     /// The packets since the start, by fate; null if unknown.
-    pub packets: Option<Packets>,
+    pub packets: Option<LivePackets>,
     /// The number of states of pf.
     pub states: Option<u64>,
     /// The number of states that pf can hold.
     pub states_limit: Option<u64>,
     /// The counters of rules by label; those of links start with `link:`.
-    pub counters: Vec<Counter>,
+    pub counters: Vec<LiveCounter>,
     /// The flows that have a state; null if unknown.
-    pub flows: Option<Vec<Flow>>,
+    pub flows: Option<Vec<LiveFlow>>,
     /// The number of flows that were left out of `flows`.
     pub more_flows: usize,
     /// The partitions and slow paths in force.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<LiveFault>,
 }
 
 /// What is observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum LiveSource {
     /// The lab.
     Lab,
     /// This Mac, or a capture of one.
@@ -57,7 +57,7 @@ pub enum Source {
 
 /// Numbers of packets by fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Packets {
+pub struct LivePackets {
     /// Delivered.
     pub delivered: u64,
     /// Blocked by a rule or a state.
@@ -69,10 +69,10 @@ pub struct Packets {
 /// The counters of the rules with one label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Counter {
+pub struct LiveCounter {
     /// The label.
     pub label: String,
-    /// Packets that came in and went out, as pf sees them: what the Mac sends to itself counts as both.
+    /// LivePackets that came in and went out, as pf sees them: what the Mac sends to itself counts as both.
     pub packets: [u64; 2],
     /// Bytes, likewise.
     pub bytes: [u64; 2],
@@ -80,7 +80,7 @@ pub struct Counter {
 
 /// Connections between two ends to one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Flow {
+pub struct LiveFlow {
     /// Who opened them: a volume, `mac`, `lan`, `internet`, or an address.
     pub from: String,
     /// To whom.
@@ -93,7 +93,7 @@ pub struct Flow {
 
 /// A partition or a slow path in force.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Fault {
+pub struct LiveFault {
     /// `partition` or `slow`.
     pub action: String,
     /// A volume or a provider.
@@ -108,7 +108,7 @@ pub struct Fault {
 
 impl Live {
     /// A network of which nothing is known.
-    pub fn unknown(source: Source, page: &str, message: String) -> Self {
+    pub fn unknown(source: LiveSource, page: &str, message: String) -> Self {
         Self {
             source,
             page: page.to_owned(),
@@ -145,13 +145,13 @@ impl Live {
             states_limit: held.map(|(_, limit)| limit),
             counters: counters(&darwin::labels(text("pfctl-anchor-labels"))),
             faults: faults(text("status.json"), now),
-            ..Self::unknown(Source::Mac, page, String::new())
+            ..Self::unknown(LiveSource::Mac, page, String::new())
         }
     }
 }
 
-fn counters(labels: &BTreeMap<String, darwin::Counts>) -> Vec<Counter> {
-    let counter = |(label, counts): (&String, &darwin::Counts)| Counter {
+fn counters(labels: &BTreeMap<String, darwin::Counts>) -> Vec<LiveCounter> {
+    let counter = |(label, counts): (&String, &darwin::Counts)| LiveCounter {
         label: label.clone(),
         packets: counts.packets,
         bytes: counts.bytes,
@@ -160,12 +160,12 @@ fn counters(labels: &BTreeMap<String, darwin::Counts>) -> Vec<Counter> {
 }
 
 /// The faults in force, from the manager's own status; none if it has no such list.
-fn faults(status: &str, now: SystemTime) -> Vec<Fault> {
+fn faults(status: &str, now: SystemTime) -> Vec<LiveFault> {
     let status: Value = serde_json::from_str(status).unwrap_or_default();
     let word = |value: &Value| value.as_str().map(str::to_owned);
     let fault = |fault: &Value| {
         let until = fault["until"].as_str().and_then(|until| humantime::parse_rfc3339(until).ok());
-        Some(Fault {
+        Some(LiveFault {
             action: word(&fault["action"])?,
             from: word(&fault["from"])?,
             to: word(&fault["to"]),

@@ -15,10 +15,7 @@ mod live;
 mod rules;
 mod tables;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::diff::Diff;
 use crate::identity::{COLOURS, Identities};
@@ -28,7 +25,7 @@ use crate::render::Error;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
 
-pub use live::{Served, served};
+pub use live::Served;
 
 /// The egress interface that the answers assume.
 const EGRESS: &str = "en0";
@@ -61,7 +58,7 @@ struct Page {
     /// Whether the rules are not proven, or some expectation does not hold; only a live page shows such rules.
     unproven: bool,
     /// The live part, in a list of one, or empty.
-    live: Vec<live::Part>,
+    live: Vec<live::LivePart>,
     script_hash: String,
     style: Markup,
     colours: Vec<(usize, &'static str, &'static str)>,
@@ -94,11 +91,23 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     rendered(subject, SCRIPT.to_owned(), STYLE.to_owned(), None)
 }
 
+/// The same with its live part, to be served; `name` identifies what it was made from.
+///
+/// # Errors
+/// As of [`page`].
+pub fn served(subject: &Subject, name: &str, writable: bool) -> Result<Served, Error> {
+    let part = live::LivePart::of(subject.plan, subject.anchor, name, writable);
+    let (script, style) = (live::LIVE_SCRIPT, live::LIVE_STYLE);
+    let html = rendered(subject, format!("{SCRIPT}{script}"), format!("{STYLE}{style}"), Some(part))?;
+    let policy = live::policy(&html);
+    Ok(Served { html, policy })
+}
+
 fn rendered(
     subject: &Subject,
     script: String,
     style: String,
-    live: Option<live::Part>,
+    live: Option<live::LivePart>,
 ) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);
@@ -110,7 +119,7 @@ fn rendered(
         proven: proven.unwrap_or_else(|why| why).to_owned(),
         unproven: proven.is_err(),
         live: live.into_iter().collect(),
-        script_hash: hash(&script),
+        script_hash: live::hash(&script),
         style: Markup::rendered(style),
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
         script: Markup::rendered(script),
@@ -131,11 +140,6 @@ fn rendered(
         rows: tables::rows(plan, &identities),
     };
     engine::render("report/page.html", page)
-}
-
-/// The hash of a script or a style, as a content security policy names it.
-fn hash(text: &str) -> String {
-    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
 fn title(plan: &Plan) -> String {

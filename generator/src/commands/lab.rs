@@ -1,6 +1,7 @@
 //! `lab`: runs the declared network with real packets.
 
 mod replay;
+mod timeline;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use crate::cli::lab::Lab;
 pub fn run(command: &Lab) -> Result<ExitCode> {
     match command {
         Lab::Replay { file } => replay::run(file),
+        Lab::Timeline { file } => timeline::run(file),
         command => in_namespaces(command),
     }
 }
@@ -46,7 +48,7 @@ mod linux {
     use crate::commands::prove::{self, Proven};
     use crate::commands::{print, reject, timeline, versioned};
     use crate::disk;
-    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
+    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task, Watched};
 
     /// The exit code of `status` if no lab is up.
     const NO_LAB: u8 = 1;
@@ -55,6 +57,7 @@ mod linux {
     pub fn run(command: &Lab) -> Result<ExitCode> {
         match command {
             Lab::Replay { file } => super::replay::run(file),
+            Lab::Timeline { file } => super::timeline::run(file),
             Lab::Run { from, command } => start(from, &Task::Run(command.clone())),
             Lab::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
             Lab::Up { from } => start(from, &Task::Stay),
@@ -65,7 +68,7 @@ mod linux {
             Lab::Apply { bundle, kill } => apply(bundle, *kill),
             Lab::Partition { ends } => fault(ends, None),
             Lab::Slow { ends, latency, loss, bandwidth } => fault(ends, Some((*latency, *loss, *bandwidth))),
-            Lab::Scenario { file, format } => scenario(file, *format),
+            Lab::Scenario { file, watch, format } => scenario(file, watch, *format),
             Lab::Heal { one, other } => {
                 command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
             }
@@ -149,12 +152,15 @@ mod linux {
     }
 
     /// Plays a scenario. Mistakes in the file, and the absence of a lab, are reported before anything happens.
-    fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
+    fn scenario(file: &Path, watch: &[(String, String)], format: Format) -> Result<ExitCode> {
+        let watched =
+            |(name, command): &(String, String)| Watched { name: name.clone(), command: command.clone() };
+        let watched: Vec<Watched> = watch.iter().map(watched).collect();
         let scenario = match timeline::read(file)? {
             Ok(scenario) => scenario,
             Err(exit) => return Ok(exit),
         };
-        if lab::play(&scenario, format == Format::Json)? {
+        if lab::play(&scenario, &watched, format == Format::Json)? {
             return Ok(ExitCode::SUCCESS);
         }
         eprintln!("error: the lab has ended before the scenario");
@@ -168,7 +174,7 @@ mod linux {
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
-            Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. } => {
+            Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. } => {
                 bail!("the lab is of another version of this program")
             }
         }
@@ -204,7 +210,7 @@ mod linux {
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)
             }
-            (Reply::Owner(_) | Reply::Observed(_) | Reply::Source { .. }, _) => {
+            (Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. }, _) => {
                 bail!("the lab is of another version of this program")
             }
         }

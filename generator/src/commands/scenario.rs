@@ -47,16 +47,16 @@ pub fn run(source: &Source, file: &Path, format: Format) -> Result<ExitCode> {
     let timeline = Timeline::new(format == Format::Json);
     let mut player =
         Player { scenario: &scenario, manager: &manager, timeline: &timeline, made: BTreeSet::new() };
-    let played = player.play(&signals);
+    let outcome = player.play(&signals);
     let undone = player.undo();
-    for error in [played.as_ref().err(), undone.as_ref().err()].into_iter().flatten() {
+    for error in [outcome.as_ref().err(), undone.as_ref().err()].into_iter().flatten() {
         eprintln!("error: {error:#}");
     }
     if undone.is_err() {
         return Ok(ExitCode::FAILURE);
     }
     let told = timeline.done();
-    match played {
+    match outcome {
         Ok(true) => told.map(|()| ExitCode::SUCCESS),
         Ok(false) => {
             eprintln!("error: interrupted: what the scenario did is undone");

@@ -47,6 +47,12 @@ impl Timeline {
         self.line(&what, |now, since| Told::of(event, now, since))
     }
 
+    /// A watched value is another one.
+    pub fn watched(&self, name: &str, value: Option<&str>) -> Result<()> {
+        let text = format!("{name}: {}", value.unwrap_or("none"));
+        self.line(&text, |now, since| Told::watched(name, value, now, since))
+    }
+
     /// All is over and undone.
     pub fn done(&self) -> Result<()> {
         self.line("done: what the scenario did is undone", Told::done)
@@ -56,9 +62,10 @@ impl Timeline {
     fn line(&self, text: &str, data: impl FnOnce(String, f64) -> Told) -> Result<()> {
         let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let since = (self.began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-        let line = match self.json {
-            true => versioned_line(data(now, since))?,
-            false => format!("{now}  +{since:.3} s  {text}\n"),
+        let line = if self.json {
+            versioned_line(data(now, since))?
+        } else {
+            format!("{now}  +{since:.3} s  {text}\n")
         };
         let mut out = io::stdout().lock();
         match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

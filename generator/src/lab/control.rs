@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::serve as serve_capture;
 use super::client::is_own;
-use super::observe::{self, Observed};
+use super::observe::{Traffic, traffic};
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
@@ -106,10 +106,17 @@ pub enum Reply {
     /// The state of the lab.
     Status(Box<Status>),
     /// The state of the lab with its traffic.
-    Observed(Box<Observed>),
+    Observed {
+        /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
+        generation: u64,
+        /// Its state.
+        status: Box<Status>,
+        /// Its traffic.
+        traffic: Traffic,
+    },
     /// The declaration that the lab runs, as JSON, and its anchor.
     Source {
-        /// As in [`Observed`].
+        /// As in [`Reply::Observed`].
         generation: u64,
         /// The declaration.
         input: String,
@@ -213,6 +220,7 @@ pub struct Lab {
 }
 
 /// The declaration and the rules that a lab runs.
+#[derive(Clone)]
 pub struct Running {
     /// Another number for every start and every `apply`.
     pub generation: u64,
@@ -323,8 +331,16 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
             format!("{} rules loaded{cut}, {states} states stay", count(&router))
         }
-        Request::Observe => return Ok(Reply::Observed(Box::new(observe::observed(lab, &router)))),
-        Request::Source => return Ok(observe::source(lab)),
+        Request::Observe => {
+            let generation = lab.source.lock().unwrap_or_else(PoisonError::into_inner).generation;
+            let (status, traffic) = (Box::new(status(lab, &router)), traffic(&router));
+            return Ok(Reply::Observed { generation, status, traffic });
+        }
+        Request::Source => {
+            let Running { generation, input, anchor } =
+                lab.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Ok(Reply::Source { generation, input, anchor });
+        }
         Request::Loaded => {
             let text = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return Ok(Reply::Loaded { text });
@@ -346,12 +362,11 @@ fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
     are_ends(lab, [Some(one.as_str()), other.as_deref()])?;
     let topology = router.topology();
     let ones = topology.group(one);
-    let others = match other {
-        Some(other) => topology.group(other),
-        None => {
-            let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
-            topology.nodes().filter(is_other).map(|(id, _)| id).collect()
-        }
+    let others = if let Some(other) = other {
+        topology.group(other)
+    } else {
+        let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
+        topology.nodes().filter(is_other).map(|(id, _)| id).collect()
     };
     let mut fault = Fault::new((one.clone(), &ones), (other.clone(), &others), trouble);
     fault.owner = *owner;
@@ -397,7 +412,7 @@ fn told(Fault { one, other, trouble, .. }: &Fault) -> String {
 fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
     let providers = lab.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
     let known: Vec<&str> = providers.chain(lab.plan.volumes.iter().map(|it| it.name.as_str())).collect();
-    for end in ends.into_iter().flatten().filter(|end| !known.contains(end)) {
+    if let Some(end) = ends.into_iter().flatten().find(|end| !known.contains(end)) {
         let near = nixvol_net::input::nearest(end, known.iter().copied());
         let hint = near
             .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
@@ -416,8 +431,7 @@ fn count(router: &Router) -> usize {
     rulesets.map(|ruleset| List::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
-/// The state of a lab.
-pub fn status(lab: &Lab, router: &Router) -> Status {
+fn status(lab: &Lab, router: &Router) -> Status {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
         let cut = topology.nodes().filter(|(other, _)| router.ways().faults().is_cut(id, *other));

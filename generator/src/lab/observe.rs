@@ -1,35 +1,28 @@
-//! What `serve` shows of a lab: its status, the counters of rules, and the flows that have a state.
+//! The traffic of a lab, for `serve`: the counters of rules, and the flows that have a state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
-use nixvol_net::router::{Router, Topology};
+use nixvol_net::router::{Router, Tally, Topology};
 use serde::{Deserialize, Serialize};
-
-use super::control::{Lab, Reply, Status, status};
 
 /// Most flows in one reply: those with the most connections.
 const MOST: usize = 200;
 
-/// The state of a lab with its traffic.
+/// The traffic of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Observed {
-    /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
-    pub generation: u64,
-    /// Its status.
-    pub status: Status,
+pub struct Traffic {
     /// The counters by rule label: packets in and out, bytes in and out.
     pub labels: BTreeMap<String, [u64; 4]>,
     /// The flows that have a state, by ends and service.
-    pub flows: Vec<Flow>,
+    pub flows: Vec<FlowCount>,
     /// The number of flows that were left out.
     pub more: usize,
 }
 
 /// Connections between two ends to one port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flow {
+pub struct FlowCount {
     /// Who opened them: a node, or an address.
     pub from: String,
     /// To whom.
@@ -42,36 +35,20 @@ pub struct Flow {
     pub count: usize,
 }
 
-/// The reply to a request for a lab's state with its traffic.
-pub fn observed(lab: &Lab, router: &Router) -> Observed {
-    let label = |(label, tally): (String, nixvol_net::router::Tally)| {
+/// The traffic so far, and now.
+pub fn traffic(router: &Router) -> Traffic {
+    let label = |(label, tally): (String, Tally)| {
         let [[packets_in, packets_out], [bytes_in, bytes_out]] = [tally.packets, tally.bytes];
         (label, [packets_in, packets_out, bytes_in, bytes_out])
     };
     let mut flows = flows(router);
     let more = flows.len().saturating_sub(MOST);
     flows.truncate(MOST);
-    Observed {
-        generation: lab.source.lock().unwrap_or_else(PoisonError::into_inner).generation,
-        status: status(lab, router),
-        labels: router.tallies().into_iter().map(label).collect(),
-        flows,
-        more,
-    }
-}
-
-/// The declaration and the anchor that the lab runs, as text.
-pub fn source(lab: &Lab) -> Reply {
-    let source = lab.source.lock().unwrap_or_else(PoisonError::into_inner);
-    Reply::Source {
-        generation: source.generation,
-        input: source.input.clone(),
-        anchor: source.anchor.clone(),
-    }
+    Traffic { labels: router.tallies().into_iter().map(label).collect(), flows, more }
 }
 
 /// The flows that have a state. What the Mac sends to itself has two states, one for each direction on lo0.
-fn flows(router: &Router) -> Vec<Flow> {
+fn flows(router: &Router) -> Vec<FlowCount> {
     const ICMP: u8 = nixvol_net::pf::eval::ICMP;
     let topology = router.topology();
     let talks: BTreeSet<_> = router
@@ -86,8 +63,8 @@ fn flows(router: &Router) -> Vec<Flow> {
         let key = (name(topology, source.0), name(topology, destination.0), protocol, port);
         *counts.entry(key).or_default() += 1;
     }
-    let flow = |((from, to, protocol, port), count)| Flow { from, to, protocol, port, count };
-    let mut flows: Vec<Flow> = counts.into_iter().map(flow).collect();
+    let flow = |((from, to, protocol, port), count)| FlowCount { from, to, protocol, port, count };
+    let mut flows: Vec<FlowCount> = counts.into_iter().map(flow).collect();
     flows.sort_by_key(|flow| std::cmp::Reverse(flow.count));
     flows
 }

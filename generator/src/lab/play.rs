@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use nixvol_net::scenario::{Act, Event, Scenario};
 
 use super::client::{address, ask};
 use super::control::{Asked, Reply, Request};
+use super::watch::Watched;
 use crate::commands::timeline::Timeline;
 
 /// How often to check whether the lab is still there.
@@ -22,25 +24,56 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Plays a scenario in the lab at [`address`]; false if the lab ended first. The timeline goes to standard output, as
 /// text or as JSON lines.
-pub fn play(scenario: &Scenario, json: bool) -> Result<bool> {
+pub fn play(scenario: &Scenario, watched: &[Watched], json: bool) -> Result<bool> {
     let address = address();
     are_known(scenario, &address)?;
     let (reply, _, lab) = ask(&address, &Request::Own)?;
     let Reply::Owner(owner) = reply else { bail!("the lab is of another version of this program") };
+    let over = AtomicBool::new(false);
+    let values = watched.iter().map(|it| it.look(&over)).collect::<Result<Vec<_>>>()?;
     let timeline = Timeline::new(json);
+    for (it, value) in watched.iter().zip(&values) {
+        timeline.watched(&it.name, value.as_deref())?;
+    }
+    let is_whole = thread::scope(|scope| {
+        let (over, timeline) = (&over, &timeline);
+        let follow = |(it, value): (&'_ Watched, Option<String>)| {
+            let it = it.clone();
+            scope.spawn(move || it.follow(value, over, |name, value| timeline.watched(name, value)))
+        };
+        let watchers: Vec<_> = watched.iter().zip(values).map(follow).collect();
+        let played = steps(scenario, (&address, owner), &lab, timeline);
+        over.store(true, Ordering::Relaxed);
+        for watcher in watchers {
+            watcher.join().map_err(|_| anyhow!("the watcher has failed"))??;
+        }
+        played
+    })?;
+    if is_whole {
+        timeline.done()?;
+    }
+    Ok(is_whole)
+}
+
+/// Makes each fault when it is due; false if the lab ended first.
+fn steps(
+    scenario: &Scenario,
+    (address, owner): (&str, u64),
+    lab: &UnixStream,
+    timeline: &Timeline,
+) -> Result<bool> {
     for event in scenario.events() {
-        if !wait(&lab, timeline.began() + event.at)? {
+        if !wait(lab, timeline.began() + event.at)? {
             return Ok(false);
         }
         if event.begins {
-            let (reply, ..) = ask(&address, &request(&event, owner))?;
+            let (reply, ..) = ask(address, &request(&event, owner))?;
             if let Reply::Wrong { message } = reply {
                 return Err(anyhow!(message)).with_context(|| format!("cannot {}", event.step));
             }
         }
         timeline.event(&event)?;
     }
-    timeline.done()?;
     Ok(true)
 }
 

@@ -47,6 +47,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
+    ("scenario/timeline.svg", include_str!("../../../templates/scenario/timeline.svg.j2")),
     ("serve/now.html", include_str!("../../../templates/serve/now.html.j2")),
     ("serve/traffic.html", include_str!("../../../templates/serve/traffic.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),

@@ -5,14 +5,19 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::{SCRIPT, STYLE, Subject, hash, rendered, rules};
-use crate::render::Error;
+use super::rules;
+use crate::plan::Plan;
 use crate::render::engine::Markup;
 
-const LIVE_SCRIPT: &str = include_str!("../../../templates/serve/live.js");
-const LIVE_STYLE: &str = include_str!("../../../templates/serve/live.css");
+/// The script of the live part.
+pub const LIVE_SCRIPT: &str = include_str!("../../../templates/serve/live.js");
+/// Its style.
+pub const LIVE_STYLE: &str = include_str!("../../../templates/serve/live.css");
 
 /// A page to serve.
 #[derive(Debug, Clone)]
@@ -25,7 +30,7 @@ pub struct Served {
 
 /// What the template needs of it.
 #[derive(Serialize)]
-pub struct Part {
+pub struct LivePart {
     /// Whether faults can be made from the page.
     writable: bool,
     ends: Vec<String>,
@@ -35,7 +40,7 @@ pub struct Part {
 /// The data of the live script.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct LiveData<'a> {
     page: &'a str,
     writable: bool,
     /// The links behind each rule label.
@@ -44,29 +49,28 @@ struct Data<'a> {
     providers: BTreeMap<&'a str, &'a str>,
 }
 
-/// The live page; `page` identifies what it was made from.
-///
-/// # Errors
-/// As of [`super::page`].
-pub fn served(subject: &Subject, page: &str, writable: bool) -> Result<Served, Error> {
-    let plan = subject.plan;
-    let providers = plan.volumes.iter().map(|it| (it.name.as_str(), it.provider.as_str())).collect();
-    let labels = rules::links_by_label(plan, subject.anchor);
-    let bridges = plan.bridges.iter().map(|bridge| bridge.provider.to_string());
-    let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
-    let part = Part {
-        writable,
-        ends: bridges.chain(volumes).chain(["mac", "lan", "internet"].map(str::to_owned)).collect(),
-        data: Markup::json(&Data { page, writable, labels, providers }),
-    };
-    let html =
-        rendered(subject, format!("{SCRIPT}{LIVE_SCRIPT}"), format!("{STYLE}{LIVE_STYLE}"), Some(part))?;
-    let policy = policy(&html);
-    Ok(Served { html, policy })
+impl LivePart {
+    /// The part for a plan with an anchor; `page` identifies what the page was made from.
+    pub fn of(plan: &Plan, anchor: &str, page: &str, writable: bool) -> Self {
+        let providers = plan.volumes.iter().map(|it| (it.name.as_str(), it.provider.as_str())).collect();
+        let labels = rules::links_by_label(plan, anchor);
+        let bridges = plan.bridges.iter().map(|bridge| bridge.provider.to_string());
+        let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
+        Self {
+            writable,
+            ends: bridges.chain(volumes).chain(["mac", "lan", "internet"].map(str::to_owned)).collect(),
+            data: Markup::json(&LiveData { page, writable, labels, providers }),
+        }
+    }
+}
+
+/// The hash of a script or a style, as a content security policy names it.
+pub fn hash(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
 /// A policy that permits the scripts and styles of this page, and requests to where it came from.
-fn policy(html: &str) -> String {
+pub fn policy(html: &str) -> String {
     let hashes = |open: &str, close: &str| {
         let blocks = html.split(open).skip(1).filter_map(|rest| rest.split_once(close));
         let hashes = blocks.map(|(block, _)| format!("'{}'", hash(block)));

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use nixvol_net::live::{Counter, Fault, Flow, Live, Packets, Source, service};
+use nixvol_net::live::{Live, LiveCounter, LiveFault, LiveFlow, LivePackets, LiveSource, service};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::report::Served;
 
 use super::observer::{Eye, Order, page};
-use crate::lab::{self, Asked, FaultStatus, Observed, Reply, Request};
+use crate::lab::{self, Asked, FaultStatus, FlowCount, Reply, Request, Traffic};
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -33,13 +33,13 @@ impl Eyes {
 
     fn try_look(&mut self) -> Result<(Option<Served>, Live)> {
         match lab::ask_at_length(&lab::address(), &Request::Observe)? {
-            Some(Reply::Observed(observed)) => {
-                let served = match observed.generation == self.shown {
+            Some(Reply::Observed { generation, status, traffic }) => {
+                let served = match generation == self.shown {
                     true => None,
                     false => Some(self.remade()?),
                 };
                 self.was_up = true;
-                Ok((served, live(&self.shown.to_string(), *observed)))
+                Ok((served, live(&self.shown.to_string(), *status, traffic)))
             }
             Some(_) => bail!("the lab is of another version of this program"),
             None => {
@@ -49,7 +49,7 @@ impl Eyes {
                 };
                 let words = if self.was_up { "the lab has ended" } else { "no lab is up" };
                 let words = format!("{words}: waiting for one, which `nixvol-net lab up` starts");
-                Ok((served, Live::unknown(Source::Lab, &self.shown.to_string(), words)))
+                Ok((served, Live::unknown(LiveSource::Lab, &self.shown.to_string(), words)))
             }
         }
     }
@@ -75,7 +75,7 @@ impl Eye for Eyes {
     fn look(&mut self) -> (Option<Served>, Live) {
         self.try_look().unwrap_or_else(|error| {
             let words = format!("the lab does not answer: {error:#}");
-            (None, Live::unknown(Source::Lab, &self.shown.to_string(), words))
+            (None, Live::unknown(LiveSource::Lab, &self.shown.to_string(), words))
         })
     }
 
@@ -84,20 +84,20 @@ impl Eye for Eyes {
     }
 }
 
-fn live(page: &str, observed: Observed) -> Live {
-    let Observed { generation: _, status, labels, flows, more } = observed;
-    let counter = |(label, [packets_in, packets_out, bytes_in, bytes_out]): (String, [u64; 4])| Counter {
+fn live(page: &str, status: lab::Status, traffic: Traffic) -> Live {
+    let Traffic { labels, flows, more } = traffic;
+    let counter = |(label, [packets_in, packets_out, bytes_in, bytes_out]): (String, [u64; 4])| LiveCounter {
         label,
         packets: [packets_in, packets_out],
         bytes: [bytes_in, bytes_out],
     };
-    let flow = |lab::Flow { from, to, protocol, port, count }| Flow {
+    let flow = |FlowCount { from, to, protocol, port, count }| LiveFlow {
         from,
         to,
         service: service(protocol, port),
         connections: count,
     };
-    let fault = |FaultStatus { action, from, to, conditions, seconds }| Fault {
+    let fault = |FaultStatus { action, from, to, conditions, seconds }| LiveFault {
         action,
         from,
         to,
@@ -108,14 +108,14 @@ fn live(page: &str, observed: Observed) -> Live {
     Live {
         up: true,
         message: None,
-        packets: Some(Packets { delivered, blocked, dropped }),
+        packets: Some(LivePackets { delivered, blocked, dropped }),
         states: Some(states as u64),
         states_limit: Some(STATES),
         counters: labels.into_iter().map(counter).collect(),
         flows: Some(flows.into_iter().map(flow).collect()),
         more_flows: more,
         faults: faults.into_iter().map(fault).collect(),
-        ..Live::unknown(Source::Lab, page, String::new())
+        ..Live::unknown(LiveSource::Lab, page, String::new())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use nixvol_net::live::{Live, Source};
+use nixvol_net::live::{Live, LiveSource};
 use nixvol_net::render::NETWORK;
 use nixvol_net::report::Served;
 
@@ -56,7 +56,7 @@ impl Mac {
 impl Eye for Mac {
     fn look(&mut self) -> (Option<Served>, Live) {
         self.first().unwrap_or_else(|error| {
-            (None, Live::unknown(Source::Mac, &self.page(), format!("nothing can be seen: {error:#}")))
+            (None, Live::unknown(LiveSource::Mac, &self.page(), format!("nothing can be seen: {error:#}")))
         })
     }
 
