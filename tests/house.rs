@@ -246,7 +246,6 @@ const DOUBLED: &[&str] = &[
     "Family",
     "Fate",
     "Fault",
-    "Fields",
     "File",
     "Files",
     "Finding",
