@@ -151,13 +151,12 @@ impl Program {
 
     /// The uses between the files of a circle, for the message of a failure.
     pub(super) fn between(&self, circle: &BTreeSet<&Path>) -> String {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for file in circle {
-            for used in self.uses[*file].iter().filter(|used| circle.contains(used.as_path())) {
-                text += &format!("  {} uses {}\n", file.display(), used.display());
-            }
+            let inside = self.uses[*file].iter().filter(|used| circle.contains(used.as_path()));
+            lines.extend(inside.map(|used| format!("  {} uses {}", file.display(), used.display())));
         }
-        text
+        lines.join("\n") + "\n"
     }
 
     /// The names of public types that more than one file defines.
