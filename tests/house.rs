@@ -245,7 +245,6 @@ const DOUBLED: &[&str] = &[
     "Family",
     "Fate",
     "Fault",
-    "Fields",
     "File",
     "Files",
     "Finding",

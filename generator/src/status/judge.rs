@@ -19,7 +19,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
+    pub fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
         self.findings.push(Finding { about: about.into(), what: what.into() });
     }
 
