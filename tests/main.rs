@@ -68,6 +68,7 @@ mod manager_report;
 mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
+mod mesh;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod metrics;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -1,9 +1,9 @@
 //! The anchor as it is loaded: with interface names in place of its macros.
 //!
 //! The rendered anchor uses macros for interfaces that only a Mac knows: `$egress`, an egress interface;
-//! `$bridge_NAME`, the bridge of a provider; `$outside`, any interface except lo0 and these bridges. The manager
-//! substitutes them when it loads the anchor, with one line per interface, because pf's grammar rejects a list in place
-//! of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
+//! `$bridge_NAME`, the bridge of a provider; `$mesh`, the tunnel to the other Macs; `$outside`, any interface except
+//! lo0, these bridges and the tunnel. The manager substitutes them when it loads the anchor, with one line per
+//! interface, because pf's grammar rejects a list in place of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
 //! proof, `explain`, the lab. Sees: plan. Never: parses pf; lines are text here.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,12 @@ pub const EGRESS: &str = "egress";
 /// The macro for interfaces that are neither lo0 nor a provider's bridge.
 pub const OUTSIDE: &str = "outside";
 
+/// The macro for the tunnel to the other Macs.
+pub const MESH: &str = "mesh";
+/// What `! $mesh` is loaded with while the tunnel is absent: a name that no interface has, so that what is meant for
+/// other Macs leaves by no interface.
+pub const ABSENT: &str = "mesh-absent";
+
 /// The macro for a provider's bridge, such as `bridge_aws`.
 pub fn bridge_macro(provider: &str) -> String {
     format!("bridge_{}", provider.replace('-', "_"))
@@ -22,7 +28,7 @@ pub fn bridge_macro(provider: &str) -> String {
 
 /// The macros of all bridges with their logical names, for readers without a Mac.
 pub fn logical_bridges(plan: &Plan) -> impl Iterator<Item = (String, String)> {
-    plan.bridges.iter().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
+    plan.own_bridges().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
 }
 
 /// The interfaces of a Mac, as far as an anchor uses them.
@@ -34,6 +40,8 @@ pub struct Interfaces {
     pub outside: Vec<String>,
     /// The bridges that exist: kernel name by macro.
     pub bridges: BTreeMap<String, String>,
+    /// The tunnel to the other Macs, if it exists.
+    pub mesh: Option<String>,
     /// Whether `nat` rules with the address of `$egress` get `extfilter apd`, which the manager adds if pfctl accepts
     /// it.
     pub extfilter: bool,
@@ -48,13 +56,20 @@ impl Interfaces {
         let egress: Vec<String> = egress.into_iter().map(str::to_owned).collect();
         let bridge = |(provider, name): (&str, &str)| (bridge_macro(provider), name.to_owned());
         let bridges = bridges.into_iter().map(bridge).collect();
-        Self { outside: egress.clone(), egress, bridges, extfilter: false }
+        Self { outside: egress.clone(), egress, bridges, mesh: None, extfilter: false }
     }
 
     /// One egress interface, and every bridge of a plan under its logical name.
     pub fn logical(plan: &Plan, egress: &str) -> Self {
         let egress = vec![egress.to_owned()];
-        Self { outside: egress.clone(), egress, bridges: logical_bridges(plan).collect(), extfilter: true }
+        let mesh = plan.mesh.as_ref().map(|_| MESH.to_owned());
+        Self {
+            outside: egress.clone(),
+            egress,
+            bridges: logical_bridges(plan).collect(),
+            mesh,
+            extfilter: true,
+        }
     }
 
     /// The same interfaces without the bridge of a provider.
@@ -77,6 +92,7 @@ impl Interfaces {
         match name {
             EGRESS => Some(self.egress.iter().map(String::as_str).collect()),
             OUTSIDE => Some(self.outside.iter().map(String::as_str).collect()),
+            MESH => Some(self.mesh.as_deref().into_iter().collect()),
             _ if name.starts_with("bridge_") => {
                 Some(self.bridges.get(name).map(String::as_str).into_iter().collect())
             }
@@ -123,7 +139,10 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
 /// Substitutes every macro of a line; each combination of names yields a line.
 fn put_in(line: &str, interfaces: &Interfaces, add: &mut impl FnMut(&str)) {
     let used = macros(line).find_map(|name| Some((name, interfaces.names(name)?)));
-    let Some((name, names)) = used else { return add(line) };
+    let Some((name, mut names)) = used else { return add(line) };
+    if name == MESH && names.is_empty() && line.contains("! $mesh ") {
+        names.push(ABSENT);
+    }
     for interface in names {
         let mut line = with(line, name, interface);
         let translates = name == EGRESS && line.starts_with("nat ") && !line.contains(" extfilter ");
@@ -157,6 +176,7 @@ fn is_definition(line: &str) -> bool {
     let name = line.split_once('=').map(|(name, _)| name.trim_end());
     name.is_some_and(|name| {
         name == OUTSIDE
+            || name == MESH
             || name.starts_with("bridge_") && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
     })
 }

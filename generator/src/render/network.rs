@@ -258,7 +258,7 @@ fn resolved(plan: &Plan) -> Resolved<'_> {
             .filter_map(|volume| Some((volume.name.as_str(), volume.port.as_ref()?.as_str())))
             .collect(),
         names: plan.volumes.iter().map(|volume| (volume.name.as_str(), volume.host_names())).collect(),
-        routes: plan.bridges.iter().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
+        routes: plan.own_bridges().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
         flows: plan.flows.iter().map(flow).collect(),
     }
 }
