@@ -17,9 +17,9 @@ pub const OUTSIDE: &str = "outside";
 
 /// The macro for the tunnel to the other Macs.
 pub const MESH: &str = "mesh";
-/// What `! $mesh` is loaded with while the tunnel is absent: a name that no interface has, so that what is meant for
-/// other Macs leaves by no interface.
-pub const ABSENT: &str = "mesh-absent";
+/// What stands for the tunnel while it is absent: a name that no interface has. So a rule for every interface but the
+/// tunnel is in force, and what is meant for other Macs leaves by none.
+pub const ABSENT: &str = "mesh";
 
 /// The macro for a provider's bridge, such as `bridge_aws`.
 pub fn bridge_macro(provider: &str) -> String {
@@ -92,7 +92,7 @@ impl Interfaces {
         match name {
             EGRESS => Some(self.egress.iter().map(String::as_str).collect()),
             OUTSIDE => Some(self.outside.iter().map(String::as_str).collect()),
-            MESH => Some(self.mesh.as_deref().into_iter().collect()),
+            MESH => Some(vec![self.mesh.as_deref().unwrap_or(ABSENT)]),
             _ if name.starts_with("bridge_") => {
                 Some(self.bridges.get(name).map(String::as_str).into_iter().collect())
             }
@@ -118,7 +118,8 @@ impl Loaded {
     }
 }
 
-/// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none.
+/// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none; only
+/// the tunnel has a name while it is absent.
 pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
     let mut loaded = Loaded { text: String::with_capacity(anchor.len()), origins: Vec::new() };
     let mut add = |line: &str, number: u32| {
@@ -139,10 +140,7 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
 /// Substitutes every macro of a line; each combination of names yields a line.
 fn put_in(line: &str, interfaces: &Interfaces, add: &mut impl FnMut(&str)) {
     let used = macros(line).find_map(|name| Some((name, interfaces.names(name)?)));
-    let Some((name, mut names)) = used else { return add(line) };
-    if name == MESH && names.is_empty() && line.contains("! $mesh ") {
-        names.push(ABSENT);
-    }
+    let Some((name, names)) = used else { return add(line) };
     for interface in names {
         let mut line = with(line, name, interface);
         let translates = name == EGRESS && line.starts_with("nat ") && !line.contains(" extfilter ");
@@ -239,6 +237,16 @@ block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
         let strict = Interfaces { extfilter: true, ..interfaces };
         assert_eq!(with(&strict), expected.replace("(en0:0)", "(en0:0) extfilter apd"));
         assert_eq!(with(&strict.without("ab")), "nat on en0 from any to any -> (en0:0) extfilter apd\n");
+    }
+
+    #[test]
+    fn the_rules_of_a_tunnel_hold_without_it() {
+        let anchor = "mesh = \"mesh\"\npass out quick on $mesh from any to any\nblock out on ! $mesh to any\n";
+        let with = |mesh: Option<&str>| {
+            load(anchor, &Interfaces { mesh: mesh.map(str::to_owned), ..Interfaces::default() }).text
+        };
+        assert_eq!(with(Some("utun7")), "pass out quick on utun7 from any to any\nblock out on ! utun7 to any\n");
+        assert_eq!(with(None), "pass out quick on mesh from any to any\nblock out on ! mesh to any\n");
     }
 
     #[test]

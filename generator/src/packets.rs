@@ -385,6 +385,21 @@ impl Space {
         self.diagrams.fix(map, &bit, levels.end - 1)
     }
 
+    /// The packets whose headers a set has at one hook, whatever their own hook is.
+    pub fn at_hook(&mut self, set: Set, direction: Direction, name: &str) -> Set {
+        let levels = self.interface_levels();
+        let number = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
+        let number = number.unwrap_or(self.interfaces.len());
+        let bit = |level: u16| {
+            if level == Self::direction_level() {
+                return Some(direction == Direction::Out);
+            }
+            levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1)
+        };
+        let fixed = self.diagrams.fix(set.as_map(), &bit, levels.end - 1);
+        self.diagrams.set(fixed)
+    }
+
     /// The replies to a set of packets: the opposite direction on the same interface, source and destination swapped.
     /// Exact if the set does not distinguish ports, flags or ICMP types.
     pub fn mirrored(&mut self, set: Set) -> Set {

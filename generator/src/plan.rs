@@ -249,6 +249,11 @@ impl Plan {
         format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 
+    /// The name of the Mac that a provider is on; `None` if there is one Mac.
+    pub fn mac_of<'a>(&'a self, bridge: &'a Bridge) -> Option<&'a Name> {
+        bridge.mac.as_ref().or(self.mesh.as_ref().map(|mesh| &mesh.mac))
+    }
+
     /// The providers that are on this Mac.
     pub fn own_bridges(&self) -> impl Iterator<Item = &Bridge> {
         self.bridges.iter().filter(|bridge| bridge.is_here())

@@ -396,7 +396,7 @@ fn add(all: &mut Ends, more: &Ends) {
 }
 
 /// The flows of a protocol and ports; ports without a protocol mean those of TCP and UDP.
-pub fn service(flows: &mut Flows, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
+pub fn service(flows: &mut Space, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
     let protocols: &[u8] = match (&protocol, ports) {
         (Some(protocol), _) => std::slice::from_ref(protocol),
         (None, Some(_)) => &[TCP, crate::plan::policy::UDP],

@@ -11,6 +11,7 @@ mod pf;
 pub mod picture;
 mod probes;
 mod script;
+mod wireguard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,6 +68,9 @@ pub const PICTURE: &str = "topology.txt";
 /// The path of the SVG picture inside a bundle.
 pub const DRAWING: &str = "topology.svg";
 
+/// The path of the tunnel's configuration inside a bundle; only with several Macs.
+pub const TUNNEL: &str = "wireguard/nixvol.conf";
+
 /// The files that every bundle has, whatever the declaration.
 const FILES: [&str; 8] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE, DRAWING];
 
@@ -91,6 +95,9 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     data(DAEMON, launchd::plist(plan)?);
     data(ROTATION, launchd::newsyslog(plan)?);
     data(HOSTS, guest::hosts(plan)?);
+    if let Some(text) = wireguard::conf(plan)? {
+        data(TUNNEL, text);
+    }
     for (path, text) in guest::guests(plan)? {
         data(&path, text);
     }
@@ -111,5 +118,5 @@ pub fn is_bundle_path(path: &str) -> bool {
         Name::new(name, Name::LONGEST)?;
         guest::FILES.contains(&file).then_some(())
     };
-    FILES.contains(&path) || guest(path).is_some()
+    FILES.contains(&path) || path == TUNNEL || guest(path).is_some()
 }

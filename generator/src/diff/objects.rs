@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Side;
 use crate::model::{AbsolutePath, Guest, Name};
-use crate::plan::{Bridge, Plan, Volume};
+use crate::plan::{Bridge, Peer, Plan, Volume};
 
 /// Whether something is new, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ pub enum Presence {
 /// An object that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectChange {
-    /// The kind of object: `provider`, `volume` or `settings`.
+    /// The kind of object: `provider`, `volume`, `mac` or `settings`.
     pub kind: &'static str,
     /// The name of the object.
     pub name: String,
@@ -92,7 +92,10 @@ fn objects(plan: &Plan) -> Objects {
     let mut objects = Objects::new();
     objects.insert(("settings", String::new()), settings(plan));
     for bridge in &plan.bridges {
-        objects.insert(("provider", bridge.provider.to_string()), provider(bridge));
+        objects.insert(("provider", bridge.provider.to_string()), provider(plan, bridge));
+    }
+    for peer in plan.mesh.iter().flat_map(|mesh| &mesh.peers) {
+        objects.insert(("mac", peer.mac.to_string()), mac(peer));
     }
     let mut published: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
     for publish in &plan.publishes {
@@ -119,12 +122,23 @@ fn settings(plan: &Plan) -> Fields {
     ]
 }
 
-fn provider(bridge: &Bridge) -> Fields {
+/// Another Mac. Its providers are told with the providers.
+fn mac(peer: &Peer) -> Fields {
+    let Peer { mac: _, endpoint, public_key, address, networks: _ } = peer;
+    vec![
+        ("endpoint", Some(endpoint.to_string())),
+        ("public key", Some(public_key.as_str().to_owned())),
+        ("address", Some(address.to_string())),
+    ]
+}
+
+fn provider(plan: &Plan, bridge: &Bridge) -> Fields {
     vec![
         ("bridge", Some(bridge.logical.to_string())),
         ("gateway", Some(bridge.gateway.to_string())),
         ("route", Some(bridge.network.to_string())),
         ("attachment", Some(bridge.attachment.word().to_owned())),
+        ("Mac", plan.mac_of(bridge).map(ToString::to_string)),
         ("internet", Some(if bridge.internet { "NAT" } else { "none" }.to_owned())),
     ]
 }
