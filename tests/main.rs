@@ -53,6 +53,8 @@ mod manager_faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_health;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_mesh;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_others;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_outside;

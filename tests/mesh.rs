@@ -170,7 +170,7 @@ fn twenty_macs_with_two_hundred_providers_are_proven() {
     let names = names(20);
     for (number, name) in names.iter().enumerate() {
         let own: Vec<&String> = all.iter().skip(number * 10).take(10).collect();
-        let key = format!("{}{}=", "ABCDEFGHIJKLMNOPQRSTUVWXYZ".get(number..=number).expect("a letter"), "A".repeat(42));
+        let key = format!("{}{}=", "ABCDEFGHIJKLMNOPQRSTUVWXYZ".get(number + 1..number + 2).expect("a letter"), "A".repeat(42));
         input["macs"][name] = json!({ "providers": own, "endpoint": format!("{name}.local:51820"),
                                       "publicKey": key, "address": format!("100.127.0.{}", number + 1) });
     }
@@ -199,7 +199,7 @@ fn a_bundle_is_of_one_mac() {
     let guests: Vec<&str> =
         bundle.files.keys().filter_map(|path| path.strip_prefix("guests/")?.strip_suffix("/talos.yaml")).collect();
     assert_eq!(guests, ["api", "node", "queue"]);
-    assert!(text("hosts").contains("10.22.1.10 db.gcp.nixvol db.nixvol"), "the names of all");
+    assert!(text("hosts").contains(" db.gcp.nixvol "), "the names of all");
     let manager = text("manage-macos-networking.sh");
     assert!(manager.contains("10.20.1.10") && !manager.contains("10.22.1.10"), "its own volumes only");
     assert!(!text("wireguard/nixvol.conf").to_lowercase().contains("privatekey"));

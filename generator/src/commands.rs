@@ -215,8 +215,8 @@ fn note_what_is_not_done(declaration: &Declaration) {
     eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
     if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
         eprintln!(
-            "note: macs: the manager of this version does not find the tunnel yet: what volumes send to another Mac is \
-             refused there, with an answer, and `lab` plays one Mac only"
+            "note: macs: the tunnel is brought up by wg-quick, not by the manager: while it is absent, what is for volumes \
+             on other Macs is refused, with an answer. `lab` plays one Mac only"
         );
     }
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {

@@ -33,7 +33,7 @@ pub const ERRORS: &[Page] = pages! {
 };
 
 /// The pages of warnings.
-pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" };
+pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" "W004" };
 
 /// The guides.
 pub const GUIDES: &[Page] = pages! {

@@ -114,6 +114,7 @@ pub enum Kind {
     PublicSpace { found: Ipv4Net },
     MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
     JitterOnMac,
+    MasqueradeFromMac { sender: String, address: Ipv4Addr, volume: String },
 }
 
 /// Why a path is refused.

@@ -309,6 +309,9 @@ impl Policy {
                 let is_reset = packet.direction == In && packet.resets();
                 if is_reset { (Verdict::Carry, Because::Refusal) } else { (Verdict::Pass, Because::ThisMac) }
             }
+            (None, Some(to)) if packet.direction == Out && to.is_here && self.is_other_mac(packet.source) => {
+                (Verdict::Pass, Because::OtherMac)
+            }
             (None, Some(_)) if packet.direction == In => (Verdict::Drop, Because::Outside),
             (None, Some(_) | None) => (Verdict::Untouched, Because::NotOurs),
         }
@@ -330,7 +333,7 @@ impl Policy {
         }
         match (packet.direction, packet.interface) {
             (In, Interface::Mesh) if is_own(from) => Some((Verdict::Drop, Because::ForgedMesh)),
-            (In, Interface::Mesh) if is_own(to) && mesh.others.contains(&packet.source) => {
+            (In, Interface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
                 Some((Verdict::Pass, Because::OtherMac))
             }
             (Out, Interface::Mesh) if is_remote(to) && packet.source == mesh.own => {
@@ -344,6 +347,11 @@ impl Policy {
             }
             _ => None,
         }
+    }
+
+    /// Whether an address is that of another Mac in the tunnel.
+    fn is_other_mac(&self, address: Ipv4Addr) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.others.contains(&address))
     }
 
     /// The verdict on a packet from one provider to another.

@@ -78,6 +78,7 @@ impl Kind {
             Kind::PublicSpace { .. } => "W001",
             Kind::MasqueradeFromGuest { .. } => "W002",
             Kind::JitterOnMac => "W003",
+            Kind::MasqueradeFromMac { .. } => "W004",
         }
     }
 
@@ -232,6 +233,9 @@ impl Kind {
             Kind::MasqueradeFromGuest { guest, address, volume } => format!(
                 "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
             ),
+            Kind::MasqueradeFromMac { sender, address, volume } => format!(
+                "what `{sender}` sends to `{volume}`, which another Mac serves, is not masqueraded: `{volume}` sees `{address}`"
+            ),
             Kind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
     }
@@ -377,6 +381,9 @@ impl Kind {
             }
             Kind::MasqueradeFromGuest { volume, .. } => format!(
                 "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
+            ),
+            Kind::MasqueradeFromMac { volume, .. } => format!(
+                "macOS translates only what leaves by an interface: expect the sender's own address, or let `{volume}` be a guest"
             ),
             Kind::JitterOnMac => {
                 "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()

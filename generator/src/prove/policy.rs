@@ -151,6 +151,12 @@ impl Table<'_> {
         let resets = self.resets();
         let outside = self.all([to, inward, wire]);
         self.put(outside, Verdict::Drop, None);
+        if let Some((_, others)) = self.parts.mesh {
+            let own_to = self.on_mac(true, Side::Destination);
+            let others = addresses(self.space, Side::Source, others);
+            let onward = self.all([others, own_to, out]);
+            self.put(onward, Verdict::Pass, None);
+        }
         let this_mac = self.space.and(to, lo0);
         self.put(this_mac, Verdict::Pass, None);
         let refusal = self.all([to, lo0, inward, resets]);

@@ -55,6 +55,8 @@ struct Manager<'a> {
     networks: Vec<Cloud<'a>>,
     localhost: Localhost<'a>,
     allowed: Vec<Allowed>,
+    /// The address of this Mac in the tunnel to the others, if there are others.
+    mesh: Option<String>,
     volumes: Vec<Row<'a>>,
     pipes: Vec<Pipe>,
     mounts: Vec<Mount<'a>>,
@@ -131,6 +133,7 @@ pub fn manager(plan: &Plan) -> Result<String, Error> {
             address: plan.localhost.gateway.addr().to_string(),
         },
         allowed: allowed.collect(),
+        mesh: plan.mesh.as_ref().map(|mesh| mesh.address.to_string()),
         volumes: plan.own_volumes().map(row).collect(),
         pipes: plan.pipes.iter().map(pipe).collect(),
         mounts: plan.volumes.iter().filter_map(mount).collect(),
