@@ -5,6 +5,8 @@ use std::fs;
 
 use crate::support::{files_below, root};
 
+mod imports;
+
 /// The modules that each module of the library may import. Data flows one way.
 const SEES: &[(&str, &[&str])] = &[
     ("place", &[]),
@@ -158,4 +160,248 @@ fn every_test_module_is_listed() {
             );
         }
     }
+}
+
+/// Files that still use each other, by `imports`. The list only shrinks.
+const CIRCLES: &[&[&str]] = &[
+    &[
+        "cli.rs",
+        "cli/edit.rs",
+        "cli/explain.rs",
+        "cli/init.rs",
+        "cli/lab.rs",
+        "cli/papers.rs",
+        "cli/pf.rs",
+        "cli/run.rs",
+        "cli/snapshot.rs",
+    ],
+    &[
+        "commands.rs",
+        "commands/check.rs",
+        "commands/completions.rs",
+        "commands/diff.rs",
+        "commands/edit.rs",
+        "commands/edit/fields.rs",
+        "commands/expect.rs",
+        "commands/explain.rs",
+        "commands/graph.rs",
+        "commands/help.rs",
+        "commands/init.rs",
+        "commands/lab.rs",
+        "commands/lab/replay.rs",
+        "commands/man.rs",
+        "commands/pf.rs",
+        "commands/prove.rs",
+        "commands/render.rs",
+        "commands/report.rs",
+        "commands/run.rs",
+        "commands/schema.rs",
+        "commands/schema/printed.rs",
+        "commands/snapshot.rs",
+        "commands/status.rs",
+        "commands/test.rs",
+        "commands/verify.rs",
+        "lab/capture.rs",
+        "lab/client.rs",
+        "lab/control.rs",
+        "lab/enter.rs",
+        "lab/probe.rs",
+        "lab/probe/report.rs",
+        "lab/probe/sockets.rs",
+        "lab/probe/trials.rs",
+        "lab/serve.rs",
+    ],
+    &[
+        "diff.rs",
+        "diff/both.rs",
+        "diff/files.rs",
+        "diff/objects.rs",
+        "diff/rectangles.rs",
+        "diff/statement.rs",
+        "diff/volumes.rs",
+        "diff/ways.rs",
+        "diff/words.rs",
+    ],
+    &["edit.rs", "edit/part.rs", "edit/rename.rs"],
+    &[
+        "explain.rs",
+        "explain/apart.rs",
+        "explain/asker.rs",
+        "explain/end.rs",
+        "explain/hop.rs",
+        "explain/live.rs",
+        "explain/opening.rs",
+        "explain/reason.rs",
+        "explain/survey.rs",
+        "explain/text.rs",
+        "explain/way.rs",
+    ],
+    &[
+        "import.rs",
+        "import/compose.rs",
+        "import/draft.rs",
+        "import/kind.rs",
+        "import/node.rs",
+        "import/terraform.rs",
+        "import/terraform/references.rs",
+    ],
+    &["input.rs", "input/read.rs"],
+    &["model.rs", "model/check.rs"],
+    &["model/regions.rs", "model/regions/cables.rs", "model/regions/table.rs"],
+    &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
+    &["pf/expand.rs", "pf/parse.rs"],
+    &["pf/print.rs", "pf/print/setting.rs"],
+    &["pf/syntax.rs", "pf/syntax/setting.rs"],
+    &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
+    &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
+    &["prove/policy.rs", "prove/rules.rs", "prove/world.rs"],
+    &[
+        "render.rs",
+        "render/engine.rs",
+        "render/guest.rs",
+        "render/launchd.rs",
+        "render/pf.rs",
+        "render/picture/svg.rs",
+        "render/picture/svg/boxes.rs",
+        "render/picture/svg/sheet.rs",
+        "render/probes.rs",
+        "render/script.rs",
+    ],
+    &["replay.rs", "replay/stage.rs"],
+    &["report.rs", "report/data.rs"],
+    &["router.rs", "router/walk.rs"],
+    &["router/host.rs", "router/topology.rs", "router/trace.rs"],
+    &["source/find.rs", "source/scope.rs"],
+    &[
+        "status.rs",
+        "status/free.rs",
+        "status/judge.rs",
+        "status/outside.rs",
+        "status/rules.rs",
+        "status/text.rs",
+    ],
+    &["wire/checksum.rs", "wire/read.rs"],
+];
+
+/// Names that more than one public type still has. The list only shrinks.
+const DOUBLED: &[&str] = &[
+    "Act",
+    "Action",
+    "Answer",
+    "Answers",
+    "Cast",
+    "Cell",
+    "Change",
+    "Check",
+    "Cloud",
+    "Colour",
+    "Conditions",
+    "Counts",
+    "Data",
+    "Declared",
+    "Differs",
+    "Direction",
+    "Effect",
+    "End",
+    "Ends",
+    "Error",
+    "Expectation",
+    "Explain",
+    "Family",
+    "Fate",
+    "Fault",
+    "File",
+    "Files",
+    "Finding",
+    "Flow",
+    "Form",
+    "Found",
+    "Group",
+    "Guest",
+    "Help",
+    "Hop",
+    "Host",
+    "Init",
+    "Interface",
+    "Joint",
+    "Kind",
+    "Lab",
+    "Left",
+    "Line",
+    "Link",
+    "List",
+    "Loaded",
+    "Localhost",
+    "Machine",
+    "Manner",
+    "Node",
+    "Outcome",
+    "Packet",
+    "Page",
+    "Part",
+    "Parts",
+    "Passing",
+    "Path",
+    "Pipe",
+    "Piped",
+    "Place",
+    "Placed",
+    "Probe",
+    "Provider",
+    "Reach",
+    "Reason",
+    "Record",
+    "Rectangle",
+    "Refused",
+    "Region",
+    "Route",
+    "Row",
+    "RuleAt",
+    "Rules",
+    "Run",
+    "Segment",
+    "Service",
+    "Services",
+    "Shaping",
+    "Side",
+    "Source",
+    "Space",
+    "Span",
+    "Status",
+    "Step",
+    "Table",
+    "Target",
+    "Translation",
+    "Trial",
+    "Verdict",
+    "Volume",
+    "Way",
+];
+
+#[test]
+fn no_files_use_each_other() {
+    let program = imports::Program::read(&sources());
+    assert!(program.is_used("render/engine.rs", "render/pf.rs"), "uses are found");
+    let mut circles = BTreeSet::new();
+    for circle in program.circles() {
+        println!("circle of {}:\n{}", circle.len(), program.between(&circle));
+        let names = circle.iter().map(|file| file.strip_prefix("generator/src").expect("a source file"));
+        circles.insert(names.map(|file| file.display().to_string()).collect::<BTreeSet<_>>());
+    }
+    println!("{} circles of {} files", circles.len(), circles.iter().map(BTreeSet::len).sum::<usize>());
+    let listed: BTreeSet<BTreeSet<String>> =
+        CIRCLES.iter().map(|files| files.iter().map(|file| (*file).to_owned()).collect()).collect();
+    assert_eq!(circles, listed, "move what two files share into a third; delete a circle that is gone");
+}
+
+#[test]
+fn no_two_public_types_share_a_name() {
+    let program = imports::Program::read(&sources());
+    let doubled = program.doubled();
+    println!("{} public types, {} names used more than once", program.public_types(), doubled.len());
+    for (name, files) in &doubled {
+        println!("  {name}: {files:?}");
+    }
+    let names: Vec<&str> = doubled.into_keys().collect();
+    assert_eq!(names, DOUBLED, "give one of them another name; delete a name that is used once");
 }

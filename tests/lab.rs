@@ -515,7 +515,7 @@ fn a_partition_cuts_and_heals() {
     let reaches = |to: &str| lab.sh("etcd-1", &format!("ping -c 1 -W 2 {to}.nixvol")).status.success();
     assert!(reaches("etcd-2") && reaches("etcd-3"));
     let cut = lab.lab(&["partition", "aws", "azure"]);
-    assert_eq!(text(&cut), "cut: no packet passes between aws and azure\n");
+    assert_eq!(text(&cut), "partition aws azure, until it is healed\n");
     assert!(!reaches("etcd-2") && reaches("etcd-3"));
     assert!(
         text(&lab.lab(&["status"])).contains("cut off from etcd-2, karpenter-worker-2"),
@@ -524,20 +524,36 @@ fn a_partition_cuts_and_heals() {
     );
     assert!(lab.lab(&["partition", "etcd-1"]).status.success());
     assert!(!reaches("etcd-3") && !reaches("talos-control-plane-1"));
-    assert!(lab.lab(&["heal", "etcd-1", "gcp"]).status.success());
-    assert!(!reaches("etcd-2") && reaches("etcd-3"));
-    assert_eq!(text(&lab.lab(&["heal"])), "healed: no path is cut any more\n");
-    assert!(reaches("etcd-2"));
-    let wrong = lab.lab(&["partition", "awz"]);
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong).contains("did you mean `aws`"), "{}", text(&wrong));
-    for (one, other, both) in
-        [("aws", "aws", "etcd-1"), ("etcd-1", "aws", "etcd-1"), ("etcd-2", "etcd-2", "etcd-2")]
-    {
-        let wrong = lab.lab(&["partition", one, other]);
-        assert_eq!(wrong.status.code(), Some(2));
-        let expected = format!("`{one}` and `{other}` both mean {both}");
-        assert!(text(&wrong).contains(&expected), "{}", text(&wrong));
+    // A volume of its provider is less than what was cut; the provider means its volumes too.
+    assert_eq!(
+        text(&lab.lab(&["heal", "etcd-1", "gcp"])),
+        "there is nothing to heal between etcd-1 and gcp\n"
+    );
+    assert!(!reaches("etcd-3"));
+    let healed = text(&lab.lab(&["heal", "aws"]));
+    assert_eq!(healed, "partition aws azure: healed\npartition etcd-1: healed\n");
+    assert_eq!(text(&lab.lab(&["heal"])), "there is nothing to heal\n");
+    assert!(reaches("etcd-2") && reaches("etcd-3"));
+    // A volume and its own provider: all the others of it. One endpoint: not the internet, and not this Mac.
+    assert!(lab.lab(&["partition", "etcd-1", "aws"]).status.success());
+    assert!(!reaches("karpenter-worker-1") && reaches("etcd-2"));
+    assert!(lab.lab(&["heal"]).status.success());
+    assert!(lab.lab(&["partition", "etcd-1", "--for", "1h30m"]).status.success());
+    let ping = |to: &str| lab.sh("etcd-1", &format!("ping -c 1 -W 2 {to}")).status.success();
+    assert!(ping("internet") && !reaches("karpenter-worker-1") && !reaches("etcd-2"));
+    assert!(text(&lab.lab(&["status"])).contains("partition  etcd-1 <-> all others, for 5"));
+    assert!(lab.lab(&["heal"]).status.success());
+    for (args, why) in [
+        (vec!["partition", "awz"], "this network has no provider or volume awz\nhint: did you mean `aws`?"),
+        (vec!["partition", "aws", "lan"], "this network has no provider or volume lan"),
+        (vec!["heal", "aws", "nowhere-at-all"], "this network has no provider or volume nowhere-at-all"),
+        (vec!["partition", "aws", "aws"], "both endpoints are aws"),
+        (vec!["slow", "etcd-2", "etcd-2", "--latency", "5"], "both endpoints are etcd-2"),
+        (vec!["partition", "aws", "--for", "1.5"], "it takes a time such as 30, 30s or 1m30s"),
+    ] {
+        let wrong = lab.lab(&args);
+        assert_eq!(wrong.status.code(), Some(2), "{args:?}");
+        assert!(text(&wrong).contains(why), "{args:?}: {}", text(&wrong));
     }
     assert!(reaches("etcd-2"), "what was refused has cut something");
 }
@@ -633,6 +649,13 @@ fn declared_latency_is_measurable() {
         json!({ "number": 20003, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
         "{status}"
     );
+    // A slow path takes the place of the link's conditions, and the latest one that of the others.
+    for (args, ms) in [(["etcd-1", "azure", "60"], 120.0), (["aws", "azure", "10"], 20.0)] {
+        assert!(lab.lab(&["slow", args[0], args[1], "--latency", args[2]]).status.success());
+        feel(&lab, &[("etcd-1", "etcd-2", ms)]);
+    }
+    assert!(lab.lab(&["heal", "aws"]).status.success());
+    feel(&lab, &[("etcd-1", "etcd-2", 30.0)]);
     let told = text(&lab.lab(&["status"]));
     assert!(told.contains("\n  pipe 20000  aws -> azure: 100 ms\n  pipe 20001  "), "{told}");
 }

@@ -39,6 +39,8 @@ mod init;
 mod lab;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod limits;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod live;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager;

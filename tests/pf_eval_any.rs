@@ -355,7 +355,7 @@ proptest! {
         let rule = &loaded.ruleset(0).expect("the main one").rules(List::Filter)[0];
         for probe in probes {
             let family = nixvol_net::pf::eval::family_of(probe);
-            let Some(ranges) = rule.source().addresses(loaded, family, true) else { continue };
+            let Some(ranges) = rule.source().addresses(loaded.tables(), family, true) else { continue };
             let packet = Packet {
                 hooks: vec![Hook { direction: Direction::In, interface: "en0".to_owned() }],
                 is_path: false,

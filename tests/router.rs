@@ -511,21 +511,30 @@ fn a_partitioned_path_drops_everything_until_it_is_healed() {
         let id = net.id(from);
         matches!(net.send_raw(id, &syn(source, destination, 7, 2379)).0, Fate::Delivered(_))
     };
-    let cut = |net: &mut Net, other: Option<&[NodeId]>| {
-        let nodes = net.router.topology().count();
-        let other = other.map(|other| ("other".to_owned(), other));
-        let fault = Fault::new(("aws".to_owned(), &aws), other, nodes, Trouble::Cut);
+    let all: Vec<NodeId> =
+        net.router.topology().nodes().map(|(id, _)| id).filter(|id| !aws.contains(id)).collect();
+    let cut = |net: &mut Net, other: Option<&str>, others: &[NodeId]| {
+        let fault = Fault::new(("aws".to_owned(), &aws), (other.map(str::to_owned), others), Trouble::Cut);
         net.router.ways_mut().faults_mut().add(fault);
     };
-    cut(&mut net, Some(&azure));
+    let heal = |net: &mut Net, ends| {
+        let volumes = [("etcd-1", "aws"), ("etcd-2", "azure")];
+        let belongs = |name: &str, end: &str| name == end || volumes.contains(&(name, end));
+        net.router.ways_mut().faults_mut().heal(ends, belongs).len()
+    };
+    cut(&mut net, Some("azure"), &azure);
     assert_eq!(net.send_raw(net.id("etcd-1"), &syn(one, two, 7, 2379)), (Fate::Cut, Vec::new()));
     assert!(!reaches(&mut net, "etcd-2", two, one) && reaches(&mut net, "etcd-3", three, one));
-    cut(&mut net, None);
+    cut(&mut net, None, &all);
+    cut(&mut net, None, &all);
     assert!(!reaches(&mut net, "etcd-3", three, one) && !reaches(&mut net, "etcd-1", one, three));
-    net.router.ways_mut().faults_mut().heal(&aws, Some(&azure));
-    assert!(reaches(&mut net, "etcd-1", one, two) && !reaches(&mut net, "etcd-1", one, three));
-    net.router.ways_mut().faults_mut().heal_all();
-    assert!(reaches(&mut net, "etcd-1", one, three));
+    // Less than what was cut; then exactly that pair; then all of an endpoint.
+    assert_eq!(heal(&mut net, [Some("etcd-1"), Some("azure")]), 0);
+    assert_eq!(heal(&mut net, [Some("azure"), None]), 1);
+    assert!(!reaches(&mut net, "etcd-1", one, two) && !reaches(&mut net, "etcd-1", one, three));
+    assert_eq!(heal(&mut net, [Some("gcp"), None]), 0);
+    assert_eq!(heal(&mut net, [Some("aws"), None]), 1, "the same endpoints have one fault of a kind");
+    assert!(reaches(&mut net, "etcd-1", one, two) && reaches(&mut net, "etcd-1", one, three));
 }
 
 #[test]
@@ -534,12 +543,10 @@ fn a_fault_ends_at_its_deadline_or_with_its_owner() {
     let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
     let id = net.id("etcd-1");
-    let fault = |trouble| {
-        let other = Some(("azure".to_owned(), azure.as_slice()));
-        Fault::new(("aws".to_owned(), &aws), other, net.router.topology().count(), trouble)
-    };
-    let (mut short, mut owned) = (fault(Trouble::Cut), fault(Trouble::Cut));
-    let slow = fault(Trouble::Slow(Conditions::checked(Some(70), None, None).unwrap()));
+    let fault =
+        |one: &str, trouble| Fault::new((one.to_owned(), &aws), (Some("azure".to_owned()), &azure), trouble);
+    let (mut short, mut owned) = (fault("aws", Trouble::Cut), fault("etcd-1", Trouble::Cut));
+    let slow = fault("aws", Trouble::Slow(Conditions::checked(Some(70), None, None).unwrap()));
     short.until = Some(Duration::from_secs(30));
     owned.owner = Some(7);
     let faults = net.router.ways_mut().faults_mut();
@@ -566,8 +573,7 @@ fn a_slowed_path_loses_its_share_of_packets() {
     let (one, two) = (net.address("etcd-1"), net.address("etcd-2"));
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
     let trouble = Trouble::Slow(Conditions::checked(None, Some(0.25), None).unwrap());
-    let other = Some(("azure".to_owned(), azure.as_slice()));
-    let fault = Fault::new(("aws".to_owned(), &aws), other, net.router.topology().count(), trouble);
+    let fault = Fault::new(("aws".to_owned(), &aws), (Some("azure".to_owned()), &azure), trouble);
     net.router.ways_mut().faults_mut().add(fault);
     let id = net.id("etcd-1");
     let lost =

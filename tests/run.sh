@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs all of them. With --long, the fuzz and fault runs too. On a Mac, what is of Linux
+# Installs what the tests need and runs all of them. With --long, the fuzz and fault runs and the oldest Rust too. On a Mac, what is of Linux
 # (the lab, the toy Mac) is left out, and nothing is installed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,6 +33,7 @@ needed() {
 		dbus-daemon dbus
 		curl curl
 		python3 python3
+		pip3 python3-pip
 	END
 }
 
@@ -91,14 +92,44 @@ if command -v npm >/dev/null && [[ ! -f $linter/main.wasm ]]; then
 	fi
 fi
 
+# The spelling check: a program, from the Python package index.
+spelling=target/tools/typos
+if command -v python3 >/dev/null && [[ ! -x $spelling ]]; then
+	mkdir -p target/tools
+	if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest target/tools typos==1.52.0 2>/dev/null; then
+		python3 -m zipfile --extract target/tools/typos-1.52.0-*.whl target/tools
+		cp target/tools/typos-1.52.0.data/scripts/typos "$spelling"
+		chmod +x "$spelling"
+	else
+		echo "note: pip did not bring typos" >&2
+	fi
+fi
+
 # Root can make the lab's namespaces: there its tests must run.
 if [[ $(uname -s) == Linux && $(id -u) -eq 0 ]]; then export NIXVOL_LAB_REQUIRED=1; fi
 
 if command -v shellcheck >/dev/null; then
 	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh templates/activation/activate.sh
 fi
+if [[ -x $spelling ]]; then "$spelling"; else echo "note: the spelling was not checked" >&2; fi
+if cargo deny --version >/dev/null 2>&1; then
+	cargo deny --locked check
+else
+	echo "note: licences, sources and advisories of dependencies were not checked: there is no cargo-deny here" >&2
+fi
 cargo fmt --check
 cargo clippy --locked --all-targets --quiet -- --deny warnings
 # What compiles on a Mac: all but the lab, and the tests that are of Linux.
 cargo clippy --locked --no-default-features --all-targets --quiet -- --deny warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+if [[ -n ${NIXVOL_LONG-} ]]; then
+	# The oldest Rust that Cargo.toml promises.
+	oldest=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+	if command -v rustup >/dev/null; then
+		rustup toolchain install "$oldest" --profile minimal
+		CARGO_TARGET_DIR=target/oldest cargo "+$oldest" check --locked --all-targets --quiet
+	else
+		echo "note: Rust $oldest was not tried: there is no rustup here" >&2
+	fi
+fi
 cargo test --locked

@@ -25,7 +25,7 @@ mod test;
 mod verify;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,6 +42,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{Command, Source};
+use crate::disk::given;
 use paint::colour;
 
 /// The exit code for bad input and wrong usage.
@@ -101,11 +102,7 @@ fn read(source: &Source) -> Result<Reading> {
 fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
     match source.input.as_deref() {
         None => Ok(("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec())),
-        Some(path) if path == Path::new("-") => {
-            let mut json = Vec::new();
-            io::stdin().read_to_end(&mut json).context("cannot read standard input")?;
-            Ok(("standard input".to_owned(), json))
-        }
+        Some(path) if path == Path::new("-") => Ok(("standard input".to_owned(), given::read(path)?)),
         Some(path) if path.is_dir() => bail!(
             "{} is a directory\nhint: name a file; a bundle's declaration is its {NETWORK}",
             path.display()
@@ -118,10 +115,7 @@ fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
                 evaluated(path)
             )
         }
-        Some(path) => {
-            let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok((path.display().to_string(), json))
-        }
+        Some(path) => Ok((path.display().to_string(), given::read(path)?)),
     }
 }
 
@@ -131,7 +125,7 @@ fn evaluated(path: &Path) -> String {
         let directory = if above == Path::new("") { Path::new(".") } else { above };
         directory.join("flake.nix").is_file().then_some(directory)
     });
-    let text = flake.and_then(|directory| fs::read_to_string(directory.join("flake.nix")).ok());
+    let text = flake.and_then(|directory| given::read_plain_text(&directory.join("flake.nix")).ok());
     let names = text.map(|text| source::configurations(&text)).unwrap_or_default();
     let name = match names.as_slice() {
         [name] => name,
@@ -172,7 +166,7 @@ fn shown_at<T>(positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
 }
 
 fn shown_of<T>(input: &str, positions: &Positions, show: impl FnOnce(&Shown) -> T) -> T {
-    let text_of = |file: &str| fs::read_to_string(file).ok();
+    let text_of = |file: &str| given::read_plain_text(Path::new(file)).ok();
     show(&Shown { input, positions, text_of: &text_of, colour: colour(&io::stderr()) })
 }
 

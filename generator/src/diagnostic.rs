@@ -5,7 +5,7 @@
 
 mod sarif;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use annotate_snippets::renderer::{DecorStyle, Renderer};
@@ -19,6 +19,10 @@ use crate::source;
 
 /// The path prefix that `positions` use for the presets of the module.
 const PRESETS: &str = "nixvol-net/modules/presets/";
+
+/// Problems that are shown as text. One mistake in a generated file can make 100,000, and nobody reads 20 MB; all of them
+/// are in the JSON.
+const SHOWN: usize = 100;
 
 /// A problem of a declaration that is valid in itself: an expectation that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +56,7 @@ pub struct Shown<'a> {
 impl Shown<'_> {
     /// All problems as text, with a last line that counts them.
     pub fn text(&self, problems: &[Problem]) -> String {
-        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
-        let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let group = |problem| renderer.render(&[self.group(problem, Level::ERROR)]) + "\n\n";
-        let out: String = problems.iter().map(group).collect();
+        let out = self.groups(problems, Level::ERROR);
         let count = match problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
@@ -65,11 +66,31 @@ impl Shown<'_> {
 
     /// All warnings as text: values that are valid but probably a mistake.
     pub fn warnings(&self, problems: &[Problem]) -> String {
+        self.groups(problems, Level::WARNING) + &more(problems)
+    }
+
+    /// The first [`SHOWN`] problems, and how many more of which kinds there are.
+    fn groups(&self, problems: &[Problem], level: Level<'static>) -> String {
+        let renderer = self.renderer();
+        let (shown, rest) = problems.split_at(problems.len().min(SHOWN));
+        let group = |problem| renderer.render(&[self.group(problem, level.clone())]) + "\n\n";
+        let mut out: String = shown.iter().map(group).collect();
+        let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
+        for problem in rest {
+            *codes.entry(problem.kind.code()).or_default() += 1;
+        }
+        if !rest.is_empty() {
+            let codes: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
+            let (rest, codes) = (rest.len(), codes.join(", "));
+            let told = format!("{rest} more not shown ({codes}); `check --format json` has all of them\n\n");
+            out.push_str(&told);
+        }
+        out
+    }
+
+    fn renderer(&self) -> Renderer {
         let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
-        let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let group = |problem| renderer.render(&[self.group(problem, Level::WARNING)]) + "\n\n";
-        let out: String = problems.iter().map(group).collect();
-        out + &more(problems)
+        renderer.decor_style(DecorStyle::Ascii)
     }
 
     fn group(&self, problem: &Problem, level: Level<'static>) -> Group<'_> {
@@ -87,8 +108,7 @@ impl Shown<'_> {
 
     /// All findings as text.
     pub fn findings(&self, findings: &[Finding]) -> String {
-        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
-        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let renderer = self.renderer();
         findings.iter().map(|finding| renderer.render(&[self.found(finding)]) + "\n\n").collect()
     }
 

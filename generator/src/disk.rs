@@ -1,5 +1,6 @@
 //! The bundle on disk: replaced atomically, or left unchanged.
 
+pub mod given;
 mod scratch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,16 +50,24 @@ pub fn read(directory: &Path) -> Result<Files> {
             return Ok((path, String::new()));
         }
         let file = directory.join(&path);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let bytes = given::read_plain(&file)?;
         Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
     };
     paths.into_iter().map(text).collect()
 }
 
-/// Whether a file is executable for anyone. Fails if its metadata cannot be read.
-pub fn is_executable(path: &Path) -> Result<bool> {
+/// What is wrong with the mode of a bundle's file; `None` if it is as it must be. Write permission of the group is not
+/// looked at: a checkout has it where the umask is 002. Fails if the metadata cannot be read.
+pub fn wrong_mode(path: &Path, executable: bool) -> Result<Option<&'static str>> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    Ok(metadata.permissions().mode() & 0o111 != 0)
+    let mode = metadata.permissions().mode();
+    Ok(match executable {
+        _ if mode & 0o7000 != 0 => Some("must be neither setuid, setgid nor sticky"),
+        _ if mode & 0o002 != 0 => Some("must not be writable for everyone"),
+        true if mode & 0o111 == 0 => Some("must be executable"),
+        false if mode & 0o111 != 0 => Some("must not be executable"),
+        true | false => None,
+    })
 }
 
 /// Replaces the text of a file atomically. A symbolic link is kept: its target is replaced. `old` is the text that the

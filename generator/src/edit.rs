@@ -24,6 +24,7 @@ use rnix::{Root, SyntaxNode};
 use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
+use crate::source;
 use crate::source::find::{self, Definition, bytes};
 pub use change::{Change, Kind, List};
 pub use declared::{Declared, Unknown};
@@ -59,8 +60,11 @@ impl<'a> File<'a> {
     /// empty for a module.
     ///
     /// # Errors
-    /// Syntax errors.
+    /// Syntax errors, and nesting that is too deep.
     pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
+        if let Some(at) = source::too_deep(text) {
+            return Err(Refused::new(Why::TooDeep).at(at..at));
+        }
         let parsed = Root::parse(text);
         if let Some(error) = parsed.errors().first() {
             use rnix::ParseError::{

@@ -46,20 +46,20 @@ pub enum Act {
         /// The other endpoint; `None` means all others.
         other: Option<String>,
     },
-    /// Adds conditions to the paths between two endpoints, on top of those of their links.
+    /// Gives the paths between two endpoints these conditions, in place of those of their links.
     Slow {
         /// The one endpoint.
         one: String,
         /// The other endpoint; `None` means all others.
         other: Option<String>,
-        /// The added conditions, in each direction.
+        /// The conditions, in each direction.
         conditions: Conditions,
     },
-    /// Removes faults between two endpoints, between one and all others, or everywhere.
+    /// Removes the faults between two endpoints, those that one endpoint has, or all.
     Heal {
         /// The one endpoint; `None` removes all faults.
         one: Option<String>,
-        /// The other endpoint; `None` means all others.
+        /// The other endpoint; `None` means whatever `one` is cut or slowed from.
         other: Option<String>,
     },
 }
@@ -186,6 +186,28 @@ impl Scenario {
         events.sort_by_key(|event| (event.at, event.begins));
         events
     }
+}
+
+/// The time that an option such as `--for` names, as the manager reads it: `30`, `30s` or `1h15m30s`, up to a week.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut seconds = 0;
+    let only = text.bytes().all(|byte| byte.is_ascii_digit());
+    for (unit, factor) in [("h", 3600), ("m", 60), ("s", 1)] {
+        let (number, after) = if only && unit == "s" {
+            (rest, "")
+        } else {
+            let Some(parts) = rest.split_once(unit) else { continue };
+            parts
+        };
+        let is_number = (1..=6).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number || (number.starts_with('0') && number != "0") {
+            return None;
+        }
+        seconds += number.parse::<u64>().ok()? * factor;
+        rest = after;
+    }
+    (rest.is_empty() && (1..=LONGEST).contains(&seconds)).then(|| Duration::from_secs(seconds))
 }
 
 impl fmt::Display for Act {

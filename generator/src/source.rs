@@ -5,6 +5,7 @@
 
 pub mod find;
 pub mod hosts;
+mod nesting;
 pub mod scope;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use rnix::{Root, SyntaxNode, SyntaxToken, TextSize};
 use rowan::ast::AstNode;
 
 use find::{Body, OPTION, bodies, bytes, segment};
+pub use nesting::too_deep;
 
 /// The byte range to underline for a position: the value of the attribute defined there; its name if the value spans
 /// several lines; the token there if nothing is defined. `None` if the file has no such position.
@@ -29,9 +31,15 @@ pub fn underlined(text: &str, line: usize, column: usize, below: &[String]) -> O
     }
 }
 
+/// The syntax tree of a text, whatever its errors; `None` if it nests too deep.
+fn tree(text: &str) -> Option<ast::Root> {
+    too_deep(text).is_none().then(|| Root::parse(text).tree())
+}
+
 /// The names of the Macs that a flake declares.
 pub fn configurations(text: &str) -> Vec<String> {
-    hosts::evaluations(&Root::parse(text).tree()).into_iter().map(|it| it.name).collect()
+    let evaluations = tree(text).map(|it| hosts::evaluations(&it)).unwrap_or_default();
+    evaluations.into_iter().map(|it| it.name).collect()
 }
 
 /// The byte range of one name in the definition at a position: of `etcd-1` in `volumes.etcd-1 = { … }`.
@@ -44,7 +52,7 @@ pub fn name(text: &str, line: usize, column: usize, name: &str) -> Option<Range<
 /// The token at a position, and the definition if the token is part of its name.
 fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Option<AttrpathValue>)> {
     let offset = offset(text, line, column)?;
-    let root = Root::parse(text).syntax();
+    let root = tree(text)?.syntax().clone();
     let at = TextSize::try_from(offset).ok()?;
     let token = root.token_at_offset(at).right_biased().filter(|token| !token.kind().is_trivia())?;
     let definition = token
@@ -60,7 +68,7 @@ fn defined(text: &str, line: usize, column: usize) -> Option<(SyntaxToken, Optio
 /// The byte range of the list element that contains a position, such as a link in `links`, or of the value `below` it.
 pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Option<Range<usize>> {
     let at = TextSize::try_from(offset(text, line, column)?).ok()?;
-    let root = Root::parse(text).syntax();
+    let root = tree(text)?.syntax().clone();
     let token = root.token_at_offset(at).right_biased()?;
     let is_element = |node: &SyntaxNode| {
         let outside = node
@@ -76,7 +84,7 @@ pub fn element(text: &str, line: usize, column: usize, below: &[String]) -> Opti
 
 /// The byte range of an option's definition in a file that is known to have one, or of the value `below` it.
 pub fn definition(text: &str, option: &[&str], below: &[String]) -> Option<Range<usize>> {
-    let tree: ast::Root = Root::parse(text).tree();
+    let tree = tree(text)?;
     let definitions = find::definitions(&tree, &[]);
     let found = definitions.iter().find(|definition| definition.is_at(option)).cloned().or_else(|| {
         // The file may also be imported as the value of `services.nixvol-net`.

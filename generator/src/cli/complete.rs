@@ -4,7 +4,7 @@
 //! error.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+
 use std::path::Path;
 
 use clap_complete::CompletionCandidate;
@@ -12,6 +12,8 @@ use nixvol_net::edit::File;
 use nixvol_net::input::{DEFAULT, Word};
 use nixvol_net::render::NETWORK;
 use serde_json::Value;
+
+use crate::disk::given;
 
 /// Completes names of volumes.
 pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -114,13 +116,13 @@ fn declaration() -> Option<Value> {
     let arguments: Vec<OsString> = std::env::args_os().skip_while(|it| it != "--").skip(1).collect();
     let given = |flag: &str| value_of(&arguments, flag);
     if let Some(input) = given("--input").filter(|input| input != "-") {
-        return serde_json::from_slice(&fs::read(input).ok()?).ok();
+        return serde_json::from_slice(&given::read_plain(Path::new(&input)).ok()?).ok();
     }
     if let Some(bundle) = given("--bundle") {
-        return serde_json::from_slice(&fs::read(Path::new(&bundle).join(NETWORK)).ok()?).ok();
+        return serde_json::from_slice(&given::read_plain(&Path::new(&bundle).join(NETWORK)).ok()?).ok();
     }
     if let Some(file) = given("--file") {
-        let text = fs::read_to_string(file).ok()?;
+        let text = given::read_plain_text(Path::new(&file)).ok()?;
         return Some(File::parse(&text, &[]).ok()?.declared().json);
     }
     serde_json::from_str(DEFAULT).ok()

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 
+use nixvol_net::scenario;
+
 use super::{Format, complete};
 
 /// What the lab does.
@@ -103,7 +105,9 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
         #[arg(long)]
         kill: bool,
     },
-    /// Cut the paths between two volumes or providers, or between one and all others.
+    /// Cut the paths between two volumes or providers, or between one and all other volumes and providers.
+    ///
+    /// The arguments are those of the manager's `partition` on a Mac.
     #[command(after_help = "Examples:
   nixvol-net lab partition aws
   nixvol-net lab partition etcd-1 azure --for 30s
@@ -114,9 +118,10 @@ Exit: 0 cut, 2 no such lab or volume.")]
         #[command(flatten)]
         ends: Ends,
     },
-    /// Slow the paths between two volumes or providers, or between one and all others, in each direction.
+    /// Slow the paths between two volumes or providers, or between one and all other volumes and providers.
     ///
-    /// It comes on top of the conditions that links have.
+    /// It applies in each direction, in place of the conditions that links have and of what slowed the path before.
+    /// The arguments are those of the manager's `slow` on a Mac.
     #[command(after_help = "Examples:
   nixvol-net lab slow aws gcp --latency 100
   nixvol-net lab slow etcd-1 azure --latency 40 --loss 0.05 --bandwidth 2000 --for 1m
@@ -136,7 +141,9 @@ Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
         #[arg(long, value_name = "KBIT")]
         bandwidth: Option<u32>,
     },
-    /// Restore what `partition` and `slow` did; everything, if no endpoint is named.
+    /// End what `partition` and `slow` did: all of it, what one endpoint has, or what is between two.
+    ///
+    /// A provider means its volumes too. The arguments are those of the manager's `heal` on a Mac.
     #[command(after_help = "Examples:
   nixvol-net lab heal aws
   nixvol-net lab heal
@@ -146,7 +153,7 @@ Exit: 0 healed, 2 no such lab or volume.")]
         /// A volume or a provider.
         #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
         one: Option<String>,
-        /// Another; without it, all others.
+        /// Another; without it, whatever A is cut or slowed from.
         #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
         other: Option<String>,
     },
@@ -216,18 +223,16 @@ pub struct Ends {
     /// A volume or a provider.
     #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
     pub one: String,
-    /// Another; without it, all others.
+    /// Another; without it, all other volumes and providers.
     #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
     pub other: Option<String>,
-    /// For how long: seconds, or a text such as `1m 30s`; without it, until `heal`.
+    /// For how long: seconds, or a time such as `1m30s`; without it, until `heal`.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub lasts: Option<Duration>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let read = seconds.or_else(|| humantime::parse_duration(text).ok());
-    read.filter(|time| !time.is_zero()).ok_or_else(|| "write seconds, or a text such as `1m 30s`".to_owned())
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    scenario::duration(text).ok_or("it takes a time such as 30, 30s or 1m30s, up to a week")
 }
 
 /// What a lab is built from.

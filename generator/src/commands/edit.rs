@@ -4,10 +4,9 @@
 mod effect;
 mod fields;
 
-use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nixvol_net::diagnostic;
 use nixvol_net::edit::{Change, Choice, Declared, Fields, File, Kind, List, Refused};
 use nixvol_net::model::{self, Declaration, Rejected};
@@ -19,7 +18,7 @@ use super::paint::{Paint, painted};
 use super::{BAD_INPUT, colour, expect, input_bytes, print, reject, versioned};
 use crate::cli::edit::{Add, Move, Remove, Rename, Target};
 use crate::cli::{Format, Source};
-use crate::disk;
+use crate::disk::{self, given};
 use effect::Effect;
 
 /// A file that is being edited, and what it declares.
@@ -105,7 +104,7 @@ pub fn relocate(what: &Move) -> Result<ExitCode> {
 /// Reads the file and its declaration, gets the change from `change`, applies and checks it, and writes the file.
 fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
     let name = target.file.display().to_string();
-    let text = fs::read_to_string(&target.file).with_context(|| format!("cannot read {name}"))?;
+    let text = given::read_plain_text(&target.file)?;
     let within = target.within.clone().unwrap_or_default().0;
     let choice = Choice { configurations: target.configuration.clone(), line: target.at };
     let file = match File::parse(&text, &within).and_then(|file| file.choose(&choice)) {

@@ -1,7 +1,7 @@
 //! `init`: writes a first declaration in Nix, from answers, from flags, or from the file of another tool.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use super::schema::printed::{self, Left};
 use super::{NOT_PROVEN, counted, print, prove, reject, versioned};
 use crate::cli::Format;
 use crate::cli::init::Init;
-use crate::disk;
+use crate::disk::{self, given};
 
 /// Runs `init`.
 pub fn run(init: &Init) -> Result<ExitCode> {
@@ -94,14 +94,8 @@ fn heading(from: &str) -> Vec<String> {
 
 /// A draft from the file of another tool, with the name of that file for messages.
 fn taken(file: &Path) -> Result<(String, Draft)> {
-    let (name, bytes) = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-        ("stdin".to_owned(), bytes)
-    } else {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        (file.display().to_string(), bytes)
-    };
+    let bytes = given::read(file)?;
+    let name = if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() };
     let Some(text) = decoded(&bytes) else {
         bail!("{name} is not text\nhint: of a plan of Terraform, `terraform show -json PLAN` is the text")
     };

@@ -31,7 +31,7 @@ use linux::run as in_namespaces;
 mod linux {
     use std::path::Path;
     use std::time::Duration;
-    use std::{fs, io, process, thread};
+    use std::{process, thread};
 
     use anyhow::{Context, bail};
     use nixvol_net::model::{self, Declaration};
@@ -46,7 +46,7 @@ mod linux {
     use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
     use crate::commands::{print, reject, versioned};
-    use crate::disk;
+    use crate::disk::{self, given};
     use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
 
     /// The exit code of `status` if no lab is up.
@@ -164,11 +164,7 @@ mod linux {
     fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
         let name =
             if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        let text = if file == Path::new("-") {
-            io::read_to_string(io::stdin().lock()).context("cannot read standard input")?
-        } else {
-            fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?
-        };
+        let text = String::from_utf8(given::read(file)?).with_context(|| format!("cannot read {name}"))?;
         match scenario::read(&text) {
             Ok(scenario) => {
                 if lab::play(&scenario, format == Format::Json)? {

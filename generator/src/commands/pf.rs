@@ -1,8 +1,7 @@
 //! `pf`: applies the pf reader to rulesets and packets that the user supplies.
 
 use std::fmt::{Display, Write as _};
-use std::fs;
-use std::io::{self, BufRead, Read, Write as _};
+use std::io::{self, BufRead, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,6 +17,7 @@ use super::schema::printed::{AtLine, PfCheck, PfPrint};
 use super::{BAD_INPUT, print, sentence, versioned};
 use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
+use crate::disk::given;
 
 /// The exit code for a ruleset with errors.
 const ERRORS: u8 = 1;
@@ -180,9 +180,7 @@ pub(super) fn read(file: &Path) -> Result<Text> {
     if !is_stdin(file) {
         return read_file(file);
     }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-    Ok(Text { name: "stdin".to_owned(), text: text_of(&bytes) })
+    Ok(Text { name: "stdin".to_owned(), text: text_of(&given::read(file)?) })
 }
 
 /// Reads a ruleset from a file. Fails for `-`, because standard input has the packets.
@@ -190,7 +188,7 @@ fn read_file(file: &Path) -> Result<Text> {
     if is_stdin(file) {
         bail!("`-` cannot be a file here: standard input has the packets");
     }
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = given::read(file)?;
     Ok(Text { name: file.display().to_string(), text: text_of(&bytes) })
 }
 
@@ -293,7 +291,8 @@ fn environment(machine: &Machine) -> Environment {
         }
     }
     environment.reader = Some(Box::new(|name| {
-        let bytes = fs::read(name).map_err(|error| sentence(&error.to_string()))?;
+        let bytes =
+            given::read_plain(Path::new(name)).map_err(|error| sentence(&error.root_cause().to_string()))?;
         Ok(text_of(&bytes))
     }));
     environment

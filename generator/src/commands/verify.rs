@@ -81,14 +81,13 @@ fn strangers(
     for (path, file) in &rendered.files {
         match files.get(path) {
             None => strangers.push((path.clone(), "is missing")),
-            Some(_) if disk::is_executable(&directory.join(path))? != file.executable => {
-                let what = if file.executable { "must be executable" } else { "must not be executable" };
-                strangers.push((path.clone(), what));
-            }
             Some(text) if path != ANCHOR && *text != file.text => {
                 strangers.push((path.clone(), "is not what the declaration renders"));
             }
-            Some(_) => {}
+            Some(_) => {
+                let what = disk::wrong_mode(&directory.join(path), file.executable)?;
+                strangers.extend(what.map(|what| (path.clone(), what)));
+            }
         }
     }
     let extra = files.keys().filter(|path| !rendered.files.contains_key(*path));

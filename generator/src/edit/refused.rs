@@ -23,6 +23,7 @@ pub struct Refused {
 #[expect(missing_docs, reason = "the words of each say what its fields are")]
 pub enum Why {
     NotNix,
+    TooDeep,
     Nowhere { option: String, line: Option<usize> },
     Several { option: String },
     Opaque { option: String, by: String },
@@ -69,6 +70,7 @@ impl Refused {
             Why::Exists { .. }
                 | Why::Taken { .. }
                 | Why::NotNix
+                | Why::TooDeep
                 | Why::Ambiguous { .. }
                 | Why::NoConfiguration { .. }
                 | Why::IsThere { .. }
@@ -108,6 +110,7 @@ impl Refused {
                 "add `{option}.enable = true;` to the file first, or pass `--as {option}` if the file is \
                  imported as its value"
             ),
+            Why::TooDeep => "split the expression up, or edit the file by hand".to_owned(),
             Why::Several { .. } => "choose one by a line inside it: `--at LINE`".to_owned(),
             Why::Opaque { .. }
             | Why::MadeName { .. }
@@ -164,6 +167,7 @@ impl fmt::Display for Refused {
         let option = OPTION.join(".");
         match &self.why {
             Why::NotNix => write!(f, "the file is not Nix: its syntax is broken here"),
+            Why::TooDeep => write!(f, "the file nests too deep here to be edited"),
             Why::Nowhere { option: what, line: Some(line) } => {
                 write!(f, "nothing on line {line} can take `{option}.{what}`")
             }

@@ -36,15 +36,15 @@ pub enum Request {
         /// The node's name.
         node: String,
     },
-    /// Cut or slow the paths between two groups, or between one group and all others.
+    /// Cut or slow the paths between two endpoints, or between one and all other volumes and providers.
     Fault(Asked),
     /// Assign a number to this client; faults made with it are withdrawn when the client disconnects.
     Own,
-    /// Heal the paths between two groups, or between one and all others; without names, heal everything.
+    /// End the faults between two endpoints, those that one endpoint has, or all.
     Heal {
-        /// A volume or a provider.
+        /// A volume or a provider; `None` ends all faults.
         one: Option<String>,
-        /// Another volume or provider; `None` for all others.
+        /// Another volume or provider; `None` means whatever `one` is cut or slowed from.
         other: Option<String>,
     },
     /// Load other rules.
@@ -73,7 +73,7 @@ pub enum Request {
 pub struct Asked {
     /// A volume or a provider.
     pub one: String,
-    /// Another volume or provider; `None` for all others.
+    /// Another volume or provider; `None` for all other volumes and providers.
     pub other: Option<String>,
     /// Latency in milliseconds, loss between 0 and 1, bandwidth in kbit/s of a slowed path; `None` for a cut one.
     pub slow: Option<(Option<u16>, Option<f64>, Option<u32>)>,
@@ -148,7 +148,7 @@ pub struct FaultStatus {
     pub action: String,
     /// A volume or a provider.
     pub from: String,
-    /// Another volume or provider; `None` for all others.
+    /// Another volume or provider; `None` for all other volumes and providers.
     pub to: Option<String>,
     /// The conditions of a slowed path, in words.
     pub conditions: Option<String>,
@@ -271,19 +271,7 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
     router.tell_time(lab.shared.began.elapsed());
     let message = match request {
         Request::Fault(asked) => fault(lab, &mut router, asked)?,
-        Request::Heal { one: None, .. } => {
-            router.ways_mut().faults_mut().heal_all();
-            "healed: no path is cut any more".to_owned()
-        }
-        Request::Heal { one: Some(one), other } => {
-            let (one_group, other_group) =
-                (group(lab, one, &router)?, group_of(lab, other.as_deref(), &router)?);
-            router.ways_mut().faults_mut().heal(&one_group, other_group.as_deref());
-            format!(
-                "healed: the paths between {one} and {} are open again",
-                other.as_deref().unwrap_or("all others")
-            )
-        }
+        Request::Heal { one, other } => heal(lab, &mut router, [one.as_deref(), other.as_deref()])?,
         Request::Apply { input, anchor, ends, kill } => {
             let declaration = declared(input)?;
             let new = Plan::of(&declaration);
@@ -322,27 +310,70 @@ fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
             Trouble::Slow(Conditions::checked(latency, loss, bandwidth).map_err(|what| anyhow!(what))?)
         }
     };
-    let (ones, others) = (group(lab, one, router)?, group_of(lab, other.as_deref(), router)?);
-    if let (Some(other), Some(both)) =
-        (other, ones.iter().find(|id| others.iter().flatten().any(|other| other == *id)))
-    {
-        let both = &router.topology().node(*both).name;
-        bail!(
-            "`{one}` and `{other}` both mean {both}, so there is no path between them\nhint: name two that have nothing in common, or one alone for its paths to all others"
-        );
-    }
-    let to = other.clone().zip(others.as_deref());
-    let mut fault = Fault::new((one.clone(), &ones), to, router.topology().count(), trouble);
+    are_ends(lab, [Some(one.as_str()), other.as_deref()])?;
+    let topology = router.topology();
+    let ones = topology.group(one);
+    let others = match other {
+        Some(other) => topology.group(other),
+        None => {
+            let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
+            topology.nodes().filter(is_other).map(|(id, _)| id).collect()
+        }
+    };
+    let mut fault = Fault::new((one.clone(), &ones), (other.clone(), &others), trouble);
     fault.owner = *owner;
     fault.until = lasts.map(|lasts| lab.shared.began.elapsed() + lasts);
+    let told = told(&fault);
     router.ways_mut().faults_mut().add(fault);
-    let other = other.as_deref().unwrap_or("all others");
-    let lasts =
-        lasts.map_or_else(String::new, |lasts| format!(", for {}", humantime::format_duration(lasts)));
-    Ok(match trouble {
-        Trouble::Cut => format!("cut: no packet passes between {one} and {other}{lasts}"),
-        Trouble::Slow(conditions) => format!("slowed: {conditions} between {one} and {other}{lasts}"),
-    })
+    let lasts = lasts.map_or_else(
+        || "until it is healed".to_owned(),
+        |lasts| format!("for {}", humantime::format_duration(lasts)),
+    );
+    Ok(format!("{told}, {lasts}"))
+}
+
+/// Ends faults, and says which.
+fn heal(lab: &Lab, router: &mut Router, ends: [Option<&str>; 2]) -> Result<String> {
+    are_ends(lab, ends)?;
+    let provider = |name: &str| {
+        lab.plan.volumes.iter().find(|it| it.name.as_str() == name).map(|it| it.provider.to_string())
+    };
+    let belongs = |name: &str, end: &str| name == end || provider(name).as_deref() == Some(end);
+    let healed = router.ways_mut().faults_mut().heal(ends, belongs);
+    if healed.is_empty() {
+        return Ok(match ends {
+            [Some(one), Some(other)] => format!("there is nothing to heal between {one} and {other}"),
+            [Some(one), None] => format!("there is nothing to heal of {one}"),
+            _ => "there is nothing to heal".to_owned(),
+        });
+    }
+    let lines: Vec<String> = healed.iter().map(|fault| format!("{}: healed", told(fault))).collect();
+    Ok(lines.join("\n"))
+}
+
+/// A fault in words: `slow aws gcp: 5 ms`.
+fn told(Fault { one, other, trouble, .. }: &Fault) -> String {
+    let other = other.as_deref().map_or_else(String::new, |other| format!(" {other}"));
+    match trouble {
+        Trouble::Cut => format!("partition {one}{other}"),
+        Trouble::Slow(conditions) => format!("slow {one}{other}: {conditions}"),
+    }
+}
+
+/// Checks that the endpoints of a fault are two different volumes or providers of this network, as the manager does.
+fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
+    let providers = lab.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
+    let known: Vec<&str> = providers.chain(lab.plan.volumes.iter().map(|it| it.name.as_str())).collect();
+    for end in ends.into_iter().flatten().filter(|end| !known.contains(end)) {
+        let near = nixvol_net::input::nearest(end, known.iter().copied());
+        let hint = near
+            .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        bail!("this network has no provider or volume {end}\nhint: {hint}");
+    }
+    match ends {
+        [Some(one), Some(other)] if one == other => bail!("both endpoints are {one}"),
+        _ => Ok(()),
+    }
 }
 
 fn count(router: &Router) -> usize {
@@ -432,10 +463,6 @@ fn group(lab: &Lab, name: &str, router: &Router) -> Result<Vec<NodeId>> {
         return Err(unknown(name, topology.nodes().map(|(_, node)| node.name.as_str()).chain(providers)));
     }
     Ok(group)
-}
-
-fn group_of(lab: &Lab, name: Option<&str>, router: &Router) -> Result<Option<Vec<NodeId>>> {
-    name.map(|name| group(lab, name, router)).transpose()
 }
 
 /// The packets to capture for a node, a provider or a link.

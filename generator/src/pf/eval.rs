@@ -7,6 +7,7 @@
 //! if the caller asks for it. Sees: parsed rulesets, and packets. Never: text, files, or the plan behind a ruleset.
 
 mod address;
+mod compile;
 mod decide;
 mod dummynet;
 mod filter;
@@ -17,6 +18,7 @@ mod interface;
 mod limits;
 mod loaded;
 mod memory;
+mod name;
 mod normalize;
 mod packet;
 mod pool;
@@ -32,12 +34,12 @@ mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
 pub use decide::Step;
-pub use loaded::{List, Loaded, LoadedRuleset, TableId};
+pub use loaded::{Loaded, LoadedRuleset};
 pub use packet::{
     ACK, ESP, Hook, ICMP, Inner, Ip, Packet, PacketError, Part, RST, SYN, Segment, TCP, Transport, UDP,
 };
-pub use rule::{AddressTest, Call, CompiledRule, Side};
-pub use tables::Tables;
+pub use rule::{AddressTest, Call, CompiledRule, List, Side};
+pub use tables::{TableId, Tables};
 pub use verdict::{
     Answer, Detail, Form, Outcome, RuleRef, Scrubbed, Shaping, StateUse, TranslationKind, TranslationRef,
     Verdict, Via,
@@ -47,8 +49,8 @@ use std::net::IpAddr;
 
 use self::decide::{emerge, enter, judge};
 use self::flow::{Flow, Kind};
-use self::loaded::{NameId, STRANGER};
 use self::memory::Memory;
+use self::name::{NameId, STRANGER};
 use self::state::Key;
 use super::environment::{Environment, InterfaceInfo};
 use super::syntax::{Direction, Ruleset, SetOption, SettingValue};

@@ -1,7 +1,7 @@
 //! Rules as functions of all packets: their outcome, the reassembly of fragments, and the pipes.
 //!
 //! Each list becomes a function from its last rule to its first, since the first match decides (every filter and
-//! dummynet rule is quick, or [`super::accept`] has refused it). The value of a function is the action and not the
+//! dummynet rule is quick, or `accept` has refused it). The value of a function is the action and not the
 //! rule, so that a thousand rules with the same action are one number; the evaluator names the rule for a packet.
 
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// Reads rules that [`super::accept`] did not refuse. `loaded` provides the contents of their tables.
+/// Reads rules that `accept` did not refuse. `loaded` provides the contents of their tables.
 pub fn read(
     space: &mut Space,
     lists: &Lists,

@@ -1,7 +1,8 @@
 //! Faults made on demand: paths between groups of nodes that are cut or slowed until they are healed or time out.
 //!
-//! A fault holds ordered pairs of nodes, so that healing some of them leaves the others in force. Never: a packet's
-//! bytes, or the pipes that rules send packets into, which are those of [`super::Ways`].
+//! As on a Mac, the same endpoints have at most one fault of a kind, and the latest slow path that covers a packet takes
+//! the place of earlier ones and of the conditions of links. Never: a packet's bytes, or the pipes that rules send
+//! packets into, which are those of [`super::Ways`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,13 +27,13 @@ pub struct Fault {
     pub owner: Option<u64>,
     /// The name of one group of nodes, as it was given.
     pub one: String,
-    /// The name of the other group; `None` for all other nodes.
+    /// The name of the other group; `None` for all other volumes and providers.
     pub other: Option<String>,
     /// What happens to packets between the groups.
     pub trouble: Trouble,
     /// When it ends by itself, if ever.
     pub until: Option<Duration>,
-    /// The ordered pairs of nodes still affected, each with the index of its pipe in `pipes`.
+    /// The ordered pairs of nodes that it affects, each with the index of its pipe in `pipes`.
     paths: BTreeMap<(NodeId, NodeId), usize>,
     pipes: [Option<Pipe>; 2],
 }
@@ -46,17 +47,12 @@ pub struct Faults {
 }
 
 impl Fault {
-    /// A fault between two groups of nodes, or between one group and the rest of `nodes` nodes.
+    /// A fault between two groups of nodes, each with the name that it was given.
     pub fn new(
         (one, ones): (String, &[NodeId]),
-        other: Option<(String, &[NodeId])>,
-        nodes: usize,
+        (other, others): (Option<String>, &[NodeId]),
         trouble: Trouble,
     ) -> Self {
-        let others: Vec<NodeId> = match &other {
-            Some((_, others)) => others.to_vec(),
-            None => (0..nodes).map(NodeId).filter(|node| !ones.contains(node)).collect(),
-        };
         let mut paths = BTreeMap::new();
         for &from in ones {
             for &to in others.iter().filter(|to| **to != from) {
@@ -64,8 +60,16 @@ impl Fault {
                 paths.insert((to, from), 1);
             }
         }
-        let other = other.map(|(name, _)| name);
         Self { owner: None, one, other, trouble, until: None, paths, pipes: [None, None] }
+    }
+
+    /// Whether it is of the same kind, between the same endpoints in either order.
+    fn is_renewed_by(&self, new: &Self) -> bool {
+        let of = |fault: &Self| {
+            let (one, other) = (Some(fault.one.clone()), fault.other.clone());
+            (matches!(fault.trouble, Trouble::Cut), one.clone().min(other.clone()), one.max(other))
+        };
+        of(self) == of(new)
     }
 
     fn affects(&self, from: NodeId, to: NodeId) -> bool {
@@ -74,12 +78,13 @@ impl Fault {
 }
 
 impl Faults {
-    /// Puts a fault into force.
+    /// Puts a fault into force; it takes the place of one of the same kind between the same endpoints.
     pub fn add(&mut self, mut fault: Fault) {
         self.made += 1;
         if let Trouble::Slow(conditions) = fault.trouble {
             fault.pipes = [0, 1].map(|side| Some(Pipe::new(conditions, 2 * self.made + side)));
         }
+        self.all.retain(|earlier| !earlier.is_renewed_by(&fault));
         self.all.push(fault);
     }
 
@@ -88,19 +93,21 @@ impl Faults {
         &self.all
     }
 
-    /// Heals the paths between two groups, or between one group and all other nodes, in both directions.
-    pub fn heal(&mut self, one: &[NodeId], other: Option<&[NodeId]>) {
-        let is_other = |node: NodeId| other.map_or_else(|| !one.contains(&node), |all| all.contains(&node));
-        let is_meant = |from: NodeId, to: NodeId| one.contains(&from) && is_other(to);
-        for fault in &mut self.all {
-            fault.paths.retain(|&(from, to), _| !is_meant(from, to) && !is_meant(to, from));
-        }
-        self.all.retain(|fault| !fault.paths.is_empty());
-    }
-
-    /// Ends all faults.
-    pub fn heal_all(&mut self) {
-        self.all.clear();
+    /// Ends the faults between two endpoints, those that one endpoint has, or all, and returns them. A provider means its
+    /// volumes too: `belongs(NAME, END)` tells whether an endpoint is another or belongs to it.
+    pub fn heal(&mut self, ends: [Option<&str>; 2], belongs: impl Fn(&str, &str) -> bool) -> Vec<Fault> {
+        let within = |name: Option<&str>, end: Option<&str>| match (name, end) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(name), Some(end)) => belongs(name, end),
+        };
+        let [one, other] = ends;
+        let is_meant = |fault: &mut Fault| {
+            let names = (Some(fault.one.as_str()), fault.other.as_deref());
+            (within(names.0, one) && within(names.1, other))
+                || (within(names.1, one) && within(names.0, other))
+        };
+        self.all.extract_if(.., is_meant).collect()
     }
 
     /// Ends all faults of an owner, and returns their number.
@@ -120,15 +127,18 @@ impl Faults {
         self.all.iter().any(|fault| fault.trouble == Trouble::Cut && fault.affects(from, to))
     }
 
-    /// When a packet sent now arrives, after every fault that slows its path; `None` if one of them loses it.
+    /// Whether a fault slows the path from one node to another.
+    pub fn is_slowed(&self, from: NodeId, to: NodeId) -> bool {
+        self.all.iter().any(|fault| fault.trouble != Trouble::Cut && fault.affects(from, to))
+    }
+
+    /// When a packet sent now arrives, after the latest fault that slows its path; `None` if it is lost there.
     pub(super) fn carry(&mut self, path: (NodeId, NodeId), bytes: usize, now: Duration) -> Option<Duration> {
-        let mut at = now;
-        for fault in &mut self.all {
-            let Some(side) = fault.paths.get(&path) else { continue };
-            if let Some(pipe) = &mut fault.pipes[*side] {
-                at = pipe.carry(bytes, at)?;
-            }
+        let slow = |fault: &&mut Fault| fault.trouble != Trouble::Cut && fault.paths.contains_key(&path);
+        let Some(fault) = self.all.iter_mut().rev().find(slow) else { return Some(now) };
+        match &mut fault.pipes[fault.paths[&path]] {
+            Some(pipe) => pipe.carry(bytes, now),
+            None => Some(now),
         }
-        Some(at)
     }
 }

@@ -374,7 +374,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Sends a packet through a pipe.
+    /// Sends a packet through a pipe of links, unless its path is slowed on demand, which takes the place of pipes.
     fn pipe(
         &mut self,
         packet: &mut Moving,
@@ -383,6 +383,10 @@ impl<'a> Walk<'a> {
         shaping: Shaping,
     ) -> Result<(), End> {
         scrub(packet, packet.passage.scrubbed());
+        let to = self.topology.owner(packet.datagram.destination());
+        if to.is_some_and(|to| self.ways.faults().is_slowed(packet.from, to)) {
+            return Ok(());
+        }
         let out = shaping.number().and_then(|pipe| self.ways.carry(pipe, packet.datagram.total, packet.at));
         let Some(at) = out else {
             packet.pipes.push(Piped { shaping, out: None, bytes: Vec::new() });

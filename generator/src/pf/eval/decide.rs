@@ -5,10 +5,11 @@
 
 use super::dummynet::{MOST as MOST_PIPES, Shaped, shape};
 use super::filter::decide;
-use super::flow::{Flow, Kind};
-use super::loaded::{Loaded, NameId};
+use super::flow::{Flow, Kind, Normalized};
+use super::loaded::Loaded;
 use super::memory::{Memory, Source};
-use super::normalize::{Normalized, normalize};
+use super::name::NameId;
+use super::normalize::normalize;
 use super::packet::{ICMP, ICMP6, is_icmp_error};
 use super::pool::choose;
 use super::reply::{Found, find_state};

@@ -8,9 +8,10 @@
 
 use super::filter::{CHANCE, has_tag, is_about};
 use super::flow::{Flow, Kind};
-use super::loaded::{List, Loaded, NameId};
+use super::loaded::Loaded;
+use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
-use super::rule::{CompiledRule, Side};
+use super::rule::{CompiledRule, List, Side};
 use super::verdict::{RuleRef, Shaping};
 use super::walk::{Judgement, Walk};
 

@@ -4,9 +4,10 @@
 //! Sees: packets after translation, and filter rules. Never: states.
 
 use super::flow::{Flow, Kind};
-use super::loaded::{List, Loaded, NameId};
+use super::loaded::Loaded;
+use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
-use super::rule::{CompiledRule, Side};
+use super::rule::{CompiledRule, List, Side};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{IdMatch, NumberMatch, UNKNOWN_ID};
 

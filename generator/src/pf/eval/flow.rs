@@ -6,8 +6,7 @@
 
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
-use super::loaded::NameId;
-use super::normalize::Normalized;
+use super::name::NameId;
 use super::packet::{ESP, Hook, Inner, Ip, Packet, Segment, Transport, index_between};
 use super::rule::RuleId;
 use super::verdict::{Detail, Form, Scrubbed};
@@ -68,6 +67,19 @@ pub(super) enum Kind {
     /// ESP, with its security parameters index (SPI).
     Esp(u32),
     Other,
+}
+
+/// The result of normalization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Normalized {
+    /// The packet continues.
+    Passed,
+    /// The packet continues, and takes part in `reassemble tcp`.
+    Tracked,
+    /// A TCP segment with an invalid combination of flags, which is dropped after dummynet.
+    Nonsense,
+    /// A fragment that is held or dropped: no further rule is evaluated.
+    Gone,
 }
 
 impl Flow {

@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 
 use super::address::{Bits, Ranges, last};
-use super::loaded::{List, NameId};
+use super::name::NameId;
 use super::packet::{TCP, UDP};
-use super::rule::{CompiledRule, Side};
+use super::rule::{CompiledRule, List, Side};
 use super::tables::Tables;
 use crate::pf::syntax::{Direction, Family};
 
@@ -131,7 +131,7 @@ impl Parts {
             if !is_common(rule) {
                 return nowhere.clone();
             }
-            let own = side(rule).ranges(tables, Family::Inet, is_source);
+            let own = side(rule).addresses(tables, Family::Inet, is_source);
             own.filter(|_| rule.call.is_none()).unwrap_or_else(|| all.clone())
         };
         let ranges: Vec<Ranges> = rules.iter().map(of_rule).collect();

@@ -7,64 +7,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::compile::{compile, link_skips};
 use super::index::Index;
-use super::rule::{Call, CompiledRule, compile, link_skips};
+use super::name::{NameId, NameIds};
+use super::rule::{Call, CompiledRule, List};
 use super::tables::Tables;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{AnchorCall, Rule, Ruleset, SetOption, SettingValue};
 
 /// How deep anchors can be nested: the size of the kernel's stack.
 pub(super) const DEPTH: usize = 64;
-
-/// Identifies a table.
-pub type TableId = usize;
-
-/// Identifies the name of an interface or a tag; 0 is no name.
-pub(super) type NameId = u32;
-
-/// Stands for a name that no rule contains.
-pub(super) const STRANGER: NameId = NameId::MAX;
-
-/// The ids of names.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Names(HashMap<String, NameId>);
-
-impl Names {
-    pub fn intern(&mut self, name: &str) -> NameId {
-        if let Some(id) = self.0.get(name) {
-            return *id;
-        }
-        let id = NameId::try_from(self.0.len() + 1).unwrap_or(STRANGER);
-        self.0.insert(name.to_owned(), id);
-        id
-    }
-
-    pub fn get(&self, name: &str) -> NameId {
-        self.0.get(name).copied().unwrap_or(STRANGER)
-    }
-}
-
-/// A list of rules in a ruleset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    /// `scrub` rules.
-    Scrub,
-    /// `nat` rules.
-    Nat,
-    /// `rdr` rules.
-    Rdr,
-    /// `binat` rules.
-    Binat,
-    /// `pass` and `block` rules.
-    Filter,
-    /// `dummynet` and `no dummynet` rules.
-    Dummynet,
-}
-
-impl List {
-    /// All lists.
-    pub const ALL: [Self; 6] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter, Self::Dummynet];
-}
 
 /// One loaded ruleset.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +63,7 @@ pub struct Loaded {
     rulesets: Vec<LoadedRuleset>,
     by_path: HashMap<String, usize>,
     pub(super) tables: Tables,
-    pub(super) names: Names,
+    pub(super) names: NameIds,
     interfaces: Vec<InterfaceInfo>,
     skipped: HashSet<NameId>,
     rules_made: u32,
@@ -124,7 +76,7 @@ impl Loaded {
             rulesets: vec![LoadedRuleset::default()],
             by_path: HashMap::from([(String::new(), 0)]),
             tables: Tables::default(),
-            names: Names::default(),
+            names: NameIds::default(),
             interfaces,
             skipped: HashSet::new(),
             rules_made: 0,
@@ -233,7 +185,7 @@ impl Loaded {
             Call { ruleset: self.find_or_create(&target), wildcard }
         });
         self.rules_made = self.rules_made.wrapping_add(1);
-        compile(rule, self.rules_made, &path, call, self)
+        compile(rule, self.rules_made, &path, call, &mut self.names, &mut self.tables)
     }
 
     /// The index of the ruleset at a path; it and its parents are created if missing.

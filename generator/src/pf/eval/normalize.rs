@@ -6,27 +6,14 @@
 //! states, or filter rules.
 
 use super::filter::is_about;
-use super::flow::Flow;
+use super::flow::{Flow, Normalized};
 use super::fragments::{Arrival, Fragments};
-use super::loaded::{List, Loaded};
+use super::loaded::Loaded;
 use super::memory::Memory;
 use super::packet::{ACK, FIN, PUSH, RST, SYN, URG};
-use super::rule::{CompiledRule, Side};
+use super::rule::{CompiledRule, List, Side};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, FragmentCache, PortMatch};
-
-/// The result of normalization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Normalized {
-    /// The packet continues.
-    Passed,
-    /// The packet continues, and takes part in `reassemble tcp`.
-    Tracked,
-    /// A TCP segment with an invalid combination of flags, which is dropped after dummynet.
-    Nonsense,
-    /// A fragment that is held or dropped: no further rule is evaluated.
-    Gone,
-}
 
 /// Applies the matching scrub rules to a packet.
 pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Normalized {

@@ -6,12 +6,11 @@
 
 use super::address::{Bits, blend, mask, next};
 use super::flow::{Flow, Kind, Ports};
-use super::loaded::TableId;
 use super::memory::{Cursor, Memory};
 use super::packet::{ICMP, TCP, UDP};
 use super::rule::{CompiledPool, CompiledRule, Member, RuleId, Target};
 use super::state::{Probe, VARIANTS};
-use super::tables::Tables;
+use super::tables::{TableId, Tables};
 use crate::pf::syntax::{EndpointKind, Family, PoolKind};
 
 /// Stands for the kernel's random number if there is no random sequence.

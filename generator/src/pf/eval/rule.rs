@@ -5,10 +5,32 @@
 
 use std::sync::Arc;
 
-use super::address::{Bits, Ranges, bits_of, family_of, mask, range_order};
-use super::loaded::{Loaded, NameId, TableId};
-use super::tables::Tables;
-use crate::pf::syntax::{Address, Direction, Endpoint, Family, Pool, PortMatch, Rule};
+use super::address::{Bits, Ranges, range_order};
+use super::name::NameId;
+use super::tables::{TableId, Tables};
+use crate::pf::syntax::{Direction, Family, Pool, PortMatch, Rule};
+
+/// A list of rules in a ruleset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `scrub` rules.
+    Scrub,
+    /// `nat` rules.
+    Nat,
+    /// `rdr` rules.
+    Rdr,
+    /// `binat` rules.
+    Binat,
+    /// `pass` and `block` rules.
+    Filter,
+    /// `dummynet` and `no dummynet` rules.
+    Dummynet,
+}
+
+impl List {
+    /// All lists.
+    pub const ALL: [Self; 6] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter, Self::Dummynet];
+}
 
 /// A rule compiled for evaluation.
 #[derive(Clone, Debug)]
@@ -39,7 +61,7 @@ pub(super) type RuleId = u32;
 /// The target of an anchor rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The index of the ruleset, see [`Loaded::ruleset`].
+    /// The index of the ruleset, see [`super::Loaded::ruleset`].
     pub ruleset: usize,
     /// Whether the rule calls the direct children of that ruleset instead of the ruleset itself.
     pub wildcard: bool,
@@ -170,11 +192,7 @@ impl Side {
 
     /// All addresses of a family that the side matches, `!` included; `None` for a condition that ranges do not
     /// express well (`a - b`, which the kernel compares in an order of its own).
-    pub fn addresses(&self, loaded: &Loaded, family: Family, is_source: bool) -> Option<Ranges> {
-        self.ranges(loaded.tables(), family, is_source)
-    }
-
-    pub(super) fn ranges(&self, tables: &Tables, family: Family, is_source: bool) -> Option<Ranges> {
+    pub fn addresses(&self, tables: &Tables, family: Family, is_source: bool) -> Option<Ranges> {
         let always = self.test == AddressTest::Any || (self.test == AddressTest::Urpf && !is_source);
         let ranges = match &self.test {
             _ if always => Ranges::all(family),
@@ -197,29 +215,6 @@ impl Side {
 }
 
 impl AddressTest {
-    pub(super) fn new(address: &Address, anchor: &str, tables: &mut Tables) -> Self {
-        match address {
-            Address::Any => Self::Any,
-            Address::Prefix { address, prefix } => {
-                let family = family_of(*address);
-                let mask = mask(family, *prefix);
-                if mask == 0 {
-                    return Self::Any;
-                }
-                Self::Net { family, bits: bits_of(*address) & mask, mask }
-            }
-            Address::Range(low, high) => {
-                let family = family_of(*low);
-                let order = |end| range_order(family, bits_of(end));
-                Self::Between { family, low: order(*low), high: order(*high) }
-            }
-            Address::Dynamic(dynamic) => Self::Table(tables.dynamic(dynamic)),
-            Address::Table(name) => Self::Table(tables.reference(anchor, name)),
-            Address::NoRoute | Address::RouteLabel(_) => Self::Never,
-            Address::UrpfFailed => Self::Urpf,
-        }
-    }
-
     pub(super) fn hits(&self, tables: &Tables, family: Family, bits: Bits, is_source: bool) -> bool {
         match self {
             Self::Any => true,
@@ -233,107 +228,4 @@ impl AddressTest {
             Self::Urpf => !is_source,
         }
     }
-}
-
-/// Compiles a rule; the caller, which knows the anchors, has resolved `call`.
-pub(super) fn compile(
-    rule: &Rule,
-    id: RuleId,
-    anchor: &Arc<str>,
-    call: Option<Call>,
-    to: &mut Loaded,
-) -> CompiledRule {
-    let names = &mut to.names;
-    let interface = rule.interface.as_ref().map(|on| (names.intern(&on.name), on.not));
-    let tag = rule.tag.as_ref().map(|tag| names.intern(tag));
-    let tagged = rule.tagged.as_ref().map(|tagged| (names.intern(&tagged.tag), tagged.not));
-    // In the kernel's order, which matters for tables of interface addresses that several rules share.
-    let redirect = rule.redirect.as_ref().map(|pool| compile_pool(pool, anchor, to));
-    let route = rule.route.as_ref().map(|route| compile_pool(&route.pool, anchor, to));
-    let source = compile_side(&rule.source, anchor, &mut to.tables);
-    let destination = compile_side(&rule.destination, anchor, &mut to.tables);
-    if let Some(overload) = &rule.state_options.overload {
-        to.tables.reference(anchor, &overload.table);
-    }
-    CompiledRule {
-        id,
-        interface,
-        direction: rule.direction,
-        family: rule.family,
-        protocol: rule.protocol,
-        source,
-        destination,
-        call,
-        quick: rule.quick,
-        tag,
-        tagged,
-        skip: Skip::default(),
-        redirect,
-        route,
-        syntax: Arc::new(without_body(rule)),
-        anchor: Arc::clone(anchor),
-        label: rule.label.as_deref().map(Arc::from),
-    }
-}
-
-fn without_body(rule: &Rule) -> Rule {
-    let mut anchor = rule.anchor.clone();
-    if let Some(call) = &mut anchor {
-        call.body = None;
-    }
-    Rule { anchor, ..rule.clone() }
-}
-
-fn compile_side(endpoint: &Endpoint, anchor: &str, tables: &mut Tables) -> Side {
-    Side { not: endpoint.not, test: AddressTest::new(&endpoint.address, anchor, tables), port: endpoint.port }
-}
-
-fn compile_pool(pool: &Pool, anchor: &str, to: &mut Loaded) -> Arc<CompiledPool> {
-    let members = pool.hosts.iter().map(|host| Member {
-        interface: host.interface.as_ref().map(|name| to.names.intern(name)),
-        target: match &host.address {
-            Address::Prefix { address, prefix } => Target::Net { bits: bits_of(*address), prefix: *prefix },
-            Address::Table(name) => Target::Table(to.tables.reference(anchor, name)),
-            Address::Dynamic(dynamic) => Target::Dynamic(to.tables.dynamic(dynamic)),
-            _ => Target::Nothing,
-        },
-    });
-    let members = members.collect();
-    Arc::new(CompiledPool { members, syntax: pool.clone() })
-}
-
-/// Computes the skip steps of a list, as the kernel does after loading it.
-pub(super) fn link_skips(rules: &mut [CompiledRule]) {
-    for at in (0..rules.len()).rev() {
-        let mut skip = Skip { source_port: at + 1, destination: at + 1, destination_port: at + 1 };
-        if let Some(next) = rules.get(at + 1) {
-            let (this, after) = (&rules[at], &next.skip);
-            if same_ports(this, next, |rule| &rule.source, &[]) {
-                skip.source_port = after.source_port;
-            }
-            if this.destination.not == next.destination.not && this.destination.test == next.destination.test
-            {
-                skip.destination = after.destination;
-            }
-            if same_ports(this, next, |rule| &rule.destination, &[this.protocol, next.protocol]) {
-                skip.destination_port = after.destination_port;
-            }
-        }
-        rules[at].skip = skip;
-    }
-}
-
-/// Whether two neighbours have equal ports. The kernel treats GRE and ESP specially: as a source they are never
-/// equal, as a destination (with the protocols in `both`) only among rules of the same protocol.
-fn same_ports(
-    this: &CompiledRule,
-    next: &CompiledRule,
-    side: fn(&CompiledRule) -> &Side,
-    both: &[Option<u8>],
-) -> bool {
-    let odd = |rule: &CompiledRule| matches!(rule.protocol, Some(47 | 50));
-    if odd(this) || odd(next) {
-        return matches!(both, [a, b] if a == b);
-    }
-    side(this).port == side(next).port
 }

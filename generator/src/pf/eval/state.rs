@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::address::Bits;
 use super::flow::Flow;
 use super::limits::{INTERVAL, LOOKS, Limits};
-use super::loaded::NameId;
+use super::name::NameId;
 use super::packet::{ESP, ICMP, TCP, UDP};
 use super::rule::{CompiledRule, RuleId};
 use super::tcp::{self, Peer};

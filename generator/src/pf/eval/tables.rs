@@ -8,10 +8,12 @@ use std::collections::HashMap;
 
 use super::address::{Bits, Ranges};
 use super::interface::{addresses_for, table_name};
-use super::loaded::TableId;
 use super::table::Prefixes;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{Dynamic, Family, Table};
+
+/// Identifies a table.
+pub type TableId = usize;
 
 /// The anchor of interface tables: no ruleset can have this path, so these tables are never cleared.
 const OF_INTERFACES: &str = "\0";

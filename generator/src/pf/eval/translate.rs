@@ -6,11 +6,12 @@
 use super::address::{Bits, blend};
 use super::filter::{has_tag, is_about};
 use super::flow::{Flow, Kind, Ports};
-use super::loaded::{List, Loaded, NameId};
+use super::loaded::Loaded;
 use super::memory::Memory;
+use super::name::NameId;
 use super::packet::{TCP, UDP};
 use super::pool::{choose, choose_nat, current, first_number, redirected_port, single};
-use super::rule::{AddressTest, CompiledRule, Member, Side, Target};
+use super::rule::{AddressTest, CompiledRule, List, Member, Side, Target};
 use super::tables::Tables;
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, Direction, Family, PoolKind, PortMatch};
