@@ -56,11 +56,19 @@ fn no_rule_of_a_mac_can_be_deleted_or_flipped() {
                     format!("block return {}", rest.replace(" keep state", "").replace(" flags any", ""))
                 }
                 Some(("block", rest)) => {
-                    format!("pass {}", rest.replacen("return-icmp ", "", 1).replacen("return ", "", 1).replacen("drop ", "", 1))
+                    format!(
+                        "pass {}",
+                        rest.replacen("return-icmp ", "", 1)
+                            .replacen("return ", "", 1)
+                            .replacen("drop ", "", 1)
+                    )
                 }
                 _ => continue,
             };
-            assert!(is_refuted(&plan, &anchor, &with_line(&anchor, at, Some(&flipped))), "{mac}, flipped: {line}");
+            assert!(
+                is_refuted(&plan, &anchor, &with_line(&anchor, at, Some(&flipped))),
+                "{mac}, flipped: {line}"
+            );
         }
     }
 }
@@ -77,21 +85,85 @@ fn wrong_edits_of_the_rules_for_other_macs_are_refused() {
     };
     let filter = |new: &str| before(a, "block drop quick", new);
     let edits: Vec<(&str, String, &str)> = vec![
-        ("NAT into the tunnel", before(a, "nat on $egress", "nat on $mesh inet from <internet> to any -> 10.20.1.1"), "from 10.20.1.1"),
-        ("masquerade by the sender's Mac", before(a, "nat on $egress", &format!("nat inet proto udp from {own} to 10.22.0.0/16 port 53 -> 10.22.1.1")), "links.3 covers it"),
-        ("the tunnel as a way out", filter("pass out quick on $mesh inet from 10.20.0.0/16 to any keep state"), "must be refused"),
-        ("any source from another Mac", edit("pass in quick on $mesh", "macs", "from <macs>", "from any"), "must be"),
+        (
+            "NAT into the tunnel",
+            before(a, "nat on $egress", "nat on $mesh inet from <internet> to any -> 10.20.1.1"),
+            "from 10.20.1.1",
+        ),
+        (
+            "masquerade by the sender's Mac",
+            before(
+                a,
+                "nat on $egress",
+                &format!("nat inet proto udp from {own} to 10.22.0.0/16 port 53 -> 10.22.1.1"),
+            ),
+            "links.3 covers it",
+        ),
+        (
+            "the tunnel as a way out",
+            filter("pass out quick on $mesh inet from 10.20.0.0/16 to any keep state"),
+            "must be refused",
+        ),
+        (
+            "any source from another Mac",
+            edit("pass in quick on $mesh", "macs", "from <macs>", "from any"),
+            "must be",
+        ),
         ("one Mac too many", edit("table <macs>", "", "{ \\", "{ 100.127.0.9 \\"), "must be"),
-        ("another Mac to other Macs' volumes", edit("pass in quick on $mesh", "macs", &format!("to {own}"), "to <nixvol>"), "must be"),
-        ("this Mac by any of its addresses", edit("pass out quick on $mesh", "this-mac", "from 100.127.0.1", "from any"), "must be refused"),
-        ("own sources from the tunnel", edit("block drop in quick on $mesh", "forged:mesh", "to any", "to <nixvol>"), "dropped silently"),
-        ("sources of other Macs to the outside", edit("block drop quick", "elsewhere", &format!("! {own}"), "<nixvol>"), "dropped silently"),
-        ("a leak past the tunnel over one interface", edit("block return out quick on ! $mesh", "", "! $mesh", "$egress"), "must be refused"),
-        ("a leak over the tunnel's own name", edit("block return out quick on ! $mesh", "", "! $mesh", "! utun7"), "any"),
-        ("a link that no other Mac has", edit("pass quick inet proto tcp", "link:api:db", "10.22.1.10", "10.22.1.20"), "must be"),
-        ("refused without an answer", edit("block return-icmp out quick on ! $mesh", "", "return-icmp", "drop"), "refused with an ICMP error"),
-        ("a RST whose checksum is incomplete", edit("block return-icmp out quick on ! $mesh", "", "return-icmp", "return"), "refused with an ICMP error"),
-        ("a pipe on the receiver's Mac too", before(a, "dummynet out", "dummynet in quick on $mesh inet from 192.168.105.30 to 10.20.1.10 pipe 20001"), "pipe 20001"),
+        (
+            "another Mac to other Macs' volumes",
+            edit("pass in quick on $mesh", "macs", &format!("to {own}"), "to <nixvol>"),
+            "must be",
+        ),
+        (
+            "this Mac by any of its addresses",
+            edit("pass out quick on $mesh", "this-mac", "from 100.127.0.1", "from any"),
+            "must be refused",
+        ),
+        (
+            "own sources from the tunnel",
+            edit("block drop in quick on $mesh", "forged:mesh", "to any", "to <nixvol>"),
+            "dropped silently",
+        ),
+        (
+            "sources of other Macs to the outside",
+            edit("block drop quick", "elsewhere", &format!("! {own}"), "<nixvol>"),
+            "dropped silently",
+        ),
+        (
+            "a leak past the tunnel over one interface",
+            edit("block return out quick on ! $mesh", "", "! $mesh", "$egress"),
+            "must be refused",
+        ),
+        (
+            "a leak over the tunnel's own name",
+            edit("block return out quick on ! $mesh", "", "! $mesh", "! utun7"),
+            "any",
+        ),
+        (
+            "a link that no other Mac has",
+            edit("pass quick inet proto tcp", "link:api:db", "10.22.1.10", "10.22.1.20"),
+            "must be",
+        ),
+        (
+            "refused without an answer",
+            edit("block return-icmp out quick on ! $mesh", "", "return-icmp", "drop"),
+            "refused with an ICMP error",
+        ),
+        (
+            "a RST whose checksum is incomplete",
+            edit("block return-icmp out quick on ! $mesh", "", "return-icmp", "return"),
+            "refused with an ICMP error",
+        ),
+        (
+            "a pipe on the receiver's Mac too",
+            before(
+                a,
+                "dummynet out",
+                "dummynet in quick on $mesh inet from 192.168.105.30 to 10.20.1.10 pipe 20001",
+            ),
+            "pipe 20001",
+        ),
     ];
     let mut wrong = Vec::new();
     for (name, edited, reason) in edits {
@@ -131,21 +203,38 @@ fn through_two_macs_exactly_the_declared_traffic_passes() {
         }
     };
     let changed = composed(&input, "mini", edit("port { 5432 }", "port { 5433 }"));
-    assert!(changed.iter().any(|it| it.starts_with("studio -> mini: ") && it.contains("does not pass both Macs")), "{changed:#?}");
-    // One Mac alone lets nothing more through.
+    assert!(
+        changed.iter().any(|it| it.starts_with("studio -> mini: ") && it.contains("does not pass both Macs")),
+        "{changed:#?}"
+    );
+    // One Mac alone opens nothing: what passes the other without a link is the report of a refusal.
     let changed = composed(&input, "mini", edit("from <macs> to", "from any to"));
-    assert!(changed.is_empty(), "{changed:#?}");
+    assert!(!changed.is_empty() && changed.iter().all(|it| it.contains(" type 3 ")), "{changed:#?}");
     let nat = |anchor: &str| {
         let all = "# --- Translation ---\n";
-        anchor.replacen(all, &format!("{all}nat on $mesh inet from 10.22.0.0/16 to 10.20.0.0/16 -> 10.22.1.1\n"), 1)
+        anchor.replacen(
+            all,
+            &format!("{all}nat on $mesh inet from 10.22.0.0/16 to 10.20.0.0/16 -> 10.22.1.1\n"),
+            1,
+        )
     };
     let changed = composed(&input, "mini", nat);
-    assert!(changed.iter().any(|it| it.starts_with("mini -> studio: ") && it.contains("another source")), "{changed:#?}");
+    assert!(
+        changed.iter().any(|it| it.starts_with("mini -> studio: ") && it.contains("another source")),
+        "{changed:#?}"
+    );
     let pipe = |anchor: &str| {
-        anchor.replacen("dummynet out quick", "dummynet in quick on $mesh inet from any to any pipe 20000\ndummynet out quick", 1)
+        anchor.replacen(
+            "dummynet out quick",
+            "dummynet in quick on $mesh inet from any to any pipe 20000\ndummynet out quick",
+            1,
+        )
     };
     let changed = composed(&input, "mini", pipe);
-    assert!(changed.is_empty() || changed.iter().all(|it| it.contains("-> mini") && it.contains("too")), "{changed:#?}");
+    assert!(
+        changed.is_empty() || changed.iter().all(|it| it.contains("-> mini") && it.contains("too")),
+        "{changed:#?}"
+    );
 }
 
 #[test]
@@ -155,11 +244,13 @@ fn a_link_of_both_macs_that_is_wider_on_both_is_found() {
     wider["links"][1]["ports"] = json!(["5432-5440"]);
     let plans: Vec<Plan> = MACS.iter().map(|mac| Plan::of(&on(&input, mac))).collect();
     let anchors: Vec<String> = MACS.iter().map(|mac| plan_and_anchor(&wider, mac).1).collect();
-    let macs: Vec<OfMac> =
-        plans.iter().zip(&anchors).map(|(plan, anchor)| OfMac { plan, anchor }).collect();
+    let macs: Vec<OfMac> = plans.iter().zip(&anchors).map(|(plan, anchor)| OfMac { plan, anchor }).collect();
     let discords = compose(&macs).expect_err("more passes than is declared");
     let told: Vec<String> = discords.iter().map(ToString::to_string).collect();
-    assert!(told.len() == 1 && told[0].starts_with("studio -> mini: ") && told[0].contains("no link covers it"), "{told:#?}");
+    assert!(
+        told.len() == 1 && told[0].starts_with("studio -> mini: ") && told[0].contains("no link covers it"),
+        "{told:#?}"
+    );
 }
 
 /// The work, in diagram nodes, of rendering and proving one of 20 Macs with 200 providers, and the composition of all.
@@ -170,7 +261,11 @@ fn twenty_macs_with_two_hundred_providers_are_proven() {
     let names = names(20);
     for (number, name) in names.iter().enumerate() {
         let own: Vec<&String> = all.iter().skip(number * 10).take(10).collect();
-        let key = format!("{}{}=", "ABCDEFGHIJKLMNOPQRSTUVWXYZ".get(number + 1..number + 2).expect("a letter"), "A".repeat(42));
+        let key = format!(
+            "{}{}=",
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ".get(number + 1..number + 2).expect("a letter"),
+            "A".repeat(42)
+        );
         input["macs"][name] = json!({ "providers": own, "endpoint": format!("{name}.local:51820"),
                                       "publicKey": key, "address": format!("100.127.0.{}", number + 1) });
     }
@@ -196,10 +291,13 @@ fn a_bundle_is_of_one_mac() {
         insta::assert_snapshot!("wireguard", text("wireguard/nixvol.conf"));
         insta::assert_snapshot!("topology", text("topology.txt"));
     });
-    let guests: Vec<&str> =
-        bundle.files.keys().filter_map(|path| path.strip_prefix("guests/")?.strip_suffix("/talos.yaml")).collect();
+    let guests: Vec<&str> = bundle
+        .files
+        .keys()
+        .filter_map(|path| path.strip_prefix("guests/")?.strip_suffix("/talos.yaml"))
+        .collect();
     assert_eq!(guests, ["api", "node", "queue"]);
-    assert!(text("hosts").contains(" db.gcp.nixvol "), "the names of all");
+    assert!(text("hosts").contains("db.gcp.nixvol"), "the names of all");
     let manager = text("manage-macos-networking.sh");
     assert!(manager.contains("10.20.1.10") && !manager.contains("10.22.1.10"), "its own volumes only");
     assert!(!text("wireguard/nixvol.conf").to_lowercase().contains("privatekey"));

@@ -59,7 +59,11 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Verify { directory, format } => verify::run(directory, *format),
         Command::Test { source, live, all_macs, format } => {
-            if *all_macs { macs::run(source, *format) } else { test::run(source, *live, *format) }
+            if *all_macs {
+                macs::run(source, *format)
+            } else {
+                test::run(source, *live, *format)
+            }
         }
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),

@@ -67,7 +67,7 @@ pub struct Input {
     pub mac: Option<String>,
     /// The Macs that share this declaration, by name; WireGuard tunnels join them. Every provider is on exactly one of
     /// them. Default none: this Mac has all providers.
-    pub macs: Option<BTreeMap<String, Mac>>,
+    pub macs: Option<BTreeMap<String, DeclaredMac>>,
     /// The places of values in the user's Nix source, by dotted path (`volumes.etcd-1.address`); used in error
     /// messages.
     pub positions: Option<BTreeMap<String, Option<Place>>>,
@@ -95,7 +95,7 @@ pub struct Ignored;
 /// One of several Macs that share a declaration.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mac {
+pub struct DeclaredMac {
     /// The names of the providers that are on this Mac.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub providers: Option<Vec<Option<String>>>,

@@ -241,11 +241,15 @@ block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
 
     #[test]
     fn the_rules_of_a_tunnel_hold_without_it() {
-        let anchor = "mesh = \"mesh\"\npass out quick on $mesh from any to any\nblock out on ! $mesh to any\n";
+        let anchor =
+            "mesh = \"mesh\"\npass out quick on $mesh from any to any\nblock out on ! $mesh to any\n";
         let with = |mesh: Option<&str>| {
             load(anchor, &Interfaces { mesh: mesh.map(str::to_owned), ..Interfaces::default() }).text
         };
-        assert_eq!(with(Some("utun7")), "pass out quick on utun7 from any to any\nblock out on ! utun7 to any\n");
+        assert_eq!(
+            with(Some("utun7")),
+            "pass out quick on utun7 from any to any\nblock out on ! utun7 to any\n"
+        );
         assert_eq!(with(None), "pass out quick on mesh from any to any\nblock out on ! mesh to any\n");
     }
 

@@ -24,7 +24,7 @@ use crate::problem::Problem;
 pub use free::FreeNetworks;
 use regions::{Region, Span};
 pub use value::{
-    AbsolutePath, AnchorPath, Endpoint, InterfaceName, MacAddress, Name, PortRange, PortSet, PublicKey,
+    AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet, PublicKey, TunnelEndpoint,
 };
 pub use ways::Way;
 
@@ -77,7 +77,7 @@ pub struct Mac {
     /// The providers that are on it.
     pub providers: BTreeSet<Name>,
     /// Where the others reach its WireGuard.
-    pub endpoint: Endpoint,
+    pub endpoint: TunnelEndpoint,
     /// Its public key.
     pub public_key: PublicKey,
     /// Its address in the tunnel, in no provider's network.

@@ -16,8 +16,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AbsolutePath, AnchorPath, Declaration, End, Endpoint, Guest, Link, Name, ProviderAttachment, PublicKey,
-    VolumeAttachment,
+    AbsolutePath, AnchorPath, Declaration, End, Guest, Link, Name, ProviderAttachment, PublicKey,
+    TunnelEndpoint, VolumeAttachment,
 };
 pub use flows::{Flow, Masquerade};
 pub use pipes::{Pipe, Steering};
@@ -50,7 +50,7 @@ pub struct Plan {
     /// The links as they were declared, in canonical order, for display.
     pub links: Vec<Link>,
     /// The tunnel to the other Macs, if there are others.
-    pub mesh: Option<Mesh>,
+    pub mesh: Option<Tunnel>,
     /// The permitted flows between providers: rectangles whose union is the links, without redundant ones. With several
     /// Macs, those from or to a provider of this one.
     pub flows: Vec<Flow>,
@@ -69,7 +69,7 @@ pub struct Plan {
 
 /// The tunnel that joins this Mac to the others that share the declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mesh {
+pub struct Tunnel {
     /// The name of this Mac.
     pub mac: Name,
     /// Its address in the tunnel, by which the tunnel's interface is found.
@@ -77,16 +77,16 @@ pub struct Mesh {
     /// The UDP port on which its WireGuard listens.
     pub listen_port: u16,
     /// The other Macs; never empty.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<OtherMac>,
 }
 
 /// Another Mac.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
+pub struct OtherMac {
     /// Its name.
     pub mac: Name,
     /// Where its WireGuard is reached.
-    pub endpoint: Endpoint,
+    pub endpoint: TunnelEndpoint,
     /// Its public key.
     pub public_key: PublicKey,
     /// Its address in the tunnel.
@@ -347,19 +347,19 @@ fn volumes(declaration: &Declaration) -> Vec<Volume> {
 }
 
 /// The tunnel to the other Macs, if there are others.
-fn mesh(declaration: &Declaration) -> Option<Mesh> {
+fn mesh(declaration: &Declaration) -> Option<Tunnel> {
     let mesh = declaration.mesh.as_ref()?;
-    let peer = |(name, mac): (&Name, &crate::model::Mac)| Peer {
+    let peer = |(name, mac): (&Name, &crate::model::Mac)| OtherMac {
         mac: name.clone(),
         endpoint: mac.endpoint.clone(),
         public_key: mac.public_key.clone(),
         address: mac.address,
         networks: mac.providers.iter().map(|name| declaration.providers[name].network).collect(),
     };
-    let peers: Vec<Peer> = mesh.peers().map(peer).collect();
+    let peers: Vec<OtherMac> = mesh.peers().map(peer).collect();
     let this = mesh.this();
     let (mac, address, listen_port) = (mesh.mac.clone(), this.address, this.listen_port);
-    (!peers.is_empty()).then_some(Mesh { mac, address, listen_port, peers })
+    (!peers.is_empty()).then_some(Tunnel { mac, address, listen_port, peers })
 }
 
 fn publishes(declaration: &Declaration) -> Vec<Publish> {

@@ -124,14 +124,15 @@ fn on_both(
                 format!("On the Mac {mac}:\n{}", explanation.text())
             };
             let text = told.iter().map(one).collect::<Vec<_>>().join("\n");
-            let stopped = if told.len() == 2 { String::new() } else { format!("\nit never reaches {}\n", macs[1]) };
+            let stopped =
+                if told.len() == 2 { String::new() } else { format!("\nit never reaches {}\n", macs[1]) };
             print(&painted(&format!("{text}{stopped}"), Paint::Way))?;
         }
         Format::Json => {
-            let one = |(mac, explanation): &(&Name, Explanation)| {
-                serde_json::json!({ "mac": mac.as_str(), "explanation": explanation })
-            };
-            print(&versioned(serde_json::json!({ "passes": passes, "macs": told.iter().map(one).collect::<Vec<_>>() }))?)?;
+            let one = |(mac, explanation): &(&Name, Explanation)| serde_json::json!({ "mac": mac.as_str(), "explanation": explanation });
+            print(&versioned(
+                serde_json::json!({ "passes": passes, "macs": told.iter().map(one).collect::<Vec<_>>() }),
+            )?)?;
         }
     }
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) })
@@ -154,7 +155,11 @@ fn one(
     format: Format,
 ) -> Result<bool> {
     // The lab's Mac has no tunnel.
-    let client = if explanation.passes || plan.mesh.is_some() { None } else { client(plan, rules, question, explanation) };
+    let client = if explanation.passes || plan.mesh.is_some() {
+        None
+    } else {
+        client(plan, rules, question, explanation)
+    };
     let is_blocked = !explanation.passes && rules.captured.is_empty();
     let ends = (&explanation.source, &explanation.destination);
     let opening = is_blocked.then(|| explain::opening(declaration, plan, ends, Some(explanation.service)));

@@ -80,7 +80,9 @@ mod linux {
     /// Refuses a declaration with several Macs: a lab has one.
     fn one_mac(declaration: &Declaration) -> Result<()> {
         if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
-            bail!("the lab plays one Mac, and this declaration has several\nhint: leave out `mac` and `macs`");
+            bail!(
+                "the lab plays one Mac, and this declaration has several\nhint: leave out `mac` and `macs`"
+            );
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::plan::Plan;
-use nixvol_net::prove::across::{OfMac, compose};
 use nixvol_net::prove::Proof;
+use nixvol_net::prove::across::{OfMac, compose};
 use nixvol_net::render;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -43,7 +43,9 @@ pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
         Err(rejected) => return Ok(reject(&reading.name, rejected)),
     };
     let Some(mesh) = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1) else {
-        bail!("there is one Mac\nhint: `--all-macs` is for a declaration with `macs`; `test` alone proves this Mac");
+        bail!(
+            "there is one Mac\nhint: `--all-macs` is for a declaration with `macs`; `test` alone proves this Mac"
+        );
     };
     let mut macs = Vec::new();
     for name in mesh.macs.keys() {
@@ -86,5 +88,7 @@ fn text(told: &AllMacs) -> String {
     let line = |mac: &OneMac| format!("{}: proven: {} rules\n", mac.name, mac.rules);
     let lines: String = told.macs.iter().map(line).collect();
     let pairs = told.pairs;
-    format!("{lines}proven: between any two of them ({pairs} ways) exactly the declared traffic passes both\n")
+    format!(
+        "{lines}proven: between any two of them ({pairs} ways) exactly the declared traffic passes both\n"
+    )
 }

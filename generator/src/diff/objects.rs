@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Side;
 use crate::model::{AbsolutePath, Guest, Name};
-use crate::plan::{Bridge, Peer, Plan, Volume};
+use crate::plan::{Bridge, OtherMac, Plan, Volume};
 
 /// Whether something is new, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,8 +123,8 @@ fn settings(plan: &Plan) -> Fields {
 }
 
 /// Another Mac. Its providers are told with the providers.
-fn mac(peer: &Peer) -> Fields {
-    let Peer { mac: _, endpoint, public_key, address, networks: _ } = peer;
+fn mac(peer: &OtherMac) -> Fields {
+    let OtherMac { mac: _, endpoint, public_key, address, networks: _ } = peer;
     vec![
         ("endpoint", Some(endpoint.to_string())),
         ("public key", Some(public_key.as_str().to_owned())),

@@ -126,7 +126,8 @@ pub(super) fn asked(resolver: &Resolver, question: &Question) -> Result<Asked, W
     let service = service(question.protocol, port)?;
     let (mut source, mut destination) = (resolver.end(question.source)?, resolver.end(destination)?);
     if let (true, At::Bridge(bridge) | At::OtherMac(bridge)) =
-        (source.address == destination.address, destination.at) {
+        (source.address == destination.address, destination.at)
+    {
         // A provider's name stands for any two of its hosts; what one host sends to itself never reaches this Mac.
         let other =
             resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));

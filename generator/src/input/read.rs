@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
 use super::{
-    Conditions, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Mac, Port, Provider,
+    Conditions, DeclaredMac, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider,
     Volume,
 };
 use crate::place::{At, FieldPath, Place};
@@ -358,10 +358,10 @@ impl Read for Guest {
     }
 }
 
-impl Read for Mac {
+impl Read for DeclaredMac {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let mac = Mac {
+        let mac = DeclaredMac {
             providers: fields.required("providers"),
             endpoint: fields.required("endpoint"),
             public_key: fields.required("publicKey"),

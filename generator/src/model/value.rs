@@ -57,13 +57,13 @@ impl fmt::Display for Name {
 
 /// Where the WireGuard of a Mac is reached: a host name, an IPv4 address or an IPv6 address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
+pub struct TunnelEndpoint {
     host: String,
     /// The UDP port.
     pub port: u16,
 }
 
-impl Endpoint {
+impl TunnelEndpoint {
     /// The maximum length of a host name, in characters.
     const LONGEST: usize = 253;
 
@@ -96,12 +96,12 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let last = text.rsplit('.').next().unwrap_or_default();
-    text.len() <= Endpoint::LONGEST
+    text.len() <= TunnelEndpoint::LONGEST
         && text.split('.').all(is_label)
         && !last.bytes().all(|it| it.is_ascii_digit())
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for TunnelEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }

@@ -360,7 +360,8 @@ impl Policy {
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
         // Translation comes first and turns the packet into traffic inside the receiving provider, whatever its TCP
         // flags.
-        let is_masqueraded = packet.direction == Direction::Out && to.is_here && links.iter().any(|link| link.masquerade);
+        let is_masqueraded =
+            packet.direction == Direction::Out && to.is_here && links.iter().any(|link| link.masquerade);
         if is_masqueraded || (!links.is_empty() && packet.opens()) {
             return (Verdict::Pass, Because::Links(indices()));
         }
@@ -397,7 +398,8 @@ impl Policy {
                 return is_answer.then_some(Reassembly { clears_df: true });
             }
             Direction::Out => {
-                let is_leak = is_egress && (to.is_some() || from.is_some_and(|from| from.is_here && !from.internet));
+                let is_leak =
+                    is_egress && (to.is_some() || from.is_some_and(|from| from.is_here && !from.internet));
                 let is_between = is_wire && from.is_some() && to.is_some();
                 return (is_leak || is_between).then_some(Reassembly { clears_df: true });
             }

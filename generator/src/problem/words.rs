@@ -198,7 +198,9 @@ impl Kind {
             }
             Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
             Kind::UnknownMac { found, .. } => format!("there is no Mac {}", Quoted(found)),
-            Kind::MacWithoutMacs => "`mac` says which of several Macs this is, but there is no `macs`".to_owned(),
+            Kind::MacWithoutMacs => {
+                "`mac` says which of several Macs this is, but there is no `macs`".to_owned()
+            }
             Kind::ProviderOnNoMac { provider } => format!("provider `{provider}` is on none of the Macs"),
             Kind::ProviderOnTwoMacs { provider, first, second } if first == second => {
                 format!("provider `{provider}` is listed twice for Mac `{first}`")
@@ -220,7 +222,9 @@ impl Kind {
                 format!("the tunnel address `{address}` lies in `{reserved}`, which is {what}")
             }
             Kind::MeshAddressInside { address, provider, network } => {
-                format!("the tunnel address `{address}` lies in the network `{network}` of provider `{provider}`")
+                format!(
+                    "the tunnel address `{address}` lies in the network `{network}` of provider `{provider}`"
+                )
             }
             Kind::MeshAddressTaken { address, by } => {
                 format!("the tunnel address `{address}` is that of Mac `{by}` already")

@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::outcome::Outcomes;
-use super::packet::describe;
+use super::packet::{describe, evaluated};
 use super::rules::{self, Lists, Rules};
 use super::world::World;
-use crate::model::Name;
 use crate::packets::{Direction, Family, Field, Set, Side, Space};
 use crate::pf::eval::Machine;
 use crate::pf::{self, Ruleset};
@@ -42,9 +41,9 @@ pub struct Composition {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Discord {
     /// The Mac of the sender.
-    pub from: Name,
+    pub from: String,
     /// The Mac of the receiver.
-    pub to: Name,
+    pub to: String,
     /// The packet.
     pub packet: pf::eval::Packet,
     /// What is wrong, as a clause about the packet.
@@ -59,7 +58,7 @@ impl fmt::Display for Discord {
 
 /// The rules of one Mac, as functions.
 struct Mac<'a> {
-    name: &'a Name,
+    name: &'a str,
     parts: Parts<'a>,
     world: World,
     rules: Rules,
@@ -113,7 +112,7 @@ pub fn compose(macs: &[OfMac]) -> Result<Composition, Vec<Discord>> {
         let lists = Lists::of(&ruleset.rules);
         let rules = rules::read(&mut space, &lists, machine.loaded(), world, &mut outcomes);
         let parts = mac.plan.policy.parts();
-        all.push(Mac { name: &mesh.mac, parts, world: world.clone(), rules });
+        all.push(Mac { name: mesh.mac.as_str(), parts, world: world.clone(), rules });
     }
     let Some(first) = all.first() else { return Ok(Composition { pairs: 0, nodes: space.size() }) };
     let declared = declared(&mut space, &first.parts);
@@ -140,8 +139,9 @@ pub fn compose(macs: &[OfMac]) -> Result<Composition, Vec<Discord>> {
             for (set, what) in kinds {
                 let set = space.and(set, between);
                 if let Some(packet) = space.any(set) {
-                    let packet = super::packet::evaluated(&packet);
-                    let (from, to) = (one.name.clone(), other.name.clone());
+                    // It is seen at hooks of two Macs.
+                    let packet = pf::eval::Packet { hooks: Vec::new(), ..evaluated(&packet) };
+                    let (from, to) = (one.name.to_owned(), other.name.to_owned());
                     found.push(Discord { from, to, packet, what });
                 }
             }
@@ -157,11 +157,11 @@ impl Mac<'_> {
             [Side::Source, Side::Destination].map(|side| addresses(space, side, self.parts.here));
         let mesh = self.name_of(Interface::Mesh);
         let passing = outcomes.select(space, self.rules.outcome, |it| it.verdict.passes());
-        let translated = outcomes.select(space, self.rules.outcome, |it| {
-            it.verdict.passes() && it.translation.is_some()
-        });
+        let translated =
+            outcomes.select(space, self.rules.outcome, |it| it.verdict.passes() && it.translation.is_some());
         let sequences = &self.rules.sequences;
-        let piped = space.select(self.rules.pipes, |number| sequences[number as usize].iter().any(Option::is_some));
+        let piped =
+            space.select(self.rules.pipes, |number| sequences[number as usize].iter().any(Option::is_some));
         let at = |space: &mut Space, set, direction, name: &str| space.at_hook(set, direction, name);
         let leaves = at(space, passing, Direction::Out, &mesh);
         let arrives = at(space, passing, Direction::In, &mesh);

@@ -184,9 +184,13 @@ impl Table<'_> {
     /// The rows for providers on other Macs.
     fn other_macs(&mut self, inward: Set) {
         let Some((own_address, others)) = self.parts.mesh else { return };
-        let [own_from, own_to, remote_from, remote_to] =
-            [(true, Side::Source), (true, Side::Destination), (false, Side::Source), (false, Side::Destination)]
-                .map(|(is_here, side)| self.on_mac(is_here, side));
+        let [own_from, own_to, remote_from, remote_to] = [
+            (true, Side::Source),
+            (true, Side::Destination),
+            (false, Side::Source),
+            (false, Side::Destination),
+        ]
+        .map(|(is_here, side)| self.on_mac(is_here, side));
         let (out, mesh) = (self.hooks.out, self.hooks.mesh);
         let astray = self.space.minus(out, mesh);
         let astray = self.space.and(astray, remote_to);

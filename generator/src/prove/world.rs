@@ -69,7 +69,9 @@ impl World {
         kinds.insert(foreign.clone(), Interface::Foreign);
         kinds.extend(mesh.iter().map(|name| (name.clone(), Interface::Mesh)));
         let mut bridges = BTreeMap::new();
-        let units = names.units(KINDS[2], 2000).zip(plan.bridges.iter().enumerate().filter(|(_, bridge)| bridge.is_here()));
+        let units = names
+            .units(KINDS[2], 2000)
+            .zip(plan.bridges.iter().enumerate().filter(|(_, bridge)| bridge.is_here()));
         for (name, (index, bridge)) in units {
             kinds.insert(name.clone(), Interface::Bridge(index));
             bridges.insert(loading::bridge_macro(bridge.provider.as_str()), name);

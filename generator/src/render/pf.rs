@@ -245,7 +245,7 @@ fn ends(plan: &Plan, is_meant: impl Fn(&Bridge) -> bool) -> Vec<End> {
     meant.map(|bridge| End::Provider(bridge.provider.clone())).collect()
 }
 
-fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Mesh) -> Mesh {
+fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Tunnel) -> Mesh {
     let macs: Vec<Entry> = mesh.peers.iter().map(|peer| Entry::of(peer.address.into())).collect();
     let macs = match macs.as_slice() {
         [single] => single.prefix.clone(),
@@ -278,14 +278,12 @@ fn passes_all_icmp(plan: &Plan) -> bool {
         // A shortcut: in a mesh, a single flow reaches all providers, and is found for each of them.
         let is_enough = |count: usize| count >= plan.bridges.len();
         let others = || flows.iter().flat_map(|flow| &flow.to).filter(is_provider).chain([&from]);
-        flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end)))
-            || {
-                let reached: BTreeSet<&End> = others().collect();
-                let is_reached =
-                    |to: &Bridge| reached.contains(&End::Provider(to.provider.clone()));
-                // What goes from one of the other Macs to another is never seen here.
-                plan.bridges.iter().filter(|to| bridge.is_here() || to.is_here()).all(is_reached)
-            }
+        flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end))) || {
+            let reached: BTreeSet<&End> = others().collect();
+            let is_reached = |to: &Bridge| reached.contains(&End::Provider(to.provider.clone()));
+            // What goes from one of the other Macs to another is never seen here.
+            plan.bridges.iter().filter(|to| bridge.is_here() || to.is_here()).all(is_reached)
+        }
     })
 }
 

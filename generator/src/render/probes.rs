@@ -104,9 +104,7 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let members = |ends: &[End]| -> Vec<&Volume> {
         let of = |end: &End| match end {
             End::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
-            End::Volume(name) => {
-                plan.volume(name).filter(|volume| volume.is_served())
-            }
+            End::Volume(name) => plan.volume(name).filter(|volume| volume.is_served()),
         };
         ends.iter().filter_map(of).collect()
     };

@@ -52,7 +52,8 @@ impl Seen<'_> {
     /// The tunnel to the other Macs: the interface that has this Mac's address in it.
     pub(super) fn tunnel(&self, plan: &Plan) -> Option<&str> {
         let mesh = plan.mesh.as_ref()?;
-        let has = |(_, interface): &(&String, &super::Interface)| interface.addresses.contains_key(&mesh.address);
+        let has =
+            |(_, interface): &(&String, &super::Interface)| interface.addresses.contains_key(&mesh.address);
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str()).filter(|name| *name != "lo0")
     }
 

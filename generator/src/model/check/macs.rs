@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::networks::RESERVED;
 use super::{Check, Name};
 use crate::input::{self, nearest};
-use crate::model::{Endpoint, Mac, Mesh, Provider, PublicKey};
+use crate::model::{Mac, Mesh, Provider, PublicKey, TunnelEndpoint};
 use crate::place::At;
 use crate::problem::{Kind, Problem};
 
@@ -15,7 +15,7 @@ use crate::problem::{Kind, Problem};
 struct Taken<'a> {
     /// By provider; with the index in the list.
     providers: BTreeMap<&'a str, (&'a str, usize)>,
-    endpoints: BTreeMap<Endpoint, &'a str>,
+    endpoints: BTreeMap<TunnelEndpoint, &'a str>,
     keys: BTreeMap<PublicKey, &'a str>,
     addresses: BTreeMap<Ipv4Addr, &'a str>,
 }
@@ -52,7 +52,7 @@ impl<'a> Check<'a> {
     }
 
     /// The name of this Mac, if it is declared.
-    fn this_mac(&mut self, macs: &BTreeMap<String, input::Mac>) -> Option<Name> {
+    fn this_mac(&mut self, macs: &BTreeMap<String, input::DeclaredMac>) -> Option<Name> {
         let Some(found) = self.input.mac.as_deref() else {
             self.wrong(At::ROOT, Kind::Missing { field: "mac" });
             return None;
@@ -68,7 +68,7 @@ impl<'a> Check<'a> {
     fn one_of_macs(
         &mut self,
         name: &'a str,
-        raw: &'a input::Mac,
+        raw: &'a input::DeclaredMac,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
     ) -> Option<Mac> {
@@ -95,7 +95,7 @@ impl<'a> Check<'a> {
     fn providers_of_mac(
         &mut self,
         mac: &'a str,
-        raw: &'a input::Mac,
+        raw: &'a input::DeclaredMac,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
     ) -> Option<BTreeSet<Name>> {
@@ -130,13 +130,13 @@ impl<'a> Check<'a> {
     fn endpoint(
         &mut self,
         mac: &'a str,
-        raw: &input::Mac,
+        raw: &input::DeclaredMac,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
-    ) -> Option<Endpoint> {
+    ) -> Option<TunnelEndpoint> {
         let found = raw.endpoint.as_deref()?;
         let at = At::of(&["macs", mac, "endpoint"]);
-        let Some(endpoint) = Endpoint::new(found) else {
+        let Some(endpoint) = TunnelEndpoint::new(found) else {
             self.wrong(at, Kind::Endpoint { found: found.to_owned() });
             return None;
         };
@@ -155,7 +155,12 @@ impl<'a> Check<'a> {
         Some(endpoint)
     }
 
-    fn public_key(&mut self, mac: &'a str, raw: &input::Mac, taken: &mut Taken<'a>) -> Option<PublicKey> {
+    fn public_key(
+        &mut self,
+        mac: &'a str,
+        raw: &input::DeclaredMac,
+        taken: &mut Taken<'a>,
+    ) -> Option<PublicKey> {
         let found = raw.public_key.as_deref()?;
         let at = At::of(&["macs", mac, "publicKey"]);
         let Some(key) = PublicKey::new(found) else {
@@ -174,7 +179,7 @@ impl<'a> Check<'a> {
     fn mesh_address(
         &mut self,
         mac: &'a str,
-        raw: &input::Mac,
+        raw: &input::DeclaredMac,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
     ) -> Option<Ipv4Addr> {
@@ -205,10 +210,7 @@ impl<'a> Check<'a> {
 }
 
 /// The provider whose network contains an address.
-fn holder(
-    providers: &BTreeMap<String, Option<Provider>>,
-    address: Ipv4Addr,
-) -> Option<(&str, &Provider)> {
+fn holder(providers: &BTreeMap<String, Option<Provider>>, address: Ipv4Addr) -> Option<(&str, &Provider)> {
     let valid = providers.iter().filter_map(|(name, provider)| Some((name.as_str(), provider.as_ref()?)));
     valid.into_iter().find(|(_, provider)| provider.network.contains(&address))
 }

@@ -268,10 +268,12 @@ impl fmt::Display for Because {
             Self::Elsewhere => f.write_str("it is from a volume on another Mac, and not for one on this Mac"),
             Self::ForgedMesh => f.write_str("its source is forged: that volume is on this Mac"),
             Self::OtherMac => f.write_str("the other Macs themselves reach every volume"),
-            Self::NotByMesh => {
-                f.write_str("only traffic for volumes on other Macs goes to them, from volumes and the Mac itself")
+            Self::NotByMesh => f.write_str(
+                "only traffic for volumes on other Macs goes to them, from volumes and the Mac itself",
+            ),
+            Self::MeshOnly => {
+                f.write_str("that volume is on another Mac, which is reached by the tunnel only")
             }
-            Self::MeshOnly => f.write_str("that volume is on another Mac, which is reached by the tunnel only"),
             Self::Leak => f.write_str("traffic for a volume does not leave this Mac"),
             Self::Loopback => f.write_str("volumes and localhost reach each other"),
             Self::Within(provider) => write!(f, "it stays inside `{provider}`"),
