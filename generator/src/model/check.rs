@@ -130,7 +130,7 @@ impl Check<'_> {
             localhost: localhost?,
             links: links?,
             expectations: expectations?,
-            mesh: mesh?,
+            mesh,
             positions: Positions::default(),
         };
         self.ways(&declaration);

@@ -315,7 +315,6 @@ impl Kind {
             Kind::UnknownMac { nearest: None, .. } => "declare it under `macs`".to_owned(),
             Kind::MacWithoutMacs => "declare `macs`, or remove `mac`".to_owned(),
             Kind::ProviderOnNoMac { .. } => "add it to the `providers` of one of `macs`".to_owned(),
-            Kind::ProviderOnTwoMacs { .. } => "remove one of the two".to_owned(),
             Kind::Endpoint { .. } => {
                 "write it like `studio.local:51820`, `192.168.1.20:51820` or `[fd00::20]:51820`".to_owned()
             }
@@ -355,7 +354,7 @@ impl Kind {
             Kind::PublishWithoutAlias { .. } => {
                 "give it `localhost`, an address of the localhost range".to_owned()
             }
-            Kind::PublishTwice { .. } => "remove one of the two".to_owned(),
+            Kind::PublishTwice { .. } | Kind::ProviderOnTwoMacs { .. } => "remove one of the two".to_owned(),
             Kind::PublishOnGuest { address: Some(address), ports, .. } => {
                 let ports = ports.split(", ").map(|port| format!("`{address}:{port}`")).collect::<Vec<_>>();
                 format!("use {}, which this Mac reaches as it is, and remove `publish`", ports.join(" and "))

@@ -247,12 +247,11 @@ fn ends(plan: &Plan, is_meant: impl Fn(&Bridge) -> bool) -> Vec<End> {
 
 fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Tunnel) -> Mesh {
     let macs: Vec<Entry> = mesh.peers.iter().map(|peer| Entry::of(peer.address.into())).collect();
-    let macs = match macs.as_slice() {
-        [single] => single.prefix.clone(),
-        _ => {
-            sets.used.insert(MACS.to_owned(), macs);
-            format!("<{MACS}>")
-        }
+    let macs = if let [single] = macs.as_slice() {
+        single.prefix.clone()
+    } else {
+        sets.used.insert(MACS.to_owned(), macs);
+        format!("<{MACS}>")
     };
     Mesh {
         own: sets.reference(&ends(plan, Bridge::is_here)),

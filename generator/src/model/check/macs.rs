@@ -21,15 +21,14 @@ struct Taken<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// The Macs; `Some(None)` if none are declared, `None` if they are not valid.
-    pub(super) fn mesh(&mut self, providers: &BTreeMap<String, Option<Provider>>) -> Option<Option<Mesh>> {
+    /// The Macs; `None` if none are declared, or if a problem with them was reported.
+    pub(super) fn mesh(&mut self, providers: &BTreeMap<String, Option<Provider>>) -> Option<Mesh> {
         let input = self.input;
         let Some(raw) = input.macs.as_ref().filter(|macs| !macs.is_empty()) else {
             if input.mac.is_some() {
                 self.wrong(At::of(&["mac"]), Kind::MacWithoutMacs);
-                return None;
             }
-            return Some(None);
+            return None;
         };
         let mut taken = Taken::default();
         let mut macs = BTreeMap::new();
@@ -48,7 +47,7 @@ impl<'a> Check<'a> {
         }
         let mac = self.this_mac(raw);
         let macs: BTreeMap<Name, Mac> = macs.into_values().collect::<Option<_>>()?;
-        Some(Some(Mesh { mac: mac?, macs }))
+        Some(Mesh { mac: mac?, macs })
     }
 
     /// The name of this Mac, if it is declared.
